@@ -1,0 +1,73 @@
+//! A process executes a file: keep its name and the head of its arguments, which a zombie has lost.
+
+use core::ptr;
+
+use aya_ebpf::{
+    helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use supervisor_ebpf::{ARGV_LEN, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
+
+use crate::{
+    kernel::{self, Ptr},
+    maps::{ANY, EXEC_SCRATCH, EXECS, PROCESSES, count},
+};
+
+/// `void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
+///
+/// Fires when the new image is in place (`fs/exec.c`, `exec_binprm()`): `p` is current, has the new name and
+/// memory, and is the leader, even if another thread called `execve`.
+#[btf_tracepoint(function = "sched_process_exec")]
+fn sched_process_exec(ctx: BtfTracePointContext) {
+    let task: Ptr = ctx.arg(0);
+    let bprm: Ptr = ctx.arg(2);
+    count!(execs);
+
+    let id = kernel::process_id(task);
+    if let Some(record) = PROCESSES.get_ptr_mut(id) {
+        // SAFETY: fields of a live map value.
+        unsafe {
+            (*record).comm = kernel::load(task, &kernel::TASK_COMM);
+            (*record).execed = 1;
+        }
+    }
+
+    let Some(exec) = EXEC_SCRATCH.get_ptr_mut(0) else { return };
+    // SAFETY: `exec` is this CPU's map value of that type; hooks do not migrate, and exec does not nest. The
+    // helpers write at most the lengths that are given.
+    let stored = unsafe {
+        let previous = &raw mut (*exec).previous;
+        *previous.cast::<u8>() = 0;
+        if let Some(before) = EXECS.get_ptr(id) {
+            let filename = &raw const (*before).filename;
+            bpf_probe_read_kernel_str(previous.cast(), PREVIOUS_FILENAME_LEN as u32, filename.cast());
+        }
+
+        let filename = &raw mut (*exec).filename;
+        *filename.cast::<u8>() = 0;
+        let name: Ptr = kernel::load(bprm, &kernel::BPRM_FILENAME);
+        bpf_probe_read_kernel_str(filename.cast(), FILENAME_LEN as u32, name);
+
+        let mm: Ptr = kernel::load(task, &kernel::TASK_MM);
+        let start: u64 = kernel::load(mm, &kernel::MM_ARG_START);
+        let end: u64 = kernel::load(mm, &kernel::MM_ARG_END);
+        let total = end.saturating_sub(start);
+        let mut len = total;
+        if len > ARGV_LEN as u64 {
+            len = ARGV_LEN as u64;
+        }
+        let argv = &raw mut (*exec).argv;
+        if bpf_probe_read_user(argv.cast(), len as u32, start as Ptr) != 0 {
+            len = 0;
+        }
+        ptr::write(&raw mut (*exec).argv_total, total as u32);
+        ptr::write(&raw mut (*exec).argv_len, len as u32);
+        ptr::write(&raw mut (*exec).at_ns, kernel::now_ns());
+
+        EXECS.insert(id, &*exec, ANY)
+    };
+    if stored.is_err() {
+        count!(lost_execs);
+    }
+}

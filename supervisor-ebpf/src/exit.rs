@@ -1,0 +1,36 @@
+//! A process exits: it is unreaped from here on.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use supervisor_ebpf::Unreaped;
+
+use crate::{
+    kernel::{self, Ptr},
+    maps::{EEXIST, NOEXIST, UNREAPED, count, count_epoch},
+};
+
+/// Since 6.16: `void sched_process_exit(struct task_struct *p, bool group_dead)`; before, without the second.
+///
+/// Fires in `do_exit()` (`kernel/exit.c`) for every thread, before the process is a zombie. The exit of a
+/// process is that of its last thread, which need not be the leader.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn sched_process_exit(ctx: BtfTracePointContext) {
+    let task: Ptr = ctx.arg(0);
+    let group_dead =
+        if kernel::EXIT_ARGS.load() >= 2 { ctx.arg::<u64>(1) & 1 == 1 } else { kernel::is_group_dead(task) };
+    if !group_dead {
+        return;
+    }
+    let leader: Ptr = kernel::load(task, &kernel::TASK_LEADER);
+    let exit_ns = kernel::now_ns();
+    let unreaped = Unreaped { id: kernel::process_id(task), exit_ns };
+    match UNREAPED.insert(leader as u64, unreaped, NOEXIST) {
+        Ok(()) => {
+            count!(exits);
+            count_epoch(exit_ns, 1);
+        }
+        // Without `group_dead`, two last threads can both see that none is live: the first has done it. A
+        // process that the scan found while it was exiting is there too, and then keeps its unknown time.
+        Err(EEXIST) => {}
+        Err(_) => count!(lost_exits),
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading kernel structures: offsets come from globals, pointers from hook arguments.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{Global, helpers};
+use supervisor_ebpf::{INITIAL_PID_NS_INO, PID_LEVELS, ProcessId, for_each_offset};
+
+macro_rules! globals {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident $type_name:literal $member:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[unsafe(no_mangle)]
+            pub(crate) static $name: Global<u32> = Global::new(0);
+        )*
+    };
+}
+for_each_offset!(globals);
+
+/// A kernel address.
+pub(crate) type Ptr = *const c_void;
+
+/// Loads a member of a kernel structure directly. The verifier allows it on a pointer that a hook handed in,
+/// or that was itself loaded so; a bad address reads as zero.
+#[inline(always)]
+pub(crate) fn load<T: Copy>(base: Ptr, offset: &Global<u32>) -> T {
+    // SAFETY: the verifier checks base, offset and size against the kernel's BTF before it runs.
+    unsafe { base.byte_add(offset.load() as usize).cast::<T>().read_volatile() }
+}
+
+/// Reads a member through the helper: for addresses that the verifier does not know the type of. Zero if it
+/// cannot be read.
+#[inline(always)]
+pub(crate) fn probe<T: Copy + Default>(base: Ptr, offset: usize) -> T {
+    // SAFETY: the helper checks the address.
+    unsafe { helpers::bpf_probe_read_kernel(base.wrapping_byte_add(offset).cast::<T>()) }.unwrap_or_default()
+}
+
+/// Now, by the clock of [`ProcessId::start_ns`].
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { helpers::bpf_ktime_get_boot_ns() }
+}
+
+/// The process that a task belongs to.
+#[inline(always)]
+pub(crate) fn process_id(task: Ptr) -> ProcessId {
+    let leader: Ptr = load(task, &TASK_LEADER);
+    ProcessId::new(load(task, &TASK_TGID), load(leader, &TASK_START))
+}
+
+/// Whether a task is its process's leader. After an `execve` from another thread the old leader has that
+/// thread's pid, and so is none any more.
+#[inline(always)]
+pub(crate) fn is_leader(task: Ptr) -> bool {
+    load::<u32>(task, &TASK_PID) == load::<u32>(task, &TASK_TGID)
+}
+
+/// Whether all threads of the task's process have begun to exit.
+#[inline(always)]
+pub(crate) fn is_group_dead(task: Ptr) -> bool {
+    let signal: Ptr = load(task, &TASK_SIGNAL);
+    load::<i32>(signal, &SIGNAL_LIVE) == 0
+}
+
+/// A task's innermost PID namespace.
+pub(crate) struct PidNs {
+    pub(crate) ino: u32,
+    pub(crate) level: u32,
+    pub(crate) vpid: u32,
+}
+
+/// Reads the innermost PID namespace of a task that was not released yet.
+#[inline(always)]
+pub(crate) fn pid_ns(task: Ptr) -> PidNs {
+    let pid: Ptr = load(task, &TASK_THREAD_PID);
+    let level: u32 = load(pid, &PID_LEVEL);
+    if level == 0 {
+        return PidNs { ino: INITIAL_PID_NS_INO, level, vpid: load(task, &TASK_PID) };
+    }
+    let upid = PID_NUMBERS.load() as usize + level as usize * UPID_SIZE.load() as usize;
+    let ns: u64 = probe(pid, upid + UPID_NS.load() as usize);
+    PidNs {
+        ino: probe(ns as Ptr, PID_NS_INUM.load() as usize),
+        level,
+        vpid: probe(pid, upid + UPID_NR.load() as usize),
+    }
+}
+
+/// PID 1 of a task's innermost PID namespace.
+#[inline(always)]
+pub(crate) fn pid_ns_init(task: Ptr) -> ProcessId {
+    let pid: Ptr = load(task, &TASK_THREAD_PID);
+    let level: u32 = load(pid, &PID_LEVEL);
+    let upid = PID_NUMBERS.load() as usize + level as usize * UPID_SIZE.load() as usize;
+    let ns: u64 = probe(pid, upid + UPID_NS.load() as usize);
+    let init = probe::<u64>(ns as Ptr, PID_NS_INIT.load() as usize) as Ptr;
+    let leader = probe::<u64>(init, TASK_LEADER.load() as usize) as Ptr;
+    let tgid = probe(init, TASK_TGID.load() as usize);
+    ProcessId::new(tgid, probe(leader, TASK_START.load() as usize))
+}
+
+/// Reads a task's pid at every level, outermost first.
+#[inline(always)]
+pub(crate) fn pids(task: Ptr, pids: &mut [u32; PID_LEVELS]) {
+    let pid: Ptr = load(task, &TASK_THREAD_PID);
+    let level: u32 = load(pid, &PID_LEVEL);
+    for (i, slot) in pids.iter_mut().enumerate() {
+        if i as u32 <= level {
+            let upid = PID_NUMBERS.load() as usize + i * UPID_SIZE.load() as usize;
+            *slot = probe(pid, upid + UPID_NR.load() as usize);
+        }
+    }
+}

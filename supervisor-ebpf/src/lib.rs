@@ -1,0 +1,14 @@
+//! What both sides of `supervisor` agree on: the wire types of its maps and streams, and the list of kernel
+//! structure offsets that user space resolves and the programs read.
+//!
+//! Every type here is `#[repr(C)]`, made of fixed-width integers, with explicit padding and a size assertion.
+//! All times are nanoseconds of `CLOCK_BOOTTIME`; a time of `0` means "not known".
+
+#![no_std]
+
+mod offsets;
+mod wire;
+
+pub use wire::*;
+#[cfg(feature = "user")]
+pub use offsets::{OFFSETS, Offset, OffsetKind};

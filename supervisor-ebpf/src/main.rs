@@ -1,0 +1,30 @@
+//! The eBPF programs of `supervisor`: one file per hook.
+//!
+//! `exit` puts a process into `UNREAPED`, `free` takes it out; what stays is what was not reaped. `fork`,
+//! `exec` and `wait` keep what the kernel will have forgotten by then. `task` walks all processes when user
+//! space asks. Nothing is sent to user space for a process that is reaped in time.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(unstable_features, reason = "BPF has no stable inline assembly, and core no BPF atomics")]
+
+mod exec;
+mod exit;
+mod fork;
+mod free;
+mod kernel;
+mod maps;
+mod task;
+mod wait;
+
+/// A Rust panic cannot happen in a program that the verifier accepts: it would be an endless loop.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// `bpf_task_pt_regs` and others are for GPL programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,87 @@
+//! All maps, and the counters.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use supervisor_ebpf::{
+    CgroupPath, Control, Counters, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec, PROCESSES_ENTRIES,
+    Process, ProcessId, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
+};
+
+/// `BPF_NOEXIST`: insert only.
+pub(crate) const NOEXIST: u64 = 1;
+/// `BPF_ANY`: insert or replace.
+pub(crate) const ANY: u64 = 0;
+/// `-EEXIST`.
+pub(crate) const EEXIST: i32 = -17;
+
+#[map]
+pub(crate) static UNREAPED: HashMap<u64, Unreaped> = HashMap::with_max_entries(UNREAPED_ENTRIES, 0);
+#[map]
+pub(crate) static PROCESSES: LruHashMap<ProcessId, Process> = LruHashMap::with_max_entries(PROCESSES_ENTRIES, 0);
+#[map]
+pub(crate) static EXECS: LruHashMap<ProcessId, Exec> = LruHashMap::with_max_entries(EXECS_ENTRIES, 0);
+#[map]
+pub(crate) static WAITS: LruHashMap<ProcessId, Wait> = LruHashMap::with_max_entries(WAITS_ENTRIES, 0);
+/// How many processes of each exit epoch are in `UNREAPED`, summed over the CPUs (a CPU's own cell wraps).
+#[map]
+static EPOCH_COUNTS: PerCpuArray<[u64; EPOCHS]> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+/// Where `exec` builds a value that is too large for the stack.
+#[map]
+pub(crate) static EXEC_SCRATCH: PerCpuArray<Exec> = PerCpuArray::with_max_entries(1, 0);
+/// The same for `task`.
+#[map]
+pub(crate) static CGROUP_SCRATCH: PerCpuArray<CgroupPath> = PerCpuArray::with_max_entries(1, 0);
+
+/// Adds to a counter of this CPU. Atomic, because a softirq or a preempting task may run a hook on the same
+/// CPU in between.
+///
+/// # Safety
+///
+/// `cell` points into a live map value and is 8-byte aligned.
+#[inline(always)]
+pub(crate) unsafe fn add(cell: *mut u64, value: i64) {
+    // SAFETY: `BPF_ATOMIC | BPF_ADD` on an aligned cell that the caller vouches for.
+    unsafe {
+        asm!("lock *(u64 *)({cell} + 0) += {value}", cell = in(reg) cell, value = in(reg) value);
+    }
+}
+
+/// Adds one to the counter that `select` picks.
+#[inline(always)]
+pub(crate) fn count_by(select: impl FnOnce(*mut Counters) -> *mut u64) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: `select` returns the address of a field of the map value.
+        unsafe { add(select(counters), 1) };
+    }
+}
+
+/// Counts one field of [`Counters`].
+macro_rules! count {
+    ($field:ident) => {
+        $crate::maps::count_by(|counters| {
+            // SAFETY: only the address of the field is taken.
+            unsafe { &raw mut (*counters).$field }
+        })
+    };
+}
+pub(crate) use count;
+
+/// Adds `by` to the number of unreaped processes of the epoch of `exit_ns`.
+#[inline(always)]
+pub(crate) fn count_epoch(exit_ns: u64, by: i64) {
+    if let Some(counts) = EPOCH_COUNTS.get_ptr_mut(0) {
+        let cell = (exit_ns >> EPOCH_SHIFT) as usize & (EPOCHS - 1);
+        // SAFETY: the index is masked to the table's size, a power of two.
+        unsafe { add(counts.cast::<u64>().add(cell), by) };
+    }
+}

@@ -1,0 +1,205 @@
+//! The task iterator: every process as it is now, when user space reads it.
+//!
+//! At the start it finds what exited before the hooks were attached; after a loss it finds what they missed;
+//! and for a leftover it tells what `/proc` does not: the reaper's subreaper flag, and on cgroup v1 the
+//! cgroup.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    Global,
+    helpers::generated::{bpf_probe_read_kernel_str, bpf_seq_write},
+};
+use supervisor_ebpf::{
+    CGROUP_DEPTH, CGROUP_NAME_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING,
+    TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_ZOMBIE, TaskRecord, Unreaped,
+};
+
+use crate::{
+    kernel::{self, Ptr, probe},
+    maps::{CGROUP_SCRATCH, CONTROL, EEXIST, NOEXIST, PROCESSES, UNREAPED, count, count_epoch},
+};
+
+/// `EXIT_ZOMBIE`, `include/linux/sched.h`.
+const EXIT_ZOMBIE: i32 = 0x20;
+
+/// `struct bpf_iter__task`, `kernel/bpf/task_iter.c`: both are padded to 8 bytes. `meta` begins with the
+/// `struct seq_file *`.
+#[repr(C)]
+struct IterTask {
+    meta: *const *mut c_void,
+    task: Ptr,
+}
+
+/// `int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task)`
+///
+/// Runs for every thread, and once more with a NULL task. It is one RCU read section (`bpf_iter_run_prog()`,
+/// `kernel/bpf/bpf_iter.c`), and `sched_process_free` comes from an RCU callback that is queued when a
+/// process is released. So if a process is seen unreleased here, its free comes after the insertion below,
+/// and no entry can be left behind.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+extern "C" fn task(ctx: *const IterTask) -> i32 {
+    // SAFETY: the kernel passes this context.
+    let (task, meta) = unsafe { ((*ctx).task, (*ctx).meta) };
+    if task.is_null() || !kernel::is_leader(task) {
+        return 0;
+    }
+    let exit_state: i32 = kernel::load(task, &kernel::TASK_EXIT_STATE);
+    let state = match exit_state {
+        EXIT_ZOMBIE if kernel::is_group_dead(task) => TASK_ZOMBIE,
+        0 if kernel::is_group_dead(task) => TASK_EXITING,
+        0 | EXIT_ZOMBIE => 0,
+        // Released, or about to be.
+        _ => return 0,
+    };
+    let scan_all = CONTROL.get(0).is_some_and(|control| control.scan_all == 1);
+    if state == 0 && !scan_all {
+        return 0;
+    }
+    let ns = kernel::pid_ns(task);
+    if ns.ino == 0 {
+        return 0;
+    }
+    let parent: Ptr = kernel::load(task, &kernel::TASK_REAL_PARENT);
+    let mut record = TaskRecord {
+        task: task as u64,
+        id: kernel::process_id(task),
+        parent: kernel::process_id(parent),
+        ns_init: kernel::pid_ns_init(task),
+        flags: state,
+        pid_ns: ns.ino,
+        level: ns.level,
+        exit_signal: kernel::load(task, &kernel::TASK_EXIT_SIGNAL),
+        pids: [0; PID_LEVELS],
+    };
+    kernel::pids(task, &mut record.pids);
+    if is_subreaper(parent) {
+        record.flags |= TASK_PARENT_IS_SUBREAPER;
+    }
+    if scan_all {
+        seed(task, &record, ns.vpid);
+    }
+    if state != 0 {
+        found(&record);
+        // SAFETY: the seq_file of this context, and a whole record.
+        if let Some(path) = cgroup(task, &mut record.flags) {
+            write(meta, (&raw const record).cast(), size_of::<TaskRecord>());
+            write(meta, path.cast(), size_of::<CgroupPath>());
+            return 0;
+        }
+    }
+    write(meta, (&raw const record).cast(), size_of::<TaskRecord>());
+    0
+}
+
+/// Appends to what user space reads. If the buffer is full, the kernel throws this task's part away and runs
+/// the program for it again (`bpf_seq_read()`), so the error needs no handling.
+#[inline(always)]
+fn write(meta: *const *mut c_void, data: *const c_void, len: usize) {
+    // SAFETY: the seq_file of this context; data and length are those of a record.
+    unsafe { bpf_seq_write((*meta).cast(), data, len as u32) };
+}
+
+/// Remembers a process that is older than the hooks. Its creator is not known.
+#[inline(always)]
+fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
+    let process = Process {
+        creator: ProcessId::default(),
+        parent: record.parent,
+        children: 0,
+        comm: kernel::load(task, &kernel::TASK_COMM),
+        pid_ns: record.pid_ns,
+        level: record.level,
+        vpid,
+        execed: 1,
+        waited: 0,
+        released: 0,
+        counted: 0,
+    };
+    if !matches!(PROCESSES.insert(record.id, process, NOEXIST), Ok(()) | Err(EEXIST)) {
+        count!(lost_forks);
+    }
+}
+
+/// Puts a process that has exited unseen among the unreaped, with an unknown exit time.
+#[inline(always)]
+fn found(record: &TaskRecord) {
+    match UNREAPED.insert(record.task, Unreaped { id: record.id, exit_ns: 0 }, NOEXIST) {
+        Ok(()) => count_epoch(0, 1),
+        Err(EEXIST) => {}
+        Err(_) => count!(lost_exits),
+    }
+}
+
+/// Whether a task's process is a subreaper; `/proc` does not tell.
+#[inline(always)]
+fn is_subreaper(task: Ptr) -> bool {
+    let bit = kernel::SIGNAL_SUBREAPER_BIT.load();
+    let signal: Ptr = kernel::load(task, &kernel::TASK_SIGNAL);
+    probe::<u8>(signal, bit as usize / 8) >> (bit % 8) & 1 == 1
+}
+
+/// A task's cgroup path, innermost component first: of the unified hierarchy, or if the task is in its root,
+/// of the version 1 pids or memory controller.
+#[inline(always)]
+fn cgroup(task: Ptr, flags: &mut u32) -> Option<*const CgroupPath> {
+    let css_set: Ptr = kernel::load(task, &kernel::TASK_CGROUPS);
+    let unified = directory(probe::<u64>(css_set, kernel::CSS_SET_DFL_CGRP.load() as usize) as Ptr);
+    let (directory, version) = if has_parent(unified) {
+        (unified, 0)
+    } else {
+        let pids = controller(css_set, &kernel::CGROUP_PIDS);
+        if has_parent(pids) {
+            (pids, TASK_CGROUP_V1)
+        } else {
+            let memory = controller(css_set, &kernel::CGROUP_MEMORY);
+            if has_parent(memory) { (memory, TASK_CGROUP_V1) } else { (unified, 0) }
+        }
+    };
+    let path = CGROUP_SCRATCH.get_ptr_mut(0)?;
+    let mut at = directory;
+    for i in 0..CGROUP_DEPTH {
+        // SAFETY: the index is in bounds; the helper writes at most the length that is given.
+        unsafe {
+            let name = path.cast::<[u8; CGROUP_NAME_LEN]>().add(i);
+            *name.cast::<u8>() = 0;
+            if has_parent(at) {
+                let from: u64 = probe(at, kernel::KN_NAME.load() as usize);
+                bpf_probe_read_kernel_str(name.cast(), CGROUP_NAME_LEN as u32, from as Ptr);
+                at = parent(at);
+            }
+        }
+    }
+    *flags |= TASK_HAS_CGROUP | version;
+    Some(path.cast_const())
+}
+
+/// The directory of the cgroup of a controller, NULL if the kernel has no such controller.
+#[inline(always)]
+fn controller(css_set: Ptr, index: &Global<u32>) -> Ptr {
+    let index = index.load();
+    if index == u32::MAX {
+        return core::ptr::null();
+    }
+    let css: u64 = probe(css_set, kernel::CSS_SET_SUBSYS.load() as usize + index as usize * 8);
+    directory(probe::<u64>(css as Ptr, kernel::CSS_CGROUP.load() as usize) as Ptr)
+}
+
+/// The directory of a cgroup.
+#[inline(always)]
+fn directory(cgroup: Ptr) -> Ptr {
+    probe::<u64>(cgroup, kernel::CGROUP_KN.load() as usize) as Ptr
+}
+
+/// The directory above.
+#[inline(always)]
+fn parent(directory: Ptr) -> Ptr {
+    probe::<u64>(directory, kernel::KN_PARENT.load() as usize) as Ptr
+}
+
+/// Whether it is not the root of its hierarchy.
+#[inline(always)]
+fn has_parent(directory: Ptr) -> bool {
+    !directory.is_null() && !parent(directory).is_null()
+}

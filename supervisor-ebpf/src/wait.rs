@@ -1,0 +1,86 @@
+//! A process waits for children: keep when, for whom and how.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_task_btf, generated::bpf_task_pt_regs},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use supervisor_ebpf::{CALL_WAIT4, CALL_WAITID, ProcessId, WAIT_ANY, WAIT_PGID, WAIT_PID, Wait};
+
+use crate::{
+    kernel::{self, Ptr},
+    maps::{ANY, PROCESSES, WAITS, add, count},
+};
+
+/// `__NR_wait4`, `arch/x86/entry/syscalls/syscall_64.tbl`.
+const NR_WAIT4: u64 = 61;
+/// `__NR_waitid`, same file.
+const NR_WAITID: u64 = 247;
+/// `WEXITED`: `wait4` always waits for exits.
+const WEXITED: u32 = 4;
+
+/// `void sched_process_wait(struct pid *pid)`
+///
+/// Fires on entry to `do_wait()` (`kernel/exit.c`), which only wait syscalls and a few kernel threads call.
+/// Neither 32-bit calls nor kernel threads have these syscall numbers: their request is not decoded.
+#[btf_tracepoint(function = "sched_process_wait")]
+fn sched_process_wait(_ctx: BtfTracePointContext) {
+    count!(waits);
+    // SAFETY: no arguments; the result is never NULL.
+    let task = unsafe { bpf_get_current_task_btf() };
+    // SAFETY: the current task has saved registers.
+    let regs = unsafe { bpf_task_pt_regs(task) } as Ptr;
+    let request = match kernel::load::<u64>(regs, &kernel::REGS_SYSCALL) {
+        NR_WAIT4 => {
+            let pid: i32 = kernel::load::<u64>(regs, &kernel::REGS_ARG0) as i32;
+            let options = kernel::load::<u64>(regs, &kernel::REGS_ARG2) as u32 | WEXITED;
+            wait4(pid, options)
+        }
+        NR_WAITID => Wait::pack(
+            CALL_WAITID,
+            kernel::load::<u64>(regs, &kernel::REGS_ARG0) as u8,
+            kernel::load::<u64>(regs, &kernel::REGS_ARG1) as u32,
+            kernel::load::<u64>(regs, &kernel::REGS_ARG3) as u32,
+        ),
+        _ => 0,
+    };
+    let id = kernel::process_id(task as Ptr);
+    let at_ns = kernel::now_ns();
+    if let Some(wait) = WAITS.get_ptr_mut(id) {
+        // SAFETY: fields of a live map value; the request is one word, and a time that another thread of the
+        // process wrote in the same moment is as true.
+        unsafe {
+            (*wait).at_ns = at_ns;
+            (*wait).request = request;
+            add(&raw mut (*wait).count, 1);
+        }
+    } else {
+        first(id, Wait { at_ns, count: 1, request });
+    }
+}
+
+/// `wait4(2)`: -1 is any child, 0 the caller's group, below -1 another group.
+#[inline(always)]
+fn wait4(pid: i32, options: u32) -> u64 {
+    if pid == -1 {
+        Wait::pack(CALL_WAIT4, WAIT_ANY, 0, options)
+    } else if pid > 0 {
+        Wait::pack(CALL_WAIT4, WAIT_PID, pid as u32, options)
+    } else {
+        Wait::pack(CALL_WAIT4, WAIT_PGID, pid.wrapping_neg() as u32, options)
+    }
+}
+
+/// The first wait of a process; its record in `PROCESSES` says so, for `free` to clean up.
+#[inline(always)]
+fn first(id: ProcessId, wait: Wait) {
+    if WAITS.insert(id, wait, ANY).is_err() {
+        count!(lost_waits);
+        return;
+    }
+    count!(waits_added);
+    if let Some(record) = PROCESSES.get_ptr_mut(id) {
+        // SAFETY: a field of a live map value.
+        unsafe { (*record).waited = 1 };
+    }
+}

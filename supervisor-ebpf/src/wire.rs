@@ -1,0 +1,344 @@
+//! The wire types: map keys, map values, ring events and iterator records.
+
+/// Longest name that the kernel keeps for a task (`TASK_COMM_LEN`), terminating NUL included.
+pub const COMM_LEN: usize = 16;
+/// Bytes of an executed file's name that are kept, terminating NUL included.
+pub const FILENAME_LEN: usize = 256;
+/// Bytes that are kept of the file name of the exec *before* the last one (runtimes re-execute themselves).
+pub const PREVIOUS_FILENAME_LEN: usize = 128;
+/// Bytes of an argument vector that are kept.
+pub const ARGV_LEN: usize = 512;
+/// PID-namespace levels whose pids are recorded, the initial namespace included.
+pub const PID_LEVELS: usize = 8;
+/// Components of a cgroup path that are kept, innermost first.
+pub const CGROUP_DEPTH: usize = 6;
+/// Bytes of one cgroup path component that are kept, terminating NUL included.
+pub const CGROUP_NAME_LEN: usize = 128;
+/// Inode number of the initial PID namespace: `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
+pub const INITIAL_PID_NS_INO: u32 = 0xEFFF_FFFC;
+
+/// Bound of `UNREAPED`: processes that are unreaped at once.
+pub const UNREAPED_ENTRIES: u32 = 65_536;
+/// Bound of `PROCESSES`: living processes and the gone creators of living ones.
+pub const PROCESSES_ENTRIES: u32 = 32_768;
+/// Bound of `EXECS`: those of them that called exec.
+pub const EXECS_ENTRIES: u32 = 8_192;
+/// Bound of `WAITS`: living processes that have waited.
+pub const WAITS_ENTRIES: u32 = 16_384;
+/// Bytes of the ring `EVENTS`.
+pub const EVENTS_BYTES: u32 = 256 * 1024;
+
+/// Exits are counted by epoch: an epoch is `exit_ns >> EPOCH_SHIFT`, about 268 ms.
+pub const EPOCH_SHIFT: u32 = 28;
+/// Cells of the epoch table; an epoch's cell is `epoch % EPOCHS`, so a cell is shared by epochs 69 s apart.
+pub const EPOCHS: usize = 256;
+
+/// One process for the whole of its life: a pid alone is reused, a pid with its start time is not.
+///
+/// `start_ns` is `task_struct::start_boottime` of the thread-group leader. An `execve` from another thread
+/// hands both the pid and the start time on to the new leader (`de_thread()`, `fs/exec.c`), so the identity
+/// outlives it. All zero means "not known".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId {
+    /// Thread-group id in the initial PID namespace.
+    pub tgid: u32,
+    /// Always zero.
+    pub pad: u32,
+    /// Start time of the process.
+    pub start_ns: u64,
+}
+
+impl ProcessId {
+    /// The process `tgid` that started at `start_ns`.
+    #[must_use]
+    pub const fn new(tgid: u32, start_ns: u64) -> Self {
+        Self { tgid, pad: 0, start_ns }
+    }
+
+    /// Whether it names a process at all. The idle task (tgid 0) is not one: nothing can wait for it.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.tgid != 0
+    }
+}
+
+/// Value of `UNREAPED`: a process whose last thread has exited and that was not freed yet. The key is the
+/// address of the leader's `task_struct`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unreaped {
+    /// Which process.
+    pub id: ProcessId,
+    /// When its last thread passed `sched_process_exit`; `0` for one that was found, not seen to exit.
+    pub exit_ns: u64,
+}
+
+/// Value of `PROCESSES`: what the kernel forgets about a process and its descent. The key is its
+/// [`ProcessId`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// The process whose thread called fork; not known for one that is older than the programs.
+    pub creator: ProcessId,
+    /// The real parent at the fork (another one than the creator after `CLONE_PARENT`), or at the scan.
+    pub parent: ProcessId,
+    /// Live or remembered processes whose creator this one is.
+    pub children: u64,
+    /// Name at fork, exec and release, whichever was last.
+    pub comm: [u8; COMM_LEN],
+    /// Inode of its innermost PID namespace.
+    pub pid_ns: u32,
+    /// Level of that namespace; the initial one is 0.
+    pub level: u32,
+    /// Its pid in that namespace.
+    pub vpid: u32,
+    /// `1` once it called exec.
+    pub execed: u8,
+    /// `1` once it called a wait syscall.
+    pub waited: u8,
+    /// `1` once it was reaped; the record stays while a child needs it.
+    pub released: u8,
+    /// `1` if it is among `children` of its creator's record.
+    pub counted: u8,
+}
+
+/// Value of `EXECS`: the last exec of a process. The key is its [`ProcessId`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// When.
+    pub at_ns: u64,
+    /// Bytes of the whole argument vector; more than [`ARGV_LEN`] means that `argv` is its head only.
+    pub argv_total: u32,
+    /// Bytes of `argv` that are set.
+    pub argv_len: u32,
+    /// The file as it was named to exec, NUL-terminated.
+    pub filename: [u8; FILENAME_LEN],
+    /// The file name of the exec before this one, NUL-terminated; empty if there was none.
+    pub previous: [u8; PREVIOUS_FILENAME_LEN],
+    /// NUL-separated arguments.
+    pub argv: [u8; ARGV_LEN],
+}
+
+/// Value of `WAITS`: the last wait syscall of a process. The key is its [`ProcessId`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// When it was entered.
+    pub at_ns: u64,
+    /// How many wait calls it has made since the programs were attached.
+    pub count: u64,
+    /// What it asked for, in one word so that two waiting threads cannot mix it: see [`Wait::pack`].
+    pub request: u64,
+}
+
+/// `wait4(2)`.
+pub const CALL_WAIT4: u8 = 1;
+/// `waitid(2)`.
+pub const CALL_WAITID: u8 = 2;
+/// `idtype` of a wait for any child: `P_ALL`, `include/uapi/linux/wait.h`.
+pub const WAIT_ANY: u8 = 0;
+/// For one pid: `P_PID`.
+pub const WAIT_PID: u8 = 1;
+/// For a process group: `P_PGID`.
+pub const WAIT_PGID: u8 = 2;
+/// For a pidfd: `P_PIDFD`.
+pub const WAIT_PIDFD: u8 = 3;
+
+/// Wait options in the order of their bits in a packed request: kernel value and name
+/// (`include/uapi/linux/wait.h`).
+pub const WAIT_FLAGS: [(u32, &str); 8] = [
+    (0x0000_0001, "WNOHANG"),
+    (0x0000_0002, "WSTOPPED"),
+    (0x0000_0004, "WEXITED"),
+    (0x0000_0008, "WCONTINUED"),
+    (0x0100_0000, "WNOWAIT"),
+    (0x2000_0000, "__WNOTHREAD"),
+    (0x4000_0000, "__WALL"),
+    (0x8000_0000, "__WCLONE"),
+];
+
+impl Wait {
+    /// Packs a request: `target` in bits 0–31, the options (in the order of [`WAIT_FLAGS`]) in 32–39,
+    /// `idtype` in 40–47, `call` in 48–55. A `call` of 0 is a wait that no wait syscall made.
+    #[must_use]
+    #[inline(always)]
+    pub const fn pack(call: u8, idtype: u8, target: u32, options: u32) -> u64 {
+        let flags = (options & 0xF) | ((options >> 20) & 0x10) | ((options >> 24) & 0xE0);
+        (target as u64) | ((flags as u64) << 32) | ((idtype as u64) << 40) | ((call as u64) << 48)
+    }
+
+    /// The call: [`CALL_WAIT4`], [`CALL_WAITID`] or 0.
+    #[must_use]
+    pub const fn call(&self) -> u8 {
+        (self.request >> 48) as u8
+    }
+
+    /// What kind of target: [`WAIT_ANY`], [`WAIT_PID`], [`WAIT_PGID`] or [`WAIT_PIDFD`].
+    #[must_use]
+    pub const fn idtype(&self) -> u8 {
+        (self.request >> 40) as u8
+    }
+
+    /// The pid, process group or file descriptor, as the caller's own namespace names it.
+    #[must_use]
+    pub const fn target(&self) -> u32 {
+        self.request as u32
+    }
+
+    /// The names of the options that were set.
+    pub fn flags(&self) -> impl Iterator<Item = &'static str> {
+        let bits = (self.request >> 32) as u8;
+        WAIT_FLAGS.iter().enumerate().filter(move |(i, _)| bits & (1 << i) != 0).map(|(_, (_, name))| *name)
+    }
+}
+
+/// Event of the ring `EVENTS`: a process was freed that had been unreaped for longer than the grace period.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Which process.
+    pub id: ProcessId,
+    /// As in [`Unreaped`].
+    pub exit_ns: u64,
+    /// When `sched_process_free` was seen: an RCU grace period after the reap itself.
+    pub free_ns: u64,
+}
+
+/// Value of the per-CPU `COUNTERS`: everything seen, and everything that could not be stored.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Processes forked.
+    pub forks: u64,
+    /// Threads created in an existing process.
+    pub thread_forks: u64,
+    /// Execs.
+    pub execs: u64,
+    /// Processes whose last thread exited.
+    pub exits: u64,
+    /// Wait syscalls entered.
+    pub waits: u64,
+    /// Processes freed.
+    pub frees: u64,
+    /// Ring events sent.
+    pub events: u64,
+    /// Exits that `UNREAPED` had no room for.
+    pub lost_exits: u64,
+    /// Reaps of leftovers that the ring had no room for.
+    pub lost_events: u64,
+    /// Forks that `PROCESSES` did not take.
+    pub lost_forks: u64,
+    /// Execs that `EXECS` did not take.
+    pub lost_execs: u64,
+    /// First waits that `WAITS` did not take.
+    pub lost_waits: u64,
+    /// Entries added to `WAITS`; with `waits_removed` it tells whether the LRU can have dropped a live one.
+    pub waits_added: u64,
+    /// Entries removed from `WAITS` because their process was freed.
+    pub waits_removed: u64,
+}
+
+/// The task is a zombie: exited, all threads gone, not reaped.
+pub const TASK_ZOMBIE: u32 = 1;
+/// The whole process is exiting and is not a zombie yet.
+pub const TASK_EXITING: u32 = 2;
+/// `signal_struct::is_child_subreaper` of its real parent's process.
+pub const TASK_PARENT_IS_SUBREAPER: u32 = 4;
+/// A [`CgroupPath`] follows the record.
+pub const TASK_HAS_CGROUP: u32 = 8;
+/// The path in the [`CgroupPath`] is of a version 1 controller, because the task is in the root of the
+/// unified hierarchy.
+pub const TASK_CGROUP_V1: u32 = 16;
+
+/// Record of the task iterator: one process as the kernel knows it now.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskRecord {
+    /// Address of the leader's `task_struct`, the key of `UNREAPED`.
+    pub task: u64,
+    /// Which process.
+    pub id: ProcessId,
+    /// Its real parent now: who must reap it.
+    pub parent: ProcessId,
+    /// PID 1 of its innermost PID namespace.
+    pub ns_init: ProcessId,
+    /// `TASK_*` bits.
+    pub flags: u32,
+    /// Inode of its innermost PID namespace.
+    pub pid_ns: u32,
+    /// Level of that namespace; the initial one is 0.
+    pub level: u32,
+    /// `task_struct::exit_signal`: what its exit sends to its parent.
+    pub exit_signal: i32,
+    /// Its pid at each level, outermost first; levels beyond [`PID_LEVELS`] are not recorded.
+    pub pids: [u32; PID_LEVELS],
+}
+
+/// The innermost components of a cgroup path, innermost first, each NUL-terminated; unused ones are empty.
+pub type CgroupPath = [[u8; CGROUP_NAME_LEN]; CGROUP_DEPTH];
+
+/// Key of `CONTROL`, a one-element array: what the iterator writes besides zombies.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// `1`: every process gets a record and an entry in `PROCESSES`; `0`: only those that have exited.
+    pub scan_all: u32,
+}
+
+const _: () = {
+    assert!(size_of::<ProcessId>() == 16);
+    assert!(size_of::<Unreaped>() == 24);
+    assert!(size_of::<Process>() == 72);
+    assert!(size_of::<Exec>() == 16 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
+    assert!(size_of::<Wait>() == 24);
+    assert!(size_of::<Reaped>() == 32);
+    assert!(size_of::<Counters>() == 14 * 8);
+    assert!(size_of::<TaskRecord>() == 104);
+    assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
+    assert!(size_of::<Control>() == 4);
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{Control, Counters, Exec, Process, ProcessId, Reaped, TaskRecord, Unreaped, Wait};
+
+    // SAFETY: each is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the
+    // size assertions above are the sums of the fields.
+    unsafe impl aya::Pod for ProcessId {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Unreaped {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Process {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Exec {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Wait {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Reaped {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Counters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for TaskRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Control {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wait_flag_survives_packing() {
+        for (bit, name) in WAIT_FLAGS {
+            let wait = Wait { request: Wait::pack(CALL_WAITID, WAIT_PIDFD, 7, bit), ..Wait::default() };
+            assert!(wait.flags().eq([name]), "{name}");
+            assert_eq!((wait.call(), wait.idtype(), wait.target()), (CALL_WAITID, WAIT_PIDFD, 7));
+        }
+        let all = WAIT_FLAGS.iter().fold(0, |all, (bit, _)| all | bit);
+        let wait = Wait { request: Wait::pack(CALL_WAIT4, WAIT_ANY, u32::MAX, all), ..Wait::default() };
+        assert_eq!(wait.flags().count(), WAIT_FLAGS.len());
+        assert_eq!((wait.call(), wait.idtype(), wait.target()), (CALL_WAIT4, WAIT_ANY, u32::MAX));
+    }
+}

@@ -1,0 +1,445 @@
+//! Loading, attaching and reading the eBPF programs.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::fd::{AsFd as _, AsRawFd, RawFd},
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{Array, HashMap, IterableMap as _, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter, ProgramError},
+};
+use supervisor_ebpf::{
+    CGROUP_NAME_LEN, CgroupPath, Control, Counters, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec,
+    PROCESSES_ENTRIES, Process, ProcessId, Reaped, TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord,
+    UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
+};
+
+use super::{KernelError, Offsets, batch, rights};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/supervisor-ebpf"));
+
+/// The tracepoints of the floor, which are both hook and program names.
+const TRACEPOINTS: [&str; 5] = [
+    "sched_process_free",
+    "sched_process_exit",
+    "sched_process_fork",
+    "sched_process_exec",
+    "sched_process_wait",
+];
+const ITERATOR: &str = "task";
+
+/// How the programs are loaded.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The reap of a process that was unreaped for at least this long is told through the ring.
+    pub report_after_ns: u64,
+    /// Send the programs' own log lines to the `log` crate.
+    pub log: bool,
+    /// Attach the hooks; without them only the task iterator can be used.
+    pub attach: bool,
+}
+
+/// A map with its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSize {
+    /// Its name.
+    pub name: &'static str,
+    /// How many elements it holds at most.
+    pub entries: usize,
+    /// What it takes at most, in bytes, by the kernel's own layout.
+    pub bytes: usize,
+}
+
+/// The bound of each map that holds data of processes.
+#[must_use]
+pub fn map_sizes() -> [MapSize; 5] {
+    /// `struct htab_elem` without key and value, and the bucket that belongs to it (`kernel/bpf/hashtab.c`).
+    const ELEMENT: usize = 48 + 16;
+    const fn hash(name: &'static str, entries: u32, key: usize, value: usize) -> MapSize {
+        MapSize { name, entries: entries as usize, bytes: entries as usize * (ELEMENT + key + value) }
+    }
+    [
+        hash("UNREAPED", UNREAPED_ENTRIES, 8, size_of::<Unreaped>()),
+        hash("PROCESSES", PROCESSES_ENTRIES, size_of::<ProcessId>(), size_of::<Process>()),
+        hash("EXECS", EXECS_ENTRIES, size_of::<ProcessId>(), size_of::<Exec>()),
+        hash("WAITS", WAITS_ENTRIES, size_of::<ProcessId>(), size_of::<Wait>()),
+        MapSize { name: "EVENTS", entries: EVENTS_BYTES as usize / (size_of::<Reaped>() + 8), bytes: EVENTS_BYTES as usize },
+    ]
+}
+
+/// A process that has exited and is not freed, as the task iterator saw it.
+#[derive(Clone, Debug)]
+pub struct ExitedTask {
+    /// The fixed part.
+    pub record: TaskRecord,
+    /// The innermost components of its cgroup path, outermost first.
+    pub cgroup: Option<Vec<String>>,
+}
+
+/// The loaded programs. They are detached when it is dropped, or when the process ends in whatever way:
+/// nothing is pinned.
+pub struct Tracer {
+    ebpf: Ebpf,
+    unreaped: HashMap<MapData, u64, Unreaped>,
+    processes: HashMap<MapData, ProcessId, Process>,
+    execs: HashMap<MapData, ProcessId, Exec>,
+    waits: HashMap<MapData, ProcessId, Wait>,
+    epochs: PerCpuArray<MapData, [u64; EPOCHS]>,
+    counters: PerCpuArray<MapData, Counters>,
+    control: Array<MapData, Control>,
+    events: RingBuf<MapData>,
+}
+
+impl Tracer {
+    /// Resolves offsets, loads the object and attaches the hooks.
+    ///
+    /// # Errors
+    ///
+    /// Missing rights, missing BTF or a type in it, or what the kernel refused.
+    pub fn start(options: &Options) -> Result<Self, KernelError> {
+        rights()?.require_tracing()?;
+        let offsets = Offsets::of_running_kernel()?;
+        let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
+        let mut ebpf = load(&offsets, &btf, options)?;
+        if options.attach {
+            for name in TRACEPOINTS {
+                tracepoint(&mut ebpf, name, &btf)?
+                    .attach()
+                    .map_err(|source| KernelError::Program { program: name, source: Box::new(source) })?;
+            }
+        }
+        iterator(&mut ebpf, &btf)?;
+        Ok(Self {
+            unreaped: typed(&mut ebpf, "UNREAPED")?,
+            processes: typed(&mut ebpf, "PROCESSES")?,
+            execs: typed(&mut ebpf, "EXECS")?,
+            waits: typed(&mut ebpf, "WAITS")?,
+            epochs: typed(&mut ebpf, "EPOCH_COUNTS")?,
+            counters: typed(&mut ebpf, "COUNTERS")?,
+            control: typed(&mut ebpf, "CONTROL")?,
+            events: typed(&mut ebpf, "EVENTS")?,
+            ebpf,
+        })
+    }
+
+    /// Forwards the programs' log lines to the `log` crate; call it once, if the option is set.
+    ///
+    /// # Errors
+    ///
+    /// If the log map is not in the object.
+    pub fn logger(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, KernelError> {
+        aya_log::EbpfLogger::init(&mut self.ebpf)
+            .map_err(|_| KernelError::NotInObject("AYA_LOGS"))
+    }
+
+    /// Everything in `UNREAPED`: the leader's task address with the process.
+    ///
+    /// # Errors
+    ///
+    /// The error of the batch lookup.
+    pub fn unreaped(&self) -> Result<Vec<(u64, Unreaped)>, KernelError> {
+        batch::entries(self.unreaped.map().fd().as_fd())
+            .map_err(|source| KernelError::Io { what: "cannot read the eBPF map UNREAPED", source })
+    }
+
+    /// How many unreaped processes are in each cell of the epoch table. Counts of a moment: an exit that is
+    /// just being counted may be missing.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup.
+    pub fn epochs(&self) -> Result<[u64; EPOCHS], KernelError> {
+        let cpus = self.epochs.get(&0, 0).map_err(|source| KernelError::Map { map: "EPOCH_COUNTS", source })?;
+        let mut sums = [0u64; EPOCHS];
+        for cpu in cpus.iter() {
+            for (sum, cell) in sums.iter_mut().zip(cpu) {
+                *sum = sum.wrapping_add(*cell);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The counters, summed over the CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup.
+    pub fn counters(&self) -> Result<Counters, KernelError> {
+        let cpus = self.counters.get(&0, 0).map_err(|source| KernelError::Map { map: "COUNTERS", source })?;
+        Ok(cpus.iter().fold(Counters::default(), |sum, cpu| Counters {
+            forks: sum.forks + cpu.forks,
+            thread_forks: sum.thread_forks + cpu.thread_forks,
+            execs: sum.execs + cpu.execs,
+            exits: sum.exits + cpu.exits,
+            waits: sum.waits + cpu.waits,
+            frees: sum.frees + cpu.frees,
+            events: sum.events + cpu.events,
+            lost_exits: sum.lost_exits + cpu.lost_exits,
+            lost_events: sum.lost_events + cpu.lost_events,
+            lost_forks: sum.lost_forks + cpu.lost_forks,
+            lost_execs: sum.lost_execs + cpu.lost_execs,
+            lost_waits: sum.lost_waits + cpu.lost_waits,
+            waits_added: sum.waits_added + cpu.waits_added,
+            waits_removed: sum.waits_removed + cpu.waits_removed,
+        }))
+    }
+
+    /// Walks all processes in the kernel. Those that have exited are put into `UNREAPED` if they are not in
+    /// it, and returned. With `all`, every process is also remembered in `PROCESSES`, as one whose creator is
+    /// not known, and `each` is called for every one that lives.
+    ///
+    /// # Errors
+    ///
+    /// If the iterator cannot be read.
+    pub fn scan(
+        &mut self,
+        all: bool,
+        mut each: impl FnMut(&TaskRecord),
+    ) -> Result<Vec<ExitedTask>, KernelError> {
+        self.control
+            .set(0, Control { scan_all: u32::from(all) }, 0)
+            .map_err(|source| KernelError::Map { map: "CONTROL", source })?;
+        let mut exited = Vec::new();
+        let mut stream = Stream { file: self.iterate()?, buffer: Vec::new(), start: 0 };
+        while let Some(record) = stream.next::<TaskRecord>()? {
+            if record.flags & (TASK_ZOMBIE | TASK_EXITING) == 0 {
+                each(&record);
+                continue;
+            }
+            let cgroup = if record.flags & TASK_HAS_CGROUP == 0 {
+                None
+            } else {
+                stream.next::<CgroupBytes>()?.map(|path| components(&path.0))
+            };
+            exited.push(ExitedTask { record, cgroup });
+        }
+        Ok(exited)
+    }
+
+    /// Opens a new pass of the task iterator.
+    fn iterate(&mut self) -> Result<File, KernelError> {
+        let refused = |source: ProgramError| KernelError::Program { program: ITERATOR, source: Box::new(source) };
+        let program: &mut Iter = self
+            .ebpf
+            .program_mut(ITERATOR)
+            .ok_or(KernelError::NotInObject(ITERATOR))?
+            .try_into()
+            .map_err(refused)?;
+        let link = program.attach().map_err(refused)?;
+        let link = program.take_link(link).map_err(refused)?;
+        link.into_file().map_err(|error| KernelError::Io {
+            what: "cannot open the task iterator",
+            source: io::Error::other(error),
+        })
+    }
+
+    /// What is remembered of a process and its creator.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup; that it is not there is none.
+    pub fn process(&self, id: &ProcessId) -> Result<Option<Process>, KernelError> {
+        optional("PROCESSES", self.processes.get(id, 0))
+    }
+
+    /// The last exec of a process.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup; that it is not there is none.
+    pub fn exec(&self, id: &ProcessId) -> Result<Option<Exec>, KernelError> {
+        optional("EXECS", self.execs.get(id, 0))
+    }
+
+    /// Remembers the exec of a process that is older than the hooks, unless one was seen meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The error of the update.
+    pub fn seed_exec(&mut self, id: &ProcessId, exec: &Exec) -> Result<(), KernelError> {
+        const NOEXIST: u64 = 1;
+        match self.execs.insert(id, exec, NOEXIST) {
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            other => other.map_err(|source| KernelError::Map { map: "EXECS", source }),
+        }
+    }
+
+    /// The last wait syscall of a process.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup; that it is not there is none.
+    pub fn wait(&self, id: &ProcessId) -> Result<Option<Wait>, KernelError> {
+        optional("WAITS", self.waits.get(id, 0))
+    }
+
+    /// The next event of the ring, if there is one.
+    pub fn next_event(&mut self) -> Option<Reaped> {
+        let item = self.events.next()?;
+        // SAFETY: the programs write whole `Reaped` values, which any bytes of its size are.
+        (item.len() == size_of::<Reaped>()).then(|| unsafe { item.as_ptr().cast::<Reaped>().read_unaligned() })
+    }
+
+    /// Becomes readable when there are events.
+    #[must_use]
+    pub fn event_fd(&self) -> RawFd {
+        self.events.as_raw_fd()
+    }
+}
+
+/// One hook and whether it can be used here.
+#[derive(Debug)]
+pub struct Hook {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// Whether it works.
+    pub state: HookState,
+}
+
+/// Whether a hook works here.
+#[derive(Debug)]
+pub enum HookState {
+    /// It was loaded and attached; instructions that the verifier processed, where the kernel tells.
+    Works(Option<u32>),
+    /// It was refused.
+    Refused(KernelError),
+}
+
+/// Tries every hook on its own, and detaches it again.
+///
+/// # Errors
+///
+/// If the object itself cannot be loaded.
+pub fn hooks() -> Result<Vec<Hook>, KernelError> {
+    let offsets = Offsets::of_running_kernel()?;
+    let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
+    let options = Options { report_after_ns: u64::MAX, log: false, attach: false };
+    let mut ebpf = load(&offsets, &btf, &options)?;
+    let mut hooks: Vec<Hook> = TRACEPOINTS
+        .into_iter()
+        .map(|name| Hook {
+            name,
+            purpose: match name {
+                "sched_process_exit" => "a process exits: it is unreaped from here on",
+                "sched_process_free" => "a process was reaped",
+                "sched_process_fork" => "who created it",
+                "sched_process_exec" => "which file and arguments it ran",
+                _ => "the reaper's last wait call",
+            },
+            state: try_tracepoint(&mut ebpf, name, &btf).map_or_else(HookState::Refused, HookState::Works),
+        })
+        .collect();
+    hooks.push(Hook {
+        name: "iter/task",
+        purpose: "what exited before the start, subreaper flags, cgroup v1 paths",
+        state: iterator(&mut ebpf, &btf).map_or_else(HookState::Refused, HookState::Works),
+    });
+    Ok(hooks)
+}
+
+fn try_tracepoint(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<Option<u32>, KernelError> {
+    let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
+    let program = tracepoint(ebpf, name, btf)?;
+    let link = program.attach().map_err(refused)?;
+    program.detach(link).map_err(refused)?;
+    Ok(program.info().ok().and_then(|info| info.verified_instruction_count()))
+}
+
+fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelError> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(Some(btf));
+    for (global, value) in offsets.iter() {
+        loader.override_global(global, value, true);
+    }
+    loader.override_global("GRACE_NS", &options.report_after_ns, true);
+    let level = if options.log { &u8::MAX } else { &0 };
+    loader.override_global("AYA_LOG_LEVEL", level, false);
+    Ok(loader.load(OBJECT)?)
+}
+
+fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &'static str, btf: &Btf) -> Result<&'a mut BtfTracePoint, KernelError> {
+    let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
+    let program: &mut BtfTracePoint =
+        ebpf.program_mut(name).ok_or(KernelError::NotInObject(name))?.try_into().map_err(refused)?;
+    program.load(name, btf).map_err(refused)?;
+    Ok(program)
+}
+
+fn iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<Option<u32>, KernelError> {
+    let refused = |source: ProgramError| KernelError::Program { program: ITERATOR, source: Box::new(source) };
+    let program: &mut Iter =
+        ebpf.program_mut(ITERATOR).ok_or(KernelError::NotInObject(ITERATOR))?.try_into().map_err(refused)?;
+    program.load(ITERATOR, btf).map_err(refused)?;
+    Ok(program.info().ok().and_then(|info| info.verified_instruction_count()))
+}
+
+fn typed<M: TryFrom<aya::maps::Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, KernelError> {
+    let map = ebpf.take_map(name).ok_or(KernelError::NotInObject(name))?;
+    M::try_from(map).map_err(|source| KernelError::Map { map: name, source })
+}
+
+fn optional<T>(map: &'static str, found: Result<T, MapError>) -> Result<Option<T>, KernelError> {
+    match found {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(source) => Err(KernelError::Map { map, source }),
+    }
+}
+
+/// A [`CgroupPath`] as plain bytes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct CgroupBytes(CgroupPath);
+
+// SAFETY: an array of bytes.
+unsafe impl aya::Pod for CgroupBytes {}
+
+/// The names of a path, outermost first.
+fn components(path: &CgroupPath) -> Vec<String> {
+    let name = |name: &[u8; CGROUP_NAME_LEN]| {
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        String::from_utf8_lossy(&name[..end]).into_owned()
+    };
+    path.iter().map(name).filter(|name| !name.is_empty()).rev().collect()
+}
+
+/// Fixed-size records out of the iterator's file.
+struct Stream {
+    file: File,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Stream {
+    fn next<T: aya::Pod>(&mut self) -> Result<Option<T>, KernelError> {
+        const READ: usize = 64 * 1024;
+        while self.buffer.len() - self.start < size_of::<T>() {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let old = self.buffer.len();
+            self.buffer.resize(old + READ, 0);
+            let read = self.file.read(&mut self.buffer[old..]);
+            let count = *read.as_ref().unwrap_or(&0);
+            self.buffer.truncate(old + count);
+            match read {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+                Err(source) => return Err(KernelError::Io { what: "cannot read the task iterator", source }),
+            }
+        }
+        // SAFETY: that many bytes are there, and any bytes are a valid `T`.
+        let record = unsafe { self.buffer.as_ptr().add(self.start).cast::<T>().read_unaligned() };
+        self.start += size_of::<T>();
+        Ok(Some(record))
+    }
+}
+

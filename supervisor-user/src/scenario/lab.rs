@@ -1,0 +1,118 @@
+//! A throw-away place for one scenario: programs, root file system, bundles and runtime state.
+
+use std::{
+    env, fs, io,
+    os::unix::{fs::symlink, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use rustix::{
+    fs::statfs,
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
+    thread::{UnshareFlags, unshare_unsafe},
+};
+use tempfile::TempDir;
+
+use super::actor::ACTOR;
+
+/// `CGROUP2_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+
+/// The place; it is removed when this is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    dir: TempDir,
+    binary: PathBuf,
+}
+
+impl Lab {
+    /// Makes one. `binary` is the `supervisor` that plays the parts.
+    pub fn new(binary: &Path) -> Result<Self> {
+        let binary = binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?;
+        let dir = tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?;
+        for name in ["bin", "bundles", "rootfs/bin", "rootfs/dev", "rootfs/proc", "rootfs/sys", "rootfs/tmp"] {
+            fs::create_dir_all(dir.path().join(name))?;
+        }
+        Ok(Self { dir, binary })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The root file system of its containers.
+    #[must_use]
+    pub fn rootfs(&self) -> PathBuf {
+        self.path().join("rootfs")
+    }
+
+    /// A directory for a runtime's state, so that nothing is left in `/run`.
+    #[must_use]
+    pub fn state(&self, runtime: &str) -> PathBuf {
+        self.path().join("state").join(runtime)
+    }
+
+    /// A new container id, unique on the host as far as that can be.
+    #[must_use]
+    pub fn container_id(&self, hint: &str) -> String {
+        let place = self.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        format!("{place}-{hint}")
+    }
+
+    /// Puts the commands of a static busybox into the root file system, if the host has one.
+    pub fn add_busybox(&self, commands: &[&str]) -> Result<()> {
+        let source = program("busybox").context("busybox is not installed")?;
+        let bin = self.rootfs().join("bin");
+        fs::copy(source, bin.join("busybox"))?;
+        for command in commands {
+            symlink("busybox", bin.join(command))?;
+        }
+        Ok(())
+    }
+
+    /// A command that plays a part under a name of its own: the process's name is that of the file.
+    pub(super) fn actor(&self, name: &str, role: &[&str]) -> Result<Command> {
+        let mut command = Command::new(self.actor_path(name)?);
+        command.arg0(name).arg(ACTOR).args(role);
+        Ok(command)
+    }
+
+    /// The file under which a part is played.
+    pub(super) fn actor_path(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path().join("bin").join(name);
+        if !path.is_symlink() {
+            symlink(&self.binary, &path)?;
+        }
+        Ok(path)
+    }
+}
+
+/// A program on `PATH` or in the administrator's part of it.
+pub(super) fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path).chain(sbin).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// Gives a command a mount namespace of its own where `/sys/fs/cgroup` is plain cgroup v2, because crun
+/// refuses a hybrid one. Where it is plain already, nothing is done.
+pub fn private_cgroup2(command: &mut Command) -> &mut Command {
+    if statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.f_type as i64 == CGROUP2_MAGIC) {
+        return command;
+    }
+    // SAFETY: between fork and exec it makes system calls with constant strings, and neither allocates nor locks.
+    unsafe { command.pre_exec(|| enter_private_cgroup2().map_err(io::Error::from)) }
+}
+
+fn enter_private_cgroup2() -> rustix::io::Result<()> {
+    let place = c"/sys/fs/cgroup";
+    // SAFETY: the calling process has one thread, and unsharing mounts leaves its memory and descriptors alone.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    unmount(place, UnmountFlags::DETACH)?;
+    mount(c"cgroup2", place, c"cgroup2", MountFlags::empty(), None)
+}

@@ -1,0 +1,26 @@
+//! The incident, made with real processes: a pod, a monitor that does not reap what it adopts, and a container
+//! runtime that leaves it something to adopt.
+//!
+//! `supervisor demo` and the live tests use it. Everything lives in a throw-away [`Lab`]; each process that is
+//! started dies with the one that started it, however that ends. The processes are *actors*: the `supervisor`
+//! binary again, called as `supervisor __actor ROLE`, under a name that says what it plays.
+
+mod actor;
+mod container;
+mod lab;
+mod monitor;
+mod owned;
+mod played;
+mod pod;
+mod procfs;
+mod wait;
+
+pub use actor::{ACTOR, main as actor};
+pub use container::{Created, NO_SUCH_COMMAND, PidNs, Runtime, bundle, create};
+pub use lab::{Lab, private_cgroup2};
+pub use monitor::{Exit, Finished, Monitor};
+pub use owned::{Lines, Owned, bound_to_parent};
+pub use played::{PLAYED_CRUN, played_double_fork};
+pub use pod::Pod;
+pub use procfs::{Stat, pid_namespace, stat, wchan, zombies_of};
+pub use wait::{interrupted, stop_on_signals, until};

@@ -1,0 +1,82 @@
+//! crun's double fork, played by our own processes for hosts that have no crun.
+//!
+//! What crun 1.8.1 does when a container joins a PID namespace: it forks stage 1, which enters the namespace,
+//! forks the container's init, reports its pid and exits. The init is then no child of crun any more; on the
+//! error path crun kills it and waits for it in vain (`ECHILD`).
+
+use std::{
+    fs::File,
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    os::unix::process::CommandExt,
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::{
+    fd::AsFd,
+    process::{Pid, Signal, WaitOptions, kill_process, waitpid},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
+
+use super::{
+    container::NO_SUCH_COMMAND,
+    lab::Lab,
+    monitor::{Finished, Monitor},
+    pod::Pod,
+};
+
+/// The part and the name of the process that plays it.
+pub const PLAYED_CRUN: &str = "played-crun";
+
+/// Plays it under the monitor: afterwards the monitor holds a zombie that is in the pod's PID namespace.
+pub fn played_double_fork(lab: &Lab, monitor: &mut Monitor, pod: &Pod) -> Result<Finished> {
+    let command = lab.actor(PLAYED_CRUN, &[PLAYED_CRUN, &pod.ns_path(), NO_SUCH_COMMAND])?;
+    monitor.run(&command, false, &lab.path().join("played.log"))
+}
+
+/// The part of the runtime; returns its exit status.
+pub(super) fn play(namespace: &str, command: &str) -> Result<u8> {
+    let namespace = File::open(namespace).with_context(|| format!("{namespace} cannot be opened"))?;
+    let (mut pids, pid_sender) = io::pipe()?;
+    let stage1 = fork(|| stage1(&namespace, command, &pid_sender))?;
+    drop(pid_sender);
+    waitpid(Some(stage1), WaitOptions::empty())?;
+
+    let init = receive(&mut pids).context("stage 1 reported no pid")?;
+    // It is an orphan by now: the kill may come too late, the wait always fails.
+    let _ = kill_process(init, Signal::KILL);
+    match waitpid(Some(init), WaitOptions::empty()) {
+        Err(rustix::io::Errno::CHILD) => Ok(1),
+        other => bail!("the container's init is still a child of the runtime: {other:?}"),
+    }
+}
+
+fn stage1(namespace: &File, command: &str, pids: &PipeWriter) -> Result<u8> {
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::ProcessID))?;
+    let init = fork(|| Err(Command::new(command).exec().into()))?;
+    (&mut &*pids).write_all(&init.as_raw_nonzero().get().to_ne_bytes())?;
+    Ok(0)
+}
+
+fn receive(pids: &mut PipeReader) -> Result<Pid> {
+    let mut raw = [0; 4];
+    pids.read_exact(&mut raw)?;
+    Pid::from_raw(i32::from_ne_bytes(raw)).context("it is 0")
+}
+
+/// Forks; the child runs `body` and exits with the status that it returns.
+fn fork(body: impl FnOnce() -> Result<u8>) -> Result<Pid> {
+    // SAFETY: an actor has one thread, so the child finds no lock held by a thread that it lacks.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error().into()),
+        0 => {
+            let code = body().unwrap_or_else(|error| {
+                eprintln!("{error:#}");
+                1
+            });
+            // SAFETY: it ends this process without running the parent's exit handlers.
+            unsafe { libc::_exit(code.into()) }
+        }
+        pid => Pid::from_raw(pid).context("fork returned no pid"),
+    }
+}
