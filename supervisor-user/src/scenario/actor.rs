@@ -1,17 +1,17 @@
 //! The hidden subcommand: what the `supervisor` binary does when it plays a part.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use super::{monitor, played, pod};
+use super::{lab, monitor, played, pod};
 
 /// The first argument of a `supervisor` that is to play a part.
 pub const ACTOR: &str = "__actor";
 
 /// Plays the part that the arguments behind [`ACTOR`] name.
 #[must_use]
-pub fn main(args: &[String]) -> ExitCode {
+pub fn main(args: &[OsString]) -> ExitCode {
     match play(args) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -21,9 +21,11 @@ pub fn main(args: &[String]) -> ExitCode {
     }
 }
 
-fn play(args: &[String]) -> Result<u8> {
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+fn play(args: &[OsString]) -> Result<u8> {
+    let args = args.iter().map(|arg| arg.to_str().context("an argument is no UTF-8"));
+    let args = args.collect::<Result<Vec<&str>>>()?;
     match args[..] {
+        [lab::JANITOR, dir] => lab::clean(dir).map(|()| 0),
         [pod::PAUSE] => pod::pause(),
         [pod::HOLDER, pause] => pod::hold(pause).map(|()| 0),
         [monitor::ROLE] => monitor::play().map(|()| 0),

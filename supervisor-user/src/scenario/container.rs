@@ -85,6 +85,8 @@ impl PidNs<'_> {
 /// What `create` left.
 #[derive(Clone, Debug)]
 pub struct Created {
+    /// The runtime.
+    pub runtime: Runtime,
     /// The container's id.
     pub id: String,
     /// Its bundle.
@@ -106,7 +108,7 @@ pub fn create(lab: &Lab, monitor: &mut Monitor, runtime: Runtime, pid_ns: PidNs<
     let log = bundle.join("log");
     let finished = monitor.run(&command, runtime == Runtime::Crun, &log)?;
     let log = fs::read_to_string(log)?.trim_end().to_owned();
-    Ok(Created { id, bundle, runtime_pid: finished.pid, exit: finished.exit, log })
+    Ok(Created { runtime, id, bundle, runtime_pid: finished.pid, exit: finished.exit, log })
 }
 
 /// Writes the bundle of a container: its directory with `config.json`. The same id can be written again.
@@ -119,8 +121,7 @@ pub fn bundle(lab: &Lab, id: &str, pid_ns: PidNs<'_>, args: &[&str]) -> Result<P
 
 fn spec(rootfs: &Path, pid_ns: PidNs<'_>, args: &[&str]) -> Result<Spec> {
     let plain = [LinuxNamespaceType::Mount, LinuxNamespaceType::Ipc, LinuxNamespaceType::Uts];
-    let mut namespaces =
-        plain.into_iter().map(|typ| namespace(typ, None)).collect::<Result<Vec<_>>>()?;
+    let mut namespaces = plain.into_iter().map(|typ| namespace(typ, None)).collect::<Result<Vec<_>>>()?;
     match pid_ns {
         PidNs::Host => {}
         PidNs::Own => namespaces.push(namespace(LinuxNamespaceType::Pid, None)?),
@@ -133,7 +134,8 @@ fn spec(rootfs: &Path, pid_ns: PidNs<'_>, args: &[&str]) -> Result<Spec> {
     let mut linux = LinuxBuilder::default().namespaces(namespaces);
     if matches!(pid_ns, PidNs::UserNs) {
         // The host's own ids, so that the root file system needs no other owner.
-        let ids = vec![LinuxIdMappingBuilder::default().container_id(0u32).host_id(0u32).size(65_536u32).build()?];
+        let ids =
+            vec![LinuxIdMappingBuilder::default().container_id(0u32).host_id(0u32).size(65_536u32).build()?];
         linux = linux.uid_mappings(ids.clone()).gid_mappings(ids);
     }
     let process = ProcessBuilder::default()

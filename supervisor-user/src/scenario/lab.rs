@@ -4,7 +4,7 @@ use std::{
     env, fs, io,
     os::unix::{fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, Result};
@@ -13,18 +13,21 @@ use rustix::{
     mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
     thread::{UnshareFlags, unshare_unsafe},
 };
-use tempfile::TempDir;
 
 use super::actor::ACTOR;
 
 /// `CGROUP2_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
-const CGROUP2_MAGIC: i64 = 0x6367_7270;
+const CGROUP2_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
-/// The place; it is removed when this is dropped.
+pub(super) const JANITOR: &str = "lab-janitor";
+
+/// The place. It is removed when this is dropped, and also when this process is killed.
 #[derive(Debug)]
 pub struct Lab {
-    dir: TempDir,
+    dir: PathBuf,
     binary: PathBuf,
+    /// Removes the place once its standard input ends.
+    janitor: Option<Child>,
 }
 
 impl Lab {
@@ -32,16 +35,23 @@ impl Lab {
     pub fn new(binary: &Path) -> Result<Self> {
         let binary = binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?;
         let dir = tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?;
-        for name in ["bin", "bundles", "rootfs/bin", "rootfs/dev", "rootfs/proc", "rootfs/sys", "rootfs/tmp"] {
-            fs::create_dir_all(dir.path().join(name))?;
+        fs::create_dir(dir.path().join("bin"))?;
+        let mut lab = Self { dir: dir.path().to_owned(), binary, janitor: None };
+        let mut janitor = lab.actor(JANITOR, &[JANITOR, &lab.dir.to_string_lossy()])?;
+        // Not bound to its parent: it must outlive it, and its standard input tells it when to go.
+        janitor.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
+        lab.janitor = Some(janitor.spawn().context("the lab's janitor cannot be started")?);
+        lab.dir = dir.keep();
+        for name in ["bundles", "rootfs/bin", "rootfs/dev", "rootfs/proc", "rootfs/sys", "rootfs/tmp"] {
+            fs::create_dir_all(lab.dir.join(name))?;
         }
-        Ok(Self { dir, binary })
+        Ok(lab)
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// The root file system of its containers.
@@ -91,6 +101,22 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Some(mut janitor) = self.janitor.take() {
+            drop(janitor.stdin.take());
+            // An error would mean that it was waited for already, which nothing else does.
+            let _ = janitor.wait();
+        }
+    }
+}
+
+/// The part of the janitor.
+pub(super) fn clean(dir: &str) -> Result<()> {
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    fs::remove_dir_all(dir).with_context(|| format!("{dir} cannot be removed"))
+}
+
 /// A program on `PATH` or in the administrator's part of it.
 pub(super) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -101,7 +127,7 @@ pub(super) fn program(name: &str) -> Option<PathBuf> {
 /// Gives a command a mount namespace of its own where `/sys/fs/cgroup` is plain cgroup v2, because crun
 /// refuses a hybrid one. Where it is plain already, nothing is done.
 pub fn private_cgroup2(command: &mut Command) -> &mut Command {
-    if statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.f_type as i64 == CGROUP2_MAGIC) {
+    if statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.f_type == CGROUP2_MAGIC) {
         return command;
     }
     // SAFETY: between fork and exec it makes system calls with constant strings, and neither allocates nor locks.

@@ -169,10 +169,10 @@ fn say(reply: &Reply) -> Result<()> {
 }
 
 fn run(argv: &[String], cgroup2: bool, log: &str) -> Result<Finished> {
-    let (program, args) = argv.split_first().context("no command")?;
+    let (program, arguments) = argv.split_first().context("no command")?;
     let log = File::create(log)?;
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     bound_to_parent(&mut command);
     if cgroup2 {
         private_cgroup2(&mut command);

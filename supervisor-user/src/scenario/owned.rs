@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
-use super::wait::{interrupted, until};
+use super::wait::{interrupted, within};
 
 /// How long a wait goes on before it looks whether it was interrupted.
 const SLICE: Duration = Duration::from_millis(50);
@@ -67,9 +67,10 @@ impl Owned {
         Ok(())
     }
 
-    /// Waits for its end.
+    /// Waits for its end. Signals to this process do not cut that short: cleaning up needs it.
     pub fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
-        until("a process to end", limit, || Ok(self.0.try_wait()?))
+        let status = within(limit, || Ok(self.0.try_wait()?))?;
+        status.with_context(|| format!("process {} has not ended after {limit:?}", self.pid()))
     }
 }
 

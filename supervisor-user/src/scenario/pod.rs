@@ -1,7 +1,7 @@
 //! A pod as the kernel sees it: a PID namespace whose PID 1 is `pause`.
 
 use std::{
-    io::{self, Read},
+    io,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -46,7 +46,8 @@ impl Pod {
         let pipe = holder.child().stdout.take().context("the holder has no pipe")?;
         let line = Lines::of(pipe).next("the pod's pause to start", LIMIT)?;
         let pid: u32 = line.context("the pod's holder ended at once")?.parse()?;
-        let pause_fd = pidfd_open(Pid::from_raw(pid as i32).context("pause has no pid")?, PidfdFlags::empty())?;
+        let pause_fd =
+            pidfd_open(Pid::from_raw(pid as i32).context("pause has no pid")?, PidfdFlags::empty())?;
         let pause = procfs::stat(pid).context("pause has ended at once")?;
         Ok(Self { pause, pause_fd, ns_ino: procfs::pid_namespace(pid)?, holder })
     }
@@ -121,8 +122,6 @@ pub(super) fn pause() -> Result<u8> {
         return Err(io::Error::last_os_error().into());
     }
     // Ends only if the holder died before `pause` was bound to it: then nothing else would end it.
-    match io::stdin().read(&mut [0; 1]) {
-        Ok(_) => bail!("the pod's holder is gone"),
-        Err(error) => Err(error.into()),
-    }
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    bail!("the pod's holder is gone")
 }

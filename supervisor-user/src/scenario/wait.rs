@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// How often a condition that nothing announces is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -45,14 +45,20 @@ pub fn interrupted() -> Result<()> {
 
 /// Looks at a condition until it gives a value. `what` completes the sentence "gave up waiting for …".
 pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let value = within(limit, || {
+        interrupted()?;
+        probe()
+    })?;
+    value.with_context(|| format!("gave up after {limit:?} waiting for {what}"))
+}
+
+/// As [`until`], for cleaning up: signals do not end it. `None` if the condition gave no value in time.
+pub(super) fn within<T>(limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     let deadline = Instant::now() + limit;
     loop {
-        interrupted()?;
-        if let Some(value) = probe()? {
+        let value = probe()?;
+        if value.is_some() || Instant::now() >= deadline {
             return Ok(value);
-        }
-        if Instant::now() >= deadline {
-            bail!("gave up after {limit:?} waiting for {what}");
         }
         thread::sleep(POLL);
     }

@@ -1,0 +1,249 @@
+//! From evidence to a finding: who is who in a container's process tree. Pure.
+
+mod argv;
+mod cgroup;
+mod roles;
+
+use crate::{
+    evidence::{CreatorFacts, Evidence, ExecFacts, ReaperFacts},
+    finding::{
+        Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, PidNs, PidNsMode, Process, Reaper,
+        Role, Runtime, Stage, WaitTarget,
+    },
+    host::{HostIdentity, ProcessFacts},
+    identity,
+};
+
+/// Makes the finding that the evidence supports.
+#[must_use]
+pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
+    let facts = &evidence.facts;
+    let process = Process {
+        start_ns: evidence.start_ns,
+        executable: evidence.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
+        args: evidence.exec.as_ref().map(|exec| exec.args.clone()).unwrap_or_default(),
+        ..process(facts, None, host)
+    };
+    let entity = process.entity_id.clone().unwrap_or_else(|| format!("{}@{}", facts.pid, facts.start_ticks));
+    let cgroup = cgroup_path(evidence);
+    let creators: Vec<Creator> = evidence.creators.iter().map(|facts| creator(facts, host)).collect();
+    let monitor = monitor(evidence);
+    Finding {
+        id: identity::finding_id(&entity),
+        exit: facts.exit_status.map(Exit::from_wait_status),
+        exit_ns: evidence.exit_ns,
+        grace_ns,
+        reaper: evidence.reaper.as_ref().map(|facts| reaper(facts, evidence, host)),
+        runtime: runtime(evidence),
+        container: container(evidence, cgroup.as_deref()),
+        pid_ns: pid_ns(evidence),
+        monitor,
+        creators,
+        cgroup,
+        process,
+    }
+}
+
+/// A process in `/proc` as it is named in events.
+fn process(facts: &ProcessFacts, exec: Option<&ExecFacts>, host: &HostIdentity) -> Process {
+    let entity_id = match (facts.pid_ns, facts.vpid()) {
+        (Some(ns), Some(vpid)) => identity::common_process_id(&host.boot_id, ns, facts.start_ticks, vpid),
+        _ => None,
+    };
+    Process {
+        pid: facts.pid,
+        vpid: facts.vpid(),
+        entity_id: entity_id.map(|id| id.to_string()),
+        name: facts.comm.clone(),
+        executable: exec.map(|exec| roles::real_file(exec).to_owned()).or_else(|| facts.exe.clone()),
+        args: exec.map_or_else(|| facts.args.clone(), |exec| exec.args.clone()),
+        start_ns: Some(facts.start_ticks * (1_000_000_000 / host.ticks_per_second)),
+        uid: facts.uid,
+    }
+}
+
+fn creator(facts: &CreatorFacts, host: &HostIdentity) -> Creator {
+    let exec = facts.exec.as_ref();
+    let ticks = facts.id.start_ns / (1_000_000_000 / host.ticks_per_second);
+    let entity = identity::common_process_id(&host.boot_id, facts.pid_ns, ticks, facts.vpid);
+    Creator {
+        process: Process {
+            pid: facts.id.tgid,
+            vpid: Some(facts.vpid),
+            entity_id: entity.map(|id| id.to_string()),
+            name: facts.comm.clone(),
+            executable: exec.map(|exec| roles::real_file(exec).to_owned()),
+            args: exec.map(|exec| exec.args.clone()).unwrap_or_default(),
+            start_ns: Some(facts.id.start_ns),
+            uid: None,
+        },
+        verb: exec
+            .filter(|exec| roles::runtime(exec).is_some())
+            .and_then(|exec| argv::runtime_call(&exec.args))
+            .map(|call| call.verb.to_owned()),
+        role: role(facts),
+        gone: facts.gone,
+    }
+}
+
+fn role(facts: &CreatorFacts) -> Role {
+    if facts.vpid == 1 && facts.exec.as_ref().is_none_or(|exec| roles::runtime(exec).is_none()) {
+        return Role::Init;
+    }
+    facts.exec.as_ref().map_or(Role::Other, roles::role)
+}
+
+fn reaper(facts: &ReaperFacts, evidence: &Evidence, host: &HostIdentity) -> Reaper {
+    let creator = evidence.creators.first();
+    Reaper {
+        process: process(&facts.facts, facts.exec.as_ref(), host),
+        adopted: creator.zip(facts.id).map(|(creator, reaper)| creator.id != reaper),
+        is_subreaper: facts.is_subreaper,
+        is_pidns_init: facts.facts.vpid().map(|vpid| vpid == 1),
+        state: Some(facts.facts.state),
+        wchan: facts.facts.wchan.clone(),
+        sigchld: facts.facts.sigchld.map(crate::host::SigChld::as_str),
+        last_wait: facts.wait.as_ref().map(last_wait),
+        never_waited_since_ns: match (facts.id, &facts.wait) {
+            (Some(_), None) => evidence.waits_known_since_ns,
+            _ => None,
+        },
+    }
+}
+
+fn last_wait(wait: &supervisor_ebpf::Wait) -> LastWait {
+    let call = match wait.call() {
+        supervisor_ebpf::CALL_WAIT4 => Some("wait4"),
+        supervisor_ebpf::CALL_WAITID => Some("waitid"),
+        _ => None,
+    };
+    let target = call.and(match wait.idtype() {
+        supervisor_ebpf::WAIT_ANY => Some(WaitTarget::Any),
+        supervisor_ebpf::WAIT_PID => Some(WaitTarget::Pid(wait.target())),
+        supervisor_ebpf::WAIT_PGID => Some(WaitTarget::Pgid(wait.target())),
+        supervisor_ebpf::WAIT_PIDFD => Some(WaitTarget::PidFd(wait.target())),
+        _ => None,
+    });
+    LastWait { at_ns: wait.at_ns, call, target, flags: call.map(|_| wait.flags().collect()).unwrap_or_default() }
+}
+
+/// The nearest creator that runs a runtime, and what the process is to it.
+fn runtime(evidence: &Evidence) -> Option<Runtime> {
+    let (exec, name) = evidence.creators.iter().find_map(|creator| {
+        let exec = creator.exec.as_ref()?;
+        Some((exec, roles::runtime(exec)?))
+    })?;
+    let own = evidence.exec.as_ref();
+    // A process that still runs the runtime's file has not become the container's command.
+    let is_runtime = own.is_some_and(|own| roles::runtime(own).is_some());
+    let stage = if !is_runtime {
+        Stage::Container
+    } else if evidence.has_children || roles::is_intermediate(&evidence.facts.comm) {
+        Stage::Intermediate
+    } else {
+        Stage::Init
+    };
+    Some(Runtime {
+        name: name.to_owned(),
+        executable: Some(roles::real_file(exec).to_owned()),
+        verb: argv::runtime_call(&exec.args).map(|call| call.verb.to_owned()),
+        stage,
+    })
+}
+
+/// The nearest creator that is a monitor by name; else the process that started the runtime, if it must reap
+/// the orphan because it is a subreaper.
+fn monitor(evidence: &Evidence) -> Option<Monitor> {
+    let named = evidence.creators.iter().find(|creator| role(creator) == Role::Monitor);
+    let by_deed = || {
+        let runtime = evidence
+            .creators
+            .iter()
+            .rposition(|creator| creator.exec.as_ref().is_some_and(|exec| roles::runtime(exec).is_some()))?;
+        let starter = evidence.creators.get(runtime + 1)?;
+        let reaper = evidence.reaper.as_ref()?;
+        (reaper.id == Some(starter.id) && reaper.is_subreaper == Some(true)).then_some(starter)
+    };
+    let found = named.or_else(by_deed);
+    if let Some(monitor) = found {
+        return Some(Monitor {
+            name: monitor.comm.clone(),
+            pid: monitor.id.tgid,
+            executable: monitor.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
+        });
+    }
+    // Of a process whose creators were not seen, the reaper may still be a known monitor.
+    let reaper = evidence.reaper.as_ref().filter(|reaper| roles::is_monitor_name(&reaper.facts.comm))?;
+    Some(Monitor {
+        name: reaper.facts.comm.clone(),
+        pid: reaper.facts.pid,
+        executable: reaper.facts.exe.clone(),
+    })
+}
+
+/// From the arguments of the nearest runtime or monitor, else from the control group's name.
+fn container(evidence: &Evidence, cgroup: Option<&str>) -> Option<Container> {
+    let in_cgroup = cgroup.and_then(cgroup::container);
+    let execs = || evidence.creators.iter().filter_map(|creator| creator.exec.as_ref());
+    let from_runtime = execs()
+        .filter(|exec| roles::runtime(exec).is_some())
+        .find_map(|exec| argv::runtime_call(&exec.args)?.container.map(str::to_owned));
+    let from_monitor = execs()
+        .filter(|exec| roles::role(exec) == Role::Monitor)
+        .find_map(|exec| argv::monitor_container(&exec.args));
+    let id = from_runtime
+        .clone()
+        .or_else(|| from_monitor.as_ref().map(|monitor| monitor.id.clone()))
+        .or_else(|| in_cgroup.as_ref().map(|container| container.id.to_owned()))?;
+    Some(Container {
+        name: from_monitor.and_then(|monitor| monitor.name),
+        runtime: in_cgroup
+            .map(|container| container.manager.to_owned())
+            .or_else(|| runtime(evidence).map(|runtime| runtime.name)),
+        id,
+    })
+}
+
+fn cgroup_path(evidence: &Evidence) -> Option<String> {
+    // On version 2, and wherever `/proc` shows more than the root, it has the whole path.
+    let shown = evidence.facts.cgroup.clone().filter(|path| path != "/");
+    let kernel = evidence.task.as_ref().and_then(|task| task.cgroup.as_ref());
+    shown.or_else(|| kernel.map(|names| format!("/{}", names.join("/")))).or_else(|| evidence.facts.cgroup.clone())
+}
+
+fn pid_ns(evidence: &Evidence) -> Option<PidNs> {
+    let facts = &evidence.facts;
+    let ino = facts.pid_ns.or_else(|| evidence.task.as_ref().map(|task| task.record.pid_ns))?;
+    let level = facts.level().or_else(|| evidence.task.as_ref().map(|task| task.record.level));
+    Some(PidNs {
+        ino,
+        level,
+        mode: pid_ns_mode(evidence, ino, level),
+        init: evidence.ns_init.as_ref().map(|init| NsInit {
+            pid: init.pid,
+            name: init.comm.clone(),
+            state: init.state,
+        }),
+    })
+}
+
+/// The process through which the descent entered the namespace tells: pid 1 means that it was made for it.
+/// An exec session always enters its container's namespace, which says nothing about the container.
+fn pid_ns_mode(evidence: &Evidence, ino: u32, level: Option<u32>) -> Option<PidNsMode> {
+    if level == Some(0) {
+        return Some(PidNsMode::Host);
+    }
+    let entry = evidence.creators.iter().position(|creator| creator.pid_ns != ino)?;
+    let vpid = match entry.checked_sub(1) {
+        None => evidence.facts.vpid()?,
+        Some(inside) => evidence.creators[inside].vpid,
+    };
+    if vpid == 1 {
+        return Some(PidNsMode::Own);
+    }
+    let is_exec = runtime(evidence).is_some_and(|runtime| runtime.verb.as_deref() == Some("exec"));
+    (!is_exec).then_some(PidNsMode::Joined)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! The two clocks: everything is measured by `CLOCK_BOOTTIME`, and people are told wall time.
+
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+fn read(clock: ClockId) -> i128 {
+    let time = clock_gettime(clock);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+/// Now, in nanoseconds of `CLOCK_BOOTTIME`.
+#[must_use]
+pub fn now_ns() -> u64 {
+    read(ClockId::Boottime) as u64
+}
+
+/// How far the wall clock is ahead of `CLOCK_BOOTTIME`, read once so that times of one event agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wall {
+    offset_ns: i128,
+}
+
+impl Wall {
+    /// By the clocks as they stand now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { offset_ns: read(ClockId::Realtime) - read(ClockId::Boottime) }
+    }
+
+    /// A fixed offset, for tests and recordings.
+    #[must_use]
+    pub fn at_offset(offset_ns: i128) -> Self {
+        Self { offset_ns }
+    }
+
+    /// The wall time of a time since boot.
+    #[must_use]
+    pub fn timestamp(self, boot_ns: u64) -> Timestamp {
+        Timestamp::from_nanosecond(i128::from(boot_ns) + self.offset_ns).unwrap_or(Timestamp::MAX)
+    }
+}

@@ -1,0 +1,265 @@
+//! `supervisor demo`: the incident, in namespaces that end with it, and what `supervisor watch` says about it.
+
+use std::{
+    env,
+    io::{self, Write},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+
+use crate::{
+    exit::Exit,
+    scenario::{
+        Created, Lab, Lines, Monitor, NO_SUCH_COMMAND, Owned, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
+        played_double_fork, stop_on_signals, until, zombies_of,
+    },
+};
+
+/// `watch` reports what is unreaped for this long.
+const GRACE: &str = "1s";
+/// How long `watch` may take to attach on a busy machine.
+const ATTACH: Duration = Duration::from_secs(10);
+/// How long a finding or its end may take, the grace period included.
+const REPORT: Duration = Duration::from_secs(6);
+/// Grace period and report of a finding, had there been one.
+const SILENCE: Duration = Duration::from_millis(2500);
+/// How long the killed `pause` is looked at.
+const BLOCKED: Duration = Duration::from_millis(500);
+/// The lines of one finding come together; after this much silence there are no more.
+const PAUSE_IN_OUTPUT: Duration = Duration::from_millis(150);
+
+/// Arguments of `supervisor demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Play crun's double fork with our own processes, even if crun is installed
+    #[arg(long)]
+    played: bool,
+}
+
+/// Runs the demonstration; [`Exit::Found`] if it did not go as announced.
+pub fn run(args: &DemoArgs) -> Result<ExitCode> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("supervisor demo makes namespaces and loads eBPF programs, which only root may: use sudo.");
+        return Ok(Exit::Rights.into());
+    }
+    stop_on_signals()?;
+    let started = Instant::now();
+    if let Err(error) = in_a_lab(args) {
+        eprintln!("supervisor demo: it did not go as announced: {error:#}");
+        return Ok(Exit::Found.into());
+    }
+    say(&format!("\nAll of it happened as announced, in {:.1} s.", started.elapsed().as_secs_f64()))?;
+    Ok(Exit::Ok.into())
+}
+
+fn in_a_lab(args: &DemoArgs) -> Result<()> {
+    let binary = env::current_exe().context("the path of this program is not known")?;
+    let lab = Lab::new(&binary)?;
+    say("The incident of containers/conmon-rs#2242, in namespaces that end with this program.")?;
+    incident(&lab, &binary, args)
+}
+
+fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
+    // What is made last ends first, and a pod ends only when the monitor has let go of its zombie.
+    let pod = Pod::start(lab)?;
+    step(1, "A pod, which is a PID namespace")?;
+    say(&format!("   `pause`, pid {}, is PID 1 of the PID namespace {}.", pod.pid(), pod.ns_ino()))?;
+
+    let second_pod = Runtime::Runc.find().map(|_| Pod::start(lab)).transpose()?;
+    let mut monitor = Monitor::start(lab)?;
+    step(2, "A container monitor like conmon-rs before 0.6.6")?;
+    say(&format!("   demo-monitor, pid {}, is a subreaper: it adopts orphans.", monitor.pid()))?;
+    say("   It waits for the processes that it started, and for no others.")?;
+
+    step(3, "We watch")?;
+    let mut watch = Watch::start(binary, &monitor)?;
+
+    step(4, "A container that joins the pod's PID namespace fails to start")?;
+    say(&format!("   Its command `{NO_SUCH_COMMAND}` does not exist."))?;
+    let crun = Runtime::Crun.find().is_some() && !args.played;
+    if crun {
+        tell(&create(lab, &mut monitor, Runtime::Crun, PidNs::Joined(&pod))?)?;
+    } else {
+        let why = if args.played { "As you asked," } else { "crun is not installed:" };
+        say(&format!("   {why} the double fork that crun would do is played by our own {PLAYED_CRUN}."))?;
+        let finished = played_double_fork(lab, &mut monitor, &pod)?;
+        say(&format!("   {PLAYED_CRUN}, pid {}, ended with {}.", finished.pid, finished.exit))?;
+    }
+    let zombie = only_zombie(&monitor)?;
+    say(&format!(
+        "   Left behind: {}, pid {}, a zombie that the monitor has adopted.",
+        zombie.comm, zombie.pid
+    ))?;
+
+    step(5, "What supervisor says about it")?;
+    let finding = watch.next_about(zombie.pid, "")?;
+    let mut facts = vec![monitor.pid().to_string(), pod.ns_ino().to_string()];
+    facts.extend(crun.then(|| "crun".to_owned()));
+    for fact in facts {
+        ensure!(finding.contains(&fact), "the finding does not name {fact}");
+    }
+
+    step(6, "The pod cannot be deleted")?;
+    kill_in_vain(&pod)?;
+
+    step(7, "The monitor reaps, and everything dissolves")?;
+    let reaped = monitor.reap()?;
+    ensure!(reaped == [zombie.pid], "the monitor reaped {reaped:?} and not just the zombie {}", zombie.pid);
+    let left = Instant::now();
+    until("pause to go", REPORT, || Ok(pod.is_gone().then_some(())))?;
+    say(&format!("   Told to, the monitor waited for any child and got pid {}.", zombie.pid))?;
+    say(&format!("   `pause` was gone {} ms later.", left.elapsed().as_millis()))?;
+    watch.next_about(zombie.pid, "reaped")?;
+
+    step(8, "The same with runc, whose helpers stay its own children")?;
+    match &second_pod {
+        Some(pod) => nothing_with_runc(lab, &mut monitor, pod, &watch)?,
+        None => say("   runc is not installed; this part is left out.")?,
+    }
+    watch.stop()
+}
+
+/// Kills `pause` and sees that it stays.
+fn kill_in_vain(pod: &Pod) -> Result<()> {
+    pod.kill()?;
+    let killed = Instant::now();
+    let place = until("pause to stand still", REPORT, || {
+        ensure!(!pod.is_gone(), "pause has died, although a zombie is left in its namespace");
+        Ok(pod.wchan().filter(|name| name == "zap_pid_ns_processes"))
+    })?;
+    let state = until("half a second to pass", BLOCKED * 2, || {
+        let state = pod.state().context("pause has died, although a zombie is left in its namespace")?;
+        Ok((killed.elapsed() >= BLOCKED).then_some(state))
+    })?;
+    let pid = pod.pid();
+    let age = killed.elapsed().as_millis();
+    say(&format!(
+        "   SIGKILL to `pause`, pid {pid}: after {age} ms it is still there, state {state}, in {place}."
+    ))?;
+    say("   It waits for the last pid of its namespace: the zombie's.")
+}
+
+fn nothing_with_runc(lab: &Lab, monitor: &mut Monitor, pod: &Pod, watch: &Watch) -> Result<()> {
+    tell(&create(lab, monitor, Runtime::Runc, PidNs::Joined(pod))?)?;
+    let left = zombies_of(monitor.pid())?;
+    ensure!(left.is_empty(), "runc has left zombies under the monitor: {left:?}");
+    watch.is_silent()?;
+    pod.kill()?;
+    until("the second pause to go", REPORT, || Ok(pod.is_gone().then_some(())))?;
+    say(
+        "   Nothing is left behind, supervisor has nothing to say, and `pause` dies at once when it is killed.",
+    )
+}
+
+/// Says how a runtime's `create` ended.
+fn tell(created: &Created) -> Result<()> {
+    let Created { runtime, runtime_pid, exit, log, .. } = created;
+    say(&format!("   {} create, pid {runtime_pid}, ended with {exit}:", runtime.name()))?;
+    // runc says more than is of interest here; its last line is the reason.
+    say(&format!("      {}", log.lines().next_back().unwrap_or("(it said nothing)")))
+}
+
+/// The zombie that the monitor is left with.
+fn only_zombie(monitor: &Monitor) -> Result<Stat> {
+    // It may still be on its way out.
+    until("a zombie under the monitor", REPORT, || match &zombies_of(monitor.pid())?[..] {
+        [] => Ok(None),
+        [zombie] => Ok(Some(zombie.clone())),
+        more => bail!("the monitor has more zombies than expected: {more:?}"),
+    })
+}
+
+/// `supervisor watch` for the children of the monitor; what it prints is shown.
+struct Watch {
+    process: Owned,
+    findings: Lines,
+    messages: Lines,
+}
+
+impl Watch {
+    fn start(binary: &Path, monitor: &Monitor) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.args(["watch", "--grace", GRACE, "--reaper", &monitor.pid().to_string()]);
+        say(&format!("   supervisor watch --grace {GRACE} --reaper {}", monitor.pid()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Owned::start(&mut command)?;
+        let child = process.child();
+        let (findings, messages) =
+            child.stdout.take().zip(child.stderr.take()).context("supervisor watch has no pipes")?;
+        let watch = Self { process, findings: Lines::of(findings), messages: Lines::of(messages) };
+        loop {
+            let line = watch.messages.next("supervisor watch to attach", ATTACH)?;
+            let line = line.context("supervisor watch has ended at once")?;
+            show(&line)?;
+            if line.starts_with("watching") {
+                return Ok(watch);
+            }
+        }
+    }
+
+    /// Shows and returns what it prints next about a process.
+    fn next_about(&self, pid: u32, word: &str) -> Result<String> {
+        let pid = pid.to_string();
+        let deadline = Instant::now() + REPORT;
+        let mut text = String::new();
+        while !(text.contains(&pid) && text.to_lowercase().contains(word)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.findings.next(&format!("supervisor watch to report pid {pid}"), left)?;
+            take(&mut text, &line.context("supervisor watch has ended")?)?;
+        }
+        while let Some(line) = self.findings.next_within(PAUSE_IN_OUTPUT)? {
+            take(&mut text, &line)?;
+        }
+        Ok(text)
+    }
+
+    /// Fails if it prints anything for as long as a finding would have taken.
+    fn is_silent(&self) -> Result<()> {
+        let deadline = Instant::now() + SILENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            if let Some(line) = self.findings.next_within(left.min(PAUSE_IN_OUTPUT))? {
+                bail!("supervisor watch was to say nothing, and said: {line}");
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C would, and shows its summary.
+    fn stop(&mut self) -> Result<()> {
+        say("\nSupervisor's own summary")?;
+        self.process.signal(Signal::INT)?;
+        let status = self.process.end(REPORT)?;
+        while let Some(line) = self.messages.next_within(PAUSE_IN_OUTPUT)? {
+            show(&line)?;
+        }
+        ensure!(status.success(), "supervisor watch ended with {status}");
+        Ok(())
+    }
+}
+
+/// Shows a line and adds it to what was shown.
+fn take(text: &mut String, line: &str) -> Result<()> {
+    text.push_str(line);
+    text.push('\n');
+    show(line)
+}
+
+fn step(number: u32, title: &str) -> Result<()> {
+    say(&format!("\n{number}. {title}"))
+}
+
+/// A line of what `supervisor watch` prints.
+fn show(line: &str) -> Result<()> {
+    say(format!("   │ {line}").trim_end())
+}
+
+fn say(line: &str) -> Result<()> {
+    writeln!(io::stdout(), "{line}").context("standard output cannot be written")
+}

@@ -1,0 +1,98 @@
+//! `supervisor doctor`: can it run here, and what to do if not.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::{
+    exit::Exit,
+    host::{Host as _, Proc},
+    kernel::{HookState, KernelError, Offsets, hooks, map_sizes, rights},
+    report::clean,
+};
+
+/// Prints one line for each thing that is needed; the exit code says whether any is missing.
+///
+/// # Errors
+///
+/// If standard output cannot be written.
+pub fn run() -> Result<Exit> {
+    let mut report = Report { missing: 0 };
+    let host = Proc::new()?;
+    report.good("kernel", &clean(&host.identity().kernel));
+    let rights = rights()?;
+    match rights.require_tracing() {
+        Ok(()) => report.good("rights", "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are there; host PID namespace"),
+        Err(error) => report.bad("rights", &error.to_string()),
+    }
+    match Offsets::of_running_kernel() {
+        Ok(offsets) => {
+            let exit = match offsets.get("EXIT_ARGS") {
+                Some(2..) => "tells the group's death",
+                _ => "does not tell the group's death (before 6.16); signal->live does",
+            };
+            report.good("BTF", &format!("all {} types and fields are there", offsets.iter().count()));
+            report.good("exit hook", exit);
+        }
+        Err(error) => report.bad("BTF", &error.to_string()),
+    }
+    report.mounts();
+    if rights.bpf {
+        match hooks() {
+            Ok(hooks) => {
+                for hook in hooks {
+                    match hook.state {
+                        HookState::Works(instructions) => {
+                            let cost = instructions
+                                .map(|count| format!(" ({count} instructions verified)"))
+                                .unwrap_or_default();
+                            report.good(hook.name, &format!("{}{cost}", hook.purpose));
+                        }
+                        HookState::Refused(error) => report.bad(hook.name, &refusal(&error)),
+                    }
+                }
+            }
+            Err(error) => report.bad("hooks", &error.to_string()),
+        }
+    } else {
+        report.bad("hooks", "not tried without the rights: run `sudo supervisor doctor`");
+    }
+    let total: usize = map_sizes().iter().map(|map| map.bytes).sum();
+    let parts: Vec<String> = map_sizes().iter().map(|map| format!("{} {}", map.name, map.entries)).collect();
+    report.good("memory", &format!("kernel maps at most {:.1} MiB: {}", total as f64 / 1_048_576.0, parts.join(", ")));
+    Ok(if report.missing == 0 { Exit::Ok } else { Exit::Found })
+}
+
+fn refusal(error: &KernelError) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    format!("{}; the full reason: `supervisor watch`", clean(first))
+}
+
+struct Report {
+    missing: u32,
+}
+
+impl Report {
+    fn good(&mut self, what: &str, text: &str) {
+        println!("ok       {what:<20} {text}");
+    }
+
+    fn bad(&mut self, what: &str, text: &str) {
+        self.missing += 1;
+        println!("MISSING  {what:<20} {text}");
+    }
+
+    fn mounts(&mut self) {
+        let unified = |path: &str| Path::new(path).join("cgroup.controllers").exists();
+        let cgroups = if unified("/sys/fs/cgroup") {
+            "version 2"
+        } else if unified("/sys/fs/cgroup/unified") {
+            "hybrid: paths come from the version 1 pids or memory controller"
+        } else {
+            "version 1: paths come from the pids or memory controller"
+        };
+        self.good("cgroups", cgroups);
+        self.good("tracefs, bpffs", "not needed");
+    }
+}

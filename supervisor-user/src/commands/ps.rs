@@ -1,0 +1,145 @@
+//! `supervisor ps`: what is unreaped now.
+
+use std::{collections::HashMap, io::Write as _};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::watch::context;
+use crate::{
+    attribution::attribute,
+    clock,
+    evidence::Sources,
+    exit::Exit,
+    filter::Filter,
+    finding::{Event, EventKind, Finding},
+    host::{Host, Proc, ProcessFacts},
+    kernel::{ExitedTask, Options, Tracer, rights},
+    report::clean,
+    sink::{Format, Stdout},
+};
+
+/// List what is unreaped now.
+#[derive(Args, Clone, Debug)]
+pub struct PsArgs {
+    /// How the list is written to standard output
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    output: Format,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Lists; the exit code says whether there is anything.
+///
+/// # Errors
+///
+/// If `/proc` cannot be read or standard output cannot be written.
+pub fn run(args: &PsArgs) -> Result<Exit> {
+    let host = Proc::new().context("cannot read /proc")?;
+    let mut tracer = tracer(&host)?;
+    let tasks = match &mut tracer {
+        Some(tracer) => tracer.scan(false, |_| {})?,
+        None => Vec::new(),
+    };
+    let mut tasks: HashMap<u32, ExitedTask> = tasks.into_iter().map(|task| (task.record.id.tgid, task)).collect();
+    let mut findings = Vec::new();
+    for facts in unreaped(&host)? {
+        let task = tasks.remove(&facts.pid);
+        let id = task.as_ref().map(|task| task.record.id);
+        let sources = Sources { tracer: None, host: &host, attached_ns: None };
+        let evidence = sources.gather(facts, None, task, id)?;
+        let finding = attribute(&evidence, host.identity(), 0);
+        if args.filter.wants(&finding) {
+            findings.push(finding);
+        }
+    }
+    findings.sort_by_key(|finding| (finding.reaper.as_ref().map(|reaper| reaper.process.pid), finding.process.pid));
+    let found = if findings.is_empty() { Exit::Ok } else { Exit::Found };
+    match args.output {
+        Format::Text => print_table(&findings)?,
+        Format::Json => print_json(findings, &host)?,
+    }
+    Ok(found)
+}
+
+/// The kernel side without hooks, or what is missing without it.
+fn tracer(host: &Proc) -> Result<Option<Tracer>> {
+    let rights = rights()?;
+    if let Err(reason) = rights.require_tracing() {
+        let _ = host;
+        eprintln!("supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {reason}");
+        return Ok(None);
+    }
+    match Tracer::start(&Options { report_after_ns: u64::MAX, log: false, attach: false }) {
+        Ok(tracer) => Ok(Some(tracer)),
+        Err(error) => {
+            eprintln!("supervisor: subreaper flags and cgroup v1 paths are not known: {error}");
+            Ok(None)
+        }
+    }
+}
+
+fn unreaped(host: &dyn Host) -> Result<Vec<ProcessFacts>> {
+    let mut found = Vec::new();
+    for pid in host.pids().context("cannot read /proc")? {
+        if let Some(facts) = host.process(pid).context("cannot read /proc")?.filter(ProcessFacts::is_unreaped) {
+            found.push(facts);
+        }
+    }
+    Ok(found)
+}
+
+fn print_json(findings: Vec<Finding>, host: &Proc) -> Result<()> {
+    let mut stdout = Stdout::new(Format::Json);
+    let context = context(host);
+    for finding in findings {
+        let event = Event { at_ns: clock::now_ns(), kind: EventKind::State(Box::new(finding)) };
+        stdout.write(&event, &context).context("cannot write to standard output")?;
+    }
+    Ok(())
+}
+
+fn print_table(findings: &[Finding]) -> Result<()> {
+    if findings.is_empty() {
+        eprintln!("nothing is unreaped");
+        return Ok(());
+    }
+    let header = ["PID", "NAME", "EXIT", "REAPER", "REAPER IS", "STATE", "PID NS", "VPID", "CONTAINER"];
+    let mut rows = vec![header.map(str::to_owned)];
+    rows.extend(findings.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    std::io::stdout().write_all(out.as_bytes()).context("cannot write to standard output")
+}
+
+fn row(finding: &Finding) -> [String; 9] {
+    let unknown = || "-".to_owned();
+    let reaper = finding.reaper.as_ref();
+    let is = reaper.map(|reaper| {
+        let mut is = Vec::new();
+        if reaper.is_pidns_init == Some(true) {
+            is.push("init");
+        }
+        if reaper.is_subreaper == Some(true) {
+            is.push("subreaper");
+        }
+        if is.is_empty() { unknown() } else { is.join(",") }
+    });
+    [
+        finding.process.pid.to_string(),
+        clean(&finding.process.name),
+        finding.exit.map_or_else(unknown, crate::report::text::short_exit),
+        reaper.map_or_else(unknown, |reaper| format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid)),
+        is.unwrap_or_else(unknown),
+        reaper.and_then(|reaper| reaper.state).map_or_else(unknown, |state| state.to_string()),
+        finding.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
+        finding.process.vpid.map_or_else(unknown, |vpid| vpid.to_string()),
+        finding.container.as_ref().map_or_else(unknown, |container| clean(&container.id)),
+    ]
+}

@@ -1,0 +1,230 @@
+//! `supervisor watch`: findings as they open and close.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    clock::{self, Wall},
+    engine::{Engine, EngineOptions},
+    exit::Exit,
+    filter::Filter,
+    finding::{Event, EventKind},
+    host::{Host, Proc},
+    kernel::map_sizes,
+    report::{Context, duration},
+    sink::{Format, Stdout},
+};
+
+/// How often leftovers are looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// The hooks of the floor; the extras are named behind it when there are any.
+pub(super) const HOOKS: &str = "tp_btf+iter";
+
+/// Report processes that are not reaped, live.
+#[derive(Args, Clone, Debug)]
+pub struct WatchArgs {
+    /// How long a process must be unreaped to be reported, such as 500ms, 1s or 2m
+    #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "TIME")]
+    grace: Duration,
+    /// End after this long
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    duration: Option<Duration>,
+    /// How findings are written to standard output
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    output: Format,
+    /// Log what the eBPF programs themselves say (also: RUST_LOG)
+    #[arg(long)]
+    bpf_log: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+impl Default for WatchArgs {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(1),
+            duration: None,
+            output: Format::Text,
+            bpf_log: false,
+            filter: Filter::default(),
+        }
+    }
+}
+
+/// A time such as `1s`; a bare number is not one.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| "expected a time with its unit, such as 500ms, 1s or 2m".to_owned())?;
+    Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
+}
+
+/// Watches until it is stopped.
+///
+/// # Errors
+///
+/// If the kernel side cannot be started or read, or standard output cannot be written.
+pub fn run(args: &WatchArgs) -> Result<Exit> {
+    if args.bpf_log {
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("debug")).init();
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?
+        .block_on(watch(args))
+}
+
+async fn watch(args: &WatchArgs) -> Result<Exit> {
+    // Before anything is attached, so that an early signal ends it cleanly too.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let started_ns = clock::now_ns();
+    let options = EngineOptions {
+        grace_ns: args.grace.as_nanos() as u64,
+        filter: args.filter.clone(),
+        log: args.bpf_log,
+    };
+    let host = Proc::new().context("cannot read /proc")?;
+    let mut engine = Engine::start(host, &options)?;
+    let _log = args.bpf_log.then(|| spawn_log(&mut engine)).transpose()?;
+    let mut output = Output::new(&engine, args.output);
+    let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>() / (1024 * 1024);
+    eprintln!(
+        "watching for processes unreaped for {}; kernel maps are bounded to {kernel_mib} MiB; Ctrl-C ends it",
+        duration(options.grace_ns)
+    );
+
+    let events = AsyncFd::new(Fd(engine.event_fd())).context("cannot poll the event ring")?;
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = args.duration.map(|duration| Instant::now() + duration);
+    loop {
+        let happened = tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
+            ready = events.readable() => {
+                ready.context("cannot poll the event ring")?.clear_ready();
+                engine.drain()
+            }
+            _ = ticks.tick() => engine.tick()?,
+        };
+        if !output.write(&happened)? {
+            break;
+        }
+    }
+    // What happened since the last tick belongs to this watch too.
+    output.write(&engine.tick()?)?;
+    output.summary(&engine, started_ns)?;
+    Ok(Exit::Ok)
+}
+
+/// Forwards the programs' log in the background.
+fn spawn_log(engine: &mut Engine<Proc>) -> Result<tokio::task::JoinHandle<()>> {
+    let logger = engine.tracer().logger()?;
+    let mut logger = AsyncFd::new(logger).context("cannot poll the log ring")?;
+    Ok(tokio::spawn(async move {
+        while let Ok(mut ready) = logger.readable_mut().await {
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    }))
+}
+
+/// A descriptor that the engine owns.
+struct Fd(RawFd);
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+/// Writes events and keeps count.
+struct Output {
+    stdout: Stdout,
+    context: Context,
+    detected: u64,
+    existing: u64,
+    reaped: u64,
+}
+
+impl Output {
+    fn new(engine: &Engine<Proc>, format: Format) -> Self {
+        Self {
+            stdout: Stdout::new(format),
+            context: context(engine.host()),
+            detected: 0,
+            existing: 0,
+            reaped: 0,
+        }
+    }
+
+    /// False if the reader of standard output is gone: then nobody wants more.
+    fn write(&mut self, events: &[Event]) -> Result<bool> {
+        for event in events {
+            match event.kind {
+                EventKind::Detected(_) => self.detected += 1,
+                EventKind::Existing(_) | EventKind::State(_) => self.existing += 1,
+                EventKind::Reaped { .. } => self.reaped += 1,
+                EventKind::Lost(_) => {}
+            }
+            self.context.wall = Wall::now();
+            match self.stdout.write(event, &self.context) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
+                Err(error) => return Err(error).context("cannot write to standard output"),
+            }
+        }
+        Ok(true)
+    }
+
+    fn summary(&self, engine: &Engine<Proc>, started_ns: u64) -> Result<()> {
+        let counters = engine.counters()?;
+        let lost = counters.lost_exits
+            + counters.lost_events
+            + counters.lost_forks
+            + counters.lost_execs
+            + counters.lost_waits;
+        eprintln!(
+            "watched for {}: {} detected, {} found at the start, {} reaped, {} still open",
+            duration(clock::now_ns().saturating_sub(started_ns)),
+            self.detected,
+            self.existing,
+            self.reaped,
+            engine.open().count()
+        );
+        eprintln!(
+            "counted: forks={} threads={} execs={} exits={} waits={} reaps={} events={} lost={lost}",
+            counters.forks,
+            counters.thread_forks,
+            counters.execs,
+            counters.exits,
+            counters.waits,
+            counters.frees,
+            counters.events
+        );
+        Ok(())
+    }
+}
+
+/// What every event of this run says.
+pub(super) fn context(host: &dyn Host) -> Context {
+    Context {
+        host: host.identity().clone(),
+        agent_id: uuid::Uuid::new_v4().to_string(),
+        hooks: HOOKS,
+        wall: Wall::now(),
+    }
+}

@@ -1,0 +1,357 @@
+//! The internal model: what one finding and one event say. Every output is a mapping of it.
+//!
+//! What is not known is `None` or empty, never a made-up value. Times are nanoseconds of `CLOCK_BOOTTIME`.
+
+/// One unreaped process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Stable from open to close.
+    pub id: String,
+    /// The process.
+    pub process: Process,
+    /// How it ended.
+    pub exit: Option<Exit>,
+    /// When its last thread exited, if that was seen.
+    pub exit_ns: Option<u64>,
+    /// How long it had to be unreaped to be reported.
+    pub grace_ns: u64,
+    /// Who must wait for it.
+    pub reaper: Option<Reaper>,
+    /// Who forked it, and who forked that one, nearest first.
+    pub creators: Vec<Creator>,
+    /// The container runtime that it comes from.
+    pub runtime: Option<Runtime>,
+    /// The container monitor.
+    pub monitor: Option<Monitor>,
+    /// The container.
+    pub container: Option<Container>,
+    /// Its PID namespace.
+    pub pid_ns: Option<PidNs>,
+    /// Path of its control group.
+    pub cgroup: Option<String>,
+}
+
+/// A process as it is named in events.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Process {
+    /// Host pid.
+    pub pid: u32,
+    /// Pid in its innermost namespace.
+    pub vpid: Option<u32>,
+    /// OCSF Common Process ID.
+    pub entity_id: Option<String>,
+    /// Name.
+    pub name: String,
+    /// The file that it executed, or that its forebear did if it has not.
+    pub executable: Option<String>,
+    /// Arguments of that exec.
+    pub args: Vec<String>,
+    /// Start time.
+    pub start_ns: Option<u64>,
+    /// Real user id.
+    pub uid: Option<u32>,
+}
+
+/// A decoded exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It called exit.
+    Code(u8),
+    /// A signal killed it.
+    Signal {
+        /// Its number.
+        number: u8,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+}
+
+impl Exit {
+    /// Decodes a status as `wait(2)` gives it.
+    #[must_use]
+    pub fn from_wait_status(status: i32) -> Self {
+        match status & 0x7f {
+            0 => Self::Code((status >> 8) as u8),
+            number => Self::Signal { number: number as u8, core_dumped: status & 0x80 != 0 },
+        }
+    }
+}
+
+/// Who must reap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reaper {
+    /// The process.
+    pub process: Process,
+    /// Whether another process created the unreaped one. Not known if the creator is not.
+    pub adopted: Option<bool>,
+    /// Whether it asked to adopt its descendants' orphans.
+    pub is_subreaper: Option<bool>,
+    /// Whether it is PID 1 of a PID namespace.
+    pub is_pidns_init: Option<bool>,
+    /// State letter.
+    pub state: Option<char>,
+    /// Kernel function that it sleeps in.
+    pub wchan: Option<String>,
+    /// What a `SIGCHLD` does to it.
+    pub sigchld: Option<&'static str>,
+    /// Its last wait call, if one was seen.
+    pub last_wait: Option<LastWait>,
+    /// Whether it is sure that it has made no wait call since then.
+    pub never_waited_since_ns: Option<u64>,
+}
+
+/// A wait call that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastWait {
+    /// When it was entered.
+    pub at_ns: u64,
+    /// `wait4` or `waitid`; none for a call that could not be decoded.
+    pub call: Option<&'static str>,
+    /// For whom, as the caller's namespace counts.
+    pub target: Option<WaitTarget>,
+    /// The options that were set.
+    pub flags: Vec<&'static str>,
+}
+
+/// For whom a wait call waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitTarget {
+    /// Any child.
+    Any,
+    /// One child.
+    Pid(u32),
+    /// A process group; 0 is the caller's own.
+    Pgid(u32),
+    /// One child by file descriptor.
+    PidFd(u32),
+}
+
+impl std::fmt::Display for WaitTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Pid(pid) => write!(f, "pid:{pid}"),
+            Self::Pgid(pgid) => write!(f, "pgid:{pgid}"),
+            Self::PidFd(fd) => write!(f, "pidfd:{fd}"),
+        }
+    }
+}
+
+/// One forebear.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Creator {
+    /// The process.
+    pub process: Process,
+    /// A runtime's verb.
+    pub verb: Option<String>,
+    /// What it is.
+    pub role: Role,
+    /// Whether it exists no more.
+    pub gone: bool,
+}
+
+/// What a process is in a container's process tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// crun, runc, youki.
+    Runtime,
+    /// conmon, conmonrs, a shim.
+    Monitor,
+    /// podman, crio, containerd, dockerd, kubelet.
+    Engine,
+    /// PID 1 of a PID namespace, or a program made to be it.
+    Init,
+    /// A shell.
+    Shell,
+    /// Anything else.
+    Other,
+}
+
+impl Role {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Monitor => "monitor",
+            Self::Engine => "engine",
+            Self::Init => "init",
+            Self::Shell => "shell",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A container runtime's part in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// `crun`, `runc`, `youki`.
+    pub name: String,
+    /// The file that was executed.
+    pub executable: Option<String>,
+    /// `create`, `run`, `exec`.
+    pub verb: Option<String>,
+    /// What the unreaped process is to it.
+    pub stage: Stage,
+}
+
+/// A runtime's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The container's first process, which has not executed the container's command.
+    Init,
+    /// One that only prepares and forks the next.
+    Intermediate,
+    /// A process of the container itself.
+    Container,
+}
+
+impl Stage {
+    /// What the process is, for a sentence.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Init => "the container init",
+            Self::Intermediate => "an intermediate stage",
+            Self::Container => "a process",
+        }
+    }
+
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Intermediate => "intermediate",
+            Self::Container => "container",
+        }
+    }
+}
+
+/// A container monitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    /// Its name.
+    pub name: String,
+    /// Host pid.
+    pub pid: u32,
+    /// The file that it executed.
+    pub executable: Option<String>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// What manages it: `podman`, `cri-o`, `containerd`, `docker`, or a bare runtime.
+    pub runtime: Option<String>,
+}
+
+/// A PID namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PidNs {
+    /// Inode number.
+    pub ino: u32,
+    /// Depth; the initial one is 0.
+    pub level: Option<u32>,
+    /// How the process's container came to it.
+    pub mode: Option<PidNsMode>,
+    /// Its PID 1.
+    pub init: Option<NsInit>,
+}
+
+/// How a container came to its PID namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PidNsMode {
+    /// It is the initial namespace.
+    Host,
+    /// The namespace was made for it.
+    Own,
+    /// It entered one that was there.
+    Joined,
+}
+
+impl PidNsMode {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Own => "own",
+            Self::Joined => "joined",
+        }
+    }
+}
+
+/// PID 1 of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NsInit {
+    /// Host pid.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// State letter.
+    pub state: char,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When.
+    pub at_ns: u64,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// A process is unreaped for the grace period.
+    Detected(Box<Finding>),
+    /// The same, of one that had exited before the start.
+    Existing(Box<Finding>),
+    /// What `ps` prints: one is unreaped now.
+    State(Box<Finding>),
+    /// A reported one was reaped.
+    Reaped {
+        /// As it was reported.
+        finding: Box<Finding>,
+        /// Exit to reap; not known if the exit was not seen.
+        dwell_ns: Option<u64>,
+    },
+    /// Something could not be counted.
+    Lost(Loss),
+}
+
+/// What was lost, as it can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Since when these were lost.
+    pub since_ns: u64,
+    /// Exits that the table of unreaped processes had no room for.
+    pub exits: u64,
+    /// Reaps of leftovers that the ring had no room for.
+    pub reaps: u64,
+    /// Forks, execs and waits whose record could not be stored: creators or last waits may be missing.
+    pub records: u64,
+    /// Unreaped processes that the resync found and that were not known.
+    pub found: u64,
+    /// Findings that the resync closed.
+    pub closed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_status_is_decoded() {
+        assert_eq!(Exit::from_wait_status(0x0100), Exit::Code(1));
+        assert_eq!(Exit::from_wait_status(0xff00), Exit::Code(255));
+        assert_eq!(Exit::from_wait_status(9), Exit::Signal { number: 9, core_dumped: false });
+        assert_eq!(Exit::from_wait_status(0x8b), Exit::Signal { number: 11, core_dumped: true });
+    }
+}

@@ -1,0 +1,126 @@
+//! The host as `/proc` shows it: the only place that reads it. Behind a trait, so that a recording can stand
+//! in for the real one.
+
+mod proc;
+
+use std::io;
+
+pub use proc::Proc;
+pub(crate) use proc::split_arguments;
+
+/// What can be asked of a host.
+pub trait Host {
+    /// A process, or `None` if there is none of that pid.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` cannot be read.
+    fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>>;
+
+    /// All pids that are in use by processes.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` cannot be read.
+    fn pids(&self) -> io::Result<Vec<u32>>;
+
+    /// Which host this is.
+    fn identity(&self) -> &HostIdentity;
+}
+
+/// Which host, which boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostIdentity {
+    /// `/etc/machine-id`, or what stands for it.
+    pub id: Option<String>,
+    /// Host name.
+    pub hostname: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Clock ticks a second of `/proc` times.
+    pub ticks_per_second: u64,
+}
+
+/// One process as `/proc` shows it. What is absent could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// Host pid.
+    pub pid: u32,
+    /// Host pid of the real parent; 0 if it has none.
+    pub ppid: u32,
+    /// Name.
+    pub comm: String,
+    /// State letter: `Z` is a zombie.
+    pub state: char,
+    /// Start time in clock ticks since boot.
+    pub start_ticks: u64,
+    /// Exit status in the encoding of `wait(2)`; 0 while it lives.
+    pub exit_status: Option<i32>,
+    /// Its pid at every namespace level, outermost first.
+    pub ns_pids: Vec<u32>,
+    /// Inode of its PID namespace.
+    pub pid_ns: Option<u32>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// Threads that are neither dead nor a zombie. A process with one has not exited.
+    pub live_threads: usize,
+    /// Kernel function that it sleeps in.
+    pub wchan: Option<String>,
+    /// What `SIGCHLD` does to it.
+    pub sigchld: Option<SigChld>,
+    /// Path of its executable.
+    pub exe: Option<String>,
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Path of its control group: of the unified hierarchy, or if that is its root, of the version 1 pids or
+    /// memory controller.
+    pub cgroup: Option<String>,
+}
+
+impl ProcessFacts {
+    /// Whether it has exited with all threads and waits to be reaped.
+    #[must_use]
+    pub fn is_unreaped(&self) -> bool {
+        self.state == 'Z' && self.live_threads == 0
+    }
+
+    /// Its pid in its innermost namespace.
+    #[must_use]
+    pub fn vpid(&self) -> Option<u32> {
+        self.ns_pids.last().copied()
+    }
+
+    /// Depth of its PID namespace; the initial one is 0.
+    #[must_use]
+    pub fn level(&self) -> Option<u32> {
+        self.ns_pids.len().checked_sub(1).map(|level| level as u32)
+    }
+}
+
+/// What a `SIGCHLD` does to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigChld {
+    /// `SIG_DFL`: nothing, the process may wait.
+    Default,
+    /// `SIG_IGN`: children reap themselves.
+    Ignored,
+    /// A handler runs.
+    Handled,
+    /// It is blocked, for `signalfd` or `sigwait`, or by mistake.
+    Blocked,
+}
+
+impl SigChld {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Ignored => "ignored",
+            Self::Handled => "handled",
+            Self::Blocked => "blocked",
+        }
+    }
+}

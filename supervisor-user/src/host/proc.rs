@@ -1,0 +1,217 @@
+//! The real host.
+
+use std::{fs, io};
+
+use procfs::{
+    ProcError, ProcResult,
+    process::{Process, Status},
+};
+
+use super::{Host, HostIdentity, ProcessFacts, SigChld};
+
+/// Arguments are cut to this many bytes in all; a process chooses them.
+const ARGS_LIMIT: usize = 4096;
+
+/// The running host's `/proc`.
+#[derive(Debug)]
+pub struct Proc {
+    identity: HostIdentity,
+    /// Whether exit statuses of other users' processes are shown to us; they read as 0 if not.
+    privileged: bool,
+    uid: u32,
+}
+
+impl Proc {
+    /// Reads the host's identity.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` is not mounted.
+    pub fn new() -> io::Result<Self> {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        let uname = rustix::system::uname();
+        let myself = Process::myself().and_then(|myself| myself.status()).map_err(io::Error::other)?;
+        let id = fs::read_to_string("/etc/machine-id")
+            .ok()
+            .map(|id| id.trim().to_owned())
+            .filter(|id| !id.is_empty());
+        Ok(Self {
+            identity: HostIdentity {
+                id,
+                hostname: uname.nodename().to_string_lossy().into_owned(),
+                boot_id,
+                kernel: uname.release().to_string_lossy().into_owned(),
+                ticks_per_second: rustix::param::clock_ticks_per_second(),
+            },
+            privileged: myself.capeff >> 19 & 1 == 1,
+            uid: myself.ruid,
+        })
+    }
+}
+
+impl Host for Proc {
+    fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
+        gone_is_none(self.read(pid))
+    }
+
+    fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+                pids.push(pid);
+            }
+        }
+        Ok(pids)
+    }
+
+    fn identity(&self) -> &HostIdentity {
+        &self.identity
+    }
+}
+
+impl Proc {
+    fn read(&self, pid: u32) -> ProcResult<ProcessFacts> {
+        let process = Process::new(pid as i32)?;
+        let stat = process.stat()?;
+        let status = process.status()?;
+        let zombie = matches!(stat.state, 'Z' | 'X');
+        let live_threads = if zombie && stat.num_threads <= 1 { 0 } else { live_threads(&process)? };
+        let may_see = self.privileged || status.ruid == self.uid;
+        Ok(ProcessFacts {
+            pid,
+            ppid: stat.ppid as u32,
+            comm: stat.comm,
+            state: stat.state,
+            start_ticks: stat.starttime,
+            exit_status: stat.exit_code.filter(|_| may_see),
+            pid_ns: pid_ns(pid),
+            uid: Some(status.ruid),
+            live_threads,
+            wchan: process.wchan().ok().filter(|wchan| !wchan.is_empty() && wchan != "0"),
+            sigchld: (!zombie).then(|| sigchld(&status)),
+            exe: process.exe().ok().map(|exe| exe.to_string_lossy().into_owned()),
+            args: if zombie { Vec::new() } else { arguments(pid) },
+            cgroup: cgroup(pid),
+            ns_pids: status.nspid.unwrap_or_default().into_iter().map(|pid| pid as u32).collect(),
+        })
+    }
+}
+
+/// A process may vanish at every step; that is an answer, not an error.
+fn gone_is_none<T>(result: ProcResult<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(ProcError::NotFound(_)) => Ok(None),
+        // `ESRCH`: it went between open and read.
+        Err(ProcError::Io(error, _)) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+fn live_threads(process: &Process) -> ProcResult<usize> {
+    let mut live = 0;
+    for task in process.tasks()? {
+        match task.and_then(|task| task.stat()) {
+            Ok(stat) if !matches!(stat.state, 'Z' | 'X') => live += 1,
+            Ok(_) | Err(ProcError::NotFound(_)) => {}
+            Err(ProcError::Io(error, _)) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(live)
+}
+
+fn pid_ns(pid: u32) -> Option<u32> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/pid")).ok()?;
+    link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+}
+
+fn sigchld(status: &Status) -> SigChld {
+    const BIT: u64 = 1 << (libc::SIGCHLD - 1);
+    if status.sigign & BIT != 0 {
+        SigChld::Ignored
+    } else if status.sigblk & BIT != 0 {
+        SigChld::Blocked
+    } else if status.sigcgt & BIT != 0 {
+        SigChld::Handled
+    } else {
+        SigChld::Default
+    }
+}
+
+fn arguments(pid: u32) -> Vec<String> {
+    use io::Read as _;
+    let mut bytes = Vec::new();
+    let read = fs::File::open(format!("/proc/{pid}/cmdline"))
+        .and_then(|file| file.take(ARGS_LIMIT as u64).read_to_end(&mut bytes));
+    if read.is_err() {
+        return Vec::new();
+    }
+    split_arguments(&bytes)
+}
+
+/// NUL-separated arguments.
+pub(crate) fn split_arguments(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    bytes.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+}
+
+fn cgroup(pid: u32) -> Option<String> {
+    let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    choose_cgroup(&String::from_utf8_lossy(&text))
+}
+
+/// Of the lines `ID:CONTROLLERS:PATH`, the unified hierarchy's path, or if that is the root, the pids or
+/// memory controller's.
+fn choose_cgroup(text: &str) -> Option<String> {
+    let paths = || {
+        text.lines().filter_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            rest.split_once(':')
+        })
+    };
+    let of = |controller: &str| {
+        paths()
+            .find(|(controllers, _)| controllers.split(',').any(|name| name == controller))
+            .map(|(_, path)| path)
+    };
+    let unified = of("");
+    [unified, of("pids"), of("memory")]
+        .into_iter()
+        .flatten()
+        .find(|path| *path != "/")
+        .or(unified)
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup_of_each_mode() {
+        assert_eq!(choose_cgroup("0::/system.slice/x.scope (deleted)\n").as_deref(), Some("/system.slice/x.scope (deleted)"));
+        assert_eq!(choose_cgroup("5:pids:/docker/abc\n4:cpu,memory:/m\n0::/\n").as_deref(), Some("/docker/abc"));
+        assert_eq!(choose_cgroup("5:pids:/\n4:cpu,memory:/m:n\n0::/\n").as_deref(), Some("/m:n"));
+        assert_eq!(choose_cgroup("5:pids:/\n1:name=systemd:/s\n").as_deref(), None);
+    }
+
+    #[test]
+    fn arguments_keep_empty_ones() {
+        assert_eq!(split_arguments(b"a\0\0b\0"), ["a", "", "b"]);
+        assert!(split_arguments(b"").is_empty());
+    }
+
+    #[test]
+    fn this_process_is_read() {
+        let host = Proc::new().expect("/proc is mounted");
+        let me = host.process(std::process::id()).expect("readable").expect("exists");
+        assert!(!me.is_unreaped());
+        assert!(me.live_threads >= 1);
+        assert_eq!(me.ns_pids.first().copied(), Some(std::process::id()));
+        assert!(host.process(0x7FFF_FFFF).expect("no error").is_none());
+    }
+}

@@ -1,0 +1,445 @@
+//! Events as Elastic Common Schema JSON, one object a line: the names of `docs/events.md`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Context, sentence::sentence, words::signal_name};
+use crate::finding::{
+    Container, Creator, Event, EventKind, Exit, Finding, LastWait, Loss, PidNs, Process, Reaper,
+};
+
+/// Version of the names below `supervisor.`.
+pub const SCHEMA_VERSION: &str = "1.0";
+/// Version of ECS that the other names are of.
+pub const ECS_VERSION: &str = "9.0.0";
+
+/// One event as a line, without the newline.
+///
+/// # Errors
+///
+/// None that can happen: the model holds nothing that JSON cannot.
+pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Result<String> {
+    serde_json::to_string(&document(event, context, sequence))
+}
+
+#[derive(Serialize)]
+struct Document {
+    #[serde(rename = "@timestamp")]
+    timestamp: Timestamp,
+    message: String,
+    ecs: EcsVersion,
+    event: EventFields,
+    host: HostFields,
+    agent: Agent,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<ProcessFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<ContainerFields>,
+    supervisor: Supervisor,
+}
+
+#[derive(Serialize)]
+struct EcsVersion {
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct EventFields {
+    kind: &'static str,
+    category: [&'static str; 1],
+    r#type: [&'static str; 1],
+    action: &'static str,
+    module: &'static str,
+    dataset: &'static str,
+    sequence: u64,
+    severity: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct HostFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    hostname: String,
+    boot: Id,
+    os: Os,
+}
+
+#[derive(Serialize)]
+struct Os {
+    kernel: String,
+}
+
+#[derive(Serialize)]
+struct Id {
+    id: String,
+}
+
+#[derive(Serialize)]
+struct Agent {
+    r#type: &'static str,
+    version: &'static str,
+    ephemeral_id: String,
+}
+
+#[derive(Default, Serialize)]
+struct ProcessFields {
+    pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entity_id: Option<String>,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    args: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<User>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<Box<ProcessFields>>,
+}
+
+#[derive(Serialize)]
+struct User {
+    id: String,
+}
+
+#[derive(Serialize)]
+struct ContainerFields {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Supervisor {
+    schema_version: &'static str,
+    hooks: &'static str,
+    #[serde(flatten)]
+    finding: Option<FindingFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<LossFields>,
+}
+
+#[derive(Serialize)]
+struct FindingFields {
+    finding: FindingState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<ExitFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_ns: Option<u64>,
+    grace_ns: u64,
+    exit_time_known: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reaper: Option<ReaperFields>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    creators: Vec<CreatorFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<RuntimeFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    monitor: Option<MonitorFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid_ns: Option<PidNsFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FindingState {
+    id: String,
+    kind: &'static str,
+    state: &'static str,
+}
+
+#[derive(Serialize)]
+struct ExitFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal_name: Option<&'static str>,
+    core_dumped: bool,
+}
+
+#[derive(Serialize)]
+struct ReaperFields {
+    pid: u32,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adopted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_subreaper: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_pidns_init: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<char>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wchan: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sigchld: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_wait: Option<LastWaitFields>,
+}
+
+#[derive(Serialize)]
+struct LastWaitFields {
+    age_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    flags: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct CreatorFields {
+    pid: u32,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    args: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verb: Option<String>,
+    role: &'static str,
+    gone: bool,
+}
+
+#[derive(Serialize)]
+struct RuntimeFields {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verb: Option<String>,
+    stage: &'static str,
+}
+
+#[derive(Serialize)]
+struct MonitorFields {
+    name: String,
+    pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PidNsFields {
+    ino: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init: Option<InitFields>,
+}
+
+#[derive(Serialize)]
+struct InitFields {
+    pid: u32,
+    name: String,
+    state: char,
+}
+
+#[derive(Serialize)]
+struct LossFields {
+    since: Timestamp,
+    exits: u64,
+    reaps: u64,
+    records: u64,
+    resync_found: u64,
+    resync_closed: u64,
+}
+
+fn document(event: &Event, context: &Context, sequence: u64) -> Document {
+    let wall = context.wall;
+    let (action, kind, severity, duration) = match &event.kind {
+        EventKind::Detected(_) => ("zombie-detected", "alert", 3, None),
+        EventKind::Existing(_) => ("zombie-existing", "state", 3, None),
+        EventKind::State(_) => ("zombie-existing", "state", 3, None),
+        EventKind::Reaped { dwell_ns, .. } => ("zombie-reaped", "event", 1, *dwell_ns),
+        EventKind::Lost(_) => ("events-lost", "pipeline_error", 4, None),
+    };
+    let (finding, state) = match &event.kind {
+        EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::State(finding) => {
+            (Some(finding), "open")
+        }
+        EventKind::Reaped { finding, .. } => (Some(finding), "closed"),
+        EventKind::Lost(_) => (None, ""),
+    };
+    Document {
+        timestamp: wall.timestamp(event.at_ns),
+        message: sentence(event),
+        ecs: EcsVersion { version: ECS_VERSION },
+        event: EventFields {
+            kind,
+            category: ["process"],
+            r#type: ["info"],
+            action,
+            module: "supervisor",
+            dataset: "supervisor.findings",
+            sequence,
+            severity,
+            duration,
+        },
+        host: HostFields {
+            id: context.host.id.clone(),
+            hostname: context.host.hostname.clone(),
+            boot: Id { id: context.host.boot_id.clone() },
+            os: Os { kernel: context.host.kernel.clone() },
+        },
+        agent: Agent {
+            r#type: "supervisor",
+            version: env!("CARGO_PKG_VERSION"),
+            ephemeral_id: context.agent_id.clone(),
+        },
+        process: finding.map(|finding| process_fields(finding, context)),
+        container: finding.and_then(|finding| finding.container.as_ref()).map(container_fields),
+        supervisor: Supervisor {
+            schema_version: SCHEMA_VERSION,
+            hooks: context.hooks,
+            finding: finding.map(|finding| finding_fields(finding, state, event.at_ns)),
+            loss: match &event.kind {
+                EventKind::Lost(loss) => Some(loss_fields(loss, context)),
+                _ => None,
+            },
+        },
+    }
+}
+
+fn process_fields(finding: &Finding, context: &Context) -> ProcessFields {
+    ProcessFields {
+        end: finding.exit_ns.map(|exit_ns| context.wall.timestamp(exit_ns)),
+        exit_code: match finding.exit {
+            Some(Exit::Code(code)) => Some(code),
+            _ => None,
+        },
+        parent: finding.reaper.as_ref().map(|reaper| Box::new(named(&reaper.process, context))),
+        ..named(&finding.process, context)
+    }
+}
+
+fn named(process: &Process, context: &Context) -> ProcessFields {
+    ProcessFields {
+        pid: process.pid,
+        vpid: process.vpid,
+        entity_id: process.entity_id.clone(),
+        name: process.name.clone(),
+        executable: process.executable.clone(),
+        args: process.args.clone(),
+        start: process.start_ns.map(|start_ns| context.wall.timestamp(start_ns)),
+        user: process.uid.map(|uid| User { id: uid.to_string() }),
+        ..ProcessFields::default()
+    }
+}
+
+fn container_fields(container: &Container) -> ContainerFields {
+    ContainerFields {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        runtime: container.runtime.clone(),
+    }
+}
+
+fn finding_fields(finding: &Finding, state: &'static str, now_ns: u64) -> FindingFields {
+    FindingFields {
+        finding: FindingState { id: finding.id.clone(), kind: "zombie", state },
+        exit: finding.exit.map(exit_fields),
+        age_ns: finding.exit_ns.map(|exit_ns| now_ns.saturating_sub(exit_ns)),
+        grace_ns: finding.grace_ns,
+        exit_time_known: finding.exit_ns.is_some(),
+        reaper: finding.reaper.as_ref().map(|reaper| reaper_fields(reaper, now_ns)),
+        creators: finding.creators.iter().map(creator_fields).collect(),
+        runtime: finding.runtime.as_ref().map(|runtime| RuntimeFields {
+            name: runtime.name.clone(),
+            executable: runtime.executable.clone(),
+            verb: runtime.verb.clone(),
+            stage: runtime.stage.as_str(),
+        }),
+        monitor: finding.monitor.as_ref().map(|monitor| MonitorFields {
+            name: monitor.name.clone(),
+            pid: monitor.pid,
+            executable: monitor.executable.clone(),
+        }),
+        pid_ns: finding.pid_ns.as_ref().map(pid_ns_fields),
+        cgroup: finding.cgroup.clone(),
+    }
+}
+
+fn exit_fields(exit: Exit) -> ExitFields {
+    match exit {
+        Exit::Code(code) => ExitFields { code: Some(code), signal: None, signal_name: None, core_dumped: false },
+        Exit::Signal { number, core_dumped } => {
+            ExitFields { code: None, signal: Some(number), signal_name: signal_name(number), core_dumped }
+        }
+    }
+}
+
+fn reaper_fields(reaper: &Reaper, now_ns: u64) -> ReaperFields {
+    ReaperFields {
+        pid: reaper.process.pid,
+        name: reaper.process.name.clone(),
+        executable: reaper.process.executable.clone(),
+        adopted: reaper.adopted,
+        is_subreaper: reaper.is_subreaper,
+        is_pidns_init: reaper.is_pidns_init,
+        state: reaper.state,
+        wchan: reaper.wchan.clone(),
+        sigchld: reaper.sigchld,
+        last_wait: reaper.last_wait.as_ref().map(|wait| last_wait_fields(wait, now_ns)),
+    }
+}
+
+fn last_wait_fields(wait: &LastWait, now_ns: u64) -> LastWaitFields {
+    LastWaitFields {
+        age_ns: now_ns.saturating_sub(wait.at_ns),
+        call: wait.call,
+        target: wait.target.map(|target| target.to_string()),
+        flags: wait.flags.clone(),
+    }
+}
+
+fn creator_fields(creator: &Creator) -> CreatorFields {
+    CreatorFields {
+        pid: creator.process.pid,
+        name: creator.process.name.clone(),
+        executable: creator.process.executable.clone(),
+        args: creator.process.args.clone(),
+        verb: creator.verb.clone(),
+        role: creator.role.as_str(),
+        gone: creator.gone,
+    }
+}
+
+fn pid_ns_fields(ns: &PidNs) -> PidNsFields {
+    PidNsFields {
+        ino: ns.ino,
+        level: ns.level,
+        mode: ns.mode.map(crate::finding::PidNsMode::as_str),
+        init: ns.init.as_ref().map(|init| InitFields { pid: init.pid, name: init.name.clone(), state: init.state }),
+    }
+}
+
+fn loss_fields(loss: &Loss, context: &Context) -> LossFields {
+    LossFields {
+        since: context.wall.timestamp(loss.since_ns),
+        exits: loss.exits,
+        reaps: loss.reaps,
+        records: loss.records,
+        resync_found: loss.found,
+        resync_closed: loss.closed,
+    }
+}

@@ -1,0 +1,23 @@
+//! Mapping the internal model to what people and machines read. Pure.
+
+pub mod ecs;
+mod sentence;
+pub mod text;
+mod words;
+
+pub use words::{clean, duration};
+
+use crate::{clock::Wall, host::HostIdentity};
+
+/// What every event says besides what happened.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The host.
+    pub host: HostIdentity,
+    /// Id of this run of the agent.
+    pub agent_id: String,
+    /// Which hooks are in use.
+    pub hooks: &'static str,
+    /// Wall clock.
+    pub wall: Wall,
+}

@@ -1,0 +1,99 @@
+//! Small pieces of text: durations, signals, and text of unknown origin made harmless.
+
+use std::fmt::Write as _;
+
+/// Makes text that a process chose harmless for a terminal and a line: control characters, line separators and
+/// characters that change the writing direction are escaped.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let hostile = c.is_control()
+            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}');
+        if hostile {
+            let _infallible = write!(out, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Arguments in one line, cut to what a person reads.
+#[must_use]
+pub(super) fn command_line(args: &[String], max: usize) -> String {
+    let mut line = String::new();
+    for arg in args {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        let arg = clean(arg);
+        if arg.is_empty() || arg.contains(' ') {
+            let _infallible = write!(line, "'{arg}'");
+        } else {
+            line.push_str(&arg);
+        }
+        if line.chars().count() > max {
+            return line.chars().take(max - 1).chain(['…']).collect();
+        }
+    }
+    line
+}
+
+/// A duration the way a person says it.
+#[must_use]
+pub fn duration(ns: u64) -> String {
+    let seconds = ns as f64 / 1e9;
+    let whole = ns / 1_000_000_000;
+    match whole {
+        0 => format!("{} ms", ns / 1_000_000),
+        1..=59 => format!("{seconds:.1} s"),
+        60..=3599 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..=86_399 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+        _ => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
+    }
+}
+
+/// Name of a signal on Linux.
+#[must_use]
+pub(super) fn signal_name(number: u8) -> Option<&'static str> {
+    const NAMES: [&str; 32] = [
+        "", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
+        "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",
+        "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",
+        "SIGPWR", "SIGSYS",
+    ];
+    NAMES.get(usize::from(number)).copied().filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_is_escaped() {
+        assert_eq!(clean("a\nb\x1b[31m\u{202e}c\u{0}"), "a\\u{a}b\\u{1b}[31m\\u{202e}c\\u{0}");
+        assert_eq!(clean("naïve 名"), "naïve 名");
+    }
+
+    #[test]
+    fn durations() {
+        for (ns, text) in [
+            (0, "0 ms"),
+            (999_000_000, "999 ms"),
+            (1_040_000_000, "1.0 s"),
+            (61_000_000_000, "1 min 1 s"),
+            (7_260_000_000_000, "2 h 1 min"),
+            (90_000_000_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(duration(ns), text);
+        }
+    }
+
+    #[test]
+    fn command_lines_are_cut() {
+        let args: Vec<String> = ["a", "", "b c", "ddddddddd"].map(String::from).into();
+        assert_eq!(command_line(&args, 80), "a '' 'b c' ddddddddd");
+        assert_eq!(command_line(&args, 10), "a '' 'b c…");
+    }
+}

@@ -1,0 +1,62 @@
+//! The release binary.
+
+use std::{
+    env, fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{process, setup, toolchain};
+
+const FLAG: &str = "-C target-feature=+crt-static";
+
+/// Builds the binary and tells where it is.
+pub(crate) fn build_and_tell(link_static: bool) -> Result<()> {
+    setup::ensure()?;
+    let binary = build(link_static)?;
+    let bytes = fs::metadata(&binary).with_context(|| format!("no {}", binary.display()))?.len();
+    println!("{} ({}.{} MB)", shown(&binary), bytes / 1_000_000, bytes % 1_000_000 / 100_000);
+    Ok(())
+}
+
+/// Builds the binary and returns its path.
+pub(crate) fn build(link_static: bool) -> Result<PathBuf> {
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--release", "--locked", "--package", "supervisor-user"]);
+    let mut dir = process::target_dir()?;
+    if link_static {
+        let host = host()?;
+        let flags = env::var("RUSTFLAGS").map_or_else(|_| FLAG.to_owned(), |flags| format!("{flags} {FLAG}"));
+        cargo.args(["--target", &host]).env("RUSTFLAGS", flags);
+        dir.push(host);
+    }
+    process::visibly(cargo)?;
+    Ok(dir.join("release/supervisor"))
+}
+
+/// Builds the binary and becomes `supervisor demo`.
+pub(crate) fn demo(args: &[String]) -> Result<()> {
+    setup::ensure()?;
+    let mut command = Command::new(build(false)?);
+    process::without_cargo_run(&mut command);
+    let error = command.arg("demo").args(args).exec();
+    Err(error).context("cannot start supervisor")
+}
+
+/// The triple of this host; with `--target` it keeps the flag away from build scripts and macros, which cannot
+/// be linked so.
+fn host() -> Result<String> {
+    let version = toolchain::output(Command::new("rustc").arg("-vV")).context("rustc -vV fails")?;
+    let host =
+        version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    Ok(host.to_owned())
+}
+
+/// A path as the user would type it.
+fn shown(path: &Path) -> String {
+    let here = env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

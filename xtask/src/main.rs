@@ -1,0 +1,71 @@
+//! `cargo xtask`: fetch what the build needs, build, show, test.
+
+mod binary;
+mod plan;
+mod process;
+mod setup;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build and test supervisor.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing need; only what is missing
+    Setup {
+        /// Change nothing: list what is missing and the commands that would be run; exit 1 if there are any
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the release binary
+    Build {
+        /// Link the C library in, for hosts with another one
+        #[arg(long = "static")]
+        link_static: bool,
+    },
+    /// Build, then run `supervisor demo`
+    Demo {
+        /// Passed on to `supervisor demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check formatting and lints, run unit tests, then live tests one by one (as root)
+    Test {
+        /// Only tests with one of these in their names; options of the test runner
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        filter: Vec<String>,
+    },
+    /// Check formatting and lints
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Setup { check: true } => setup::check(),
+        Task::Setup { check: false } => setup::run(),
+        Task::Build { link_static } => binary::build_and_tell(link_static),
+        Task::Demo { args } => binary::demo(&args),
+        Task::Test { filter } => test::run(&filter),
+        Task::Lint => setup::ensure().and_then(|()| test::lint()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Some(process::Exit(code)) = error.downcast_ref() {
+                return ExitCode::from(*code);
+            }
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

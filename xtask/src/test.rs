@@ -1,0 +1,52 @@
+//! Lints, unit tests, live tests.
+
+use anyhow::Result;
+
+use crate::{binary, process, setup};
+
+/// Checks formatting and lints, runs the unit tests of every crate, then the live tests one by one.
+pub(crate) fn run(filter: &[String]) -> Result<()> {
+    setup::ensure()?;
+    lint()?;
+    let binary = binary::build(false)?;
+
+    let mut unit = process::cargo();
+    unit.args(["test", "--workspace", "--exclude", "supervisor-tests", "--locked", "--no-fail-fast", "--"]);
+    unit.args(filter);
+    process::visibly(unit)?;
+
+    if !setup::is_root() {
+        eprintln!("The live tests load eBPF programs and need root; they were not run. Run:");
+        eprintln!("    sudo -E env \"PATH=$PATH\" cargo xtask test {}", filter.join(" "));
+        return Err(process::Exit(2).into());
+    }
+    let mut live = process::cargo();
+    live.env("SUPERVISOR_BIN", binary);
+    live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast", "--"]);
+    live.arg("--test-threads=1").args(filter);
+    process::visibly(live)
+}
+
+/// Checks formatting and lints; any finding is an error.
+pub(crate) fn lint() -> Result<()> {
+    if component("fmt") {
+        let mut format = process::cargo();
+        format.args(["fmt", "--all", "--check"]);
+        process::visibly(format)?;
+    }
+    if component("clippy") {
+        let mut clippy = process::cargo();
+        clippy.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"]);
+        process::visibly(clippy)?;
+    }
+    Ok(())
+}
+
+/// Whether cargo has this command; says loudly if not.
+fn component(name: &str) -> bool {
+    let present = process::cargo().args([name, "--version"]).output().is_ok_and(|out| out.status.success());
+    if !present {
+        eprintln!("WARNING: `cargo {name}` is not installed, its check is LEFT OUT (rustup component add)");
+    }
+    present
+}
