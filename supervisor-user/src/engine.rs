@@ -1,7 +1,7 @@
 //! The pipeline: kernel and host → ledger → evidence → attribution → events. It decides what is done when;
 //! what anything means is decided in the modules that it calls.
 
-use std::{collections::HashMap, os::fd::RawFd};
+use std::{collections::HashMap, io, os::fd::OwnedFd};
 
 use supervisor_ebpf::{Counters, Exec, ProcessId};
 
@@ -82,9 +82,12 @@ impl<H: Host> Engine<H> {
         })
     }
 
-    /// Becomes readable when the kernel side has told a reap; then call [`Engine::drain`].
-    #[must_use]
-    pub fn event_fd(&self) -> RawFd {
+    /// A descriptor that becomes readable when the kernel side has told a reap; then call [`Engine::drain`].
+    ///
+    /// # Errors
+    ///
+    /// If there are too many descriptors.
+    pub fn event_fd(&self) -> io::Result<OwnedFd> {
         self.tracer.event_fd()
     }
 

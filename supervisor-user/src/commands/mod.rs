@@ -36,7 +36,7 @@ enum Command {
     #[command(name = scenario::ACTOR, hide = true)]
     Actor {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
+        args: Vec<std::ffi::OsString>,
     },
 }
 

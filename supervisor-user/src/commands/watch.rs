@@ -2,14 +2,14 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd as _, OwnedFd},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use tokio::{
-    io::unix::AsyncFd,
+    io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
@@ -105,7 +105,7 @@ async fn watch(args: &WatchArgs) -> Result<Exit> {
         duration(options.grace_ns)
     );
 
-    let events = AsyncFd::new(Fd(engine.event_fd())).context("cannot poll the event ring")?;
+    let events = poll(engine.event_fd()?)?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = args.duration.map(|duration| Instant::now() + duration);
@@ -132,23 +132,20 @@ async fn watch(args: &WatchArgs) -> Result<Exit> {
 
 /// Forwards the programs' log in the background.
 fn spawn_log(engine: &mut Engine<Proc>) -> Result<tokio::task::JoinHandle<()>> {
-    let logger = engine.tracer().logger()?;
-    let mut logger = AsyncFd::new(logger).context("cannot poll the log ring")?;
+    let mut logger = engine.tracer().logger()?;
+    let events = poll(logger.as_fd().try_clone_to_owned()?)?;
     Ok(tokio::spawn(async move {
-        while let Ok(mut ready) = logger.readable_mut().await {
-            ready.get_inner_mut().flush();
+        while let Ok(mut ready) = events.readable().await {
             ready.clear_ready();
+            logger.flush();
         }
     }))
 }
 
-/// A descriptor that the engine owns.
-struct Fd(RawFd);
-
-impl AsRawFd for Fd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
+/// Lets the event loop wake up when a descriptor becomes readable.
+fn poll(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
+    // SAFETY: it owns the descriptor, so that this is open as long as it is registered.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("cannot poll a ring buffer")
 }
 
 /// Writes events and keeps count.

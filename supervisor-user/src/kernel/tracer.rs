@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    os::fd::{AsFd as _, AsRawFd, RawFd},
+    os::fd::{AsFd as _, OwnedFd},
 };
 
 use aya::{
@@ -283,10 +283,13 @@ impl Tracer {
         (item.len() == size_of::<Reaped>()).then(|| unsafe { item.as_ptr().cast::<Reaped>().read_unaligned() })
     }
 
-    /// Becomes readable when there are events.
-    #[must_use]
-    pub fn event_fd(&self) -> RawFd {
-        self.events.as_raw_fd()
+    /// A descriptor that becomes readable when there are events.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many descriptors.
+    pub fn event_fd(&self) -> io::Result<OwnedFd> {
+        self.events.as_fd().try_clone_to_owned()
     }
 }
 
