@@ -9,6 +9,6 @@
 mod offsets;
 mod wire;
 
-pub use wire::*;
 #[cfg(feature = "user")]
 pub use offsets::{OFFSETS, Offset, OffsetKind};
+pub use wire::*;

@@ -21,7 +21,8 @@ pub(crate) const EEXIST: i32 = -17;
 #[map]
 pub(crate) static UNREAPED: HashMap<u64, Unreaped> = HashMap::with_max_entries(UNREAPED_ENTRIES, 0);
 #[map]
-pub(crate) static PROCESSES: LruHashMap<ProcessId, Process> = LruHashMap::with_max_entries(PROCESSES_ENTRIES, 0);
+pub(crate) static PROCESSES: LruHashMap<ProcessId, Process> =
+    LruHashMap::with_max_entries(PROCESSES_ENTRIES, 0);
 #[map]
 pub(crate) static EXECS: LruHashMap<ProcessId, Exec> = LruHashMap::with_max_entries(EXECS_ENTRIES, 0);
 #[map]

@@ -163,7 +163,6 @@ impl Wait {
     /// Packs a request: `target` in bits 0–31, the options (in the order of [`WAIT_FLAGS`]) in 32–39,
     /// `idtype` in 40–47, `call` in 48–55. A `call` of 0 is a wait that no wait syscall made.
     #[must_use]
-    #[inline(always)]
     pub const fn pack(call: u8, idtype: u8, target: u32, options: u32) -> u64 {
         let flags = (options & 0xF) | ((options >> 20) & 0x10) | ((options >> 24) & 0xE0);
         (target as u64) | ((flags as u64) << 32) | ((idtype as u64) << 40) | ((call as u64) << 48)

@@ -241,11 +241,8 @@ impl<H: Host> Engine<H> {
         task: Option<ExitedTask>,
         id: ProcessId,
     ) -> Result<Evidence, EvidenceError> {
-        let sources = Sources {
-            tracer: Some(&self.tracer),
-            host: &self.host,
-            attached_ns: Some(self.attached_ns),
-        };
+        let sources =
+            Sources { tracer: Some(&self.tracer), host: &self.host, attached_ns: Some(self.attached_ns) };
         sources.gather(facts, exit_ns, task, Some(id))
     }
 }

@@ -32,12 +32,11 @@ impl Exit {
     /// The code for an error.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
-        let kernel = error.downcast_ref::<KernelError>().or_else(|| {
-            match error.downcast_ref::<EvidenceError>() {
+        let kernel =
+            error.downcast_ref::<KernelError>().or_else(|| match error.downcast_ref::<EvidenceError>() {
                 Some(EvidenceError::Kernel(error)) => Some(error),
                 _ => None,
-            }
-        });
+            });
         match kernel {
             Some(KernelError::NoRights(_)) => Self::Rights,
             Some(

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// The OCSF Common Process ID of a Linux process: UUIDv8 over the SHA-256 of boot id, PID-namespace inode,
+/// The OCSF Common Process ID of a Linux process: `UUIDv8` over the SHA-256 of boot id, PID-namespace inode,
 /// start time in clock ticks and pid in that namespace, in native byte order
 /// (the `specification.md` of ocsf/common-process-id).
 ///

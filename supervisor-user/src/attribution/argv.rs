@@ -10,19 +10,63 @@ pub(super) struct RuntimeCall<'a> {
 }
 
 const VERBS: &[&str] = &[
-    "create", "run", "exec", "start", "restore", "delete", "kill", "state", "list", "pause", "resume", "ps", "update",
-    "checkpoint", "events", "spec", "features",
+    "create",
+    "run",
+    "exec",
+    "start",
+    "restore",
+    "delete",
+    "kill",
+    "state",
+    "list",
+    "pause",
+    "resume",
+    "ps",
+    "update",
+    "checkpoint",
+    "events",
+    "spec",
+    "features",
 ];
 
 /// Options before the verb, of crun, runc and youki, that take a value.
-const GLOBAL_VALUES: &[&str] =
-    &["--root", "-r", "--log", "-l", "--log-format", "--log-level", "--cgroup-manager", "--criu", "--rootless"];
+const GLOBAL_VALUES: &[&str] = &[
+    "--root",
+    "-r",
+    "--log",
+    "-l",
+    "--log-format",
+    "--log-level",
+    "--cgroup-manager",
+    "--criu",
+    "--rootless",
+];
 
 /// Options after the verb that take a value, of `create`, `run` and `restore`, and of `exec`.
 const VERB_VALUES: &[&str] = &[
-    "--bundle", "-b", "--config", "-f", "--console-socket", "--pid-file", "--preserve-fds", "--cwd", "--env", "-e",
-    "--user", "-u", "--additional-gids", "-g", "--process", "-p", "--process-label", "--apparmor", "--cap", "-c",
-    "--cgroup", "--image-path", "--work-path",
+    "--bundle",
+    "-b",
+    "--config",
+    "-f",
+    "--console-socket",
+    "--pid-file",
+    "--preserve-fds",
+    "--cwd",
+    "--env",
+    "-e",
+    "--user",
+    "-u",
+    "--additional-gids",
+    "-g",
+    "--process",
+    "-p",
+    "--process-label",
+    "--apparmor",
+    "--cap",
+    "-c",
+    "--cgroup",
+    "--image-path",
+    "--work-path",
 ];
 
 /// Parses a runtime's arguments, the program's name first. `None` without a verb.
@@ -86,8 +130,16 @@ mod tests {
     fn runtime_calls() {
         for (line, verb, container) in [
             ("crun --root /x --cgroup-manager=disabled create --bundle /b web", "create", Some("web")),
-            ("/usr/bin/crun --systemd-cgroup --root=/run/crun create --bundle /b --pid-file /p abc", "create", Some("abc")),
-            ("runc --root /r --log /l --log-format json create --bundle b --pid-file p id1", "create", Some("id1")),
+            (
+                "/usr/bin/crun --systemd-cgroup --root=/run/crun create --bundle /b --pid-file /p abc",
+                "create",
+                Some("abc"),
+            ),
+            (
+                "runc --root /r --log /l --log-format json create --bundle b --pid-file p id1",
+                "create",
+                Some("id1"),
+            ),
             ("runc exec --user 0 -e A=B --detach id2 sh -c x", "exec", Some("id2")),
             ("crun run -b /b -- create", "run", Some("create")),
             ("youki create", "create", None),
@@ -97,13 +149,18 @@ mod tests {
         }
         for line in ["crun", "crun --root", "crun --version", "sh create x"] {
             let args = words(line);
-            assert!(runtime_call(&args).is_none_or(|call| line.starts_with("sh") && call.verb == "create"), "{line}");
+            assert!(
+                runtime_call(&args).is_none_or(|call| line.starts_with("sh") && call.verb == "create"),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn monitor_arguments() {
-        let conmon = words("/usr/bin/conmon --api-version 1 -c abc -u abc -r /usr/bin/crun -b /b -n web --exit-dir /e");
+        let conmon = words(
+            "/usr/bin/conmon --api-version 1 -c abc -u abc -r /usr/bin/crun -b /b -n web --exit-dir /e",
+        );
         let expected = MonitoredContainer { id: "abc".into(), name: Some("web".into()) };
         assert_eq!(monitor_container(&conmon), Some(expected));
         let shim = words("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id abc -address /a");

@@ -10,12 +10,8 @@ pub(super) struct NamedContainer<'a> {
 }
 
 /// Scope prefixes of the container managers.
-const SCOPES: &[(&str, &str)] = &[
-    ("libpod-", "podman"),
-    ("crio-", "cri-o"),
-    ("cri-containerd-", "containerd"),
-    ("docker-", "docker"),
-];
+const SCOPES: &[(&str, &str)] =
+    &[("libpod-", "podman"), ("crio-", "cri-o"), ("cri-containerd-", "containerd"), ("docker-", "docker")];
 
 /// The innermost container that a path names. Groups of monitors (`libpod-conmon-ID.scope`) name none.
 #[must_use]
@@ -57,7 +53,12 @@ mod tests {
         for (path, manager) in [
             (format!("/machine.slice/libpod-{id}.scope"), "podman"),
             (format!("/machine.slice/libpod-{id}.scope/container"), "podman"),
-            (format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope/container"), "podman"),
+            (
+                format!(
+                    "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope/container"
+                ),
+                "podman",
+            ),
             (format!("/kubepods.slice/kubepods-pod1.slice/crio-{id}.scope (deleted)"), "cri-o"),
             (format!("/kubepods.slice/x/cri-containerd-{id}.scope"), "containerd"),
             (format!("/system.slice/docker-{id}.scope"), "docker"),
@@ -67,9 +68,12 @@ mod tests {
         ] {
             assert_eq!(container(&path), Some(NamedContainer { id, manager }), "{path}");
         }
-        for path in
-            [format!("/machine.slice/libpod-conmon-{id}.scope"), format!("/{id}"), "/".into(), "/docker/short".into()]
-        {
+        for path in [
+            format!("/machine.slice/libpod-conmon-{id}.scope"),
+            format!("/{id}"),
+            "/".into(),
+            "/docker/short".into(),
+        ] {
             assert_eq!(container(&path), None, "{path}");
         }
     }

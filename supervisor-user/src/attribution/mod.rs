@@ -124,7 +124,12 @@ fn last_wait(wait: &supervisor_ebpf::Wait) -> LastWait {
         supervisor_ebpf::WAIT_PIDFD => Some(WaitTarget::PidFd(wait.target())),
         _ => None,
     });
-    LastWait { at_ns: wait.at_ns, call, target, flags: call.map(|_| wait.flags().collect()).unwrap_or_default() }
+    LastWait {
+        at_ns: wait.at_ns,
+        call,
+        target,
+        flags: call.map(|_| wait.flags().collect()).unwrap_or_default(),
+    }
 }
 
 /// The nearest creator that runs a runtime, and what the process is to it.
@@ -208,7 +213,9 @@ fn cgroup_path(evidence: &Evidence) -> Option<String> {
     // On version 2, and wherever `/proc` shows more than the root, it has the whole path.
     let shown = evidence.facts.cgroup.clone().filter(|path| path != "/");
     let kernel = evidence.task.as_ref().and_then(|task| task.cgroup.as_ref());
-    shown.or_else(|| kernel.map(|names| format!("/{}", names.join("/")))).or_else(|| evidence.facts.cgroup.clone())
+    shown
+        .or_else(|| kernel.map(|names| format!("/{}", names.join("/"))))
+        .or_else(|| evidence.facts.cgroup.clone())
 }
 
 fn pid_ns(evidence: &Evidence) -> Option<PidNs> {

@@ -1,6 +1,6 @@
 //! `supervisor doctor`: can it run here, and what to do if not.
 
-use std::path::Path;
+use std::{fmt::Write as _, io::Write as _, path::Path};
 
 use anyhow::Result;
 
@@ -17,12 +17,14 @@ use crate::{
 ///
 /// If standard output cannot be written.
 pub fn run() -> Result<Exit> {
-    let mut report = Report { missing: 0 };
+    let mut report = Report { missing: 0, text: String::new() };
     let host = Proc::new()?;
     report.good("kernel", &clean(&host.identity().kernel));
     let rights = rights()?;
     match rights.require_tracing() {
-        Ok(()) => report.good("rights", "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are there; host PID namespace"),
+        Ok(()) => {
+            report.good("rights", "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are there; host PID namespace");
+        }
         Err(error) => report.bad("rights", &error.to_string()),
     }
     match Offsets::of_running_kernel() {
@@ -59,7 +61,11 @@ pub fn run() -> Result<Exit> {
     }
     let total: usize = map_sizes().iter().map(|map| map.bytes).sum();
     let parts: Vec<String> = map_sizes().iter().map(|map| format!("{} {}", map.name, map.entries)).collect();
-    report.good("memory", &format!("kernel maps at most {:.1} MiB: {}", total as f64 / 1_048_576.0, parts.join(", ")));
+    report.good(
+        "memory",
+        &format!("kernel maps at most {} MiB: {}", total.div_ceil(1024 * 1024), parts.join(", ")),
+    );
+    std::io::stdout().write_all(report.text.as_bytes())?;
     Ok(if report.missing == 0 { Exit::Ok } else { Exit::Found })
 }
 
@@ -71,16 +77,21 @@ fn refusal(error: &KernelError) -> String {
 
 struct Report {
     missing: u32,
+    text: String,
 }
 
 impl Report {
     fn good(&mut self, what: &str, text: &str) {
-        println!("ok       {what:<20} {text}");
+        self.line("ok", what, text);
     }
 
     fn bad(&mut self, what: &str, text: &str) {
         self.missing += 1;
-        println!("MISSING  {what:<20} {text}");
+        self.line("MISSING", what, text);
+    }
+
+    fn line(&mut self, verdict: &str, what: &str, text: &str) {
+        let _infallible = writeln!(self.text, "{verdict:<8} {what:<20} {text}");
     }
 
     fn mounts(&mut self) {

@@ -36,12 +36,13 @@ pub struct PsArgs {
 /// If `/proc` cannot be read or standard output cannot be written.
 pub fn run(args: &PsArgs) -> Result<Exit> {
     let host = Proc::new().context("cannot read /proc")?;
-    let mut tracer = tracer(&host)?;
+    let mut tracer = tracer()?;
     let tasks = match &mut tracer {
         Some(tracer) => tracer.scan(false, |_| {})?,
         None => Vec::new(),
     };
-    let mut tasks: HashMap<u32, ExitedTask> = tasks.into_iter().map(|task| (task.record.id.tgid, task)).collect();
+    let mut tasks: HashMap<u32, ExitedTask> =
+        tasks.into_iter().map(|task| (task.record.id.tgid, task)).collect();
     let mut findings = Vec::new();
     for facts in unreaped(&host)? {
         let task = tasks.remove(&facts.pid);
@@ -53,7 +54,9 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
             findings.push(finding);
         }
     }
-    findings.sort_by_key(|finding| (finding.reaper.as_ref().map(|reaper| reaper.process.pid), finding.process.pid));
+    findings.sort_by_key(|finding| {
+        (finding.reaper.as_ref().map(|reaper| reaper.process.pid), finding.process.pid)
+    });
     let found = if findings.is_empty() { Exit::Ok } else { Exit::Found };
     match args.output {
         Format::Text => print_table(&findings)?,
@@ -63,11 +66,12 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
 }
 
 /// The kernel side without hooks, or what is missing without it.
-fn tracer(host: &Proc) -> Result<Option<Tracer>> {
+fn tracer() -> Result<Option<Tracer>> {
     let rights = rights()?;
     if let Err(reason) = rights.require_tracing() {
-        let _ = host;
-        eprintln!("supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {reason}");
+        eprintln!(
+            "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {reason}"
+        );
         return Ok(None);
     }
     match Tracer::start(&Options { report_after_ns: u64::MAX, log: false, attach: false }) {
@@ -82,7 +86,8 @@ fn tracer(host: &Proc) -> Result<Option<Tracer>> {
 fn unreaped(host: &dyn Host) -> Result<Vec<ProcessFacts>> {
     let mut found = Vec::new();
     for pid in host.pids().context("cannot read /proc")? {
-        if let Some(facts) = host.process(pid).context("cannot read /proc")?.filter(ProcessFacts::is_unreaped) {
+        if let Some(facts) = host.process(pid).context("cannot read /proc")?.filter(ProcessFacts::is_unreaped)
+        {
             found.push(facts);
         }
     }
@@ -135,7 +140,9 @@ fn row(finding: &Finding) -> [String; 9] {
         finding.process.pid.to_string(),
         clean(&finding.process.name),
         finding.exit.map_or_else(unknown, crate::report::text::short_exit),
-        reaper.map_or_else(unknown, |reaper| format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid)),
+        reaper.map_or_else(unknown, |reaper| {
+            format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid)
+        }),
         is.unwrap_or_else(unknown),
         reaper.and_then(|reaper| reaper.state).map_or_else(unknown, |state| state.to_string()),
         finding.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),

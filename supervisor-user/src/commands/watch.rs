@@ -43,7 +43,7 @@ pub struct WatchArgs {
     /// How findings are written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
-    /// Log what the eBPF programs themselves say (also: RUST_LOG)
+    /// Log what the eBPF programs themselves say (also: `RUST_LOG`)
     #[arg(long)]
     bpf_log: bool,
     #[command(flatten)]

@@ -193,8 +193,14 @@ mod tests {
 
     #[test]
     fn cgroup_of_each_mode() {
-        assert_eq!(choose_cgroup("0::/system.slice/x.scope (deleted)\n").as_deref(), Some("/system.slice/x.scope (deleted)"));
-        assert_eq!(choose_cgroup("5:pids:/docker/abc\n4:cpu,memory:/m\n0::/\n").as_deref(), Some("/docker/abc"));
+        assert_eq!(
+            choose_cgroup("0::/system.slice/x.scope (deleted)\n").as_deref(),
+            Some("/system.slice/x.scope (deleted)")
+        );
+        assert_eq!(
+            choose_cgroup("5:pids:/docker/abc\n4:cpu,memory:/m\n0::/\n").as_deref(),
+            Some("/docker/abc")
+        );
         assert_eq!(choose_cgroup("5:pids:/\n4:cpu,memory:/m:n\n0::/\n").as_deref(), Some("/m:n"));
         assert_eq!(choose_cgroup("5:pids:/\n1:name=systemd:/s\n").as_deref(), None);
     }

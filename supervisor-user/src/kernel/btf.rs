@@ -46,7 +46,8 @@ impl Offsets {
 ///
 /// [`KernelError::BadBtf`], or the first type or member that is missing.
 pub fn resolve(btf: Vec<u8>) -> Result<Offsets, KernelError> {
-    let types = TypeInformation::new(&Bytes(btf)).map_err(|error| KernelError::BadBtf(error.message().to_owned()))?;
+    let types =
+        TypeInformation::new(&Bytes(btf)).map_err(|error| KernelError::BadBtf(error.message().to_owned()))?;
     OFFSETS
         .iter()
         .map(|offset| Ok((offset.global, resolve_one(&types, offset)?)))
@@ -71,8 +72,7 @@ impl Readable for Bytes {
 }
 
 fn resolve_one(types: &TypeInformation, offset: &Offset) -> Result<u32, KernelError> {
-    let missing =
-        || KernelError::MissingMember { type_name: offset.type_name, member: offset.member };
+    let missing = || KernelError::MissingMember { type_name: offset.type_name, member: offset.member };
     let id = types.id_of(offset.type_name).ok_or(KernelError::MissingType(offset.type_name))?;
     match offset.kind {
         OffsetKind::Size => {
@@ -87,9 +87,7 @@ fn resolve_one(types: &TypeInformation, offset: &Offset) -> Result<u32, KernelEr
             BtfOffset::ByteOffset(_) => Err(missing()),
         },
         OffsetKind::Enumerator => Ok(enumerator(types, id, offset.member).unwrap_or(u32::MAX)),
-        OffsetKind::Arguments => {
-            arguments(types, id).ok_or(KernelError::MissingType(offset.type_name))
-        }
+        OffsetKind::Arguments => arguments(types, id).ok_or(KernelError::MissingType(offset.type_name)),
     }
 }
 
@@ -100,9 +98,7 @@ fn member(types: &TypeInformation, id: u32, alternatives: &str) -> Option<BtfOff
 
 fn enumerator(types: &TypeInformation, id: u32, name: &str) -> Option<u32> {
     let TypeVariant::Enum(found) = types.from_id(id)? else { return None };
-    found.named_value_list().iter().find(|value| value.name == name).map(|value| match value
-        .value
-    {
+    found.named_value_list().iter().find(|value| value.name == name).map(|value| match value.value {
         btfparse::Integer32Value::Signed(value) => value as u32,
         btfparse::Integer32Value::Unsigned(value) => value,
     })

@@ -21,7 +21,9 @@ pub enum KernelError {
     #[error("the kernel's BTF cannot be parsed: {0}")]
     BadBtf(String),
     /// The kernel has no such type.
-    #[error("this kernel's BTF has no type `{0}`, which supervisor needs; please report the kernel's version")]
+    #[error(
+        "this kernel's BTF has no type `{0}`, which supervisor needs; please report the kernel's version"
+    )]
     MissingType(&'static str),
     /// The type has no such member.
     #[error(

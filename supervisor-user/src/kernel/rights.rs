@@ -48,7 +48,7 @@ impl Rights {
     /// # Errors
     ///
     /// [`KernelError::NoRights`].
-    pub fn require_tracing(&self) -> Result<(), KernelError> {
+    pub fn require_tracing(self) -> Result<(), KernelError> {
         let sentence = if !self.bpf {
             "watching needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE: run it with sudo"
         } else if !self.ptrace {

@@ -66,7 +66,11 @@ pub fn map_sizes() -> [MapSize; 5] {
         hash("PROCESSES", PROCESSES_ENTRIES, size_of::<ProcessId>(), size_of::<Process>()),
         hash("EXECS", EXECS_ENTRIES, size_of::<ProcessId>(), size_of::<Exec>()),
         hash("WAITS", WAITS_ENTRIES, size_of::<ProcessId>(), size_of::<Wait>()),
-        MapSize { name: "EVENTS", entries: EVENTS_BYTES as usize / (size_of::<Reaped>() + 8), bytes: EVENTS_BYTES as usize },
+        MapSize {
+            name: "EVENTS",
+            entries: EVENTS_BYTES as usize / (size_of::<Reaped>() + 8),
+            bytes: EVENTS_BYTES as usize,
+        },
     ]
 }
 
@@ -131,8 +135,7 @@ impl Tracer {
     ///
     /// If the log map is not in the object.
     pub fn logger(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, KernelError> {
-        aya_log::EbpfLogger::init(&mut self.ebpf)
-            .map_err(|_| KernelError::NotInObject("AYA_LOGS"))
+        aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| KernelError::NotInObject("AYA_LOGS"))
     }
 
     /// Everything in `UNREAPED`: the leader's task address with the process.
@@ -152,7 +155,8 @@ impl Tracer {
     ///
     /// The error of the lookup.
     pub fn epochs(&self) -> Result<[u64; EPOCHS], KernelError> {
-        let cpus = self.epochs.get(&0, 0).map_err(|source| KernelError::Map { map: "EPOCH_COUNTS", source })?;
+        let cpus =
+            self.epochs.get(&0, 0).map_err(|source| KernelError::Map { map: "EPOCH_COUNTS", source })?;
         let mut sums = [0u64; EPOCHS];
         for cpu in cpus.iter() {
             for (sum, cell) in sums.iter_mut().zip(cpu) {
@@ -221,7 +225,8 @@ impl Tracer {
 
     /// Opens a new pass of the task iterator.
     fn iterate(&mut self) -> Result<File, KernelError> {
-        let refused = |source: ProgramError| KernelError::Program { program: ITERATOR, source: Box::new(source) };
+        let refused =
+            |source: ProgramError| KernelError::Program { program: ITERATOR, source: Box::new(source) };
         let program: &mut Iter = self
             .ebpf
             .program_mut(ITERATOR)
@@ -262,7 +267,9 @@ impl Tracer {
     pub fn seed_exec(&mut self, id: &ProcessId, exec: &Exec) -> Result<(), KernelError> {
         const NOEXIST: u64 = 1;
         match self.execs.insert(id, exec, NOEXIST) {
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
+                Ok(())
+            }
             other => other.map_err(|source| KernelError::Map { map: "EXECS", source }),
         }
     }
@@ -280,7 +287,8 @@ impl Tracer {
     pub fn next_event(&mut self) -> Option<Reaped> {
         let item = self.events.next()?;
         // SAFETY: the programs write whole `Reaped` values, which any bytes of its size are.
-        (item.len() == size_of::<Reaped>()).then(|| unsafe { item.as_ptr().cast::<Reaped>().read_unaligned() })
+        (item.len() == size_of::<Reaped>())
+            .then(|| unsafe { item.as_ptr().cast::<Reaped>().read_unaligned() })
     }
 
     /// A descriptor that becomes readable when there are events.
@@ -365,7 +373,11 @@ fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelE
     Ok(loader.load(OBJECT)?)
 }
 
-fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &'static str, btf: &Btf) -> Result<&'a mut BtfTracePoint, KernelError> {
+fn tracepoint<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+    btf: &Btf,
+) -> Result<&'a mut BtfTracePoint, KernelError> {
     let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
     let program: &mut BtfTracePoint =
         ebpf.program_mut(name).ok_or(KernelError::NotInObject(name))?.try_into().map_err(refused)?;
@@ -445,4 +457,3 @@ impl Stream {
         Ok(Some(record))
     }
 }
-

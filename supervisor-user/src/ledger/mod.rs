@@ -29,6 +29,7 @@ pub struct Ledger {
     missing: Vec<ProcessId>,
 }
 
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     exit_ns: u64,
@@ -124,7 +125,8 @@ impl Ledger {
     /// Compares with what is in the kernel's table after events were lost. A leftover that is in neither of
     /// two such walks is gone; its findings are returned. Call it again while [`Ledger::is_resyncing`].
     pub fn resync(&mut self, entries: &[(u64, Unreaped)]) -> Vec<Finding> {
-        let present: std::collections::HashSet<ProcessId> = entries.iter().map(|(_, entry)| entry.id).collect();
+        let present: std::collections::HashSet<ProcessId> =
+            entries.iter().map(|(_, entry)| entry.id).collect();
         let known = self.open.keys().chain(self.passed_over.keys()).chain(self.waiting.keys());
         let absent: Vec<ProcessId> = known.filter(|id| !present.contains(id)).copied().collect();
         let (gone, missing) = absent.into_iter().partition(|id| self.missing.contains(id));

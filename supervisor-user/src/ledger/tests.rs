@@ -1,1 +1,159 @@
-//! x
+use super::*;
+use crate::finding::Process;
+
+const SECOND: u64 = 1_000_000_000;
+/// Far from the wrap of the epoch table, and not at the start of an epoch.
+const T: u64 = 1_000 * SECOND + 123_456_789;
+
+fn id(tgid: u32) -> ProcessId {
+    ProcessId::new(tgid, u64::from(tgid) * 1000)
+}
+
+fn entry(tgid: u32, exit_ns: u64) -> (u64, Unreaped) {
+    (u64::from(tgid), Unreaped { id: id(tgid), exit_ns })
+}
+
+fn epochs(entries: &[(u64, Unreaped)]) -> [u64; EPOCHS] {
+    let mut epochs = [0; EPOCHS];
+    for (_, entry) in entries {
+        epochs[cell(entry.exit_ns)] += 1;
+    }
+    epochs
+}
+
+fn finding(tgid: u32, exit_ns: Option<u64>) -> Box<Finding> {
+    Box::new(Finding {
+        id: tgid.to_string(),
+        process: Process { pid: tgid, ..Process::default() },
+        exit: None,
+        exit_ns,
+        grace_ns: SECOND,
+        reaper: None,
+        creators: Vec::new(),
+        runtime: None,
+        monitor: None,
+        container: None,
+        pid_ns: None,
+        cgroup: None,
+    })
+}
+
+fn reaped(tgid: u32, exit_ns: u64) -> Reaped {
+    Reaped { id: id(tgid), exit_ns, free_ns: exit_ns + 5 * SECOND }
+}
+
+#[test]
+fn opened_once_and_closed_once() {
+    let mut ledger = Ledger::new(SECOND);
+    let entries = [entry(7, T)];
+    let epochs = epochs(&entries);
+    assert!(!ledger.has_unknown(&epochs, T + SECOND / 2), "within the grace period nothing is looked for");
+    let now = T + SECOND + 1;
+    assert!(ledger.has_unknown(&epochs, now));
+    assert_eq!(ledger.walk(&entries, now), 1);
+    assert_eq!(ledger.due(now), [Due { id: id(7), exit_ns: Some(T) }]);
+    ledger.settle(&id(7), Settled::Open(finding(7, Some(T))), now);
+    assert!(ledger.due(now + 10 * SECOND).is_empty());
+    assert!(!ledger.has_unknown(&epochs, now + SECOND), "an open finding costs no more walks");
+    assert_eq!(ledger.walk(&entries, now + SECOND), 0);
+    assert_eq!(ledger.reaped(&reaped(7, T)).map(|finding| finding.id), Some("7".into()));
+    assert_eq!(ledger.reaped(&reaped(7, T)), None);
+    assert!(!ledger.has_untold(&[0; EPOCHS]));
+}
+
+#[test]
+fn latency_is_the_grace_period() {
+    let ledger = Ledger::new(SECOND);
+    let epochs = epochs(&[entry(7, T)]);
+    assert!(ledger.has_unknown(&epochs, T + SECOND), "it is looked for as soon as the grace period is over");
+}
+
+#[test]
+fn what_is_not_a_zombie_is_looked_at_again_later_and_later() {
+    let mut ledger = Ledger::new(SECOND);
+    let mut now = T + SECOND;
+    ledger.walk(&[entry(7, T)], now);
+    let mut looks = 0;
+    while now < T + 61 * SECOND {
+        if !ledger.due(now).is_empty() {
+            looks += 1;
+            ledger.settle(&id(7), Settled::NotYet, now);
+        }
+        now += SECOND / 4;
+    }
+    assert!((8..=16).contains(&looks), "{looks} looks in a minute");
+    assert_eq!(ledger.reaped(&reaped(7, T)), None, "never reported, so nothing closes");
+    assert!(ledger.due(now + 100 * SECOND).is_empty());
+}
+
+#[test]
+fn unknown_exit_time_gets_the_whole_grace_period() {
+    let mut ledger = Ledger::new(SECOND);
+    let entries = [entry(7, 0)];
+    assert!(ledger.has_unknown(&epochs(&entries), T));
+    ledger.walk(&entries, T);
+    assert!(ledger.due(T + SECOND - 1).is_empty());
+    assert_eq!(ledger.due(T + SECOND), [Due { id: id(7), exit_ns: None }]);
+}
+
+#[test]
+fn long_grace_periods_wait_without_walks() {
+    let mut ledger = Ledger::new(600 * SECOND);
+    assert_eq!(ledger.report_after_ns(), MAX_REPORT_AFTER_NS);
+    let entries = [entry(7, T)];
+    ledger.walk(&entries, T + 31 * SECOND);
+    assert!(!ledger.has_unknown(&epochs(&entries), T + 60 * SECOND));
+    assert!(ledger.due(T + 599 * SECOND).is_empty());
+    assert_eq!(ledger.due(T + 600 * SECOND).len(), 1);
+}
+
+#[test]
+fn filtered_ones_are_passed_over_and_still_counted() {
+    let mut ledger = Ledger::new(SECOND);
+    let entries = [entry(7, T)];
+    let now = T + 2 * SECOND;
+    ledger.walk(&entries, now);
+    ledger.settle(&id(7), Settled::PassOver, now);
+    assert!(!ledger.has_unknown(&epochs(&entries), now));
+    assert!(ledger.has_untold(&[0; EPOCHS]));
+    assert_eq!(ledger.reaped(&reaped(7, T)), None);
+    assert!(!ledger.has_untold(&[0; EPOCHS]));
+}
+
+#[test]
+fn a_lost_reap_is_closed_by_the_second_walk_without_it() {
+    let mut ledger = Ledger::new(SECOND);
+    let now = T + 2 * SECOND;
+    ledger.walk(&[entry(7, T), entry(8, T)], now);
+    for tgid in [7, 8] {
+        ledger.settle(&id(tgid), Settled::Open(finding(tgid, Some(T))), now);
+    }
+    let left = [entry(8, T)];
+    assert!(ledger.has_untold(&epochs(&left)));
+    assert!(ledger.resync(&left).is_empty(), "its event may be on the way");
+    assert!(ledger.is_resyncing());
+    assert_eq!(ledger.resync(&left).into_iter().map(|finding| finding.id).collect::<Vec<_>>(), ["7"]);
+    assert!(!ledger.is_resyncing());
+    assert!(!ledger.has_untold(&epochs(&left)));
+    assert_eq!(ledger.open().count(), 1);
+}
+
+#[test]
+fn a_reused_pid_is_another_process() {
+    let mut ledger = Ledger::new(SECOND);
+    let now = T + 2 * SECOND;
+    ledger.walk(&[entry(7, T)], now);
+    ledger.settle(&id(7), Settled::Open(finding(7, Some(T))), now);
+    let successor = ProcessId::new(7, T);
+    let event = Reaped { id: successor, exit_ns: now, free_ns: now + 3 * SECOND };
+    assert_eq!(ledger.reaped(&event), None, "the successor's reap does not close the finding");
+    assert_eq!(ledger.open().count(), 1);
+}
+
+#[test]
+fn a_moment_in_which_a_decrement_overtakes_its_increment_is_no_leftover() {
+    let ledger = Ledger::new(SECOND);
+    let mut epochs = [0; EPOCHS];
+    epochs[cell(T)] = u64::MAX;
+    assert!(!ledger.has_unknown(&epochs, T + 2 * SECOND));
+}

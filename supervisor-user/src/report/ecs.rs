@@ -268,8 +268,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
     let wall = context.wall;
     let (action, kind, severity, duration) = match &event.kind {
         EventKind::Detected(_) => ("zombie-detected", "alert", 3, None),
-        EventKind::Existing(_) => ("zombie-existing", "state", 3, None),
-        EventKind::State(_) => ("zombie-existing", "state", 3, None),
+        EventKind::Existing(_) | EventKind::State(_) => ("zombie-existing", "state", 3, None),
         EventKind::Reaped { dwell_ns, .. } => ("zombie-reaped", "event", 1, *dwell_ns),
         EventKind::Lost(_) => ("events-lost", "pipeline_error", 4, None),
     };
@@ -381,7 +380,9 @@ fn finding_fields(finding: &Finding, state: &'static str, now_ns: u64) -> Findin
 
 fn exit_fields(exit: Exit) -> ExitFields {
     match exit {
-        Exit::Code(code) => ExitFields { code: Some(code), signal: None, signal_name: None, core_dumped: false },
+        Exit::Code(code) => {
+            ExitFields { code: Some(code), signal: None, signal_name: None, core_dumped: false }
+        }
         Exit::Signal { number, core_dumped } => {
             ExitFields { code: None, signal: Some(number), signal_name: signal_name(number), core_dumped }
         }
@@ -429,7 +430,11 @@ fn pid_ns_fields(ns: &PidNs) -> PidNsFields {
         ino: ns.ino,
         level: ns.level,
         mode: ns.mode.map(crate::finding::PidNsMode::as_str),
-        init: ns.init.as_ref().map(|init| InitFields { pid: init.pid, name: init.name.clone(), state: init.state }),
+        init: ns.init.as_ref().map(|init| InitFields {
+            pid: init.pid,
+            name: init.name.clone(),
+            state: init.state,
+        }),
     }
 }
 

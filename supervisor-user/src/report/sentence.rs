@@ -7,13 +7,13 @@ use crate::finding::{Event, EventKind, Exit, Finding, Loss, Reaper, WaitTarget};
 #[must_use]
 pub(super) fn sentence(event: &Event) -> String {
     match &event.kind {
-        EventKind::Detected(finding) => unreaped(finding, event.at_ns),
-        EventKind::State(finding) => unreaped(finding, event.at_ns),
+        EventKind::Detected(finding) | EventKind::State(finding) => unreaped(finding, event.at_ns),
         EventKind::Existing(finding) => {
             format!("{}; it had exited before supervisor started", unreaped(finding, event.at_ns))
         }
         EventKind::Reaped { finding, dwell_ns } => {
-            let after = dwell_ns.map(|dwell| format!(" {} after its exit", duration(dwell))).unwrap_or_default();
+            let after =
+                dwell_ns.map(|dwell| format!(" {} after its exit", duration(dwell))).unwrap_or_default();
             format!("{} was reaped{after}", subject(finding))
         }
         EventKind::Lost(loss) => lost(loss, event.at_ns),
@@ -40,7 +40,12 @@ fn subject(finding: &Finding) -> String {
     let of = match (&finding.runtime, &finding.container) {
         (Some(runtime), Some(container)) => {
             let verb = runtime.verb.as_deref().map(|verb| format!(" {}", clean(verb))).unwrap_or_default();
-            format!(", {} of `{}{verb}` for container {}", runtime.stage.describe(), clean(&runtime.name), clean(&container.id))
+            format!(
+                ", {} of `{}{verb}` for container {}",
+                runtime.stage.describe(),
+                clean(&runtime.name),
+                clean(&container.id)
+            )
         }
         (_, Some(container)) => format!(", of container {}", clean(&container.id)),
         _ => String::new(),
@@ -63,7 +68,10 @@ fn reaper_clause(reaper: &Reaper, now_ns: u64) -> String {
             wait.target.map(|target| format!(" for {}", target_words(target))).unwrap_or_default()
         ));
     } else if let Some(since_ns) = reaper.never_waited_since_ns {
-        clauses.push(format!("which has not waited in the {} of watching", duration(now_ns.saturating_sub(since_ns))));
+        clauses.push(format!(
+            "which has not waited in the {} of watching",
+            duration(now_ns.saturating_sub(since_ns))
+        ));
     }
     let clauses = match clauses.as_slice() {
         [] => String::new(),

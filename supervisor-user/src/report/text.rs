@@ -42,7 +42,12 @@ pub fn event(event: &Event, context: &Context, colour: Colour) -> String {
     match &event.kind {
         EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::State(finding) => {
             let word = colour.paint("1;31", "UNREAPED");
-            block(&format!("{time}  {word}  {}", headline(finding, event.at_ns)), finding, event.at_ns, colour)
+            block(
+                &format!("{time}  {word}  {}", headline(finding, event.at_ns)),
+                finding,
+                event.at_ns,
+                colour,
+            )
         }
         EventKind::Reaped { finding, dwell_ns } => {
             let word = colour.paint("1;32", "REAPED  ");
@@ -105,7 +110,9 @@ fn block(headline: &str, finding: &Finding, now_ns: u64, colour: Colour) -> Stri
 pub fn short_exit(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit {code}"),
-        Exit::Signal { number, .. } => signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned),
+        Exit::Signal { number, .. } => {
+            signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
+        }
     }
 }
 
@@ -129,8 +136,10 @@ fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
     let wait = match (&reaper.last_wait, reaper.never_waited_since_ns) {
         (Some(wait), _) => {
             let call = wait.call.map(|call| format!(": {call}")).unwrap_or_default();
-            let target = wait.target.map(|target| format!(" for {}", target_words(target))).unwrap_or_default();
-            let flags = if wait.flags.is_empty() { String::new() } else { format!(" ({})", wait.flags.join("|")) };
+            let target =
+                wait.target.map(|target| format!(" for {}", target_words(target))).unwrap_or_default();
+            let flags =
+                if wait.flags.is_empty() { String::new() } else { format!(" ({})", wait.flags.join("|")) };
             format!("last wait {} ago{call}{target}{flags}", duration(now_ns.saturating_sub(wait.at_ns)))
         }
         (None, Some(since_ns)) => {

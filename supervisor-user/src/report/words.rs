@@ -43,11 +43,10 @@ pub(super) fn command_line(args: &[String], max: usize) -> String {
 /// A duration the way a person says it.
 #[must_use]
 pub fn duration(ns: u64) -> String {
-    let seconds = ns as f64 / 1e9;
     let whole = ns / 1_000_000_000;
     match whole {
         0 => format!("{} ms", ns / 1_000_000),
-        1..=59 => format!("{seconds:.1} s"),
+        1..=59 => format!("{whole}.{} s", ns / 100_000_000 % 10),
         60..=3599 => format!("{} min {} s", whole / 60, whole % 60),
         3600..=86_399 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
         _ => format!("{} d {} h", whole / 86_400, whole / 3600 % 24),
@@ -58,10 +57,38 @@ pub fn duration(ns: u64) -> String {
 #[must_use]
 pub(super) fn signal_name(number: u8) -> Option<&'static str> {
     const NAMES: [&str; 32] = [
-        "", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
-        "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",
-        "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",
-        "SIGPWR", "SIGSYS",
+        "",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
     NAMES.get(usize::from(number)).copied().filter(|name| !name.is_empty())
 }
