@@ -1,6 +1,7 @@
 //! A process exits: it is unreaped from here on.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::{debug, warn};
 use supervisor_ebpf::Unreaped;
 
 use crate::{
@@ -27,10 +28,14 @@ fn sched_process_exit(ctx: BtfTracePointContext) {
         Ok(()) => {
             count!(exits);
             count_epoch(exit_ns, 1);
+            debug!(&ctx, "process {} exits", unreaped.id.tgid);
         }
         // Without `group_dead`, two last threads can both see that none is live: the first has done it. A
         // process that the scan found while it was exiting is there too, and then keeps its unknown time.
         Err(EEXIST) => {}
-        Err(_) => count!(lost_exits),
+        Err(error) => {
+            count!(lost_exits);
+            warn!(&ctx, "UNREAPED does not take process {}: {}", unreaped.id.tgid, error);
+        }
     }
 }

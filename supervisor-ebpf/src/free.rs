@@ -1,6 +1,7 @@
 //! A process is freed: it was reaped, by whatever path.
 
 use aya_ebpf::{Global, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::debug;
 use supervisor_ebpf::{ProcessId, Reaped};
 
 use crate::{
@@ -34,6 +35,7 @@ fn sched_process_free(ctx: BtfTracePointContext) {
             count_epoch(unreaped.exit_ns, -1);
         }
         let free_ns = kernel::now_ns();
+        debug!(&ctx, "process {} is freed", unreaped.id.tgid);
         if free_ns.saturating_sub(unreaped.exit_ns) >= GRACE_NS.load() {
             tell(&Reaped { id: unreaped.id, exit_ns: unreaped.exit_ns, free_ns });
         }
