@@ -1,7 +1,11 @@
 //! The pipeline: kernel and host → ledger → evidence → attribution → events. It decides what is done when;
 //! what anything means is decided in the modules that it calls.
 
-use std::{collections::HashMap, io, os::fd::OwnedFd};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    os::fd::OwnedFd,
+};
 
 use supervisor_ebpf::{Counters, Exec, ProcessId};
 
@@ -43,6 +47,8 @@ pub struct Engine<H: Host> {
     checked_ns: u64,
     untold_ticks: u32,
     resync: Option<Loss>,
+    /// Exited before the hooks were attached, and not looked at yet.
+    existing: HashSet<ProcessId>,
 }
 
 impl<H: Host> Engine<H> {
@@ -60,7 +66,7 @@ impl<H: Host> Engine<H> {
         })?;
         let attached_ns = clock::now_ns();
         let mut living = Vec::new();
-        tracer.scan(true, |record| living.push(record.id))?;
+        let exited = tracer.scan(true, |record| living.push(record.id))?;
         for id in living {
             // Kernel threads have made no exec.
             if let Some(exec) = host.process(id.tgid)?.and_then(|facts| exec_of(&host, &facts, &id)) {
@@ -79,6 +85,7 @@ impl<H: Host> Engine<H> {
             counters,
             untold_ticks: 0,
             resync: None,
+            existing: exited.into_iter().map(|task| task.record.id).collect(),
         })
     }
 
@@ -217,9 +224,10 @@ impl<H: Host> Engine<H> {
             };
             if let Settled::Open(finding) = &settled {
                 let finding = finding.clone();
-                let kind = match exit_ns {
-                    Some(_) => EventKind::Detected(finding),
-                    None => EventKind::Existing(finding),
+                let kind = if exit_ns.is_none() && self.existing.contains(&id) {
+                    EventKind::Existing(finding)
+                } else {
+                    EventKind::Detected(finding)
                 };
                 events.push(Event { at_ns: clock::now_ns(), kind });
             }

@@ -76,7 +76,8 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// If the kernel side cannot be started or read, or standard output cannot be written.
 pub fn run(args: &WatchArgs) -> Result<Exit> {
     if args.bpf_log {
-        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("supervisor_ebpf=debug")).init();
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("supervisor_ebpf=debug"))
+            .init();
     }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -42,12 +42,13 @@ pub fn event(event: &Event, context: &Context, colour: Colour) -> String {
     match &event.kind {
         EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::State(finding) => {
             let word = colour.paint("1;31", "UNREAPED");
-            block(
-                &format!("{time}  {word}  {}", headline(finding, event.at_ns)),
-                finding,
-                event.at_ns,
-                colour,
-            )
+            let since = if matches!(event.kind, EventKind::Existing(_)) {
+                "  exited before supervisor started".to_owned()
+            } else {
+                since(finding, event.at_ns)
+            };
+            let headline = format!("{time}  {word}  {}{since}", headline(finding));
+            block(&headline, finding, event.at_ns, colour)
         }
         EventKind::Reaped { finding, dwell_ns } => {
             let word = colour.paint("1;32", "REAPED  ");
@@ -59,14 +60,17 @@ pub fn event(event: &Event, context: &Context, colour: Colour) -> String {
     }
 }
 
-fn headline(finding: &Finding, now_ns: u64) -> String {
+fn headline(finding: &Finding) -> String {
     let process = &finding.process;
     let exit = finding.exit.map(|exit| format!("  {}", short_exit(exit))).unwrap_or_default();
-    let age = match finding.exit_ns {
-        Some(exit_ns) => format!("  {} ago", duration(now_ns.saturating_sub(exit_ns))),
-        None => "  exited before supervisor started".to_owned(),
-    };
-    format!("{}[{}]{exit}{age}", clean(&process.name), process.pid)
+    format!("{}[{}]{exit}", clean(&process.name), process.pid)
+}
+
+fn since(finding: &Finding, now_ns: u64) -> String {
+    finding.exit_ns.map_or_else(
+        || "  at a time that is not known".to_owned(),
+        |exit_ns| format!("  {} ago", duration(now_ns.saturating_sub(exit_ns))),
+    )
 }
 
 fn block(headline: &str, finding: &Finding, now_ns: u64, colour: Colour) -> String {
