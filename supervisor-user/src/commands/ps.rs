@@ -1,11 +1,11 @@
 //! `supervisor ps`: what is unreaped now.
 
-use std::{collections::HashMap, io::Write as _};
+use std::{collections::HashMap, io::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::watch::context;
+use super::watch::{context, parse_duration};
 use crate::{
     attribution::attribute,
     clock,
@@ -22,6 +22,9 @@ use crate::{
 /// List what is unreaped now.
 #[derive(Args, Clone, Debug)]
 pub struct PsArgs {
+    /// How long a zombie must stay to be listed: every process is one for a moment
+    #[arg(long, default_value = "200ms", value_parser = parse_duration, value_name = "TIME")]
+    grace: Duration,
     /// How the list is written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
@@ -36,20 +39,15 @@ pub struct PsArgs {
 /// If `/proc` cannot be read or standard output cannot be written.
 pub fn run(args: &PsArgs) -> Result<Exit> {
     let host = Proc::new().context("cannot read /proc")?;
-    let mut tracer = tracer()?;
-    let tasks = match &mut tracer {
-        Some(tracer) => tracer.scan(false, |_| {})?,
-        None => Vec::new(),
-    };
-    let mut tasks: HashMap<u32, ExitedTask> =
-        tasks.into_iter().map(|task| (task.record.id.tgid, task)).collect();
+    let unreaped = unreaped(&host, args.grace)?;
+    let mut tasks = tasks()?;
     let mut findings = Vec::new();
-    for facts in unreaped(&host)? {
+    for facts in unreaped {
         let task = tasks.remove(&facts.pid);
         let id = task.as_ref().map(|task| task.record.id);
         let sources = Sources { tracer: None, host: &host, attached_ns: None };
         let evidence = sources.gather(facts, None, task, id)?;
-        let finding = attribute(&evidence, host.identity(), 0);
+        let finding = attribute(&evidence, host.identity(), args.grace.as_nanos() as u64);
         if args.filter.wants(&finding) {
             findings.push(finding);
         }
@@ -65,33 +63,44 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     Ok(found)
 }
 
-/// The kernel side without hooks, or what is missing without it.
-fn tracer() -> Result<Option<Tracer>> {
+/// What the task iterator says of each pid that has exited; where it cannot be used, what is missing is said.
+fn tasks() -> Result<HashMap<u32, ExitedTask>> {
     let rights = rights()?;
     if let Err(reason) = rights.require_tracing() {
         eprintln!(
             "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {reason}"
         );
-        return Ok(None);
+        return Ok(HashMap::new());
     }
-    match Tracer::start(&Options { report_after_ns: u64::MAX, log: false, attach: false }) {
-        Ok(tracer) => Ok(Some(tracer)),
+    let options = Options { report_after_ns: u64::MAX, log: false, attach: false };
+    match Tracer::start(&options).and_then(|mut tracer| tracer.scan(false, |_| {})) {
+        Ok(tasks) => Ok(tasks.into_iter().map(|task| (task.record.id.tgid, task)).collect()),
         Err(error) => {
             eprintln!("supervisor: subreaper flags and cgroup v1 paths are not known: {error}");
-            Ok(None)
+            Ok(HashMap::new())
         }
     }
 }
 
-fn unreaped(host: &dyn Host) -> Result<Vec<ProcessFacts>> {
-    let mut found = Vec::new();
+/// Processes that are unreaped now and still after the grace period. Waits only if there is one.
+fn unreaped(host: &dyn Host, grace: Duration) -> Result<Vec<ProcessFacts>> {
+    let look = |pid: u32| {
+        let facts = host.process(pid).context("cannot read /proc");
+        facts.map(|facts| facts.filter(ProcessFacts::is_unreaped))
+    };
+    let mut first = Vec::new();
     for pid in host.pids().context("cannot read /proc")? {
-        if let Some(facts) = host.process(pid).context("cannot read /proc")?.filter(ProcessFacts::is_unreaped)
-        {
-            found.push(facts);
-        }
+        first.extend(look(pid)?);
     }
-    Ok(found)
+    if first.is_empty() {
+        return Ok(first);
+    }
+    std::thread::sleep(grace);
+    let mut still = Vec::new();
+    for before in first {
+        still.extend(look(before.pid)?.filter(|now| now.start_ticks == before.start_ticks));
+    }
+    Ok(still)
 }
 
 fn print_json(findings: Vec<Finding>, host: &Proc) -> Result<()> {

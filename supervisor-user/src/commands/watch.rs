@@ -63,7 +63,7 @@ impl Default for WatchArgs {
 }
 
 /// A time such as `1s`; a bare number is not one.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration =
         text.parse().map_err(|_| "expected a time with its unit, such as 500ms, 1s or 2m".to_owned())?;
     Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
