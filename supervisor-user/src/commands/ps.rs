@@ -9,7 +9,7 @@ use super::watch::{context, parse_duration};
 use crate::{
     attribution::attribute,
     clock,
-    evidence::Sources,
+    evidence::{Sources, starts_match},
     exit::Exit,
     filter::Filter,
     finding::{Event, EventKind, Finding},
@@ -43,7 +43,9 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     let mut tasks = tasks()?;
     let mut findings = Vec::new();
     for facts in unreaped {
-        let task = tasks.remove(&facts.pid);
+        let task = tasks
+            .remove(&facts.pid)
+            .filter(|task| starts_match(&host, &facts, task.record.id.start_ns));
         let id = task.as_ref().map(|task| task.record.id);
         let sources = Sources { tracer: None, host: &host, attached_ns: None };
         let evidence = sources.gather(facts, None, task, id)?;
