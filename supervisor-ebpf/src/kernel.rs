@@ -31,8 +31,17 @@ pub(crate) fn load<T: Copy>(base: Ptr, offset: &Global<u32>) -> T {
 /// cannot be read.
 #[inline(always)]
 pub(crate) fn probe<T: Copy + Default>(base: Ptr, offset: usize) -> T {
-    // SAFETY: the helper checks the address.
-    unsafe { helpers::bpf_probe_read_kernel(base.wrapping_byte_add(offset).cast::<T>()) }.unwrap_or_default()
+    let mut value = T::default();
+    // The helper zeroes what it cannot read. Not looking at its result saves the verifier a branch.
+    // SAFETY: the helper checks the address and writes at most the size of a value.
+    unsafe {
+        helpers::generated::bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            base.wrapping_byte_add(offset),
+        );
+    }
+    value
 }
 
 /// Now, by the clock of [`ProcessId::start_ns`].
@@ -70,6 +79,13 @@ pub(crate) struct PidNs {
     pub(crate) vpid: u32,
 }
 
+/// Where in `struct pid` the entry of a level is. The mask bounds it for Linux 6.1's verifier, which forgets the
+/// bounds of a product; there are at most 33 levels.
+#[inline(always)]
+fn upid_offset(level: u32) -> usize {
+    PID_NUMBERS.load() as usize + (level as usize * UPID_SIZE.load() as usize & 0xfff)
+}
+
 /// Reads the innermost PID namespace of a task that was not released yet.
 #[inline(always)]
 pub(crate) fn pid_ns(task: Ptr) -> PidNs {
@@ -78,7 +94,7 @@ pub(crate) fn pid_ns(task: Ptr) -> PidNs {
     if level == 0 {
         return PidNs { ino: INITIAL_PID_NS_INO, level, vpid: load(task, &TASK_PID) };
     }
-    let upid = PID_NUMBERS.load() as usize + level as usize * UPID_SIZE.load() as usize;
+    let upid = upid_offset(level);
     let ns: u64 = probe(pid, upid + UPID_NS.load() as usize);
     PidNs {
         ino: probe(ns as Ptr, PID_NS_INUM.load() as usize),
@@ -92,7 +108,7 @@ pub(crate) fn pid_ns(task: Ptr) -> PidNs {
 pub(crate) fn pid_ns_init(task: Ptr) -> ProcessId {
     let pid: Ptr = load(task, &TASK_THREAD_PID);
     let level: u32 = load(pid, &PID_LEVEL);
-    let upid = PID_NUMBERS.load() as usize + level as usize * UPID_SIZE.load() as usize;
+    let upid = upid_offset(level);
     let ns: u64 = probe(pid, upid + UPID_NS.load() as usize);
     let init = probe::<u64>(ns as Ptr, PID_NS_INIT.load() as usize) as Ptr;
     let leader = probe::<u64>(init, TASK_LEADER.load() as usize) as Ptr;
@@ -106,9 +122,9 @@ pub(crate) fn pids(task: Ptr, pids: &mut [u32; PID_LEVELS]) {
     let pid: Ptr = load(task, &TASK_THREAD_PID);
     let level: u32 = load(pid, &PID_LEVEL);
     for (i, slot) in pids.iter_mut().enumerate() {
-        if i as u32 <= level {
-            let upid = PID_NUMBERS.load() as usize + i * UPID_SIZE.load() as usize;
-            *slot = probe(pid, upid + UPID_NR.load() as usize);
+        if i as u32 > level {
+            break;
         }
+        *slot = probe(pid, upid_offset(i as u32) + UPID_NR.load() as usize);
     }
 }

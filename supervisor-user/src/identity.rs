@@ -27,6 +27,19 @@ pub fn finding_id(entity: &str) -> String {
     uuid_v8(&digest).map(|id| id.to_string()).unwrap_or_default()
 }
 
+/// The id of one run of the agent: of this process, started at this time of this boot. It needs no random
+/// numbers, which are not there yet early in a boot.
+#[must_use]
+pub fn agent_id(boot_id: &str, pid: u32, started_ns: u64) -> String {
+    let digest = Sha256::new()
+        .chain_update(b"supervisor agent ")
+        .chain_update(boot_id)
+        .chain_update(pid.to_ne_bytes())
+        .chain_update(started_ns.to_ne_bytes())
+        .finalize();
+    uuid_v8(&digest).map(|id| id.to_string()).unwrap_or_default()
+}
+
 fn uuid_v8(digest: &[u8]) -> Option<Uuid> {
     Some(uuid::Builder::from_custom_bytes(digest.get(..16)?.try_into().ok()?).into_uuid())
 }

@@ -72,7 +72,11 @@ pub fn run() -> Result<Exit> {
 fn refusal(error: &KernelError) -> String {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
-    format!("{}; the full reason: `supervisor watch`", clean(first))
+    // The verifier's reason is the last line before its statistics.
+    let is_statistics = |line: &str| line.starts_with("processed ") || line.starts_with("verification time");
+    let log: Vec<&str> = text.lines().map(str::trim).collect();
+    let reason = log.iter().position(|line| is_statistics(line)).and_then(|at| log.get(at.checked_sub(1)?));
+    format!("{}; `supervisor watch` shows the verifier's log", clean(reason.unwrap_or(&first)))
 }
 
 struct Report {

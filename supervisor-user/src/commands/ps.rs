@@ -43,9 +43,8 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     let mut tasks = tasks()?;
     let mut findings = Vec::new();
     for facts in unreaped {
-        let task = tasks
-            .remove(&facts.pid)
-            .filter(|task| starts_match(&host, &facts, task.record.id.start_ns));
+        let task =
+            tasks.remove(&facts.pid).filter(|task| starts_match(&host, &facts, task.record.id.start_ns));
         let id = task.as_ref().map(|task| task.record.id);
         let sources = Sources { tracer: None, host: &host, attached_ns: None };
         let evidence = sources.gather(facts, None, task, id)?;

@@ -21,6 +21,7 @@ use crate::{
     filter::Filter,
     finding::{Event, EventKind},
     host::{Host, Proc},
+    identity,
     kernel::map_sizes,
     report::{Context, duration},
     sink::{Format, Stdout},
@@ -221,7 +222,7 @@ impl Output {
 pub(super) fn context(host: &dyn Host) -> Context {
     Context {
         host: host.identity().clone(),
-        agent_id: uuid::Uuid::new_v4().to_string(),
+        agent_id: identity::agent_id(&host.identity().boot_id, std::process::id(), clock::now_ns()),
         hooks: HOOKS,
         wall: Wall::now(),
     }
