@@ -2,6 +2,8 @@
 
 pub mod ecs;
 mod sentence;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod words;
 

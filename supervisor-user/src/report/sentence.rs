@@ -75,8 +75,8 @@ fn reaper_clause(reaper: &Reaper, now_ns: u64) -> String {
     }
     let clauses = match clauses.as_slice() {
         [] => String::new(),
-        [one] => format!(", {one}"),
-        [first, second, ..] => format!(", {first} and {}", second.trim_start_matches("which ")),
+        [one] => format!(", {one},"),
+        [first, second, ..] => format!(", {first} and {},", second.trim_start_matches("which ")),
     };
     format!("{} (pid {}){clauses}", clean(&reaper.process.name), reaper.process.pid)
 }

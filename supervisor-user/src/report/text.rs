@@ -156,8 +156,9 @@ fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
 
 fn creator_line(creator: &Creator) -> String {
     let gone = if creator.gone { " (gone)" } else { "" };
+    let verb = creator.verb.as_deref().map(|verb| format!("{}: ", clean(verb))).unwrap_or_default();
     let command = command_line(&creator.process.args, COMMAND_WIDTH);
-    format!("{}[{}]{gone}  {command}", clean(&creator.process.name), creator.process.pid)
+    format!("{}[{}]{gone}  {verb}{command}", clean(&creator.process.name), creator.process.pid)
 }
 
 fn pid_ns_line(ns: &PidNs, vpid: Option<u32>) -> String {
