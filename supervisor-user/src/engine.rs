@@ -24,6 +24,12 @@ use crate::{
 /// way for a moment.
 const UNTOLD_TICKS: u32 = 3;
 
+/// While the kernel's table has no room for all zombies, it is scanned for them after this long, and then
+/// twice as long each time.
+const RESCAN_NS: u64 = 500_000_000;
+/// But at least this often.
+const RESCAN_MAX_NS: u64 = 8_000_000_000;
+
 /// How it watches.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -47,6 +53,8 @@ pub struct Engine<H: Host> {
     checked_ns: u64,
     untold_ticks: u32,
     resync: Option<Loss>,
+    /// When to scan again for zombies that the kernel's table had no room for, and how long to wait after that.
+    rescan: Option<(u64, u64)>,
     /// Exited before the hooks were attached, and not looked at yet.
     existing: HashSet<ProcessId>,
 }
@@ -85,6 +93,7 @@ impl<H: Host> Engine<H> {
             counters,
             untold_ticks: 0,
             resync: None,
+            rescan: None,
             existing: exited.into_iter().map(|task| task.record.id).collect(),
         })
     }
@@ -178,13 +187,20 @@ impl<H: Host> Engine<H> {
 
     /// Makes the ledger agree with the kernel again after a loss, and tells what that found.
     fn resync(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), KernelError> {
-        let Some(mut loss) = self.resync.take() else { return Ok(()) };
-        if loss.exits > 0 {
-            // Zombies that had no room in the table; there may be some now.
-            self.tracer.scan(false, |_| {})?;
+        if self.resync.is_none() && self.rescan.is_some_and(|(next_ns, _)| next_ns <= now_ns) {
+            self.resync = Some(Loss { since_ns: now_ns, ..Loss::default() });
         }
+        let Some(mut loss) = self.resync.take() else { return Ok(()) };
+        let scan = loss.exits > 0 || self.rescan.is_some_and(|(next_ns, _)| next_ns <= now_ns);
+        let exited = if scan { self.tracer.scan(false, |_| {})? } else { Vec::new() };
         let entries = self.tracer.unreaped()?;
         loss.found += self.ledger.walk(&entries, now_ns);
+        if scan {
+            let stored: HashSet<u64> = entries.iter().map(|(task, _)| *task).collect();
+            let all = exited.iter().all(|task| stored.contains(&task.record.task));
+            let wait_ns = self.rescan.map_or(RESCAN_NS, |(_, wait_ns)| (wait_ns * 2).min(RESCAN_MAX_NS));
+            self.rescan = (!all).then_some((now_ns + wait_ns, wait_ns));
+        }
         for finding in self.ledger.resync(&entries) {
             loss.closed += 1;
             // When exactly it was reaped was lost; it was between the last two looks.
