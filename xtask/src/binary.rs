@@ -28,13 +28,18 @@ pub(crate) fn build(link_static: bool) -> Result<PathBuf> {
     cargo.args(["build", "--release", "--locked", "--package", "supervisor-user"]);
     let mut dir = process::target_dir()?;
     if link_static {
-        let host = host()?;
-        let flags = env::var("RUSTFLAGS").map_or_else(|_| FLAG.to_owned(), |flags| format!("{flags} {FLAG}"));
-        cargo.args(["--target", &host]).env("RUSTFLAGS", flags);
-        dir.push(host);
+        dir.push(link_statically(&mut cargo)?);
     }
     process::visibly(cargo)?;
     Ok(dir.join("release/supervisor"))
+}
+
+/// Makes a cargo build link the C library in, and returns the folder below the target directory it then uses.
+pub(crate) fn link_statically(cargo: &mut Command) -> Result<String> {
+    let host = host()?;
+    let flags = env::var("RUSTFLAGS").map_or_else(|_| FLAG.to_owned(), |flags| format!("{flags} {FLAG}"));
+    cargo.args(["--target", &host]).env("RUSTFLAGS", flags);
+    Ok(host)
 }
 
 /// Builds the binary and becomes `supervisor demo`.

@@ -1,11 +1,14 @@
 //! `cargo xtask`: fetch what the build needs, build, show, test.
 
 mod binary;
+mod initramfs;
+mod kernels;
 mod plan;
 mod process;
 mod setup;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -47,6 +50,8 @@ enum Task {
     },
     /// Check formatting and lints
     Lint,
+    /// Boot other kernels in qemu; run `supervisor doctor`, `supervisor demo` and the live tests there
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
         Task::Lint => setup::ensure().and_then(|()| test::lint()),
+        Task::Vm(args) => vm::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

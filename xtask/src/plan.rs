@@ -31,6 +31,9 @@ pub(crate) const RUNTIMES: [(&str, &str); 5] = [
     ("busybox", "busybox-static"),
 ];
 
+/// The program that boots other kernels, with its package; only one task needs it.
+pub(crate) const EMULATOR: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+
 /// What there is.
 #[derive(Default)]
 pub(crate) struct Facts {
@@ -45,6 +48,8 @@ pub(crate) struct Facts {
     pub(crate) has_cxx: bool,
     /// Packages of [`RUNTIMES`] that are missing.
     pub(crate) runtimes: Vec<&'static str>,
+    /// The package of [`EMULATOR`], if it is missing and needed.
+    pub(crate) emulator: Option<&'static str>,
     /// Where bpf-linker goes.
     pub(crate) target: PathBuf,
 }
@@ -94,7 +99,7 @@ impl Step {
         step
     }
 
-    fn update() -> Self {
+    pub(crate) fn update() -> Self {
         Self::apt("apt's index lacks a package or is old", Kind::Update, &["update"])
     }
 
@@ -138,7 +143,7 @@ impl Display for Step {
 }
 
 impl Facts {
-    pub(crate) fn gather() -> Result<Self> {
+    pub(crate) fn gather(with_emulator: bool) -> Result<Self> {
         let target = process::target_dir()?;
         let candidates = toolchain::candidates();
         let tools = toolchain::find(&candidates, [target.as_path()]);
@@ -169,6 +174,7 @@ impl Facts {
                 .filter(|(name, _)| !usable(name))
                 .map(|(_, package)| *package)
                 .collect(),
+            emulator: (with_emulator && program(EMULATOR.0).is_none()).then_some(EMULATOR.1),
             target,
         })
     }
@@ -206,6 +212,9 @@ pub(crate) fn plan(facts: &Facts, tried: Tried, in_index: &dyn Fn(&str) -> bool)
     if !facts.runtimes.is_empty() {
         let packages = facts.runtimes.iter().map(|&name| name.to_owned()).collect();
         steps.push(Step::install("the container runtimes that demo and tests watch", &[], packages));
+    }
+    if let Some(package) = facts.emulator {
+        steps.push(Step::install("boots other kernels", &[], vec![package.to_owned()]));
     }
     let unknown = |step: &Step| match &step.kind {
         Kind::Install(packages) => packages.iter().any(|name| !in_index(name)),
@@ -382,6 +391,13 @@ mod tests {
         let failed = Tried { install: true, ..Tried::default() };
         assert_eq!(commands(&facts, failed, &|_| true)[0], apt("update"));
         assert_eq!(commands(&facts, Tried { update: true, ..failed }, &|_| true).len(), 1);
+    }
+
+    #[test]
+    fn the_emulator_comes_last() {
+        let facts = Facts { emulator: Some(EMULATOR.1), ..Facts::default() };
+        let last = commands(&facts, UPDATED, &|_| true).pop().unwrap();
+        assert_eq!(last, apt("install -y --no-install-recommends qemu-system-x86"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! After each step it looks at the host again, so that no step relies on what an earlier one was expected to do.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path, process::Command, time::Instant};
+use std::{os::unix::fs::MetadataExt as _, path::Path, process::Command, slice, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -15,7 +15,7 @@ use crate::{
 /// `setup`: does what is missing and tells what there is.
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
-    let facts = complete()?;
+    let facts = complete(false)?;
     if let Some(Tools { toolchain: Toolchain { name, release, llvm, .. }, linker }) = &facts.tools {
         eprintln!("compiler   {name}: rustc {release}, LLVM {llvm}");
         eprintln!("linker     bpf-linker {LINKER_VERSION}, LLVM {llvm}: {}", linker.display());
@@ -27,12 +27,24 @@ pub(crate) fn run() -> Result<()> {
 
 /// Does what is missing, in silence if nothing is.
 pub(crate) fn ensure() -> Result<()> {
-    complete().map(drop)
+    complete(false).map(drop)
+}
+
+/// As [`ensure`], with what boots other kernels.
+pub(crate) fn ensure_with_emulator() -> Result<()> {
+    complete(true).map(drop)
+}
+
+/// Renews apt's index.
+pub(crate) fn update_index() -> Result<()> {
+    let step = Step::update();
+    refuse_if_powerless(slice::from_ref(&step))?;
+    process::condensed(&format!("setup: {step}  ({})", step.why), step.command())
 }
 
 /// `setup --check`: lists what is missing.
 pub(crate) fn check() -> Result<()> {
-    let facts = Facts::gather()?;
+    let facts = Facts::gather(false)?;
     let steps = plan(&facts, Tried::default(), &in_index)?;
     if steps.is_empty() {
         eprintln!("nothing is missing");
@@ -47,8 +59,8 @@ pub(crate) fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0)
 }
 
-fn complete() -> Result<Facts> {
-    let mut facts = Facts::gather()?;
+fn complete(with_emulator: bool) -> Result<Facts> {
+    let mut facts = Facts::gather(with_emulator)?;
     let mut tried = Tried::default();
     let mut done = Vec::new();
     loop {
@@ -78,7 +90,7 @@ fn complete() -> Result<Facts> {
                 done.push(step);
             }
         }
-        facts = Facts::gather()?;
+        facts = Facts::gather(with_emulator)?;
     }
 }
 

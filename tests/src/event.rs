@@ -1,0 +1,93 @@
+//! One line of `supervisor`'s JSON output.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// An event; its fields are found by their dotted names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event(pub Value);
+
+impl Event {
+    /// A field, `None` if it is absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        name.split('.').try_fold(&self.0, |value, key| value.get(key))
+    }
+
+    /// A field that must be there.
+    pub fn field(&self, name: &str) -> Result<&Value> {
+        self.get(name).with_context(|| format!("{name} is missing in {}", self.0))
+    }
+
+    /// A text field that must be there.
+    pub fn text(&self, name: &str) -> Result<&str> {
+        self.field(name)?.as_str().with_context(|| format!("{name} is no text in {}", self.0))
+    }
+
+    /// A number that must be there.
+    pub fn number(&self, name: &str) -> Result<u64> {
+        self.field(name)?.as_u64().with_context(|| format!("{name} is no whole number in {}", self.0))
+    }
+
+    /// A pid that must be there.
+    pub fn pid(&self, name: &str) -> Result<u32> {
+        self.number(name)?.try_into().with_context(|| format!("{name} is no pid in {}", self.0))
+    }
+
+    /// A truth value that must be there.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        self.field(name)?.as_bool().with_context(|| format!("{name} is no truth value in {}", self.0))
+    }
+
+    /// A list that must be there, each of its elements as an event of its own.
+    pub fn list(&self, name: &str) -> Result<Vec<Self>> {
+        let list =
+            self.field(name)?.as_array().with_context(|| format!("{name} is no list in {}", self.0))?;
+        Ok(list.iter().cloned().map(Self).collect())
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        self.get("event.action").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whether it says this of this process.
+    #[must_use]
+    pub fn says(&self, action: &str, pid: u32) -> bool {
+        self.action() == action && self.is_about(pid)
+    }
+
+    /// Whether it is about this process.
+    #[must_use]
+    pub fn is_about(&self, pid: u32) -> bool {
+        self.get("process.pid").and_then(Value::as_u64) == Some(pid.into())
+    }
+
+    /// Whether it is about a child of this process.
+    #[must_use]
+    pub fn is_under(&self, reaper: u32) -> bool {
+        self.get("process.parent.pid").and_then(Value::as_u64) == Some(reaper.into())
+    }
+}
+
+/// The events about one process.
+#[must_use]
+pub fn of_process(events: &[Event], pid: u32) -> Vec<&Event> {
+    events.iter().filter(|event| event.is_about(pid)).collect()
+}
+
+/// The opening and the closing of the one finding about a process; an error if there is another number of them.
+pub fn finding_of(events: &[Event], pid: u32) -> Result<(&Event, &Event)> {
+    match of_process(events, pid)[..] {
+        [open, close] if open.action() != "zombie-reaped" && close.action() == "zombie-reaped" => {
+            let (opened, closed) =
+                (open.text("supervisor.finding.id")?, close.text("supervisor.finding.id")?);
+            if opened != closed {
+                bail!("finding {opened} of process {pid} was closed as {closed}");
+            }
+            Ok((open, close))
+        }
+        ref other => bail!("process {pid} was to be opened once and closed once: {other:#?}"),
+    }
+}

@@ -1,0 +1,79 @@
+//! A running program of `src/bin/fixture`: it prints facts, one a line, and is told what to do next.
+
+use std::{
+    io::Write,
+    process::{ChildStdin, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use supervisor_user::scenario::{Lines, Owned};
+
+/// How long any fact may take; the slowest fixture runs 200,000 processes.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// The program. Its input ends when this is dropped, and it with it.
+#[derive(Debug)]
+pub struct Fixture {
+    stdout: Lines,
+    stdin: Option<ChildStdin>,
+    process: Owned,
+}
+
+/// A line such as `zombie pid=17`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact(String);
+
+impl Fixture {
+    /// Starts it; the macro `fixture!` knows where it is.
+    pub fn start(program: &str, args: &[&str]) -> Result<Self> {
+        let mut command = Command::new(program);
+        let mut process = Owned::start(command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let child = process.child();
+        let (stdin, stdout) =
+            child.stdin.take().zip(child.stdout.take()).context("the fixture has no pipes")?;
+        Ok(Self { stdout: Lines::of(stdout), stdin: Some(stdin), process })
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The next line, which has to be this fact.
+    pub fn fact(&self, name: &str) -> Result<Fact> {
+        let line = self.stdout.next(&format!("the fixture to say {name}"), LIMIT)?;
+        let line = line.with_context(|| format!("the fixture ended before it said {name}"))?;
+        ensure!(line.split(' ').next() == Some(name), "the fixture was to say {name}, and said {line}");
+        Ok(Fact(line))
+    }
+
+    /// Tells it to go on.
+    pub fn send(&mut self, word: &str) -> Result<()> {
+        let mut stdin = self.stdin.as_ref().context("the fixture's input is closed")?;
+        Ok(writeln!(stdin, "{word}")?)
+    }
+
+    /// Ends its input, and waits until it has ended by itself, without an error.
+    pub fn end(mut self) -> Result<()> {
+        drop(self.stdin.take());
+        let status = self.process.end(LIMIT)?;
+        ensure!(status.success(), "the fixture ended with {status}");
+        Ok(())
+    }
+}
+
+impl Fact {
+    /// A number of it.
+    pub fn number(&self, name: &str) -> Result<u64> {
+        let value = self.0.split(' ').filter_map(|it| it.split_once('=')).find(|it| it.0 == name);
+        let (_, value) = value.with_context(|| format!("{name} is missing in: {}", self.0))?;
+        Ok(value.parse()?)
+    }
+
+    /// A pid of it.
+    pub fn pid(&self, name: &str) -> Result<u32> {
+        Ok(self.number(name)?.try_into()?)
+    }
+}

@@ -1,0 +1,44 @@
+//! What the live tests share: a running `supervisor watch`, the event contract, fixtures.
+//!
+//! Other zombies may stand on the host while they run: every test looks at its own processes only.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, ensure};
+
+mod contract;
+mod event;
+mod fixture;
+mod watch;
+
+pub use contract::Contract;
+pub use event::{Event, finding_of, of_process};
+pub use fixture::{Fact, Fixture};
+pub use watch::{Counted, Outcome, Watch, created_on_host, run_json};
+
+/// The binary under test.
+pub fn supervisor_bin() -> Result<PathBuf> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "the live tests load eBPF programs and make namespaces: run them as root"
+    );
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/supervisor");
+    let path = env::var_os("SUPERVISOR_BIN").map_or(built, PathBuf::from);
+    ensure!(
+        path.is_file(),
+        "there is no {}: build it with `cargo xtask build`, or set SUPERVISOR_BIN",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Starts a program of `tests/src/bin/fixture`, with its arguments.
+#[macro_export]
+macro_rules! fixture {
+    ($($argument:expr),+ $(,)?) => {
+        $crate::Fixture::start(env!("CARGO_BIN_EXE_fixture"), &[$($argument),+])
+    };
+}

@@ -1,0 +1,208 @@
+//! A running `supervisor watch -o json`.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use supervisor_user::scenario::{Lines, Owned};
+
+use crate::{Fixture, contract::Contract, event::Event, supervisor_bin};
+
+/// How long attaching and ending may take on a busy machine.
+const START: Duration = Duration::from_secs(20);
+/// How long a report may take, the grace period included.
+const REPORT: Duration = Duration::from_secs(8);
+
+/// The watch; every line of its output is held against the contract as it comes.
+#[derive(Debug)]
+pub struct Watch {
+    process: Owned,
+    stdout: Lines,
+    stderr: Lines,
+    contract: Contract,
+    seen: Vec<Event>,
+    messages: Vec<String>,
+}
+
+/// What a watch has said by its end.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Every event.
+    pub events: Vec<Event>,
+    /// Standard error.
+    pub messages: Vec<String>,
+}
+
+/// The kernel side's own counts, from the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Processes forked.
+    pub forks: u64,
+    /// Threads created.
+    pub threads: u64,
+    /// Execs.
+    pub execs: u64,
+    /// Processes that exited.
+    pub exits: u64,
+    /// Wait calls.
+    pub waits: u64,
+    /// Processes freed.
+    pub reaps: u64,
+    /// Ring events.
+    pub events: u64,
+    /// What could not be counted or stored.
+    pub lost: u64,
+}
+
+impl Watch {
+    /// Starts one with a grace period of a second, and waits until it is attached.
+    pub fn start(filters: &[&str]) -> Result<Self> {
+        let mut command = Command::new(supervisor_bin()?);
+        command.args(["watch", "-o", "json", "--grace", "1s"]).args(filters);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Owned::start(&mut command)?;
+        let child = process.child();
+        let (stdout, stderr) = child.stdout.take().zip(child.stderr.take()).context("watch has no pipes")?;
+        let mut watch = Self {
+            process,
+            stdout: Lines::of(stdout),
+            stderr: Lines::of(stderr),
+            contract: Contract::default(),
+            seen: Vec::new(),
+            messages: Vec::new(),
+        };
+        while !watch.messages.last().is_some_and(|line| line.starts_with("watching")) {
+            match watch.stderr.next("supervisor watch to attach", START)? {
+                Some(line) => watch.messages.push(line),
+                None => bail!("supervisor watch has ended at once: {}", watch.messages.join("\n")),
+            }
+        }
+        Ok(watch)
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The first event so far, or to come, that fits. `what` completes "gave up waiting for …".
+    pub fn wait_for(&mut self, what: &str, fits: impl Fn(&Event) -> bool) -> Result<Event> {
+        if let Some(event) = self.seen.iter().find(|event| fits(event)) {
+            return Ok(event.clone());
+        }
+        let deadline = Instant::now() + REPORT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.stdout.next(what, left).with_context(|| format!("seen: {:#?}", self.seen))?;
+            let line = line.with_context(|| format!("supervisor watch ended before {what}"))?;
+            let event = self.take(&line)?;
+            if fits(&event) {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Waits until everything that exited before this call would have been reported, had it been unreaped:
+    /// until a process that becomes a zombie now is. `fixture` is the path of the fixture program.
+    pub fn settle(&mut self, fixture: &str) -> Result<()> {
+        let mut control = Fixture::start(fixture, &["never-wait", "1"])?;
+        let pid = control.fact("zombie")?.pid("pid")?;
+        self.wait_for("the control zombie", |event| event.says("zombie-detected", pid))?;
+        control.send("reap")?;
+        self.wait_for("the control zombie's end", |event| event.says("zombie-reaped", pid))?;
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM.
+    pub fn stop(self) -> Result<Outcome> {
+        self.stop_with(Signal::TERM)
+    }
+
+    /// Ends it with a signal that should end it cleanly.
+    pub fn stop_with(mut self, signal: Signal) -> Result<Outcome> {
+        self.process.signal(signal)?;
+        self.finish()
+    }
+
+    /// Waits for its end, which has to be a clean one.
+    pub fn finish(mut self) -> Result<Outcome> {
+        while let Some(line) = self.stdout.next("the end of supervisor watch's output", START)? {
+            self.take(&line)?;
+        }
+        while let Some(line) = self.stderr.next("the end of supervisor watch's messages", START)? {
+            self.messages.push(line);
+        }
+        let status = self.process.end(START)?;
+        ensure!(status.success(), "supervisor watch ended with {status}: {}", self.messages.join("\n"));
+        Ok(Outcome { events: self.seen, messages: self.messages })
+    }
+
+    /// Kills it without giving it a chance to do anything.
+    pub fn kill(mut self) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.process.end(START)?;
+        Ok(())
+    }
+
+    fn take(&mut self, line: &str) -> Result<Event> {
+        let value = serde_json::from_str(line)
+            .with_context(|| format!("stdout has a line that is no JSON: {line}"))?;
+        let event = Event(value);
+        self.contract.check(&event)?;
+        self.seen.push(event.clone());
+        Ok(event)
+    }
+}
+
+impl Outcome {
+    /// The counts of its summary.
+    pub fn counted(&self) -> Result<Counted> {
+        let line = self.messages.iter().find_map(|line| Some(line.split_once("counted: ")?.1));
+        let line =
+            line.with_context(|| format!("the summary has no counts: {}", self.messages.join("\n")))?;
+        let counts: HashMap<&str, &str> =
+            line.split_ascii_whitespace().filter_map(|it| it.split_once('=')).collect();
+        let count = |name: &str| -> Result<u64> {
+            let text = counts.get(name).with_context(|| format!("{name} is missing in: {line}"))?;
+            Ok(text.parse()?)
+        };
+        Ok(Counted {
+            forks: count("forks")?,
+            threads: count("threads")?,
+            execs: count("execs")?,
+            exits: count("exits")?,
+            waits: count("waits")?,
+            reaps: count("reaps")?,
+            events: count("events")?,
+            lost: count("lost")?,
+        })
+    }
+}
+
+/// One shot of another subcommand: its events, held against the contract, and its exit status.
+pub fn run_json(args: &[&str]) -> Result<(Vec<Event>, Option<i32>)> {
+    let output = Command::new(supervisor_bin()?).args(args).stdin(Stdio::null()).output()?;
+    let mut contract = Contract::default();
+    let mut events = Vec::new();
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let value = serde_json::from_str(line)
+            .with_context(|| format!("stdout has a line that is no JSON: {line}"))?;
+        let event = Event(value);
+        contract.check(&event)?;
+        events.push(event);
+    }
+    Ok((events, output.status.code()))
+}
+
+/// The number of processes and threads that were ever created on this host, as the kernel counts them.
+pub fn created_on_host() -> Result<u64> {
+    let stat = std::fs::read_to_string(Path::new("/proc/stat"))?;
+    let count = stat.lines().find_map(|line| line.strip_prefix("processes "));
+    Ok(count.context("/proc/stat has no processes line")?.trim().parse()?)
+}

@@ -1,0 +1,47 @@
+//! The packaged conmon, which loops over `waitpid(-1)`, where the incident's monitor does not.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use supervisor_tests::{Watch, supervisor_bin};
+use supervisor_user::scenario::{Lab, NO_SUCH_COMMAND, Owned, PidNs, Pod, Runtime, bundle, private_cgroup2};
+
+#[test]
+fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let pod = Pod::start(&lab)?;
+    let mut watch = Watch::start(&[])?;
+
+    let id = lab.container_id("conmon");
+    let bundle = bundle(&lab, &id, PidNs::Joined(&pod), &[NO_SUCH_COMMAND])?;
+    let log = bundle.join("conmon.log");
+    let mut command = Command::new("conmon");
+    // --sync: it stays a child of this test.
+    command.args(["--sync", "--full-attach", "-c", &id, "-u", &id, "-n", "conmon-test"]);
+    command.arg("-r").arg(Runtime::Crun.find().context("crun is not installed")?);
+    command.arg("-b").arg(&bundle).arg("-p").arg(bundle.join("pidfile"));
+    command.arg("--socket-dir-path").arg(lab.path()).arg("--exit-dir").arg(lab.path());
+    command.arg("-l").arg(format!("k8s-file:{}", log.display()));
+    command.arg("--runtime-arg").arg(format!("--root={}", lab.state("crun").display()));
+    command.args(["--runtime-arg", "--cgroup-manager=disabled"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut conmon = Owned::start(private_cgroup2(&mut command))?;
+    let conmon_pid = conmon.pid();
+    let status = conmon.end(Duration::from_secs(20))?;
+    let said = fs::read_to_string(log).unwrap_or_default();
+    assert_eq!(status.code(), Some(1), "the command does not exist, so conmon has to fail: {said}");
+
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    let outcome = watch.stop()?;
+    let about = |pid| outcome.events.iter().filter(move |event| event.is_about(pid) || event.is_under(pid));
+    assert_eq!(about(conmon_pid).next(), None, "conmon or a child of it was found");
+    let here = |event: &&supervisor_tests::Event| {
+        event.number("supervisor.pid_ns.ino").is_ok_and(|ino| ino == pod.ns_ino())
+    };
+    assert_eq!(outcome.events.iter().find(here), None, "something was found in the pod");
+    Ok(())
+}

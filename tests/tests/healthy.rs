@@ -1,0 +1,114 @@
+//! What looks like an unreaped process and is none.
+
+use anyhow::Result;
+use supervisor_tests::{Watch, finding_of, fixture, of_process};
+
+/// No event about any of these processes, nor about a child of them.
+fn nothing_about(watch: Watch, pids: &[u32]) -> Result<()> {
+    let outcome = watch.stop()?;
+    for &pid in pids {
+        let about = outcome.events.iter().find(|event| event.is_about(pid) || event.is_under(pid));
+        assert_eq!(about, None, "process {pid} is healthy");
+    }
+    Ok(())
+}
+
+#[test]
+fn children_of_a_parent_that_ignores_sigchld() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let fixture = fixture!("ignored")?;
+    let mut pids = vec![fixture.pid()];
+    for _ in 0..3 {
+        pids.push(fixture.fact("child")?.pid("pid")?);
+    }
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.end()?;
+    nothing_about(watch, &pids)
+}
+
+#[test]
+fn children_of_a_parent_with_sa_nocldwait() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let fixture = fixture!("no-cld-wait")?;
+    let mut pids = vec![fixture.pid()];
+    for _ in 0..3 {
+        pids.push(fixture.fact("child")?.pid("pid")?);
+    }
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.end()?;
+    nothing_about(watch, &pids)
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let fixture = fixture!("leader-exits")?;
+    let pid = fixture.fact("child")?.pid("pid")?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.end()?;
+    nothing_about(watch, &[pid])
+}
+
+#[test]
+fn a_process_whose_first_thread_ended_before_the_watch() -> Result<()> {
+    let fixture = fixture!("leader-exits")?;
+    let pid = fixture.fact("child")?.pid("pid")?;
+    let mut watch = Watch::start(&[])?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.end()?;
+    nothing_about(watch, &[pid])
+}
+
+#[test]
+fn an_exec_from_a_thread_that_is_not_the_leader() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let fixture = fixture!("exec-from-thread")?;
+    let pid = fixture.fact("child")?.pid("pid")?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.end()?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    nothing_about(watch, &[pid])
+}
+
+#[test]
+fn a_parent_that_reaps_within_the_grace_period() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let fixture = fixture!("reap-after", "300")?;
+    let pid = fixture.fact("exited")?.pid("pid")?;
+    fixture.fact("reaped")?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.end()?;
+    nothing_about(watch, &[pid])
+}
+
+#[test]
+fn a_process_that_is_exiting_and_no_zombie_yet() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let mut fixture = fixture!("held-init")?;
+    let held = fixture.fact("held")?;
+    let (init, zombie) = (held.pid("init")?, held.pid("zombie")?);
+    // What holds it is itself unreaped; that one is to be found.
+    watch.wait_for("the zombie", |event| event.says("zombie-detected", zombie))?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.send("release")?;
+    fixture.fact("released")?;
+    watch.wait_for("the zombie's end", |event| event.says("zombie-reaped", zombie))?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.end()?;
+
+    let outcome = watch.stop()?;
+    finding_of(&outcome.events, zombie)?;
+    assert_eq!(of_process(&outcome.events, init), [] as [&supervisor_tests::Event; 0]);
+    Ok(())
+}
+
+#[test]
+fn processes_whose_last_two_threads_exit_together() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let fixture = fixture!("races", "2000")?;
+    let pid = fixture.pid();
+    fixture.fact("done")?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    fixture.end()?;
+    nothing_about(watch, &[pid])
+}

@@ -1,0 +1,144 @@
+//! The incident: which runtime leaves a zombie, in which PID namespace, under a monitor that does not reap what
+//! it adopts.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use supervisor_tests::{Event, Watch, finding_of, of_process, supervisor_bin};
+use supervisor_user::scenario::{
+    Created, Exit, Lab, Monitor, PidNs, Pod, Runtime, Stat, create, until, zombies_of,
+};
+
+/// Pods end after the monitor, which holds their zombies: fields are dropped in this order.
+struct Scene {
+    monitor: Monitor,
+    pod: Pod,
+    lab: Lab,
+}
+
+impl Scene {
+    fn set() -> Result<Self> {
+        let lab = Lab::new(&supervisor_bin()?)?;
+        let pod = Pod::start(&lab)?;
+        Ok(Self { monitor: Monitor::start(&lab)?, pod, lab })
+    }
+
+    /// A container whose command does not exist, and the zombie that has to be left of it.
+    fn leave_a_zombie(&mut self, runtime: Runtime, pid_ns: fn(&Pod) -> PidNs<'_>) -> Result<(Created, Stat)> {
+        let created = create(&self.lab, &mut self.monitor, runtime, pid_ns(&self.pod))?;
+        assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
+        let zombie = until("a zombie under the monitor", Duration::from_secs(5), || {
+            Ok(zombies_of(self.monitor.pid())?.into_iter().next())
+        })?;
+        Ok((created, zombie))
+    }
+
+    /// A container whose command does not exist, and nothing that is left of it.
+    fn leave_nothing(&mut self, runtime: Runtime, pid_ns: fn(&Pod) -> PidNs<'_>) -> Result<()> {
+        let created = create(&self.lab, &mut self.monitor, runtime, pid_ns(&self.pod))?;
+        assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
+        assert_eq!(zombies_of(self.monitor.pid())?, [], "{} leaves zombies here", runtime.name());
+        Ok(())
+    }
+
+    fn find_and_reap(&mut self, watch: &mut Watch, zombie: &Stat) -> Result<Event> {
+        let found = watch.wait_for("the finding", |event| event.says("zombie-detected", zombie.pid))?;
+        assert_eq!(self.monitor.reap()?, [zombie.pid]);
+        watch.wait_for("the finding's end", |event| event.says("zombie-reaped", zombie.pid))?;
+        Ok(found)
+    }
+}
+
+fn joined(pod: &Pod) -> PidNs<'_> {
+    PidNs::Joined(pod)
+}
+
+#[test]
+fn crun_that_joins_a_pid_namespace_leaves_a_zombie() -> Result<()> {
+    let mut scene = Scene::set()?;
+    let mut watch = Watch::start(&[])?;
+    let (created, zombie) = scene.leave_a_zombie(Runtime::Crun, joined)?;
+    let found = scene.find_and_reap(&mut watch, &zombie)?;
+    attributed_to_crun(&found, &created, &scene.monitor)?;
+    assert_eq!(found.text("supervisor.pid_ns.mode")?, "joined");
+    assert_eq!(found.number("supervisor.pid_ns.ino")?, scene.pod.ns_ino());
+    assert_eq!(found.pid("supervisor.pid_ns.init.pid")?, scene.pod.pid());
+    assert_eq!(found.text("supervisor.pid_ns.init.name")?, "pause");
+
+    let outcome = watch.stop()?;
+    finding_of(&outcome.events, zombie.pid)?;
+    only_these(&outcome.events, scene.monitor.pid(), &[zombie.pid])
+}
+
+#[test]
+fn crun_with_a_user_namespace_leaves_a_zombie() -> Result<()> {
+    let mut scene = Scene::set()?;
+    let mut watch = Watch::start(&[])?;
+    let (created, zombie) = scene.leave_a_zombie(Runtime::Crun, |_| PidNs::UserNs)?;
+    let found = scene.find_and_reap(&mut watch, &zombie)?;
+    attributed_to_crun(&found, &created, &scene.monitor)?;
+    assert_eq!(found.text("supervisor.pid_ns.mode")?, "own");
+
+    let outcome = watch.stop()?;
+    finding_of(&outcome.events, zombie.pid)?;
+    only_these(&outcome.events, scene.monitor.pid(), &[zombie.pid])
+}
+
+#[test]
+fn crun_elsewhere_and_runc_leave_nothing() -> Result<()> {
+    let mut scene = Scene::set()?;
+    let mut watch = Watch::start(&[])?;
+    scene.leave_nothing(Runtime::Crun, |_| PidNs::Own)?;
+    scene.leave_nothing(Runtime::Crun, |_| PidNs::Host)?;
+    scene.leave_nothing(Runtime::Runc, |_| PidNs::Own)?;
+    scene.leave_nothing(Runtime::Runc, |_| PidNs::Host)?;
+    scene.leave_nothing(Runtime::Runc, joined)?;
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    let outcome = watch.stop()?;
+    only_these(&outcome.events, scene.monitor.pid(), &[])
+}
+
+/// What is the same for both zombies that crun leaves.
+fn attributed_to_crun(found: &Event, created: &Created, monitor: &Monitor) -> Result<()> {
+    assert_eq!(found.text("supervisor.runtime.name")?, "crun");
+    assert_eq!(found.text("supervisor.runtime.verb")?, "create");
+    assert_eq!(found.text("container.id")?, created.id);
+    match found.get("supervisor.exit.signal") {
+        Some(signal) => assert_eq!(signal, 9),
+        None => assert_eq!(found.number("process.exit_code")?, 1),
+    }
+
+    let monitor = monitor.pid();
+    assert_eq!(found.pid("process.parent.pid")?, monitor);
+    assert_eq!(found.text("process.parent.name")?, "demo-monitor");
+    assert_eq!(found.pid("supervisor.reaper.pid")?, monitor);
+    assert!(found.flag("supervisor.reaper.adopted")?);
+    assert!(found.flag("supervisor.reaper.is_subreaper")?);
+    assert!(!found.flag("supervisor.reaper.is_pidns_init")?);
+    assert_eq!(found.text("supervisor.reaper.last_wait.call")?, "wait4");
+    assert_eq!(found.text("supervisor.reaper.last_wait.target")?, format!("pid:{}", created.runtime_pid));
+    assert!(!found.field("supervisor.reaper.last_wait.flags")?.to_string().contains("WNOHANG"));
+
+    let creators = found.list("supervisor.creators")?;
+    let runtime = creators.iter().position(|it| it.pid("pid").is_ok_and(|pid| pid == created.runtime_pid));
+    let runtime = runtime.context("the runtime's process is not among the creators")?;
+    for gone in &creators[..=runtime] {
+        ensure!(gone.flag("gone")?, "crun's processes are gone: {gone:?}");
+    }
+    assert!(runtime > 0, "stage 1 is missing among the creators");
+    assert_eq!(creators[runtime].text("role")?, "runtime");
+    assert_eq!(creators[runtime].text("verb")?, "create");
+    let starter =
+        creators.get(runtime + 1).context("who started the runtime is missing among the creators")?;
+    assert_eq!(starter.pid("pid")?, monitor);
+    assert!(!starter.flag("gone")?);
+    Ok(())
+}
+
+/// No findings under the monitor but those about these processes.
+fn only_these(events: &[Event], monitor: u32, pids: &[u32]) -> Result<()> {
+    let wanted: usize = pids.iter().map(|&pid| of_process(events, pid).len()).sum();
+    let under: Vec<&Event> = events.iter().filter(|event| event.is_under(monitor)).collect();
+    ensure!(under.len() == wanted, "more than was to be found under the monitor: {under:#?}");
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! 200,000 healthy processes: nothing reaches user space, and every one is counted.
+
+use anyhow::Result;
+use supervisor_tests::{Watch, created_on_host, fixture};
+
+const PROCESSES: u64 = 200_000;
+
+#[test]
+fn healthy_processes_cause_no_event_and_are_all_counted() -> Result<()> {
+    let before_start = created_on_host()?;
+    let mut watch = Watch::start(&[])?;
+    let attached = created_on_host()?;
+    let fixture = fixture!("storm", &PROCESSES.to_string())?;
+    let pid = fixture.pid();
+    fixture.fact("done")?;
+    fixture.end()?;
+    let before_stop = created_on_host()?;
+    // Frees follow a reap with a delay; those of the storm are over when that of a later process was seen.
+    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    let outcome = watch.stop()?;
+    let after = created_on_host()?;
+
+    let counted = outcome.counted()?;
+    println!("{counted:?}; /proc/stat: {before_start} {attached} {before_stop} {after}");
+    // The kernel's own count of what was created while the watch was attached for certain, and while it may have
+    // been.
+    let (least, most) = (before_stop - attached, after - before_start);
+    let created = counted.forks + counted.threads;
+    assert!(least >= PROCESSES);
+    assert!((least..=most).contains(&created), "{created} forks and threads, not {least} to {most}");
+    // Every one of them exited, was waited for and was freed. What else lived and died on the host meanwhile may
+    // have only one of the three counted.
+    assert!((PROCESSES..=counted.forks + 100).contains(&counted.exits), "exits: {counted:?}");
+    assert!(counted.waits >= PROCESSES, "waits: {counted:?}");
+    assert!((PROCESSES..=counted.exits + 100).contains(&counted.reaps), "reaps: {counted:?}");
+    assert_eq!(counted.lost, 0);
+
+    let found = outcome.events.iter().find(|event| event.is_about(pid) || event.is_under(pid));
+    assert_eq!(found, None);
+    // A ring event stands for the reap of a finding; other zombies of this host may have had some.
+    let reaped = outcome.events.iter().filter(|event| event.action() == "zombie-reaped").count();
+    assert!(counted.events <= reaped as u64, "{} ring events, {reaped} findings reaped", counted.events);
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! The root file system of the virtual machine: a newc cpio archive, as the kernel unpacks it into memory.
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{plan, toolchain};
+
+const DIRECTORY: u32 = 0o040_000;
+const FILE: u32 = 0o100_000;
+const ALIGNMENT: usize = 4;
+
+/// Programs of this host that the machine needs, with the libraries they are linked with.
+const PROGRAMS: [&str; 3] = ["busybox", "crun", "runc"];
+/// Where things are mounted, or expected.
+const DIRECTORIES: [&str; 8] = ["dev", "etc", "newroot", "proc", "root", "run", "sys", "tmp"];
+/// Container runtimes change their root with pivot_root, which the kernel refuses on the root that it unpacked
+/// this archive to: the same tree is bound to a directory and moved over it.
+const INIT: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root TMPDIR=/tmp
+mount -t proc proc /proc
+mount --bind / /newroot
+cd /newroot
+mount --move . /
+exec chroot . /bin/sh /init2
+";
+/// The rest of the start, in the root that was made.
+const MOUNTS: &str = "cd /
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+";
+
+/// A program that the machine runs, and then tells the exit code of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// What it is called in the verdict.
+    pub(crate) name: String,
+    /// A line of shell.
+    pub(crate) command: String,
+}
+
+/// What starts the line that tells a [`Step`]'s exit code.
+pub(crate) const VERDICT: &str = "VM-VERDICT";
+
+/// The archive with everything that the steps need. `files` are files of this host, each with its place in the
+/// machine, all executable; `preparation` is shell, run before the steps.
+pub(crate) fn build(files: &[(&Path, &str)], preparation: &str, steps: &[Step]) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for directory in DIRECTORIES {
+        archive.directory(directory)?;
+    }
+    archive.file("init", INIT.as_bytes())?;
+    archive.file("init2", script(preparation, steps).as_bytes())?;
+    let mut libraries = BTreeSet::new();
+    for name in PROGRAMS {
+        let program = plan::program(name).with_context(|| format!("{name} is not installed"))?;
+        archive.file(&format!("bin/{name}"), &read(&program)?)?;
+        let linked = toolchain::output(Command::new("ldd").arg(&program)).unwrap_or_default();
+        libraries.extend(parse_ldd(&linked).map(str::to_owned));
+    }
+    for library in libraries {
+        archive.file(&library, &read(Path::new(&library))?)?;
+    }
+    for (file, place) in files {
+        archive.file(place, &read(file)?)?;
+    }
+    archive.end()
+}
+
+/// What the machine runs once its root is there; it ends with the machine's end.
+fn script(preparation: &str, steps: &[Step]) -> String {
+    let steps: String =
+        steps.iter().map(|Step { name, command }| format!("{command}\necho \"{VERDICT} {name} $?\"\n")).collect();
+    format!("{MOUNTS}{preparation}{steps}poweroff -f\n")
+}
+
+/// A word for the shell.
+pub(crate) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The absolute paths in what `ldd` prints, which is nothing for a static program.
+fn parse_ldd(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A cpio archive in the format that `Documentation/driver-api/early-userspace/buffer-format.rst` describes.
+#[derive(Default)]
+struct Archive {
+    bytes: Vec<u8>,
+    entries: u32,
+    directories: BTreeSet<String>,
+}
+
+impl Archive {
+    /// Adds a directory and those it is in, unless it is there.
+    fn directory(&mut self, path: &str) -> Result<()> {
+        let path = path.trim_matches('/');
+        if path.is_empty() || self.directories.contains(path) {
+            return Ok(());
+        }
+        self.parents(path)?;
+        self.directories.insert(path.to_owned());
+        self.entry(path, DIRECTORY | 0o755, &[])
+    }
+
+    /// Adds an executable file and the directories it is in.
+    fn file(&mut self, path: &str, data: &[u8]) -> Result<()> {
+        let path = path.trim_start_matches('/');
+        self.parents(path)?;
+        self.entry(path, FILE | 0o755, data)
+    }
+
+    /// Ends the archive.
+    fn end(mut self) -> Result<Vec<u8>> {
+        self.entry("TRAILER!!!", 0, &[])?;
+        Ok(self.bytes)
+    }
+
+    fn parents(&mut self, path: &str) -> Result<()> {
+        path.rsplit_once('/').map_or(Ok(()), |(parent, _)| self.directory(parent))
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, data: &[u8]) -> Result<()> {
+        if name.contains('\0') {
+            bail!("a file name has a zero byte: {name:?}");
+        }
+        self.entries += 1;
+        let size = u32::try_from(data.len()).with_context(|| format!("{name} is too large"))?;
+        let name_size = u32::try_from(name.len() + 1).context("a file name is too long")?;
+        self.bytes.extend(b"070701");
+        // Inode, mode, user, group, links, time, size, two device numbers, the size of the name, no checksum.
+        for number in [self.entries, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0] {
+            self.bytes.extend(format!("{number:08x}").bytes());
+        }
+        self.bytes.extend(name.bytes());
+        self.bytes.push(0);
+        self.align();
+        self.bytes.extend(data);
+        self.align();
+        Ok(())
+    }
+
+    fn align(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(bytes: &[u8]) -> usize {
+        usize::from_str_radix(str::from_utf8(bytes).unwrap(), 16).unwrap()
+    }
+
+    /// Reads an archive back: names, modes and contents.
+    fn entries(mut bytes: &[u8]) -> Vec<(String, usize, Vec<u8>)> {
+        let mut entries = Vec::new();
+        while !bytes.is_empty() {
+            assert_eq!(&bytes[..6], b"070701");
+            let field = |index: usize| number(&bytes[6 + 8 * index..14 + 8 * index]);
+            let (size, name_size) = (field(6), field(11));
+            let name = &bytes[110..110 + name_size];
+            assert_eq!(name.last(), Some(&0));
+            let start = (110 + name_size).next_multiple_of(4);
+            let name = String::from_utf8(name[..name_size - 1].to_vec()).unwrap();
+            entries.push((name, field(1), bytes[start..start + size].to_vec()));
+            bytes = &bytes[(start + size).next_multiple_of(4)..];
+        }
+        entries
+    }
+
+    #[test]
+    fn an_archive_can_be_read_back() {
+        let mut archive = Archive::default();
+        archive.file("/lib/x/a.so", b"12345").unwrap();
+        archive.file("lib/x/b.so", b"").unwrap();
+        archive.directory("lib").unwrap();
+        archive.directory("tmp").unwrap();
+        let bytes = archive.end().unwrap();
+        assert_eq!(bytes.len() % 4, 0);
+        let read = entries(&bytes);
+        let (directory, file) = (0o040_755, 0o100_755);
+        let wanted: [(&str, usize, &[u8]); 6] = [
+            ("lib", directory, b""),
+            ("lib/x", directory, b""),
+            ("lib/x/a.so", file, b"12345"),
+            ("lib/x/b.so", file, b""),
+            ("tmp", directory, b""),
+            ("TRAILER!!!", 0, b""),
+        ];
+        let wanted = wanted.map(|(name, mode, data)| (name.to_owned(), mode, data.to_vec()));
+        assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn a_header_is_as_the_kernel_wants_it() {
+        let mut archive = Archive::default();
+        archive.file("a", b"x").unwrap();
+        let wanted = b"07070100000001000081ed000000000000000000000001000000000000000100000000000000000000000000000000\
+                       0000000200000000a\0x\0\0\0";
+        assert_eq!(archive.bytes, wanted);
+    }
+
+    #[test]
+    fn libraries_are_found() {
+        let text = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibcap.so.2 => /lib/x86_64-linux-gnu/libcap.so.2 (0x00007f)\n\
+                    \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        let found: Vec<&str> = parse_ldd(text).collect();
+        assert_eq!(found, ["/lib/x86_64-linux-gnu/libcap.so.2", "/lib64/ld-linux-x86-64.so.2"]);
+        assert_eq!(parse_ldd("\tstatically linked\n").next(), None);
+    }
+
+    #[test]
+    fn every_step_tells_its_exit_code() {
+        let step = Step { name: "a".to_owned(), command: format!("run {}", quoted("it's")) };
+        let script = script("mkdir /x\n", &[step]);
+        let (_, end) = script.split_once("/sys/fs/cgroup\n").unwrap();
+        assert_eq!(end, "mkdir /x\nrun 'it'\\''s'\necho \"VM-VERDICT a $?\"\npoweroff -f\n");
+    }
+}

@@ -1,0 +1,305 @@
+//! Other kernels: each is booted in qemu, without acceleration, with `supervisor` and the live tests in memory.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    binary,
+    initramfs::{self, Step, VERDICT, quoted},
+    kernels::{Kernel, Line, Wanted},
+    plan::EMULATOR,
+    process, setup, toolchain,
+};
+
+/// Files of live tests that need programs which are not in the machine.
+const LEFT_OUT: [(&str, &str); 2] = [("conmon", "conmon"), ("podman", "podman")];
+/// What the kernel says when it is broken.
+const BROKEN: [&str; 3] = ["Kernel panic", "BUG:", "Oops"];
+/// How long a broken kernel may go on, to say what is broken.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What to boot, and what for.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// `6.1` or `6.12`, for Debian's newest of that line, or the path of a bzImage; both lines if not given
+    #[arg(long = "kernel", value_name = "6.1|6.12|FILE")]
+    kernels: Vec<Wanted>,
+    /// Run `supervisor doctor` and `supervisor demo` only
+    #[arg(long)]
+    no_tests: bool,
+    /// Only these files of live tests, such as `incident`
+    #[arg(long = "test", value_name = "NAME", conflicts_with = "no_tests")]
+    tests: Vec<String>,
+    /// How many seconds each step may take: doctor with the boot, demo, each file of live tests
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    timeout: u64,
+}
+
+/// Boots every kernel and tells how it went.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    anyhow::ensure!(cfg!(target_arch = "x86_64"), "the kernels are x86-64's, and this host is not");
+    setup::ensure_with_emulator()?;
+    let dir = process::target_dir()?.join("vm");
+    fs::create_dir_all(&dir)?;
+    let lines = [Wanted::Line(Line::V6_1), Wanted::Line(Line::V6_12)];
+    let wanted = if args.kernels.is_empty() { &lines[..] } else { &args.kernels };
+    let kernels = wanted.iter().map(|it| it.get(&dir)).collect::<Result<Vec<Kernel>>>()?;
+
+    let (image, steps) = build_image(args, &dir)?;
+    let limit = Duration::from_secs(args.timeout);
+    let mut results = Vec::new();
+    for kernel in &kernels {
+        results.push((&kernel.name, boot(kernel, &image, &steps, limit)?));
+    }
+    if !args.no_tests {
+        for (name, program) in LEFT_OUT {
+            println!("LEFT OUT: the live tests in {name}.rs, because there is no {program} in the machine");
+        }
+    }
+    for (name, verdicts) in &results {
+        println!("{name}: {}", verdicts.summary());
+    }
+    if results.iter().all(|(_, verdicts)| verdicts.is_good()) { Ok(()) } else { Err(process::Exit(1).into()) }
+}
+
+/// Builds what goes into the machine, and returns the archive's path and what will be run.
+fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
+    let supervisor = binary::build(true)?;
+    let step = |name: &str, command: &str| Step { name: name.to_owned(), command: command.to_owned() };
+    let mut steps = vec![step("doctor", "supervisor doctor"), step("demo", "supervisor demo")];
+    let tests = if args.no_tests { Vec::new() } else { build_tests()? };
+    let mut files = vec![(supervisor.as_path(), "bin/supervisor".to_owned())];
+    let mut preparation = String::new();
+    for name in &args.tests {
+        anyhow::ensure!(tests.iter().any(|it| it.is_test && it.name == *name), "no live tests in {name}.rs");
+    }
+    for Built { name, executable, is_test } in &tests {
+        let place = format!("tests/{name}");
+        if !is_test {
+            // The tests know the path it was built at, which may be below a directory that is mounted over.
+            let path = Path::new(executable);
+            let dir = path.parent().unwrap_or(path).to_string_lossy();
+            writeln!(preparation, "mkdir -p {}; cp /{place} {}", quoted(&dir), quoted(executable))?;
+        } else if !args.tests.is_empty() && !args.tests.contains(name) {
+            continue;
+        } else if let Some((_, program)) = LEFT_OUT.iter().find(|(it, _)| it == name) {
+            eprintln!("LEFT OUT: the live tests in {name}.rs, because there is no {program} in the machine");
+            continue;
+        } else {
+            let command = format!("SUPERVISOR_BIN=/bin/supervisor /{place} --test-threads=1");
+            steps.push(Step { name: format!("tests/{name}"), command });
+        }
+        files.push((Path::new(executable), place));
+    }
+    let files: Vec<(&Path, &str)> = files.iter().map(|(file, place)| (*file, place.as_str())).collect();
+    let bytes = initramfs::build(&files, &preparation, &steps)?;
+    let image = dir.join("initramfs.img");
+    fs::write(&image, &bytes).with_context(|| format!("cannot write {}", image.display()))?;
+    eprintln!("vm: {} MB in {}", bytes.len() / 1_000_000, image.display());
+    Ok((image, steps))
+}
+
+/// A program that cargo has built.
+#[derive(Debug, PartialEq, Eq)]
+struct Built {
+    name: String,
+    executable: String,
+    is_test: bool,
+}
+
+/// Builds the live tests, and the program they watch.
+fn build_tests() -> Result<Vec<Built>> {
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--release", "--no-run", "--locked", "--package", "supervisor-tests", "--tests"]);
+    // Thin LTO makes them no better and the build three times as long.
+    cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
+    binary::link_statically(&mut cargo)?;
+    let output = cargo.output().context("cannot start cargo")?;
+    if !output.status.success() {
+        return Err(process::Exit(1).into());
+    }
+    let mut built: Vec<Built> = String::from_utf8(output.stdout)?.lines().filter_map(parse_artifact).collect();
+    built.sort_by(|one, two| one.name.cmp(&two.name));
+    Ok(built)
+}
+
+/// Reads a line of cargo's messages: a program, or a file of integration tests.
+fn parse_artifact(line: &str) -> Option<Built> {
+    let rest = line.strip_prefix(r#"{"reason":"compiler-artifact""#)?;
+    let (_, target) = rest.split_once(r#""target":{"kind":[""#)?;
+    let is_test = target.starts_with("test\"");
+    if !is_test && !target.starts_with("bin\"") {
+        return None;
+    }
+    let value = |key: &str| Some(target.split_once(key)?.1.split_once('"')?.0.to_owned());
+    Some(Built { name: value(r#""name":""#)?, executable: value(r#""executable":""#)?, is_test })
+}
+
+/// Kills the machine when it is dropped.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It has mostly ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Boots a kernel, shows what it says, and returns what came out.
+fn boot(kernel: &Kernel, image: &Path, steps: &[Step], limit: Duration) -> Result<Verdicts> {
+    let started = Instant::now();
+    let mut command = Command::new(EMULATOR.0);
+    command.args("-accel tcg -cpu max -m 1024 -smp 2 -nic none -nographic -no-reboot".split(' '));
+    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
+    command.args(["-append", "console=ttyS0 quiet panic=-1"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut machine = Machine(command.spawn().with_context(|| format!("cannot start {}", EMULATOR.0))?);
+    let stdout = machine.0.stdout.take().context("qemu has no pipe")?;
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        // It ends with the machine, or with the receiver.
+        BufReader::new(stdout).split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+
+    let mut verdicts = Verdicts::new(steps);
+    let mut deadline = started + limit;
+    loop {
+        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                let line = clean(&String::from_utf8_lossy(&line));
+                if !line.is_empty() {
+                    println!("{} │ {line}", kernel.name);
+                }
+                match verdicts.take(&line) {
+                    Heard::Nothing => {}
+                    Heard::Verdict => deadline = Instant::now() + limit,
+                    Heard::Broken => deadline = Instant::now() + LAST_WORDS,
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                if verdicts.broken.is_none() {
+                    verdicts.broken = Some(format!("a step took more than {} s", limit.as_secs()));
+                }
+                break;
+            }
+        }
+    }
+    verdicts.seconds = started.elapsed().as_secs();
+    Ok(verdicts)
+}
+
+/// Takes out carriage returns and what steers a terminal.
+fn clean(line: &str) -> String {
+    let mut text = String::new();
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\x1b' if characters.next() == Some('[') => {
+                // A sequence ends with its first character of these.
+                characters.find(|it| ('@'..='~').contains(it));
+            }
+            it if it == '\t' || !it.is_control() => text.push(it),
+            _ => {}
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// What a line was.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Verdict,
+    Broken,
+}
+
+/// What a kernel has said.
+#[derive(Debug)]
+struct Verdicts {
+    /// The steps, each with its exit code once it is known.
+    steps: Vec<(String, Option<u8>)>,
+    passed: usize,
+    failed: Vec<String>,
+    /// What is wrong with the machine itself.
+    broken: Option<String>,
+    seconds: u64,
+}
+
+impl Verdicts {
+    fn new(steps: &[Step]) -> Self {
+        let steps = steps.iter().map(|step| (step.name.clone(), None)).collect();
+        Self { steps, passed: 0, failed: Vec::new(), broken: None, seconds: 0 }
+    }
+
+    fn take(&mut self, line: &str) -> Heard {
+        if let Some((_, verdict)) = line.split_once(VERDICT) {
+            let mut words = verdict.split_whitespace();
+            let (name, code) = (words.next(), words.next().and_then(|code| code.parse().ok()));
+            if let Some(step) = self.steps.iter_mut().find(|(it, code)| Some(&**it) == name && code.is_none()) {
+                step.1 = code;
+                return Heard::Verdict;
+            }
+        }
+        if self.broken.is_none() && BROKEN.iter().any(|it| line.contains(it)) {
+            self.broken = Some(line.trim().to_owned());
+            return Heard::Broken;
+        }
+        // What the test runner says: `test result: ok. 3 passed; …`, and a list with four spaces before each name.
+        if let Some((_, result)) = line.split_once("test result: ") {
+            let passed = result.split_once(" passed").and_then(|(rest, _)| rest.rsplit(' ').next());
+            self.passed += passed.and_then(|it| it.parse::<usize>().ok()).unwrap_or_default();
+        } else if let Some(test) = line.strip_prefix("    ").filter(|it| is_test_name(it))
+            && !self.failed.iter().any(|it| it == test)
+        {
+            self.failed.push(test.to_owned());
+        }
+        Heard::Nothing
+    }
+
+    fn is_good(&self) -> bool {
+        self.broken.is_none() && self.failed.is_empty() && self.steps.iter().all(|(_, code)| *code == Some(0))
+    }
+
+    /// One line.
+    fn summary(&self) -> String {
+        let mut parts = Vec::new();
+        let (tests, own): (Vec<_>, Vec<_>) = self.steps.iter().partition(|(name, _)| name.starts_with("tests/"));
+        for (name, code) in own {
+            parts.push(format!("{name} {}", told(*code)));
+        }
+        if !tests.is_empty() {
+            parts.push(format!("tests {} ok", self.passed));
+            if !self.failed.is_empty() {
+                parts.push(format!("{} FAILED ({})", self.failed.len(), self.failed.join(" ")));
+            }
+            let bad = tests.iter().filter(|(_, code)| *code != Some(0));
+            parts.extend(bad.map(|(name, code)| format!("{name} {}", told(*code))));
+        }
+        parts.extend(self.broken.iter().map(|why| format!("BROKEN: {why}")));
+        parts.push(format!("{} s", self.seconds));
+        parts.join(", ")
+    }
+}
+
+fn told(code: Option<u8>) -> String {
+    match code {
+        Some(0) => "ok".to_owned(),
+        Some(code) => format!("FAILED (exit code {code})"),
+        None => "WITHOUT A VERDICT".to_owned(),
+    }
+}
+
+fn is_test_name(text: &str) -> bool {
+    text.contains('_') && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '_' || it == ':')
+}
