@@ -30,12 +30,29 @@ fn sched_process_exit(ctx: BtfTracePointContext) {
             count_epoch(exit_ns, 1);
             debug!(&ctx, "process {} exits", unreaped.id.tgid);
         }
-        // Without `group_dead`, two last threads can both see that none is live: the first has done it. A
-        // process that the scan found while it was exiting is there too, and then keeps its unknown time.
-        Err(EEXIST) => {}
+        Err(EEXIST) => replace(leader as u64, &unreaped),
         Err(error) => {
             count!(lost_exits);
             warn!(&ctx, "UNREAPED does not take process {}: {}", unreaped.id.tgid, error);
         }
     }
+}
+
+/// The leader's address is in the table already. Without `group_dead`, two last threads can both see that none
+/// is live: then the first has done it. A process that the scan found while it was exiting is there too, and
+/// keeps its unknown time. Another process's entry is one whose free was not seen.
+#[inline(always)]
+fn replace(key: u64, unreaped: &Unreaped) {
+    let Some(entry) = UNREAPED.get_ptr_mut(key) else { return };
+    // SAFETY: a live map value; its process is gone, so that nobody else writes it.
+    unsafe {
+        if (*entry).id == unreaped.id {
+            return;
+        }
+        count_epoch((*entry).exit_ns, -1);
+        *entry = *unreaped;
+    }
+    count_epoch(unreaped.exit_ns, 1);
+    count!(lost_frees);
+    count!(exits);
 }

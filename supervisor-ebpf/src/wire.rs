@@ -227,6 +227,8 @@ pub struct Counters {
     pub lost_exits: u64,
     /// Reaps of leftovers that the ring had no room for.
     pub lost_events: u64,
+    /// Frees that were not seen: a new process exits where the table still has a freed one.
+    pub lost_frees: u64,
     /// Forks that `PROCESSES` did not take.
     pub lost_forks: u64,
     /// Execs that `EXECS` did not take.
@@ -293,7 +295,7 @@ const _: () = {
     assert!(size_of::<Exec>() == 16 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
     assert!(size_of::<Wait>() == 24);
     assert!(size_of::<Reaped>() == 32);
-    assert!(size_of::<Counters>() == 14 * 8);
+    assert!(size_of::<Counters>() == 15 * 8);
     assert!(size_of::<TaskRecord>() == 104);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
     assert!(size_of::<Control>() == 4);

@@ -24,11 +24,12 @@ use crate::{
 /// way for a moment.
 const UNTOLD_TICKS: u32 = 3;
 
-/// While the kernel's table has no room for all zombies, it is scanned for them after this long, and then
-/// twice as long each time.
-const RESCAN_NS: u64 = 500_000_000;
-/// But at least this often.
-const RESCAN_MAX_NS: u64 = 8_000_000_000;
+/// How often the ledger is compared with the kernel's list of processes without a cause.
+const RECONCILE_NS: u64 = 30_000_000_000;
+/// How often with a cause: a loss, or a table that has no room for all zombies.
+const RECONCILE_SOON_NS: u64 = 2_000_000_000;
+/// How often losses are told.
+const TELL_LOSS_NS: u64 = 5_000_000_000;
 
 /// How it watches.
 #[derive(Clone, Debug)]
@@ -50,11 +51,11 @@ pub struct Engine<H: Host> {
     grace_ns: u64,
     attached_ns: u64,
     counters: Counters,
-    checked_ns: u64,
     untold_ticks: u32,
-    resync: Option<Loss>,
-    /// When to scan again for zombies that the kernel's table had no room for, and how long to wait after that.
-    rescan: Option<(u64, u64)>,
+    loss: Loss,
+    told_ns: u64,
+    reconcile_ns: u64,
+    reconciled_ns: u64,
     /// Exited before the hooks were attached, and not looked at yet.
     existing: HashSet<ProcessId>,
 }
@@ -89,11 +90,12 @@ impl<H: Host> Engine<H> {
             filter: options.filter.clone(),
             grace_ns: options.grace_ns,
             attached_ns,
-            checked_ns: attached_ns,
             counters,
             untold_ticks: 0,
-            resync: None,
-            rescan: None,
+            loss: Loss { since_ns: attached_ns, ..Loss::default() },
+            told_ns: 0,
+            reconcile_ns: attached_ns + RECONCILE_NS,
+            reconciled_ns: attached_ns,
             existing: exited.into_iter().map(|task| task.record.id).collect(),
         })
     }
@@ -126,6 +128,33 @@ impl<H: Host> Engine<H> {
         self.tracer.counters()
     }
 
+    /// Everything that was lost since the start: what could not be stored or told, and frees that were not seen.
+    ///
+    /// # Errors
+    ///
+    /// If the counters cannot be read.
+    pub fn lost(&self) -> Result<u64, KernelError> {
+        let counters = self.counters()?;
+        Ok(counters.lost_exits
+            + counters.lost_events
+            + counters.lost_frees
+            + counters.lost_forks
+            + counters.lost_execs
+            + counters.lost_waits
+            + self.ledger.ghosts() as u64)
+    }
+
+    /// Takes in what happened since the last tick, for the end of a watch.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn finish(&mut self) -> Result<Vec<Event>, EvidenceError> {
+        // Losses are told now or never.
+        self.told_ns = 0;
+        self.tick()
+    }
+
     /// Findings that are open now.
     pub fn open(&self) -> impl Iterator<Item = &Finding> {
         self.ledger.open()
@@ -152,68 +181,78 @@ impl<H: Host> Engine<H> {
     pub fn tick(&mut self) -> Result<Vec<Event>, EvidenceError> {
         let mut events = self.drain();
         let now_ns = clock::now_ns();
-        self.look_for_losses()?;
+        self.look_for_losses(now_ns)?;
         let epochs = self.tracer.epochs()?;
         if self.ledger.has_unknown(&epochs, now_ns) {
             self.ledger.walk(&self.tracer.unreaped()?, now_ns);
         }
         self.untold_ticks = if self.ledger.has_untold(&epochs) { self.untold_ticks + 1 } else { 0 };
-        if self.untold_ticks >= UNTOLD_TICKS && self.resync.is_none() {
-            self.resync = Some(Loss { since_ns: self.checked_ns, ..Loss::default() });
+        if self.untold_ticks >= UNTOLD_TICKS {
+            self.reconcile_by(now_ns);
         }
-        self.resync(now_ns, &mut events)?;
-        self.checked_ns = now_ns;
+        self.reconcile(now_ns, &mut events)?;
+        self.tell_loss(now_ns, &mut events);
         self.settle_due(now_ns, &mut events)?;
         Ok(events)
     }
 
-    /// Starts a resync if the kernel side could not store or tell something since the last tick.
-    fn look_for_losses(&mut self) -> Result<(), KernelError> {
+    /// Takes in what the kernel side could not store or tell since the last tick.
+    fn look_for_losses(&mut self, now_ns: u64) -> Result<(), KernelError> {
         let now = self.tracer.counters()?;
         let before = std::mem::replace(&mut self.counters, now);
         let exits = now.lost_exits - before.lost_exits;
-        let reaps = now.lost_events - before.lost_events;
-        let records = (now.lost_forks - before.lost_forks)
+        let events = now.lost_events - before.lost_events;
+        self.loss.exits += exits;
+        self.loss.reaps += events + (now.lost_frees - before.lost_frees);
+        self.loss.records += (now.lost_forks - before.lost_forks)
             + (now.lost_execs - before.lost_execs)
             + (now.lost_waits - before.lost_waits);
-        if exits + reaps + records > 0 {
-            let loss = self.resync.get_or_insert(Loss { since_ns: self.checked_ns, ..Loss::default() });
-            loss.exits += exits;
-            loss.reaps += reaps;
-            loss.records += records;
+        if exits + events > 0 {
+            self.reconcile_by(now_ns);
         }
         Ok(())
     }
 
-    /// Makes the ledger agree with the kernel again after a loss, and tells what that found.
-    fn resync(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), KernelError> {
-        if self.resync.is_none() && self.rescan.is_some_and(|(next_ns, _)| next_ns <= now_ns) {
-            self.resync = Some(Loss { since_ns: now_ns, ..Loss::default() });
+    /// Brings the next reconciliation forward, but not closer to the last one than is bearable.
+    fn reconcile_by(&mut self, now_ns: u64) {
+        self.reconcile_ns = self.reconcile_ns.min(now_ns.max(self.reconciled_ns + RECONCILE_SOON_NS));
+    }
+
+    /// Makes the ledger agree with the kernel's list of processes: after a loss, and now and then, in case that
+    /// something was missed that nobody counted.
+    fn reconcile(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), KernelError> {
+        if now_ns < self.reconcile_ns {
+            return Ok(());
         }
-        let Some(mut loss) = self.resync.take() else { return Ok(()) };
-        let scan = loss.exits > 0 || self.rescan.is_some_and(|(next_ns, _)| next_ns <= now_ns);
-        let exited = if scan { self.tracer.scan(false, |_| {})? } else { Vec::new() };
+        let exited = self.tracer.scan(false, |_| {})?;
         let entries = self.tracer.unreaped()?;
-        loss.found += self.ledger.walk(&entries, now_ns);
-        if scan {
-            let stored: HashSet<u64> = entries.iter().map(|(task, _)| *task).collect();
-            let all = exited.iter().all(|task| stored.contains(&task.record.task));
-            let wait_ns = self.rescan.map_or(RESCAN_NS, |(_, wait_ns)| (wait_ns * 2).min(RESCAN_MAX_NS));
-            self.rescan = (!all).then_some((now_ns + wait_ns, wait_ns));
-        }
-        for finding in self.ledger.resync(&entries) {
-            loss.closed += 1;
-            // When exactly it was reaped was lost; it was between the last two looks.
+        self.loss.found += self.ledger.walk(&entries, now_ns);
+        let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
+        for finding in self.ledger.resync(&present, &entries) {
+            self.loss.closed += 1;
+            // When exactly it was reaped was not seen.
             let dwell_ns = finding.exit_ns.map(|exit_ns| now_ns.saturating_sub(exit_ns));
             let kind = EventKind::Reaped { finding: Box::new(finding), dwell_ns };
             events.push(Event { at_ns: now_ns, kind });
         }
-        if self.ledger.is_resyncing() {
-            self.resync = Some(loss);
-        } else if loss != (Loss { since_ns: loss.since_ns, ..Loss::default() }) {
+        let stored: HashSet<u64> = entries.iter().map(|(task, _)| *task).collect();
+        let all_stored = exited.iter().all(|task| stored.contains(&task.record.task));
+        self.reconciled_ns = now_ns;
+        let soon = !all_stored || self.ledger.is_resyncing();
+        self.reconcile_ns = now_ns + if soon { RECONCILE_SOON_NS } else { RECONCILE_NS };
+        Ok(())
+    }
+
+    /// Tells what was lost, but not more often than is bearable.
+    fn tell_loss(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        let nothing = Loss { since_ns: self.loss.since_ns, ..Loss::default() };
+        if self.loss == nothing {
+            self.loss.since_ns = now_ns;
+        } else if now_ns.saturating_sub(self.told_ns) >= TELL_LOSS_NS {
+            let loss = std::mem::replace(&mut self.loss, Loss { since_ns: now_ns, ..Loss::default() });
+            self.told_ns = now_ns;
             events.push(Event { at_ns: now_ns, kind: EventKind::Lost(loss) });
         }
-        Ok(())
     }
 
     /// Confirms leftovers that are due, and opens findings.

@@ -333,7 +333,7 @@ pub struct Loss {
     pub since_ns: u64,
     /// Exits that the table of unreaped processes had no room for.
     pub exits: u64,
-    /// Reaps of leftovers that the ring had no room for.
+    /// Reaps that were not seen, or that the ring had no room for.
     pub reaps: u64,
     /// Forks, execs and waits whose record could not be stored: creators or last waits may be missing.
     pub records: u64,

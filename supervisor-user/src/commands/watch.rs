@@ -127,7 +127,7 @@ async fn watch(args: &WatchArgs) -> Result<Exit> {
         }
     }
     // What happened since the last tick belongs to this watch too.
-    output.write(&engine.tick()?)?;
+    output.write(&engine.finish()?)?;
     output.summary(&engine, started_ns)?;
     Ok(Exit::Ok)
 }
@@ -191,11 +191,7 @@ impl Output {
 
     fn summary(&self, engine: &Engine<Proc>, started_ns: u64) -> Result<()> {
         let counters = engine.counters()?;
-        let lost = counters.lost_exits
-            + counters.lost_events
-            + counters.lost_forks
-            + counters.lost_execs
-            + counters.lost_waits;
+        let lost = engine.lost()?;
         eprintln!(
             "watched for {}: {} detected, {} found at the start, {} reaped, {} still open",
             duration(clock::now_ns().saturating_sub(started_ns)),

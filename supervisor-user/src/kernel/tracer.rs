@@ -183,6 +183,7 @@ impl Tracer {
             events: sum.events + cpu.events,
             lost_exits: sum.lost_exits + cpu.lost_exits,
             lost_events: sum.lost_events + cpu.lost_events,
+            lost_frees: sum.lost_frees + cpu.lost_frees,
             lost_forks: sum.lost_forks + cpu.lost_forks,
             lost_execs: sum.lost_execs + cpu.lost_execs,
             lost_waits: sum.lost_waits + cpu.lost_waits,

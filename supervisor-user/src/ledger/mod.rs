@@ -5,7 +5,7 @@
 //! told. Every one of them is counted in the cell of its exit epoch, so that a tick can tell from the
 //! kernel's epoch table alone whether there is anything that is not known here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use supervisor_ebpf::{EPOCH_SHIFT, EPOCHS, ProcessId, Reaped, Unreaped};
 
@@ -24,7 +24,7 @@ pub struct Ledger {
     grace_ns: u64,
     waiting: HashMap<ProcessId, Waiting>,
     open: HashMap<ProcessId, Finding>,
-    passed_over: HashMap<ProcessId, u64>,
+    passed_over: HashMap<ProcessId, PassedOver>,
     known: [u64; EPOCHS],
     missing: Vec<ProcessId>,
 }
@@ -35,6 +35,12 @@ struct Waiting {
     exit_ns: u64,
     next_ns: u64,
     recheck_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PassedOver {
+    exit_ns: u64,
+    is_ghost: bool,
 }
 
 /// A leftover whose turn it is to be confirmed.
@@ -99,7 +105,7 @@ impl Ledger {
         })
     }
 
-    /// Takes in what is in the kernel's table. Returns how many were not known.
+    /// Takes in what is in the kernel's table. Returns how many were new here and had not been seen to exit.
     pub fn walk(&mut self, entries: &[(u64, Unreaped)], now_ns: u64) -> u64 {
         let mut found = 0;
         for (_, Unreaped { id, exit_ns }) in entries {
@@ -107,7 +113,7 @@ impl Ledger {
             if age_ns < self.report_after_ns() || self.is_known(id) {
                 continue;
             }
-            found += 1;
+            found += u64::from(*exit_ns == 0);
             self.known[cell(*exit_ns)] += 1;
             // One whose exit was not seen may have exited just now: it gets the whole grace period.
             let since_ns = if *exit_ns == 0 { now_ns } else { *exit_ns };
@@ -122,17 +128,39 @@ impl Ledger {
         self.open.contains_key(id) || self.passed_over.contains_key(id) || self.waiting.contains_key(id)
     }
 
-    /// Compares with what is in the kernel's table after events were lost. A leftover that is in neither of
-    /// two such walks is gone; its findings are returned. Call it again while [`Ledger::is_resyncing`].
-    pub fn resync(&mut self, entries: &[(u64, Unreaped)]) -> Vec<Finding> {
-        let present: std::collections::HashSet<ProcessId> =
-            entries.iter().map(|(_, entry)| entry.id).collect();
+    /// Compares with the processes that have exited and exist (`present`) and with the kernel's table. A leftover
+    /// that is in neither of two such looks was reaped unseen; its finding is returned. One that is left in the
+    /// table all the same is a ghost: it is passed over until its place is used again. Call it again while
+    /// [`Ledger::is_resyncing`].
+    pub fn resync(&mut self, present: &HashSet<ProcessId>, entries: &[(u64, Unreaped)]) -> Vec<Finding> {
         let known = self.open.keys().chain(self.passed_over.keys()).chain(self.waiting.keys());
         let absent: Vec<ProcessId> = known.filter(|id| !present.contains(id)).copied().collect();
-        let (gone, missing) = absent.into_iter().partition(|id| self.missing.contains(id));
+        let stored: HashMap<ProcessId, u64> =
+            entries.iter().map(|(_, entry)| (entry.id, entry.exit_ns)).collect();
+        let (gone, missing): (Vec<_>, Vec<_>) = absent
+            .into_iter()
+            .filter(|id| !self.is_ghost(id) || !stored.contains_key(id))
+            .partition(|id| self.missing.contains(id));
         self.missing = missing;
-        let gone: Vec<ProcessId> = gone;
-        gone.into_iter().filter_map(|id| self.remove(&id)).collect()
+        let mut closed = Vec::new();
+        for id in gone {
+            closed.extend(self.remove(&id));
+            if let Some(exit_ns) = stored.get(&id) {
+                self.known[cell(*exit_ns)] += 1;
+                self.passed_over.insert(id, PassedOver { exit_ns: *exit_ns, is_ghost: true });
+            }
+        }
+        closed
+    }
+
+    fn is_ghost(&self, id: &ProcessId) -> bool {
+        self.passed_over.get(id).is_some_and(|passed_over| passed_over.is_ghost)
+    }
+
+    /// Processes that are gone and still in the kernel's table, because their free was not seen.
+    #[must_use]
+    pub fn ghosts(&self) -> usize {
+        self.passed_over.values().filter(|passed_over| passed_over.is_ghost).count()
     }
 
     /// Whether a leftover was missing in the last walk and waits for the next to be sure.
@@ -169,7 +197,7 @@ impl Ledger {
             Settled::PassOver => {
                 let exit_ns = waiting.exit_ns;
                 self.waiting.remove(id);
-                self.passed_over.insert(*id, exit_ns);
+                self.passed_over.insert(*id, PassedOver { exit_ns, is_ghost: false });
             }
         }
     }
@@ -181,7 +209,7 @@ impl Ledger {
 
     fn remove(&mut self, id: &ProcessId) -> Option<Finding> {
         let waiting = self.waiting.remove(id).map(|waiting| waiting.exit_ns);
-        let passed_over = self.passed_over.remove(id);
+        let passed_over = self.passed_over.remove(id).map(|passed_over| passed_over.exit_ns);
         let finding = self.open.remove(id);
         let open = finding.as_ref().map(|finding| finding.exit_ns.unwrap_or(0));
         if let Some(exit_ns) = waiting.or(passed_over).or(open) {

@@ -50,7 +50,7 @@ fn opened_once_and_closed_once() {
     assert!(!ledger.has_unknown(&epochs, T + SECOND / 2), "within the grace period nothing is looked for");
     let now = T + SECOND + 1;
     assert!(ledger.has_unknown(&epochs, now));
-    assert_eq!(ledger.walk(&entries, now), 1);
+    assert_eq!(ledger.walk(&entries, now), 0, "it was seen to exit");
     assert_eq!(ledger.due(now), [Due { id: id(7), exit_ns: Some(T) }]);
     ledger.settle(&id(7), Settled::Open(finding(7, Some(T))), now);
     assert!(ledger.due(now + 10 * SECOND).is_empty());
@@ -130,12 +130,45 @@ fn a_lost_reap_is_closed_by_the_second_walk_without_it() {
     }
     let left = [entry(8, T)];
     assert!(ledger.has_untold(&epochs(&left)));
-    assert!(ledger.resync(&left).is_empty(), "its event may be on the way");
+    assert!(ledger.resync(&present(&[8]), &left).is_empty(), "its event may be on the way");
     assert!(ledger.is_resyncing());
-    assert_eq!(ledger.resync(&left).into_iter().map(|finding| finding.id).collect::<Vec<_>>(), ["7"]);
+    assert_eq!(ids(ledger.resync(&present(&[8]), &left)), ["7"]);
     assert!(!ledger.is_resyncing());
     assert!(!ledger.has_untold(&epochs(&left)));
-    assert_eq!(ledger.open().count(), 1);
+    assert_eq!((ledger.open().count(), ledger.ghosts()), (1, 0));
+}
+
+#[test]
+fn a_finding_whose_free_was_not_seen_is_closed_and_its_entry_is_a_ghost() {
+    let mut ledger = Ledger::new(SECOND);
+    let now = T + 2 * SECOND;
+    let stale = [entry(7, T)];
+    ledger.walk(&stale, now);
+    ledger.settle(&id(7), Settled::Open(finding(7, Some(T))), now);
+    assert!(ledger.resync(&present(&[]), &stale).is_empty());
+    assert_eq!(ids(ledger.resync(&present(&[]), &stale)), ["7"]);
+    assert_eq!((ledger.open().count(), ledger.ghosts()), (0, 1));
+    assert!(!ledger.is_resyncing());
+    assert!(!ledger.has_unknown(&epochs(&stale), now), "a ghost costs no walks");
+    ledger.walk(&stale, now);
+    assert!(ledger.due(now + 10 * SECOND).is_empty(), "and is never reported again");
+    assert!(ledger.resync(&present(&[]), &stale).is_empty());
+    assert!(!ledger.is_resyncing());
+    // Its place is used by the next process that exits there.
+    let reused = [entry(9, now)];
+    assert!(ledger.has_untold(&epochs(&reused)));
+    ledger.resync(&present(&[9]), &reused);
+    ledger.resync(&present(&[9]), &reused);
+    assert_eq!(ledger.ghosts(), 0);
+    assert!(!ledger.has_untold(&epochs(&reused)));
+}
+
+fn present(tgids: &[u32]) -> HashSet<ProcessId> {
+    tgids.iter().map(|tgid| id(*tgid)).collect()
+}
+
+fn ids(findings: Vec<Finding>) -> Vec<String> {
+    findings.into_iter().map(|finding| finding.id).collect()
 }
 
 #[test]

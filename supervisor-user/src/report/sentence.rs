@@ -110,7 +110,7 @@ fn lost(loss: &Loss, now_ns: u64) -> String {
     let mut parts = Vec::new();
     for (count, what) in [
         (loss.exits, "exits that the table of unreaped processes had no room for"),
-        (loss.reaps, "reaps that the event ring had no room for"),
+        (loss.reaps, "reaps that were not seen, or that the event ring had no room for"),
         (loss.records, "fork, exec or wait records that could not be stored"),
     ] {
         if count > 0 {
