@@ -16,8 +16,6 @@ use crate::{
 const NR_WAIT4: u64 = 61;
 /// `__NR_waitid`, same file.
 const NR_WAITID: u64 = 247;
-/// `WEXITED`: `wait4` always waits for exits.
-const WEXITED: u32 = 4;
 
 /// `void sched_process_wait(struct pid *pid)`
 ///
@@ -33,7 +31,7 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
     let request = match kernel::load::<u64>(regs, &kernel::REGS_SYSCALL) {
         NR_WAIT4 => {
             let pid: i32 = kernel::load::<u64>(regs, &kernel::REGS_ARG0) as i32;
-            let options = kernel::load::<u64>(regs, &kernel::REGS_ARG2) as u32 | WEXITED;
+            let options = kernel::load::<u64>(regs, &kernel::REGS_ARG2) as u32;
             wait4(pid, options)
         }
         NR_WAITID => Wait::pack(

@@ -7,7 +7,7 @@ pub const FILENAME_LEN: usize = 256;
 /// Bytes that are kept of the file name of the exec *before* the last one (runtimes re-execute themselves).
 pub const PREVIOUS_FILENAME_LEN: usize = 128;
 /// Bytes of an argument vector that are kept.
-pub const ARGV_LEN: usize = 512;
+pub const ARGV_LEN: usize = 1024;
 /// PID-namespace levels whose pids are recorded, the initial namespace included.
 pub const PID_LEVELS: usize = 8;
 /// Components of a cgroup path that are kept, innermost first.

@@ -45,7 +45,7 @@ pub struct ExecFacts {
     pub filename: String,
     /// The file of the exec before, if there was one.
     pub previous: Option<String>,
-    /// Arguments, cut after [`supervisor_ebpf::ARGV_LEN`] bytes.
+    /// Those arguments that are whole in the first [`supervisor_ebpf::ARGV_LEN`] bytes.
     pub args: Vec<String>,
     /// Whether it was the process's own exec, and not a forebear's.
     pub own: bool,
@@ -245,10 +245,16 @@ pub fn starts_match(host: &dyn Host, facts: &ProcessFacts, start_ns: u64) -> boo
 impl From<&Exec> for ExecFacts {
     fn from(exec: &Exec) -> Self {
         let previous = text(&exec.previous);
+        let argv = &exec.argv[..(exec.argv_len as usize).min(exec.argv.len())];
+        let mut args = split_arguments(argv);
+        if exec.argv_total > exec.argv_len {
+            // The last one was cut, and half an id is a wrong id.
+            args.pop();
+        }
         Self {
             filename: text(&exec.filename),
             previous: (!previous.is_empty()).then_some(previous),
-            args: split_arguments(&exec.argv[..(exec.argv_len as usize).min(exec.argv.len())]),
+            args,
             own: true,
         }
     }

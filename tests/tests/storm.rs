@@ -32,13 +32,15 @@ fn healthy_processes_cause_no_event_and_are_all_counted() -> Result<()> {
     // have only one of the three counted.
     assert!((PROCESSES..=counted.forks + 100).contains(&counted.exits), "exits: {counted:?}");
     assert!(counted.waits >= PROCESSES, "waits: {counted:?}");
-    assert!((PROCESSES..=counted.exits + 100).contains(&counted.reaps), "reaps: {counted:?}");
-    assert_eq!(counted.lost, 0);
+    // A kernel can fail to run the free hook (docs/limitations.md): then it is counted as lost, and nothing else is.
+    let freed = counted.reaps + counted.lost;
+    assert!((PROCESSES..=counted.exits + 100).contains(&freed), "reaps: {counted:?}");
+    assert!(counted.lost <= PROCESSES / 100, "lost: {counted:?}");
 
     let found = outcome.events.iter().find(|event| event.is_about(pid) || event.is_under(pid));
     assert_eq!(found, None);
-    // A ring event stands for the reap of a finding; other zombies of this host may have had some.
-    let reaped = outcome.events.iter().filter(|event| event.action() == "zombie-reaped").count();
-    assert!(counted.events <= reaped as u64, "{} ring events, {reaped} findings reaped", counted.events);
+    // A ring event stands for the reap of a process that was unreaped for a second; other processes of this host
+    // may have been.
+    assert!(counted.events < 100, "ring events: {counted:?}");
     Ok(())
 }

@@ -118,10 +118,16 @@ fn lost(loss: &Loss, now_ns: u64) -> String {
         }
     }
     let what = if parts.is_empty() { "reaps that were not told".to_owned() } else { parts.join(", ") };
+    let effect = if loss.exits + loss.found + loss.closed == 0 {
+        "no finding was affected".to_owned()
+    } else {
+        format!(
+            "the resync found {} unknown unreaped processes and closed {} findings",
+            loss.found, loss.closed
+        )
+    };
     format!(
-        "events were lost in the last {}: {what}; the resync found {} unknown unreaped processes and closed {} findings",
-        duration(now_ns.saturating_sub(loss.since_ns)),
-        loss.found,
-        loss.closed
+        "events were lost in the last {}: {what}; {effect}",
+        duration(now_ns.saturating_sub(loss.since_ns))
     )
 }
