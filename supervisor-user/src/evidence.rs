@@ -245,8 +245,8 @@ pub fn starts_match(host: &dyn Host, facts: &ProcessFacts, start_ns: u64) -> boo
 impl From<&Exec> for ExecFacts {
     fn from(exec: &Exec) -> Self {
         let previous = text(&exec.previous);
-        let argv = &exec.argv[..(exec.argv_len as usize).min(exec.argv.len())];
-        let mut args = split_arguments(argv);
+        let bytes = &exec.argv[..(exec.argv_len as usize).min(exec.argv.len())];
+        let mut args = split_arguments(bytes);
         if exec.argv_total > exec.argv_len {
             // The last one was cut, and half an id is a wrong id.
             args.pop();

@@ -1,6 +1,6 @@
 //! The root file system of the virtual machine: a newc cpio archive, as the kernel unpacks it into memory.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -14,7 +14,7 @@ const ALIGNMENT: usize = 4;
 const PROGRAMS: [&str; 3] = ["busybox", "crun", "runc"];
 /// Where things are mounted, or expected.
 const DIRECTORIES: [&str; 8] = ["dev", "etc", "newroot", "proc", "root", "run", "sys", "tmp"];
-/// Container runtimes change their root with pivot_root, which the kernel refuses on the root that it unpacked
+/// Container runtimes change their root with `pivot_root`, which the kernel refuses on the root that it unpacked
 /// this archive to: the same tree is bound to a directory and moved over it.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -25,7 +25,7 @@ cd /newroot
 mount --move . /
 exec chroot . /bin/sh /init2
 ";
-/// The rest of the start, in the root that was made.
+/// The rest of the start, in the root that was made; events have the machine's id in them.
 const MOUNTS: &str = "cd /
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -33,6 +33,8 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+tr -d - </proc/sys/kernel/random/boot_id >/etc/machine-id
+hostname vm
 ";
 
 /// A program that the machine runs, and then tells the exit code of.
@@ -74,9 +76,11 @@ pub(crate) fn build(files: &[(&Path, &str)], preparation: &str, steps: &[Step]) 
 
 /// What the machine runs once its root is there; it ends with the machine's end.
 fn script(preparation: &str, steps: &[Step]) -> String {
-    let steps: String =
-        steps.iter().map(|Step { name, command }| format!("{command}\necho \"{VERDICT} {name} $?\"\n")).collect();
-    format!("{MOUNTS}{preparation}{steps}poweroff -f\n")
+    let mut script = format!("{MOUNTS}{preparation}");
+    for Step { name, command } in steps {
+        let _infallible = write!(script, "{command}\necho \"{VERDICT} {name} $?\"\n");
+    }
+    script + "poweroff -f\n"
 }
 
 /// A word for the shell.
@@ -207,7 +211,8 @@ mod tests {
     fn a_header_is_as_the_kernel_wants_it() {
         let mut archive = Archive::default();
         archive.file("a", b"x").unwrap();
-        let wanted = b"07070100000001000081ed000000000000000000000001000000000000000100000000000000000000000000000000\
+        let wanted =
+            b"07070100000001000081ed000000000000000000000001000000000000000100000000000000000000000000000000\
                        0000000200000000a\0x\0\0\0";
         assert_eq!(archive.bytes, wanted);
     }
@@ -225,7 +230,7 @@ mod tests {
     fn every_step_tells_its_exit_code() {
         let step = Step { name: "a".to_owned(), command: format!("run {}", quoted("it's")) };
         let script = script("mkdir /x\n", &[step]);
-        let (_, end) = script.split_once("/sys/fs/cgroup\n").unwrap();
+        let (_, end) = script.split_once("hostname vm\n").unwrap();
         assert_eq!(end, "mkdir /x\nrun 'it'\\''s'\necho \"VM-VERDICT a $?\"\npoweroff -f\n");
     }
 }

@@ -65,7 +65,10 @@ impl Wanted {
                 }
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 let name = name.strip_prefix(IMAGE).unwrap_or(&name);
-                Ok(Kernel { name: name.strip_suffix(FLAVOUR).unwrap_or(name).to_owned(), image: file.clone() })
+                Ok(Kernel {
+                    name: name.strip_suffix(FLAVOUR).unwrap_or(name).to_owned(),
+                    image: file.clone(),
+                })
             }
         }
     }
@@ -91,7 +94,10 @@ impl Line {
 
     /// The newest of these versions that is of this line.
     fn newest<'a>(self, versions: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-        versions.into_iter().filter(|version| self.numbers(version).is_some()).max_by_key(|it| self.numbers(it))
+        versions
+            .into_iter()
+            .filter(|version| self.numbers(version).is_some())
+            .max_by_key(|it| self.numbers(it))
     }
 
     fn get(self, dir: &Path) -> Result<Kernel> {
@@ -173,7 +179,8 @@ mod tests {
 
     #[test]
     fn the_newest_of_a_line_is_found_by_number() {
-        let versions = ["6.1.0-9", "6.12.117+deb12", "6.1.0-56", "6.1.0-50", "6.12.9+deb12", "6.1.0-60-cloud"];
+        let versions =
+            ["6.1.0-9", "6.12.117+deb12", "6.1.0-56", "6.1.0-50", "6.12.9+deb12", "6.1.0-60-cloud"];
         assert_eq!(Line::V6_1.newest(versions), Some("6.1.0-56"));
         assert_eq!(Line::V6_12.newest(versions), Some("6.12.117+deb12"));
         assert_eq!(Line::V6_12.newest(["6.1.0-56", "6.12", "6.120.1+deb12"]), None);

@@ -8,6 +8,7 @@ mod process;
 mod setup;
 mod test;
 mod toolchain;
+mod verdicts;
 mod vm;
 
 use std::process::ExitCode;

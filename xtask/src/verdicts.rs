@@ -1,0 +1,179 @@
+//! What a machine says: its verdicts, and what tells that it is broken.
+
+use crate::initramfs::{Step, VERDICT};
+
+/// What the kernel says when it is broken.
+const BROKEN: [&str; 3] = ["Kernel panic", "BUG:", "Oops"];
+
+/// Takes out carriage returns and what steers a terminal.
+pub(crate) fn clean(line: &str) -> String {
+    let mut text = String::new();
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        if character == '\x1b' {
+            if characters.next() == Some('[') {
+                // A sequence ends with its first character of these.
+                characters.find(|it| ('@'..='~').contains(it));
+            }
+        } else if character == '\t' || !character.is_control() {
+            text.push(character);
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// What a line was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Nothing,
+    Verdict,
+    Broken,
+}
+
+/// What a kernel has said.
+#[derive(Debug)]
+pub(crate) struct Verdicts {
+    /// The steps, each with its exit code once it is known.
+    steps: Vec<(String, Option<u8>)>,
+    passed: usize,
+    failed: Vec<String>,
+    /// What is wrong with the machine itself.
+    pub(crate) broken: Option<String>,
+    pub(crate) seconds: u64,
+}
+
+impl Verdicts {
+    pub(crate) fn new(steps: &[Step]) -> Self {
+        let steps = steps.iter().map(|step| (step.name.clone(), None)).collect();
+        Self { steps, passed: 0, failed: Vec::new(), broken: None, seconds: 0 }
+    }
+
+    pub(crate) fn take(&mut self, line: &str) -> Heard {
+        if let Some((_, verdict)) = line.split_once(VERDICT) {
+            let mut words = verdict.split_whitespace();
+            let (name, code) = (words.next(), words.next().and_then(|code| code.parse().ok()));
+            if let Some(step) = self.steps.iter_mut().find(|(it, code)| Some(&**it) == name && code.is_none())
+            {
+                step.1 = code;
+                return Heard::Verdict;
+            }
+        }
+        if self.broken.is_none() && BROKEN.iter().any(|it| line.contains(it)) {
+            self.broken = Some(line.trim().to_owned());
+            return Heard::Broken;
+        }
+        // What the test runner says: `test result: ok. 3 passed; …`, and a list with four spaces before each name.
+        if let Some((_, result)) = line.split_once("test result: ") {
+            let passed = result.split_once(" passed").and_then(|(rest, _)| rest.rsplit(' ').next());
+            self.passed += passed.and_then(|it| it.parse::<usize>().ok()).unwrap_or_default();
+        } else if let Some(test) = line.strip_prefix("    ").filter(|it| is_test_name(it))
+            && !self.failed.iter().any(|it| it == test)
+        {
+            self.failed.push(test.to_owned());
+        }
+        Heard::Nothing
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        self.broken.is_none() && self.failed.is_empty() && self.steps.iter().all(|(_, code)| *code == Some(0))
+    }
+
+    /// One line.
+    pub(crate) fn summary(&self) -> String {
+        let mut parts = Vec::new();
+        let (tests, own): (Vec<_>, Vec<_>) =
+            self.steps.iter().partition(|(name, _)| name.starts_with("tests/"));
+        for (name, code) in own {
+            parts.push(format!("{name} {}", told(*code)));
+        }
+        if !tests.is_empty() {
+            parts.push(format!("tests {} ok", self.passed));
+            if !self.failed.is_empty() {
+                parts.push(format!("{} FAILED ({})", self.failed.len(), self.failed.join(" ")));
+            }
+            // 101 is the test runner's way to say that some failed, which are named already.
+            let named = |code: Option<u8>| code == Some(101) && !self.failed.is_empty();
+            let bad = tests.iter().filter(|(_, code)| *code != Some(0) && !named(*code));
+            parts.extend(bad.map(|(name, code)| format!("{name} {}", told(*code))));
+        }
+        parts.extend(self.broken.iter().map(|why| format!("BROKEN: {why}")));
+        parts.push(format!("{} s", self.seconds));
+        parts.join(", ")
+    }
+}
+
+fn told(code: Option<u8>) -> String {
+    match code {
+        Some(0) => "ok".to_owned(),
+        Some(code) => format!("FAILED (exit code {code})"),
+        None => "WITHOUT A VERDICT".to_owned(),
+    }
+}
+
+fn is_test_name(text: &str) -> bool {
+    text.contains('_') && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '_' || it == ':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(lines: &[&str]) -> Verdicts {
+        let steps = ["doctor", "demo", "tests/storm"]
+            .map(|name| Step { name: name.to_owned(), command: "true".to_owned() });
+        let mut verdicts = Verdicts::new(&steps);
+        for line in lines {
+            verdicts.take(line);
+        }
+        verdicts
+    }
+
+    #[test]
+    fn all_verdicts_have_to_be_good() {
+        let mut lines = vec![
+            "VM-VERDICT doctor 0",
+            "no newline beforeVM-VERDICT demo 0",
+            "test result: ok. 14 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ];
+        let missing = verdicts(&lines);
+        assert!(!missing.is_good());
+        assert_eq!(missing.summary(), "doctor ok, demo ok, tests 14 ok, tests/storm WITHOUT A VERDICT, 0 s");
+        lines.push("VM-VERDICT tests/storm 0");
+        let good = verdicts(&lines);
+        assert!(good.is_good());
+        assert_eq!(good.summary(), "doctor ok, demo ok, tests 14 ok, 0 s");
+    }
+
+    #[test]
+    fn failed_tests_are_named() {
+        let failed = verdicts(&[
+            "VM-VERDICT doctor 1",
+            "VM-VERDICT doctor 0",
+            "VM-VERDICT demo 0",
+            "    a_test",
+            "    a_test",
+            "test result: FAILED. 2 passed; 1 failed; 0 ignored",
+            "VM-VERDICT tests/storm 101",
+        ]);
+        assert_eq!(
+            failed.summary(),
+            "doctor FAILED (exit code 1), demo ok, tests 2 ok, 1 FAILED (a_test), 0 s"
+        );
+    }
+
+    #[test]
+    fn a_broken_kernel_is_no_success() {
+        let steps = ["VM-VERDICT doctor 0", "VM-VERDICT demo 0", "VM-VERDICT tests/storm 0"];
+        let mut broken = verdicts(&steps);
+        assert_eq!(broken.take("[ 1.0] BUG: soft lockup"), Heard::Broken);
+        assert_eq!(broken.take("[ 1.0] Kernel panic"), Heard::Nothing);
+        assert!(!broken.is_good());
+        let told = "doctor ok, demo ok, tests 0 ok, BROKEN: [ 1.0] BUG: soft lockup, 0 s";
+        assert_eq!(broken.summary(), told);
+    }
+
+    #[test]
+    fn lines_are_cleaned() {
+        assert_eq!(clean("\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS │ x \r"), "SeaBIOS │ x");
+    }
+}
