@@ -33,6 +33,8 @@ fn sched_process_free(ctx: BtfTracePointContext) {
         let unreaped = *unreaped;
         if UNREAPED.remove(key).is_ok() {
             count_epoch(unreaped.exit_ns, -1);
+        } else {
+            count!(lost_frees);
         }
         let free_ns = kernel::now_ns();
         debug!(&ctx, "process {} is freed", unreaped.id.tgid);

@@ -81,7 +81,10 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         seed(task, &record, ns.vpid);
     }
     if state != 0 {
-        found(&record);
+        // Of one that is still exiting, the exit hook will tell, unless it was not attached yet.
+        if state == TASK_ZOMBIE || scan_all {
+            found(&record);
+        }
         // SAFETY: the seq_file of this context, and a whole record.
         if let Some(path) = cgroup(task, &mut record.flags) {
             write(meta, (&raw const record).cast(), size_of::<TaskRecord>());

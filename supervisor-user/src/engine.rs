@@ -30,6 +30,8 @@ const RECONCILE_NS: u64 = 30_000_000_000;
 const RECONCILE_SOON_NS: u64 = 2_000_000_000;
 /// How often losses are told.
 const TELL_LOSS_NS: u64 = 5_000_000_000;
+/// How often losses are told that have touched no finding.
+const TELL_MINOR_LOSS_NS: u64 = 60_000_000_000;
 
 /// How it watches.
 #[derive(Clone, Debug)]
@@ -53,6 +55,7 @@ pub struct Engine<H: Host> {
     counters: Counters,
     untold_ticks: u32,
     loss: Loss,
+    lost_ns: u64,
     told_ns: u64,
     reconcile_ns: u64,
     reconciled_ns: u64,
@@ -93,7 +96,8 @@ impl<H: Host> Engine<H> {
             counters,
             untold_ticks: 0,
             loss: Loss { since_ns: attached_ns, ..Loss::default() },
-            told_ns: 0,
+            lost_ns: 0,
+            told_ns: attached_ns,
             reconcile_ns: attached_ns + RECONCILE_NS,
             reconciled_ns: attached_ns,
             existing: exited.into_iter().map(|task| task.record.id).collect(),
@@ -208,6 +212,7 @@ impl<H: Host> Engine<H> {
             + (now.lost_execs - before.lost_execs)
             + (now.lost_waits - before.lost_waits);
         if exits + events > 0 {
+            self.lost_ns = now_ns;
             self.reconcile_by(now_ns);
         }
         Ok(())
@@ -231,8 +236,7 @@ impl<H: Host> Engine<H> {
         for finding in self.ledger.resync(&present, &entries) {
             self.loss.closed += 1;
             // When exactly it was reaped was not seen.
-            let dwell_ns = finding.exit_ns.map(|exit_ns| now_ns.saturating_sub(exit_ns));
-            let kind = EventKind::Reaped { finding: Box::new(finding), dwell_ns };
+            let kind = EventKind::Reaped { finding: Box::new(finding), dwell_ns: None };
             events.push(Event { at_ns: now_ns, kind });
         }
         let stored: HashSet<u64> = entries.iter().map(|(task, _)| *task).collect();
@@ -245,10 +249,16 @@ impl<H: Host> Engine<H> {
 
     /// Tells what was lost, but not more often than is bearable.
     fn tell_loss(&mut self, now_ns: u64, events: &mut Vec<Event>) {
-        let nothing = Loss { since_ns: self.loss.since_ns, ..Loss::default() };
-        if self.loss == nothing {
+        let Loss { since_ns, reaps, .. } = self.loss;
+        if self.loss == (Loss { since_ns, ..Loss::default() }) {
             self.loss.since_ns = now_ns;
-        } else if now_ns.saturating_sub(self.told_ns) >= TELL_LOSS_NS {
+            return;
+        }
+        // Frees that were not seen and closed nothing are those of healthy processes.
+        let is_minor = self.loss == (Loss { since_ns, reaps, ..Loss::default() });
+        let pause_ns = if is_minor { TELL_MINOR_LOSS_NS } else { TELL_LOSS_NS };
+        let is_reconciled = self.reconciled_ns >= self.lost_ns && !self.ledger.is_resyncing();
+        if now_ns.saturating_sub(self.told_ns) >= pause_ns && (is_reconciled || self.told_ns == 0) {
             let loss = std::mem::replace(&mut self.loss, Loss { since_ns: now_ns, ..Loss::default() });
             self.told_ns = now_ns;
             events.push(Event { at_ns: now_ns, kind: EventKind::Lost(loss) });
@@ -267,6 +277,8 @@ impl<H: Host> Engine<H> {
             let task = tasks.remove(&id);
             let settled = match self.confirm(&id)? {
                 None => Settled::NotYet,
+                // It took its time to become a zombie.
+                Some(_) if !self.ledger.has_waited(&id, now_ns) => continue,
                 Some(facts) => {
                     let evidence = self.gather(facts, exit_ns, task, id)?;
                     let finding = attribute(&evidence, self.host.identity(), self.grace_ns);

@@ -30,6 +30,8 @@ pub struct Evidence {
     pub reaper: Option<ReaperFacts>,
     /// Who created it, nearest first.
     pub creators: Vec<CreatorFacts>,
+    /// Its real parent when it was forked: not the creator after `CLONE_PARENT`.
+    pub first_parent: Option<ProcessId>,
     /// Whether it has living or remembered children of its own.
     pub has_children: bool,
     /// PID 1 of its namespace.
@@ -136,6 +138,10 @@ impl Sources<'_> {
             exec,
             reaper,
             creators,
+            first_parent: record
+                .as_ref()
+                .filter(|record| record.creator.is_known())
+                .map(|record| record.parent),
             has_children: record.is_some_and(|record| record.children.cast_signed() > 0),
             ns_init,
             waits_known_since_ns: self.waits_known_since()?,

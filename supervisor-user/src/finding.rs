@@ -82,8 +82,10 @@ impl Exit {
 pub struct Reaper {
     /// The process.
     pub process: Process,
-    /// Whether another process created the unreaped one. Not known if the creator is not.
+    /// Whether another process was its parent at first. Not known if the fork was not seen.
     pub adopted: Option<bool>,
+    /// Whether it forked the unreaped one itself; with `CLONE_PARENT` a parent may not have.
+    pub created: Option<bool>,
     /// Whether it asked to adopt its descendants' orphans.
     pub is_subreaper: Option<bool>,
     /// Whether it is PID 1 of a PID namespace.

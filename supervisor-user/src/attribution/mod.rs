@@ -97,7 +97,8 @@ fn reaper(facts: &ReaperFacts, evidence: &Evidence, host: &HostIdentity) -> Reap
     let creator = evidence.creators.first();
     Reaper {
         process: process(&facts.facts, facts.exec.as_ref(), host),
-        adopted: creator.zip(facts.id).map(|(creator, reaper)| creator.id != reaper),
+        adopted: evidence.first_parent.zip(facts.id).map(|(first, reaper)| first != reaper),
+        created: creator.zip(facts.id).map(|(creator, reaper)| creator.id == reaper),
         is_subreaper: facts.is_subreaper,
         is_pidns_init: facts.facts.vpid().map(|vpid| vpid == 1),
         state: Some(facts.facts.state),
@@ -105,7 +106,10 @@ fn reaper(facts: &ReaperFacts, evidence: &Evidence, host: &HostIdentity) -> Reap
         sigchld: facts.facts.sigchld.map(crate::host::SigChld::as_str),
         last_wait: facts.wait.as_ref().map(last_wait),
         never_waited_since_ns: match (facts.id, &facts.wait) {
-            (Some(_), None) => evidence.waits_known_since_ns,
+            // One that is in a wait call now began it before the hooks were attached.
+            (Some(_), None) if facts.facts.wchan.as_deref() != Some("do_wait") => {
+                evidence.waits_known_since_ns
+            }
             _ => None,
         },
     }

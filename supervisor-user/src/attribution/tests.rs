@@ -74,6 +74,7 @@ fn incident() -> Evidence {
             creator(20, "crun", exec(crun, true), true),
             creator(10, "monitor", exec("/usr/bin/monitor", true), false),
         ],
+        first_parent: Some(ProcessId::new(21, 1)),
         has_children: false,
         ns_init: Some(ProcessFacts { state: 'S', ..facts(5, "pause", &[5, 1], POD) }),
         waits_known_since_ns: Some(0),
@@ -170,6 +171,7 @@ fn a_runtime_that_executed_itself_from_a_descriptor_is_recognised() {
 fn what_is_not_known_is_absent() {
     let mut evidence = incident();
     evidence.creators.clear();
+    evidence.first_parent = None;
     evidence.exec = None;
     evidence.ns_init = None;
     evidence.facts.exit_status = None;

@@ -1,6 +1,6 @@
 //! `supervisor doctor`: can it run here, and what to do if not.
 
-use std::{fmt::Write as _, io::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use anyhow::Result;
 
@@ -65,7 +65,7 @@ pub fn run() -> Result<Exit> {
         "memory",
         &format!("kernel maps at most {} MiB: {}", total.div_ceil(1024 * 1024), parts.join(", ")),
     );
-    std::io::stdout().write_all(report.text.as_bytes())?;
+    super::print(&report.text)?;
     Ok(if report.missing == 0 { Exit::Ok } else { Exit::Found })
 }
 

@@ -5,8 +5,12 @@ pub mod doctor;
 pub mod ps;
 pub mod watch;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{exit::Exit, scenario};
@@ -24,7 +28,7 @@ announced (demo); 2 wrong usage; 3 failed; 4 rights are missing; 5 this kernel l
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Report processes that are not reaped, live (the default)
+    /// Report processes that are not reaped, live (what `supervisor` alone does)
     Watch(watch::WatchArgs),
     /// List what is unreaped now
     Ps(ps::PsArgs),
@@ -52,7 +56,22 @@ pub fn main() -> ExitCode {
         Command::Actor { args } => Ok(scenario::actor(&args)),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("supervisor: {error:#}");
+        say(&format!("supervisor: {error:#}"));
         Exit::of(&error).into()
     })
+}
+
+/// A line for people, on standard error. That nobody reads it is no error.
+fn say(line: &str) {
+    let _unread = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes to standard output. A reader that has gone away has seen enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,11 +1,14 @@
 //! `supervisor ps`: what is unreaped now.
 
-use std::{collections::HashMap, io::Write as _, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::watch::{context, parse_duration};
+use super::{
+    print, say,
+    watch::{context, parse_duration},
+};
 use crate::{
     attribution::attribute,
     clock,
@@ -40,7 +43,9 @@ pub struct PsArgs {
 pub fn run(args: &PsArgs) -> Result<Exit> {
     let host = Proc::new().context("cannot read /proc")?;
     let unreaped = unreaped(&host, args.grace)?;
-    let mut tasks = tasks()?;
+    let tasks = tasks()?;
+    let hooks = tasks.is_some().then_some("iter");
+    let mut tasks = tasks.unwrap_or_default();
     let mut findings = Vec::new();
     for facts in unreaped {
         let task =
@@ -59,26 +64,26 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     let found = if findings.is_empty() { Exit::Ok } else { Exit::Found };
     match args.output {
         Format::Text => print_table(&findings)?,
-        Format::Json => print_json(findings, &host)?,
+        Format::Json => print_json(findings, &host, hooks)?,
     }
     Ok(found)
 }
 
 /// What the task iterator says of each pid that has exited; where it cannot be used, what is missing is said.
-fn tasks() -> Result<HashMap<u32, ExitedTask>> {
+fn tasks() -> Result<Option<HashMap<u32, ExitedTask>>> {
     let rights = rights()?;
     if let Err(reason) = rights.require_tracing() {
-        eprintln!(
+        say(&format!(
             "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {reason}"
-        );
-        return Ok(HashMap::new());
+        ));
+        return Ok(None);
     }
     let options = Options { report_after_ns: u64::MAX, log: false, attach: false };
     match Tracer::start(&options).and_then(|mut tracer| tracer.scan(false, |_| {})) {
-        Ok(tasks) => Ok(tasks.into_iter().map(|task| (task.record.id.tgid, task)).collect()),
+        Ok(tasks) => Ok(Some(tasks.into_iter().map(|task| (task.record.id.tgid, task)).collect())),
         Err(error) => {
-            eprintln!("supervisor: subreaper flags and cgroup v1 paths are not known: {error}");
-            Ok(HashMap::new())
+            say(&format!("supervisor: subreaper flags and cgroup v1 paths are not known: {error}"));
+            Ok(None)
         }
     }
 }
@@ -104,19 +109,22 @@ fn unreaped(host: &dyn Host, grace: Duration) -> Result<Vec<ProcessFacts>> {
     Ok(still)
 }
 
-fn print_json(findings: Vec<Finding>, host: &Proc) -> Result<()> {
+fn print_json(findings: Vec<Finding>, host: &Proc, hooks: Option<&'static str>) -> Result<()> {
     let mut stdout = Stdout::new(Format::Json);
-    let context = context(host);
+    let context = context(host, hooks);
     for finding in findings {
         let event = Event { at_ns: clock::now_ns(), kind: EventKind::State(Box::new(finding)) };
-        stdout.write(&event, &context).context("cannot write to standard output")?;
+        match stdout.write(&event, &context) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            result => result.context("cannot write to standard output")?,
+        }
     }
     Ok(())
 }
 
 fn print_table(findings: &[Finding]) -> Result<()> {
     if findings.is_empty() {
-        eprintln!("nothing is unreaped");
+        say("nothing is unreaped");
         return Ok(());
     }
     let header = ["PID", "NAME", "EXIT", "REAPER", "REAPER IS", "STATE", "PID NS", "VPID", "CONTAINER"];
@@ -130,7 +138,7 @@ fn print_table(findings: &[Finding]) -> Result<()> {
         out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         out.push('\n');
     }
-    std::io::stdout().write_all(out.as_bytes()).context("cannot write to standard output")
+    print(&out)
 }
 
 fn row(finding: &Finding) -> [String; 9] {

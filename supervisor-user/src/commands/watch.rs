@@ -30,7 +30,7 @@ use crate::{
 /// How often leftovers are looked for.
 const TICK: Duration = Duration::from_millis(250);
 /// The hooks of the floor; the extras are named behind it when there are any.
-pub(super) const HOOKS: &str = "tp_btf+iter";
+const HOOKS: &str = "tp_btf+iter";
 
 /// Report processes that are not reaped, live.
 #[derive(Args, Clone, Debug)]
@@ -101,11 +101,11 @@ async fn watch(args: &WatchArgs) -> Result<Exit> {
     let mut engine = Engine::start(host, &options)?;
     let _log = args.bpf_log.then(|| spawn_log(&mut engine)).transpose()?;
     let mut output = Output::new(&engine, args.output);
-    let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>() / (1024 * 1024);
-    eprintln!(
+    let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
+    super::say(&format!(
         "watching for processes unreaped for {}; kernel maps are bounded to {kernel_mib} MiB; Ctrl-C ends it",
         duration(options.grace_ns)
-    );
+    ));
 
     let events = poll(engine.event_fd()?)?;
     let mut ticks = interval(TICK);
@@ -163,7 +163,7 @@ impl Output {
     fn new(engine: &Engine<Proc>, format: Format) -> Self {
         Self {
             stdout: Stdout::new(format),
-            context: context(engine.host()),
+            context: context(engine.host(), Some(HOOKS)),
             detected: 0,
             existing: 0,
             reaped: 0,
@@ -192,15 +192,15 @@ impl Output {
     fn summary(&self, engine: &Engine<Proc>, started_ns: u64) -> Result<()> {
         let counters = engine.counters()?;
         let lost = engine.lost()?;
-        eprintln!(
+        super::say(&format!(
             "watched for {}: {} detected, {} found at the start, {} reaped, {} still open",
             duration(clock::now_ns().saturating_sub(started_ns)),
             self.detected,
             self.existing,
             self.reaped,
             engine.open().count()
-        );
-        eprintln!(
+        ));
+        super::say(&format!(
             "counted: forks={} threads={} execs={} exits={} waits={} reaps={} events={} lost={lost}",
             counters.forks,
             counters.thread_forks,
@@ -209,17 +209,17 @@ impl Output {
             counters.waits,
             counters.frees,
             counters.events
-        );
+        ));
         Ok(())
     }
 }
 
 /// What every event of this run says.
-pub(super) fn context(host: &dyn Host) -> Context {
+pub(super) fn context(host: &dyn Host, hooks: Option<&'static str>) -> Context {
     Context {
         host: host.identity().clone(),
         agent_id: identity::agent_id(&host.identity().boot_id, std::process::id(), clock::now_ns()),
-        hooks: HOOKS,
+        hooks,
         wall: Wall::now(),
     }
 }

@@ -1,9 +1,12 @@
 //! The real host.
 
-use std::{fs, io};
+use std::{
+    fs,
+    io::{self, Read as _},
+};
 
 use procfs::{
-    ProcError, ProcResult,
+    FromRead as _, ProcError, ProcResult,
     process::{Process, Status},
 };
 
@@ -73,7 +76,7 @@ impl Proc {
     fn read(&self, pid: u32) -> ProcResult<ProcessFacts> {
         let process = Process::new(pid as i32)?;
         let stat = process.stat()?;
-        let status = process.status()?;
+        let status = status(&process)?;
         let zombie = matches!(stat.state, 'Z' | 'X');
         let live_threads = if zombie && stat.num_threads <= 1 { 0 } else { live_threads(&process)? };
         let may_see = self.privileged || status.ruid == self.uid;
@@ -95,6 +98,13 @@ impl Proc {
             ns_pids: status.nspid.unwrap_or_default().into_iter().map(|pid| pid as u32).collect(),
         })
     }
+}
+
+/// `/proc/PID/status`, whatever the process has named itself: procfs reads it as UTF-8 only.
+fn status(process: &Process) -> ProcResult<Status> {
+    let mut bytes = Vec::new();
+    process.open_relative("status")?.read_to_end(&mut bytes)?;
+    Status::from_read(String::from_utf8_lossy(&bytes).as_bytes())
 }
 
 /// A process may vanish at every step; that is an answer, not an error.
@@ -140,7 +150,6 @@ fn sigchld(status: &Status) -> SigChld {
 }
 
 fn arguments(pid: u32) -> Vec<String> {
-    use io::Read as _;
     let mut bytes = Vec::new();
     let read = fs::File::open(format!("/proc/{pid}/cmdline"))
         .and_then(|file| file.take(ARGS_LIMIT as u64).read_to_end(&mut bytes));

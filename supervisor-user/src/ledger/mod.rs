@@ -35,6 +35,8 @@ struct Waiting {
     exit_ns: u64,
     next_ns: u64,
     recheck_ns: u64,
+    /// When it was last seen not to be a zombie: the grace period begins no earlier.
+    not_zombie_ns: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,8 +119,12 @@ impl Ledger {
             self.known[cell(*exit_ns)] += 1;
             // One whose exit was not seen may have exited just now: it gets the whole grace period.
             let since_ns = if *exit_ns == 0 { now_ns } else { *exit_ns };
-            let waiting =
-                Waiting { exit_ns: *exit_ns, next_ns: since_ns + self.grace_ns, recheck_ns: RECHECK_NS };
+            let waiting = Waiting {
+                exit_ns: *exit_ns,
+                next_ns: since_ns + self.grace_ns,
+                recheck_ns: RECHECK_NS,
+                not_zombie_ns: None,
+            };
             self.waiting.insert(*id, waiting);
         }
         found
@@ -182,11 +188,21 @@ impl Ledger {
         due
     }
 
+    /// Whether a due leftover that is a zombie now has been one for the grace period, as far as was seen. If not,
+    /// it is due again when it will have been.
+    pub fn has_waited(&mut self, id: &ProcessId, now_ns: u64) -> bool {
+        let Some(waiting) = self.waiting.get_mut(id) else { return false };
+        let Some(not_zombie_ns) = waiting.not_zombie_ns else { return true };
+        waiting.next_ns = not_zombie_ns + self.grace_ns;
+        waiting.next_ns <= now_ns
+    }
+
     /// Says what came of a due leftover.
     pub fn settle(&mut self, id: &ProcessId, settled: Settled, now_ns: u64) {
         let Some(waiting) = self.waiting.get_mut(id) else { return };
         match settled {
             Settled::NotYet => {
+                waiting.not_zombie_ns = Some(now_ns);
                 waiting.next_ns = now_ns + waiting.recheck_ns;
                 waiting.recheck_ns = (waiting.recheck_ns * 2).min(RECHECK_MAX_NS);
             }

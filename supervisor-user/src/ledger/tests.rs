@@ -190,3 +190,17 @@ fn a_moment_in_which_a_decrement_overtakes_its_increment_is_no_leftover() {
     epochs[cell(T)] = u64::MAX;
     assert!(!ledger.has_unknown(&epochs, T + 2 * SECOND));
 }
+
+#[test]
+fn the_grace_period_begins_when_it_has_become_a_zombie() {
+    let mut ledger = Ledger::new(SECOND);
+    ledger.walk(&[entry(7, T)], T + SECOND);
+    let slow = T + SECOND + SECOND / 2;
+    ledger.settle(&id(7), Settled::NotYet, slow);
+    let now = slow + SECOND / 4;
+    assert_eq!(ledger.due(now).len(), 1);
+    assert!(!ledger.has_waited(&id(7), now), "it was no zombie a quarter of a second ago");
+    assert!(ledger.due(slow + SECOND - 1).is_empty());
+    assert_eq!(ledger.due(slow + SECOND).len(), 1);
+    assert!(ledger.has_waited(&id(7), slow + SECOND));
+}

@@ -124,7 +124,8 @@ struct ContainerFields {
 #[derive(Serialize)]
 struct Supervisor {
     schema_version: &'static str,
-    hooks: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hooks: Option<&'static str>,
     #[serde(flatten)]
     finding: Option<FindingFields>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -18,8 +18,8 @@ pub struct Context {
     pub host: HostIdentity,
     /// Id of this run of the agent.
     pub agent_id: String,
-    /// Which hooks are in use.
-    pub hooks: &'static str,
+    /// Which hooks are in use, if any.
+    pub hooks: Option<&'static str>,
     /// Wall clock.
     pub wall: Wall,
 }

@@ -56,10 +56,11 @@ fn subject(finding: &Finding) -> String {
 
 fn reaper_clause(reaper: &Reaper, now_ns: u64) -> String {
     let mut clauses = Vec::new();
-    match reaper.adopted {
-        Some(true) => clauses.push("which adopted it".to_owned()),
-        Some(false) => clauses.push("which created it".to_owned()),
-        None => {}
+    match (reaper.adopted, reaper.created) {
+        (Some(true), _) => clauses.push("which adopted it".to_owned()),
+        (Some(false), Some(true)) => clauses.push("which created it".to_owned()),
+        (Some(false), _) => clauses.push("which has been its parent since the fork".to_owned()),
+        (None, _) => {}
     }
     if let Some(wait) = &reaper.last_wait {
         clauses.push(format!(
@@ -118,16 +119,10 @@ fn lost(loss: &Loss, now_ns: u64) -> String {
         }
     }
     let what = if parts.is_empty() { "reaps that were not told".to_owned() } else { parts.join(", ") };
-    let effect = if loss.exits + loss.found + loss.closed == 0 {
-        "no finding was affected".to_owned()
-    } else {
-        format!(
-            "the resync found {} unknown unreaped processes and closed {} findings",
-            loss.found, loss.closed
-        )
-    };
     format!(
-        "events were lost in the last {}: {what}; {effect}",
-        duration(now_ns.saturating_sub(loss.since_ns))
+        "events were lost in the last {}: {what}; the resync found {} unknown unreaped processes and closed {} findings",
+        duration(now_ns.saturating_sub(loss.since_ns)),
+        loss.found,
+        loss.closed
     )
 }

@@ -20,7 +20,7 @@ fn context() -> Context {
             ticks_per_second: 100,
         },
         agent_id: "2ea4fc91".into(),
-        hooks: "tp_btf+iter",
+        hooks: Some("tp_btf+iter"),
         wall: Wall::at_offset(1_700_000_000_000_000_000),
     }
 }
@@ -55,6 +55,7 @@ fn finding() -> Box<Finding> {
         reaper: Some(Reaper {
             process: process(10, "monitor", &["/usr/bin/monitor"]),
             adopted: Some(true),
+            created: Some(false),
             is_subreaper: Some(true),
             is_pidns_init: Some(false),
             state: Some('S'),

@@ -122,10 +122,11 @@ pub fn short_exit(exit: Exit) -> String {
 
 fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
     let mut parts = vec![format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid)];
-    match reaper.adopted {
-        Some(true) => parts.push("adopted it".to_owned()),
-        Some(false) => parts.push("created it itself".to_owned()),
-        None => {}
+    match (reaper.adopted, reaper.created) {
+        (Some(true), _) => parts.push("adopted it".to_owned()),
+        (Some(false), Some(true)) => parts.push("created it itself".to_owned()),
+        (Some(false), _) => parts.push("its parent since the fork".to_owned()),
+        (None, _) => {}
     }
     if reaper.is_subreaper == Some(true) {
         parts.push("is a subreaper".to_owned());
@@ -148,6 +149,9 @@ fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
         }
         (None, Some(since_ns)) => {
             format!("no wait call in the {} of watching", duration(now_ns.saturating_sub(since_ns)))
+        }
+        (None, None) if reaper.wchan.as_deref() == Some("do_wait") => {
+            "in a wait call that began before this watch; for whom is not known".to_owned()
         }
         (None, None) => "its last wait is not known".to_owned(),
     };
