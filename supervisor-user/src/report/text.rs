@@ -87,7 +87,7 @@ fn block(headline: &str, finding: &Finding, now_ns: u64, colour: Colour) -> Stri
         None => line("reaper", "not known"),
     }
     if finding.creators.is_empty() {
-        line("created", "by a process that was not seen: it is older than this watch");
+        line("created", "by a process that is not known: its fork was not seen, or its record had no room");
     }
     for (i, creator) in finding.creators.iter().enumerate() {
         line(if i == 0 { "created" } else { "" }, &creator_line(creator));
