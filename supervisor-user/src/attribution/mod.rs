@@ -18,11 +18,13 @@ use crate::{
 #[must_use]
 pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
     let facts = &evidence.facts;
+    let in_proc = process(facts, None, host);
     let process = Process {
-        start_ns: evidence.start_ns,
+        // The kernel side knows it to the nanosecond, `/proc` to the clock tick.
+        start_ns: evidence.start_ns.or(in_proc.start_ns),
         executable: evidence.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
         args: evidence.exec.as_ref().map(|exec| exec.args.clone()).unwrap_or_default(),
-        ..process(facts, None, host)
+        ..in_proc
     };
     let entity = process.entity_id.clone().unwrap_or_else(|| format!("{}@{}", facts.pid, facts.start_ticks));
     let cgroup = cgroup_path(evidence);
