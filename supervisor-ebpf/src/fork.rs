@@ -28,6 +28,8 @@ fn sched_process_fork(ctx: BtfTracePointContext) {
         creator,
         parent: kernel::process_id(kernel::load(child, &kernel::TASK_REAL_PARENT)),
         children: 0,
+        reaped: 0,
+        reaped_ns: 0,
         comm: kernel::load(child, &kernel::TASK_COMM),
         pid_ns: ns.ino,
         level: ns.level,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{Global, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
-use supervisor_ebpf::{ProcessId, Reaped};
+use supervisor_ebpf::{Process, ProcessId, Reaped};
 
 use crate::{
     kernel::{self, Ptr},
@@ -27,6 +27,7 @@ fn sched_process_free(ctx: BtfTracePointContext) {
         return;
     }
     count!(frees);
+    let free_ns = kernel::now_ns();
     let key = task as u64;
     // SAFETY: the element can only be removed here, and a task is freed once.
     if let Some(unreaped) = unsafe { UNREAPED.get(key) } {
@@ -36,13 +37,12 @@ fn sched_process_free(ctx: BtfTracePointContext) {
         } else {
             count!(lost_frees);
         }
-        let free_ns = kernel::now_ns();
         debug!(&ctx, "process {} is freed", unreaped.id.tgid);
         if free_ns.saturating_sub(unreaped.exit_ns) >= GRACE_NS.load() {
             tell(&Reaped { id: unreaped.id, exit_ns: unreaped.exit_ns, free_ns });
         }
     }
-    forget(task, kernel::process_id(task));
+    forget(task, kernel::process_id(task), free_ns);
 }
 
 /// Sends the one event that there is.
@@ -58,7 +58,7 @@ fn tell(reaped: &Reaped) {
 /// Drops what is remembered of a process, unless a living or remembered child needs it for its descent. So
 /// short-lived processes never push out the records of long-lived ones.
 #[inline(always)]
-fn forget(task: Ptr, id: ProcessId) {
+fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
     let Some(record) = PROCESSES.get_ptr_mut(id) else {
         if WAITS.remove(id).is_ok() {
             count!(waits_removed);
@@ -79,13 +79,24 @@ fn forget(task: Ptr, id: ProcessId) {
     };
     if children != 0 {
         // SAFETY: as above. A stage of a runtime names itself without exec: keep its last name.
-        unsafe { (*record).comm = kernel::load(task, &kernel::TASK_COMM) };
+        let (creator, parent) = unsafe {
+            (*record).comm = kernel::load(task, &kernel::TASK_COMM);
+            ((*record).creator, (*record).parent)
+        };
+        if creator == parent
+            && let Some(record) = PROCESSES.get_ptr_mut(creator)
+        {
+            reaped(record, free_ns);
+        }
         return;
     }
     let mut gone = id;
     for _ in 0..GENERATIONS {
-        let Some(creator) = drop_record(gone) else { return };
+        let Some(Dropped { creator, is_own }) = drop_record(gone) else { return };
         let Some(record) = PROCESSES.get_ptr_mut(creator) else { return };
+        if is_own && gone == id {
+            reaped(record, free_ns);
+        }
         // SAFETY: as above.
         let (released, children) = unsafe {
             add(&raw mut (*record).children, -1);
@@ -98,17 +109,37 @@ fn forget(task: Ptr, id: ProcessId) {
     }
 }
 
+/// Counts, in a creator's record, that a child which it also was the parent of has been reaped. If the creator
+/// has died meanwhile, somebody else did it, and nobody asks any more.
+#[inline(always)]
+fn reaped(creator: *mut Process, free_ns: u64) {
+    // SAFETY: fields of a live map value; of two times that are written at once, both are true.
+    unsafe {
+        add(&raw mut (*creator).reaped, 1);
+        (*creator).reaped_ns = free_ns;
+    }
+}
+
+/// A record that was removed.
+struct Dropped {
+    creator: ProcessId,
+    /// Whether the creator was its parent too.
+    is_own: bool,
+}
+
 /// Removes a record; returns the creator in whose record it was counted. Of two that try, one gets it.
 #[inline(always)]
-fn drop_record(id: ProcessId) -> Option<ProcessId> {
+fn drop_record(id: ProcessId) -> Option<Dropped> {
     let record = PROCESSES.get_ptr(id)?;
     // SAFETY: fields of a live map value, read before it is removed.
-    let (creator, counted, execed) = unsafe { ((*record).creator, (*record).counted, (*record).execed) };
+    let (creator, counted, execed, is_own) = unsafe {
+        ((*record).creator, (*record).counted, (*record).execed, (*record).creator == (*record).parent)
+    };
     if PROCESSES.remove(id).is_err() {
         return None;
     }
     if execed == 1 {
         let _absent = EXECS.remove(id);
     }
-    (counted == 1).then_some(creator)
+    (counted == 1).then_some(Dropped { creator, is_own })
 }

@@ -116,15 +116,18 @@ pub(crate) fn pid_ns_init(task: Ptr) -> ProcessId {
     ProcessId::new(tgid, probe(leader, TASK_START.load() as usize))
 }
 
-/// Reads a task's pid at every level, outermost first.
+/// Reads a task's pid and the inode of its PID namespace at every level, outermost first.
 #[inline(always)]
-pub(crate) fn pids(task: Ptr, pids: &mut [u32; PID_LEVELS]) {
+pub(crate) fn pids(task: Ptr, pids: &mut [u32; PID_LEVELS], inos: &mut [u32; PID_LEVELS]) {
     let pid: Ptr = load(task, &TASK_THREAD_PID);
     let level: u32 = load(pid, &PID_LEVEL);
-    for (i, slot) in pids.iter_mut().enumerate() {
+    for (i, (nr, ino)) in pids.iter_mut().zip(inos).enumerate() {
         if i as u32 > level {
             break;
         }
-        *slot = probe(pid, upid_offset(i as u32) + UPID_NR.load() as usize);
+        let upid = upid_offset(i as u32);
+        *nr = probe(pid, upid + UPID_NR.load() as usize);
+        let ns = probe::<u64>(pid, upid + UPID_NS.load() as usize) as Ptr;
+        *ino = probe(ns, PID_NS_INUM.load() as usize);
     }
 }

@@ -33,6 +33,14 @@ macro_rules! for_each_offset {
             TASK_CGROUPS: field "task_struct" "cgroups";
             /// Its memory, NULL once it has passed `exit_mm()`.
             TASK_MM: field "task_struct" "mm";
+            /// What its signals do.
+            TASK_SIGHAND: field "task_struct" "sighand";
+            /// One `struct k_sigaction` a signal.
+            SIGHAND_ACTION: field "sighand_struct" "action";
+            /// Size of an element of `sighand_struct::action`.
+            SIGACTION_SIZE: size "k_sigaction" "";
+            /// `SA_*` of a signal.
+            SIGACTION_FLAGS: field "k_sigaction" "sa.sa_flags";
             /// Threads that have not begun to exit.
             SIGNAL_LIVE: field "signal_struct" "live";
             /// Bit offset of the flag that `PR_SET_CHILD_SUBREAPER` sets.

@@ -1,8 +1,8 @@
 //! The task iterator: every process as it is now, when user space reads it.
 //!
 //! At the start it finds what exited before the hooks were attached; after a loss it finds what they missed;
-//! and for a leftover it tells what `/proc` does not: the reaper's subreaper flag, and on cgroup v1 the
-//! cgroup.
+//! and for a leftover it tells what `/proc` does not: the reaper's subreaper flag and `SA_NOCLDWAIT`, who else
+//! is in its PID namespace, and on cgroup v1 the cgroup.
 
 use core::ffi::c_void;
 
@@ -11,8 +11,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_probe_read_kernel_str, bpf_seq_write},
 };
 use supervisor_ebpf::{
-    CGROUP_DEPTH, CGROUP_NAME_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING,
-    TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_ZOMBIE, TaskRecord, Unreaped,
+    CGROUP_DEPTH, CGROUP_NAME_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_SEED,
+    TASK_CGROUP_V1, TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT,
+    TASK_ZOMBIE, TaskRecord, Unreaped,
 };
 
 use crate::{
@@ -53,8 +54,8 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         // Released, or about to be.
         _ => return 0,
     };
-    let scan_all = CONTROL.get(0).is_some_and(|control| control.scan_all == 1);
-    if state == 0 && !scan_all {
+    let scan = CONTROL.get(0).map_or(SCAN_EXITED, |control| control.scan);
+    if state == 0 && scan == SCAN_EXITED {
         return 0;
     }
     let ns = kernel::pid_ns(task);
@@ -72,17 +73,21 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         level: ns.level,
         exit_signal: kernel::load(task, &kernel::TASK_EXIT_SIGNAL),
         pids: [0; PID_LEVELS],
+        pid_nss: [0; PID_LEVELS],
     };
-    kernel::pids(task, &mut record.pids);
+    kernel::pids(task, &mut record.pids, &mut record.pid_nss);
     if is_subreaper(parent) {
         record.flags |= TASK_PARENT_IS_SUBREAPER;
     }
-    if scan_all {
+    if has_nocldwait(parent) {
+        record.flags |= TASK_PARENT_NOCLDWAIT;
+    }
+    if scan == SCAN_SEED {
         seed(task, &record, ns.vpid);
     }
     if state != 0 {
         // Of one that is still exiting, the exit hook will tell, unless it was not attached yet.
-        if state == TASK_ZOMBIE || scan_all {
+        if state == TASK_ZOMBIE || scan == SCAN_SEED {
             found(&record);
         }
         // SAFETY: the seq_file of this context, and a whole record.
@@ -111,6 +116,8 @@ fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
         creator: ProcessId::default(),
         parent: record.parent,
         children: 0,
+        reaped: 0,
+        reaped_ns: 0,
         comm: kernel::load(task, &kernel::TASK_COMM),
         pid_ns: record.pid_ns,
         level: record.level,
@@ -140,6 +147,18 @@ fn is_subreaper(task: Ptr) -> bool {
     let bit = kernel::SIGNAL_SUBREAPER_BIT.load();
     let signal: Ptr = kernel::load(task, &kernel::TASK_SIGNAL);
     probe::<u8>(signal, bit as usize / 8) >> (bit % 8) & 1 == 1
+}
+
+/// Whether a task's process has `SA_NOCLDWAIT` for `SIGCHLD`; `/proc` does not tell.
+#[inline(always)]
+fn has_nocldwait(task: Ptr) -> bool {
+    const SIGCHLD: usize = 17;
+    /// `include/uapi/asm-generic/signal-defs.h`
+    const SA_NOCLDWAIT: u64 = 2;
+    let sighand: Ptr = kernel::load(task, &kernel::TASK_SIGHAND);
+    let action =
+        kernel::SIGHAND_ACTION.load() as usize + (SIGCHLD - 1) * kernel::SIGACTION_SIZE.load() as usize;
+    probe::<u64>(sighand, action + kernel::SIGACTION_FLAGS.load() as usize) & SA_NOCLDWAIT != 0
 }
 
 /// A task's cgroup path, innermost component first: of the unified hierarchy, or if the task is in its root,

@@ -5,7 +5,9 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use supervisor_ebpf::{CALL_WAIT4, CALL_WAITID, ProcessId, WAIT_ANY, WAIT_PGID, WAIT_PID, Wait};
+use supervisor_ebpf::{
+    CALL_WAIT4, CALL_WAITID, ProcessId, WAIT_ANY, WAIT_PGID, WAIT_PID, WAIT_ROUND_NS, Wait,
+};
 
 use crate::{
     kernel::{self, Ptr},
@@ -51,9 +53,17 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
             (*wait).at_ns = at_ns;
             (*wait).request = request;
             add(&raw mut (*wait).count, 1);
+            if Wait::takes_any(request) {
+                let gap_ns = at_ns.saturating_sub((*wait).any_ns);
+                if gap_ns >= WAIT_ROUND_NS && (*wait).any_ns != 0 {
+                    (*wait).any_gap_ns = gap_ns;
+                }
+                (*wait).any_ns = at_ns;
+            }
         }
     } else {
-        first(id, Wait { at_ns, count: 1, request });
+        let any_ns = if Wait::takes_any(request) { at_ns } else { 0 };
+        first(id, Wait { at_ns, count: 1, request, any_ns, any_gap_ns: 0 });
     }
 }
 

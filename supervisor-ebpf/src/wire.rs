@@ -85,6 +85,10 @@ pub struct Process {
     pub parent: ProcessId,
     /// Live or remembered processes whose creator this one is.
     pub children: u64,
+    /// How many of the children that it forked were reaped while it lived.
+    pub reaped: u64,
+    /// When the last of them was freed.
+    pub reaped_ns: u64,
     /// Name at fork, exec and release, whichever was last.
     pub comm: [u8; COMM_LEN],
     /// Inode of its innermost PID namespace.
@@ -131,7 +135,14 @@ pub struct Wait {
     pub count: u64,
     /// What it asked for, in one word so that two waiting threads cannot mix it: see [`Wait::pack`].
     pub request: u64,
+    /// When it last waited so that any child that has exited would do ([`Wait::takes_any`]); `0` is never.
+    pub any_ns: u64,
+    /// How long before that the round of such waits before it was; `0` if there was none.
+    pub any_gap_ns: u64,
 }
+
+/// Waits for any child that are closer together belong to one round.
+pub const WAIT_ROUND_NS: u64 = 100_000_000;
 
 /// `wait4(2)`.
 pub const CALL_WAIT4: u8 = 1;
@@ -166,6 +177,19 @@ impl Wait {
     pub const fn pack(call: u8, idtype: u8, target: u32, options: u32) -> u64 {
         let flags = (options & 0xF) | ((options >> 20) & 0x10) | ((options >> 24) & 0xE0);
         (target as u64) | ((flags as u64) << 32) | ((idtype as u64) << 40) | ((call as u64) << 48)
+    }
+
+    /// Whether a request reaps whichever child has exited: for any, not a peek, and not for the children of an
+    /// unusual `clone` only.
+    #[must_use]
+    pub const fn takes_any(request: u64) -> bool {
+        const WEXITED: u64 = 1 << (32 + 2);
+        const WNOWAIT: u64 = 1 << (32 + 4);
+        const WCLONE: u64 = 1 << (32 + 7);
+        let call = (request >> 48) as u8;
+        let any = (request >> 40) as u8 == WAIT_ANY;
+        let exited = call == CALL_WAIT4 || (call == CALL_WAITID && request & WEXITED != 0);
+        any && exited && request & (WNOWAIT | WCLONE) == 0
     }
 
     /// The call: [`CALL_WAIT4`], [`CALL_WAITID`] or 0.
@@ -252,6 +276,8 @@ pub const TASK_HAS_CGROUP: u32 = 8;
 /// The path in the [`CgroupPath`] is of a version 1 controller, because the task is in the root of the
 /// unified hierarchy.
 pub const TASK_CGROUP_V1: u32 = 16;
+/// Its real parent has set `SA_NOCLDWAIT` for `SIGCHLD`.
+pub const TASK_PARENT_NOCLDWAIT: u32 = 32;
 
 /// Record of the task iterator: one process as the kernel knows it now.
 #[repr(C)]
@@ -275,28 +301,37 @@ pub struct TaskRecord {
     pub exit_signal: i32,
     /// Its pid at each level, outermost first; levels beyond [`PID_LEVELS`] are not recorded.
     pub pids: [u32; PID_LEVELS],
+    /// Inode of its PID namespace at each of these levels.
+    pub pid_nss: [u32; PID_LEVELS],
 }
 
 /// The innermost components of a cgroup path, innermost first, each NUL-terminated; unused ones are empty.
 pub type CgroupPath = [[u8; CGROUP_NAME_LEN]; CGROUP_DEPTH];
 
-/// Key of `CONTROL`, a one-element array: what the iterator writes besides zombies.
+/// Element of `CONTROL`, a one-element array: what the iterator does.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
-    /// `1`: every process gets a record and an entry in `PROCESSES`; `0`: only those that have exited.
-    pub scan_all: u32,
+    /// One of `SCAN_*`.
+    pub scan: u32,
 }
+
+/// A record for each process that has exited.
+pub const SCAN_EXITED: u32 = 0;
+/// A record for every process, and an entry in `PROCESSES`.
+pub const SCAN_SEED: u32 = 1;
+/// A record for every process.
+pub const SCAN_ALL: u32 = 2;
 
 const _: () = {
     assert!(size_of::<ProcessId>() == 16);
     assert!(size_of::<Unreaped>() == 24);
-    assert!(size_of::<Process>() == 72);
+    assert!(size_of::<Process>() == 88);
     assert!(size_of::<Exec>() == 16 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
-    assert!(size_of::<Wait>() == 24);
+    assert!(size_of::<Wait>() == 40);
     assert!(size_of::<Reaped>() == 32);
     assert!(size_of::<Counters>() == 15 * 8);
-    assert!(size_of::<TaskRecord>() == 104);
+    assert!(size_of::<TaskRecord>() == 136);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
     assert!(size_of::<Control>() == 4);
 };
@@ -341,5 +376,31 @@ mod tests {
         let wait = Wait { request: Wait::pack(CALL_WAIT4, WAIT_ANY, u32::MAX, all), ..Wait::default() };
         assert_eq!(wait.flags().count(), WAIT_FLAGS.len());
         assert_eq!((wait.call(), wait.idtype(), wait.target()), (CALL_WAIT4, WAIT_ANY, u32::MAX));
+    }
+
+    #[test]
+    fn only_some_waits_take_any_child() {
+        const WNOHANG: u32 = 1;
+        const WEXITED: u32 = 4;
+        const WNOWAIT: u32 = 0x0100_0000;
+        const WALL: u32 = 0x4000_0000;
+        const WCLONE: u32 = 0x8000_0000;
+        for (call, idtype, options, takes) in [
+            (CALL_WAIT4, WAIT_ANY, 0, true),
+            (CALL_WAIT4, WAIT_ANY, WNOHANG | WALL, true),
+            (CALL_WAIT4, WAIT_ANY, WCLONE, false),
+            (CALL_WAIT4, WAIT_PID, 0, false),
+            (CALL_WAIT4, WAIT_PGID, 0, false),
+            (CALL_WAITID, WAIT_ANY, WEXITED, true),
+            (CALL_WAITID, WAIT_ANY, WEXITED | WNOWAIT, false),
+            (CALL_WAITID, WAIT_ANY, 2, false),
+            (0, WAIT_ANY, 0, false),
+        ] {
+            assert_eq!(
+                Wait::takes_any(Wait::pack(call, idtype, 0, options)),
+                takes,
+                "{call} {idtype} {options:x}"
+            );
+        }
     }
 }

@@ -13,8 +13,8 @@ use aya::{
 };
 use supervisor_ebpf::{
     CGROUP_NAME_LEN, CgroupPath, Control, Counters, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec,
-    PROCESSES_ENTRIES, Process, ProcessId, Reaped, TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord,
-    UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
+    PROCESSES_ENTRIES, Process, ProcessId, Reaped, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
+    TASK_ZOMBIE, TaskRecord, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
 };
 
 use super::{KernelError, Offsets, batch, rights};
@@ -204,8 +204,9 @@ impl Tracer {
         all: bool,
         mut each: impl FnMut(&TaskRecord),
     ) -> Result<Vec<ExitedTask>, KernelError> {
+        let scan = if all { SCAN_SEED } else { SCAN_EXITED };
         self.control
-            .set(0, Control { scan_all: u32::from(all) }, 0)
+            .set(0, Control { scan }, 0)
             .map_err(|source| KernelError::Map { map: "CONTROL", source })?;
         let mut exited = Vec::new();
         let mut stream = Stream { file: self.iterate()?, buffer: Vec::new(), start: 0 };
