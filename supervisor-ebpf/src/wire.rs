@@ -40,10 +40,12 @@ pub const EPOCHS: usize = 256;
 /// outlives it. All zero means "not known".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProcessId {
     /// Thread-group id in the initial PID namespace.
     pub tgid: u32,
     /// Always zero.
+    #[cfg_attr(feature = "user", serde(skip))]
     pub pad: u32,
     /// Start time of the process.
     pub start_ns: u64,
@@ -128,6 +130,7 @@ pub struct Exec {
 /// Value of `WAITS`: the last wait syscall of a process. The key is its [`ProcessId`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct Wait {
     /// When it was entered.
     pub at_ns: u64,
@@ -282,6 +285,7 @@ pub const TASK_PARENT_NOCLDWAIT: u32 = 32;
 /// Record of the task iterator: one process as the kernel knows it now.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct TaskRecord {
     /// Address of the leader's `task_struct`, the key of `UNREAPED`.
     pub task: u64,

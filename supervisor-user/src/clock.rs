@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 fn read(clock: ClockId) -> i128 {
     let time = clock_gettime(clock);
@@ -15,27 +16,28 @@ pub fn now_ns() -> u64 {
 }
 
 /// How far the wall clock is ahead of `CLOCK_BOOTTIME`, read once so that times of one event agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Wall {
-    offset_ns: i128,
+    offset_ns: i64,
 }
 
 impl Wall {
     /// By the clocks as they stand now.
     #[must_use]
     pub fn now() -> Self {
-        Self { offset_ns: read(ClockId::Realtime) - read(ClockId::Boottime) }
+        Self { offset_ns: (read(ClockId::Realtime) - read(ClockId::Boottime)) as i64 }
     }
 
     /// A fixed offset, for tests and recordings.
     #[must_use]
-    pub fn at_offset(offset_ns: i128) -> Self {
+    pub fn at_offset(offset_ns: i64) -> Self {
         Self { offset_ns }
     }
 
     /// The wall time of a time since boot.
     #[must_use]
     pub fn timestamp(self, boot_ns: u64) -> Timestamp {
-        Timestamp::from_nanosecond(i128::from(boot_ns) + self.offset_ns).unwrap_or(Timestamp::MAX)
+        Timestamp::from_nanosecond(i128::from(boot_ns) + i128::from(self.offset_ns)).unwrap_or(Timestamp::MAX)
     }
 }

@@ -2,17 +2,46 @@
 //!
 //! What is not known is `None` or empty, never a made-up value. Times are nanoseconds of `CLOCK_BOOTTIME`.
 
-/// One unreaped process.
+use crate::{
+    clock::Wall,
+    diagnosis::Diagnosis,
+    host::{PidBudget, SigChld, ThreadFacts},
+};
+use serde::{Deserialize, Serialize};
+
+/// One unreaped process. `explain` makes one of any process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// Stable from open to close.
     pub id: String,
     /// The process.
     pub process: Process,
+    /// Its state letter: `Z`, unless it is explained alive or exiting.
+    pub state: char,
+    /// Whether its last thread has begun to exit.
+    pub is_exiting: bool,
+    /// Kernel function that it sleeps in.
+    pub wchan: Option<String>,
+    /// Its threads, if it has more than one.
+    pub threads: Vec<ThreadFacts>,
+    /// What its own exec makes of it.
+    pub role: Role,
+    /// Whether it has executed a file since it was forked.
+    pub executed: Option<bool>,
+    /// Its pid as its reaper's wait calls name it.
+    pub pid_of_reaper: Option<u32>,
+    /// What its exit sends to its parent; 17 is `SIGCHLD`.
+    pub exit_signal: Option<i32>,
+    /// Who traces it, or one of its threads.
+    pub tracer: Option<Tracer>,
     /// How it ended.
     pub exit: Option<Exit>,
     /// When its last thread exited, if that was seen.
     pub exit_ns: Option<u64>,
+    /// When it was looked at first: it was a zombie by then.
+    pub seen_ns: u64,
+    /// When it was looked at last.
+    pub looked_ns: u64,
     /// How long it had to be unreaped to be reported.
     pub grace_ns: u64,
     /// Who must wait for it.
@@ -29,6 +58,139 @@ pub struct Finding {
     pub pid_ns: Option<PidNs>,
     /// Path of its control group.
     pub cgroup: Option<String>,
+    /// How it came into the container, or that it is in none.
+    pub origin: Origin,
+    /// PID namespaces that cannot die while it stays.
+    pub blocks: Vec<Block>,
+    /// What it costs: pids, where they are limited.
+    pub budget: Option<Budget>,
+    /// Why it is unreaped.
+    pub diagnosis: Diagnosis,
+}
+
+/// A PID namespace whose init has exited and cannot finish.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockedNamespace {
+    /// Stable from open to close.
+    pub id: String,
+    /// Its init, seen as a process: the process, its container, its namespace.
+    pub init: Finding,
+    /// When the init was first seen to be held.
+    pub since_ns: u64,
+    /// Everything that holds it.
+    pub blockers: Vec<Blocker>,
+    /// What that means.
+    pub diagnosis: Diagnosis,
+}
+
+/// What holds a PID namespace's init.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocker {
+    /// How.
+    pub kind: BlockerKind,
+    /// Host pid of the process that has a pid in the namespace.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// Who must reap it, or the tracer that must: pid and name.
+    pub reaper: Option<(u32, String)>,
+    /// State letter.
+    pub state: char,
+    /// Kernel function that it sleeps in.
+    pub wchan: Option<String>,
+}
+
+/// How a process holds a PID namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockerKind {
+    /// It is a zombie, and its reaper does not reap.
+    Zombie,
+    /// It has not ended yet.
+    Task,
+    /// A tracer must collect it first.
+    Tracer,
+}
+
+impl BlockerKind {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zombie => "zombie",
+            Self::Task => "task",
+            Self::Tracer => "tracer",
+        }
+    }
+}
+
+/// A PID namespace that a process holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Inode number.
+    pub ino: u32,
+    /// Host pid of its init.
+    pub init_pid: u32,
+    /// Name of that.
+    pub init_name: String,
+    /// When the init exited, or if that was not seen, was first seen to be held.
+    pub since_ns: u64,
+}
+
+/// Who traces a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracer {
+    /// Host pid of the tracer.
+    pub pid: u32,
+    /// Its name.
+    pub name: Option<String>,
+    /// The thread that it traces.
+    pub tid: u32,
+}
+
+/// How a process came into its container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It descends from the container's own command, or is it.
+    Entrypoint,
+    /// It descends from a command that was executed in the running container.
+    Exec,
+    /// The same, and the command is executed again and again.
+    HealthCheck {
+        /// How often.
+        period_ns: u64,
+    },
+    /// It is in no container.
+    Host,
+    /// Its descent was not seen.
+    #[default]
+    Unknown,
+}
+
+impl Origin {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Entrypoint => "entrypoint",
+            Self::Exec => "exec",
+            Self::HealthCheck { .. } => "healthcheck",
+            Self::Host => "host",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Pids, where they are limited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Tasks now and at most, and who says so.
+    pub pids: PidBudget,
+    /// Unreaped processes under the same limit.
+    pub unreaped: u64,
+    /// By how many these grow in an hour; `None` if they do not, or if it was not watched for long enough.
+    pub rate_per_hour: Option<u64>,
+    /// When there will be no pid left at that rate.
+    pub exhausted_in_ns: Option<u64>,
 }
 
 /// A process as it is named in events.
@@ -94,12 +256,36 @@ pub struct Reaper {
     pub state: Option<char>,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
+    /// Its threads, if it has more than one.
+    pub threads: Vec<ThreadFacts>,
     /// What a `SIGCHLD` does to it.
-    pub sigchld: Option<&'static str>,
+    pub sigchld: Option<SigChld>,
+    /// Whether a `SIGCHLD` is pending.
+    pub sigchld_pending: bool,
+    /// The file that says that its control group is frozen.
+    pub frozen: Option<String>,
+    /// What its exec makes of it.
+    pub role: Role,
     /// Its last wait call, if one was seen.
     pub last_wait: Option<LastWait>,
-    /// Whether it is sure that it has made no wait call since then.
+    /// How many wait calls it has made since the hooks were attached.
+    pub waits: Option<u64>,
+    /// When it last waited so that any child that has exited would do.
+    pub any_wait_ns: Option<u64>,
+    /// How long before that the round of such waits before it was.
+    pub any_wait_gap_ns: Option<u64>,
+    /// Since when it is sure that it has made no wait call.
     pub never_waited_since_ns: Option<u64>,
+    /// How many of its own children were reaped since the hooks were attached, and when the last.
+    pub reaped: Option<(u64, u64)>,
+    /// How many of them since the unreaped one was first looked at.
+    pub reaped_since: Option<u64>,
+    /// Whether it has ever waited for a child that was worth a page fault, before the watch included.
+    pub ever_reaped: bool,
+    /// How many unreaped processes it has, this one included.
+    pub unreaped_held: Option<u64>,
+    /// Since when it was seen in the same state and place, without a wait call.
+    pub same_since_ns: u64,
 }
 
 /// A wait call that was seen.
@@ -148,12 +334,14 @@ pub struct Creator {
     pub verb: Option<String>,
     /// What it is.
     pub role: Role,
+    /// Whether it runs a program that is made to reap orphans.
+    pub is_init_program: bool,
     /// Whether it exists no more.
     pub gone: bool,
 }
 
 /// What a process is in a container's process tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// crun, runc, youki.
     Runtime,
@@ -166,6 +354,7 @@ pub enum Role {
     /// A shell.
     Shell,
     /// Anything else.
+    #[default]
     Other,
 }
 
@@ -263,6 +452,8 @@ pub struct PidNs {
     pub mode: Option<PidNsMode>,
     /// Its PID 1.
     pub init: Option<NsInit>,
+    /// Ids of the containers that share it, as far as control groups name them.
+    pub containers: Vec<String>,
 }
 
 /// How a container came to its PID namespace.
@@ -304,6 +495,8 @@ pub struct NsInit {
 pub struct Event {
     /// When.
     pub at_ns: u64,
+    /// The wall clock then.
+    pub wall: Wall,
     /// What.
     pub kind: EventKind,
 }
@@ -324,12 +517,28 @@ pub enum EventKind {
         /// Exit to reap; not known if the exit was not seen.
         dwell_ns: Option<u64>,
     },
+    /// The verdict on one, its reaper, or what it blocks has changed.
+    Updated(Box<Finding>),
+    /// A PID namespace's init has exited and cannot finish, or other processes hold it now.
+    Blocked {
+        /// The namespace.
+        namespace: Box<BlockedNamespace>,
+        /// Whether it was reported before.
+        again: bool,
+    },
+    /// A reported one could finish.
+    Released {
+        /// As it was reported.
+        namespace: Box<BlockedNamespace>,
+        /// For how long it was blocked; not known if its init's exit was not seen.
+        blocked_ns: Option<u64>,
+    },
     /// Something could not be counted.
     Lost(Loss),
 }
 
 /// What was lost, as it can be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     /// Since when these were lost.
     pub since_ns: u64,

@@ -20,10 +20,16 @@ pub fn common_process_id(boot_id: &str, pid_ns: u32, start_ticks: u64, vpid: u32
     uuid_v8(&digest)
 }
 
-/// The id of a finding about a process: a process is unreaped once, so it follows from the process's own.
+/// The id of a finding about a process, `kind` being `zombie`, or `namespace` for the PID namespace whose init it
+/// is: a process is unreaped once, so it follows from the process's own.
 #[must_use]
-pub fn finding_id(entity: &str) -> String {
-    let digest = Sha256::new().chain_update(b"supervisor zombie ").chain_update(entity).finalize();
+pub fn finding_id(kind: &str, entity: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update(b"supervisor ")
+        .chain_update(kind)
+        .chain_update(b" ")
+        .chain_update(entity)
+        .finalize();
     uuid_v8(&digest).map(|id| id.to_string()).unwrap_or_default()
 }
 

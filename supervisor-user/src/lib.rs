@@ -1,20 +1,26 @@
 //! `supervisor`: which processes have exited and were not reaped, who must reap them, and why.
 //!
-//! The flow has one direction: [`kernel`] and [`host`] → [`ledger`] → [`evidence`] → [`attribution`] →
-//! [`report`] → [`sink`]. [`engine`] moves things along it; [`commands`] are what a person starts.
+//! The flow has one direction: [`kernel`] and [`host`] → [`ledger`] → [`evidence`] → [`observation`] →
+//! [`attribution`] → [`diagnosis`] → [`conclusions`] → [`report`] → [`sink`]. [`observer`] watches and [`glance`] looks
+//! once; [`commands`] are what a person starts.
 
 pub mod attribution;
 pub mod clock;
 pub mod commands;
-pub mod engine;
+pub mod conclusions;
+pub mod diagnosis;
 pub mod evidence;
 pub mod exit;
 pub mod filter;
 pub mod finding;
+pub mod glance;
 pub mod host;
 pub mod identity;
 pub mod kernel;
 pub mod ledger;
+pub mod observation;
+pub mod observer;
 pub mod report;
 pub mod scenario;
 pub mod sink;
+pub mod words;

@@ -4,24 +4,29 @@ mod argv;
 mod cgroup;
 mod roles;
 
+use std::collections::BTreeSet;
+
+use supervisor_ebpf::TASK_EXITING;
+
 use crate::{
+    diagnosis::Diagnosis,
     evidence::{CreatorFacts, Evidence, ExecFacts, ReaperFacts},
     finding::{
-        Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, PidNs, PidNsMode, Process, Reaper,
-        Role, Runtime, Stage, WaitTarget,
+        Budget, Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, Origin, PidNs, PidNsMode,
+        Process, Reaper, Role, Runtime, Stage, Tracer, WaitTarget,
     },
-    host::{HostIdentity, ProcessFacts},
+    host::{HostIdentity, ProcessFacts, SigChld},
     identity,
 };
 
-/// Makes the finding that the evidence supports.
+/// Makes the finding that the evidence supports, but for its diagnosis.
 #[must_use]
 pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
     let facts = &evidence.facts;
     let in_proc = process(facts, None, host);
     let process = Process {
         // The kernel side knows it to the nanosecond, `/proc` to the clock tick.
-        start_ns: evidence.start_ns.or(in_proc.start_ns),
+        start_ns: evidence.id.map(|id| id.start_ns).or(in_proc.start_ns),
         executable: evidence.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
         args: evidence.exec.as_ref().map(|exec| exec.args.clone()).unwrap_or_default(),
         ..in_proc
@@ -30,19 +35,72 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
     let cgroup = cgroup_path(evidence);
     let creators: Vec<Creator> = evidence.creators.iter().map(|facts| creator(facts, host)).collect();
     let monitor = monitor(evidence);
+    let own_exec = evidence.exec.as_ref().filter(|exec| exec.own);
+    let runtime = runtime(evidence);
+    let container = container(evidence, cgroup.as_deref());
+    let pid_ns = pid_ns(evidence);
     Finding {
-        id: identity::finding_id(&entity),
+        id: identity::finding_id("zombie", &entity),
         exit: facts.exit_status.map(Exit::from_wait_status),
         exit_ns: evidence.exit_ns,
         grace_ns,
         reaper: evidence.reaper.as_ref().map(|facts| reaper(facts, evidence, host)),
-        runtime: runtime(evidence),
-        container: container(evidence, cgroup.as_deref()),
-        pid_ns: pid_ns(evidence),
+        seen_ns: evidence.at_ns,
+        looked_ns: evidence.at_ns,
+        pid_of_reaper: evidence
+            .reaper
+            .as_ref()
+            .and_then(|reaper| facts.ns_pids.get(reaper.facts.level()? as usize).copied()),
+        state: facts.state,
+        is_exiting: facts.state == 'Z'
+            || evidence.task.as_ref().is_some_and(|task| task.record.flags & TASK_EXITING != 0),
+        wchan: facts.wchan.clone(),
+        threads: evidence.threads.clone(),
+        role: own_exec.map_or(Role::Other, roles::role),
+        executed: evidence.exec.as_ref().map(|exec| exec.own),
+        exit_signal: evidence.task.as_ref().map(|task| task.record.exit_signal),
+        tracer: evidence.tracer.as_ref().map(|tracer| Tracer {
+            pid: tracer.pid,
+            name: tracer.comm.clone(),
+            tid: tracer.tid,
+        }),
+        origin: origin(runtime.as_ref(), container.as_ref(), pid_ns.as_ref(), &creators),
+        blocks: Vec::new(),
+        budget: evidence.budget.clone().map(|pids| Budget {
+            pids,
+            unreaped: 1,
+            rate_per_hour: None,
+            exhausted_in_ns: None,
+        }),
+        diagnosis: Diagnosis::default(),
+        runtime,
+        container,
+        pid_ns,
         monitor,
         creators,
         cgroup,
         process,
+    }
+}
+
+/// The nearest runtime's verb tells; of a process of the host there is no runtime, container or PID namespace.
+fn origin(
+    runtime: Option<&Runtime>,
+    container: Option<&Container>,
+    pid_ns: Option<&PidNs>,
+    creators: &[Creator],
+) -> Origin {
+    match runtime.map(|runtime| runtime.verb.as_deref()) {
+        Some(Some("exec")) => Origin::Exec,
+        Some(Some(_)) => Origin::Entrypoint,
+        Some(None) => Origin::Unknown,
+        None if container.is_none()
+            && !creators.is_empty()
+            && pid_ns.is_some_and(|ns| ns.level == Some(0)) =>
+        {
+            Origin::Host
+        }
+        None => Origin::Unknown,
     }
 }
 
@@ -84,6 +142,7 @@ fn creator(facts: &CreatorFacts, host: &HostIdentity) -> Creator {
             .and_then(|exec| argv::runtime_call(&exec.args))
             .map(|call| call.verb.to_owned()),
         role: role(facts),
+        is_init_program: exec.is_some_and(roles::is_reaping_init),
         gone: facts.gone,
     }
 }
@@ -97,23 +156,49 @@ fn role(facts: &CreatorFacts) -> Role {
 
 fn reaper(facts: &ReaperFacts, evidence: &Evidence, host: &HostIdentity) -> Reaper {
     let creator = evidence.creators.first();
+    // Of two processes, only the younger can have been forked by the other.
+    let is_older = evidence.facts.start_ticks < facts.facts.start_ticks;
+    let adopted = evidence.first_parent.zip(facts.id).map(|(first, reaper)| first != reaper);
+    let in_wait = facts.threads.iter().map(|thread| &thread.wchan).chain([&facts.facts.wchan]);
+    let in_wait = in_wait.flatten().any(|wchan| wchan == "do_wait");
+    // What the program before an exec waited for says nothing of this one.
+    let exec_ns = facts.exec.as_ref().map_or(0, |exec| exec.at_ns);
+    let wait = facts.wait.filter(|wait| wait.at_ns > exec_ns);
+    let any_wait_ns = wait.map(|wait| wait.any_ns).filter(|at_ns| *at_ns > exec_ns);
     Reaper {
         process: process(&facts.facts, facts.exec.as_ref(), host),
-        adopted: evidence.first_parent.zip(facts.id).map(|(first, reaper)| first != reaper),
+        adopted: adopted.or(is_older.then_some(true)),
         created: creator.zip(facts.id).map(|(creator, reaper)| creator.id == reaper),
         is_subreaper: facts.is_subreaper,
         is_pidns_init: facts.facts.vpid().map(|vpid| vpid == 1),
         state: Some(facts.facts.state),
         wchan: facts.facts.wchan.clone(),
-        sigchld: facts.facts.sigchld.map(crate::host::SigChld::as_str),
-        last_wait: facts.wait.as_ref().map(last_wait),
-        never_waited_since_ns: match (facts.id, &facts.wait) {
+        threads: facts.threads.clone(),
+        sigchld: match facts.facts.sigchld {
+            Some(SigChld::Default | SigChld::Handled) if facts.no_cld_wait == Some(true) => {
+                Some(SigChld::NoCldWait)
+            }
+            sigchld => sigchld,
+        },
+        sigchld_pending: facts.facts.sigchld_pending,
+        frozen: facts.frozen.clone(),
+        role: facts.exec.as_ref().map_or(Role::Other, roles::role),
+        last_wait: wait.as_ref().map(last_wait),
+        waits: wait.map(|wait| wait.count),
+        any_wait_ns,
+        any_wait_gap_ns: any_wait_ns.zip(wait).map(|(_, wait)| wait.any_gap_ns).filter(|gap_ns| *gap_ns != 0),
+        never_waited_since_ns: match (facts.id, wait) {
             // One that is in a wait call now began it before the hooks were attached.
-            (Some(_), None) if facts.facts.wchan.as_deref() != Some("do_wait") => {
-                evidence.waits_known_since_ns
+            (Some(_), None) if !in_wait => {
+                evidence.waits_known_since_ns.map(|since_ns| since_ns.max(exec_ns))
             }
             _ => None,
         },
+        reaped: facts.reaped,
+        reaped_since: None,
+        ever_reaped: facts.facts.child_faults > 0,
+        unreaped_held: facts.held,
+        same_since_ns: 0,
     }
 }
 
@@ -237,6 +322,14 @@ fn pid_ns(evidence: &Evidence) -> Option<PidNs> {
             name: init.comm.clone(),
             state: init.state,
         }),
+        containers: evidence
+            .ns_groups
+            .iter()
+            .filter_map(|group| cgroup::container(group))
+            .map(|container| container.id.to_owned())
+            .collect::<BTreeSet<String>>()
+            .into_iter()
+            .collect(),
     })
 }
 

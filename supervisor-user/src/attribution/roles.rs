@@ -45,6 +45,13 @@ pub(super) fn role(exec: &ExecFacts) -> Role {
     .map_or(Role::Other, |(_, role)| role)
 }
 
+/// Whether an exec started a program whose only task is to reap orphans.
+#[must_use]
+pub(super) fn is_reaping_init(exec: &ExecFacts) -> bool {
+    const NAMES: &[&str] = &["tini", "tini-static", "docker-init", "dumb-init", "catatonit", "s6-svscan"];
+    exec.own && NAMES.contains(&base(real_file(exec)))
+}
+
 /// Whether a name, which the kernel cuts, is a monitor's.
 #[must_use]
 pub(super) fn is_monitor_name(comm: &str) -> bool {

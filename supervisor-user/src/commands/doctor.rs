@@ -8,7 +8,7 @@ use crate::{
     exit::Exit,
     host::{Host as _, Proc},
     kernel::{HookState, KernelError, Offsets, hooks, map_sizes, rights},
-    report::clean,
+    words::clean,
 };
 
 /// Prints one line for each thing that is needed; the exit code says whether any is missing.

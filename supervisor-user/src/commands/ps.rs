@@ -1,6 +1,6 @@
 //! `supervisor ps`: what is unreaped now.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{io, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -10,16 +10,15 @@ use super::{
     watch::{context, parse_duration},
 };
 use crate::{
-    attribution::attribute,
-    clock,
-    evidence::{Sources, starts_match},
+    clock::{self, Wall},
+    conclusions::Conclusions,
     exit::Exit,
     filter::Filter,
-    finding::{Event, EventKind, Finding},
-    host::{Host, Proc, ProcessFacts},
-    kernel::{ExitedTask, Options, Tracer, rights},
-    report::clean,
+    finding::{BlockedNamespace, Event, EventKind, Finding},
+    glance::Glance,
+    host::{Host as _, Proc},
     sink::{Format, Stdout},
+    words::clean,
 };
 
 /// List what is unreaped now.
@@ -42,78 +41,53 @@ pub struct PsArgs {
 /// If `/proc` cannot be read or standard output cannot be written.
 pub fn run(args: &PsArgs) -> Result<Exit> {
     let host = Proc::new().context("cannot read /proc")?;
-    let unreaped = unreaped(&host, args.grace)?;
-    let tasks = tasks()?;
-    let hooks = tasks.is_some().then_some("iter");
-    let mut tasks = tasks.unwrap_or_default();
-    let mut findings = Vec::new();
-    for facts in unreaped {
-        let task =
-            tasks.remove(&facts.pid).filter(|task| starts_match(&host, &facts, task.record.id.start_ns));
-        let id = task.as_ref().map(|task| task.record.id);
-        let sources = Sources { tracer: None, host: &host, attached_ns: None };
-        let evidence = sources.gather(facts, None, task, id)?;
-        let finding = attribute(&evidence, host.identity(), args.grace.as_nanos() as u64);
-        if args.filter.wants(&finding) {
-            findings.push(finding);
-        }
+    let mut glance = Glance::new(&host)?;
+    if let Some(missing) = glance.missing() {
+        say(&format!(
+            "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {missing}"
+        ));
     }
+    let conclusions = conclude(&mut glance, &host, args.grace, &args.filter)?;
+    let mut findings: Vec<&Finding> = conclusions.open().collect();
     findings.sort_by_key(|finding| {
         (finding.reaper.as_ref().map(|reaper| reaper.process.pid), finding.process.pid)
     });
-    let found = if findings.is_empty() { Exit::Ok } else { Exit::Found };
+    let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
+    namespaces.sort_by_key(|namespace| namespace.init.process.pid);
     match args.output {
-        Format::Text => print_table(&findings)?,
-        Format::Json => print_json(findings, &host, hooks)?,
+        Format::Text => print_tables(&findings, &namespaces)?,
+        Format::Json => print_json(&findings, &namespaces, &host, glance.hooks())?,
     }
-    Ok(found)
+    Ok(if findings.is_empty() && namespaces.is_empty() { Exit::Ok } else { Exit::Found })
 }
 
-/// What the task iterator says of each pid that has exited; where it cannot be used, what is missing is said.
-fn tasks() -> Result<Option<HashMap<u32, ExitedTask>>> {
-    let rights = rights()?;
-    if let Err(reason) = rights.require_tracing() {
-        say(&format!(
-            "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {reason}"
-        ));
-        return Ok(None);
+/// What is unreaped now, concluded.
+pub(super) fn conclude(
+    glance: &mut Glance<'_>,
+    host: &Proc,
+    grace: Duration,
+    filter: &Filter,
+) -> Result<Conclusions> {
+    let mut conclusions = Conclusions::new(host.identity().clone(), grace.as_nanos() as u64, filter.clone());
+    for observation in glance.unreaped(grace)? {
+        conclusions.take(&observation);
     }
-    let options = Options { report_after_ns: u64::MAX, log: false, attach: false };
-    match Tracer::start(&options).and_then(|mut tracer| tracer.scan(false, |_| {})) {
-        Ok(tasks) => Ok(Some(tasks.into_iter().map(|task| (task.record.id.tgid, task)).collect())),
-        Err(error) => {
-            say(&format!("supervisor: subreaper flags and cgroup v1 paths are not known: {error}"));
-            Ok(None)
-        }
-    }
+    Ok(conclusions)
 }
 
-/// Processes that are unreaped now and still after the grace period. Waits only if there is one.
-fn unreaped(host: &dyn Host, grace: Duration) -> Result<Vec<ProcessFacts>> {
-    let look = |pid: u32| {
-        let facts = host.process(pid).context("cannot read /proc");
-        facts.map(|facts| facts.filter(ProcessFacts::is_unreaped))
-    };
-    let mut first = Vec::new();
-    for pid in host.pids().context("cannot read /proc")? {
-        first.extend(look(pid)?);
-    }
-    if first.is_empty() {
-        return Ok(first);
-    }
-    std::thread::sleep(grace);
-    let mut still = Vec::new();
-    for before in first {
-        still.extend(look(before.pid)?.filter(|now| now.start_ticks == before.start_ticks));
-    }
-    Ok(still)
-}
-
-fn print_json(findings: Vec<Finding>, host: &Proc, hooks: Option<&'static str>) -> Result<()> {
+fn print_json(
+    findings: &[&Finding],
+    namespaces: &[&BlockedNamespace],
+    host: &Proc,
+    hooks: Option<&'static str>,
+) -> Result<()> {
     let mut stdout = Stdout::new(Format::Json);
     let context = context(host, hooks);
-    for finding in findings {
-        let event = Event { at_ns: clock::now_ns(), kind: EventKind::State(Box::new(finding)) };
+    let zombies = findings.iter().map(|finding| EventKind::State(Box::new((*finding).clone())));
+    let blocked =
+        namespaces.iter().map(|it| EventKind::Blocked { namespace: Box::new((*it).clone()), again: false });
+    for kind in zombies.chain(blocked) {
+        let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
         match stdout.write(&event, &context) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             result => result.context("cannot write to standard output")?,
@@ -122,27 +96,64 @@ fn print_json(findings: Vec<Finding>, host: &Proc, hooks: Option<&'static str>) 
     Ok(())
 }
 
-fn print_table(findings: &[Finding]) -> Result<()> {
-    if findings.is_empty() {
+fn print_tables(findings: &[&Finding], namespaces: &[&BlockedNamespace]) -> Result<()> {
+    if findings.is_empty() && namespaces.is_empty() {
         say("nothing is unreaped");
         return Ok(());
     }
-    let header = ["PID", "NAME", "EXIT", "REAPER", "REAPER IS", "STATE", "PID NS", "VPID", "CONTAINER"];
-    let mut rows = vec![header.map(str::to_owned)];
-    rows.extend(findings.iter().map(row));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let mut out = String::new();
+    if !findings.is_empty() {
+        let header =
+            ["PID", "NAME", "EXIT", "FAMILY", "REAPER", "REAPER IS", "STATE", "PID NS", "VPID", "CONTAINER"];
+        table(&mut out, &header, findings.iter().map(|finding| row(finding)));
+    }
+    if !namespaces.is_empty() {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let header = ["BLOCKED PID NS", "PID 1", "STATE", "HELD BY", "CONTAINER"];
+        table(&mut out, &header, namespaces.iter().map(|namespace| namespace_row(namespace)));
+    }
+    print(&out)
+}
+
+/// Aligned columns.
+fn table<const N: usize>(out: &mut String, header: &[&str; N], rows: impl Iterator<Item = [String; N]>) {
+    let rows: Vec<[String; N]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         out.push('\n');
     }
-    print(&out)
 }
 
-fn row(finding: &Finding) -> [String; 9] {
-    let unknown = || "-".to_owned();
+fn namespace_row(namespace: &BlockedNamespace) -> [String; 5] {
+    let init = &namespace.init;
+    let held: Vec<String> = namespace
+        .blockers
+        .iter()
+        .map(|it| format!("{}[{}] {}", clean(&it.name), it.pid, it.kind.as_str()))
+        .collect();
+    [
+        init.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
+        format!("{}[{}]", clean(&init.process.name), init.process.pid),
+        init.state.to_string(),
+        held.join(", "),
+        container(init),
+    ]
+}
+
+fn unknown() -> String {
+    "-".to_owned()
+}
+
+fn container(finding: &Finding) -> String {
+    finding.container.as_ref().map_or_else(unknown, |container| clean(&container.id))
+}
+
+fn row(finding: &Finding) -> [String; 10] {
     let reaper = finding.reaper.as_ref();
     let is = reaper.map(|reaper| {
         let mut is = Vec::new();
@@ -158,6 +169,7 @@ fn row(finding: &Finding) -> [String; 9] {
         finding.process.pid.to_string(),
         clean(&finding.process.name),
         finding.exit.map_or_else(unknown, crate::report::text::short_exit),
+        finding.diagnosis.family.map_or_else(unknown, |family| family.to_string()),
         reaper.map_or_else(unknown, |reaper| {
             format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid)
         }),
@@ -165,6 +177,6 @@ fn row(finding: &Finding) -> [String; 9] {
         reaper.and_then(|reaper| reaper.state).map_or_else(unknown, |state| state.to_string()),
         finding.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
         finding.process.vpid.map_or_else(unknown, |vpid| vpid.to_string()),
-        finding.container.as_ref().map_or_else(unknown, |container| clean(&container.id)),
+        container(finding),
     ]
 }

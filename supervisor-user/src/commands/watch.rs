@@ -15,16 +15,19 @@ use tokio::{
 };
 
 use crate::{
-    clock::{self, Wall},
-    engine::{Engine, EngineOptions},
+    clock,
+    conclusions::Conclusions,
     exit::Exit,
     filter::Filter,
-    finding::{Event, EventKind},
+    finding::EventKind,
     host::{Host, Proc},
     identity,
     kernel::map_sizes,
-    report::{Context, duration},
+    observation::Observation,
+    observer::Observer,
+    report::Context,
     sink::{Format, Stdout},
+    words::duration,
 };
 
 /// How often leftovers are looked for.
@@ -92,22 +95,18 @@ async fn watch(args: &WatchArgs) -> Result<Exit> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let started_ns = clock::now_ns();
-    let options = EngineOptions {
-        grace_ns: args.grace.as_nanos() as u64,
-        filter: args.filter.clone(),
-        log: args.bpf_log,
-    };
+    let grace_ns = args.grace.as_nanos() as u64;
     let host = Proc::new().context("cannot read /proc")?;
-    let mut engine = Engine::start(host, &options)?;
-    let _log = args.bpf_log.then(|| spawn_log(&mut engine)).transpose()?;
-    let mut output = Output::new(&engine, args.output);
+    let mut observer = Observer::start(host, grace_ns, args.bpf_log)?;
+    let _log = args.bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
+    let mut output = Output::new(&observer, args);
     let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
     super::say(&format!(
         "watching for processes unreaped for {}; kernel maps are bounded to {kernel_mib} MiB; Ctrl-C ends it",
-        duration(options.grace_ns)
+        duration(grace_ns)
     ));
 
-    let events = poll(engine.event_fd()?)?;
+    let events = poll(observer.event_fd()?)?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = args.duration.map(|duration| Instant::now() + duration);
@@ -118,23 +117,23 @@ async fn watch(args: &WatchArgs) -> Result<Exit> {
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
             ready = events.readable() => {
                 ready.context("cannot poll the event ring")?.clear_ready();
-                engine.drain()
+                observer.drain()
             }
-            _ = ticks.tick() => engine.tick()?,
+            _ = ticks.tick() => observer.tick()?,
         };
         if !output.write(&happened)? {
             break;
         }
     }
     // What happened since the last tick belongs to this watch too.
-    output.write(&engine.finish()?)?;
-    output.summary(&engine, started_ns)?;
+    output.write(&observer.finish()?)?;
+    output.summary(&observer, started_ns)?;
     Ok(Exit::Ok)
 }
 
 /// Forwards the programs' log in the background.
-fn spawn_log(engine: &mut Engine<Proc>) -> Result<tokio::task::JoinHandle<()>> {
-    let mut logger = engine.tracer().logger()?;
+fn spawn_log(observer: &mut Observer<Proc>) -> Result<tokio::task::JoinHandle<()>> {
+    let mut logger = observer.tracer().logger()?;
     let events = poll(logger.as_fd().try_clone_to_owned()?)?;
     Ok(tokio::spawn(async move {
         while let Ok(mut ready) = events.readable().await {
@@ -152,6 +151,7 @@ fn poll(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
 
 /// Writes events and keeps count.
 struct Output {
+    conclusions: Conclusions,
     stdout: Stdout,
     context: Context,
     detected: u64,
@@ -160,10 +160,12 @@ struct Output {
 }
 
 impl Output {
-    fn new(engine: &Engine<Proc>, format: Format) -> Self {
+    fn new(observer: &Observer<Proc>, args: &WatchArgs) -> Self {
+        let host = observer.host().identity().clone();
         Self {
-            stdout: Stdout::new(format),
-            context: context(engine.host(), Some(HOOKS)),
+            conclusions: Conclusions::new(host, args.grace.as_nanos() as u64, args.filter.clone()),
+            stdout: Stdout::new(args.output),
+            context: context(observer.host(), Some(HOOKS)),
             detected: 0,
             existing: 0,
             reaped: 0,
@@ -171,16 +173,15 @@ impl Output {
     }
 
     /// False if the reader of standard output is gone: then nobody wants more.
-    fn write(&mut self, events: &[Event]) -> Result<bool> {
-        for event in events {
+    fn write(&mut self, observations: &[Observation]) -> Result<bool> {
+        for event in observations.iter().flat_map(|observation| self.conclusions.take(observation)) {
             match event.kind {
                 EventKind::Detected(_) => self.detected += 1,
                 EventKind::Existing(_) | EventKind::State(_) => self.existing += 1,
                 EventKind::Reaped { .. } => self.reaped += 1,
-                EventKind::Lost(_) => {}
+                _ => {}
             }
-            self.context.wall = Wall::now();
-            match self.stdout.write(event, &self.context) {
+            match self.stdout.write(&event, &self.context) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
                 Err(error) => return Err(error).context("cannot write to standard output"),
@@ -189,16 +190,16 @@ impl Output {
         Ok(true)
     }
 
-    fn summary(&self, engine: &Engine<Proc>, started_ns: u64) -> Result<()> {
-        let counters = engine.counters()?;
-        let lost = engine.lost()?;
+    fn summary(&self, observer: &Observer<Proc>, started_ns: u64) -> Result<()> {
+        let counters = observer.counters()?;
+        let lost = observer.lost()?;
         super::say(&format!(
             "watched for {}: {} detected, {} found at the start, {} reaped, {} still open",
             duration(clock::now_ns().saturating_sub(started_ns)),
             self.detected,
             self.existing,
             self.reaped,
-            engine.open().count()
+            self.conclusions.open().count()
         ));
         super::say(&format!(
             "counted: forks={} threads={} execs={} exits={} waits={} reaps={} events={} lost={lost}",
@@ -220,6 +221,5 @@ pub(super) fn context(host: &dyn Host, hooks: Option<&'static str>) -> Context {
         host: host.identity().clone(),
         agent_id: identity::agent_id(&host.identity().boot_id, std::process::id(), clock::now_ns()),
         hooks,
-        wall: Wall::now(),
     }
 }

@@ -1,12 +1,15 @@
 //! The host as `/proc` shows it: the only place that reads it. Behind a trait, so that a recording can stand
 //! in for the real one.
 
+mod cgroup;
 mod proc;
 
 use std::io;
 
+pub use cgroup::PidBudget;
 pub use proc::Proc;
 pub(crate) use proc::split_arguments;
+use serde::{Deserialize, Serialize};
 
 /// What can be asked of a host.
 pub trait Host {
@@ -24,12 +27,33 @@ pub trait Host {
     /// If `/proc` cannot be read.
     fn pids(&self) -> io::Result<Vec<u32>>;
 
+    /// Its threads, at most [`MAX_THREADS`] of them; none if it is gone.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` cannot be read.
+    fn threads(&self, pid: u32) -> io::Result<Vec<ThreadFacts>>;
+
+    /// Path of a process's control group: see [`ProcessFacts::cgroup`].
+    fn cgroup(&self, pid: u32) -> Option<String>;
+
+    /// The file that says that a process's control group, or one above it, is frozen; `None` if none does.
+    fn frozen(&self, pid: u32) -> Option<String>;
+
+    /// How many processes there may be where a process lives: in the tightest limited control group above it, or
+    /// on the host. `None` if that cannot be read. Of a zombie, `/proc` does not show the version 1 group: the
+    /// kernel side does.
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget>;
+
     /// Which host this is.
     fn identity(&self) -> &HostIdentity;
 }
 
+/// More threads of one process than this are not looked at.
+pub const MAX_THREADS: usize = 64;
+
 /// Which host, which boot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostIdentity {
     /// `/etc/machine-id`, or what stands for it.
     pub id: Option<String>,
@@ -44,7 +68,7 @@ pub struct HostIdentity {
 }
 
 /// One process as `/proc` shows it. What is absent could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {
     /// Host pid.
     pub pid: u32,
@@ -66,6 +90,14 @@ pub struct ProcessFacts {
     pub uid: Option<u32>,
     /// Threads that are neither dead nor a zombie. A process with one has not exited.
     pub live_threads: usize,
+    /// Threads that there are.
+    pub threads: u64,
+    /// Host pid of the process that traces its leader.
+    pub tracer: Option<u32>,
+    /// Minor page faults of the children that it has waited for in all its life.
+    pub child_faults: u64,
+    /// Whether a `SIGCHLD` is pending.
+    pub sigchld_pending: bool,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
     /// What `SIGCHLD` does to it.
@@ -99,8 +131,32 @@ impl ProcessFacts {
     }
 }
 
+/// One thread as `/proc` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadFacts {
+    /// Host thread id.
+    pub tid: u32,
+    /// Name.
+    pub comm: String,
+    /// State letter.
+    pub state: char,
+    /// Kernel function that it sleeps in.
+    pub wchan: Option<String>,
+    /// Host pid of the process that traces it.
+    pub tracer: Option<u32>,
+}
+
+impl ThreadFacts {
+    /// Whether it still runs or could.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+}
+
 /// What a `SIGCHLD` does to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SigChld {
     /// `SIG_DFL`: nothing, the process may wait.
     Default,
@@ -110,6 +166,8 @@ pub enum SigChld {
     Handled,
     /// It is blocked, for `signalfd` or `sigwait`, or by mistake.
     Blocked,
+    /// As `SIG_DFL`, but with `SA_NOCLDWAIT`: children reap themselves. `/proc` does not show it.
+    NoCldWait,
 }
 
 impl SigChld {
@@ -121,6 +179,7 @@ impl SigChld {
             Self::Ignored => "ignored",
             Self::Handled => "handled",
             Self::Blocked => "blocked",
+            Self::NoCldWait => "nocldwait",
         }
     }
 }

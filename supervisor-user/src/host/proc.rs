@@ -10,7 +10,7 @@ use procfs::{
     process::{Process, Status},
 };
 
-use super::{Host, HostIdentity, ProcessFacts, SigChld};
+use super::{Host, HostIdentity, MAX_THREADS, PidBudget, ProcessFacts, SigChld, ThreadFacts, cgroup};
 
 /// Arguments are cut to this many bytes in all; a process chooses them.
 const ARGS_LIMIT: usize = 4096;
@@ -22,6 +22,7 @@ pub struct Proc {
     /// Whether exit statuses of other users' processes are shown to us; they read as 0 if not.
     privileged: bool,
     uid: u32,
+    cgroup_mounts: Vec<cgroup::Mount>,
 }
 
 impl Proc {
@@ -48,6 +49,7 @@ impl Proc {
             },
             privileged: myself.capeff >> 19 & 1 == 1,
             uid: myself.ruid,
+            cgroup_mounts: cgroup::mounts(),
         })
     }
 }
@@ -65,6 +67,26 @@ impl Host for Proc {
             }
         }
         Ok(pids)
+    }
+
+    fn threads(&self, pid: u32) -> io::Result<Vec<ThreadFacts>> {
+        Ok(gone_is_none(threads(pid))?.unwrap_or_default())
+    }
+
+    fn cgroup(&self, pid: u32) -> Option<String> {
+        cgroup(pid)
+    }
+
+    fn frozen(&self, pid: u32) -> Option<String> {
+        cgroup::frozen(&self.cgroup_mounts, &memberships(pid)?)
+    }
+
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
+        let lines = match v1_group {
+            Some(path) => vec![cgroup::in_pids_group(path)],
+            None => memberships(pid).unwrap_or_default(),
+        };
+        cgroup::pid_budget(&self.cgroup_mounts, &lines)
     }
 
     fn identity(&self) -> &HostIdentity {
@@ -90,6 +112,10 @@ impl Proc {
             pid_ns: pid_ns(pid),
             uid: Some(status.ruid),
             live_threads,
+            threads: stat.num_threads.cast_unsigned(),
+            tracer: tracer(&status),
+            child_faults: stat.cminflt,
+            sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
             wchan: process.wchan().ok().filter(|wchan| !wchan.is_empty() && wchan != "0"),
             sigchld: (!zombie).then(|| sigchld(&status)),
             exe: process.exe().ok().map(|exe| exe.to_string_lossy().into_owned()),
@@ -100,33 +126,65 @@ impl Proc {
     }
 }
 
+const SIGCHLD_BIT: u64 = 1 << (libc::SIGCHLD - 1);
+
 /// `/proc/PID/status`, whatever the process has named itself: procfs reads it as UTF-8 only.
 fn status(process: &Process) -> ProcResult<Status> {
+    status_of(process, "status")
+}
+
+fn status_of(process: &Process, file: &str) -> ProcResult<Status> {
     let mut bytes = Vec::new();
-    process.open_relative("status")?.read_to_end(&mut bytes)?;
+    process.open_relative(file)?.read_to_end(&mut bytes)?;
     Status::from_read(String::from_utf8_lossy(&bytes).as_bytes())
 }
 
-/// A process may vanish at every step; that is an answer, not an error.
-fn gone_is_none<T>(result: ProcResult<T>) -> io::Result<Option<T>> {
+/// Who traces, as far as it is visible from here.
+fn tracer(status: &Status) -> Option<u32> {
+    u32::try_from(status.tracerpid).ok().filter(|pid| *pid != 0)
+}
+
+fn threads(pid: u32) -> ProcResult<Vec<ThreadFacts>> {
+    let process = Process::new(pid as i32)?;
+    let mut threads = Vec::new();
+    for task in process.tasks()?.take(MAX_THREADS) {
+        let read = task.and_then(|task| {
+            let stat = task.stat()?;
+            let status = status_of(&process, &format!("task/{}/status", task.tid))?;
+            let wchan = fs::read_to_string(format!("/proc/{pid}/task/{}/wchan", task.tid)).ok();
+            Ok(ThreadFacts {
+                tid: task.tid as u32,
+                comm: stat.comm,
+                state: stat.state,
+                wchan: wchan.filter(|wchan| !wchan.is_empty() && wchan != "0"),
+                tracer: tracer(&status),
+            })
+        });
+        threads.extend(absent_is_none(read)?);
+    }
+    Ok(threads)
+}
+
+fn absent_is_none<T>(result: ProcResult<T>) -> ProcResult<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(ProcError::NotFound(_)) => Ok(None),
         // `ESRCH`: it went between open and read.
         Err(ProcError::Io(error, _)) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
-        Err(error) => Err(io::Error::other(error)),
+        Err(error) => Err(error),
     }
+}
+
+/// A process may vanish at every step; that is an answer, not an error.
+fn gone_is_none<T>(result: ProcResult<T>) -> io::Result<Option<T>> {
+    absent_is_none(result).map_err(io::Error::other)
 }
 
 fn live_threads(process: &Process) -> ProcResult<usize> {
     let mut live = 0;
     for task in process.tasks()? {
-        match task.and_then(|task| task.stat()) {
-            Ok(stat) if !matches!(stat.state, 'Z' | 'X') => live += 1,
-            Ok(_) | Err(ProcError::NotFound(_)) => {}
-            Err(ProcError::Io(error, _)) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            Err(error) => return Err(error),
-        }
+        let stat = absent_is_none(task.and_then(|task| task.stat()))?;
+        live += usize::from(stat.is_some_and(|stat| !matches!(stat.state, 'Z' | 'X')));
     }
     Ok(live)
 }
@@ -137,12 +195,11 @@ fn pid_ns(pid: u32) -> Option<u32> {
 }
 
 fn sigchld(status: &Status) -> SigChld {
-    const BIT: u64 = 1 << (libc::SIGCHLD - 1);
-    if status.sigign & BIT != 0 {
+    if status.sigign & SIGCHLD_BIT != 0 {
         SigChld::Ignored
-    } else if status.sigblk & BIT != 0 {
+    } else if status.sigblk & SIGCHLD_BIT != 0 {
         SigChld::Blocked
-    } else if status.sigcgt & BIT != 0 {
+    } else if status.sigcgt & SIGCHLD_BIT != 0 {
         SigChld::Handled
     } else {
         SigChld::Default
@@ -169,50 +226,18 @@ pub(crate) fn split_arguments(bytes: &[u8]) -> Vec<String> {
 }
 
 fn cgroup(pid: u32) -> Option<String> {
-    let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
-    choose_cgroup(&String::from_utf8_lossy(&text))
+    memberships(pid).and_then(|lines| cgroup::choose(&lines))
 }
 
-/// Of the lines `ID:CONTROLLERS:PATH`, the unified hierarchy's path, or if that is the root, the pids or
-/// memory controller's.
-fn choose_cgroup(text: &str) -> Option<String> {
-    let paths = || {
-        text.lines().filter_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            rest.split_once(':')
-        })
-    };
-    let of = |controller: &str| {
-        paths()
-            .find(|(controllers, _)| controllers.split(',').any(|name| name == controller))
-            .map(|(_, path)| path)
-    };
-    let unified = of("");
-    [unified, of("pids"), of("memory")]
-        .into_iter()
-        .flatten()
-        .find(|path| *path != "/")
-        .or(unified)
-        .map(str::to_owned)
+/// The lines of `/proc/PID/cgroup`.
+fn memberships(pid: u32) -> Option<Vec<cgroup::Membership>> {
+    let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    Some(cgroup::memberships(&String::from_utf8_lossy(&text)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cgroup_of_each_mode() {
-        assert_eq!(
-            choose_cgroup("0::/system.slice/x.scope (deleted)\n").as_deref(),
-            Some("/system.slice/x.scope (deleted)")
-        );
-        assert_eq!(
-            choose_cgroup("5:pids:/docker/abc\n4:cpu,memory:/m\n0::/\n").as_deref(),
-            Some("/docker/abc")
-        );
-        assert_eq!(choose_cgroup("5:pids:/\n4:cpu,memory:/m:n\n0::/\n").as_deref(), Some("/m:n"));
-        assert_eq!(choose_cgroup("5:pids:/\n1:name=systemd:/s\n").as_deref(), None);
-    }
 
     #[test]
     fn arguments_keep_empty_ones() {

@@ -3,10 +3,12 @@
 mod batch;
 mod btf;
 mod error;
+mod records;
 mod rights;
 mod tracer;
 
 pub use btf::{Offsets, resolve};
 pub use error::KernelError;
+pub use records::Records;
 pub use rights::{Rights, rights};
-pub use tracer::{ExitedTask, Hook, HookState, MapSize, Options, Tracer, hooks, map_sizes};
+pub use tracer::{Hook, HookState, MapSize, Options, Scan, Task, Tracer, hooks, map_sizes};

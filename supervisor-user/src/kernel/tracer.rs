@@ -8,16 +8,17 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, IterableMap as _, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError},
 };
+use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
-    CGROUP_NAME_LEN, CgroupPath, Control, Counters, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec,
-    PROCESSES_ENTRIES, Process, ProcessId, Reaped, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
-    TASK_ZOMBIE, TaskRecord, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
+    CGROUP_NAME_LEN, CgroupPath, Control, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec, PROCESSES_ENTRIES,
+    Process, ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE,
+    TaskRecord, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
 };
 
-use super::{KernelError, Offsets, batch, rights};
+use super::{KernelError, Offsets, Records, records::typed, rights};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/supervisor-ebpf"));
 
@@ -74,9 +75,21 @@ pub fn map_sizes() -> [MapSize; 5] {
     ]
 }
 
+/// Which processes a scan returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Scan {
+    /// Those that have exited.
+    Exited = SCAN_EXITED,
+    /// All, and each is remembered in `PROCESSES`, as one whose creator is not known.
+    Seed = SCAN_SEED,
+    /// All.
+    All = SCAN_ALL,
+}
+
 /// A process that has exited and is not freed, as the task iterator saw it.
-#[derive(Clone, Debug)]
-pub struct ExitedTask {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
     /// The fixed part.
     pub record: TaskRecord,
     /// The innermost components of its cgroup path, outermost first.
@@ -87,12 +100,8 @@ pub struct ExitedTask {
 /// nothing is pinned.
 pub struct Tracer {
     ebpf: Ebpf,
-    unreaped: HashMap<MapData, u64, Unreaped>,
-    processes: HashMap<MapData, ProcessId, Process>,
-    execs: HashMap<MapData, ProcessId, Exec>,
-    waits: HashMap<MapData, ProcessId, Wait>,
+    records: Records,
     epochs: PerCpuArray<MapData, [u64; EPOCHS]>,
-    counters: PerCpuArray<MapData, Counters>,
     control: Array<MapData, Control>,
     events: RingBuf<MapData>,
 }
@@ -117,14 +126,10 @@ impl Tracer {
         }
         iterator(&mut ebpf, &btf)?;
         Ok(Self {
-            unreaped: typed(&mut ebpf, "UNREAPED")?,
-            processes: typed(&mut ebpf, "PROCESSES")?,
-            execs: typed(&mut ebpf, "EXECS")?,
-            waits: typed(&mut ebpf, "WAITS")?,
-            epochs: typed(&mut ebpf, "EPOCH_COUNTS")?,
-            counters: typed(&mut ebpf, "COUNTERS")?,
-            control: typed(&mut ebpf, "CONTROL")?,
-            events: typed(&mut ebpf, "EVENTS")?,
+            records: Records::of(&mut ebpf)?,
+            epochs: map(&mut ebpf, "EPOCH_COUNTS")?,
+            control: map(&mut ebpf, "CONTROL")?,
+            events: map(&mut ebpf, "EVENTS")?,
             ebpf,
         })
     }
@@ -138,14 +143,10 @@ impl Tracer {
         aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| KernelError::NotInObject("AYA_LOGS"))
     }
 
-    /// Everything in `UNREAPED`: the leader's task address with the process.
-    ///
-    /// # Errors
-    ///
-    /// The error of the batch lookup.
-    pub fn unreaped(&self) -> Result<Vec<(u64, Unreaped)>, KernelError> {
-        batch::entries(self.unreaped.map().fd().as_fd())
-            .map_err(|source| KernelError::Io { what: "cannot read the eBPF map UNREAPED", source })
+    /// What is remembered of processes.
+    #[must_use]
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// How many unreaped processes are in each cell of the epoch table. Counts of a moment: an exit that is
@@ -166,47 +167,15 @@ impl Tracer {
         Ok(sums)
     }
 
-    /// The counters, summed over the CPUs.
-    ///
-    /// # Errors
-    ///
-    /// The error of the lookup.
-    pub fn counters(&self) -> Result<Counters, KernelError> {
-        let cpus = self.counters.get(&0, 0).map_err(|source| KernelError::Map { map: "COUNTERS", source })?;
-        Ok(cpus.iter().fold(Counters::default(), |sum, cpu| Counters {
-            forks: sum.forks + cpu.forks,
-            thread_forks: sum.thread_forks + cpu.thread_forks,
-            execs: sum.execs + cpu.execs,
-            exits: sum.exits + cpu.exits,
-            waits: sum.waits + cpu.waits,
-            frees: sum.frees + cpu.frees,
-            events: sum.events + cpu.events,
-            lost_exits: sum.lost_exits + cpu.lost_exits,
-            lost_events: sum.lost_events + cpu.lost_events,
-            lost_frees: sum.lost_frees + cpu.lost_frees,
-            lost_forks: sum.lost_forks + cpu.lost_forks,
-            lost_execs: sum.lost_execs + cpu.lost_execs,
-            lost_waits: sum.lost_waits + cpu.lost_waits,
-            waits_added: sum.waits_added + cpu.waits_added,
-            waits_removed: sum.waits_removed + cpu.waits_removed,
-        }))
-    }
-
-    /// Walks all processes in the kernel. Those that have exited are put into `UNREAPED` if they are not in
-    /// it, and returned. With `all`, every process is also remembered in `PROCESSES`, as one whose creator is
-    /// not known, and `each` is called for every one that lives.
+    /// Walks all processes in the kernel and returns those that have exited; they are put into `UNREAPED` if they
+    /// are not in it. The others are handed to `each`, unless only [`Scan::Exited`] is wanted.
     ///
     /// # Errors
     ///
     /// If the iterator cannot be read.
-    pub fn scan(
-        &mut self,
-        all: bool,
-        mut each: impl FnMut(&TaskRecord),
-    ) -> Result<Vec<ExitedTask>, KernelError> {
-        let scan = if all { SCAN_SEED } else { SCAN_EXITED };
+    pub fn scan(&mut self, scan: Scan, mut each: impl FnMut(&TaskRecord)) -> Result<Vec<Task>, KernelError> {
         self.control
-            .set(0, Control { scan }, 0)
+            .set(0, Control { scan: scan as u32 }, 0)
             .map_err(|source| KernelError::Map { map: "CONTROL", source })?;
         let mut exited = Vec::new();
         let mut stream = Stream { file: self.iterate()?, buffer: Vec::new(), start: 0 };
@@ -220,7 +189,7 @@ impl Tracer {
             } else {
                 stream.next::<CgroupBytes>()?.map(|path| components(&path.0))
             };
-            exited.push(ExitedTask { record, cgroup });
+            exited.push(Task { record, cgroup });
         }
         Ok(exited)
     }
@@ -243,24 +212,6 @@ impl Tracer {
         })
     }
 
-    /// What is remembered of a process and its creator.
-    ///
-    /// # Errors
-    ///
-    /// The error of the lookup; that it is not there is none.
-    pub fn process(&self, id: &ProcessId) -> Result<Option<Process>, KernelError> {
-        optional("PROCESSES", self.processes.get(id, 0))
-    }
-
-    /// The last exec of a process.
-    ///
-    /// # Errors
-    ///
-    /// The error of the lookup; that it is not there is none.
-    pub fn exec(&self, id: &ProcessId) -> Result<Option<Exec>, KernelError> {
-        optional("EXECS", self.execs.get(id, 0))
-    }
-
     /// Remembers the exec of a process that is older than the hooks, unless one was seen meanwhile.
     ///
     /// # Errors
@@ -268,21 +219,12 @@ impl Tracer {
     /// The error of the update.
     pub fn seed_exec(&mut self, id: &ProcessId, exec: &Exec) -> Result<(), KernelError> {
         const NOEXIST: u64 = 1;
-        match self.execs.insert(id, exec, NOEXIST) {
+        match self.records.execs.insert(id, exec, NOEXIST) {
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => {
                 Ok(())
             }
             other => other.map_err(|source| KernelError::Map { map: "EXECS", source }),
         }
-    }
-
-    /// The last wait syscall of a process.
-    ///
-    /// # Errors
-    ///
-    /// The error of the lookup; that it is not there is none.
-    pub fn wait(&self, id: &ProcessId) -> Result<Option<Wait>, KernelError> {
-        optional("WAITS", self.waits.get(id, 0))
     }
 
     /// The next event of the ring, if there is one.
@@ -395,20 +337,8 @@ fn iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<Option<u32>, KernelError> {
     Ok(program.info().ok().and_then(|info| info.verified_instruction_count()))
 }
 
-fn typed<M: TryFrom<aya::maps::Map, Error = MapError>>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<M, KernelError> {
-    let map = ebpf.take_map(name).ok_or(KernelError::NotInObject(name))?;
-    M::try_from(map).map_err(|source| KernelError::Map { map: name, source })
-}
-
-fn optional<T>(map: &'static str, found: Result<T, MapError>) -> Result<Option<T>, KernelError> {
-    match found {
-        Ok(value) => Ok(Some(value)),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(source) => Err(KernelError::Map { map, source }),
-    }
+fn map<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError> {
+    typed(name, ebpf.take_map(name).ok_or(KernelError::NotInObject(name))?)
 }
 
 /// A [`CgroupPath`] as plain bytes.

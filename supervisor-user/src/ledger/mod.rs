@@ -1,20 +1,23 @@
-//! Which processes are unreaped, and which of them are findings. Pure: it is told what was seen and when.
+//! Which processes are unreaped, and when to look at which. Pure: it is told what was seen and when.
 //!
 //! A leftover goes from *waiting* (seen past the reporting age, not yet confirmed or not yet past the grace
-//! period) to *open* (reported) or *passed over* (not wanted by the filters), and leaves when its reap is
-//! told. Every one of them is counted in the cell of its exit epoch, so that a tick can tell from the
-//! kernel's epoch table alone whether there is anything that is not known here.
+//! period) to *told*, and leaves when its reap is told. One that is exiting and is *held* in it, as the init of
+//! a PID namespace that cannot die, is neither. Every one of them is counted in the cell of its exit epoch, so
+//! that a tick can tell from the kernel's epoch table alone whether there is anything that is not known here.
 
 use std::collections::{HashMap, HashSet};
 
 use supervisor_ebpf::{EPOCH_SHIFT, EPOCHS, ProcessId, Reaped, Unreaped};
 
-use crate::finding::Finding;
-
 /// A leftover that is not confirmed is looked at again after this long, and then twice as long each time.
 const RECHECK_NS: u64 = 250_000_000;
 /// But at least this often.
 const RECHECK_MAX_NS: u64 = 8_000_000_000;
+/// One that was told is looked at again after this long, and then twice as long each time: who must reap it may
+/// change, and why it does not.
+const REVIEW_NS: u64 = 2_000_000_000;
+/// But at least this often.
+const REVIEW_MAX_NS: u64 = 300_000_000_000;
 /// The epoch table wraps after 69 s, so reaps must be told, and leftovers looked for, from this age on.
 pub const MAX_REPORT_AFTER_NS: u64 = 30_000_000_000;
 
@@ -22,47 +25,61 @@ pub const MAX_REPORT_AFTER_NS: u64 = 30_000_000_000;
 #[derive(Debug)]
 pub struct Ledger {
     grace_ns: u64,
-    waiting: HashMap<ProcessId, Waiting>,
-    open: HashMap<ProcessId, Finding>,
-    passed_over: HashMap<ProcessId, PassedOver>,
+    leftovers: HashMap<ProcessId, Leftover>,
     known: [u64; EPOCHS],
-    missing: Vec<ProcessId>,
+    missing: HashSet<ProcessId>,
+    /// No leftover is due before this.
+    next_ns: u64,
 }
 
-#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct Leftover {
     exit_ns: u64,
+    state: State,
     next_ns: u64,
-    recheck_ns: u64,
+    pause_ns: u64,
     /// When it was last seen not to be a zombie: the grace period begins no earlier.
     not_zombie_ns: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct PassedOver {
-    exit_ns: u64,
-    is_ghost: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Held,
+    Told,
+    /// It is gone, and still in the kernel's table, because its free was not seen.
+    Ghost,
 }
 
-/// A leftover whose turn it is to be confirmed.
+/// A leftover whose turn it is to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// Which process.
     pub id: ProcessId,
     /// When it exited; `None` if that was not seen.
     pub exit_ns: Option<u64>,
+    /// Whether it was told already.
+    pub is_told: bool,
 }
 
 /// What came of looking at a leftover.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It is a finding.
-    Open(Box<Finding>),
-    /// It is unreaped, but nobody asked for it.
-    PassOver,
+    /// It is unreaped, and told.
+    Told,
+    /// It is exiting, and cannot finish: that was told.
+    Held,
     /// It is not a zombie, or not yet, or it is just being reaped.
     NotYet,
+}
+
+/// What a leftover was that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Was {
+    /// Told as unreaped.
+    Told,
+    /// Told as held in its exit.
+    Held,
 }
 
 impl Ledger {
@@ -71,11 +88,10 @@ impl Ledger {
     pub fn new(grace_ns: u64) -> Self {
         Self {
             grace_ns,
-            waiting: HashMap::new(),
-            open: HashMap::new(),
-            passed_over: HashMap::new(),
+            leftovers: HashMap::new(),
             known: [0; EPOCHS],
-            missing: Vec::new(),
+            missing: HashSet::new(),
+            next_ns: u64::MAX,
         }
     }
 
@@ -112,61 +128,57 @@ impl Ledger {
         let mut found = 0;
         for (_, Unreaped { id, exit_ns }) in entries {
             let age_ns = now_ns.saturating_sub(*exit_ns);
-            if age_ns < self.report_after_ns() || self.is_known(id) {
+            if age_ns < self.report_after_ns() || self.leftovers.contains_key(id) {
                 continue;
             }
             found += u64::from(*exit_ns == 0);
-            self.known[cell(*exit_ns)] += 1;
             // One whose exit was not seen may have exited just now: it gets the whole grace period.
             let since_ns = if *exit_ns == 0 { now_ns } else { *exit_ns };
-            let waiting = Waiting {
-                exit_ns: *exit_ns,
-                next_ns: since_ns + self.grace_ns,
-                recheck_ns: RECHECK_NS,
-                not_zombie_ns: None,
-            };
-            self.waiting.insert(*id, waiting);
+            self.insert(*id, *exit_ns, State::Waiting, since_ns + self.grace_ns);
         }
         found
     }
 
-    fn is_known(&self, id: &ProcessId) -> bool {
-        self.open.contains_key(id) || self.passed_over.contains_key(id) || self.waiting.contains_key(id)
+    fn insert(&mut self, id: ProcessId, exit_ns: u64, state: State, next_ns: u64) {
+        let leftover = Leftover { exit_ns, state, next_ns, pause_ns: RECHECK_NS, not_zombie_ns: None };
+        self.leftovers.insert(id, leftover);
+        self.known[cell(exit_ns)] += 1;
+        self.next_ns = self.next_ns.min(next_ns);
     }
 
     /// Compares with the processes that have exited and exist (`present`) and with the kernel's table. A leftover
-    /// that is in neither of two such looks was reaped unseen; its finding is returned. One that is left in the
-    /// table all the same is a ghost: it is passed over until its place is used again. Call it again while
+    /// that is in neither of two such looks was reaped unseen; it is returned if it was told. One that is left in
+    /// the table all the same is a ghost: it is passed over until its place is used again. Call it again while
     /// [`Ledger::is_resyncing`].
-    pub fn resync(&mut self, present: &HashSet<ProcessId>, entries: &[(u64, Unreaped)]) -> Vec<Finding> {
-        let known = self.open.keys().chain(self.passed_over.keys()).chain(self.waiting.keys());
-        let absent: Vec<ProcessId> = known.filter(|id| !present.contains(id)).copied().collect();
+    pub fn resync(
+        &mut self,
+        present: &HashSet<ProcessId>,
+        entries: &[(u64, Unreaped)],
+    ) -> Vec<(ProcessId, Was)> {
         let stored: HashMap<ProcessId, u64> =
             entries.iter().map(|(_, entry)| (entry.id, entry.exit_ns)).collect();
-        let (gone, missing): (Vec<_>, Vec<_>) = absent
-            .into_iter()
-            .filter(|id| !self.is_ghost(id) || !stored.contains_key(id))
+        let (gone, missing): (Vec<_>, Vec<_>) = self
+            .leftovers
+            .iter()
+            .filter(|(id, _)| !present.contains(id))
+            .filter(|(id, leftover)| leftover.state != State::Ghost || !stored.contains_key(id))
+            .map(|(id, _)| *id)
             .partition(|id| self.missing.contains(id));
-        self.missing = missing;
+        self.missing = missing.into_iter().collect();
         let mut closed = Vec::new();
         for id in gone {
-            closed.extend(self.remove(&id));
+            closed.extend(self.remove(&id).map(|was| (id, was)));
             if let Some(exit_ns) = stored.get(&id) {
-                self.known[cell(*exit_ns)] += 1;
-                self.passed_over.insert(id, PassedOver { exit_ns: *exit_ns, is_ghost: true });
+                self.insert(id, *exit_ns, State::Ghost, u64::MAX);
             }
         }
         closed
     }
 
-    fn is_ghost(&self, id: &ProcessId) -> bool {
-        self.passed_over.get(id).is_some_and(|passed_over| passed_over.is_ghost)
-    }
-
     /// Processes that are gone and still in the kernel's table, because their free was not seen.
     #[must_use]
     pub fn ghosts(&self) -> usize {
-        self.passed_over.values().filter(|passed_over| passed_over.is_ghost).count()
+        self.leftovers.values().filter(|leftover| leftover.state == State::Ghost).count()
     }
 
     /// Whether a leftover was missing in the last walk and waits for the next to be sure.
@@ -175,15 +187,25 @@ impl Ledger {
         !self.missing.is_empty()
     }
 
-    /// Leftovers that are to be confirmed now.
+    /// Leftovers that are to be looked at now, in the order of their exits; settle each.
     #[must_use]
-    pub fn due(&self, now_ns: u64) -> Vec<Due> {
-        let mut due: Vec<Due> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| waiting.next_ns <= now_ns)
-            .map(|(id, waiting)| Due { id: *id, exit_ns: (waiting.exit_ns != 0).then_some(waiting.exit_ns) })
-            .collect();
+    pub fn due(&mut self, now_ns: u64) -> Vec<Due> {
+        if now_ns < self.next_ns {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        self.next_ns = u64::MAX;
+        for (id, leftover) in &self.leftovers {
+            if leftover.next_ns <= now_ns {
+                due.push(Due {
+                    id: *id,
+                    exit_ns: (leftover.exit_ns != 0).then_some(leftover.exit_ns),
+                    is_told: leftover.state == State::Told,
+                });
+            } else {
+                self.next_ns = self.next_ns.min(leftover.next_ns);
+            }
+        }
         due.sort_by_key(|due| (due.exit_ns, due.id));
         due
     }
@@ -191,52 +213,52 @@ impl Ledger {
     /// Whether a due leftover that is a zombie now has been one for the grace period, as far as was seen. If not,
     /// it is due again when it will have been.
     pub fn has_waited(&mut self, id: &ProcessId, now_ns: u64) -> bool {
-        let Some(waiting) = self.waiting.get_mut(id) else { return false };
-        let Some(not_zombie_ns) = waiting.not_zombie_ns else { return true };
-        waiting.next_ns = not_zombie_ns + self.grace_ns;
-        waiting.next_ns <= now_ns
+        let Some(leftover) = self.leftovers.get_mut(id) else { return false };
+        let Some(not_zombie_ns) = leftover.not_zombie_ns else { return true };
+        leftover.next_ns = not_zombie_ns + self.grace_ns;
+        self.next_ns = self.next_ns.min(leftover.next_ns);
+        leftover.next_ns <= now_ns
+    }
+
+    /// Whether it was told that this one is held in its exit.
+    #[must_use]
+    pub fn is_held(&self, id: &ProcessId) -> bool {
+        self.leftovers.get(id).is_some_and(|leftover| leftover.state == State::Held)
     }
 
     /// Says what came of a due leftover.
     pub fn settle(&mut self, id: &ProcessId, settled: Settled, now_ns: u64) {
-        let Some(waiting) = self.waiting.get_mut(id) else { return };
-        match settled {
-            Settled::NotYet => {
-                waiting.not_zombie_ns = Some(now_ns);
-                waiting.next_ns = now_ns + waiting.recheck_ns;
-                waiting.recheck_ns = (waiting.recheck_ns * 2).min(RECHECK_MAX_NS);
-            }
-            Settled::Open(finding) => {
-                self.waiting.remove(id);
-                self.open.insert(*id, *finding);
-            }
-            Settled::PassOver => {
-                let exit_ns = waiting.exit_ns;
-                self.waiting.remove(id);
-                self.passed_over.insert(*id, PassedOver { exit_ns, is_ghost: false });
-            }
+        let Some(leftover) = self.leftovers.get_mut(id) else { return };
+        let (state, first_ns, most_ns) = match (settled, leftover.state) {
+            (Settled::Told, _) | (_, State::Told) => (State::Told, REVIEW_NS, REVIEW_MAX_NS),
+            (Settled::Held, _) => (State::Held, RECHECK_NS, RECHECK_MAX_NS),
+            (Settled::NotYet, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
+        };
+        if leftover.state != state {
+            leftover.pause_ns = first_ns;
         }
+        if state != State::Told {
+            leftover.not_zombie_ns = Some(now_ns);
+        }
+        leftover.state = state;
+        leftover.next_ns = now_ns + leftover.pause_ns;
+        leftover.pause_ns = (leftover.pause_ns * 2).min(most_ns);
+        self.next_ns = self.next_ns.min(leftover.next_ns);
     }
 
-    /// Takes in a told reap; returns the finding that it closes.
-    pub fn reaped(&mut self, reaped: &Reaped) -> Option<Finding> {
+    /// Takes in a told reap; returns what it was, if it was told.
+    pub fn reaped(&mut self, reaped: &Reaped) -> Option<Was> {
         self.remove(&reaped.id)
     }
 
-    fn remove(&mut self, id: &ProcessId) -> Option<Finding> {
-        let waiting = self.waiting.remove(id).map(|waiting| waiting.exit_ns);
-        let passed_over = self.passed_over.remove(id).map(|passed_over| passed_over.exit_ns);
-        let finding = self.open.remove(id);
-        let open = finding.as_ref().map(|finding| finding.exit_ns.unwrap_or(0));
-        if let Some(exit_ns) = waiting.or(passed_over).or(open) {
-            self.known[cell(exit_ns)] -= 1;
+    fn remove(&mut self, id: &ProcessId) -> Option<Was> {
+        let leftover = self.leftovers.remove(id)?;
+        self.known[cell(leftover.exit_ns)] -= 1;
+        match leftover.state {
+            State::Told => Some(Was::Told),
+            State::Held => Some(Was::Held),
+            State::Waiting | State::Ghost => None,
         }
-        finding
-    }
-
-    /// Findings that are open now.
-    pub fn open(&self) -> impl Iterator<Item = &Finding> {
-        self.open.values()
     }
 }
 

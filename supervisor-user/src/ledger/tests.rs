@@ -1,5 +1,4 @@
 use super::*;
-use crate::finding::Process;
 
 const SECOND: u64 = 1_000_000_000;
 /// Far from the wrap of the epoch table, and not at the start of an epoch.
@@ -21,23 +20,6 @@ fn epochs(entries: &[(u64, Unreaped)]) -> [u64; EPOCHS] {
     epochs
 }
 
-fn finding(tgid: u32, exit_ns: Option<u64>) -> Box<Finding> {
-    Box::new(Finding {
-        id: tgid.to_string(),
-        process: Process { pid: tgid, ..Process::default() },
-        exit: None,
-        exit_ns,
-        grace_ns: SECOND,
-        reaper: None,
-        creators: Vec::new(),
-        runtime: None,
-        monitor: None,
-        container: None,
-        pid_ns: None,
-        cgroup: None,
-    })
-}
-
 fn reaped(tgid: u32, exit_ns: u64) -> Reaped {
     Reaped { id: id(tgid), exit_ns, free_ns: exit_ns + 5 * SECOND }
 }
@@ -51,12 +33,12 @@ fn opened_once_and_closed_once() {
     let now = T + SECOND + 1;
     assert!(ledger.has_unknown(&epochs, now));
     assert_eq!(ledger.walk(&entries, now), 0, "it was seen to exit");
-    assert_eq!(ledger.due(now), [Due { id: id(7), exit_ns: Some(T) }]);
-    ledger.settle(&id(7), Settled::Open(finding(7, Some(T))), now);
-    assert!(ledger.due(now + 10 * SECOND).is_empty());
+    assert_eq!(ledger.due(now), [Due { id: id(7), exit_ns: Some(T), is_told: false }]);
+    ledger.settle(&id(7), Settled::Told, now);
+    assert!(ledger.due(now + SECOND).is_empty());
     assert!(!ledger.has_unknown(&epochs, now + SECOND), "an open finding costs no more walks");
     assert_eq!(ledger.walk(&entries, now + SECOND), 0);
-    assert_eq!(ledger.reaped(&reaped(7, T)).map(|finding| finding.id), Some("7".into()));
+    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Told));
     assert_eq!(ledger.reaped(&reaped(7, T)), None);
     assert!(!ledger.has_untold(&[0; EPOCHS]));
 }
@@ -93,7 +75,7 @@ fn unknown_exit_time_gets_the_whole_grace_period() {
     assert!(ledger.has_unknown(&epochs(&entries), T));
     ledger.walk(&entries, T);
     assert!(ledger.due(T + SECOND - 1).is_empty());
-    assert_eq!(ledger.due(T + SECOND), [Due { id: id(7), exit_ns: None }]);
+    assert_eq!(ledger.due(T + SECOND), [Due { id: id(7), exit_ns: None, is_told: false }]);
 }
 
 #[test]
@@ -108,16 +90,40 @@ fn long_grace_periods_wait_without_walks() {
 }
 
 #[test]
-fn filtered_ones_are_passed_over_and_still_counted() {
+fn what_was_told_is_reviewed_more_and_more_rarely() {
     let mut ledger = Ledger::new(SECOND);
-    let entries = [entry(7, T)];
+    let mut now = T + 2 * SECOND;
+    ledger.walk(&[entry(7, T)], now);
+    ledger.settle(&id(7), Settled::Told, now);
+    let mut looks = 0;
+    while now < T + 3600 * SECOND {
+        if let [due] = ledger.due(now)[..] {
+            assert!(due.is_told);
+            looks += 1;
+            ledger.settle(&id(7), if looks % 2 == 0 { Settled::Told } else { Settled::NotYet }, now);
+        }
+        now += SECOND / 4;
+    }
+    assert!((15..=25).contains(&looks), "{looks} looks in an hour");
+    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Told), "told once, it closes");
+}
+
+#[test]
+fn what_is_held_in_its_exit_is_told_apart() {
+    let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
-    ledger.walk(&entries, now);
-    ledger.settle(&id(7), Settled::PassOver, now);
-    assert!(!ledger.has_unknown(&epochs(&entries), now));
-    assert!(ledger.has_untold(&[0; EPOCHS]));
-    assert_eq!(ledger.reaped(&reaped(7, T)), None);
-    assert!(!ledger.has_untold(&[0; EPOCHS]));
+    ledger.walk(&[entry(7, T), entry(8, T)], now);
+    ledger.settle(&id(7), Settled::Held, now);
+    ledger.settle(&id(8), Settled::Held, now);
+    assert!(ledger.is_held(&id(7)));
+    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Held));
+    // The other one can finish, and then stays a zombie.
+    let later = now + 5 * SECOND;
+    assert!(!ledger.has_waited(&id(8), now + SECOND / 2));
+    assert!(ledger.has_waited(&id(8), later));
+    ledger.settle(&id(8), Settled::Told, later);
+    assert!(!ledger.is_held(&id(8)));
+    assert_eq!(ledger.reaped(&reaped(8, T)), Some(Was::Told));
 }
 
 #[test]
@@ -126,16 +132,16 @@ fn a_lost_reap_is_closed_by_the_second_walk_without_it() {
     let now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T), entry(8, T)], now);
     for tgid in [7, 8] {
-        ledger.settle(&id(tgid), Settled::Open(finding(tgid, Some(T))), now);
+        ledger.settle(&id(tgid), Settled::Told, now);
     }
     let left = [entry(8, T)];
     assert!(ledger.has_untold(&epochs(&left)));
     assert!(ledger.resync(&present(&[8]), &left).is_empty(), "its event may be on the way");
     assert!(ledger.is_resyncing());
-    assert_eq!(ids(ledger.resync(&present(&[8]), &left)), ["7"]);
+    assert_eq!(ledger.resync(&present(&[8]), &left), [(id(7), Was::Told)]);
     assert!(!ledger.is_resyncing());
     assert!(!ledger.has_untold(&epochs(&left)));
-    assert_eq!((ledger.open().count(), ledger.ghosts()), (1, 0));
+    assert_eq!((ledger.told(), ledger.ghosts()), (1, 0));
 }
 
 #[test]
@@ -144,10 +150,10 @@ fn a_finding_whose_free_was_not_seen_is_closed_and_its_entry_is_a_ghost() {
     let now = T + 2 * SECOND;
     let stale = [entry(7, T)];
     ledger.walk(&stale, now);
-    ledger.settle(&id(7), Settled::Open(finding(7, Some(T))), now);
+    ledger.settle(&id(7), Settled::Told, now);
     assert!(ledger.resync(&present(&[]), &stale).is_empty());
-    assert_eq!(ids(ledger.resync(&present(&[]), &stale)), ["7"]);
-    assert_eq!((ledger.open().count(), ledger.ghosts()), (0, 1));
+    assert_eq!(ledger.resync(&present(&[]), &stale), [(id(7), Was::Told)]);
+    assert_eq!((ledger.told(), ledger.ghosts()), (0, 1));
     assert!(!ledger.is_resyncing());
     assert!(!ledger.has_unknown(&epochs(&stale), now), "a ghost costs no walks");
     ledger.walk(&stale, now);
@@ -167,8 +173,10 @@ fn present(tgids: &[u32]) -> HashSet<ProcessId> {
     tgids.iter().map(|tgid| id(*tgid)).collect()
 }
 
-fn ids(findings: Vec<Finding>) -> Vec<String> {
-    findings.into_iter().map(|finding| finding.id).collect()
+impl Ledger {
+    fn told(&self) -> usize {
+        self.leftovers.values().filter(|leftover| leftover.state == State::Told).count()
+    }
 }
 
 #[test]
@@ -176,11 +184,11 @@ fn a_reused_pid_is_another_process() {
     let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T)], now);
-    ledger.settle(&id(7), Settled::Open(finding(7, Some(T))), now);
+    ledger.settle(&id(7), Settled::Told, now);
     let successor = ProcessId::new(7, T);
     let event = Reaped { id: successor, exit_ns: now, free_ns: now + 3 * SECOND };
     assert_eq!(ledger.reaped(&event), None, "the successor's reap does not close the finding");
-    assert_eq!(ledger.open().count(), 1);
+    assert_eq!(ledger.told(), 1);
 }
 
 #[test]

@@ -3,13 +3,19 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Context, sentence::sentence, words::signal_name};
-use crate::finding::{
-    Container, Creator, Event, EventKind, Exit, Finding, LastWait, Loss, PidNs, Process, Reaper,
+use super::{Context, sentence::sentence};
+use crate::{
+    clock::Wall,
+    diagnosis::{Diagnosis, Family},
+    finding::{
+        Block, BlockedNamespace, Blocker, Budget, Container, Creator, Event, EventKind, Exit, Finding,
+        LastWait, Loss, Origin, PidNs, Process, Reaper,
+    },
+    words::signal_name,
 };
 
 /// Version of the names below `supervisor.`.
-pub const SCHEMA_VERSION: &str = "1.0";
+pub const SCHEMA_VERSION: &str = "1.1";
 /// Version of ECS that the other names are of.
 pub const ECS_VERSION: &str = "9.0.0";
 
@@ -132,7 +138,7 @@ struct Supervisor {
     loss: Option<LossFields>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct FindingFields {
     finding: FindingState,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,9 +159,79 @@ struct FindingFields {
     pid_ns: Option<PidNsFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<FamilyFields>,
+    verdict: String,
+    confidence: &'static str,
+    evidence: Vec<EvidenceFields>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remedies: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    wont_help: Vec<String>,
+    origin: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_period_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blocks: Vec<BlockFields>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blockers: Vec<BlockerFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetFields>,
 }
 
 #[derive(Serialize)]
+struct FamilyFields {
+    id: &'static str,
+    name: &'static str,
+}
+
+#[derive(Serialize)]
+struct EvidenceFields {
+    id: u32,
+    source: String,
+    text: String,
+    cited: bool,
+}
+
+#[derive(Serialize)]
+struct BlockFields {
+    kind: &'static str,
+    ino: u32,
+    init: PidAndName,
+    waiting_ns: u64,
+}
+
+#[derive(Serialize)]
+struct PidAndName {
+    pid: u32,
+    name: String,
+}
+
+#[derive(Serialize)]
+struct BlockerFields {
+    kind: &'static str,
+    pid: u32,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reaper: Option<PidAndName>,
+    state: char,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wchan: Option<String>,
+}
+
+#[derive(Serialize)]
+struct BudgetFields {
+    unreaped: u64,
+    pids_current: u64,
+    pids_max: u64,
+    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_per_hour: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exhausted_in_ns: Option<u64>,
+}
+
+#[derive(Default, Serialize)]
 struct FindingState {
     id: String,
     kind: &'static str,
@@ -193,6 +269,10 @@ struct ReaperFields {
     sigchld: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_wait: Option<LastWaitFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreaped_held: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reaped_since: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -246,6 +326,8 @@ struct PidNsFields {
     mode: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     init: Option<InitFields>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -266,19 +348,33 @@ struct LossFields {
 }
 
 fn document(event: &Event, context: &Context, sequence: u64) -> Document {
-    let wall = context.wall;
+    let wall = event.wall;
     let (action, kind, severity, duration) = match &event.kind {
         EventKind::Detected(_) => ("zombie-detected", "alert", 3, None),
         EventKind::Existing(_) | EventKind::State(_) => ("zombie-existing", "state", 3, None),
+        EventKind::Updated(_) => ("zombie-updated", "alert", 3, None),
         EventKind::Reaped { dwell_ns, .. } => ("zombie-reaped", "event", 1, *dwell_ns),
+        EventKind::Blocked { .. } => ("namespace-blocked", "alert", 5, None),
+        EventKind::Released { blocked_ns, .. } => ("namespace-released", "event", 1, *blocked_ns),
         EventKind::Lost(_) => ("events-lost", "pipeline_error", 4, None),
     };
-    let (finding, state) = match &event.kind {
-        EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::State(finding) => {
-            (Some(finding), "open")
+    let state = match &event.kind {
+        EventKind::Updated(_) | EventKind::Blocked { again: true, .. } => "updated",
+        EventKind::Reaped { .. } | EventKind::Released { .. } => "closed",
+        _ => "open",
+    };
+    let (finding, fields) = match &event.kind {
+        EventKind::Detected(finding)
+        | EventKind::Existing(finding)
+        | EventKind::State(finding)
+        | EventKind::Updated(finding)
+        | EventKind::Reaped { finding, .. } => {
+            (Some(&**finding), Some(finding_fields(finding, state, event.at_ns)))
         }
-        EventKind::Reaped { finding, .. } => (Some(finding), "closed"),
-        EventKind::Lost(_) => (None, ""),
+        EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
+            (Some(&namespace.init), Some(namespace_fields(namespace, state, event.at_ns)))
+        }
+        EventKind::Lost(_) => (None, None),
     };
     Document {
         timestamp: wall.timestamp(event.at_ns),
@@ -306,33 +402,33 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             version: env!("CARGO_PKG_VERSION"),
             ephemeral_id: context.agent_id.clone(),
         },
-        process: finding.map(|finding| process_fields(finding, context)),
+        process: finding.map(|finding| process_fields(finding, wall)),
         container: finding.and_then(|finding| finding.container.as_ref()).map(container_fields),
         supervisor: Supervisor {
             schema_version: SCHEMA_VERSION,
             hooks: context.hooks,
-            finding: finding.map(|finding| finding_fields(finding, state, event.at_ns)),
+            finding: fields,
             loss: match &event.kind {
-                EventKind::Lost(loss) => Some(loss_fields(loss, context)),
+                EventKind::Lost(loss) => Some(loss_fields(loss, wall)),
                 _ => None,
             },
         },
     }
 }
 
-fn process_fields(finding: &Finding, context: &Context) -> ProcessFields {
+fn process_fields(finding: &Finding, wall: Wall) -> ProcessFields {
     ProcessFields {
-        end: finding.exit_ns.map(|exit_ns| context.wall.timestamp(exit_ns)),
-        exit_code: match finding.exit {
+        end: finding.exit_ns.map(|exit_ns| wall.timestamp(exit_ns)),
+        exit_code: match finding.exit.filter(|_| finding.is_exiting) {
             Some(Exit::Code(code)) => Some(code),
             _ => None,
         },
-        parent: finding.reaper.as_ref().map(|reaper| Box::new(named(&reaper.process, context))),
-        ..named(&finding.process, context)
+        parent: finding.reaper.as_ref().map(|reaper| Box::new(named(&reaper.process, wall))),
+        ..named(&finding.process, wall)
     }
 }
 
-fn named(process: &Process, context: &Context) -> ProcessFields {
+fn named(process: &Process, wall: Wall) -> ProcessFields {
     ProcessFields {
         pid: process.pid,
         vpid: process.vpid,
@@ -340,7 +436,7 @@ fn named(process: &Process, context: &Context) -> ProcessFields {
         name: process.name.clone(),
         executable: process.executable.clone(),
         args: process.args.clone(),
-        start: process.start_ns.map(|start_ns| context.wall.timestamp(start_ns)),
+        start: process.start_ns.map(|start_ns| wall.timestamp(start_ns)),
         user: process.uid.map(|uid| User { id: uid.to_string() }),
         ..ProcessFields::default()
     }
@@ -357,7 +453,7 @@ fn container_fields(container: &Container) -> ContainerFields {
 fn finding_fields(finding: &Finding, state: &'static str, now_ns: u64) -> FindingFields {
     FindingFields {
         finding: FindingState { id: finding.id.clone(), kind: "zombie", state },
-        exit: finding.exit.map(exit_fields),
+        exit: finding.exit.filter(|_| finding.is_exiting).map(exit_fields),
         age_ns: finding.exit_ns.map(|exit_ns| now_ns.saturating_sub(exit_ns)),
         grace_ns: finding.grace_ns,
         exit_time_known: finding.exit_ns.is_some(),
@@ -376,6 +472,84 @@ fn finding_fields(finding: &Finding, state: &'static str, now_ns: u64) -> Findin
         }),
         pid_ns: finding.pid_ns.as_ref().map(pid_ns_fields),
         cgroup: finding.cgroup.clone(),
+        origin: finding.origin.as_str(),
+        origin_period_ns: match finding.origin {
+            Origin::HealthCheck { period_ns } => Some(period_ns),
+            _ => None,
+        },
+        blocks: finding.blocks.iter().map(|block| block_fields(block, now_ns)).collect(),
+        blockers: Vec::new(),
+        budget: finding.budget.as_ref().map(budget_fields),
+        ..diagnosis_fields(&finding.diagnosis)
+    }
+}
+
+/// The namespace's own diagnosis and blockers, with the rest of its init's.
+fn namespace_fields(namespace: &BlockedNamespace, state: &'static str, now_ns: u64) -> FindingFields {
+    let diagnosis = diagnosis_fields(&namespace.diagnosis);
+    FindingFields {
+        finding: FindingState { id: namespace.id.clone(), kind: "namespace", state },
+        family: diagnosis.family,
+        verdict: diagnosis.verdict,
+        confidence: diagnosis.confidence,
+        evidence: diagnosis.evidence,
+        remedies: diagnosis.remedies,
+        wont_help: diagnosis.wont_help,
+        blockers: namespace.blockers.iter().map(blocker_fields).collect(),
+        ..finding_fields(&namespace.init, state, now_ns)
+    }
+}
+
+/// Only the fields of a diagnosis; the others are empty.
+fn diagnosis_fields(diagnosis: &Diagnosis) -> FindingFields {
+    FindingFields {
+        family: diagnosis.family.map(|family: Family| FamilyFields { id: family.id(), name: family.name() }),
+        verdict: diagnosis.verdict.clone(),
+        confidence: diagnosis.confidence.as_str(),
+        evidence: diagnosis
+            .evidence
+            .iter()
+            .map(|it| EvidenceFields {
+                id: it.id,
+                source: it.source.clone(),
+                text: it.text.clone(),
+                cited: it.cited,
+            })
+            .collect(),
+        remedies: diagnosis.remedies.clone(),
+        wont_help: diagnosis.wont_help.clone(),
+        ..FindingFields::default()
+    }
+}
+
+fn block_fields(block: &Block, now_ns: u64) -> BlockFields {
+    BlockFields {
+        kind: "pid-namespace",
+        ino: block.ino,
+        init: PidAndName { pid: block.init_pid, name: block.init_name.clone() },
+        waiting_ns: now_ns.saturating_sub(block.since_ns),
+    }
+}
+
+fn blocker_fields(blocker: &Blocker) -> BlockerFields {
+    BlockerFields {
+        kind: blocker.kind.as_str(),
+        pid: blocker.pid,
+        name: blocker.name.clone(),
+        reaper: blocker.reaper.as_ref().map(|(pid, name)| PidAndName { pid: *pid, name: name.clone() }),
+        state: blocker.state,
+        wchan: blocker.wchan.clone(),
+    }
+}
+
+fn budget_fields(budget: &Budget) -> BudgetFields {
+    BudgetFields {
+        unreaped: budget.unreaped,
+        pids_current: budget.pids.current,
+        pids_max: budget.pids.max,
+        source: budget.pids.source.clone(),
+        rate_per_hour: budget.rate_per_hour,
+        exhausted_in_ns: budget.exhausted_in_ns,
     }
 }
 
@@ -400,7 +574,9 @@ fn reaper_fields(reaper: &Reaper, now_ns: u64) -> ReaperFields {
         is_pidns_init: reaper.is_pidns_init,
         state: reaper.state,
         wchan: reaper.wchan.clone(),
-        sigchld: reaper.sigchld,
+        sigchld: reaper.sigchld.map(crate::host::SigChld::as_str),
+        unreaped_held: reaper.unreaped_held,
+        reaped_since: reaper.reaped_since,
         last_wait: reaper.last_wait.as_ref().map(|wait| last_wait_fields(wait, now_ns)),
     }
 }
@@ -436,12 +612,13 @@ fn pid_ns_fields(ns: &PidNs) -> PidNsFields {
             name: init.name.clone(),
             state: init.state,
         }),
+        containers: ns.containers.clone(),
     }
 }
 
-fn loss_fields(loss: &Loss, context: &Context) -> LossFields {
+fn loss_fields(loss: &Loss, wall: Wall) -> LossFields {
     LossFields {
-        since: context.wall.timestamp(loss.since_ns),
+        since: wall.timestamp(loss.since_ns),
         exits: loss.exits,
         reaps: loss.reaps,
         records: loss.records,

@@ -5,11 +5,8 @@ mod sentence;
 #[cfg(test)]
 mod tests;
 pub mod text;
-mod words;
 
-pub use words::{clean, duration};
-
-use crate::{clock::Wall, host::HostIdentity};
+use crate::host::HostIdentity;
 
 /// What every event says besides what happened.
 #[derive(Clone, Debug)]
@@ -20,6 +17,4 @@ pub struct Context {
     pub agent_id: String,
     /// Which hooks are in use, if any.
     pub hooks: Option<&'static str>,
-    /// Wall clock.
-    pub wall: Wall,
 }

@@ -1,7 +1,10 @@
 //! One sentence for an event: it stands alone in a log.
 
-use super::words::{clean, duration, signal_name};
-use crate::finding::{Event, EventKind, Exit, Finding, Loss, Reaper, WaitTarget};
+use crate::{
+    diagnosis::exit,
+    finding::{Block, Event, EventKind, Finding, Loss},
+    words::{clean, duration},
+};
 
 /// The sentence.
 #[must_use]
@@ -9,12 +12,27 @@ pub(super) fn sentence(event: &Event) -> String {
     match &event.kind {
         EventKind::Detected(finding) | EventKind::State(finding) => unreaped(finding, event.at_ns),
         EventKind::Existing(finding) => {
-            format!("{}; it had exited before supervisor started", unreaped(finding, event.at_ns))
+            format!("{} (it had exited before supervisor started)", unreaped(finding, event.at_ns))
+        }
+        EventKind::Updated(finding) => {
+            let blocks: Vec<String> = finding.blocks.iter().map(block).collect();
+            let blocks = if blocks.is_empty() { String::new() } else { format!("; {}", blocks.join("; ")) };
+            format!("{}{blocks}", unreaped(finding, event.at_ns))
         }
         EventKind::Reaped { finding, dwell_ns } => {
             let after =
                 dwell_ns.map(|dwell| format!(" {} after its exit", duration(dwell))).unwrap_or_default();
             format!("{} was reaped{after}", subject(finding))
+        }
+        EventKind::Blocked { namespace, .. } => namespace.diagnosis.verdict.clone(),
+        EventKind::Released { namespace, blocked_ns } => {
+            let after = blocked_ns
+                .map(|blocked| format!(" {} after its PID 1 had exited", duration(blocked)))
+                .unwrap_or_default();
+            let init = &namespace.init;
+            let ino = init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default();
+            let process = &init.process;
+            format!("PID namespace {ino} of {} (pid {}) could end{after}", clean(&process.name), process.pid)
         }
         EventKind::Lost(loss) => lost(loss, event.at_ns),
     }
@@ -26,12 +44,17 @@ fn unreaped(finding: &Finding, now_ns: u64) -> String {
         .exit_ns
         .map(|exit_ns| format!(" {} ago", duration(now_ns.saturating_sub(exit_ns))))
         .unwrap_or_default();
-    let whom = finding
-        .reaper
-        .as_ref()
-        .map(|reaper| format!(": only {} can reap it", reaper_clause(reaper, now_ns)))
-        .unwrap_or_default();
-    format!("{} {how}{since} and is not reaped{whom}", subject(finding))
+    format!("{} {how}{since} and is not reaped: {}", subject(finding), finding.diagnosis.verdict)
+}
+
+/// What a process blocks.
+pub(super) fn block(block: &Block) -> String {
+    format!(
+        "it blocks the end of PID namespace {}, whose PID 1 {} (pid {}) has exited",
+        block.ino,
+        clean(&block.init_name),
+        block.init_pid
+    )
 }
 
 /// The process, and what it is.
@@ -52,59 +75,6 @@ fn subject(finding: &Finding) -> String {
     };
     let end = if of.is_empty() { "" } else { "," };
     format!("{} (pid {}){of}{end}", clean(&process.name), process.pid)
-}
-
-fn reaper_clause(reaper: &Reaper, now_ns: u64) -> String {
-    let mut clauses = Vec::new();
-    match (reaper.adopted, reaper.created) {
-        (Some(true), _) => clauses.push("which adopted it".to_owned()),
-        (Some(false), Some(true)) => clauses.push("which created it".to_owned()),
-        (Some(false), _) => clauses.push("which has been its parent since the fork".to_owned()),
-        (None, _) => {}
-    }
-    if let Some(wait) = &reaper.last_wait {
-        clauses.push(format!(
-            "which last waited {} ago{}",
-            duration(now_ns.saturating_sub(wait.at_ns)),
-            wait.target.map(|target| format!(" for {}", target_words(target))).unwrap_or_default()
-        ));
-    } else if let Some(since_ns) = reaper.never_waited_since_ns {
-        clauses.push(format!(
-            "which has not waited in the {} of watching",
-            duration(now_ns.saturating_sub(since_ns))
-        ));
-    }
-    let clauses = match clauses.as_slice() {
-        [] => String::new(),
-        [one] => format!(", {one},"),
-        [first, second, ..] => format!(", {first} and {},", second.trim_start_matches("which ")),
-    };
-    format!("{} (pid {}){clauses}", clean(&reaper.process.name), reaper.process.pid)
-}
-
-/// How a process ended.
-#[must_use]
-pub(super) fn exit(exit: Exit) -> String {
-    match exit {
-        Exit::Code(code) => format!("exited with status {code}"),
-        Exit::Signal { number, core_dumped } => {
-            let core = if core_dumped { ", core dumped" } else { "" };
-            let name = signal_name(number).map_or_else(|| number.to_string(), str::to_owned);
-            format!("was killed by {name}{core}")
-        }
-    }
-}
-
-/// For whom a wait call waits.
-#[must_use]
-pub(super) fn target_words(target: WaitTarget) -> String {
-    match target {
-        WaitTarget::Any => "any child".to_owned(),
-        WaitTarget::Pid(pid) => format!("pid {pid}"),
-        WaitTarget::Pgid(0) => "its process group".to_owned(),
-        WaitTarget::Pgid(pgid) => format!("process group {pgid}"),
-        WaitTarget::PidFd(fd) => format!("pidfd {fd}"),
-    }
 }
 
 fn lost(loss: &Loss, now_ns: u64) -> String {

@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{
-    Context,
-    sentence::{sentence, target_words},
-    words::{clean, command_line, duration, signal_name},
+use super::sentence::{block as blocks, sentence};
+use crate::{
+    clock::Wall,
+    diagnosis::{Diagnosis, call},
+    finding::{
+        BlockedNamespace, Blocker, Budget, Creator, Event, EventKind, Exit, Finding, Origin, PidNs, Reaper,
+    },
+    words::{clean, command_line, duration, signal_name, wrap},
 };
-use crate::finding::{Creator, Event, EventKind, Exit, Finding, PidNs, Reaper};
 
 /// How wide a command line may be.
 const COMMAND_WIDTH: usize = 72;
@@ -30,34 +33,161 @@ impl Colour {
     }
 }
 
+/// Where the text of a line begins, behind the time and the label.
+const INDENT: usize = 10;
+const LABEL: usize = 11;
+/// Columns of a line.
+const COLUMNS: usize = 110;
+
 /// One event as lines, with the last newline.
 #[must_use]
-pub fn event(event: &Event, context: &Context, colour: Colour) -> String {
-    let time = context
-        .wall
-        .timestamp(event.at_ns)
-        .to_zoned_datetime(jiff::tz::TimeZone::system())
-        .strftime("%H:%M:%S")
-        .to_string();
+pub fn event(event: &Event, colour: Colour) -> String {
+    let time = time(event.wall, event.at_ns);
+    let word = |code: &str, text: &str| colour.paint(code, &format!("{text:<8}"));
     match &event.kind {
         EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::State(finding) => {
-            let word = colour.paint("1;31", "UNREAPED");
             let since = if matches!(event.kind, EventKind::Existing(_)) {
                 "  exited before supervisor started".to_owned()
             } else {
                 since(finding, event.at_ns)
             };
-            let headline = format!("{time}  {word}  {}{since}", headline(finding));
+            let headline = format!("{time}  {}  {}{since}", word("1;31", "UNREAPED"), headline(finding));
             block(&headline, finding, event.at_ns, colour)
         }
+        EventKind::Updated(finding) => {
+            let since = since(finding, event.at_ns);
+            let headline = format!("{time}  {}  {}{since}", word("1;31", "UPDATED"), headline(finding));
+            let mut lines = Lines::new(&headline, colour);
+            verdict(&mut lines, &finding.diagnosis);
+            consequences(&mut lines, finding);
+            lines.out
+        }
         EventKind::Reaped { finding, dwell_ns } => {
-            let word = colour.paint("1;32", "REAPED  ");
             let after =
                 dwell_ns.map(|dwell| format!(", {} after its exit", duration(dwell))).unwrap_or_default();
-            format!("{time}  {word}  {}[{}]{after}\n", clean(&finding.process.name), finding.process.pid)
+            let (name, pid) = (clean(&finding.process.name), finding.process.pid);
+            format!("{time}  {}  {name}[{pid}]{after}\n", word("1;32", "REAPED"))
         }
-        EventKind::Lost(_) => format!("{time}  {}  {}\n", colour.paint("1;33", "LOST    "), sentence(event)),
+        EventKind::Blocked { namespace, .. } => {
+            let init = &namespace.init;
+            let first = format!(
+                "{time}  {}  PID namespace {} of {}{}",
+                word("1;31", "BLOCKED"),
+                init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default(),
+                headline(init),
+                since(init, event.at_ns)
+            );
+            let mut lines = Lines::new(&first, colour);
+            namespace_lines(&mut lines, namespace);
+            lines.out
+        }
+        EventKind::Released { .. } => format!("{time}  {}  {}\n", word("1;32", "RELEASED"), sentence(event)),
+        EventKind::Lost(_) => format!("{time}  {}  {}\n", word("1;33", "LOST"), sentence(event)),
     }
+}
+
+/// The time of day, in the zone of the reader.
+pub(super) fn time(wall: Wall, at_ns: u64) -> String {
+    wall.timestamp(at_ns).to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
+/// Labelled lines below a headline.
+pub(super) struct Lines {
+    pub(super) out: String,
+    colour: Colour,
+}
+
+impl Lines {
+    pub(super) fn new(headline: &str, colour: Colour) -> Self {
+        Self { out: format!("{headline}\n"), colour }
+    }
+
+    /// A text, wrapped; each further line is indented to it.
+    pub(super) fn add(&mut self, label: &str, text: &str) {
+        let indent = " ".repeat(INDENT);
+        let rest = " ".repeat(INDENT + LABEL);
+        let mut lines = String::new();
+        wrap(&mut lines, text, &rest, &rest, COLUMNS);
+        // The label is painted only now, so that its colour takes no columns.
+        let label = self.colour.paint("2", &format!("{label:<9}"));
+        let _infallible = write!(self.out, "{indent}{label}  {}", &lines[rest.len()..]);
+    }
+}
+
+/// Why, and what to do.
+pub(super) fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
+    let family = diagnosis.family.map(|family| format!("{family}, ")).unwrap_or_default();
+    lines.add("why", &format!("{} [{family}{}]", diagnosis.verdict, diagnosis.confidence.as_str()));
+    for (i, remedy) in diagnosis.remedies.iter().enumerate() {
+        lines.add(if i == 0 { "do" } else { "" }, remedy);
+    }
+    for (i, in_vain) in diagnosis.wont_help.iter().enumerate() {
+        lines.add(if i == 0 { "in vain" } else { "" }, in_vain);
+    }
+    if let Some(family) = diagnosis.family {
+        lines.add(
+            "more",
+            &format!("`supervisor explain --family {family}`, docs/families.md#{}", family.anchor()),
+        );
+    }
+}
+
+/// What it blocks and costs.
+pub(super) fn consequences(lines: &mut Lines, finding: &Finding) {
+    for (i, held) in finding.blocks.iter().enumerate() {
+        lines.add(if i == 0 { "blocks" } else { "" }, &blocks(held));
+    }
+    if let Some(text) = finding.budget.as_ref().and_then(budget) {
+        lines.add("pids", &text);
+    }
+}
+
+/// Only what is worth a line: many, growing, or few pids left.
+fn budget(budget: &Budget) -> Option<String> {
+    let left = budget.pids.max.saturating_sub(budget.pids.current);
+    let is_tight = left < budget.pids.max / 10;
+    if !is_tight && budget.rate_per_hour.is_none() {
+        return None;
+    }
+    let mut text = format!(
+        "{} of {} in use, {} of them unreaped ({})",
+        budget.pids.current,
+        budget.pids.max,
+        budget.unreaped,
+        clean(&budget.pids.source)
+    );
+    if let Some(rate) = budget.rate_per_hour {
+        let _infallible = write!(text, ", {rate} more in an hour");
+    }
+    if let Some(left_ns) = budget.exhausted_in_ns {
+        let _infallible = write!(text, ": none left in {}", duration(left_ns));
+    }
+    Some(text)
+}
+
+/// A blocked namespace: why, what holds it, where it lives.
+pub(super) fn namespace_lines(lines: &mut Lines, namespace: &BlockedNamespace) {
+    verdict(lines, &namespace.diagnosis);
+    for (i, blocker) in namespace.blockers.iter().enumerate() {
+        lines.add(if i == 0 { "held by" } else { "" }, &blocker_line(blocker));
+    }
+    place(lines, &namespace.init);
+}
+
+fn blocker_line(blocker: &Blocker) -> String {
+    let wchan = blocker.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
+    let reaper = blocker
+        .reaper
+        .as_ref()
+        .map(|(pid, name)| format!(", {}[{pid}] must reap it", clean(name)))
+        .unwrap_or_default();
+    format!(
+        "{:<6}  {}[{}]  state {}{wchan}{reaper}",
+        blocker.kind.as_str(),
+        clean(&blocker.name),
+        blocker.pid,
+        blocker.state
+    )
 }
 
 fn headline(finding: &Finding) -> String {
@@ -74,39 +204,59 @@ fn since(finding: &Finding, now_ns: u64) -> String {
 }
 
 fn block(headline: &str, finding: &Finding, now_ns: u64, colour: Colour) -> String {
-    let mut out = format!("{headline}\n");
-    let mut line = |label: &str, text: &str| {
-        let _infallible = writeln!(out, "          {}  {text}", colour.paint("2", &format!("{label:<9}")));
-    };
+    let mut lines = Lines::new(headline, colour);
+    verdict(&mut lines, &finding.diagnosis);
+    consequences(&mut lines, finding);
+    who(&mut lines, finding, now_ns);
+    place(&mut lines, finding);
+    lines.out
+}
+
+/// Who must reap it, and who created it.
+pub(super) fn who(lines: &mut Lines, finding: &Finding, now_ns: u64) {
     match &finding.reaper {
         Some(reaper) => {
             for (i, text) in reaper_lines(reaper, now_ns).iter().enumerate() {
-                line(if i == 0 { "reaper" } else { "" }, text);
+                lines.add(if i == 0 { "reaper" } else { "" }, text);
             }
         }
-        None => line("reaper", "not known"),
+        None => lines.add("reaper", "not known"),
     }
     if finding.creators.is_empty() {
-        line("created", "by a process that is not known: its fork was not seen, or its record had no room");
+        lines.add(
+            "created",
+            "by a process that is not known: its fork was not seen, or its record had no room",
+        );
     }
     for (i, creator) in finding.creators.iter().enumerate() {
-        line(if i == 0 { "created" } else { "" }, &creator_line(creator));
+        lines.add(if i == 0 { "created" } else { "" }, &creator_line(creator));
     }
+}
+
+/// Where it lives.
+pub(super) fn place(lines: &mut Lines, finding: &Finding) {
     if let Some(runtime) = &finding.runtime {
         let verb = runtime.verb.as_deref().map(|verb| format!(" {}", clean(verb))).unwrap_or_default();
-        line("runtime", &format!("{}{verb}; this is {}", clean(&runtime.name), runtime.stage.describe()));
+        lines
+            .add("runtime", &format!("{}{verb}; this is {}", clean(&runtime.name), runtime.stage.describe()));
     }
     if let Some(monitor) = &finding.monitor {
-        line("monitor", &format!("{}[{}]", clean(&monitor.name), monitor.pid));
+        lines.add("monitor", &format!("{}[{}]", clean(&monitor.name), monitor.pid));
     }
     if let Some(container) = &finding.container {
         let name = container.name.as_deref().map(|name| format!("  ({})", clean(name))).unwrap_or_default();
-        line("container", &format!("{}{name}", clean(&container.id)));
+        let origin = match finding.origin {
+            Origin::Exec => ", left by an exec session".to_owned(),
+            Origin::HealthCheck { period_ns } => {
+                format!(", left by a health check about every {}", duration(period_ns))
+            }
+            Origin::Entrypoint | Origin::Host | Origin::Unknown => String::new(),
+        };
+        lines.add("container", &format!("{}{name}{origin}", clean(&container.id)));
     }
     if let Some(ns) = &finding.pid_ns {
-        line("pid ns", &pid_ns_line(ns, finding.process.vpid));
+        lines.add("pid ns", &pid_ns_line(ns, finding.process.vpid));
     }
-    out
 }
 
 /// How a process ended, in a word or two.
@@ -140,12 +290,7 @@ fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
     }
     let wait = match (&reaper.last_wait, reaper.never_waited_since_ns) {
         (Some(wait), _) => {
-            let call = wait.call.map(|call| format!(": {call}")).unwrap_or_default();
-            let target =
-                wait.target.map(|target| format!(" for {}", target_words(target))).unwrap_or_default();
-            let flags =
-                if wait.flags.is_empty() { String::new() } else { format!(" ({})", wait.flags.join("|")) };
-            format!("last wait {} ago{call}{target}{flags}", duration(now_ns.saturating_sub(wait.at_ns)))
+            format!("last wait {} ago: {}", duration(now_ns.saturating_sub(wait.at_ns)), call(wait))
         }
         (None, Some(since_ns)) => {
             format!("no wait call in the {} of watching", duration(now_ns.saturating_sub(since_ns)))
@@ -178,6 +323,9 @@ fn pid_ns_line(ns: &PidNs, vpid: Option<u32>) -> String {
     }
     if let Some(init) = &ns.init {
         parts.push(format!("PID 1 is {}[{}] in state {}", clean(&init.name), init.pid, init.state));
+    }
+    if ns.containers.len() > 1 {
+        parts.push(format!("shared by {} containers", ns.containers.len()));
     }
     parts.join(", ")
 }

@@ -43,7 +43,7 @@ impl Stdout {
         self.sequence += 1;
         let text = match self.format {
             Format::Json => format!("{}\n", ecs::line(event, context, self.sequence)?),
-            Format::Text => text::event(event, context, self.colour),
+            Format::Text => text::event(event, self.colour),
         };
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;

@@ -1,23 +1,18 @@
-//! The pipeline: kernel and host → ledger → evidence → attribution → events. It decides what is done when;
-//! what anything means is decided in the modules that it calls.
+//! Watching: kernel and host → ledger → evidence → observations. It decides what is looked at when; what anything
+//! means is decided from the observations.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    os::fd::OwnedFd,
-};
+use std::{collections::HashSet, io, os::fd::OwnedFd};
 
 use supervisor_ebpf::{Counters, Exec, ProcessId};
 
 use crate::{
-    attribution::attribute,
     clock,
-    evidence::{Evidence, EvidenceError, Sources, starts_match},
-    filter::Filter,
-    finding::{Event, EventKind, Finding, Loss},
+    evidence::{EvidenceError, Look, starts_match},
+    finding::Loss,
     host::{Host, ProcessFacts},
-    kernel::{ExitedTask, KernelError, Options, Tracer},
-    ledger::{Due, Ledger, Settled},
+    kernel::{KernelError, Options, Scan, Tracer},
+    ledger::{Due, Ledger, Settled, Was},
+    observation::{Observation, Seen},
 };
 
 /// Ticks that an epoch may hold less than is known before it counts as a loss: the event of a reap is on its
@@ -33,25 +28,11 @@ const TELL_LOSS_NS: u64 = 5_000_000_000;
 /// How often losses are told that have touched no finding.
 const TELL_MINOR_LOSS_NS: u64 = 60_000_000_000;
 
-/// How it watches.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// How long a process must be unreaped to be a finding.
-    pub grace_ns: u64,
-    /// Which findings are wanted.
-    pub filter: Filter,
-    /// Log the programs' own lines.
-    pub log: bool,
-}
-
-/// The watching pipeline.
-pub struct Engine<H: Host> {
+/// What watches.
+pub struct Observer<H: Host> {
     tracer: Tracer,
     host: H,
     ledger: Ledger,
-    filter: Filter,
-    grace_ns: u64,
-    attached_ns: u64,
     counters: Counters,
     untold_ticks: u32,
     loss: Loss,
@@ -63,36 +44,31 @@ pub struct Engine<H: Host> {
     existing: HashSet<ProcessId>,
 }
 
-impl<H: Host> Engine<H> {
-    /// Attaches the hooks first, then scans what is there already.
+impl<H: Host> Observer<H> {
+    /// Attaches the hooks first, then scans what is there already. A process is observed from the grace period on;
+    /// with `log`, the programs' own lines are logged.
     ///
     /// # Errors
     ///
     /// If the kernel side cannot be started, or `/proc` cannot be read.
-    pub fn start(host: H, options: &EngineOptions) -> Result<Self, EvidenceError> {
-        let ledger = Ledger::new(options.grace_ns);
-        let mut tracer = Tracer::start(&Options {
-            report_after_ns: ledger.report_after_ns(),
-            log: options.log,
-            attach: true,
-        })?;
+    pub fn start(host: H, grace_ns: u64, log: bool) -> Result<Self, EvidenceError> {
+        let ledger = Ledger::new(grace_ns);
+        let mut tracer =
+            Tracer::start(&Options { report_after_ns: ledger.report_after_ns(), log, attach: true })?;
         let attached_ns = clock::now_ns();
         let mut living = Vec::new();
-        let exited = tracer.scan(true, |record| living.push(record.id))?;
+        let exited = tracer.scan(Scan::Seed, |record| living.push(record.id))?;
         for id in living {
             // Kernel threads have made no exec.
             if let Some(exec) = host.process(id.tgid)?.and_then(|facts| exec_of(&host, &facts, &id)) {
                 tracer.seed_exec(&id, &exec)?;
             }
         }
-        let counters = tracer.counters()?;
+        let counters = tracer.records().counters()?;
         Ok(Self {
             tracer,
             host,
             ledger,
-            filter: options.filter.clone(),
-            grace_ns: options.grace_ns,
-            attached_ns,
             counters,
             untold_ticks: 0,
             loss: Loss { since_ns: attached_ns, ..Loss::default() },
@@ -104,7 +80,7 @@ impl<H: Host> Engine<H> {
         })
     }
 
-    /// A descriptor that becomes readable when the kernel side has told a reap; then call [`Engine::drain`].
+    /// A descriptor that becomes readable when the kernel side has told a reap; then call [`Observer::drain`].
     ///
     /// # Errors
     ///
@@ -129,7 +105,7 @@ impl<H: Host> Engine<H> {
     ///
     /// If the counters cannot be read.
     pub fn counters(&self) -> Result<Counters, KernelError> {
-        self.tracer.counters()
+        self.tracer.records().counters()
     }
 
     /// Everything that was lost since the start: what could not be stored or told, and frees that were not seen.
@@ -153,28 +129,28 @@ impl<H: Host> Engine<H> {
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
-    pub fn finish(&mut self) -> Result<Vec<Event>, EvidenceError> {
+    pub fn finish(&mut self) -> Result<Vec<Observation>, EvidenceError> {
         // Losses are told now or never.
         self.told_ns = 0;
         self.tick()
     }
 
-    /// Findings that are open now.
-    pub fn open(&self) -> impl Iterator<Item = &Finding> {
-        self.ledger.open()
-    }
-
-    /// Takes in the reaps that were told; returns what they close.
-    pub fn drain(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
+    /// Takes in the reaps that were told; returns those of processes that were observed.
+    pub fn drain(&mut self) -> Vec<Observation> {
+        let mut seen = Vec::new();
         while let Some(reaped) = self.tracer.next_event() {
-            if let Some(finding) = self.ledger.reaped(&reaped) {
-                let dwell_ns = finding.exit_ns.map(|exit_ns| reaped.free_ns.saturating_sub(exit_ns));
-                let kind = EventKind::Reaped { finding: Box::new(finding), dwell_ns };
-                events.push(Event { at_ns: reaped.free_ns, kind });
-            }
+            let id = reaped.id;
+            seen.extend(self.ledger.reaped(&reaped).map(|was| {
+                Observation::at(
+                    reaped.free_ns,
+                    match was {
+                        Was::Told => Seen::Reaped { id, free_ns: Some(reaped.free_ns) },
+                        Was::Held => Seen::Released { id },
+                    },
+                )
+            }));
         }
-        events
+        seen
     }
 
     /// Looks for leftovers, and for losses. Costs two map lookups if there is neither.
@@ -182,27 +158,27 @@ impl<H: Host> Engine<H> {
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
-    pub fn tick(&mut self) -> Result<Vec<Event>, EvidenceError> {
-        let mut events = self.drain();
+    pub fn tick(&mut self) -> Result<Vec<Observation>, EvidenceError> {
+        let mut seen = self.drain();
         let now_ns = clock::now_ns();
         self.look_for_losses(now_ns)?;
         let epochs = self.tracer.epochs()?;
         if self.ledger.has_unknown(&epochs, now_ns) {
-            self.ledger.walk(&self.tracer.unreaped()?, now_ns);
+            self.ledger.walk(&self.tracer.records().unreaped()?, now_ns);
         }
         self.untold_ticks = if self.ledger.has_untold(&epochs) { self.untold_ticks + 1 } else { 0 };
         if self.untold_ticks >= UNTOLD_TICKS {
             self.reconcile_by(now_ns);
         }
-        self.reconcile(now_ns, &mut events)?;
-        self.tell_loss(now_ns, &mut events);
-        self.settle_due(now_ns, &mut events)?;
-        Ok(events)
+        self.reconcile(now_ns, &mut seen)?;
+        self.tell_loss(now_ns, &mut seen);
+        self.look_at_due(now_ns, &mut seen)?;
+        Ok(seen)
     }
 
     /// Takes in what the kernel side could not store or tell since the last tick.
     fn look_for_losses(&mut self, now_ns: u64) -> Result<(), KernelError> {
-        let now = self.tracer.counters()?;
+        let now = self.tracer.records().counters()?;
         let before = std::mem::replace(&mut self.counters, now);
         let exits = now.lost_exits - before.lost_exits;
         let events = now.lost_events - before.lost_events;
@@ -225,19 +201,22 @@ impl<H: Host> Engine<H> {
 
     /// Makes the ledger agree with the kernel's list of processes: after a loss, and now and then, in case that
     /// something was missed that nobody counted.
-    fn reconcile(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), KernelError> {
+    fn reconcile(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), KernelError> {
         if now_ns < self.reconcile_ns {
             return Ok(());
         }
-        let exited = self.tracer.scan(false, |_| {})?;
-        let entries = self.tracer.unreaped()?;
+        let exited = self.tracer.scan(Scan::Exited, |_| {})?;
+        let entries = self.tracer.records().unreaped()?;
         self.loss.found += self.ledger.walk(&entries, now_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
-        for finding in self.ledger.resync(&present, &entries) {
+        for (id, was) in self.ledger.resync(&present, &entries) {
             self.loss.closed += 1;
             // When exactly it was reaped was not seen.
-            let kind = EventKind::Reaped { finding: Box::new(finding), dwell_ns: None };
-            events.push(Event { at_ns: now_ns, kind });
+            let gone = match was {
+                Was::Told => Seen::Reaped { id, free_ns: None },
+                Was::Held => Seen::Released { id },
+            };
+            seen.push(Observation::at(now_ns, gone));
         }
         let stored: HashSet<u64> = entries.iter().map(|(task, _)| *task).collect();
         let all_stored = exited.iter().all(|task| stored.contains(&task.record.task));
@@ -248,7 +227,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Tells what was lost, but not more often than is bearable.
-    fn tell_loss(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+    fn tell_loss(&mut self, now_ns: u64, seen: &mut Vec<Observation>) {
         let Loss { since_ns, reaps, .. } = self.loss;
         if self.loss == (Loss { since_ns, ..Loss::default() }) {
             self.loss.since_ns = now_ns;
@@ -261,64 +240,49 @@ impl<H: Host> Engine<H> {
         if now_ns.saturating_sub(self.told_ns) >= pause_ns && (is_reconciled || self.told_ns == 0) {
             let loss = std::mem::replace(&mut self.loss, Loss { since_ns: now_ns, ..Loss::default() });
             self.told_ns = now_ns;
-            events.push(Event { at_ns: now_ns, kind: EventKind::Lost(loss) });
+            seen.push(Observation::at(now_ns, Seen::Lost { loss }));
         }
     }
 
-    /// Confirms leftovers that are due, and opens findings.
-    fn settle_due(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), EvidenceError> {
+    /// Looks at leftovers that are due. `/proc` has to agree that one is this process, and that it and all its
+    /// threads have exited, or it is not observed.
+    fn look_at_due(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
         let due = self.ledger.due(now_ns);
         if due.is_empty() {
             return Ok(());
         }
-        let mut tasks: HashMap<ProcessId, ExitedTask> =
-            self.tracer.scan(false, |_| {})?.into_iter().map(|task| (task.record.id, task)).collect();
-        for Due { id, exit_ns } in due {
-            let task = tasks.remove(&id);
-            let settled = match self.confirm(&id)? {
-                None => Settled::NotYet,
-                // It took its time to become a zombie.
-                Some(_) if !self.ledger.has_waited(&id, now_ns) => continue,
-                Some(facts) => {
-                    let evidence = self.gather(facts, exit_ns, task, id)?;
-                    let finding = attribute(&evidence, self.host.identity(), self.grace_ns);
-                    if self.filter.wants(&finding) {
-                        Settled::Open(Box::new(finding))
-                    } else {
-                        Settled::PassOver
-                    }
-                }
+        let mut living = Vec::new();
+        let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
+        let exited = self.tracer.scan(scan, |record| living.push(*record))?;
+        let look = Look::new(&self.host, Some(self.tracer.records()), exited, living);
+        for Due { id, exit_ns, .. } in due {
+            let facts = look.process_of(&id)?;
+            let Some(facts) = facts else {
+                self.ledger.settle(&id, Settled::NotYet, now_ns);
+                continue;
             };
-            if let Settled::Open(finding) = &settled {
-                let finding = finding.clone();
-                let kind = if exit_ns.is_none() && self.existing.contains(&id) {
-                    EventKind::Existing(finding)
-                } else {
-                    EventKind::Detected(finding)
-                };
-                events.push(Event { at_ns: clock::now_ns(), kind });
+            if facts.is_unreaped() {
+                // It took its time to become a zombie.
+                if !self.ledger.has_waited(&id, now_ns) {
+                    continue;
+                }
+                if self.ledger.is_held(&id) {
+                    seen.push(Observation::at(now_ns, Seen::Released { id }));
+                }
+                let existing = exit_ns.is_none() && self.existing.contains(&id);
+                let evidence = Box::new(look.gather(facts, Some(id), exit_ns)?);
+                seen.push(Observation::at(clock::now_ns(), Seen::Unreaped { id, existing, evidence }));
+                self.ledger.settle(&id, Settled::Told, now_ns);
+            } else if look.is_held_init(&id, &facts) {
+                let init = look.gather(facts, Some(id), exit_ns)?;
+                let evidence = Box::new(look.namespace(init)?);
+                seen.push(Observation::at(clock::now_ns(), Seen::Held { id, evidence }));
+                self.ledger.settle(&id, Settled::Held, now_ns);
+            } else {
+                self.ledger.settle(&id, Settled::NotYet, now_ns);
             }
-            self.ledger.settle(&id, settled, now_ns);
         }
         Ok(())
-    }
-
-    /// The process, if `/proc` agrees that it is this one, and that it and all its threads have exited.
-    fn confirm(&self, id: &ProcessId) -> Result<Option<ProcessFacts>, EvidenceError> {
-        let facts = self.host.process(id.tgid)?;
-        Ok(facts.filter(|facts| facts.is_unreaped() && starts_match(&self.host, facts, id.start_ns)))
-    }
-
-    fn gather(
-        &self,
-        facts: ProcessFacts,
-        exit_ns: Option<u64>,
-        task: Option<ExitedTask>,
-        id: ProcessId,
-    ) -> Result<Evidence, EvidenceError> {
-        let sources =
-            Sources { tracer: Some(&self.tracer), host: &self.host, attached_ns: Some(self.attached_ns) };
-        sources.gather(facts, exit_ns, task, Some(id))
     }
 }
 

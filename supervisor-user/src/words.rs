@@ -21,7 +21,7 @@ pub fn clean(text: &str) -> String {
 
 /// Arguments in one line, cut to what a person reads.
 #[must_use]
-pub(super) fn command_line(args: &[String], max: usize) -> String {
+pub fn command_line(args: &[String], max: usize) -> String {
     let mut line = String::new();
     for arg in args {
         if !line.is_empty() {
@@ -55,7 +55,7 @@ pub fn duration(ns: u64) -> String {
 
 /// Name of a signal on Linux.
 #[must_use]
-pub(super) fn signal_name(number: u8) -> Option<&'static str> {
+pub fn signal_name(number: u8) -> Option<&'static str> {
     const NAMES: [&str; 32] = [
         "",
         "SIGHUP",
@@ -93,9 +93,47 @@ pub(super) fn signal_name(number: u8) -> Option<&'static str> {
     NAMES.get(usize::from(number)).copied().filter(|name| !name.is_empty())
 }
 
+/// Appends text in lines of at most `columns`. A code span stays in one piece, so that it can be copied.
+pub fn wrap(out: &mut String, text: &str, first: &str, rest: &str, columns: usize) {
+    let mut line = first.to_owned();
+    let mut empty = true;
+    for word in unbroken(text) {
+        if !empty && line.chars().count() + 1 + word.chars().count() > columns {
+            out.push_str(&line);
+            out.push('\n');
+            rest.clone_into(&mut line);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    out.push_str(&line);
+    out.push('\n');
+}
+
+/// Splits at spaces outside of code spans.
+fn unbroken(text: &str) -> impl Iterator<Item = &str> {
+    let mut code = false;
+    text.split(move |c: char| {
+        code ^= c == '`';
+        c == ' ' && !code
+    })
+    .filter(|word| !word.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn code_spans_are_not_broken() {
+        let mut out = String::new();
+        wrap(&mut out, "one two `three four five` six", "- ", "  ", 12);
+        assert_eq!(out, "- one two\n  `three four five`\n  six\n");
+    }
 
     #[test]
     fn hostile_text_is_escaped() {

@@ -1,0 +1,241 @@
+//! What follows from the observations: findings, and the events that open, update and close them. Pure: a recording of
+//! observations gives the same events as the watch did.
+
+mod growth;
+mod sessions;
+
+use std::collections::HashMap;
+
+use growth::Growth;
+use sessions::Sessions;
+use supervisor_ebpf::ProcessId;
+
+use crate::{
+    attribution::attribute,
+    clock::Wall,
+    diagnosis::{blockers, diagnose, diagnose_namespace},
+    evidence::{Evidence, NamespaceEvidence},
+    filter::Filter,
+    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin},
+    host::HostIdentity,
+    identity,
+    observation::{Observation, Seen},
+};
+
+/// All that was concluded so far.
+pub struct Conclusions {
+    host: HostIdentity,
+    grace_ns: u64,
+    filter: Filter,
+    open: HashMap<ProcessId, Open>,
+    namespaces: HashMap<ProcessId, Blocked>,
+    sessions: Sessions,
+    growth: Growth,
+}
+
+struct Open {
+    finding: Finding,
+    /// Whether the filters let it through.
+    told: bool,
+}
+
+struct Blocked {
+    namespace: BlockedNamespace,
+    told: bool,
+}
+
+impl Conclusions {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(host: HostIdentity, grace_ns: u64, filter: Filter) -> Self {
+        Self {
+            host,
+            grace_ns,
+            filter,
+            open: HashMap::new(),
+            namespaces: HashMap::new(),
+            sessions: Sessions::default(),
+            growth: Growth::default(),
+        }
+    }
+
+    /// Findings that are open and wanted.
+    pub fn open(&self) -> impl Iterator<Item = &Finding> {
+        self.open.values().filter(|open| open.told).map(|open| &open.finding)
+    }
+
+    /// PID namespaces that are blocked and wanted.
+    pub fn namespaces(&self) -> impl Iterator<Item = &BlockedNamespace> {
+        self.namespaces.values().filter(|blocked| blocked.told).map(|blocked| &blocked.namespace)
+    }
+
+    /// Takes in an observation; returns the events that follow, for those that the filters want.
+    pub fn take(&mut self, observation: &Observation) -> Vec<Event> {
+        let Observation { at_ns, wall, seen } = observation;
+        let event = |kind| Event { at_ns: *at_ns, wall: *wall, kind };
+        match seen {
+            Seen::Unreaped { id, existing, evidence } => {
+                self.unreaped(id, *existing, evidence).map(event).into_iter().collect()
+            }
+            Seen::Reaped { id, free_ns } => self.reaped(id, *free_ns).map(event).into_iter().collect(),
+            Seen::Held { id, evidence } => self.held(id, evidence, *at_ns, *wall),
+            Seen::Released { id } => self.released(id, *at_ns, *wall),
+            Seen::Lost { loss } => vec![event(EventKind::Lost(loss.clone()))],
+        }
+    }
+
+    fn unreaped(&mut self, id: &ProcessId, existing: bool, evidence: &Evidence) -> Option<EventKind> {
+        let mut finding = attribute(evidence, &self.host, self.grace_ns);
+        let before = self.open.get(id);
+        remember(&mut finding, before.map(|open| &open.finding));
+        finding.blocks = self.blocks_of(id);
+        if finding.origin == Origin::Exec
+            && let Some(period_ns) = self.sessions.period_of(&finding)
+        {
+            finding.origin = Origin::HealthCheck { period_ns };
+        }
+        self.growth.count(&mut finding, before.is_none());
+        finding.diagnosis = diagnose(&finding);
+
+        let was_told = before.is_some_and(|open| open.told);
+        let told = was_told || self.filter.wants(&finding);
+        let kind = if !told {
+            None
+        } else if !was_told {
+            let finding = Box::new(finding.clone());
+            Some(if existing { EventKind::Existing(finding) } else { EventKind::Detected(finding) })
+        } else if before.is_some_and(|open| has_changed(&open.finding, &finding)) {
+            Some(EventKind::Updated(Box::new(finding.clone())))
+        } else {
+            None
+        };
+        self.open.insert(*id, Open { finding, told });
+        kind
+    }
+
+    fn reaped(&mut self, id: &ProcessId, free_ns: Option<u64>) -> Option<EventKind> {
+        let Open { finding, told } = self.open.remove(id)?;
+        self.growth.uncount(&finding);
+        let dwell_ns = finding.exit_ns.zip(free_ns).map(|(exit_ns, free_ns)| free_ns.saturating_sub(exit_ns));
+        told.then(|| EventKind::Reaped { finding: Box::new(finding), dwell_ns })
+    }
+
+    fn held(&mut self, id: &ProcessId, evidence: &NamespaceEvidence, at_ns: u64, wall: Wall) -> Vec<Event> {
+        let before = self.namespaces.get(id);
+        let mut init = attribute(&evidence.init, &self.host, self.grace_ns);
+        remember(&mut init, before.map(|blocked| &blocked.namespace.init));
+        init.diagnosis = diagnose(&init);
+        let blockers = blockers(evidence);
+        let namespace = BlockedNamespace {
+            id: identity::finding_id("namespace", &init.id),
+            since_ns: before.map_or(at_ns, |blocked| blocked.namespace.since_ns),
+            diagnosis: diagnose_namespace(&init, &blockers),
+            blockers,
+            init,
+        };
+        let was_told = before.is_some_and(|blocked| blocked.told);
+        let told = was_told || self.filter.wants_namespace(&namespace);
+        let key = |blocked: &BlockedNamespace| -> Vec<_> {
+            blocked.blockers.iter().map(|it| (it.pid, it.kind, it.reaper.clone())).collect()
+        };
+        let is_new = !before.is_some_and(|blocked| key(&blocked.namespace) == key(&namespace));
+        let mut events = Vec::new();
+        if told && (!was_told || is_new) {
+            let kind = EventKind::Blocked { namespace: Box::new(namespace.clone()), again: was_told };
+            events.push(Event { at_ns, wall, kind });
+        }
+        self.namespaces.insert(*id, Blocked { namespace, told });
+        events.extend(self.refresh_blocks(at_ns, wall));
+        events
+    }
+
+    fn released(&mut self, id: &ProcessId, at_ns: u64, wall: Wall) -> Vec<Event> {
+        let Some(Blocked { namespace, told }) = self.namespaces.remove(id) else { return Vec::new() };
+        let blocked_ns = namespace.init.exit_ns.map(|exit_ns| at_ns.saturating_sub(exit_ns));
+        let mut events = Vec::new();
+        if told {
+            let kind = EventKind::Released { namespace: Box::new(namespace), blocked_ns };
+            events.push(Event { at_ns, wall, kind });
+        }
+        events.extend(self.refresh_blocks(at_ns, wall));
+        events
+    }
+
+    /// The blocked namespaces that a process holds.
+    fn blocks_of(&self, id: &ProcessId) -> Vec<Block> {
+        let mut blocks: Vec<Block> = self
+            .namespaces
+            .values()
+            .map(|blocked| &blocked.namespace)
+            .filter(|namespace| namespace.blockers.iter().any(|blocker| blocker.pid == id.tgid))
+            .filter_map(|namespace| {
+                Some(Block {
+                    ino: namespace.init.pid_ns.as_ref()?.ino,
+                    init_pid: namespace.init.process.pid,
+                    init_name: namespace.init.process.name.clone(),
+                    since_ns: namespace.init.exit_ns.unwrap_or(namespace.since_ns),
+                })
+            })
+            .collect();
+        blocks.sort_by_key(|block| block.ino);
+        blocks
+    }
+
+    /// Lets every open finding point to the namespaces that it blocks now.
+    fn refresh_blocks(&mut self, at_ns: u64, wall: Wall) -> Vec<Event> {
+        let mut ids: Vec<ProcessId> = self.open.keys().copied().collect();
+        ids.sort();
+        let mut events = Vec::new();
+        for id in ids {
+            let blocks = self.blocks_of(&id);
+            let Some(open) = self.open.get_mut(&id).filter(|open| open.finding.blocks != blocks) else {
+                continue;
+            };
+            open.finding.blocks = blocks;
+            if open.told {
+                let kind = EventKind::Updated(Box::new(open.finding.clone()));
+                events.push(Event { at_ns, wall, kind });
+            }
+        }
+        events
+    }
+}
+
+/// Carries on what only the looks before can tell.
+fn remember(finding: &mut Finding, before: Option<&Finding>) {
+    let Some(before) = before else {
+        if let Some(reaper) = &mut finding.reaper {
+            reaper.same_since_ns = finding.looked_ns;
+        }
+        return;
+    };
+    finding.seen_ns = before.seen_ns;
+    finding.exit_ns = finding.exit_ns.or(before.exit_ns);
+    let Some(reaper) = &mut finding.reaper else { return };
+    reaper.same_since_ns = finding.looked_ns;
+    let Some(old) = before.reaper.as_ref().filter(|old| old.process.entity_id == reaper.process.entity_id)
+    else {
+        return;
+    };
+    if (old.state, &old.wchan, old.waits) == (reaper.state, &reaper.wchan, reaper.waits) {
+        reaper.same_since_ns = old.same_since_ns;
+    }
+    let reaped = |reaped: Option<(u64, u64)>| reaped.map(|(count, _)| count);
+    reaper.reaped_since = reaped(reaper.reaped)
+        .zip(reaped(old.reaped))
+        .map(|(now, then)| old.reaped_since.unwrap_or(0) + now.saturating_sub(then));
+}
+
+/// Whether the verdict, the reaper or the consequence is another one.
+fn has_changed(before: &Finding, now: &Finding) -> bool {
+    let key = |finding: &Finding| {
+        (
+            finding.diagnosis.family,
+            finding.diagnosis.confidence,
+            finding.reaper.as_ref().map(|reaper| reaper.process.entity_id.clone()),
+            finding.blocks.clone(),
+            finding.origin.as_str(),
+        )
+    };
+    key(before) != key(now)
+}

@@ -1,0 +1,76 @@
+//! Exec sessions in containers, and whether the same is executed at a fixed period: then it is a health check.
+
+use std::collections::HashMap;
+
+use crate::finding::{Finding, Role};
+
+/// Sessions of one kind that make a period.
+const ENOUGH: usize = 3;
+/// Sessions of one kind that are remembered.
+const REMEMBERED: usize = 8;
+/// Kinds that are remembered; a host has few probes that leak.
+const KINDS: usize = 1024;
+
+/// The start times of the sessions that left something, by kind.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    starts: HashMap<Kind, Vec<u64>>,
+}
+
+/// What is the same in all runs of a probe: the container, and the names from the process up to the runtime.
+type Kind = (String, Vec<String>);
+
+impl Sessions {
+    /// Takes in the session that a finding comes from; returns the period, if there is one by now.
+    pub(super) fn period_of(&mut self, finding: &Finding) -> Option<u64> {
+        let (kind, start_ns) = session(finding)?;
+        if self.starts.len() >= KINDS && !self.starts.contains_key(&kind) {
+            return None;
+        }
+        let starts = self.starts.entry(kind).or_default();
+        if let Err(place) = starts.binary_search(&start_ns) {
+            starts.insert(place, start_ns);
+            if starts.len() > REMEMBERED {
+                starts.remove(0);
+            }
+        }
+        period(starts)
+    }
+}
+
+fn session(finding: &Finding) -> Option<(Kind, u64)> {
+    let runtime = finding.creators.iter().position(|creator| creator.role == Role::Runtime)?;
+    // A runtime's own stages have its verb too; the topmost is the command that was started.
+    let same = finding.creators[runtime..].iter().take_while(|creator| creator.role == Role::Runtime).count();
+    let command = &finding.creators[runtime + same - 1];
+    let names = [&finding.process.name]
+        .into_iter()
+        .chain(finding.creators[..runtime].iter().map(|creator| &creator.process.name));
+    let container = finding.container.as_ref()?.id.clone();
+    Some(((container, names.cloned().collect()), command.process.start_ns?))
+}
+
+/// The mean gap, if the gaps are equal within a quarter.
+fn period(starts: &[u64]) -> Option<u64> {
+    if starts.len() < ENOUGH {
+        return None;
+    }
+    let gaps: Vec<u64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let (least, most) = (gaps.iter().min()?, gaps.iter().max()?);
+    (*least > 0 && most - least <= least / 4).then(|| gaps.iter().sum::<u64>() / gaps.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_regular() {
+        const S: u64 = 1_000_000_000;
+        assert_eq!(period(&[0, 2 * S]), None, "two of anything have a gap");
+        assert_eq!(period(&[0, 2 * S, 4 * S]), Some(2 * S));
+        assert_eq!(period(&[0, 2 * S, 4 * S + S / 5]), Some(2 * S + S / 10));
+        assert_eq!(period(&[0, 2 * S, 5 * S]), None);
+        assert_eq!(period(&[0, 0, 0]), None, "at once is no period");
+    }
+}

@@ -1,0 +1,84 @@
+//! What is no zombie: it lives, or some of its threads do, or it has not finished exiting.
+
+use super::{Confidence, Family, Verdict, case::Case, facts::Fact};
+use crate::words::clean;
+
+/// It has not exited at all.
+pub(super) fn not_exited(case: &Case<'_>) -> Option<Verdict> {
+    let finding = case.finding;
+    if finding.is_exiting || finding.state == 'Z' {
+        return None;
+    }
+    Some(Verdict {
+        family: None,
+        sentence: "it has not exited".to_owned(),
+        confidence: Confidence::High,
+        cites: vec![Fact::State],
+        remedies: Vec::new(),
+        wont_help: Vec::new(),
+    })
+}
+
+/// F9: `/proc` shows its first thread's state, which is dead; others are not.
+pub(super) fn threads_alive(case: &Case<'_>) -> Option<Verdict> {
+    let finding = case.finding;
+    let live: Vec<_> = finding.threads.iter().filter(|thread| thread.is_live()).collect();
+    let (first, more) = live.split_first()?;
+    if finding.state != 'Z' {
+        return None;
+    }
+    let stuck = live.iter().find(|thread| thread.state == 'D');
+    let named = stuck.unwrap_or(first);
+    let place = named.wchan.as_deref().map(|wchan| format!(" in {}", clean(wchan))).unwrap_or_default();
+    let others = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    Some(Verdict {
+        family: Some(Family::F9),
+        sentence: format!(
+            "its first thread has exited and thread {} (tid {}, state {}{place}){others} still runs: it is no zombie \
+             to be reaped, and nothing has leaked",
+            clean(&named.comm),
+            named.tid,
+            named.state
+        ),
+        confidence: Confidence::High,
+        cites: vec![Fact::State, Fact::Threads],
+        remedies: vec![match stuck {
+            Some(_) => "find what the thread in state D waits for: it cannot end before".to_owned(),
+            None => "look at its threads with `ps -L -p PID`; end the process if it is not wanted".to_owned(),
+        }],
+        wont_help: vec!["waiting for it, or an init: it has not exited".to_owned()],
+    })
+}
+
+/// F12: past the exit hook, and no zombie yet.
+pub(super) fn still_exiting(case: &Case<'_>) -> Option<Verdict> {
+    let finding = case.finding;
+    if finding.state == 'Z' {
+        return None;
+    }
+    let place = finding.wchan.as_deref();
+    let (why, remedies) = match place {
+        Some("zap_pid_ns_processes") => (
+            "it is PID 1 of a PID namespace and waits in zap_pid_ns_processes until every other pid of the \
+             namespace is released"
+                .to_owned(),
+            vec!["see what holds the namespace: `supervisor explain --pidns INO`".to_owned()],
+        ),
+        Some(place) => (
+            format!("it sleeps in {}", clean(place)),
+            vec![
+                "find what it waits for there; if it is storage or a network mount, that is what hangs"
+                    .to_owned(),
+            ],
+        ),
+        None => ("where it sleeps is not known".to_owned(), Vec::new()),
+    };
+    Some(Verdict {
+        family: Some(Family::F12),
+        sentence: format!("it is still exiting and no zombie yet: {why}"),
+        confidence: if place.is_some() { Confidence::High } else { Confidence::Medium },
+        cites: vec![Fact::Exit, Fact::State],
+        remedies,
+        wont_help: vec!["its reaper: there is nothing to wait for yet".to_owned()],
+    })
+}

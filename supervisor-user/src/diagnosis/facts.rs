@@ -1,0 +1,303 @@
+//! The observed facts of a finding, each with where it was seen.
+
+use super::case::{Case, name};
+use crate::{
+    finding::{Exit, LastWait, PidNsMode, WaitTarget},
+    host::SigChld,
+    words::{clean, command_line, duration, signal_name},
+};
+
+/// Width of a command line in a fact.
+const COMMAND_WIDTH: usize = 100;
+
+/// A kind of fact that a rule can cite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fact {
+    /// How and when it exited.
+    Exit,
+    /// Its state.
+    State,
+    /// Its threads.
+    Threads,
+    /// What it executed.
+    Exec,
+    /// Signal of its exit.
+    ExitSignal,
+    /// Who traces it.
+    Tracer,
+    /// Who must reap it.
+    Reaper,
+    /// Whether that one created or adopted it.
+    Descent,
+    /// Whether that one is a subreaper.
+    Subreaper,
+    /// Its state.
+    ReaperState,
+    /// Its control group.
+    Frozen,
+    /// What a SIGCHLD does to it.
+    SigChld,
+    /// Its wait calls.
+    Waits,
+    /// What else it has reaped.
+    ReapedOthers,
+    /// What else it has not.
+    Held,
+    /// Who created it.
+    Creators,
+    /// Its PID namespace.
+    PidNs,
+}
+
+/// Each fact with its source.
+pub(super) fn of(case: &Case<'_>) -> Vec<(Fact, String, String)> {
+    let mut facts = Facts(Vec::new());
+    of_process(case, &mut facts);
+    of_reaper(case, &mut facts);
+    of_descent(case, &mut facts);
+    facts.0
+}
+
+struct Facts(Vec<(Fact, String, String)>);
+
+impl Facts {
+    fn add(&mut self, fact: Fact, source: &str, text: String) {
+        self.0.push((fact, source.to_owned(), text));
+    }
+}
+
+fn of_process(case: &Case<'_>, facts: &mut Facts) {
+    let finding = case.finding;
+    let pid = finding.process.pid;
+    let how = finding.exit.filter(|_| finding.is_exiting).map(exit);
+    if let Some(exit_ns) = finding.exit_ns {
+        let ago = duration(finding.looked_ns.saturating_sub(exit_ns));
+        let how = how.unwrap_or_else(|| "exited".to_owned());
+        facts.add(Fact::Exit, "hook sched_process_exit", format!("its last thread {how}, {ago} ago"));
+    } else if let Some(how) = how {
+        facts.add(Fact::Exit, &format!("/proc/{pid}/stat"), format!("it {how}; when was not seen"));
+    }
+    let wchan = finding.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
+    facts.add(
+        Fact::State,
+        &format!("/proc/{pid}/stat"),
+        format!("its first thread is in state {}{wchan}", finding.state),
+    );
+    if !finding.threads.is_empty() {
+        let live: Vec<String> = finding
+            .threads
+            .iter()
+            .filter(|thread| thread.is_live())
+            .map(|thread| format!("{} (tid {}, state {})", clean(&thread.comm), thread.tid, thread.state))
+            .collect();
+        let live = if live.is_empty() { "none".to_owned() } else { live.join(", ") };
+        facts.add(
+            Fact::Threads,
+            &format!("/proc/{pid}/task"),
+            format!("{} threads, living: {live}", finding.threads.len()),
+        );
+    }
+    match finding.executed {
+        Some(true) => {
+            let command = command_line(&finding.process.args, COMMAND_WIDTH);
+            facts.add(Fact::Exec, "hook sched_process_exec", format!("it executed `{command}`"));
+        }
+        Some(false) => {
+            let file = finding.process.executable.as_deref().map(clean).unwrap_or_default();
+            facts.add(
+                Fact::Exec,
+                "hook sched_process_exec",
+                format!("it never executed a file of its own, and still ran {file} of its creator"),
+            );
+        }
+        None => {}
+    }
+    if let Some(signal) = finding.exit_signal {
+        let signal = match signal {
+            0 => "no signal".to_owned(),
+            _ => u8::try_from(signal)
+                .ok()
+                .and_then(signal_name)
+                .map_or_else(|| format!("signal {signal}"), str::to_owned),
+        };
+        facts.add(
+            Fact::ExitSignal,
+            "iter/task exit_signal",
+            format!("its exit sends {signal} to its parent"),
+        );
+    }
+    if let Some(tracer) = &finding.tracer {
+        let who = tracer.name.as_deref().map_or_else(|| "a process".to_owned(), clean);
+        facts.add(
+            Fact::Tracer,
+            &format!("/proc/{pid}/task/{}/status TracerPid", tracer.tid),
+            format!("{who} (pid {}) traces it", tracer.pid),
+        );
+    }
+}
+
+fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
+    let Some(reaper) = case.reaper else { return };
+    let pid = reaper.process.pid;
+    let is_pid1 = match reaper.is_pidns_init {
+        Some(true) => ", PID 1 of its PID namespace",
+        Some(false) => ", not PID 1 of its PID namespace",
+        None => "",
+    };
+    facts.add(
+        Fact::Reaper,
+        &format!("/proc/{}/stat", case.finding.process.pid),
+        format!("its parent is {}{is_pid1}", name(&reaper.process)),
+    );
+    let descent = match (reaper.adopted, reaper.created) {
+        (Some(true), None) => Some(("/proc/PID/stat", "the parent is younger, so it has adopted it")),
+        (Some(true), _) => Some(("hook sched_process_fork", "another process was its parent at first")),
+        (Some(false), Some(true)) => Some(("hook sched_process_fork", "this parent forked it")),
+        (Some(false), _) => {
+            Some(("hook sched_process_fork", "this parent has been it since the fork (CLONE_PARENT)"))
+        }
+        (None, _) => None,
+    };
+    if let Some((source, text)) = descent {
+        facts.add(Fact::Descent, source, text.to_owned());
+    }
+    if let Some(is_subreaper) = reaper.is_subreaper {
+        let not = if is_subreaper { "" } else { "not " };
+        facts.add(Fact::Subreaper, "iter/task is_child_subreaper", format!("the parent is {not}a subreaper"));
+    }
+    let wchan = reaper.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
+    if let Some(state) = reaper.state {
+        let threads = match reaper.threads.len() {
+            0 => String::new(),
+            count => {
+                let states: Vec<String> = reaper.threads.iter().map(|it| it.state.to_string()).collect();
+                format!("; its {count} threads are in {}", states.join(" "))
+            }
+        };
+        facts.add(
+            Fact::ReaperState,
+            &format!("/proc/{pid}/stat, wchan"),
+            format!("the parent is in state {state}{wchan}{threads}"),
+        );
+    }
+    if let Some(file) = &reaper.frozen {
+        facts.add(Fact::Frozen, &clean(file), "the parent's control group is frozen".to_owned());
+    }
+    if let Some(sigchld) = reaper.sigchld {
+        let what = match sigchld {
+            SigChld::Default => "does nothing to the parent",
+            SigChld::Ignored => "is ignored by the parent",
+            SigChld::Handled => "is handled by the parent",
+            SigChld::Blocked => "is blocked by the parent",
+            SigChld::NoCldWait => "does nothing to the parent, which has set SA_NOCLDWAIT",
+        };
+        let pending = if reaper.sigchld_pending { ", and one is pending" } else { "" };
+        facts.add(Fact::SigChld, &format!("/proc/{pid}/status"), format!("SIGCHLD {what}{pending}"));
+    }
+    of_waits(case, facts);
+    if let Some(held) = reaper.unreaped_held.filter(|held| *held > 1) {
+        facts.add(Fact::Held, "iter/task", format!("the parent has {held} unreaped children"));
+    }
+}
+
+fn of_waits(case: &Case<'_>, facts: &mut Facts) {
+    let Some(reaper) = case.reaper else { return };
+    let ago = |at_ns: u64| duration(case.finding.looked_ns.saturating_sub(at_ns));
+    match (&reaper.last_wait, reaper.never_waited_since_ns) {
+        (Some(wait), _) => {
+            let count = reaper.waits.map(|count| format!(", one of {count}")).unwrap_or_default();
+            let any = match (reaper.any_wait_ns, reaper.any_wait_gap_ns) {
+                (None, _) => "; never for any child".to_owned(),
+                (Some(at_ns), None) => format!("; last for any child {} ago", ago(at_ns)),
+                (Some(at_ns), Some(gap_ns)) => {
+                    format!("; last for any child {} ago, and {} before that", ago(at_ns), duration(gap_ns))
+                }
+            };
+            facts.add(
+                Fact::Waits,
+                "hook sched_process_wait",
+                format!("the parent's last wait was {} ago: {}{count}{any}", ago(wait.at_ns), call(wait)),
+            );
+        }
+        (None, Some(since_ns)) => facts.add(
+            Fact::Waits,
+            "hook sched_process_wait",
+            format!("the parent has made no wait call in the {} of watching it", ago(since_ns)),
+        ),
+        (None, None) => {}
+    }
+    let pid = reaper.process.pid;
+    if let Some((count, at_ns)) = reaper.reaped.filter(|(count, _)| *count > 0) {
+        facts.add(
+            Fact::ReapedOthers,
+            "hook sched_process_free",
+            format!("{count} of the parent's own children were reaped, the last {} ago", ago(at_ns)),
+        );
+    } else if !reaper.ever_reaped {
+        facts.add(
+            Fact::ReapedOthers,
+            &format!("/proc/{pid}/stat cminflt"),
+            "no child that the parent has ever collected shows in its accounts".to_owned(),
+        );
+    }
+}
+
+fn of_descent(case: &Case<'_>, facts: &mut Facts) {
+    let finding = case.finding;
+    if !finding.creators.is_empty() {
+        let chain: Vec<String> = finding
+            .creators
+            .iter()
+            .map(|creator| {
+                let verb = creator.verb.as_deref().map(|it| format!(" {}", clean(it))).unwrap_or_default();
+                let gone = if creator.gone { ", gone" } else { "" };
+                format!("{}{verb} (pid {}{gone})", clean(&creator.process.name), creator.process.pid)
+            })
+            .collect();
+        facts.add(
+            Fact::Creators,
+            "hooks sched_process_fork, sched_process_exec",
+            format!("created by {}", chain.join(", by ")),
+        );
+    }
+    if let Some(ns) = &finding.pid_ns {
+        let mode = match ns.mode {
+            Some(PidNsMode::Joined) => ", which it joined",
+            Some(PidNsMode::Own) => ", made for it",
+            Some(PidNsMode::Host) => ", the host's",
+            None => "",
+        };
+        facts.add(
+            Fact::PidNs,
+            &format!("/proc/{}/ns/pid", finding.process.pid),
+            format!("it is in PID namespace {}{mode}", ns.ino),
+        );
+    }
+}
+
+/// How a process ended.
+pub(crate) fn exit(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exited with status {code}"),
+        Exit::Signal { number, core_dumped } => {
+            let core = if core_dumped { ", core dumped" } else { "" };
+            let name = signal_name(number).map_or_else(|| number.to_string(), str::to_owned);
+            format!("was killed by {name}{core}")
+        }
+    }
+}
+
+/// A wait call.
+pub(crate) fn call(wait: &LastWait) -> String {
+    let call = wait.call.unwrap_or("a call that was not decoded");
+    let target = match wait.target {
+        None => String::new(),
+        Some(WaitTarget::Any) => " for any child".to_owned(),
+        Some(WaitTarget::Pid(pid)) => format!(" for pid {pid}"),
+        Some(WaitTarget::Pgid(0)) => " for its process group".to_owned(),
+        Some(WaitTarget::Pgid(pgid)) => format!(" for process group {pgid}"),
+        Some(WaitTarget::PidFd(fd)) => format!(" for pidfd {fd}"),
+    };
+    let flags = if wait.flags.is_empty() { String::new() } else { format!(" ({})", wait.flags.join("|")) };
+    format!("{call}{target}{flags}")
+}

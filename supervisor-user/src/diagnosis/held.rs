@@ -1,0 +1,109 @@
+//! A zombie that an ordinary wait of its parent does not get: F10, F14, F15.
+
+use super::{
+    Confidence, Family, Verdict,
+    case::{Case, SIGKILL, name},
+    facts::Fact,
+};
+use crate::{
+    finding::{LastWait, WaitTarget},
+    words::{clean, signal_name},
+};
+
+const SIGCHLD: i32 = libc::SIGCHLD;
+
+/// F10: a tracer has to collect it, or the thread that it traces, before the real parent can.
+pub(super) fn by_tracer(case: &Case<'_>) -> Option<Verdict> {
+    let tracer = case.finding.tracer.as_ref()?;
+    let reaper = case.reaper;
+    let is_leader = tracer.tid == case.finding.process.pid;
+    if is_leader && reaper.is_some_and(|reaper| reaper.process.pid == tracer.pid) {
+        // Tracer and parent in one: a wait of it is both.
+        return None;
+    }
+    let who =
+        format!("{} (pid {})", tracer.name.as_deref().map_or("a process".to_owned(), clean), tracer.pid);
+    let what =
+        if is_leader { "traces it".to_owned() } else { format!("traces its dead thread {}", tracer.tid) };
+    let for_whom =
+        reaper.map(|reaper| format!(", and {} gets it only then", name(&reaper.process))).unwrap_or_default();
+    Some(Verdict {
+        family: Some(Family::F10),
+        sentence: format!("{who} {what} and has not collected its exit{for_whom}"),
+        confidence: Confidence::High,
+        cites: vec![Fact::Tracer, Fact::State],
+        remedies: vec![format!("let {who} wait, detach or end: detaching hands it back to its parent")],
+        wont_help: vec![SIGKILL.to_owned(), "its parent's wait: the tracer comes first".to_owned()],
+    })
+}
+
+/// F14: only `__WALL` or `__WCLONE` reaps it. An orphan gets `SIGCHLD` back when it is adopted.
+pub(super) fn by_exit_signal(case: &Case<'_>) -> Option<Verdict> {
+    let signal = case.finding.exit_signal.filter(|signal| *signal != SIGCHLD && *signal >= 0)?;
+    let reaper = case.reaper?;
+    let what = match signal {
+        0 => "no exit signal".to_owned(),
+        _ => format!(
+            "exit signal {}",
+            signal_name(signal as u8).map_or_else(|| signal.to_string(), str::to_owned)
+        ),
+    };
+    let tries_all =
+        reaper.last_wait.as_ref().is_some_and(|wait| wait.flags.iter().any(|flag| is_for_clones(flag)));
+    Some(Verdict {
+        family: Some(Family::F14),
+        sentence: format!(
+            "it was cloned with {what} instead of SIGCHLD, and a plain wait of {} does not see it: only a wait with \
+             __WALL or __WCLONE does",
+            name(&reaper.process)
+        ),
+        confidence: if tries_all { Confidence::Medium } else { Confidence::High },
+        cites: vec![Fact::ExitSignal, Fact::Waits],
+        remedies: vec![
+            format!("make {} wait with __WALL", clean(&reaper.process.name)),
+            "clone with SIGCHLD as the exit signal".to_owned(),
+        ],
+        wont_help: vec![
+            SIGKILL.to_owned(),
+            "ignoring SIGCHLD in the parent: it does not apply to this one".to_owned(),
+        ],
+    })
+}
+
+fn is_for_clones(flag: &str) -> bool {
+    matches!(flag, "__WALL" | "__WCLONE")
+}
+
+/// F15: a wait with `WNOWAIT` tells the exit and leaves the zombie.
+pub(super) fn peeked_only(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    let wait = reaper.last_wait.as_ref().filter(|wait| wait.flags.contains(&"WNOWAIT"))?;
+    let (is_it, sure) = targets(case, wait)?;
+    if !is_it {
+        return None;
+    }
+    Some(Verdict {
+        family: Some(Family::F15),
+        sentence: format!(
+            "{} has looked at its exit with WNOWAIT, which leaves the zombie, and has not waited for it since",
+            name(&reaper.process)
+        ),
+        confidence: if sure { Confidence::High } else { Confidence::Medium },
+        cites: vec![Fact::Waits, Fact::State],
+        remedies: vec![format!(
+            "make {} wait once more without WNOWAIT: a peek is not a reap",
+            clean(&reaper.process.name)
+        )],
+        wont_help: vec![SIGKILL.to_owned()],
+    })
+}
+
+/// Whether a wait was for this process, and whether that is sure.
+fn targets(case: &Case<'_>, wait: &LastWait) -> Option<(bool, bool)> {
+    Some(match wait.target? {
+        WaitTarget::Pid(pid) => (case.finding.pid_of_reaper == Some(pid), true),
+        WaitTarget::Any => (true, true),
+        // Which process a descriptor or a group means is not known.
+        WaitTarget::PidFd(_) | WaitTarget::Pgid(_) => (true, false),
+    })
+}

@@ -1,0 +1,123 @@
+//! F8: a PID namespace whose init has exited and cannot finish, and what holds it.
+
+use super::{
+    Confidence, Diagnosis, Family, Verdict,
+    case::{Case, name},
+    conclude,
+    facts::{self, Fact},
+};
+use crate::{
+    evidence::{Member, NamespaceEvidence},
+    finding::{Blocker, BlockerKind, Finding},
+    words::clean,
+};
+
+/// Everything that has a pid in the namespace and does not go by itself. A zombie of the init is reaped by the init,
+/// and so is none.
+#[must_use]
+pub fn blockers(evidence: &NamespaceEvidence) -> Vec<Blocker> {
+    let init = evidence.init.facts.pid;
+    evidence
+        .members
+        .iter()
+        .filter(|member| {
+            let is_zombie = member.facts.is_unreaped();
+            !is_zombie || member.tracer.is_some() || member.facts.ppid != init
+        })
+        .map(blocker)
+        .collect()
+}
+
+fn blocker(member: &Member) -> Blocker {
+    let facts = &member.facts;
+    // Of a process with several threads, the one that cannot end.
+    let stuck = member.threads.iter().find(|thread| thread.is_live() && thread.state == 'D');
+    let tracer = member.tracer.as_ref().filter(|_| facts.is_unreaped() || facts.state == 't');
+    let kind = match tracer {
+        Some(_) => BlockerKind::Tracer,
+        None if facts.is_unreaped() => BlockerKind::Zombie,
+        None => BlockerKind::Task,
+    };
+    Blocker {
+        kind,
+        pid: facts.pid,
+        name: facts.comm.clone(),
+        reaper: match tracer {
+            Some(tracer) => Some((tracer.pid, tracer.comm.clone().unwrap_or_default())),
+            None => member.reaper.clone(),
+        },
+        state: stuck.map_or(facts.state, |thread| thread.state),
+        wchan: stuck.map_or_else(|| facts.wchan.clone(), |thread| thread.wchan.clone()),
+    }
+}
+
+/// Says what holds a namespace, and who can release it.
+#[must_use]
+pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker]) -> Diagnosis {
+    let ino = init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default();
+    let held = match blockers {
+        [] => "something that was not found".to_owned(),
+        [one] => describe(one),
+        [first, rest @ ..] => format!("{} and {} more", describe(first), rest.len()),
+    };
+    let verdict = Verdict {
+        family: Some(Family::F8),
+        sentence: format!(
+            "PID namespace {ino} cannot end: its PID 1, {}, has exited and waits until every pid in it is released, \
+             and it is held by {held}",
+            name(&init.process)
+        ),
+        confidence: if blockers.is_empty() { Confidence::Low } else { Confidence::High },
+        cites: vec![Fact::Exit, Fact::State, Fact::PidNs],
+        remedies: blockers.iter().map(remedy).collect(),
+        wont_help: vec![
+            format!("SIGKILL to {}: it has exited already", name(&init.process)),
+            "deleting the Pod or container by force: it removes the engine's record and leaves this"
+                .to_owned(),
+            "starting something new in the namespace: fork gives ENOMEM there".to_owned(),
+        ],
+    };
+    let mut facts = facts::of(&Case::new(init));
+    for blocker in blockers {
+        facts.push((Fact::PidNs, format!("/proc/{}/status, ns/pid", blocker.pid), describe(blocker)));
+    }
+    conclude(verdict, facts)
+}
+
+fn who((pid, comm): &(u32, String)) -> String {
+    if comm.is_empty() { format!("pid {pid}") } else { format!("{} (pid {pid})", clean(comm)) }
+}
+
+/// A blocker in a sentence.
+fn describe(blocker: &Blocker) -> String {
+    let of = blocker.reaper.as_ref();
+    let what = format!("{} (pid {})", clean(&blocker.name), blocker.pid);
+    match blocker.kind {
+        BlockerKind::Zombie => {
+            let of = of.map(|it| format!(", which {} does not reap", who(it))).unwrap_or_default();
+            format!("the zombie {what}{of}")
+        }
+        BlockerKind::Tracer => {
+            let of = of.map(|it| format!(" by {}", who(it))).unwrap_or_default();
+            format!("{what}, held{of}, its tracer")
+        }
+        BlockerKind::Task => {
+            let place = blocker.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
+            format!("{what}, which has not ended: state {}{place}", blocker.state)
+        }
+    }
+}
+
+fn remedy(blocker: &Blocker) -> String {
+    let pid = blocker.pid;
+    match (blocker.kind, blocker.reaper.as_ref()) {
+        (BlockerKind::Zombie, Some(reaper)) => format!(
+            "{} must reap pid {pid} (why it does not: `supervisor explain {pid}`); stop-gap: restart it",
+            who(reaper)
+        ),
+        (BlockerKind::Tracer, Some(tracer)) => {
+            format!("let {} detach from pid {pid}, wait for it, or end", who(tracer))
+        }
+        _ => format!("find what pid {pid} waits for: `cat /proc/{pid}/stack`"),
+    }
+}

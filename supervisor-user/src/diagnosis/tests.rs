@@ -1,0 +1,1 @@
+//! Every rule, and what is easily confused with it.

@@ -1,0 +1,369 @@
+//! One look at the host and the kernel side: gathers evidence of any number of processes. What several have in
+//! common, as their reaper, is read once.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+    io,
+    rc::Rc,
+};
+
+use supervisor_ebpf::{
+    PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
+    TASK_PARENT_NOCLDWAIT, TASK_ZOMBIE, TaskRecord,
+};
+
+use super::{CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text};
+use crate::{
+    clock,
+    host::{Host, PidBudget, ProcessFacts, ThreadFacts},
+    kernel::{KernelError, Records, Task},
+};
+
+/// Creators that are followed upwards.
+const MAX_CREATORS: usize = 16;
+/// Members of a PID namespace whose control groups are read.
+const MAX_NS_MEMBERS: usize = 64;
+
+/// What went wrong in gathering.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// On the kernel side.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// In `/proc`.
+    #[error("cannot read /proc: {0}")]
+    Host(#[from] io::Error),
+}
+
+/// Values that were read in this look.
+type Cache<K, V> = RefCell<HashMap<K, Rc<V>>>;
+
+/// One look.
+pub struct Look<'a> {
+    host: &'a dyn Host,
+    records: Option<&'a Records>,
+    tasks: HashMap<ProcessId, Task>,
+    living: Vec<TaskRecord>,
+    held: HashMap<ProcessId, u64>,
+    reapers: Cache<(u32, bool), Option<ReaperFacts>>,
+    creators: Cache<ProcessId, Option<(CreatorFacts, ProcessId)>>,
+    inits: Cache<ProcessId, Option<ProcessFacts>>,
+    budgets: Cache<Option<String>, Option<PidBudget>>,
+    namespaces: Cache<u32, Vec<String>>,
+}
+
+impl<'a> Look<'a> {
+    /// A look at what the task iterator says now: the processes that have exited, and if they were wanted, those
+    /// that live. Without records there are no creators, execs and waits.
+    #[must_use]
+    pub fn new(
+        host: &'a dyn Host,
+        records: Option<&'a Records>,
+        exited: Vec<Task>,
+        living: Vec<TaskRecord>,
+    ) -> Self {
+        let mut held = HashMap::new();
+        for task in &exited {
+            if task.record.flags & TASK_ZOMBIE != 0 {
+                *held.entry(task.record.parent).or_default() += 1;
+            }
+        }
+        Self {
+            host,
+            records,
+            tasks: exited.into_iter().map(|task| (task.record.id, task)).collect(),
+            living,
+            held,
+            reapers: Cache::default(),
+            creators: Cache::default(),
+            inits: Cache::default(),
+            budgets: Cache::default(),
+            namespaces: Cache::default(),
+        }
+    }
+
+    /// Gathers what is known of a process. `id` is its exact identity, where it is known.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read. That something in them is not there is none.
+    pub fn gather(
+        &self,
+        facts: ProcessFacts,
+        id: Option<ProcessId>,
+        exit_ns: Option<u64>,
+    ) -> Result<Evidence, EvidenceError> {
+        let task = id.and_then(|id| self.task(&id));
+        let record = self.process(id)?;
+        let creators = self.creators(record.as_ref())?;
+        let exec = match self.exec(id)? {
+            Some(exec) => Some(exec),
+            None => inherited(record.as_ref(), &creators),
+        };
+        let ns_init = match task.as_ref().map(|task| task.record.ns_init) {
+            Some(init) if init.is_known() => {
+                (*cached(&self.inits, init, || self.process_of(&init).map_err(EvidenceError::from))?).clone()
+            }
+            _ => None,
+        };
+        let threads = self.threads(&facts)?;
+        Ok(Evidence {
+            at_ns: clock::now_ns(),
+            exit_ns,
+            id,
+            exec,
+            reaper: self.reaper(&facts, task.as_ref())?,
+            tracer: self.tracer(&facts, &threads)?,
+            threads,
+            creators,
+            first_parent: record
+                .as_ref()
+                .filter(|record| record.creator.is_known())
+                .map(|record| record.parent),
+            has_children: record.is_some_and(|record| record.children.cast_signed() > 0),
+            ns_init,
+            ns_groups: self.ns_groups(&facts)?,
+            waits_known_since_ns: self.waits_known_since()?,
+            budget: self.budget(&facts, task.as_ref())?,
+            task,
+            facts,
+        })
+    }
+
+    /// Gathers the other processes of the PID namespace whose init this is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Look::gather`].
+    pub fn namespace(&self, init: Evidence) -> Result<NamespaceEvidence, EvidenceError> {
+        let mut members = Vec::new();
+        if let Some(task) = &init.task {
+            let all = self.tasks.values().map(|task| &task.record).chain(&self.living);
+            let inside = all.filter(|record| record.id != task.record.id && is_inside(record, &task.record));
+            for record in inside {
+                members.extend(self.member(&record.id)?);
+            }
+        }
+        members.sort_by_key(|member: &Member| member.id.tgid);
+        Ok(NamespaceEvidence { init, members })
+    }
+
+    fn member(&self, id: &ProcessId) -> Result<Option<Member>, EvidenceError> {
+        let Some(facts) = self.process_of(id)? else { return Ok(None) };
+        let threads = self.threads(&facts)?;
+        let reaper = self.host.process(facts.ppid)?.map(|reaper| (reaper.pid, reaper.comm));
+        let tracer = self.tracer(&facts, &threads)?;
+        Ok(Some(Member { id: *id, threads, reaper, tracer, facts }))
+    }
+
+    /// What the task iterator says of a process; of one that lives without its control group.
+    fn task(&self, id: &ProcessId) -> Option<Task> {
+        let living = || self.living.iter().find(|record| record.id == *id);
+        self.tasks.get(id).cloned().or_else(|| living().map(|record| Task { record: *record, cgroup: None }))
+    }
+
+    fn process(&self, id: Option<ProcessId>) -> Result<Option<Process>, KernelError> {
+        match (self.records, id) {
+            (Some(records), Some(id)) => records.process(&id),
+            _ => Ok(None),
+        }
+    }
+
+    fn exec(&self, id: Option<ProcessId>) -> Result<Option<ExecFacts>, KernelError> {
+        match (self.records, id) {
+            (Some(records), Some(id)) => Ok(records.exec(&id)?.as_ref().map(ExecFacts::from)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The exact identity of a process in `/proc`, if the task iterator saw it.
+    #[must_use]
+    pub fn id_of(&self, facts: &ProcessFacts) -> Option<ProcessId> {
+        let seen = self.tasks.keys().chain(self.living.iter().map(|record| &record.id));
+        seen.filter(|id| id.tgid == facts.pid).find(|id| starts_match(self.host, facts, id.start_ns)).copied()
+    }
+
+    /// Processes that have exited and are PID 1 of a PID namespace.
+    #[must_use]
+    pub fn exited_inits(&self) -> Vec<ProcessId> {
+        let is_init = |task: &&Task| task.record.level > 0 && task.record.ns_init == task.record.id;
+        let mut inits: Vec<ProcessId> =
+            self.tasks.values().filter(is_init).map(|task| task.record.id).collect();
+        inits.sort();
+        inits
+    }
+
+    /// Whether a process has exited and, as PID 1 of a PID namespace, waits for the namespace to become empty. Where
+    /// it sleeps in that depends on whose children are left.
+    #[must_use]
+    pub fn is_held_init(&self, id: &ProcessId, facts: &ProcessFacts) -> bool {
+        let has_exited =
+            self.tasks.get(id).is_some_and(|task| task.record.flags & (TASK_EXITING | TASK_ZOMBIE) != 0);
+        has_exited && facts.vpid() == Some(1) && facts.level() > Some(0) && !facts.is_unreaped()
+    }
+
+    /// The process of that identity in `/proc`, if it still exists.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` cannot be read.
+    pub fn process_of(&self, id: &ProcessId) -> Result<Option<ProcessFacts>, io::Error> {
+        let facts = self.host.process(id.tgid)?;
+        Ok(facts.filter(|facts| starts_match(self.host, facts, id.start_ns)))
+    }
+
+    fn threads(&self, facts: &ProcessFacts) -> Result<Vec<ThreadFacts>, io::Error> {
+        if facts.threads > 1 { self.host.threads(facts.pid) } else { Ok(Vec::new()) }
+    }
+
+    fn tracer(
+        &self,
+        facts: &ProcessFacts,
+        threads: &[ThreadFacts],
+    ) -> Result<Option<TracerFacts>, io::Error> {
+        let of_thread = || threads.iter().find_map(|thread| Some((thread.tid, thread.tracer?)));
+        let Some((tid, pid)) = facts.tracer.map(|pid| (facts.pid, pid)).or_else(of_thread) else {
+            return Ok(None);
+        };
+        let comm = self.host.process(pid)?.map(|tracer| tracer.comm);
+        Ok(Some(TracerFacts { tid, pid, comm }))
+    }
+
+    fn creators(&self, record: Option<&Process>) -> Result<Vec<CreatorFacts>, EvidenceError> {
+        let mut creators: Vec<CreatorFacts> = Vec::new();
+        let mut next = record.map(|record| record.creator);
+        while let Some(id) = next.filter(|id| id.is_known() && creators.len() < MAX_CREATORS) {
+            let found = cached(&self.creators, id, || self.creator(id))?;
+            let Some((creator, above)) = &*found else { break };
+            creators.push(creator.clone());
+            next = Some(*above);
+        }
+        // Who has made no exec still runs its creator's file.
+        for i in (0..creators.len()).rev() {
+            if creators[i].exec.is_none() {
+                creators[i].exec = creators.get(i + 1).and_then(|above| above.exec.clone()).map(not_own);
+            }
+        }
+        Ok(creators)
+    }
+
+    /// A creator, and who created that one.
+    fn creator(&self, id: ProcessId) -> Result<Option<(CreatorFacts, ProcessId)>, EvidenceError> {
+        let Some(record) = self.process(Some(id))? else { return Ok(None) };
+        let living = self.process_of(&id)?;
+        let facts = CreatorFacts {
+            id,
+            comm: living.as_ref().map_or_else(|| text(&record.comm), |living| living.comm.clone()),
+            exec: self.exec(Some(id))?,
+            pid_ns: record.pid_ns,
+            level: record.level,
+            vpid: record.vpid,
+            gone: living.is_none(),
+        };
+        Ok(Some((facts, record.creator)))
+    }
+
+    fn reaper(
+        &self,
+        facts: &ProcessFacts,
+        task: Option<&Task>,
+    ) -> Result<Option<ReaperFacts>, EvidenceError> {
+        // Between the iterator's pass and this look the reaper may have died, and another adopted.
+        let seen = task.filter(|task| task.record.parent.tgid == facts.ppid);
+        let found = cached(&self.reapers, (facts.ppid, seen.is_some()), || self.reaper_of(facts.ppid, seen))?;
+        Ok((*found).clone())
+    }
+
+    fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<ReaperFacts>, EvidenceError> {
+        let Some(reaper) = self.host.process(pid)? else { return Ok(None) };
+        let seen = task.filter(|task| starts_match(self.host, &reaper, task.record.parent.start_ns));
+        let id = seen.map(|task| task.record.parent);
+        let wait = match (self.records, id) {
+            (Some(records), Some(id)) => records.wait(&id)?,
+            _ => None,
+        };
+        let flag = |flag: u32| seen.map(|task| task.record.flags & flag != 0);
+        Ok(Some(ReaperFacts {
+            threads: self.threads(&reaper)?,
+            frozen: self.host.frozen(reaper.pid),
+            exec: self.exec(id)?,
+            is_subreaper: flag(TASK_PARENT_IS_SUBREAPER),
+            no_cld_wait: flag(TASK_PARENT_NOCLDWAIT),
+            reaped: self.process(id)?.map(|record| (record.reaped, record.reaped_ns)),
+            held: id.and_then(|id| self.held.get(&id).copied()),
+            id,
+            wait,
+            facts: reaper,
+        }))
+    }
+
+    /// The control groups of the processes that live in a process's PID namespace, if it is not the initial one.
+    fn ns_groups(&self, facts: &ProcessFacts) -> Result<Vec<String>, EvidenceError> {
+        let Some(ino) = facts.pid_ns.filter(|_| facts.level() > Some(0)) else { return Ok(Vec::new()) };
+        let groups = cached(&self.namespaces, ino, || {
+            let inside = self.living.iter().filter(|record| record.pid_ns == ino).take(MAX_NS_MEMBERS);
+            let groups: BTreeSet<String> =
+                inside.filter_map(|record| self.host.cgroup(record.id.tgid)).collect();
+            Ok::<_, EvidenceError>(groups.into_iter().collect())
+        })?;
+        Ok((*groups).clone())
+    }
+
+    fn budget(&self, facts: &ProcessFacts, task: Option<&Task>) -> Result<Option<PidBudget>, EvidenceError> {
+        let of_v1 = task.filter(|task| task.record.flags & TASK_CGROUP_V1 != 0);
+        let v1_group =
+            of_v1.and_then(|task| task.cgroup.as_ref()).map(|names| format!("/{}", names.join("/")));
+        let key = v1_group.clone().or_else(|| facts.cgroup.clone());
+        let budget = cached(&self.budgets, key, || {
+            Ok::<_, EvidenceError>(self.host.pid_budget(facts.pid, v1_group.as_deref()))
+        })?;
+        Ok((*budget).clone())
+    }
+
+    /// The LRU of waits can have dropped a living process only if it was ever nearly full.
+    fn waits_known_since(&self) -> Result<Option<u64>, KernelError> {
+        let Some(records) = self.records else { return Ok(None) };
+        let counters = records.counters()?;
+        let held = counters.waits_added.saturating_sub(counters.waits_removed);
+        let sure = counters.lost_waits == 0 && held < u64::from(supervisor_ebpf::WAITS_ENTRIES / 2);
+        Ok(sure.then(|| records.attached_ns()))
+    }
+}
+
+fn cached<K: Eq + Hash + Clone, V, E>(
+    cache: &Cache<K, V>,
+    key: K,
+    read: impl FnOnce() -> Result<V, E>,
+) -> Result<Rc<V>, E> {
+    if let Some(value) = cache.borrow().get(&key) {
+        return Ok(value.clone());
+    }
+    let value = Rc::new(read()?);
+    cache.borrow_mut().insert(key, value.clone());
+    Ok(value)
+}
+
+/// Whether a process has a pid in the PID namespace that another one's innermost is.
+fn is_inside(record: &TaskRecord, init: &TaskRecord) -> bool {
+    let level = init.level as usize;
+    level < PID_LEVELS && record.level >= init.level && record.pid_nss[level] == init.pid_ns
+}
+
+/// A process that was forked while we watched and made no exec runs the file of its creator.
+fn inherited(record: Option<&Process>, creators: &[CreatorFacts]) -> Option<ExecFacts> {
+    record.filter(|record| record.execed == 0)?;
+    creators.first().and_then(|creator| creator.exec.clone()).map(not_own)
+}
+
+fn not_own(exec: ExecFacts) -> ExecFacts {
+    ExecFacts { own: false, ..exec }
+}
+
+/// Whether a process in `/proc` is the one that started at that time.
+#[must_use]
+pub fn starts_match(host: &dyn Host, facts: &ProcessFacts, start_ns: u64) -> bool {
+    let tick_ns = 1_000_000_000 / host.identity().ticks_per_second;
+    facts.start_ticks == start_ns / tick_ns
+}

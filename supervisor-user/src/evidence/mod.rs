@@ -1,0 +1,168 @@
+//! What was observed, before anything is concluded from it: plain data that a recording holds too.
+
+mod look;
+
+use serde::{Deserialize, Serialize};
+use supervisor_ebpf::{Exec, ProcessId, Wait};
+
+pub use self::look::{EvidenceError, Look, starts_match};
+use crate::{
+    host::{PidBudget, ProcessFacts, ThreadFacts, split_arguments},
+    kernel::Task,
+};
+
+/// Everything observed of one process. Absent is what could not be seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// When it was gathered.
+    pub at_ns: u64,
+    /// The process in `/proc`.
+    pub facts: ProcessFacts,
+    /// Its threads, if it has more than one.
+    pub threads: Vec<ThreadFacts>,
+    /// When its last thread exited.
+    pub exit_ns: Option<u64>,
+    /// Its exact identity, where the kernel side told it.
+    pub id: Option<ProcessId>,
+    /// What the task iterator says.
+    pub task: Option<Task>,
+    /// Its own exec, or its nearest forebear's if it has made none.
+    pub exec: Option<ExecFacts>,
+    /// Who must reap it.
+    pub reaper: Option<ReaperFacts>,
+    /// Who traces it, or one of its threads.
+    pub tracer: Option<TracerFacts>,
+    /// Who created it, nearest first.
+    pub creators: Vec<CreatorFacts>,
+    /// Its real parent when it was forked: not the creator after `CLONE_PARENT`.
+    pub first_parent: Option<ProcessId>,
+    /// Whether it has living or remembered children of its own.
+    pub has_children: bool,
+    /// PID 1 of its namespace.
+    pub ns_init: Option<ProcessFacts>,
+    /// Control groups of the processes that live in its PID namespace, if that is not the initial one.
+    pub ns_groups: Vec<String>,
+    /// Since when wait calls are seen, if none can have been forgotten.
+    pub waits_known_since_ns: Option<u64>,
+    /// How many tasks there are, and may be, where it lives.
+    pub budget: Option<PidBudget>,
+}
+
+/// An exec, decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecFacts {
+    /// When; 0 if it was before the watch.
+    pub at_ns: u64,
+    /// The file as it was named.
+    pub filename: String,
+    /// The file of the exec before, if there was one.
+    pub previous: Option<String>,
+    /// Those arguments that are whole in the first [`supervisor_ebpf::ARGV_LEN`] bytes.
+    pub args: Vec<String>,
+    /// Whether it was the process's own exec, and not a forebear's.
+    pub own: bool,
+}
+
+/// A reaper as observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReaperFacts {
+    /// In `/proc`.
+    pub facts: ProcessFacts,
+    /// Its threads.
+    pub threads: Vec<ThreadFacts>,
+    /// The file that says that its control group is frozen.
+    pub frozen: Option<String>,
+    /// Its identity, where the kernel side told it.
+    pub id: Option<ProcessId>,
+    /// Its exec.
+    pub exec: Option<ExecFacts>,
+    /// Whether it is a subreaper.
+    pub is_subreaper: Option<bool>,
+    /// Whether it has set `SA_NOCLDWAIT`.
+    pub no_cld_wait: Option<bool>,
+    /// Its last wait call.
+    pub wait: Option<Wait>,
+    /// How many of its own children were reaped since the hooks were attached, and when the last.
+    pub reaped: Option<(u64, u64)>,
+    /// How many unreaped processes it has now, this one included.
+    pub held: Option<u64>,
+}
+
+/// A tracer as observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracerFacts {
+    /// The thread that it traces.
+    pub tid: u32,
+    /// Its host pid.
+    pub pid: u32,
+    /// Its name, if it can be read.
+    pub comm: Option<String>,
+}
+
+/// A creator as observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatorFacts {
+    /// Its identity.
+    pub id: ProcessId,
+    /// Its name.
+    pub comm: String,
+    /// Its exec, or its nearest forebear's.
+    pub exec: Option<ExecFacts>,
+    /// Inode of its innermost PID namespace.
+    pub pid_ns: u32,
+    /// Level of that.
+    pub level: u32,
+    /// Its pid there.
+    pub vpid: u32,
+    /// Whether it exists no more.
+    pub gone: bool,
+}
+
+/// A PID namespace whose init has exited and cannot finish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceEvidence {
+    /// Its init.
+    pub init: Evidence,
+    /// Every other process that has a pid in it.
+    pub members: Vec<Member>,
+}
+
+/// A process in a PID namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Which.
+    pub id: ProcessId,
+    /// In `/proc`.
+    pub facts: ProcessFacts,
+    /// Its threads, if it has more than one.
+    pub threads: Vec<ThreadFacts>,
+    /// Who must reap it: pid and name.
+    pub reaper: Option<(u32, String)>,
+    /// Who traces it, or one of its threads.
+    pub tracer: Option<TracerFacts>,
+}
+
+impl From<&Exec> for ExecFacts {
+    fn from(exec: &Exec) -> Self {
+        let previous = text(&exec.previous);
+        let bytes = &exec.argv[..(exec.argv_len as usize).min(exec.argv.len())];
+        let mut args = split_arguments(bytes);
+        if exec.argv_total > exec.argv_len {
+            // The last one was cut, and half an id is a wrong id.
+            args.pop();
+        }
+        Self {
+            at_ns: exec.at_ns,
+            filename: text(&exec.filename),
+            previous: (!previous.is_empty()).then_some(previous),
+            args,
+            own: true,
+        }
+    }
+}
+
+/// A NUL-terminated string of the kernel side.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}

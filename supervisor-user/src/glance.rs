@@ -1,0 +1,175 @@
+//! One look without watching: what is unreaped now, or what one process is. What a `supervisor` that is watching has
+//! seen is used too.
+
+use std::{collections::HashMap, thread, time::Duration};
+
+use supervisor_ebpf::ProcessId;
+
+use crate::{
+    clock,
+    evidence::{Evidence, EvidenceError, Look},
+    host::{Host, ProcessFacts},
+    kernel::{KernelError, Options, Records, Scan, Tracer, rights},
+    observation::{Observation, Seen},
+};
+
+/// What a look can use.
+pub struct Glance<'a> {
+    host: &'a dyn Host,
+    tracer: Option<Tracer>,
+    agent: Option<Records>,
+    missing: Option<String>,
+}
+
+impl<'a> Glance<'a> {
+    /// Prepares one. Where the rights are missing, only `/proc` is read.
+    ///
+    /// # Errors
+    ///
+    /// If our own rights cannot be read.
+    pub fn new(host: &'a dyn Host) -> Result<Self, KernelError> {
+        let mut glance = Self { host, tracer: None, agent: None, missing: None };
+        if let Err(reason) = rights()?.require_tracing() {
+            glance.missing = Some(reason.to_string());
+            return Ok(glance);
+        }
+        match Tracer::start(&Options { report_after_ns: u64::MAX, log: false, attach: false }) {
+            Ok(tracer) => glance.tracer = Some(tracer),
+            Err(error) => glance.missing = Some(error.to_string()),
+        }
+        glance.agent = Records::of_running_agent();
+        Ok(glance)
+    }
+
+    /// Why only `/proc` is read, if that is so.
+    #[must_use]
+    pub fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
+    /// What is in use, in the words of `supervisor.hooks`.
+    #[must_use]
+    pub fn hooks(&self) -> Option<&'static str> {
+        match (&self.tracer, &self.agent) {
+            (_, Some(_)) => Some("iter+agent"),
+            (Some(_), None) => Some("iter"),
+            (None, None) => None,
+        }
+    }
+
+    /// What is unreaped now and still after the grace period, and the PID namespaces that cannot end. Waits only if
+    /// there is something of unknown age.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn unreaped(&mut self, grace: Duration) -> Result<Vec<Observation>, EvidenceError> {
+        let exits = self.exits()?;
+        let first = self.exited()?;
+        if first.is_empty() {
+            return Ok(Vec::new());
+        }
+        let grace_ns = grace.as_nanos() as u64;
+        let is_old = |id: &ProcessId| {
+            exits.get(id).is_some_and(|exit_ns| clock::now_ns().saturating_sub(*exit_ns) >= grace_ns)
+        };
+        if !first.iter().all(is_old) {
+            thread::sleep(grace);
+        }
+        let look = self.look()?;
+        let mut seen = Vec::new();
+        for id in first {
+            if let Some(facts) = look.process_of(&id)? {
+                seen.extend(observe(&look, id, facts, exits.get(&id).copied())?);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// What is known of one process, dead or alive, and of the PID namespaces that cannot end. `None` if there is no
+    /// such process.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn process(&mut self, pid: u32) -> Result<Option<(Evidence, Vec<Observation>)>, EvidenceError> {
+        let exits = self.exits()?;
+        let host = self.host;
+        let look = self.look()?;
+        let Some(facts) = host.process(pid)? else { return Ok(None) };
+        let id = look.id_of(&facts);
+        let exit_ns = id.and_then(|id| exits.get(&id).copied());
+        let evidence = look.gather(facts, id, exit_ns)?;
+        Ok(Some((evidence, namespaces(&look, &exits)?)))
+    }
+
+    /// The PID namespaces that cannot end.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn namespaces(&mut self) -> Result<Vec<Observation>, EvidenceError> {
+        let exits = self.exits()?;
+        namespaces(&self.look()?, &exits)
+    }
+
+    /// Exit times that the agent has seen.
+    fn exits(&self) -> Result<HashMap<ProcessId, u64>, KernelError> {
+        let Some(agent) = &self.agent else { return Ok(HashMap::new()) };
+        let seen = agent.unreaped()?.into_iter().map(|(_, entry)| (entry.id, entry.exit_ns));
+        Ok(seen.filter(|(_, exit_ns)| *exit_ns != 0).collect())
+    }
+
+    /// Processes that have exited.
+    fn exited(&mut self) -> Result<Vec<ProcessId>, EvidenceError> {
+        if let Some(tracer) = &mut self.tracer {
+            return Ok(tracer.scan(Scan::Exited, |_| {})?.iter().map(|task| task.record.id).collect());
+        }
+        let tick_ns = 1_000_000_000 / self.host.identity().ticks_per_second;
+        let mut exited = Vec::new();
+        for pid in self.host.pids()? {
+            let facts = self.host.process(pid)?.filter(ProcessFacts::is_unreaped);
+            exited.extend(facts.map(|facts| ProcessId::new(pid, facts.start_ticks * tick_ns)));
+        }
+        Ok(exited)
+    }
+
+    fn look(&mut self) -> Result<Look<'_>, KernelError> {
+        let mut living = Vec::new();
+        let exited = match &mut self.tracer {
+            Some(tracer) => tracer.scan(Scan::All, |record| living.push(*record))?,
+            None => Vec::new(),
+        };
+        Ok(Look::new(self.host, self.agent.as_ref(), exited, living))
+    }
+}
+
+/// Observes one process, if it is unreaped or a namespace's init that cannot finish.
+fn observe(
+    look: &Look<'_>,
+    id: ProcessId,
+    facts: ProcessFacts,
+    exit_ns: Option<u64>,
+) -> Result<Option<Observation>, EvidenceError> {
+    let exact = look.id_of(&facts);
+    let seen = if facts.is_unreaped() {
+        let evidence = Box::new(look.gather(facts, exact, exit_ns)?);
+        Seen::Unreaped { id, existing: exit_ns.is_none(), evidence }
+    } else if look.is_held_init(&id, &facts) {
+        let evidence = Box::new(look.namespace(look.gather(facts, exact, exit_ns)?)?);
+        Seen::Held { id, evidence }
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Observation::at(clock::now_ns(), seen)))
+}
+
+fn namespaces(look: &Look<'_>, exits: &HashMap<ProcessId, u64>) -> Result<Vec<Observation>, EvidenceError> {
+    let mut held = Vec::new();
+    for id in look.exited_inits() {
+        if let Some(facts) = look.process_of(&id)?.filter(|facts| !facts.is_unreaped()) {
+            held.extend(observe(look, id, facts, exits.get(&id).copied())?);
+        }
+    }
+    Ok(held)
+}

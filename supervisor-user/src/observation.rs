@@ -1,0 +1,69 @@
+//! What the kernel and the host told, in order: all that conclusions are drawn from, and all that a recording holds.
+
+use serde::{Deserialize, Serialize};
+use supervisor_ebpf::ProcessId;
+
+use crate::{
+    clock::Wall,
+    evidence::{Evidence, NamespaceEvidence},
+    finding::Loss,
+};
+
+/// One observation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When, by `CLOCK_BOOTTIME`.
+    pub at_ns: u64,
+    /// The wall clock then.
+    pub wall: Wall,
+    /// What.
+    #[serde(flatten)]
+    pub seen: Seen,
+}
+
+/// What was observed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "seen")]
+pub enum Seen {
+    /// A process is unreaped for longer than the grace period. Of one that stays it is observed now and then.
+    Unreaped {
+        /// Which process.
+        id: ProcessId,
+        /// Whether it had exited before the watch began.
+        existing: bool,
+        /// What was gathered of it.
+        evidence: Box<Evidence>,
+    },
+    /// One that was observed is reaped.
+    Reaped {
+        /// Which process.
+        id: ProcessId,
+        /// When; `None` if only its absence was seen.
+        free_ns: Option<u64>,
+    },
+    /// A PID namespace's init has exited and cannot finish. Observed now and then while it stays.
+    Held {
+        /// The init.
+        id: ProcessId,
+        /// What was gathered of it and of the namespace.
+        evidence: Box<NamespaceEvidence>,
+    },
+    /// Such an init has finished.
+    Released {
+        /// The init.
+        id: ProcessId,
+    },
+    /// Something could not be counted.
+    Lost {
+        /// What.
+        loss: Loss,
+    },
+}
+
+impl Observation {
+    /// Something that was seen at a time, by the wall clock of now.
+    #[must_use]
+    pub fn at(at_ns: u64, seen: Seen) -> Self {
+        Self { at_ns, wall: Wall::now(), seen }
+    }
+}
