@@ -93,14 +93,13 @@ fn origin(
     match runtime.map(|runtime| runtime.verb.as_deref()) {
         Some(Some("exec")) => Origin::Exec,
         Some(Some(_)) => Origin::Entrypoint,
-        Some(None) => Origin::Unknown,
         None if container.is_none()
             && !creators.is_empty()
             && pid_ns.is_some_and(|ns| ns.level == Some(0)) =>
         {
             Origin::Host
         }
-        None => Origin::Unknown,
+        _ => Origin::Unknown,
     }
 }
 

@@ -220,10 +220,10 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
     if (old.state, &old.wchan, old.waits) == (reaper.state, &reaper.wchan, reaper.waits) {
         reaper.same_since_ns = old.same_since_ns;
     }
-    let reaped = |reaped: Option<(u64, u64)>| reaped.map(|(count, _)| count);
-    reaper.reaped_since = reaped(reaper.reaped)
-        .zip(reaped(old.reaped))
-        .map(|(now, then)| old.reaped_since.unwrap_or(0) + now.saturating_sub(then));
+    reaper.reaped_since = reaper
+        .reaped
+        .zip(old.reaped)
+        .map(|((now, _), (then, _))| old.reaped_since.unwrap_or(0) + now.saturating_sub(then));
 }
 
 /// Whether the verdict, the reaper or the consequence is another one.

@@ -110,31 +110,24 @@ pub(super) fn by_subreaper(case: &Case<'_>) -> Option<Verdict> {
         Habit::ByName => "waits only for what it started".to_owned(),
         _ => case.instead(),
     };
-    let sentence = match double_fork(case) {
-        Some((stage, own)) => {
-            let runtime =
-                case.finding.runtime.as_ref().map_or("the runtime".to_owned(), |it| clean(&it.name));
-            let ns = case.finding.pid_ns.as_ref();
-            let aim = match ns.and_then(|ns| Some((ns.mode?, ns.ino))) {
-                Some((PidNsMode::Joined, ino)) => format!("to join PID namespace {ino}"),
-                _ => "to set up its namespaces".to_owned(),
-            };
-            format!(
-                "{runtime} forked twice {aim} ({} forked it and exited), so {runtime}'s own wait ({}) could not reap \
-                 it; {who}, {what} and subreaper, adopted it and {instead}",
-                name(&stage.process),
-                name(&own.process)
-            )
-        }
-        None => {
-            let orphan = case.lost_parent().map(|parent| format!(" when {} was gone", name(parent)));
-            let adopted = if is_adopted.is_none() {
-                "must reap it (whether it adopted it was not seen)".to_owned()
-            } else {
-                format!("adopted it{}", orphan.unwrap_or_default())
-            };
-            format!("{who}, {what}, {adopted} and {instead}")
-        }
+    let sentence = if let Some((stage, own)) = double_fork(case) {
+        let runtime = case.finding.runtime.as_ref().map_or("the runtime".to_owned(), |it| clean(&it.name));
+        let ns = case.finding.pid_ns.as_ref();
+        let aim = match ns.and_then(|ns| Some((ns.mode?, ns.ino))) {
+            Some((PidNsMode::Joined, ino)) => format!("to join PID namespace {ino}"),
+            _ => "to set up its namespaces".to_owned(),
+        };
+        format!(
+            "{runtime} forked twice {aim} ({} forked it and exited), so {runtime}'s own wait ({}) could not reap it; \
+             {who}, {what} and subreaper, adopted it and {instead}",
+            name(&stage.process),
+            name(&own.process)
+        )
+    } else if is_adopted.is_none() {
+        format!("{who}, {what}, must reap it (whether it adopted it was not seen) and {instead}")
+    } else {
+        let orphan = case.lost_parent().map(|parent| format!(" when {} was gone", name(parent)));
+        format!("{who}, {what}, adopted it{} and {instead}", orphan.unwrap_or_default())
     };
     let mut remedies = Vec::new();
     if is_monitor {
@@ -179,12 +172,11 @@ fn confidence(case: &Case<'_>) -> Confidence {
         .reaper
         .is_some_and(|reaper| reaper.is_subreaper == Some(true) || reaper.is_pidns_init == Some(true));
     let never_reaped = case.reaper.is_some_and(|reaper| !reaper.ever_reaped);
+    let all_seen = reaper_is_sure && matches!(case.habit(), Habit::Never | Habit::ByName);
     match (case.is_own(), case.habit()) {
-        (None, Habit::Unknown) => Confidence::Low,
-        (None, _) => Confidence::Medium,
-        (Some(_), Habit::Never | Habit::ByName) if reaper_is_sure => Confidence::High,
-        (Some(_), Habit::After) => Confidence::Low,
+        (Some(_), _) if all_seen => Confidence::High,
+        (None, Habit::Unknown) | (Some(_), Habit::After) => Confidence::Low,
         (Some(_), Habit::Unknown) if !never_reaped => Confidence::Low,
-        (Some(_), _) => Confidence::Medium,
+        _ => Confidence::Medium,
     }
 }

@@ -1,6 +1,8 @@
 //! What was observed, before anything is concluded from it: plain data that a recording holds too.
 
 mod look;
+#[cfg(test)]
+pub(crate) mod sample;
 
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{Exec, ProcessId, Wait};

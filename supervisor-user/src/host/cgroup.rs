@@ -160,14 +160,14 @@ mod tests {
 
     #[test]
     fn group_of_each_mode() {
-        let choose = |text: &str| super::choose(&memberships(text));
+        let group = |text: &str| choose(&memberships(text));
         assert_eq!(
-            choose("0::/system.slice/x.scope (deleted)\n").as_deref(),
+            group("0::/system.slice/x.scope (deleted)\n").as_deref(),
             Some("/system.slice/x.scope (deleted)")
         );
-        assert_eq!(choose("5:pids:/docker/abc\n4:cpu,memory:/m\n0::/\n").as_deref(), Some("/docker/abc"));
-        assert_eq!(choose("5:pids:/\n4:cpu,memory:/m:n\n0::/\n").as_deref(), Some("/m:n"));
-        assert_eq!(choose("5:pids:/\n1:name=systemd:/s\n").as_deref(), None);
+        assert_eq!(group("5:pids:/docker/abc\n4:cpu,memory:/m\n0::/\n").as_deref(), Some("/docker/abc"));
+        assert_eq!(group("5:pids:/\n4:cpu,memory:/m:n\n0::/\n").as_deref(), Some("/m:n"));
+        assert_eq!(group("5:pids:/\n1:name=systemd:/s\n").as_deref(), None);
     }
 
     #[test]

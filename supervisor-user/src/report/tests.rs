@@ -2,107 +2,85 @@
 
 use super::{Context, ecs, text};
 use crate::{
+    attribution::attribute,
     clock::Wall,
-    finding::{
-        Container, Creator, Event, EventKind, Exit, Finding, LastWait, Loss, Monitor, NsInit, PidNs,
-        PidNsMode, Process, Reaper, Role, Runtime, Stage, WaitTarget,
+    diagnosis::{blockers, diagnose, diagnose_namespace},
+    evidence::{
+        Member, NamespaceEvidence,
+        sample::{POD, creator, exec, facts, host, incident},
     },
-    host::HostIdentity,
+    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Loss},
+    host::ProcessFacts,
 };
 
 fn context() -> Context {
-    Context {
-        host: HostIdentity {
-            id: Some("3d1219c7".into()),
-            hostname: "node".into(),
-            boot_id: "785ce24f-4dd3-4914-9d4b-7e03e1c4cc53".into(),
-            kernel: "6.18.0".into(),
-            ticks_per_second: 100,
-        },
-        agent_id: "2ea4fc91".into(),
-        hooks: Some("tp_btf+iter"),
-        wall: Wall::at_offset(1_700_000_000_000_000_000),
-    }
+    Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter") }
 }
 
-fn process(pid: u32, name: &str, args: &[&str]) -> Process {
-    Process {
-        pid,
-        vpid: Some(pid),
-        entity_id: Some(format!("entity-{pid}")),
-        name: name.into(),
-        executable: args.first().map(|file| (*file).to_owned()),
-        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-        start_ns: Some(10_000_000_001),
-        uid: Some(0),
-    }
+/// The incident, with a hostile name.
+fn finding() -> Finding {
+    let mut evidence = incident();
+    evidence.facts.comm = "crun\x1b[31m\n".into();
+    let mut finding = attribute(&evidence, &host(), 1_000_000_000);
+    finding.diagnosis = diagnose(&finding);
+    finding
 }
 
-fn finding() -> Box<Finding> {
-    let crun: &[&str] = &["/usr/bin/crun", "create", "web"];
-    let creator = |pid, name: &str, args: &[&str], role, gone| Creator {
-        process: process(pid, name, args),
-        verb: (role == Role::Runtime).then(|| "create".into()),
-        role,
-        gone,
+/// The pod's namespace, when `pause` was killed.
+fn namespace() -> BlockedNamespace {
+    let mut init = incident();
+    init.facts = ProcessFacts {
+        state: 'S',
+        wchan: Some("zap_pid_ns_processes".into()),
+        live_threads: 1,
+        exit_status: Some(0),
+        ..facts(5, "pause", &[5, 1], POD)
     };
-    Box::new(Finding {
-        id: "finding-1".into(),
-        process: Process { vpid: Some(2), ..process(22, "crun\x1b[31m\n", crun) },
-        exit: Some(Exit::Signal { number: 9, core_dumped: false }),
-        exit_ns: Some(20_000_000_000),
-        grace_ns: 1_000_000_000,
-        reaper: Some(Reaper {
-            process: process(10, "monitor", &["/usr/bin/monitor"]),
-            adopted: Some(true),
-            created: Some(false),
-            is_subreaper: Some(true),
-            is_pidns_init: Some(false),
-            state: Some('S'),
-            wchan: Some("do_sys_poll".into()),
-            sigchld: Some("default"),
-            last_wait: Some(LastWait {
-                at_ns: 20_100_000_000,
-                call: Some("wait4"),
-                target: Some(WaitTarget::Pid(20)),
-                flags: vec!["WNOHANG", "WEXITED"],
-            }),
-            never_waited_since_ns: None,
-        }),
-        creators: vec![
-            creator(21, "crun", crun, Role::Runtime, true),
-            creator(10, "monitor", &["/usr/bin/monitor"], Role::Other, false),
-        ],
-        runtime: Some(Runtime {
-            name: "crun".into(),
-            executable: Some("/usr/bin/crun".into()),
-            verb: Some("create".into()),
-            stage: Stage::Init,
-        }),
-        monitor: Some(Monitor {
-            name: "monitor".into(),
-            pid: 10,
-            executable: Some("/usr/bin/monitor".into()),
-        }),
-        container: Some(Container { id: "web".into(), name: None, runtime: Some("crun".into()) }),
-        pid_ns: Some(PidNs {
-            ino: 4_026_532_177,
-            level: Some(1),
-            mode: Some(PidNsMode::Joined),
-            init: Some(NsInit { pid: 5, name: "pause".into(), state: 'S' }),
-        }),
-        cgroup: Some("/".into()),
-    })
+    init.exec = Some(exec("/pause", true));
+    init.creators = vec![creator(4, "runc", exec("/usr/bin/runc create pod", true), true)];
+    let zombie = incident();
+    let evidence = NamespaceEvidence {
+        init,
+        members: vec![Member {
+            id: zombie.id.expect("it is known"),
+            facts: zombie.facts,
+            threads: Vec::new(),
+            reaper: Some((10, "monitor".into())),
+            tracer: None,
+        }],
+    };
+    let mut init = attribute(&evidence.init, &host(), 1_000_000_000);
+    init.is_exiting = true;
+    let blockers = blockers(&evidence);
+    BlockedNamespace {
+        id: "namespace-1".into(),
+        since_ns: 3_100_000_000,
+        diagnosis: diagnose_namespace(&init, &blockers),
+        blockers,
+        init,
+    }
 }
 
-fn events() -> [Event; 4] {
-    let at = |kind| Event { at_ns: 21_200_000_000, kind };
+fn events() -> Vec<Event> {
+    let wall = Wall::at_offset(1_700_000_000_000_000_000);
+    let finding = || Box::new(finding());
+    let unknown = Finding { exit_ns: None, exit: None, reaper: None, ..*finding() };
+    let unknown = Finding { diagnosis: diagnose(&unknown), ..unknown };
+    let block = Block { ino: POD, init_pid: 5, init_name: "pause".into(), since_ns: 3_000_000_000 };
+    let blocking = Finding { blocks: vec![block], ..*finding() };
+    let blocked = || Box::new(namespace());
     [
-        at(EventKind::Detected(finding())),
-        at(EventKind::Existing(Box::new(Finding { exit_ns: None, exit: None, reaper: None, ..*finding() }))),
-        at(EventKind::Reaped { finding: finding(), dwell_ns: Some(1_200_000_000) }),
-        at(EventKind::Lost(Loss { since_ns: 21_000_000_000, exits: 3, found: 3, ..Loss::default() })),
+        EventKind::Detected(finding()),
+        EventKind::Existing(Box::new(unknown)),
+        EventKind::Updated(Box::new(blocking)),
+        EventKind::Blocked { namespace: blocked(), again: false },
+        EventKind::Reaped { finding: finding(), dwell_ns: Some(1_200_000_000) },
+        EventKind::Released { namespace: blocked(), blocked_ns: Some(1_200_000_000) },
+        EventKind::Lost(Loss { since_ns: 3_000_000_000, exits: 3, found: 3, ..Loss::default() }),
     ]
+    .into_iter()
+    .map(|kind| Event { at_ns: 3_200_000_000, wall, kind })
+    .collect()
 }
 
 /// Compares with a golden file; `UPDATE_GOLDEN=1` writes it anew, to be read before it is committed.
@@ -130,8 +108,7 @@ fn ecs_lines() {
 
 #[test]
 fn text_blocks() {
-    let text: String =
-        events().iter().map(|event| text::event(event, &context(), text::Colour::Never)).collect();
+    let text: String = events().iter().map(|event| text::event(event, text::Colour::Never)).collect();
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
     // The time of day is in the zone of whoever runs this.
     let lines = text.lines().map(|line| match line.split_at_checked(8) {

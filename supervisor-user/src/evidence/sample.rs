@@ -1,0 +1,110 @@
+//! Evidence for tests: the incident, to be changed as a test needs it.
+
+use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, Wait};
+
+use super::{CreatorFacts, Evidence, ExecFacts, ReaperFacts};
+use crate::host::{HostIdentity, ProcessFacts, SigChld};
+
+/// Inode of the pod's PID namespace.
+pub(crate) const POD: u32 = 4_026_532_177;
+/// Inode of the host's.
+pub(crate) const HOST: u32 = supervisor_ebpf::INITIAL_PID_NS_INO;
+
+/// A host of no particular name.
+pub(crate) fn host() -> HostIdentity {
+    HostIdentity {
+        id: None,
+        hostname: "node".into(),
+        boot_id: "10eeaa35-0119-41d7-857a-9fed44d468e7".into(),
+        kernel: "6.18.0".into(),
+        ticks_per_second: 100,
+    }
+}
+
+/// A zombie child of process 10.
+pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> ProcessFacts {
+    ProcessFacts {
+        pid,
+        ppid: 10,
+        comm: comm.into(),
+        state: 'Z',
+        start_ticks: 100,
+        exit_status: Some(0x100),
+        ns_pids: ns_pids.into(),
+        pid_ns: Some(pid_ns),
+        uid: Some(0),
+        live_threads: 0,
+        threads: 1,
+        tracer: None,
+        child_faults: 0,
+        sigchld_pending: false,
+        wchan: None,
+        sigchld: Some(SigChld::Default),
+        exe: None,
+        args: Vec::new(),
+        cgroup: Some("/".into()),
+    }
+}
+
+/// An exec of a command line.
+pub(crate) fn exec(line: &str, own: bool) -> ExecFacts {
+    let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    ExecFacts { at_ns: 0, filename: args[0].clone(), previous: None, args, own }
+}
+
+/// A creator in the host's PID namespace.
+pub(crate) fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> CreatorFacts {
+    CreatorFacts {
+        id: ProcessId::new(pid, 1),
+        comm: comm.into(),
+        exec: Some(exec),
+        pid_ns: HOST,
+        level: 0,
+        vpid: pid,
+        gone,
+    }
+}
+
+/// The incident: monitor 10 starts `crun create` 20, whose stage 21 forks the init 22 into the pod's namespace.
+pub(crate) fn incident() -> Evidence {
+    let crun = "/usr/bin/crun --root /run/crun create --bundle /b web";
+    Evidence {
+        facts: facts(22, "crun", &[22, 2], POD),
+        exit_ns: Some(2_000_000_000),
+        at_ns: 3_200_000_000,
+        threads: Vec::new(),
+        id: Some(ProcessId::new(22, 1_000_000_001)),
+        task: None,
+        exec: Some(exec(crun, false)),
+        reaper: Some(ReaperFacts {
+            facts: ProcessFacts { state: 'S', ..facts(10, "monitor", &[10], HOST) },
+            id: Some(ProcessId::new(10, 1)),
+            exec: None,
+            is_subreaper: Some(true),
+            threads: Vec::new(),
+            frozen: None,
+            no_cld_wait: Some(false),
+            wait: Some(Wait {
+                at_ns: 1_900_000_000,
+                count: 1,
+                request: Wait::pack(CALL_WAIT4, WAIT_PID, 20, 0),
+                any_ns: 0,
+                any_gap_ns: 0,
+            }),
+            reaped: Some((1, 1_950_000_000)),
+            held: Some(1),
+        }),
+        tracer: None,
+        creators: vec![
+            creator(21, "crun", exec(crun, false), true),
+            creator(20, "crun", exec(crun, true), true),
+            creator(10, "monitor", exec("/usr/bin/monitor", true), false),
+        ],
+        first_parent: Some(ProcessId::new(21, 1)),
+        has_children: false,
+        ns_init: Some(ProcessFacts { state: 'S', ..facts(5, "pause", &[5, 1], POD) }),
+        ns_groups: Vec::new(),
+        waits_known_since_ns: Some(0),
+        budget: None,
+    }
+}
