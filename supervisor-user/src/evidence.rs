@@ -6,7 +6,7 @@ use std::io;
 use supervisor_ebpf::{Exec, Process, ProcessId, TASK_PARENT_IS_SUBREAPER, Wait};
 
 use crate::{
-    host::{Host, ProcessFacts, split_arguments},
+    host::{Host, OciFacts, ProcessFacts, split_arguments},
     kernel::{ExitedTask, KernelError, Tracer},
 };
 
@@ -38,6 +38,8 @@ pub struct Evidence {
     pub ns_init: Option<ProcessFacts>,
     /// Since when wait calls are seen, if none can have been forgotten.
     pub waits_known_since_ns: Option<u64>,
+    /// What its container's files say.
+    pub oci: Option<OciFacts>,
 }
 
 /// An exec, decoded.
@@ -132,7 +134,7 @@ impl Sources<'_> {
             Some(init) if init.is_known() => self.living(&init)?,
             _ => None,
         };
-        Ok(Evidence {
+        let mut evidence = Evidence {
             exit_ns,
             start_ns: id.map(|id| id.start_ns),
             exec,
@@ -147,7 +149,13 @@ impl Sources<'_> {
             waits_known_since_ns: self.waits_known_since()?,
             task,
             facts,
-        })
+            oci: None,
+        };
+        let places = crate::attribution::oci_places(&evidence);
+        if !places.is_empty() {
+            evidence.oci = self.host.oci(&places);
+        }
+        Ok(evidence)
     }
 
     fn process(&self, id: Option<ProcessId>) -> Result<Option<Process>, KernelError> {

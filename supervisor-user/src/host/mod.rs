@@ -1,10 +1,12 @@
 //! The host as `/proc` shows it: the only place that reads it. Behind a trait, so that a recording can stand
 //! in for the real one.
 
+mod oci;
 mod proc;
 
 use std::io;
 
+pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces, is_plain};
 pub use proc::Proc;
 pub(crate) use proc::split_arguments;
 
@@ -23,6 +25,9 @@ pub trait Host {
     ///
     /// If `/proc` cannot be read.
     fn pids(&self) -> io::Result<Vec<u32>>;
+
+    /// What a container's files say, if one of them is there and can be read.
+    fn oci(&self, places: &OciPlaces) -> Option<OciFacts>;
 
     /// Which host this is.
     fn identity(&self) -> &HostIdentity;

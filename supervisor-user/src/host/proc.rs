@@ -10,7 +10,7 @@ use procfs::{
     process::{Process, Status},
 };
 
-use super::{Host, HostIdentity, ProcessFacts, SigChld};
+use super::{Host, HostIdentity, OciFacts, OciPlaces, ProcessFacts, SigChld, oci};
 
 /// Arguments are cut to this many bytes in all; a process chooses them.
 const ARGS_LIMIT: usize = 4096;
@@ -65,6 +65,10 @@ impl Host for Proc {
             }
         }
         Ok(pids)
+    }
+
+    fn oci(&self, places: &OciPlaces) -> Option<OciFacts> {
+        oci::read(places)
     }
 
     fn identity(&self) -> &HostIdentity {

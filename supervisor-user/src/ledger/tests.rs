@@ -33,6 +33,7 @@ fn finding(tgid: u32, exit_ns: Option<u64>) -> Box<Finding> {
         runtime: None,
         monitor: None,
         container: None,
+        orchestrator: None,
         pid_ns: None,
         cgroup: None,
     })

@@ -4,8 +4,8 @@ use super::{Context, ecs, text};
 use crate::{
     clock::Wall,
     finding::{
-        Container, Creator, Event, EventKind, Exit, Finding, LastWait, Loss, Monitor, NsInit, PidNs,
-        PidNsMode, Process, Reaper, Role, Runtime, Stage, WaitTarget,
+        Container, Creator, Event, EventKind, Exit, Finding, LastWait, Loss, Monitor, NsInit, Orchestrator,
+        PidNs, PidNsMode, Process, Reaper, Role, Runtime, Stage, WaitTarget,
     },
     host::HostIdentity,
 };
@@ -83,8 +83,15 @@ fn finding() -> Box<Finding> {
             name: "monitor".into(),
             pid: 10,
             executable: Some("/usr/bin/monitor".into()),
+            namespace: None,
         }),
         container: Some(Container { id: "web".into(), name: None, runtime: Some("crun".into()) }),
+        orchestrator: Some(Orchestrator {
+            kind: "kubernetes",
+            namespace: Some("prod".into()),
+            pod_name: Some("web-0".into()),
+            pod_uid: Some("57e67067-89e4-4001-bdd4-8632d39ea02b".into()),
+        }),
         pid_ns: Some(PidNs {
             ino: 4_026_532_177,
             level: Some(1),
