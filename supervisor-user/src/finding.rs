@@ -54,6 +54,8 @@ pub struct Finding {
     pub monitor: Option<Monitor>,
     /// The container.
     pub container: Option<Container>,
+    /// What placed the container here.
+    pub orchestrator: Option<Orchestrator>,
     /// Its PID namespace.
     pub pid_ns: Option<PidNs>,
     /// Path of its control group.
@@ -395,6 +397,8 @@ pub enum Stage {
     Intermediate,
     /// A process of the container itself.
     Container,
+    /// The process that was called with the verb.
+    Runtime,
 }
 
 impl Stage {
@@ -405,6 +409,7 @@ impl Stage {
             Self::Init => "the container init",
             Self::Intermediate => "an intermediate stage",
             Self::Container => "a process",
+            Self::Runtime => "the process",
         }
     }
 
@@ -415,6 +420,7 @@ impl Stage {
             Self::Init => "init",
             Self::Intermediate => "intermediate",
             Self::Container => "container",
+            Self::Runtime => "runtime",
         }
     }
 }
@@ -428,6 +434,8 @@ pub struct Monitor {
     pub pid: u32,
     /// The file that it executed.
     pub executable: Option<String>,
+    /// containerd's namespace of its containers: not the Kubernetes one.
+    pub namespace: Option<String>,
 }
 
 /// A container.
@@ -439,6 +447,19 @@ pub struct Container {
     pub name: Option<String>,
     /// What manages it: `podman`, `cri-o`, `containerd`, `docker`, or a bare runtime.
     pub runtime: Option<String>,
+}
+
+/// What placed a container on this host, and as part of what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orchestrator {
+    /// `kubernetes`.
+    pub kind: &'static str,
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The pod's name.
+    pub pod_name: Option<String>,
+    /// The pod's uid.
+    pub pod_uid: Option<String>,
 }
 
 /// A PID namespace.

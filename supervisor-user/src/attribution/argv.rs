@@ -7,6 +7,10 @@ pub(super) struct RuntimeCall<'a> {
     pub(super) verb: &'a str,
     /// The container that it is about.
     pub(super) container: Option<&'a str>,
+    /// Where the runtime keeps its containers' state.
+    pub(super) root: Option<&'a str>,
+    /// The container's bundle.
+    pub(super) bundle: Option<&'a str>,
 }
 
 const VERBS: &[&str] = &[
@@ -69,16 +73,28 @@ const VERB_VALUES: &[&str] = &[
     "--work-path",
 ];
 
-/// Parses a runtime's arguments, the program's name first. `None` without a verb.
+const ROOT: &[&str] = &["--root", "-r"];
+const BUNDLE: &[&str] = &["--bundle", "-b"];
+
+/// Parses a runtime's arguments, the program's name first. `None` without a verb: `runc init`, which runs the
+/// stages, is no call of its own.
 #[must_use]
 pub(super) fn runtime_call(args: &[String]) -> Option<RuntimeCall<'_>> {
     let mut rest = args.get(1..)?.iter().map(String::as_str);
-    let verb = positional(&mut rest, GLOBAL_VALUES).filter(|verb| VERBS.contains(verb))?;
-    Some(RuntimeCall { verb, container: positional(&mut rest, VERB_VALUES) })
+    let (mut root, mut bundle) = (None, None);
+    let verb = positional(&mut rest, GLOBAL_VALUES, ROOT, &mut root).filter(|verb| VERBS.contains(verb))?;
+    let container = positional(&mut rest, VERB_VALUES, BUNDLE, &mut bundle);
+    Some(RuntimeCall { verb, container, root, bundle })
 }
 
-/// The next argument that is neither an option nor an option's value.
-fn positional<'a>(args: &mut impl Iterator<Item = &'a str>, with_value: &[&str]) -> Option<&'a str> {
+/// The next argument that is neither an option nor an option's value. On the way, the value of the `wanted`
+/// option is kept.
+fn positional<'a>(
+    args: &mut impl Iterator<Item = &'a str>,
+    with_value: &[&str],
+    wanted: &[&str],
+    found: &mut Option<&'a str>,
+) -> Option<&'a str> {
     while let Some(arg) = args.next() {
         if arg == "--" {
             return args.next();
@@ -86,36 +102,123 @@ fn positional<'a>(args: &mut impl Iterator<Item = &'a str>, with_value: &[&str])
         if !arg.starts_with('-') {
             return Some(arg);
         }
-        if with_value.contains(&arg) {
-            args.next()?;
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None if with_value.contains(&arg) => (arg, Some(args.next()?)),
+            None => (arg, None),
+        };
+        if wanted.contains(&name) {
+            *found = value.or(*found);
         }
     }
     None
 }
 
-/// What a monitor's arguments say of its container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MonitoredContainer {
-    /// Its id.
-    pub(super) id: String,
-    /// Its name.
-    pub(super) name: Option<String>,
+/// A kind of monitor: their options differ, and so does what they watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MonitorKind {
+    /// One process a container.
+    Conmon,
+    /// One process a pod, with the containers named by calls and not by arguments.
+    ConmonRs,
+    /// One process a pod, with the id of the pod's sandbox.
+    Shim,
 }
 
-/// Parses a monitor's arguments: conmon's `-c ID -n NAME`, the shim's `-id ID`.
+impl MonitorKind {
+    /// Of a program, by the name of its file.
+    #[must_use]
+    pub(super) fn of(name: &str) -> Option<Self> {
+        match name {
+            "conmon" | "crio-conmon" => Some(Self::Conmon),
+            "conmonrs" | "crio-conmonrs" => Some(Self::ConmonRs),
+            _ if name.contains("containerd-shim") => Some(Self::Shim),
+            _ => None,
+        }
+    }
+}
+
+/// What a monitor's arguments say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MonitorCall<'a> {
+    /// What it is.
+    pub(super) kind: MonitorKind,
+    /// The container that it watches; of a shim, the first of its pod.
+    pub(super) id: Option<&'a str>,
+    /// The container's name.
+    pub(super) name: Option<&'a str>,
+    /// The container's bundle.
+    pub(super) bundle: Option<&'a str>,
+    /// The runtime that it calls.
+    pub(super) runtime: Option<&'a str>,
+    /// Where that keeps its containers' state.
+    pub(super) root: Option<&'a str>,
+    /// containerd's namespace, which is none of Kubernetes.
+    pub(super) namespace: Option<&'a str>,
+}
+
+/// Parses a monitor's arguments, the program's name first. conmonrs has a `-c` too, but it names a cgroup
+/// manager: so each kind has its own table.
 #[must_use]
-pub(super) fn monitor_container(args: &[String]) -> Option<MonitoredContainer> {
+pub(super) fn monitor_call(kind: MonitorKind, args: &[String]) -> MonitorCall<'_> {
+    let options = options(args);
     let value = |names: &[&str]| {
-        args.iter().enumerate().skip(1).find_map(|(i, arg)| {
-            if names.contains(&arg.as_str()) {
-                return args.get(i + 1).cloned();
-            }
-            let (name, value) = arg.split_once('=')?;
-            names.contains(&name).then(|| value.to_owned())
-        })
+        options
+            .iter()
+            .find(|(name, value)| names.contains(name) && !value.is_empty())
+            .map(|(_, value)| *value)
     };
-    let id = value(&["-c", "--cid", "-id", "--id"])?;
-    Some(MonitoredContainer { id, name: value(&["-n", "--name"]) })
+    let none =
+        MonitorCall { kind, id: None, name: None, bundle: None, runtime: None, root: None, namespace: None };
+    match kind {
+        MonitorKind::Conmon => MonitorCall {
+            id: value(&["-c", "--cid"]).or_else(|| value(&["-u", "--cuuid"])),
+            name: value(&["-n", "--name"]),
+            bundle: value(&["-b", "--bundle"]),
+            runtime: value(&["-r", "--runtime"]),
+            root: passed_root(&options),
+            ..none
+        },
+        MonitorKind::ConmonRs => {
+            MonitorCall { runtime: value(&["-r", "--runtime"]), root: value(&["--runtime-root"]), ..none }
+        }
+        MonitorKind::Shim => MonitorCall {
+            id: value(&["-id", "--id"]),
+            bundle: value(&["-bundle", "--bundle"]),
+            namespace: value(&["-namespace", "--namespace"]),
+            ..none
+        },
+    }
+}
+
+/// conmon's options whose value is an argument for another program, and may look like an option.
+const PASSED_ON: &[&str] = &["--runtime-arg", "--runtime-opt", "--exit-command-arg"];
+
+/// Options with what follows each, which is its value if it takes one.
+fn options(args: &[String]) -> Vec<(&str, &str)> {
+    let mut options = Vec::new();
+    let mut rest = args.iter().map(String::as_str).skip(1).peekable();
+    while let Some(arg) = rest.next() {
+        if !arg.starts_with('-') {
+            continue;
+        }
+        options.push(match arg.split_once('=') {
+            Some(pair) => pair,
+            None if PASSED_ON.contains(&arg) => (arg, rest.next().unwrap_or_default()),
+            None => (arg, rest.peek().copied().filter(|next| !next.starts_with('-')).unwrap_or_default()),
+        });
+    }
+    options
+}
+
+/// `--root` among the arguments that conmon passes to the runtime.
+fn passed_root<'a>(options: &[(&'a str, &'a str)]) -> Option<&'a str> {
+    let mut passed = options.iter().filter(|(name, _)| *name == "--runtime-arg").map(|(_, value)| *value);
+    passed.find_map(|arg| arg.strip_prefix("--root=")).or_else(|| {
+        let mut passed = options.iter().filter(|(name, _)| *name == "--runtime-arg").map(|(_, value)| *value);
+        passed.find(|arg| *arg == "--root")?;
+        passed.next()
+    })
 }
 
 #[cfg(test)]
@@ -145,7 +248,8 @@ mod tests {
             ("youki create", "create", None),
         ] {
             let args = words(line);
-            assert_eq!(runtime_call(&args), Some(RuntimeCall { verb, container }), "{line}");
+            let call = runtime_call(&args).map(|call| (call.verb, call.container));
+            assert_eq!(call, Some((verb, container)), "{line}");
         }
         for line in ["crun", "crun --root", "crun --version", "sh create x"] {
             let args = words(line);
@@ -157,14 +261,70 @@ mod tests {
     }
 
     #[test]
-    fn monitor_arguments() {
-        let conmon = words(
-            "/usr/bin/conmon --api-version 1 -c abc -u abc -r /usr/bin/crun -b /b -n web --exit-dir /e",
+    fn runtime_root_and_bundle() {
+        for (line, root, bundle) in [
+            ("crun --root /r create --bundle /b web", Some("/r"), Some("/b")),
+            ("crun --root=/r --debug run -b /b web", Some("/r"), Some("/b")),
+            ("youki -r /r create --bundle=/b web", Some("/r"), Some("/b")),
+            ("runc --log --root create --pid-file --bundle web", None, None),
+            ("runc exec --process /tmp/p --detach web --root /no", None, None),
+        ] {
+            let args = words(line);
+            let call = runtime_call(&args).expect("a call");
+            assert_eq!((call.container, call.root, call.bundle), (Some("web"), root, bundle), "{line}");
+        }
+        assert_eq!(runtime_call(&words("runc init")), None);
+        assert_eq!(runtime_call(&words("runc --root")), None);
+    }
+
+    #[test]
+    fn conmon_as_podman_calls_it() {
+        let args = words(
+            "/usr/bin/conmon --api-version 1 -c abc -u abc -r /usr/bin/crun -b /b -p /pid -n web --exit-dir /e \
+             --full-attach -l k8s-file:/l --log-level warning --runtime-arg --log-format=json --runtime-arg \
+             --log --runtime-arg=/o --runtime-arg --root --runtime-arg /r --exit-command /usr/bin/podman \
+             --exit-command-arg --root --exit-command-arg /no --exit-command-arg -n --exit-command-arg no",
         );
-        let expected = MonitoredContainer { id: "abc".into(), name: Some("web".into()) };
-        assert_eq!(monitor_container(&conmon), Some(expected));
-        let shim = words("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id abc -address /a");
-        assert_eq!(monitor_container(&shim), Some(MonitoredContainer { id: "abc".into(), name: None }));
-        assert_eq!(monitor_container(&words("conmonrs --runtime /usr/bin/crun")), None);
+        assert_eq!(
+            monitor_call(MonitorKind::Conmon, &args),
+            MonitorCall {
+                kind: MonitorKind::Conmon,
+                id: Some("abc"),
+                name: Some("web"),
+                bundle: Some("/b"),
+                runtime: Some("/usr/bin/crun"),
+                root: Some("/r"),
+                namespace: None,
+            }
+        );
+        let short = words("conmon -s -u abc --runtime-arg=--root=/r -n");
+        let call = monitor_call(MonitorKind::Conmon, &short);
+        assert_eq!((call.id, call.root, call.name), (Some("abc"), Some("/r"), None));
+    }
+
+    #[test]
+    fn shim_and_conmonrs() {
+        let args = words("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id abc -bundle=/b -address /a");
+        let call = monitor_call(MonitorKind::Shim, &args);
+        assert_eq!(
+            (call.id, call.namespace, call.bundle, call.name),
+            (Some("abc"), Some("k8s.io"), Some("/b"), None)
+        );
+        let args = words("conmonrs -c systemd --runtime /usr/bin/crun --runtime-dir /d --runtime-root /r");
+        let call = monitor_call(MonitorKind::ConmonRs, &args);
+        assert_eq!((call.id, call.runtime, call.root), (None, Some("/usr/bin/crun"), Some("/r")));
+    }
+
+    #[test]
+    fn kinds_of_monitors() {
+        for (name, kind) in [
+            ("conmon", Some(MonitorKind::Conmon)),
+            ("crio-conmonrs", Some(MonitorKind::ConmonRs)),
+            ("containerd-shim-runc-v2", Some(MonitorKind::Shim)),
+            ("docker-containerd-shim", Some(MonitorKind::Shim)),
+            ("runc", None),
+        ] {
+            assert_eq!(MonitorKind::of(name), kind, "{name}");
+        }
     }
 }

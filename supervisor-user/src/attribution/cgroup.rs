@@ -1,80 +1,217 @@
-//! Container ids in control-group names.
+//! Container ids and pod uids in control-group names.
 
 /// A container as its control group names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamedContainer<'a> {
     /// Its id.
     pub(super) id: &'a str,
-    /// What made the group.
-    pub(super) manager: &'static str,
+    /// What made the group. A bare id below `kubepods` may be containerd's or cri-dockerd's.
+    pub(super) manager: Option<&'static str>,
 }
 
-/// Scope prefixes of the container managers.
-const SCOPES: &[(&str, &str)] =
-    &[("libpod-", "podman"), ("crio-", "cri-o"), ("cri-containerd-", "containerd"), ("docker-", "docker")];
+/// Prefixes of the container managers: systemd's scopes, and the groups of some without systemd.
+const PREFIXES: &[(&str, &str)] = &[
+    ("libpod-payload-", "podman"),
+    ("libpod-", "podman"),
+    ("crio-", "cri-o"),
+    ("cri-containerd-", "containerd"),
+    ("docker-", "docker"),
+];
+
+/// The middle of `SLICE:MANAGER:ID`, the name that a runtime makes of a systemd path without systemd.
+const UNEXPANDED: &[(&str, &str)] =
+    &[("libpod", "podman"), ("crio", "cri-o"), ("cri-containerd", "containerd"), ("docker", "docker")];
 
 /// The innermost container that a path names. Groups of monitors (`libpod-conmon-ID.scope`) name none.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<NamedContainer<'_>> {
-    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-    let components: Vec<&str> = path.split('/').collect();
+    let components: Vec<&str> = components(path).collect();
     (0..components.len()).rev().find_map(|i| {
         let name = components[i];
-        let name = name.strip_suffix(".scope").unwrap_or(name);
-        if let Some(found) = SCOPES.iter().find_map(|(prefix, manager)| {
-            let id = name.strip_prefix(prefix)?;
-            is_id(id).then_some(NamedContainer { id, manager })
-        }) {
-            return Some(found);
-        }
-        let above = components[..i].iter().rev();
-        let manager = above.clone().find_map(|name| match *name {
-            "docker" => Some("docker"),
-            "libpod_parent" => Some("podman"),
-            name if name.starts_with("kubepods") => Some("containerd"),
-            _ => None,
-        })?;
-        is_id(name).then_some(NamedContainer { id: name, manager })
+        prefixed(name).or_else(|| unexpanded(name)).or_else(|| bare(name, &components[..i]))
     })
 }
 
+/// The uid of the innermost pod that a path names: `podUID` below `kubepods`, or
+/// `kubepods-burstable-podUID.slice` where systemd's names have `_` for its dashes.
+#[must_use]
+pub(super) fn pod_uid(path: &str) -> Option<String> {
+    let mut below = false;
+    let mut found = None;
+    for name in components(path) {
+        let slice = name.starts_with("kubepods") || name.starts_with("kubelet-kubepods");
+        below |= slice || name == "kubepods";
+        // Of `kubepods-podUID.slice:cri-containerd:ID`, the slice.
+        let name = name.split(':').next().unwrap_or(name);
+        let name = name.strip_suffix(".slice").unwrap_or(name);
+        let uid = match name.rsplit_once("-pod") {
+            Some((_, uid)) if slice => Some(uid),
+            _ => name.strip_prefix("pod").filter(|_| below),
+        };
+        if let Some(uid) = uid.filter(|uid| is_uid(uid)) {
+            found = Some(uid.replace('_', "-"));
+        }
+    }
+    found
+}
+
+/// The user whose systemd instance a path is below of.
+#[must_use]
+pub(super) fn user(path: &str) -> Option<u32> {
+    components(path).find_map(|name| name.strip_prefix("user@")?.strip_suffix(".service")?.parse().ok())
+}
+
+fn components(path: &str) -> impl Iterator<Item = &str> {
+    path.strip_suffix(" (deleted)").unwrap_or(path).split('/')
+}
+
+fn prefixed(name: &str) -> Option<NamedContainer<'_>> {
+    let name = name.strip_suffix(".scope").unwrap_or(name);
+    PREFIXES.iter().find_map(|(prefix, manager)| {
+        let id = name.strip_prefix(prefix)?;
+        is_id(id).then_some(NamedContainer { id, manager: Some(manager) })
+    })
+}
+
+fn unexpanded(name: &str) -> Option<NamedContainer<'_>> {
+    let (slice, id) = name.rsplit_once(':')?;
+    let (_, middle) = slice.rsplit_once(':')?;
+    let (_, manager) = UNEXPANDED.iter().find(|(prefix, _)| *prefix == middle)?;
+    is_id(id).then_some(NamedContainer { id, manager: Some(manager) })
+}
+
+/// A group that has only the id for a name, known by what is above it.
+fn bare<'a>(name: &'a str, above: &[&str]) -> Option<NamedContainer<'a>> {
+    let manager = above.iter().rev().find_map(|name| match *name {
+        "docker" => Some(Some("docker")),
+        "libpod_parent" => Some(Some("podman")),
+        name if name.starts_with("kubepods") => Some(None),
+        _ => None,
+    })?;
+    is_id(name).then_some(NamedContainer { id: name, manager })
+}
+
 /// Container managers' ids are 64 hexadecimal digits.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A UUID; of a pod from a file on the node, a hash of 32 digits.
+fn is_uid(text: &str) -> bool {
+    let is_dash = |byte: u8| byte == b'-' || byte == b'_';
+    match text.len() {
+        32 => text.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        36 => text.bytes().enumerate().all(|(i, byte)| match i {
+            8 | 13 | 18 | 23 => is_dash(byte),
+            _ => byte.is_ascii_hexdigit(),
+        }),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const OUTER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+    const UID: &str = "57e67067-89e4-4001-bdd4-8632d39ea02b";
+    const UID_: &str = "57e67067_89e4_4001_bdd4_8632d39ea02b";
+    const FILE_UID: &str = "4f5d0c8e4f5d0c8e4f5d0c8e4f5d0c8e";
+
     #[test]
     fn names_of_every_manager() {
-        let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         for (path, manager) in [
-            (format!("/machine.slice/libpod-{id}.scope"), "podman"),
-            (format!("/machine.slice/libpod-{id}.scope/container"), "podman"),
+            (format!("/machine.slice/libpod-{ID}.scope"), Some("podman")),
+            (format!("/machine.slice/libpod-{ID}.scope/container"), Some("podman")),
+            (format!("/machine.slice/libpod-{ID}.scope/container/init.scope"), Some("podman")),
             (
                 format!(
-                    "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope/container"
+                    "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"
                 ),
-                "podman",
+                Some("podman"),
             ),
-            (format!("/kubepods.slice/kubepods-pod1.slice/crio-{id}.scope (deleted)"), "cri-o"),
-            (format!("/kubepods.slice/x/cri-containerd-{id}.scope"), "containerd"),
-            (format!("/system.slice/docker-{id}.scope"), "docker"),
-            (format!("/docker/{id}"), "docker"),
-            (format!("/kubepods/burstable/pod1/{id}"), "containerd"),
-            (format!("/libpod_parent/libpod-{id}"), "podman"),
+            (format!("/machine.slice/machine-libpod_pod_{OUTER}.slice/libpod-{ID}.scope"), Some("podman")),
+            (format!("/system.slice/web.service/libpod-payload-{ID}"), Some("podman")),
+            (format!("/libpod_parent/libpod-{ID}"), Some("podman")),
+            (format!("/libpod_parent/{OUTER}/{ID}"), Some("podman")),
+            (format!("/kubepods.slice/kubepods-pod{UID_}.slice/crio-{ID}.scope (deleted)"), Some("cri-o")),
+            (format!("/kubepods.slice/kubepods-pod{UID_}.slice/crio-{ID}.scope/container"), Some("cri-o")),
+            (format!("/kubepods/burstable/pod{UID}/crio-{ID}"), Some("cri-o")),
+            (format!("/kubepods.slice/x/cri-containerd-{ID}.scope"), Some("containerd")),
+            (
+                format!(
+                    "/system.slice/containerd.service/kubepods-pod{UID_}.slice:cri-containerd:{ID} (deleted)"
+                ),
+                Some("containerd"),
+            ),
+            (format!("/kubepods-besteffort-pod{UID_}.slice:crio:{ID}"), Some("cri-o")),
+            (format!("/kubepods/burstable/pod{UID}/{ID}"), None),
+            (format!("/system.slice/docker-{ID}.scope"), Some("docker")),
+            (format!("/user.slice/user-1000.slice/user@1000.service/docker-{ID}.scope"), Some("docker")),
+            (format!("/docker/{ID}"), Some("docker")),
+            // Nested: the innermost.
+            (format!("/docker/{OUTER}/kubelet/kubepods/besteffort/pod{UID}/{ID}"), None),
+            (
+                format!("/docker/{OUTER}/kubelet.slice/kubelet-kubepods.slice/cri-containerd-{ID}.scope"),
+                Some("containerd"),
+            ),
+            (format!("/kubepods/pod{UID}/crio-{OUTER}/libpod_parent/libpod-{ID}/container"), Some("podman")),
         ] {
-            assert_eq!(container(&path), Some(NamedContainer { id, manager }), "{path}");
+            assert_eq!(container(&path), Some(NamedContainer { id: ID, manager }), "{path}");
         }
+    }
+
+    #[test]
+    fn no_container() {
         for path in [
-            format!("/machine.slice/libpod-conmon-{id}.scope"),
-            format!("/{id}"),
+            format!("/machine.slice/libpod-conmon-{ID}.scope"),
+            format!("/kubepods.slice/kubepods-pod{UID_}.slice/crio-conmon-{ID}.scope"),
+            format!("/kubepods/pod{UID}/crio-conmon-{ID}"),
+            format!("/machine.slice/machine-libpod_pod_{ID}.slice"),
+            format!("/a:b:{ID}"),
+            format!("/{ID}"),
+            format!("/docker/{}", &ID[1..]),
+            format!("/docker/{}g", &ID[1..]),
             "/".into(),
-            "/docker/short".into(),
+            String::new(),
+            "::/:".into(),
+            " (deleted)".into(),
         ] {
             assert_eq!(container(&path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn pods() {
+        for (path, uid) in [
+            (format!("/kubepods/burstable/pod{UID}/{ID}"), Some(UID)),
+            (format!("/kubepods/pod{UID}"), Some(UID)),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/crio-{ID}.scope"
+                ),
+                Some(UID),
+            ),
+            (
+                format!("/system.slice/containerd.service/kubepods-pod{UID_}.slice:cri-containerd:{ID}"),
+                Some(UID),
+            ),
+            (format!("/kubelet.slice/kubelet-kubepods-besteffort-pod{UID_}.slice/x"), Some(UID)),
+            (format!("/kubepods.slice/kubepods-burstable-pod{FILE_UID}.slice/x (deleted)"), Some(FILE_UID)),
+            (format!("/pod{UID}/{ID}"), None),
+            (format!("/x/evil-pod{UID_}.slice"), None),
+            ("/kubepods/pod1/x".into(), None),
+            ("/kubepods/podé7e67067-89e4-4001-bdd4-8632d39ea02".into(), None),
+        ] {
+            assert_eq!(pod_uid(&path).as_deref(), uid, "{path}");
+        }
+    }
+
+    #[test]
+    fn users() {
+        assert_eq!(user("/user.slice/user-1000.slice/user@1000.service/user.slice/x.scope"), Some(1000));
+        assert_eq!(user("/user.slice/user@x.service"), None);
+        assert_eq!(user("/"), None);
     }
 }

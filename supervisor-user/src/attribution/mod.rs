@@ -2,7 +2,11 @@
 
 mod argv;
 mod cgroup;
+mod claim;
+mod oci;
 mod roles;
+
+pub use oci::places as oci_places;
 
 use std::collections::BTreeSet;
 
@@ -12,8 +16,8 @@ use crate::{
     diagnosis::Diagnosis,
     evidence::{CreatorFacts, Evidence, ExecFacts, ReaperFacts},
     finding::{
-        Budget, Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, Origin, PidNs, PidNsMode,
-        Process, Reaper, Role, Runtime, Stage, Tracer, WaitTarget,
+        Budget, Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, Orchestrator, Origin, PidNs,
+        PidNsMode, Process, Reaper, Role, Runtime, Stage, Tracer, WaitTarget,
     },
     host::{HostIdentity, ProcessFacts, SigChld},
     identity,
@@ -75,6 +79,7 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
         diagnosis: Diagnosis::default(),
         runtime,
         container,
+        orchestrator: orchestrator(evidence, cgroup.as_deref()),
         pid_ns,
         monitor,
         creators,
@@ -222,16 +227,21 @@ fn last_wait(wait: &supervisor_ebpf::Wait) -> LastWait {
     }
 }
 
-/// The nearest creator that runs a runtime, and what the process is to it.
+/// The nearest runtime, the process itself included, and what the process is to it.
 fn runtime(evidence: &Evidence) -> Option<Runtime> {
-    let (exec, name) = evidence.creators.iter().find_map(|creator| {
-        let exec = creator.exec.as_ref()?;
-        Some((exec, roles::runtime(exec)?))
-    })?;
     let own = evidence.exec.as_ref();
+    // `runc init` is an exec of its own too, but of a stage: only a verb makes it a call.
+    let called = own
+        .filter(|own| own.own && roles::runtime(own).is_some())
+        .filter(|own| argv::runtime_call(&own.args).is_some());
+    let creators = || evidence.creators.iter().filter_map(|creator| creator.exec.as_ref());
+    let (exec, name) =
+        called.into_iter().chain(creators()).find_map(|exec| Some((exec, roles::runtime(exec)?)))?;
     // A process that still runs the runtime's file has not become the container's command.
     let is_runtime = own.is_some_and(|own| roles::runtime(own).is_some());
-    let stage = if !is_runtime {
+    let stage = if called.is_some() {
+        Stage::Runtime
+    } else if !is_runtime {
         Stage::Container
     } else if evidence.has_children || roles::is_intermediate(&evidence.facts.comm) {
         Stage::Intermediate
@@ -265,38 +275,65 @@ fn monitor(evidence: &Evidence) -> Option<Monitor> {
             name: monitor.comm.clone(),
             pid: monitor.id.tgid,
             executable: monitor.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
+            namespace: monitor
+                .exec
+                .as_ref()
+                .and_then(claim::of_exec)
+                .and_then(|call| call.namespace.map(str::to_owned)),
         });
     }
     // Of a process whose creators were not seen, the reaper may still be a known monitor.
     let reaper = evidence.reaper.as_ref().filter(|reaper| roles::is_monitor_name(&reaper.facts.comm))?;
+    let call = claim::reaping_monitor(reaper);
     Some(Monitor {
+        namespace: call.and_then(|call| call.namespace.map(str::to_owned)),
         name: reaper.facts.comm.clone(),
         pid: reaper.facts.pid,
         executable: reaper.facts.exe.clone(),
     })
 }
 
-/// From the arguments of the nearest runtime or monitor, else from the control group's name.
+/// The container that the evidence claims, with what its files add.
 fn container(evidence: &Evidence, cgroup: Option<&str>) -> Option<Container> {
-    let in_cgroup = cgroup.and_then(cgroup::container);
-    let execs = || evidence.creators.iter().filter_map(|creator| creator.exec.as_ref());
-    let from_runtime = execs()
-        .filter(|exec| roles::runtime(exec).is_some())
-        .find_map(|exec| argv::runtime_call(&exec.args)?.container.map(str::to_owned));
-    let from_monitor = execs()
-        .filter(|exec| roles::role(exec) == Role::Monitor)
-        .find_map(|exec| argv::monitor_container(&exec.args));
-    let id = from_runtime
-        .clone()
-        .or_else(|| from_monitor.as_ref().map(|monitor| monitor.id.clone()))
-        .or_else(|| in_cgroup.as_ref().map(|container| container.id.to_owned()))?;
+    let claim = claim::claim(evidence, cgroup);
+    let identity = identity_of(evidence, claim.map(|claim| claim.id));
+    let id = claim.map(|claim| claim.id).or(identity.id)?;
+    // A group of another container says nothing about who manages this one.
+    let in_cgroup = cgroup.and_then(cgroup::container).filter(|named| named.id == id);
     Some(Container {
-        name: from_monitor.and_then(|monitor| monitor.name),
+        id: id.to_owned(),
+        name: identity.container.or(claim.and_then(|claim| claim.name)).map(str::to_owned),
         runtime: in_cgroup
-            .map(|container| container.manager.to_owned())
+            .and_then(|named| named.manager)
+            .or(identity.engine)
+            .map(str::to_owned)
             .or_else(|| runtime(evidence).map(|runtime| runtime.name)),
-        id,
     })
+}
+
+/// The pod, by the container's files, and its uid also by the control group.
+fn orchestrator(evidence: &Evidence, cgroup: Option<&str>) -> Option<Orchestrator> {
+    let claim = claim::claim(evidence, cgroup);
+    let identity = identity_of(evidence, claim.map(|claim| claim.id));
+    let in_cgroup = cgroup.and_then(cgroup::pod_uid);
+    if !identity.names_pod() && in_cgroup.is_none() {
+        return None;
+    }
+    Some(Orchestrator {
+        kind: "kubernetes",
+        namespace: identity.namespace.map(str::to_owned),
+        pod_name: identity.pod.map(str::to_owned),
+        pod_uid: identity.uid.map(str::to_owned).or(in_cgroup),
+    })
+}
+
+/// What the files say, if they are those of that container.
+fn identity_of<'a>(evidence: &'a Evidence, id: Option<&str>) -> oci::Identity<'a> {
+    let found = evidence.oci.as_ref().map(oci::identify).unwrap_or_default();
+    match (found.id, id) {
+        (Some(found_id), Some(id)) if found_id != id => oci::Identity::default(),
+        _ => found,
+    }
 }
 
 fn cgroup_path(evidence: &Evidence) -> Option<String> {

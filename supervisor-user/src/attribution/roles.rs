@@ -77,6 +77,8 @@ pub(super) fn real_file(exec: &ExecFacts) -> &str {
     }
 }
 
-fn base(path: &str) -> &str {
+/// A path's last component.
+#[must_use]
+pub(super) fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::evidence::sample::{POD, creator, exec, host, incident};
+use crate::{
+    evidence::sample::{POD, creator, exec, host, incident},
+    host::OciFacts,
+};
 
 #[test]
 fn the_incident_is_attributed() {
@@ -123,4 +126,137 @@ fn conmon_names_container_and_pod_man_is_known_by_its_scope() {
         container,
         Container { id: id.into(), name: Some("web".into()), runtime: Some("podman".into()) }
     );
+}
+
+const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const OUTER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+const UID: &str = "57e67067-89e4-4001-bdd4-8632d39ea02b";
+
+fn oci(id: Option<&str>, annotations: &[(&str, &str)]) -> OciFacts {
+    OciFacts {
+        id: id.map(str::to_owned),
+        annotations: annotations.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+        ..OciFacts::default()
+    }
+}
+
+#[test]
+fn a_container_is_found_only_through_the_annotations_of_its_bundle() {
+    let mut evidence = incident();
+    // The id, the last argument, was cut off.
+    for creator in &mut evidence.creators[..2] {
+        creator.exec = Some(exec("/usr/bin/crun --root /r create --bundle /b", true));
+    }
+    assert_eq!(oci_places(&evidence).bundles, ["/b"]);
+    assert_eq!(attribute(&evidence, &host(), 0).container, None);
+    evidence.oci = Some(oci(
+        None,
+        &[
+            ("io.container.manager", "cri-o"),
+            ("io.kubernetes.cri-o.ContainerID", ID),
+            ("io.kubernetes.container.name", "app"),
+            ("io.kubernetes.pod.name", "web-0"),
+            ("io.kubernetes.pod.namespace", "prod"),
+            ("io.kubernetes.pod.uid", UID),
+        ],
+    ));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(
+        finding.container,
+        Some(Container { id: ID.into(), name: Some("app".into()), runtime: Some("cri-o".into()) })
+    );
+    assert_eq!(
+        finding.orchestrator,
+        Some(Orchestrator {
+            kind: "kubernetes",
+            namespace: Some("prod".into()),
+            pod_name: Some("web-0".into()),
+            pod_uid: Some(UID.into()),
+        })
+    );
+}
+
+#[test]
+fn of_two_ids_the_nearest_runtime_s_is_believed() {
+    // A runtime inside a pod's container, without cgroups: its own container has the outer one's group, so
+    // that the group is true and says less. It still tells the pod, but neither name nor engine of `web`.
+    let mut evidence = incident();
+    evidence.facts.cgroup =
+        Some(format!("/kubepods.slice/kubepods-pod{}.slice/crio-{OUTER}.scope", UID.replace('-', "_")));
+    evidence.oci =
+        Some(oci(Some(OUTER), &[("io.container.manager", "cri-o"), ("io.kubernetes.pod.name", "no")]));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(
+        finding.container,
+        Some(Container { id: "web".into(), name: None, runtime: Some("crun".into()) })
+    );
+    assert_eq!(
+        finding.orchestrator,
+        Some(Orchestrator { kind: "kubernetes", pod_uid: Some(UID.into()), ..Orchestrator::default() })
+    );
+}
+
+#[test]
+fn a_shim_s_id_is_its_pod_s_and_its_namespace_is_containerd_s() {
+    let mut evidence = incident();
+    (evidence.exec, evidence.reaper) = (Some(exec("/app", true)), None);
+    let shim = format!("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id {OUTER} -address /a");
+    evidence.creators = vec![creator(10, "containerd-shim", exec(&shim, true), false)];
+    evidence.facts.cgroup = Some(format!("/kubepods/burstable/pod{UID}/{ID} (deleted)"));
+    evidence.oci = Some(oci(
+        Some(ID),
+        &[("io.kubernetes.cri.sandbox-id", OUTER), ("io.kubernetes.cri.sandbox-namespace", "prod")],
+    ));
+    let finding = attribute(&evidence, &host(), 0);
+    let container = finding.container.expect("a container");
+    assert_eq!((container.id.as_str(), container.runtime.as_deref()), (ID, Some("containerd")));
+    assert_eq!(finding.monitor.and_then(|monitor| monitor.namespace).as_deref(), Some("k8s.io"));
+    let orchestrator = finding.orchestrator.expect("an orchestrator");
+    assert_eq!(
+        (orchestrator.namespace.as_deref(), orchestrator.pod_uid.as_deref()),
+        (Some("prod"), Some(UID))
+    );
+    // With no other source, the shim's id is better than none.
+    (evidence.facts.cgroup, evidence.oci) = (None, None);
+    assert_eq!(attribute(&evidence, &host(), 0).container.map(|found| found.id).as_deref(), Some(OUTER));
+}
+
+#[test]
+fn a_runtime_that_is_the_zombie_itself_is_attributed() {
+    let mut evidence = incident();
+    evidence.facts.comm = "crun".into();
+    evidence.facts.ns_pids = vec![20];
+    evidence.exec = Some(exec("/usr/bin/crun --root /r exec web true", true));
+    evidence.creators.drain(..2);
+    let finding = attribute(&evidence, &host(), 0);
+    let runtime = finding.runtime.expect("a runtime");
+    assert_eq!(
+        (runtime.name.as_str(), runtime.verb.as_deref(), runtime.stage),
+        ("crun", Some("exec"), Stage::Runtime)
+    );
+    assert_eq!(finding.container.map(|found| found.id).as_deref(), Some("web"));
+
+    // A stage of runc has an exec of its own too, without a verb: it is no call.
+    let mut evidence = incident();
+    evidence.exec = Some(ExecFacts {
+        filename: "/proc/self/exe".into(),
+        previous: Some("/usr/sbin/runc".into()),
+        ..exec("runc init", true)
+    });
+    let runtime = attribute(&evidence, &host(), 0).runtime.expect("a runtime");
+    assert_eq!((runtime.name.as_str(), runtime.verb.as_deref()), ("crun", Some("create")));
+    assert_ne!(runtime.stage, Stage::Runtime);
+}
+
+#[test]
+fn a_conmonrs_names_no_container_by_its_cgroup_manager() {
+    let mut evidence = incident();
+    evidence.exec = None;
+    evidence.creators = vec![creator(
+        10,
+        "conmonrs",
+        exec("/usr/bin/conmonrs -c systemd --runtime /usr/bin/crun", true),
+        false,
+    )];
+    assert_eq!(attribute(&evidence, &host(), 0).container, None);
 }

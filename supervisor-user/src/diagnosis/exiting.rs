@@ -57,21 +57,24 @@ pub(super) fn still_exiting(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let place = finding.wchan.as_deref();
-    let (why, remedies) = match place {
-        Some("zap_pid_ns_processes") => (
-            "it is PID 1 of a PID namespace and waits in zap_pid_ns_processes until every other pid of the \
-             namespace is released"
-                .to_owned(),
-            vec!["see what holds the namespace: `supervisor explain --pidns INO`".to_owned()],
+    let init_of = finding.pid_ns.as_ref().filter(|ns| ns.level > Some(0) && finding.process.vpid == Some(1));
+    let (why, remedies) = match (init_of, place) {
+        (Some(ns), _) => (
+            format!(
+                "it is PID 1 of PID namespace {} and waits{} until every other pid of the namespace is released",
+                ns.ino,
+                place.map(|place| format!(" in {}", clean(place))).unwrap_or_default()
+            ),
+            vec![format!("see what holds the namespace: `supervisor explain --pidns {}`", ns.ino)],
         ),
-        Some(place) => (
+        (None, Some(place)) => (
             format!("it sleeps in {}", clean(place)),
             vec![
                 "find what it waits for there; if it is storage or a network mount, that is what hangs"
                     .to_owned(),
             ],
         ),
-        None => ("where it sleeps is not known".to_owned(), Vec::new()),
+        (None, None) => ("where it sleeps is not known".to_owned(), Vec::new()),
     };
     Some(Verdict {
         family: Some(Family::F12),

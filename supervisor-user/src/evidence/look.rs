@@ -16,8 +16,9 @@ use supervisor_ebpf::{
 
 use super::{CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text};
 use crate::{
+    attribution::oci_places,
     clock,
-    host::{Host, PidBudget, ProcessFacts, ThreadFacts},
+    host::{Host, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
 };
 
@@ -52,6 +53,7 @@ pub struct Look<'a> {
     inits: Cache<ProcessId, Option<ProcessFacts>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
+    containers: Cache<OciPlaces, Option<OciFacts>>,
 }
 
 impl<'a> Look<'a> {
@@ -81,6 +83,7 @@ impl<'a> Look<'a> {
             inits: Cache::default(),
             budgets: Cache::default(),
             namespaces: Cache::default(),
+            containers: Cache::default(),
         }
     }
 
@@ -109,7 +112,7 @@ impl<'a> Look<'a> {
             _ => None,
         };
         let threads = self.threads(&facts)?;
-        Ok(Evidence {
+        let mut evidence = Evidence {
             at_ns: clock::now_ns(),
             exit_ns,
             id,
@@ -127,9 +130,17 @@ impl<'a> Look<'a> {
             ns_groups: self.ns_groups(&facts)?,
             waits_known_since_ns: self.waits_known_since()?,
             budget: self.budget(&facts, task.as_ref())?,
+            oci: None,
             task,
             facts,
-        })
+        };
+        // Where a container's files are is known by who is who.
+        let places = oci_places(&evidence);
+        if !places.is_empty() {
+            let read = || Ok::<_, EvidenceError>(self.host.oci(&places));
+            evidence.oci.clone_from(&*cached(&self.containers, places.clone(), read)?);
+        }
+        Ok(evidence)
     }
 
     /// Gathers the other processes of the PID namespace whose init this is.

@@ -9,7 +9,7 @@ use supervisor_ebpf::{Exec, ProcessId, Wait};
 
 pub use self::look::{EvidenceError, Look, starts_match};
 use crate::{
-    host::{PidBudget, ProcessFacts, ThreadFacts, split_arguments},
+    host::{OciFacts, PidBudget, ProcessFacts, ThreadFacts, split_arguments},
     kernel::Task,
 };
 
@@ -46,6 +46,8 @@ pub struct Evidence {
     pub ns_groups: Vec<String>,
     /// Since when wait calls are seen, if none can have been forgotten.
     pub waits_known_since_ns: Option<u64>,
+    /// What its container's files say.
+    pub oci: Option<OciFacts>,
     /// How many tasks there are, and may be, where it lives.
     pub budget: Option<PidBudget>,
 }

@@ -105,6 +105,7 @@ pub(crate) fn incident() -> Evidence {
         ns_init: Some(ProcessFacts { state: 'S', ..facts(5, "pause", &[5, 1], POD) }),
         ns_groups: Vec::new(),
         waits_known_since_ns: Some(0),
+        oci: None,
         budget: None,
     }
 }

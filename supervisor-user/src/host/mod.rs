@@ -2,11 +2,13 @@
 //! in for the real one.
 
 mod cgroup;
+mod oci;
 mod proc;
 
 use std::io;
 
 pub use cgroup::PidBudget;
+pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces, is_plain};
 pub use proc::Proc;
 pub(crate) use proc::split_arguments;
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,9 @@ pub trait Host {
     /// on the host. `None` if that cannot be read. Of a zombie, `/proc` does not show the version 1 group: the
     /// kernel side does.
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget>;
+
+    /// What a container's files say, if one of them is there and can be read.
+    fn oci(&self, places: &OciPlaces) -> Option<OciFacts>;
 
     /// Which host this is.
     fn identity(&self) -> &HostIdentity;

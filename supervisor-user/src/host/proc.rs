@@ -10,7 +10,10 @@ use procfs::{
     process::{Process, Status},
 };
 
-use super::{Host, HostIdentity, MAX_THREADS, PidBudget, ProcessFacts, SigChld, ThreadFacts, cgroup};
+use super::{
+    Host, HostIdentity, MAX_THREADS, OciFacts, OciPlaces, PidBudget, ProcessFacts, SigChld, ThreadFacts,
+    cgroup, oci,
+};
 
 /// Arguments are cut to this many bytes in all; a process chooses them.
 const ARGS_LIMIT: usize = 4096;
@@ -87,6 +90,10 @@ impl Host for Proc {
             None => memberships(pid).unwrap_or_default(),
         };
         cgroup::pid_budget(&self.cgroup_mounts, &lines)
+    }
+
+    fn oci(&self, places: &OciPlaces) -> Option<OciFacts> {
+        oci::read(places)
     }
 
     fn identity(&self) -> &HostIdentity {

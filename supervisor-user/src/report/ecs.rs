@@ -9,7 +9,7 @@ use crate::{
     diagnosis::{Diagnosis, Family},
     finding::{
         Block, BlockedNamespace, Blocker, Budget, Container, Creator, Event, EventKind, Exit, Finding,
-        LastWait, Loss, Origin, PidNs, Process, Reaper,
+        LastWait, Loss, Orchestrator, Origin, PidNs, Process, Reaper,
     },
     words::signal_name,
 };
@@ -41,6 +41,8 @@ struct Document {
     process: Option<ProcessFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<ContainerFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orchestrator: Option<OrchestratorFields>,
     supervisor: Supervisor,
 }
 
@@ -125,6 +127,23 @@ struct ContainerFields {
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime: Option<String>,
+}
+
+#[derive(Serialize)]
+struct OrchestratorFields {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    resource: ResourceFields,
+}
+
+#[derive(Serialize)]
+struct ResourceFields {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -315,6 +334,8 @@ struct MonitorFields {
     pid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -404,6 +425,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         },
         process: finding.map(|finding| process_fields(finding, wall)),
         container: finding.and_then(|finding| finding.container.as_ref()).map(container_fields),
+        orchestrator: finding.and_then(|finding| finding.orchestrator.as_ref()).map(orchestrator_fields),
         supervisor: Supervisor {
             schema_version: SCHEMA_VERSION,
             hooks: context.hooks,
@@ -450,6 +472,18 @@ fn container_fields(container: &Container) -> ContainerFields {
     }
 }
 
+fn orchestrator_fields(orchestrator: &Orchestrator) -> OrchestratorFields {
+    OrchestratorFields {
+        r#type: orchestrator.kind,
+        namespace: orchestrator.namespace.clone(),
+        resource: ResourceFields {
+            r#type: "pod",
+            name: orchestrator.pod_name.clone(),
+            id: orchestrator.pod_uid.clone(),
+        },
+    }
+}
+
 fn finding_fields(finding: &Finding, state: &'static str, now_ns: u64) -> FindingFields {
     FindingFields {
         finding: FindingState { id: finding.id.clone(), kind: "zombie", state },
@@ -469,6 +503,7 @@ fn finding_fields(finding: &Finding, state: &'static str, now_ns: u64) -> Findin
             name: monitor.name.clone(),
             pid: monitor.pid,
             executable: monitor.executable.clone(),
+            namespace: monitor.namespace.clone(),
         }),
         pid_ns: finding.pid_ns.as_ref().map(pid_ns_fields),
         cgroup: finding.cgroup.clone(),

@@ -1,0 +1,189 @@
+use super::*;
+use crate::{
+    evidence::sample::{creator, exec, incident},
+    host::ProcessFacts,
+};
+
+const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+
+/// Evidence with that line as the only creator's exec.
+fn called(line: &str) -> Evidence {
+    let mut evidence = incident();
+    evidence.exec = None;
+    evidence.creators = vec![creator(20, "x", exec(line, true), true)];
+    evidence
+}
+
+fn facts(annotations: &[(&str, &str)]) -> OciFacts {
+    OciFacts {
+        annotations: annotations.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+        ..OciFacts::default()
+    }
+}
+
+#[test]
+fn a_bare_runtime_with_a_root() {
+    let places = places(&called("/usr/bin/crun --root /r/ create --bundle /b web"));
+    assert_eq!(places.state_files, ["/r/web/status", "/r/web/state.json"]);
+    assert_eq!(places.bundles, ["/b"]);
+}
+
+#[test]
+fn a_bare_runtime_without_a_root() {
+    let mut evidence = called("runc run -b b web");
+    evidence.facts.uid = Some(1000);
+    let places = places(&evidence);
+    assert_eq!(
+        places.state_files,
+        [
+            "/run/crun/web/status",
+            "/run/crun/web/state.json",
+            "/run/runc/web/status",
+            "/run/runc/web/state.json",
+            "/run/user/1000/crun/web/status",
+            "/run/user/1000/crun/web/state.json",
+            "/run/user/1000/runc/web/status",
+            "/run/user/1000/runc/web/state.json",
+        ]
+    );
+    assert!(places.bundles.is_empty(), "a relative path is relative to what is not known");
+}
+
+#[test]
+fn conmon_names_bundle_and_root() {
+    let places = places(&called(&format!(
+        "/usr/bin/conmon -c {ID} -u {ID} -r /usr/bin/crun -b /s/{ID}/userdata -n web --runtime-arg --root=/r"
+    )));
+    assert_eq!(places.state_files[0], format!("/r/{ID}/status"));
+    assert_eq!(places.bundles[0], format!("/s/{ID}/userdata"));
+    assert!(
+        places.bundles.contains(&format!("/var/lib/containers/storage/overlay-containers/{ID}/userdata"))
+    );
+}
+
+#[test]
+fn a_shim_serves_other_containers_than_the_one_of_its_id() {
+    let mut evidence = called(&format!("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id {OTHER}"));
+    evidence.facts.cgroup = Some(format!("/kubepods/burstable/pod1/{ID}"));
+    let places = places(&evidence);
+    assert_eq!(places.state_files[1], format!("/run/containerd/runc/k8s.io/{ID}/state.json"));
+    assert_eq!(places.bundles[0], format!("/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}"));
+    assert!(!format!("{places:?}").contains(OTHER));
+}
+
+#[test]
+fn a_reaping_conmonrs_gives_the_root() {
+    let mut evidence = incident();
+    (evidence.exec, evidence.creators) = (None, Vec::new());
+    evidence.facts.cgroup = Some(format!("/kubepods.slice/crio-{ID}.scope"));
+    let reaper = evidence.reaper.as_mut().expect("a reaper");
+    reaper.facts = ProcessFacts {
+        exe: Some("/usr/bin/conmonrs".into()),
+        args: ["conmonrs", "--runtime", "/usr/bin/crun", "--runtime-root", "/run/cr"].map(Into::into).into(),
+        ..reaper.facts.clone()
+    };
+    assert_eq!(places(&evidence).state_files[0], format!("/run/cr/{ID}/status"));
+}
+
+#[test]
+fn only_places_of_the_claimed_container() {
+    let mut evidence = called("/usr/bin/crun --root /inner create --bundle /in web");
+    let outer = format!("/usr/bin/conmon -c {OTHER} -r crun -b /out --runtime-arg --root=/outer");
+    evidence.creators.push(creator(10, "conmon", exec(&outer, true), false));
+    evidence.facts.cgroup = Some(format!("/machine.slice/libpod-{OTHER}.scope"));
+    let places = places(&evidence);
+    assert_eq!(places.state_files, ["/inner/web/status", "/inner/web/state.json"]);
+    assert_eq!(places.bundles, ["/in"]);
+}
+
+#[test]
+fn hostile_arguments_lead_nowhere() {
+    for line in [
+        "crun --root /r create --bundle /b ../../etc",
+        "crun --root /r create --bundle /b ..",
+        "crun --root /r create --bundle /b a/b",
+        "crun --root ../r create --bundle ../b web",
+        "crun --root /r/../x create --bundle /b/../x web",
+        "containerd-shim-runc-v2 -namespace ../../x -id ..",
+    ] {
+        let places = places(&called(line));
+        assert_eq!(places, OciPlaces::default(), "{line}");
+    }
+    let long = format!("crun --root /r create {}", "a".repeat(MAX_NAME + 1));
+    assert_eq!(places(&called(&long)), OciPlaces::default());
+    let mut many = called("crun --root /0 create web");
+    many.creators = (0..100)
+        .map(|i| creator(i, "x", exec(&format!("crun --root /{i} create --bundle /{i} web"), true), true))
+        .collect();
+    let places = places(&many);
+    assert_eq!((places.state_files.len(), places.bundles.len()), (MAX_PLACES, MAX_PLACES));
+}
+
+#[test]
+fn nothing_claimed_nowhere_to_look() {
+    assert!(places(&called("/bin/sh -c x")).is_empty());
+}
+
+#[test]
+fn cri_o_annotations() {
+    let facts = facts(&[
+        ("io.container.manager", "cri-o"),
+        ("io.kubernetes.container.name", "app"),
+        ("io.kubernetes.cri-o.ContainerID", ID),
+        ("io.kubernetes.cri-o.ContainerName", "k8s_app_web-0_prod_57e67067_0"),
+        ("io.kubernetes.pod.name", "web-0"),
+        ("io.kubernetes.pod.namespace", "prod"),
+        ("io.kubernetes.pod.uid", "57e67067"),
+        // CRI-O passes on what a manifest says.
+        ("io.kubernetes.cri.sandbox-name", "lie"),
+        ("io.kubernetes.cri.sandbox-id", "lie"),
+    ]);
+    assert_eq!(
+        identify(&facts),
+        Identity {
+            id: Some(ID),
+            container: Some("app"),
+            pod: Some("web-0"),
+            namespace: Some("prod"),
+            uid: Some("57e67067"),
+            engine: Some("cri-o"),
+        }
+    );
+}
+
+#[test]
+fn containerd_annotations() {
+    let facts = facts(&[
+        ("io.kubernetes.cri.container-name", "hostname"),
+        ("io.kubernetes.cri.container-type", "container"),
+        ("io.kubernetes.cri.sandbox-id", ID),
+        ("io.kubernetes.cri.sandbox-name", "hostname-lb-edge-64df67bd8b-xmzhv"),
+        ("io.kubernetes.cri.sandbox-namespace", "default"),
+        ("io.kubernetes.cri.sandbox-uid", "005f082b-5fd9-4650-8ef4-473e63bc2d13"),
+        ("io.kubernetes.pod.name", "lie"),
+    ]);
+    assert_eq!(
+        identify(&facts),
+        Identity {
+            id: None,
+            container: Some("hostname"),
+            pod: Some("hostname-lb-edge-64df67bd8b-xmzhv"),
+            namespace: Some("default"),
+            uid: Some("005f082b-5fd9-4650-8ef4-473e63bc2d13"),
+            engine: Some("containerd"),
+        }
+    );
+}
+
+#[test]
+fn podman_and_bare_bundles() {
+    // A podman pod: the key is of CRI-O, the pod is not.
+    let podman = facts(&[("io.container.manager", "libpod"), ("io.kubernetes.cri-o.SandboxID", ID)]);
+    let identity = identify(&podman);
+    assert_eq!((identity.engine, identity.names_pod()), (Some("podman"), false));
+    assert_eq!(identify(&facts(&[])), Identity::default());
+    assert_eq!(identify(&facts(&[("io.kubernetes.pod.name", "")])), Identity::default());
+    let bare = facts(&[("io.kubernetes.pod.name", "web-0")]);
+    assert_eq!(identify(&bare), Identity { pod: Some("web-0"), ..Identity::default() });
+}

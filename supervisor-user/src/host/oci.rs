@@ -1,0 +1,254 @@
+//! OCI state and bundles: the only place that reads them. A process names these files in its arguments, so
+//! they are hostile: what is read is bounded, and reading never blocks, follows no loop and wakes no device.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read as _,
+    os::fd::AsRawFd as _,
+    path::{Component, Path},
+};
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use serde::Deserialize;
+
+/// Files of each kind that are tried.
+pub const MAX_PLACES: usize = 32;
+/// A file larger than this is not read.
+const MAX_FILE: u64 = 1 << 20;
+/// Longest path that the kernel takes.
+const MAX_PATH: usize = 4096;
+/// An annotation's value is cut to this.
+const MAX_VALUE: usize = 256;
+/// Arguments of the container's process are cut to this many bytes in all, and this many of them.
+const MAX_ARGS_BYTES: usize = 4096;
+const MAX_ARGS: usize = 64;
+
+/// Says which engine made the bundle: `libpod`, `cri-o`.
+pub const MANAGER: &str = "io.container.manager";
+/// CRI-O's id of the container; podman sets other keys of this prefix, but not this one.
+pub const CRIO_CONTAINER_ID: &str = "io.kubernetes.cri-o.ContainerID";
+/// containerd's id of the pod's sandbox.
+pub const CRI_SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
+
+/// The annotations that are kept: of the kubelet, of CRI-O, of containerd, of podman.
+const ANNOTATIONS: &[&str] = &[
+    MANAGER,
+    "io.kubernetes.pod.name",
+    "io.kubernetes.pod.namespace",
+    "io.kubernetes.pod.uid",
+    "io.kubernetes.container.name",
+    CRIO_CONTAINER_ID,
+    "io.kubernetes.cri-o.ContainerName",
+    "io.kubernetes.cri-o.ContainerType",
+    "io.kubernetes.cri-o.KubeName",
+    "io.kubernetes.cri-o.Namespace",
+    "io.kubernetes.cri-o.SandboxID",
+    "io.kubernetes.cri-o.SandboxName",
+    CRI_SANDBOX_ID,
+    "io.kubernetes.cri.sandbox-name",
+    "io.kubernetes.cri.sandbox-namespace",
+    "io.kubernetes.cri.sandbox-uid",
+    "io.kubernetes.cri.container-name",
+    "io.kubernetes.cri.container-type",
+];
+
+/// Where a container's files may be, the likeliest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OciPlaces {
+    /// Runtimes' state: crun's `ROOT/ID/status`, runc's `ROOT/ID/state.json`.
+    pub state_files: Vec<String>,
+    /// Folders with a `config.json`.
+    pub bundles: Vec<String>,
+}
+
+impl OciPlaces {
+    /// Whether there is nowhere to look.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.state_files.is_empty() && self.bundles.is_empty()
+    }
+}
+
+/// What a container's files say. Absent is what they do not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OciFacts {
+    /// The file that was read; of a state file and a bundle, the state file.
+    pub source: String,
+    /// The container's id, as the runtime's state has it.
+    pub id: Option<String>,
+    /// Its bundle.
+    pub bundle: Option<String>,
+    /// Host pid of its first process, as the runtime saw it.
+    pub init_pid: Option<u32>,
+    /// Those annotations that are known here, each value cut to 256 bytes.
+    pub annotations: BTreeMap<String, String>,
+    /// Arguments of its first process.
+    pub args: Vec<String>,
+    /// The PID namespace that it joins.
+    pub pid_ns_path: Option<String>,
+    /// Whether it has a PID namespace that is not the runtime's, new or joined.
+    pub has_pid_ns: bool,
+}
+
+/// Reads the first state file that is one, and the bundle that it names; else the first bundle.
+#[must_use]
+pub(super) fn read(places: &OciPlaces) -> Option<OciFacts> {
+    let state = places.state_files.iter().take(MAX_PLACES).find_map(|path| read_state(path));
+    let Some((path, mut facts)) = state else {
+        return places.bundles.iter().take(MAX_PLACES).find_map(|bundle| {
+            let (path, spec) = read_bundle(bundle)?;
+            let mut facts = OciFacts { source: path, bundle: Some(bundle.clone()), ..OciFacts::default() };
+            add_spec(&mut facts, &spec);
+            Some(facts)
+        });
+    };
+    // crun keeps a copy beside its state, which stays when the engine has removed the bundle.
+    let beside = path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    let spec = facts
+        .bundle
+        .iter()
+        .chain(&beside)
+        .chain(places.bundles.iter().take(MAX_PLACES))
+        .find_map(|bundle| read_bundle(bundle));
+    if let Some((_, spec)) = spec {
+        add_spec(&mut facts, &spec);
+    }
+    Some(facts)
+}
+
+/// A runtime's state: crun writes `pid` and `bundle`, runc `id`, `init_process_pid` and `config`.
+#[derive(Deserialize)]
+struct State {
+    id: Option<String>,
+    #[serde(alias = "init_process_pid")]
+    pid: Option<i64>,
+    bundle: Option<String>,
+    config: Option<RuncConfig>,
+}
+
+#[derive(Deserialize)]
+struct RuncConfig {
+    /// The annotations, and `bundle`, each as `KEY=VALUE`.
+    labels: Option<Vec<String>>,
+    namespaces: Option<Vec<RuncNamespace>>,
+}
+
+#[derive(Deserialize)]
+struct RuncNamespace {
+    r#type: String,
+    #[serde(default)]
+    path: String,
+}
+
+fn read_state(path: &str) -> Option<(&str, OciFacts)> {
+    let state: State = serde_json::from_slice(&read_file(path)?).ok()?;
+    let pid = state.pid?;
+    // The folder has the container's id for its name.
+    let id = path.rsplit('/').nth(1)?;
+    if state.id.as_deref().is_some_and(|inside| inside != id) {
+        return None;
+    }
+    let mut facts = OciFacts {
+        source: path.to_owned(),
+        id: Some(id.to_owned()),
+        bundle: state.bundle,
+        init_pid: u32::try_from(pid).ok().filter(|pid| *pid != 0),
+        ..OciFacts::default()
+    };
+    if let Some(config) = state.config {
+        for (key, value) in config.labels.iter().flatten().filter_map(|label| label.split_once('=')) {
+            if key == "bundle" {
+                facts.bundle = Some(value.to_owned());
+            } else {
+                annotate(&mut facts, key, value);
+            }
+        }
+        let namespaces = config.namespaces.unwrap_or_default();
+        if let Some(pid_ns) = namespaces.into_iter().find(|namespace| namespace.r#type == "NEWPID") {
+            facts.has_pid_ns = true;
+            facts.pid_ns_path = Some(pid_ns.path).filter(|path| is_plain(path));
+        }
+    }
+    facts.bundle = facts.bundle.filter(|bundle| is_plain(bundle));
+    Some((path, facts))
+}
+
+fn read_bundle(bundle: &str) -> Option<(String, Spec)> {
+    let path = format!("{}/config.json", bundle.trim_end_matches('/'));
+    let spec = serde_json::from_slice(&read_file(&path)?).ok()?;
+    Some((path, spec))
+}
+
+fn add_spec(facts: &mut OciFacts, spec: &Spec) {
+    for (key, value) in spec.annotations().iter().flatten() {
+        annotate(facts, key, value);
+    }
+    let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
+    let mut left = MAX_ARGS_BYTES;
+    facts.args = args
+        .into_iter()
+        .flatten()
+        .take(MAX_ARGS)
+        .map_while(|arg| {
+            let arg = cut(arg, left).to_owned();
+            let go_on = left > 0;
+            left -= arg.len();
+            go_on.then_some(arg)
+        })
+        .collect();
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let pid_ns =
+        namespaces.into_iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::Pid);
+    if let Some(pid_ns) = pid_ns {
+        facts.has_pid_ns = true;
+        let path = pid_ns.path().as_ref().and_then(|path| path.to_str());
+        facts.pid_ns_path = path.filter(|path| is_plain(path)).map(str::to_owned);
+    }
+}
+
+fn annotate(facts: &mut OciFacts, key: &str, value: &str) {
+    if ANNOTATIONS.contains(&key) {
+        facts.annotations.insert(key.to_owned(), cut(value, MAX_VALUE).to_owned());
+    }
+}
+
+/// The longest head of at most that many bytes.
+fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// Whether a path is absolute, and goes up nowhere.
+#[must_use]
+pub fn is_plain(path: &str) -> bool {
+    path.starts_with('/')
+        && path.len() < MAX_PATH
+        && !path.contains('\0')
+        && Path::new(path).components().all(|part| part != Component::ParentDir)
+}
+
+/// A regular file's content, if it is not too large.
+fn read_file(path: &str) -> Option<Vec<u8>> {
+    if !is_plain(path) {
+        return None;
+    }
+    // To open a device or a pipe can do something; to look at it through `O_PATH` does not. The file is then
+    // opened through the descriptor, so that it is the one that was looked at.
+    let looked_at = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let stat = fstat(&looked_at).ok()?;
+    let size = u64::try_from(stat.st_size).ok()?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || size > MAX_FILE {
+        return None;
+    }
+    let again = format!("/proc/self/fd/{}", looked_at.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = File::from(open(again, flags, Mode::empty()).ok()?);
+    let mut content = Vec::new();
+    // It may grow meanwhile.
+    file.take(MAX_FILE + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= MAX_FILE).then_some(content)
+}
+
+#[cfg(test)]
+mod tests;
