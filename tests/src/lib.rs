@@ -9,11 +9,13 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+mod container;
 mod contract;
 mod event;
 mod fixture;
 mod watch;
 
+pub use container::Container;
 pub use contract::Contract;
 pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};
