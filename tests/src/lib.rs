@@ -9,16 +9,17 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+mod case;
 mod container;
 mod contract;
-mod diagnosed;
+mod diagnosis;
 mod event;
 mod fixture;
 mod watch;
 
+pub use case::Case;
 pub use container::Container;
 pub use contract::Contract;
-pub use diagnosed::Case;
 pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};
 pub use watch::{Counted, Outcome, Watch, created_on_host, run_json};

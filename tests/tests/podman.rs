@@ -19,14 +19,14 @@ const PERIOD: Duration = Duration::from_secs(2);
 const TOLERANCE: Duration = Duration::from_millis(400);
 const CHECKS: u32 = 6;
 
-/// Runs a container, prints its id and its PID 1, executes something in it for every line of input, and removes it
-/// once its input ends. The podman commands share a mount namespace.
+/// Runs a container whose command leaves an orphan, prints its id and its PID 1, executes something in it for every
+/// line of input, and removes it once its input ends. The podman commands share a mount namespace.
 const SCRIPT: &str = r#"
 podman() { command podman --root "$LAB/s" --runroot "$LAB/r" --tmpdir "$LAB/t" --events-backend=none \
   --cgroup-manager=cgroupfs --runtime=crun "$@"; }
 trap 'podman rm -f -t 0 "$NAME" >/dev/null' EXIT
 podman run -d --name "$NAME" --network=none --cgroups=disabled --ulimit nofile=1000:1000 \
-  --ulimit nproc=9000:9000 --rootfs "$LAB/rootfs" sh -c 'sleep 0.2 & exec sleep 120' || exit 1
+  --ulimit nproc=9000:9000 --rootfs "$LAB/rootfs" sh -c '(sleep 0.2 &); exec sleep 120' || exit 1
 podman inspect --format '{{.State.Pid}}' "$NAME" || exit 1
 while read -r _; do
   podman exec "$NAME" sh -c 'sleep 0.1 >/dev/null 2>&1 &' </dev/null && echo executed
@@ -86,6 +86,7 @@ fn names_the_container(found: &Event, podman: &Podman) -> Result<()> {
     assert_eq!(found.pid("supervisor.reaper.pid")?, podman.init);
     assert_eq!(found.text("supervisor.reaper.name")?, "sleep");
     assert!(found.flag("supervisor.reaper.is_pidns_init")?);
+    assert!(found.flag("supervisor.reaper.adopted")?);
     assert_eq!(found.text("container.name")?, podman.name);
     assert_eq!(found.text("container.id")?, podman.id);
     assert_eq!(found.text("supervisor.runtime.name")?, "crun");
