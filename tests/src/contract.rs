@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::event::Event;
+use crate::{diagnosis, event::Event};
 
 /// The contract; it remembers the sequence number of the last event.
 #[derive(Debug, Default)]
@@ -13,9 +13,11 @@ pub struct Contract {
 
 /// The type of a field.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(crate) enum Kind {
     Text,
     Number,
+    /// Any number.
+    Rate,
     Flag,
     List,
     Time,
@@ -23,7 +25,7 @@ enum Kind {
     Word(&'static [&'static str]),
 }
 
-use Kind::{Flag, List, Number, Text, Time, Word};
+use Kind::{Flag, List, Number, Rate, Text, Time, Word};
 
 /// Fields of every event.
 const ALWAYS: [(&str, Kind); 18] = [
@@ -63,7 +65,7 @@ const FINDING: [(&str, Kind); 11] = [
 ];
 
 /// Fields that may be there.
-const SOMETIMES: [(&str, Kind); 45] = [
+const SOMETIMES: [(&str, Kind); 69] = [
     ("event.duration", Number),
     ("process.vpid", Number),
     ("process.executable", Text),
@@ -80,6 +82,30 @@ const SOMETIMES: [(&str, Kind); 45] = [
     ("container.name", Text),
     ("container.runtime", Text),
     ("orchestrator.type", Text),
+    ("orchestrator.namespace", Text),
+    ("orchestrator.resource.type", Text),
+    ("orchestrator.resource.name", Text),
+    ("orchestrator.resource.id", Text),
+    ("supervisor.family.id", Word(&FAMILIES)),
+    ("supervisor.family.name", Text),
+    ("supervisor.verdict", Text),
+    ("supervisor.confidence", Word(&["high", "medium", "low"])),
+    ("supervisor.evidence", List),
+    ("supervisor.remedies", List),
+    ("supervisor.wont_help", List),
+    ("supervisor.origin", Word(&["entrypoint", "exec", "healthcheck", "host", "unknown"])),
+    ("supervisor.origin_period_ns", Number),
+    ("supervisor.blocks", List),
+    ("supervisor.blockers", List),
+    ("supervisor.budget.unreaped", Number),
+    ("supervisor.budget.pids_current", Number),
+    ("supervisor.budget.pids_max", Number),
+    ("supervisor.budget.rate_per_hour", Rate),
+    ("supervisor.budget.exhausted_in_ns", Number),
+    ("supervisor.reaper.unreaped_held", Number),
+    ("supervisor.reaper.reaped_since", Number),
+    ("supervisor.pid_ns.init.name", Text),
+    ("supervisor.pid_ns.containers", List),
     ("supervisor.exit.code", Number),
     ("supervisor.exit.signal", Number),
     ("supervisor.exit.signal_name", Text),
@@ -111,12 +137,31 @@ const SOMETIMES: [(&str, Kind); 45] = [
     ("supervisor.pid_ns.init.pid", Number),
 ];
 
+/// Further fields of every event about a PID namespace that cannot end; its process is the namespace's init.
+const NAMESPACE: [(&str, Kind); 7] = [
+    ("process.pid", Number),
+    ("process.name", Text),
+    ("process.entity_id", Text),
+    ("supervisor.finding.id", Text),
+    ("supervisor.finding.kind", Word(&["namespace"])),
+    ("supervisor.finding.state", Word(&["open", "closed"])),
+    ("supervisor.pid_ns.ino", Number),
+];
+
+/// The families of unreaped processes, and of what looks like them.
+const FAMILIES: [&str; 18] = [
+    "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F11", "F12", "F13", "F14", "F15", "F16",
+    "F17", "F18",
+];
+
 /// Actions of this version with their `event.kind`.
-const ACTIONS: [(&str, &str); 5] = [
+const ACTIONS: [(&str, &str); 7] = [
     ("zombie-detected", "alert"),
     ("zombie-existing", "state"),
     ("zombie-updated", "alert"),
     ("zombie-reaped", "event"),
+    ("namespace-blocked", "alert"),
+    ("namespace-released", "event"),
     ("events-lost", "pipeline_error"),
 ];
 
@@ -147,7 +192,12 @@ impl Contract {
         let kind =
             ACTIONS.iter().find(|it| it.0 == action).with_context(|| format!("unknown action {action}"))?;
         ensure!(event.text("event.kind")? == kind.1, "event.kind is wrong for {action}");
-        if action.starts_with("zombie-") { check_finding(event, action) } else { Ok(()) }
+        diagnosis::check(event)?;
+        match action.split_once('-') {
+            Some(("zombie", _)) => check_finding(event, action),
+            Some(("namespace", _)) => check_namespace(event, action),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -165,6 +215,9 @@ fn check_finding(event: &Event, action: &str) -> Result<()> {
         _ => "open",
     };
     ensure!(state == wanted, "supervisor.finding.state is wrong for {action}");
+    if wanted == "open" {
+        diagnosis::check_opening(event)?;
+    }
 
     let known = event.flag("supervisor.exit_time_known")?;
     ensure!(known == event.get("process.end").is_some(), "process.end contradicts exit_time_known");
@@ -192,11 +245,27 @@ fn check_finding(event: &Event, action: &str) -> Result<()> {
     Ok(())
 }
 
+fn check_namespace(event: &Event, action: &str) -> Result<()> {
+    for (name, kind) in NAMESPACE {
+        kind.check(name, event.get(name).with_context(|| format!("{name} is missing"))?)?;
+    }
+    let state = event.text("supervisor.finding.state")?;
+    if action == "namespace-blocked" {
+        ensure!(state == "open", "supervisor.finding.state is wrong for {action}");
+        ensure!(!event.list("supervisor.blockers")?.is_empty(), "nothing blocks it");
+    } else {
+        ensure!(state == "closed", "supervisor.finding.state is wrong for {action}");
+        event.number("event.duration")?;
+    }
+    Ok(())
+}
+
 impl Kind {
-    fn check(self, name: &str, value: &Value) -> Result<()> {
+    pub(crate) fn check(self, name: &str, value: &Value) -> Result<()> {
         let fits = match self {
             Text => value.as_str().is_some_and(|text| !text.is_empty()),
             Number => value.is_u64(),
+            Rate => value.is_number(),
             Flag => value.is_boolean(),
             List => value.is_array(),
             Time => value

@@ -1,7 +1,10 @@
 //! One line of `supervisor`'s JSON output.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+
+/// What opens a finding about a process.
+const OPENING: [&str; 2] = ["zombie-detected", "zombie-existing"];
 
 /// An event; its fields are found by their dotted names.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,14 +80,19 @@ pub fn of_process(events: &[Event], pid: u32) -> Vec<&Event> {
     events.iter().filter(|event| event.is_about(pid)).collect()
 }
 
-/// The opening and the closing of the one finding about a process; an error if there is another number of them.
+/// The opening and the closing of the one finding about a process, which may have been updated between; an error if
+/// there is another number of them.
 pub fn finding_of(events: &[Event], pid: u32) -> Result<(&Event, &Event)> {
     match of_process(events, pid)[..] {
-        [open, close] if open.action() != "zombie-reaped" && close.action() == "zombie-reaped" => {
-            let (opened, closed) =
-                (open.text("supervisor.finding.id")?, close.text("supervisor.finding.id")?);
-            if opened != closed {
-                bail!("finding {opened} of process {pid} was closed as {closed}");
+        [open, ref updates @ .., close]
+            if OPENING.contains(&open.action())
+                && updates.iter().all(|it| it.action() == "zombie-updated")
+                && close.action() == "zombie-reaped" =>
+        {
+            let opened = open.text("supervisor.finding.id")?;
+            for event in updates.iter().chain([&close]) {
+                let id = event.text("supervisor.finding.id")?;
+                ensure!(id == opened, "finding {opened} of process {pid} goes on as {id}");
             }
             Ok((open, close))
         }

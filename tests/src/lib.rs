@@ -9,11 +9,16 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+mod case;
+mod container;
 mod contract;
+mod diagnosis;
 mod event;
 mod fixture;
 mod watch;
 
+pub use case::Case;
+pub use container::Container;
 pub use contract::Contract;
 pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};

@@ -1,13 +1,15 @@
-//! The packaged conmon, which loops over `waitpid(-1)`, where the incident's monitor does not.
+//! The packaged conmon, which loops over `waitpid(-1)`, where the incident's monitor does not; and conmon as the
+//! one that is not reaped.
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use supervisor_tests::{Watch, supervisor_bin};
+use supervisor_tests::{Case, Watch, supervisor_bin};
 use supervisor_user::scenario::{Lab, NO_SUCH_COMMAND, Owned, PidNs, Pod, Runtime, bundle, private_cgroup2};
 
 #[test]
@@ -44,4 +46,18 @@ fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {
     };
     assert_eq!(outcome.events.iter().find(here), None, "something was found in the pod");
     Ok(())
+}
+
+#[test]
+fn f7_a_conmon_whose_engine_does_not_wait() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let engine = dir.path().join("podman");
+    symlink(env!("CARGO_BIN_EXE_fixture"), &engine)?;
+    let case = Case {
+        args: &["spawns", "conmon", "--version"],
+        family: "F7",
+        verdict: &["conmon"],
+        ..Case::default()
+    };
+    case.check(engine.to_str().context("the path is no UTF-8")?)
 }

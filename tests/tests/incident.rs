@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use supervisor_tests::{Event, Watch, finding_of, of_process, supervisor_bin};
 use supervisor_user::scenario::{
     Created, Exit, Lab, Monitor, PidNs, Pod, Runtime, Stat, create, until, zombies_of,
@@ -98,6 +98,35 @@ fn crun_elsewhere_and_runc_leave_nothing() -> Result<()> {
     only_these(&outcome.events, scene.monitor.pid(), &[])
 }
 
+#[test]
+fn the_pod_cannot_end_until_the_zombie_is_reaped() -> Result<()> {
+    let mut scene = Scene::set()?;
+    let (pause, monitor) = (scene.pod.pid(), scene.monitor.pid());
+    let mut watch = Watch::start(&[])?;
+    let (_, zombie) = scene.leave_a_zombie(Runtime::Crun, joined)?;
+    scene.pod.kill()?;
+    let blocked = watch.wait_for("the pod's namespace", |event| event.says("namespace-blocked", pause))?;
+    assert_eq!(blocked.text("process.name")?, "pause");
+    assert_eq!(blocked.number("supervisor.pid_ns.ino")?, scene.pod.ns_ino());
+    let blockers = blocked.list("supervisor.blockers")?;
+    let [zombie_there] = &blockers[..] else { bail!("one zombie blocks it: {blockers:?}") };
+    assert_eq!(zombie_there.text("kind")?, "zombie");
+    assert_eq!(zombie_there.pid("pid")?, zombie.pid);
+    assert_eq!(zombie_there.pid("reaper.pid")?, monitor);
+    assert_eq!(zombie_there.text("reaper.name")?, "demo-monitor");
+    let found = watch.wait_for("a zombie that blocks", |event| {
+        event.is_about(zombie.pid) && event.get("supervisor.blocks").is_some()
+    })?;
+    let blocks = found.list("supervisor.blocks")?;
+    assert_eq!(blocks.first().context("it blocks nothing")?.pid("init.pid")?, pause);
+
+    assert_eq!(scene.monitor.reap()?, [zombie.pid]);
+    watch.wait_for("the namespace's end", |event| event.says("namespace-released", pause))?;
+    let outcome = watch.stop()?;
+    finding_of(&outcome.events, zombie.pid)?;
+    Ok(())
+}
+
 /// What is the same for both zombies that crun leaves.
 fn attributed_to_crun(found: &Event, created: &Created, monitor: &Monitor) -> Result<()> {
     assert_eq!(found.text("supervisor.runtime.name")?, "crun");
@@ -118,6 +147,12 @@ fn attributed_to_crun(found: &Event, created: &Created, monitor: &Monitor) -> Re
     assert_eq!(found.text("supervisor.reaper.last_wait.call")?, "wait4");
     assert_eq!(found.text("supervisor.reaper.last_wait.target")?, format!("pid:{}", created.runtime_pid));
     assert_eq!(found.field("supervisor.reaper.last_wait.flags")?.to_string(), "[]");
+
+    assert_eq!(found.text("supervisor.family.id")?, "F1");
+    let verdict = found.text("supervisor.verdict")?;
+    for word in ["crun", "demo-monitor"] {
+        ensure!(verdict.contains(word), "{word} is not in the verdict: {verdict}");
+    }
 
     let creators = found.list("supervisor.creators")?;
     let runtime = creators.iter().position(|it| it.pid("pid").is_ok_and(|pid| pid == created.runtime_pid));

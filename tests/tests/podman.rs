@@ -1,78 +1,160 @@
 //! podman with conmon and crun: PID 1 of the container is a program that never reaps.
 
 use std::{
-    process::{ChildStdin, Command, Stdio},
-    time::Duration,
+    io::Write,
+    process::{Child, ChildStdin, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use supervisor_tests::{Watch, supervisor_bin};
+use anyhow::{Context, Result, ensure};
+use supervisor_tests::{Event, Watch, of_process, supervisor_bin};
 use supervisor_user::scenario::{Lab, Lines, private_cgroup2};
 
 /// How long podman may take on a busy machine.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// Runs a container, prints its id and its PID 1, and removes it once its input ends. The podman commands share
-/// a mount namespace.
+/// The health check's period, and how far from it the one that was found may be.
+const PERIOD: Duration = Duration::from_secs(2);
+const TOLERANCE: Duration = Duration::from_millis(400);
+const CHECKS: u32 = 6;
+
+/// Runs a container whose command leaves an orphan, prints its id and its PID 1, executes something in it for every
+/// line of input, and removes it once its input ends. The podman commands share a mount namespace.
 const SCRIPT: &str = r#"
 podman() { command podman --root "$LAB/s" --runroot "$LAB/r" --tmpdir "$LAB/t" --events-backend=none \
   --cgroup-manager=cgroupfs --runtime=crun "$@"; }
 trap 'podman rm -f -t 0 "$NAME" >/dev/null' EXIT
 podman run -d --name "$NAME" --network=none --cgroups=disabled --ulimit nofile=1000:1000 \
-  --ulimit nproc=9000:9000 --rootfs "$LAB/rootfs" sh -c 'sleep 0.2 & exec sleep 120' || exit 1
+  --ulimit nproc=9000:9000 --rootfs "$LAB/rootfs" sh -c '(sleep 0.2 &); exec sleep 120' || exit 1
 podman inspect --format '{{.State.Pid}}' "$NAME" || exit 1
-read -r _
+while read -r _; do
+  podman exec "$NAME" sh -c 'sleep 0.1 >/dev/null 2>&1 &' </dev/null && echo executed
+done
 "#;
 
-/// The shell; it is not bound to this test, because it has a container to remove when its input ends.
-struct Shell {
-    child: std::process::Child,
+/// A container. It is removed when this is dropped: the shell is not bound to this test, because it has to do that.
+struct Podman {
     stdin: Option<ChildStdin>,
+    lines: Lines,
+    shell: Child,
+    name: String,
+    id: String,
+    init: u32,
 }
 
-impl Drop for Shell {
+impl Podman {
+    fn run(lab: &Lab) -> Result<Self> {
+        lab.add_busybox(&["sh", "sleep"])?;
+        let name = lab.container_id("podman");
+        let mut command = Command::new("sh");
+        command.args(["-c", SCRIPT]).env("LAB", lab.path()).env("NAME", &name);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = private_cgroup2(&mut command).spawn()?;
+        let lines = Lines::of(shell.stdout.take().context("the shell has no pipe")?);
+        let stdin = shell.stdin.take();
+        let mut podman = Self { stdin, lines, shell, name, id: String::new(), init: 0 };
+        podman.id = podman.line("podman to run a container")?;
+        podman.init = podman.line("podman to inspect it")?.parse()?;
+        Ok(podman)
+    }
+
+    fn exec(&self) -> Result<()> {
+        writeln!(self.stdin.as_ref().context("the shell has no pipe")?)?;
+        let said = self.line("podman to execute something")?;
+        ensure!(said == "executed", "podman exec said {said}");
+        Ok(())
+    }
+
+    fn line(&self, what: &str) -> Result<String> {
+        self.lines.next(what, LIMIT)?.with_context(|| format!("the shell ended before {what}"))
+    }
+}
+
+impl Drop for Podman {
     fn drop(&mut self) {
         drop(self.stdin.take());
         // It can fail only if the shell was waited for already.
-        let _ = self.child.wait();
+        let _ = self.shell.wait();
     }
+}
+
+/// What is the same for all that its PID 1 does not reap.
+fn names_the_container(found: &Event, podman: &Podman) -> Result<()> {
+    assert_eq!(found.text("process.name")?, "sleep");
+    assert_eq!(found.number("process.exit_code")?, 0);
+    assert_eq!(found.pid("supervisor.reaper.pid")?, podman.init);
+    assert_eq!(found.text("supervisor.reaper.name")?, "sleep");
+    assert!(found.flag("supervisor.reaper.is_pidns_init")?);
+    assert!(found.flag("supervisor.reaper.adopted")?);
+    assert_eq!(found.text("container.name")?, podman.name);
+    assert_eq!(found.text("container.id")?, podman.id);
+    assert_eq!(found.text("supervisor.runtime.name")?, "crun");
+    Ok(())
 }
 
 #[test]
 fn pid_1_that_never_reaps_is_named_with_its_container() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
-    lab.add_busybox(&["sh", "sleep"])?;
-    let name = lab.container_id("podman");
     let mut watch = Watch::start(&[])?;
-
-    let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT]).env("LAB", lab.path()).env("NAME", &name);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = private_cgroup2(&mut command).spawn()?;
-    let stdout = child.stdout.take();
-    let shell = Shell { stdin: child.stdin.take(), child };
-    let lines = Lines::of(stdout.context("the shell has no pipe")?);
-    let id = lines.next("podman to run a container", LIMIT)?.context("podman run failed")?;
-    let init: u32 = lines.next("podman to inspect it", LIMIT)?.context("podman inspect failed")?.parse()?;
+    let podman = Podman::run(&lab)?;
+    let init = podman.init;
 
     let found = watch.wait_for("the container's zombie", |event| {
         event.action() == "zombie-detected" && event.is_under(init)
     })?;
     let pid = found.pid("process.pid")?;
-    assert_eq!(found.text("process.name")?, "sleep");
-    assert_eq!(found.number("process.exit_code")?, 0);
-    assert_eq!(found.pid("supervisor.reaper.pid")?, init);
-    assert_eq!(found.text("supervisor.reaper.name")?, "sleep");
-    assert!(found.flag("supervisor.reaper.is_pidns_init")?);
-    assert_eq!(found.text("container.name")?, name);
+    names_the_container(&found, &podman)?;
     assert_eq!(found.text("supervisor.pid_ns.mode")?, "own");
-    assert_eq!(found.text("supervisor.runtime.name")?, "crun");
     assert_eq!(found.text("supervisor.monitor.name")?, "conmon");
-    assert_eq!(found.text("container.id")?, id);
+    assert_eq!(found.text("supervisor.family.id")?, "F2");
+    assert_eq!(found.text("supervisor.origin")?, "entrypoint");
 
     // The end of the container is the end of its namespace, which reaps.
-    drop(shell);
+    drop(podman);
     watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
     watch.stop()?;
+    Ok(())
+}
+
+#[test]
+fn what_exec_leaves_is_told_from_the_entry_point_and_from_a_health_check() -> Result<()> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let mut watch = Watch::start(&[])?;
+    let podman = Podman::run(&lab)?;
+    let init = podman.init;
+    let first = watch.wait_for("the entry point's zombie", |event| {
+        event.action() == "zombie-detected" && event.is_under(init)
+    })?;
+    let first = first.pid("process.pid")?;
+
+    let started = Instant::now();
+    for check in 0..CHECKS {
+        let due = started + PERIOD * check;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        podman.exec()?;
+        if check == 0 {
+            let found = watch.wait_for("the zombie of one exec", |event| {
+                event.action() == "zombie-detected" && event.is_under(init) && !event.is_about(first)
+            })?;
+            names_the_container(&found, &podman)?;
+            assert_eq!(found.text("supervisor.family.id")?, "F3");
+            assert_eq!(found.text("supervisor.origin")?, "exec");
+        }
+    }
+    let found = watch.wait_for("a finding that calls it a health check", |event| {
+        let origin = event.text("supervisor.origin");
+        event.is_under(init) && origin.is_ok_and(|it| it == "healthcheck")
+    })?;
+    names_the_container(&found, &podman)?;
+    assert_eq!(found.text("supervisor.family.id")?, "F3");
+    let period = Duration::from_nanos(found.number("supervisor.origin_period_ns")?);
+    assert!(period.abs_diff(PERIOD) <= TOLERANCE, "the period is {period:?}");
+    drop(podman);
+    // The entry point's is no health check, whatever comes later.
+    let outcome = watch.stop()?;
+    for event in of_process(&outcome.events, first) {
+        assert!(event.text("supervisor.origin").is_ok_and(|it| it == "entrypoint"), "{}", event.0);
+    }
     Ok(())
 }

@@ -23,11 +23,12 @@ const DISTRIBUTION_LLVM: u32 = 22;
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Programs that the demo and the tests watch, with their packages.
-pub(crate) const RUNTIMES: [(&str, &str); 5] = [
+pub(crate) const RUNTIMES: [(&str, &str); 6] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
     ("podman", "podman"),
+    ("tini", "tini"),
     ("busybox", "busybox-static"),
 ];
 

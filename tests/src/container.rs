@@ -1,0 +1,108 @@
+//! A running container, started by a real runtime.
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use supervisor_user::scenario::{Lab, Owned, PidNs, Runtime, bundle, private_cgroup2, until};
+
+/// How long a runtime may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The container. It is removed when this is dropped; its processes end by themselves if the test is killed, when
+/// its command does.
+#[derive(Debug)]
+pub struct Container {
+    runtime: Runtime,
+    state: PathBuf,
+    id: String,
+    init: u32,
+    /// `runtime run`, which stays as long as the container does.
+    run: Owned,
+}
+
+impl Container {
+    /// Runs this command as PID 1 of a new PID namespace.
+    pub fn run(lab: &Lab, runtime: Runtime, args: &[&str]) -> Result<Self> {
+        let id = lab.container_id(runtime.name());
+        let bundle = bundle(lab, &id, PidNs::Own, args)?;
+        let (state, pid_file) = (lab.state(runtime.name()), bundle.join("pid"));
+        let mut command = command(runtime, &state)?;
+        command.arg("run").arg("--pid-file").arg(&pid_file).arg("--bundle").arg(&bundle).arg(&id);
+        let mut run = Owned::start(&mut command)?;
+        let init = until("the container to start", LIMIT, || {
+            let ended = run.child().try_wait()?;
+            ensure!(ended.is_none(), "{} run has ended at once", runtime.name());
+            // A file that is not there, or not written yet, is no error.
+            Ok(std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok()))
+        })?;
+        let container = Self { runtime, state, id, init, run };
+        until("the container to run", LIMIT, || {
+            let output = container.command(&["state"])?.stdout(Stdio::piped()).output()?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            Ok(text.lines().any(|line| line.contains("status") && line.contains("running")).then_some(()))
+        })?;
+        Ok(container)
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The host's pid of its PID 1.
+    #[must_use]
+    pub fn init(&self) -> u32 {
+        self.init
+    }
+
+    /// Executes a command in it.
+    pub fn exec(&self, args: &[&str]) -> Result<()> {
+        let mut command = self.command(&["exec"])?;
+        let status = Owned::start(command.args(args))?.end(LIMIT)?;
+        ensure!(status.success(), "{} exec {args:?} ended with {status}", self.runtime.name());
+        Ok(())
+    }
+
+    /// Removes it, with all its processes.
+    pub fn remove(mut self) -> Result<()> {
+        let status = self.delete()?;
+        ensure!(status.success(), "{} delete ended with {status}", self.runtime.name());
+        self.run.end(LIMIT)?;
+        Ok(())
+    }
+
+    fn delete(&self) -> Result<ExitStatus> {
+        let mut command = self.command(&["delete", "-f"])?;
+        Owned::start(&mut command)?.end(LIMIT)
+    }
+
+    /// A verb of the runtime, and the container's id.
+    fn command(&self, verb: &[&str]) -> Result<Command> {
+        let mut command = command(self.runtime, &self.state)?;
+        command.args(verb).arg(&self.id);
+        Ok(command)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // It has mostly been removed already.
+        let _ = self.delete();
+    }
+}
+
+fn command(runtime: Runtime, state: &PathBuf) -> Result<Command> {
+    let program = runtime.find().with_context(|| format!("{} is not installed", runtime.name()))?;
+    let mut command = Command::new(program);
+    command.arg("--root").arg(state).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if runtime == Runtime::Crun {
+        private_cgroup2(&mut command);
+        command.arg("--cgroup-manager=disabled");
+    }
+    Ok(command)
+}
