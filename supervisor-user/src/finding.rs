@@ -531,6 +531,8 @@ pub enum EventKind {
     Existing(Box<Finding>),
     /// What `ps` prints: one is unreaped now.
     State(Box<Finding>),
+    /// What `explain` says of a process that is no zombie.
+    Explained(Box<Finding>),
     /// A reported one was reaped.
     Reaped {
         /// As it was reported.

@@ -113,6 +113,19 @@ impl<'a> Glance<'a> {
         namespaces(&self.look()?, &exits)
     }
 
+    /// PID 1 of the PID namespace with that inode number, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn init_of(&mut self, ino: u32) -> Result<Option<Evidence>, EvidenceError> {
+        let exits = self.exits()?;
+        let look = self.look()?;
+        let Some(id) = look.init_of(ino) else { return Ok(None) };
+        let Some(facts) = look.process_of(&id)? else { return Ok(None) };
+        look.gather(facts, Some(id), exits.get(&id).copied()).map(Some)
+    }
+
     /// Exit times that the agent has seen.
     fn exits(&self) -> Result<HashMap<ProcessId, u64>, KernelError> {
         let Some(agent) = &self.agent else { return Ok(HashMap::new()) };

@@ -127,7 +127,7 @@ const SOMETIMES: [(&str, Kind); 69] = [
     ("supervisor.runtime.name", Text),
     ("supervisor.runtime.executable", Text),
     ("supervisor.runtime.verb", Text),
-    ("supervisor.runtime.stage", Word(&["init", "intermediate", "container"])),
+    ("supervisor.runtime.stage", Word(&["init", "intermediate", "container", "runtime"])),
     ("supervisor.monitor.name", Text),
     ("supervisor.monitor.pid", Number),
     ("supervisor.monitor.executable", Text),

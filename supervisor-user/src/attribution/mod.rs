@@ -239,11 +239,13 @@ fn runtime(evidence: &Evidence) -> Option<Runtime> {
         called.into_iter().chain(creators()).find_map(|exec| Some((exec, roles::runtime(exec)?)))?;
     // A process that still runs the runtime's file has not become the container's command.
     let is_runtime = own.is_some_and(|own| roles::runtime(own).is_some());
-    let stage = if called.is_some() {
+    let stage = if is_runtime && roles::is_intermediate(&evidence.facts.comm) {
+        Stage::Intermediate
+    } else if called.is_some() {
         Stage::Runtime
     } else if !is_runtime {
         Stage::Container
-    } else if evidence.has_children || roles::is_intermediate(&evidence.facts.comm) {
+    } else if evidence.has_children {
         Stage::Intermediate
     } else {
         Stage::Init

@@ -1,7 +1,9 @@
 //! What a person starts: one file per subcommand.
 
+pub mod check;
 pub mod demo;
 pub mod doctor;
+pub mod explain;
 pub mod ps;
 pub mod watch;
 
@@ -23,8 +25,9 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 nothing found, or done; 1 found (ps), missing (doctor) or not as \
-announced (demo); 2 wrong usage; 3 failed; 4 rights are missing; 5 this kernel lacks something";
+const EXIT_CODES: &str = "Exit codes: 0 nothing found, or done; 1 found (ps, explain), missing (doctor) or not as \
+announced (demo); 2 wrong usage; 3 failed; 4 rights are missing; 5 this kernel lacks something. `check` has \
+the codes of monitoring plugins: see `supervisor check --help`";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -32,6 +35,10 @@ enum Command {
     Watch(watch::WatchArgs),
     /// List what is unreaped now
     Ps(ps::PsArgs),
+    /// Tell all that is known of one process, of a PID namespace, or of a family of causes
+    Explain(explain::ExplainArgs),
+    /// Tell monitoring systems how many processes are unreaped
+    Check(check::CheckArgs),
     /// Check whether it can run here, and say what to do if not
     Doctor,
     /// Make the incident happen in throw-away namespaces, and show the finding
@@ -47,10 +54,20 @@ enum Command {
 /// Runs the command line; errors go to standard error, in one sentence with its cause.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // To a monitoring system, 2 would mean that the host is in a critical state.
+        Err(error) if error.use_stderr() && std::env::args_os().nth(1).is_some_and(|it| it == "check") => {
+            say(error.to_string().trim_end());
+            return ExitCode::from(check::State::Unknown as u8);
+        }
+        Err(error) => error.exit(),
+    };
     let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchArgs::default())) {
         Command::Watch(args) => watch::run(&args).map(ExitCode::from),
         Command::Ps(args) => ps::run(&args).map(ExitCode::from),
+        Command::Explain(args) => explain::run(&args).map(ExitCode::from),
+        Command::Check(args) => Ok(ExitCode::from(check::run(&args) as u8)),
         Command::Doctor => doctor::run().map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),

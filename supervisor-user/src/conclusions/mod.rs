@@ -85,19 +85,11 @@ impl Conclusions {
     }
 
     fn unreaped(&mut self, id: &ProcessId, existing: bool, evidence: &Evidence) -> Option<EventKind> {
-        let mut finding = attribute(evidence, &self.host, self.grace_ns);
-        let before = self.open.get(id);
-        remember(&mut finding, before.map(|open| &open.finding));
-        finding.blocks = self.blocks_of(id);
-        if finding.origin == Origin::Exec
-            && let Some(period_ns) = self.sessions.period_of(&finding)
-        {
-            finding.origin = Origin::HealthCheck { period_ns };
-        }
+        let before = self.open.remove(id);
+        let mut finding = self.finding(id, evidence, before.as_ref().map(|open| &open.finding));
         self.growth.count(&mut finding, before.is_none());
-        finding.diagnosis = diagnose(&finding);
 
-        let was_told = before.is_some_and(|open| open.told);
+        let was_told = before.as_ref().is_some_and(|open| open.told);
         let told = was_told || self.filter.wants(&finding);
         let kind = if !told {
             None
@@ -111,6 +103,25 @@ impl Conclusions {
         };
         self.open.insert(*id, Open { finding, told });
         kind
+    }
+
+    /// What is to be said of a process, dead or alive, without keeping it.
+    pub fn explain(&mut self, evidence: &Evidence) -> Finding {
+        let id = evidence.id.unwrap_or(ProcessId::new(evidence.facts.pid, 0));
+        self.finding(&id, evidence, None)
+    }
+
+    fn finding(&mut self, id: &ProcessId, evidence: &Evidence, before: Option<&Finding>) -> Finding {
+        let mut finding = attribute(evidence, &self.host, self.grace_ns);
+        remember(&mut finding, before);
+        finding.blocks = self.blocks_of(id);
+        if finding.origin == Origin::Exec
+            && let Some(period_ns) = self.sessions.period_of(&finding)
+        {
+            finding.origin = Origin::HealthCheck { period_ns };
+        }
+        finding.diagnosis = diagnose(&finding);
+        finding
     }
 
     fn reaped(&mut self, id: &ProcessId, free_ns: Option<u64>) -> Option<EventKind> {

@@ -24,7 +24,8 @@ pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         family: Some(Family::F7),
         sentence: format!(
-            "it is itself a container monitor, and {}, {how}, {}",
+            "it is itself a container monitor ({}), and {}, {how}, {}",
+            clean(&case.finding.process.name),
             name(&reaper.process),
             case.instead()
         ),

@@ -196,6 +196,13 @@ impl<'a> Look<'a> {
         seen.filter(|id| id.tgid == facts.pid).find(|id| starts_match(self.host, facts, id.start_ns)).copied()
     }
 
+    /// PID 1 of the PID namespace with that inode number.
+    #[must_use]
+    pub fn init_of(&self, ino: u32) -> Option<ProcessId> {
+        let mut all = self.living.iter().chain(self.tasks.values().map(|task| &task.record));
+        all.find(|record| record.pid_ns == ino && record.ns_init == record.id).map(|record| record.id)
+    }
+
     /// Processes that have exited and are PID 1 of a PID namespace.
     #[must_use]
     pub fn exited_inits(&self) -> Vec<ProcessId> {

@@ -374,12 +374,14 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         EventKind::Detected(_) => ("zombie-detected", "alert", 3, None),
         EventKind::Existing(_) | EventKind::State(_) => ("zombie-existing", "state", 3, None),
         EventKind::Updated(_) => ("zombie-updated", "alert", 3, None),
+        EventKind::Explained(_) => ("process-explained", "state", 1, None),
         EventKind::Reaped { dwell_ns, .. } => ("zombie-reaped", "event", 1, *dwell_ns),
         EventKind::Blocked { .. } => ("namespace-blocked", "alert", 5, None),
         EventKind::Released { blocked_ns, .. } => ("namespace-released", "event", 1, *blocked_ns),
         EventKind::Lost(_) => ("events-lost", "pipeline_error", 4, None),
     };
     let state = match &event.kind {
+        EventKind::Explained(_) => "none",
         EventKind::Updated(_) | EventKind::Blocked { again: true, .. } => "updated",
         EventKind::Reaped { .. } | EventKind::Released { .. } => "closed",
         _ => "open",
@@ -389,6 +391,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         | EventKind::Existing(finding)
         | EventKind::State(finding)
         | EventKind::Updated(finding)
+        | EventKind::Explained(finding)
         | EventKind::Reaped { finding, .. } => {
             (Some(&**finding), Some(finding_fields(finding, state, event.at_ns)))
         }

@@ -2,6 +2,7 @@
 
 pub mod ecs;
 mod sentence;
+pub mod story;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -19,6 +19,10 @@ pub(super) fn sentence(event: &Event) -> String {
             let blocks = if blocks.is_empty() { String::new() } else { format!("; {}", blocks.join("; ")) };
             format!("{}{blocks}", unreaped(finding, event.at_ns))
         }
+        EventKind::Explained(finding) => {
+            let (process, verdict) = (&finding.process, &finding.diagnosis.verdict);
+            format!("{} (pid {}): {verdict}", clean(&process.name), process.pid)
+        }
         EventKind::Reaped { finding, dwell_ns } => {
             let after =
                 dwell_ns.map(|dwell| format!(" {} after its exit", duration(dwell))).unwrap_or_default();

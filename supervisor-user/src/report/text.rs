@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::sentence::{block as blocks, sentence};
+use super::{
+    sentence::{block as blocks, sentence},
+    story,
+};
 use crate::{
     clock::Wall,
     diagnosis::{Diagnosis, call},
@@ -25,7 +28,7 @@ pub enum Colour {
 }
 
 impl Colour {
-    fn paint(self, code: &str, text: &str) -> String {
+    pub(super) fn paint(self, code: &str, text: &str) -> String {
         match self {
             Self::Never => text.to_owned(),
             Self::Always => format!("\x1b[{code}m{text}\x1b[0m"),
@@ -37,7 +40,7 @@ impl Colour {
 const INDENT: usize = 10;
 const LABEL: usize = 11;
 /// Columns of a line.
-const COLUMNS: usize = 110;
+pub(super) const COLUMNS: usize = 110;
 
 /// One event as lines, with the last newline.
 #[must_use]
@@ -45,6 +48,7 @@ pub fn event(event: &Event, colour: Colour) -> String {
     let time = time(event.wall, event.at_ns);
     let word = |code: &str, text: &str| colour.paint(code, &format!("{text:<8}"));
     match &event.kind {
+        EventKind::Explained(finding) => story::process(finding, colour),
         EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::State(finding) => {
             let since = if matches!(event.kind, EventKind::Existing(_)) {
                 "  exited before supervisor started".to_owned()
@@ -143,7 +147,7 @@ pub(super) fn consequences(lines: &mut Lines, finding: &Finding) {
 }
 
 /// Only what is worth a line: many, growing, or few pids left.
-fn budget(budget: &Budget) -> Option<String> {
+pub(super) fn budget(budget: &Budget) -> Option<String> {
     let left = budget.pids.max.saturating_sub(budget.pids.current);
     let is_tight = left < budget.pids.max / 10;
     if !is_tight && budget.rate_per_hour.is_none() {
@@ -174,7 +178,7 @@ pub(super) fn namespace_lines(lines: &mut Lines, namespace: &BlockedNamespace) {
     place(lines, &namespace.init);
 }
 
-fn blocker_line(blocker: &Blocker) -> String {
+pub(super) fn blocker_line(blocker: &Blocker) -> String {
     let wchan = blocker.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
     let reaper = blocker
         .reaper
@@ -190,7 +194,7 @@ fn blocker_line(blocker: &Blocker) -> String {
     )
 }
 
-fn headline(finding: &Finding) -> String {
+pub(super) fn headline(finding: &Finding) -> String {
     let process = &finding.process;
     let exit = finding.exit.map(|exit| format!("  {}", short_exit(exit))).unwrap_or_default();
     format!("{}[{}]{exit}", clean(&process.name), process.pid)
@@ -243,6 +247,11 @@ pub(super) fn place(lines: &mut Lines, finding: &Finding) {
     if let Some(monitor) = &finding.monitor {
         lines.add("monitor", &format!("{}[{}]", clean(&monitor.name), monitor.pid));
     }
+    if let Some(pod) = &finding.orchestrator {
+        let name = pod.pod_name.as_deref().or(pod.pod_uid.as_deref()).map(clean).unwrap_or_default();
+        let namespace = pod.namespace.as_deref().map(|it| format!("{}/", clean(it))).unwrap_or_default();
+        lines.add("pod", &format!("{namespace}{name}"));
+    }
     if let Some(container) = &finding.container {
         let name = container.name.as_deref().map(|name| format!("  ({})", clean(name))).unwrap_or_default();
         let origin = match finding.origin {
@@ -270,7 +279,7 @@ pub fn short_exit(exit: Exit) -> String {
     }
 }
 
-fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
+pub(super) fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
     let mut parts = vec![format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid)];
     match (reaper.adopted, reaper.created) {
         (Some(true), _) => parts.push("adopted it".to_owned()),
@@ -303,14 +312,14 @@ fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
     vec![parts.join(", "), wait]
 }
 
-fn creator_line(creator: &Creator) -> String {
+pub(super) fn creator_line(creator: &Creator) -> String {
     let gone = if creator.gone { " (gone)" } else { "" };
     let verb = creator.verb.as_deref().map(|verb| format!("{}: ", clean(verb))).unwrap_or_default();
     let command = command_line(&creator.process.args, COMMAND_WIDTH);
     format!("{}[{}]{gone}  {verb}{command}", clean(&creator.process.name), creator.process.pid)
 }
 
-fn pid_ns_line(ns: &PidNs, vpid: Option<u32>) -> String {
+pub(super) fn pid_ns_line(ns: &PidNs, vpid: Option<u32>) -> String {
     let mut parts = vec![ns.ino.to_string()];
     if let Some(mode) = ns.mode {
         parts.push(mode.as_str().to_owned());

@@ -34,6 +34,12 @@ impl Stdout {
         Self { format, colour, sequence: 0 }
     }
 
+    /// Whether what is written here is coloured.
+    #[must_use]
+    pub fn colour(&self) -> text::Colour {
+        self.colour
+    }
+
     /// Writes one event, in one write.
     ///
     /// # Errors

@@ -1,0 +1,161 @@
+//! `supervisor check`: the state of the host in one line, for monitoring systems.
+//!
+//! The exit codes are those of monitoring plugins, and so other ones than elsewhere.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::{print, ps::conclude, watch::parse_duration};
+use crate::{
+    clock,
+    filter::Filter,
+    finding::{BlockedNamespace, Finding},
+    glance::Glance,
+    host::Proc,
+    words::clean,
+};
+
+/// A zombie has to stay this long to be one.
+const GRACE: Duration = Duration::from_millis(200);
+/// Reapers that are named in the line.
+const NAMED: usize = 3;
+
+/// Tell monitoring systems how many processes are unreaped: one line, exit code 0, 1, 2 or 3.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, or a PID namespace cannot end; 3 UNKNOWN: \
+it could not be checked. Performance data: unreaped, blocked (PID namespaces), oldest (seconds, if known)."
+)]
+pub struct CheckArgs {
+    /// WARNING from this many unreaped processes on
+    #[arg(short, long, default_value_t = 1, value_name = "COUNT")]
+    warning: u64,
+    /// CRITICAL from this many on
+    #[arg(short, long, default_value_t = 10, value_name = "COUNT")]
+    critical: u64,
+    /// Count only those that are unreaped for this long. How long is known only while `supervisor watch` runs; of
+    /// others, those count that were started that long ago
+    #[arg(long, default_value = "1m", value_parser = parse_duration, value_name = "TIME")]
+    min_age: Duration,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// A plugin's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Nothing to worry about.
+    Ok = 0,
+    /// Somebody should look.
+    Warning = 1,
+    /// Somebody must look.
+    Critical = 2,
+    /// It could not be checked.
+    Unknown = 3,
+}
+
+impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// Checks and prints the line.
+#[must_use]
+pub fn run(args: &CheckArgs) -> State {
+    let (state, line) = check(args).unwrap_or_else(|error| (State::Unknown, clean(&format!("{error:#}"))));
+    match print(&format!("SUPERVISOR {} - {line}\n", state.as_str())) {
+        Ok(()) => state,
+        Err(_) => State::Unknown,
+    }
+}
+
+fn check(args: &CheckArgs) -> Result<(State, String)> {
+    let host = Proc::new().context("cannot read /proc")?;
+    let mut glance = Glance::new(&host)?;
+    let conclusions = conclude(&mut glance, &host, GRACE, &args.filter)?;
+    let now_ns = clock::now_ns();
+    let min_age_ns = args.min_age.as_nanos() as u64;
+    let old: Vec<&Finding> = conclusions.open().filter(|it| may_be_older(it, now_ns, min_age_ns)).collect();
+    let blocked: Vec<&BlockedNamespace> = conclusions
+        .namespaces()
+        .filter(|it| now_ns.saturating_sub(it.init.exit_ns.unwrap_or(0)) >= min_age_ns)
+        .collect();
+    let state = state(args, old.len() as u64, blocked.len());
+    let mut line = sentence(&old, &blocked);
+    if let Some(missing) = glance.missing() {
+        line = format!("{line} (PID namespaces that cannot end were not looked for: {})", clean(missing));
+    }
+    Ok((state, format!("{line} | {}", performance(args, &old, blocked.len(), now_ns))))
+}
+
+fn state(args: &CheckArgs, unreaped: u64, blocked: usize) -> State {
+    if blocked > 0 || unreaped >= args.critical {
+        State::Critical
+    } else if unreaped >= args.warning {
+        State::Warning
+    } else {
+        State::Ok
+    }
+}
+
+/// Whether it is unreaped for that long, as far as is known: it cannot be for longer than it exists.
+fn may_be_older(finding: &Finding, now_ns: u64, min_age_ns: u64) -> bool {
+    let since_ns = finding.exit_ns.or(finding.process.start_ns).unwrap_or(0);
+    now_ns.saturating_sub(since_ns) >= min_age_ns
+}
+
+fn sentence(old: &[&Finding], blocked: &[&BlockedNamespace]) -> String {
+    let mut line = match old.len() {
+        0 => "no unreaped process".to_owned(),
+        1 => "1 unreaped process".to_owned(),
+        count => format!("{count} unreaped processes"),
+    };
+    let mut reapers: BTreeMap<(u32, String, &str), u64> = BTreeMap::new();
+    for finding in old {
+        let (pid, name) = finding
+            .reaper
+            .as_ref()
+            .map_or((0, "not known".to_owned()), |it| (it.process.pid, clean(&it.process.name)));
+        let family = finding.diagnosis.family.map_or("no family", crate::diagnosis::Family::id);
+        *reapers.entry((pid, name, family)).or_default() += 1;
+    }
+    let mut reapers: Vec<_> = reapers.into_iter().collect();
+    reapers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let named: Vec<String> = reapers
+        .iter()
+        .take(NAMED)
+        .map(|((pid, name, family), count)| format!("{count} of {name}[{pid}] ({family})"))
+        .collect();
+    if !named.is_empty() {
+        line = format!("{line}: {}", named.join(", "));
+    }
+    if reapers.len() > NAMED {
+        line = format!("{line} and {} more reapers", reapers.len() - NAMED);
+    }
+    for namespace in blocked.iter().take(NAMED) {
+        line = format!("{line}; {}", namespace.diagnosis.verdict);
+    }
+    // A `|` begins the performance data.
+    line.replace('|', "/")
+}
+
+fn performance(args: &CheckArgs, old: &[&Finding], blocked: usize, now_ns: u64) -> String {
+    let oldest = old.iter().filter_map(|finding| finding.exit_ns).min();
+    let oldest = oldest.map(|exit_ns| format!(" oldest={}s", now_ns.saturating_sub(exit_ns) / 1_000_000_000));
+    format!(
+        "unreaped={};{};{};0 blocked={blocked};;1;0{}",
+        old.len(),
+        args.warning,
+        args.critical,
+        oldest.unwrap_or_default()
+    )
+}

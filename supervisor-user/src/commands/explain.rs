@@ -1,0 +1,108 @@
+//! `supervisor explain`: the whole story of one process, of a PID namespace, or of a family.
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use super::{print, say, watch::context};
+use crate::{
+    clock::{self, Wall},
+    conclusions::Conclusions,
+    diagnosis::{Family, page_text},
+    exit::Exit,
+    filter::Filter,
+    finding::{Event, EventKind},
+    glance::Glance,
+    host::{Host as _, Proc},
+    observation::Seen,
+    report::story,
+    sink::{Format, Stdout},
+};
+
+/// Tell all that is known of one process, of a PID namespace, or of a family of causes.
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("subject").required(true))]
+pub struct ExplainArgs {
+    /// A process, dead or alive, by its host pid
+    #[arg(group = "subject")]
+    pid: Option<u32>,
+    /// The PID namespace with this inode number (readlink /proc/PID/ns/pid)
+    #[arg(long, value_name = "INO", group = "subject")]
+    pidns: Option<u32>,
+    /// What there is to know about a family, such as F1
+    #[arg(long, value_name = "FAMILY", group = "subject")]
+    family: Option<Family>,
+    /// How it is written to standard output
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Explains; the exit code says whether it is unreaped or blocked.
+///
+/// # Errors
+///
+/// If there is no such process or namespace, or something cannot be read or written.
+pub fn run(args: &ExplainArgs) -> Result<Exit> {
+    if let Some(family) = args.family {
+        print(&page_text(family))?;
+        return Ok(Exit::Ok);
+    }
+    let host = Proc::new().context("cannot read /proc")?;
+    let mut glance = Glance::new(&host)?;
+    if let Some(missing) = glance.missing() {
+        say(&format!("supervisor: only what /proc shows is known: {missing}"));
+    }
+    let mut conclusions = Conclusions::new(host.identity().clone(), 0, Filter::default());
+    let kind = match (args.pid, args.pidns) {
+        (Some(pid), _) => explain_process(&mut glance, &mut conclusions, pid)?,
+        (None, Some(ino)) => explain_namespace(&mut glance, &mut conclusions, ino)?,
+        (None, None) => bail!("name a process, a PID namespace or a family"),
+    };
+    let found = match &kind {
+        EventKind::Explained(_) => Exit::Ok,
+        _ => Exit::Found,
+    };
+    let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
+    let mut stdout = Stdout::new(args.output);
+    match (args.output, &event.kind) {
+        (Format::Text, EventKind::State(finding) | EventKind::Explained(finding)) => {
+            print(&story::process(finding, stdout.colour()))?;
+        }
+        (Format::Text, EventKind::Blocked { namespace, .. }) => {
+            print(&story::namespace(namespace, stdout.colour()))?;
+        }
+        _ => stdout
+            .write(&event, &context(&host, glance.hooks()))
+            .context("cannot write to standard output")?,
+    }
+    Ok(found)
+}
+
+fn explain_process(glance: &mut Glance<'_>, conclusions: &mut Conclusions, pid: u32) -> Result<EventKind> {
+    let (evidence, namespaces) = glance
+        .process(pid)?
+        .with_context(|| format!("there is no process {pid}: it was reaped, or never was"))?;
+    for namespace in namespaces {
+        conclusions.take(&namespace);
+    }
+    let is_unreaped = evidence.facts.is_unreaped();
+    let finding = Box::new(conclusions.explain(&evidence));
+    Ok(if is_unreaped { EventKind::State(finding) } else { EventKind::Explained(finding) })
+}
+
+fn explain_namespace(glance: &mut Glance<'_>, conclusions: &mut Conclusions, ino: u32) -> Result<EventKind> {
+    for observation in glance.namespaces()? {
+        if let Seen::Held { evidence, .. } = &observation.seen
+            && evidence.init.facts.pid_ns == Some(ino)
+        {
+            conclusions.take(&observation);
+        }
+    }
+    if let Some(namespace) = conclusions.namespaces().next() {
+        return Ok(EventKind::Blocked { namespace: Box::new(namespace.clone()), again: false });
+    }
+    let init = glance.init_of(ino)?.with_context(|| {
+        format!("there is no PID namespace {ino} with a PID 1, or it cannot be seen from here")
+    })?;
+    say(&format!("PID namespace {ino} is not blocked; this is its PID 1:"));
+    Ok(EventKind::Explained(Box::new(conclusions.explain(&init))))
+}

@@ -1,0 +1,191 @@
+//! The whole story of one process or PID namespace: the verdict first, then what follows, then the evidence.
+
+use std::fmt::Write as _;
+
+use super::{
+    sentence::block,
+    text::{
+        COLUMNS, Colour, Lines, blocker_line, budget, creator_line, headline, pid_ns_line, place,
+        reaper_lines,
+    },
+};
+use crate::{
+    diagnosis::Diagnosis,
+    finding::{BlockedNamespace, Finding},
+    words::{clean, command_line, duration, wrap},
+};
+
+const INDENT: &str = "  ";
+/// Width of a command line in the tree.
+const COMMAND_WIDTH: usize = 64;
+
+/// The story of a process, dead or alive.
+#[must_use]
+pub fn process(finding: &Finding, colour: Colour) -> String {
+    let mut story = Story { out: String::new(), colour };
+    let word = match (finding.state, finding.is_exiting) {
+        ('Z', _) if finding.threads.iter().all(|thread| !thread.is_live()) => "UNREAPED",
+        ('Z', _) => "THREADS RUN",
+        (_, true) => "EXITING",
+        _ => "ALIVE",
+    };
+    let since = match finding.exit_ns {
+        Some(exit_ns) => format!("  {} ago", duration(finding.looked_ns.saturating_sub(exit_ns))),
+        None if finding.is_exiting => "  when is not known".to_owned(),
+        None => String::new(),
+    };
+    let how = if finding.is_exiting { headline(finding) } else { subject(finding) };
+    story.line(&format!("{}  {how}{since}", colour.paint("1;31", word)));
+    story.verdict(&finding.diagnosis);
+    if !finding.blocks.is_empty() {
+        story.title("What it blocks");
+        for held in &finding.blocks {
+            story.item("- ", &block(held));
+        }
+    }
+    if let Some(text) = finding.budget.as_ref().and_then(budget) {
+        story.title("What it costs");
+        story.item("- ", &format!("pids: {text}"));
+    }
+    story.title("Where it comes from");
+    story.tree(finding);
+    if let Some(reaper) = &finding.reaper {
+        story.title("Who must reap it");
+        for line in reaper_lines(reaper, finding.looked_ns) {
+            story.item("", &line);
+        }
+    }
+    story.place(finding);
+    story.evidence(&finding.diagnosis);
+    story.out
+}
+
+/// The story of a PID namespace that cannot end.
+#[must_use]
+pub fn namespace(namespace: &BlockedNamespace, colour: Colour) -> String {
+    let mut story = Story { out: String::new(), colour };
+    let ino = namespace.init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default();
+    let since = match namespace.init.exit_ns {
+        Some(exit_ns) => format!("  {} ago", duration(namespace.init.looked_ns.saturating_sub(exit_ns))),
+        None => String::new(),
+    };
+    story.line(&format!(
+        "{}  PID namespace {ino} of {}{since}",
+        colour.paint("1;31", "BLOCKED"),
+        headline(&namespace.init)
+    ));
+    story.verdict(&namespace.diagnosis);
+    story.title("What holds it");
+    for blocker in &namespace.blockers {
+        story.item("- ", &blocker_line(blocker));
+    }
+    story.place(&namespace.init);
+    story.evidence(&namespace.diagnosis);
+    story.out
+}
+
+fn subject(finding: &Finding) -> String {
+    format!("{}[{}]", clean(&finding.process.name), finding.process.pid)
+}
+
+struct Story {
+    out: String,
+    colour: Colour,
+}
+
+impl Story {
+    fn line(&mut self, text: &str) {
+        let _infallible = writeln!(self.out, "{text}");
+    }
+
+    fn title(&mut self, text: &str) {
+        let text = self.colour.paint("1", text);
+        let _infallible = writeln!(self.out, "\n{text}");
+    }
+
+    fn item(&mut self, bullet: &str, text: &str) {
+        let rest = format!("{INDENT}{}", " ".repeat(bullet.chars().count()));
+        wrap(&mut self.out, text, &format!("{INDENT}{bullet}"), &rest, COLUMNS);
+    }
+
+    fn verdict(&mut self, diagnosis: &Diagnosis) {
+        self.out.push('\n');
+        let mut cited = String::new();
+        for observed in diagnosis.evidence.iter().filter(|it| it.cited) {
+            let _infallible = write!(cited, "[{}]", observed.id);
+        }
+        self.item("", &format!("{}. {cited}", diagnosis.verdict));
+        let family = diagnosis.family.map_or_else(
+            || "no family fits".to_owned(),
+            |family| {
+                format!(
+                    "{family} {}; `supervisor explain --family {family}`, docs/families.md#{}",
+                    family.name(),
+                    family.anchor()
+                )
+            },
+        );
+        self.item("", &format!("Confidence {}; {family}", diagnosis.confidence.as_str()));
+        for (title, items) in
+            [("What to do", &diagnosis.remedies), ("What will not help", &diagnosis.wont_help)]
+        {
+            if !items.is_empty() {
+                self.title(title);
+                for item in items {
+                    self.item("- ", item);
+                }
+            }
+        }
+    }
+
+    /// The creators from the oldest to the process itself, each below the one that forked it.
+    fn tree(&mut self, finding: &Finding) {
+        let reaper = finding.reaper.as_ref().map(|reaper| reaper.process.pid);
+        let mut depth = 0;
+        let mut node = |out: &mut String, text: &str| {
+            let branch =
+                if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
+            let _infallible = writeln!(out, "{INDENT}{branch}{text}");
+            depth += 1;
+        };
+        if finding.creators.is_empty() {
+            node(&mut self.out, "a creator that was not seen: no `supervisor watch` ran when it was forked");
+        }
+        for creator in finding.creators.iter().rev() {
+            let must =
+                if reaper == Some(creator.process.pid) && !creator.gone { "  ◄ must reap" } else { "" };
+            node(&mut self.out, &format!("{}{must}", creator_line(creator)));
+        }
+        let command = if finding.executed == Some(false) {
+            "executed nothing of its own".to_owned()
+        } else {
+            command_line(&finding.process.args, COMMAND_WIDTH)
+        };
+        node(&mut self.out, &format!("{}  {command}", self.colour.paint("1", &subject(finding))));
+    }
+
+    fn place(&mut self, finding: &Finding) {
+        let mut lines = Lines::new("", Colour::Never);
+        place(&mut lines, finding);
+        if let Some(cgroup) = &finding.cgroup {
+            lines.add("cgroup", &clean(cgroup));
+        }
+        if let Some(ns) = finding.pid_ns.as_ref().filter(|ns| !ns.containers.is_empty()) {
+            lines.add("shares", &format!("{} with {}", pid_ns_line(ns, None), ns.containers.join(", ")));
+        }
+        self.title("Where it lives");
+        for line in lines.out.lines().skip(1) {
+            self.line(&format!("{INDENT}{}", line.trim_start()));
+        }
+    }
+
+    fn evidence(&mut self, diagnosis: &Diagnosis) {
+        self.title("Evidence");
+        for observed in &diagnosis.evidence {
+            self.item(
+                &format!("[{}] ", observed.id),
+                &format!("{} ({})", observed.text, clean(&observed.source)),
+            );
+        }
+    }
+}
