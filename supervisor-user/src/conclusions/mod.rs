@@ -3,6 +3,8 @@
 
 mod growth;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 

@@ -130,12 +130,12 @@ fn init_program(pid: u32, name: &str) -> Creator {
     Creator { is_init_program: true, ..creator(pid, name, Role::Init, false) }
 }
 
-fn runtime(name: &str, stage: Stage) -> Option<Runtime> {
-    Some(Runtime { name: name.into(), executable: None, verb: Some("create".into()), stage })
+fn runtime(name: &str, stage: Stage) -> Runtime {
+    Runtime { name: name.into(), executable: None, verb: Some("create".into()), stage }
 }
 
-fn monitor(pid: u32, name: &str) -> Option<Monitor> {
-    Some(Monitor { name: name.into(), pid, executable: None, namespace: None })
+fn monitor(pid: u32, name: &str) -> Monitor {
+    Monitor { name: name.into(), pid, executable: None, namespace: None }
 }
 
 fn thread(tid: u32, state: char) -> ThreadFacts {
@@ -662,7 +662,7 @@ fn f1_a_monitor_and_its_orphan() {
 
     // runc's stages stay its children: it could have waited.
     let mut runc = incident.clone();
-    runc.runtime = runtime("runc", Stage::Init);
+    runc.runtime = Some(runtime("runc", Stage::Init));
     let diagnosis = says(&runc, Family::F1, High..=High, &["!forked twice", "!could not", "adopted it"]);
     advises(&diagnosis, &["!instead of crun"]);
     // A stage that still is there did not leave an orphan.
@@ -671,7 +671,7 @@ fn f1_a_monitor_and_its_orphan() {
     says(&stage, Family::F1, High..=High, &["!exited"]);
     // A container's process that outlived its parent.
     let mut process = incident;
-    process.runtime = runtime("crun", Stage::Container);
+    process.runtime = Some(runtime("crun", Stage::Container));
     says(&process, Family::F1, High..=High, &["!forked twice", "crun (pid 21), which forked it, is gone"]);
 }
 
@@ -696,7 +696,7 @@ fn f1_subreapers_that_are_no_monitors() {
     let shim = adopted(|it, app| {
         app.role = Role::Monitor;
         app.process.name = "containerd-shim".into();
-        it.runtime = runtime("runc", Stage::Container);
+        it.runtime = Some(runtime("runc", Stage::Container));
     });
     advises(
         &says(&shim, Family::F1, High..=High, &["a monitor"]),
@@ -713,7 +713,7 @@ fn f1_subreapers_that_are_no_monitors() {
     says(&seen(Role::Other), None, Low..=Low, &["not seen"]);
     let unknown = adopted(|it, app| {
         descent_unknown(it, app);
-        it.monitor = monitor(50, "conmonrs");
+        it.monitor = Some(monitor(50, "conmonrs"));
         app.waits_unknown();
     });
     says(&unknown, Family::F1, Low..=Low, &["a monitor"]);
@@ -862,7 +862,7 @@ fn f5_an_init_that_cannot_adopt() {
 
 #[test]
 fn f6_a_runtime_and_its_helpers() {
-    let stage = |name, stage| adopted(|it, _| it.runtime = runtime(name, stage));
+    let stage = |name, stage| adopted(|it, _| it.runtime = Some(runtime(name, stage)));
     let diagnosis =
         says(&stage("runc", Stage::Intermediate), Family::F6, High..=High, &["helper stage of runc", "app"]);
     advises(&diagnosis, &["runc#1443", "!adopted and reaped"]);
@@ -870,6 +870,8 @@ fn f6_a_runtime_and_its_helpers() {
     // F1: a container's init, or a process of it.
     says(&stage("runc", Stage::Init), Family::F1, High..=High, &["!helper"]);
     says(&stage("runc", Stage::Container), Family::F1, High..=High, &["!helper"]);
+    let called = own(|it, _| (it.role, it.runtime) = (Role::Runtime, Some(runtime("crun", Stage::Runtime))));
+    says(&called, Family::F6, High..=High, &["crun's own command"]);
     // The command itself, which no runtime created: its file has the name.
     let command = own(|it, _| {
         it.role = Role::Runtime;
@@ -948,7 +950,7 @@ fn facts_say_what_was_seen() {
     let by_fork = adopted(|_, app| app.created = None);
     assert!(!has(&by_fork, "younger") && has(&by_fork, "another process was its parent at first"));
     let by_time = adopted(|it, app| {
-        (app.created, it.process.start_ns, app.process.start_ns) = (None, Some(1), Some(2))
+        (app.created, it.process.start_ns, app.process.start_ns) = (None, Some(1), Some(2));
     });
     assert!(has(&by_time, "younger"));
     let parent = own(|_, app| app.created = None);
@@ -972,13 +974,13 @@ fn held(members: Vec<Member>) -> (NamespaceEvidence, Finding) {
     (NamespaceEvidence { init, members }, finding)
 }
 
-fn member(pid: u32, state: char, ppid: u32) -> Member {
+fn member(pid: u32, state: char, parent: u32) -> Member {
     let live_threads = usize::from(state != 'Z');
     Member {
         id: supervisor_ebpf::ProcessId::new(pid, 1),
-        facts: ProcessFacts { state, ppid, live_threads, ..facts(pid, "x\x1b[2J\n", &[pid, 2], POD) },
+        facts: ProcessFacts { ppid: parent, state, live_threads, ..facts(pid, "x\x1b[2J\n", &[pid, 2], POD) },
         threads: Vec::new(),
-        reaper: Some((ppid, "reaper\n".into())),
+        reaper: Some((parent, "reaper\n".into())),
         tracer: None,
     }
 }
