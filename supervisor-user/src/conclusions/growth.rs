@@ -25,19 +25,32 @@ struct Count {
 }
 
 impl Growth {
-    /// Counts a finding under its limit if it is new, and writes into it what that makes.
-    pub(super) fn count(&mut self, finding: &mut Finding, is_new: bool) {
+    /// Counts a finding under its limit if it was not counted there, and writes into it what that makes. One that
+    /// had exited before the watch is no growth.
+    pub(super) fn count(&mut self, finding: &mut Finding, before: Option<&Finding>, existing: bool) {
         let now_ns = finding.looked_ns;
+        let source = |finding: &Finding| finding.budget.as_ref().map(|budget| budget.pids.source.clone());
+        let is_new = match before {
+            None => true,
+            // Its limit can be another one, as when its control group was removed.
+            Some(before) if source(before) != source(finding) => {
+                self.uncount(before);
+                true
+            }
+            Some(_) => false,
+        };
         let Some(budget) = &mut finding.budget else { return };
         let count = self.limits.entry(budget.pids.source.clone()).or_insert(Count {
             unreaped: 0,
-            at_first: 0,
+            // The first one begins the window, and is no growth in it.
+            at_first: u64::from(!existing),
             since_ns: now_ns,
         });
         if now_ns.saturating_sub(count.since_ns) > WINDOW_NS {
             *count = Count { at_first: count.unreaped, since_ns: now_ns, ..*count };
         }
         count.unreaped += u64::from(is_new);
+        count.at_first += u64::from(is_new && existing);
         budget.unreaped = count.unreaped;
         let elapsed_ns = now_ns.saturating_sub(count.since_ns);
         let grown = count.unreaped.saturating_sub(count.at_first);

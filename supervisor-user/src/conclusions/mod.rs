@@ -3,6 +3,8 @@
 
 mod growth;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -16,7 +18,7 @@ use crate::{
     diagnosis::{blockers, diagnose, diagnose_namespace},
     evidence::{Evidence, NamespaceEvidence},
     filter::Filter,
-    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin},
+    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, Reaper},
     host::HostIdentity,
     identity,
     observation::{Observation, Seen},
@@ -87,7 +89,7 @@ impl Conclusions {
     fn unreaped(&mut self, id: &ProcessId, existing: bool, evidence: &Evidence) -> Option<EventKind> {
         let before = self.open.remove(id);
         let mut finding = self.finding(id, evidence, before.as_ref().map(|open| &open.finding));
-        self.growth.count(&mut finding, before.is_none());
+        self.growth.count(&mut finding, before.as_ref().map(|open| &open.finding), existing);
 
         let was_told = before.as_ref().is_some_and(|open| open.told);
         let told = was_told || self.filter.wants(&finding);
@@ -224,8 +226,7 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
     finding.exit_ns = finding.exit_ns.or(before.exit_ns);
     let Some(reaper) = &mut finding.reaper else { return };
     reaper.same_since_ns = finding.looked_ns;
-    let Some(old) = before.reaper.as_ref().filter(|old| old.process.entity_id == reaper.process.entity_id)
-    else {
+    let Some(old) = before.reaper.as_ref().filter(|old| who(old) == who(reaper)) else {
         return;
     };
     if (old.state, &old.wchan, old.waits) == (reaper.state, &reaper.wchan, reaper.waits) {
@@ -237,16 +238,20 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
         .map(|((now, _), (then, _))| old.reaped_since.unwrap_or(0) + now.saturating_sub(then));
 }
 
+/// Which process a reaper is, also where its entity id is not known.
+fn who(reaper: &Reaper) -> (u32, Option<&str>) {
+    (reaper.process.pid, reaper.process.entity_id.as_deref())
+}
+
 /// Whether the verdict, the reaper or the consequence is another one.
 fn has_changed(before: &Finding, now: &Finding) -> bool {
     let key = |finding: &Finding| {
         (
             finding.diagnosis.family,
             finding.diagnosis.confidence,
-            finding.reaper.as_ref().map(|reaper| reaper.process.entity_id.clone()),
             finding.blocks.clone(),
             finding.origin.as_str(),
         )
     };
-    key(before) != key(now)
+    key(before) != key(now) || before.reaper.as_ref().map(who) != now.reaper.as_ref().map(who)
 }

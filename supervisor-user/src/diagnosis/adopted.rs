@@ -2,7 +2,7 @@
 
 use super::{
     Confidence, Family, Verdict,
-    case::{Case, Habit, SIGKILL, about, name},
+    case::{Case, Habit, SIGKILL, about, name, stop_gap},
     facts::Fact,
 };
 use crate::{
@@ -16,9 +16,19 @@ pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
     if case.is_own() != Some(false) {
         return None;
     }
-    // It stands between the two: an orphan passes only those that cannot adopt.
-    let below = case.finding.creators.iter().take_while(|creator| creator.process.pid != reaper.process.pid);
-    let init = below.into_iter().find(|creator| creator.is_init_program && !creator.gone)?;
+    // It stands between the two: an orphan passes only those that cannot adopt. One beyond a runtime or a monitor is
+    // outside of the container, where the search does not come.
+    let creators = &case.finding.creators;
+    let is_inside = |creator: &&Creator| {
+        creator.process.pid != reaper.process.pid
+            && !matches!(creator.role, Role::Runtime | Role::Monitor | Role::Engine)
+    };
+    // PID 1 of another PID namespace does adopt, there.
+    let cannot_adopt =
+        |creator: &&Creator| creator.is_init_program && !creator.gone && creator.process.vpid != Some(1);
+    let init = creators.iter().take_while(is_inside).find(cannot_adopt)?;
+    let is_above = creators.iter().any(|creator| creator.process.pid == reaper.process.pid);
+    let most = if is_above { Confidence::High } else { Confidence::Medium };
     Some(Verdict {
         family: Some(Family::F5),
         sentence: format!(
@@ -27,7 +37,7 @@ pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
             name(&reaper.process),
             case.instead()
         ),
-        confidence: confidence(case),
+        confidence: confidence(case).min(most),
         cites: vec![Fact::Creators, Fact::Descent, Fact::Reaper, Fact::Waits],
         remedies: vec![
             "make it a subreaper: `tini -s`, or TINI_SUBREAPER=1".to_owned(),
@@ -43,13 +53,10 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
     if reaper.is_pidns_init != Some(true) || case.is_own() == Some(true) {
         return None;
     }
-    let what = if case.finding.pid_ns.as_ref().is_some_and(|ns| ns.level == Some(0)) {
-        "PID 1 of the host"
-    } else {
-        "PID 1 of its PID namespace"
-    };
+    let is_host = reaper.process.pid == 1;
+    let what = if is_host { "PID 1 of the host" } else { "PID 1 of its PID namespace" };
     let adopted = match (case.is_own(), case.lost_parent()) {
-        (Some(_), Some(parent)) => format!("adopted it when {} was gone and", name(parent)),
+        (Some(_), Some(parent)) => format!("adopted it ({}, which forked it, is gone) and", name(parent)),
         (Some(_), None) => "adopted it and".to_owned(),
         (None, _) => "must reap it (whether it adopted it was not seen) and".to_owned(),
     };
@@ -59,7 +66,7 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
         Origin::HealthCheck { period_ns } => (
             Family::F3,
             format!(
-                "a health check that runs about every {} leaves a process each time; {sentence}",
+                "an exec session that comes about every {}, as health checks do, left it; {sentence}",
                 about(period_ns)
             ),
             "let the probe not leave processes behind: no background jobs, `exec` the last command",
@@ -75,19 +82,29 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
             "let the application reap: `while (waitpid(-1, &status, WNOHANG) > 0)` when SIGCHLD comes",
         ),
     };
+    // A single session may be a person's, and an init reaps: if this one does not, something else is wrong.
+    let most = match (reaper.role, case.finding.origin) {
+        (Role::Init, _) => Confidence::Low,
+        (_, Origin::Exec) => Confidence::Medium,
+        _ => Confidence::High,
+    };
+    let mut remedies = vec![remedy.to_owned(), stop_gap(reaper)];
+    if !is_host {
+        let only_if = if case.is_own().is_none() { "if it was adopted, " } else { "" };
+        remedies.insert(
+            0,
+            format!(
+                "{only_if}run an init as PID 1: `--init` of podman and docker, tini or catatonit in the image, or \
+                 shareProcessNamespace in the Pod"
+            ),
+        );
+    }
     Some(Verdict {
         family: Some(family),
         sentence,
-        // An init reaps; if this one does not, something else is wrong.
-        confidence: if reaper.role == Role::Init { Confidence::Low } else { confidence(case) },
+        confidence: confidence(case).min(most),
         cites: vec![Fact::Descent, Fact::Reaper, Fact::Creators, Fact::Waits],
-        remedies: vec![
-            "run an init as PID 1: `--init` of podman and docker, tini or catatonit in the image, or \
-             shareProcessNamespace in the Pod"
-                .to_owned(),
-            remedy.to_owned(),
-            format!("stop-gap: restart the container of {}", clean(&reaper.process.name)),
-        ],
+        remedies,
         wont_help: vec![
             SIGKILL.to_owned(),
             "the pause process: it reaps only where the PID namespace is shared (F16)".to_owned(),
@@ -100,17 +117,19 @@ pub(super) fn by_subreaper(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let is_monitor = reaper.role == Role::Monitor
         || case.finding.monitor.as_ref().is_some_and(|monitor| monitor.pid == reaper.process.pid);
-    let is_adopted = case.is_own();
-    if is_adopted == Some(true) || (is_adopted.is_none() && !is_monitor) {
+    let is_own = case.is_own();
+    if is_own == Some(true) || (is_own.is_none() && !is_monitor) {
         return None;
     }
     let who = name(&reaper.process);
-    let what = if is_monitor { "a monitor" } else { "a subreaper" };
-    let instead = match case.habit() {
-        Habit::ByName => "waits only for what it started".to_owned(),
-        _ => case.instead(),
+    let what = match (is_monitor, reaper.is_subreaper == Some(true)) {
+        (true, true) => ", a monitor and subreaper,",
+        (true, false) => ", a monitor,",
+        (false, true) => ", a subreaper,",
+        (false, false) => "",
     };
-    let sentence = if let Some((stage, own)) = double_fork(case) {
+    let instead = case.instead();
+    let sentence = if let Some((stage, starter)) = double_fork(case).filter(|_| is_own == Some(false)) {
         let runtime = case.finding.runtime.as_ref().map_or("the runtime".to_owned(), |it| clean(&it.name));
         let ns = case.finding.pid_ns.as_ref();
         let aim = match ns.and_then(|ns| Some((ns.mode?, ns.ino))) {
@@ -119,51 +138,60 @@ pub(super) fn by_subreaper(case: &Case<'_>) -> Option<Verdict> {
         };
         format!(
             "{runtime} forked twice {aim} ({} forked it and exited), so {runtime}'s own wait ({}) could not reap it; \
-             {who}, {what} and subreaper, adopted it and {instead}",
+             {who}{what} adopted it and {instead}",
             name(&stage.process),
-            name(&own.process)
+            name(&starter.process)
         )
-    } else if is_adopted.is_none() {
-        format!("{who}, {what}, must reap it (whether it adopted it was not seen) and {instead}")
+    } else if is_own.is_none() {
+        format!("{who}{what} must reap it (whether it adopted it was not seen) and {instead}")
     } else {
-        let orphan = case.lost_parent().map(|parent| format!(" when {} was gone", name(parent)));
-        format!("{who}, {what}, adopted it{} and {instead}", orphan.unwrap_or_default())
+        let orphan =
+            case.lost_parent().map(|parent| format!(" ({}, which forked it, is gone)", name(parent)));
+        format!("{who}{what} adopted it{} and {instead}", orphan.unwrap_or_default())
     };
-    let mut remedies = Vec::new();
-    if is_monitor {
-        remedies.push(
-            "conmon-rs 0.6.6 or later, or conmon, or runc instead of crun, avoid it: upgrade or switch one of them"
-                .to_owned(),
-        );
+    let monitor = clean(&reaper.process.name);
+    let is_crun = case.finding.runtime.as_ref().is_none_or(|runtime| runtime.name == "crun");
+    let upgrade = if !is_monitor {
+        format!("make {monitor} wait for any child, not only for its own")
+    } else if monitor.contains("shim") {
+        format!("upgrade containerd, of which {monitor} is a part: it has to wait for any child")
+    } else if !is_crun {
+        format!("make {monitor} wait for any child; if it is conmon-rs, upgrade to 0.6.6 or later")
     } else {
-        remedies
-            .push(format!("make {} wait for any child, not only for its own", clean(&reaper.process.name)));
+        "conmon-rs 0.6.6 or later, or conmon, or runc instead of crun, avoid it: upgrade or switch one of them"
+            .to_owned()
+    };
+    let loss = if is_monitor { "; containers under it lose their log and exit status" } else { "" };
+    let mut wont_help = vec![SIGKILL.to_owned()];
+    if is_monitor {
+        wont_help
+            .push("deleting the Pod by force: it removes the API object and leaves the zombie".to_owned());
+        wont_help.push("an init in the container: the orphan is adopted outside of it".to_owned());
+    } else {
+        wont_help.push("an init as PID 1: a subreaper that is nearer gets the orphan".to_owned());
     }
-    remedies.push(format!(
-        "stop-gap: restart {} (pid {}): its zombies are then adopted and reaped",
-        clean(&reaper.process.name),
-        reaper.process.pid
-    ));
     Some(Verdict {
         family: Some(Family::F1),
         sentence,
         confidence: confidence(case),
-        cites: vec![Fact::Descent, Fact::Creators, Fact::Subreaper, Fact::Waits],
-        remedies,
-        wont_help: vec![
-            SIGKILL.to_owned(),
-            "deleting the Pod by force: it removes the API object and leaves the zombie".to_owned(),
-            "an init in the container: the orphan is adopted outside of it".to_owned(),
-        ],
+        cites: vec![Fact::Descent, Fact::Creators, Fact::Reaper, Fact::Subreaper, Fact::Waits],
+        remedies: vec![upgrade, format!("{}{loss}", stop_gap(reaper))],
+        wont_help,
     })
 }
 
-/// The stage that forked a container init and the runtime that started the stage, if the runtime did it that way.
+/// The stage that forked a container init and the runtime that started the stage, if the runtime did it that way: other
+/// runtimes fork as often, with `CLONE_PARENT`, and so stay the parent.
 fn double_fork<'a>(case: &Case<'a>) -> Option<(&'a Creator, &'a Creator)> {
     let runtime = case.finding.runtime.as_ref()?;
-    let [stage, own, ..] = case.finding.creators.as_slice() else { return None };
+    let [stage, starter, ..] = case.finding.creators.as_slice() else { return None };
     let is_runtime = |creator: &Creator| creator.role == Role::Runtime;
-    (runtime.stage == Stage::Init && is_runtime(stage) && is_runtime(own)).then_some((stage, own))
+    (runtime.name == "crun"
+        && runtime.stage == Stage::Init
+        && is_runtime(stage)
+        && stage.gone
+        && is_runtime(starter))
+    .then_some((stage, starter))
 }
 
 /// All of it was seen, or something was not.
@@ -172,11 +200,12 @@ fn confidence(case: &Case<'_>) -> Confidence {
         .reaper
         .is_some_and(|reaper| reaper.is_subreaper == Some(true) || reaper.is_pidns_init == Some(true));
     let never_reaped = case.reaper.is_some_and(|reaper| !reaper.ever_reaped);
-    let all_seen = reaper_is_sure && matches!(case.habit(), Habit::Never | Habit::ByName);
+    let most = if reaper_is_sure { Confidence::High } else { Confidence::Medium };
     match (case.is_own(), case.habit()) {
-        (Some(_), _) if all_seen => Confidence::High,
-        (None, Habit::Unknown) | (Some(_), Habit::After) => Confidence::Low,
-        (Some(_), Habit::Unknown) if !never_reaped => Confidence::Low,
+        (None, Habit::Unknown | Habit::Otherwise) | (_, Habit::After { .. }) => Confidence::Low,
+        (Some(_), Habit::Never { .. } | Habit::ByName) => case.is_habit_sure().unwrap_or_default().min(most),
+        (Some(_), Habit::Unknown | Habit::Otherwise) if !never_reaped => Confidence::Low,
+        (None, Habit::Never { .. }) => case.is_habit_sure().unwrap_or_default().min(Confidence::Medium),
         _ => Confidence::Medium,
     }
 }

@@ -5,7 +5,7 @@ use super::{
     case::{Case, SIGKILL, name},
     facts::Fact,
 };
-use crate::{finding::Reaper, words::clean};
+use crate::{finding::Reaper, host::MAX_THREADS, words::clean};
 
 /// For a state that passes by, how long it must have been seen to be sure of it.
 const LONG_NS: u64 = 1_500_000_000;
@@ -22,32 +22,44 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
             Confidence::High,
         )
     } else {
-        let (state, wchan) = common_state(reaper)?;
+        let Held { state, wchan, all_seen } = common_state(reaper)?;
+        let sure = if all_seen { Confidence::High } else { Confidence::Medium };
         match state {
             'T' => (
                 "it is stopped".to_owned(),
                 format!("continue it: `kill -CONT {}`", reaper.process.pid),
-                Confidence::High,
+                sure,
             ),
             't' => (
                 "its tracer has stopped it".to_owned(),
                 "let the tracer continue it or detach".to_owned(),
-                Confidence::High,
+                sure,
             ),
             'D' => {
                 let is_vfork = wchan.is_some_and(|it| it.contains("vfork") || it.contains("kernel_clone"));
+                let long = case.finding.looked_ns.saturating_sub(reaper.same_since_ns) >= LONG_NS;
                 let what = if is_vfork {
                     format!("it waits for a vfork child to exec or exit{}", place(wchan))
-                } else {
+                } else if long {
                     format!("it is in uninterruptible sleep{}", place(wchan))
+                } else {
+                    format!(
+                        "it is in uninterruptible sleep{}, which was seen once and may have passed",
+                        place(wchan)
+                    )
                 };
                 let remedy = if is_vfork {
                     "find its vfork child, which shares its memory, and why that does not exec or exit"
                 } else {
                     "find what it waits for there; if it is storage or a network mount, that is what hangs"
                 };
-                let long = case.finding.looked_ns.saturating_sub(reaper.same_since_ns) >= LONG_NS;
-                (what, remedy.to_owned(), if long { Confidence::High } else { Confidence::Medium })
+                let confidence = match (long, is_vfork) {
+                    (true, _) => sure,
+                    (false, true) => Confidence::Medium,
+                    // D for a moment is ordinary.
+                    (false, false) => Confidence::Low,
+                };
+                (what, remedy.to_owned(), confidence)
             }
             _ => return None,
         }
@@ -68,13 +80,27 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// The state that all its living threads are in, if they cannot run in it.
-fn common_state(reaper: &Reaper) -> Option<(char, Option<&str>)> {
+/// How a reaper is held.
+struct Held<'a> {
+    state: char,
+    wchan: Option<&'a str>,
+    /// Whether all threads were looked at and are in that state.
+    all_seen: bool,
+}
+
+/// The state that its living threads are in, if none of those that were looked at can run.
+fn common_state(reaper: &Reaper) -> Option<Held<'_>> {
     let stuck = |state: char| matches!(state, 'D' | 'T' | 't');
-    let mut live = reaper.threads.iter().filter(|thread| thread.is_live()).peekable();
-    if live.peek().is_none() {
-        return reaper.state.filter(|state| stuck(*state)).map(|state| (state, reaper.wchan.as_deref()));
-    }
-    let first = *live.peek()?;
-    live.all(|thread| stuck(thread.state)).then_some((first.state, first.wchan.as_deref()))
+    let mut live = reaper.threads.iter().filter(|thread| thread.is_live());
+    let Some(first) = live.clone().next() else {
+        let state = reaper.state.filter(|state| stuck(*state))?;
+        return Some(Held { state, wchan: reaper.wchan.as_deref(), all_seen: true });
+    };
+    let same = live.clone().all(|thread| thread.state == first.state);
+    let all_seen = same && reaper.threads.len() < MAX_THREADS;
+    live.all(|thread| stuck(thread.state)).then_some(Held {
+        state: first.state,
+        wchan: first.wchan.as_deref(),
+        all_seen,
+    })
 }

@@ -1,12 +1,22 @@
 //! A finding as the rules ask about it.
 
+use super::Confidence;
 use crate::{
-    finding::{Finding, Process, Reaper, Role},
+    finding::{Finding, Process, Reaper, Role, WaitTarget},
     words::{clean, duration},
 };
 
 /// What never helps.
 pub(super) const SIGKILL: &str = "SIGKILL to it: it is dead already, and only its reaper can end the zombie";
+
+/// Who was watched for this long has shown its habit.
+const WELL_WATCHED_NS: u64 = 10_000_000_000;
+/// Who was watched for less than this, and not since before the exit, has shown nothing.
+const WATCHED_NS: u64 = 1_000_000_000;
+/// From the exit hook to the zombie; much memory or a slow close takes longer.
+const EXITING_NS: u64 = 100_000_000;
+/// A free can follow its reap by this much: RCU callbacks may be lazy.
+const FREE_DELAY_NS: u64 = 10_000_000_000;
 
 /// A finding, and what its reaper's waits amount to.
 pub(super) struct Case<'a> {
@@ -18,9 +28,22 @@ pub(super) struct Case<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Habit {
     /// It made no wait call while it was watched.
-    Never,
-    /// It waits, but only for children that it names.
+    Never {
+        /// For how long that was.
+        for_ns: u64,
+    },
+    /// It waits, as far as was seen only for children that it names, the last time for another one.
     ByName,
+    /// As above, and the last time for this one.
+    AskedForIt {
+        /// How long ago.
+        ago_ns: u64,
+        /// Whether this one had exited by then.
+        exited: bool,
+    },
+    /// It waits, neither for any child nor for one that it names: for a group, as a peek, or in a call that could not
+    /// be decoded.
+    Otherwise,
     /// It waited for any child, the last time before this one was a zombie.
     Before {
         /// How long ago.
@@ -28,8 +51,11 @@ pub(super) enum Habit {
         /// How long before that the time before was.
         gap_ns: Option<u64>,
     },
-    /// It waited for any child after this one was a zombie, and did not get it.
-    After,
+    /// It waited for any child after this one had exited, and did not get it.
+    After {
+        /// Whether this one was a zombie by then; if not, it may still have been exiting.
+        sure: bool,
+    },
     /// It was not watched.
     Unknown,
 }
@@ -58,29 +84,78 @@ impl<'a> Case<'a> {
     pub(super) fn habit(&self) -> Habit {
         let Some(reaper) = self.reaper else { return Habit::Unknown };
         // Since when it certainly was one to be waited for.
-        let zombie_ns = self.finding.exit_ns.unwrap_or(self.finding.seen_ns);
+        let zombie_ns = self.zombie_ns();
+        let ago = |at_ns: u64| self.finding.looked_ns.saturating_sub(at_ns);
         match (reaper.any_wait_ns, &reaper.last_wait) {
-            (Some(at_ns), _) if at_ns >= zombie_ns => Habit::After,
-            (Some(at_ns), _) => Habit::Before {
-                ago_ns: self.finding.looked_ns.saturating_sub(at_ns),
-                gap_ns: reaper.any_wait_gap_ns,
+            (Some(at_ns), _) if at_ns >= zombie_ns => {
+                Habit::After { sure: at_ns >= self.finding.seen_ns || at_ns - zombie_ns >= EXITING_NS }
+            }
+            (Some(at_ns), _) => Habit::Before { ago_ns: ago(at_ns), gap_ns: reaper.any_wait_gap_ns },
+            (None, Some(wait)) => match wait.target {
+                Some(WaitTarget::Pid(pid)) if self.finding.pid_of_reaper == Some(pid) => {
+                    Habit::AskedForIt { ago_ns: ago(wait.at_ns), exited: wait.at_ns >= zombie_ns }
+                }
+                Some(WaitTarget::Pid(_) | WaitTarget::PidFd(_)) => Habit::ByName,
+                Some(WaitTarget::Any | WaitTarget::Pgid(_)) | None => Habit::Otherwise,
             },
-            (None, Some(_)) => Habit::ByName,
-            (None, None) if reaper.never_waited_since_ns.is_some() => Habit::Never,
-            (None, None) => Habit::Unknown,
+            (None, None) => reaper
+                .never_waited_since_ns
+                .map_or(Habit::Unknown, |since_ns| Habit::Never { for_ns: ago(since_ns) }),
         }
+    }
+
+    /// Since when it was one to be waited for, or was about to be.
+    fn zombie_ns(&self) -> u64 {
+        self.finding.exit_ns.unwrap_or(self.finding.seen_ns)
+    }
+
+    /// How sure it is that the reaper never waits so that it could get this one, if that is its habit: it has to be
+    /// watched since before the exit, or for long.
+    pub(super) fn is_habit_sure(&self) -> Option<Confidence> {
+        let reaper = self.reaper?;
+        let since_ns = match self.habit() {
+            Habit::Never { .. } => reaper.never_waited_since_ns?,
+            Habit::ByName => reaper.last_wait.as_ref()?.at_ns,
+            _ => return None,
+        };
+        let watched_ns = self.finding.looked_ns.saturating_sub(since_ns);
+        let before_exit = self.finding.exit_ns.is_some_and(|exit_ns| since_ns <= exit_ns);
+        // Waits through io_uring pass no hook.
+        let reaps_unseen = reaper.last_wait.is_none()
+            && reaper.reaped.is_some_and(|(_, at_ns)| at_ns > since_ns + FREE_DELAY_NS);
+        Some(if reaps_unseen {
+            Confidence::Low
+        } else if before_exit || watched_ns >= WELL_WATCHED_NS {
+            Confidence::High
+        } else if matches!(self.habit(), Habit::ByName) || watched_ns >= WATCHED_NS {
+            Confidence::Medium
+        } else {
+            Confidence::Low
+        })
     }
 
     /// What the reaper does instead of reaping, as the end of a sentence about it.
     pub(super) fn instead(&self) -> String {
         match self.habit() {
-            Habit::Never => "never waits for any child".to_owned(),
-            Habit::ByName => {
-                "waits only for the children that it names, which are those it started".to_owned()
+            Habit::Never { for_ns } => no_call(for_ns),
+            Habit::ByName => "was seen to wait only for children that it names".to_owned(),
+            Habit::AskedForIt { ago_ns, exited: false } => {
+                format!("asked for it last {} ago, before it had exited", about(ago_ns))
             }
-            Habit::Before { .. } => "has waited for no child since".to_owned(),
-            Habit::After | Habit::Unknown => "does not reap it".to_owned(),
+            Habit::AskedForIt { ago_ns, exited: true } => {
+                format!("asked for it {} ago and did not get it", about(ago_ns))
+            }
+            Habit::Before { .. } => format!("has not waited for any child since {}", self.since()),
+            Habit::After { .. } => {
+                format!("has waited for any child since {} and did not get it", self.since())
+            }
+            Habit::Otherwise | Habit::Unknown => "does not reap it".to_owned(),
         }
+    }
+
+    /// Since when the reaper could have got it, as far as was seen.
+    pub(super) fn since(&self) -> &'static str {
+        if self.finding.exit_ns.is_some() { "it exited" } else { "it was seen first" }
     }
 
     /// Whether the reaper reaps anything at all, as far as was seen.
@@ -89,13 +164,34 @@ impl<'a> Case<'a> {
             .is_some_and(|reaper| reaper.ever_reaped || reaper.reaped.is_some_and(|(count, _)| count > 0))
     }
 
-    /// The nearest creator that the reaper's children became orphans by: the one that was its parent at first.
+    /// The process that forked it, if that is gone. With `CLONE_PARENT` it need not have been its parent.
     pub(super) fn lost_parent(&self) -> Option<&'a Process> {
         self.finding.creators.first().filter(|creator| creator.gone).map(|creator| &creator.process)
     }
 
     pub(super) fn has_role(&self, role: Role) -> bool {
         self.finding.role == role
+    }
+}
+
+/// What was seen of a reaper that does not wait.
+pub(super) fn no_call(for_ns: u64) -> String {
+    format!("has made no wait call in the {} that it was watched", about(for_ns))
+}
+
+/// What ending a reaper gives: whoever adopts its zombies may reap them, or not.
+pub(super) fn stop_gap(reaper: &Reaper) -> String {
+    let who = name(&reaper.process);
+    if reaper.process.pid == 1 {
+        "stop-gap: none but a reboot, since PID 1 of the host cannot be ended".to_owned()
+    } else if reaper.is_pidns_init == Some(true) {
+        format!(
+            "stop-gap: restart the container of {who}, which is its PID 1: its zombies go with the PID namespace"
+        )
+    } else {
+        format!(
+            "stop-gap: end or restart {who}: its zombies go to the next subreaper or PID 1, and are gone if that reaps"
+        )
     }
 }
 

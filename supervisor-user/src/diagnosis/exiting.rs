@@ -3,6 +3,9 @@
 use super::{Confidence, Family, Verdict, case::Case, facts::Fact};
 use crate::words::clean;
 
+/// To exit for less than this is ordinary.
+const ORDINARY_NS: u64 = 1_000_000_000;
+
 /// It has not exited at all.
 pub(super) fn not_exited(case: &Case<'_>) -> Option<Verdict> {
     let finding = case.finding;
@@ -34,7 +37,7 @@ pub(super) fn threads_alive(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         family: Some(Family::F9),
         sentence: format!(
-            "its first thread has exited and thread {} (tid {}, state {}{place}){others} still runs: it is no zombie \
+            "its first thread has exited and thread {} (tid {}, state {}{place}){others} lives on: it is no zombie \
              to be reaped, and nothing has leaked",
             clean(&named.comm),
             named.tid,
@@ -60,10 +63,11 @@ pub(super) fn still_exiting(case: &Case<'_>) -> Option<Verdict> {
     let init_of = finding.pid_ns.as_ref().filter(|ns| ns.level > Some(0) && finding.process.vpid == Some(1));
     let (why, remedies) = match (init_of, place) {
         (Some(ns), _) => (
+            // True wherever it sleeps: before it gets there, it closes its files, which can hang too.
             format!(
-                "it is PID 1 of PID namespace {} and waits{} until every other pid of the namespace is released",
+                "it is PID 1 of PID namespace {}, which ends only when every other pid of the namespace is released{}",
                 ns.ino,
-                place.map(|place| format!(" in {}", clean(place))).unwrap_or_default()
+                place.map(|place| format!(", and sleeps in {}", clean(place))).unwrap_or_default()
             ),
             vec![format!("see what holds the namespace: `supervisor explain --pidns {}`", ns.ino)],
         ),
@@ -74,12 +78,20 @@ pub(super) fn still_exiting(case: &Case<'_>) -> Option<Verdict> {
                     .to_owned(),
             ],
         ),
-        (None, None) => ("where it sleeps is not known".to_owned(), Vec::new()),
+        (None, None) if finding.state == 'R' => {
+            ("it runs".to_owned(), vec!["wait: giving back much memory takes time".to_owned()])
+        }
+        (None, None) => (
+            "where it sleeps is not known".to_owned(),
+            vec!["as root, read /proc/PID/wchan and /proc/PID/stack of it".to_owned()],
+        ),
     };
+    let age_ns = finding.exit_ns.map(|exit_ns| finding.looked_ns.saturating_sub(exit_ns));
+    let is_sure = place.is_some() && age_ns.is_none_or(|age_ns| age_ns >= ORDINARY_NS);
     Some(Verdict {
         family: Some(Family::F12),
         sentence: format!("it is still exiting and no zombie yet: {why}"),
-        confidence: if place.is_some() { Confidence::High } else { Confidence::Medium },
+        confidence: if is_sure { Confidence::High } else { Confidence::Medium },
         cites: vec![Fact::Exit, Fact::State],
         remedies,
         wont_help: vec!["its reaper: there is nothing to wait for yet".to_owned()],

@@ -149,13 +149,18 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
         &format!("/proc/{}/stat", case.finding.process.pid),
         format!("its parent is {}{is_pid1}", name(&reaper.process)),
     );
+    let is_younger =
+        case.finding.process.start_ns.zip(reaper.process.start_ns).is_some_and(|(it, parent)| it < parent);
     let descent = match (reaper.adopted, reaper.created) {
-        (Some(true), None) => Some(("/proc/PID/stat", "the parent is younger, so it has adopted it")),
+        (Some(true), None) if is_younger => {
+            Some(("/proc/PID/stat", "the parent is younger, so it has adopted it"))
+        }
         (Some(true), _) => Some(("hook sched_process_fork", "another process was its parent at first")),
         (Some(false), Some(true)) => Some(("hook sched_process_fork", "this parent forked it")),
-        (Some(false), _) => {
+        (Some(false), Some(false)) => {
             Some(("hook sched_process_fork", "this parent has been it since the fork (CLONE_PARENT)"))
         }
+        (Some(false), None) => Some(("hook sched_process_fork", "this parent has been it since the fork")),
         (None, _) => None,
     };
     if let Some((source, text)) = descent {
@@ -207,7 +212,7 @@ fn of_waits(case: &Case<'_>, facts: &mut Facts) {
         (Some(wait), _) => {
             let count = reaper.waits.map(|count| format!(", one of {count}")).unwrap_or_default();
             let any = match (reaper.any_wait_ns, reaper.any_wait_gap_ns) {
-                (None, _) => "; never for any child".to_owned(),
+                (None, _) => "; none for any child was seen".to_owned(),
                 (Some(at_ns), None) => format!("; last for any child {} ago", ago(at_ns)),
                 (Some(at_ns), Some(gap_ns)) => {
                     format!("; last for any child {} ago, and {} before that", ago(at_ns), duration(gap_ns))

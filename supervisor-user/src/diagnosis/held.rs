@@ -2,22 +2,28 @@
 
 use super::{
     Confidence, Family, Verdict,
-    case::{Case, SIGKILL, name},
+    case::{Case, Habit, SIGKILL, name},
     facts::Fact,
 };
 use crate::{
-    finding::{LastWait, WaitTarget},
+    finding::{LastWait, Reaper, WaitTarget},
     words::{clean, signal_name},
 };
 
 const SIGCHLD: i32 = libc::SIGCHLD;
+/// A reap that follows a peek comes sooner.
+const SOON_NS: u64 = 1_000_000_000;
 
 /// F10: a tracer has to collect it, or the thread that it traces, before the real parent can.
 pub(super) fn by_tracer(case: &Case<'_>) -> Option<Verdict> {
     let tracer = case.finding.tracer.as_ref()?;
     let reaper = case.reaper;
     let is_leader = tracer.tid == case.finding.process.pid;
-    if is_leader && reaper.is_some_and(|reaper| reaper.process.pid == tracer.pid) {
+    // The tracer is a thread, and `/proc` names that.
+    let is_reaper = |reaper: &Reaper| {
+        reaper.process.pid == tracer.pid || reaper.threads.iter().any(|thread| thread.tid == tracer.pid)
+    };
+    if is_leader && reaper.is_some_and(is_reaper) {
         // Tracer and parent in one: a wait of it is both.
         return None;
     }
@@ -78,17 +84,38 @@ fn is_for_clones(flag: &str) -> bool {
 pub(super) fn peeked_only(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let wait = reaper.last_wait.as_ref().filter(|wait| wait.flags.contains(&"WNOWAIT"))?;
-    let (is_it, sure) = targets(case, wait)?;
+    // Not the stops or continues of a child.
+    if !wait.flags.contains(&"WEXITED") || matches!(case.habit(), Habit::After { .. }) {
+        return None;
+    }
+    let finding = case.finding;
+    // A call that does not block has told its exit only if that was before.
+    let is_before = wait.at_ns < finding.exit_ns.unwrap_or(finding.seen_ns);
+    if is_before && (wait.flags.contains(&"WNOHANG") || finding.exit_ns.is_none()) {
+        return None;
+    }
+    let (is_it, is_named) = targets(case, wait)?;
     if !is_it {
         return None;
     }
-    Some(Verdict {
-        family: Some(Family::F15),
-        sentence: format!(
+    // The reap may be about to follow.
+    let is_old = finding.looked_ns.saturating_sub(wait.at_ns.max(finding.exit_ns.unwrap_or(0))) >= SOON_NS;
+    let sentence = if is_named {
+        format!(
             "{} has looked at its exit with WNOWAIT, which leaves the zombie, and has not waited for it since",
             name(&reaper.process)
-        ),
-        confidence: if sure { Confidence::High } else { Confidence::Medium },
+        )
+    } else {
+        format!(
+            "the last wait of {} was with WNOWAIT, which looks at an exit and leaves the zombie, and could have met \
+             this one",
+            name(&reaper.process)
+        )
+    };
+    Some(Verdict {
+        family: Some(Family::F15),
+        sentence,
+        confidence: if is_named && is_old { Confidence::High } else { Confidence::Medium },
         cites: vec![Fact::Waits, Fact::State],
         remedies: vec![format!(
             "make {} wait once more without WNOWAIT: a peek is not a reap",
@@ -98,12 +125,11 @@ pub(super) fn peeked_only(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// Whether a wait was for this process, and whether that is sure.
+/// Whether a wait may have been for this process, and whether it named it.
 fn targets(case: &Case<'_>, wait: &LastWait) -> Option<(bool, bool)> {
     Some(match wait.target? {
         WaitTarget::Pid(pid) => (case.finding.pid_of_reaper == Some(pid), true),
-        WaitTarget::Any => (true, true),
-        // Which process a descriptor or a group means is not known.
-        WaitTarget::PidFd(_) | WaitTarget::Pgid(_) => (true, false),
+        // Which process a descriptor or a group means is not known, nor which of several it met.
+        WaitTarget::Any | WaitTarget::PidFd(_) | WaitTarget::Pgid(_) => (true, false),
     })
 }

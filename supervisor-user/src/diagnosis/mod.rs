@@ -164,7 +164,7 @@ fn unknown(case: &Case<'_>) -> Verdict {
         family: None,
         sentence,
         confidence: Confidence::Low,
-        cites: vec![Fact::Reaper, Fact::Descent, Fact::Waits],
+        cites: vec![Fact::State, Fact::Reaper, Fact::Descent, Fact::Waits],
         remedies,
         wont_help: vec![case::SIGKILL.to_owned()],
     }

@@ -54,22 +54,35 @@ fn blocker(member: &Member) -> Blocker {
 /// Says what holds a namespace, and who can release it.
 #[must_use]
 pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker]) -> Diagnosis {
-    let ino = init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default();
+    let ino = init.pid_ns.as_ref().map(|ns| format!(" {}", ns.ino)).unwrap_or_default();
+    // Before it gets there it closes its files, which can hang too.
+    let waits = matches!(init.wchan.as_deref(), Some("zap_pid_ns_processes" | "do_wait"));
+    let does = match init.wchan.as_deref() {
+        Some(wchan) if !waits => format!("sleeps in {}", clean(wchan)),
+        _ => "waits until every pid in it is released".to_owned(),
+    };
     let held = match blockers {
         [] => "something that was not found".to_owned(),
         [one] => describe(one),
         [first, rest @ ..] => format!("{} and {} more", describe(first), rest.len()),
     };
+    let mut remedies: Vec<String> = blockers.iter().map(remedy).collect();
+    if remedies.is_empty() {
+        remedies.push("look again: what held it may have gone in between".to_owned());
+    }
     let verdict = Verdict {
         family: Some(Family::F8),
         sentence: format!(
-            "PID namespace {ino} cannot end: its PID 1, {}, has exited and waits until every pid in it is released, \
-             and it is held by {held}",
+            "PID namespace{ino} cannot end: its PID 1, {}, has exited and {does}, and it is held by {held}",
             name(&init.process)
         ),
-        confidence: if blockers.is_empty() { Confidence::Low } else { Confidence::High },
+        confidence: match (blockers, waits) {
+            ([], _) => Confidence::Low,
+            (_, true) => Confidence::High,
+            (_, false) => Confidence::Medium,
+        },
         cites: vec![Fact::Exit, Fact::State, Fact::PidNs],
-        remedies: blockers.iter().map(remedy).collect(),
+        remedies,
         wont_help: vec![
             format!("SIGKILL to {}: it has exited already", name(&init.process)),
             "deleting the Pod or container by force: it removes the engine's record and leaves this"
@@ -112,7 +125,8 @@ fn remedy(blocker: &Blocker) -> String {
     let pid = blocker.pid;
     match (blocker.kind, blocker.reaper.as_ref()) {
         (BlockerKind::Zombie, Some(reaper)) => format!(
-            "{} must reap pid {pid} (why it does not: `supervisor explain {pid}`); stop-gap: restart it",
+            "{} must reap pid {pid} (why it does not: `supervisor explain {pid}`); last: end it, so that another \
+             adopts the zombie and may reap it",
             who(reaper)
         ),
         (BlockerKind::Tracer, Some(tracer)) => {

@@ -2,7 +2,7 @@
 
 use super::{
     Confidence, Family, Verdict,
-    case::{Case, Habit, SIGKILL, name},
+    case::{Case, Habit, SIGKILL, name, stop_gap},
     facts::Fact,
 };
 use crate::{
@@ -32,9 +32,12 @@ pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
         confidence: confidence(case),
         cites: vec![Fact::Exec, Fact::Reaper, Fact::Waits],
         remedies: vec![
-            format!("if it stays for more than five minutes, restart {}", clean(&reaper.process.name)),
-            "an engine may keep a monitor of an exec session for up to five minutes on purpose: wait first"
-                .to_owned(),
+            format!(
+                "make {} wait for it: upgrade it, or if it is an engine that is PID 1 of a container, start that \
+                 container with an init (`--init`)",
+                clean(&reaper.process.name)
+            ),
+            stop_gap(reaper),
         ],
         wont_help: vec![SIGKILL.to_owned(), "an init in the container: this one is outside of it".to_owned()],
     })
@@ -42,30 +45,42 @@ pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
 
 /// F6: a runtime's own command, or a stage of it that only prepares. A container's init is neither.
 pub(super) fn helper(case: &Case<'_>) -> Option<Verdict> {
-    let runtime = case.finding.runtime.as_ref()?;
-    let what = match (runtime.stage, case.has_role(Role::Runtime)) {
-        (Stage::Intermediate, _) => format!("it is a helper stage of {}", clean(&runtime.name)),
-        (_, true) => format!("it is {}'s own command", clean(&runtime.name)),
-        _ => return None,
+    let runtime = case.finding.runtime.as_ref();
+    let is_stage = runtime.is_some_and(|runtime| runtime.stage == Stage::Intermediate);
+    if !is_stage && !case.has_role(Role::Runtime) {
+        return None;
+    }
+    let process = &case.finding.process;
+    // Of one that no other runtime created, the file that it executed has the name.
+    let file = process.executable.as_deref().and_then(|file| file.rsplit('/').next());
+    let runtime = runtime.map_or(file.unwrap_or(&process.name), |runtime| &runtime.name);
+    let what = if is_stage {
+        format!("it is a helper stage of {}", clean(runtime))
+    } else {
+        format!("it is {}'s own command", clean(runtime))
     };
     let reaper = case.reaper?;
-    let remedy = match runtime.name.as_str() {
-        "runc" => "upgrade runc: stages left behind were fixed (runc#1443, runc#2023)".to_owned(),
-        _ => "upgrade the runtime or engine that left it".to_owned(),
+    let remedy = match (runtime, is_stage) {
+        ("runc", true) => "upgrade runc: stages left behind were fixed (runc#1443, runc#2023)".to_owned(),
+        (_, true) => "upgrade the runtime or engine that left it".to_owned(),
+        (_, false) => format!(
+            "make {} wait for it: upgrade it, or the library with which it starts containers",
+            clean(&reaper.process.name)
+        ),
     };
     Some(Verdict {
         family: Some(Family::F6),
         sentence: format!("{what}, left to {}, which {}", name(&reaper.process), case.instead()),
         confidence: confidence(case),
         cites: vec![Fact::Exec, Fact::Creators, Fact::Reaper, Fact::Waits],
-        remedies: vec![remedy, format!("stop-gap: restart {}", clean(&reaper.process.name))],
+        remedies: vec![remedy, stop_gap(reaper)],
         wont_help: vec![SIGKILL.to_owned(), "an init in the container: this one is outside of it".to_owned()],
     })
 }
 
 fn confidence(case: &Case<'_>) -> Confidence {
     match (case.is_own(), case.habit()) {
-        (Some(_), Habit::Never | Habit::ByName) => Confidence::High,
+        (Some(_), Habit::Never { .. } | Habit::ByName) => case.is_habit_sure().unwrap_or_default(),
         (Some(_), _) => Confidence::Medium,
         (None, _) => Confidence::Low,
     }

@@ -1,1 +1,1053 @@
 //! Every rule, and what is easily confused with it.
+
+use std::ops::RangeInclusive;
+
+use super::{
+    Confidence::{self, High, Low, Medium},
+    Diagnosis, Family, blockers, diagnose, diagnose_namespace,
+};
+use crate::{
+    attribution::attribute,
+    evidence::{
+        Member, NamespaceEvidence, TracerFacts,
+        sample::{POD, facts, host, incident},
+    },
+    finding::{
+        Blocker, BlockerKind, Creator, Exit, Finding, LastWait, Monitor, Origin, PidNs, Process, Reaper,
+        Role, Runtime, Stage, Tracer, WaitTarget,
+    },
+    host::{MAX_THREADS, ProcessFacts, ThreadFacts},
+};
+
+const S: u64 = 1_000_000_000;
+const MS: u64 = 1_000_000;
+/// When the hooks were attached; the zombie exits, is looked at first, and last.
+const ATTACHED: u64 = 10 * S;
+const EXIT: u64 = 100 * S;
+const SEEN: u64 = 101 * S;
+const LOOKED: u64 = 105 * S;
+
+fn process(pid: u32, name: &str) -> Process {
+    Process { pid, vpid: Some(pid), name: name.into(), start_ns: Some(u64::from(pid)), ..Process::default() }
+}
+
+fn reaper(pid: u32, name: &str) -> Reaper {
+    Reaper {
+        process: process(pid, name),
+        adopted: Some(false),
+        created: Some(true),
+        is_subreaper: Some(false),
+        is_pidns_init: Some(false),
+        state: Some('S'),
+        wchan: None,
+        threads: Vec::new(),
+        sigchld: None,
+        sigchld_pending: false,
+        frozen: None,
+        role: Role::Other,
+        last_wait: None,
+        waits: None,
+        any_wait_ns: None,
+        any_wait_gap_ns: None,
+        never_waited_since_ns: Some(ATTACHED),
+        reaped: Some((0, 0)),
+        reaped_since: None,
+        ever_reaped: false,
+        unreaped_held: Some(1),
+        same_since_ns: LOOKED,
+    }
+}
+
+/// `app` forked `worker` and makes no wait call.
+fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
+    let mut app = reaper(50, "app");
+    let mut finding = Finding {
+        id: "finding".into(),
+        process: process(100, "worker"),
+        state: 'Z',
+        is_exiting: true,
+        wchan: None,
+        threads: Vec::new(),
+        role: Role::Other,
+        executed: Some(true),
+        pid_of_reaper: Some(100),
+        exit_signal: Some(libc::SIGCHLD),
+        tracer: None,
+        exit: Some(Exit::Code(0)),
+        exit_ns: Some(EXIT),
+        seen_ns: SEEN,
+        looked_ns: LOOKED,
+        grace_ns: S,
+        reaper: None,
+        creators: vec![creator(50, "app", Role::Other, false)],
+        runtime: None,
+        monitor: None,
+        container: None,
+        orchestrator: None,
+        pid_ns: Some(PidNs { ino: 7, level: Some(0), mode: None, init: None, containers: Vec::new() }),
+        cgroup: None,
+        origin: Origin::Unknown,
+        blocks: Vec::new(),
+        budget: None,
+        diagnosis: Diagnosis::default(),
+    };
+    change(&mut finding, &mut app);
+    finding.reaper = Some(app);
+    finding
+}
+
+/// `parent` forked `worker` and is gone; the subreaper `app`, which started it, has adopted it and makes no wait call.
+fn adopted(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
+    own(|finding, app| {
+        (app.adopted, app.created, app.is_subreaper) = (Some(true), Some(false), Some(true));
+        finding.creators.insert(0, creator(60, "parent", Role::Other, true));
+        change(finding, app);
+    })
+}
+
+/// The same, and `app` is PID 1 of a container.
+fn by_pid1(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
+    adopted(|finding, app| {
+        (app.is_subreaper, app.is_pidns_init, app.process.vpid) = (Some(false), Some(true), Some(1));
+        finding.pid_ns.as_mut().expect("there is one").level = Some(1);
+        finding.creators[1].role = Role::Init;
+        finding.creators[1].process.vpid = Some(1);
+        change(finding, app);
+    })
+}
+
+/// The same, but whether it adopted or forked it was not seen.
+fn descent_unknown(finding: &mut Finding, app: &mut Reaper) {
+    (app.adopted, app.created) = (None, None);
+    finding.creators.clear();
+}
+
+fn creator(pid: u32, name: &str, role: Role, gone: bool) -> Creator {
+    Creator { process: process(pid, name), verb: None, role, is_init_program: false, gone }
+}
+
+fn init_program(pid: u32, name: &str) -> Creator {
+    Creator { is_init_program: true, ..creator(pid, name, Role::Init, false) }
+}
+
+fn runtime(name: &str, stage: Stage) -> Runtime {
+    Runtime { name: name.into(), executable: None, verb: Some("create".into()), stage }
+}
+
+fn monitor(pid: u32, name: &str) -> Monitor {
+    Monitor { name: name.into(), pid, executable: None, namespace: None }
+}
+
+fn thread(tid: u32, state: char) -> ThreadFacts {
+    ThreadFacts { tid, comm: "thread".into(), state, wchan: None, tracer: None }
+}
+
+impl Reaper {
+    /// Its last wait, and that of any child if it is one.
+    fn waited(&mut self, at_ns: u64, target: WaitTarget, flags: &[&'static str]) {
+        let takes = target == WaitTarget::Any && !flags.contains(&"WNOWAIT") && !flags.contains(&"__WCLONE");
+        if takes {
+            self.any_wait_ns = Some(at_ns);
+        }
+        let call = if flags.contains(&"WNOWAIT") { "waitid" } else { "wait4" };
+        self.last_wait =
+            Some(LastWait { at_ns, call: Some(call), target: Some(target), flags: flags.into() });
+        self.waits = Some(1);
+        self.never_waited_since_ns = None;
+    }
+
+    fn waited_for(&mut self, pid: u32, at_ns: u64) {
+        self.waited(at_ns, WaitTarget::Pid(pid), &[]);
+    }
+
+    fn waits_unknown(&mut self) {
+        (self.never_waited_since_ns, self.reaped) = (None, None);
+    }
+}
+
+/// What every diagnosis has to be, whatever it says.
+#[track_caller]
+fn is_sound(diagnosis: &Diagnosis, is_zombie: bool) {
+    let Diagnosis { family, verdict, evidence, remedies, wont_help, confidence } = diagnosis;
+    assert!(evidence.iter().any(|it| it.cited), "nothing is cited: {diagnosis:#?}");
+    assert!(evidence.iter().map(|it| it.id).eq(1..=evidence.len() as u32), "ids: {evidence:#?}");
+    assert!(evidence.is_sorted_by_key(|it| !it.cited), "what is cited comes first: {evidence:#?}");
+    let advice = remedies.iter().chain(wont_help);
+    let facts = evidence.iter().flat_map(|it| [&it.source, &it.text]);
+    for text in [verdict].into_iter().chain(advice).chain(facts) {
+        assert!(!text.is_empty() && !text.ends_with('.') && !text.contains("  "), "{text:?}");
+        let hostile = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{2028}');
+        assert!(!text.contains(hostile), "{text:?}");
+    }
+    assert!(family.is_some() || *confidence == Low || !is_zombie, "no family, and sure of it");
+    assert!(family.is_none() || !remedies.is_empty(), "no remedy for {family:?}");
+    assert!(!is_zombie || wont_help.iter().any(|it| it.contains("SIGKILL")), "{wont_help:#?}");
+    if *family == Some(Family::F4) {
+        assert!(wont_help.iter().any(|it| it.contains("init")), "{wont_help:#?}");
+    }
+}
+
+/// The same process and reaper with names that try to break a terminal.
+fn hostile(finding: &Finding) -> Finding {
+    let bad = || "x\n\x1b[2J\r\u{202e}\u{2028}\0".to_owned();
+    let mut finding = finding.clone();
+    finding.process.name = bad();
+    finding.process.args = vec![bad(), bad()];
+    finding.process.executable = Some(bad());
+    finding.wchan = finding.wchan.map(|_| bad());
+    finding.threads.iter_mut().for_each(|thread| thread.comm = bad());
+    if let Some(reaper) = &mut finding.reaper {
+        reaper.process.name = bad();
+        reaper.frozen = reaper.frozen.as_ref().map(|_| bad());
+        reaper.threads.iter_mut().for_each(|thread| thread.comm = bad());
+    }
+    for creator in &mut finding.creators {
+        creator.process.name = bad();
+        creator.verb = Some(bad());
+    }
+    finding.tracer.iter_mut().for_each(|tracer| tracer.name = Some(bad()));
+    finding.monitor.iter_mut().for_each(|monitor| monitor.name = bad());
+    finding
+}
+
+/// Diagnoses; the verdict must have all of the words, and none of those with a `!` before them.
+#[track_caller]
+fn says(
+    finding: &Finding,
+    family: impl Into<Option<Family>>,
+    confidence: RangeInclusive<Confidence>,
+    words: &[&str],
+) -> Diagnosis {
+    let diagnosis = diagnose(finding);
+    assert_eq!(diagnosis.family, family.into(), "{diagnosis:#?}");
+    assert!(confidence.contains(&diagnosis.confidence), "{diagnosis:#?}");
+    for word in words {
+        let (word, wanted) = word.strip_prefix('!').map_or((*word, true), |word| (word, false));
+        assert_eq!(diagnosis.verdict.contains(word), wanted, "{word:?}: {}", diagnosis.verdict);
+    }
+    let is_zombie = finding.state == 'Z' && !finding.threads.iter().any(ThreadFacts::is_live);
+    is_sound(&diagnosis, is_zombie);
+    let hostile = diagnose(&hostile(finding));
+    is_sound(&hostile, is_zombie);
+    assert_eq!(hostile.family, diagnosis.family, "names make no family: {hostile:#?}");
+    diagnosis
+}
+
+#[track_caller]
+fn advises(diagnosis: &Diagnosis, words: &[&str]) {
+    let advice = diagnosis.remedies.join("\n");
+    for word in words {
+        let (word, wanted) = word.strip_prefix('!').map_or((*word, true), |word| (word, false));
+        assert_eq!(advice.contains(word), wanted, "{word:?}: {advice}");
+    }
+}
+
+#[test]
+fn what_has_not_exited() {
+    let alive =
+        |state| own(|it, _| (it.state, it.is_exiting, it.exit_ns, it.exit) = (state, false, None, None));
+    for state in ['R', 'S', 'D', 'T', 't', 'I'] {
+        says(&alive(state), None, High..=High, &["has not exited"]);
+    }
+    // A stopped parent is nothing to a process that lives.
+    let mut both_stopped = alive('T');
+    both_stopped.reaper.as_mut().expect("there is one").state = Some('T');
+    says(&both_stopped, None, High..=High, &["has not exited", "!app"]);
+}
+
+#[test]
+fn f9_other_threads_live() {
+    let f9 = |states: &[char]| {
+        own(|it, _| it.threads = states.iter().zip(100..).map(|(state, tid)| thread(tid, *state)).collect())
+    };
+    says(&f9(&['Z', 'S']), Family::F9, High..=High, &["tid 101", "nothing has leaked", "!more", "!runs"]);
+    says(&f9(&['Z', 'S', 'D', 'R']), Family::F9, High..=High, &["tid 102", "state D", "2 more"]);
+    says(&f9(&['Z', 'Z', 'X']), Family::F4, High..=High, &[]);
+    // PID 1 that adopted it changes nothing, and neither does a tracer of a living thread.
+    let mut f2 = by_pid1(|it, _| it.threads = vec![thread(100, 'Z'), thread(101, 'S')]);
+    says(&f2, Family::F9, High..=High, &["!PID 1"]);
+    f2.tracer = Some(Tracer { pid: 9, name: None, tid: 101 });
+    says(&f2, Family::F9, High..=High, &[]);
+}
+
+#[test]
+fn f12_still_exiting() {
+    let f12 = |state, wchan: Option<&str>, age_ns| {
+        own(|it, _| {
+            (it.state, it.wchan) = (state, wchan.map(str::to_owned));
+            it.exit_ns = Some(LOOKED - age_ns);
+        })
+    };
+    says(
+        &f12('D', Some("fuse_flush"), 5 * S),
+        Family::F12,
+        High..=High,
+        &["fuse_flush", "no zombie", "!app"],
+    );
+    says(&f12('D', Some("exit_mm"), S / 2), Family::F12, Medium..=Medium, &["exit_mm"]);
+    says(&f12('S', None, 5 * S), Family::F12, Low..=Medium, &["not known"]);
+    says(&f12('R', None, 5 * S), Family::F12, Low..=Medium, &["it runs", "!sleeps"]);
+    // PID 1 of a PID namespace has more to wait for, wherever it sleeps now.
+    for (wchan, confidence) in
+        [(Some("zap_pid_ns_processes"), High), (Some("fuse_flush"), High), (None, Medium)]
+    {
+        let mut init = f12('S', wchan, 5 * S);
+        (init.process.vpid, init.pid_ns.as_mut().expect("there is one").level) = (Some(1), Some(1));
+        let words = ["PID 1 of PID namespace 7", wchan.unwrap_or("is released"), "!waits in"];
+        says(&init, Family::F12, confidence..=confidence, &words);
+    }
+    // What would be said of a zombie is not said of it.
+    let mut other = by_pid1(|it, app| (it.state, app.state) = ('D', Some('T')));
+    says(&other, Family::F12, Low..=Medium, &[]);
+    other.tracer = Some(Tracer { pid: 9, name: None, tid: 100 });
+    says(&other, Family::F12, Low..=Medium, &[]);
+}
+
+#[test]
+fn f10_held_by_a_tracer() {
+    let traced = |pid, tid| own(|it, _| it.tracer = Some(Tracer { pid, name: Some("gdb".into()), tid }));
+    says(
+        &traced(9, 100),
+        Family::F10,
+        High..=High,
+        &["gdb (pid 9) traces it", "app (pid 50) gets it only then"],
+    );
+    says(&traced(9, 102), Family::F10, High..=High, &["dead thread 102"]);
+    // A parent that traces its child gets it by any wait, but a dead thread only by one for that thread.
+    says(&traced(50, 100), Family::F4, High..=High, &["!gdb"]);
+    says(&traced(50, 102), Family::F10, High..=High, &["dead thread 102"]);
+    // `TracerPid` is a thread, and the parent may have several.
+    let mut by_thread = traced(51, 100);
+    by_thread.reaper.as_mut().expect("there is one").threads = vec![thread(50, 'S'), thread(51, 'S')];
+    says(&by_thread, Family::F4, High..=High, &[]);
+    // Adopted ones, a stopped parent and an unknown one too.
+    for mut finding in [by_pid1(|_, _| ()), adopted(|_, app| app.state = Some('T'))] {
+        finding.tracer = Some(Tracer { pid: 9, name: None, tid: 100 });
+        says(&finding, Family::F10, High..=High, &["a process (pid 9)"]);
+    }
+    let nobody = Finding { reaper: None, ..traced(9, 100) };
+    says(&nobody, Family::F10, High..=High, &["!gets it"]);
+}
+
+#[test]
+fn f14_another_exit_signal() {
+    let f14 = |signal, flags: &[&'static str]| {
+        own(|it, app| {
+            it.exit_signal = Some(signal);
+            app.waited(EXIT + S, WaitTarget::Any, flags);
+        })
+    };
+    says(&f14(0, &["WNOHANG"]), Family::F14, High..=High, &["no exit signal", "__WALL"]);
+    says(&f14(10, &[]), Family::F14, High..=High, &["SIGUSR1"]);
+    says(&f14(34, &[]), Family::F14, High..=High, &["34"]);
+    for flag in ["__WALL", "__WCLONE"] {
+        says(&f14(10, &[flag]), Family::F14, Medium..=Medium, &[]);
+    }
+    // A plain wait would have met it; and nothing is said where it was not seen.
+    says(&f14(libc::SIGCHLD, &["WNOHANG"]), None, Low..=Low, &[]);
+    says(&own(|it, _| it.exit_signal = None), Family::F4, High..=High, &[]);
+    says(&own(|it, _| it.exit_signal = Some(-1)), Family::F4, High..=High, &[]);
+}
+
+#[test]
+fn f11_the_reaper_cannot_run() {
+    let f11 = |state, wchan: &str, same_since_ns| {
+        own(|_, app| {
+            (app.state, app.same_since_ns) = (Some(state), same_since_ns);
+            app.wchan = Some(wchan.into());
+        })
+    };
+    let stopped = says(&f11('T', "do_signal_stop", LOOKED), Family::F11, High..=High, &["it is stopped"]);
+    advises(&stopped, &["kill -CONT 50"]);
+    says(&f11('t', "ptrace_stop", LOOKED), Family::F11, High..=High, &["its tracer has stopped it"]);
+    let once = f11('D', "nfs_wait", LOOKED);
+    says(&once, Family::F11, Low..=Low, &["in nfs_wait", "seen once"]);
+    says(&f11('D', "nfs_wait", LOOKED - 2 * S), Family::F11, High..=High, &["in nfs_wait", "!once"]);
+    says(&f11('D', "kernel_clone", LOOKED), Family::F11, Medium..=Medium, &["vfork"]);
+    says(&f11('D', "kernel_clone", LOOKED - 2 * S), Family::F11, High..=High, &["vfork"]);
+    let frozen = |finding: &mut Finding, app: &mut Reaper| {
+        app.frozen = Some("/sys/fs/cgroup/a/cgroup.events".into());
+        finding.origin = Origin::Exec;
+    };
+    for finding in [own(frozen), adopted(frozen), by_pid1(frozen)] {
+        says(&finding, Family::F11, High..=High, &["frozen", "cannot run"]);
+    }
+    // F4: it could run.
+    for state in ['S', 'R', 'I'] {
+        says(&f11(state, "do_wait", 0), Family::F4, High..=High, &["!cannot run"]);
+    }
+}
+
+#[test]
+fn f11_every_thread_has_to_be_held() {
+    let f11 = |states: &[char]| {
+        own(|_, app| {
+            app.state = Some(states[0]);
+            app.threads = states.iter().zip(50..).map(|(state, tid)| thread(tid, *state)).collect();
+        })
+    };
+    says(&f11(&['T', 'T', 'Z']), Family::F11, High..=High, &["stopped"]);
+    says(&f11(&['Z', 'T']), Family::F11, High..=High, &["stopped"]);
+    says(&f11(&['T', 'D']), Family::F11, Medium..=Medium, &[]);
+    for states in [['T', 'S'], ['D', 'R'], ['T', 'I']] {
+        says(&f11(&states), Family::F4, High..=High, &["!cannot run"]);
+    }
+    // No more are looked at, and one beyond may run.
+    says(&f11(&vec!['T'; MAX_THREADS]), Family::F11, Medium..=Medium, &[]);
+}
+
+#[test]
+fn f15_a_peek() {
+    use WaitTarget::{Any, Pgid, Pid, PidFd};
+    const PEEK: &[&str] = &["WEXITED", "WNOWAIT"];
+    const LOOK: &[&str] = &["WNOHANG", "WEXITED", "WNOWAIT"];
+    let peeked = |at_ns, target, flags: &[&'static str]| own(|_, app| app.waited(at_ns, target, flags));
+    says(&peeked(EXIT + S, Pid(100), PEEK), Family::F15, High..=High, &["has looked at its exit", "WNOWAIT"]);
+    // It blocked until the exit.
+    says(&peeked(EXIT - S, Pid(100), PEEK), Family::F15, High..=High, &[]);
+    // The reap may be about to follow.
+    says(&peeked(LOOKED - MS, Pid(100), PEEK), Family::F15, Medium..=Medium, &[]);
+    for target in [Any, Pgid(0), PidFd(3)] {
+        says(&peeked(EXIT + S, target, LOOK), Family::F15, Medium..=Medium, &["!has looked at its exit"]);
+    }
+    // One that did not block, before the exit; one for stops; one for another child; a wait, and no peek.
+    says(
+        &peeked(EXIT - S, Pid(100), LOOK),
+        Family::F4,
+        Medium..=Medium,
+        &["!WNOWAIT", "before it had exited"],
+    );
+    says(&peeked(EXIT + S, Pid(100), &["WSTOPPED", "WNOWAIT"]), Family::F4, Low..=Medium, &["!WNOWAIT"]);
+    says(&peeked(EXIT + S, Pid(7), PEEK), Family::F4, Medium..=Medium, &["!WNOWAIT"]);
+    says(&peeked(EXIT + S, Pid(7), &["WNOHANG"]), Family::F4, Medium..=Medium, &["!WNOWAIT"]);
+    // It waits for any child beside: then that is what matters.
+    let both = own(|_, app| {
+        app.waited(EXIT + S, Any, &["WNOHANG"]);
+        app.waited(EXIT + 2 * S, Any, PEEK);
+        app.ever_reaped = true;
+    });
+    says(&both, Family::F17, Low..=Medium, &[]);
+    // A peek of a reaper that adopted it, too.
+    says(&by_pid1(|_, app| app.waited(EXIT + S, Pid(100), PEEK)), Family::F15, High..=High, &[]);
+}
+
+#[test]
+fn f4_a_parent_that_never_waits() {
+    let never = own(|_, _| ());
+    let diagnosis =
+        says(&never, Family::F4, High..=High, &["app (pid 50) created it", "no wait call in the 1 min 35 s"]);
+    advises(&diagnosis, &["if that reaps", "!then adopted and reaped"]);
+    // Forked with CLONE_PARENT, or its fork was not seen: it did not create it.
+    says(&own(|_, app| app.created = Some(false)), Family::F4, High..=High, &["is its parent", "!created"]);
+    let inferred = own(descent_unknown);
+    let diagnosis = says(&inferred, Family::F4, Medium..=Medium, &["is its parent", "!created"]);
+    let cited = diagnosis.evidence.iter().any(|it| it.cited && it.text.contains("not a subreaper"));
+    assert!(cited, "that it cannot adopt is what it rests on: {diagnosis:#?}");
+    // Own child of PID 1 of a container: an init before it would not help, and ending it ends the container.
+    let diagnosis = says(
+        &own(|_, app| (app.is_pidns_init, app.process.vpid) = (Some(true), Some(1))),
+        Family::F4,
+        High..=High,
+        &["!adopted"],
+    );
+    advises(&diagnosis, &["restart the container", "!--init", "!kill"]);
+    let host = says(
+        &own(|_, app| (app.is_pidns_init, app.process.pid, app.process.vpid) = (Some(true), 1, Some(1))),
+        Family::F4,
+        High..=High,
+        &[],
+    );
+    advises(&host, &["!kill", "cannot be ended"]);
+    // A subreaper may have adopted it.
+    says(
+        &own(|it, app| {
+            descent_unknown(it, app);
+            app.is_subreaper = Some(true);
+        }),
+        None,
+        Low..=Low,
+        &["not seen"],
+    );
+    says(
+        &own(|it, app| {
+            descent_unknown(it, app);
+            app.is_subreaper = None;
+        }),
+        None,
+        Low..=Low,
+        &["not seen"],
+    );
+}
+
+#[test]
+fn f4_depends_on_how_long_it_was_watched() {
+    let since = |since_ns, exit_ns| {
+        own(|it, app| {
+            app.never_waited_since_ns = Some(since_ns);
+            it.exit_ns = exit_ns;
+        })
+    };
+    says(&since(EXIT, Some(EXIT)), Family::F4, High..=High, &["5.0 s that it was watched"]);
+    // Its exec came after its last wait and after the exit: what it did before is forgotten.
+    says(&since(LOOKED - 100 * MS, Some(EXIT)), Family::F4, Low..=Low, &["in the 100 ms"]);
+    says(&since(LOOKED - 3 * S, Some(EXIT)), Family::F4, Medium..=Medium, &["in the 3.0 s"]);
+    // A zombie from before the watch.
+    says(&since(LOOKED - 500 * MS, None), Family::F4, Low..=Low, &[]);
+    says(&since(LOOKED - 30 * S, None), Family::F4, High..=High, &["30.0 s"]);
+    // It makes no wait call, and its children are reaped: by something that is not seen.
+    says(&own(|_, app| app.reaped = Some((5, LOOKED - S))), Family::F4, Low..=Low, &[]);
+    says(&own(|_, app| app.reaped = Some((5, ATTACHED + S))), Family::F4, High..=High, &[]);
+}
+
+#[test]
+fn f4_a_parent_that_waits_for_others() {
+    // It may come to this one, when it has got the others.
+    let other = own(|_, app| app.waited_for(7, EXIT - S));
+    says(&other, Family::F4, Medium..=Medium, &["seen to wait only for other children"]);
+    says(
+        &own(|_, app| app.waited(EXIT, WaitTarget::PidFd(3), &[])),
+        Family::F4,
+        Medium..=Medium,
+        &["other children"],
+    );
+    // It did ask for this one.
+    let polled = own(|_, app| app.waited(EXIT - 2 * S, WaitTarget::Pid(100), &["WNOHANG"]));
+    says(&polled, Family::F4, Medium..=Medium, &["asked for it last 7.0 s ago, before", "!other children"]);
+    let asked = own(|_, app| app.waited(EXIT, WaitTarget::Pid(100), &["WNOHANG"]));
+    says(&asked, Family::F4, Medium..=Medium, &["asked for it 5.0 s ago and did not get it"]);
+    // In its own PID namespace, 100 is another one.
+    let renamed = own(|it, app| {
+        it.pid_of_reaper = Some(3);
+        app.waited_for(100, EXIT);
+    });
+    says(&renamed, Family::F4, Medium..=Medium, &["other children"]);
+    // It waited for any, before.
+    let before = own(|_, app| app.waited(EXIT - S, WaitTarget::Any, &[]));
+    says(&before, Family::F4, Medium..=Medium, &["since it exited", "6.0 s ago"]);
+    let existing = own(|it, app| {
+        it.exit_ns = None;
+        app.waited(SEEN - S, WaitTarget::Any, &[]);
+    });
+    says(&existing, Family::F4, Medium..=Medium, &["since it was seen first", "!exited"]);
+    // Neither a group, nor clones, nor a call of 32 bits that was not decoded, is a wait for children that it names.
+    let group = own(|_, app| app.waited(EXIT + S, WaitTarget::Pgid(0), &[]));
+    let clones = own(|_, app| app.waited(EXIT + S, WaitTarget::Any, &["__WCLONE"]));
+    let mut undecoded = group.clone();
+    let wait = undecoded.reaper.as_mut().and_then(|app| app.last_wait.as_mut()).expect("there is one");
+    (wait.call, wait.target) = (None, None);
+    for finding in [&group, &clones, &undecoded] {
+        says(finding, Family::F4, Low..=Low, &["!names", "!never waits", "not seen to wait for it"]);
+    }
+}
+
+#[test]
+fn f4_whose_waits_were_not_seen() {
+    let unknown = |ever_reaped| {
+        own(|_, app| {
+            app.waits_unknown();
+            app.ever_reaped = ever_reaped;
+        })
+    };
+    says(&unknown(false), Family::F4, Medium..=Medium, &["as far as its accounts show"]);
+    says(&unknown(true), Family::F4, Low..=Low, &["nor seen never to wait"]);
+    // Nothing but who the parent is and that it cannot adopt is known.
+    let least = own(|it, app| {
+        descent_unknown(it, app);
+        app.waits_unknown();
+        app.ever_reaped = true;
+    });
+    says(&least, Family::F4, Low..=Low, &[]);
+}
+
+#[test]
+fn f17_a_child_is_lost() {
+    let lost = |at_ns, reaped: Option<(u64, u64)>| {
+        own(|_, app| {
+            app.waited(at_ns, WaitTarget::Any, &["WNOHANG"]);
+            app.reaped = reaped;
+            app.ever_reaped = true;
+        })
+    };
+    let diagnosis = says(
+        &lost(EXIT + S, Some((3, EXIT + 2 * S))),
+        Family::F17,
+        High..=High,
+        &["had exited, got another"],
+    );
+    advises(&diagnosis, &["WNOHANG"]);
+    // It may still have been exiting.
+    says(
+        &lost(EXIT + MS, Some((3, EXIT + S))),
+        Family::F17,
+        Medium..=Medium,
+        &["or was about to", "got another"],
+    );
+    // What it reaped was before.
+    for reaped in [Some((3, EXIT)), Some((0, 0)), None] {
+        says(&lost(EXIT + S, reaped), Family::F17, Medium..=Medium, &["did not get it", "!got another"]);
+    }
+    // It has waited since, and got nothing ever: it is not known what that is.
+    let nothing = own(|_, app| app.waited(EXIT + S, WaitTarget::Any, &["WNOHANG"]));
+    says(&nothing, None, Low..=Low, &["does not say why", "!never"]);
+    // F4: the wait was before the exit.
+    says(&lost(EXIT - MS, Some((3, EXIT))), Family::F4, Low..=Medium, &["!got another"]);
+    // One from before the watch is sure to be a zombie when it was seen first.
+    let existing = |at_ns| Finding { exit_ns: None, ..lost(at_ns, Some((3, SEEN + 2 * S))) };
+    says(&existing(SEEN + S), Family::F17, High..=High, &[]);
+    says(&existing(SEEN - S), Family::F4, Low..=Medium, &[]);
+}
+
+#[test]
+fn f17_of_an_adopted_one() {
+    // It may have been adopted after that wait.
+    let lost = |reaped_since| {
+        adopted(|_, app| {
+            app.waited(SEEN + S, WaitTarget::Any, &["WNOHANG"]);
+            app.reaped = Some((3, SEEN + 2 * S));
+            app.reaped_since = reaped_since;
+        })
+    };
+    says(&lost(None), Family::F17, Medium..=Medium, &[]);
+    says(&lost(Some(0)), Family::F17, Medium..=Medium, &[]);
+    says(&lost(Some(1)), Family::F17, High..=High, &["got another"]);
+}
+
+#[test]
+fn f18_waits_in_rounds() {
+    let rounds = |ago_ns, gap_ns: Option<u64>, exit_ns| {
+        own(|it, app| {
+            app.waited(LOOKED - ago_ns, WaitTarget::Any, &["WNOHANG"]);
+            app.any_wait_gap_ns = gap_ns;
+            it.exit_ns = exit_ns;
+        })
+    };
+    let exit = Some(EXIT);
+    says(&rounds(6 * S, Some(10 * S), exit), Family::F18, Medium..=Medium, &["10.0 s apart", "!will"]);
+    // It is late.
+    says(&rounds(12 * S, Some(10 * S), exit), Family::F18, Low..=Low, &[]);
+    // It is overdue: F4.
+    says(&rounds(22 * S, Some(10 * S), exit), Family::F4, Medium..=Medium, &["22.0 s ago", "!round"]);
+    // Waits after a burst of exits: the gap is short, and no round is due.
+    says(&rounds(6 * S, Some(150 * MS), exit), Family::F4, Medium..=Medium, &["!leaked"]);
+    says(&rounds(6 * S, Some(3 * S), exit), Family::F18, Low..=Low, &[]);
+    // One wait is no round.
+    says(&rounds(6 * S, None, exit), Family::F4, Medium..=Medium, &["!round"]);
+    // It was there before the watch, and rounds may have passed it by; a later one did.
+    says(&rounds(6 * S, Some(10 * S), None), Family::F18, Low..=Low, &[]);
+    let passed = Finding { exit_ns: None, ..rounds(3 * S, Some(10 * S), None) };
+    says(&passed, None, Low..=Low, &["!leaked"]);
+    // An adopted one is got by the next round too.
+    let by_pid1 = by_pid1(|_, app| {
+        app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]);
+        app.any_wait_gap_ns = Some(30 * S);
+    });
+    says(&by_pid1, Family::F18, Medium..=Medium, &["!adopted"]);
+    // No overflow.
+    says(&rounds(6 * S, Some(u64::MAX), exit), Family::F18, Medium..=Medium, &[]);
+}
+
+#[test]
+fn f1_a_monitor_and_its_orphan() {
+    let mut incident = attribute(&incident(), &host(), S);
+    let reaper = incident.reaper.as_mut().expect("there is one");
+    reaper.same_since_ns = incident.looked_ns;
+    let words = [
+        "crun forked twice to join",
+        "crun (pid 21)",
+        "monitor (pid 10), a monitor and subreaper, adopted it",
+    ];
+    let diagnosis = says(&incident, Family::F1, High..=High, &words);
+    advises(&diagnosis, &["conmon-rs 0.6.6", "lose their log", "!adopted and reaped"]);
+    assert!(diagnosis.wont_help.iter().any(|it| it.contains("Pod")), "{diagnosis:#?}");
+
+    // runc's stages stay its children: it could have waited.
+    let mut runc = incident.clone();
+    runc.runtime = Some(runtime("runc", Stage::Init));
+    let diagnosis = says(&runc, Family::F1, High..=High, &["!forked twice", "!could not", "adopted it"]);
+    advises(&diagnosis, &["!instead of crun"]);
+    // A stage that still is there did not leave an orphan.
+    let mut stage = incident.clone();
+    stage.creators[0].gone = false;
+    says(&stage, Family::F1, High..=High, &["!exited"]);
+    // A container's process that outlived its parent.
+    let mut process = incident;
+    process.runtime = Some(runtime("crun", Stage::Container));
+    says(&process, Family::F1, High..=High, &["!forked twice", "crun (pid 21), which forked it, is gone"]);
+}
+
+#[test]
+fn f1_subreapers_that_are_no_monitors() {
+    let diagnosis = says(
+        &adopted(|_, _| ()),
+        Family::F1,
+        High..=High,
+        &["app (pid 50), a subreaper, adopted it", "!monitor"],
+    );
+    advises(&diagnosis, &["!conmon", "make app wait for any child"]);
+    assert!(
+        !diagnosis.wont_help.iter().any(|it| it.contains("Pod") || it.contains("outside")),
+        "{diagnosis:#?}"
+    );
+    // That it is one is not known, or it is one no more.
+    for is_subreaper in [None, Some(false)] {
+        let finding = adopted(|_, app| app.is_subreaper = is_subreaper);
+        says(&finding, Family::F1, Medium..=Medium, &["!a subreaper", "adopted it"]);
+    }
+    let shim = adopted(|it, app| {
+        app.role = Role::Monitor;
+        app.process.name = "containerd-shim".into();
+        it.runtime = Some(runtime("runc", Stage::Container));
+    });
+    advises(
+        &says(&shim, Family::F1, High..=High, &["a monitor"]),
+        &["upgrade containerd", "!crun", "!conmon"],
+    );
+    // Adopted by it or not was not seen: of a monitor that is likely, of another it may be its own child.
+    let seen = |role| {
+        adopted(|it, app| {
+            descent_unknown(it, app);
+            app.role = role;
+        })
+    };
+    says(&seen(Role::Monitor), Family::F1, Medium..=Medium, &["was not seen", "!adopted it and"]);
+    says(&seen(Role::Other), None, Low..=Low, &["not seen"]);
+    let unknown = adopted(|it, app| {
+        descent_unknown(it, app);
+        it.monitor = Some(monitor(50, "conmonrs"));
+        app.waits_unknown();
+    });
+    says(&unknown, Family::F1, Low..=Low, &["a monitor"]);
+}
+
+#[test]
+fn f1_depends_on_what_was_seen_of_the_waits() {
+    let by = |change: fn(&mut Reaper)| adopted(|_, app| change(app));
+    says(
+        &by(|app| app.waited_for(60, EXIT - S)),
+        Family::F1,
+        High..=High,
+        &["only for children that it names", "!started"],
+    );
+    // Its last wait by name was before the exit, and the exit was not seen.
+    let existing = |at_ns| {
+        adopted(|it, app| {
+            it.exit_ns = None;
+            app.waited_for(60, at_ns);
+        })
+    };
+    says(&existing(LOOKED - 2 * S), Family::F1, Medium..=Medium, &[]);
+    says(&existing(LOOKED - 20 * S), Family::F1, High..=High, &[]);
+    says(&by(|app| app.never_waited_since_ns = Some(LOOKED - 100 * MS)), Family::F1, Low..=Low, &["100 ms"]);
+    says(
+        &by(|app| app.waited(EXIT - S, WaitTarget::Any, &[])),
+        Family::F1,
+        Medium..=Medium,
+        &["since it exited"],
+    );
+    says(
+        &by(|app| app.waited(EXIT + S, WaitTarget::Any, &[])),
+        Family::F1,
+        Low..=Low,
+        &["since it exited and did not"],
+    );
+    says(&by(Reaper::waits_unknown), Family::F1, Medium..=Medium, &["does not reap it", "!wait"]);
+    says(
+        &by(|app| {
+            app.waits_unknown();
+            app.ever_reaped = true;
+        }),
+        Family::F1,
+        Low..=Low,
+        &[],
+    );
+    says(&by(|app| app.waited(EXIT, WaitTarget::Pgid(0), &[])), Family::F1, Low..=Medium, &["!names"]);
+}
+
+#[test]
+fn f2_pid_1_that_does_not_reap() {
+    let words =
+        ["app (pid 50), PID 1 of its PID namespace, adopted it", "parent (pid 60), which forked it, is gone"];
+    let diagnosis = says(&by_pid1(|_, _| ()), Family::F2, High..=High, &words);
+    advises(&diagnosis, &["--init", "restart the container of app"]);
+    says(
+        &by_pid1(|_, app| app.waited_for(7, EXIT - S)),
+        Family::F2,
+        High..=High,
+        &["only for children that it names"],
+    );
+    // A monitor that is PID 1 is PID 1 first.
+    says(&by_pid1(|_, app| app.role = Role::Monitor), Family::F2, High..=High, &["PID 1"]);
+    // An init reaps; why this one does not is something else.
+    says(&by_pid1(|_, app| app.role = Role::Init), Family::F2, Low..=Low, &[]);
+    // Adopted or its own was not seen: then an init may not help.
+    let unknown =
+        says(&by_pid1(descent_unknown), Family::F2, Medium..=Medium, &["was not seen", "!adopted it and"]);
+    advises(&unknown, &["if it was adopted, run an init"]);
+    says(
+        &by_pid1(|it, app| {
+            descent_unknown(it, app);
+            app.waits_unknown();
+        }),
+        Family::F2,
+        Low..=Low,
+        &[],
+    );
+    // F4: its own.
+    says(&by_pid1(|_, app| app.adopted = Some(false)), Family::F4, High..=High, &["!adopted"]);
+    // The host's: it cannot be restarted, and whoever is in another PID namespace can have it for a reaper.
+    for level in [0, 1] {
+        let host = by_pid1(|it, app| {
+            (app.process.pid, it.creators[1].process.pid) = (1, 1);
+            it.pid_ns.as_mut().expect("there is one").level = Some(level);
+        });
+        advises(
+            &says(&host, Family::F2, High..=High, &["PID 1 of the host"]),
+            &["!container", "!--init", "!restart"],
+        );
+    }
+}
+
+#[test]
+fn f3_what_an_exec_leaves() {
+    let of = |origin| by_pid1(|it, _| it.origin = origin);
+    // One session may be a person's.
+    says(&of(Origin::Exec), Family::F3, Medium..=Medium, &["exec session left it", "PID 1", "!health"]);
+    let probe = Origin::HealthCheck { period_ns: 10 * S };
+    says(&of(probe), Family::F3, High..=High, &["every 10.0 s", "health check", "!each time"]);
+    says(&of(Origin::Entrypoint), Family::F2, High..=High, &["!exec"]);
+    says(&of(Origin::Unknown), Family::F2, High..=High, &["!exec"]);
+    // Adopted by the monitor outside, or PID 1's own child: not that.
+    says(&adopted(|it, _| it.origin = probe), Family::F1, High..=High, &["!health"]);
+    says(&by_pid1(|it, app| (it.origin, app.adopted) = (probe, Some(false))), Family::F4, High..=High, &[]);
+}
+
+#[test]
+fn f5_an_init_that_cannot_adopt() {
+    let with = |tini: Creator| by_pid1(|it, _| it.creators.insert(1, tini));
+    let words = ["tini (pid 55)", "neither PID 1 nor a subreaper", "app (pid 50)"];
+    advises(&says(&with(init_program(55, "tini")), Family::F5, High..=High, &words), &["tini -s"]);
+    // F2: gone; PID 1, but of another PID namespace; not between; an init by its name only.
+    says(&with(Creator { gone: true, ..init_program(55, "tini") }), Family::F2, High..=High, &["!tini"]);
+    let mut pid1 = init_program(55, "tini");
+    pid1.process.vpid = Some(1);
+    says(&with(pid1), Family::F2, High..=High, &["!tini"]);
+    says(&by_pid1(|it, _| it.creators.push(init_program(40, "tini"))), Family::F2, High..=High, &["!tini"]);
+    says(&with(creator(55, "tini", Role::Init, false)), Family::F2, High..=High, &["!tini"]);
+    // An exec session from a shell under a tini elsewhere: the container's PID 1 is not among the creators, and the
+    // search does not leave its PID namespace.
+    let session = by_pid1(|it, _| {
+        it.origin = Origin::Exec;
+        it.creators.truncate(1);
+        it.creators.push(creator(57, "runc", Role::Runtime, true));
+        it.creators.push(init_program(55, "tini"));
+    });
+    says(&session, Family::F3, Medium..=Medium, &["!tini"]);
+    // `--pid=container:`: the other container's PID 1 is not among the creators either, and it is F5.
+    let joined = by_pid1(|it, _| {
+        it.creators.truncate(1);
+        it.creators.push(init_program(55, "tini"));
+        it.creators.push(creator(57, "runc", Role::Runtime, true));
+    });
+    says(&joined, Family::F5, Medium..=Medium, &["tini"]);
+    // F4: a child of the reaper itself.
+    says(&own(|it, _| it.creators.push(init_program(40, "tini"))), Family::F4, High..=High, &["!tini"]);
+    // On the host: a subreaper above.
+    says(
+        &adopted(|it, _| it.creators.insert(1, init_program(55, "tini"))),
+        Family::F5,
+        High..=High,
+        &["tini"],
+    );
+}
+
+#[test]
+fn f6_a_runtime_and_its_helpers() {
+    let stage = |name, stage| adopted(|it, _| it.runtime = Some(runtime(name, stage)));
+    let diagnosis =
+        says(&stage("runc", Stage::Intermediate), Family::F6, High..=High, &["helper stage of runc", "app"]);
+    advises(&diagnosis, &["runc#1443", "!adopted and reaped"]);
+    advises(&says(&stage("youki", Stage::Intermediate), Family::F6, High..=High, &["youki"]), &["!runc"]);
+    // F1: a container's init, or a process of it.
+    says(&stage("runc", Stage::Init), Family::F1, High..=High, &["!helper"]);
+    says(&stage("runc", Stage::Container), Family::F1, High..=High, &["!helper"]);
+    let called = own(|it, _| (it.role, it.runtime) = (Role::Runtime, Some(runtime("crun", Stage::Runtime))));
+    says(&called, Family::F6, High..=High, &["crun's own command"]);
+    // The command itself, which no runtime created: its file has the name.
+    let command = own(|it, _| {
+        it.role = Role::Runtime;
+        it.process.executable = Some("/usr/bin/runc".into());
+    });
+    advises(
+        &says(&command, Family::F6, High..=High, &["runc's own command"]),
+        &["make app wait", "!runc#1443"],
+    );
+    let unknown = adopted(|it, app| {
+        descent_unknown(it, app);
+        it.role = Role::Runtime;
+    });
+    says(&unknown, Family::F6, Low..=Low, &[]);
+    says(
+        &own(|it, app| {
+            it.role = Role::Runtime;
+            app.never_waited_since_ns = Some(LOOKED);
+        }),
+        Family::F6,
+        Low..=Low,
+        &[],
+    );
+}
+
+#[test]
+fn f7_the_zombie_is_a_monitor() {
+    let zombie = |change: fn(&mut Reaper)| {
+        move |it: &mut Finding, app: &mut Reaper| {
+            (it.role, it.process.name) = (Role::Monitor, "conmon".into());
+            change(app);
+        }
+    };
+    let diagnosis = says(
+        &own(zombie(|_| ())),
+        Family::F7,
+        High..=High,
+        &["itself a container monitor", "which started it"],
+    );
+    // One that is kept for some minutes is alive.
+    advises(&diagnosis, &["!five minutes", "--init"]);
+    says(&by_pid1(zombie(|_| ())), Family::F7, High..=High, &["which adopted it"]);
+    says(&adopted(zombie(|app| app.role = Role::Monitor)), Family::F7, High..=High, &[]);
+    says(&own(zombie(|app| app.waited(EXIT - S, WaitTarget::Any, &[]))), Family::F7, Medium..=Medium, &[]);
+    says(&own(zombie(Reaper::waits_unknown)), Family::F7, Medium..=Medium, &[]);
+    let unknown = adopted(|it, app| {
+        descent_unknown(it, app);
+        it.role = Role::Monitor;
+    });
+    says(&unknown, Family::F7, Low..=Low, &["its parent"]);
+    // F1: its reaper is the monitor, and it is not.
+    says(&adopted(|_, app| app.role = Role::Monitor), Family::F1, High..=High, &["!itself"]);
+    // Only its name says so.
+    says(&own(|it, _| it.process.name = "conmon".into()), Family::F4, High..=High, &["!monitor"]);
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let nobody = Finding { reaper: None, ..own(|_, _| ()) };
+    says(&nobody, None, Low..=Low, &["who must reap it was not seen"]);
+    let exit_unknown = Finding { exit: None, exit_ns: None, ..nobody };
+    says(&exit_unknown, None, Low..=Low, &[]);
+    let unknown = own(|it, app| {
+        descent_unknown(it, app);
+        app.waits_unknown();
+        (app.is_subreaper, app.is_pidns_init, app.state) = (None, None, None);
+    });
+    says(&unknown, None, Low..=Low, &["app (pid 50) must reap it", "was not seen"]);
+}
+
+#[test]
+fn facts_say_what_was_seen() {
+    let has =
+        |finding: &Finding, text: &str| diagnose(finding).evidence.iter().any(|it| it.text.contains(text));
+    // Adoption: by start times, or by the fork.
+    let by_fork = adopted(|_, app| app.created = None);
+    assert!(!has(&by_fork, "younger") && has(&by_fork, "another process was its parent at first"));
+    let by_time = adopted(|it, app| {
+        (app.created, it.process.start_ns, app.process.start_ns) = (None, Some(1), Some(2));
+    });
+    assert!(has(&by_time, "younger"));
+    let parent = own(|_, app| app.created = None);
+    assert!(!has(&parent, "CLONE_PARENT") && has(&parent, "since the fork"));
+    assert!(has(&own(|_, app| app.created = Some(false)), "CLONE_PARENT"));
+    // A wait call is told as it was.
+    let waited = own(|_, app| app.waited(EXIT, WaitTarget::Pid(7), &["WNOHANG"]));
+    assert!(has(&waited, "5.0 s ago: wait4 for pid 7 (WNOHANG), one of 1; none for any child was seen"));
+}
+
+/// PID 1 of the pod, killed, and what is still in its PID namespace.
+fn held(members: Vec<Member>) -> (NamespaceEvidence, Finding) {
+    let mut init = incident();
+    init.facts = ProcessFacts {
+        state: 'S',
+        wchan: Some("zap_pid_ns_processes".into()),
+        ..facts(5, "pause", &[5, 1], POD)
+    };
+    let mut finding = attribute(&init, &host(), S);
+    finding.is_exiting = true;
+    (NamespaceEvidence { init, members }, finding)
+}
+
+fn member(pid: u32, state: char, parent: u32) -> Member {
+    let live_threads = usize::from(state != 'Z');
+    Member {
+        id: supervisor_ebpf::ProcessId::new(pid, 1),
+        facts: ProcessFacts { ppid: parent, state, live_threads, ..facts(pid, "x\x1b[2J\n", &[pid, 2], POD) },
+        threads: Vec::new(),
+        reaper: Some((parent, "reaper\n".into())),
+        tracer: None,
+    }
+}
+
+#[track_caller]
+fn holds(members: Vec<Member>, confidence: Confidence, words: &[&str]) -> Vec<Blocker> {
+    let (evidence, init) = held(members);
+    let blockers = blockers(&evidence);
+    let diagnosis = diagnose_namespace(&init, &blockers);
+    is_sound(&diagnosis, true);
+    assert_eq!((diagnosis.family, diagnosis.confidence), (Some(Family::F8), confidence), "{diagnosis:#?}");
+    assert_eq!(diagnosis.remedies.len(), blockers.len().max(1));
+    for word in words {
+        assert!(diagnosis.verdict.contains(word), "{word}: {}", diagnosis.verdict);
+    }
+    for blocker in &blockers {
+        let named = |text: &str| text.contains(&format!("(pid {})", blocker.pid));
+        assert!(diagnosis.evidence.iter().any(|it| it.cited && named(&it.text)), "{diagnosis:#?}");
+    }
+    blockers
+}
+
+fn traced(member: Member, pid: u32) -> Member {
+    let tracer = Some(TracerFacts { tid: member.facts.pid, pid, comm: Some("gdb".into()) });
+    Member { tracer, ..member }
+}
+
+#[test]
+fn f8_what_holds_a_pid_namespace() {
+    let zombie =
+        holds(vec![member(22, 'Z', 10)], High, &["the zombie", "which reaper\\u{a} (pid 10) does not reap"]);
+    assert_eq!((zombie[0].kind, zombie[0].reaper.as_ref().map(|it| it.0)), (BlockerKind::Zombie, Some(10)));
+    // The init reaps its own, unless a tracer has them.
+    assert_eq!(holds(vec![member(22, 'Z', 5)], Low, &["not found"]), []);
+    let tracer = holds(vec![traced(member(22, 'Z', 5), 9)], High, &["held by gdb (pid 9), its tracer"]);
+    assert_eq!((tracer[0].kind, tracer[0].reaper.clone()), (BlockerKind::Tracer, Some((9, "gdb".into()))));
+    let mut stuck = member(22, 'D', 5);
+    stuck.facts.wchan = Some("nfs_wait".into());
+    let task = holds(vec![stuck], High, &["state D in nfs_wait"]);
+    assert_eq!(task[0].kind, BlockerKind::Task);
+    // A tracer does not hold what is in D.
+    assert_eq!(holds(vec![traced(member(22, 'D', 5), 9)], High, &["state D"])[0].kind, BlockerKind::Task);
+    assert_eq!(holds(vec![traced(member(22, 't', 5), 9)], High, &["gdb"])[0].kind, BlockerKind::Tracer);
+    // The leader has exited, and one of its threads cannot.
+    let mut threads = member(22, 'Z', 5);
+    threads.facts.live_threads = 1;
+    let deep = ThreadFacts { wchan: Some("fuse_wait".into()), ..thread(23, 'D') };
+    threads.threads = vec![thread(22, 'Z'), deep];
+    let task = holds(vec![threads], High, &["state D in fuse_wait"]);
+    assert_eq!((task[0].kind, task[0].state), (BlockerKind::Task, 'D'));
+    let all = vec![member(22, 'Z', 10), member(23, 'Z', 5), member(24, 'D', 5)];
+    assert_eq!(holds(all, High, &["and 1 more"]).iter().map(|it| it.pid).collect::<Vec<_>>(), [22, 24]);
+    assert_eq!(holds(Vec::new(), Low, &["not found"]), []);
+}
+
+#[test]
+fn f8_needs_to_see_where_its_init_sleeps() {
+    let (evidence, mut init) = held(vec![member(22, 'Z', 10)]);
+    let blockers = blockers(&evidence);
+    let mut diagnose = |wchan: Option<&str>| {
+        init.wchan = wchan.map(str::to_owned);
+        diagnose_namespace(&init, &blockers)
+    };
+    assert_eq!(diagnose(Some("do_wait")).confidence, High);
+    assert_eq!(diagnose(None).confidence, Medium);
+    // It still closes its files.
+    let elsewhere = diagnose(Some("fuse_flush"));
+    assert_eq!(elsewhere.confidence, Medium);
+    assert!(elsewhere.verdict.contains("fuse_flush") && !elsewhere.verdict.contains("waits until"));
+}

@@ -1,0 +1,444 @@
+//! Sequences of observations, and the events that follow.
+
+use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_ANY, Wait};
+
+use super::*;
+use crate::{
+    diagnosis::Family,
+    evidence::{
+        Member, ReaperFacts,
+        sample::{HOST, POD, creator, exec, facts, host, incident},
+    },
+    finding::{BlockerKind, Budget, Loss},
+    host::{PidBudget, ProcessFacts},
+};
+
+const S: u64 = 1_000_000_000;
+/// The incident exits at 2 s, and is looked at first at this time.
+const FIRST: u64 = 3 * S;
+
+fn conclusions(filter: Filter) -> Conclusions {
+    Conclusions::new(host(), S, filter)
+}
+
+fn zombie() -> ProcessId {
+    incident().id.expect("it is known")
+}
+
+fn pause() -> ProcessId {
+    ProcessId::new(5, 1_000_000_000)
+}
+
+/// The incident, as it is seen at a time.
+fn seen(at_ns: u64, change: impl FnOnce(&mut Evidence)) -> Observation {
+    let mut evidence = incident();
+    evidence.at_ns = at_ns;
+    change(&mut evidence);
+    let id = evidence.id.expect("it is known");
+    Observation::at(at_ns, Seen::Unreaped { id, existing: false, evidence: Box::new(evidence) })
+}
+
+fn existing(mut observation: Observation) -> Observation {
+    if let Seen::Unreaped { existing, evidence, .. } = &mut observation.seen {
+        (*existing, evidence.exit_ns) = (true, None);
+    }
+    observation
+}
+
+fn reaped(at_ns: u64, id: ProcessId) -> Observation {
+    Observation::at(at_ns, Seen::Reaped { id, free_ns: Some(at_ns) })
+}
+
+fn reaper(evidence: &mut Evidence) -> &mut ReaperFacts {
+    evidence.reaper.as_mut().expect("there is one")
+}
+
+/// Another process has adopted it.
+fn moves_to_pid_1(evidence: &mut Evidence) {
+    let reaper = reaper(evidence);
+    reaper.facts = ProcessFacts { state: 'S', ..facts(1, "systemd", &[1], HOST) };
+    (reaper.id, reaper.wait, reaper.is_subreaper) = (Some(ProcessId::new(1, 1)), None, Some(false));
+}
+
+/// The pod's namespace, killed, and held by these.
+fn held(at_ns: u64, members: Vec<Member>) -> Observation {
+    let mut init = incident();
+    init.facts = ProcessFacts {
+        state: 'S',
+        wchan: Some("zap_pid_ns_processes".into()),
+        ..facts(5, "pause", &[5, 1], POD)
+    };
+    (init.id, init.at_ns, init.exit_ns) = (Some(pause()), at_ns, Some(FIRST));
+    Observation::at(
+        at_ns,
+        Seen::Held { id: pause(), evidence: Box::new(NamespaceEvidence { init, members }) },
+    )
+}
+
+fn member(pid: u32, parent: u32) -> Member {
+    Member {
+        id: ProcessId::new(pid, 1),
+        facts: ProcessFacts { ppid: parent, ..facts(pid, "crun", &[pid, 2], POD) },
+        threads: Vec::new(),
+        reaper: Some((parent, "monitor".into())),
+        tracer: None,
+    }
+}
+
+/// What an event is, and of which process.
+fn kind(event: &Event) -> (&'static str, u32) {
+    match &event.kind {
+        EventKind::Detected(finding) => ("detected", finding.process.pid),
+        EventKind::Existing(finding) => ("existing", finding.process.pid),
+        EventKind::State(finding) | EventKind::Explained(finding) => ("state", finding.process.pid),
+        EventKind::Reaped { finding, .. } => ("reaped", finding.process.pid),
+        EventKind::Updated(finding) => ("updated", finding.process.pid),
+        EventKind::Blocked { namespace, again: false } => ("blocked", namespace.init.process.pid),
+        EventKind::Blocked { namespace, again: true } => ("blocked again", namespace.init.process.pid),
+        EventKind::Released { namespace, .. } => ("released", namespace.init.process.pid),
+        EventKind::Lost(_) => ("lost", 0),
+    }
+}
+
+#[track_caller]
+fn follow(conclusions: &mut Conclusions, observation: &Observation, expected: &[(&str, u32)]) -> Vec<Event> {
+    let events = conclusions.take(observation);
+    assert_eq!(events.iter().map(kind).collect::<Vec<_>>(), expected);
+    for event in &events {
+        assert_eq!((event.at_ns, event.wall), (observation.at_ns, observation.wall));
+    }
+    events
+}
+
+/// The finding that is open.
+#[track_caller]
+fn only(conclusions: &Conclusions) -> Finding {
+    let open: Vec<&Finding> = conclusions.open().collect();
+    let [one] = open[..] else { panic!("{} are open", open.len()) };
+    one.clone()
+}
+
+#[test]
+fn opened_looked_at_and_closed() {
+    let mut all = conclusions(Filter::default());
+    let opened = follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+    let EventKind::Detected(opened) = &opened[0].kind else { unreachable!() };
+    assert_eq!(opened.diagnosis.family, Some(Family::F1));
+    // It only grows older.
+    follow(&mut all, &seen(4 * S, |_| ()), &[]);
+    let looked = only(&all);
+    assert_eq!((looked.seen_ns, looked.looked_ns, &looked.id), (FIRST, 4 * S, &opened.id));
+
+    let closed = follow(&mut all, &reaped(7 * S, zombie()), &[("reaped", 22)]);
+    let EventKind::Reaped { finding, dwell_ns } = &closed[0].kind else { unreachable!() };
+    assert_eq!((&finding.id, *dwell_ns), (&opened.id, Some(5 * S)));
+    assert_eq!(all.open().count(), 0);
+    follow(&mut all, &reaped(8 * S, zombie()), &[]);
+}
+
+#[test]
+fn what_is_not_open_cannot_close() {
+    let mut all = conclusions(Filter::default());
+    follow(&mut all, &reaped(FIRST, zombie()), &[]);
+    follow(&mut all, &Observation::at(FIRST, Seen::Released { id: pause() }), &[]);
+    let loss = Loss { exits: 3, ..Loss::default() };
+    follow(&mut all, &Observation::at(FIRST, Seen::Lost { loss }), &[("lost", 0)]);
+}
+
+#[test]
+fn one_from_before_the_watch() {
+    let mut all = conclusions(Filter::default());
+    follow(&mut all, &existing(seen(FIRST, |_| ())), &[("existing", 22)]);
+    follow(&mut all, &existing(seen(4 * S, |_| ())), &[]);
+    let closed = follow(&mut all, &reaped(7 * S, zombie()), &[("reaped", 22)]);
+    assert!(matches!(closed[0].kind, EventKind::Reaped { dwell_ns: None, .. }), "its exit was not seen");
+    // Its reap was not seen either.
+    follow(&mut all, &seen(8 * S, |_| ()), &[("detected", 22)]);
+    let gone = Observation::at(9 * S, Seen::Reaped { id: zombie(), free_ns: None });
+    let closed = follow(&mut all, &gone, &[("reaped", 22)]);
+    assert!(matches!(closed[0].kind, EventKind::Reaped { dwell_ns: None, .. }));
+}
+
+#[test]
+fn an_update_says_that_something_has_changed() {
+    let mut all = conclusions(Filter::default());
+    follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+    let stops = |evidence: &mut Evidence| reaper(evidence).facts.state = 'T';
+    follow(&mut all, &seen(4 * S, stops), &[("updated", 22)]);
+    assert_eq!(only(&all).diagnosis.family, Some(Family::F11));
+    follow(&mut all, &seen(5 * S, stops), &[]);
+    // It was in D once, then twice in the same place: that is surer.
+    let hangs = |evidence: &mut Evidence| reaper(evidence).facts.state = 'D';
+    follow(&mut all, &seen(6 * S, hangs), &[("updated", 22)]);
+    follow(&mut all, &seen(8 * S, hangs), &[("updated", 22)]);
+    follow(&mut all, &seen(9 * S, hangs), &[]);
+    // Another must reap it.
+    follow(&mut all, &seen(10 * S, moves_to_pid_1), &[("updated", 22)]);
+    follow(&mut all, &seen(11 * S, moves_to_pid_1), &[]);
+}
+
+#[test]
+fn the_reaper_is_compared_where_its_entity_is_not_known() {
+    let mut all = conclusions(Filter::default());
+    let unknown = |pid, count| {
+        move |evidence: &mut Evidence| {
+            let reaper = reaper(evidence);
+            (reaper.facts.pid, reaper.facts.pid_ns, reaper.reaped) = (pid, None, Some((count, FIRST)));
+        }
+    };
+    follow(&mut all, &seen(FIRST, unknown(10, 1)), &[("detected", 22)]);
+    follow(&mut all, &seen(4 * S, unknown(10, 3)), &[]);
+    assert_eq!(only(&all).reaper.and_then(|it| it.reaped_since), Some(2));
+    follow(&mut all, &seen(5 * S, unknown(11, 9)), &[("updated", 22)]);
+    assert_eq!(only(&all).reaper.and_then(|it| it.reaped_since), None, "those are of another reaper");
+}
+
+#[test]
+fn what_the_looks_before_told_is_remembered() {
+    let mut all = conclusions(Filter::default());
+    let state = |state, count, exit_ns| {
+        move |evidence: &mut Evidence| {
+            let reaper = reaper(evidence);
+            (reaper.facts.state, reaper.reaped) = (state, Some((count, FIRST)));
+            evidence.exit_ns = exit_ns;
+        }
+    };
+    let since = |all: &Conclusions| {
+        let finding = only(all);
+        let reaper = finding.reaper.expect("there is one");
+        (finding.exit_ns, reaper.same_since_ns, reaper.reaped_since)
+    };
+    all.take(&seen(FIRST, state('S', 4, Some(2 * S))));
+    assert_eq!(since(&all), (Some(2 * S), FIRST, None));
+    all.take(&seen(4 * S, state('S', 6, None)));
+    assert_eq!(since(&all), (Some(2 * S), FIRST, Some(2)));
+    all.take(&seen(5 * S, state('R', 7, None)));
+    assert_eq!(since(&all), (Some(2 * S), 5 * S, Some(3)));
+}
+
+#[test]
+fn a_lost_child_becomes_sure() {
+    let mut all = conclusions(Filter::default());
+    let waits = |any_ns, count| {
+        move |evidence: &mut Evidence| {
+            let reaper = reaper(evidence);
+            reaper.wait = Some(Wait {
+                at_ns: any_ns,
+                count,
+                request: Wait::pack(CALL_WAIT4, WAIT_ANY, 0, 1),
+                any_ns,
+                any_gap_ns: 0,
+            });
+            reaper.reaped = Some((count, any_ns + S / 10));
+        }
+    };
+    // A millisecond after the exit hook it may not have been a zombie yet.
+    follow(&mut all, &seen(FIRST, waits(2 * S + 1_000_000, 1)), &[("detected", 22)]);
+    let first = only(&all).diagnosis;
+    assert_eq!((first.family, first.confidence.as_str()), (Some(Family::F17), "medium"));
+    follow(&mut all, &seen(5 * S, waits(4 * S, 2)), &[("updated", 22)]);
+    assert_eq!(only(&all).diagnosis.confidence.as_str(), "high");
+}
+
+#[test]
+fn filters() {
+    let comm = |name: &str| Filter { comm: Some(name.into()), ..Filter::default() };
+    let mut other = conclusions(comm("other"));
+    follow(&mut other, &seen(FIRST, |_| ()), &[]);
+    assert_eq!(other.open().count(), 0);
+    follow(&mut other, &held(4 * S, vec![member(22, 10)]), &[]);
+    follow(&mut other, &reaped(5 * S, zombie()), &[]);
+    follow(&mut other, &Observation::at(6 * S, Seen::Released { id: pause() }), &[]);
+
+    // It is wanted from when another must reap it, and then to its end.
+    let mut pid_1 = conclusions(Filter { reaper: Some(1), ..Filter::default() });
+    follow(&mut pid_1, &seen(FIRST, |_| ()), &[]);
+    follow(&mut pid_1, &seen(4 * S, moves_to_pid_1), &[("detected", 22)]);
+    follow(&mut pid_1, &seen(5 * S, moves_to_pid_1), &[]);
+    follow(&mut pid_1, &seen(6 * S, |_| ()), &[("updated", 22)]);
+    follow(&mut pid_1, &reaped(7 * S, zombie()), &[("reaped", 22)]);
+}
+
+#[test]
+fn a_namespace_is_blocked_and_released() {
+    let mut all = conclusions(Filter::default());
+    follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+    let blocked = follow(&mut all, &held(4 * S, vec![member(22, 10)]), &[("blocked", 5), ("updated", 22)]);
+    let EventKind::Blocked { namespace, .. } = &blocked[0].kind else { unreachable!() };
+    assert_eq!((namespace.since_ns, namespace.blockers[0].kind), (4 * S, BlockerKind::Zombie));
+    assert_eq!(namespace.diagnosis.family, Some(Family::F8));
+    let EventKind::Updated(zombie_now) = &blocked[1].kind else { unreachable!() };
+    let block = Block { ino: POD, init_pid: 5, init_name: "pause".into(), since_ns: FIRST };
+    assert_eq!(zombie_now.blocks, [block]);
+
+    // Nothing new.
+    follow(&mut all, &held(5 * S, vec![member(22, 10)]), &[]);
+    follow(&mut all, &seen(5 * S, |_| ()), &[]);
+    assert_eq!(only(&all).blocks.len(), 1, "a look at it keeps what it blocks");
+    // One more holds it; it is not new.
+    let again = follow(&mut all, &held(6 * S, vec![member(22, 10), member(23, 10)]), &[("blocked again", 5)]);
+    let EventKind::Blocked { namespace, .. } = &again[0].kind else { unreachable!() };
+    assert_eq!((namespace.since_ns, namespace.blockers.len()), (4 * S, 2));
+
+    follow(&mut all, &reaped(7 * S, zombie()), &[("reaped", 22)]);
+    let released = Observation::at(8 * S, Seen::Released { id: pause() });
+    let released = follow(&mut all, &released, &[("released", 5)]);
+    assert!(
+        matches!(released[0].kind, EventKind::Released { blocked_ns: Some(blocked_ns), .. } if blocked_ns == 5 * S)
+    );
+    assert_eq!((all.open().count(), all.namespaces().count()), (0, 0));
+}
+
+#[test]
+fn a_blocker_may_be_found_later_or_outlive_the_namespace() {
+    let mut all = conclusions(Filter::default());
+    follow(&mut all, &held(4 * S, vec![member(22, 10)]), &[("blocked", 5)]);
+    let detected = follow(&mut all, &seen(5 * S, |_| ()), &[("detected", 22)]);
+    let EventKind::Detected(finding) = &detected[0].kind else { unreachable!() };
+    assert_eq!(finding.blocks.len(), 1);
+    // It is none any more: its finding says so, and so does the namespace.
+    follow(&mut all, &held(6 * S, Vec::new()), &[("blocked again", 5), ("updated", 22)]);
+    follow(&mut all, &held(7 * S, vec![member(22, 10)]), &[("blocked again", 5), ("updated", 22)]);
+    let released = Observation::at(8 * S, Seen::Released { id: pause() });
+    follow(&mut all, &released, &[("released", 5), ("updated", 22)]);
+    assert_eq!(only(&all).blocks, []);
+}
+
+/// What the `n`th session of `runc exec` left to PID 1 of the container.
+fn probe(n: u32, exec_ns: u64, at_ns: u64) -> Observation {
+    let line = "/usr/bin/runc exec web health.sh";
+    seen(at_ns, |evidence| {
+        let pid = 100 + n;
+        (evidence.id, evidence.exit_ns) = (Some(ProcessId::new(pid, exec_ns)), Some(exec_ns + S));
+        evidence.facts = facts(pid, "sleep", &[pid, 10 + n], POD);
+        evidence.exec = Some(exec("/bin/sleep", true));
+        let reaper = reaper(evidence);
+        reaper.facts = ProcessFacts { state: 'S', ..facts(10, "app", &[10, 1], POD) };
+        reaper.is_subreaper = Some(false);
+        let mut shell = creator(1000 + n, "health.sh", exec("/bin/health.sh", true), true);
+        shell.id.start_ns = exec_ns;
+        let mut session = creator(2000 + n, "runc", exec(line, true), true);
+        session.id.start_ns = exec_ns;
+        evidence.creators = vec![shell, session];
+    })
+}
+
+#[test]
+fn three_sessions_at_a_period_are_a_health_check() {
+    let mut all = conclusions(Filter::default());
+    let origin = |event: &Event| match &event.kind {
+        EventKind::Detected(finding) | EventKind::Updated(finding) => {
+            (finding.origin, finding.diagnosis.family)
+        }
+        _ => unreachable!(),
+    };
+    for n in 0..2 {
+        let at_ns = u64::from(n) * 10 * S;
+        let events = follow(&mut all, &probe(n, at_ns + S, at_ns + 4 * S), &[("detected", 100 + n)]);
+        assert_eq!(origin(&events[0]), (Origin::Exec, Some(Family::F3)));
+    }
+    let events = follow(&mut all, &probe(2, 21 * S, 24 * S), &[("detected", 102)]);
+    let health_check = Origin::HealthCheck { period_ns: 10 * S };
+    assert_eq!(origin(&events[0]), (health_check, Some(Family::F3)));
+    // The ones before are known for it when they are looked at again, once.
+    let events = follow(&mut all, &probe(0, S, 25 * S), &[("updated", 100)]);
+    assert_eq!(origin(&events[0]).0, health_check);
+    follow(&mut all, &probe(0, S, 26 * S), &[]);
+    // A fourth changes nothing for these.
+    follow(&mut all, &probe(3, 31 * S, 34 * S), &[("detected", 103)]);
+    follow(&mut all, &probe(0, S, 35 * S), &[]);
+}
+
+#[test]
+fn sessions_without_a_period_are_no_health_check() {
+    let mut all = conclusions(Filter::default());
+    for (n, start) in (0..).zip([0, 10, 13, 40, 41]) {
+        all.take(&probe(n, (start + 1) * S, (start + 4) * S));
+    }
+    assert!(all.open().all(|finding| finding.origin == Origin::Exec));
+}
+
+/// One more zombie, in a group where 100 pids may be, and `current` are.
+fn limited(n: u32, at_ns: u64, source: Option<&str>, current: u64) -> Observation {
+    seen(at_ns, |evidence| {
+        (evidence.id, evidence.facts.pid) = (Some(ProcessId::new(100 + n, 1)), 100 + n);
+        evidence.budget = source.map(|source| PidBudget { current, max: 100, source: source.into() });
+    })
+}
+
+fn budget(events: &[Event]) -> Budget {
+    match &events[0].kind {
+        EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::Updated(finding) => {
+            finding.budget.clone().expect("it has one")
+        }
+        _ => unreachable!(),
+    }
+}
+
+const GROUP: Option<&str> = Some("/g/pids.max");
+
+#[test]
+fn growth_is_told_when_it_was_watched_for_long_enough() {
+    let mut all = conclusions(Filter::default());
+    for n in 0..5 {
+        let now = budget(&all.take(&limited(n, FIRST + u64::from(n) * S, GROUP, 50)));
+        assert_eq!((now.unreaped, now.rate_per_hour, now.exhausted_in_ns), (u64::from(n) + 1, None, None));
+    }
+    // Ten seconds after the first there are five more than it: half a zombie a second, and 40 pids are left.
+    let now = budget(&all.take(&limited(5, FIRST + 10 * S, GROUP, 60)));
+    assert_eq!((now.unreaped, now.rate_per_hour, now.exhausted_in_ns), (6, Some(1800), Some(80 * S)));
+    // In another group there is one.
+    let now = budget(&all.take(&limited(6, FIRST + 10 * S, Some("/h/pids.max"), 60)));
+    assert_eq!((now.unreaped, now.rate_per_hour), (1, None));
+    // Some are reaped: the next counts those that are left.
+    for n in 0..3 {
+        all.take(&reaped(FIRST + 11 * S, ProcessId::new(100 + n, 1)));
+    }
+    let now = budget(&all.take(&limited(7, FIRST + 20 * S, GROUP, 60)));
+    assert_eq!((now.unreaped, now.rate_per_hour), (4, Some(540)));
+    // A full one.
+    let now = budget(&all.take(&limited(8, FIRST + 20 * S, GROUP, 101)));
+    assert_eq!(now.exhausted_in_ns, Some(0));
+}
+
+#[test]
+fn what_was_there_before_the_watch_is_no_growth() {
+    let mut all = conclusions(Filter::default());
+    for n in 0..50 {
+        all.take(&existing(limited(n, FIRST, GROUP, 60)));
+    }
+    all.take(&existing(limited(0, FIRST + 20 * S, GROUP, 60)));
+    let first = all.open().find(|finding| finding.process.pid == 100).and_then(|it| it.budget.clone());
+    let first = first.expect("it has one");
+    assert_eq!((first.unreaped, first.rate_per_hour, first.exhausted_in_ns), (50, None, None));
+    let one = budget(&all.take(&limited(50, FIRST + 20 * S, GROUP, 60)));
+    assert_eq!((one.unreaped, one.rate_per_hour), (51, None), "one is no growth yet");
+    let two = budget(&all.take(&limited(51, FIRST + 20 * S, GROUP, 60)));
+    assert_eq!((two.unreaped, two.rate_per_hour), (52, Some(360)));
+}
+
+#[test]
+fn a_finding_counts_under_the_limit_that_it_has() {
+    let mut all = conclusions(Filter::default());
+    let unreaped = |all: &Conclusions, pid| {
+        let finding = all.open().find(|finding| finding.process.pid == pid);
+        finding.and_then(|finding| finding.budget.as_ref()).map(|budget| budget.unreaped)
+    };
+    all.take(&limited(0, FIRST, GROUP, 50));
+    all.take(&limited(1, FIRST, GROUP, 50));
+    // The group of one was removed: the host's limit is left.
+    all.take(&limited(0, 4 * S, Some("pid_max"), 50));
+    assert_eq!(unreaped(&all, 100), Some(1));
+    all.take(&limited(1, 4 * S, GROUP, 50));
+    assert_eq!(unreaped(&all, 101), Some(1));
+    // Its limit could not be read first.
+    all.take(&limited(2, 4 * S, None, 0));
+    assert_eq!(unreaped(&all, 102), None);
+    all.take(&limited(2, 5 * S, GROUP, 50));
+    assert_eq!(unreaped(&all, 102), Some(2));
+    // And not last: it is counted out all the same.
+    all.take(&limited(2, 6 * S, None, 0));
+    all.take(&reaped(7 * S, ProcessId::new(102, 1)));
+    all.take(&limited(1, 8 * S, GROUP, 50));
+    assert_eq!(unreaped(&all, 101), Some(1));
+}
