@@ -287,7 +287,9 @@ pub const TASK_PARENT_NOCLDWAIT: u32 = 32;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct TaskRecord {
-    /// Address of the leader's `task_struct`, the key of `UNREAPED`.
+    /// Address of the leader's `task_struct`, the key of `UNREAPED`. Not recorded: where a kernel keeps its data
+    /// is not to be given away.
+    #[cfg_attr(feature = "user", serde(skip))]
     pub task: u64,
     /// Which process.
     pub id: ProcessId,

@@ -14,7 +14,7 @@ pub enum Exit {
     Found = 1,
     /// Wrong usage; clap's own code.
     Usage = 2,
-    /// It failed: the message says what and why.
+    /// It failed: the message says what and why; `replay`: also when the recording is damaged or has no end.
     Failed = 3,
     /// It may not: the message says which rights are missing.
     Rights = 4,

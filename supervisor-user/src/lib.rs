@@ -20,6 +20,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod observation;
 pub mod observer;
+pub mod recording;
 pub mod report;
 pub mod scenario;
 pub mod sink;

@@ -26,6 +26,7 @@ pub struct Watch {
     stderr: Lines,
     contract: Contract,
     seen: Vec<Event>,
+    lines: Vec<String>,
     messages: Vec<String>,
 }
 
@@ -34,6 +35,8 @@ pub struct Watch {
 pub struct Outcome {
     /// Every event.
     pub events: Vec<Event>,
+    /// The same as they were printed.
+    pub lines: Vec<String>,
     /// Standard error.
     pub messages: Vec<String>,
 }
@@ -63,7 +66,19 @@ impl Watch {
     /// Starts one with a grace period of a second, and waits until it is attached.
     pub fn start(filters: &[&str]) -> Result<Self> {
         let mut command = Command::new(supervisor_bin()?);
-        command.args(["watch", "-o", "json", "--grace", "1s"]).args(filters);
+        command.arg("watch");
+        Self::started(command, filters)
+    }
+
+    /// The same with `supervisor record`.
+    pub fn record(file: &Path, options: &[&str]) -> Result<Self> {
+        let mut command = Command::new(supervisor_bin()?);
+        command.arg("record").arg(file);
+        Self::started(command, options)
+    }
+
+    fn started(mut command: Command, options: &[&str]) -> Result<Self> {
+        command.args(["-o", "json", "--grace", "1s"]).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Owned::start(&mut command)?;
         let child = process.child();
@@ -74,6 +89,7 @@ impl Watch {
             stderr: Lines::of(stderr),
             contract: Contract::default(),
             seen: Vec::new(),
+            lines: Vec::new(),
             messages: Vec::new(),
         };
         while !watch.messages.last().is_some_and(|line| line.starts_with("watching")) {
@@ -140,7 +156,7 @@ impl Watch {
         }
         let status = self.process.end(START)?;
         ensure!(status.success(), "supervisor watch ended with {status}: {}", self.messages.join("\n"));
-        Ok(Outcome { events: self.seen, messages: self.messages })
+        Ok(Outcome { events: self.seen, lines: self.lines, messages: self.messages })
     }
 
     /// Kills it without giving it a chance to do anything.
@@ -156,6 +172,7 @@ impl Watch {
         let event = Event(value);
         self.contract.check(&event)?;
         self.seen.push(event.clone());
+        self.lines.push(line.to_owned());
         Ok(event)
     }
 }

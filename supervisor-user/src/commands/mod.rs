@@ -4,7 +4,10 @@ pub mod check;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
+mod output;
 pub mod ps;
+pub mod record;
+pub mod replay;
 pub mod watch;
 
 use std::{
@@ -39,6 +42,10 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Tell monitoring systems how many processes are unreaped
     Check(check::CheckArgs),
+    /// Watch, and write all that was observed to a file: a bug report
+    Record(record::RecordArgs),
+    /// Show what a recording tells, as `watch` did; needs no rights
+    Replay(replay::ReplayArgs),
     /// Check whether it can run here, and say what to do if not
     Doctor,
     /// Make the incident happen in throw-away namespaces, and show the finding
@@ -68,6 +75,8 @@ pub fn main() -> ExitCode {
         Command::Ps(args) => ps::run(&args).map(ExitCode::from),
         Command::Explain(args) => explain::run(&args).map(ExitCode::from),
         Command::Check(args) => Ok(ExitCode::from(check::run(&args) as u8)),
+        Command::Record(args) => record::run(&args).map(ExitCode::from),
+        Command::Replay(args) => replay::run(&args).map(ExitCode::from),
         Command::Doctor => doctor::run().map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),

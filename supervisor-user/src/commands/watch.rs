@@ -1,7 +1,7 @@
 //! `supervisor watch`: findings as they open and close.
 
 use std::{
-    io,
+    borrow::Cow,
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
 };
@@ -14,19 +14,21 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
+use super::{
+    output::Output,
+    record::{RecordArgs, Recorder},
+};
 use crate::{
     clock,
-    conclusions::Conclusions,
     exit::Exit,
     filter::Filter,
-    finding::EventKind,
     host::{Host, Proc},
     identity,
     kernel::map_sizes,
-    observation::Observation,
     observer::Observer,
+    recording::Counted,
     report::Context,
-    sink::{Format, Stdout},
+    sink::Format,
     words::duration,
 };
 
@@ -79,6 +81,11 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// If the kernel side cannot be started or read, or standard output cannot be written.
 pub fn run(args: &WatchArgs) -> Result<Exit> {
+    run_and_record(args, None)
+}
+
+/// The same, and perhaps records it.
+pub(super) fn run_and_record(args: &WatchArgs, record: Option<&RecordArgs>) -> Result<Exit> {
     if args.bpf_log {
         env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("supervisor_ebpf=debug"))
             .init();
@@ -87,10 +94,10 @@ pub fn run(args: &WatchArgs) -> Result<Exit> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?
-        .block_on(watch(args))
+        .block_on(watch(args, record))
 }
 
-async fn watch(args: &WatchArgs) -> Result<Exit> {
+async fn watch(args: &WatchArgs, record: Option<&RecordArgs>) -> Result<Exit> {
     // Before anything is attached, so that an early signal ends it cleanly too.
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
@@ -99,7 +106,9 @@ async fn watch(args: &WatchArgs) -> Result<Exit> {
     let host = Proc::new().context("cannot read /proc")?;
     let mut observer = Observer::start(host, grace_ns, args.bpf_log)?;
     let _log = args.bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
-    let mut output = Output::new(&observer, args);
+    let mut context = context(observer.host(), Some(HOOKS));
+    let recorder = record.map(|record| Recorder::start(record, &mut context, grace_ns)).transpose()?;
+    let mut output = Output::new(context, grace_ns, args.filter.clone(), args.output).recorded_by(recorder);
     let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
     super::say(&format!(
         "watching for processes unreaped for {}; kernel maps are bounded to {kernel_mib} MiB; Ctrl-C ends it",
@@ -127,7 +136,11 @@ async fn watch(args: &WatchArgs) -> Result<Exit> {
     }
     // What happened since the last tick belongs to this watch too.
     output.write(&observer.finish()?)?;
-    output.summary(&observer, started_ns)?;
+    let counted = Counted::new(&observer.counters()?, observer.lost()?);
+    let watched = duration(clock::now_ns().saturating_sub(started_ns));
+    super::say(&format!("watched for {watched}: {}", output.summary()));
+    super::say(&format!("counted: {counted}"));
+    output.finish(counted)?;
     Ok(Exit::Ok)
 }
 
@@ -149,77 +162,11 @@ fn poll(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("cannot poll a ring buffer")
 }
 
-/// Writes events and keeps count.
-struct Output {
-    conclusions: Conclusions,
-    stdout: Stdout,
-    context: Context,
-    detected: u64,
-    existing: u64,
-    reaped: u64,
-}
-
-impl Output {
-    fn new(observer: &Observer<Proc>, args: &WatchArgs) -> Self {
-        let host = observer.host().identity().clone();
-        Self {
-            conclusions: Conclusions::new(host, args.grace.as_nanos() as u64, args.filter.clone()),
-            stdout: Stdout::new(args.output),
-            context: context(observer.host(), Some(HOOKS)),
-            detected: 0,
-            existing: 0,
-            reaped: 0,
-        }
-    }
-
-    /// False if the reader of standard output is gone: then nobody wants more.
-    fn write(&mut self, observations: &[Observation]) -> Result<bool> {
-        for event in observations.iter().flat_map(|observation| self.conclusions.take(observation)) {
-            match event.kind {
-                EventKind::Detected(_) => self.detected += 1,
-                EventKind::Existing(_) | EventKind::State(_) => self.existing += 1,
-                EventKind::Reaped { .. } => self.reaped += 1,
-                _ => {}
-            }
-            match self.stdout.write(&event, &self.context) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
-                Err(error) => return Err(error).context("cannot write to standard output"),
-            }
-        }
-        Ok(true)
-    }
-
-    fn summary(&self, observer: &Observer<Proc>, started_ns: u64) -> Result<()> {
-        let counters = observer.counters()?;
-        let lost = observer.lost()?;
-        super::say(&format!(
-            "watched for {}: {} detected, {} found at the start, {} reaped, {} still open",
-            duration(clock::now_ns().saturating_sub(started_ns)),
-            self.detected,
-            self.existing,
-            self.reaped,
-            self.conclusions.open().count()
-        ));
-        super::say(&format!(
-            "counted: forks={} threads={} execs={} exits={} waits={} reaps={} events={} lost={lost}",
-            counters.forks,
-            counters.thread_forks,
-            counters.execs,
-            counters.exits,
-            counters.waits,
-            counters.frees,
-            counters.events
-        ));
-        Ok(())
-    }
-}
-
 /// What every event of this run says.
 pub(super) fn context(host: &dyn Host, hooks: Option<&'static str>) -> Context {
     Context {
         host: host.identity().clone(),
         agent_id: identity::agent_id(&host.identity().boot_id, std::process::id(), clock::now_ns()),
-        hooks,
+        hooks: hooks.map(Cow::Borrowed),
     }
 }

@@ -71,6 +71,20 @@ impl Conclusions {
         self.namespaces.values().filter(|blocked| blocked.told).map(|blocked| &blocked.namespace)
     }
 
+    /// Whether an observation is about something that is open and wanted, or about losses, which everybody wants.
+    #[must_use]
+    pub fn wants(&self, observation: &Observation) -> bool {
+        match &observation.seen {
+            Seen::Unreaped { id, .. } | Seen::Reaped { id, .. } => {
+                self.open.get(id).is_some_and(|open| open.told)
+            }
+            Seen::Held { id, .. } | Seen::Released { id } => {
+                self.namespaces.get(id).is_some_and(|blocked| blocked.told)
+            }
+            Seen::Lost { .. } => true,
+        }
+    }
+
     /// Takes in an observation; returns the events that follow, for those that the filters want.
     pub fn take(&mut self, observation: &Observation) -> Vec<Event> {
         let Observation { at_ns, wall, seen } = observation;

@@ -72,6 +72,22 @@ pub struct HostIdentity {
     pub ticks_per_second: u64,
 }
 
+impl HostIdentity {
+    /// The same without what tells this host from others: for recordings that are given away.
+    #[must_use]
+    pub fn anonymous(&self) -> Self {
+        let numbers =
+            self.kernel.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(self.kernel.len());
+        Self {
+            id: Some("0".repeat(32)),
+            hostname: "anonymous".to_owned(),
+            boot_id: uuid::Uuid::nil().to_string(),
+            kernel: self.kernel[..numbers].to_owned(),
+            ticks_per_second: self.ticks_per_second,
+        }
+    }
+}
+
 /// One process as `/proc` shows it. What is absent could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {

@@ -1,5 +1,7 @@
 //! Events as Elastic Common Schema JSON, one object a line: the names of `docs/events.md`.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -150,7 +152,7 @@ struct ResourceFields {
 struct Supervisor {
     schema_version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hooks: Option<&'static str>,
+    hooks: Option<Cow<'static, str>>,
     #[serde(flatten)]
     finding: Option<FindingFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -431,7 +433,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         orchestrator: finding.and_then(|finding| finding.orchestrator.as_ref()).map(orchestrator_fields),
         supervisor: Supervisor {
             schema_version: SCHEMA_VERSION,
-            hooks: context.hooks,
+            hooks: context.hooks.clone(),
             finding: fields,
             loss: match &event.kind {
                 EventKind::Lost(loss) => Some(loss_fields(loss, wall)),

@@ -7,6 +7,8 @@ pub mod story;
 mod tests;
 pub mod text;
 
+use std::borrow::Cow;
+
 use crate::host::HostIdentity;
 
 /// What every event says besides what happened.
@@ -17,5 +19,5 @@ pub struct Context {
     /// Id of this run of the agent.
     pub agent_id: String,
     /// Which hooks are in use, if any.
-    pub hooks: Option<&'static str>,
+    pub hooks: Option<Cow<'static, str>>,
 }

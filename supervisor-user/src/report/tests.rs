@@ -14,7 +14,7 @@ use crate::{
 };
 
 fn context() -> Context {
-    Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter") }
+    Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }
 }
 
 /// The incident, with a hostile name.

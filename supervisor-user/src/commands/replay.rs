@@ -1,0 +1,92 @@
+//! `supervisor replay`: what a recording tells.
+
+use std::{borrow::Cow, path::PathBuf, slice};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{output::Output, record::left_out, say};
+use crate::{
+    exit::Exit,
+    filter::Filter,
+    recording::{Header, Reader},
+    report::Context,
+    sink::Format,
+    words::{clean, duration},
+};
+
+/// Arguments of `supervisor replay`.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// The recording; - is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// How findings are written to standard output
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    output: Format,
+    /// Let a recording without an end be none the worse: warn only, exit code 0 and not 3
+    #[arg(long)]
+    partial: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Replays. What stands before a damage is shown before the damage is reported.
+///
+/// # Errors
+///
+/// If the recording cannot be read to its end, or standard output cannot be written.
+pub fn run(args: &ReplayArgs) -> Result<Exit> {
+    let mut reader = Reader::open(&args.file)?;
+    let header = reader.header().clone();
+    say(&about(&header));
+    let context =
+        Context { host: header.host, agent_id: header.agent_id, hooks: header.hooks.map(Cow::Owned) };
+    let mut output = Output::new(context, header.grace_ns, args.filter.clone(), args.output);
+    let mut wrong = None;
+    for observation in reader.by_ref() {
+        match observation {
+            Ok(observation) => {
+                if !output.write(slice::from_ref(&observation))? {
+                    return Ok(Exit::Ok);
+                }
+            }
+            Err(error) => wrong = Some(error),
+        }
+    }
+    say(&format!("replayed {} observations: {}", reader.observations(), output.summary()));
+    if let Some(end) = reader.end() {
+        if end.left_out > 0 {
+            say(&left_out(end.left_out));
+        }
+        say(&format!("counted: {}", end.counted));
+    }
+    match wrong {
+        Some(error) if args.partial && error.is_cut() => {
+            say(&format!("supervisor: warning: {:#}", anyhow::Error::from(error)));
+            Ok(Exit::Ok)
+        }
+        Some(error) => Err(error.into()),
+        None => Ok(Exit::Ok),
+    }
+}
+
+/// Where and when it was recorded.
+fn about(header: &Header) -> String {
+    let Header { host, version, .. } = header;
+    let mut about = format!(
+        "recorded {:.0} on {} (Linux {}) by supervisor {}, of processes unreaped for {}",
+        header.recorded,
+        clean(&host.hostname),
+        clean(&host.kernel),
+        clean(version),
+        duration(header.grace_ns)
+    );
+    if version != env!("CARGO_PKG_VERSION") {
+        about.push_str("; this is another version, which may conclude other things");
+    }
+    if header.only_matching {
+        about.push_str("; only what its filters let through was recorded");
+    }
+    about
+}

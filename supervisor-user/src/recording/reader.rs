@@ -1,0 +1,128 @@
+//! Reading a recording, one observation after the other.
+
+use std::{io, io::Read, path::Path};
+
+use serde::Deserialize;
+
+use super::{
+    End, FORMAT, Header, LastLine, Reason, RecordingError,
+    lines::{Lines, open},
+};
+use crate::{observation::Observation, words::clean};
+
+/// How the last line begins, and no other.
+const LAST: &[u8] = b"{\"end\":";
+
+/// A recording that is being read: an iterator of its observations, which ends with the first error.
+pub struct Reader {
+    lines: Lines,
+    header: Header,
+    observations: u64,
+    end: Option<End>,
+    is_done: bool,
+}
+
+/// What is read of the first line before anything else of it is believed.
+#[derive(Deserialize)]
+struct Probe {
+    supervisor_recording: u32,
+    #[serde(default)]
+    version: String,
+}
+
+impl Reader {
+    /// Opens a file; `-` is standard input. Any other pipe is refused, and not waited for.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened, or is no recording that can be read.
+    pub fn open(path: &Path) -> Result<Self, RecordingError> {
+        if path == Path::new("-") {
+            return Self::new("standard input", io::stdin().lock());
+        }
+        let name = path.display().to_string();
+        match open(path) {
+            Ok(file) => Self::new(&name, file),
+            Err(reason) => Err(RecordingError { file: name, line: 0, reason }),
+        }
+    }
+
+    /// Reads from anything; `name` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// If it is no recording that can be read.
+    pub fn new(name: &str, source: impl Read + 'static) -> Result<Self, RecordingError> {
+        let mut lines = Lines::of(name, source)?;
+        let header = read_header(&mut lines)?;
+        Ok(Self { lines, header, observations: 0, end: None, is_done: false })
+    }
+
+    /// What its first line says.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// How many observations were read so far.
+    #[must_use]
+    pub fn observations(&self) -> u64 {
+        self.observations
+    }
+
+    /// What its last line says, once it was read.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    fn read_observation(&mut self) -> Result<Option<Observation>, RecordingError> {
+        let lines = &mut self.lines;
+        let Some(line) = lines.next()? else { return Err(lines.error(Reason::Cut)) };
+        if !line.starts_with(LAST) {
+            let observation =
+                serde_json::from_slice(line).map_err(|error| lines.error(Reason::Line(error)))?;
+            self.observations += 1;
+            return Ok(Some(observation));
+        }
+        let LastLine { end } =
+            serde_json::from_slice(line).map_err(|error| lines.error(Reason::Line(error)))?;
+        if end.observations != self.observations {
+            let (found, said) = (self.observations, end.observations);
+            return Err(lines.error(Reason::Miscounted { found, said }));
+        }
+        // The checksum stands behind the data, so it has to be read on.
+        if lines.next()?.is_some() {
+            return Err(lines.error(Reason::AfterEnd));
+        }
+        self.end = Some(end);
+        Ok(None)
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Observation, RecordingError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_done {
+            return None;
+        }
+        let next = self.read_observation().transpose();
+        self.is_done = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+fn read_header(lines: &mut Lines) -> Result<Header, RecordingError> {
+    let Some(line) = lines.next()? else { return Err(lines.error(Reason::Cut)) };
+    let read = || {
+        let Probe { supervisor_recording: format, version } =
+            serde_json::from_slice(line).map_err(|_no_header| Reason::NoHeader)?;
+        if format > FORMAT {
+            let version = clean(&version.chars().take(40).collect::<String>());
+            return Err(Reason::Newer { format, version });
+        }
+        serde_json::from_slice(line).map_err(Reason::Line)
+    };
+    read().map_err(|reason| lines.error(reason))
+}
