@@ -97,7 +97,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
 
     step(5, "What supervisor says about it")?;
     let finding = watch.next_about(zombie.pid, "")?;
-    let mut facts = vec![monitor.pid().to_string(), pod.ns_ino().to_string()];
+    let mut facts = vec![monitor.pid().to_string(), pod.ns_ino().to_string(), "[F1, high]".to_owned()];
     facts.extend(crun.then(|| "crun".to_owned()));
     for fact in facts {
         ensure!(finding.contains(&fact), "the finding does not name {fact}");
@@ -105,6 +105,9 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
 
     step(6, "The pod cannot be deleted")?;
     kill_in_vain(&pod)?;
+    say("   What supervisor says about it:")?;
+    let blocked = watch.next_about(pod.pid(), "blocked")?;
+    ensure!(blocked.contains(&zombie.pid.to_string()), "it does not name what holds the namespace");
 
     step(7, "The monitor reaps, and everything dissolves")?;
     let reaped = monitor.reap()?;
@@ -113,7 +116,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
     until("pause to go", REPORT, || Ok(pod.is_gone().then_some(())))?;
     say(&format!("   Told to, the monitor waited for any child and got pid {}.", zombie.pid))?;
     say(&format!("   `pause` was gone {} ms later.", left.elapsed().as_millis()))?;
-    watch.next_about(zombie.pid, "reaped")?;
+    watch.next_about(pod.pid(), "released")?;
 
     step(8, "The same with runc, whose helpers stay its own children")?;
     match &second_pod {

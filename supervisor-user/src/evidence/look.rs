@@ -199,8 +199,9 @@ impl<'a> Look<'a> {
     /// PID 1 of the PID namespace with that inode number.
     #[must_use]
     pub fn init_of(&self, ino: u32) -> Option<ProcessId> {
+        // Any member knows it. The iterator was seen to leave out the host's PID 1 itself.
         let mut all = self.living.iter().chain(self.tasks.values().map(|task| &task.record));
-        all.find(|record| record.pid_ns == ino && record.ns_init == record.id).map(|record| record.id)
+        all.find(|record| record.pid_ns == ino).map(|record| record.ns_init)
     }
 
     /// Processes that have exited and are PID 1 of a PID namespace.
