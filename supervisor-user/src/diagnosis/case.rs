@@ -134,11 +134,29 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// The process that the reaper forked and waited for last, if that is in the unreaped one's descent.
+    fn started_and_waited_for(&self) -> Option<&'a Process> {
+        let reaper = self.reaper?;
+        // Other namespaces' pids are other numbers.
+        let is_on_host = reaper.process.vpid == Some(reaper.process.pid);
+        let Some(WaitTarget::Pid(pid)) = reaper.last_wait.as_ref()?.target.filter(|_| is_on_host) else {
+            return None;
+        };
+        let mut pairs = self.finding.creators.iter().zip(self.finding.creators.iter().skip(1));
+        let (child, _) = pairs.find(|(child, parent)| {
+            child.process.pid == pid && parent.process.pid == reaper.process.pid && !parent.gone
+        })?;
+        Some(&child.process)
+    }
+
     /// What the reaper does instead of reaping, as the end of a sentence about it.
     pub(super) fn instead(&self) -> String {
         match self.habit() {
             Habit::Never { for_ns } => no_call(for_ns),
-            Habit::ByName => "was seen to wait only for children that it names".to_owned(),
+            Habit::ByName => match self.started_and_waited_for() {
+                Some(child) => format!("waits only for what it started (last for {})", name(child)),
+                None => "was seen to wait only for children that it names".to_owned(),
+            },
             Habit::AskedForIt { ago_ns, exited: false } => {
                 format!("asked for it last {} ago, before it had exited", about(ago_ns))
             }
