@@ -3,7 +3,8 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use supervisor_tests::{Event, fixture, supervisor_bin};
+use supervisor_tests::{Event, Watch, fixture, supervisor_bin};
+use supervisor_user::scenario::pid_namespace;
 
 /// What is said of a process. It need be no finding, so only what is asked for is looked at.
 fn explain(pid: u32) -> Result<Event> {
@@ -48,4 +49,61 @@ fn f12_a_process_that_is_exiting() -> Result<()> {
     let verdict = explained.text("supervisor.verdict")?;
     assert!(verdict.contains("zap_pid_ns_processes"), "{verdict}");
     fixture.end()
+}
+
+/// The text and the exit code.
+fn story(args: &[&str]) -> Result<(String, Option<i32>)> {
+    let output = Command::new(supervisor_bin()?).arg("explain").args(args).stdin(Stdio::null()).output()?;
+    Ok((String::from_utf8(output.stdout)?, output.status.code()))
+}
+
+#[test]
+fn what_a_running_watch_has_seen_is_known() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let fixture = fixture!("never-wait", "1")?;
+    let pid = fixture.fact("zombie")?.pid("pid")?;
+    watch.wait_for("the finding", |event| event.says("zombie-detected", pid))?;
+    let explained = explain(pid)?;
+    assert_eq!(explained.text("supervisor.hooks")?, "iter+agent");
+    assert!(explained.get("process.end").is_some(), "when it exited was seen");
+    assert!(!explained.flag("supervisor.reaper.adopted")?, "and who forked it");
+    assert_eq!(explained.list("supervisor.creators")?[0].pid("pid")?, fixture.pid());
+
+    let (text, code) = story(&[&pid.to_string()])?;
+    assert_eq!(code, Some(1));
+    for part in ["UNREAPED", "What to do", "What will not help", "must reap", "Evidence", "[1]"] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+    fixture.end()?;
+    watch.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_namespace_and_what_holds_it() -> Result<()> {
+    let mut fixture = fixture!("blockers", "zombie", "tracer")?;
+    let fact = fixture.fact("blocked")?;
+    let ino = pid_namespace(fact.pid("init")?)?.to_string();
+    let (text, code) = story(&["--pidns", &ino])?;
+    assert_eq!(code, Some(1));
+    for pid in [fact.pid("init")?, fact.pid("zombie")?, fact.pid("traced")?] {
+        assert!(text.contains(&pid.to_string()), "{pid} is missing in:\n{text}");
+    }
+    fixture.send("release")?;
+    fixture.fact("released")?;
+    fixture.end()?;
+    assert_eq!(story(&["--pidns", &ino])?.1, Some(3), "it is gone");
+    Ok(())
+}
+
+#[test]
+fn what_lives_and_what_is_not_there() -> Result<()> {
+    let (text, code) = story(&[&std::process::id().to_string()])?;
+    assert!(text.contains("it has not exited"), "{text}");
+    assert_eq!(code, Some(0));
+    assert_eq!(story(&["4194305"])?.1, Some(3));
+    let (text, code) = story(&["--family", "f17"])?;
+    assert!(text.starts_with("F17 "), "{text}");
+    assert_eq!(code, Some(0));
+    Ok(())
 }

@@ -726,6 +726,13 @@ fn f1_depends_on_what_was_seen_of_the_waits() {
         &by(|app| app.waited_for(60, EXIT - S)),
         Family::F1,
         High..=High,
+        &["waits only for what it started (last for parent (pid 60))"],
+    );
+    // Whether it started another one was not seen.
+    says(
+        &by(|app| app.waited_for(61, EXIT - S)),
+        Family::F1,
+        High..=High,
         &["only for children that it names", "!started"],
     );
     // Its last wait by name was before the exit, and the exit was not seen.

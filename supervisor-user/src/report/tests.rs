@@ -1,6 +1,6 @@
 //! Golden tests: one finding, as every output writes it.
 
-use super::{Context, ecs, text};
+use super::{Context, ecs, story, text};
 use crate::{
     attribution::attribute,
     clock::Wall,
@@ -116,4 +116,12 @@ fn text_blocks() {
         _ => format!("{line}\n"),
     });
     golden("events.txt", &lines.collect::<String>());
+}
+
+#[test]
+fn stories() {
+    let never = text::Colour::Never;
+    let text = [story::process(&finding(), never), story::namespace(&namespace(), never)].join("\n");
+    assert!(!text.contains('\x1b'), "hostile names reach no terminal");
+    golden("stories.txt", &text);
 }
