@@ -8,6 +8,7 @@ use crate::{
     host::{PidBudget, SigChld, ThreadFacts},
 };
 use serde::{Deserialize, Serialize};
+use supervisor_ebpf::ProcessId;
 
 /// One unreaped process. `explain` makes one of any process.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,9 +89,11 @@ pub struct BlockedNamespace {
 /// What holds a PID namespace's init.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
+    /// Which process has a pid in the namespace.
+    pub id: ProcessId,
     /// How.
     pub kind: BlockerKind,
-    /// Host pid of the process that has a pid in the namespace.
+    /// Its host pid.
     pub pid: u32,
     /// Its name.
     pub name: String,
@@ -187,8 +190,8 @@ impl Origin {
 pub struct Budget {
     /// Tasks now and at most, and who says so.
     pub pids: PidBudget,
-    /// Unreaped processes under the same limit.
-    pub unreaped: u64,
+    /// Unreaped processes under the same limit, if they were counted.
+    pub unreaped: Option<u64>,
     /// By how many these grow in an hour; `None` if they do not, or if it was not watched for long enough.
     pub rate_per_hour: Option<u64>,
     /// When there will be no pid left at that rate.

@@ -30,6 +30,12 @@ impl<'a> Glance<'a> {
     pub fn new(host: &'a dyn Host) -> Result<Self, KernelError> {
         let mut glance = Self { host, tracer: None, agent: None, missing: None };
         if let Err(reason) = rights()?.require_tracing() {
+            // Where a user sees only their own processes, nothing can be said of the host.
+            if !matches!(host.process(1), Ok(Some(_))) {
+                return Err(KernelError::NoRights(format!(
+                    "other users' processes are hidden from this user (/proc is mounted with hidepid), and {reason}"
+                )));
+            }
             glance.missing = Some(reason.to_string());
             return Ok(glance);
         }
@@ -168,7 +174,7 @@ fn observe(
     let seen = if facts.is_unreaped() {
         let evidence = Box::new(look.gather(facts, exact, exit_ns)?);
         Seen::Unreaped { id, existing: exit_ns.is_none(), evidence }
-    } else if look.is_held_init(&id, &facts) {
+    } else if look.is_held_init(&id, &facts)? {
         let evidence = Box::new(look.namespace(look.gather(facts, exact, exit_ns)?)?);
         Seen::Held { id, evidence }
     } else {

@@ -57,7 +57,13 @@ impl<H: Host> Observer<H> {
             Tracer::start(&Options { report_after_ns: ledger.report_after_ns(), log, attach: true })?;
         let attached_ns = clock::now_ns();
         let mut living = Vec::new();
-        let exited = tracer.scan(Scan::Seed, |record| living.push(record.id))?;
+        let mut init = None;
+        let exited = tracer.scan(Scan::Seed, |record| {
+            living.push(record.id);
+            init = init.or((record.level == 0).then_some(record.ns_init));
+        })?;
+        // The iterator was seen to leave out the host's PID 1; its descendants' creator it is all the same.
+        living.extend(init);
         for id in living {
             // Kernel threads have made no exec.
             if let Some(exec) = host.process(id.tgid)?.and_then(|facts| exec_of(&host, &facts, &id)) {
@@ -273,7 +279,7 @@ impl<H: Host> Observer<H> {
                 let evidence = Box::new(look.gather(facts, Some(id), exit_ns)?);
                 seen.push(Observation::at(clock::now_ns(), Seen::Unreaped { id, existing, evidence }));
                 self.ledger.settle(&id, Settled::Told, now_ns);
-            } else if look.is_held_init(&id, &facts) {
+            } else if look.is_held_init(&id, &facts)? {
                 let init = look.gather(facts, Some(id), exit_ns)?;
                 let evidence = Box::new(look.namespace(init)?);
                 seen.push(Observation::at(clock::now_ns(), Seen::Held { id, evidence }));

@@ -72,7 +72,7 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
         blocks: Vec::new(),
         budget: evidence.budget.clone().map(|pids| Budget {
             pids,
-            unreaped: 1,
+            unreaped: None,
             rate_per_hour: None,
             exhausted_in_ns: None,
         }),
@@ -235,8 +235,11 @@ fn runtime(evidence: &Evidence) -> Option<Runtime> {
         .filter(|own| own.own && roles::runtime(own).is_some())
         .filter(|own| argv::runtime_call(&own.args).is_some());
     let creators = || evidence.creators.iter().filter_map(|creator| creator.exec.as_ref());
-    let (exec, name) =
-        called.into_iter().chain(creators()).find_map(|exec| Some((exec, roles::runtime(exec)?)))?;
+    // A runtime's stages execute its file again, without a verb: what was called is above them.
+    let runtimes = || called.into_iter().chain(creators()).filter(|exec| roles::runtime(exec).is_some());
+    let exec =
+        runtimes().find(|exec| argv::runtime_call(&exec.args).is_some()).or_else(|| runtimes().next())?;
+    let name = roles::runtime(exec)?;
     // A process that still runs the runtime's file has not become the container's command.
     let is_runtime = own.is_some_and(|own| roles::runtime(own).is_some());
     let stage = if is_runtime && roles::is_intermediate(&evidence.facts.comm) {

@@ -67,7 +67,9 @@ pub(super) fn is_intermediate(comm: &str) -> bool {
 /// The file behind an exec from a descriptor.
 #[must_use]
 pub(super) fn real_file(exec: &ExecFacts) -> &str {
-    let descriptor = |file: &str| file.starts_with("/dev/fd/") || file.starts_with("/proc/self/fd/");
+    let descriptor = |file: &str| {
+        file.starts_with("/dev/fd/") || file.starts_with("/proc/self/fd/") || file == "/proc/self/exe"
+    };
     if !descriptor(&exec.filename) {
         return &exec.filename;
     }

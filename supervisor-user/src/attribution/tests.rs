@@ -260,3 +260,21 @@ fn a_conmonrs_names_no_container_by_its_cgroup_manager() {
     )];
     assert_eq!(attribute(&evidence, &host(), 0).container, None);
 }
+
+#[test]
+fn the_stages_of_a_runtime_are_called_by_the_one_with_the_verb() {
+    let mut evidence = incident();
+    evidence.exec = Some(exec("/bin/sleep 0.1", true));
+    let stage = || exec("/usr/sbin/runc init", true);
+    let image = ExecFacts { filename: "/proc/self/exe".into(), ..exec("runc init", true) };
+    evidence.creators = vec![
+        creator(24, "sh", exec("/bin/sh -c x", true), true),
+        creator(23, "runc:[1:CHILD]", stage(), true),
+        creator(22, "runc:[0:PARENT]", image, true),
+        creator(21, "runc", exec("/usr/sbin/runc --root /r exec web sh -c x", true), true),
+    ];
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(finding.runtime.and_then(|runtime| runtime.verb).as_deref(), Some("exec"));
+    assert_eq!(finding.origin, Origin::Exec);
+    assert!(finding.creators[1..].iter().all(|creator| creator.role == Role::Runtime));
+}

@@ -72,6 +72,12 @@ impl State {
 #[must_use]
 pub fn run(args: &CheckArgs) -> State {
     let (state, line) = check(args).unwrap_or_else(|error| (State::Unknown, clean(&format!("{error:#}"))));
+    report(state, &line)
+}
+
+/// The line of a plugin.
+#[must_use]
+pub fn report(state: State, line: &str) -> State {
     match print(&format!("SUPERVISOR {} - {line}\n", state.as_str())) {
         Ok(()) => state,
         Err(_) => State::Unknown,
@@ -85,16 +91,16 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     let now_ns = clock::now_ns();
     let min_age_ns = args.min_age.as_nanos() as u64;
     let old: Vec<&Finding> = conclusions.open().filter(|it| may_be_older(it, now_ns, min_age_ns)).collect();
-    let blocked: Vec<&BlockedNamespace> = conclusions
-        .namespaces()
-        .filter(|it| now_ns.saturating_sub(it.init.exit_ns.unwrap_or(0)) >= min_age_ns)
-        .collect();
+    let blocked: Vec<&BlockedNamespace> =
+        conclusions.namespaces().filter(|it| may_be_older(&it.init, now_ns, min_age_ns)).collect();
     let state = state(args, old.len() as u64, blocked.len());
     let mut line = sentence(&old, &blocked);
     if let Some(missing) = glance.missing() {
         line = format!("{line} (PID namespaces that cannot end were not looked for: {})", clean(missing));
     }
-    Ok((state, format!("{line} | {}", performance(args, &old, blocked.len(), now_ns))))
+    // What was not looked for has no number.
+    let blocked = glance.missing().is_none().then_some(blocked.len());
+    Ok((state, format!("{line} | {}", performance(args, &old, blocked, now_ns))))
 }
 
 fn state(args: &CheckArgs, unreaped: u64, blocked: usize) -> State {
@@ -148,14 +154,16 @@ fn sentence(old: &[&Finding], blocked: &[&BlockedNamespace]) -> String {
     line.replace('|', "/")
 }
 
-fn performance(args: &CheckArgs, old: &[&Finding], blocked: usize, now_ns: u64) -> String {
+fn performance(args: &CheckArgs, old: &[&Finding], blocked: Option<usize>, now_ns: u64) -> String {
     let oldest = old.iter().filter_map(|finding| finding.exit_ns).min();
     let oldest = oldest.map(|exit_ns| format!(" oldest={}s", now_ns.saturating_sub(exit_ns) / 1_000_000_000));
+    let blocked = blocked.map(|blocked| format!(" blocked={blocked};;1;0"));
     format!(
-        "unreaped={};{};{};0 blocked={blocked};;1;0{}",
+        "unreaped={};{};{};0{}{}",
         old.len(),
         args.warning,
         args.critical,
+        blocked.unwrap_or_default(),
         oldest.unwrap_or_default()
     )
 }

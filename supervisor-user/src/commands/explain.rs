@@ -8,6 +8,7 @@ use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
     diagnosis::{Family, page_text},
+    evidence::Evidence,
     exit::Exit,
     filter::Filter,
     finding::{Event, EventKind},
@@ -52,41 +53,60 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
         say(&format!("supervisor: only what /proc shows is known: {missing}"));
     }
     let mut conclusions = Conclusions::new(host.identity().clone(), 0, Filter::default());
-    let kind = match (args.pid, args.pidns) {
+    let pid = args.pid.map(|pid| match host.thread_group(pid) {
+        Some(process) if process != pid => {
+            say(&format!("{pid} is a thread of process {process}, which is this:"));
+            process
+        }
+        _ => pid,
+    });
+    let kinds = match (pid, args.pidns) {
         (Some(pid), _) => explain_process(&mut glance, &mut conclusions, pid)?,
-        (None, Some(ino)) => explain_namespace(&mut glance, &mut conclusions, ino)?,
+        (None, Some(ino)) => vec![explain_namespace(&mut glance, &mut conclusions, ino)?],
         (None, None) => bail!("name a process, a PID namespace or a family"),
     };
-    let found = match &kind {
-        EventKind::Explained(_) => Exit::Ok,
-        _ => Exit::Found,
-    };
-    let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
+    let is_found = kinds.iter().any(|kind| !matches!(kind, EventKind::Explained(_)));
+    let context = context(&host, glance.hooks());
     let mut stdout = Stdout::new(args.output);
-    match (args.output, &event.kind) {
-        (Format::Text, EventKind::State(finding) | EventKind::Explained(finding)) => {
-            print(&story::process(finding, stdout.colour()))?;
+    for (i, kind) in kinds.into_iter().enumerate() {
+        let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
+        let gap = if i > 0 { "\n" } else { "" };
+        match (args.output, &event.kind) {
+            (Format::Text, EventKind::State(finding) | EventKind::Explained(finding)) => {
+                print(&format!("{gap}{}", story::process(finding, stdout.colour())))?;
+            }
+            (Format::Text, EventKind::Blocked { namespace, .. }) => {
+                print(&format!("{gap}{}", story::namespace(namespace, stdout.colour())))?;
+            }
+            _ => stdout.write(&event, &context).context("cannot write to standard output")?,
         }
-        (Format::Text, EventKind::Blocked { namespace, .. }) => {
-            print(&story::namespace(namespace, stdout.colour()))?;
-        }
-        _ => stdout
-            .write(&event, &context(&host, glance.hooks()))
-            .context("cannot write to standard output")?,
     }
-    Ok(found)
+    Ok(if is_found { Exit::Found } else { Exit::Ok })
 }
 
-fn explain_process(glance: &mut Glance<'_>, conclusions: &mut Conclusions, pid: u32) -> Result<EventKind> {
+/// The process; and of one that is PID 1 of a namespace that cannot end, the namespace too.
+fn explain_process(
+    glance: &mut Glance<'_>,
+    conclusions: &mut Conclusions,
+    pid: u32,
+) -> Result<Vec<EventKind>> {
     let (evidence, namespaces) = glance
         .process(pid)?
         .with_context(|| format!("there is no process {pid}: it was reaped, or never was"))?;
     for namespace in namespaces {
         conclusions.take(&namespace);
     }
-    let is_unreaped = evidence.facts.is_unreaped();
-    let finding = Box::new(conclusions.explain(&evidence));
-    Ok(if is_unreaped { EventKind::State(finding) } else { EventKind::Explained(finding) })
+    let mut kinds = vec![said_of(conclusions, &evidence)];
+    let own = conclusions.namespaces().filter(|namespace| namespace.init.process.pid == pid);
+    kinds.extend(
+        own.map(|namespace| EventKind::Blocked { namespace: Box::new(namespace.clone()), again: false }),
+    );
+    Ok(kinds)
+}
+
+fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> EventKind {
+    let finding = Box::new(conclusions.explain(evidence));
+    if evidence.facts.is_unreaped() { EventKind::State(finding) } else { EventKind::Explained(finding) }
 }
 
 fn explain_namespace(glance: &mut Glance<'_>, conclusions: &mut Conclusions, ino: u32) -> Result<EventKind> {
@@ -104,5 +124,5 @@ fn explain_namespace(glance: &mut Glance<'_>, conclusions: &mut Conclusions, ino
         format!("there is no PID namespace {ino} with a PID 1, or it cannot be seen from here")
     })?;
     say(&format!("PID namespace {ino} is not blocked; this is its PID 1:"));
-    Ok(EventKind::Explained(Box::new(conclusions.explain(&init))))
+    Ok(said_of(conclusions, &init))
 }

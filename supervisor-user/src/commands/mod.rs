@@ -18,7 +18,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{exit::Exit, scenario};
+use crate::{exit::Exit, scenario, words::clean};
 
 /// Finds processes that have exited and were not reaped, and says who must reap them.
 #[derive(Debug, Parser)]
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
         // To a monitoring system, 2 would mean that the host is in a critical state.
         Err(error) if error.use_stderr() && std::env::args_os().nth(1).is_some_and(|it| it == "check") => {
             say(error.to_string().trim_end());
-            return ExitCode::from(check::State::Unknown as u8);
+            return ExitCode::from(check::report(check::State::Unknown, "wrong usage") as u8);
         }
         Err(error) => error.exit(),
     };
@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
         Command::Actor { args } => Ok(scenario::actor(&args)),
     };
     result.unwrap_or_else(|error| {
-        say(&format!("supervisor: {error:#}"));
+        say(&format!("supervisor: {}", clean(&format!("{error:#}"))));
         Exit::of(&error).into()
     })
 }

@@ -72,6 +72,7 @@ pub(super) fn conclude(
     for observation in glance.unreaped(grace)? {
         conclusions.take(&observation);
     }
+    conclusions.recount();
     Ok(conclusions)
 }
 

@@ -50,8 +50,9 @@ impl Growth {
             *count = Count { at_first: count.unreaped, since_ns: now_ns, ..*count };
         }
         count.unreaped += u64::from(is_new);
-        count.at_first += u64::from(is_new && existing);
-        budget.unreaped = count.unreaped;
+        // One that only came under another limit is no growth either.
+        count.at_first += u64::from(is_new && (existing || before.is_some()));
+        budget.unreaped = Some(count.unreaped);
         let elapsed_ns = now_ns.saturating_sub(count.since_ns);
         let grown = count.unreaped.saturating_sub(count.at_first);
         if elapsed_ns < ENOUGH_NS || grown < 2 {
@@ -64,11 +65,19 @@ impl Growth {
             Some((left * u128::from(elapsed_ns) / u128::from(grown)).min(u128::from(u64::MAX)) as u64);
     }
 
+    /// Writes into a finding how many there are under its limit now.
+    pub(super) fn tell(&self, finding: &mut Finding) {
+        if let Some(budget) = &mut finding.budget {
+            budget.unreaped = Some(self.limits.get(&budget.pids.source).map_or(0, |count| count.unreaped));
+        }
+    }
+
     /// Takes out a finding that is closed.
     pub(super) fn uncount(&mut self, finding: &Finding) {
         let Some(budget) = &finding.budget else { return };
         if let Some(count) = self.limits.get_mut(&budget.pids.source) {
             count.unreaped = count.unreaped.saturating_sub(1);
+            count.at_first = count.at_first.min(count.unreaped);
             if count.unreaped == 0 {
                 self.limits.remove(&budget.pids.source);
             }

@@ -85,6 +85,13 @@ impl Conclusions {
         }
     }
 
+    /// Brings the counts of all open findings to what they are now: each was counted as it came.
+    pub fn recount(&mut self) {
+        for open in self.open.values_mut() {
+            self.growth.tell(&mut open.finding);
+        }
+    }
+
     /// Takes in an observation; returns the events that follow, for those that the filters want.
     pub fn take(&mut self, observation: &Observation) -> Vec<Event> {
         let Observation { at_ns, wall, seen } = observation;
@@ -152,6 +159,7 @@ impl Conclusions {
         let mut init = attribute(&evidence.init, &self.host, self.grace_ns);
         remember(&mut init, before.map(|blocked| &blocked.namespace.init));
         init.diagnosis = diagnose(&init);
+        self.growth.tell(&mut init);
         let blockers = blockers(evidence);
         let namespace = BlockedNamespace {
             id: identity::finding_id("namespace", &init.id),
@@ -194,7 +202,7 @@ impl Conclusions {
             .namespaces
             .values()
             .map(|blocked| &blocked.namespace)
-            .filter(|namespace| namespace.blockers.iter().any(|blocker| blocker.pid == id.tgid))
+            .filter(|namespace| namespace.blockers.iter().any(|blocker| blocker.id == *id))
             .filter_map(|namespace| {
                 Some(Block {
                     ino: namespace.init.pid_ns.as_ref()?.ino,
@@ -238,6 +246,9 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
     };
     finding.seen_ns = before.seen_ns;
     finding.exit_ns = finding.exit_ns.or(before.exit_ns);
+    if let (Origin::Exec, Origin::HealthCheck { .. }) = (finding.origin, before.origin) {
+        finding.origin = before.origin;
+    }
     let Some(reaper) = &mut finding.reaper else { return };
     reaper.same_since_ns = finding.looked_ns;
     let Some(old) = before.reaper.as_ref().filter(|old| who(old) == who(reaper)) else {

@@ -14,7 +14,14 @@ const KINDS: usize = 1024;
 /// The start times of the sessions that left something, by kind.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    starts: HashMap<Kind, Vec<u64>>,
+    kinds: HashMap<Kind, Runs>,
+}
+
+#[derive(Debug, Default)]
+struct Runs {
+    starts: Vec<u64>,
+    /// It stays known when a run is late.
+    period_ns: Option<u64>,
 }
 
 /// What is the same in all runs of a probe: the container, and the names from the process up to the runtime.
@@ -24,17 +31,21 @@ impl Sessions {
     /// Takes in the session that a finding comes from; returns the period, if there is one by now.
     pub(super) fn period_of(&mut self, finding: &Finding) -> Option<u64> {
         let (kind, start_ns) = session(finding)?;
-        if self.starts.len() >= KINDS && !self.starts.contains_key(&kind) {
-            return None;
-        }
-        let starts = self.starts.entry(kind).or_default();
-        if let Err(place) = starts.binary_search(&start_ns) {
-            starts.insert(place, start_ns);
-            if starts.len() > REMEMBERED {
-                starts.remove(0);
+        if self.kinds.len() >= KINDS && !self.kinds.contains_key(&kind) {
+            let oldest = self.kinds.iter().min_by_key(|(_, runs)| runs.starts.last());
+            if let Some(oldest) = oldest.map(|(kind, _)| kind.clone()) {
+                self.kinds.remove(&oldest);
             }
         }
-        period(starts)
+        let runs = self.kinds.entry(kind).or_default();
+        if let Err(place) = runs.starts.binary_search(&start_ns) {
+            runs.starts.insert(place, start_ns);
+            if runs.starts.len() > REMEMBERED {
+                runs.starts.remove(0);
+            }
+        }
+        runs.period_ns = period(&runs.starts).or(runs.period_ns);
+        runs.period_ns
     }
 }
 

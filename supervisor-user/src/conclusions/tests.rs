@@ -75,9 +75,12 @@ fn held(at_ns: u64, members: Vec<Member>) -> Observation {
     )
 }
 
+/// The zombie of [`incident`].
+const ZOMBIE: ProcessId = ProcessId::new(22, 1_000_000_001);
+
 fn member(pid: u32, parent: u32) -> Member {
     Member {
-        id: ProcessId::new(pid, 1),
+        id: if pid == 22 { ZOMBIE } else { ProcessId::new(pid, 1) },
         facts: ProcessFacts { ppid: parent, ..facts(pid, "crun", &[pid, 2], POD) },
         threads: Vec::new(),
         reaper: Some((parent, "monitor".into())),
@@ -382,20 +385,23 @@ fn growth_is_told_when_it_was_watched_for_long_enough() {
     let mut all = conclusions(Filter::default());
     for n in 0..5 {
         let now = budget(&all.take(&limited(n, FIRST + u64::from(n) * S, GROUP, 50)));
-        assert_eq!((now.unreaped, now.rate_per_hour, now.exhausted_in_ns), (u64::from(n) + 1, None, None));
+        assert_eq!(
+            (now.unreaped, now.rate_per_hour, now.exhausted_in_ns),
+            (Some(u64::from(n) + 1), None, None)
+        );
     }
     // Ten seconds after the first there are five more than it: half a zombie a second, and 40 pids are left.
     let now = budget(&all.take(&limited(5, FIRST + 10 * S, GROUP, 60)));
-    assert_eq!((now.unreaped, now.rate_per_hour, now.exhausted_in_ns), (6, Some(1800), Some(80 * S)));
+    assert_eq!((now.unreaped, now.rate_per_hour, now.exhausted_in_ns), (Some(6), Some(1800), Some(80 * S)));
     // In another group there is one.
     let now = budget(&all.take(&limited(6, FIRST + 10 * S, Some("/h/pids.max"), 60)));
-    assert_eq!((now.unreaped, now.rate_per_hour), (1, None));
+    assert_eq!((now.unreaped, now.rate_per_hour), (Some(1), None));
     // Some are reaped: the next counts those that are left.
     for n in 0..3 {
         all.take(&reaped(FIRST + 11 * S, ProcessId::new(100 + n, 1)));
     }
     let now = budget(&all.take(&limited(7, FIRST + 20 * S, GROUP, 60)));
-    assert_eq!((now.unreaped, now.rate_per_hour), (4, Some(540)));
+    assert_eq!((now.unreaped, now.rate_per_hour), (Some(4), Some(540)));
     // A full one.
     let now = budget(&all.take(&limited(8, FIRST + 20 * S, GROUP, 101)));
     assert_eq!(now.exhausted_in_ns, Some(0));
@@ -410,11 +416,11 @@ fn what_was_there_before_the_watch_is_no_growth() {
     all.take(&existing(limited(0, FIRST + 20 * S, GROUP, 60)));
     let first = all.open().find(|finding| finding.process.pid == 100).and_then(|it| it.budget.clone());
     let first = first.expect("it has one");
-    assert_eq!((first.unreaped, first.rate_per_hour, first.exhausted_in_ns), (50, None, None));
+    assert_eq!((first.unreaped, first.rate_per_hour, first.exhausted_in_ns), (Some(50), None, None));
     let one = budget(&all.take(&limited(50, FIRST + 20 * S, GROUP, 60)));
-    assert_eq!((one.unreaped, one.rate_per_hour), (51, None), "one is no growth yet");
+    assert_eq!((one.unreaped, one.rate_per_hour), (Some(51), None), "one is no growth yet");
     let two = budget(&all.take(&limited(51, FIRST + 20 * S, GROUP, 60)));
-    assert_eq!((two.unreaped, two.rate_per_hour), (52, Some(360)));
+    assert_eq!((two.unreaped, two.rate_per_hour), (Some(52), Some(360)));
 }
 
 #[test]
@@ -422,7 +428,7 @@ fn a_finding_counts_under_the_limit_that_it_has() {
     let mut all = conclusions(Filter::default());
     let unreaped = |all: &Conclusions, pid| {
         let finding = all.open().find(|finding| finding.process.pid == pid);
-        finding.and_then(|finding| finding.budget.as_ref()).map(|budget| budget.unreaped)
+        finding.and_then(|finding| finding.budget.as_ref()).and_then(|budget| budget.unreaped)
     };
     all.take(&limited(0, FIRST, GROUP, 50));
     all.take(&limited(1, FIRST, GROUP, 50));

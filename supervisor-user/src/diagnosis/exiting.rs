@@ -33,7 +33,7 @@ pub(super) fn threads_alive(case: &Case<'_>) -> Option<Verdict> {
     let stuck = live.iter().find(|thread| thread.state == 'D');
     let named = stuck.unwrap_or(first);
     let place = named.wchan.as_deref().map(|wchan| format!(" in {}", clean(wchan))).unwrap_or_default();
-    let others = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    let others = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
     Some(Verdict {
         family: Some(Family::F9),
         sentence: format!(

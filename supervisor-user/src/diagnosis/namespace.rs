@@ -39,6 +39,7 @@ fn blocker(member: &Member) -> Blocker {
         None => BlockerKind::Task,
     };
     Blocker {
+        id: member.id,
         kind,
         pid: facts.pid,
         name: facts.comm.clone(),

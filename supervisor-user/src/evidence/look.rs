@@ -193,7 +193,12 @@ impl<'a> Look<'a> {
     #[must_use]
     pub fn id_of(&self, facts: &ProcessFacts) -> Option<ProcessId> {
         let seen = self.tasks.keys().chain(self.living.iter().map(|record| &record.id));
-        seen.filter(|id| id.tgid == facts.pid).find(|id| starts_match(self.host, facts, id.start_ns)).copied()
+        // The iterator was seen to leave out the host's PID 1; others name it.
+        let inits = self.living.iter().map(|record| &record.ns_init);
+        seen.chain(inits)
+            .filter(|id| id.tgid == facts.pid)
+            .find(|id| starts_match(self.host, facts, id.start_ns))
+            .copied()
     }
 
     /// PID 1 of the PID namespace with that inode number.
@@ -214,13 +219,30 @@ impl<'a> Look<'a> {
         inits
     }
 
-    /// Whether a process has exited and, as PID 1 of a PID namespace, waits for the namespace to become empty. Where
-    /// it sleeps in that depends on whose children are left.
-    #[must_use]
-    pub fn is_held_init(&self, id: &ProcessId, facts: &ProcessFacts) -> bool {
+    /// Whether a process has exited and, as PID 1 of a PID namespace, waits for the namespace to become empty. It may
+    /// be that slow in giving back its memory or files: then nothing in the namespace has been asked to end yet.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` cannot be read.
+    pub fn is_held_init(&self, id: &ProcessId, facts: &ProcessFacts) -> Result<bool, EvidenceError> {
         let has_exited =
             self.tasks.get(id).is_some_and(|task| task.record.flags & (TASK_EXITING | TASK_ZOMBIE) != 0);
-        has_exited && facts.vpid() == Some(1) && facts.level() > Some(0) && !facts.is_unreaped()
+        if !has_exited || facts.vpid() != Some(1) || facts.level() == Some(0) || facts.is_unreaped() {
+            return Ok(false);
+        }
+        // Of several threads it is the last that does it (`zap_pid_ns_processes()`, `kernel/pid_namespace.c`): it
+        // waits for children of its own, and then for the others' pids.
+        let threads = self.threads(facts)?;
+        let mut places = threads
+            .iter()
+            .filter(|thread| thread.is_live())
+            .map(|thread| (thread.state, thread.wchan.as_deref()))
+            .chain([(facts.state, facts.wchan.as_deref())]);
+        Ok(places.any(|(state, wchan)| match wchan {
+            Some(wchan) => matches!(wchan, "zap_pid_ns_processes" | "do_wait"),
+            None => matches!(state, 'S' | 'I'),
+        }))
     }
 
     /// The process of that identity in `/proc`, if it still exists.
@@ -246,6 +268,8 @@ impl<'a> Look<'a> {
         let Some((tid, pid)) = facts.tracer.map(|pid| (facts.pid, pid)).or_else(of_thread) else {
             return Ok(None);
         };
+        // The thread that traces is told.
+        let pid = self.host.thread_group(pid).unwrap_or(pid);
         let comm = self.host.process(pid)?.map(|tracer| tracer.comm);
         Ok(Some(TracerFacts { tid, pid, comm }))
     }

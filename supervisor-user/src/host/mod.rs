@@ -22,6 +22,9 @@ pub trait Host {
     /// If `/proc` cannot be read.
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>>;
 
+    /// The process that a thread belongs to; `None` if there is no such thread.
+    fn thread_group(&self, tid: u32) -> Option<u32>;
+
     /// All pids that are in use by processes.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! The real host.
 
 use std::{
+    cell::{Ref, RefCell},
     fs,
     io::{self, Read as _},
+    time::{Duration, Instant},
 };
 
 use procfs::{
@@ -25,7 +27,7 @@ pub struct Proc {
     /// Whether exit statuses of other users' processes are shown to us; they read as 0 if not.
     privileged: bool,
     uid: u32,
-    cgroup_mounts: Vec<cgroup::Mount>,
+    cgroup_mounts: RefCell<(Instant, Vec<cgroup::Mount>)>,
 }
 
 impl Proc {
@@ -52,7 +54,7 @@ impl Proc {
             },
             privileged: myself.capeff >> 19 & 1 == 1,
             uid: myself.ruid,
-            cgroup_mounts: cgroup::mounts(),
+            cgroup_mounts: RefCell::new((Instant::now(), cgroup::mounts())),
         })
     }
 }
@@ -60,6 +62,11 @@ impl Proc {
 impl Host for Proc {
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
         gone_is_none(self.read(pid))
+    }
+
+    fn thread_group(&self, tid: u32) -> Option<u32> {
+        let status = Process::new(tid as i32).and_then(|process| status(&process)).ok()?;
+        Some(status.tgid as u32)
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {
@@ -81,7 +88,7 @@ impl Host for Proc {
     }
 
     fn frozen(&self, pid: u32) -> Option<String> {
-        cgroup::frozen(&self.cgroup_mounts, &memberships(pid)?)
+        cgroup::frozen(&self.cgroup_mounts(), &memberships(pid)?)
     }
 
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
@@ -89,7 +96,7 @@ impl Host for Proc {
             Some(path) => vec![cgroup::in_pids_group(path)],
             None => memberships(pid).unwrap_or_default(),
         };
-        cgroup::pid_budget(&self.cgroup_mounts, &lines)
+        cgroup::pid_budget(&self.cgroup_mounts(), &lines)
     }
 
     fn oci(&self, places: &OciPlaces) -> Option<OciFacts> {
@@ -102,10 +109,23 @@ impl Host for Proc {
 }
 
 impl Proc {
+    /// The hierarchies that are mounted now; they are looked for again only now and then.
+    fn cgroup_mounts(&self) -> Ref<'_, Vec<cgroup::Mount>> {
+        const KEEP: Duration = Duration::from_secs(1);
+        if self.cgroup_mounts.borrow().0.elapsed() > KEEP {
+            *self.cgroup_mounts.borrow_mut() = (Instant::now(), cgroup::mounts());
+        }
+        Ref::map(self.cgroup_mounts.borrow(), |(_, mounts)| mounts)
+    }
+
     fn read(&self, pid: u32) -> ProcResult<ProcessFacts> {
         let process = Process::new(pid as i32)?;
         let stat = process.stat()?;
         let status = status(&process)?;
+        if status.tgid != process.pid {
+            // `/proc` has a directory of each thread too, and does not list it.
+            return Err(ProcError::NotFound(None));
+        }
         let zombie = matches!(stat.state, 'Z' | 'X');
         let live_threads = if zombie && stat.num_threads <= 1 { 0 } else { live_threads(&process)? };
         let may_see = self.privileged || status.ruid == self.uid;

@@ -138,7 +138,9 @@ fn agent(program: &aya::programs::ProgramInfo) -> Option<Records> {
     let maps: Vec<MapInfo> =
         program.map_ids().ok()??.into_iter().filter_map(|id| MapInfo::from_id(id).ok()).collect();
     let loaded = SystemTime::now().duration_since(program.loaded_at()?).ok()?;
-    let attached_ns = clock::now_ns().saturating_sub(loaded.saturating_sub(ATTACH).as_nanos() as u64);
+    // `doctor` attaches each hook for a moment, and has ended by then.
+    let attached = loaded.checked_sub(ATTACH)?;
+    let attached_ns = clock::now_ns().saturating_sub(attached.as_nanos() as u64);
     let records = Records::take(attached_ns, |name| {
         let info = maps.iter().find(|map| map.name_as_str() == Some(name));
         let data = info.and_then(|map| MapData::from_id(map.id()).ok());

@@ -231,7 +231,8 @@ impl Ledger {
         let Some(leftover) = self.leftovers.get_mut(id) else { return };
         let (state, first_ns, most_ns) = match (settled, leftover.state) {
             (Settled::Told, _) | (_, State::Told) => (State::Told, REVIEW_NS, REVIEW_MAX_NS),
-            (Settled::Held, _) => (State::Held, RECHECK_NS, RECHECK_MAX_NS),
+            // Between its release and its free it is not in `/proc`, and its end is still to be told.
+            (Settled::Held, _) | (Settled::NotYet, State::Held) => (State::Held, RECHECK_NS, RECHECK_MAX_NS),
             (Settled::NotYet, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
         };
         if leftover.state != state {

@@ -116,6 +116,7 @@ fn what_is_held_in_its_exit_is_told_apart() {
     ledger.settle(&id(7), Settled::Held, now);
     ledger.settle(&id(8), Settled::Held, now);
     assert!(ledger.is_held(&id(7)));
+    ledger.settle(&id(7), Settled::NotYet, now + SECOND / 4);
     assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Held));
     // The other one can finish, and then stays a zombie.
     let later = now + 5 * SECOND;

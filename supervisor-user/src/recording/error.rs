@@ -50,6 +50,8 @@ pub enum Reason {
         /// Version of the supervisor that wrote it.
         version: String,
     },
+    /// Its clock has this many ticks a second, which none has.
+    Ticks(u64),
     /// A line is not what it should be.
     Line(serde_json::Error),
     /// A line is longer than any that is written.
@@ -111,6 +113,7 @@ impl Display for Reason {
                 f,
                 "was made by supervisor {version}, format {format}; this one reads up to {FORMAT}: upgrade"
             ),
+            Self::Ticks(ticks) => write!(f, "is damaged: its clock has {ticks} ticks a second"),
             Self::Line(error) => {
                 // It may quote the line, and does not know which it is of the file.
                 let error = clean(&error.to_string()).replace(" at line 1 column ", " at column ");

@@ -122,7 +122,12 @@ fn read_header(lines: &mut Lines) -> Result<Header, RecordingError> {
             let version = clean(&version.chars().take(40).collect::<String>());
             return Err(Reason::Newer { format, version });
         }
-        serde_json::from_slice(line).map_err(Reason::Line)
+        let header: Header = serde_json::from_slice(line).map_err(Reason::Line)?;
+        // Times are divided by it.
+        match header.host.ticks_per_second {
+            1..=1_000_000_000 => Ok(header),
+            ticks => Err(Reason::Ticks(ticks)),
+        }
     };
     read().map_err(|reason| lines.error(reason))
 }

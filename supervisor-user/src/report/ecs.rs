@@ -242,7 +242,8 @@ struct BlockerFields {
 
 #[derive(Serialize)]
 struct BudgetFields {
-    unreaped: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreaped: Option<u64>,
     pids_current: u64,
     pids_max: u64,
     source: String,

@@ -153,11 +153,12 @@ pub(super) fn budget(budget: &Budget) -> Option<String> {
     if !is_tight && budget.rate_per_hour.is_none() {
         return None;
     }
+    let unreaped =
+        budget.unreaped.map(|unreaped| format!(", {unreaped} of them unreaped")).unwrap_or_default();
     let mut text = format!(
-        "{} of {} in use, {} of them unreaped ({})",
+        "{} of {} in use{unreaped} ({})",
         budget.pids.current,
         budget.pids.max,
-        budget.unreaped,
         clean(&budget.pids.source)
     );
     if let Some(rate) = budget.rate_per_hour {
