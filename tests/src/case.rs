@@ -32,7 +32,7 @@ impl Case<'_> {
         let mut fixture = Fixture::start(program, self.args)?;
         let fact = fixture.fact("zombie")?;
         let pid = fact.pid("pid")?;
-        watch.keep(pid);
+        watch.keep(&[pid]);
         let reaper = if self.reaper.is_empty() { fixture.pid() } else { fact.pid(self.reaper)? };
         let found = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
         ensure!(found.pid("supervisor.reaper.pid")? == reaper, "the parent is {reaper}: {}", found.0);

@@ -65,8 +65,10 @@ impl Recorded {
         for observation in reader.by_ref() {
             let observation = observation?;
             let id = match &observation.seen {
-                Seen::Unreaped { id, .. } | Seen::Held { id, .. } => *id,
-                Seen::Reaped { id, .. } | Seen::Released { id } => *id,
+                Seen::Unreaped { id, .. }
+                | Seen::Held { id, .. }
+                | Seen::Reaped { id, .. }
+                | Seen::Released { id } => *id,
                 Seen::Lost { .. } => continue,
             };
             // Of what is kept, its end is too.
@@ -163,7 +165,7 @@ impl Scrub {
     /// A control group as the kernel side tells it: its names, from the root on.
     fn clean_group(&self, group: &mut Value) {
         let names: Vec<&str> = group.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let mut path: Value = names.iter().map(|name| format!("/{name}")).collect::<String>().into();
+        let mut path: Value = format!("/{}", names.join("/")).into();
         self.clean(&mut path);
         let names = path.as_str().unwrap_or_default().split('/').filter(|name| !name.is_empty());
         *group = names.collect::<Vec<_>>().into();

@@ -87,9 +87,9 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Keeps in the recording what is observed of a process, and of those that it has to reap.
-    pub fn keep(&mut self, pid: u32) {
-        self.kept.wanted.push(pid);
+    /// Keeps in the recording what is observed of these processes, and of those that they have to reap.
+    pub fn keep(&mut self, pids: &[u32]) {
+        self.kept.wanted.extend(pids);
     }
 
     /// Leaves a process out of the recording.

@@ -33,7 +33,7 @@ fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut conmon = Owned::start(private_cgroup2(&mut command))?;
     let conmon_pid = conmon.pid();
-    watch.keep(conmon_pid);
+    watch.keep(&[conmon_pid]);
     let status = conmon.end(Duration::from_secs(20))?;
     let said = fs::read_to_string(log).unwrap_or_default();
     assert_eq!(status.code(), Some(1), "the command does not exist, so conmon has to fail: {said}");

@@ -23,7 +23,7 @@ fn orphan_of_an_exec(runtime: Runtime) -> Result<()> {
     let mut watch = Watch::recorded(&format!("f3-{}-exec", runtime.name()))?;
     let container = Container::run(&lab, runtime, &["sleep", "120"])?;
     let init = container.init();
-    watch.keep(init);
+    watch.keep(&[init]);
     container.exec(&CHECK)?;
 
     let found = watch.wait_for("the orphan of the exec", |event| {
@@ -69,7 +69,7 @@ fn an_exec_every_two_seconds_is_a_health_check() -> Result<()> {
     let mut watch = Watch::recorded("f3-healthcheck")?;
     let container = Container::run(&lab, Runtime::Runc, &["sleep", "120"])?;
     let init = container.init();
-    watch.keep(init);
+    watch.keep(&[init]);
     let started = Instant::now();
     for check in 0..CHECKS {
         let due = started + PERIOD * check as u32;

@@ -42,7 +42,7 @@ fn f4_a_parent_that_never_waits_at_all() -> Result<()> {
     let mut watch = Watch::recorded("f4-never-wait")?;
     let mut fixture = fixture!("never-wait", "1")?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
-    watch.keep(pid);
+    watch.keep(&[pid]);
     let found = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
     fixture.send("reap")?;
     watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
@@ -116,7 +116,7 @@ fn f17_one_wait_for_every_sigchld() -> Result<()> {
     let mut watch = Watch::recorded("f17-coalesced")?;
     let mut fixture = fixture!("coalesced", "4")?;
     let pids = (0..3).map(|_| fixture.fact("zombie")?.pid("pid")).collect::<Result<Vec<u32>>>()?;
-    pids.iter().for_each(|&pid| watch.keep(pid));
+    watch.keep(&pids);
     let found = pids
         .iter()
         .map(|&pid| watch.wait_for("a lost child", |event| event.says("zombie-detected", pid)))
@@ -144,7 +144,7 @@ fn f18_a_parent_that_reaps_seldom() -> Result<()> {
     }
     fixture.send("zombie")?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
-    watch.keep(pid);
+    watch.keep(&[pid]);
     let found = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
     // Nobody has to tell it.
     fixture.fact("round")?;

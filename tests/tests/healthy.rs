@@ -5,7 +5,7 @@ use supervisor_tests::{Watch, finding_of, fixture, of_process};
 
 /// No event about any of these processes, nor about a child of them.
 fn nothing_about(mut watch: Watch, pids: &[u32]) -> Result<()> {
-    pids.iter().for_each(|&pid| watch.keep(pid));
+    watch.keep(pids);
     let outcome = watch.stop()?;
     for &pid in pids {
         let about = outcome.events.iter().find(|event| event.is_about(pid) || event.is_under(pid));

@@ -75,7 +75,7 @@ fn crun_with_a_user_namespace_leaves_a_zombie() -> Result<()> {
     let mut scene = Scene::set()?;
     let mut watch = Watch::recorded("f1-crun-userns")?;
     let (created, zombie) = scene.leave_a_zombie(Runtime::Crun, |_| PidNs::UserNs)?;
-    watch.keep(zombie.pid);
+    watch.keep(&[zombie.pid]);
     let found = scene.find_and_reap(&mut watch, &zombie)?;
     attributed_to_crun(&found, &created, &scene.monitor)?;
     assert_eq!(found.text("supervisor.pid_ns.mode")?, "own");
@@ -89,7 +89,7 @@ fn crun_with_a_user_namespace_leaves_a_zombie() -> Result<()> {
 fn crun_elsewhere_and_runc_leave_nothing() -> Result<()> {
     let mut scene = Scene::set()?;
     let mut watch = Watch::recorded("none-crun-runc")?;
-    watch.keep(scene.monitor.pid());
+    watch.keep(&[scene.monitor.pid()]);
     scene.leave_nothing(Runtime::Crun, |_| PidNs::Own)?;
     scene.leave_nothing(Runtime::Crun, |_| PidNs::Host)?;
     scene.leave_nothing(Runtime::Runc, |_| PidNs::Own)?;
@@ -106,7 +106,7 @@ fn the_pod_cannot_end_until_the_zombie_is_reaped() -> Result<()> {
     let (pause, monitor) = (scene.pod.pid(), scene.monitor.pid());
     let mut watch = Watch::recorded("f1-incident")?;
     let (_, zombie) = scene.leave_a_zombie(Runtime::Crun, joined)?;
-    [zombie.pid, pause].into_iter().for_each(|pid| watch.keep(pid));
+    watch.keep(&[zombie.pid, pause]);
     scene.pod.kill()?;
     let blocked = watch.wait_for("the pod's namespace", |event| event.says("namespace-blocked", pause))?;
     assert_eq!(blocked.text("process.name")?, "pause");

@@ -12,10 +12,8 @@ fn held_by(kinds: &[&str]) -> Result<()> {
     let mut fixture = Fixture::start(env!("CARGO_BIN_EXE_fixture"), &args)?;
     let fact = fixture.fact("blocked")?;
     let init = fact.pid("init")?;
-    watch.keep(init);
-    for kind in ["zombie", "traced"] {
-        fact.pid(kind).into_iter().for_each(|pid| watch.keep(pid));
-    }
+    let inside = ["zombie", "traced"].iter().filter_map(|kind| fact.pid(kind).ok());
+    watch.keep(&inside.chain([init]).collect::<Vec<u32>>());
     let blocked = watch.wait_for("the namespace", |event| event.says("namespace-blocked", init))?;
 
     let mut wanted = BTreeMap::new();
@@ -67,7 +65,7 @@ fn f8_the_zombie_that_holds_it_says_so() -> Result<()> {
     let mut fixture = fixture!("held-init")?;
     let held = fixture.fact("held")?;
     let (init, zombie) = (held.pid("init")?, held.pid("zombie")?);
-    [init, zombie].into_iter().for_each(|pid| watch.keep(pid));
+    watch.keep(&[init, zombie]);
     let found = watch.wait_for("a zombie that blocks", |event| {
         event.is_about(zombie) && event.get("supervisor.blocks").is_some()
     })?;

@@ -99,7 +99,7 @@ fn pid_1_that_never_reaps_is_named_with_its_container() -> Result<()> {
     let mut watch = Watch::recorded("f2-podman-entrypoint")?;
     let podman = Podman::run(&lab)?;
     let init = podman.init;
-    watch.keep(init);
+    watch.keep(&[init]);
 
     let found = watch.wait_for("the container's zombie", |event| {
         event.action() == "zombie-detected" && event.is_under(init)
@@ -124,7 +124,7 @@ fn what_exec_leaves_is_told_from_the_entry_point_and_from_a_health_check() -> Re
     let mut watch = Watch::recorded("f3-podman-exec")?;
     let podman = Podman::run(&lab)?;
     let init = podman.init;
-    watch.keep(init);
+    watch.keep(&[init]);
     let first = watch.wait_for("the entry point's zombie", |event| {
         event.action() == "zombie-detected" && event.is_under(init)
     })?;

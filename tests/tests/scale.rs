@@ -59,7 +59,7 @@ fn two_thousand_zombies() -> Result<()> {
 
     let found: HashSet<u64> = list
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line))
+        .map(serde_json::from_str::<serde_json::Value>)
         .filter_map(|event| event.ok()?.pointer("/process/pid")?.as_u64())
         .collect();
     assert!(pids.iter().all(|pid| found.contains(&u64::from(*pid))), "ps does not list all");

@@ -28,7 +28,7 @@ fn f1_a_shim_that_does_not_wait_for_an_orphan_of_its_container() -> Result<()> {
     let run = [runc.as_str(), "--root", &state, "run", "--bundle", &bundle, &id];
     let mut fixture = Fixture::start(&shim, &[&args[..], &run].concat())?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
-    watch.keep(pid);
+    watch.keep(&[pid]);
     let found = watch.wait_for("the orphan", |event| event.says("zombie-detected", pid))?;
     assert_eq!(found.text("process.name")?, "sleep");
     assert_eq!(found.pid("supervisor.reaper.pid")?, fixture.pid());
