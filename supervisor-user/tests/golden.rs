@@ -2,6 +2,7 @@
 //! `NAME.json`, one a line. `UPDATE_GOLDEN=1` writes these anew; look at what changes.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -83,6 +84,158 @@ fn recordings_name_no_host() -> Result<()> {
         ensure!(*host == host.anonymous(), "{} was made without --anonymous", recording.display());
     }
     Ok(())
+}
+
+/// The family of each finding of a recording, as it was said last. In those of F8, of blocked namespaces; what holds
+/// these has families of its own.
+fn families(events: &str, of_namespaces: bool) -> Result<BTreeMap<String, Option<String>>> {
+    let mut families = BTreeMap::new();
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(line)?;
+        let text = |name: &str| event.pointer(name).and_then(Value::as_str).map(str::to_owned);
+        let action = text("/event/action").context("an event without an action")?;
+        if action.starts_with("namespace-") == of_namespaces {
+            let finding = text("/supervisor/finding/id").with_context(|| format!("no finding: {line}"))?;
+            families.insert(finding, text("/supervisor/family/id"));
+        }
+    }
+    Ok(families)
+}
+
+/// A recording's name begins with the family of all that is found in it, or with `none`.
+#[test]
+fn recordings_are_of_the_family_they_are_named_for() -> Result<()> {
+    let mut wrong = Vec::new();
+    for recording in recordings()? {
+        let name = recording.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let family = name.split('-').next().unwrap_or_default().to_uppercase();
+        let events = events(&recording)?;
+        if family == "NONE" {
+            if !events.is_empty() {
+                wrong.push(format!("{name}: something is found: {events}"));
+            }
+            continue;
+        }
+        let found = families(&events, family == "F8")?;
+        if found.is_empty() || found.values().any(|it| it.as_ref() != Some(&family)) {
+            wrong.push(format!("{name}: {found:?}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Where absolute paths may lead.
+const PLACES: [&str; 9] = [
+    "/usr/",
+    "/bin/",
+    "/sbin/",
+    "/proc/",
+    "/sys/",
+    "/dev/",
+    "/run/",
+    "/tmp/supervisor-lab-",
+    "/var/lib/containers/",
+];
+
+/// Programs, by the names of processes and of their files. A name that is to be added tells nothing of where the
+/// recording was made.
+const PROGRAMS: [&str; 22] = [
+    "busybox",
+    "conmon",
+    "containerd-shim",
+    "containerd-shim-runc-v2",
+    "crun",
+    "demo-monitor",
+    "exe",
+    "fixture",
+    "fixture-parent",
+    "fixture-tracer",
+    "init",
+    "live-test",
+    "pause",
+    "pod-holder",
+    "podman",
+    "runc",
+    "runc:[0:PARENT]",
+    "runc:[1:CHILD]",
+    "sh",
+    "sleep",
+    "supervisor",
+    "tini",
+];
+
+/// The absolute paths in a text: a slash begins one, unless it stands behind what can be part of a path.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let is_inside = |before: char| before.is_alphanumeric() || "/.-_$".contains(before);
+    text.match_indices('/').filter_map(move |(at, _)| {
+        let begins = !text[..at].ends_with(is_inside);
+        let end = text[at..].find(|it: char| it.is_whitespace() || "\"';:,)".contains(it));
+        begins.then(|| end.map_or(&text[at..], |end| &text[at..at + end]))
+    })
+}
+
+/// What a recording tells of the place it was made at; `field` is the name of the field that this is the value of.
+fn told(field: &str, value: &Value, places: &mut Vec<String>) {
+    match value {
+        Value::String(text) => {
+            let is_elsewhere = |path: &str| path != "/" && !PLACES.iter().any(|it| path.starts_with(it));
+            let file = text.rsplit('/').next().unwrap_or_default();
+            let is_program = matches!(field, "comm" | "filename" | "exe" | "previous");
+            let is_wrong = match field {
+                // The kernel marks those that are gone.
+                "cgroup" | "ns_groups" => !text.trim_end_matches(" (deleted)").split('/').all(is_group),
+                _ if paths(text).any(is_elsewhere) => true,
+                // An open file has a number.
+                _ => is_program && !PROGRAMS.contains(&file) && !text.starts_with("/dev/fd/"),
+            };
+            if is_wrong {
+                places.push(format!("{field}: {text}"));
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|it| told(field, it, places)),
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| told(name, value, places)),
+        _ => {}
+    }
+}
+
+/// Whether a control group may have this name: the one that recordings tell, a container's, or a fixture's.
+fn is_group(name: &str) -> bool {
+    let known = ["", "system.slice", "live-test.service"].contains(&name);
+    let made = ["supervisor-lab-", "supervisor-fixture-", "libpod-"];
+    let is_id = name.len() == 64 && name.bytes().all(|it| it.is_ascii_hexdigit());
+    known || is_id || made.iter().any(|it| name.starts_with(it))
+}
+
+#[test]
+fn recordings_tell_no_place() -> Result<()> {
+    let mut wrong = Vec::new();
+    for recording in recordings()? {
+        for observation in Reader::open(&recording)? {
+            told("", &serde_json::to_value(observation?)?, &mut wrong);
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    ensure!(wrong.is_empty(), "{}\ntells where it was made: see README.md there", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn a_place_that_is_told_is_found() {
+    let tells = |field: &str, text: &str| {
+        let mut places = Vec::new();
+        told(field, &text.into(), &mut places);
+        !places.is_empty()
+    };
+    for text in ["/home/me", "--root=/srv/x", "a:/opt/b", "echo >/root/y", "cd '/builds/supervisor'"] {
+        assert!(tells("args", text), "{text}");
+    }
+    for text in ["/", "/usr/bin/crun", "--root=/tmp/supervisor-lab-1/a", "2>/dev/null", "\"$LAB/s\"", "a/b"] {
+        assert!(!tells("args", text), "{text}");
+    }
+    assert!(tells("comm", "my-agent") && tells("exe", "/usr/bin/my-agent") && !tells("exe", "/usr/bin/crun"));
+    assert!(tells("cgroup", "my-agent") && tells("cgroup", "/jobs/0123abcd") && !tells("cgroup", "/"));
 }
 
 /// What is written of an observation is what is read of it: nothing of the evidence is left out.

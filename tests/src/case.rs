@@ -20,12 +20,19 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// The name of its recording: the family, and the arguments up to a path or an option.
+    fn recording(&self) -> String {
+        let words = self.args.iter().take_while(|it| !it.starts_with(['/', '-']));
+        words.fold(self.family.to_lowercase(), |name, word| format!("{name}-{word}"))
+    }
+
     /// Runs `program`, a fixture, under a watch: the zombie is found, diagnosed, and gone when it is let go.
     pub fn check(&self, program: &str) -> Result<()> {
-        let mut watch = Watch::start(&[])?;
+        let mut watch = Watch::recorded(&self.recording())?;
         let mut fixture = Fixture::start(program, self.args)?;
         let fact = fixture.fact("zombie")?;
         let pid = fact.pid("pid")?;
+        watch.keep(&[pid]);
         let reaper = if self.reaper.is_empty() { fixture.pid() } else { fact.pid(self.reaper)? };
         let found = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
         ensure!(found.pid("supervisor.reaper.pid")? == reaper, "the parent is {reaper}: {}", found.0);

@@ -15,6 +15,7 @@ mod contract;
 mod diagnosis;
 mod event;
 mod fixture;
+mod recorded;
 mod watch;
 
 pub use case::Case;

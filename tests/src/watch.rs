@@ -11,7 +11,13 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use supervisor_user::scenario::{Lines, Owned};
 
-use crate::{Fixture, contract::Contract, event::Event, supervisor_bin};
+use crate::{
+    Fixture,
+    contract::Contract,
+    event::Event,
+    recorded::{Kept, Recorded},
+    supervisor_bin,
+};
 
 /// How long attaching and ending may take on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -28,6 +34,8 @@ pub struct Watch {
     seen: Vec<Event>,
     lines: Vec<String>,
     messages: Vec<String>,
+    recorded: Option<Recorded>,
+    kept: Kept,
 }
 
 /// What a watch has said by its end.
@@ -70,6 +78,25 @@ impl Watch {
         Self::started(command, filters)
     }
 
+    /// The same, and what it observes of the processes to [`Watch::keep`] is the recording `recordings/NAME.zst`,
+    /// which is made anew if `UPDATE_RECORDINGS` is set.
+    pub fn recorded(name: &str) -> Result<Self> {
+        let Some(recorded) = Recorded::new(name)? else { return Self::start(&[]) };
+        let mut watch = Self::record(&recorded.file(), &["--anonymous"])?;
+        watch.recorded = Some(recorded);
+        Ok(watch)
+    }
+
+    /// Keeps in the recording what is observed of these processes, and of those that they have to reap.
+    pub fn keep(&mut self, pids: &[u32]) {
+        self.kept.wanted.extend(pids);
+    }
+
+    /// Leaves a process out of the recording.
+    pub fn leave_out(&mut self, pid: u32) {
+        self.kept.unwanted.push(pid);
+    }
+
     /// The same with `supervisor record`.
     pub fn record(file: &Path, options: &[&str]) -> Result<Self> {
         let mut command = Command::new(supervisor_bin()?);
@@ -91,6 +118,8 @@ impl Watch {
             seen: Vec::new(),
             lines: Vec::new(),
             messages: Vec::new(),
+            recorded: None,
+            kept: Kept::default(),
         };
         while !watch.messages.last().is_some_and(|line| line.starts_with("watching")) {
             match watch.stderr.next("supervisor watch to attach", START)? {
@@ -156,6 +185,9 @@ impl Watch {
         }
         let status = self.process.end(START)?;
         ensure!(status.success(), "supervisor watch ended with {status}: {}", self.messages.join("\n"));
+        if let Some(recorded) = &self.recorded {
+            recorded.publish(&self.kept)?;
+        }
         Ok(Outcome { events: self.seen, lines: self.lines, messages: self.messages })
     }
 

@@ -16,7 +16,7 @@ use supervisor_user::scenario::{Lab, NO_SUCH_COMMAND, Owned, PidNs, Pod, Runtime
 fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     let pod = Pod::start(&lab)?;
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("none-conmon")?;
 
     let id = lab.container_id("conmon");
     let bundle = bundle(&lab, &id, PidNs::Joined(&pod), &[NO_SUCH_COMMAND])?;
@@ -33,6 +33,7 @@ fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut conmon = Owned::start(private_cgroup2(&mut command))?;
     let conmon_pid = conmon.pid();
+    watch.keep(&[conmon_pid]);
     let status = conmon.end(Duration::from_secs(20))?;
     let said = fs::read_to_string(log).unwrap_or_default();
     assert_eq!(status.code(), Some(1), "the command does not exist, so conmon has to fail: {said}");
@@ -50,7 +51,7 @@ fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {
 
 #[test]
 fn f7_a_conmon_whose_engine_does_not_wait() -> Result<()> {
-    let dir = tempfile::tempdir()?;
+    let dir = tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?;
     let engine = dir.path().join("podman");
     symlink(env!("CARGO_BIN_EXE_fixture"), &engine)?;
     let case = Case {

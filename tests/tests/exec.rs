@@ -20,9 +20,10 @@ const CHECK: [&str; 3] = ["sh", "-c", "sleep 0.1 &"];
 fn orphan_of_an_exec(runtime: Runtime) -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     lab.add_busybox(&["sh", "sleep"])?;
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded(&format!("f3-{}-exec", runtime.name()))?;
     let container = Container::run(&lab, runtime, &["sleep", "120"])?;
     let init = container.init();
+    watch.keep(&[init]);
     container.exec(&CHECK)?;
 
     let found = watch.wait_for("the orphan of the exec", |event| {
@@ -65,9 +66,10 @@ fn an_orphan_of_crun_exec() -> Result<()> {
 fn an_exec_every_two_seconds_is_a_health_check() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     lab.add_busybox(&["sh", "sleep"])?;
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("f3-healthcheck")?;
     let container = Container::run(&lab, Runtime::Runc, &["sleep", "120"])?;
     let init = container.init();
+    watch.keep(&[init]);
     let started = Instant::now();
     for check in 0..CHECKS {
         let due = started + PERIOD * check as u32;

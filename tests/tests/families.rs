@@ -39,12 +39,14 @@ fn f4_a_parent_that_never_waits_for_its_own_child() -> Result<()> {
 
 #[test]
 fn f4_a_parent_that_never_waits_at_all() -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("f4-never-wait")?;
     let mut fixture = fixture!("never-wait", "1")?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
+    watch.keep(&[pid]);
     let found = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
     fixture.send("reap")?;
     watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
+    watch.stop()?;
     Case { family: "F4", advice: &["init"], ..Case::default() }.compare(&found)
 }
 
@@ -62,7 +64,7 @@ fn f5_an_init_that_is_neither_pid_1_nor_a_subreaper() -> Result<()> {
 
 #[test]
 fn f6_a_stage_of_a_runtime() -> Result<()> {
-    let dir = tempfile::tempdir()?;
+    let dir = tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?;
     let runc = dir.path().join("runc");
     symlink(FIXTURE, &runc)?;
     let runc = runc.to_str().context("the path is no UTF-8")?;
@@ -111,9 +113,10 @@ fn f15_a_peek_is_no_reap() -> Result<()> {
 
 #[test]
 fn f17_one_wait_for_every_sigchld() -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("f17-coalesced")?;
     let mut fixture = fixture!("coalesced", "4")?;
     let pids = (0..3).map(|_| fixture.fact("zombie")?.pid("pid")).collect::<Result<Vec<u32>>>()?;
+    watch.keep(&pids);
     let found = pids
         .iter()
         .map(|&pid| watch.wait_for("a lost child", |event| event.says("zombie-detected", pid)))
@@ -134,13 +137,14 @@ fn f17_one_wait_for_every_sigchld() -> Result<()> {
 
 #[test]
 fn f18_a_parent_that_reaps_seldom() -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("f18-slow-reaper")?;
     let mut fixture = fixture!("slow-reaper", "3000")?;
     for _ in 0..2 {
         assert!(fixture.fact("round")?.number("reaped")? > 0, "every round is to reap something");
     }
     fixture.send("zombie")?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
+    watch.keep(&[pid]);
     let found = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
     // Nobody has to tell it.
     fixture.fact("round")?;

@@ -4,7 +4,8 @@ use anyhow::Result;
 use supervisor_tests::{Watch, finding_of, fixture, of_process};
 
 /// No event about any of these processes, nor about a child of them.
-fn nothing_about(watch: Watch, pids: &[u32]) -> Result<()> {
+fn nothing_about(mut watch: Watch, pids: &[u32]) -> Result<()> {
+    watch.keep(pids);
     let outcome = watch.stop()?;
     for &pid in pids {
         let about = outcome.events.iter().find(|event| event.is_about(pid) || event.is_under(pid));
@@ -15,7 +16,7 @@ fn nothing_about(watch: Watch, pids: &[u32]) -> Result<()> {
 
 #[test]
 fn children_of_a_parent_that_ignores_sigchld() -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("none-ignored")?;
     let fixture = fixture!("ignored")?;
     let mut pids = vec![fixture.pid()];
     for _ in 0..3 {
@@ -28,7 +29,7 @@ fn children_of_a_parent_that_ignores_sigchld() -> Result<()> {
 
 #[test]
 fn children_of_a_parent_with_sa_nocldwait() -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("none-no-cld-wait")?;
     let fixture = fixture!("no-cld-wait")?;
     let mut pids = vec![fixture.pid()];
     for _ in 0..3 {
@@ -41,7 +42,7 @@ fn children_of_a_parent_with_sa_nocldwait() -> Result<()> {
 
 #[test]
 fn a_process_whose_first_thread_has_ended() -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("none-leader-exits")?;
     let fixture = fixture!("leader-exits")?;
     let pid = fixture.fact("child")?.pid("pid")?;
     watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
@@ -53,7 +54,7 @@ fn a_process_whose_first_thread_has_ended() -> Result<()> {
 fn a_process_whose_first_thread_ended_before_the_watch() -> Result<()> {
     let fixture = fixture!("leader-exits")?;
     let pid = fixture.fact("child")?.pid("pid")?;
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("none-leader-exited-before")?;
     watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
     fixture.end()?;
     nothing_about(watch, &[pid])
@@ -72,7 +73,7 @@ fn an_exec_from_a_thread_that_is_not_the_leader() -> Result<()> {
 
 #[test]
 fn a_parent_that_reaps_within_the_grace_period() -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("none-reaped-in-time")?;
     let fixture = fixture!("reap-after", "300")?;
     let pid = fixture.fact("exited")?.pid("pid")?;
     fixture.fact("reaped")?;

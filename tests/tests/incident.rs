@@ -73,8 +73,9 @@ fn crun_that_joins_a_pid_namespace_leaves_a_zombie() -> Result<()> {
 #[test]
 fn crun_with_a_user_namespace_leaves_a_zombie() -> Result<()> {
     let mut scene = Scene::set()?;
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("f1-crun-userns")?;
     let (created, zombie) = scene.leave_a_zombie(Runtime::Crun, |_| PidNs::UserNs)?;
+    watch.keep(&[zombie.pid]);
     let found = scene.find_and_reap(&mut watch, &zombie)?;
     attributed_to_crun(&found, &created, &scene.monitor)?;
     assert_eq!(found.text("supervisor.pid_ns.mode")?, "own");
@@ -87,7 +88,8 @@ fn crun_with_a_user_namespace_leaves_a_zombie() -> Result<()> {
 #[test]
 fn crun_elsewhere_and_runc_leave_nothing() -> Result<()> {
     let mut scene = Scene::set()?;
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("none-crun-runc")?;
+    watch.keep(&[scene.monitor.pid()]);
     scene.leave_nothing(Runtime::Crun, |_| PidNs::Own)?;
     scene.leave_nothing(Runtime::Crun, |_| PidNs::Host)?;
     scene.leave_nothing(Runtime::Runc, |_| PidNs::Own)?;
@@ -102,8 +104,9 @@ fn crun_elsewhere_and_runc_leave_nothing() -> Result<()> {
 fn the_pod_cannot_end_until_the_zombie_is_reaped() -> Result<()> {
     let mut scene = Scene::set()?;
     let (pause, monitor) = (scene.pod.pid(), scene.monitor.pid());
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("f1-incident")?;
     let (_, zombie) = scene.leave_a_zombie(Runtime::Crun, joined)?;
+    watch.keep(&[zombie.pid, pause]);
     scene.pod.kill()?;
     let blocked = watch.wait_for("the pod's namespace", |event| event.says("namespace-blocked", pause))?;
     assert_eq!(blocked.text("process.name")?, "pause");

@@ -7,11 +7,13 @@ use supervisor_tests::{Fixture, Watch, fixture};
 
 /// Blocks a namespace in these ways, and holds what is said of it against who it is and who can let go.
 fn held_by(kinds: &[&str]) -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded(&format!("f8-{}", kinds.join("-")))?;
     let args = [&["blockers"], kinds].concat();
     let mut fixture = Fixture::start(env!("CARGO_BIN_EXE_fixture"), &args)?;
     let fact = fixture.fact("blocked")?;
     let init = fact.pid("init")?;
+    let inside = ["zombie", "traced"].iter().filter_map(|kind| fact.pid(kind).ok());
+    watch.keep(&inside.chain([init]).collect::<Vec<u32>>());
     let blocked = watch.wait_for("the namespace", |event| event.says("namespace-blocked", init))?;
 
     let mut wanted = BTreeMap::new();
@@ -59,10 +61,11 @@ fn f8_all_blockers_at_once() -> Result<()> {
 
 #[test]
 fn f8_the_zombie_that_holds_it_says_so() -> Result<()> {
-    let mut watch = Watch::start(&[])?;
+    let mut watch = Watch::recorded("f8-held-init")?;
     let mut fixture = fixture!("held-init")?;
     let held = fixture.fact("held")?;
     let (init, zombie) = (held.pid("init")?, held.pid("zombie")?);
+    watch.keep(&[init, zombie]);
     let found = watch.wait_for("a zombie that blocks", |event| {
         event.is_about(zombie) && event.get("supervisor.blocks").is_some()
     })?;
@@ -72,6 +75,7 @@ fn f8_the_zombie_that_holds_it_says_so() -> Result<()> {
     assert_eq!(block.number("ino")?, found.number("supervisor.pid_ns.ino")?);
     fixture.send("release")?;
     fixture.fact("released")?;
+    watch.wait_for("its end", |event| event.says("namespace-released", init))?;
     fixture.end()?;
     watch.stop()?;
     Ok(())
