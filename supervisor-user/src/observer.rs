@@ -268,12 +268,12 @@ impl<H: Host> Observer<H> {
                 continue;
             };
             if facts.is_unreaped() {
+                if self.ledger.release(&id) {
+                    seen.push(Observation::at(now_ns, Seen::Released { id }));
+                }
                 // It took its time to become a zombie.
                 if !self.ledger.has_waited(&id, now_ns) {
                     continue;
-                }
-                if self.ledger.is_held(&id) {
-                    seen.push(Observation::at(now_ns, Seen::Released { id }));
                 }
                 let existing = exit_ns.is_none() && self.existing.contains(&id);
                 let evidence = Box::new(look.gather(facts, Some(id), exit_ns)?);

@@ -144,7 +144,7 @@ const NAMESPACE: [(&str, Kind); 7] = [
     ("process.entity_id", Text),
     ("supervisor.finding.id", Text),
     ("supervisor.finding.kind", Word(&["namespace"])),
-    ("supervisor.finding.state", Word(&["open", "closed"])),
+    ("supervisor.finding.state", Word(&["open", "updated", "closed"])),
     ("supervisor.pid_ns.ino", Number),
 ];
 
@@ -255,8 +255,9 @@ fn check_namespace(event: &Event, action: &str) -> Result<()> {
     }
     let state = event.text("supervisor.finding.state")?;
     if action == "namespace-blocked" {
-        ensure!(state == "open", "supervisor.finding.state is wrong for {action}");
-        ensure!(!event.list("supervisor.blockers")?.is_empty(), "nothing blocks it");
+        ensure!(matches!(state, "open" | "updated"), "supervisor.finding.state is wrong for {action}");
+        let is_sure = event.text("supervisor.confidence")? != "low";
+        ensure!(!is_sure || !event.list("supervisor.blockers")?.is_empty(), "nothing blocks it");
     } else {
         ensure!(state == "closed", "supervisor.finding.state is wrong for {action}");
         event.number("event.duration")?;

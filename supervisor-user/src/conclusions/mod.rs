@@ -169,7 +169,13 @@ impl Conclusions {
             init,
         };
         let was_told = before.is_some_and(|blocked| blocked.told);
-        let told = was_told || self.filter.wants_namespace(&namespace);
+        if namespace.blockers.is_empty() && was_told {
+            // It is just about to finish.
+            return Vec::new();
+        }
+        // What nothing was seen to hold may be about to finish too; if it stands at the next look, that is told.
+        let is_sure = before.is_some() || !namespace.blockers.is_empty();
+        let told = was_told || (is_sure && self.filter.wants_namespace(&namespace));
         let key = |blocked: &BlockedNamespace| -> Vec<_> {
             blocked.blockers.iter().map(|it| (it.pid, it.kind, it.reaper.clone())).collect()
         };

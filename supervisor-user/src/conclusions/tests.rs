@@ -299,12 +299,25 @@ fn a_blocker_may_be_found_later_or_outlive_the_namespace() {
     let detected = follow(&mut all, &seen(5 * S, |_| ()), &[("detected", 22)]);
     let EventKind::Detected(finding) = &detected[0].kind else { unreachable!() };
     assert_eq!(finding.blocks.len(), 1);
-    // It is none any more: its finding says so, and so does the namespace.
-    follow(&mut all, &held(6 * S, Vec::new()), &[("blocked again", 5), ("updated", 22)]);
+    // Nothing holds it any more: it is about to finish.
+    follow(&mut all, &held(6 * S, Vec::new()), &[]);
+    assert_eq!(only(&all).blocks.len(), 1);
+    // Others hold it now: the finding says that, and so does the namespace.
+    follow(&mut all, &held(7 * S, vec![member(23, 10)]), &[("blocked again", 5), ("updated", 22)]);
     follow(&mut all, &held(7 * S, vec![member(22, 10)]), &[("blocked again", 5), ("updated", 22)]);
     let released = Observation::at(8 * S, Seen::Released { id: pause() });
     follow(&mut all, &released, &[("released", 5), ("updated", 22)]);
     assert_eq!(only(&all).blocks, []);
+}
+
+#[test]
+fn what_nothing_was_seen_to_hold_is_told_at_the_second_look() {
+    let mut all = conclusions(Filter::default());
+    follow(&mut all, &held(4 * S, Vec::new()), &[]);
+    assert_eq!(all.namespaces().count(), 0);
+    follow(&mut all, &held(5 * S, Vec::new()), &[("blocked", 5)]);
+    follow(&mut all, &held(6 * S, Vec::new()), &[]);
+    follow(&mut all, &Observation::at(8 * S, Seen::Released { id: pause() }), &[("released", 5)]);
 }
 
 /// What the `n`th session of `runc exec` left to PID 1 of the container.

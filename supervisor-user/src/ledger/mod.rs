@@ -220,10 +220,10 @@ impl Ledger {
         leftover.next_ns <= now_ns
     }
 
-    /// Whether it was told that this one is held in its exit.
-    #[must_use]
-    pub fn is_held(&self, id: &ProcessId) -> bool {
-        self.leftovers.get(id).is_some_and(|leftover| leftover.state == State::Held)
+    /// Says that a leftover is a zombie; whether it was told that it is held in its exit, which it is no more.
+    pub fn release(&mut self, id: &ProcessId) -> bool {
+        let held = self.leftovers.get_mut(id).filter(|leftover| leftover.state == State::Held);
+        held.map(|leftover| leftover.state = State::Waiting).is_some()
     }
 
     /// Says what came of a due leftover.
