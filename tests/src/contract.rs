@@ -260,7 +260,8 @@ fn check_namespace(event: &Event, action: &str) -> Result<()> {
         ensure!(!is_sure || !event.list("supervisor.blockers")?.is_empty(), "nothing blocks it");
     } else {
         ensure!(state == "closed", "supervisor.finding.state is wrong for {action}");
-        event.number("event.duration")?;
+        let known = event.flag("supervisor.exit_time_known")?;
+        ensure!(known == event.get("event.duration").is_some(), "event.duration contradicts exit_time_known");
     }
     Ok(())
 }

@@ -33,6 +33,8 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /run/freezer
+mount -t cgroup -o freezer freezer /run/freezer
 tr -d - </proc/sys/kernel/random/boot_id >/etc/machine-id
 hostname vm
 ";

@@ -62,7 +62,7 @@ pub fn event(event: &Event, colour: Colour) -> String {
             let since = since(finding, event.at_ns);
             let headline = format!("{time}  {}  {}{since}", word("1;31", "UPDATED"), headline(finding));
             let mut lines = Lines::new(&headline, colour);
-            verdict(&mut lines, &finding.diagnosis);
+            why(&mut lines, &finding.diagnosis);
             consequences(&mut lines, finding);
             lines.out
         }
@@ -91,7 +91,7 @@ pub fn event(event: &Event, colour: Colour) -> String {
 }
 
 /// The time of day, in the zone of the reader.
-pub(super) fn time(wall: Wall, at_ns: u64) -> String {
+fn time(wall: Wall, at_ns: u64) -> String {
     wall.timestamp(at_ns).to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
 
@@ -118,10 +118,14 @@ impl Lines {
     }
 }
 
-/// Why, and what to do.
-pub(super) fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
+fn why(lines: &mut Lines, diagnosis: &Diagnosis) {
     let family = diagnosis.family.map(|family| format!("{family}, ")).unwrap_or_default();
     lines.add("why", &format!("{} [{family}{}]", diagnosis.verdict, diagnosis.confidence.as_str()));
+}
+
+/// Why, and what to do.
+fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
+    why(lines, diagnosis);
     for (i, remedy) in diagnosis.remedies.iter().enumerate() {
         lines.add(if i == 0 { "do" } else { "" }, remedy);
     }
@@ -137,7 +141,7 @@ pub(super) fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
 }
 
 /// What it blocks and costs.
-pub(super) fn consequences(lines: &mut Lines, finding: &Finding) {
+fn consequences(lines: &mut Lines, finding: &Finding) {
     for (i, held) in finding.blocks.iter().enumerate() {
         lines.add(if i == 0 { "blocks" } else { "" }, &blocks(held));
     }
@@ -171,7 +175,7 @@ pub(super) fn budget(budget: &Budget) -> Option<String> {
 }
 
 /// A blocked namespace: why, what holds it, where it lives.
-pub(super) fn namespace_lines(lines: &mut Lines, namespace: &BlockedNamespace) {
+fn namespace_lines(lines: &mut Lines, namespace: &BlockedNamespace) {
     verdict(lines, &namespace.diagnosis);
     for (i, blocker) in namespace.blockers.iter().enumerate() {
         lines.add(if i == 0 { "held by" } else { "" }, &blocker_line(blocker));
@@ -218,7 +222,7 @@ fn block(headline: &str, finding: &Finding, now_ns: u64, colour: Colour) -> Stri
 }
 
 /// Who must reap it, and who created it.
-pub(super) fn who(lines: &mut Lines, finding: &Finding, now_ns: u64) {
+fn who(lines: &mut Lines, finding: &Finding, now_ns: u64) {
     match &finding.reaper {
         Some(reaper) => {
             for (i, text) in reaper_lines(reaper, now_ns).iter().enumerate() {
