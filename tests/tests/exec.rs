@@ -11,7 +11,6 @@ use supervisor_user::scenario::{Lab, Runtime};
 
 /// The health check's period, and how far from it the one that was found may be.
 const PERIOD: Duration = Duration::from_secs(2);
-const TOLERANCE: Duration = Duration::from_millis(400);
 const CHECKS: usize = 6;
 
 /// It forks a child that outlives it.
@@ -71,18 +70,22 @@ fn an_exec_every_two_seconds_is_a_health_check() -> Result<()> {
     let init = container.init();
     watch.keep(&[init]);
     let started = Instant::now();
+    let mut last = started;
     for check in 0..CHECKS {
         let due = started + PERIOD * check as u32;
         thread::sleep(due.saturating_duration_since(Instant::now()));
+        last = Instant::now();
         container.exec(&CHECK)?;
     }
+    // A slow machine cannot keep the pace.
+    let truth = (last - started) / (CHECKS - 1) as u32;
     let found = watch.wait_for("a finding that calls it a health check", |event| {
         let origin = event.text("supervisor.origin");
         event.is_under(init) && origin.is_ok_and(|it| it == "healthcheck")
     })?;
     assert_eq!(found.text("supervisor.family.id")?, "F3");
     let period = Duration::from_nanos(found.number("supervisor.origin_period_ns")?);
-    assert!(period.abs_diff(PERIOD) <= TOLERANCE, "the period is {period:?}");
+    assert!(period.abs_diff(truth) <= truth / 5, "the period is {truth:?}, and not {period:?}");
     container.remove()?;
     watch.stop()?.events.last().context("nothing was found")?;
     Ok(())
