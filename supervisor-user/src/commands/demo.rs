@@ -99,6 +99,8 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
     let finding = watch.next_about(zombie.pid, "")?;
     let mut facts = vec![monitor.pid().to_string(), pod.ns_ino().to_string(), "[F1, high]".to_owned()];
     facts.extend(crun.then(|| "crun".to_owned()));
+    // Lines are wrapped anywhere.
+    let finding = finding.split_whitespace().collect::<Vec<_>>().join(" ");
     for fact in facts {
         ensure!(finding.contains(&fact), "the finding does not name {fact}");
     }
