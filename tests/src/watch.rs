@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
-use supervisor_user::scenario::{Lines, Owned};
+use supervisor_user::{
+    recording::Counted,
+    scenario::{Lines, Owned},
+};
 
 use crate::{
     Fixture,
@@ -47,27 +50,6 @@ pub struct Outcome {
     pub lines: Vec<String>,
     /// Standard error.
     pub messages: Vec<String>,
-}
-
-/// The kernel side's own counts, from the summary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// Processes forked.
-    pub forks: u64,
-    /// Threads created.
-    pub threads: u64,
-    /// Execs.
-    pub execs: u64,
-    /// Processes that exited.
-    pub exits: u64,
-    /// Wait calls.
-    pub waits: u64,
-    /// Processes freed.
-    pub reaps: u64,
-    /// Ring events.
-    pub events: u64,
-    /// What could not be counted or stored.
-    pub lost: u64,
 }
 
 impl Watch {
