@@ -53,6 +53,7 @@ pub struct Look<'a> {
     inits: Cache<ProcessId, Option<ProcessFacts>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
+    waits_known: Cache<(), Option<u64>>,
     containers: Cache<OciPlaces, Option<OciFacts>>,
 }
 
@@ -83,6 +84,7 @@ impl<'a> Look<'a> {
             inits: Cache::default(),
             budgets: Cache::default(),
             namespaces: Cache::default(),
+            waits_known: Cache::default(),
             containers: Cache::default(),
         }
     }
@@ -128,7 +130,7 @@ impl<'a> Look<'a> {
             has_children: record.is_some_and(|record| record.children.cast_signed() > 0),
             ns_init,
             ns_groups: self.ns_groups(&facts)?,
-            waits_known_since_ns: self.waits_known_since()?,
+            waits_known_since_ns: *cached(&self.waits_known, (), || self.waits_known_since())?,
             budget: self.budget(&facts, task.as_ref())?,
             oci: None,
             task,
