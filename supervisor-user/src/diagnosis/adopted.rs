@@ -2,12 +2,12 @@
 
 use super::{
     Confidence, Family, Verdict,
-    case::{Case, Habit, SIGKILL, about, name, stop_gap},
+    case::{Case, Habit, SIGKILL, name, stop_gap},
     facts::Fact,
 };
 use crate::{
     finding::{Creator, Origin, PidNsMode, Role, Stage},
-    words::clean,
+    words::{clean, duration},
 };
 
 /// F5: an init program in the descent that could not adopt.
@@ -67,7 +67,7 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
             Family::F3,
             format!(
                 "an exec session that comes about every {}, as health checks do, left it; {sentence}",
-                about(period_ns)
+                duration(period_ns)
             ),
             "let the probe not leave processes behind: no background jobs, `exec` the last command",
         ),

@@ -158,10 +158,10 @@ impl<'a> Case<'a> {
                 None => "was seen to wait only for children that it names".to_owned(),
             },
             Habit::AskedForIt { ago_ns, exited: false } => {
-                format!("asked for it last {} ago, before it had exited", about(ago_ns))
+                format!("asked for it last {} ago, before it had exited", duration(ago_ns))
             }
             Habit::AskedForIt { ago_ns, exited: true } => {
-                format!("asked for it {} ago and did not get it", about(ago_ns))
+                format!("asked for it {} ago and did not get it", duration(ago_ns))
             }
             Habit::Before { .. } => format!("has not waited for any child since {}", self.since()),
             Habit::After { .. } => {
@@ -194,7 +194,7 @@ impl<'a> Case<'a> {
 
 /// What was seen of a reaper that does not wait.
 pub(super) fn no_call(for_ns: u64) -> String {
-    format!("has made no wait call in the {} that it was watched", about(for_ns))
+    format!("has made no wait call in the {} that it was watched", duration(for_ns))
 }
 
 /// What ending a reaper gives: whoever adopts its zombies may reap them, or not.
@@ -216,9 +216,4 @@ pub(super) fn stop_gap(reaper: &Reaper) -> String {
 /// A process in a sentence.
 pub(super) fn name(process: &Process) -> String {
     format!("{} (pid {})", clean(&process.name), process.pid)
-}
-
-/// About how long.
-pub(super) fn about(ns: u64) -> String {
-    duration(ns)
 }

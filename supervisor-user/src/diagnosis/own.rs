@@ -2,10 +2,10 @@
 
 use super::{
     Confidence, Family, Verdict,
-    case::{Case, Habit, SIGKILL, about, name, no_call, stop_gap},
+    case::{Case, Habit, SIGKILL, name, no_call, stop_gap},
     facts::Fact,
 };
-use crate::words::clean;
+use crate::words::{clean, duration};
 
 /// A round that is later than this many of the last gap is no round any more.
 const OVERDUE: u64 = 2;
@@ -67,8 +67,8 @@ pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
             "{} waits for any child only now and then, the last two times {} apart and {} ago: if it goes on like \
              that, its next round gets this one, and nothing has leaked",
             name(&reaper.process),
-            about(gap_ns),
-            about(ago_ns)
+            duration(gap_ns),
+            duration(ago_ns)
         ),
         confidence,
         cites: vec![Fact::Waits, Fact::Exit],
@@ -97,7 +97,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
             format!(
                 "has not waited for any child since {}, the last time {} ago",
                 case.since(),
-                about(ago_ns)
+                duration(ago_ns)
             ),
             Confidence::Medium,
         ),
