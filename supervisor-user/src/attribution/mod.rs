@@ -6,6 +6,7 @@ mod claim;
 mod oci;
 mod roles;
 
+use claim::Claim;
 pub use oci::places as oci_places;
 
 use std::collections::BTreeSet;
@@ -41,8 +42,10 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
     let monitor = monitor(evidence);
     let own_exec = evidence.exec.as_ref().filter(|exec| exec.own);
     let runtime = runtime(evidence);
-    let container = container(evidence, cgroup.as_deref());
-    let pid_ns = pid_ns(evidence);
+    let claim = claim::claim(evidence, cgroup.as_deref());
+    let identity = identity_of(evidence, claim.map(|claim| claim.id));
+    let container = container(claim, identity, cgroup.as_deref(), runtime.as_ref());
+    let pid_ns = pid_ns(evidence, runtime.as_ref());
     Finding {
         id: identity::finding_id("zombie", &entity),
         exit: facts.exit_status.map(Exit::from_wait_status),
@@ -79,7 +82,7 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
         diagnosis: Diagnosis::default(),
         runtime,
         container,
-        orchestrator: orchestrator(evidence, cgroup.as_deref()),
+        orchestrator: orchestrator(identity, cgroup.as_deref()),
         pid_ns,
         monitor,
         creators,
@@ -299,9 +302,12 @@ fn monitor(evidence: &Evidence) -> Option<Monitor> {
 }
 
 /// The container that the evidence claims, with what its files add.
-fn container(evidence: &Evidence, cgroup: Option<&str>) -> Option<Container> {
-    let claim = claim::claim(evidence, cgroup);
-    let identity = identity_of(evidence, claim.map(|claim| claim.id));
+fn container(
+    claim: Option<Claim<'_>>,
+    identity: oci::Identity<'_>,
+    cgroup: Option<&str>,
+    runtime: Option<&Runtime>,
+) -> Option<Container> {
     let id = claim.map(|claim| claim.id).or(identity.id)?;
     // A group of another container says nothing about who manages this one.
     let in_cgroup = cgroup.and_then(cgroup::container).filter(|named| named.id == id);
@@ -312,14 +318,12 @@ fn container(evidence: &Evidence, cgroup: Option<&str>) -> Option<Container> {
             .and_then(|named| named.manager)
             .or(identity.engine)
             .map(str::to_owned)
-            .or_else(|| runtime(evidence).map(|runtime| runtime.name)),
+            .or_else(|| runtime.map(|runtime| runtime.name.clone())),
     })
 }
 
 /// The pod, by the container's files, and its uid also by the control group.
-fn orchestrator(evidence: &Evidence, cgroup: Option<&str>) -> Option<Orchestrator> {
-    let claim = claim::claim(evidence, cgroup);
-    let identity = identity_of(evidence, claim.map(|claim| claim.id));
+fn orchestrator(identity: oci::Identity<'_>, cgroup: Option<&str>) -> Option<Orchestrator> {
     let in_cgroup = cgroup.and_then(cgroup::pod_uid);
     if !identity.names_pod() && in_cgroup.is_none() {
         return None;
@@ -350,14 +354,14 @@ fn cgroup_path(evidence: &Evidence) -> Option<String> {
         .or_else(|| evidence.facts.cgroup.clone())
 }
 
-fn pid_ns(evidence: &Evidence) -> Option<PidNs> {
+fn pid_ns(evidence: &Evidence, runtime: Option<&Runtime>) -> Option<PidNs> {
     let facts = &evidence.facts;
     let ino = facts.pid_ns.or_else(|| evidence.task.as_ref().map(|task| task.record.pid_ns))?;
     let level = facts.level().or_else(|| evidence.task.as_ref().map(|task| task.record.level));
     Some(PidNs {
         ino,
         level,
-        mode: pid_ns_mode(evidence, ino, level),
+        mode: pid_ns_mode(evidence, runtime, ino, level),
         init: evidence.ns_init.as_ref().map(|init| NsInit {
             pid: init.pid,
             name: init.comm.clone(),
@@ -376,7 +380,12 @@ fn pid_ns(evidence: &Evidence) -> Option<PidNs> {
 
 /// The process through which the descent entered the namespace tells: pid 1 means that it was made for it.
 /// An exec session always enters its container's namespace, which says nothing about the container.
-fn pid_ns_mode(evidence: &Evidence, ino: u32, level: Option<u32>) -> Option<PidNsMode> {
+fn pid_ns_mode(
+    evidence: &Evidence,
+    runtime: Option<&Runtime>,
+    ino: u32,
+    level: Option<u32>,
+) -> Option<PidNsMode> {
     if level == Some(0) {
         return Some(PidNsMode::Host);
     }
@@ -388,7 +397,7 @@ fn pid_ns_mode(evidence: &Evidence, ino: u32, level: Option<u32>) -> Option<PidN
     if vpid == 1 {
         return Some(PidNsMode::Own);
     }
-    let is_exec = runtime(evidence).is_some_and(|runtime| runtime.verb.as_deref() == Some("exec"));
+    let is_exec = runtime.is_some_and(|runtime| runtime.verb.as_deref() == Some("exec"));
     (!is_exec).then_some(PidNsMode::Joined)
 }
 
