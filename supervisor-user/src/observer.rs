@@ -1,7 +1,7 @@
 //! Watching: kernel and host → ledger → evidence → observations. It decides what is looked at when; what anything
 //! means is decided from the observations.
 
-use std::{collections::HashSet, io, os::fd::OwnedFd};
+use std::{collections::HashSet, io, os::fd::OwnedFd, thread, time::Duration};
 
 use supervisor_ebpf::{Counters, Exec, ProcessId};
 
@@ -27,6 +27,8 @@ const RECONCILE_SOON_NS: u64 = 2_000_000_000;
 const TELL_LOSS_NS: u64 = 5_000_000_000;
 /// How often losses are told that have touched no finding.
 const TELL_MINOR_LOSS_NS: u64 = 60_000_000_000;
+/// Longer than the RCU grace period between a reap and its free, on a busy host too.
+const FREE_DELAY: Duration = Duration::from_millis(100);
 
 /// What watches.
 pub struct Observer<H: Host> {
@@ -40,6 +42,8 @@ pub struct Observer<H: Host> {
     told_ns: u64,
     reconcile_ns: u64,
     reconciled_ns: u64,
+    /// Frees that had not been seen at the end.
+    unseen_frees: u64,
     /// Exited before the hooks were attached, and not looked at yet.
     existing: HashSet<ProcessId>,
 }
@@ -82,6 +86,7 @@ impl<H: Host> Observer<H> {
             told_ns: attached_ns,
             reconcile_ns: attached_ns + RECONCILE_NS,
             reconciled_ns: attached_ns,
+            unseen_frees: 0,
             existing: exited.into_iter().map(|task| task.record.id).collect(),
         })
     }
@@ -114,7 +119,8 @@ impl<H: Host> Observer<H> {
         self.tracer.records().counters()
     }
 
-    /// Everything that was lost since the start: what could not be stored or told, and frees that were not seen.
+    /// Everything that was lost from the start to [`Observer::finish`]: what could not be stored or told, and frees
+    /// that were not seen.
     ///
     /// # Errors
     ///
@@ -127,10 +133,10 @@ impl<H: Host> Observer<H> {
             + counters.lost_forks
             + counters.lost_execs
             + counters.lost_waits
-            + self.ledger.ghosts() as u64)
+            + self.unseen_frees)
     }
 
-    /// Takes in what happened since the last tick, for the end of a watch.
+    /// Takes in what happened since the last tick, for the end of a watch, and counts the frees that were not seen.
     ///
     /// # Errors
     ///
@@ -138,7 +144,29 @@ impl<H: Host> Observer<H> {
     pub fn finish(&mut self) -> Result<Vec<Observation>, EvidenceError> {
         // Losses are told now or never.
         self.told_ns = 0;
-        self.tick()
+        let seen = self.tick()?;
+        self.unseen_frees = self.count_unseen_frees()?;
+        Ok(seen)
+    }
+
+    /// How many processes in the kernel's table are gone: their free was not seen, and their place not used again.
+    fn count_unseen_frees(&mut self) -> Result<u64, KernelError> {
+        let mut stored = self.tracer.records().unreaped()?;
+        let exited = self.tracer.scan(Scan::Exited, |_| {})?;
+        let exited: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
+        stored.retain(|(_, entry)| !exited.contains(&entry.id));
+        // A free follows its reap with a delay: those that are on their way get the time to arrive.
+        while !stored.is_empty() {
+            thread::sleep(FREE_DELAY);
+            let still: HashSet<ProcessId> =
+                self.tracer.records().unreaped()?.into_iter().map(|(_, entry)| entry.id).collect();
+            let before = stored.len();
+            stored.retain(|(_, entry)| still.contains(&entry.id));
+            if stored.len() == before {
+                break;
+            }
+        }
+        Ok(stored.len() as u64)
     }
 
     /// Takes in the reaps that were told; returns those of processes that were observed.

@@ -175,12 +175,6 @@ impl Ledger {
         closed
     }
 
-    /// Processes that are gone and still in the kernel's table, because their free was not seen.
-    #[must_use]
-    pub fn ghosts(&self) -> usize {
-        self.leftovers.values().filter(|leftover| leftover.state == State::Ghost).count()
-    }
-
     /// Whether a leftover was missing in the last walk and waits for the next to be sure.
     #[must_use]
     pub fn is_resyncing(&self) -> bool {

@@ -175,6 +175,10 @@ fn present(tgids: &[u32]) -> HashSet<ProcessId> {
 }
 
 impl Ledger {
+    fn ghosts(&self) -> usize {
+        self.leftovers.values().filter(|leftover| leftover.state == State::Ghost).count()
+    }
+
     fn told(&self) -> usize {
         self.leftovers.values().filter(|leftover| leftover.state == State::Told).count()
     }
