@@ -1,11 +1,13 @@
 //! Which findings are wanted.
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use crate::finding::{BlockedNamespace, Finding};
 
 /// Filters; each that is given must match.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "Filters")]
 pub struct Filter {
     /// Only the process with this host pid

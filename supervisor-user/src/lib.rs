@@ -8,6 +8,7 @@ pub mod attribution;
 pub mod clock;
 pub mod commands;
 pub mod conclusions;
+pub mod config;
 pub mod diagnosis;
 pub mod evidence;
 pub mod exit;

@@ -1,4 +1,7 @@
-//! Where events go.
+//! Where events go: one file for each kind of place. What is common to all, buffering and trying again, comes
+//! before them.
+
+pub mod message;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -6,6 +9,43 @@ use crate::{
     finding::Event,
     report::{Context, ecs, text},
 };
+
+pub use message::{FindingState, Head, Message};
+
+/// What a sink has made of a batch of messages.
+#[derive(Debug)]
+pub struct Delivered {
+    /// So many from its beginning are safe, in order; they are not given to the sink again.
+    pub count: usize,
+    /// Why it stopped there. The rest is tried again, later.
+    pub error: Option<SinkError>,
+}
+
+/// Why a message could not be delivered, in one sentence: what, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The place could not be reached, or has not taken it.
+    #[error("{what}: {source}")]
+    Unavailable {
+        /// What was tried, with the place's name.
+        what: String,
+        /// What the place or the kernel says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nobody will ever read from there again: a pipe without a reader.
+    #[error("the reader of {0} is gone")]
+    Closed(String),
+}
+
+impl SinkError {
+    /// With the error that was met.
+    pub fn unavailable(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { what: what.into(), source: source.into() }
+    }
+}
 
 /// What events look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -1,0 +1,301 @@
+//! The configuration of an agent: its types, which are also its documentation, and its defaults.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+mod values;
+
+pub use values::{Bytes, Time};
+
+/// How events look in a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SinkFormat {
+    /// One JSON object a line, in the names of the Elastic Common Schema.
+    #[default]
+    Ecs,
+    /// One JSON object a line, in the names of the Open Cybersecurity Schema Framework.
+    Ocsf,
+    /// For people.
+    Text,
+}
+
+/// What is done when a sink is slower than the events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// The tracer waits. What happens meanwhile is caught up with by a resync.
+    Block,
+    /// New events are dropped, counted, and told.
+    #[default]
+    Drop,
+    /// Events are kept on disk until they are delivered; what has no room there is dropped, counted, and told.
+    Spool,
+}
+
+/// One place that events go to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SinkConfig {
+    /// How events look there.
+    #[serde(default)]
+    pub format: SinkFormat,
+    /// What is done when it is slower than the events.
+    #[serde(default)]
+    pub policy: Policy,
+    /// How much may wait in memory.
+    #[serde(default = "SinkConfig::buffer")]
+    pub buffer: Bytes,
+    /// How much may wait on disk, with `policy = "spool"`.
+    #[serde(default = "SinkConfig::spool")]
+    pub spool: Bytes,
+    /// Standard output.
+    pub stdout: Option<StdoutConfig>,
+    /// A file.
+    pub file: Option<FileConfig>,
+    /// A Unix stream socket that any number of programs may read from.
+    pub unix: Option<UnixConfig>,
+    /// A syslog server, in the format of RFC 5424.
+    pub syslog: Option<SyslogConfig>,
+    /// systemd's journal.
+    pub journald: Option<JournaldConfig>,
+    /// NATS `JetStream`.
+    pub nats: Option<NatsConfig>,
+}
+
+impl SinkConfig {
+    fn buffer() -> Bytes {
+        Bytes(4 << 20)
+    }
+
+    fn spool() -> Bytes {
+        Bytes(256 << 20)
+    }
+}
+
+/// Standard output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StdoutConfig {}
+
+/// A file that is rotated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// Where it is. It is made with mode 0600; its directory must exist.
+    pub path: PathBuf,
+    /// It is rotated before it grows larger than this.
+    #[serde(default = "FileConfig::rotate_size")]
+    pub rotate_size: Bytes,
+    /// It is rotated when its first event is older than this; without it, never for its age.
+    #[serde(default)]
+    pub rotate_age: Option<Time>,
+    /// So many rotated files are kept: PATH.1 is the newest.
+    #[serde(default = "FileConfig::keep")]
+    pub keep: u32,
+    /// Whether rotated files are compressed with zstd (PATH.1.zst).
+    #[serde(default)]
+    pub compress: bool,
+}
+
+impl FileConfig {
+    fn rotate_size() -> Bytes {
+        Bytes(64 << 20)
+    }
+
+    fn keep() -> u32 {
+        5
+    }
+}
+
+/// A Unix stream socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnixConfig {
+    /// Where it is. It is made with mode 0600.
+    pub path: PathBuf,
+    /// How much may wait for one reader; one that is slower than that is disconnected, and counted.
+    #[serde(default = "UnixConfig::reader_buffer")]
+    pub reader_buffer: Bytes,
+    /// How many may read at once.
+    #[serde(default = "UnixConfig::max_readers")]
+    pub max_readers: u32,
+}
+
+impl UnixConfig {
+    fn reader_buffer() -> Bytes {
+        Bytes(1 << 20)
+    }
+
+    fn max_readers() -> u32 {
+        16
+    }
+}
+
+/// A syslog server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyslogConfig {
+    /// `unix:/dev/log`, `udp:HOST:PORT` or `tcp:HOST:PORT`.
+    pub address: String,
+    /// The facility's name.
+    #[serde(default = "SyslogConfig::facility")]
+    pub facility: String,
+    /// The largest frame that the server takes. A larger event is sent without its largest optional fields, and says so.
+    #[serde(default = "SyslogConfig::max_size")]
+    pub max_size: Bytes,
+}
+
+impl SyslogConfig {
+    fn facility() -> String {
+        "daemon".to_owned()
+    }
+
+    fn max_size() -> Bytes {
+        Bytes(64 << 10)
+    }
+}
+
+/// systemd's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournaldConfig {
+    /// Its socket.
+    pub socket: PathBuf,
+}
+
+impl Default for JournaldConfig {
+    fn default() -> Self {
+        Self { socket: PathBuf::from("/run/systemd/journal/socket") }
+    }
+}
+
+/// NATS `JetStream`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// `nats://HOST:PORT` or `tls://HOST:PORT`; others of the same cluster may follow.
+    pub servers: Vec<String>,
+    /// The stream that keeps the events; it is made if it does not exist.
+    #[serde(default = "NatsConfig::stream")]
+    pub stream: String,
+    /// For how long events are kept in a stream that is made.
+    #[serde(default = "NatsConfig::keep")]
+    pub keep: Time,
+    /// How much a stream that is made keeps.
+    #[serde(default = "NatsConfig::keep_size")]
+    pub keep_size: Bytes,
+    /// The key-value bucket with the open findings; it is made if it does not exist.
+    #[serde(default = "NatsConfig::bucket")]
+    pub bucket: String,
+    /// How often the agent says that it is alive; after three times this it is stale.
+    #[serde(default = "NatsConfig::heartbeat")]
+    pub heartbeat: Time,
+    /// How long the broker may take to acknowledge.
+    #[serde(default = "NatsConfig::ack_timeout")]
+    pub ack_timeout: Time,
+    /// A credentials file.
+    #[serde(default)]
+    pub credentials: Option<PathBuf>,
+    /// A file with the user's name and password, separated by a colon.
+    #[serde(default)]
+    pub user_password: Option<PathBuf>,
+    /// Certificates of authorities, besides the system's, in PEM.
+    #[serde(default)]
+    pub tls_ca: Option<PathBuf>,
+    /// The client's certificate and key, in PEM.
+    #[serde(default)]
+    pub tls_cert: Option<PathBuf>,
+    /// The client's key, in PEM.
+    #[serde(default)]
+    pub tls_key: Option<PathBuf>,
+}
+
+impl NatsConfig {
+    fn stream() -> String {
+        "SUPERVISOR".to_owned()
+    }
+
+    fn keep() -> Time {
+        Time::from_secs(7 * 24 * 3600)
+    }
+
+    fn keep_size() -> Bytes {
+        Bytes(1 << 30)
+    }
+
+    fn bucket() -> String {
+        "supervisor-findings".to_owned()
+    }
+
+    fn heartbeat() -> Time {
+        Time::from_secs(15)
+    }
+
+    fn ack_timeout() -> Time {
+        Time::from_secs(5)
+    }
+}
+
+/// How many openings one reaper may cause.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FloodConfig {
+    /// So many opened and updated findings of one reaper are told in `per`; the others are counted and told as one
+    /// number. 0 tells all. Closes and blocked namespaces are always told.
+    pub per_reaper: u32,
+    /// In what time.
+    pub per: Time,
+}
+
+impl Default for FloodConfig {
+    fn default() -> Self {
+        Self { per_reaper: 100, per: Time::from_secs(60) }
+    }
+}
+
+/// Metrics for Prometheus.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served, such as `127.0.0.1:9469`; without it, nowhere.
+    #[schemars(with = "Option<String>")]
+    pub listen: Option<SocketAddr>,
+    /// Whether to let the kernel measure the eBPF programs, which makes each of them slower.
+    pub bpf_stats: bool,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How long a process must be unreaped to be reported.
+    pub grace: Time,
+    /// What the hosts belong to that report to one place: the second part of NATS subjects.
+    pub cluster: String,
+    /// Where spools and the list of open findings are kept; it is made with mode 0700.
+    pub state_dir: PathBuf,
+    /// Which findings are wanted.
+    pub filter: crate::filter::Filter,
+    /// Against floods.
+    pub flood: FloodConfig,
+    /// Metrics.
+    pub metrics: MetricsConfig,
+    /// Where events go, each with a name of your choice.
+    pub sinks: BTreeMap<String, SinkConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            grace: Time::from_secs(1),
+            cluster: "default".to_owned(),
+            state_dir: PathBuf::from("/var/lib/supervisor"),
+            filter: crate::filter::Filter::default(),
+            flood: FloodConfig::default(),
+            metrics: MetricsConfig::default(),
+            sinks: BTreeMap::new(),
+        }
+    }
+}

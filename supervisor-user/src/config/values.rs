@@ -1,0 +1,115 @@
+//! Values as people write them: times and sizes with their units.
+
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// A time, such as `1s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+impl Time {
+    /// Whole seconds.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+}
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let span: jiff::SignedDuration = text
+            .parse()
+            .map_err(|_| format!("`{text}` is no time with its unit, such as 500ms, 1s or 2m"))?;
+        Duration::try_from(span).map(Self).map_err(|_| "a time cannot be negative".to_owned())
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = jiff::SignedDuration::try_from(self.0).unwrap_or(jiff::SignedDuration::MAX);
+        write!(f, "{span:#}")
+    }
+}
+
+/// A size, such as `4MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+/// The units, largest first.
+const UNITS: [(&str, u32); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no size with its unit, such as 64KiB, 4MiB or 1GiB");
+        let (unit, shift) = UNITS.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(wrong)?;
+        let number: u64 = text.trim_end_matches(unit).trim().parse().map_err(|_| wrong())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, shift) = UNITS
+            .into_iter()
+            .find(|(_, shift)| self.0 != 0 && self.0.trailing_zeros() >= *shift)
+            .unwrap_or(("B", 0));
+        write!(f, "{}{unit}", self.0 >> shift)
+    }
+}
+
+/// Both are written as text, in the configuration and in its schema.
+macro_rules! as_text {
+    ($type:ty, $name:literal, $pattern:literal) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    };
+}
+
+as_text!(Time, "Time", "^[0-9].*(ns|us|µs|ms|s|m|h|d|y)$");
+as_text!(Bytes, "Bytes", "^[0-9]+ ?(GiB|MiB|KiB|B)$");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_they_are_written() {
+        for text in ["4MiB", "1GiB", "1025B", "64KiB", "0B"] {
+            assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text);
+        }
+        for text in ["", "MiB", "4", "4MB", "-1B", "99999999999GiB"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text}");
+        }
+        for text in ["1s", "500ms", "2m", "1h"] {
+            assert_eq!(text.parse::<Time>().unwrap().to_string(), text);
+        }
+        for text in ["1", "s", "-1s", "soon"] {
+            assert!(text.parse::<Time>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! One event on its way out: encoded once for each format, shared by all sinks of that format.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a sink delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What a receiver may want to know without reading the payload.
+    pub head: Head,
+    /// The event in the sink's format, without a newline at the end. Text for people may have several lines.
+    pub payload: Arc<[u8]>,
+    /// The event in ECS; the same bytes if that is the sink's format.
+    pub ecs: Arc<[u8]>,
+}
+
+/// What is said of an event outside of its payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The same for the same news about the same finding, also after a restart: receivers drop a second one.
+    pub id: String,
+    /// `event.action`, such as `zombie-detected`.
+    pub action: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// `event.severity`: 1 is good news, 5 the worst.
+    pub severity: u8,
+    /// The finding that it opens, updates or closes, if it is about one.
+    pub finding: Option<FindingState>,
+    /// One English sentence that stands alone; it has no control characters.
+    pub sentence: String,
+}
+
+/// What becomes of a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingState {
+    /// The finding's id.
+    pub id: String,
+    /// Whether it is open after this.
+    pub is_open: bool,
+}
