@@ -41,3 +41,11 @@ pub struct FindingState {
     /// Whether it is open after this.
     pub is_open: bool,
 }
+
+impl Head {
+    /// The severity as syslog and the journal count it: 6 is information, 2 is critical.
+    #[must_use]
+    pub fn syslog_severity(&self) -> u8 {
+        7 - self.severity.clamp(1, 5)
+    }
+}

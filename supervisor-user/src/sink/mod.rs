@@ -1,7 +1,12 @@
 //! Where events go: one file for each kind of place. What is common to all, buffering and trying again, comes
 //! before them.
 
+mod datagram;
+pub mod file;
+pub mod journald;
 pub mod message;
+pub mod syslog;
+pub mod unix;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
