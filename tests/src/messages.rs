@@ -25,12 +25,24 @@ pub fn recorded() -> Result<Vec<Message>> {
     events_of(|value| value)
 }
 
-/// The same, in which every name and argument that a process, an engine or a person chose is hostile, and one list of
-/// arguments is of 30 kB.
+/// The same, in which every name and argument that a process, an engine or a person chose is hostile, some of 4 kB, and
+/// the arguments of what was not reaped are 32 kB.
 pub fn hostile() -> Result<Vec<Message>> {
-    let long = HOSTILE.repeat(4096 / HOSTILE.len());
+    let long = format!("{HOSTILE}{}", "x".repeat(4096 - HOSTILE.len()));
     events_of(|mut value| {
-        spoil(&mut value, &long);
+        spoil(&mut value);
+        if let Some(evidence) = value.get_mut("evidence") {
+            for (path, spoilt) in [
+                ("/exec/args", Value::from(vec![&*long; 8])),
+                ("/facts/cgroup", format!("/{long}").into()),
+                ("/task/cgroup", Value::from(vec![HOSTILE, &long])),
+                ("/reaper/facts/exe", format!("/{long}").into()),
+            ] {
+                if let Some(field) = evidence.pointer_mut(path) {
+                    *field = spoilt;
+                }
+            }
+        }
         value
     })
 }
@@ -99,23 +111,20 @@ fn events_of(change: impl Fn(Value) -> Value) -> Result<Vec<Message>> {
     Ok(messages)
 }
 
-fn spoil(value: &mut Value, long: &str) {
+fn spoil(value: &mut Value) {
     match value {
-        Value::Array(list) => list.iter_mut().for_each(|it| spoil(it, long)),
+        Value::Array(list) => list.iter_mut().for_each(spoil),
         Value::Object(fields) => {
             for (name, field) in fields.iter_mut() {
                 match &**name {
                     "comm" if field.is_string() => {
                         *field = HOSTILE.chars().take(15).collect::<String>().into();
                     }
-                    "filename" | "exe" | "previous" if field.is_string() => {
-                        *field = format!("/{long}").into();
+                    "filename" | "exe" | "previous" | "cgroup" if field.is_string() => {
+                        *field = format!("/{HOSTILE}").into();
                     }
-                    "cgroup" if field.is_string() => *field = format!("/{long}").into(),
-                    "cgroup" if field.is_array() => *field = Value::from(vec![HOSTILE, long]),
-                    "args" if field.is_array() => *field = Value::from(vec![long; 8]),
-                    "name" if field.is_string() => *field = long.into(),
-                    _ => spoil(field, long),
+                    "args" if field.is_array() => *field = Value::from(vec![HOSTILE]),
+                    _ => spoil(field),
                 }
             }
         }

@@ -42,7 +42,7 @@ impl Header {
         .into_bytes();
         let payload = if message.payload.starts_with(b"{") {
             // Text for programs: JSON must not begin with the mark (RFC 8259, section 8.1), and need not (MSG-ANY).
-            Cow::Borrowed(&*message.payload)
+            json(&message.payload)
         } else {
             Cow::Owned(one_line(&message.payload))
         };
@@ -64,6 +64,16 @@ fn after(sequence: u32, count: u32) -> u32 {
 fn word(text: &str, max: usize) -> String {
     let word: String = text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(max).collect();
     if word.is_empty() { "-".to_owned() } else { word }
+}
+
+/// JSON has no control characters but one, and some servers change that one unless it is escaped.
+fn json(payload: &[u8]) -> Cow<'_, [u8]> {
+    const DELETE: u8 = 0x7f;
+    if !payload.contains(&DELETE) {
+        return Cow::Borrowed(payload);
+    }
+    let escaped = payload.split(|byte| *byte == DELETE).collect::<Vec<_>>();
+    Cow::Owned(escaped.join(&b"\\u007f"[..]))
 }
 
 /// Text for people in one line: some servers end a message at a newline. The mark comes before it if it needs one.
@@ -111,9 +121,11 @@ mod tests {
 
     #[test]
     fn only_text_that_is_not_ascii_has_the_mark() {
-        for (payload, ends) in
-            [("a\nb", "\"] a b"), ("名\r", "\"] \u{feff}名 "), ("{\"a\":\"名\"}", "\"] {\"a\":\"名\"}")]
-        {
+        for (payload, ends) in [
+            ("a\nb", "\"] a b"),
+            ("名\r", "\"] \u{feff}名 "),
+            ("{\"a\":\"名\u{7f}\"}", "\"] {\"a\":\"名\\u007f\"}"),
+        ] {
             let frame = String::from_utf8(header().frame(&message(payload), 0, 480)).unwrap();
             assert!(frame.ends_with(ends), "{frame}");
         }
