@@ -16,7 +16,7 @@ use supervisor_tests::{hostile, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, FileConfig, Time},
     scenario::until,
-    sink::{Message, file::FileSink},
+    sink::{FileSink, Message},
 };
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -39,7 +39,7 @@ fn config(path: &Path) -> FileConfig {
 
 /// Delivers all, which must work.
 fn deliver(sink: &mut FileSink, batch: &[Message]) -> Result<()> {
-    let delivered = runtime()?.block_on(sink.deliver(batch));
+    let delivered = sink.deliver(batch);
     ensure!(delivered.error.is_none(), "{:?}", delivered.error);
     assert_eq!(delivered.count, batch.len());
     Ok(())
@@ -99,7 +99,7 @@ fn links_pipes_and_files_of_another_agent_are_refused() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let batch = &recorded()?[..1];
     let error = |path: &Path| -> Result<String> {
-        let delivered = runtime()?.block_on(FileSink::open(&config(path))?.deliver(batch));
+        let delivered = FileSink::open(&config(path))?.deliver(batch);
         assert_eq!(delivered.count, 0);
         Ok(delivered.error.context("it was delivered")?.to_string())
     };
@@ -256,7 +256,7 @@ fn a_file_that_was_moved_or_deleted_is_made_anew() -> Result<()> {
     assert_eq!((numbers(&fs::read(&moved)?)?, numbers(&fs::read(&path)?)?), (vec![1], vec![3]));
     // With its directory: an error, until that is there again.
     fs::rename(&sub, dir.path().join("away"))?;
-    let delivered = runtime()?.block_on(sink.deliver(&batch[3..]));
+    let delivered = sink.deliver(&batch[3..]);
     assert_eq!(delivered.count, 0);
     let error = delivered.error.context("delivered to nowhere")?.to_string();
     ensure!(error.contains("whose directory must exist"), "{error}");
@@ -291,7 +291,7 @@ fn the_end_that_a_killed_agent_left_is_repaired() -> Result<()> {
     // What is no file of events is left alone.
     let other = vec![b'x'; 17 << 20];
     fs::write(&path, &other)?;
-    let delivered = runtime()?.block_on(FileSink::open(&config(&path))?.deliver(&batch));
+    let delivered = FileSink::open(&config(&path))?.deliver(&batch);
     ensure!(delivered.error.context("delivered")?.to_string().contains("longer than any event"));
     ensure!(fs::read(&path)? == other, "it was changed");
     Ok(())
@@ -325,20 +325,19 @@ fn a_full_disk_leaves_no_broken_line_and_goes_on_when_there_is_room() -> Result<
     fs::write(&ballast, vec![0; 20 << 10])?;
     let batch = repeated(100)?;
     let mut sink = FileSink::open(&config(&path))?;
-    let runtime = runtime()?;
-    let full = runtime.block_on(sink.deliver(&batch));
+    let full = sink.deliver(&batch);
     let error = full.error.context("it had room")?.to_string();
     ensure!(error.contains("No space left") && error.contains("events.json"), "{error}");
     ensure!((5..40).contains(&full.count), "{} were delivered", full.count);
     // No part of a line is left, also not after more tries.
     let told = numbers(&fs::read(&path)?)?;
     assert_eq!(told, (1..=full.count as u64).collect::<Vec<_>>());
-    let again = runtime.block_on(sink.deliver(&batch[full.count..]));
+    let again = sink.deliver(&batch[full.count..]);
     ensure!(again.error.is_some() && again.count == 0, "{again:?}");
     assert_eq!(numbers(&fs::read(&path)?)?, told);
 
     fs::remove_file(&ballast)?;
-    let room = runtime.block_on(sink.deliver(&batch[full.count..]));
+    let room = sink.deliver(&batch[full.count..]);
     ensure!(room.count > 0, "{room:?}");
     let sum = (full.count + room.count) as u64;
     assert_eq!(numbers(&fs::read(&path)?)?, (1..=sum).collect::<Vec<_>>());
@@ -349,7 +348,7 @@ fn a_full_disk_leaves_no_broken_line_and_goes_on_when_there_is_room() -> Result<
         drop(std::mem::replace(&mut sink, FileSink::open(&config(&path)).expect("it opens nothing")));
         mount_remount(disk.0.path(), MountFlags::RDONLY, c"")
     })?;
-    let read_only = runtime.block_on(sink.deliver(&batch[..1]));
+    let read_only = sink.deliver(&batch[..1]);
     let error = read_only.error.context("it was written")?.to_string();
     ensure!(error.contains("Read-only"), "{error}");
     mount_remount(disk.0.path(), MountFlags::empty(), c"size=4m")?;
@@ -366,12 +365,11 @@ fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<(
         let config = FileConfig { rotate_size: Bytes(100_000), keep: 400, compress: true, ..config(&path) };
         let mut sink = FileSink::open(&config)?;
         let begun = all(&path, 400).map_or(0, |all| all.last().copied().unwrap_or(0));
-        let runtime = runtime()?;
         let messages = recorded()?;
         for (i, message) in messages.iter().cycle().enumerate() {
             let mut event: Value = serde_json::from_slice(&message.ecs)?;
             event["event"]["sequence"] = (begun + 1 + i as u64).into();
-            runtime.block_on(sink.deliver(&[supervisor_tests::message(&event)?]));
+            sink.deliver(&[supervisor_tests::message(&event)?]);
             // What it says is safe must be there later.
             println!("{}", begun + 1 + i as u64);
             std::io::stdout().flush()?;
@@ -405,7 +403,7 @@ fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<(
         }
         // The file may end in a part of a line only until somebody opens it.
         let mut sink = FileSink::open(&config(&path))?;
-        runtime()?.block_on(sink.deliver(&repeated(1)?));
+        sink.deliver(&repeated(1)?);
         drop(sink);
         let mut told = all(&path, 400)?;
         assert_eq!(told.pop(), Some(1), "the event just written");

@@ -14,7 +14,7 @@ use supervisor_tests::{hostile, recorded};
 use supervisor_user::{
     config::JournaldConfig,
     scenario::{Owned, until},
-    sink::{Message, journald::JournaldSink},
+    sink::{JournaldSink, Message},
 };
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};

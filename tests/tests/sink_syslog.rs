@@ -17,12 +17,14 @@ use supervisor_tests::{HOSTILE, hostile, message, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, Facility, SyslogConfig},
     scenario::{Owned, until},
-    sink::{Message, syslog::SyslogSink},
+    sink::{Message, SyslogSink},
 };
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// What the messages call this host.
+const HOST: &str = "node-1.example";
 
 /// The server: it writes what comes in over each way into a file of its own, as it is by its own defaults.
 struct Rsyslog {
@@ -149,7 +151,7 @@ fn config(address: &str) -> Result<SyslogConfig> {
 }
 
 fn sink(address: &str) -> Result<SyslogSink> {
-    Ok(SyslogSink::open(&config(address)?)?)
+    Ok(SyslogSink::open(&config(address)?, HOST)?)
 }
 
 fn deliver(runtime: &Runtime, sink: &mut SyslogSink, messages: &[Message]) -> Result<()> {
@@ -187,8 +189,7 @@ fn every_event_arrives_whole_over_each_way() -> Result<()> {
             assert_eq!(line.sequence, i as u64 + 1);
             // 3 is `daemon`.
             assert_eq!(line.pri, (3 * 8 + message.head.syslog_severity()).to_string());
-            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let head = format!("{host} supervisor {} {}", std::process::id(), message.head.action);
+            let head = format!("{HOST} supervisor {} {}", std::process::id(), message.head.action);
             assert_eq!(line.head, head, "over {way}");
         }
         ensure!(lines.iter().any(|line| line.event().is_ok_and(|it| it.to_string().contains("\\u0000"))));
@@ -221,7 +222,7 @@ fn what_is_too_large_is_shortened_and_says_so() -> Result<()> {
     }
     // The smallest frame that there is: an id, an action and the beginning of the sentence.
     let config = SyslogConfig { max_size: Bytes(480), ..config(&server.address("unix"))? };
-    deliver(&runtime, &mut SyslogSink::open(&config)?, &messages[..1])?;
+    deliver(&runtime, &mut SyslogSink::open(&config, HOST)?, &messages[..1])?;
     let event = server.lines("unix", 4)?[3].event()?;
     let whole: Value = serde_json::from_slice(&messages[0].payload)?;
     assert_eq!(event["supervisor"]["shortened"], serde_json::json!(["*"]));

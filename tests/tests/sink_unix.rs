@@ -17,7 +17,7 @@ use serde_json::Value;
 use supervisor_tests::{HOSTILE, hostile, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, UnixConfig},
-    sink::{Message, unix::UnixSink},
+    sink::{Message, UnixSink},
 };
 use tokio::runtime::{Builder, Runtime};
 

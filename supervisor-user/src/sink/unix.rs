@@ -6,7 +6,10 @@ use std::{
     collections::VecDeque,
     fs, future,
     io::{self, IoSlice},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileTypeExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
     pin::{Pin, pin},
     sync::Arc,
@@ -29,7 +32,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Delivered, Message, SinkError};
+use super::{Delivered, Message, SinkError, warn};
 use crate::config::UnixConfig;
 
 /// Only who may see the processes may see what is said of them.
@@ -56,8 +59,15 @@ pub struct UnixSink {
 struct Socket {
     path: PathBuf,
     id: (u64, u64),
-    listener: UnixListener,
+    listener: Listener,
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+/// A listener, which the runtime knows of from the first delivery on: it is bound outside of the runtime.
+#[derive(Debug)]
+enum Listener {
+    Bound(OwnedFd),
+    Driven(UnixListener),
 }
 
 /// One reader, and what it has not taken yet.
@@ -74,7 +84,7 @@ struct Reader {
 }
 
 impl UnixSink {
-    /// Binds the socket, or later if it cannot be bound now. To be called in the runtime that then drives the sink.
+    /// Binds the socket, or later if it cannot be bound now.
     ///
     /// # Errors
     ///
@@ -150,7 +160,10 @@ impl UnixSink {
                 self.readers.retain(|reader| !is_full(reader));
                 let cut_off = before - self.readers.len();
                 self.cut_off += cut_off as u64;
-                log::warn!("{}: {cut_off} readers were too slow and are cut off", self.config.path.display());
+                warn(&format!(
+                    "{}: {cut_off} readers were too slow and are cut off",
+                    self.config.path.display()
+                ));
             }
         }
         for reader in &mut self.readers {
@@ -178,7 +191,12 @@ impl UnixSink {
             let mut reader = Reader::new(stream);
             if self.readers.len() >= self.config.max_readers as usize {
                 self.refused += 1;
-                log::warn!("{}: a reader more than max_readers is sent away", self.config.path.display());
+                if self.refused == 1 {
+                    let path = self.config.path.display();
+                    warn(&format!(
+                        "{path}: max_readers are there, and another one is sent away; this is said once"
+                    ));
+                }
             } else if reader.poll_drain(cx).is_pending() {
                 self.readers.push(reader);
             }
@@ -241,13 +259,13 @@ impl Socket {
         Ok(Self { path: path.to_owned(), id, listener, pause: None })
     }
 
-    fn listen(address: &SocketAddrUnix) -> io::Result<UnixListener> {
+    fn listen(address: &SocketAddrUnix) -> io::Result<Listener> {
         let socket = stream_socket()?;
         // The kernel makes the file with the mode of the socket, so that it never has another one.
         fchmod(&socket, MODE)?;
         bind(&socket, address)?;
         listen(&socket, BACKLOG)?;
-        UnixListener::from_std(socket.into())
+        Ok(Listener::Bound(socket))
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<UnixStream> {
@@ -256,13 +274,25 @@ impl Socket {
             self.pause = None;
         }
         match ready!(self.listener.poll_accept(cx)) {
-            Ok((stream, _)) => Poll::Ready(stream),
+            Ok(stream) => Poll::Ready(stream),
             Err(error) => {
-                log::warn!("{}: a reader cannot be accepted: {error}", self.path.display());
+                warn(&format!("{}: a reader cannot be accepted: {error}", self.path.display()));
                 self.pause = Some(Box::pin(sleep(AGAIN)));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl Listener {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
+        if let Self::Bound(socket) = self {
+            *self = Self::Driven(UnixListener::from_std(socket.try_clone()?.into())?);
+        }
+        match self {
+            Self::Driven(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| stream),
+            Self::Bound(_) => Poll::Pending,
         }
     }
 }
@@ -272,12 +302,12 @@ impl Drop for Socket {
         if file_id(&self.path) == Some(self.id)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            log::warn!("{} cannot be removed: {error}", self.path.display());
+            warn(&format!("{} cannot be removed: {error}", self.path.display()));
         }
     }
 }
 
-fn stream_socket() -> io::Result<std::os::fd::OwnedFd> {
+fn stream_socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }

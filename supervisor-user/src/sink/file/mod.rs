@@ -14,7 +14,7 @@ use std::{
 };
 
 use self::rotated::Rotated;
-use super::{Delivered, Message, SinkError};
+use super::{Delivered, Message, SinkError, warn};
 use crate::config::FileConfig;
 
 /// Only who may see the processes may see what is said of them.
@@ -56,8 +56,7 @@ impl FileSink {
 
     /// Appends the messages. Those that are counted are in the file: they outlive this process, and the machine as
     /// far as its file system has written them by then.
-    #[expect(clippy::unused_async, reason = "every sink delivers like this")]
-    pub async fn deliver(&mut self, batch: &[Message]) -> Delivered {
+    pub fn deliver(&mut self, batch: &[Message]) -> Delivered {
         self.notice();
         let mut line = Vec::new();
         for (count, message) in batch.iter().enumerate() {
@@ -80,8 +79,8 @@ impl FileSink {
             self.notice();
             let done =
                 self.ensure().map(|_| ()).and_then(|()| if self.is_due(0) { self.rotate() } else { Ok(()) });
-            if let Err(error) = done {
-                log::warn!("{error}");
+            if done.is_err() {
+                // The next event meets it again, and says so.
                 self.open = None;
             }
             let left = self.open.as_ref().map_or(LOOK, |open| limit.0.saturating_sub(age(open.begun)));
@@ -200,7 +199,7 @@ impl Open {
             && let Ok(metadata) = self.file.metadata()
             && let Err(also) = self.file.set_len(metadata.len().saturating_sub(written as u64))
         {
-            log::warn!("a part of a line cannot be taken back yet: {also}");
+            warn(&format!("a part of a line cannot be taken back yet: {also}"));
         }
         Err(error)
     }

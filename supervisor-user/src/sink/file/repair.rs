@@ -9,6 +9,8 @@ use std::{
 
 use serde::de::IgnoredAny;
 
+use crate::sink::warn;
+
 /// No event is longer. What is, is not ours, and is not touched.
 const MAX_LINE: u64 = 16 << 20;
 /// How much is read at once, from the end on.
@@ -30,7 +32,7 @@ pub(super) fn repair(file: &File, name: impl Display) -> io::Result<u64> {
         return Ok(size + 1);
     }
     file.set_len(whole)?;
-    log::warn!("{name} ended in the middle of a line: its last {} bytes were cut off", size - whole);
+    warn(&format!("{name} ended in the middle of a line: its last {} bytes were cut off", size - whole));
     Ok(whole)
 }
 

@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::MODE;
+use crate::sink::warn;
 
 /// zstd's own default: quick, and ten times smaller than the text.
 const LEVEL: i32 = 3;
@@ -44,7 +45,7 @@ impl Rotated {
             (1..=self.keep).map(|n| plain(&self.path, n)).filter(|it| is_there(it)).collect();
         for path in &plain {
             if let Err(error) = remove(&compressed(path)) {
-                log::warn!("{} cannot be removed: {error}", compressed(path).display());
+                warn(&format!("{} cannot be removed: {error}", compressed(path).display()));
             }
         }
         if self.compress && !plain.is_empty() {
@@ -81,13 +82,13 @@ impl Rotated {
                 if let Err(error) = compress(&path, &part, &stop)
                     && !stop.load(Ordering::Relaxed)
                 {
-                    log::warn!("{} is kept uncompressed for now: {error}", path.display());
+                    warn(&format!("{} is kept uncompressed for now: {error}", path.display()));
                 }
             }
         };
         match thread::Builder::new().name("compress".to_owned()).spawn(work) {
             Ok(handle) => self.compressor = Some(handle),
-            Err(error) => log::warn!("rotated files are kept uncompressed for now: {error}"),
+            Err(error) => warn(&format!("rotated files are kept uncompressed for now: {error}")),
         }
     }
 
@@ -95,7 +96,7 @@ impl Rotated {
         if let Some(handle) = self.compressor.take()
             && handle.join().is_err()
         {
-            log::warn!("compressing a rotated file of {} failed", self.path.display());
+            warn(&format!("compressing a rotated file of {} failed", self.path.display()));
         }
     }
 }

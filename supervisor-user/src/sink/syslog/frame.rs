@@ -21,10 +21,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub(super) fn new(facility: Facility) -> Self {
-        let name = rustix::system::uname();
-        let hostname = word(&name.nodename().to_string_lossy(), 255);
-        Self { facility, hostname, pid: std::process::id(), sequence: 1 }
+    pub(super) fn new(facility: Facility, hostname: &str) -> Self {
+        Self { facility, hostname: word(hostname, 255), pid: std::process::id(), sequence: 1 }
     }
 
     /// A message of at most `limit` bytes, with the sequence number that is `ahead` of the next one's.

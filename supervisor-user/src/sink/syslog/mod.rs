@@ -29,12 +29,12 @@ pub struct SyslogSink {
 }
 
 impl SyslogSink {
-    /// Touches nothing: it connects when there is something to deliver.
+    /// Touches nothing: it connects when there is something to deliver. `hostname` is what messages call this host.
     ///
     /// # Errors
     ///
     /// If the largest frame is smaller than what every server takes.
-    pub fn open(config: &SyslogConfig) -> Result<Self, SinkError> {
+    pub fn open(config: &SyslogConfig, hostname: &str) -> Result<Self, SinkError> {
         let limit = usize::try_from(config.max_size.0).unwrap_or(usize::MAX);
         if limit < LEAST {
             let cause = format!("{} is too small for a frame: at least {LEAST}B", config.max_size);
@@ -42,7 +42,7 @@ impl SyslogSink {
         }
         Ok(Self {
             limit: if let SyslogAddress::Udp(..) = config.address { limit.min(MAX_DATAGRAM) } else { limit },
-            header: Header::new(config.facility),
+            header: Header::new(config.facility, hostname),
             transport: Transport::to(&config.address),
             address: config.address.clone(),
         })

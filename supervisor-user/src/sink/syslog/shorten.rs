@@ -28,7 +28,7 @@ const OPTIONAL: [&str; 18] = [
 ];
 
 /// All that is left of an event that is too large even then: which it is, what happened, and the sentence.
-const ESSENTIAL: [&str; 18] = [
+const ESSENTIAL: [&str; 21] = [
     "@timestamp",
     "message",
     "event.action",
@@ -47,6 +47,9 @@ const ESSENTIAL: [&str; 18] = [
     "status_id",
     "finding_info.uid",
     "metadata.version",
+    "metadata.event_code",
+    "metadata.uid",
+    "metadata.sequence",
 ];
 
 /// A payload of at most `room` bytes. What was left out is listed in `supervisor.shortened`, `*` is all that is not
