@@ -15,6 +15,7 @@ mod contract;
 mod diagnosis;
 mod event;
 mod fixture;
+mod prometheus;
 mod recorded;
 mod watch;
 
@@ -23,6 +24,7 @@ pub use container::Container;
 pub use contract::Contract;
 pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};
+pub use prometheus::{Prometheus, http_get, promtool};
 pub use watch::{Outcome, Watch, created_on_host, run_json};
 
 /// The binary under test.
