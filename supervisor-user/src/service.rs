@@ -1,11 +1,9 @@
 //! What a service manager is told: `sd_notify(3)`. Without one, nobody is told, and that is no error.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::io;
 
 use sd_notify::{NotifyState, notify};
+use tokio::time::interval;
 
 /// The hooks are attached. The status is one line for people.
 ///
@@ -34,39 +32,27 @@ pub fn stopping() -> io::Result<()> {
     notify(&[NotifyState::Stopping])
 }
 
-/// The service manager's watchdog, which ends this process when it does not hear from it.
-#[derive(Debug)]
-pub struct Watchdog {
-    /// How often it is told: at half of the time after which it bites; never if there is none.
-    period: Option<Duration>,
-    told: Option<Instant>,
-}
-
-impl Watchdog {
-    /// The one that the environment names (`WATCHDOG_USEC`, `WATCHDOG_PID`).
-    #[must_use]
-    pub fn from_env() -> Self {
-        Self { period: sd_notify::watchdog_enabled().map(|limit| limit / 2), told: None }
-    }
-
-    /// All is well. Call it at each tick of the tracer, and only there: it is to bite when the tracer is stuck.
-    ///
-    /// # Errors
-    ///
-    /// If there is a service manager and it cannot be reached.
-    pub fn tick(&mut self) -> io::Result<()> {
-        let Some(period) = self.period else { return Ok(()) };
-        if self.told.is_some_and(|told| told.elapsed() < period) {
-            return Ok(());
-        }
-        self.told = Some(Instant::now());
-        notify(&[NotifyState::Watchdog])
+/// Tells the service manager's watchdog that this thread's event loop goes on, again and again; without a watchdog it
+/// ends at once. It is to run on the loop that it vouches for.
+///
+/// # Errors
+///
+/// If there is a service manager and it cannot be reached.
+pub async fn watchdog() -> io::Result<()> {
+    // The environment names the time after which it bites.
+    let Some(limit) = sd_notify::watchdog_enabled() else { return Ok(()) };
+    let mut ticks = interval(limit / 2);
+    loop {
+        ticks.tick().await;
+        notify(&[NotifyState::Watchdog])?;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{env, os::unix::net::UnixDatagram, process::Command};
+    use std::{env, os::unix::net::UnixDatagram, process::Command, time::Duration};
+
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -84,12 +70,15 @@ mod tests {
     }
 
     fn live() {
-        let mut watchdog = Watchdog::from_env();
-        watchdog.tick().expect("told");
         ready("watching").expect("told");
-        watchdog.tick().expect("told");
         reloading().expect("told");
         ready("watching again").expect("told");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a loop");
+        let guarded = async { timeout(Duration::from_millis(700), watchdog()).await };
+        match runtime.block_on(guarded) {
+            Ok(ended) => assert!(ended.is_ok() && env::var_os("WATCHDOG_USEC").is_none(), "{ended:?}"),
+            Err(_) => assert!(env::var_os("WATCHDOG_USEC").is_some(), "there is no watchdog to tell"),
+        }
         stopping().expect("told");
     }
 
@@ -104,7 +93,7 @@ mod tests {
         socket.set_read_timeout(Some(LIMIT)).expect("a time");
         let status = in_child("a_service_manager_hears_of_each_state")
             .env("NOTIFY_SOCKET", &path)
-            .env("WATCHDOG_USEC", "30000000")
+            .env("WATCHDOG_USEC", "1000000")
             .status()
             .expect("it starts");
         assert!(status.success(), "{status}");
@@ -113,13 +102,15 @@ mod tests {
             let length = socket.recv(&mut buffer).expect("a message");
             String::from_utf8(buffer[..length].to_vec()).expect("text")
         };
-        assert_eq!(next(), "WATCHDOG=1\n");
-        assert_eq!(next(), "READY=1\nSTATUS=watching\n", "the second tick came too soon to be told");
+        assert_eq!(next(), "READY=1\nSTATUS=watching\n");
         let reloading = next();
         let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("the time of the reload");
         assert!(time.trim().parse::<u64>().expect("a number") > 0);
         assert_eq!(next(), "READY=1\nSTATUS=watching again\n");
-        assert_eq!(next(), "STOPPING=1\n");
+        // At once, and then at half of the time.
+        assert_eq!((next(), next()), ("WATCHDOG=1\n".to_owned(), "WATCHDOG=1\n".to_owned()));
+        let last = std::iter::repeat_with(next).find(|message| message != "WATCHDOG=1\n");
+        assert_eq!(last.as_deref(), Some("STOPPING=1\n"));
     }
 
     #[test]

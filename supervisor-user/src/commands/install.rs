@@ -12,7 +12,10 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use tempfile::NamedTempFile;
 
-use crate::exit::Exit;
+use crate::{
+    console::{print, say},
+    exit::Exit,
+};
 
 /// The unit, as it is for the default paths.
 const UNIT: &str = include_str!("../../../deploy/supervisor.service");
@@ -51,21 +54,21 @@ pub fn run(args: &InstallArgs) -> Result<Exit> {
     let program = args.prefix.join("bin/supervisor");
     let unit = unit(&program, &args.config);
     if args.dry_run {
-        super::print(&unit)?;
+        print(&unit)?;
         return Ok(Exit::Ok);
     }
     let below = |path: &Path| args.root.join(path.strip_prefix("/").unwrap_or(path));
-    let say = |what: &str, path: &Path| super::print(&format!("{what} {}\n", path.display()));
+    let tell = |what: &str, path: &Path| print(&format!("{what} {}\n", path.display()));
     let place = below(&program);
-    say(if copy_program(&place)? { "wrote" } else { "runs from" }, &place)?;
+    tell(if copy_program(&place)? { "wrote" } else { "runs from" }, &place)?;
     let place = below(&args.config);
     let is_new = write(&place, CONFIG.as_bytes(), 0o600, Existing::Keep)?;
-    say(if is_new { "wrote" } else { "kept" }, &place)?;
+    tell(if is_new { "wrote" } else { "kept" }, &place)?;
     let place = below(Path::new(UNIT_PATH));
     write(&place, unit.as_bytes(), 0o644, Existing::Replace)?;
-    say("wrote", &place)?;
+    tell("wrote", &place)?;
     if args.root == Path::new("/") {
-        super::say("next: systemctl daemon-reload && systemctl enable --now supervisor");
+        say("next: systemctl daemon-reload && systemctl enable --now supervisor");
     }
     Ok(Exit::Ok)
 }

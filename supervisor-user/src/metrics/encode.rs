@@ -14,8 +14,11 @@ use prometheus_client::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Build, SinkStatus, Snapshot, State, lock};
-use crate::kernel::{MapFill, ProgramRuns};
+use super::{Build, Snapshot, State, lock};
+use crate::{
+    kernel::{MapFill, ProgramRuns},
+    sink::Stats,
+};
 
 /// What renders the state at each scrape.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl Collector for Scrape {
 type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
 /// One number of a sink.
-type Count = fn(&SinkStatus) -> u64;
+type Count = fn(&Stats) -> u64;
 
 struct Out<'a>(DescriptorEncoder<'a>);
 
@@ -135,36 +138,28 @@ impl Out<'_> {
         )
     }
 
-    fn sinks(&mut self, sinks: &[SinkStatus]) -> fmt::Result {
+    fn sinks(&mut self, sinks: &[(String, Stats)]) -> fmt::Result {
         // Without sinks there is nothing to say, and a name without a value is nothing.
         if sinks.is_empty() {
             return Ok(());
         }
+        let of_each =
+            |count: Count| sinks.iter().map(move |(name, stats)| ([("sink", name.as_str())], count(stats)));
         let counters: [(_, _, Count); 4] = [
-            ("sink_delivered", "Events that the sink has taken", |sink| sink.delivered),
-            ("sink_dropped", "Events that were dropped because the sink was too slow", |sink| sink.dropped),
-            ("sink_failures", "Attempts to deliver to the sink that failed", |sink| sink.failures),
-            ("sink_readers_cut_off", "Readers of a socket that were too slow", |sink| sink.readers_cut_off),
+            ("sink_delivered", "Events that the sink has taken", |stats| stats.delivered),
+            ("sink_dropped", "Events that were dropped because the sink was too slow", |stats| stats.dropped),
+            ("sink_failures", "Attempts to deliver to the sink that failed", |stats| stats.failures),
+            ("sink_readers_cut_off", "Readers of a socket that were too slow", |stats| stats.cut_off),
         ];
         for (name, help, count) in counters {
-            let samples = sinks.iter().map(|sink| ([("sink", sink.name.as_str())], count(sink)));
-            self.counter(name, help, None, samples)?;
+            self.counter(name, help, None, of_each(count))?;
         }
-        let gauges: [(_, _, _, Count); 4] = [
-            ("sink_queue_events", "Events that wait in memory for the sink", None, |sink| sink.queue_events),
-            ("sink_queue", "Size of the events that wait in memory", Some(&Unit::Bytes), |sink| {
-                sink.queue_bytes
-            }),
-            ("sink_spool", "Size of the events that wait on disk", Some(&Unit::Bytes), |sink| {
-                sink.spool_bytes
-            }),
-            ("sink_up", "Whether the last attempt to deliver succeeded", None, |sink| sink.is_up.into()),
-        ];
-        for (name, help, unit, value) in gauges {
-            let samples = sinks.iter().map(|sink| ([("sink", sink.name.as_str())], value(sink)));
-            self.gauge(name, help, unit, samples)?;
-        }
-        Ok(())
+        let help = "Events that wait for the sink, in memory or in its spool";
+        self.gauge("sink_waiting_events", help, None, of_each(|stats| stats.waiting))?;
+        let help = "Size of the events that wait for the sink, in memory or in its spool";
+        self.gauge("sink_waiting", help, Some(&Unit::Bytes), of_each(|stats| stats.waiting_bytes))?;
+        let help = "Whether the last attempt to deliver succeeded";
+        self.gauge("sink_up", help, None, of_each(|stats| (stats.is_up && !stats.is_closed).into()))
     }
 
     fn maps(&mut self, maps: &[MapFill]) -> fmt::Result {

@@ -23,7 +23,7 @@ use prometheus_client::{
 use crate::finding::{Event, EventKind};
 
 pub use server::Server;
-pub use snapshot::{OpenFindings, SinkStatus, Snapshot};
+pub use snapshot::{OpenFindings, Snapshot};
 
 /// Without a tick for longer than this, the tracer is stuck.
 const STALE: Duration = Duration::from_secs(15);
@@ -206,8 +206,11 @@ impl Counted {
                 self.found.inc_by(loss.found);
                 self.closed_by_resync.inc_by(loss.closed);
             }
-            // One-shot commands make these, and they open nothing.
-            EventKind::State(_) | EventKind::Explained(_) => {}
+            // One-shot commands make the first two, and the others are about what a snapshot counts.
+            EventKind::State(_)
+            | EventKind::Explained(_)
+            | EventKind::Dropped(_)
+            | EventKind::Suppressed(_) => {}
         }
     }
 }

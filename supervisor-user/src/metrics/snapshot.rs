@@ -8,6 +8,7 @@ use crate::{
     diagnosis::Family,
     finding::{BlockedNamespace, Finding},
     kernel::{MapFill, ProgramRuns},
+    sink::Stats,
 };
 
 /// The runtimes that are named; any other is `other`.
@@ -22,8 +23,8 @@ pub struct Snapshot {
     pub open: OpenFindings,
     /// Events that the flood limiter has kept back since the start.
     pub suppressed: u64,
-    /// Each sink.
-    pub sinks: Vec<SinkStatus>,
+    /// Each sink, by its name in the configuration.
+    pub sinks: Vec<(String, Stats)>,
     /// Each kernel map.
     pub maps: Vec<MapFill>,
     /// Each eBPF program, if the kernel was asked to measure them.
@@ -63,27 +64,4 @@ impl OpenFindings {
     pub fn iter(&self) -> impl Iterator<Item = ([&'static str; 3], u64)> {
         self.0.iter().map(|(key, count)| (*key, *count))
     }
-}
-
-/// How a sink stands. The counts are those since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SinkStatus {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Events that it has taken.
-    pub delivered: u64,
-    /// Events that were dropped because it was too slow.
-    pub dropped: u64,
-    /// Attempts to deliver that failed.
-    pub failures: u64,
-    /// Events that wait in memory.
-    pub queue_events: u64,
-    /// Their size.
-    pub queue_bytes: u64,
-    /// What waits on disk, in bytes.
-    pub spool_bytes: u64,
-    /// Whether the last attempt to deliver succeeded.
-    pub is_up: bool,
-    /// Readers that were cut off because they were too slow.
-    pub readers_cut_off: u64,
 }

@@ -16,6 +16,7 @@ use crate::{
     finding::Loss,
     kernel::{MapFill, ProgramRuns},
     observation::{Observation, Seen},
+    sink::Stats,
 };
 
 const S: u64 = 1_000_000_000;
@@ -76,14 +77,10 @@ fn a_snapshot_is_rendered_whole() {
     metrics.set(Snapshot {
         counters: Counters { forks: 11, exits: 9, frees: 8, lost_events: 3, ..Counters::default() },
         suppressed: 40,
-        sinks: vec![SinkStatus {
-            name: "a \"b\"\\\n".to_owned(),
-            delivered: 6,
-            dropped: 1,
-            is_up: true,
-            queue_bytes: 512,
-            ..SinkStatus::default()
-        }],
+        sinks: vec![(
+            "a \"b\"\\\n".to_owned(),
+            Stats { delivered: 6, dropped: 1, is_up: true, waiting_bytes: 512, ..Stats::default() },
+        )],
         maps: vec![
             MapFill { name: "UNREAPED", entries: Some(4), max_entries: 65_536 },
             MapFill { name: "EXECS", entries: None, max_entries: 8192 },
@@ -107,7 +104,7 @@ fn a_snapshot_is_rendered_whole() {
         ("supervisor_resync_found_total", "5"),
         ("supervisor_resync_closed_total", "2"),
         ("supervisor_sink_delivered_total{sink=\"a \\\"b\\\"\\\\\\n\"}", "6"),
-        ("supervisor_sink_queue_bytes{sink=\"a \\\"b\\\"\\\\\\n\"}", "512"),
+        ("supervisor_sink_waiting_bytes{sink=\"a \\\"b\\\"\\\\\\n\"}", "512"),
         ("supervisor_sink_up{sink=\"a \\\"b\\\"\\\\\\n\"}", "1"),
         ("supervisor_map_entries{map=\"UNREAPED\"}", "4"),
         ("supervisor_map_max_entries{map=\"EXECS\"}", "8192"),
