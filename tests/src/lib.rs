@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+mod agent;
 mod case;
 mod container;
 mod contract;
@@ -19,6 +20,7 @@ mod prometheus;
 mod recorded;
 mod watch;
 
+pub use agent::Agent;
 pub use case::Case;
 pub use container::Container;
 pub use contract::Contract;

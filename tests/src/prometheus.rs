@@ -1,6 +1,7 @@
 //! The real Prometheus, scraping one target each second.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -93,7 +94,7 @@ impl Prometheus {
             let groups =
                 answer["data"]["groups"].as_array().with_context(|| format!("no groups: {answer}"))?;
             let rules: Vec<&Value> =
-                groups.iter().flat_map(|group| group["rules"].as_array()).flatten().collect();
+                groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
             let wrong = rules.iter().find(|rule| rule["health"] == "err");
             ensure!(wrong.is_none(), "a rule cannot be evaluated: {wrong:?}");
             let all = !rules.is_empty() && rules.iter().all(|rule| rule["health"] == "ok");
@@ -139,7 +140,7 @@ fn percent_encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() {
             encoded.push(byte.into());
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _infallible = write!(encoded, "%{byte:02X}");
         }
     }
     encoded
