@@ -7,6 +7,7 @@ use crate::{
     diagnosis::Diagnosis,
     host::{PidBudget, SigChld, ThreadFacts},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
 
@@ -106,7 +107,8 @@ pub struct Blocker {
 }
 
 /// How a process holds a PID namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum BlockerKind {
     /// It is a zombie, and its reaper does not reap.
     Zombie,
@@ -346,7 +348,8 @@ pub struct Creator {
 }
 
 /// What a process is in a container's process tree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// crun, runc, youki.
     Runtime,
@@ -363,21 +366,6 @@ pub enum Role {
     Other,
 }
 
-impl Role {
-    /// The word of the event contract.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Runtime => "runtime",
-            Self::Monitor => "monitor",
-            Self::Engine => "engine",
-            Self::Init => "init",
-            Self::Shell => "shell",
-            Self::Other => "other",
-        }
-    }
-}
-
 /// A container runtime's part in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
@@ -392,7 +380,8 @@ pub struct Runtime {
 }
 
 /// A runtime's process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// The container's first process, which has not executed the container's command.
     Init,
@@ -413,17 +402,6 @@ impl Stage {
             Self::Intermediate => "an intermediate stage",
             Self::Container => "a process",
             Self::Runtime => "the process",
-        }
-    }
-
-    /// The word of the event contract.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Init => "init",
-            Self::Intermediate => "intermediate",
-            Self::Container => "container",
-            Self::Runtime => "runtime",
         }
     }
 }
@@ -481,7 +459,8 @@ pub struct PidNs {
 }
 
 /// How a container came to its PID namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum PidNsMode {
     /// It is the initial namespace.
     Host,
@@ -523,6 +502,25 @@ pub struct Event {
     pub wall: Wall,
     /// What.
     pub kind: EventKind,
+}
+
+impl Event {
+    /// The finding about the process that it is about; of a namespace, the one about its PID 1.
+    #[must_use]
+    pub fn finding(&self) -> Option<&Finding> {
+        match &self.kind {
+            EventKind::Detected(finding)
+            | EventKind::Existing(finding)
+            | EventKind::State(finding)
+            | EventKind::Updated(finding)
+            | EventKind::Explained(finding)
+            | EventKind::Reaped { finding, .. } => Some(finding),
+            EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
+                Some(&namespace.init)
+            }
+            EventKind::Lost(_) => None,
+        }
+    }
 }
 
 /// What happened.

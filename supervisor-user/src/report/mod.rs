@@ -1,7 +1,9 @@
 //! Mapping the internal model to what people and machines read. Pure.
 
 pub mod ecs;
+pub mod news;
 mod sentence;
+mod shapes;
 pub mod story;
 #[cfg(test)]
 mod tests;
