@@ -2,6 +2,7 @@
 
 pub mod ecs;
 pub mod news;
+pub mod ocsf;
 mod sentence;
 mod shapes;
 pub mod story;
