@@ -24,5 +24,6 @@ pub mod observer;
 pub mod recording;
 pub mod report;
 pub mod scenario;
+pub mod schema;
 pub mod sink;
 pub mod words;

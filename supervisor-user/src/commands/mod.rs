@@ -8,6 +8,7 @@ mod output;
 pub mod ps;
 pub mod record;
 pub mod replay;
+pub mod schema;
 pub mod watch;
 
 use std::{
@@ -48,6 +49,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Check whether it can run here, and say what to do if not
     Doctor,
+    /// Print the JSON Schema of events, or of the configuration
+    Schema(schema::SchemaArgs),
     /// Make the incident happen in throw-away namespaces, and show the finding
     Demo(demo::DemoArgs),
     /// A process of the demo's scenario
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(&args).map(ExitCode::from),
         Command::Replay(args) => replay::run(&args).map(ExitCode::from),
         Command::Doctor => doctor::run().map(ExitCode::from),
+        Command::Schema(args) => schema::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),
     };
