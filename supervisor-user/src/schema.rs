@@ -68,6 +68,11 @@ fn tighten(schema: &mut Schema) {
             }
         }
     }
+    match schema.get_mut("default") {
+        Some(Value::Null) => drop(schema.remove("default")),
+        Some(Value::Object(fields)) => fields.retain(|_, it| !it.is_null()),
+        _ => {}
+    }
     if let Some(Value::Array(any)) = schema.get_mut("anyOf") {
         any.retain(|it| it.get("type").is_none_or(|it| it != "null"));
         if let [Value::Object(only)] = &any[..] {

@@ -4,6 +4,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Result, ensure};
@@ -29,6 +30,17 @@ fn schemas_are_those_of_the_code() -> Result<()> {
         }
         let before = fs::read_to_string(&file).unwrap_or_default();
         ensure!(now == before, "{} is not that of the code: UPDATE_GOLDEN=1 writes it", file.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn schemas_are_printed() -> Result<()> {
+    for subject in Subject::ALL {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_supervisor")).args(["schema", subject.name()]).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(String::from_utf8(output.stdout)? == subject.text(), "another {} is printed", subject.name());
     }
     Ok(())
 }
@@ -65,9 +77,11 @@ fn a_wrong_ecs_event_is_found() -> Result<()> {
 
 #[test]
 fn a_wrong_ocsf_event_is_found() -> Result<()> {
-    let spoils: [fn(&mut Value); 6] = [
+    let spoils: [fn(&mut Value); 8] = [
         |it| it["class_uid"] = 2005.into(),
-        |it| it["type_uid"] = 200_404.into(),
+        |it| it["type_uid"] = 200_402.into(),
+        |it| it["status_id"] = 4.into(),
+        |it| drop(it.as_object_mut().and_then(|it| it.remove("severity_id"))),
         |it| it["time"] = "2023-11-14T22:13:23Z".into(),
         |it| it["evidences"] = json!([]),
         |it| it["finding_info"]["colour"] = "red".into(),

@@ -90,6 +90,7 @@ pub(super) struct Host {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(super) id: Option<String>,
+    /// Its name.
     #[schemars(length(min = 1))]
     pub(super) hostname: String,
     pub(super) boot: Boot,
@@ -118,6 +119,7 @@ pub(super) struct Agent {
     /// Always `supervisor`.
     #[schemars(extend("const" = "supervisor"))]
     pub(super) r#type: &'static str,
+    /// Of this program.
     #[schemars(length(min = 1))]
     pub(super) version: &'static str,
     /// Another one with every run of the agent.
@@ -145,6 +147,7 @@ pub(super) struct Process {
     /// Arguments of that exec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) args: Vec<String>,
+    /// When it was forked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::time")]
     pub(super) start: Option<Timestamp>,
@@ -172,8 +175,10 @@ pub(super) struct User {
 /// The container that it is part of.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Container {
+    /// As the runtime knows it.
     #[schemars(length(min = 1))]
     pub(super) id: String,
+    /// As people know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// What manages it: `podman`, `cri-o`, `containerd`, `docker`, or a bare runtime.
@@ -199,6 +204,7 @@ pub(super) struct Resource {
     /// Always `pod`.
     #[schemars(extend("const" = "pod"))]
     pub(super) r#type: &'static str,
+    /// The pod's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// The pod's uid.

@@ -44,6 +44,7 @@ pub(super) struct FindingFields {
     pub(super) age_ns: Option<u64>,
     /// How long a process must be unreaped to be reported.
     pub(super) grace_ns: u64,
+    /// Whether its exit was seen.
     pub(super) exit_time_known: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaper: Option<ReaperFields>,
@@ -71,6 +72,7 @@ pub(super) struct FindingFields {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub(super) remedies: Vec<String>,
+    /// What people try in vain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub(super) wont_help: Vec<String>,
@@ -103,8 +105,10 @@ pub(super) struct FindingState {
 /// The class of cause.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct FamilyFields {
+    /// `F1` and so on: see `docs/families.md`.
     #[schemars(schema_with = "shapes::family_id")]
     pub(super) id: &'static str,
+    /// Its short name.
     #[schemars(schema_with = "shapes::family_name")]
     pub(super) name: &'static str,
 }
@@ -118,6 +122,7 @@ pub(super) struct EvidenceFields {
     /// Where it was seen.
     #[schemars(length(min = 1))]
     pub(super) source: String,
+    /// What was seen.
     #[schemars(length(min = 1))]
     pub(super) text: String,
     /// Whether the verdict rests on it.
@@ -143,6 +148,7 @@ pub(super) struct BlockFields {
 pub(super) struct PidAndName {
     /// Pid on the host.
     pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
     pub(super) name: String,
 }
 
@@ -152,6 +158,7 @@ pub(super) struct BlockerFields {
     pub(super) kind: BlockerKind,
     /// Pid on the host.
     pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
     pub(super) name: String,
     /// Who can let go of it: the one who must reap it, or its tracer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +176,9 @@ pub(super) struct BudgetFields {
     /// Unreaped processes under that limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unreaped: Option<u64>,
+    /// Tasks that there are.
     pub(super) pids_current: u64,
+    /// Tasks that there may be.
     pub(super) pids_max: u64,
     /// The file that says so.
     pub(super) source: String,
@@ -184,8 +193,10 @@ pub(super) struct BudgetFields {
 /// How it ended: with a code, or by a signal.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ExitFields {
+    /// Of a normal exit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<u8>,
+    /// Of a death by signal.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 127))]
     pub(super) signal: Option<u8>,
@@ -193,6 +204,7 @@ pub(super) struct ExitFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^SIG[A-Z0-9]+$"))]
     pub(super) signal_name: Option<&'static str>,
+    /// Whether the signal left a core.
     pub(super) core_dumped: bool,
 }
 
@@ -201,6 +213,7 @@ pub(super) struct ExitFields {
 pub(super) struct ReaperFields {
     /// Pid on the host.
     pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
     pub(super) name: String,
     /// The file that it executed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,6 +221,7 @@ pub(super) struct ReaperFields {
     /// Whether another process was its parent at first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) adopted: Option<bool>,
+    /// Whether it has asked to adopt its descendants' orphans.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) is_subreaper: Option<bool>,
     /// Whether it is PID 1 of a PID namespace.
@@ -236,6 +250,7 @@ pub(super) struct ReaperFields {
 pub(super) struct LastWaitFields {
     /// Time since the call.
     pub(super) age_ns: u64,
+    /// Which one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["wait4", "waitid"]))]
     pub(super) call: Option<&'static str>,
@@ -252,10 +267,12 @@ pub(super) struct LastWaitFields {
 pub(super) struct CreatorFields {
     /// Pid on the host.
     pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
     pub(super) name: String,
     /// The file that it executed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) executable: Option<String>,
+    /// Arguments of that exec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) args: Vec<String>,
     /// Of a runtime: what it was called to do.
@@ -271,6 +288,7 @@ pub(super) struct CreatorFields {
 pub(super) struct RuntimeFields {
     /// `crun`, `runc`, `youki`.
     pub(super) name: String,
+    /// The file that was executed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) executable: Option<String>,
     /// `create`, `run`, `exec`.
@@ -282,9 +300,11 @@ pub(super) struct RuntimeFields {
 /// The container monitor.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct MonitorFields {
+    /// `conmon`, `conmonrs`, `containerd-shim-runc-v2`.
     pub(super) name: String,
     /// Pid on the host.
     pub(super) pid: u32,
+    /// The file that it executed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) executable: Option<String>,
     /// containerd's namespace, such as `k8s.io`: not the pod's.
@@ -314,6 +334,7 @@ pub(super) struct PidNsFields {
 pub(super) struct InitFields {
     /// Pid on the host.
     pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
     pub(super) name: String,
     /// State letter.
     pub(super) state: char,

@@ -24,17 +24,22 @@ pub(super) enum Document {
 /// Detection Finding: an unreaped process, or a PID namespace that cannot end.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct DetectionFinding {
+    /// Findings.
     #[schemars(extend("const" = 2))]
     pub(super) category_uid: u8,
+    /// The category's name.
     #[schemars(extend("const" = "Findings"))]
     pub(super) category_name: &'static str,
+    /// Detection Finding.
     #[schemars(extend("const" = 2004))]
     pub(super) class_uid: u16,
+    /// The class's name.
     #[schemars(extend("const" = "Detection Finding"))]
     pub(super) class_name: &'static str,
     /// 1 Create, 2 Update, 3 Close; 99 for what `explain` says of a process that is no zombie.
     #[schemars(extend("enum" = [1, 2, 3, 99]))]
     pub(super) activity_id: u8,
+    /// The activity's name.
     #[schemars(extend("enum" = ["Create", "Update", "Close", "Explain"]))]
     pub(super) activity_name: &'static str,
     /// Class and activity in one number.
@@ -43,6 +48,7 @@ pub(super) struct DetectionFinding {
     /// 1 New, 4 Resolved; 99 of what is no finding.
     #[schemars(extend("enum" = [1, 4, 99]))]
     pub(super) status_id: u8,
+    /// The status's name.
     #[schemars(extend("enum" = ["New", "Resolved", "None"]))]
     pub(super) status: &'static str,
     /// Whether somebody should look at it: true of created and updated findings.
@@ -52,6 +58,7 @@ pub(super) struct DetectionFinding {
     /// 1 Low, 2 Medium, 3 High.
     #[schemars(range(min = 1, max = 3))]
     pub(super) confidence_id: u8,
+    /// The confidence's name.
     #[schemars(extend("enum" = ["Low", "Medium", "High"]))]
     pub(super) confidence: &'static str,
     /// When the process exited, if that was seen.
@@ -78,16 +85,22 @@ pub(super) struct DetectionFinding {
 /// Application Error: something could not be counted.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ApplicationError {
+    /// Application Activity.
     #[schemars(extend("const" = 6))]
     pub(super) category_uid: u8,
+    /// The category's name.
     #[schemars(extend("const" = "Application Activity"))]
     pub(super) category_name: &'static str,
+    /// Application Error.
     #[schemars(extend("const" = 6008))]
     pub(super) class_uid: u16,
+    /// The class's name.
     #[schemars(extend("const" = "Application Error"))]
     pub(super) class_name: &'static str,
+    /// General Error.
     #[schemars(extend("const" = 1))]
     pub(super) activity_id: u8,
+    /// The activity's name.
     #[schemars(extend("const" = "General Error"))]
     pub(super) activity_name: &'static str,
     /// Class and activity in one number.
@@ -108,6 +121,7 @@ pub(super) struct Base {
     /// 1 Informational, 2 Low, 3 Medium, 4 High, 5 Critical.
     #[schemars(range(min = 1, max = 5))]
     pub(super) severity_id: u8,
+    /// The severity's name.
     #[schemars(extend("enum" = ["Informational", "Low", "Medium", "High", "Critical"]))]
     pub(super) severity: &'static str,
     /// One English sentence that stands alone. It has no control characters.
@@ -152,14 +166,17 @@ pub(super) enum Profile {
 /// What has made the event.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Product {
+    /// Always `supervisor`.
     #[schemars(extend("const" = "supervisor"))]
     pub(super) name: &'static str,
+    /// Of this program.
     pub(super) version: &'static str,
 }
 
 /// The host that it happened on.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Device {
+    /// Its name.
     #[schemars(length(min = 1))]
     pub(super) hostname: String,
     /// `/etc/machine-id`.
@@ -178,18 +195,23 @@ pub(super) struct Device {
 /// The operating system.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Os {
+    /// Always `Linux`.
     #[schemars(extend("const" = "Linux"))]
     pub(super) name: &'static str,
+    /// Linux.
     #[schemars(extend("const" = 200))]
     pub(super) type_id: u16,
+    /// The type's name.
     #[schemars(extend("const" = "Linux"))]
     pub(super) r#type: &'static str,
+    /// As `uname -r` has it.
     pub(super) kernel_release: String,
 }
 
 /// The agent.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Agent {
+    /// Always `supervisor`.
     #[schemars(extend("const" = "supervisor"))]
     pub(super) name: &'static str,
     /// 4: Performance Monitoring & Observability.
@@ -197,6 +219,7 @@ pub(super) struct Agent {
     pub(super) type_id: u8,
     /// Another one with every run.
     pub(super) uid: String,
+    /// Of this program.
     pub(super) version: &'static str,
 }
 
@@ -226,10 +249,13 @@ pub(super) struct Analytic {
     /// The family.
     #[schemars(schema_with = "shapes::family_id")]
     pub(super) uid: &'static str,
+    /// The family's short name.
     #[schemars(schema_with = "shapes::family_name")]
     pub(super) name: &'static str,
+    /// Rule.
     #[schemars(extend("const" = 1))]
     pub(super) type_id: u8,
+    /// The type's name.
     #[schemars(extend("const" = "Rule"))]
     pub(super) r#type: &'static str,
 }
@@ -266,6 +292,7 @@ pub(super) enum EvidenceName {
 pub(super) struct Process {
     /// Pid on the host.
     pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
     pub(super) name: String,
     /// The same as `cpid`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -281,6 +308,7 @@ pub(super) struct Process {
     /// Arguments of that exec, with spaces between.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cmd_line: Option<String>,
+    /// When it was forked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) created_time: Option<i64>,
     /// When its last thread exited, if that was seen.
@@ -308,8 +336,10 @@ pub(super) struct User {
 /// The container that it is part of.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Container {
+    /// As the runtime knows it.
     #[schemars(length(min = 1))]
     pub(super) uid: String,
+    /// As people know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// What manages it: `podman`, `cri-o`, `containerd`, `docker`, or a bare runtime.
@@ -318,6 +348,7 @@ pub(super) struct Container {
     /// Such as `kubernetes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) orchestrator: Option<&'static str>,
+    /// The Kubernetes pod's uid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pod_uuid: Option<String>,
 }
@@ -329,6 +360,7 @@ pub(super) struct Resource {
     /// Of a PID namespace, its inode number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) uid: Option<String>,
+    /// As people know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// The orchestrator's.

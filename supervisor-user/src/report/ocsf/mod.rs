@@ -8,7 +8,7 @@ use document::{
     Unmapped, User,
 };
 use schemars::SchemaGenerator;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Context,
@@ -34,9 +34,36 @@ pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Resu
     serde_json::to_string(&document(event, context, sequence))
 }
 
-/// What the types say of an event.
+/// What the types say of an event, and which numbers go together.
 pub(crate) fn schema(generator: SchemaGenerator) -> Value {
-    generator.into_root_schema_for::<Document>().to_value()
+    let mut schema = generator.into_root_schema_for::<Document>().to_value();
+    let step = |activity: u32, status: u32, is_alert: bool, states: &[&str]| {
+        json!({
+            "properties": {
+                "activity_id": { "const": activity },
+                "type_uid": { "const": 200_400 + activity },
+                "status_id": { "const": status },
+                "is_alert": { "const": is_alert },
+                "unmapped": {
+                    "properties": {
+                        "supervisor": {
+                            "required": ["finding"],
+                            "properties": { "finding": { "properties": { "state": { "enum": states } } } },
+                        },
+                    },
+                },
+            },
+        })
+    };
+    schema["$defs"]["DetectionFinding"]["oneOf"] = json!([
+        step(1, 1, true, &["open"]),
+        step(2, 1, true, &["updated"]),
+        step(3, 4, false, &["closed"]),
+        step(99, 99, false, &["none"]),
+    ]);
+    schema["$defs"]["ApplicationError"]["properties"]["unmapped"]["properties"] =
+        json!({ "supervisor": { "required": ["loss"] } });
+    schema
 }
 
 fn document(event: &Event, context: &Context, sequence: u64) -> Document {
