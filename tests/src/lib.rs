@@ -23,7 +23,7 @@ pub use container::Container;
 pub use contract::Contract;
 pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};
-pub use watch::{Outcome, Watch, created_on_host, run_json};
+pub use watch::{Outcome, Watch, created_on_host, events_of, run_json};
 
 /// The binary under test.
 pub fn supervisor_bin() -> Result<PathBuf> {
