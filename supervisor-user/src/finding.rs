@@ -504,25 +504,6 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-impl Event {
-    /// The finding about the process that it is about; of a namespace, the one about its PID 1.
-    #[must_use]
-    pub fn finding(&self) -> Option<&Finding> {
-        match &self.kind {
-            EventKind::Detected(finding)
-            | EventKind::Existing(finding)
-            | EventKind::State(finding)
-            | EventKind::Updated(finding)
-            | EventKind::Explained(finding)
-            | EventKind::Reaped { finding, .. } => Some(finding),
-            EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
-                Some(&namespace.init)
-            }
-            EventKind::Lost(_) => None,
-        }
-    }
-}
-
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventKind {
@@ -559,6 +540,179 @@ pub enum EventKind {
     },
     /// Something could not be counted.
     Lost(Loss),
+    /// A sink was too slow, and events for it were dropped.
+    Dropped(Dropped),
+    /// One reaper left so many that only their number is told.
+    Suppressed(Suppressed),
+}
+
+impl EventKind {
+    /// `event.action` of the event contract.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Detected(_) => Action::ZombieDetected,
+            Self::Existing(_) | Self::State(_) => Action::ZombieExisting,
+            Self::Updated(_) => Action::ZombieUpdated,
+            Self::Explained(_) => Action::ProcessExplained,
+            Self::Reaped { .. } => Action::ZombieReaped,
+            Self::Blocked { .. } => Action::NamespaceBlocked,
+            Self::Released { .. } => Action::NamespaceReleased,
+            Self::Lost(_) | Self::Dropped(_) => Action::EventsLost,
+            Self::Suppressed(_) => Action::FindingsSuppressed,
+        }
+    }
+
+    /// `event.severity`: 1 is good news, or none; 5 is the worst.
+    #[must_use]
+    pub fn severity(&self) -> u8 {
+        match self {
+            Self::Explained(_) | Self::Reaped { .. } | Self::Released { .. } => 1,
+            Self::Detected(_)
+            | Self::Existing(_)
+            | Self::State(_)
+            | Self::Updated(_)
+            | Self::Suppressed(_) => 3,
+            Self::Lost(_) | Self::Dropped(_) => 4,
+            Self::Blocked { .. } => 5,
+        }
+    }
+
+    /// What is known of the process that it is about; of a namespace, of its PID 1.
+    #[must_use]
+    pub fn process(&self) -> Option<&Finding> {
+        match self {
+            Self::Detected(finding)
+            | Self::Existing(finding)
+            | Self::State(finding)
+            | Self::Updated(finding)
+            | Self::Explained(finding)
+            | Self::Reaped { finding, .. } => Some(finding),
+            Self::Blocked { namespace, .. } | Self::Released { namespace, .. } => Some(&namespace.init),
+            Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => None,
+        }
+    }
+
+    /// Of a finding that is over, how long it lasted, if that is known.
+    #[must_use]
+    pub fn duration_ns(&self) -> Option<u64> {
+        match self {
+            Self::Reaped { dwell_ns: duration, .. } | Self::Released { blocked_ns: duration, .. } => {
+                *duration
+            }
+            _ => None,
+        }
+    }
+
+    /// The finding that it is about, and what becomes of it.
+    #[must_use]
+    pub fn finding(&self) -> Option<(&str, State)> {
+        Some(match self {
+            Self::Detected(finding) | Self::Existing(finding) | Self::State(finding) => {
+                (&finding.id, State::Open)
+            }
+            Self::Updated(finding) => (&finding.id, State::Updated),
+            Self::Explained(finding) => (&finding.id, State::None),
+            Self::Reaped { finding, .. } => (&finding.id, State::Closed),
+            Self::Blocked { namespace, again: false } => (&namespace.id, State::Open),
+            Self::Blocked { namespace, again: true } => (&namespace.id, State::Updated),
+            Self::Released { namespace, .. } => (&namespace.id, State::Closed),
+            Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => return None,
+        })
+    }
+}
+
+/// What happened, in the words of the event contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// A process is unreaped for the grace period.
+    ZombieDetected,
+    /// The same of one that had exited before the start; and every line of `ps`.
+    ZombieExisting,
+    /// The verdict, its confidence, the reaper, the origin or what it blocks has changed.
+    ZombieUpdated,
+    /// A reported one was reaped.
+    ZombieReaped,
+    /// A PID namespace's PID 1 has exited and cannot finish, or others hold it now.
+    NamespaceBlocked,
+    /// A reported one could finish.
+    NamespaceReleased,
+    /// What `explain` says of a process that is no zombie.
+    ProcessExplained,
+    /// Something could not be counted, or was dropped.
+    EventsLost,
+    /// One reaper left so many that only their number is told.
+    FindingsSuppressed,
+}
+
+impl Action {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ZombieDetected => "zombie-detected",
+            Self::ZombieExisting => "zombie-existing",
+            Self::ZombieUpdated => "zombie-updated",
+            Self::ZombieReaped => "zombie-reaped",
+            Self::NamespaceBlocked => "namespace-blocked",
+            Self::NamespaceReleased => "namespace-released",
+            Self::ProcessExplained => "process-explained",
+            Self::EventsLost => "events-lost",
+            Self::FindingsSuppressed => "findings-suppressed",
+        }
+    }
+}
+
+/// What becomes of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is told for the first time in this run.
+    Open,
+    /// It was told before, and something about it has changed.
+    Updated,
+    /// It is over.
+    Closed,
+    /// It is none: it was only asked for.
+    None,
+}
+
+impl State {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Updated => "updated",
+            Self::Closed => "closed",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Events that a sink did not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The sink's name in the configuration.
+    pub sink: String,
+    /// How many.
+    pub count: u64,
+    /// Since when.
+    pub since_ns: u64,
+}
+
+/// Openings and updates of findings that are not told one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Host pid of the reaper.
+    pub reaper_pid: u32,
+    /// Its name.
+    pub reaper_name: String,
+    /// How many.
+    pub count: u64,
+    /// Since when.
+    pub since_ns: u64,
 }
 
 /// What was lost, as it can be told.

@@ -46,7 +46,6 @@ fn events(recording: &Path) -> Result<String> {
     replay(recording, |event, context, sequence| {
         let mut event: Value = serde_json::from_str(&ecs::line(event, context, sequence)?)?;
         event["agent"]["version"] = "*".into();
-        event.sort_all_objects();
         lines.push_str(&event.to_string());
         lines.push('\n');
         Ok(())

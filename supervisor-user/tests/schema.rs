@@ -93,6 +93,23 @@ fn a_wrong_ocsf_event_is_found() -> Result<()> {
     Ok(())
 }
 
+/// The configuration that is printed, with all that it only shows in use.
+#[test]
+fn the_printed_configuration_fits() -> Result<()> {
+    let text = include_str!("../src/config/default.toml");
+    let is_shown = |it: &str| it.starts_with(|first: char| first == '[' || first.is_ascii_lowercase());
+    let lines = text.lines().map(|line| line.strip_prefix('#').filter(|it| is_shown(it)).unwrap_or(line));
+    let all = lines.collect::<Vec<_>>().join("\n");
+    let validator = validator(Subject::Config)?;
+    for text in [text, &all] {
+        let config = serde_json::to_value(text.parse::<toml::Table>()?)?;
+        let wrong: Vec<String> =
+            validator.iter_errors(&config).map(|it| format!("{}: {it}", it.instance_path())).collect();
+        ensure!(wrong.is_empty(), "{wrong:#?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_wrong_configuration_is_found() -> Result<()> {
     let validator = validator(Subject::Config)?;

@@ -3,8 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::print;
-use crate::{exit::Exit, schema::Subject};
+use crate::{console::print, exit::Exit, schema::Subject};
 
 /// Print the JSON Schema of events, or of the configuration.
 #[derive(Args, Clone, Debug)]

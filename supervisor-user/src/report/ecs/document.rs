@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{ECS_VERSION, supervisor::Supervisor};
-use crate::report::{
-    news::{Action, Kind},
-    shapes,
+use crate::{
+    finding::Action,
+    report::{news::Kind, shapes},
 };
 
 /// One event of `supervisor`: an object on a line of its own, in the names of the Elastic Common Schema.

@@ -5,58 +5,55 @@ use super::{
     supervisor::{
         BlockFields, BlockerFields, BudgetFields, CreatorFields, EvidenceFields, ExitFields, FamilyFields,
         FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields, PidAndName,
-        PidNsFields, ReaperFields, RuntimeFields, Supervisor,
+        PidNsFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor, SuppressedFields,
+        TracerLossFields,
     },
 };
 use crate::{
     clock::Wall,
     diagnosis::Diagnosis,
     finding::{
-        Block, Blocker, Budget, Creator, Event, EventKind, Exit, Finding, LastWait, Loss, Origin, PidNs,
-        Reaper,
+        Block, Blocker, Budget, Creator, Dropped, Event, EventKind, Exit, Finding, LastWait, Loss, Origin,
+        PidNs, Reaper, State, Suppressed,
     },
-    report::{
-        Context,
-        news::{News, State, Subject},
-    },
+    report::{Context, news::Subject},
     words::signal_name,
 };
 
 /// What other schemas have no name for.
 pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervisor {
-    let state = News::of(event).state;
-    let finding = match &event.kind {
-        EventKind::Detected(finding)
-        | EventKind::Existing(finding)
-        | EventKind::State(finding)
-        | EventKind::Updated(finding)
-        | EventKind::Explained(finding)
-        | EventKind::Reaped { finding, .. } => {
-            let told = Told {
-                id: &finding.id,
-                subject: Subject::Zombie,
-                diagnosis: &finding.diagnosis,
-                blockers: &[],
-            };
-            Some(finding_fields(finding, &told, state, event.at_ns))
-        }
-        EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
-            let told = Told {
-                id: &namespace.id,
-                subject: Subject::Namespace,
-                diagnosis: &namespace.diagnosis,
-                blockers: &namespace.blockers,
-            };
-            Some(finding_fields(&namespace.init, &told, state, event.at_ns))
-        }
-        EventKind::Lost(_) => None,
-    };
+    let wall = event.wall;
+    let state = event.kind.finding().map_or(State::None, |(_, state)| state);
     Supervisor {
         schema_version: SCHEMA_VERSION,
         hooks: context.hooks.clone(),
-        finding,
+        finding: match &event.kind {
+            EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
+                let told = Told {
+                    id: &namespace.id,
+                    subject: Subject::Namespace,
+                    diagnosis: &namespace.diagnosis,
+                    blockers: &namespace.blockers,
+                };
+                Some(finding_fields(&namespace.init, &told, state, event.at_ns))
+            }
+            kind => kind.process().map(|finding| {
+                let told = Told {
+                    id: &finding.id,
+                    subject: Subject::Zombie,
+                    diagnosis: &finding.diagnosis,
+                    blockers: &[],
+                };
+                finding_fields(finding, &told, state, event.at_ns)
+            }),
+        },
         loss: match &event.kind {
-            EventKind::Lost(loss) => Some(loss_fields(loss, event.wall)),
+            EventKind::Lost(loss) => Some(loss_fields(loss, wall)),
+            EventKind::Dropped(dropped) => Some(dropped_fields(dropped, wall)),
+            _ => None,
+        },
+        suppressed: match &event.kind {
+            EventKind::Suppressed(suppressed) => Some(suppressed_fields(suppressed, wall)),
             _ => None,
         },
     }
@@ -217,10 +214,26 @@ fn pid_ns_fields(ns: &PidNs) -> PidNsFields {
 fn loss_fields(loss: &Loss, wall: Wall) -> LossFields {
     LossFields {
         since: wall.timestamp(loss.since_ns),
-        exits: loss.exits,
-        reaps: loss.reaps,
-        records: loss.records,
-        resync_found: loss.found,
-        resync_closed: loss.closed,
+        tracer: Some(TracerLossFields {
+            exits: loss.exits,
+            reaps: loss.reaps,
+            records: loss.records,
+            resync_found: loss.found,
+            resync_closed: loss.closed,
+        }),
+        sink: None,
+    }
+}
+
+fn dropped_fields(dropped: &Dropped, wall: Wall) -> LossFields {
+    let sink = SinkLossFields { name: dropped.sink.clone(), dropped: dropped.count };
+    LossFields { since: wall.timestamp(dropped.since_ns), tracer: None, sink: Some(sink) }
+}
+
+fn suppressed_fields(suppressed: &Suppressed, wall: Wall) -> SuppressedFields {
+    SuppressedFields {
+        since: wall.timestamp(suppressed.since_ns),
+        count: suppressed.count,
+        reaper: PidAndName { pid: suppressed.reaper_pid, name: suppressed.reaper_name.clone() },
     }
 }

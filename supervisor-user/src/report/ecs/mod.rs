@@ -13,7 +13,7 @@ use document::{
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
-use super::{Context, news::News, sentence::sentence};
+use super::{Context, news::Kind, sentence::sentence};
 use crate::{
     clock::Wall,
     finding::{self, Event, Exit, Finding},
@@ -37,22 +37,21 @@ pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Resu
 
 fn document(event: &Event, context: &Context, sequence: u64) -> Document {
     let wall = event.wall;
-    let news = News::of(event);
-    let finding = event.finding();
+    let finding = event.kind.process();
     Document {
         timestamp: wall.timestamp(event.at_ns),
         message: sentence(event),
         ecs: Ecs { version: ECS_VERSION },
         event: EventFields {
-            kind: news.kind,
+            kind: Kind::of(&event.kind),
             category: [Category::Process],
             r#type: [Type::Info],
-            action: news.action,
+            action: event.kind.action(),
             module: "supervisor",
             dataset: DATASET,
             sequence,
-            severity: news.severity,
-            duration: news.duration_ns,
+            severity: event.kind.severity(),
+            duration: event.kind.duration_ns(),
         },
         host: Host {
             id: context.host.id.clone(),
@@ -127,9 +126,9 @@ pub(crate) fn schema(generator: SchemaGenerator) -> Value {
 
 /// What must be there depends on what has happened.
 fn rules() -> Value {
-    let rule = |actions: &[&str], kind: &str, subject: &str, states: &[&str]| {
+    let rule = |action: &str, kind: &str, subject: &str, states: &[&str]| {
         json!({
-            "if": { "properties": { "event": { "properties": { "action": { "enum": actions } } } } },
+            "if": { "properties": { "event": { "properties": { "action": { "const": action } } } } },
             "then": {
                 "required": ["process"],
                 "properties": {
@@ -144,6 +143,26 @@ fn rules() -> Value {
                                 "properties": { "kind": { "const": subject }, "state": { "enum": states } },
                             },
                             "loss": false,
+                            "suppressed": false,
+                        },
+                    },
+                },
+            },
+        })
+    };
+    let of_the_stream = |action: &str, kind: &str, field: &str| {
+        json!({
+            "if": { "properties": { "event": { "properties": { "action": { "const": action } } } } },
+            "then": {
+                "properties": {
+                    "event": { "properties": { "kind": { "const": kind } } },
+                    "process": false,
+                    "supervisor": {
+                        "required": [field],
+                        "properties": {
+                            "finding": false,
+                            // Either the tracer has lost something or a sink.
+                            "loss": { "oneOf": [{ "required": ["exits"] }, { "required": ["sink"] }] },
                         },
                     },
                 },
@@ -151,22 +170,14 @@ fn rules() -> Value {
         })
     };
     json!([
-        rule(&["zombie-detected"], "alert", "zombie", &["open"]),
-        rule(&["zombie-existing"], "state", "zombie", &["open"]),
-        rule(&["zombie-updated"], "alert", "zombie", &["updated"]),
-        rule(&["zombie-reaped"], "event", "zombie", &["closed"]),
-        rule(&["process-explained"], "state", "zombie", &["none"]),
-        rule(&["namespace-blocked"], "alert", "namespace", &["open", "updated"]),
-        rule(&["namespace-released"], "event", "namespace", &["closed"]),
-        {
-            "if": { "properties": { "event": { "properties": { "action": { "const": "events-lost" } } } } },
-            "then": {
-                "properties": {
-                    "event": { "properties": { "kind": { "const": "pipeline_error" } } },
-                    "process": false,
-                    "supervisor": { "required": ["loss"], "properties": { "finding": false } },
-                },
-            },
-        },
+        rule("zombie-detected", "alert", "zombie", &["open"]),
+        rule("zombie-existing", "state", "zombie", &["open"]),
+        rule("zombie-updated", "alert", "zombie", &["updated"]),
+        rule("zombie-reaped", "event", "zombie", &["closed"]),
+        rule("process-explained", "state", "zombie", &["none"]),
+        rule("namespace-blocked", "alert", "namespace", &["open", "updated"]),
+        rule("namespace-released", "event", "namespace", &["closed"]),
+        of_the_stream("events-lost", "pipeline_error", "loss"),
+        of_the_stream("findings-suppressed", "event", "suppressed"),
     ])
 }

@@ -9,12 +9,9 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use crate::{
     diagnosis::Confidence,
-    finding::{BlockerKind, PidNsMode, Role, Stage},
+    finding::{BlockerKind, PidNsMode, Role, Stage, State},
     host::SigChld,
-    report::{
-        news::{State, Subject},
-        shapes,
-    },
+    report::{news::Subject, shapes},
 };
 
 /// What other schemas have no name for.
@@ -31,6 +28,8 @@ pub(in crate::report) struct Supervisor {
     pub(super) finding: Option<FindingFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) loss: Option<LossFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) suppressed: Option<SuppressedFields>,
 }
 
 /// What is said of a finding.
@@ -340,12 +339,21 @@ pub(super) struct InitFields {
     pub(super) state: char,
 }
 
-/// What was lost.
+/// What was lost: by the tracer, or by a sink.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct LossFields {
     /// Since when.
     #[schemars(schema_with = "shapes::time")]
     pub(super) since: Timestamp,
+    #[serde(flatten)]
+    pub(super) tracer: Option<TracerLossFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sink: Option<SinkLossFields>,
+}
+
+/// What the tracer has lost.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TracerLossFields {
     /// Exits that the table of unreaped processes had no room for.
     pub(super) exits: u64,
     /// Reaps that were not seen, or that there was no room for.
@@ -356,4 +364,25 @@ pub(super) struct LossFields {
     pub(super) resync_found: u64,
     /// Findings that turned out to be over.
     pub(super) resync_closed: u64,
+}
+
+/// What a sink has not got.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SinkLossFields {
+    /// Its name in the configuration.
+    pub(super) name: String,
+    /// Events that it had no room for.
+    pub(super) dropped: u64,
+}
+
+/// Openings and updates of findings that are not told one by one.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SuppressedFields {
+    /// Since when.
+    #[schemars(schema_with = "shapes::time")]
+    pub(super) since: Timestamp,
+    /// How many.
+    pub(super) count: u64,
+    /// Whose they are.
+    pub(super) reaper: PidAndName,
 }

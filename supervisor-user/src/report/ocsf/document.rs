@@ -4,10 +4,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::OCSF_VERSION;
-use crate::report::{
-    ecs::{DATASET, Supervisor},
-    news::{Action, Subject},
-    shapes,
+use crate::{
+    finding::Action,
+    report::{
+        ecs::{DATASET, Supervisor},
+        news::Subject,
+        shapes,
+    },
 };
 
 /// One event of `supervisor`: an object on a line of its own, in the names of the Open Cybersecurity Schema Framework.
@@ -82,7 +85,7 @@ pub(super) struct DetectionFinding {
     pub(super) unmapped: Unmapped,
 }
 
-/// Application Error: something could not be counted.
+/// Application Error: something could not be counted or delivered, or is only counted.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ApplicationError {
     /// Application Activity.
@@ -97,17 +100,22 @@ pub(super) struct ApplicationError {
     /// The class's name.
     #[schemars(extend("const" = "Application Error"))]
     pub(super) class_name: &'static str,
-    /// General Error.
-    #[schemars(extend("const" = 1))]
+    /// 1 General Error; 99 for findings that are not told one by one.
+    #[schemars(extend("enum" = [1, 99]))]
     pub(super) activity_id: u8,
     /// The activity's name.
-    #[schemars(extend("const" = "General Error"))]
+    #[schemars(extend("enum" = ["General Error", "Suppress"]))]
     pub(super) activity_name: &'static str,
     /// Class and activity in one number.
-    #[schemars(extend("const" = 600_801))]
+    #[schemars(extend("enum" = [600_801, 600_899]))]
     pub(super) type_uid: u32,
     #[serde(flatten)]
     pub(super) base: Base,
+    /// Since when.
+    pub(super) start_time: i64,
+    /// How many events or findings that are, if it is one number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) count: Option<u64>,
     pub(super) unmapped: Unmapped,
 }
 

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use super::{
     Context,
     ecs::{DATASET, supervisor},
-    news::{News, State, Subject},
+    news::Subject,
     sentence::sentence,
 };
 use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
-    finding::{self, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding},
+    finding::{self, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
 };
 
 /// Version of OCSF that the names are of.
@@ -61,14 +61,22 @@ pub(crate) fn schema(generator: SchemaGenerator) -> Value {
         step(3, 4, false, &["closed"]),
         step(99, 99, false, &["none"]),
     ]);
-    schema["$defs"]["ApplicationError"]["properties"]["unmapped"]["properties"] =
-        json!({ "supervisor": { "required": ["loss"] } });
+    let told = |activity: u32, field: &str| {
+        json!({
+            "properties": {
+                "activity_id": { "const": activity },
+                "type_uid": { "const": 600_800 + activity },
+                "unmapped": { "properties": { "supervisor": { "required": [field] } } },
+            },
+        })
+    };
+    schema["$defs"]["ApplicationError"]["oneOf"] = json!([told(1, "loss"), told(99, "suppressed")]);
     schema
 }
 
 fn document(event: &Event, context: &Context, sequence: u64) -> Document {
-    match (&event.kind, event.finding()) {
-        (EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. }, _) => {
+    match &event.kind {
+        EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
             let told = Told {
                 id: &namespace.id,
                 subject: Subject::Namespace,
@@ -78,7 +86,12 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             };
             Document::Finding(Box::new(detection(event, context, sequence, &namespace.init, &told)))
         }
-        (_, Some(finding)) => {
+        EventKind::Detected(finding)
+        | EventKind::Existing(finding)
+        | EventKind::State(finding)
+        | EventKind::Updated(finding)
+        | EventKind::Explained(finding)
+        | EventKind::Reaped { finding, .. } => {
             let told = Told {
                 id: &finding.id,
                 subject: Subject::Zombie,
@@ -88,18 +101,41 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             };
             Document::Finding(Box::new(detection(event, context, sequence, finding, &told)))
         }
-        (_, None) => Document::Error(Box::new(ApplicationError {
-            category_uid: 6,
-            category_name: "Application Activity",
-            class_uid: 6008,
-            class_name: "Application Error",
-            activity_id: 1,
-            activity_name: "General Error",
-            type_uid: 600_801,
-            base: base(event, context, sequence, "Application Error: General Error", &[Profile::Host]),
-            unmapped: Unmapped { supervisor: supervisor(event, context) },
-        })),
+        EventKind::Lost(loss) => stream_error(event, context, sequence, loss.since_ns, None),
+        EventKind::Dropped(dropped) => {
+            stream_error(event, context, sequence, dropped.since_ns, Some(dropped.count))
+        }
+        EventKind::Suppressed(suppressed) => {
+            stream_error(event, context, sequence, suppressed.since_ns, Some(suppressed.count))
+        }
     }
+}
+
+/// What the stream does not tell.
+fn stream_error(
+    event: &Event,
+    context: &Context,
+    sequence: u64,
+    since_ns: u64,
+    count: Option<u64>,
+) -> Document {
+    let (activity_id, activity_name, type_name) = match event.kind {
+        EventKind::Suppressed(_) => (99, "Suppress", "Application Error: Other"),
+        _ => (1, "General Error", "Application Error: General Error"),
+    };
+    Document::Error(Box::new(ApplicationError {
+        category_uid: 6,
+        category_name: "Application Activity",
+        class_uid: 6008,
+        class_name: "Application Error",
+        activity_id,
+        activity_name,
+        type_uid: 600_800 + u32::from(activity_id),
+        base: base(event, context, sequence, type_name, &[Profile::Host]),
+        start_time: millis(event.wall, since_ns),
+        count,
+        unmapped: Unmapped { supervisor: supervisor(event, context) },
+    }))
 }
 
 /// What a namespace has of its own, while the rest is its PID 1's.
@@ -118,15 +154,15 @@ fn detection(
     finding: &Finding,
     told: &Told<'_>,
 ) -> DetectionFinding {
-    let news = News::of(event);
+    let state = event.kind.finding().map_or(State::None, |(_, state)| state);
     let wall = event.wall;
-    let (activity_id, activity_name, type_name) = match news.state {
+    let (activity_id, activity_name, type_name) = match state {
         State::Open => (1, "Create", "Detection Finding: Create"),
         State::Updated => (2, "Update", "Detection Finding: Update"),
         State::Closed => (3, "Close", "Detection Finding: Close"),
         State::None => (99, "Explain", "Detection Finding: Other"),
     };
-    let (status_id, status) = match news.state {
+    let (status_id, status) = match state {
         State::Open | State::Updated => (1, "New"),
         State::Closed => (4, "Resolved"),
         State::None => (99, "None"),
@@ -147,13 +183,13 @@ fn detection(
         type_uid: 200_400 + u32::from(activity_id),
         status_id,
         status,
-        is_alert: matches!(news.state, State::Open | State::Updated),
+        is_alert: matches!(state, State::Open | State::Updated),
         base: base(event, context, sequence, type_name, profiles),
         confidence_id,
         confidence,
         start_time: finding.exit_ns.map(|exit_ns| millis(wall, exit_ns)),
-        end_time: (news.state == State::Closed).then(|| millis(wall, event.at_ns)),
-        duration: news.duration_ns.map(|ns| ns / 1_000_000),
+        end_time: (state == State::Closed).then(|| millis(wall, event.at_ns)),
+        duration: event.kind.duration_ns().map(|ns| ns / 1_000_000),
         finding_info: finding_info(told, wall),
         evidences: evidences(finding, told, wall),
         resources: resources(finding, told),
@@ -171,12 +207,12 @@ fn base(
     type_name: &'static str,
     profiles: &'static [Profile],
 ) -> Base {
-    let news = News::of(event);
+    let severity_id = event.kind.severity();
     Base {
         type_name,
         time: millis(event.wall, event.at_ns),
-        severity_id: news.severity,
-        severity: match news.severity {
+        severity_id,
+        severity: match severity_id {
             0 | 1 => "Informational",
             2 => "Low",
             3 => "Medium",
@@ -191,7 +227,7 @@ fn base(
             uid: format!("{}-{sequence}", context.agent_id),
             sequence,
             log_name: DATASET,
-            event_code: news.action,
+            event_code: event.kind.action(),
         },
         device: Device {
             hostname: context.host.hostname.clone(),
