@@ -5,6 +5,7 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
+pub mod install;
 pub mod ps;
 pub mod record;
 pub mod replay;
@@ -52,6 +53,8 @@ enum Command {
     Doctor,
     /// Print the JSON Schema of events, or of the configuration
     Schema(schema::SchemaArgs),
+    /// Make a service of it, with least rights
+    Install(install::InstallArgs),
     /// Make the incident happen in throw-away namespaces, and show the finding
     Demo(demo::DemoArgs),
     /// A process of the demo's scenario
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args).map(ExitCode::from),
         Command::Doctor => doctor::run().map(ExitCode::from),
         Command::Schema(args) => schema::run(&args).map(ExitCode::from),
+        Command::Install(args) => install::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),
     };
