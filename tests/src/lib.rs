@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+mod agent;
 mod case;
 mod container;
 mod contract;
@@ -16,15 +17,18 @@ mod diagnosis;
 mod event;
 mod fixture;
 mod messages;
+mod prometheus;
 mod recorded;
 mod watch;
 
+pub use agent::Agent;
 pub use case::Case;
 pub use container::Container;
 pub use contract::Contract;
 pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};
 pub use messages::{HOSTILE, hostile, message, recorded, repeated};
+pub use prometheus::{Prometheus, http_get, promtool};
 pub use watch::{Outcome, Watch, created_on_host, run_json};
 
 /// The binary under test.

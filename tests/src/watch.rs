@@ -55,7 +55,11 @@ pub struct Outcome {
 impl Watch {
     /// Starts one with a grace period of a second, and waits until it is attached.
     pub fn start(filters: &[&str]) -> Result<Self> {
-        let mut command = Command::new(supervisor_bin()?);
+        Self::start_by(Command::new(supervisor_bin()?), filters)
+    }
+
+    /// The same by a command that runs `supervisor` with the arguments that are added to it, as another user perhaps.
+    pub fn start_by(mut command: Command, filters: &[&str]) -> Result<Self> {
         command.arg("watch");
         Self::started(command, filters)
     }

@@ -5,6 +5,7 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
+pub mod install;
 pub mod ps;
 pub mod record;
 pub mod replay;
@@ -49,6 +50,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Check whether it can run here, and say what to do if not
     Doctor,
+    /// Make a service of it, with least rights
+    Install(install::InstallArgs),
     /// Make the incident happen in throw-away namespaces, and show the finding
     Demo(demo::DemoArgs),
     /// A process of the demo's scenario
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(&args).map(ExitCode::from),
         Command::Replay(args) => replay::run(&args).map(ExitCode::from),
         Command::Doctor => doctor::run().map(ExitCode::from),
+        Command::Install(args) => install::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),
     };
