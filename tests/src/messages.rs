@@ -64,6 +64,20 @@ pub fn message(event: &Value) -> Result<Message> {
     message_of(&event.to_string())
 }
 
+/// The events in whole syslog frames that are octet-counted (RFC 6587), and how many bytes those are.
+pub fn octet_counted(bytes: &[u8]) -> Result<(Vec<Event>, usize)> {
+    let mut events = Vec::new();
+    let mut at = 0;
+    while let Some(space) = bytes[at..].iter().position(|byte| *byte == b' ') {
+        let count: usize = std::str::from_utf8(&bytes[at..at + space])?.parse()?;
+        let Some(frame) = bytes.get(at + space + 1..at + space + 1 + count) else { break };
+        let json = frame.iter().position(|byte| *byte == b'{').context("a frame without JSON")?;
+        events.push(Event(serde_json::from_slice(&frame[json..])?));
+        at += space + 1 + count;
+    }
+    Ok((events, at))
+}
+
 fn message_of(line: &str) -> Result<Message> {
     let event = Event(serde_json::from_str(line)?);
     let finding = match event.get("supervisor.finding.id") {

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use supervisor_tests::{HOSTILE, hostile, message, recorded, repeated};
+use supervisor_tests::{HOSTILE, hostile, message, octet_counted, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, Facility, SyslogConfig},
     scenario::{Owned, until},
@@ -299,27 +299,14 @@ fn a_server_that_takes_nothing_is_an_error_in_time_and_not_a_loss() -> Result<()
     }
     drop(sink);
     let (_, rest) = closing.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
-    let numbers = octet_counted(&rest)?;
+    let (events, whole) = octet_counted(&rest)?;
+    assert_eq!(whole, rest.len(), "the last frame is cut");
+    let numbers = events.iter().map(|it| it.number("event.sequence")).collect::<Result<Vec<_>>>()?;
     let last = *numbers.last().context("nothing came")?;
     assert_eq!(last, 6000);
     ensure!(numbers.is_sorted() && numbers.windows(2).all(|two| two[1] == two[0] + 1), "order or a gap");
     ensure!(numbers[0] <= 40, "it goes on with {}, and 100 kB were read before", numbers[0]);
     Ok(())
-}
-
-/// The numbers of the events in a stream of octet-counted frames.
-fn octet_counted(mut bytes: &[u8]) -> Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    while !bytes.is_empty() {
-        let space = bytes.iter().position(|byte| *byte == b' ').context("no count")?;
-        let count: usize = std::str::from_utf8(&bytes[..space])?.parse()?;
-        let frame = &bytes[space + 1..][..count];
-        let json = frame.iter().position(|byte| *byte == b'{').context("no JSON")?;
-        let event: Value = serde_json::from_slice(&frame[json..])?;
-        numbers.push(event["event"]["sequence"].as_u64().context("no number")?);
-        bytes = &bytes[space + 1 + count..];
-    }
-    Ok(numbers)
 }
 
 #[test]
