@@ -338,3 +338,12 @@ fn a_local_stream_socket_gets_lines() -> Result<()> {
     ensure!(last.contains("] \u{feff}for people a b") && !last.contains('\u{1b}'), "{last}");
     Ok(())
 }
+
+#[test]
+fn the_snippet_for_rsyslog_is_one() -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rsyslog.conf");
+    let output = Command::new("/usr/sbin/rsyslogd").arg("-N1").arg("-f").arg(file).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success() && said.lines().all(|line| !line.contains("error")), "{said}");
+    Ok(())
+}
