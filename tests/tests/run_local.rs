@@ -17,7 +17,7 @@ use supervisor_tests::{Agent, Event, Fixture, http_get, octet_counted};
 use supervisor_user::scenario::until;
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A fixture under a name of its own: the filter keeps every other process out.
 struct Named {

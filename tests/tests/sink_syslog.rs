@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Read as _,
     net::{TcpListener, UdpSocket},
-    os::unix::net::UnixListener,
+    os::unix::net::{UnixDatagram, UnixListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -13,10 +13,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use supervisor_tests::{HOSTILE, hostile, message, octet_counted, recorded, repeated};
+use supervisor_tests::{HOSTILE, hostile, hostile_in, message, octet_counted, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, Facility, SyslogConfig},
+    report::Format,
     scenario::{Owned, until},
+    schema::Subject,
     sink::{Message, SyslogSink},
 };
 use tempfile::TempDir;
@@ -94,7 +96,7 @@ input(type="imtcp" address="127.0.0.1" port="{tcp}" ruleset="tcp")
                 anyhow::bail!("rsyslogd ended with {status}: {}", fs::read_to_string(&errors)?);
             }
             // UDP is opened with the others.
-            let unix = std::os::unix::net::UnixDatagram::unbound()?.connect(&log);
+            let unix = UnixDatagram::unbound()?.connect(&log);
             let tcp = std::net::TcpStream::connect(("127.0.0.1", tcp));
             Ok((unix.is_ok() && tcp.is_ok()).then_some(()))
         })
@@ -228,6 +230,49 @@ fn what_is_too_large_is_shortened_and_says_so() -> Result<()> {
     assert_eq!(event["supervisor"]["shortened"], serde_json::json!(["*"]));
     for path in ["/supervisor/finding/id", "/event/action", "/@timestamp"] {
         assert_eq!(event.pointer(path), whole.pointer(path));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_shortened_still_fits_the_schema() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("log");
+    let socket = UnixDatagram::bind(&path)?;
+    let runtime = runtime()?;
+    for (format, subject) in [(Format::Ecs, Subject::Ecs), (Format::Ocsf, Subject::Ocsf)] {
+        let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema())?;
+        let messages = hostile_in(format)?;
+        let (mut whole, mut shortened, mut essential) = (0, 0, 0);
+        for size in [480, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10] {
+            let config =
+                SyslogConfig { max_size: Bytes(size), ..config(&format!("unix:{}", path.display()))? };
+            let mut sink = SyslogSink::open(&config, HOST)?;
+            for message in &messages {
+                deliver(&runtime, &mut sink, std::slice::from_ref(message))?;
+                let mut frame = vec![0; 1 << 20];
+                let length = socket.recv(&mut frame)?;
+                ensure!(length as u64 <= size, "{length} bytes are more than {size}");
+                let frame = std::str::from_utf8(&frame[..length])?;
+                let (_, json) = frame.split_once("\"] ").context("no content")?;
+                let event: Value = serde_json::from_str(json)?;
+                let supervisor = event.get("unmapped").unwrap_or(&event).get("supervisor");
+                match supervisor.and_then(|it| it.get("shortened")?.as_array()).map(Vec::as_slice) {
+                    Some([all]) if all == "*" => {
+                        essential += 1;
+                        continue;
+                    }
+                    Some(_) => shortened += 1,
+                    None => whole += 1,
+                }
+                let wrong: Vec<String> = validator.iter_errors(&event).map(|it| it.to_string()).collect();
+                ensure!(wrong.is_empty(), "{}: {json}", wrong.join("; "));
+            }
+        }
+        ensure!(
+            whole > 20 && shortened > 20 && essential > 20,
+            "{whole} whole, {shortened} shortened, {essential} essential"
+        );
     }
     Ok(())
 }
