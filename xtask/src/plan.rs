@@ -22,14 +22,16 @@ const DISTRIBUTION_LLVM: u32 = 22;
 /// The LLVM versions that this bpf-linker can be built with.
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// Programs that the demo and the tests watch, with their packages.
-pub(crate) const RUNTIMES: [(&str, &str); 6] = [
+/// Programs that the demo and the tests watch or send to, with their packages.
+pub(crate) const RUNTIMES: [(&str, &str); 8] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
     ("podman", "podman"),
     ("tini", "tini"),
     ("busybox", "busybox-static"),
+    ("rsyslogd", "rsyslog"),
+    ("journalctl", "systemd"),
 ];
 
 /// The program that boots other kernels, with its package; only one task needs it.
