@@ -28,6 +28,17 @@ pub struct Need {
     pub is_required: bool,
 }
 
+impl Need {
+    /// Whether this thread has it now.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    pub fn is_there(&self) -> Result<bool, CapsError> {
+        caps::has_cap(None, CapSet::Effective, self.capability)
+    }
+}
+
 /// All rights that an agent needs; root has them, and so can have any other user.
 pub const NEEDS: [Need; 4] = [
     Need {
