@@ -118,3 +118,23 @@ pub fn drop_all_but_needed() -> Result<(), PrivilegesError> {
     }
     rustix::thread::set_no_new_privs(true).map_err(PrivilegesError::NoNewPrivs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_deployed_asks_for_these_and_no_others() {
+        let names = NEEDS.map(|need| need.capability.to_string());
+        let short: Vec<&str> = names.iter().map(|name| name.trim_start_matches("CAP_")).collect();
+        let added = format!("add: [{}]\n", short.join(", "));
+        assert!(include_str!("../../deploy/daemonset.yaml").contains(&added), "no {added}");
+        let book = include_str!("../../docs/install.md");
+        for need in NEEDS {
+            let row = format!("| `{}` | ", need.capability);
+            let row = book.lines().find(|line| line.starts_with(&row)).expect("a row for each");
+            let is_given_up = row.contains("Given up once the hooks are attached");
+            assert_eq!(is_given_up, need.until == Until::Attached, "{row}");
+        }
+    }
+}

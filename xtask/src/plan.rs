@@ -23,13 +23,15 @@ const DISTRIBUTION_LLVM: u32 = 22;
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Programs that the demo and the tests watch, with their packages.
-pub(crate) const RUNTIMES: [(&str, &str); 6] = [
+pub(crate) const RUNTIMES: [(&str, &str); 8] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
     ("podman", "podman"),
     ("tini", "tini"),
     ("busybox", "busybox-static"),
+    ("prometheus", "prometheus"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// The program that boots other kernels, with its package; only one task needs it.
