@@ -28,6 +28,7 @@ pub mod privileges;
 pub mod recording;
 pub mod report;
 pub mod scenario;
+pub mod schema;
 pub mod service;
 pub mod sink;
 pub mod words;

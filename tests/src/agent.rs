@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -23,16 +24,22 @@ pub struct Agent {
     stdout: Lines,
     stderr: Lines,
     said: Vec<String>,
-    _dir: TempDir,
+    config: PathBuf,
+    _dir: Option<TempDir>,
 }
 
 impl Agent {
     /// Starts one with this configuration, to which a state directory is added, and waits until it is attached.
     pub fn start(config: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let file = dir.path().join("supervisor.toml");
-        let state = dir.path().join("state");
-        fs::write(&file, format!("state_dir = \"{}\"\n{config}", state.display()))?;
+        let agent = Self::start_in(dir.path(), config)?;
+        Ok(Self { _dir: Some(dir), ..agent })
+    }
+
+    /// The same with files in this directory, where those of an earlier one may be.
+    pub fn start_in(dir: &Path, config: &str) -> Result<Self> {
+        let file = dir.join("supervisor.toml");
+        write(&file, config)?;
         let mut command = Command::new(supervisor_bin()?);
         command.arg("run").arg("--config").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -40,9 +47,16 @@ impl Agent {
         let child = process.child();
         let (stdout, stderr) = child.stdout.take().zip(child.stderr.take()).context("it has no pipes")?;
         let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
-        let mut agent = Self { process, stdout, stderr, said: Vec::new(), _dir: dir };
+        let mut agent = Self { process, stdout, stderr, said: Vec::new(), config: file, _dir: None };
         agent.hears("watching")?;
         Ok(agent)
+    }
+
+    /// Lets it read another configuration.
+    pub fn reconfigure(&mut self, config: &str) -> Result<()> {
+        write(&self.config, config)?;
+        self.said.clear();
+        self.process.signal(Signal::HUP)
     }
 
     /// Its pid.
@@ -74,6 +88,25 @@ impl Agent {
             .transpose()
     }
 
+    /// The next event on standard output that is what is wanted.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
+        loop {
+            let line =
+                self.stdout.next(what, LIMIT)?.with_context(|| format!("the agent ended before {what}"))?;
+            let event = Event(serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?);
+            if wanted(&event) {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Kills it without giving it a chance to do anything. What it had printed can still be read.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.process.end(LIMIT)?;
+        Ok(())
+    }
+
     /// Ends it with SIGTERM, which has to be a clean end; returns what it has said on standard error.
     pub fn stop(mut self) -> Result<Vec<String>> {
         self.process.signal(Signal::TERM)?;
@@ -84,4 +117,10 @@ impl Agent {
         ensure!(status.success(), "the agent ended with {status}: {}", self.said.join("\n"));
         Ok(self.said)
     }
+}
+
+/// Writes a configuration with a state directory beside it.
+fn write(file: &Path, config: &str) -> Result<()> {
+    let state = file.with_file_name("state");
+    Ok(fs::write(file, format!("state_dir = \"{}\"\n{config}", state.display()))?)
 }

@@ -29,7 +29,7 @@ pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};
 pub use messages::{HOSTILE, hostile, message, recorded, repeated};
 pub use prometheus::{Prometheus, http_get, promtool};
-pub use watch::{Outcome, Watch, created_on_host, run_json};
+pub use watch::{Outcome, Watch, created_on_host, events_of, run_json};
 
 /// The binary under test.
 pub fn supervisor_bin() -> Result<PathBuf> {

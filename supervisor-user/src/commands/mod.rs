@@ -10,6 +10,7 @@ pub mod ps;
 pub mod record;
 pub mod replay;
 pub mod run;
+pub mod schema;
 pub mod watch;
 
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Check whether it can run here, and say what to do if not
     Doctor,
+    /// Print the JSON Schema of events, or of the configuration
+    Schema(schema::SchemaArgs),
     /// Make a service of it, with least rights
     Install(install::InstallArgs),
     /// Make the incident happen in throw-away namespaces, and show the finding
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(&args).map(ExitCode::from),
         Command::Replay(args) => replay::run(&args).map(ExitCode::from),
         Command::Doctor => doctor::run().map(ExitCode::from),
+        Command::Schema(args) => schema::run(&args).map(ExitCode::from),
         Command::Install(args) => install::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),

@@ -33,6 +33,14 @@ pub enum Policy {
 /// One place that events go to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["stdout"] },
+    { "required": ["file"] },
+    { "required": ["unix"] },
+    { "required": ["syslog"] },
+    { "required": ["journald"] },
+    { "required": ["nats"] },
+]))]
 pub struct SinkConfig {
     /// How events look there.
     #[serde(default)]

@@ -312,7 +312,7 @@ fn head(event: &Event, context: &Context, sequence: u64) -> Head {
             Some((id, state)) => format!("{id}.{}", state.as_str()),
             None => format!("{}.{sequence}", context.agent_id),
         },
-        action: event.kind.action().to_owned(),
+        action: event.kind.action().as_str().to_owned(),
         at,
         severity: event.kind.severity(),
         finding: finding.map(|(id, state)| FindingState {
