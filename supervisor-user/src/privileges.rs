@@ -1,6 +1,9 @@
 //! The rights that an agent needs, each with its reason, and how it gives up all others.
 //!
-//! Found by taking one after the other away from a watch on Linux 6.18: what each reason says is what stops working.
+//! Found by taking one after the other away from a watch on Linux 6.18: what each reason says is what stops working. The
+//! kernel asks for `CAP_BPF` and `CAP_PERFMON` where maps are made and programs loaded (`map_create()` and
+//! `bpf_prog_load()`, `kernel/bpf/syscall.c`; before 6.4 in `__sys_bpf()`, for these two commands): whoever has the
+//! descriptors may go on.
 
 use std::fs;
 
