@@ -271,13 +271,17 @@ fn rewrite(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::sample::{host, incident};
+    use crate::{
+        clock::Wall,
+        evidence::sample::{host, incident},
+    };
 
     fn opened(pid: u32) -> Observation {
         let mut evidence = incident();
         evidence.exit_ns = Some(u64::from(pid));
         let id = ProcessId::new(pid, 1);
-        Observation::at(7, Seen::Unreaped { id, existing: false, evidence: Box::new(evidence) })
+        let seen = Seen::Unreaped { id, existing: false, evidence: Box::new(evidence) };
+        Observation { at_ns: 7, wall: Wall::at_offset(0), seen }
     }
 
     fn reaped(pid: u32) -> Observation {
