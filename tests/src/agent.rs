@@ -38,9 +38,13 @@ impl Agent {
 
     /// The same with files in this directory, where those of an earlier one may be.
     pub fn start_in(dir: &Path, config: &str) -> Result<Self> {
+        Self::start_by(Command::new(supervisor_bin()?), dir, config)
+    }
+
+    /// The same by a command that runs `supervisor` with the arguments that are added to it.
+    pub fn start_by(mut command: Command, dir: &Path, config: &str) -> Result<Self> {
         let file = dir.join("supervisor.toml");
         write(&file, config)?;
-        let mut command = Command::new(supervisor_bin()?);
         command.arg("run").arg("--config").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Owned::start(&mut command)?;
