@@ -34,6 +34,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// But at least this often.
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
+/// That it fails is said at most so often.
+const SAY: Duration = Duration::from_secs(60);
+
 /// One sink, as the tracer sees it.
 #[derive(Debug)]
 pub struct Outlet {
@@ -65,6 +68,8 @@ struct State {
     stats: Stats,
     /// Not told yet.
     untold: u64,
+    /// When it was last said that it fails, and whether that it does not any more is still to be said.
+    said: Option<(Instant, bool)>,
     stopping: bool,
     /// Nobody waits for it any more.
     abandoned: bool,
@@ -125,6 +130,7 @@ impl Outlet {
                 queue,
                 stats: Stats { is_up: true, ..Stats::default() },
                 untold: 0,
+                said: None,
                 stopping: false,
                 abandoned: false,
                 ended: false,
@@ -257,7 +263,9 @@ impl State {
     /// Counts a failure, and says the first of several.
     fn fail(&mut self, name: &str, error: &str) {
         self.stats.failures += 1;
-        if std::mem::replace(&mut self.stats.is_up, false) {
+        let was_up = std::mem::replace(&mut self.stats.is_up, false);
+        if was_up && self.said.is_none_or(|(at, _)| at.elapsed() >= SAY) {
+            self.said = Some((Instant::now(), true));
             say(&format!("supervisor: sink {}: {}; it is tried again", clean(name), clean(error)));
         }
     }
@@ -378,7 +386,10 @@ impl Thread {
         }
         state.stats.delivered += count as u64;
         state.progress = Instant::now();
-        if !std::mem::replace(&mut state.stats.is_up, true) {
+        state.stats.is_up = true;
+        if let Some((_, is_to_be_said)) = &mut state.said
+            && std::mem::take(is_to_be_said)
+        {
             say(&format!("supervisor: sink {}: events are delivered again", clean(&self.name)));
         }
         drop(state);
