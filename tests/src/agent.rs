@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -94,9 +94,11 @@ impl Agent {
 
     /// The next event on standard output that is what is wanted.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
+        let deadline = Instant::now() + LIMIT;
         loop {
+            let left = deadline.saturating_duration_since(Instant::now());
             let line =
-                self.stdout.next(what, LIMIT)?.with_context(|| format!("the agent ended before {what}"))?;
+                self.stdout.next(what, left)?.with_context(|| format!("the agent ended before {what}"))?;
             let event = Event(serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?);
             if wanted(&event) {
                 return Ok(event);

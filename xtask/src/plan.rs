@@ -22,8 +22,8 @@ const DISTRIBUTION_LLVM: u32 = 22;
 /// The LLVM versions that this bpf-linker can be built with.
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// Programs that the demo and the tests watch, with their packages.
-pub(crate) const RUNTIMES: [(&str, &str); 8] = [
+/// Programs that the demo and the tests watch or send to, with their packages.
+pub(crate) const RUNTIMES: [(&str, &str); 9] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
@@ -31,7 +31,8 @@ pub(crate) const RUNTIMES: [(&str, &str); 8] = [
     ("tini", "tini"),
     ("busybox", "busybox-static"),
     ("prometheus", "prometheus"),
-    ("systemd-analyze", "systemd"),
+    ("rsyslogd", "rsyslog"),
+    ("journalctl", "systemd"),
 ];
 
 /// The program that boots other kernels, with its package; only one task needs it.
