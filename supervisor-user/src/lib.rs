@@ -19,6 +19,7 @@ pub mod host;
 pub mod identity;
 pub mod kernel;
 pub mod ledger;
+pub mod nats;
 pub mod observation;
 pub mod observer;
 pub mod recording;

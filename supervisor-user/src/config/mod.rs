@@ -180,7 +180,7 @@ pub struct NatsConfig {
     /// The stream that keeps the events; it is made if it does not exist.
     #[serde(default = "NatsConfig::stream")]
     pub stream: String,
-    /// For how long events are kept in a stream that is made.
+    /// For how long events are kept in a stream that is made, and a host that has gone silent in a bucket that is.
     #[serde(default = "NatsConfig::keep")]
     pub keep: Time,
     /// How much a stream that is made keeps.
@@ -201,10 +201,10 @@ pub struct NatsConfig {
     /// A file with the user's name and password, separated by a colon.
     #[serde(default)]
     pub user_password: Option<PathBuf>,
-    /// Certificates of authorities, besides the system's, in PEM.
+    /// Certificates of the authorities to trust, in PEM; without it, the system's are trusted.
     #[serde(default)]
     pub tls_ca: Option<PathBuf>,
-    /// The client's certificate and key, in PEM.
+    /// The client's certificate, in PEM.
     #[serde(default)]
     pub tls_cert: Option<PathBuf>,
     /// The client's key, in PEM.
@@ -213,8 +213,13 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
+    /// The stream, unless another one is named.
+    pub const STREAM: &str = "SUPERVISOR";
+    /// The bucket, unless another one is named.
+    pub const BUCKET: &str = "supervisor-findings";
+
     fn stream() -> String {
-        "SUPERVISOR".to_owned()
+        Self::STREAM.to_owned()
     }
 
     fn keep() -> Time {
@@ -226,7 +231,7 @@ impl NatsConfig {
     }
 
     fn bucket() -> String {
-        "supervisor-findings".to_owned()
+        Self::BUCKET.to_owned()
     }
 
     fn heartbeat() -> Time {

@@ -2,6 +2,7 @@
 //! before them.
 
 pub mod message;
+pub mod nats;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
