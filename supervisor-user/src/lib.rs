@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod exit;
 pub mod filter;
 pub mod finding;
+pub mod fleet;
 pub mod glance;
 pub mod host;
 pub mod identity;

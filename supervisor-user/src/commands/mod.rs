@@ -4,10 +4,12 @@ pub mod check;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
+mod fleet;
 mod output;
 pub mod ps;
 pub mod record;
 pub mod replay;
+mod table;
 pub mod watch;
 
 use std::{
@@ -35,7 +37,7 @@ the codes of monitoring plugins: see `supervisor check --help`";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Report processes that are not reaped, live (what `supervisor` alone does)
-    Watch(watch::WatchArgs),
+    Watch(watch::WatchCommand),
     /// List what is unreaped now
     Ps(ps::PsArgs),
     /// Tell all that is known of one process, of a PID namespace, or of a family of causes
@@ -70,7 +72,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchArgs::default())) {
+    let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchCommand::default())) {
         Command::Watch(args) => watch::run(&args).map(ExitCode::from),
         Command::Ps(args) => ps::run(&args).map(ExitCode::from),
         Command::Explain(args) => explain::run(&args).map(ExitCode::from),

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    fleet,
     output::Output,
     record::{RecordArgs, Recorder},
 };
@@ -22,6 +23,7 @@ use crate::{
     clock,
     exit::Exit,
     filter::Filter,
+    fleet::FleetArgs,
     host::{Host, Proc},
     identity,
     kernel::map_sizes,
@@ -38,6 +40,15 @@ const TICK: Duration = Duration::from_millis(250);
 const HOOKS: &str = "tp_btf+iter";
 
 /// Report processes that are not reaped, live.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WatchCommand {
+    #[command(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+/// What is watched for on this host.
 #[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
     /// How long a process must be unreaped to be reported, such as 500ms, 1s or 2m
@@ -79,9 +90,13 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 ///
-/// If the kernel side cannot be started or read, or standard output cannot be written.
-pub fn run(args: &WatchArgs) -> Result<Exit> {
-    run_and_record(args, None)
+/// If the kernel side cannot be started or read, with `--from` the broker, or standard output cannot be written.
+pub fn run(args: &WatchCommand) -> Result<Exit> {
+    let WatchCommand { watch, fleet } = args;
+    if fleet.is_given() {
+        return fleet::watch(fleet, &watch.filter, watch.output, watch.duration);
+    }
+    run_and_record(watch, None)
 }
 
 /// The same, and perhaps records it.
