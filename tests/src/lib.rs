@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+mod broker;
 mod case;
 mod container;
 mod contract;
@@ -18,6 +19,7 @@ mod fixture;
 mod recorded;
 mod watch;
 
+pub use broker::{Broker, Stored};
 pub use case::Case;
 pub use container::Container;
 pub use contract::Contract;
