@@ -40,4 +40,10 @@ impl Wall {
     pub fn timestamp(self, boot_ns: u64) -> Timestamp {
         Timestamp::from_nanosecond(i128::from(boot_ns) + i128::from(self.offset_ns)).unwrap_or(Timestamp::MAX)
     }
+
+    /// The time since boot of a wall time, also one after the end of that boot.
+    #[must_use]
+    pub fn boot_ns(self, timestamp: Timestamp) -> u64 {
+        u64::try_from(timestamp.as_nanosecond() - i128::from(self.offset_ns)).unwrap_or(0)
+    }
 }

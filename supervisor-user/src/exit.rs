@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{evidence::EvidenceError, kernel::KernelError};
+use crate::{config::ConfigError, evidence::EvidenceError, kernel::KernelError};
 
 /// What an exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Exit {
     Ok = 0,
     /// `ps`: something is unreaped; `doctor`: something is missing; `demo`: it did not go as announced.
     Found = 1,
-    /// Wrong usage; clap's own code.
+    /// Wrong usage, or a wrong configuration; clap's own code.
     Usage = 2,
     /// It failed: the message says what and why; `replay`: also when the recording is damaged or has no end.
     Failed = 3,
@@ -32,6 +32,9 @@ impl Exit {
     /// The code for an error.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
+        if error.is::<ConfigError>() {
+            return Self::Usage;
+        }
         let kernel =
             error.downcast_ref::<KernelError>().or_else(|| match error.downcast_ref::<EvidenceError>() {
                 Some(EvidenceError::Kernel(error)) => Some(error),

@@ -56,6 +56,21 @@ pub struct Subject<'a> {
 }
 
 impl Filter {
+    /// Each filter of this, and where there is none, the other's.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            pid: self.pid.or(other.pid),
+            comm: self.comm.or(other.comm),
+            pidns: self.pidns.or(other.pidns),
+            reaper: self.reaper.or(other.reaper),
+            container: self.container.or(other.container),
+            runtime: self.runtime.or(other.runtime),
+            monitor: self.monitor.or(other.monitor),
+            cgroup: self.cgroup.or(other.cgroup),
+        }
+    }
+
     /// Whether a finding matches.
     #[must_use]
     pub fn wants(&self, finding: &Finding) -> bool {

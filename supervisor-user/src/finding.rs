@@ -561,6 +561,110 @@ pub enum EventKind {
     },
     /// Something could not be counted.
     Lost(Loss),
+    /// A sink was too slow, and events for it were dropped.
+    Dropped(Dropped),
+    /// One reaper left so many that only their number is told.
+    Suppressed(Suppressed),
+}
+
+impl EventKind {
+    /// `event.action` of the event contract.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Detected(_) => "zombie-detected",
+            Self::Existing(_) | Self::State(_) => "zombie-existing",
+            Self::Updated(_) => "zombie-updated",
+            Self::Explained(_) => "process-explained",
+            Self::Reaped { .. } => "zombie-reaped",
+            Self::Blocked { .. } => "namespace-blocked",
+            Self::Released { .. } => "namespace-released",
+            Self::Lost(_) | Self::Dropped(_) => "events-lost",
+            Self::Suppressed(_) => "findings-suppressed",
+        }
+    }
+
+    /// `event.severity`: 1 is good news, or none; 5 is the worst.
+    #[must_use]
+    pub fn severity(&self) -> u8 {
+        match self {
+            Self::Explained(_) | Self::Reaped { .. } | Self::Released { .. } => 1,
+            Self::Detected(_)
+            | Self::Existing(_)
+            | Self::State(_)
+            | Self::Updated(_)
+            | Self::Suppressed(_) => 3,
+            Self::Lost(_) | Self::Dropped(_) => 4,
+            Self::Blocked { .. } => 5,
+        }
+    }
+
+    /// The finding that it is about, and what becomes of it.
+    #[must_use]
+    pub fn finding(&self) -> Option<(&str, State)> {
+        Some(match self {
+            Self::Detected(finding) | Self::Existing(finding) | Self::State(finding) => {
+                (&finding.id, State::Open)
+            }
+            Self::Updated(finding) => (&finding.id, State::Updated),
+            Self::Explained(finding) => (&finding.id, State::None),
+            Self::Reaped { finding, .. } => (&finding.id, State::Closed),
+            Self::Blocked { namespace, again: false } => (&namespace.id, State::Open),
+            Self::Blocked { namespace, again: true } => (&namespace.id, State::Updated),
+            Self::Released { namespace, .. } => (&namespace.id, State::Closed),
+            Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => return None,
+        })
+    }
+}
+
+/// What becomes of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is told for the first time in this run.
+    Open,
+    /// It was told before, and something about it has changed.
+    Updated,
+    /// It is over.
+    Closed,
+    /// It is none: it was only asked for.
+    None,
+}
+
+impl State {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Updated => "updated",
+            Self::Closed => "closed",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Events that a sink did not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The sink's name in the configuration.
+    pub sink: String,
+    /// How many.
+    pub count: u64,
+    /// Since when.
+    pub since_ns: u64,
+}
+
+/// Openings and updates of findings that are not told one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Host pid of the reaper.
+    pub reaper_pid: u32,
+    /// Its name.
+    pub reaper_name: String,
+    /// How many.
+    pub count: u64,
+    /// Since when.
+    pub since_ns: u64,
 }
 
 /// What was lost, as it can be told.

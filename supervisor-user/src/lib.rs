@@ -2,14 +2,16 @@
 //!
 //! The flow has one direction: [`kernel`] and [`host`] → [`ledger`] → [`evidence`] → [`observation`] →
 //! [`attribution`] → [`diagnosis`] → [`conclusions`] → [`report`] → [`sink`]. [`observer`] watches and [`glance`] looks
-//! once; [`commands`] are what a person starts.
+//! once; [`engine`] runs all of it for as long as it is wanted; [`commands`] are what a person starts.
 
 pub mod attribution;
 pub mod clock;
 pub mod commands;
 pub mod conclusions;
 pub mod config;
+pub mod console;
 pub mod diagnosis;
+pub mod engine;
 pub mod evidence;
 pub mod exit;
 pub mod filter;

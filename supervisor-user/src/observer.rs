@@ -1,7 +1,13 @@
 //! Watching: kernel and host → ledger → evidence → observations. It decides what is looked at when; what anything
 //! means is decided from the observations.
 
-use std::{collections::HashSet, io, os::fd::OwnedFd, thread, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    os::fd::OwnedFd,
+    thread,
+    time::Duration,
+};
 
 use supervisor_ebpf::{Counters, Exec, ProcessId};
 
@@ -44,8 +50,8 @@ pub struct Observer<H: Host> {
     reconciled_ns: u64,
     /// Frees that had not been seen at the end.
     unseen_frees: u64,
-    /// Exited before the hooks were attached, and not looked at yet.
-    existing: HashSet<ProcessId>,
+    /// Exited before the hooks were attached, with the time if an earlier run has seen it.
+    existing: HashMap<ProcessId, Option<u64>>,
 }
 
 impl<H: Host> Observer<H> {
@@ -87,8 +93,14 @@ impl<H: Host> Observer<H> {
             reconcile_ns: attached_ns + RECONCILE_NS,
             reconciled_ns: attached_ns,
             unseen_frees: 0,
-            existing: exited.into_iter().map(|task| task.record.id).collect(),
+            existing: exited.into_iter().map(|task| (task.record.id, None)).collect(),
         })
+    }
+
+    /// Whether a process had exited before the start, and was not reaped by then. `exit_ns` is when it exited, if an
+    /// earlier run has seen it.
+    pub fn takes_over(&mut self, id: &ProcessId, exit_ns: Option<u64>) -> bool {
+        self.existing.get_mut(id).map(|known| *known = exit_ns).is_some()
     }
 
     /// A descriptor that becomes readable when the kernel side has told a reap; then call [`Observer::drain`].
@@ -303,11 +315,13 @@ impl<H: Host> Observer<H> {
                 if !self.ledger.has_waited(&id, now_ns) {
                     continue;
                 }
-                let existing = exit_ns.is_none() && self.existing.contains(&id);
+                let existing = exit_ns.is_none() && self.existing.contains_key(&id);
+                let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
                 let evidence = Box::new(look.gather(facts, Some(id), exit_ns)?);
                 seen.push(Observation::at(clock::now_ns(), Seen::Unreaped { id, existing, evidence }));
                 self.ledger.settle(&id, Settled::Told, now_ns);
             } else if look.is_held_init(&id, &facts)? {
+                let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
                 let init = look.gather(facts, Some(id), exit_ns)?;
                 let evidence = Box::new(look.namespace(init)?);
                 seen.push(Observation::at(clock::now_ns(), Seen::Held { id, evidence }));

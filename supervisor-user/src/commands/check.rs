@@ -7,9 +7,11 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::{print, ps::conclude, watch::parse_duration};
+use super::ps::conclude;
 use crate::{
     clock,
+    config::Time,
+    console::print,
     filter::Filter,
     finding::{BlockedNamespace, Finding},
     glance::Glance,
@@ -37,8 +39,8 @@ pub struct CheckArgs {
     critical: u64,
     /// Count only those that are unreaped for this long. How long is known only while `supervisor watch` runs; of
     /// others, those count that were started that long ago
-    #[arg(long, default_value = "1m", value_parser = parse_duration, value_name = "TIME")]
-    min_age: Duration,
+    #[arg(long, default_value = "1m", value_name = "TIME")]
+    min_age: Time,
     #[command(flatten)]
     filter: Filter,
 }
@@ -89,7 +91,7 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     let mut glance = Glance::new(&host)?;
     let conclusions = conclude(&mut glance, &host, GRACE, &args.filter)?;
     let now_ns = clock::now_ns();
-    let min_age_ns = args.min_age.as_nanos() as u64;
+    let min_age_ns = args.min_age.0.as_nanos() as u64;
     let old: Vec<&Finding> = conclusions.open().filter(|it| may_be_older(it, now_ns, min_age_ns)).collect();
     let blocked: Vec<&BlockedNamespace> =
         conclusions.namespaces().filter(|it| may_be_older(&it.init, now_ns, min_age_ns)).collect();

@@ -65,7 +65,7 @@ pub fn run() -> Result<Exit> {
         "memory",
         &format!("kernel maps at most {} MiB: {}", total.div_ceil(1024 * 1024), parts.join(", ")),
     );
-    super::print(&report.text)?;
+    crate::console::print(&report.text)?;
     Ok(if report.missing == 0 { Exit::Ok } else { Exit::Found })
 }
 

@@ -3,11 +3,12 @@
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::{print, say, watch::context};
 use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
+    console::{Printer, colour, print, say},
     diagnosis::{Family, page_text},
+    engine::context,
     evidence::Evidence,
     exit::Exit,
     filter::Filter,
@@ -15,8 +16,7 @@ use crate::{
     glance::Glance,
     host::{Host as _, Proc},
     observation::Seen,
-    report::story,
-    sink::{Format, Stdout},
+    report::{Format, story},
 };
 
 /// Tell all that is known of one process, of a PID namespace, or of a family of causes.
@@ -66,19 +66,18 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
         (None, None) => bail!("name a process, a PID namespace or a family"),
     };
     let is_found = kinds.iter().any(|kind| !matches!(kind, EventKind::Explained(_)));
-    let context = context(&host, glance.hooks());
-    let mut stdout = Stdout::new(args.output);
+    let mut printer = Printer::new(args.output, context(host.identity(), glance.hooks()));
     for (i, kind) in kinds.into_iter().enumerate() {
         let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
         let gap = if i > 0 { "\n" } else { "" };
         match (args.output, &event.kind) {
             (Format::Text, EventKind::State(finding) | EventKind::Explained(finding)) => {
-                print(&format!("{gap}{}", story::process(finding, stdout.colour())))?;
+                print(&format!("{gap}{}", story::process(finding, colour())))?;
             }
             (Format::Text, EventKind::Blocked { namespace, .. }) => {
-                print(&format!("{gap}{}", story::namespace(namespace, stdout.colour())))?;
+                print(&format!("{gap}{}", story::namespace(namespace, colour())))?;
             }
-            _ => stdout.write(&event, &context).context("cannot write to standard output")?,
+            _ => printer.write(&event)?,
         }
     }
     Ok(if is_found { Exit::Found } else { Exit::Ok })

@@ -10,18 +10,15 @@ use tokio::{
     time::sleep,
 };
 
-use super::{
-    print, say,
-    table::{named, table, unknown},
-};
+use super::table::{named, table, unknown};
 use crate::{
+    console::{print, say},
     exit::Exit,
     filter::Filter,
     finding,
     fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Row, Told, follow, read},
     nats::{Key, Link},
-    report::text::short_exit,
-    sink::Format,
+    report::{Format, text::short_exit},
     words::{clean, duration},
 };
 
@@ -37,7 +34,7 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
     let fleet = run(async {
         let failed = || format!("cannot read the open findings from NATS {}", args.access().places());
         let link = Link::open(&args.access(), "supervisor ps", args.answer()).await.with_context(failed)?;
-        read(&link, args, filter, matches!(output, Format::Json)).await.with_context(failed)
+        read(&link, args, filter, output != Format::Text).await.with_context(failed)
     })?;
     anyhow::ensure!(
         !fleet.hosts.is_empty(),
@@ -46,7 +43,8 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
     );
     match output {
         Format::Text => print_tables(&fleet)?,
-        Format::Json => print_documents(&fleet)?,
+        // The bucket has ECS, whatever the format of the agents' events is.
+        _ => print_documents(&fleet)?,
     }
     if fleet.unreadable > 0 {
         say(&format!("supervisor: {} entries are no findings and were left out", fleet.unreadable));
@@ -129,7 +127,7 @@ fn line(event: &Event<'_>, filter: &Filter, output: Format) -> Option<String> {
     if *filter != Filter::default() && !Document::read(event.payload)?.passes(filter) {
         return None;
     }
-    if matches!(output, Format::Json) {
+    if output != Format::Text {
         return json(event.payload);
     }
     let headline = serde_json::from_slice::<Headline>(event.payload).unwrap_or_default();

@@ -1,26 +1,23 @@
 //! What a person starts: one file per subcommand.
 
 pub mod check;
+pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
 mod fleet;
-mod output;
 pub mod ps;
 pub mod record;
 pub mod replay;
+pub mod run;
 mod table;
 pub mod watch;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{exit::Exit, scenario, words::clean};
+use crate::{console::say, exit::Exit, scenario, words::clean};
 
 /// Finds processes that have exited and were not reaped, and says who must reap them.
 #[derive(Debug, Parser)]
@@ -38,6 +35,10 @@ the codes of monitoring plugins: see `supervisor check --help`";
 enum Command {
     /// Report processes that are not reaped, live (what `supervisor` alone does)
     Watch(watch::WatchCommand),
+    /// Watch as a service: events go to the sinks of a configuration
+    Run(run::RunArgs),
+    /// Print the default configuration with all keys, or check a file
+    Config(config::ConfigArgs),
     /// List what is unreaped now
     Ps(ps::PsArgs),
     /// Tell all that is known of one process, of a PID namespace, or of a family of causes
@@ -74,6 +75,8 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchCommand::default())) {
         Command::Watch(args) => watch::run(&args).map(ExitCode::from),
+        Command::Run(args) => run::run(&args).map(ExitCode::from),
+        Command::Config(args) => config::run(&args).map(ExitCode::from),
         Command::Ps(args) => ps::run(&args).map(ExitCode::from),
         Command::Explain(args) => explain::run(&args).map(ExitCode::from),
         Command::Check(args) => Ok(ExitCode::from(check::run(&args) as u8)),
@@ -87,19 +90,4 @@ pub fn main() -> ExitCode {
         say(&format!("supervisor: {}", clean(&format!("{error:#}"))));
         Exit::of(&error).into()
     })
-}
-
-/// A line for people, on standard error. That nobody reads it is no error.
-fn say(line: &str) {
-    let _unread = writeln!(io::stderr(), "{line}");
-}
-
-/// Writes to standard output. A reader that has gone away has seen enough.
-fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,25 +1,27 @@
 //! `supervisor ps`: what is unreaped now.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::{
-    fleet, print, say,
+    fleet,
     table::{named, table, unknown},
-    watch::{context, parse_duration},
 };
 use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
+    config::Time,
+    console::{Printer, print, say},
+    engine::context,
     exit::Exit,
     filter::Filter,
     finding::{BlockedNamespace, Event, EventKind, Finding},
     fleet::FleetArgs,
     glance::Glance,
     host::{Host as _, Proc},
-    sink::{Format, Stdout},
+    report::Format,
     words::clean,
 };
 
@@ -27,14 +29,8 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub struct PsArgs {
     /// How long a zombie must stay to be listed: every process is one for a moment
-    #[arg(
-        long,
-        default_value = "200ms",
-        value_parser = parse_duration,
-        value_name = "TIME",
-        conflicts_with = "from"
-    )]
-    grace: Duration,
+    #[arg(long, default_value = "200ms", value_name = "TIME", conflicts_with = "from")]
+    grace: Time,
     /// How the list is written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
@@ -60,7 +56,7 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
             "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {missing}"
         ));
     }
-    let conclusions = conclude(&mut glance, &host, args.grace, &args.filter)?;
+    let conclusions = conclude(&mut glance, &host, args.grace.0, &args.filter)?;
     let mut findings: Vec<&Finding> = conclusions.open().collect();
     findings.sort_by_key(|finding| {
         (finding.reaper.as_ref().map(|reaper| reaper.process.pid), finding.process.pid)
@@ -69,7 +65,7 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     namespaces.sort_by_key(|namespace| namespace.init.process.pid);
     match args.output {
         Format::Text => print_tables(&findings, &namespaces)?,
-        Format::Json => print_json(&findings, &namespaces, &host, glance.hooks())?,
+        Format::Ecs => print_json(&findings, &namespaces, &host, glance.hooks())?,
     }
     Ok(if findings.is_empty() && namespaces.is_empty() { Exit::Ok } else { Exit::Found })
 }
@@ -95,17 +91,13 @@ fn print_json(
     host: &Proc,
     hooks: Option<&'static str>,
 ) -> Result<()> {
-    let mut stdout = Stdout::new(Format::Json);
-    let context = context(host, hooks);
+    let mut printer = Printer::new(Format::Ecs, context(host.identity(), hooks));
     let zombies = findings.iter().map(|finding| EventKind::State(Box::new((*finding).clone())));
     let blocked =
         namespaces.iter().map(|it| EventKind::Blocked { namespace: Box::new((*it).clone()), again: false });
     for kind in zombies.chain(blocked) {
         let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
-        match stdout.write(&event, &context) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            result => result.context("cannot write to standard output")?,
-        }
+        printer.write(&event)?;
     }
     Ok(())
 }

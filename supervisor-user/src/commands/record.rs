@@ -1,21 +1,18 @@
 //! `supervisor record`: a watch that can be replayed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 
-use super::{
-    say,
-    watch::{WatchArgs, run_and_record},
-};
+use super::watch::WatchArgs;
 use crate::{
     clock,
+    console::say,
+    engine::{self, Ended},
     exit::Exit,
     identity,
-    observation::Observation,
-    recording::{Counted, Header, MAX_LINE, Writer},
-    report::Context,
+    recording::{Header, MAX_LINE, Writer, Written},
     words::command_line,
 };
 
@@ -45,58 +42,38 @@ pub struct RecordArgs {
 ///
 /// If the kernel side cannot be started or read, or standard output or the file cannot be written.
 pub fn run(args: &RecordArgs) -> Result<Exit> {
-    run_and_record(&args.watch, Some(args))
-}
-
-/// Writes the recording of a watch.
-pub(super) struct Recorder {
-    writer: Writer,
-    file: PathBuf,
-    only_matching: bool,
-}
-
-impl Recorder {
-    /// Makes the file. What every event says is what the recording says, so it is made anonymous too.
-    pub(super) fn start(args: &RecordArgs, context: &mut Context, grace_ns: u64) -> Result<Self> {
-        if args.anonymous {
+    let mut options = args.watch.options();
+    let grace_ns = options.config.grace.0.as_nanos() as u64;
+    let RecordArgs { file, force, only_matching, anonymous, .. } = args.clone();
+    options.record = Some(Box::new(move |context| {
+        // What every event says is what the recording says, so it is made anonymous too.
+        if anonymous {
             context.host = context.host.anonymous();
             context.agent_id = identity::agent_id(&context.host.boot_id, std::process::id(), clock::now_ns());
         }
         let hooks = context.hooks.as_deref().map(str::to_owned);
         let mut header = Header::new(context.host.clone(), grace_ns, hooks, context.agent_id.clone());
-        header.only_matching = args.only_matching;
-        let writer = Writer::create(&args.file, args.force, &header)?;
-        Ok(Self { writer, file: args.file.clone(), only_matching: args.only_matching })
+        header.only_matching = only_matching;
+        Ok(Writer::create(&file, force, &header)?)
+    }));
+    let Ended { counted, recording } = engine::run(options)?;
+    if let Some(writer) = recording {
+        tell(&args.file, writer.finish(counted)?);
     }
+    Ok(Exit::Ok)
+}
 
-    /// Records an observation; `is_wanted` says whether the filters let through what it is about.
-    pub(super) fn take(&mut self, observation: &Observation, is_wanted: bool) -> Result<()> {
-        if is_wanted || !self.only_matching {
-            self.writer.write(observation)?;
-        }
-        Ok(())
-    }
-
-    /// To be called every tick.
-    pub(super) fn tick(&mut self) -> Result<()> {
-        Ok(self.writer.tick()?)
-    }
-
-    /// Completes the file, and says what is in it.
-    pub(super) fn finish(self, counted: Counted) -> Result<()> {
-        let Self { writer, file, .. } = self;
-        let written = writer.finish(counted)?;
-        let file = command_line(&[file.display().to_string()], 4096);
-        say(&format!(
-            "recorded {} observations in {} bytes: {file}\n\
-             It holds names, arguments and control groups of processes, and who may read those may read this file. \
-             Look at it before you share it: zstdcat {file} | jq",
-            written.observations, written.bytes
-        ));
-        if written.left_out > 0 {
-            say(&left_out(written.left_out));
-        }
-        Ok(())
+/// Says what is in the recording.
+fn tell(file: &Path, written: Written) {
+    let file = command_line(&[file.display().to_string()], 4096);
+    say(&format!(
+        "recorded {} observations in {} bytes: {file}\n\
+         It holds names, arguments and control groups of processes, and who may read those may read this file. Look \
+         at it before you share it: zstdcat {file} | jq",
+        written.observations, written.bytes
+    ));
+    if written.left_out > 0 {
+        say(&left_out(written.left_out));
     }
 }
 

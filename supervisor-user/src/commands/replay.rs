@@ -5,13 +5,15 @@ use std::{borrow::Cow, path::PathBuf, slice};
 use anyhow::Result;
 use clap::Args;
 
-use super::{output::Output, record::left_out, say};
+use super::{record::left_out, watch::to_stdout};
 use crate::{
+    config::{Config, FloodConfig},
+    console::say,
+    engine::{self, Pipeline, Stream},
     exit::Exit,
     filter::Filter,
     recording::{Header, Reader},
-    report::Context,
-    sink::Format,
+    report::{Context, Format},
     words::{clean, duration},
 };
 
@@ -37,24 +39,36 @@ pub struct ReplayArgs {
 ///
 /// If the recording cannot be read to its end, or standard output cannot be written.
 pub fn run(args: &ReplayArgs) -> Result<Exit> {
+    engine::block_on(replay(args))
+}
+
+async fn replay(args: &ReplayArgs) -> Result<Exit> {
     let mut reader = Reader::open(&args.file)?;
     let header = reader.header().clone();
     say(&about(&header));
     let context =
         Context { host: header.host, agent_id: header.agent_id, hooks: header.hooks.map(Cow::Owned) };
-    let mut output = Output::new(context, header.grace_ns, args.filter.clone(), args.output);
+    let config = Config {
+        flood: FloodConfig { per_reaper: 0, ..FloodConfig::default() },
+        sinks: to_stdout(args.output),
+        ..Config::default()
+    };
+    let stream = Stream::open(&config, context.clone(), engine::signals()?.0)?;
+    let mut pipeline = Pipeline::new(context.host, header.grace_ns, args.filter.clone(), stream);
     let mut wrong = None;
     for observation in reader.by_ref() {
         match observation {
             Ok(observation) => {
-                if !output.write(slice::from_ref(&observation))? {
+                if !pipeline.take(slice::from_ref(&observation)).await? {
                     return Ok(Exit::Ok);
                 }
             }
             Err(error) => wrong = Some(error),
         }
     }
-    say(&format!("replayed {} observations: {}", reader.observations(), output.summary()));
+    let summary = pipeline.summary();
+    pipeline.close().await?;
+    say(&format!("replayed {} observations: {summary}", reader.observations()));
     if let Some(end) = reader.end() {
         if end.left_out > 0 {
             say(&left_out(end.left_out));

@@ -61,6 +61,11 @@ impl Conclusions {
         }
     }
 
+    /// Wants other findings from now on; what was told stays told.
+    pub fn set_filter(&mut self, filter: Filter) {
+        self.filter = filter;
+    }
+
     /// Findings that are open and wanted.
     pub fn open(&self) -> impl Iterator<Item = &Finding> {
         self.open.values().filter(|open| open.told).map(|open| &open.finding)

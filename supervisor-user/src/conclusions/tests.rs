@@ -99,7 +99,7 @@ fn kind(event: &Event) -> (&'static str, u32) {
         EventKind::Blocked { namespace, again: false } => ("blocked", namespace.init.process.pid),
         EventKind::Blocked { namespace, again: true } => ("blocked again", namespace.init.process.pid),
         EventKind::Released { namespace, .. } => ("released", namespace.init.process.pid),
-        EventKind::Lost(_) => ("lost", 0),
+        EventKind::Lost(_) | EventKind::Dropped(_) | EventKind::Suppressed(_) => ("lost", 0),
     }
 }
 

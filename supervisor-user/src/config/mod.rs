@@ -1,25 +1,19 @@
 //! The configuration of an agent: its types, which are also its documentation, and its defaults.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+mod check;
+mod file;
+#[cfg(test)]
+mod tests;
 mod values;
 
+pub use file::ConfigError;
 pub use values::{Bytes, Time};
 
-/// How events look in a sink.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum SinkFormat {
-    /// One JSON object a line, in the names of the Elastic Common Schema.
-    #[default]
-    Ecs,
-    /// One JSON object a line, in the names of the Open Cybersecurity Schema Framework.
-    Ocsf,
-    /// For people.
-    Text,
-}
+use crate::report::Format;
 
 /// What is done when a sink is slower than the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -40,7 +34,7 @@ pub enum Policy {
 pub struct SinkConfig {
     /// How events look there.
     #[serde(default)]
-    pub format: SinkFormat,
+    pub format: Format,
     /// What is done when it is slower than the events.
     #[serde(default)]
     pub policy: Policy,
@@ -65,6 +59,23 @@ pub struct SinkConfig {
 }
 
 impl SinkConfig {
+    /// Standard output, with everything else as it is without a word about it.
+    #[must_use]
+    pub fn to_stdout() -> Self {
+        Self {
+            format: Format::default(),
+            policy: Policy::default(),
+            buffer: Self::buffer(),
+            spool: Self::spool(),
+            stdout: Some(StdoutConfig::default()),
+            file: None,
+            unix: None,
+            syslog: None,
+            journald: None,
+            nats: None,
+        }
+    }
+
     fn buffer() -> Bytes {
         Bytes(4 << 20)
     }
@@ -213,6 +224,8 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
+    /// What `heartbeat` and `ack_timeout` may be.
+    pub const TIMES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
     /// The stream, unless another one is named.
     pub const STREAM: &str = "SUPERVISOR";
     /// The bucket, unless another one is named.
@@ -241,6 +254,16 @@ impl NatsConfig {
     fn ack_timeout() -> Time {
         Time::from_secs(5)
     }
+}
+
+/// What the events call this host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostConfig {
+    /// Its name, such as the Kubernetes node's; without it, the kernel's.
+    pub name: Option<String>,
+    /// Its id; without it, `/etc/machine-id`.
+    pub id: Option<String>,
 }
 
 /// How many openings one reaper may cause.
@@ -277,6 +300,8 @@ pub struct MetricsConfig {
 pub struct Config {
     /// How long a process must be unreaped to be reported.
     pub grace: Time,
+    /// What the events call this host.
+    pub host: HostConfig,
     /// What the hosts belong to that report to one place: the second part of NATS subjects.
     pub cluster: String,
     /// Where spools and the list of open findings are kept; it is made with mode 0700.
@@ -295,12 +320,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             grace: Time::from_secs(1),
+            host: HostConfig::default(),
             cluster: "default".to_owned(),
             state_dir: PathBuf::from("/var/lib/supervisor"),
             filter: crate::filter::Filter::default(),
             flood: FloodConfig::default(),
             metrics: MetricsConfig::default(),
-            sinks: BTreeMap::new(),
+            sinks: BTreeMap::from([("stdout".to_owned(), SinkConfig::to_stdout())]),
         }
     }
 }

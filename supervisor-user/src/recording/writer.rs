@@ -24,6 +24,7 @@ const LEVEL: i32 = 3;
 pub struct Writer {
     file: String,
     encoder: zstd::Encoder<'static, BufWriter<Counting>>,
+    only_matching: bool,
     observations: u64,
     left_out: u64,
     flushed: Instant,
@@ -67,11 +68,27 @@ impl Writer {
         let output = BufWriter::new(Counting { file: opened, bytes: 0 });
         let mut encoder = zstd::Encoder::new(output, LEVEL).map_err(|error| at(Reason::Write(error)))?;
         encoder.include_checksum(true).map_err(|error| at(Reason::Write(error)))?;
-        let mut writer =
-            Self { file, encoder, observations: 0, left_out: 0, flushed: Instant::now(), is_dirty: false };
+        let mut writer = Self {
+            file,
+            encoder,
+            only_matching: header.only_matching,
+            observations: 0,
+            left_out: 0,
+            flushed: Instant::now(),
+            is_dirty: false,
+        };
         writer.line(header)?;
         writer.flush()?;
         Ok(writer)
+    }
+
+    /// Adds an observation, unless only those are recorded that the filters let through, and they do not.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written, as on a full disk.
+    pub fn take(&mut self, observation: &Observation, is_wanted: bool) -> Result<(), RecordingError> {
+        if is_wanted || !self.only_matching { self.write(observation) } else { Ok(()) }
     }
 
     /// Adds an observation, or counts it if it is too long to be read again.

@@ -10,8 +10,8 @@ use crate::{
     clock::Wall,
     diagnosis::{Diagnosis, Family},
     finding::{
-        Block, BlockedNamespace, Blocker, Budget, Container, Creator, Event, EventKind, Exit, Finding,
-        LastWait, Loss, Orchestrator, Origin, PidNs, Process, Reaper,
+        Block, BlockedNamespace, Blocker, Budget, Container, Creator, Dropped, Event, EventKind, Exit,
+        Finding, LastWait, Loss, Orchestrator, Origin, PidNs, Process, Reaper, State, Suppressed,
     },
     words::signal_name,
 };
@@ -157,6 +157,8 @@ struct Supervisor {
     finding: Option<FindingFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<LossFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suppressed: Option<SuppressedFields>,
 }
 
 #[derive(Default, Serialize)]
@@ -364,6 +366,14 @@ struct InitFields {
 #[derive(Serialize)]
 struct LossFields {
     since: Timestamp,
+    #[serde(flatten)]
+    tracer: Option<TracerLossFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink: Option<SinkLossFields>,
+}
+
+#[derive(Serialize)]
+struct TracerLossFields {
     exits: u64,
     reaps: u64,
     records: u64,
@@ -371,24 +381,33 @@ struct LossFields {
     resync_closed: u64,
 }
 
+#[derive(Serialize)]
+struct SinkLossFields {
+    name: String,
+    dropped: u64,
+}
+
+#[derive(Serialize)]
+struct SuppressedFields {
+    since: Timestamp,
+    count: u64,
+    reaper: PidAndName,
+}
+
 fn document(event: &Event, context: &Context, sequence: u64) -> Document {
     let wall = event.wall;
-    let (action, kind, severity, duration) = match &event.kind {
-        EventKind::Detected(_) => ("zombie-detected", "alert", 3, None),
-        EventKind::Existing(_) | EventKind::State(_) => ("zombie-existing", "state", 3, None),
-        EventKind::Updated(_) => ("zombie-updated", "alert", 3, None),
-        EventKind::Explained(_) => ("process-explained", "state", 1, None),
-        EventKind::Reaped { dwell_ns, .. } => ("zombie-reaped", "event", 1, *dwell_ns),
-        EventKind::Blocked { .. } => ("namespace-blocked", "alert", 5, None),
-        EventKind::Released { blocked_ns, .. } => ("namespace-released", "event", 1, *blocked_ns),
-        EventKind::Lost(_) => ("events-lost", "pipeline_error", 4, None),
+    let kind = match &event.kind {
+        EventKind::Detected(_) | EventKind::Updated(_) | EventKind::Blocked { .. } => "alert",
+        EventKind::Existing(_) | EventKind::State(_) | EventKind::Explained(_) => "state",
+        EventKind::Reaped { .. } | EventKind::Released { .. } | EventKind::Suppressed(_) => "event",
+        EventKind::Lost(_) | EventKind::Dropped(_) => "pipeline_error",
     };
-    let state = match &event.kind {
-        EventKind::Explained(_) => "none",
-        EventKind::Updated(_) | EventKind::Blocked { again: true, .. } => "updated",
-        EventKind::Reaped { .. } | EventKind::Released { .. } => "closed",
-        _ => "open",
+    let duration = match &event.kind {
+        EventKind::Reaped { dwell_ns, .. } => *dwell_ns,
+        EventKind::Released { blocked_ns, .. } => *blocked_ns,
+        _ => None,
     };
+    let state = event.kind.finding().map_or(State::None, |(_, state)| state).as_str();
     let (finding, fields) = match &event.kind {
         EventKind::Detected(finding)
         | EventKind::Existing(finding)
@@ -401,7 +420,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
             (Some(&namespace.init), Some(namespace_fields(namespace, state, event.at_ns)))
         }
-        EventKind::Lost(_) => (None, None),
+        EventKind::Lost(_) | EventKind::Dropped(_) | EventKind::Suppressed(_) => (None, None),
     };
     Document {
         timestamp: wall.timestamp(event.at_ns),
@@ -411,11 +430,11 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             kind,
             category: ["process"],
             r#type: ["info"],
-            action,
+            action: event.kind.action(),
             module: "supervisor",
             dataset: "supervisor.findings",
             sequence,
-            severity,
+            severity: event.kind.severity(),
             duration,
         },
         host: HostFields {
@@ -438,6 +457,11 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             finding: fields,
             loss: match &event.kind {
                 EventKind::Lost(loss) => Some(loss_fields(loss, wall)),
+                EventKind::Dropped(dropped) => Some(dropped_fields(dropped, wall)),
+                _ => None,
+            },
+            suppressed: match &event.kind {
+                EventKind::Suppressed(suppressed) => Some(suppressed_fields(suppressed, wall)),
                 _ => None,
             },
         },
@@ -660,10 +684,26 @@ fn pid_ns_fields(ns: &PidNs) -> PidNsFields {
 fn loss_fields(loss: &Loss, wall: Wall) -> LossFields {
     LossFields {
         since: wall.timestamp(loss.since_ns),
-        exits: loss.exits,
-        reaps: loss.reaps,
-        records: loss.records,
-        resync_found: loss.found,
-        resync_closed: loss.closed,
+        tracer: Some(TracerLossFields {
+            exits: loss.exits,
+            reaps: loss.reaps,
+            records: loss.records,
+            resync_found: loss.found,
+            resync_closed: loss.closed,
+        }),
+        sink: None,
+    }
+}
+
+fn dropped_fields(dropped: &Dropped, wall: Wall) -> LossFields {
+    let sink = SinkLossFields { name: dropped.sink.clone(), dropped: dropped.count };
+    LossFields { since: wall.timestamp(dropped.since_ns), tracer: None, sink: Some(sink) }
+}
+
+fn suppressed_fields(suppressed: &Suppressed, wall: Wall) -> SuppressedFields {
+    SuppressedFields {
+        since: wall.timestamp(suppressed.since_ns),
+        count: suppressed.count,
+        reaper: PidAndName { pid: suppressed.reaper_pid, name: suppressed.reaper_name.clone() },
     }
 }

@@ -1,7 +1,7 @@
 //! Mapping the internal model to what people and machines read. Pure.
 
 pub mod ecs;
-mod sentence;
+pub mod sentence;
 pub mod story;
 #[cfg(test)]
 mod tests;
@@ -9,7 +9,46 @@ pub mod text;
 
 use std::borrow::Cow;
 
-use crate::host::HostIdentity;
+use serde::{Deserialize, Serialize};
+
+use crate::{finding::Event, host::HostIdentity};
+use text::Colour;
+
+/// What events look like.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line, in the names of the Elastic Common Schema
+    #[default]
+    #[value(name = "json", alias = "ecs")]
+    Ecs,
+}
+
+/// An event in a format, without the newline at its end.
+///
+/// # Errors
+///
+/// None that can happen: the model holds nothing that JSON cannot.
+pub fn encode(
+    event: &Event,
+    context: &Context,
+    sequence: u64,
+    format: Format,
+    colour: Colour,
+) -> serde_json::Result<String> {
+    Ok(match format {
+        Format::Ecs => ecs::line(event, context, sequence)?,
+        Format::Text => {
+            let mut text = text::event(event, colour);
+            text.truncate(text.trim_end_matches('\n').len());
+            text
+        }
+    })
+}
 
 /// What every event says besides what happened.
 #[derive(Clone, Debug)]

@@ -2,13 +2,13 @@
 
 use crate::{
     diagnosis::exit,
-    finding::{Block, Event, EventKind, Finding, Loss},
+    finding::{Block, Dropped, Event, EventKind, Finding, Loss, Suppressed},
     words::{clean, duration},
 };
 
 /// The sentence.
 #[must_use]
-pub(super) fn sentence(event: &Event) -> String {
+pub fn sentence(event: &Event) -> String {
     match &event.kind {
         EventKind::Detected(finding) | EventKind::State(finding) => unreaped(finding, event.at_ns),
         EventKind::Existing(finding) => {
@@ -39,6 +39,17 @@ pub(super) fn sentence(event: &Event) -> String {
             format!("PID namespace {ino} of {} (pid {}) could end{after}", clean(&process.name), process.pid)
         }
         EventKind::Lost(loss) => lost(loss, event.at_ns),
+        EventKind::Dropped(Dropped { sink, count, since_ns }) => format!(
+            "sink {} was too slow: {count} events for it were dropped within {}",
+            clean(sink),
+            duration(event.at_ns.saturating_sub(*since_ns))
+        ),
+        EventKind::Suppressed(Suppressed { reaper_pid, reaper_name, count, since_ns }) => format!(
+            "{count} more findings of {} (pid {reaper_pid}) were opened or updated within {} and are not told one by \
+             one; `supervisor ps` lists them",
+            clean(reaper_name),
+            duration(event.at_ns.saturating_sub(*since_ns))
+        ),
     }
 }
 

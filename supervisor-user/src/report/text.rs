@@ -86,7 +86,10 @@ pub fn event(event: &Event, colour: Colour) -> String {
             lines.out
         }
         EventKind::Released { .. } => format!("{time}  {}  {}\n", word("1;32", "RELEASED"), sentence(event)),
-        EventKind::Lost(_) => format!("{time}  {}  {}\n", word("1;33", "LOST"), sentence(event)),
+        EventKind::Lost(_) | EventKind::Dropped(_) => {
+            format!("{time}  {}  {}\n", word("1;33", "LOST"), sentence(event))
+        }
+        EventKind::Suppressed(_) => format!("{time}  {}  {}\n", word("1;33", "MORE"), sentence(event)),
     }
 }
 

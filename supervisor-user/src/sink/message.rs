@@ -41,3 +41,12 @@ pub struct FindingState {
     /// Whether it is open after this.
     pub is_open: bool,
 }
+
+impl Message {
+    /// About what it takes in memory, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        let ecs = if Arc::ptr_eq(&self.payload, &self.ecs) { 0 } else { self.ecs.len() };
+        let head = self.head.id.len() + self.head.action.len() + self.head.sentence.len();
+        (size_of::<Self>() + head + self.payload.len() + ecs) as u64
+    }
+}

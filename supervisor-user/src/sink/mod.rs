@@ -1,17 +1,71 @@
-//! Where events go: one file for each kind of place. What is common to all, buffering and trying again, comes
-//! before them.
+//! Where events go: one file for each kind of place. What all have in common, buffers and trying again, is in
+//! [`outlet`].
 
 pub mod message;
 pub mod nats;
+pub mod outlet;
+mod queue;
+mod spool;
+mod stdout;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::future;
 
-use crate::{
-    finding::Event,
-    report::{Context, ecs, text},
-};
+use crate::{config::SinkConfig, report::Context};
 
 pub use message::{FindingState, Head, Message};
+pub use nats::NatsSink;
+pub use outlet::{Outlet, Stats, Stop};
+pub use stdout::StdoutSink;
+
+/// A place that events go to.
+#[derive(Debug)]
+pub enum Place {
+    /// Standard output.
+    Stdout(StdoutSink),
+    /// NATS `JetStream`.
+    Nats(Box<NatsSink>),
+}
+
+impl Place {
+    /// The place that a configuration names. What is only unavailable now is no error.
+    ///
+    /// # Errors
+    ///
+    /// If it can never be written there.
+    pub fn open(config: &SinkConfig, cluster: &str, context: &Context) -> Result<Self, SinkError> {
+        let SinkConfig { stdout, nats, .. } = config;
+        if stdout.is_some() {
+            return Ok(Self::Stdout(StdoutSink::default()));
+        }
+        if let Some(nats) = nats {
+            return Ok(Self::Nats(Box::new(NatsSink::open(nats, cluster, &context.host)?)));
+        }
+        Err(SinkError::NoPlace)
+    }
+
+    /// Delivers messages, in order, up to the first that cannot be delivered.
+    async fn deliver(&mut self, batch: &[Message]) -> Delivered {
+        match self {
+            Self::Stdout(sink) => sink.deliver(batch),
+            Self::Nats(sink) => sink.deliver(batch).await,
+        }
+    }
+
+    /// What it does between deliveries. It can be dropped at any time, and is called again.
+    async fn serve(&mut self) {
+        match self {
+            Self::Stdout(_) => future::pending().await,
+            Self::Nats(sink) => sink.serve().await,
+        }
+    }
+
+    /// Readers that were too slow and were cut off.
+    fn cut_off(&self) -> u64 {
+        match self {
+            Self::Stdout(_) | Self::Nats(_) => 0,
+        }
+    }
+}
 
 /// What a sink has made of a batch of messages.
 #[derive(Debug)]
@@ -33,6 +87,9 @@ pub enum SinkError {
         /// What the place or the kernel says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The configuration names none.
+    #[error("it names no place, such as stdout, file or nats")]
+    NoPlace,
     /// Nobody will ever read from there again: a pipe without a reader.
     #[error("the reader of {0} is gone")]
     Closed(String),
@@ -45,55 +102,5 @@ impl SinkError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Unavailable { what: what.into(), source: source.into() }
-    }
-}
-
-/// What events look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// For people
-    Text,
-    /// One JSON object a line (Elastic Common Schema)
-    Json,
-}
-
-/// Standard output.
-#[derive(Debug)]
-pub struct Stdout {
-    format: Format,
-    colour: text::Colour,
-    sequence: u64,
-}
-
-impl Stdout {
-    /// Colour only on a terminal, and not with `NO_COLOR`.
-    #[must_use]
-    pub fn new(format: Format) -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour =
-            if io::stdout().is_terminal() && !plain { text::Colour::Always } else { text::Colour::Never };
-        Self { format, colour, sequence: 0 }
-    }
-
-    /// Whether what is written here is coloured.
-    #[must_use]
-    pub fn colour(&self) -> text::Colour {
-        self.colour
-    }
-
-    /// Writes one event, in one write.
-    ///
-    /// # Errors
-    ///
-    /// If standard output cannot be written, as when its reader is gone.
-    pub fn write(&mut self, event: &Event, context: &Context) -> io::Result<()> {
-        self.sequence += 1;
-        let text = match self.format {
-            Format::Json => format!("{}\n", ecs::line(event, context, self.sequence)?),
-            Format::Text => text::event(event, self.colour),
-        };
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
     }
 }

@@ -4,7 +4,7 @@
 mod fit;
 mod session;
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -18,8 +18,6 @@ use crate::{
 
 /// A heartbeat that could not be sent is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
-/// Times that the configuration may ask for.
-const LIMITS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 
 /// The sink. It connects when it has something to say, and anew after any trouble.
 #[derive(Debug)]
@@ -48,7 +46,7 @@ impl NatsSink {
             }
         }
         for (key, time) in [("heartbeat", config.heartbeat), ("ack_timeout", config.ack_timeout)] {
-            if !LIMITS.contains(&time.0) {
+            if !NatsConfig::TIMES.contains(&time.0) {
                 return Err(wrong(format!("{key} is {time}: it has to be from 100ms to 1h")));
             }
         }

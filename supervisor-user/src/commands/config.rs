@@ -1,0 +1,39 @@
+//! `supervisor config`: what can be configured, and whether a file is right.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{config::Config, console::print, exit::Exit, words::clean};
+
+/// The configuration that it prints, which is also what is in use without one.
+pub const DEFAULT: &str = include_str!("../config/default.toml");
+
+/// Print the default configuration with all keys, or check a file.
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct ConfigArgs {
+    /// Print a configuration with every key, its meaning and its default
+    #[arg(long, group = "what")]
+    print_default: bool,
+    /// Say what is wrong with a file, with line and key; nothing is opened or started
+    #[arg(long, value_name = "FILE", group = "what")]
+    check: Option<PathBuf>,
+}
+
+/// Prints, or checks.
+///
+/// # Errors
+///
+/// If the file is wrong.
+pub fn run(args: &ConfigArgs) -> Result<Exit> {
+    let Some(file) = &args.check else {
+        print(DEFAULT)?;
+        return Ok(Exit::Ok);
+    };
+    let config = Config::load(Some(file), &[])?;
+    let sinks: Vec<&str> = config.sinks.keys().map(String::as_str).collect();
+    print(&format!("{} is right; its sinks: {}\n", clean(&file.display().to_string()), sinks.join(", ")))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,138 @@
+//! What a configuration must be beyond what its types say.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{Bytes, Config, NatsConfig, SinkConfig, Time};
+
+/// What is wrong, and with which key.
+pub(super) struct Problem {
+    pub(super) key: Vec<String>,
+    pub(super) cause: String,
+}
+
+/// Names become parts of file names and subjects.
+const MAX_NAME: usize = 64;
+
+/// The first thing that is wrong.
+pub(super) fn problem(config: &Config) -> Option<Problem> {
+    let of = |key: &[&str], cause: String| {
+        Some(Problem { key: key.iter().map(|&part| part.to_owned()).collect(), cause })
+    };
+    if let Some(cause) = bad_name(&config.cluster) {
+        return of(&["cluster"], cause);
+    }
+    if !config.state_dir.is_absolute() {
+        return of(&["state_dir"], "must be an absolute path".to_owned());
+    }
+    if config.flood.per == Time::from_secs(0) {
+        return of(&["flood", "per"], "must be longer than nothing".to_owned());
+    }
+    if config.sinks.is_empty() {
+        return of(&["sinks"], "there is none: add one, such as [sinks.out] with stdout = {}".to_owned());
+    }
+    let mut paths: BTreeMap<&Path, &str> = BTreeMap::new();
+    for (name, sink) in &config.sinks {
+        if let Some(cause) = bad_name(name) {
+            return of(&["sinks", name], cause);
+        }
+        if let Some((key, cause)) = bad_sink(sink) {
+            let key: Vec<&str> = ["sinks", name].into_iter().chain(key.iter().copied()).collect();
+            return of(&key, cause);
+        }
+        for (kind, path) in paths_of(sink) {
+            if let Some(other) = paths.insert(path, name) {
+                return of(&["sinks", name, kind, "path"], format!("sinks.{other} writes there already"));
+            }
+        }
+    }
+    None
+}
+
+fn bad_name(name: &str) -> Option<String> {
+    let is_good = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_');
+    let is_wrong = name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_good);
+    is_wrong.then(|| format!("a name has 1 to {MAX_NAME} of the characters a-z, A-Z, 0-9, - and _"))
+}
+
+fn paths_of(sink: &SinkConfig) -> impl Iterator<Item = (&'static str, &Path)> {
+    let file = sink.file.as_ref().map(|file| ("file", file.path.as_path()));
+    file.into_iter().chain(sink.unix.as_ref().map(|unix| ("unix", unix.path.as_path())))
+}
+
+fn bad_sink(sink: &SinkConfig) -> Option<(Vec<&'static str>, String)> {
+    let SinkConfig { stdout, file, unix, syslog, journald, nats, buffer, spool, .. } = sink;
+    let places = [
+        ("stdout", stdout.is_some()),
+        ("file", file.is_some()),
+        ("unix", unix.is_some()),
+        ("syslog", syslog.is_some()),
+        ("journald", journald.is_some()),
+        ("nats", nats.is_some()),
+    ];
+    let named: Vec<&str> =
+        places.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect();
+    match named[..] {
+        [_] => {}
+        [] => {
+            return Some((
+                vec![],
+                format!("it names no place: add one of {}", places.map(|it| it.0).join(", ")),
+            ));
+        }
+        _ => return Some((vec![], format!("it names several places: {}; a sink has one", named.join(", ")))),
+    }
+    for (key, size, least) in [("buffer", buffer, Bytes(64 << 10)), ("spool", spool, Bytes(64 << 10))] {
+        if size.0 < least.0 {
+            return Some((vec![key], format!("must be at least {least}")));
+        }
+    }
+    for (kind, path) in paths_of(sink) {
+        if !path.is_absolute() || path.file_name().is_none() {
+            return Some((vec![kind, "path"], "must be the absolute path of a file".to_owned()));
+        }
+    }
+    if let Some(file) = file {
+        let least = Bytes(4 << 10);
+        if file.rotate_size.0 < least.0 {
+            return Some((vec!["file", "rotate_size"], format!("must be at least {least}")));
+        }
+        if file.keep == 0 || file.keep > 1000 {
+            return Some((vec!["file", "keep"], "must be from 1 to 1000".to_owned()));
+        }
+    }
+    if let Some(unix) = unix
+        && unix.max_readers == 0
+    {
+        return Some((vec!["unix", "max_readers"], "must be at least 1".to_owned()));
+    }
+    if let Some(nats) = nats {
+        if nats.servers.is_empty() {
+            return Some((vec!["nats", "servers"], "there is none".to_owned()));
+        }
+        for server in &nats.servers {
+            if let Err(error) = server.parse::<async_nats::ServerAddr>() {
+                return Some((
+                    vec!["nats", "servers"],
+                    format!("`{server}` is no server's address: {error}"),
+                ));
+            }
+        }
+        if nats.tls_cert.is_some() != nats.tls_key.is_some() {
+            return Some((vec!["nats", "tls_cert"], "tls_cert and tls_key need each other".to_owned()));
+        }
+        if nats.credentials.is_some() && nats.user_password.is_some() {
+            return Some((vec!["nats", "user_password"], "credentials are given already".to_owned()));
+        }
+        for (key, name) in [("stream", &nats.stream), ("bucket", &nats.bucket)] {
+            if let Some(cause) = bad_name(name) {
+                return Some((vec!["nats", key], cause));
+            }
+        }
+        for (key, time) in [("heartbeat", nats.heartbeat), ("ack_timeout", nats.ack_timeout)] {
+            if !NatsConfig::TIMES.contains(&time.0) {
+                return Some((vec!["nats", key], "must be from 100ms to 1h".to_owned()));
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,103 @@
+//! One reaper that leaves thousands must not flood what reads the events. Pure.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use crate::{
+    config::FloodConfig,
+    finding::{EventKind, Finding, Suppressed},
+};
+
+/// So many reapers are told apart; what further ones leave is told as that of one.
+const MAX_REAPERS: usize = 4096;
+
+/// Counts what each reaper causes.
+#[derive(Debug)]
+pub(super) struct Flood {
+    config: FloodConfig,
+    reapers: HashMap<u32, Reaper>,
+}
+
+#[derive(Debug)]
+struct Reaper {
+    name: String,
+    /// When the time in which its events are counted began.
+    since_ns: u64,
+    told: u32,
+    suppressed: u64,
+}
+
+impl Flood {
+    pub(super) fn new(config: FloodConfig) -> Self {
+        Self { config, reapers: HashMap::new() }
+    }
+
+    /// Goes on with other limits.
+    pub(super) fn reconfigure(&mut self, config: FloodConfig) {
+        self.config = config;
+    }
+
+    /// Whether an event is to be told. Closes, blocked namespaces and losses always are.
+    pub(super) fn lets_through(&mut self, event: &EventKind, now_ns: u64) -> bool {
+        let (EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::Updated(finding)) =
+            event
+        else {
+            return true;
+        };
+        if self.config.per_reaper == 0 {
+            return true;
+        }
+        let (pid, name) = reaper_of(finding);
+        let is_full = self.reapers.len() >= MAX_REAPERS;
+        let reaper = match self.reapers.entry(pid) {
+            Entry::Vacant(_) if is_full => {
+                self.reapers.entry(0).or_insert_with(|| Reaper::new("one of many reapers", now_ns))
+            }
+            entry => entry.or_insert_with(|| Reaper::new(name, now_ns)),
+        };
+        if reaper.told < self.config.per_reaper {
+            reaper.told += 1;
+            return true;
+        }
+        reaper.suppressed += 1;
+        false
+    }
+
+    /// What was suppressed in times that are over.
+    pub(super) fn due(&mut self, now_ns: u64) -> Vec<Suppressed> {
+        let per_ns = self.config.per.0.as_nanos() as u64;
+        let mut due = self.take(|reaper| now_ns.saturating_sub(reaper.since_ns) >= per_ns);
+        due.sort_by_key(|suppressed| suppressed.reaper_pid);
+        due
+    }
+
+    /// What was suppressed and not told yet, for the end.
+    pub(super) fn rest(&mut self) -> Vec<Suppressed> {
+        self.take(|_| true)
+    }
+
+    fn take(&mut self, is_over: impl Fn(&Reaper) -> bool) -> Vec<Suppressed> {
+        self.reapers
+            .extract_if(|_, reaper| is_over(reaper))
+            .filter(|(_, reaper)| reaper.suppressed > 0)
+            .map(|(reaper_pid, reaper)| Suppressed {
+                reaper_pid,
+                reaper_name: reaper.name,
+                count: reaper.suppressed,
+                since_ns: reaper.since_ns,
+            })
+            .collect()
+    }
+}
+
+impl Reaper {
+    fn new(name: &str, since_ns: u64) -> Self {
+        Self { name: name.to_owned(), since_ns, told: 0, suppressed: 0 }
+    }
+}
+
+fn reaper_of(finding: &Finding) -> (u32, &str) {
+    finding
+        .reaper
+        .as_ref()
+        .map_or((0, "unknown"), |reaper| (reaper.process.pid, reaper.process.name.as_str()))
+}

@@ -1,0 +1,73 @@
+//! What an earlier run had opened and not closed: what was reaped meanwhile is closed now.
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Pipeline,
+    open_findings::{Key, Left, OpenFindings},
+};
+use crate::{
+    clock::{self, Wall},
+    conclusions::Conclusions,
+    config::Config,
+    console::say,
+    filter::Filter,
+    finding::Event,
+    host::{HostIdentity, Proc},
+    observation::{Observation, Seen},
+    observer::Observer,
+};
+
+/// Closes what is gone, hands what is still there to the observer, and begins to remember what is open from now on.
+pub(super) async fn take_over(
+    pipeline: &mut Pipeline,
+    observer: &mut Observer<Proc>,
+    config: &Config,
+    host: &HostIdentity,
+) -> Result<()> {
+    let dir = &config.state_dir;
+    let context = || format!("cannot use the state directory {}", dir.display());
+    let mut left = Left::read(dir).with_context(context)?;
+    if let Some(left) = &mut left {
+        let is_same_boot = left.host.boot_id == host.boot_id;
+        let mut gone = Vec::new();
+        left.open.retain(|key, line| {
+            let stays = is_same_boot && observer.takes_over(&key.id, line.exit_ns);
+            if !stays {
+                gone.push((*key, *line));
+            }
+            stays
+        });
+        if !gone.is_empty() {
+            say(&format!("supervisor: {} findings of the last run were over before this one", gone.len()));
+        }
+        for (key, line) in gone {
+            let Some(observation) = left.observation(&line).with_context(context)? else { continue };
+            for event in end(left, &key, &observation) {
+                pipeline.send_of(&left.host, &event).await?;
+            }
+        }
+    }
+    let grace_ns = config.grace.0.as_nanos() as u64;
+    pipeline.remembered_by(OpenFindings::begin(dir, host, grace_ns, left.as_ref()).with_context(context)?);
+    Ok(())
+}
+
+/// What is told of a finding that has ended unseen: its end, and its beginning too if that may not have arrived.
+fn end(left: &Left, key: &Key, observation: &Observation) -> Vec<Event> {
+    let mut conclusions = Conclusions::new(left.host.clone(), left.grace_ns, Filter::default());
+    let mut events = conclusions.take(observation);
+    if events.is_empty() {
+        // What nothing was seen to hold is told at the second look.
+        events = conclusions.take(observation);
+    }
+    if left.is_delivered {
+        events.clear();
+    }
+    // By the clock of the boot that it was observed in.
+    let at_ns = observation.wall.boot_ns(Wall::now().timestamp(clock::now_ns()));
+    let id = key.id;
+    let seen = if key.is_namespace { Seen::Released { id } } else { Seen::Reaped { id, free_ns: None } };
+    events.extend(conclusions.take(&Observation { at_ns, wall: observation.wall, seen }));
+    events
+}

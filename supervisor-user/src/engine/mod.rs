@@ -1,0 +1,251 @@
+//! The agent: an observer, a pipeline, and what a service needs besides: signals, another configuration, an end in order.
+
+mod flood;
+mod left;
+mod open_findings;
+mod pipeline;
+mod stream;
+
+use std::{
+    borrow::Cow,
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    clock,
+    config::Config,
+    console::say,
+    host::{Host as _, HostIdentity, Proc},
+    identity,
+    kernel::map_sizes,
+    observer::Observer,
+    recording::{Counted, Writer},
+    report::Context,
+    words::{clean, duration},
+};
+
+pub use pipeline::Pipeline;
+pub use stream::Stream;
+
+/// How often leftovers are looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// The hooks of the floor; the extras are named behind it when there are any.
+const HOOKS: &str = "tp_btf+iter";
+
+/// What an agent is to do.
+pub struct Options {
+    /// What is watched for, and where events go.
+    pub config: Config,
+    /// Whether findings that are open at the end are remembered for the next run.
+    pub remembers: bool,
+    /// Whether the eBPF programs' own lines are logged.
+    pub bpf_log: bool,
+    /// When it ends by itself.
+    pub duration: Option<Duration>,
+    /// Reads the configuration anew, when SIGHUP asks for it.
+    pub reload: Option<Box<dyn Fn() -> Result<Config>>>,
+    /// Makes the file that it is recorded into. What every event says can be changed there.
+    pub record: Option<Record>,
+}
+
+/// Makes the file that is recorded into.
+pub type Record = Box<dyn FnOnce(&mut Context) -> Result<Writer>>;
+
+/// What came of it.
+pub struct Ended {
+    /// What was counted.
+    pub counted: Counted,
+    /// The recording, without its end.
+    pub recording: Option<Writer>,
+}
+
+/// Watches until a signal ends it, the time is up, or nobody reads any more.
+///
+/// # Errors
+///
+/// If the kernel side cannot be started or read, a sink cannot be opened, or a recording cannot be written.
+pub fn run(options: Options) -> Result<Ended> {
+    block_on(watch(options))
+}
+
+/// Runs the event loop on this thread.
+///
+/// # Errors
+///
+/// Those of what it runs, and if there are too many descriptors.
+pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the event loop")?.block_on(work)
+}
+
+async fn watch(options: Options) -> Result<Ended> {
+    let Options { mut config, remembers, bpf_log, duration: length, reload, record } = options;
+    // Before anything is attached, so that an early signal ends it cleanly too.
+    let (stop, mut hangups) = signals()?;
+    let started_ns = clock::now_ns();
+    let grace_ns = config.grace.0.as_nanos() as u64;
+    let host = Proc::new().context("cannot read /proc")?;
+    let mut context = context(&named(host.identity(), &config), Some(HOOKS));
+    let recorder = record.map(|record| record(&mut context)).transpose()?;
+    let stream = Stream::open(&config, context.clone(), stop.clone())?;
+    let mut observer = Observer::start(host, grace_ns, bpf_log)?;
+    let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
+    let mut pipeline = Pipeline::new(context.host.clone(), grace_ns, config.filter.clone(), stream);
+    pipeline = pipeline.recorded_by(recorder);
+    if remembers {
+        left::take_over(&mut pipeline, &mut observer, &config, &context.host).await?;
+    }
+    let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
+    let buffers_mib = pipeline.stream().bound().div_ceil(1024 * 1024);
+    say(&format!(
+        "watching for processes unreaped for {}; kernel maps are bounded to {kernel_mib} MiB, buffers of sinks to \
+         {buffers_mib} MiB; Ctrl-C ends it",
+        duration(grace_ns)
+    ));
+
+    let events = poll(observer.event_fd()?)?;
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = length.map(|length| Instant::now() + length);
+    let mut stopped = stop.clone();
+    loop {
+        let happened = tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => break,
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
+            Some(()) = hangups.recv() => {
+                if let Some(reload) = &reload {
+                    reconfigure(&mut config, reload(), &mut pipeline);
+                }
+                continue;
+            }
+            ready = events.readable() => {
+                ready.context("cannot poll the event ring")?.clear_ready();
+                observer.drain()
+            }
+            _ = ticks.tick() => observer.tick()?,
+        };
+        if !pipeline.take(&happened).await? {
+            break;
+        }
+    }
+    // What happened since the last tick belongs to this watch too.
+    pipeline.take(&observer.finish()?).await?;
+    let counted = Counted::new(&observer.counters()?, observer.lost()?);
+    let watched = duration(clock::now_ns().saturating_sub(started_ns));
+    say(&format!("watched for {watched}: {}", pipeline.summary()));
+    say(&format!("counted: {counted}"));
+    let recording = pipeline.close().await?;
+    Ok(Ended { counted, recording })
+}
+
+/// What every event of this run says.
+#[must_use]
+pub fn context(host: &HostIdentity, hooks: Option<&'static str>) -> Context {
+    Context {
+        host: host.clone(),
+        agent_id: identity::agent_id(&host.boot_id, std::process::id(), clock::now_ns()),
+        hooks: hooks.map(Cow::Borrowed),
+    }
+}
+
+/// The host as the configuration calls it.
+fn named(host: &HostIdentity, config: &Config) -> HostIdentity {
+    HostIdentity {
+        id: config.host.id.clone().or_else(|| host.id.clone()),
+        hostname: config.host.name.clone().unwrap_or_else(|| host.hostname.clone()),
+        ..host.clone()
+    }
+}
+
+/// Goes on with another configuration, or with the old one if the new one is wrong.
+fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pipeline) {
+    let result = new.and_then(|new| {
+        pipeline.stream().reconfigure(&new)?;
+        Ok(new)
+    });
+    match result {
+        Ok(new) => {
+            let fixed = [
+                ("grace", new.grace != config.grace),
+                ("host", new.host != config.host),
+                ("cluster", new.cluster != config.cluster),
+                ("state_dir", new.state_dir != config.state_dir),
+                ("metrics", new.metrics != config.metrics),
+            ];
+            let fixed: Vec<&str> =
+                fixed.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect();
+            pipeline.conclusions().set_filter(new.filter.clone());
+            say("supervisor: goes on with the new configuration");
+            if !fixed.is_empty() {
+                say(&format!("supervisor: from the next start on: {}", fixed.join(", ")));
+            }
+            // What holds from the next start on is compared with what holds now next time too.
+            *config = Config {
+                grace: config.grace,
+                host: config.host.clone(),
+                cluster: config.cluster.clone(),
+                state_dir: config.state_dir.clone(),
+                metrics: config.metrics.clone(),
+                ..new
+            };
+        }
+        Err(error) => say(&format!(
+            "supervisor: the new configuration is refused, and the old one goes on: {}",
+            clean(&format!("{error:#}"))
+        )),
+    }
+}
+
+/// What ends it, and what makes it read its configuration anew.
+///
+/// # Errors
+///
+/// If the signals cannot be handled.
+pub fn signals() -> Result<(watch::Receiver<bool>, mpsc::Receiver<()>)> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
+    let (stop, stopped) = watch::channel(false);
+    let (reload, reloads) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                // One that waits already will read the newest.
+                _ = hangup.recv() => drop(reload.try_send(())),
+            }
+        }
+        stop.send_replace(true);
+        // The sender stays, so that it can be asked later.
+        stop.closed().await;
+    });
+    Ok((stopped, reloads))
+}
+
+/// Forwards the programs' log in the background.
+fn spawn_log(observer: &mut Observer<Proc>) -> Result<tokio::task::JoinHandle<()>> {
+    let mut logger = observer.tracer().logger()?;
+    let events = poll(logger.as_fd().try_clone_to_owned()?)?;
+    Ok(tokio::spawn(async move {
+        while let Ok(mut ready) = events.readable().await {
+            ready.clear_ready();
+            logger.flush();
+        }
+    }))
+}
+
+/// Lets the event loop wake up when a descriptor becomes readable.
+fn poll(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
+    // SAFETY: it owns the descriptor, so that this is open as long as it is registered.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("cannot poll a ring buffer")
+}

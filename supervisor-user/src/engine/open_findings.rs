@@ -1,0 +1,269 @@
+//! The findings that are open, kept on disk: what was told as open by one run is told as closed by the next, if it was
+//! reaped in between.
+//!
+//! A file of JSON lines: a header, then what opened and what closed. It is written anew at every start, and when it
+//! holds more of what is closed than of what is open. In memory is only where each line is.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use supervisor_ebpf::ProcessId;
+
+use crate::{
+    host::HostIdentity,
+    observation::{Observation, Seen},
+};
+
+/// Version of the file.
+const FORMAT: u32 = 1;
+/// A longer line is none of ours.
+const MAX_LINE: u64 = 4 << 20;
+/// So many lines about closed ones are no reason to write the file anew.
+const MAX_CLOSED: usize = 1024;
+
+/// What is open now.
+#[derive(Debug)]
+pub(super) struct OpenFindings {
+    path: PathBuf,
+    header: Header,
+    file: File,
+    end: u64,
+    open: BTreeMap<Key, Line>,
+    closed: usize,
+}
+
+/// What an earlier run had opened and not closed.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// The host as it was then: another boot is another.
+    pub(super) host: HostIdentity,
+    /// How long processes had to be unreaped.
+    pub(super) grace_ns: u64,
+    /// Whether all that was sent was delivered.
+    pub(super) is_delivered: bool,
+    pub(super) open: BTreeMap<Key, Line>,
+    file: File,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    host: HostIdentity,
+    grace_ns: u64,
+}
+
+/// What was observed: one process can be a finding, and then the PID 1 of a blocked namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Key {
+    pub(super) is_namespace: bool,
+    pub(super) id: ProcessId,
+}
+
+/// Where the line of one that is open is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    offset: u64,
+    len: usize,
+    /// When the process exited, if that was seen.
+    pub(super) exit_ns: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entry<'a> {
+    Open(Cow<'a, Observation>),
+    Closed(Key),
+    /// Everything above was delivered.
+    Delivered,
+}
+
+impl Left {
+    /// What the last run has left, if anything. What is damaged is passed over.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(super) fn read(dir: &Path) -> io::Result<Option<Self>> {
+        let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path(dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut lines = BufReader::new(file.try_clone()?);
+        let mut text = Vec::new();
+        let mut offset = 0;
+        let mut next = || -> io::Result<Option<(u64, Vec<u8>)>> {
+            text.clear();
+            let start = offset;
+            let len = lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut text)?;
+            offset += len as u64;
+            Ok((len > 0).then(|| (start, std::mem::take(&mut text))))
+        };
+        let header = next()?.and_then(|(_, text)| serde_json::from_slice::<Header>(&text).ok());
+        let Some(Header { format: FORMAT, host, grace_ns }) = header else { return Ok(None) };
+        let mut open = BTreeMap::new();
+        let mut is_delivered = false;
+        while let Some((offset, text)) = next()? {
+            is_delivered = false;
+            match serde_json::from_slice::<Entry<'_>>(&text) {
+                Ok(Entry::Open(observation)) => {
+                    open.extend(key(&observation).map(|(key, _)| {
+                        (key, Line { offset, len: text.len(), exit_ns: exit_ns(&observation) })
+                    }));
+                }
+                Ok(Entry::Closed(key)) => drop(open.remove(&key)),
+                Ok(Entry::Delivered) => is_delivered = true,
+                // A line that a crash has cut, or damage.
+                Err(_) => {}
+            }
+        }
+        Ok(Some(Self { host, grace_ns, is_delivered, open, file }))
+    }
+
+    /// What was observed of one that is open.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read any more.
+    pub(super) fn observation(&self, line: &Line) -> io::Result<Option<Observation>> {
+        let text = read_line(&self.file, line)?;
+        Ok(match serde_json::from_slice(&text) {
+            Ok(Entry::Open(observation)) => Some(observation.into_owned()),
+            _ => None,
+        })
+    }
+}
+
+impl OpenFindings {
+    /// Begins a new file with what is still open of what was left. It is made in a directory with mode 0700.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub(super) fn begin(
+        dir: &Path,
+        host: &HostIdentity,
+        grace_ns: u64,
+        left: Option<&Left>,
+    ) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let header = Header { format: FORMAT, host: host.clone(), grace_ns };
+        let path = path(dir);
+        let none = BTreeMap::new();
+        let (open, file) = left.map_or((&none, None), |left| (&left.open, Some(&left.file)));
+        let (file, end, open) = rewrite(&path, &header, open, file)?;
+        Ok(Self { path, header, file, end, open, closed: 0 })
+    }
+
+    /// Takes in what is told: call it before an opening is sent, and after a close was.
+    ///
+    /// # Errors
+    ///
+    /// If the disk does not take it.
+    pub(super) fn take(&mut self, observation: &Observation) -> io::Result<()> {
+        let Some((key, is_open)) = key(observation) else { return Ok(()) };
+        if is_open {
+            if self.open.contains_key(&key) {
+                return Ok(());
+            }
+            let offset = self.end;
+            let len = self.append(&Entry::Open(Cow::Borrowed(observation)))?;
+            self.open.insert(key, Line { offset, len, exit_ns: exit_ns(observation) });
+        } else if self.open.remove(&key).is_some() {
+            self.append(&Entry::Closed(key))?;
+            self.closed += 1;
+        }
+        if self.closed > MAX_CLOSED.max(self.open.len()) {
+            (self.file, self.end, self.open) =
+                rewrite(&self.path, &self.header, &self.open, Some(&self.file))?;
+            self.closed = 0;
+        }
+        Ok(())
+    }
+
+    /// Says that all that was sent is delivered.
+    ///
+    /// # Errors
+    ///
+    /// If the disk does not take it.
+    pub(super) fn delivered(mut self) -> io::Result<()> {
+        self.append(&Entry::Delivered).map(drop)
+    }
+
+    fn append(&mut self, entry: &Entry<'_>) -> io::Result<usize> {
+        let mut text = serde_json::to_vec(entry)?;
+        text.push(b'\n');
+        if let Err(error) = self.file.write_all(&text) {
+            // A part of it may be there.
+            self.file.set_len(self.end)?;
+            return Err(error);
+        }
+        self.end += text.len() as u64;
+        Ok(text.len())
+    }
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("open-findings.jsonl")
+}
+
+fn key(observation: &Observation) -> Option<(Key, bool)> {
+    let key = |is_namespace, id| Key { is_namespace, id };
+    Some(match &observation.seen {
+        Seen::Unreaped { id, .. } => (key(false, *id), true),
+        Seen::Reaped { id, .. } => (key(false, *id), false),
+        Seen::Held { id, .. } => (key(true, *id), true),
+        Seen::Released { id } => (key(true, *id), false),
+        Seen::Lost { .. } => return None,
+    })
+}
+
+fn exit_ns(observation: &Observation) -> Option<u64> {
+    match &observation.seen {
+        Seen::Unreaped { evidence, .. } => evidence.exit_ns,
+        Seen::Held { evidence, .. } => evidence.init.exit_ns,
+        _ => None,
+    }
+}
+
+fn read_line(file: &File, line: &Line) -> io::Result<Vec<u8>> {
+    let mut text = vec![0; line.len];
+    file.read_exact_at(&mut text, line.offset)?;
+    Ok(text)
+}
+
+/// Writes a new file with the lines of those that are open, and puts it into the place of the old one.
+fn rewrite(
+    path: &Path,
+    header: &Header,
+    open: &BTreeMap<Key, Line>,
+    old: Option<&File>,
+) -> io::Result<(File, u64, BTreeMap<Key, Line>)> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&new)?;
+    let mut text = serde_json::to_vec(header)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    let mut end = text.len() as u64;
+    let mut lines = BTreeMap::new();
+    if let Some(old) = old {
+        for (key, line) in open {
+            let text = read_line(old, line)?;
+            file.write_all(&text)?;
+            lines.insert(*key, Line { offset: end, ..*line });
+            end += text.len() as u64;
+        }
+    }
+    fs::rename(new, path)?;
+    Ok((file, end, lines))
+}

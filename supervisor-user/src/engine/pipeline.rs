@@ -1,0 +1,165 @@
+//! Observations in, events out: what a watch and a replay have in common.
+
+use anyhow::{Context as _, Result};
+
+use super::{open_findings::OpenFindings, stream::Stream};
+use crate::{
+    conclusions::Conclusions,
+    console::say,
+    filter::Filter,
+    finding::{Event, EventKind},
+    host::HostIdentity,
+    observation::Observation,
+    recording::Writer,
+};
+
+/// Draws conclusions, sends the events, remembers what is open, and keeps count.
+pub struct Pipeline {
+    conclusions: Conclusions,
+    stream: Stream,
+    recorder: Option<Writer>,
+    open_findings: Option<OpenFindings>,
+    is_forgetful: bool,
+    tally: Tally,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Findings of processes that were seen to exit.
+    pub detected: u64,
+    /// Findings of processes that had exited before.
+    pub existing: u64,
+    /// Findings that were closed.
+    pub reaped: u64,
+}
+
+impl Pipeline {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(host: HostIdentity, grace_ns: u64, filter: Filter, stream: Stream) -> Self {
+        Self {
+            conclusions: Conclusions::new(host, grace_ns, filter),
+            stream,
+            recorder: None,
+            open_findings: None,
+            is_forgetful: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Lets observations be recorded too.
+    #[must_use]
+    pub fn recorded_by(self, recorder: Option<Writer>) -> Self {
+        Self { recorder, ..self }
+    }
+
+    /// Lets what is open be remembered for the next run.
+    pub(super) fn remembered_by(&mut self, open_findings: OpenFindings) {
+        self.open_findings = Some(open_findings);
+    }
+
+    /// What is concluded.
+    #[must_use]
+    pub fn conclusions(&mut self) -> &mut Conclusions {
+        &mut self.conclusions
+    }
+
+    /// The way out.
+    #[must_use]
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Takes in observations and sends what follows. False if nobody will ever read what is sent.
+    ///
+    /// # Errors
+    ///
+    /// If a recording cannot be written.
+    pub async fn take(&mut self, observations: &[Observation]) -> Result<bool> {
+        for observation in observations {
+            let was_wanted = self.conclusions.wants(observation);
+            let events = self.conclusions.take(observation);
+            let is_wanted = was_wanted || self.conclusions.wants(observation);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.take(observation, is_wanted)?;
+            }
+            // An opening is remembered before it is sent and a close after it was, so that a crash in between makes
+            // the next run tell one of them again, and none is left out.
+            let opens = self.conclusions.wants(observation);
+            if opens {
+                self.remember(observation);
+            }
+            for event in &events {
+                self.send(event).await?;
+            }
+            if is_wanted && !opens {
+                self.remember(observation);
+            }
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tick()?;
+        }
+        self.stream.tick().await?;
+        Ok(!self.stream.is_closed())
+    }
+
+    /// Sends an event that follows from no observation of this run, but from one of this host as it was then.
+    pub(super) async fn send_of(&mut self, host: &HostIdentity, event: &Event) -> Result<()> {
+        self.stream.send_of(host, event).await
+    }
+
+    async fn send(&mut self, event: &Event) -> Result<()> {
+        match event.kind {
+            EventKind::Detected(_) => self.tally.detected += 1,
+            EventKind::Existing(_) | EventKind::State(_) => self.tally.existing += 1,
+            EventKind::Reaped { .. } => self.tally.reaped += 1,
+            _ => {}
+        }
+        self.stream.send(event).await
+    }
+
+    fn remember(&mut self, observation: &Observation) {
+        let Some(open_findings) = &mut self.open_findings else { return };
+        let result = open_findings.take(observation);
+        // Once it fails it will fail for a while: the first time is enough to be told.
+        if let Err(error) = &result
+            && !self.is_forgetful
+        {
+            say(&format!(
+                "supervisor: the list of open findings cannot be written, so findings that are reaped while supervisor \
+                 does not run will not be closed: {error}"
+            ));
+        }
+        self.is_forgetful = result.is_err();
+    }
+
+    /// What was found, in a sentence.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Tally { detected, existing, reaped } = self.tally;
+        let open = self.conclusions.open().count();
+        format!("{detected} detected, {existing} found at the start, {reaped} reaped, {open} still open")
+    }
+
+    /// Ends every sink when it has delivered what waits. Returns the recording, which is still to be completed.
+    ///
+    /// # Errors
+    ///
+    /// If what is open cannot be remembered.
+    pub async fn close(self) -> Result<Option<Writer>> {
+        let is_delivered = self.stream.close().await?;
+        if let Some(open_findings) = self.open_findings
+            && is_delivered
+        {
+            open_findings.delivered().context("cannot write the list of open findings")?;
+        }
+        Ok(self.recorder)
+    }
+}

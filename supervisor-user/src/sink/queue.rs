@@ -1,0 +1,50 @@
+//! Messages that wait for a sink: in memory, or on disk.
+
+use std::collections::VecDeque;
+
+use super::message::Message;
+
+/// Messages in memory, bounded by their size.
+#[derive(Debug)]
+pub(super) struct Memory {
+    messages: VecDeque<Message>,
+    bytes: u64,
+    limit: u64,
+}
+
+impl Memory {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, limit }
+    }
+
+    /// False if there is no room. One message has room always, or it could never be delivered.
+    pub(super) fn push(&mut self, message: &Message) -> bool {
+        let size = message.size();
+        if !self.messages.is_empty() && self.bytes + size > self.limit {
+            return false;
+        }
+        self.bytes += size;
+        self.messages.push_back(message.clone());
+        true
+    }
+
+    /// The first ones, which stay.
+    pub(super) fn first(&self, count: usize) -> Vec<Message> {
+        self.messages.iter().take(count).cloned().collect()
+    }
+
+    /// Drops the first ones: they are delivered.
+    pub(super) fn advance(&mut self, count: usize) {
+        for message in self.messages.drain(..count.min(self.messages.len())) {
+            self.bytes -= message.size();
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}

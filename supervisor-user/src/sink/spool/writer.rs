@@ -1,0 +1,88 @@
+//! The end where messages go in.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{Gauge, Position, Shared, frame, path};
+use crate::sink::message::Message;
+
+/// Appends messages.
+#[derive(Debug)]
+pub(in crate::sink) struct Writer {
+    shared: Arc<Shared>,
+    limit: u64,
+    /// A segment is closed when it is as large as this.
+    segment_bytes: u64,
+    number: u64,
+    file: Option<File>,
+    offset: u64,
+}
+
+impl Writer {
+    pub(super) fn open(shared: Arc<Shared>, limit: u64, number: u64) -> Self {
+        // What is delivered is given back by segments.
+        let segment_bytes = (limit / 16).clamp(4 << 10, 16 << 20);
+        Self { shared, limit, segment_bytes, number, file: None, offset: 0 }
+    }
+
+    /// Appends a message in one write; false if there is no room left under the limit.
+    ///
+    /// # Errors
+    ///
+    /// If the disk does not take it; then nothing of it is left there.
+    pub(in crate::sink) fn push(&mut self, message: &Message) -> io::Result<bool> {
+        let frame = frame::encode(message)?;
+        let size = frame.len() as u64;
+        if self.shared.bytes.load(Ordering::Relaxed) + size > self.limit {
+            return Ok(false);
+        }
+        if self.offset >= self.segment_bytes {
+            self.next();
+        }
+        let offset = self.offset;
+        let file = match &mut self.file {
+            Some(file) => file,
+            empty => empty.insert(
+                OpenOptions::new()
+                    .append(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path(&self.shared.dir, self.number))?,
+            ),
+        };
+        if let Err(error) = file.write_all(&frame) {
+            // A part of it may be there; if it cannot be taken back, nothing more is appended behind it.
+            if file.set_len(offset).is_err() {
+                self.next();
+            }
+            return Err(error);
+        }
+        self.offset += size;
+        self.shared.bytes.fetch_add(size, Ordering::Relaxed);
+        self.shared.messages.fetch_add(1, Ordering::Relaxed);
+        self.publish();
+        Ok(true)
+    }
+
+    /// Begins the next segment.
+    fn next(&mut self) {
+        self.number += 1;
+        self.offset = 0;
+        self.file = None;
+        self.publish();
+    }
+
+    /// Lets the reader see what was appended.
+    fn publish(&self) {
+        *self.shared.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Position { segment: self.number, offset: self.offset };
+    }
+
+    pub(in crate::sink) fn gauge(&self) -> Gauge {
+        Gauge(Arc::clone(&self.shared))
+    }
+}
