@@ -41,10 +41,11 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
         "no agent that matches has reported to bucket {}",
         args.bucket()
     );
-    match output {
-        Format::Text => print_tables(&fleet)?,
+    if output == Format::Text {
+        print_tables(&fleet)?;
+    } else {
         // The bucket has ECS, whatever the format of the agents' events is.
-        _ => print_documents(&fleet)?,
+        print_documents(&fleet)?;
     }
     if fleet.unreadable > 0 {
         say(&format!("supervisor: {} entries are no findings and were left out", fleet.unreadable));

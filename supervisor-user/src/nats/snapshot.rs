@@ -78,8 +78,12 @@ impl Link {
                 }
             }
             if is_empty {
-                // What was pending has been replaced meanwhile, or has grown too old.
-                break;
+                // What was pending may have been replaced meanwhile, or have grown too old.
+                let waits = self.run(consumer.get_info()).await?.num_pending;
+                if waits >= pending {
+                    return Err(LinkError::Refused(format!("the broker does not hand over {waits} entries")));
+                }
+                pending = waits;
             }
             if read >= ENTRIES {
                 return Err(LinkError::Refused(format!("it holds more than {ENTRIES} entries")));

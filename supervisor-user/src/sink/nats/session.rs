@@ -9,7 +9,7 @@ use std::{
 use async_nats::{
     HeaderMap,
     header::{NATS_MESSAGE_ID, NATS_ROLLUP},
-    jetstream::{context::PublishAckFuture, kv, message::PublishMessage, stream},
+    jetstream::{context::PublishAckFuture, message::PublishMessage, stream},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -332,15 +332,23 @@ async fn make_bucket(link: &Link, config: &NatsConfig) -> Result<stream::Stream,
     if let Some(bucket) = link.stream(&bucket_stream(&config.bucket)).await? {
         return Ok(bucket);
     }
-    let new = kv::Config {
-        bucket: config.bucket.clone(),
-        description: "what supervisor finds unreaped now, and when each host has reported last".to_owned(),
-        history: 1,
+    // What makes a stream a bucket. The client library would first ask for more than older brokers answer.
+    let new = stream::Config {
+        name: bucket_stream(&config.bucket),
+        description: Some(
+            "what supervisor finds unreaped now, and when each host has reported last".to_owned(),
+        ),
+        subjects: vec![format!("$KV.{}.>", config.bucket)],
+        max_messages_per_subject: 1,
         max_age: config.keep.0,
         storage: stream::StorageType::File,
-        ..kv::Config::default()
+        discard: stream::DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..stream::Config::default()
     };
-    link.run(link.jetstream().create_key_value(new)).await.map(|bucket| bucket.stream)
+    link.run(link.jetstream().create_stream(new)).await
 }
 
 /// The headers that delete a key with all its history.
