@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use async_nats::jetstream::{self, consumer::pull};
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, pull},
+};
 use futures_util::{StreamExt, TryStreamExt};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -123,7 +126,9 @@ impl Broker {
     /// All messages of a stream, in order.
     pub async fn stored(&self, stream: &str) -> Result<Vec<Stored>> {
         let stream = self.jetstream().await?.get_stream(stream).await?;
-        let consumer = stream.create_consumer(pull::Config::default()).await?;
+        let consumer = stream
+            .create_consumer(pull::Config { ack_policy: AckPolicy::None, ..Default::default() })
+            .await?;
         let mut stored = Vec::new();
         let mut pending = consumer.cached_info().num_pending;
         while pending > 0 {

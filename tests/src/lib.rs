@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+mod agent;
 mod broker;
 mod case;
 mod container;
@@ -19,6 +20,7 @@ mod fixture;
 mod recorded;
 mod watch;
 
+pub use agent::Agent;
 pub use broker::{Broker, Stored};
 pub use case::Case;
 pub use container::Container;
