@@ -7,6 +7,7 @@ use crate::{
     diagnosis::Diagnosis,
     host::{PidBudget, SigChld, ThreadFacts},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
 
@@ -106,7 +107,8 @@ pub struct Blocker {
 }
 
 /// How a process holds a PID namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum BlockerKind {
     /// It is a zombie, and its reaper does not reap.
     Zombie,
@@ -346,7 +348,8 @@ pub struct Creator {
 }
 
 /// What a process is in a container's process tree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// crun, runc, youki.
     Runtime,
@@ -363,21 +366,6 @@ pub enum Role {
     Other,
 }
 
-impl Role {
-    /// The word of the event contract.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Runtime => "runtime",
-            Self::Monitor => "monitor",
-            Self::Engine => "engine",
-            Self::Init => "init",
-            Self::Shell => "shell",
-            Self::Other => "other",
-        }
-    }
-}
-
 /// A container runtime's part in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
@@ -392,7 +380,8 @@ pub struct Runtime {
 }
 
 /// A runtime's process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// The container's first process, which has not executed the container's command.
     Init,
@@ -413,17 +402,6 @@ impl Stage {
             Self::Intermediate => "an intermediate stage",
             Self::Container => "a process",
             Self::Runtime => "the process",
-        }
-    }
-
-    /// The word of the event contract.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Init => "init",
-            Self::Intermediate => "intermediate",
-            Self::Container => "container",
-            Self::Runtime => "runtime",
         }
     }
 }
@@ -481,7 +459,8 @@ pub struct PidNs {
 }
 
 /// How a container came to its PID namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum PidNsMode {
     /// It is the initial namespace.
     Host,
@@ -570,17 +549,17 @@ pub enum EventKind {
 impl EventKind {
     /// `event.action` of the event contract.
     #[must_use]
-    pub fn action(&self) -> &'static str {
+    pub fn action(&self) -> Action {
         match self {
-            Self::Detected(_) => "zombie-detected",
-            Self::Existing(_) | Self::State(_) => "zombie-existing",
-            Self::Updated(_) => "zombie-updated",
-            Self::Explained(_) => "process-explained",
-            Self::Reaped { .. } => "zombie-reaped",
-            Self::Blocked { .. } => "namespace-blocked",
-            Self::Released { .. } => "namespace-released",
-            Self::Lost(_) | Self::Dropped(_) => "events-lost",
-            Self::Suppressed(_) => "findings-suppressed",
+            Self::Detected(_) => Action::ZombieDetected,
+            Self::Existing(_) | Self::State(_) => Action::ZombieExisting,
+            Self::Updated(_) => Action::ZombieUpdated,
+            Self::Explained(_) => Action::ProcessExplained,
+            Self::Reaped { .. } => Action::ZombieReaped,
+            Self::Blocked { .. } => Action::NamespaceBlocked,
+            Self::Released { .. } => Action::NamespaceReleased,
+            Self::Lost(_) | Self::Dropped(_) => Action::EventsLost,
+            Self::Suppressed(_) => Action::FindingsSuppressed,
         }
     }
 
@@ -596,6 +575,32 @@ impl EventKind {
             | Self::Suppressed(_) => 3,
             Self::Lost(_) | Self::Dropped(_) => 4,
             Self::Blocked { .. } => 5,
+        }
+    }
+
+    /// What is known of the process that it is about; of a namespace, of its PID 1.
+    #[must_use]
+    pub fn process(&self) -> Option<&Finding> {
+        match self {
+            Self::Detected(finding)
+            | Self::Existing(finding)
+            | Self::State(finding)
+            | Self::Updated(finding)
+            | Self::Explained(finding)
+            | Self::Reaped { finding, .. } => Some(finding),
+            Self::Blocked { namespace, .. } | Self::Released { namespace, .. } => Some(&namespace.init),
+            Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => None,
+        }
+    }
+
+    /// Of a finding that is over, how long it lasted, if that is known.
+    #[must_use]
+    pub fn duration_ns(&self) -> Option<u64> {
+        match self {
+            Self::Reaped { dwell_ns: duration, .. } | Self::Released { blocked_ns: duration, .. } => {
+                *duration
+            }
+            _ => None,
         }
     }
 
@@ -617,8 +622,51 @@ impl EventKind {
     }
 }
 
+/// What happened, in the words of the event contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// A process is unreaped for the grace period.
+    ZombieDetected,
+    /// The same of one that had exited before the start; and every line of `ps`.
+    ZombieExisting,
+    /// The verdict, its confidence, the reaper, the origin or what it blocks has changed.
+    ZombieUpdated,
+    /// A reported one was reaped.
+    ZombieReaped,
+    /// A PID namespace's PID 1 has exited and cannot finish, or others hold it now.
+    NamespaceBlocked,
+    /// A reported one could finish.
+    NamespaceReleased,
+    /// What `explain` says of a process that is no zombie.
+    ProcessExplained,
+    /// Something could not be counted, or was dropped.
+    EventsLost,
+    /// One reaper left so many that only their number is told.
+    FindingsSuppressed,
+}
+
+impl Action {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ZombieDetected => "zombie-detected",
+            Self::ZombieExisting => "zombie-existing",
+            Self::ZombieUpdated => "zombie-updated",
+            Self::ZombieReaped => "zombie-reaped",
+            Self::NamespaceBlocked => "namespace-blocked",
+            Self::NamespaceReleased => "namespace-released",
+            Self::ProcessExplained => "process-explained",
+            Self::EventsLost => "events-lost",
+            Self::FindingsSuppressed => "findings-suppressed",
+        }
+    }
+}
+
 /// What becomes of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// It is told for the first time in this run.
     Open,

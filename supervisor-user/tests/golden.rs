@@ -13,29 +13,43 @@ use serde_json::Value;
 use supervisor_user::{
     conclusions::Conclusions,
     filter::Filter,
+    finding::Event,
     recording::Reader,
-    report::{Context, ecs},
+    report::{Context, ecs, ocsf},
+    schema::Subject,
 };
 
-/// The events of a recording, each as a line. Not the version: it is another one with every release.
-fn events(recording: &Path) -> Result<String> {
+/// A format.
+type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;
+
+/// Gives each event of a recording to `take`, with what every event says besides, and its sequence number.
+fn replay(recording: &Path, mut take: impl FnMut(&Event, &Context, u64) -> Result<()>) -> Result<()> {
     let mut reader = Reader::open(recording)?;
     let header = reader.header().clone();
     let mut conclusions = Conclusions::new(header.host.clone(), header.grace_ns, Filter::default());
     let context =
         Context { host: header.host, agent_id: header.agent_id, hooks: header.hooks.map(Into::into) };
-    let mut lines = String::new();
     let mut sequence = 0;
     for observation in reader.by_ref() {
         for event in conclusions.take(&observation?) {
             sequence += 1;
-            let mut event: Value = serde_json::from_str(&ecs::line(&event, &context, sequence)?)?;
-            event["agent"]["version"] = "*".into();
-            lines.push_str(&event.to_string());
-            lines.push('\n');
+            take(&event, &context, sequence)?;
         }
     }
     ensure!(reader.end().is_some_and(|end| end.counted.lost == 0), "something was lost in it");
+    Ok(())
+}
+
+/// The events of a recording, each as a line. Not the version: it is another one with every release.
+fn events(recording: &Path) -> Result<String> {
+    let mut lines = String::new();
+    replay(recording, |event, context, sequence| {
+        let mut event: Value = serde_json::from_str(&ecs::line(event, context, sequence)?)?;
+        event["agent"]["version"] = "*".into();
+        lines.push_str(&event.to_string());
+        lines.push('\n');
+        Ok(())
+    })?;
     Ok(lines)
 }
 
@@ -73,6 +87,28 @@ fn recordings_say_what_they_said() -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{}\nUPDATE_GOLDEN=1 takes it over, if it is right", wrong.join("\n"));
+    Ok(())
+}
+
+/// What happens in recordings is said in either format as its schema promises.
+#[test]
+fn recordings_fit_the_schemas() -> Result<()> {
+    let mut count = 0;
+    for (subject, line) in [(Subject::Ecs, ecs::line as Line), (Subject::Ocsf, ocsf::line)] {
+        let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema())?;
+        for recording in recordings()? {
+            replay(&recording, |event, context, sequence| {
+                count += 1;
+                let line = line(event, context, sequence)?;
+                let value = serde_json::from_str(&line)?;
+                let wrong = validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path()));
+                let wrong = wrong.collect::<Vec<_>>().join("\n");
+                ensure!(wrong.is_empty(), "{} as {}: {wrong}\n{line}", recording.display(), subject.name());
+                Ok(())
+            })?;
+        }
+    }
+    ensure!(count > 0, "nothing happens in any recording");
     Ok(())
 }
 

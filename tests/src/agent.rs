@@ -1,46 +1,62 @@
-//! A running `supervisor run`.
+//! A running `supervisor run` with a configuration of its own.
 
 use std::{
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use supervisor_user::scenario::{Lines, Owned};
+use tempfile::TempDir;
 
-use crate::{Event, supervisor_bin};
+use crate::{event::Event, supervisor_bin};
 
-/// How long attaching and ending may take on a busy machine.
+/// How long it may take to start, to end, or to say something, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The agent. It is killed when this is dropped.
+/// The agent; its state is removed when this is dropped.
 #[derive(Debug)]
 pub struct Agent {
     process: Owned,
     stdout: Lines,
     stderr: Lines,
+    said: Vec<String>,
+    config: PathBuf,
+    _dir: Option<TempDir>,
 }
 
 impl Agent {
-    /// Starts one with this configuration and these options, and waits until it is attached.
-    pub fn start(config: &Path, options: &[&str]) -> Result<Self> {
+    /// Starts one with this configuration, to which a state directory is added, and waits until it is attached.
+    pub fn start(config: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let agent = Self::start_in(dir.path(), config)?;
+        Ok(Self { _dir: Some(dir), ..agent })
+    }
+
+    /// The same with files in this directory, where those of an earlier one may be.
+    pub fn start_in(dir: &Path, config: &str) -> Result<Self> {
+        let file = dir.join("supervisor.toml");
+        write(&file, config)?;
         let mut command = Command::new(supervisor_bin()?);
-        command.arg("run").arg("--config").arg(config).args(options);
+        command.arg("run").arg("--config").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Owned::start(&mut command)?;
         let child = process.child();
         let (stdout, stderr) = child.stdout.take().zip(child.stderr.take()).context("it has no pipes")?;
-        let agent = Self { process, stdout: Lines::of(stdout), stderr: Lines::of(stderr) };
-        let mut said = Vec::new();
-        while !said.last().is_some_and(|line: &String| line.starts_with("watching")) {
-            match agent.stderr.next("supervisor run to attach", LIMIT)? {
-                Some(line) => said.push(line),
-                None => bail!("supervisor run has ended at once: {}", said.join("\n")),
-            }
-        }
+        let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
+        let mut agent = Self { process, stdout, stderr, said: Vec::new(), config: file, _dir: None };
+        agent.hears("watching")?;
         Ok(agent)
+    }
+
+    /// Lets it read another configuration.
+    pub fn reconfigure(&mut self, config: &str) -> Result<()> {
+        write(&self.config, config)?;
+        self.said.clear();
+        self.process.signal(Signal::HUP)
     }
 
     /// Its pid.
@@ -49,19 +65,39 @@ impl Agent {
         self.process.pid()
     }
 
-    /// The next event of its sink for standard output. `what` completes "gave up waiting for …".
-    pub fn event(&self, what: &str, limit: Duration) -> Result<Event> {
-        let line = self.stdout.next(what, limit)?.with_context(|| format!("it ended before {what}"))?;
-        Ok(Event(serde_json::from_str(&line)?))
+    /// The rest of the first line on standard error, so far or to come, that begins so.
+    pub fn hears(&mut self, start: &str) -> Result<String> {
+        if let Some(rest) = self.said.iter().find_map(|line| line.strip_prefix(start)) {
+            return Ok(rest.to_owned());
+        }
+        loop {
+            let Some(line) = self.stderr.next(&format!("the agent to say {start}"), LIMIT)? else {
+                bail!("the agent has ended before it said {start}: {}", self.said.join("\n"));
+            };
+            self.said.push(line);
+            if let Some(rest) = self.said.last().and_then(|line| line.strip_prefix(start)) {
+                return Ok(rest.to_owned());
+            }
+        }
     }
 
-    /// What it has said on standard error and was not read yet.
-    pub fn said(&self) -> Result<Vec<String>> {
-        let mut said = Vec::new();
-        while let Some(line) = self.stderr.next_within(Duration::from_millis(50))? {
-            said.push(line);
+    /// The next event on standard output, if one comes within this time.
+    pub fn event(&self, within: Duration) -> Result<Option<Event>> {
+        let line = self.stdout.next_within(within)?;
+        line.map(|line| Ok(Event(serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?)))
+            .transpose()
+    }
+
+    /// The next event on standard output that is what is wanted.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
+        loop {
+            let line =
+                self.stdout.next(what, LIMIT)?.with_context(|| format!("the agent ended before {what}"))?;
+            let event = Event(serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?);
+            if wanted(&event) {
+                return Ok(event);
+            }
         }
-        Ok(said)
     }
 
     /// Kills it without giving it a chance to do anything. What it had printed can still be read.
@@ -70,4 +106,21 @@ impl Agent {
         self.process.end(LIMIT)?;
         Ok(())
     }
+
+    /// Ends it with SIGTERM, which has to be a clean end; returns what it has said on standard error.
+    pub fn stop(mut self) -> Result<Vec<String>> {
+        self.process.signal(Signal::TERM)?;
+        while let Some(line) = self.stderr.next("the agent to end", LIMIT)? {
+            self.said.push(line);
+        }
+        let status = self.process.end(LIMIT)?;
+        ensure!(status.success(), "the agent ended with {status}: {}", self.said.join("\n"));
+        Ok(self.said)
+    }
+}
+
+/// Writes a configuration with a state directory beside it.
+fn write(file: &Path, config: &str) -> Result<()> {
+    let state = file.with_file_name("state");
+    Ok(fs::write(file, format!("state_dir = \"{}\"\n{config}", state.display()))?)
 }

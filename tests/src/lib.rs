@@ -17,6 +17,8 @@ mod contract;
 mod diagnosis;
 mod event;
 mod fixture;
+mod messages;
+mod prometheus;
 mod recorded;
 mod watch;
 
@@ -27,7 +29,9 @@ pub use container::Container;
 pub use contract::Contract;
 pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};
-pub use watch::{Outcome, Watch, created_on_host, run_json};
+pub use messages::{HOSTILE, hostile, message, recorded, repeated};
+pub use prometheus::{Prometheus, http_get, promtool};
+pub use watch::{Outcome, Watch, created_on_host, events_of, run_json};
 
 /// The binary under test.
 pub fn supervisor_bin() -> Result<PathBuf> {

@@ -55,7 +55,11 @@ pub struct Outcome {
 impl Watch {
     /// Starts one with a grace period of a second, and waits until it is attached.
     pub fn start(filters: &[&str]) -> Result<Self> {
-        let mut command = Command::new(supervisor_bin()?);
+        Self::start_by(Command::new(supervisor_bin()?), filters)
+    }
+
+    /// The same by a command that runs `supervisor` with the arguments that are added to it, as another user perhaps.
+    pub fn start_by(mut command: Command, filters: &[&str]) -> Result<Self> {
         command.arg("watch");
         Self::started(command, filters)
     }
@@ -219,16 +223,21 @@ impl Outcome {
 /// One shot of another subcommand: its events, held against the contract, and its exit status.
 pub fn run_json(args: &[&str]) -> Result<(Vec<Event>, Option<i32>)> {
     let output = Command::new(supervisor_bin()?).args(args).stdin(Stdio::null()).output()?;
+    Ok((events_of(&String::from_utf8(output.stdout)?)?, output.status.code()))
+}
+
+/// The events that were printed, one a line, held against the contract.
+pub fn events_of(printed: &str) -> Result<Vec<Event>> {
     let mut contract = Contract::default();
     let mut events = Vec::new();
-    for line in String::from_utf8(output.stdout)?.lines() {
+    for line in printed.lines() {
         let value = serde_json::from_str(line)
             .with_context(|| format!("stdout has a line that is no JSON: {line}"))?;
         let event = Event(value);
         contract.check(&event)?;
         events.push(event);
     }
-    Ok((events, output.status.code()))
+    Ok(events)
 }
 
 /// The number of processes and threads that were ever created on this host, as the kernel counts them.

@@ -1,11 +1,18 @@
 //! The command line: `ps`, filters, and how `watch` ends.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
-use supervisor_tests::{Fixture, Watch, fixture, run_json};
-use supervisor_user::scenario::{Lab, Pod, pid_namespace};
+use serde_json::Value;
+use supervisor_tests::{Fixture, Watch, fixture, run_json, supervisor_bin};
+use supervisor_user::{
+    scenario::{Lab, Pod, pid_namespace},
+    schema::Subject,
+};
 
 fn zombie() -> Result<(Fixture, u32)> {
     let fixture = fixture!("never-wait", "1")?;
@@ -33,6 +40,32 @@ fn ps_lists_what_is_unreaped_now() -> Result<()> {
     fixture.fact("reaped")?;
     let (events, code) = run_json(&["ps", "-o", "json", "--pid", &filter])?;
     assert_eq!((events.len(), code), (0, Some(0)));
+    Ok(())
+}
+
+#[test]
+fn ps_tells_the_same_in_ocsf() -> Result<()> {
+    let (fixture, pid) = zombie()?;
+    let filter = pid.to_string();
+    let (native, _) = run_json(&["ps", "-o", "json", "--pid", &filter])?;
+    let output = Command::new(supervisor_bin()?)
+        .args(["ps", "-o", "ocsf", "--pid", &filter])
+        .stdin(Stdio::null())
+        .output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    assert_eq!((printed.lines().count(), output.status.code()), (1, Some(1)), "{printed}");
+
+    let event: Value = serde_json::from_str(&printed)?;
+    let schema = jsonschema::options().should_validate_formats(true).build(&Subject::Ocsf.schema())?;
+    let wrong: Vec<String> = schema.iter_errors(&event).map(|it| it.to_string()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}: {event}");
+    assert_eq!(event["type_uid"], 200_401);
+    let process = &event["evidences"][0]["process"];
+    assert_eq!((&process["pid"], &process["parent_process"]["pid"]), (&pid.into(), &fixture.pid().into()));
+    let [native] = &native[..] else { bail!("ps lists {} of one", native.len()) };
+    assert_eq!(&process["cpid"], native.field("process.entity_id")?);
+    assert_eq!(&event["finding_info"]["uid"], native.field("supervisor.finding.id")?);
+    assert_eq!(&event["unmapped"]["supervisor"]["family"], native.field("supervisor.family")?);
     Ok(())
 }
 
@@ -67,7 +100,7 @@ fn filters_let_through_what_they_name() -> Result<()> {
 
 #[test]
 fn a_filter_for_a_pids_namespace_is_not_for_the_hosts() -> Result<()> {
-    let lab = Lab::new(&supervisor_tests::supervisor_bin()?)?;
+    let lab = Lab::new(&supervisor_bin()?)?;
     let pod = Pod::start(&lab)?;
     let (_fixture, pid) = zombie()?;
     let (events, _) = run_json(&["ps", "-o", "json", "--pidns", &pod.ns_ino().to_string()])?;

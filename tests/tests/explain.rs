@@ -3,19 +3,16 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use supervisor_tests::{Event, Watch, fixture, supervisor_bin};
+use supervisor_tests::{Event, Watch, events_of, fixture, supervisor_bin};
 use supervisor_user::scenario::pid_namespace;
 
-/// What is said of a process. It need be no finding, so only what is asked for is looked at.
+/// What is said of a process.
 fn explain(pid: u32) -> Result<Event> {
     let mut command = Command::new(supervisor_bin()?);
     let output = command.args(["explain", &pid.to_string(), "-o", "json"]).stdin(Stdio::null()).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    let line = text
-        .lines()
-        .next()
-        .with_context(|| format!("explain said nothing, and: {}", String::from_utf8_lossy(&output.stderr)))?;
-    Ok(Event(serde_json::from_str(line)?))
+    let events = events_of(&String::from_utf8(output.stdout)?)?;
+    let messages = String::from_utf8_lossy(&output.stderr);
+    events.into_iter().next().with_context(|| format!("explain said nothing, and: {messages}"))
 }
 
 #[test]

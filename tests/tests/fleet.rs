@@ -2,8 +2,6 @@
 //! any more.
 
 use std::{
-    fs,
-    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -17,7 +15,6 @@ use supervisor_user::{
     scenario::{Lines, Owned, until},
     sink::NatsSink,
 };
-use tempfile::TempDir;
 
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -47,36 +44,30 @@ impl Listed {
     }
 }
 
-fn agent(dir: &Path, broker: &Broker, name: &str) -> Result<Agent> {
-    let file = dir.join(format!("{name}.toml"));
+fn agent(broker: &Broker, name: &str) -> Result<Agent> {
     let url = broker.url();
-    let config = format!(
+    Agent::start(&format!(
         r#"
 grace = "300ms"
 cluster = "lab"
-state_dir = "{}"
 [host]
 name = "{name}.example.com"
 id = "id-of-{name}"
 [sinks.siem]
 nats = {{ servers = ["{url}"], heartbeat = "400ms" }}
-"#,
-        dir.join(name).display()
-    );
-    fs::write(&file, config)?;
-    Agent::start(&file, &[])
+"#
+    ))
 }
 
 #[test]
 fn two_nodes_are_shown_and_one_that_dies_turns_stale() -> Result<()> {
-    let dir = TempDir::new()?;
     let broker = Broker::start()?;
     let missing = ps(&broker, &[])?;
     assert_eq!(missing.code, Some(3), "{}", missing.stderr);
     assert!(missing.stderr.contains("no bucket"), "{}", missing.stderr);
 
-    let _alive = agent(dir.path(), &broker, "node-a")?;
-    let mut dying = agent(dir.path(), &broker, "node-b")?;
+    let _alive = agent(&broker, "node-a")?;
+    let mut dying = agent(&broker, "node-b")?;
     let mut fixture = fixture!("never-wait", "1")?;
     let pid = fixture.fact("zombie")?.pid("pid")?.to_string();
     let listed = until("both nodes to show it", LIMIT, || {

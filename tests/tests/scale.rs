@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use supervisor_tests::{Watch, fixture, supervisor_bin};
+use supervisor_tests::{Watch, events_of, fixture, supervisor_bin};
 
 const ZOMBIES: usize = 2000;
 /// How long a command may take. The machine may be busy, so the best of some tries counts.
@@ -57,12 +57,10 @@ fn two_thousand_zombies() -> Result<()> {
     let after = memory_of(watch.pid())?;
     println!("resident: {before} KiB before, {after} KiB with them");
 
-    let found: HashSet<u64> = list
-        .lines()
-        .map(serde_json::from_str::<serde_json::Value>)
-        .filter_map(|event| event.ok()?.pointer("/process/pid")?.as_u64())
-        .collect();
-    assert!(pids.iter().all(|pid| found.contains(&u64::from(*pid))), "ps does not list all");
+    let listed_events = events_of(&list)?;
+    let found =
+        listed_events.iter().map(|event| event.pid("process.pid")).collect::<Result<HashSet<u32>>>()?;
+    assert!(pids.iter().all(|pid| found.contains(pid)), "ps does not list all");
     assert!(story.contains(&one), "{story}");
     assert!(line.contains(&format!("{ZOMBIES} of fixture[{}] (F4)", fixture.pid())), "{line}");
 

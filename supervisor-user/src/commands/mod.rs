@@ -6,10 +6,12 @@ pub mod demo;
 pub mod doctor;
 pub mod explain;
 mod fleet;
+pub mod install;
 pub mod ps;
 pub mod record;
 pub mod replay;
 pub mod run;
+pub mod schema;
 mod table;
 pub mod watch;
 
@@ -51,6 +53,10 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Check whether it can run here, and say what to do if not
     Doctor,
+    /// Print the JSON Schema of events, or of the configuration
+    Schema(schema::SchemaArgs),
+    /// Make a service of it, with least rights
+    Install(install::InstallArgs),
     /// Make the incident happen in throw-away namespaces, and show the finding
     Demo(demo::DemoArgs),
     /// A process of the demo's scenario
@@ -83,6 +89,8 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(&args).map(ExitCode::from),
         Command::Replay(args) => replay::run(&args).map(ExitCode::from),
         Command::Doctor => doctor::run().map(ExitCode::from),
+        Command::Schema(args) => schema::run(&args).map(ExitCode::from),
+        Command::Install(args) => install::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),
     };

@@ -65,7 +65,7 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     namespaces.sort_by_key(|namespace| namespace.init.process.pid);
     match args.output {
         Format::Text => print_tables(&findings, &namespaces)?,
-        Format::Ecs => print_json(&findings, &namespaces, &host, glance.hooks())?,
+        format => print_json(format, &findings, &namespaces, &host, glance.hooks())?,
     }
     Ok(if findings.is_empty() && namespaces.is_empty() { Exit::Ok } else { Exit::Found })
 }
@@ -86,12 +86,13 @@ pub(super) fn conclude(
 }
 
 fn print_json(
+    format: Format,
     findings: &[&Finding],
     namespaces: &[&BlockedNamespace],
     host: &Proc,
     hooks: Option<&'static str>,
 ) -> Result<()> {
-    let mut printer = Printer::new(Format::Ecs, context(host.identity(), hooks));
+    let mut printer = Printer::new(format, context(host.identity(), hooks));
     let zombies = findings.iter().map(|finding| EventKind::State(Box::new((*finding).clone())));
     let blocked =
         namespaces.iter().map(|it| EventKind::Blocked { namespace: Box::new((*it).clone()), again: false });

@@ -71,6 +71,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     engine::run(Options {
         config,
         remembers: true,
+        gives_up_rights: true,
         bpf_log: false,
         duration: args.duration.map(|time| time.0),
         reload: Some(Box::new(move || again.load())),

@@ -71,6 +71,7 @@ impl WatchArgs {
                 ..Config::default()
             },
             remembers: false,
+            gives_up_rights: false,
             bpf_log: self.bpf_log,
             duration: self.duration.map(|time| time.0),
             reload: None,

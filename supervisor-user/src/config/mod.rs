@@ -2,15 +2,17 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 mod check;
 mod file;
+mod syslog;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub use file::ConfigError;
+pub use syslog::{Facility, SyslogAddress};
 pub use values::{Bytes, Time};
 
 use crate::report::Format;
@@ -31,6 +33,14 @@ pub enum Policy {
 /// One place that events go to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["stdout"] },
+    { "required": ["file"] },
+    { "required": ["unix"] },
+    { "required": ["syslog"] },
+    { "required": ["journald"] },
+    { "required": ["nats"] },
+]))]
 pub struct SinkConfig {
     /// How events look there.
     #[serde(default)]
@@ -149,22 +159,33 @@ impl UnixConfig {
 #[serde(deny_unknown_fields)]
 pub struct SyslogConfig {
     /// `unix:/dev/log`, `udp:HOST:PORT` or `tcp:HOST:PORT`.
-    pub address: String,
-    /// The facility's name.
-    #[serde(default = "SyslogConfig::facility")]
-    pub facility: String,
-    /// The largest frame that the server takes. A larger event is sent without its largest optional fields, and says so.
-    #[serde(default = "SyslogConfig::max_size")]
+    pub address: SyslogAddress,
+    /// The facility's name, such as `daemon`, `authpriv` or `local0`.
+    #[serde(default)]
+    pub facility: Facility,
+    /// The largest frame that the server takes, at least 480 bytes. A larger event is sent without some of its
+    /// optional fields, and says so.
+    #[serde(default = "SyslogConfig::max_size", deserialize_with = "SyslogConfig::frame_size")]
     pub max_size: Bytes,
 }
 
 impl SyslogConfig {
-    fn facility() -> String {
-        "daemon".to_owned()
-    }
+    /// What every receiver must take (RFC 5424, section 6.1).
+    const LEAST_SIZE: Bytes = Bytes(480);
 
     fn max_size() -> Bytes {
         Bytes(64 << 10)
+    }
+
+    fn frame_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let size = Bytes::deserialize(deserializer)?;
+        if size.0 < Self::LEAST_SIZE.0 {
+            let least = Self::LEAST_SIZE;
+            return Err(D::Error::custom(format!(
+                "{size} is too small for a syslog frame: at least {least}"
+            )));
+        }
+        Ok(size)
     }
 }
 

@@ -62,7 +62,7 @@ fn compare(all: &toml::Value, shown: &toml::Value, path: &mut String, missing: &
 #[test]
 fn a_wrong_file_is_refused_with_line_and_key() {
     /// What is wrong, and what the error begins with.
-    const WRONG: [(&str, &str); 27] = [
+    const WRONG: [(&str, &str); 30] = [
         ("grace = 1", "f:1: grace: "),
         ("grace = \"soon\"", "f:1: grace: `soon` is no time"),
         ("grace = \"-1s\"", "f:1: grace: a time cannot be negative"),
@@ -91,6 +91,18 @@ fn a_wrong_file_is_refused_with_line_and_key() {
         (
             "[sinks.a.file]\npath = \"/x\"\n[sinks.b.file]\npath = \"/x\"",
             "f:4: sinks.b.file.path: sinks.a writes there already",
+        ),
+        (
+            "[sinks.a.syslog]\naddress = \"/dev/log\"",
+            "f:2: sinks.a.syslog.address: `/dev/log` is no address of a syslog server",
+        ),
+        (
+            "[sinks.a.syslog]\naddress = \"udp:h:514\"\nfacility = \"local8\"",
+            "f:3: sinks.a.syslog.facility: `local8` is no syslog facility",
+        ),
+        (
+            "[sinks.a.syslog]\naddress = \"udp:h:514\"\nmax_size = \"64B\"",
+            "f:3: sinks.a.syslog.max_size: 64B is too small",
         ),
         ("[sinks.a.nats]\nservers = []", "f:2: sinks.a.nats.servers: there is none"),
     ];

@@ -1,9 +1,6 @@
 //! Values as people write them: times and sizes with their units.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// A time, such as `1s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,32 +60,35 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Both are written as text, in the configuration and in its schema.
+/// What is written as text, in the configuration and in its schema.
 macro_rules! as_text {
     ($type:ty, $name:literal, $pattern:literal) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
 
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 $name.into()
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern })
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern })
             }
         }
     };
 }
+
+pub(super) use as_text;
 
 as_text!(Time, "Time", "^[0-9].*(ns|us|µs|ms|s|m|h|d|y)$");
 as_text!(Bytes, "Bytes", "^[0-9]+ ?(GiB|MiB|KiB|B)$");

@@ -17,6 +17,8 @@ mod tests;
 
 use case::Case;
 use facts::Fact;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 pub(crate) use facts::{call, exit};
 
@@ -44,7 +46,8 @@ pub struct Diagnosis {
 }
 
 /// How sure a verdict is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Confidence {
     /// Something that matters was not seen, or contradicts.
     #[default]

@@ -101,3 +101,67 @@ fn reaper_of(finding: &Finding) -> (u32, &str) {
         .as_ref()
         .map_or((0, "unknown"), |reaper| (reaper.process.pid, reaper.process.name.as_str()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        attribution::attribute,
+        config::Time,
+        evidence::sample::{host, incident},
+    };
+
+    const S: u64 = 1_000_000_000;
+
+    fn of(reaper: u32) -> Box<Finding> {
+        let mut finding = attribute(&incident(), &host(), S);
+        if let Some(known) = &mut finding.reaper {
+            known.process.pid = reaper;
+        }
+        Box::new(finding)
+    }
+
+    fn flood(per_reaper: u32) -> Flood {
+        Flood::new(FloodConfig { per_reaper, per: Time::from_secs(60) })
+    }
+
+    #[test]
+    fn one_reaper_is_limited_and_another_is_not() {
+        let mut flood = flood(2);
+        let told: Vec<bool> =
+            (0..5).map(|i| flood.lets_through(&EventKind::Detected(of(10)), i * S)).collect();
+        assert_eq!(told, [true, true, false, false, false]);
+        assert!(flood.lets_through(&EventKind::Updated(of(11)), 5 * S));
+        assert!(flood.due(59 * S).is_empty());
+        let due = flood.due(60 * S);
+        assert_eq!(
+            due.iter().map(|it| (it.reaper_pid, it.count, it.since_ns)).collect::<Vec<_>>(),
+            [(10, 3, 0)]
+        );
+        assert!(flood.due(61 * S).is_empty(), "it is told once");
+        assert!(flood.lets_through(&EventKind::Detected(of(10)), 61 * S), "the next minute begins");
+    }
+
+    #[test]
+    fn closes_are_told_always() {
+        let mut flood = flood(1);
+        for _ in 0..3 {
+            assert!(flood.lets_through(&EventKind::Reaped { finding: of(10), dwell_ns: None }, S));
+        }
+        assert!(flood.lets_through(&EventKind::Detected(of(10)), S), "they do not count");
+        assert!(flood.rest().is_empty());
+    }
+
+    #[test]
+    fn no_limit_limits_nothing_and_memory_is_bounded() {
+        let mut none = flood(0);
+        assert!((0..1000).all(|_| none.lets_through(&EventKind::Detected(of(10)), S)));
+        let mut flood = flood(1);
+        for pid in 1..=2 * MAX_REAPERS as u32 {
+            flood.lets_through(&EventKind::Detected(of(pid)), S);
+        }
+        assert_eq!(flood.reapers.len(), MAX_REAPERS + 1);
+        let rest: u64 = flood.rest().iter().map(|it| it.count).sum();
+        assert_eq!(rest, MAX_REAPERS as u64 - 1, "none is left out");
+    }
+}

@@ -5,6 +5,7 @@ mod left;
 mod open_findings;
 mod pipeline;
 mod stream;
+mod vitals;
 
 use std::{
     borrow::Cow,
@@ -28,13 +29,16 @@ use crate::{
     identity,
     kernel::map_sizes,
     observer::Observer,
+    privileges,
     recording::{Counted, Writer},
     report::Context,
+    service,
     words::{clean, duration},
 };
 
 pub use pipeline::Pipeline;
 pub use stream::Stream;
+use vitals::{Vitals, told};
 
 /// How often leftovers are looked for.
 const TICK: Duration = Duration::from_millis(250);
@@ -47,6 +51,8 @@ pub struct Options {
     pub config: Config,
     /// Whether findings that are open at the end are remembered for the next run.
     pub remembers: bool,
+    /// Whether it gives up the rights that it does not need any more once the hooks are attached.
+    pub gives_up_rights: bool,
     /// Whether the eBPF programs' own lines are logged.
     pub bpf_log: bool,
     /// When it ends by itself.
@@ -88,7 +94,8 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 async fn watch(options: Options) -> Result<Ended> {
-    let Options { mut config, remembers, bpf_log, duration: length, reload, record } = options;
+    let Options { mut config, remembers, gives_up_rights, bpf_log, duration: length, reload, record } =
+        options;
     // Before anything is attached, so that an early signal ends it cleanly too.
     let (stop, mut hangups) = signals()?;
     let started_ns = clock::now_ns();
@@ -96,11 +103,17 @@ async fn watch(options: Options) -> Result<Ended> {
     let host = Proc::new().context("cannot read /proc")?;
     let mut context = context(&named(host.identity(), &config), Some(HOOKS));
     let recorder = record.map(|record| record(&mut context)).transpose()?;
-    let stream = Stream::open(&config, context.clone(), stop.clone())?;
     let mut observer = Observer::start(host, grace_ns, bpf_log)?;
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
+    let measured = Vitals::measure(&config.metrics)?;
+    if gives_up_rights {
+        // Before the first other thread is started, which are those of sinks and metrics.
+        privileges::drop_all_but_needed()?;
+    }
+    let stream = Stream::open(&config, context.clone(), stop.clone())?;
+    let vitals = Vitals::start(&config.metrics, measured)?;
     let mut pipeline = Pipeline::new(context.host.clone(), grace_ns, config.filter.clone(), stream);
-    pipeline = pipeline.recorded_by(recorder);
+    pipeline = pipeline.recorded_by(recorder).measured_by(vitals.as_ref().map(Vitals::metrics));
     if remembers {
         left::take_over(&mut pipeline, &mut observer, &config, &context.host).await?;
     }
@@ -112,31 +125,42 @@ async fn watch(options: Options) -> Result<Ended> {
         duration(grace_ns)
     ));
 
+    tokio::spawn(async { told(service::watchdog().await) });
+    told(service::ready(&format!("watching for processes unreaped for {}", duration(grace_ns))));
+
     let events = poll(observer.event_fd()?)?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = length.map(|length| Instant::now() + length);
     let mut stopped = stop.clone();
     loop {
-        let happened = tokio::select! {
+        let (happened, is_tick) = tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => break,
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
             Some(()) = hangups.recv() => {
                 if let Some(reload) = &reload {
-                    reconfigure(&mut config, reload(), &mut pipeline);
+                    told(service::reloading());
+                    let status = reconfigure(&mut config, reload(), &mut pipeline);
+                    told(service::ready(status));
                 }
                 continue;
             }
             ready = events.readable() => {
                 ready.context("cannot poll the event ring")?.clear_ready();
-                observer.drain()
+                (observer.drain(), false)
             }
-            _ = ticks.tick() => observer.tick()?,
+            _ = ticks.tick() => (observer.tick()?, true),
         };
         if !pipeline.take(&happened).await? {
             break;
         }
+        if let Some(vitals) = &vitals
+            && is_tick
+        {
+            vitals.tick(&mut observer, &mut pipeline)?;
+        }
     }
+    told(service::stopping());
     // What happened since the last tick belongs to this watch too.
     pipeline.take(&observer.finish()?).await?;
     let counted = Counted::new(&observer.counters()?, observer.lost()?);
@@ -166,8 +190,8 @@ fn named(host: &HostIdentity, config: &Config) -> HostIdentity {
     }
 }
 
-/// Goes on with another configuration, or with the old one if the new one is wrong.
-fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pipeline) {
+/// Goes on with another configuration, or with the old one if the new one is wrong. Returns which, in a sentence.
+fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pipeline) -> &'static str {
     let result = new.and_then(|new| {
         pipeline.stream().reconfigure(&new)?;
         Ok(new)
@@ -197,11 +221,15 @@ fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pipeline
                 metrics: config.metrics.clone(),
                 ..new
             };
+            "watching with the new configuration"
         }
-        Err(error) => say(&format!(
-            "supervisor: the new configuration is refused, and the old one goes on: {}",
-            clean(&format!("{error:#}"))
-        )),
+        Err(error) => {
+            say(&format!(
+                "supervisor: the new configuration is refused, and the old one goes on: {}",
+                clean(&format!("{error:#}"))
+            ));
+            "watching with the old configuration: the new one is refused"
+        }
     }
 }
 

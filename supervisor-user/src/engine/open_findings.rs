@@ -267,3 +267,88 @@ fn rewrite(
     fs::rename(new, path)?;
     Ok((file, end, lines))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Wall,
+        evidence::sample::{host, incident},
+    };
+
+    fn opened(pid: u32) -> Observation {
+        let mut evidence = incident();
+        evidence.exit_ns = Some(u64::from(pid));
+        let id = ProcessId::new(pid, 1);
+        let seen = Seen::Unreaped { id, existing: false, evidence: Box::new(evidence) };
+        Observation { at_ns: 7, wall: Wall::at_offset(0), seen }
+    }
+
+    fn reaped(pid: u32) -> Observation {
+        Observation::at(8, Seen::Reaped { id: ProcessId::new(pid, 1), free_ns: None })
+    }
+
+    fn pids(left: &Left) -> Vec<u32> {
+        left.open.keys().map(|key| key.id.tgid).collect()
+    }
+
+    #[test]
+    fn what_is_open_at_the_end_is_left_to_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        assert!(Left::read(&state).unwrap().is_none());
+        let mut open = OpenFindings::begin(&state, &host(), 9, None).unwrap();
+        for pid in 1..=3 {
+            open.take(&opened(pid)).unwrap();
+        }
+        open.take(&opened(2)).unwrap();
+        open.take(&reaped(2)).unwrap();
+        open.take(&reaped(77)).unwrap();
+
+        // It was killed.
+        let left = Left::read(&state).unwrap().unwrap();
+        assert_eq!((pids(&left), left.is_delivered, left.grace_ns), (vec![1, 3], false, 9));
+        let line = left.open.values().last().unwrap();
+        assert_eq!(line.exit_ns, Some(3));
+        assert_eq!(left.observation(line).unwrap().unwrap(), opened(3));
+
+        // The next run goes on, and ends in order.
+        let mut open = OpenFindings::begin(&state, &host(), 9, Some(&left)).unwrap();
+        open.take(&reaped(1)).unwrap();
+        open.delivered().unwrap();
+        let left = Left::read(&state).unwrap().unwrap();
+        assert_eq!((pids(&left), left.is_delivered), (vec![3], true));
+        assert_eq!(
+            left.observation(&left.open.values().next().copied().unwrap()).unwrap().unwrap(),
+            opened(3)
+        );
+    }
+
+    #[test]
+    fn a_damaged_line_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut open = OpenFindings::begin(dir.path(), &host(), 9, None).unwrap();
+        open.take(&opened(1)).unwrap();
+        open.file.write_all(b"{\"open\":\n\xff\n").unwrap();
+        open.end += 11;
+        open.take(&opened(2)).unwrap();
+        open.file.write_all(b"{\"closed\":{\"is_name").unwrap();
+        assert_eq!(pids(&Left::read(dir.path()).unwrap().unwrap()), [1, 2]);
+        fs::write(path(dir.path()), "nonsense").unwrap();
+        assert!(Left::read(dir.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_file_does_not_grow_with_what_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut open = OpenFindings::begin(dir.path(), &host(), 9, None).unwrap();
+        open.take(&opened(1)).unwrap();
+        let one = open.end;
+        for pid in 2..4000 {
+            open.take(&opened(pid)).unwrap();
+            open.take(&reaped(pid)).unwrap();
+        }
+        assert!(open.end < one * (MAX_CLOSED as u64 + 3), "{} bytes", open.end);
+        assert_eq!(pids(&Left::read(dir.path()).unwrap().unwrap()), [1]);
+    }
+}

@@ -1,5 +1,7 @@
 //! Observations in, events out: what a watch and a replay have in common.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 
 use super::{open_findings::OpenFindings, stream::Stream};
@@ -9,6 +11,7 @@ use crate::{
     filter::Filter,
     finding::{Event, EventKind},
     host::HostIdentity,
+    metrics::Metrics,
     observation::Observation,
     recording::Writer,
 };
@@ -20,6 +23,7 @@ pub struct Pipeline {
     recorder: Option<Writer>,
     open_findings: Option<OpenFindings>,
     is_forgetful: bool,
+    metrics: Option<Arc<Metrics>>,
     tally: Tally,
 }
 
@@ -44,6 +48,7 @@ impl Pipeline {
             recorder: None,
             open_findings: None,
             is_forgetful: false,
+            metrics: None,
             tally: Tally::default(),
         }
     }
@@ -52,6 +57,12 @@ impl Pipeline {
     #[must_use]
     pub fn recorded_by(self, recorder: Option<Writer>) -> Self {
         Self { recorder, ..self }
+    }
+
+    /// Lets events be counted for Prometheus too.
+    #[must_use]
+    pub(super) fn measured_by(self, metrics: Option<Arc<Metrics>>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Lets what is open be remembered for the next run.
@@ -112,6 +123,7 @@ impl Pipeline {
 
     /// Sends an event that follows from no observation of this run, but from one of this host as it was then.
     pub(super) async fn send_of(&mut self, host: &HostIdentity, event: &Event) -> Result<()> {
+        self.measure(event);
         self.stream.send_of(host, event).await
     }
 
@@ -122,7 +134,14 @@ impl Pipeline {
             EventKind::Reaped { .. } => self.tally.reaped += 1,
             _ => {}
         }
+        self.measure(event);
         self.stream.send(event).await
+    }
+
+    fn measure(&self, event: &Event) {
+        if let Some(metrics) = &self.metrics {
+            metrics.observe(event);
+        }
     }
 
     fn remember(&mut self, observation: &Observation) {

@@ -29,6 +29,7 @@ pub struct Stream {
     stop: Stop,
     sequence: u64,
     flood: Flood,
+    suppressed: u64,
     outlets: Vec<Route>,
 }
 
@@ -64,6 +65,7 @@ impl Stream {
             stop,
             sequence: 0,
             flood: Flood::new(config.flood.clone()),
+            suppressed: 0,
             outlets: Vec::new(),
         };
         for (name, sink) in &config.sinks {
@@ -125,6 +127,7 @@ impl Stream {
     /// None that can happen: see [`encode`].
     pub async fn send(&mut self, event: &Event) -> Result<()> {
         if !self.flood.lets_through(&event.kind, event.at_ns) {
+            self.suppressed += 1;
             return Ok(());
         }
         self.sequence += 1;
@@ -184,6 +187,12 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// How many events were suppressed since the start.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
     }
 
     /// How each sink is doing.
@@ -303,7 +312,7 @@ fn head(event: &Event, context: &Context, sequence: u64) -> Head {
             Some((id, state)) => format!("{id}.{}", state.as_str()),
             None => format!("{}.{sequence}", context.agent_id),
         },
-        action: event.kind.action().to_owned(),
+        action: event.kind.action().as_str().to_owned(),
         at,
         severity: event.kind.severity(),
         finding: finding.map(|(id, state)| FindingState {

@@ -179,7 +179,7 @@ impl ThreadFacts {
 }
 
 /// What a `SIGCHLD` does to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SigChld {
     /// `SIG_DFL`: nothing, the process may wait.

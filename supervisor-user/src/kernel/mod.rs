@@ -6,9 +6,11 @@ mod error;
 mod records;
 mod rights;
 mod tracer;
+mod usage;
 
 pub use btf::{Offsets, resolve};
 pub use error::KernelError;
 pub use records::Records;
 pub use rights::{Rights, rights};
 pub use tracer::{Hook, HookState, MapSize, Options, Scan, Task, Tracer, hooks, map_sizes};
+pub use usage::{MapFill, ProgramRuns, RunStats};

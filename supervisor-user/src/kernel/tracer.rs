@@ -99,7 +99,7 @@ pub struct Task {
 /// The loaded programs. They are detached when it is dropped, or when the process ends in whatever way:
 /// nothing is pinned.
 pub struct Tracer {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     records: Records,
     epochs: PerCpuArray<MapData, [u64; EPOCHS]>,
     control: Array<MapData, Control>,

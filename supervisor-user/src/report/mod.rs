@@ -1,7 +1,10 @@
 //! Mapping the internal model to what people and machines read. Pure.
 
 pub mod ecs;
+mod news;
+pub mod ocsf;
 pub mod sentence;
+mod shapes;
 pub mod story;
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,8 @@ pub enum Format {
     #[default]
     #[value(name = "json", alias = "ecs")]
     Ecs,
+    /// One JSON object a line, in the names of the Open Cybersecurity Schema Framework
+    Ocsf,
 }
 
 /// An event in a format, without the newline at its end.
@@ -42,6 +47,7 @@ pub fn encode(
 ) -> serde_json::Result<String> {
     Ok(match format {
         Format::Ecs => ecs::line(event, context, sequence)?,
+        Format::Ocsf => ocsf::line(event, context, sequence)?,
         Format::Text => {
             let mut text = text::event(event, colour);
             text.truncate(text.trim_end_matches('\n').len());

@@ -1,17 +1,20 @@
 //! Golden tests: one finding, as every output writes it.
 
-use super::{Context, ecs, story, text};
+use super::{Context, ecs, ocsf, story, text};
 use crate::{
     attribution::attribute,
     clock::Wall,
     diagnosis::{blockers, diagnose, diagnose_namespace},
     evidence::{
         Member, NamespaceEvidence,
-        sample::{POD, creator, exec, facts, host, incident},
+        sample::{HOST, POD, creator, exec, facts, host, incident},
     },
-    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Loss},
+    finding::{Block, BlockedNamespace, Container, Dropped, Event, EventKind, Finding, Loss, Suppressed},
     host::ProcessFacts,
+    schema::Subject,
 };
+
+use serde_json::Value;
 
 fn context() -> Context {
     Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }
@@ -61,6 +64,19 @@ fn namespace() -> BlockedNamespace {
     }
 }
 
+/// What `explain` says of the monitor, which is well.
+fn running() -> Finding {
+    let mut evidence = incident();
+    evidence.facts = facts(10, "monitor", &[10], HOST);
+    evidence.facts.state = 'S';
+    evidence.facts.live_threads = 1;
+    evidence.exit_ns = None;
+    let mut finding = attribute(&evidence, &host(), 0);
+    finding.is_exiting = false;
+    finding.diagnosis = diagnose(&finding);
+    finding
+}
+
 fn events() -> Vec<Event> {
     let wall = Wall::at_offset(1_700_000_000_000_000_000);
     let finding = || Box::new(finding());
@@ -77,6 +93,15 @@ fn events() -> Vec<Event> {
         EventKind::Reaped { finding: finding(), dwell_ns: Some(1_200_000_000) },
         EventKind::Released { namespace: blocked(), blocked_ns: Some(1_200_000_000) },
         EventKind::Lost(Loss { since_ns: 3_000_000_000, exits: 3, found: 3, ..Loss::default() }),
+        EventKind::Blocked { namespace: blocked(), again: true },
+        EventKind::Explained(Box::new(running())),
+        EventKind::Dropped(Dropped { sink: "siem".into(), count: 12, since_ns: 3_000_000_000 }),
+        EventKind::Suppressed(Suppressed {
+            reaper_pid: 10,
+            reaper_name: "monitor".into(),
+            count: 1200,
+            since_ns: 3_000_000_000,
+        }),
     ]
     .into_iter()
     .map(|kind| Event { at_ns: 3_200_000_000, wall, kind })
@@ -93,17 +118,72 @@ fn golden(name: &str, actual: &str) {
     assert_eq!(actual, expected, "{path}");
 }
 
+/// A format.
+type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;
+
+/// The lines that a format makes of the events, one event after the other.
+fn pretty(line: Line) -> String {
+    let lines = (1..).zip(events()).map(|(sequence, event)| {
+        let line = line(&event, &context(), sequence).expect("the model is JSON");
+        assert!(!line.contains('\n'));
+        serde_json::from_str::<Value>(&line).expect("valid JSON")
+    });
+    format!("{:#}\n", lines.collect::<Value>())
+}
+
 #[test]
 fn ecs_lines() {
-    let lines: Vec<String> = events()
-        .iter()
-        .enumerate()
-        .map(|(i, event)| ecs::line(event, &context(), i as u64 + 1).expect("the model is JSON"))
-        .collect();
-    assert!(lines.iter().all(|line| !line.contains('\n')));
-    let pretty: Vec<serde_json::Value> =
-        lines.iter().map(|line| serde_json::from_str(line).expect("valid JSON")).collect();
-    golden("events.json", &format!("{}\n", serde_json::to_string_pretty(&pretty).expect("JSON")));
+    golden("events.json", &pretty(ecs::line));
+}
+
+#[test]
+fn ocsf_lines() {
+    golden("events.ocsf.json", &pretty(ocsf::line));
+}
+
+/// A finding of which every text that a process or a person can choose is hostile.
+fn hostile() -> Finding {
+    let text = format!("\n\r\0\x1b[31m\"\\\u{202e}\u{fffd}{}", "x".repeat(4096));
+    let mut finding = finding();
+    for process in finding.creators.iter_mut().map(|it| &mut it.process).chain([&mut finding.process]) {
+        process.name.clone_from(&text);
+        process.executable = Some(text.clone());
+        process.args = vec![text.clone(); 8];
+    }
+    finding.cgroup = Some(text.clone());
+    finding.container = Some(Container { id: text.clone(), name: Some(text.clone()), runtime: Some(text) });
+    Finding { diagnosis: diagnose(&finding), ..finding }
+}
+
+#[test]
+fn events_fit_the_schemas_whatever_the_names() {
+    let hostile = EventKind::Detected(Box::new(hostile()));
+    let hostile = Event { kind: hostile, ..events().remove(0) };
+    for (subject, line) in [(Subject::Ecs, ecs::line as Line), (Subject::Ocsf, ocsf::line)] {
+        let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema());
+        let validator = validator.expect("a schema");
+        for event in events().iter().chain([&hostile]) {
+            let line = line(event, &context(), 1).expect("the model is JSON");
+            assert!(!line.contains(|it: char| it.is_ascii_control()), "{line}");
+            let value = serde_json::from_str::<Value>(&line).expect("valid JSON");
+            let wrong: Vec<String> =
+                validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
+            assert!(wrong.is_empty(), "{}: {wrong:#?}\n{line}", subject.name());
+        }
+    }
+}
+
+#[test]
+fn the_words_of_a_line_are_those_of_its_head() {
+    for event in events() {
+        let line = ecs::line(&event, &context(), 1).expect("the model is JSON");
+        let value: Value = serde_json::from_str(&line).expect("valid JSON");
+        assert_eq!(value["event"]["action"], event.kind.action().as_str());
+        let finding = value.pointer("/supervisor/finding");
+        let head = event.kind.finding();
+        assert_eq!(finding.map(|it| &it["id"]), head.map(|(id, _)| Value::from(id)).as_ref());
+        assert_eq!(finding.map(|it| &it["state"]), head.map(|(_, it)| it.as_str().into()).as_ref());
+    }
 }
 
 #[test]

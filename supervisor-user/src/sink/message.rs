@@ -50,3 +50,11 @@ impl Message {
         (size_of::<Self>() + head + self.payload.len() + ecs) as u64
     }
 }
+
+impl Head {
+    /// The severity as syslog and the journal count it: 6 is information, 2 is critical.
+    #[must_use]
+    pub fn syslog_severity(&self) -> u8 {
+        7 - self.severity.clamp(1, 5)
+    }
+}

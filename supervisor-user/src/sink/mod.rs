@@ -1,27 +1,44 @@
 //! Where events go: one file for each kind of place. What all have in common, buffers and trying again, is in
 //! [`outlet`].
 
+mod datagram;
+mod file;
+mod journald;
 pub mod message;
 pub mod nats;
 pub mod outlet;
 mod queue;
 mod spool;
 mod stdout;
+mod syslog;
+mod unix;
 
 use std::future;
 
-use crate::{config::SinkConfig, report::Context};
+use crate::{config::SinkConfig, console::say, report::Context, words::clean};
 
+pub use file::FileSink;
+pub use journald::JournaldSink;
 pub use message::{FindingState, Head, Message};
 pub use nats::NatsSink;
 pub use outlet::{Outlet, Stats, Stop};
 pub use stdout::StdoutSink;
+pub use syslog::SyslogSink;
+pub use unix::UnixSink;
 
 /// A place that events go to.
 #[derive(Debug)]
 pub enum Place {
     /// Standard output.
     Stdout(StdoutSink),
+    /// A file.
+    File(FileSink),
+    /// A Unix stream socket.
+    Unix(UnixSink),
+    /// A syslog server.
+    Syslog(SyslogSink),
+    /// systemd's journal.
+    Journald(JournaldSink),
     /// NATS `JetStream`.
     Nats(Box<NatsSink>),
 }
@@ -33,9 +50,21 @@ impl Place {
     ///
     /// If it can never be written there.
     pub fn open(config: &SinkConfig, cluster: &str, context: &Context) -> Result<Self, SinkError> {
-        let SinkConfig { stdout, nats, .. } = config;
+        let SinkConfig { stdout, file, unix, syslog, journald, nats, .. } = config;
         if stdout.is_some() {
             return Ok(Self::Stdout(StdoutSink::default()));
+        }
+        if let Some(file) = file {
+            return FileSink::open(file).map(Self::File);
+        }
+        if let Some(unix) = unix {
+            return UnixSink::open(unix).map(Self::Unix);
+        }
+        if let Some(syslog) = syslog {
+            return SyslogSink::open(syslog, &context.host.hostname).map(Self::Syslog);
+        }
+        if let Some(journald) = journald {
+            return JournaldSink::open(journald).map(Self::Journald);
         }
         if let Some(nats) = nats {
             return Ok(Self::Nats(Box::new(NatsSink::open(nats, cluster, &context.host)?)));
@@ -47,6 +76,10 @@ impl Place {
     async fn deliver(&mut self, batch: &[Message]) -> Delivered {
         match self {
             Self::Stdout(sink) => sink.deliver(batch),
+            Self::File(sink) => sink.deliver(batch),
+            Self::Unix(sink) => sink.deliver(batch).await,
+            Self::Syslog(sink) => sink.deliver(batch).await,
+            Self::Journald(sink) => sink.deliver(batch).await,
             Self::Nats(sink) => sink.deliver(batch).await,
         }
     }
@@ -54,15 +87,18 @@ impl Place {
     /// What it does between deliveries. It can be dropped at any time, and is called again.
     async fn serve(&mut self) {
         match self {
-            Self::Stdout(_) => future::pending().await,
+            Self::File(sink) => sink.serve().await,
+            Self::Unix(sink) => sink.serve().await,
             Self::Nats(sink) => sink.serve().await,
+            Self::Stdout(_) | Self::Syslog(_) | Self::Journald(_) => future::pending().await,
         }
     }
 
     /// Readers that were too slow and were cut off.
     fn cut_off(&self) -> u64 {
         match self {
-            Self::Stdout(_) | Self::Nats(_) => 0,
+            Self::Unix(sink) => sink.cut_off(),
+            Self::Stdout(_) | Self::File(_) | Self::Syslog(_) | Self::Journald(_) | Self::Nats(_) => 0,
         }
     }
 }
@@ -103,4 +139,9 @@ impl SinkError {
     ) -> Self {
         Self::Unavailable { what: what.into(), source: source.into() }
     }
+}
+
+/// Says what went wrong and is no failure of a delivery.
+fn warn(what: &str) {
+    say(&format!("supervisor: {}", clean(what)));
 }

@@ -1,0 +1,79 @@
+//! What an agent says of itself: metrics to whoever scrapes them, and its state to a service manager.
+
+use std::{io, sync::Arc};
+
+use anyhow::{Context as _, Result};
+
+use super::{HOOKS, Pipeline};
+use crate::{
+    config::MetricsConfig,
+    console::say,
+    host::Host,
+    kernel::RunStats,
+    metrics::{Build, Metrics, OpenFindings, Server, Snapshot},
+    observer::Observer,
+};
+
+/// The metrics and their server.
+pub(super) struct Vitals {
+    metrics: Arc<Metrics>,
+    _server: Server,
+    measured: Option<RunStats>,
+}
+
+impl Vitals {
+    /// Lets the kernel measure the eBPF programs, if that is configured: it takes a right that is given up then.
+    ///
+    /// # Errors
+    ///
+    /// Without that right.
+    pub(super) fn measure(config: &MetricsConfig) -> Result<Option<RunStats>> {
+        let is_wanted = config.bpf_stats && config.listen.is_some();
+        Ok(is_wanted.then(RunStats::enable).transpose()?)
+    }
+
+    /// Serves metrics, if that is configured. It starts a thread.
+    ///
+    /// # Errors
+    ///
+    /// If nothing can listen there.
+    pub(super) fn start(config: &MetricsConfig, measured: Option<RunStats>) -> Result<Option<Self>> {
+        let Some(listen) = config.listen else { return Ok(None) };
+        let metrics = Arc::new(Metrics::new(Build { version: env!("CARGO_PKG_VERSION"), hooks: HOOKS }));
+        let server = Server::start(listen, Arc::clone(&metrics))
+            .with_context(|| format!("cannot serve metrics at {listen} (metrics.listen)"))?;
+        say(&format!("metrics are at http://{}/metrics", server.address()));
+        Ok(Some(Self { metrics, _server: server, measured }))
+    }
+
+    /// What counts events.
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Tells how things stand.
+    ///
+    /// # Errors
+    ///
+    /// If a map cannot be read.
+    pub(super) fn tick(&self, observer: &mut Observer<impl Host>, pipeline: &mut Pipeline) -> Result<()> {
+        let counters = observer.counters()?;
+        let tracer = observer.tracer();
+        let maps = tracer.map_fill(&counters)?;
+        let programs = if self.measured.is_some() { tracer.program_runs()? } else { Vec::new() };
+        let conclusions = pipeline.conclusions();
+        let open = OpenFindings::count(conclusions.open(), conclusions.namespaces());
+        let stream = pipeline.stream();
+        let sinks = stream.stats().map(|(name, stats)| (name.to_owned(), stats)).collect();
+        let suppressed = stream.suppressed();
+        self.metrics.set(Snapshot { counters, open, suppressed, sinks, maps, programs });
+        Ok(())
+    }
+}
+
+/// A service manager that cannot be told is said to the person; the agent goes on.
+pub(super) fn told(what: io::Result<()>) {
+    if let Err(error) = what {
+        say(&format!("supervisor: the service manager cannot be told how it goes: {error}"));
+    }
+}

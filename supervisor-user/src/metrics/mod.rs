@@ -1,0 +1,216 @@
+//! What an agent counts, for Prometheus: the engine tells it every event and, each tick, how things stand; a scrape
+//! renders both. No label has a value that a process could choose.
+
+mod classic;
+mod encode;
+mod server;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::finding::{Event, EventKind};
+
+pub use server::Server;
+pub use snapshot::{OpenFindings, Snapshot};
+
+/// Without a tick for longer than this, the tracer is stuck.
+const STALE: Duration = Duration::from_secs(15);
+/// Bounds of the dwell times' buckets, in seconds.
+const DWELL: [f64; 13] =
+    [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0, 604_800.0];
+
+/// What this build and run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The version of `supervisor`.
+    pub version: &'static str,
+    /// The set of hooks that is attached.
+    pub hooks: &'static str,
+}
+
+/// How a scrape wants its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposition {
+    /// `OpenMetrics` 1.0.
+    OpenMetrics,
+    /// Prometheus' own text format 0.0.4, for what does not ask for the other.
+    Classic,
+}
+
+/// Everything that is counted. Share it in an [`Arc`]: the engine writes, the server reads.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    counted: Counted,
+    state: Arc<Mutex<State>>,
+}
+
+/// The kind of finding, as a label.
+type Kind = [(&'static str, &'static str); 1];
+
+const ZOMBIE: Kind = [("kind", "zombie")];
+const NAMESPACE: Kind = [("kind", "namespace")];
+
+/// What is counted event by event.
+#[derive(Debug)]
+struct Counted {
+    opened: Family<Kind, Counter>,
+    updated: Family<Kind, Counter>,
+    closed: Family<Kind, Counter>,
+    dwell: Histogram,
+    found: Counter,
+    closed_by_resync: Counter,
+}
+
+/// What the engine told last.
+#[derive(Debug)]
+struct State {
+    snapshot: Snapshot,
+    /// Whether it told anything.
+    is_told: bool,
+    /// When; before that, when this was made.
+    told: Instant,
+}
+
+impl Metrics {
+    /// Nothing is counted yet.
+    #[must_use]
+    pub fn new(build: Build) -> Self {
+        let state = State { snapshot: Snapshot::default(), is_told: false, told: Instant::now() };
+        let state = Arc::new(Mutex::new(state));
+        let counted = Counted::new();
+        let mut registry = Registry::with_prefix("supervisor");
+        counted.register(&mut registry);
+        registry.register_collector(Box::new(encode::Scrape { build, state: Arc::clone(&state) }));
+        Self { registry, counted, state }
+    }
+
+    /// Counts an event. Each is counted once, whether or not a flood limiter lets it through.
+    pub fn observe(&self, event: &Event) {
+        self.counted.observe(&event.kind);
+    }
+
+    /// Takes in how things stand now; the engine calls it at each tick, the first time when the hooks are attached and
+    /// what was there before is scanned.
+    pub fn set(&self, snapshot: Snapshot) {
+        let mut state = lock(&self.state);
+        *state = State { snapshot, is_told: true, told: Instant::now() };
+    }
+
+    /// How long ago the engine last ticked, or was started, if that is too long ago.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        Some(lock(&self.state).told.elapsed()).filter(|elapsed| *elapsed > STALE)
+    }
+
+    /// Whether the hooks are attached and what was there before is scanned.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        lock(&self.state).is_told
+    }
+
+    /// Everything as text.
+    ///
+    /// # Errors
+    ///
+    /// Only if a metric cannot be written as text, which would be a bug.
+    pub fn render(&self, exposition: Exposition) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(match exposition {
+            Exposition::OpenMetrics => text,
+            Exposition::Classic => classic::from_open_metrics(&text),
+        })
+    }
+}
+
+/// The engine only replaces what is behind the lock, so it is whole even if a thread has panicked with it.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Counted {
+    fn new() -> Self {
+        let counted = Self {
+            opened: Family::default(),
+            updated: Family::default(),
+            closed: Family::default(),
+            dwell: Histogram::new(DWELL),
+            found: Counter::default(),
+            closed_by_resync: Counter::default(),
+        };
+        // A series that is there from the start shows its first increase.
+        for kind in [ZOMBIE, NAMESPACE] {
+            for family in [&counted.opened, &counted.updated, &counted.closed] {
+                drop(family.get_or_create(&kind));
+            }
+        }
+        counted
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("findings_opened", "Findings that were opened", self.opened.clone());
+        registry.register(
+            "findings_updated",
+            "Changes of verdict, reaper or consequence of an open finding",
+            self.updated.clone(),
+        );
+        registry.register("findings_closed", "Findings that were closed", self.closed.clone());
+        registry.register_with_unit(
+            "dwell",
+            "From exit to reap, of reported processes whose exit was seen",
+            Unit::Seconds,
+            self.dwell.clone(),
+        );
+        registry.register(
+            "resync_found",
+            "Unreaped processes that were found by a resync after a loss",
+            self.found.clone(),
+        );
+        registry.register(
+            "resync_closed",
+            "Findings that a resync closed because their reap was not seen",
+            self.closed_by_resync.clone(),
+        );
+    }
+
+    fn observe(&self, kind: &EventKind) {
+        let count = |family: &Family<Kind, Counter>, kind: &Kind| {
+            family.get_or_create(kind).inc();
+        };
+        match kind {
+            EventKind::Detected(_) | EventKind::Existing(_) => count(&self.opened, &ZOMBIE),
+            EventKind::Updated(_) => count(&self.updated, &ZOMBIE),
+            EventKind::Reaped { dwell_ns, .. } => {
+                count(&self.closed, &ZOMBIE);
+                if let Some(dwell_ns) = dwell_ns {
+                    self.dwell.observe(Duration::from_nanos(*dwell_ns).as_secs_f64());
+                }
+            }
+            EventKind::Blocked { again: false, .. } => count(&self.opened, &NAMESPACE),
+            EventKind::Blocked { again: true, .. } => count(&self.updated, &NAMESPACE),
+            EventKind::Released { .. } => count(&self.closed, &NAMESPACE),
+            EventKind::Lost(loss) => {
+                self.found.inc_by(loss.found);
+                self.closed_by_resync.inc_by(loss.closed);
+            }
+            // One-shot commands make the first two, and the others are about what a snapshot counts.
+            EventKind::State(_)
+            | EventKind::Explained(_)
+            | EventKind::Dropped(_)
+            | EventKind::Suppressed(_) => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! How things stand at a tick, as the engine tells it.
+
+use std::collections::BTreeMap;
+
+use supervisor_ebpf::Counters;
+
+use crate::{
+    diagnosis::Family,
+    finding::{BlockedNamespace, Finding},
+    kernel::{MapFill, ProgramRuns},
+    sink::Stats,
+};
+
+/// The runtimes that are named; any other is `other`.
+const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
+
+/// How things stand.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What the kernel side has counted since the start.
+    pub counters: Counters,
+    /// The findings that are open and wanted.
+    pub open: OpenFindings,
+    /// Events that the flood limiter has kept back since the start.
+    pub suppressed: u64,
+    /// Each sink, by its name in the configuration.
+    pub sinks: Vec<(String, Stats)>,
+    /// Each kernel map.
+    pub maps: Vec<MapFill>,
+    /// Each eBPF program, if the kernel was asked to measure them.
+    pub programs: Vec<ProgramRuns>,
+}
+
+/// How many findings are open, by family, runtime and state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenFindings(BTreeMap<[&'static str; 3], u64>);
+
+impl OpenFindings {
+    /// Counts them.
+    pub fn count<'a>(
+        zombies: impl IntoIterator<Item = &'a Finding>,
+        namespaces: impl IntoIterator<Item = &'a BlockedNamespace>,
+    ) -> Self {
+        let mut open = Self::default();
+        for zombie in zombies {
+            let state = if zombie.blocks.is_empty() { "unreaped" } else { "blocking" };
+            open.add(zombie.diagnosis.family.map(Family::id), zombie, state);
+        }
+        for blocked in namespaces {
+            open.add(blocked.diagnosis.family.map(Family::id), &blocked.init, "blocked");
+        }
+        open
+    }
+
+    fn add(&mut self, family: Option<&'static str>, process: &Finding, state: &'static str) {
+        let runtime = match &process.runtime {
+            None => "none",
+            Some(runtime) => RUNTIMES.into_iter().find(|name| *name == runtime.name).unwrap_or("other"),
+        };
+        *self.0.entry([family.unwrap_or("unknown"), runtime, state]).or_default() += 1;
+    }
+
+    /// The number for each family, runtime and state that has any.
+    pub fn iter(&self) -> impl Iterator<Item = ([&'static str; 3], u64)> {
+        self.0.iter().map(|(key, count)| (*key, *count))
+    }
+}

@@ -1,0 +1,109 @@
+//! The rights that an agent needs, each with its reason, and how it gives up all others.
+//!
+//! Found by taking one after the other away from a watch on Linux 6.18: what each reason says is what stops working.
+
+use std::fs;
+
+use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
+
+/// Until when a right is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until the hooks are attached.
+    Attached,
+    /// As long as it runs.
+    End,
+}
+
+/// One right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Which.
+    pub capability: Capability,
+    /// How long.
+    pub until: Until,
+    /// What it is for.
+    pub why: &'static str,
+    /// Whether nothing can be watched without it.
+    pub is_required: bool,
+}
+
+/// All rights that an agent needs; root has them, and so can have any other user.
+pub const NEEDS: [Need; 4] = [
+    Need {
+        capability: Capability::CAP_BPF,
+        until: Until::Attached,
+        why: "makes the eBPF maps and loads the programs; what is open stays usable without it",
+        is_required: true,
+    },
+    Need {
+        capability: Capability::CAP_PERFMON,
+        until: Until::Attached,
+        why: "loads and attaches programs that trace the kernel",
+        is_required: true,
+    },
+    Need {
+        capability: Capability::CAP_SYS_PTRACE,
+        until: Until::End,
+        why: "reads exit statuses, executables, namespaces and sleeping places of other users' processes in /proc",
+        is_required: true,
+    },
+    Need {
+        capability: Capability::CAP_DAC_READ_SEARCH,
+        until: Until::End,
+        why: "reads the state and bundles of containers in directories of other users; without it, some containers \
+              have no name",
+        is_required: false,
+    },
+];
+
+/// Why rights could not be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegesError {
+    /// Rights belong to a thread, and another thread would keep them.
+    #[error(
+        "rights can be given up only while there is one thread, and there are {0}: this is a bug in supervisor"
+    )]
+    Threads(usize),
+    /// `/proc/self/task` could not be read.
+    #[error("cannot count the threads in /proc/self/task: {0}")]
+    Proc(#[from] std::io::Error),
+    /// The kernel refused.
+    #[error("cannot give up the rights that are not needed: {0}")]
+    Caps(#[from] CapsError),
+    /// The kernel refused to set the flag.
+    #[error("cannot give up the right to gain rights (no_new_privs): {0}")]
+    NoNewPrivs(rustix::io::Errno),
+}
+
+/// Gives up every capability that a running agent does not need, in all of its sets, and the right to gain any by an
+/// exec. Call it once the hooks are attached, and before any other thread is started: Linux keeps rights by thread, and
+/// a new thread inherits them.
+///
+/// After it no eBPF program can be loaded, and [`crate::kernel::Tracer::start`] fails.
+///
+/// # Errors
+///
+/// If there are other threads, or the kernel refuses.
+pub fn drop_all_but_needed() -> Result<(), PrivilegesError> {
+    let threads = fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(PrivilegesError::Threads(threads));
+    }
+    let needed: CapsHashSet =
+        NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability).collect();
+    // Without this right the bounding set stays; it limits what an exec gives, and the flag below forbids that already.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
+        for capability in caps::read(None, CapSet::Bounding)?.difference(&needed) {
+            caps::drop(None, CapSet::Bounding, *capability)?;
+        }
+    }
+    caps::clear(None, CapSet::Ambient)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    // What is effective must be permitted: so that goes first.
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        let kept = caps::read(None, set)?.intersection(&needed).copied().collect();
+        caps::set(None, set, &kept)?;
+    }
+    rustix::thread::set_no_new_privs(true).map_err(PrivilegesError::NoNewPrivs)
+}

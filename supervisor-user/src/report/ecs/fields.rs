@@ -1,0 +1,239 @@
+//! From the internal model to what is below `supervisor`.
+
+use super::{
+    SCHEMA_VERSION,
+    supervisor::{
+        BlockFields, BlockerFields, BudgetFields, CreatorFields, EvidenceFields, ExitFields, FamilyFields,
+        FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields, PidAndName,
+        PidNsFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor, SuppressedFields,
+        TracerLossFields,
+    },
+};
+use crate::{
+    clock::Wall,
+    diagnosis::Diagnosis,
+    finding::{
+        Block, Blocker, Budget, Creator, Dropped, Event, EventKind, Exit, Finding, LastWait, Loss, Origin,
+        PidNs, Reaper, State, Suppressed,
+    },
+    report::{Context, news::Subject},
+    words::signal_name,
+};
+
+/// What other schemas have no name for.
+pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervisor {
+    let wall = event.wall;
+    let state = event.kind.finding().map_or(State::None, |(_, state)| state);
+    Supervisor {
+        schema_version: SCHEMA_VERSION,
+        hooks: context.hooks.clone(),
+        finding: match &event.kind {
+            EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
+                let told = Told {
+                    id: &namespace.id,
+                    subject: Subject::Namespace,
+                    diagnosis: &namespace.diagnosis,
+                    blockers: &namespace.blockers,
+                };
+                Some(finding_fields(&namespace.init, &told, state, event.at_ns))
+            }
+            kind => kind.process().map(|finding| {
+                let told = Told {
+                    id: &finding.id,
+                    subject: Subject::Zombie,
+                    diagnosis: &finding.diagnosis,
+                    blockers: &[],
+                };
+                finding_fields(finding, &told, state, event.at_ns)
+            }),
+        },
+        loss: match &event.kind {
+            EventKind::Lost(loss) => Some(loss_fields(loss, wall)),
+            EventKind::Dropped(dropped) => Some(dropped_fields(dropped, wall)),
+            _ => None,
+        },
+        suppressed: match &event.kind {
+            EventKind::Suppressed(suppressed) => Some(suppressed_fields(suppressed, wall)),
+            _ => None,
+        },
+    }
+}
+
+/// What a namespace has of its own, while the rest is its PID 1's.
+struct Told<'a> {
+    id: &'a str,
+    subject: Subject,
+    diagnosis: &'a Diagnosis,
+    blockers: &'a [Blocker],
+}
+
+fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64) -> FindingFields {
+    let diagnosis = told.diagnosis;
+    FindingFields {
+        finding: FindingState { id: told.id.to_owned(), kind: told.subject, state },
+        exit: finding.exit.filter(|_| finding.is_exiting).map(exit_fields),
+        age_ns: finding.exit_ns.map(|exit_ns| now_ns.saturating_sub(exit_ns)),
+        grace_ns: finding.grace_ns,
+        exit_time_known: finding.exit_ns.is_some(),
+        reaper: finding.reaper.as_ref().map(|reaper| reaper_fields(reaper, now_ns)),
+        creators: finding.creators.iter().map(creator_fields).collect(),
+        runtime: finding.runtime.as_ref().map(|runtime| RuntimeFields {
+            name: runtime.name.clone(),
+            executable: runtime.executable.clone(),
+            verb: runtime.verb.clone(),
+            stage: runtime.stage,
+        }),
+        monitor: finding.monitor.as_ref().map(|monitor| MonitorFields {
+            name: monitor.name.clone(),
+            pid: monitor.pid,
+            executable: monitor.executable.clone(),
+            namespace: monitor.namespace.clone(),
+        }),
+        pid_ns: finding.pid_ns.as_ref().map(pid_ns_fields),
+        cgroup: finding.cgroup.clone(),
+        family: diagnosis.family.map(|family| FamilyFields { id: family.id(), name: family.name() }),
+        verdict: diagnosis.verdict.clone(),
+        confidence: diagnosis.confidence,
+        evidence: diagnosis
+            .evidence
+            .iter()
+            .map(|it| EvidenceFields {
+                id: it.id,
+                source: it.source.clone(),
+                text: it.text.clone(),
+                cited: it.cited,
+            })
+            .collect(),
+        remedies: diagnosis.remedies.clone(),
+        wont_help: diagnosis.wont_help.clone(),
+        origin: finding.origin.as_str(),
+        origin_period_ns: match finding.origin {
+            Origin::HealthCheck { period_ns } => Some(period_ns),
+            _ => None,
+        },
+        blocks: finding.blocks.iter().map(|block| block_fields(block, now_ns)).collect(),
+        blockers: told.blockers.iter().map(blocker_fields).collect(),
+        budget: finding.budget.as_ref().map(budget_fields),
+    }
+}
+
+fn block_fields(block: &Block, now_ns: u64) -> BlockFields {
+    BlockFields {
+        kind: "pid-namespace",
+        ino: block.ino,
+        init: PidAndName { pid: block.init_pid, name: block.init_name.clone() },
+        waiting_ns: now_ns.saturating_sub(block.since_ns),
+    }
+}
+
+fn blocker_fields(blocker: &Blocker) -> BlockerFields {
+    BlockerFields {
+        kind: blocker.kind,
+        pid: blocker.pid,
+        name: blocker.name.clone(),
+        reaper: blocker.reaper.as_ref().map(|(pid, name)| PidAndName { pid: *pid, name: name.clone() }),
+        state: blocker.state,
+        wchan: blocker.wchan.clone(),
+    }
+}
+
+fn budget_fields(budget: &Budget) -> BudgetFields {
+    BudgetFields {
+        unreaped: budget.unreaped,
+        pids_current: budget.pids.current,
+        pids_max: budget.pids.max,
+        source: budget.pids.source.clone(),
+        rate_per_hour: budget.rate_per_hour,
+        exhausted_in_ns: budget.exhausted_in_ns,
+    }
+}
+
+fn exit_fields(exit: Exit) -> ExitFields {
+    match exit {
+        Exit::Code(code) => {
+            ExitFields { code: Some(code), signal: None, signal_name: None, core_dumped: false }
+        }
+        Exit::Signal { number, core_dumped } => {
+            ExitFields { code: None, signal: Some(number), signal_name: signal_name(number), core_dumped }
+        }
+    }
+}
+
+fn reaper_fields(reaper: &Reaper, now_ns: u64) -> ReaperFields {
+    ReaperFields {
+        pid: reaper.process.pid,
+        name: reaper.process.name.clone(),
+        executable: reaper.process.executable.clone(),
+        adopted: reaper.adopted,
+        is_subreaper: reaper.is_subreaper,
+        is_pidns_init: reaper.is_pidns_init,
+        state: reaper.state,
+        wchan: reaper.wchan.clone(),
+        sigchld: reaper.sigchld,
+        unreaped_held: reaper.unreaped_held,
+        reaped_since: reaper.reaped_since,
+        last_wait: reaper.last_wait.as_ref().map(|wait| last_wait_fields(wait, now_ns)),
+    }
+}
+
+fn last_wait_fields(wait: &LastWait, now_ns: u64) -> LastWaitFields {
+    LastWaitFields {
+        age_ns: now_ns.saturating_sub(wait.at_ns),
+        call: wait.call,
+        target: wait.target.map(|target| target.to_string()),
+        flags: wait.flags.clone(),
+    }
+}
+
+fn creator_fields(creator: &Creator) -> CreatorFields {
+    CreatorFields {
+        pid: creator.process.pid,
+        name: creator.process.name.clone(),
+        executable: creator.process.executable.clone(),
+        args: creator.process.args.clone(),
+        verb: creator.verb.clone(),
+        role: creator.role,
+        gone: creator.gone,
+    }
+}
+
+fn pid_ns_fields(ns: &PidNs) -> PidNsFields {
+    PidNsFields {
+        ino: ns.ino,
+        level: ns.level,
+        mode: ns.mode,
+        init: ns.init.as_ref().map(|init| InitFields {
+            pid: init.pid,
+            name: init.name.clone(),
+            state: init.state,
+        }),
+        containers: ns.containers.clone(),
+    }
+}
+
+fn loss_fields(loss: &Loss, wall: Wall) -> LossFields {
+    LossFields {
+        since: wall.timestamp(loss.since_ns),
+        tracer: Some(TracerLossFields {
+            exits: loss.exits,
+            reaps: loss.reaps,
+            records: loss.records,
+            resync_found: loss.found,
+            resync_closed: loss.closed,
+        }),
+        sink: None,
+    }
+}
+
+fn dropped_fields(dropped: &Dropped, wall: Wall) -> LossFields {
+    let sink = SinkLossFields { name: dropped.sink.clone(), dropped: dropped.count };
+    LossFields { since: wall.timestamp(dropped.since_ns), tracer: None, sink: Some(sink) }
+}
+
+fn suppressed_fields(suppressed: &Suppressed, wall: Wall) -> SuppressedFields {
+    SuppressedFields {
+        since: wall.timestamp(suppressed.since_ns),
+        count: suppressed.count,
+        reaper: PidAndName { pid: suppressed.reaper_pid, name: suppressed.reaper_name.clone() },
+    }
+}

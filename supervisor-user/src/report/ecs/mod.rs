@@ -1,0 +1,183 @@
+//! Events as Elastic Common Schema JSON, one object a line: the names of `docs/events.md`.
+
+mod document;
+mod fields;
+mod supervisor;
+
+pub(super) use self::{fields::supervisor, supervisor::Supervisor};
+
+use document::{
+    Agent, Boot, Category, Document, Ecs, Event as EventFields, Host, Orchestrator, Os, Process, Resource,
+    Type, User,
+};
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
+
+use super::{Context, news::Kind, sentence::sentence};
+use crate::{
+    clock::Wall,
+    finding::{self, Event, Exit, Finding},
+};
+
+/// Version of the names below `supervisor.`.
+pub const SCHEMA_VERSION: &str = "1.1";
+/// Version of ECS that the other names are of.
+pub const ECS_VERSION: &str = "9.0.0";
+/// What the stream is called in a store of streams.
+pub(super) const DATASET: &str = "supervisor.findings";
+
+/// One event as a line, without the newline.
+///
+/// # Errors
+///
+/// None that can happen: the model holds nothing that JSON cannot.
+pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Result<String> {
+    serde_json::to_string(&document(event, context, sequence))
+}
+
+fn document(event: &Event, context: &Context, sequence: u64) -> Document {
+    let wall = event.wall;
+    let finding = event.kind.process();
+    Document {
+        timestamp: wall.timestamp(event.at_ns),
+        message: sentence(event),
+        ecs: Ecs { version: ECS_VERSION },
+        event: EventFields {
+            kind: Kind::of(&event.kind),
+            category: [Category::Process],
+            r#type: [Type::Info],
+            action: event.kind.action(),
+            module: "supervisor",
+            dataset: DATASET,
+            sequence,
+            severity: event.kind.severity(),
+            duration: event.kind.duration_ns(),
+        },
+        host: Host {
+            id: context.host.id.clone(),
+            hostname: context.host.hostname.clone(),
+            boot: Boot { id: context.host.boot_id.clone() },
+            os: Os { kernel: context.host.kernel.clone() },
+        },
+        agent: Agent {
+            r#type: "supervisor",
+            version: env!("CARGO_PKG_VERSION"),
+            ephemeral_id: context.agent_id.clone(),
+        },
+        process: finding.map(|finding| process(finding, wall)),
+        container: finding.and_then(|finding| finding.container.as_ref()).map(container),
+        orchestrator: finding.and_then(|finding| finding.orchestrator.as_ref()).map(orchestrator),
+        supervisor: supervisor(event, context),
+    }
+}
+
+fn process(finding: &Finding, wall: Wall) -> Process {
+    Process {
+        end: finding.exit_ns.map(|exit_ns| wall.timestamp(exit_ns)),
+        exit_code: match finding.exit.filter(|_| finding.is_exiting) {
+            Some(Exit::Code(code)) => Some(code),
+            _ => None,
+        },
+        parent: finding.reaper.as_ref().map(|reaper| Box::new(named(&reaper.process, wall))),
+        ..named(&finding.process, wall)
+    }
+}
+
+fn named(process: &finding::Process, wall: Wall) -> Process {
+    Process {
+        pid: process.pid,
+        vpid: process.vpid,
+        entity_id: process.entity_id.clone(),
+        name: process.name.clone(),
+        executable: process.executable.clone(),
+        args: process.args.clone(),
+        start: process.start_ns.map(|start_ns| wall.timestamp(start_ns)),
+        user: process.uid.map(|uid| User { id: uid.to_string() }),
+        ..Process::default()
+    }
+}
+
+fn container(container: &finding::Container) -> document::Container {
+    document::Container {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        runtime: container.runtime.clone(),
+    }
+}
+
+fn orchestrator(orchestrator: &finding::Orchestrator) -> Orchestrator {
+    Orchestrator {
+        r#type: orchestrator.kind,
+        namespace: orchestrator.namespace.clone(),
+        resource: Resource {
+            r#type: "pod",
+            name: orchestrator.pod_name.clone(),
+            id: orchestrator.pod_uid.clone(),
+        },
+    }
+}
+
+/// What the types say of an event, and what [`rules`] say besides.
+pub(crate) fn schema(generator: SchemaGenerator) -> Value {
+    let mut schema = generator.into_root_schema_for::<Document>().to_value();
+    schema["allOf"] = rules();
+    schema
+}
+
+/// What must be there depends on what has happened.
+fn rules() -> Value {
+    let rule = |action: &str, kind: &str, subject: &str, states: &[&str]| {
+        json!({
+            "if": { "properties": { "event": { "properties": { "action": { "const": action } } } } },
+            "then": {
+                "required": ["process"],
+                "properties": {
+                    "event": { "properties": { "kind": { "const": kind } } },
+                    "process": { "required": ["pid", "name"] },
+                    "supervisor": {
+                        "required": [
+                            "finding", "exit_time_known", "grace_ns", "verdict", "confidence", "evidence", "origin",
+                        ],
+                        "properties": {
+                            "finding": {
+                                "properties": { "kind": { "const": subject }, "state": { "enum": states } },
+                            },
+                            "loss": false,
+                            "suppressed": false,
+                        },
+                    },
+                },
+            },
+        })
+    };
+    let of_the_stream = |action: &str, kind: &str, field: &str| {
+        json!({
+            "if": { "properties": { "event": { "properties": { "action": { "const": action } } } } },
+            "then": {
+                "properties": {
+                    "event": { "properties": { "kind": { "const": kind } } },
+                    "process": false,
+                    "supervisor": {
+                        "required": [field],
+                        "properties": {
+                            "finding": false,
+                            // Either the tracer has lost something or a sink.
+                            "loss": { "oneOf": [{ "required": ["exits"] }, { "required": ["sink"] }] },
+                        },
+                    },
+                },
+            },
+        })
+    };
+    json!([
+        rule("zombie-detected", "alert", "zombie", &["open"]),
+        rule("zombie-existing", "state", "zombie", &["open"]),
+        rule("zombie-updated", "alert", "zombie", &["updated"]),
+        rule("zombie-reaped", "event", "zombie", &["closed"]),
+        rule("process-explained", "state", "zombie", &["none"]),
+        rule("namespace-blocked", "alert", "namespace", &["open", "updated"]),
+        rule("namespace-released", "event", "namespace", &["closed"]),
+        of_the_stream("events-lost", "pipeline_error", "loss"),
+        of_the_stream("findings-suppressed", "event", "suppressed"),
+    ])
+}

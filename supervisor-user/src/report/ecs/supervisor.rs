@@ -1,0 +1,388 @@
+//! The part of an event that neither ECS nor OCSF has names for: what is below `supervisor`.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::SCHEMA_VERSION;
+use crate::{
+    diagnosis::Confidence,
+    finding::{BlockerKind, PidNsMode, Role, Stage, State},
+    host::SigChld,
+    report::{news::Subject, shapes},
+};
+
+/// What other schemas have no name for.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::report) struct Supervisor {
+    /// Version of the names below `supervisor`. The first number changes when one that was there is no more, or means
+    /// something else; the second when some are added.
+    #[schemars(extend("const" = SCHEMA_VERSION))]
+    pub(super) schema_version: &'static str,
+    /// Which hooks are in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hooks: Option<Cow<'static, str>>,
+    #[serde(flatten)]
+    pub(super) finding: Option<FindingFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loss: Option<LossFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) suppressed: Option<SuppressedFields>,
+}
+
+/// What is said of a finding.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct FindingFields {
+    pub(super) finding: FindingState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exit: Option<ExitFields>,
+    /// Time since the exit, if that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) age_ns: Option<u64>,
+    /// How long a process must be unreaped to be reported.
+    pub(super) grace_ns: u64,
+    /// Whether its exit was seen.
+    pub(super) exit_time_known: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reaper: Option<ReaperFields>,
+    /// Who forked it, and who forked that one; nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) creators: Vec<CreatorFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) runtime: Option<RuntimeFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) monitor: Option<MonitorFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pid_ns: Option<PidNsFields>,
+    /// Path of its control group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cgroup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) family: Option<FamilyFields>,
+    /// Why, in one sentence.
+    #[schemars(length(min = 1))]
+    pub(super) verdict: String,
+    pub(super) confidence: Confidence,
+    /// What was observed. What the verdict rests on comes first.
+    pub(super) evidence: Vec<EvidenceFields>,
+    /// What to do, best first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1)))]
+    pub(super) remedies: Vec<String>,
+    /// What people try in vain.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1)))]
+    pub(super) wont_help: Vec<String>,
+    /// How it came into the container; `host` if it is in none.
+    #[schemars(schema_with = "shapes::origin")]
+    pub(super) origin: &'static str,
+    /// Of a health check, how often it is executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) origin_period_ns: Option<u64>,
+    /// What cannot end while it stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) blocks: Vec<BlockFields>,
+    /// Of a namespace: what holds it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) blockers: Vec<BlockerFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) budget: Option<BudgetFields>,
+}
+
+/// The finding, and what becomes of it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct FindingState {
+    /// The same from open to close, and after a restart of the agent.
+    #[schemars(length(min = 1))]
+    pub(super) id: String,
+    pub(super) kind: Subject,
+    pub(super) state: State,
+}
+
+/// The class of cause.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct FamilyFields {
+    /// `F1` and so on: see `docs/families.md`.
+    #[schemars(schema_with = "shapes::family_id")]
+    pub(super) id: &'static str,
+    /// Its short name.
+    #[schemars(schema_with = "shapes::family_name")]
+    pub(super) name: &'static str,
+}
+
+/// Something observed.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct EvidenceFields {
+    /// Its number in this event, from 1.
+    #[schemars(range(min = 1))]
+    pub(super) id: u32,
+    /// Where it was seen.
+    #[schemars(length(min = 1))]
+    pub(super) source: String,
+    /// What was seen.
+    #[schemars(length(min = 1))]
+    pub(super) text: String,
+    /// Whether the verdict rests on it.
+    pub(super) cited: bool,
+}
+
+/// Something that cannot end while the process stays.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BlockFields {
+    /// Always `pid-namespace`.
+    #[schemars(extend("const" = "pid-namespace"))]
+    pub(super) kind: &'static str,
+    /// Inode number of the namespace.
+    pub(super) ino: u32,
+    /// Its PID 1.
+    pub(super) init: PidAndName,
+    /// For how long it has not been able to end.
+    pub(super) waiting_ns: u64,
+}
+
+/// A process, by what people know it by.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PidAndName {
+    /// Pid on the host.
+    pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
+    pub(super) name: String,
+}
+
+/// A process that holds a namespace.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BlockerFields {
+    pub(super) kind: BlockerKind,
+    /// Pid on the host.
+    pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
+    pub(super) name: String,
+    /// Who can let go of it: the one who must reap it, or its tracer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reaper: Option<PidAndName>,
+    /// State letter.
+    pub(super) state: char,
+    /// Kernel function that it sleeps in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wchan: Option<String>,
+}
+
+/// Pids, under the tightest limit where the process lives.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BudgetFields {
+    /// Unreaped processes under that limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unreaped: Option<u64>,
+    /// Tasks that there are.
+    pub(super) pids_current: u64,
+    /// Tasks that there may be.
+    pub(super) pids_max: u64,
+    /// The file that says so.
+    pub(super) source: String,
+    /// How many more are unreaped after an hour, if they grow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rate_per_hour: Option<u64>,
+    /// When no pid is left at that rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exhausted_in_ns: Option<u64>,
+}
+
+/// How it ended: with a code, or by a signal.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ExitFields {
+    /// Of a normal exit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<u8>,
+    /// Of a death by signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 127))]
+    pub(super) signal: Option<u8>,
+    /// Such as `SIGKILL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^SIG[A-Z0-9]+$"))]
+    pub(super) signal_name: Option<&'static str>,
+    /// Whether the signal left a core.
+    pub(super) core_dumped: bool,
+}
+
+/// Who must wait for it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ReaperFields {
+    /// Pid on the host.
+    pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
+    pub(super) name: String,
+    /// The file that it executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) executable: Option<String>,
+    /// Whether another process was its parent at first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) adopted: Option<bool>,
+    /// Whether it has asked to adopt its descendants' orphans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) is_subreaper: Option<bool>,
+    /// Whether it is PID 1 of a PID namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) is_pidns_init: Option<bool>,
+    /// State letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state: Option<char>,
+    /// Kernel function that it sleeps in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wchan: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sigchld: Option<SigChld>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) last_wait: Option<LastWaitFields>,
+    /// How many unreaped processes it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unreaped_held: Option<u64>,
+    /// How many of its own children it has reaped since the unreaped one was first looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reaped_since: Option<u64>,
+}
+
+/// Its last wait call, if one was seen.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LastWaitFields {
+    /// Time since the call.
+    pub(super) age_ns: u64,
+    /// Which one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["wait4", "waitid"]))]
+    pub(super) call: Option<&'static str>,
+    /// For whom it waits, as its own namespace counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::wait_target")]
+    pub(super) target: Option<String>,
+    /// The options that were set, such as `WNOHANG`.
+    pub(super) flags: Vec<&'static str>,
+}
+
+/// A forebear.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct CreatorFields {
+    /// Pid on the host.
+    pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
+    pub(super) name: String,
+    /// The file that it executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) executable: Option<String>,
+    /// Arguments of that exec.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) args: Vec<String>,
+    /// Of a runtime: what it was called to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) verb: Option<String>,
+    pub(super) role: Role,
+    /// Whether it exists no more.
+    pub(super) gone: bool,
+}
+
+/// The container runtime that it comes from.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RuntimeFields {
+    /// `crun`, `runc`, `youki`.
+    pub(super) name: String,
+    /// The file that was executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) executable: Option<String>,
+    /// `create`, `run`, `exec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) verb: Option<String>,
+    pub(super) stage: Stage,
+}
+
+/// The container monitor.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct MonitorFields {
+    /// `conmon`, `conmonrs`, `containerd-shim-runc-v2`.
+    pub(super) name: String,
+    /// Pid on the host.
+    pub(super) pid: u32,
+    /// The file that it executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) executable: Option<String>,
+    /// containerd's namespace, such as `k8s.io`: not the pod's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) namespace: Option<String>,
+}
+
+/// The process's PID namespace.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PidNsFields {
+    /// Inode number.
+    pub(super) ino: u32,
+    /// Depth; the initial one is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) level: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mode: Option<PidNsMode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) init: Option<InitFields>,
+    /// Ids of the containers whose processes live in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) containers: Vec<String>,
+}
+
+/// PID 1 of a namespace.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct InitFields {
+    /// Pid on the host.
+    pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
+    pub(super) name: String,
+    /// State letter.
+    pub(super) state: char,
+}
+
+/// What was lost: by the tracer, or by a sink.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LossFields {
+    /// Since when.
+    #[schemars(schema_with = "shapes::time")]
+    pub(super) since: Timestamp,
+    #[serde(flatten)]
+    pub(super) tracer: Option<TracerLossFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sink: Option<SinkLossFields>,
+}
+
+/// What the tracer has lost.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TracerLossFields {
+    /// Exits that the table of unreaped processes had no room for.
+    pub(super) exits: u64,
+    /// Reaps that were not seen, or that there was no room for.
+    pub(super) reaps: u64,
+    /// Forks, execs and waits that were not stored.
+    pub(super) records: u64,
+    /// Unreaped processes that were found again in `/proc`.
+    pub(super) resync_found: u64,
+    /// Findings that turned out to be over.
+    pub(super) resync_closed: u64,
+}
+
+/// What a sink has not got.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SinkLossFields {
+    /// Its name in the configuration.
+    pub(super) name: String,
+    /// Events that it had no room for.
+    pub(super) dropped: u64,
+}
+
+/// Openings and updates of findings that are not told one by one.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SuppressedFields {
+    /// Since when.
+    #[schemars(schema_with = "shapes::time")]
+    pub(super) since: Timestamp,
+    /// How many.
+    pub(super) count: u64,
+    /// Whose they are.
+    pub(super) reaper: PidAndName,
+}

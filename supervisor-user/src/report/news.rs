@@ -1,0 +1,42 @@
+//! What kind of news an event is: words that formats share.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::finding::EventKind;
+
+/// What kind of information it is.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// Somebody should look at it.
+    Alert,
+    /// How it is now.
+    State,
+    /// Something has happened.
+    Event,
+    /// The stream itself is not complete.
+    PipelineError,
+}
+
+impl Kind {
+    /// Of an event.
+    pub(super) fn of(event: &EventKind) -> Self {
+        match event {
+            EventKind::Detected(_) | EventKind::Updated(_) | EventKind::Blocked { .. } => Self::Alert,
+            EventKind::Existing(_) | EventKind::State(_) | EventKind::Explained(_) => Self::State,
+            EventKind::Reaped { .. } | EventKind::Released { .. } | EventKind::Suppressed(_) => Self::Event,
+            EventKind::Lost(_) | EventKind::Dropped(_) => Self::PipelineError,
+        }
+    }
+}
+
+/// What a finding is about.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Subject {
+    /// An unreaped process.
+    Zombie,
+    /// A PID namespace that cannot end.
+    Namespace,
+}

@@ -1,0 +1,403 @@
+//! The classes and objects of OCSF that events are mapped to: of each, the attributes that are filled.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::OCSF_VERSION;
+use crate::{
+    finding::Action,
+    report::{
+        ecs::{DATASET, Supervisor},
+        news::Subject,
+        shapes,
+    },
+};
+
+/// One event of `supervisor`: an object on a line of its own, in the names of the Open Cybersecurity Schema Framework.
+///
+/// What is not known is absent, never null. Times are milliseconds since 1970 in UTC.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(title = "supervisor event (OCSF)")]
+pub(super) enum Document {
+    Finding(Box<DetectionFinding>),
+    Error(Box<ApplicationError>),
+}
+
+/// Detection Finding: an unreaped process, or a PID namespace that cannot end.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DetectionFinding {
+    /// Findings.
+    #[schemars(extend("const" = 2))]
+    pub(super) category_uid: u8,
+    /// The category's name.
+    #[schemars(extend("const" = "Findings"))]
+    pub(super) category_name: &'static str,
+    /// Detection Finding.
+    #[schemars(extend("const" = 2004))]
+    pub(super) class_uid: u16,
+    /// The class's name.
+    #[schemars(extend("const" = "Detection Finding"))]
+    pub(super) class_name: &'static str,
+    /// 1 Create, 2 Update, 3 Close; 99 for what `explain` says of a process that is no zombie.
+    #[schemars(extend("enum" = [1, 2, 3, 99]))]
+    pub(super) activity_id: u8,
+    /// The activity's name.
+    #[schemars(extend("enum" = ["Create", "Update", "Close", "Explain"]))]
+    pub(super) activity_name: &'static str,
+    /// Class and activity in one number.
+    #[schemars(extend("enum" = [200_401, 200_402, 200_403, 200_499]))]
+    pub(super) type_uid: u32,
+    /// 1 New, 4 Resolved; 99 of what is no finding.
+    #[schemars(extend("enum" = [1, 4, 99]))]
+    pub(super) status_id: u8,
+    /// The status's name.
+    #[schemars(extend("enum" = ["New", "Resolved", "None"]))]
+    pub(super) status: &'static str,
+    /// Whether somebody should look at it: true of created and updated findings.
+    pub(super) is_alert: bool,
+    #[serde(flatten)]
+    pub(super) base: Base,
+    /// 1 Low, 2 Medium, 3 High.
+    #[schemars(range(min = 1, max = 3))]
+    pub(super) confidence_id: u8,
+    /// The confidence's name.
+    #[schemars(extend("enum" = ["Low", "Medium", "High"]))]
+    pub(super) confidence: &'static str,
+    /// When the process exited, if that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) start_time: Option<i64>,
+    /// When the finding was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) end_time: Option<i64>,
+    /// From one to the other, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duration: Option<u64>,
+    pub(super) finding_info: FindingInfo,
+    /// The process itself; of a namespace its PID 1, and then everything that holds it.
+    #[schemars(length(min = 1))]
+    pub(super) evidences: Vec<Evidence>,
+    /// The container, the pod, and PID namespaces that cannot end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) resources: Vec<Resource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remediation: Option<Remediation>,
+    pub(super) unmapped: Unmapped,
+}
+
+/// Application Error: something could not be counted or delivered, or is only counted.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ApplicationError {
+    /// Application Activity.
+    #[schemars(extend("const" = 6))]
+    pub(super) category_uid: u8,
+    /// The category's name.
+    #[schemars(extend("const" = "Application Activity"))]
+    pub(super) category_name: &'static str,
+    /// Application Error.
+    #[schemars(extend("const" = 6008))]
+    pub(super) class_uid: u16,
+    /// The class's name.
+    #[schemars(extend("const" = "Application Error"))]
+    pub(super) class_name: &'static str,
+    /// 1 General Error; 99 for findings that are not told one by one.
+    #[schemars(extend("enum" = [1, 99]))]
+    pub(super) activity_id: u8,
+    /// The activity's name.
+    #[schemars(extend("enum" = ["General Error", "Suppress"]))]
+    pub(super) activity_name: &'static str,
+    /// Class and activity in one number.
+    #[schemars(extend("enum" = [600_801, 600_899]))]
+    pub(super) type_uid: u32,
+    #[serde(flatten)]
+    pub(super) base: Base,
+    /// Since when.
+    pub(super) start_time: i64,
+    /// How many events or findings that are, if it is one number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) count: Option<u64>,
+    pub(super) unmapped: Unmapped,
+}
+
+/// What every event says.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Base {
+    /// Names of class and activity.
+    pub(super) type_name: &'static str,
+    /// When it happened.
+    pub(super) time: i64,
+    /// 1 Informational, 2 Low, 3 Medium, 4 High, 5 Critical.
+    #[schemars(range(min = 1, max = 5))]
+    pub(super) severity_id: u8,
+    /// The severity's name.
+    #[schemars(extend("enum" = ["Informational", "Low", "Medium", "High", "Critical"]))]
+    pub(super) severity: &'static str,
+    /// One English sentence that stands alone. It has no control characters.
+    #[schemars(length(min = 1))]
+    pub(super) message: String,
+    pub(super) metadata: Metadata,
+    pub(super) device: Device,
+}
+
+/// The event itself.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Metadata {
+    /// Version of OCSF.
+    #[schemars(extend("const" = OCSF_VERSION))]
+    pub(super) version: &'static str,
+    pub(super) product: Product,
+    /// Which of OCSF's optional sets of attributes are used.
+    pub(super) profiles: &'static [Profile],
+    /// The agent's id and the sequence number: no other event has the same.
+    #[schemars(length(min = 1))]
+    pub(super) uid: String,
+    /// Grows with every event of one run of the agent.
+    pub(super) sequence: u64,
+    /// Always `supervisor.findings`.
+    #[schemars(extend("const" = DATASET))]
+    pub(super) log_name: &'static str,
+    /// What happened, as `event.action` of the native format.
+    pub(super) event_code: Action,
+}
+
+/// An optional set of attributes.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+pub(super) enum Profile {
+    #[serde(rename = "container")]
+    Container,
+    #[serde(rename = "host")]
+    Host,
+    #[serde(rename = "linux/linux_users")]
+    LinuxUsers,
+}
+
+/// What has made the event.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Product {
+    /// Always `supervisor`.
+    #[schemars(extend("const" = "supervisor"))]
+    pub(super) name: &'static str,
+    /// Of this program.
+    pub(super) version: &'static str,
+}
+
+/// The host that it happened on.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Device {
+    /// Its name.
+    #[schemars(length(min = 1))]
+    pub(super) hostname: String,
+    /// `/etc/machine-id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<String>,
+    /// 0: whether it is a server or a desktop is not known.
+    #[schemars(extend("const" = 0))]
+    pub(super) type_id: u8,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub(super) boot_uid: String,
+    pub(super) os: Os,
+    /// The one agent that has seen it.
+    pub(super) agent_list: [Agent; 1],
+}
+
+/// The operating system.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Os {
+    /// Always `Linux`.
+    #[schemars(extend("const" = "Linux"))]
+    pub(super) name: &'static str,
+    /// Linux.
+    #[schemars(extend("const" = 200))]
+    pub(super) type_id: u16,
+    /// The type's name.
+    #[schemars(extend("const" = "Linux"))]
+    pub(super) r#type: &'static str,
+    /// As `uname -r` has it.
+    pub(super) kernel_release: String,
+}
+
+/// The agent.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Agent {
+    /// Always `supervisor`.
+    #[schemars(extend("const" = "supervisor"))]
+    pub(super) name: &'static str,
+    /// 4: Performance Monitoring & Observability.
+    #[schemars(extend("const" = 4))]
+    pub(super) type_id: u8,
+    /// Another one with every run.
+    pub(super) uid: String,
+    /// Of this program.
+    pub(super) version: &'static str,
+}
+
+/// The finding.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct FindingInfo {
+    /// The same from create to close, and after a restart of the agent.
+    #[schemars(length(min = 1))]
+    pub(super) uid: String,
+    /// What is wrong, in general.
+    pub(super) title: &'static str,
+    /// What is wrong with this one: the verdict.
+    #[schemars(length(min = 1))]
+    pub(super) desc: String,
+    /// What it is about.
+    pub(super) types: [Subject; 1],
+    /// The rule that has said so, one for each family of causes. Absent if no family fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) analytic: Option<Analytic>,
+    /// When it was looked at first.
+    pub(super) first_seen_time: i64,
+}
+
+/// A rule.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Analytic {
+    /// The family.
+    #[schemars(schema_with = "shapes::family_id")]
+    pub(super) uid: &'static str,
+    /// The family's short name.
+    #[schemars(schema_with = "shapes::family_name")]
+    pub(super) name: &'static str,
+    /// Rule.
+    #[schemars(extend("const" = 1))]
+    pub(super) type_id: u8,
+    /// The type's name.
+    #[schemars(extend("const" = "Rule"))]
+    pub(super) r#type: &'static str,
+}
+
+/// A process that the finding rests on.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Evidence {
+    pub(super) name: EvidenceName,
+    pub(super) process: Process,
+}
+
+/// What a process is to the finding.
+#[derive(Serialize, JsonSchema)]
+pub(super) enum EvidenceName {
+    /// The one that is not reaped.
+    #[serde(rename = "process")]
+    Subject,
+    /// PID 1 of the namespace.
+    #[serde(rename = "namespace-init")]
+    NamespaceInit,
+    /// A zombie that holds the namespace.
+    #[serde(rename = "blocker-zombie")]
+    Zombie,
+    /// A process of the namespace that has not ended.
+    #[serde(rename = "blocker-task")]
+    Task,
+    /// A process of the namespace that its tracer must collect: its `parent_process`.
+    #[serde(rename = "blocker-tracer")]
+    Tracer,
+}
+
+/// A process. `parent_process` is its reaper: the one who must wait for it now.
+#[derive(Default, Serialize, JsonSchema)]
+pub(super) struct Process {
+    /// Pid on the host.
+    pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
+    pub(super) name: String,
+    /// The same as `cpid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::uuid_v8")]
+    pub(super) uid: Option<String>,
+    /// OCSF Common Process ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "shapes::uuid_v8")]
+    pub(super) cpid: Option<String>,
+    /// The file that it executed last, or that its nearest forebear did if it has executed none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
+    /// Arguments of that exec, with spaces between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cmd_line: Option<String>,
+    /// When it was forked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) created_time: Option<i64>,
+    /// When its last thread exited, if that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) terminated_time: Option<i64>,
+    /// Pid in its innermost namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) namespace_pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<User>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) container: Option<Container>,
+    #[serde(rename = "parent_process", skip_serializing_if = "Option::is_none")]
+    pub(super) parent: Option<Box<Process>>,
+}
+
+/// Whose process it is.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct User {
+    /// Real user id on the host.
+    #[schemars(regex(pattern = "^[0-9]+$"))]
+    pub(super) uid: String,
+}
+
+/// The container that it is part of.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Container {
+    /// As the runtime knows it.
+    #[schemars(length(min = 1))]
+    pub(super) uid: String,
+    /// As people know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    /// What manages it: `podman`, `cri-o`, `containerd`, `docker`, or a bare runtime.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) runtime: Option<String>,
+    /// Such as `kubernetes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) orchestrator: Option<&'static str>,
+    /// The Kubernetes pod's uid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pod_uuid: Option<String>,
+}
+
+/// What is affected.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Resource {
+    pub(super) r#type: ResourceType,
+    /// Of a PID namespace, its inode number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<String>,
+    /// As people know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    /// The orchestrator's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) namespace: Option<String>,
+    /// 3: Affected.
+    #[schemars(extend("const" = 3))]
+    pub(super) role_id: u8,
+}
+
+/// Kinds of what is affected.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ResourceType {
+    Container,
+    Pod,
+    PidNamespace,
+}
+
+/// What to do.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Remediation {
+    /// One sentence a line, best first.
+    #[schemars(length(min = 1))]
+    pub(super) desc: String,
+}
+
+/// What OCSF has no attribute for.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Unmapped {
+    pub(super) supervisor: Supervisor,
+}

@@ -1,0 +1,363 @@
+//! Events as OCSF JSON, one object a line: the Open Cybersecurity Schema Framework, as `docs/events.md` maps it.
+
+mod document;
+
+use document::{
+    Agent, Analytic, ApplicationError, Base, Container, DetectionFinding, Device, Document, Evidence,
+    EvidenceName, FindingInfo, Metadata, Os, Process, Product, Profile, Remediation, Resource, ResourceType,
+    Unmapped, User,
+};
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
+
+use super::{
+    Context,
+    ecs::{DATASET, supervisor},
+    news::Subject,
+    sentence::sentence,
+};
+use crate::{
+    clock::Wall,
+    diagnosis::{Confidence, Diagnosis},
+    finding::{self, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
+};
+
+/// Version of OCSF that the names are of.
+pub const OCSF_VERSION: &str = "1.8.0";
+
+/// One event as a line, without the newline.
+///
+/// # Errors
+///
+/// None that can happen: the model holds nothing that JSON cannot.
+pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Result<String> {
+    serde_json::to_string(&document(event, context, sequence))
+}
+
+/// What the types say of an event, and which numbers go together.
+pub(crate) fn schema(generator: SchemaGenerator) -> Value {
+    let mut schema = generator.into_root_schema_for::<Document>().to_value();
+    let step = |activity: u32, status: u32, is_alert: bool, states: &[&str]| {
+        json!({
+            "properties": {
+                "activity_id": { "const": activity },
+                "type_uid": { "const": 200_400 + activity },
+                "status_id": { "const": status },
+                "is_alert": { "const": is_alert },
+                "unmapped": {
+                    "properties": {
+                        "supervisor": {
+                            "required": ["finding"],
+                            "properties": { "finding": { "properties": { "state": { "enum": states } } } },
+                        },
+                    },
+                },
+            },
+        })
+    };
+    schema["$defs"]["DetectionFinding"]["oneOf"] = json!([
+        step(1, 1, true, &["open"]),
+        step(2, 1, true, &["updated"]),
+        step(3, 4, false, &["closed"]),
+        step(99, 99, false, &["none"]),
+    ]);
+    let told = |activity: u32, field: &str| {
+        json!({
+            "properties": {
+                "activity_id": { "const": activity },
+                "type_uid": { "const": 600_800 + activity },
+                "unmapped": { "properties": { "supervisor": { "required": [field] } } },
+            },
+        })
+    };
+    schema["$defs"]["ApplicationError"]["oneOf"] = json!([told(1, "loss"), told(99, "suppressed")]);
+    schema
+}
+
+fn document(event: &Event, context: &Context, sequence: u64) -> Document {
+    match &event.kind {
+        EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
+            let told = Told {
+                id: &namespace.id,
+                subject: Subject::Namespace,
+                diagnosis: &namespace.diagnosis,
+                seen_ns: namespace.since_ns,
+                namespace: Some(namespace),
+            };
+            Document::Finding(Box::new(detection(event, context, sequence, &namespace.init, &told)))
+        }
+        EventKind::Detected(finding)
+        | EventKind::Existing(finding)
+        | EventKind::State(finding)
+        | EventKind::Updated(finding)
+        | EventKind::Explained(finding)
+        | EventKind::Reaped { finding, .. } => {
+            let told = Told {
+                id: &finding.id,
+                subject: Subject::Zombie,
+                diagnosis: &finding.diagnosis,
+                seen_ns: finding.seen_ns,
+                namespace: None,
+            };
+            Document::Finding(Box::new(detection(event, context, sequence, finding, &told)))
+        }
+        EventKind::Lost(loss) => stream_error(event, context, sequence, loss.since_ns, None),
+        EventKind::Dropped(dropped) => {
+            stream_error(event, context, sequence, dropped.since_ns, Some(dropped.count))
+        }
+        EventKind::Suppressed(suppressed) => {
+            stream_error(event, context, sequence, suppressed.since_ns, Some(suppressed.count))
+        }
+    }
+}
+
+/// What the stream does not tell.
+fn stream_error(
+    event: &Event,
+    context: &Context,
+    sequence: u64,
+    since_ns: u64,
+    count: Option<u64>,
+) -> Document {
+    let (activity_id, activity_name, type_name) = match event.kind {
+        EventKind::Suppressed(_) => (99, "Suppress", "Application Error: Other"),
+        _ => (1, "General Error", "Application Error: General Error"),
+    };
+    Document::Error(Box::new(ApplicationError {
+        category_uid: 6,
+        category_name: "Application Activity",
+        class_uid: 6008,
+        class_name: "Application Error",
+        activity_id,
+        activity_name,
+        type_uid: 600_800 + u32::from(activity_id),
+        base: base(event, context, sequence, type_name, &[Profile::Host]),
+        start_time: millis(event.wall, since_ns),
+        count,
+        unmapped: Unmapped { supervisor: supervisor(event, context) },
+    }))
+}
+
+/// What a namespace has of its own, while the rest is its PID 1's.
+struct Told<'a> {
+    id: &'a str,
+    subject: Subject,
+    diagnosis: &'a Diagnosis,
+    seen_ns: u64,
+    namespace: Option<&'a BlockedNamespace>,
+}
+
+fn detection(
+    event: &Event,
+    context: &Context,
+    sequence: u64,
+    finding: &Finding,
+    told: &Told<'_>,
+) -> DetectionFinding {
+    let state = event.kind.finding().map_or(State::None, |(_, state)| state);
+    let wall = event.wall;
+    let (activity_id, activity_name, type_name) = match state {
+        State::Open => (1, "Create", "Detection Finding: Create"),
+        State::Updated => (2, "Update", "Detection Finding: Update"),
+        State::Closed => (3, "Close", "Detection Finding: Close"),
+        State::None => (99, "Explain", "Detection Finding: Other"),
+    };
+    let (status_id, status) = match state {
+        State::Open | State::Updated => (1, "New"),
+        State::Closed => (4, "Resolved"),
+        State::None => (99, "None"),
+    };
+    let (confidence_id, confidence) = match told.diagnosis.confidence {
+        Confidence::Low => (1, "Low"),
+        Confidence::Medium => (2, "Medium"),
+        Confidence::High => (3, "High"),
+    };
+    let profiles = &[Profile::Container, Profile::Host, Profile::LinuxUsers];
+    DetectionFinding {
+        category_uid: 2,
+        category_name: "Findings",
+        class_uid: 2004,
+        class_name: "Detection Finding",
+        activity_id,
+        activity_name,
+        type_uid: 200_400 + u32::from(activity_id),
+        status_id,
+        status,
+        is_alert: matches!(state, State::Open | State::Updated),
+        base: base(event, context, sequence, type_name, profiles),
+        confidence_id,
+        confidence,
+        start_time: finding.exit_ns.map(|exit_ns| millis(wall, exit_ns)),
+        end_time: (state == State::Closed).then(|| millis(wall, event.at_ns)),
+        duration: event.kind.duration_ns().map(|ns| ns / 1_000_000),
+        finding_info: finding_info(told, wall),
+        evidences: evidences(finding, told, wall),
+        resources: resources(finding, told),
+        remediation: Some(told.diagnosis.remedies.join("\n"))
+            .filter(|desc| !desc.is_empty())
+            .map(|desc| Remediation { desc }),
+        unmapped: Unmapped { supervisor: supervisor(event, context) },
+    }
+}
+
+fn base(
+    event: &Event,
+    context: &Context,
+    sequence: u64,
+    type_name: &'static str,
+    profiles: &'static [Profile],
+) -> Base {
+    let severity_id = event.kind.severity();
+    Base {
+        type_name,
+        time: millis(event.wall, event.at_ns),
+        severity_id,
+        severity: match severity_id {
+            0 | 1 => "Informational",
+            2 => "Low",
+            3 => "Medium",
+            4 => "High",
+            _ => "Critical",
+        },
+        message: sentence(event),
+        metadata: Metadata {
+            version: OCSF_VERSION,
+            product: Product { name: "supervisor", version: env!("CARGO_PKG_VERSION") },
+            profiles,
+            uid: format!("{}-{sequence}", context.agent_id),
+            sequence,
+            log_name: DATASET,
+            event_code: event.kind.action(),
+        },
+        device: Device {
+            hostname: context.host.hostname.clone(),
+            uid: context.host.id.clone(),
+            type_id: 0,
+            boot_uid: context.host.boot_id.clone(),
+            os: Os {
+                name: "Linux",
+                type_id: 200,
+                r#type: "Linux",
+                kernel_release: context.host.kernel.clone(),
+            },
+            agent_list: [Agent {
+                name: "supervisor",
+                type_id: 4,
+                uid: context.agent_id.clone(),
+                version: env!("CARGO_PKG_VERSION"),
+            }],
+        },
+    }
+}
+
+fn finding_info(told: &Told<'_>, wall: Wall) -> FindingInfo {
+    let general = match told.subject {
+        Subject::Zombie => "A process has exited and is not reaped",
+        Subject::Namespace => "A PID namespace cannot end",
+    };
+    let family = told.diagnosis.family;
+    FindingInfo {
+        uid: told.id.to_owned(),
+        title: family.map_or(general, crate::diagnosis::Family::title),
+        desc: told.diagnosis.verdict.clone(),
+        types: [told.subject],
+        analytic: family.map(|family| Analytic {
+            uid: family.id(),
+            name: family.name(),
+            type_id: 1,
+            r#type: "Rule",
+        }),
+        first_seen_time: millis(wall, told.seen_ns),
+    }
+}
+
+fn evidences(finding: &Finding, told: &Told<'_>, wall: Wall) -> Vec<Evidence> {
+    let subject = Process {
+        terminated_time: finding.exit_ns.map(|exit_ns| millis(wall, exit_ns)),
+        container: container(finding),
+        parent: finding.reaper.as_ref().map(|reaper| Box::new(process(&reaper.process, wall))),
+        ..process(&finding.process, wall)
+    };
+    let name = match told.subject {
+        Subject::Zombie => EvidenceName::Subject,
+        Subject::Namespace => EvidenceName::NamespaceInit,
+    };
+    let blockers = told.namespace.map_or(&[][..], |namespace| &namespace.blockers);
+    std::iter::once(Evidence { name, process: subject }).chain(blockers.iter().map(blocker)).collect()
+}
+
+fn process(process: &finding::Process, wall: Wall) -> Process {
+    Process {
+        pid: process.pid,
+        name: process.name.clone(),
+        uid: process.entity_id.clone(),
+        cpid: process.entity_id.clone(),
+        path: process.executable.clone(),
+        cmd_line: Some(process.args.join(" ")).filter(|_| !process.args.is_empty()),
+        created_time: process.start_ns.map(|start_ns| millis(wall, start_ns)),
+        namespace_pid: process.vpid,
+        user: process.uid.map(|uid| User { uid: uid.to_string() }),
+        ..Process::default()
+    }
+}
+
+fn blocker(blocker: &Blocker) -> Evidence {
+    let named = |pid: u32, name: &str| Process { pid, name: name.to_owned(), ..Process::default() };
+    Evidence {
+        name: match blocker.kind {
+            BlockerKind::Zombie => EvidenceName::Zombie,
+            BlockerKind::Task => EvidenceName::Task,
+            BlockerKind::Tracer => EvidenceName::Tracer,
+        },
+        process: Process {
+            parent: blocker.reaper.as_ref().map(|(pid, name)| Box::new(named(*pid, name))),
+            ..named(blocker.pid, &blocker.name)
+        },
+    }
+}
+
+fn container(finding: &Finding) -> Option<Container> {
+    let container = finding.container.as_ref()?;
+    let orchestrator = finding.orchestrator.as_ref();
+    Some(Container {
+        uid: container.id.clone(),
+        name: container.name.clone(),
+        runtime: container.runtime.clone(),
+        orchestrator: orchestrator.map(|it| it.kind),
+        pod_uuid: orchestrator.and_then(|it| it.pod_uid.clone()),
+    })
+}
+
+fn resources(finding: &Finding, told: &Told<'_>) -> Vec<Resource> {
+    let resource = |r#type| Resource { r#type, uid: None, name: None, namespace: None, role_id: 3 };
+    let mut resources = Vec::new();
+    if let Some(container) = &finding.container {
+        resources.push(Resource {
+            uid: Some(container.id.clone()),
+            name: container.name.clone(),
+            ..resource(ResourceType::Container)
+        });
+    }
+    // OCSF demands one of them.
+    if let Some(pod) =
+        finding.orchestrator.as_ref().filter(|it| it.pod_uid.is_some() || it.pod_name.is_some())
+    {
+        resources.push(Resource {
+            uid: pod.pod_uid.clone(),
+            name: pod.pod_name.clone(),
+            namespace: pod.namespace.clone(),
+            ..resource(ResourceType::Pod)
+        });
+    }
+    let own = told.namespace.and(finding.pid_ns.as_ref()).map(|ns| ns.ino);
+    let blocked = own.into_iter().chain(finding.blocks.iter().map(|block| block.ino));
+    resources.extend(
+        blocked.map(|ino| Resource { uid: Some(ino.to_string()), ..resource(ResourceType::PidNamespace) }),
+    );
+    resources
+}
+
+/// The wall time of a time since boot, as OCSF counts.
+fn millis(wall: Wall, boot_ns: u64) -> i64 {
+    wall.timestamp(boot_ns).as_millisecond()
+}

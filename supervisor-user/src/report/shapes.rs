@@ -1,0 +1,46 @@
+//! JSON Schemas of values of which the Rust type does not say enough.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use crate::{diagnosis::Family, finding::Origin};
+
+/// A time of the native format.
+pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time", "pattern": "Z$" })
+}
+
+/// An OCSF Common Process ID, or another id that is made of one.
+pub(super) fn uuid_v8(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "format": "uuid",
+        "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+    })
+}
+
+/// The id of a family of causes.
+pub(super) fn family_id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": Family::ALL.map(Family::id) })
+}
+
+/// The name of a family of causes.
+pub(super) fn family_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": Family::ALL.map(Family::name) })
+}
+
+/// The word for an origin.
+pub(super) fn origin(_: &mut SchemaGenerator) -> Schema {
+    let all = [
+        Origin::Entrypoint,
+        Origin::Exec,
+        Origin::HealthCheck { period_ns: 0 },
+        Origin::Host,
+        Origin::Unknown,
+    ];
+    json_schema!({ "type": "string", "enum": all.map(Origin::as_str) })
+}
+
+/// Whom a wait call waits for.
+pub(super) fn wait_target(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^(any|(pid|pgid|pidfd):[0-9]+)$" })
+}

@@ -1,0 +1,94 @@
+//! JSON Schemas of what is written and read: generated from the types, so that they cannot say anything else.
+
+use clap::ValueEnum;
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
+use serde_json::Value;
+
+use crate::{
+    config::Config,
+    report::{ecs, ocsf},
+};
+
+/// What there are schemas of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// Events in the names of the Elastic Common Schema, as `-o json` and `format = "ecs"` write them
+    Ecs,
+    /// Events in the names of the Open Cybersecurity Schema Framework, as `format = "ocsf"` writes them
+    Ocsf,
+    /// The configuration of an agent
+    Config,
+}
+
+impl Subject {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ecs, Self::Ocsf, Self::Config];
+
+    /// The word on the command line, and the first part of the file's name in `docs/schema`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ecs => "ecs",
+            Self::Ocsf => "ocsf",
+            Self::Config => "config",
+        }
+    }
+
+    /// The schema, of JSON Schema's draft 2020-12.
+    #[must_use]
+    pub fn schema(self) -> Value {
+        match self {
+            Self::Ecs => ecs::schema(generator(SchemaSettings::for_serialize)),
+            Self::Ocsf => ocsf::schema(generator(SchemaSettings::for_serialize)),
+            Self::Config => {
+                generator(SchemaSettings::for_deserialize).into_root_schema_for::<Config>().to_value()
+            }
+        }
+    }
+
+    /// The schema as it is printed and committed.
+    #[must_use]
+    pub fn text(self) -> String {
+        format!("{:#}\n", self.schema())
+    }
+}
+
+fn generator(contract: fn(SchemaSettings) -> SchemaSettings) -> SchemaGenerator {
+    contract(SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tighten))).into_generator()
+}
+
+/// What the types do not say: that what is not known is absent, not null, and that there is nothing else.
+fn tighten(schema: &mut Schema) {
+    for words in ["type", "enum"] {
+        if let Some(Value::Array(list)) = schema.get_mut(words) {
+            list.retain(|it| *it != "null" && !it.is_null());
+            if let ("type", [only]) = (words, &list[..]) {
+                let only = only.clone();
+                schema.insert(words.to_owned(), only);
+            }
+        }
+    }
+    match schema.get_mut("default") {
+        Some(Value::Null) => drop(schema.remove("default")),
+        Some(Value::Object(fields)) => fields.retain(|_, it| !it.is_null()),
+        _ => {}
+    }
+    if let Some(Value::Array(any)) = schema.get_mut("anyOf") {
+        any.retain(|it| it.get("type").is_none_or(|it| it != "null"));
+        if let [Value::Object(only)] = &any[..] {
+            let only = only.clone();
+            schema.remove("anyOf");
+            for (name, value) in only {
+                schema.ensure_object().entry(name).or_insert(value);
+            }
+        }
+    }
+    // Lines of a comment are as long as the source's.
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        let paragraphs: Vec<String> = text.split("\n\n").map(|it| it.replace('\n', " ")).collect();
+        *text = paragraphs.join("\n\n");
+    }
+    if schema.get("properties").is_some() && schema.get("additionalProperties").is_none() {
+        schema.insert("additionalProperties".to_owned(), false.into());
+    }
+}

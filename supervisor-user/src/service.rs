@@ -1,0 +1,124 @@
+//! What a service manager is told: `sd_notify(3)`. Without one, nobody is told, and that is no error.
+
+use std::io;
+
+use sd_notify::{NotifyState, notify};
+use tokio::time::interval;
+
+/// The hooks are attached. The status is one line for people.
+///
+/// # Errors
+///
+/// If there is a service manager and it cannot be reached.
+pub fn ready(status: &str) -> io::Result<()> {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)])
+}
+
+/// The configuration is being read again; [`ready`] has to follow, whatever comes of it.
+///
+/// # Errors
+///
+/// If there is a service manager and it cannot be reached.
+pub fn reloading() -> io::Result<()> {
+    notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
+}
+
+/// This process ends.
+///
+/// # Errors
+///
+/// If there is a service manager and it cannot be reached.
+pub fn stopping() -> io::Result<()> {
+    notify(&[NotifyState::Stopping])
+}
+
+/// Tells the service manager's watchdog that this thread's event loop goes on, again and again; without a watchdog it
+/// ends at once. It is to run on the loop that it vouches for.
+///
+/// # Errors
+///
+/// If there is a service manager and it cannot be reached.
+pub async fn watchdog() -> io::Result<()> {
+    // The environment names the time after which it bites.
+    let Some(limit) = sd_notify::watchdog_enabled() else { return Ok(()) };
+    let mut ticks = interval(limit / 2);
+    loop {
+        ticks.tick().await;
+        notify(&[NotifyState::Watchdog])?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, os::unix::net::UnixDatagram, process::Command, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const CHILD: &str = "SUPERVISOR_TEST_SERVICE";
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// The environment belongs to the whole process: so the test starts itself once more.
+    fn in_child(name: &str) -> Command {
+        let mut command = Command::new(env::current_exe().expect("this test"));
+        command.args(["--exact", &format!("service::tests::{name}"), "--nocapture"]).env(CHILD, "1");
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    fn live() {
+        ready("watching").expect("told");
+        reloading().expect("told");
+        ready("watching again").expect("told");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a loop");
+        let guarded = async { timeout(Duration::from_millis(700), watchdog()).await };
+        match runtime.block_on(guarded) {
+            Ok(ended) => assert!(ended.is_ok() && env::var_os("WATCHDOG_USEC").is_none(), "{ended:?}"),
+            Err(_) => assert!(env::var_os("WATCHDOG_USEC").is_some(), "there is no watchdog to tell"),
+        }
+        stopping().expect("told");
+    }
+
+    #[test]
+    fn a_service_manager_hears_of_each_state() {
+        if env::var_os(CHILD).is_some() {
+            return live();
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(LIMIT)).expect("a time");
+        let status = in_child("a_service_manager_hears_of_each_state")
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "1000000")
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "{status}");
+        let next = || {
+            let mut buffer = [0; 4096];
+            let length = socket.recv(&mut buffer).expect("a message");
+            String::from_utf8(buffer[..length].to_vec()).expect("text")
+        };
+        assert_eq!(next(), "READY=1\nSTATUS=watching\n");
+        let reloading = next();
+        let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("the time of the reload");
+        assert!(time.trim().parse::<u64>().expect("a number") > 0);
+        assert_eq!(next(), "READY=1\nSTATUS=watching again\n");
+        // At once, and then at half of the time.
+        assert_eq!((next(), next()), ("WATCHDOG=1\n".to_owned(), "WATCHDOG=1\n".to_owned()));
+        let last = std::iter::repeat_with(next).find(|message| message != "WATCHDOG=1\n");
+        assert_eq!(last.as_deref(), Some("STOPPING=1\n"));
+    }
+
+    #[test]
+    fn without_a_service_manager_nothing_happens() {
+        if env::var_os(CHILD).is_some() {
+            return live();
+        }
+        let status = in_child("without_a_service_manager_nothing_happens").status().expect("it starts");
+        assert!(status.success(), "{status}");
+    }
+}

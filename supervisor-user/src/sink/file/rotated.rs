@@ -1,0 +1,173 @@
+//! The files that were rotated: PATH.1 is the newest, or PATH.1.zst once it is compressed.
+//!
+//! Whoever is killed at any point here leaves every event in some file: a file is renamed to a name that is free, and
+//! deleted when its compressed form is complete and on disk. Where both are, the plain one counts.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use super::MODE;
+use crate::sink::warn;
+
+/// zstd's own default: quick, and ten times smaller than the text.
+const LEVEL: i32 = 3;
+
+/// The rotated files of one file.
+#[derive(Debug)]
+pub(super) struct Rotated {
+    path: PathBuf,
+    keep: u32,
+    compress: bool,
+    compressor: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Rotated {
+    pub(super) fn new(path: &Path, keep: u32, compress: bool) -> Self {
+        Self { path: path.to_owned(), keep, compress, compressor: None, stop: Arc::default() }
+    }
+
+    /// Finishes what a killed agent has begun. What cannot be done now is done the next time.
+    pub(super) fn tidy(&mut self) {
+        if self.compressor.as_ref().is_some_and(|running| !running.is_finished()) {
+            return;
+        }
+        let plain: Vec<PathBuf> =
+            (1..=self.keep).map(|n| plain(&self.path, n)).filter(|it| is_there(it)).collect();
+        for path in &plain {
+            if let Err(error) = remove(&compressed(path)) {
+                warn(&format!("{} cannot be removed: {error}", compressed(path).display()));
+            }
+        }
+        if self.compress && !plain.is_empty() {
+            self.start(plain);
+        }
+    }
+
+    /// Gives the file the name of the newest rotated one, and the others the next ones.
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
+        self.finish();
+        let path = &self.path;
+        let exists = |n: u32| is_there(&plain(path, n)) || is_there(&compressed(&plain(path, n)));
+        let free = (1..=self.keep).find(|n| !exists(*n));
+        if free.is_none() {
+            for n in (self.keep.max(1)..).take_while(|n| exists(*n)) {
+                remove(&plain(path, n))?;
+                remove(&compressed(&plain(path, n)))?;
+            }
+        }
+        for n in (1..free.unwrap_or(self.keep)).rev() {
+            let (from, to) = (plain(path, n), plain(path, n + 1));
+            rename(&from, &to)?;
+            rename(&compressed(&from), &compressed(&to))?;
+        }
+        if self.keep == 0 { remove(path) } else { rename(path, &plain(path, 1)) }
+    }
+
+    /// Compresses in the background: events do not wait for it.
+    fn start(&mut self, plain: Vec<PathBuf>) {
+        let part = self.path.with_added_extension("part");
+        let stop = Arc::clone(&self.stop);
+        let work = move || {
+            for path in plain {
+                if let Err(error) = compress(&path, &part, &stop)
+                    && !stop.load(Ordering::Relaxed)
+                {
+                    warn(&format!("{} is kept uncompressed for now: {error}", path.display()));
+                }
+            }
+        };
+        match thread::Builder::new().name("compress".to_owned()).spawn(work) {
+            Ok(handle) => self.compressor = Some(handle),
+            Err(error) => warn(&format!("rotated files are kept uncompressed for now: {error}")),
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(handle) = self.compressor.take()
+            && handle.join().is_err()
+        {
+            warn(&format!("compressing a rotated file of {} failed", self.path.display()));
+        }
+    }
+}
+
+impl Drop for Rotated {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.finish();
+    }
+}
+
+fn plain(path: &Path, n: u32) -> PathBuf {
+    path.with_added_extension(n.to_string())
+}
+
+fn compressed(path: &Path) -> PathBuf {
+    path.with_added_extension("zst")
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    unless_missing(fs::remove_file(path))
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    unless_missing(fs::rename(from, to))
+}
+
+fn unless_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Puts a compressed file in the place of a plain one.
+fn compress(path: &Path, part: &Path, stop: &AtomicBool) -> io::Result<()> {
+    remove(part)?;
+    let mut plain = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(part)?;
+    let result = write(&mut plain, file, stop)
+        .and_then(|()| fs::rename(part, compressed(path)))
+        .and_then(|()| sync_directory(path))
+        .and_then(|()| fs::remove_file(path));
+    if result.is_err() {
+        // It is removed the next time too.
+        let _ = remove(part);
+    }
+    result
+}
+
+fn write(plain: &mut File, file: File, stop: &AtomicBool) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(file, LEVEL)?;
+    encoder.include_checksum(true)?;
+    let mut block = vec![0; 128 << 10];
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        match plain.read(&mut block)? {
+            0 => return encoder.finish()?.sync_all(),
+            read => encoder.write_all(&block[..read])?,
+        }
+    }
+}
+
+/// Lets the compressed file's name be on disk before the plain one's goes.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}

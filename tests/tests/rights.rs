@@ -1,0 +1,183 @@
+//! Least rights: a watch that has only the capabilities of the table, and is not root, sees what root would.
+
+use std::{
+    fs,
+    fs::Permissions,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use supervisor_tests::{Agent, Fixture, Watch, fixture, supervisor_bin};
+use supervisor_user::privileges::{NEEDS, Until};
+use tempfile::TempDir;
+
+/// The user that watches: `nobody`.
+const WATCHER: u32 = 65_534;
+/// One that is neither root nor that.
+const OTHER: u32 = 12_345;
+
+/// A folder that everybody may enter, wherever the build is, and the programs in it.
+struct Programs {
+    dir: TempDir,
+}
+
+impl Programs {
+    fn new() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
+        for (name, source) in [
+            ("supervisor", supervisor_bin()?.as_path()),
+            ("fixture", Path::new(env!("CARGO_BIN_EXE_fixture"))),
+        ] {
+            fs::copy(source, dir.path().join(name))?;
+        }
+        symlink("/bin/false", dir.path().join("runc"))?;
+        Ok(Self { dir })
+    }
+
+    fn path(&self, name: &str) -> Result<String> {
+        Ok(self.dir.path().join(name).to_str().context("a plain path")?.to_owned())
+    }
+
+    /// `supervisor` as a user that is not root, with these capabilities and no way to get more.
+    fn supervisor(&self, capabilities: &[&str]) -> Result<Command> {
+        let list: String = ["-all".to_owned()]
+            .into_iter()
+            .chain(capabilities.iter().map(|name| format!(",+{name}")))
+            .collect();
+        let mut command = Command::new("setpriv");
+        command.args(as_user(WATCHER)).arg("--no-new-privs");
+        for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+            command.args([set, &list]);
+        }
+        command.arg(self.path("supervisor")?);
+        Ok(command)
+    }
+}
+
+fn as_user(id: u32) -> [String; 5] {
+    let id = id.to_string();
+    ["--reuid".to_owned(), id.clone(), "--regid".to_owned(), id, "--clear-groups".to_owned()]
+}
+
+/// The names of the table, as `setpriv` has them.
+fn needed() -> Vec<String> {
+    NEEDS.iter().map(|need| need.capability.to_string().trim_start_matches("CAP_").to_lowercase()).collect()
+}
+
+#[test]
+fn the_needed_rights_show_processes_and_containers_of_other_users() -> Result<()> {
+    const ID: &str = "a-container";
+    let programs = Programs::new()?;
+    let bundle = programs.dir.path().join("bundle");
+    fs::create_dir(&bundle)?;
+    let spec = r#"{"ociVersion":"1.0.2","annotations":{"io.kubernetes.cri-o.ContainerID":"a-container",
+        "io.kubernetes.container.name":"web","io.kubernetes.pod.namespace":"shop"}}"#;
+    fs::write(bundle.join("config.json"), spec)?;
+    for file in [&bundle.join("config.json"), &bundle] {
+        chown(file, Some(OTHER), Some(OTHER))?;
+        fs::set_permissions(file, Permissions::from_mode(0o700))?;
+    }
+
+    // It is older than the watch: its executable is known from /proc only.
+    let (runc, bundle) = (programs.path("runc")?, programs.path("bundle")?);
+    let mut args = as_user(OTHER).to_vec();
+    args.extend([programs.path("fixture")?, "never-wait".to_owned(), "1".to_owned()]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let old = Fixture::start("setpriv", &args)?;
+    let old_zombie = old.fact("zombie")?.pid("pid")?;
+
+    let names = needed();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut watch = Watch::start_by(programs.supervisor(&names)?, &[])?;
+    let status = fs::read_to_string(format!("/proc/{}/status", watch.pid()))?;
+    let id = WATCHER.to_string();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).context("no user")?;
+    assert!(uids.split_whitespace().all(|uid| uid == id), "it is not that user: {uids}");
+
+    let found = watch.wait_for("the old zombie", |event| event.says("zombie-existing", old_zombie))?;
+    assert_eq!(found.number("process.exit_code")?, 7, "0 would mean that it may not be read");
+    assert_eq!(found.text("process.user.id")?, OTHER.to_string());
+    assert_eq!(found.text("process.parent.executable")?, programs.path("fixture")?);
+    assert_eq!(found.pid("supervisor.reaper.pid")?, old.pid());
+    assert!(!found.text("supervisor.reaper.wchan")?.is_empty());
+    found.number("supervisor.pid_ns.ino")?;
+
+    let mut args = as_user(OTHER).to_vec();
+    args.extend([programs.path("fixture")?, "spawns".to_owned(), runc.clone()]);
+    args.extend(["create", "--bundle", &bundle, ID].map(str::to_owned));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let new = Fixture::start("setpriv", &args)?;
+    let new_zombie = new.fact("zombie")?.pid("pid")?;
+    let found = watch.wait_for("the new zombie", |event| event.says("zombie-detected", new_zombie))?;
+    assert_eq!(found.text("process.executable")?, runc);
+    assert_eq!(found.text("container.name")?, "web", "its bundle is in a folder of another user");
+    assert_eq!(found.text("orchestrator.namespace")?, "shop");
+
+    old.end()?;
+    new.end()?;
+    for pid in [old_zombie, new_zombie] {
+        watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
+    }
+    watch.stop()?;
+    Ok(())
+}
+
+#[test]
+fn without_a_needed_right_it_says_which() -> Result<()> {
+    let programs = Programs::new()?;
+    let all = needed();
+    for need in NEEDS.iter().filter(|need| need.is_required) {
+        let name = need.capability.to_string();
+        let short = name.trim_start_matches("CAP_").to_lowercase();
+        let rest: Vec<&str> = all.iter().map(String::as_str).filter(|other| *other != short).collect();
+        let mut command = programs.supervisor(&rest)?;
+        let output = command.args(["watch", "--duration", "1s"]).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(4), "without {name}: {} {said}", output.status);
+        assert!(said.contains(&name), "without {name}: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_agent_gives_up_all_others_and_goes_on() -> Result<()> {
+    let agent = Agent::start("[metrics]\nlisten = \"127.0.0.1:0\"\n[sinks.out.stdout]\n")?;
+    let kept = NEEDS.iter().filter(|need| need.until == Until::End);
+    let kept = kept.fold(0, |mask, need| mask | need.capability.bitmask());
+    let mut threads = 0;
+    for task in fs::read_dir(format!("/proc/{}/task", agent.pid()))? {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim).with_context(|| format!("no {name} in {status}"))
+        };
+        for (set, wanted) in
+            [("CapInh:", 0), ("CapPrm:", kept), ("CapEff:", kept), ("CapBnd:", kept), ("CapAmb:", 0)]
+        {
+            assert_eq!(u64::from_str_radix(field(set)?, 16)?, wanted, "{set} of {}", field("Name:")?);
+        }
+        assert_eq!(field("NoNewPrivs:")?, "1");
+        threads += 1;
+    }
+    assert!(threads >= 3, "the tracer, a sink and the metrics: {threads}");
+
+    let fixture = fixture!("never-wait", "1")?;
+    let pid = fixture.fact("zombie")?.pid("pid")?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let found = loop {
+        let event = agent.event(deadline.saturating_duration_since(Instant::now()))?;
+        let event = event.context("nothing was found without the rights that were given up")?;
+        if event.says("zombie-detected", pid) {
+            break event;
+        }
+    };
+    assert_eq!(found.number("process.exit_code")?, 7);
+    assert_eq!(found.pid("supervisor.reaper.pid")?, fixture.pid());
+    fixture.end()?;
+    agent.stop()?;
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! `supervisor run`: what an agent does across restarts and reconfigurations, and when its sinks fail.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use jiff::{SignedDuration, Timestamp};
+use supervisor_tests::{Agent, Event, Fixture, fixture, supervisor_bin};
+use supervisor_user::scenario::until;
+
+const OUT: &str = "[sinks.out]\npolicy = \"block\"\n[sinks.out.stdout]\n";
+const SOON: Duration = Duration::from_secs(20);
+
+/// The one zombie of a fixture that does not reap it yet.
+fn zombie() -> Result<(Fixture, u32)> {
+    let fixture = fixture!("never-wait", "1")?;
+    let pid = fixture.fact("zombie")?.pid("pid")?;
+    Ok((fixture, pid))
+}
+
+fn reap(mut fixture: Fixture) -> Result<()> {
+    fixture.send("reap")?;
+    fixture.fact("reaped")?;
+    fixture.end()
+}
+
+fn is(action: &str, pid: u32) -> impl Fn(&Event) -> bool {
+    move |event| event.action() == action && event.pid("process.pid").ok() == Some(pid)
+}
+
+/// Events of a file of JSON lines. Each line is whole.
+fn lines(file: &Path) -> Result<Vec<Event>> {
+    let text = fs::read_to_string(file)?;
+    text.lines().map(|line| Ok(Event(serde_json::from_str(line).with_context(|| line.to_owned())?))).collect()
+}
+
+#[test]
+fn what_is_open_is_opened_again_and_what_is_gone_is_closed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let agent = Agent::start_in(dir.path(), OUT)?;
+    let (stays, staying) = zombie()?;
+    let (goes, going) = zombie()?;
+    let first = agent.wait_for("the first", is("zombie-detected", staying))?;
+    let second = agent.wait_for("the second", is("zombie-detected", going))?;
+    agent.stop()?;
+    reap(goes)?;
+
+    let mut agent = Agent::start_in(dir.path(), OUT)?;
+    let closed = agent.wait_for("what is gone to be closed", is("zombie-reaped", going))?;
+    assert_eq!(closed.text("supervisor.finding.id")?, second.text("supervisor.finding.id")?);
+    assert!(closed.get("event.duration").is_none(), "when it was reaped was not seen");
+    let again = agent.wait_for("the other to be opened again", is("zombie-existing", staying))?;
+    assert_eq!(again.text("supervisor.finding.id")?, first.text("supervisor.finding.id")?);
+    // The wall clock is read anew for each event.
+    let end = |event: &Event| -> Result<Timestamp> { Ok(event.text("process.end")?.parse()?) };
+    let apart = end(&again)?.duration_since(end(&first)?).abs();
+    assert!(apart < SignedDuration::from_millis(1), "its exit was seen by the first run: {apart}");
+
+    // Killed, so that what was delivered is not known: then an end comes with its beginning.
+    let (killed, pid) = zombie()?;
+    let third = agent.wait_for("the third", is("zombie-detected", pid))?;
+    agent.kill()?;
+    reap(killed)?;
+    let agent = Agent::start_in(dir.path(), OUT)?;
+    let opened = agent.wait_for("the third again", is("zombie-detected", pid))?;
+    let closed = agent.wait_for("its end", is("zombie-reaped", pid))?;
+    for event in [opened, closed] {
+        assert_eq!(event.text("supervisor.finding.id")?, third.text("supervisor.finding.id")?);
+    }
+    reap(stays)?;
+    let closed = agent.wait_for("the end of what had stayed", is("zombie-reaped", staying))?;
+    assert!(closed.number("event.duration")? > 1_000_000_000, "from the exit that the first run saw");
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn another_configuration_is_taken_and_a_wrong_one_refused() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("events.json");
+    let to_file = |format: &str| {
+        format!("[sinks.file]\nformat = \"{format}\"\n[sinks.file.file]\npath = \"{}\"\n", file.display())
+    };
+    let mut agent = Agent::start_in(dir.path(), OUT)?;
+    let (one, first) = zombie()?;
+    agent.wait_for("the first", is("zombie-detected", first))?;
+
+    agent.reconfigure(&format!("{OUT}{}", to_file("xml")))?;
+    let refused = agent.hears("supervisor: the new configuration is refused, and the old one goes on: ")?;
+    assert!(refused.contains("supervisor.toml:6: sinks.file.format: unknown variant"), "{refused}");
+
+    agent.reconfigure(&format!("grace = \"9s\"\n{OUT}{}", to_file("ecs")))?;
+    agent.hears("supervisor: goes on with the new configuration")?;
+    assert_eq!(agent.hears("supervisor: from the next start on: ")?, "grace");
+    let (two, second) = zombie()?;
+    agent.wait_for("the second, within the old grace period", is("zombie-detected", second))?;
+    until("the new sink to have it", SOON, || {
+        Ok(lines(&file)?.iter().any(is("zombie-detected", second)).then_some(()))
+    })?;
+    assert!(!lines(&file)?.iter().any(is("zombie-detected", first)), "that was told before");
+    assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    reap(one)?;
+    reap(two)?;
+    agent.wait_for("its end", is("zombie-reaped", second))?;
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn one_reaper_that_leaves_many_is_told_as_a_number() -> Result<()> {
+    let agent = Agent::start(&format!("[flood]\nper_reaper = 10\nper = \"3s\"\n{OUT}"))?;
+    let mut flood = fixture!("never-wait", "100")?;
+    let parent = flood.pid();
+    for _ in 0..100 {
+        flood.fact("zombie")?;
+    }
+    let (mut opened, mut suppressed) = (0, 0);
+    while opened + suppressed < 100 {
+        let event = agent.wait_for("a hundred to be told or counted", |event| {
+            event.get("process.parent.pid").and_then(serde_json::Value::as_u64) == Some(u64::from(parent))
+                || event.get("supervisor.suppressed.reaper.pid").and_then(serde_json::Value::as_u64)
+                    == Some(u64::from(parent))
+        })?;
+        match event.action() {
+            "zombie-detected" => opened += 1,
+            "findings-suppressed" => suppressed += event.number("supervisor.suppressed.count")?,
+            other => bail!("{other}"),
+        }
+    }
+    assert!((10..=30).contains(&opened), "{opened} of a hundred told one by one, ten in three seconds");
+    flood.send("reap")?;
+    flood.fact("reaped")?;
+    for i in 0..100 {
+        agent.wait_for(&format!("end {i} of a hundred"), |event| {
+            event.action() == "zombie-reaped" && event.pid("process.parent.pid").ok() == Some(parent)
+        })?;
+    }
+    flood.end()?;
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_never_reads_stalls_nobody_and_is_cut_off() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("events.sock");
+    let config = format!(
+        "[flood]\nper_reaper = 0\n[sinks.readers]\n[sinks.readers.unix]\npath = \"{}\"\n\
+         reader_buffer = \"64KiB\"\n",
+        socket.display()
+    );
+    let mut agent = Agent::start_in(dir.path(), &config)?;
+    let connected = || until("the socket", SOON, || Ok(UnixStream::connect(&socket).ok()));
+    let mut lazy = connected()?;
+    let eager = connected()?;
+    eager.set_read_timeout(Some(SOON))?;
+    let mut flood = fixture!("never-wait", "400")?;
+    let parent = flood.pid();
+    let reader = thread::spawn(move || -> Result<()> {
+        let mut closed = 0;
+        for line in BufReader::new(eager).lines() {
+            let event = Event(serde_json::from_str(&line?)?);
+            let is_of_flood = event.pid("process.parent.pid").ok() == Some(parent);
+            closed += u32::from(event.action() == "zombie-reaped" && is_of_flood);
+            if closed == 400 {
+                return Ok(());
+            }
+        }
+        bail!("it was cut off after {closed} of 400")
+    });
+    for _ in 0..400 {
+        flood.fact("zombie")?;
+    }
+    let said = agent.hears(&format!("supervisor: {}: ", socket.display()))?;
+    assert!(said.contains("too slow"), "{said}");
+    flood.send("reap")?;
+    flood.fact("reaped")?;
+    reader.join().map_err(|_| anyhow!("the reader has panicked"))??;
+    // The lazy one has what fitted, and then the end.
+    lazy.set_read_timeout(Some(SOON))?;
+    let mut late = Vec::new();
+    lazy.read_to_end(&mut late)?;
+    ensure!(!late.is_empty() && late.len() < 1 << 20, "{} bytes", late.len());
+    flood.end()?;
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_costs_counted_events_and_nothing_else() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let small = dir.path().join("small");
+    fs::create_dir(&small)?;
+    let mount = Tmpfs::mount(&small, "8m")?;
+    let config = format!(
+        "[flood]\nper_reaper = 0\n{OUT}[sinks.full]\nbuffer = \"64KiB\"\n[sinks.full.file]\npath = \"{}\"\n",
+        small.join("events.json").display()
+    );
+    let ballast = small.join("ballast");
+    let mut agent = Agent::start_in(dir.path(), &config)?;
+    fill(&ballast)?;
+    let mut flood = fixture!("never-wait", "300")?;
+    for _ in 0..300 {
+        flood.fact("zombie")?;
+    }
+    let failed = agent.hears("supervisor: sink full: ")?;
+    assert!(failed.contains("events.json"), "{failed}");
+    // The others are told while it is full, as late as they are told of a sink that is too slow for that, too.
+    let told = agent.wait_for("the loss to be told", |event| {
+        event.get("supervisor.loss.sink.name").and_then(serde_json::Value::as_str) == Some("full")
+    })?;
+    assert!(told.number("supervisor.loss.sink.dropped")? > 0);
+    fs::remove_file(&ballast)?;
+    agent.hears("supervisor: sink full: events are delivered again")?;
+    flood.send("reap")?;
+    flood.fact("reaped")?;
+    flood.end()?;
+    let (last, pid) = zombie()?;
+    until("the file to have what came after", SOON, || {
+        Ok(lines(&small.join("events.json"))?.iter().any(is("zombie-detected", pid)).then_some(()))
+    })?;
+    reap(last)?;
+    agent.stop()?;
+    drop(mount);
+    Ok(())
+}
+
+/// Fills what is left of a file system.
+fn fill(ballast: &Path) -> Result<()> {
+    let mut file = fs::File::create(ballast)?;
+    while file.write_all(&[0; 4096]).is_ok() {}
+    Ok(())
+}
+
+/// A small file system; it is unmounted when this is dropped.
+struct Tmpfs<'a>(&'a Path);
+
+impl<'a> Tmpfs<'a> {
+    fn mount(at: &'a Path, size: &str) -> Result<Self> {
+        let options = format!("size={size},mode=700");
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status()?;
+        ensure!(status.success(), "cannot mount a tmpfs: {status}");
+        Ok(Self(at))
+    }
+}
+
+impl Drop for Tmpfs<'_> {
+    fn drop(&mut self) {
+        let _gone = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_wrong_usage() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("wrong.toml");
+    fs::write(&file, "\ngrace = \"soon\"\n")?;
+    for args in [["run", "--config"], ["config", "--check"]] {
+        let output = Command::new(supervisor_bin()?).args(args).arg(&file).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8(output.stderr)?;
+        let wanted = format!("supervisor: {}:2: grace: `soon` is no time", file.display());
+        assert!(said.starts_with(&wanted), "{said}");
+        assert_eq!((said.lines().count(), output.status.code()), (1, Some(2)));
+    }
+    let printed = Command::new(supervisor_bin()?).args(["config", "--print-default"]).output()?;
+    fs::write(&file, &printed.stdout)?;
+    let output = Command::new(supervisor_bin()?).args(["config", "--check"]).arg(&file).output()?;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}

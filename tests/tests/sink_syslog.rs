@@ -1,0 +1,353 @@
+//! The syslog sink with the real rsyslogd, started by the test with a configuration of its own.
+
+use std::{
+    fs,
+    io::Read as _,
+    net::{TcpListener, UdpSocket},
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use supervisor_tests::{HOSTILE, hostile, message, recorded, repeated};
+use supervisor_user::{
+    config::{Bytes, Facility, SyslogConfig},
+    scenario::{Owned, until},
+    sink::{Message, SyslogSink},
+};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// What the messages call this host.
+const HOST: &str = "node-1.example";
+
+/// The server: it writes what comes in over each way into a file of its own, as it is by its own defaults.
+struct Rsyslog {
+    dir: TempDir,
+    udp: u16,
+    tcp: u16,
+    process: Option<Owned>,
+}
+
+impl Rsyslog {
+    fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        // Free a moment ago; nobody else takes them meanwhile but by chance.
+        let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+        let tcp = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let place = dir.path().display();
+        let config = format!(
+            r#"global(workDirectory="{place}" maxMessageSize="64k")
+module(load="imuxsock" SysSock.Use="off")
+module(load="imudp")
+module(load="imtcp")
+template(name="whole" type="string" string="%pri% %hostname% %app-name% %procid% %msgid% %structured-data% %msg%\n")
+ruleset(name="unix") {{ action(type="omfile" file="{place}/unix.out" template="whole") }}
+ruleset(name="udp") {{ action(type="omfile" file="{place}/udp.out" template="whole") }}
+ruleset(name="tcp") {{ action(type="omfile" file="{place}/tcp.out" template="whole") }}
+input(type="imuxsock" Socket="{place}/log" UseSpecialParser="off" ParseHostname="on" ruleset="unix")
+input(type="imudp" address="127.0.0.1" port="{udp}" rcvbufSize="16m" ruleset="udp")
+input(type="imtcp" address="127.0.0.1" port="{tcp}" ruleset="tcp")
+"#
+        );
+        fs::write(dir.path().join("rsyslog.conf"), config)?;
+        let mut server = Self { dir, udp, tcp, process: None };
+        server.restart()?;
+        Ok(server)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn address(&self, way: &str) -> String {
+        match way {
+            "unix" => format!("unix:{}", self.path("log").display()),
+            "udp" => format!("udp:127.0.0.1:{}", self.udp),
+            _ => format!("tcp:localhost:{}", self.tcp),
+        }
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.signal(rustix::process::Signal::TERM)?;
+            process.end(LIMIT)?;
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        let errors = self.path("errors");
+        let mut command = Command::new("/usr/sbin/rsyslogd");
+        command.arg("-n").arg("-f").arg(self.path("rsyslog.conf")).arg("-i").arg(self.path("pid"));
+        command.stdin(Stdio::null()).stderr(fs::File::create(&errors)?);
+        let (log, tcp) = (self.path("log"), self.tcp);
+        let process = self.process.insert(Owned::start(&mut command)?);
+        until("rsyslogd to listen", LIMIT, || {
+            if let Some(status) = process.child().try_wait()? {
+                anyhow::bail!("rsyslogd ended with {status}: {}", fs::read_to_string(&errors)?);
+            }
+            // UDP is opened with the others.
+            let unix = std::os::unix::net::UnixDatagram::unbound()?.connect(&log);
+            let tcp = std::net::TcpStream::connect(("127.0.0.1", tcp));
+            Ok((unix.is_ok() && tcp.is_ok()).then_some(()))
+        })
+    }
+
+    /// What came in over one way.
+    fn lines(&self, way: &str, count: usize) -> Result<Vec<Line>> {
+        let path = self.path(&format!("{way}.out"));
+        let text = until(&format!("{count} messages over {way}"), LIMIT, || {
+            // It is not there yet, or ends within a character.
+            let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+            Ok((text.lines().count() >= count && text.ends_with('\n')).then_some(text))
+        })?;
+        text.lines().map(Line::parse).collect()
+    }
+}
+
+/// A message as the server has understood it.
+struct Line {
+    pri: String,
+    head: String,
+    sequence: u64,
+    payload: String,
+}
+
+impl Line {
+    fn parse(line: &str) -> Result<Self> {
+        let parse = || {
+            let (pri, rest) = line.split_once(' ')?;
+            let (head, rest) = rest.split_once(" [meta sequenceId=\"")?;
+            let (sequence, payload) = rest.split_once("\"] ")?;
+            Some(Self {
+                pri: pri.to_owned(),
+                head: head.to_owned(),
+                sequence: sequence.parse().ok()?,
+                payload: payload.to_owned(),
+            })
+        };
+        parse().with_context(|| format!("not understood: {line}"))
+    }
+
+    fn event(&self) -> Result<Value> {
+        serde_json::from_str(&self.payload).with_context(|| format!("no JSON: {}", self.payload))
+    }
+}
+
+fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+fn config(address: &str) -> Result<SyslogConfig> {
+    let address = address.parse().map_err(anyhow::Error::msg)?;
+    Ok(SyslogConfig { address, facility: Facility::default(), max_size: Bytes(64 << 10) })
+}
+
+fn sink(address: &str) -> Result<SyslogSink> {
+    Ok(SyslogSink::open(&config(address)?, HOST)?)
+}
+
+fn deliver(runtime: &Runtime, sink: &mut SyslogSink, messages: &[Message]) -> Result<()> {
+    let delivered = runtime.block_on(sink.deliver(messages));
+    ensure!(delivered.error.is_none() && delivered.count == messages.len(), "{delivered:?}");
+    Ok(())
+}
+
+/// One event, whose arguments are of so many bytes.
+fn of_size(args: usize) -> Result<Message> {
+    let mut event: Value = serde_json::from_slice(&recorded()?[0].ecs)?;
+    event["process"]["args"] = vec!["x".repeat(args / 3); 3].into();
+    message(&event)
+}
+
+#[test]
+fn every_event_arrives_whole_over_each_way() -> Result<()> {
+    let (server, runtime) = (Rsyslog::start()?, runtime()?);
+    let mut messages = recorded()?;
+    messages.extend(hostile()?);
+    ensure!(messages.iter().any(|it| it.payload.len() > 32_000), "no event is long");
+    let longest = messages.iter().map(|it| it.payload.len()).max();
+    ensure!(longest < Some(65_000), "the longest is of {longest:?} bytes");
+    for way in ["unix", "udp", "tcp"] {
+        let mut sink = sink(&server.address(way))?;
+        // Datagrams that nobody confirms get some time to be read.
+        for batch in messages.chunks(20) {
+            deliver(&runtime, &mut sink, batch)?;
+        }
+        let lines = server.lines(way, messages.len())?;
+        assert_eq!(lines.len(), messages.len(), "over {way}");
+        for (i, (line, message)) in lines.iter().zip(&messages).enumerate() {
+            let sent: Value = serde_json::from_slice(&message.payload)?;
+            assert_eq!(line.event()?, sent, "over {way}");
+            assert_eq!(line.sequence, i as u64 + 1);
+            // 3 is `daemon`.
+            assert_eq!(line.pri, (3 * 8 + message.head.syslog_severity()).to_string());
+            let head = format!("{HOST} supervisor {} {}", std::process::id(), message.head.action);
+            assert_eq!(line.head, head, "over {way}");
+        }
+        ensure!(lines.iter().any(|line| line.event().is_ok_and(|it| it.to_string().contains("\\u0000"))));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_too_large_is_shortened_and_says_so() -> Result<()> {
+    let (server, runtime) = (Rsyslog::start()?, runtime()?);
+    let messages = [of_size(30_000)?, of_size(100_000)?, of_size(60)?];
+    for way in ["unix", "udp", "tcp"] {
+        deliver(&runtime, &mut sink(&server.address(way))?, &messages)?;
+        let lines = server.lines(way, 3)?;
+        let events = lines.iter().map(Line::event).collect::<Result<Vec<_>>>()?;
+        assert_eq!(events[0], serde_json::from_slice::<Value>(&messages[0].payload)?, "{way}");
+        let mut whole: Value = serde_json::from_slice(&messages[1].payload)?;
+        let mut short = events[1].clone();
+        let left_out = short["supervisor"].as_object_mut().and_then(|it| it.remove("shortened"));
+        let left_out = left_out.context("it does not say that it is shortened")?;
+        ensure!(left_out.as_array().is_some_and(|it| it.iter().any(|it| it == "process.args")), "{left_out}");
+        // The rest is what it was.
+        for part in ["message", "event", "host", "container"] {
+            assert_eq!(short[part], whole[part]);
+        }
+        assert_eq!(short["supervisor"]["verdict"], whole["supervisor"]["verdict"]);
+        assert_eq!(events[2]["process"], serde_json::from_slice::<Value>(&messages[2].payload)?["process"]);
+        whole["process"].as_object_mut().context("no process")?.remove("args");
+        assert_eq!(short["process"]["executable"], whole["process"]["executable"]);
+    }
+    // The smallest frame that there is: an id, an action and the beginning of the sentence.
+    let config = SyslogConfig { max_size: Bytes(480), ..config(&server.address("unix"))? };
+    deliver(&runtime, &mut SyslogSink::open(&config, HOST)?, &messages[..1])?;
+    let event = server.lines("unix", 4)?[3].event()?;
+    let whole: Value = serde_json::from_slice(&messages[0].payload)?;
+    assert_eq!(event["supervisor"]["shortened"], serde_json::json!(["*"]));
+    for path in ["/supervisor/finding/id", "/event/action", "/@timestamp"] {
+        assert_eq!(event.pointer(path), whole.pointer(path));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_is_started_anew_is_found_again() -> Result<()> {
+    let (mut server, runtime) = (Rsyslog::start()?, runtime()?);
+    let batch = repeated(300)?;
+    let ways = ["unix", "tcp"];
+    let mut sinks = ways.iter().map(|way| sink(&server.address(way))).collect::<Result<Vec<_>>>()?;
+    for (sink, way) in sinks.iter_mut().zip(ways) {
+        deliver(&runtime, sink, &batch[..150])?;
+        server.lines(way, 150)?;
+    }
+    server.stop()?;
+    for (sink, way) in sinks.iter_mut().zip(ways) {
+        let delivered = runtime.block_on(sink.deliver(&batch[150..]));
+        assert_eq!(delivered.count, 0, "over {way}");
+        let error = delivered.error.context("delivered to nobody")?.to_string();
+        ensure!(error.contains("sending to") && error.contains(way), "{error}");
+    }
+    server.restart()?;
+    for (sink, way) in sinks.iter_mut().zip(ways) {
+        deliver(&runtime, sink, &batch[150..])?;
+        let numbers = server
+            .lines(way, 300)?
+            .iter()
+            .map(|line| line.event()?["event"]["sequence"].as_u64().context("no number"))
+            .collect::<Result<Vec<_>>>()?;
+        assert_eq!(numbers, (1..=300).collect::<Vec<_>>(), "over {way}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_an_error_in_time_and_not_a_loss() -> Result<()> {
+    // It accepts, and never reads; the buffers between hold a part.
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = format!("tcp:{}", listener.local_addr()?);
+    let (mut sink, runtime) = (sink(&address)?, runtime()?);
+    let batch = repeated(6000)?;
+    let begun = Instant::now();
+    let delivered = runtime.block_on(sink.deliver(&batch));
+    let error = delivered.error.context("delivered to nobody")?.to_string();
+    ensure!(error.contains("it takes nothing more") || error.contains("acknowledges nothing"), "{error}");
+    ensure!(
+        delivered.count < batch.len() && begun.elapsed() < Duration::from_secs(25),
+        "{:?}",
+        begun.elapsed()
+    );
+
+    // It closes in the middle: what it has not taken comes again, and in order.
+    let closing = thread::spawn(move || -> Result<(usize, Vec<u8>)> {
+        let (stuck, _) = listener.accept()?;
+        drop(stuck);
+        let (mut first, _) = listener.accept()?;
+        let mut block = vec![0; 100_000];
+        first.read_exact(&mut block)?;
+        drop(first);
+        let (mut second, _) = listener.accept()?;
+        let mut rest = Vec::new();
+        second.read_to_end(&mut rest)?;
+        Ok((block.len(), rest))
+    });
+    let (mut count, deadline) = (0, Instant::now() + LIMIT);
+    while count < batch.len() {
+        ensure!(Instant::now() < deadline, "only {count} were delivered");
+        count += runtime.block_on(sink.deliver(&batch[count..])).count;
+    }
+    drop(sink);
+    let (_, rest) = closing.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
+    let numbers = octet_counted(&rest)?;
+    let last = *numbers.last().context("nothing came")?;
+    assert_eq!(last, 6000);
+    ensure!(numbers.is_sorted() && numbers.windows(2).all(|two| two[1] == two[0] + 1), "order or a gap");
+    ensure!(numbers[0] <= 40, "it goes on with {}, and 100 kB were read before", numbers[0]);
+    Ok(())
+}
+
+/// The numbers of the events in a stream of octet-counted frames.
+fn octet_counted(mut bytes: &[u8]) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    while !bytes.is_empty() {
+        let space = bytes.iter().position(|byte| *byte == b' ').context("no count")?;
+        let count: usize = std::str::from_utf8(&bytes[..space])?.parse()?;
+        let frame = &bytes[space + 1..][..count];
+        let json = frame.iter().position(|byte| *byte == b'{').context("no JSON")?;
+        let event: Value = serde_json::from_slice(&frame[json..])?;
+        numbers.push(event["event"]["sequence"].as_u64().context("no number")?);
+        bytes = &bytes[space + 1 + count..];
+    }
+    Ok(numbers)
+}
+
+#[test]
+fn a_local_stream_socket_gets_lines() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path: &Path = &dir.path().join("log");
+    let listener = UnixListener::bind(path)?;
+    let reader = thread::spawn(move || -> Result<String> {
+        let mut text = String::new();
+        listener.accept()?.0.read_to_string(&mut text)?;
+        Ok(text)
+    });
+    let mut messages = hostile()?;
+    messages.truncate(20);
+    let mut text = messages[0].clone();
+    text.payload = format!("for people {HOSTILE}").into_bytes().into();
+    messages.push(text);
+    let (mut sink, runtime) = (sink(&format!("unix:{}", path.display()))?, runtime()?);
+    deliver(&runtime, &mut sink, &messages)?;
+    drop(sink);
+    let text = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    assert_eq!(text.lines().count(), messages.len());
+    for (line, message) in text.lines().zip(&messages[..20]) {
+        let (_, json) = line.split_once("] ").context("no content")?;
+        assert_eq!(serde_json::from_str::<Value>(json)?, serde_json::from_slice::<Value>(&message.payload)?);
+    }
+    // Text in UTF-8 is marked, as the RFC wants it, and is one line.
+    let last = text.lines().last().context("no line")?;
+    ensure!(last.contains("] \u{feff}for people a b") && !last.contains('\u{1b}'), "{last}");
+    Ok(())
+}

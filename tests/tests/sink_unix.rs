@@ -1,0 +1,230 @@
+//! The Unix socket sink with real readers: quick ones, and one that never reads.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use supervisor_tests::{HOSTILE, hostile, recorded, repeated};
+use supervisor_user::{
+    config::{Bytes, UnixConfig},
+    sink::{Message, UnixSink},
+};
+use tokio::runtime::{Builder, Runtime};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+fn config(path: &Path) -> UnixConfig {
+    UnixConfig { path: path.to_owned(), reader_buffer: Bytes(256 << 10), max_readers: 4 }
+}
+
+/// Serves until there are so many readers.
+async fn serve_until(sink: &mut UnixSink, readers: usize) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    while sink.readers() != readers {
+        ensure!(Instant::now() < deadline, "there are {} readers, not {readers}", sink.readers());
+        // It is dropped and called again, as it is between batches.
+        let _over = tokio::time::timeout(Duration::from_millis(5), sink.serve()).await;
+    }
+    Ok(())
+}
+
+/// Delivers all, in batches as the agent would, with time to serve between them.
+async fn deliver(sink: &mut UnixSink, messages: &[Message]) -> Result<()> {
+    for batch in messages.chunks(50) {
+        let delivered = sink.deliver(batch).await;
+        ensure!(delivered.error.is_none() && delivered.count == batch.len(), "{delivered:?}");
+        let _over = tokio::time::timeout(Duration::from_millis(1), sink.serve()).await;
+    }
+    Ok(())
+}
+
+/// Reads so many lines, in the background.
+fn reader(path: &Path, lines: usize) -> Result<JoinHandle<Result<Vec<String>>>> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    Ok(thread::spawn(move || {
+        BufReader::new(stream).lines().take(lines).map(|line| Ok(line?)).collect::<Result<Vec<_>>>()
+    }))
+}
+
+fn lines_of(messages: &[Message]) -> Result<Vec<String>> {
+    messages.iter().map(|it| Ok(String::from_utf8(it.payload.to_vec())?)).collect()
+}
+
+/// Memory of this process that is in use, in bytes.
+fn resident() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib << 10)
+}
+
+#[test]
+fn one_reader_that_never_reads_costs_the_others_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("events.sock");
+    runtime()?.block_on(async {
+        let mut sink = UnixSink::open(&config(&path))?;
+        assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o7777, 0o600);
+        // Nobody reads: nothing is kept for later.
+        let early = repeated(3)?;
+        deliver(&mut sink, &early).await?;
+        let messages = repeated(3000)?;
+        let size: usize = messages.iter().map(|it| it.payload.len()).sum();
+        ensure!(size > 8 << 20, "{size} bytes fit into the buffers");
+        let quick = [reader(&path, messages.len())?, reader(&path, messages.len())?];
+        let mut stuck = UnixStream::connect(&path)?;
+        serve_until(&mut sink, 3).await?;
+
+        let (before, begun) = (resident()?, Instant::now());
+        deliver(&mut sink, &messages).await?;
+        let (after, took) = (resident()?, begun.elapsed());
+        // The messages themselves are the test's; what waits for a reader is bounded.
+        ensure!(after < before + (4 << 20), "memory grew from {before} to {after} bytes");
+        ensure!(took < Duration::from_secs(10), "it took {took:?}");
+        assert_eq!((sink.cut_off(), sink.refused(), sink.readers() <= 2), (1, 0, true));
+        while quick.iter().any(|it| !it.is_finished()) {
+            ensure!(begun.elapsed() < LIMIT, "the quick readers have not got everything");
+            let _over = tokio::time::timeout(Duration::from_millis(5), sink.serve()).await;
+        }
+        let expected = lines_of(&messages)?;
+        for reader in quick {
+            let lines = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+            ensure!(lines == expected, "a quick reader got other lines");
+        }
+        // The one that was cut off finds the first events, and then the end.
+        let mut rest = String::new();
+        let _cut_in_a_character = stuck.read_to_string(&mut rest);
+        ensure!(rest.is_empty() || rest.starts_with(&expected[0]), "other events");
+        // A new one gets what comes from now on.
+        let late = reader(&path, 1)?;
+        serve_until(&mut sink, 1).await?;
+        deliver(&mut sink, &messages[7..8]).await?;
+        let lines = late.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        assert_eq!(lines, expected[7..8]);
+        drop(sink);
+        ensure!(!path.exists(), "the socket's file is left");
+        Ok(())
+    })
+}
+
+#[test]
+fn hostile_names_break_no_line() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("events.sock");
+    runtime()?.block_on(async {
+        let mut sink = UnixSink::open(&UnixConfig { reader_buffer: Bytes(64 << 20), ..config(&path) })?;
+        let messages = hostile()?;
+        ensure!(messages.iter().any(|it| it.payload.len() > 30_000), "no event is long");
+        let all = reader(&path, messages.len())?;
+        serve_until(&mut sink, 1).await?;
+        deliver(&mut sink, &messages).await?;
+        while !all.is_finished() {
+            let _over = tokio::time::timeout(Duration::from_millis(5), sink.serve()).await;
+        }
+        let mut names = 0;
+        for line in all.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?? {
+            let event: Value = serde_json::from_str(&line)?;
+            let args = event["process"]["args"][0].as_str().unwrap_or_default();
+            names += usize::from(args.contains(HOSTILE));
+        }
+        ensure!(names > 10, "{names} names came through as they are");
+        Ok(())
+    })
+}
+
+#[test]
+fn too_many_are_sent_away_and_the_silent_and_the_gone_are_told_apart() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("events.sock");
+    runtime()?.block_on(async {
+        let mut sink = UnixSink::open(&config(&path))?;
+        let mut readers: Vec<UnixStream> =
+            (0..4).map(|_| UnixStream::connect(&path)).collect::<Result<_, _>>()?;
+        serve_until(&mut sink, 4).await?;
+        let mut fifth = UnixStream::connect(&path)?;
+        fifth.set_read_timeout(Some(LIMIT))?;
+        let served = tokio::time::timeout(Duration::from_millis(200), sink.serve()).await;
+        ensure!(served.is_err());
+        assert_eq!((fifth.read(&mut [0; 8])?, sink.refused(), sink.readers()), (0, 1, 4));
+        // One that will say nothing more still reads, and what another says is of no interest.
+        readers[0].shutdown(std::net::Shutdown::Write)?;
+        readers[1].write_all(&vec![b'x'; 100 << 10])?;
+        drop(readers.pop());
+        serve_until(&mut sink, 3).await?;
+        let batch = &recorded()?[..1];
+        deliver(&mut sink, batch).await?;
+        for reader in readers.drain(..) {
+            reader.set_read_timeout(Some(LIMIT))?;
+            let mut line = String::new();
+            BufReader::new(reader).read_line(&mut line)?;
+            assert_eq!(line.trim_end(), std::str::from_utf8(&batch[0].payload)?);
+        }
+        // They have hung up; there is room again.
+        let again = UnixStream::connect(&path)?;
+        serve_until(&mut sink, 1).await?;
+        drop(again);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_dead_agents_socket_is_replaced_and_a_live_ones_is_not() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("events.sock");
+    runtime()?.block_on(async {
+        // An agent that was killed leaves its file.
+        drop(UnixListener::bind(&path)?);
+        ensure!(fs::symlink_metadata(&path)?.file_type().is_socket());
+        let first = UnixSink::open(&config(&path))?;
+        let error = UnixSink::open(&config(&path)).err().context("two agents have one socket")?.to_string();
+        ensure!(
+            error.contains("events.sock") && error.contains("a running program listens there"),
+            "{error}"
+        );
+        drop(first);
+        ensure!(!path.exists());
+        fs::write(&path, "kept")?;
+        let error = UnixSink::open(&config(&path)).err().context("a file was replaced")?.to_string();
+        ensure!(error.contains("no socket"), "{error}");
+        assert_eq!(fs::read_to_string(&path)?, "kept");
+
+        // Its directory comes later, and the file is deleted by somebody.
+        let path = dir.path().join("sub/events.sock");
+        let mut sink = UnixSink::open(&config(&path))?;
+        let batch = &recorded()?[..1];
+        let delivered = sink.deliver(batch).await;
+        ensure!(delivered.count == 0, "{delivered:?}");
+        let error = delivered.error.context("delivered to nowhere")?.to_string();
+        ensure!(error.contains("sub/events.sock") && error.contains("No such file"), "{error}");
+        fs::create_dir(dir.path().join("sub"))?;
+        deliver(&mut sink, batch).await?;
+        ensure!(path.exists());
+        fs::remove_file(&path)?;
+        deliver(&mut sink, batch).await?;
+        let one = reader(&path, 1)?;
+        serve_until(&mut sink, 1).await?;
+        deliver(&mut sink, batch).await?;
+        assert_eq!(one.join().map_err(|_| anyhow::anyhow!("it panicked"))??, lines_of(batch)?);
+        // What is another's now is not removed.
+        fs::remove_file(&path)?;
+        let _other = UnixListener::bind(&path)?;
+        drop(sink);
+        ensure!(path.exists(), "another's socket was removed");
+        Ok(())
+    })
+}
