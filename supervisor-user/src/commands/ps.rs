@@ -29,7 +29,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub struct PsArgs {
     /// How long a zombie must stay to be listed: every process is one for a moment
-    #[arg(long, default_value = "200ms", value_name = "TIME", conflicts_with = "from")]
+    #[arg(long, default_value = "200ms", value_name = "TIME")]
     grace: Time,
     /// How the list is written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]

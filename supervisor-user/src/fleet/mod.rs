@@ -23,7 +23,7 @@ use crate::{
 pub struct FleetArgs {
     /// Tell of all nodes, from this broker: nats://HOST:PORT or tls://HOST:PORT. Others of the same NATS cluster may
     /// follow, separated by commas
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    #[arg(long, value_name = "URL", value_delimiter = ',', conflicts_with = "grace")]
     from: Vec<String>,
     /// Only nodes of this cluster
     #[arg(long, value_name = "NAME", requires = "from")]

@@ -264,10 +264,8 @@ impl Session {
                 ControlFlow::Continue(())
             })
             .await?;
-            for id in &gone {
-                self.land(self.publish(place.key(Some(id)), purged(), Vec::new()).await?).await?;
-            }
-            Ok(gone.len())
+            let changes = gone.iter().map(|id| (place.key(Some(id)), purged(), Vec::new()));
+            self.change(changes).await.map(|()| gone.len())
         };
         cleaned.await.map_err(|error: LinkError| place.untidy(error))
     }
@@ -287,10 +285,29 @@ impl Session {
         })
         .await?;
         let any = !old.is_empty();
-        for (id, document) in old {
-            self.land(self.publish(place.key(Some(&id)), HeaderMap::new(), document).await?).await?;
-        }
+        self.change(old.into_iter().map(|(id, document)| (place.key(Some(&id)), HeaderMap::new(), document)))
+            .await?;
         Ok(any)
+    }
+
+    /// Makes changes to the bucket.
+    async fn change(
+        &self,
+        changes: impl Iterator<Item = (String, HeaderMap, Vec<u8>)>,
+    ) -> Result<(), LinkError> {
+        let mut flight = VecDeque::new();
+        for (key, headers, document) in changes {
+            flight.push_back(self.publish(key, headers, document).await?);
+            if flight.len() >= FLIGHT
+                && let Some(first) = flight.pop_front()
+            {
+                self.land(first).await?;
+            }
+        }
+        for ack in flight {
+            self.land(ack).await?;
+        }
+        Ok(())
     }
 
     /// This host's findings in the bucket, by their ids.
