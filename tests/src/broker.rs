@@ -164,5 +164,5 @@ fn program() -> Result<PathBuf> {
         .chain(["/usr/sbin".into()])
         .map(|dir| dir.join("nats-server"))
         .find(|file| file.is_file())
-        .context("nats-server is missing: `cargo xtask setup` installs it")
+        .context("nats-server is missing: install the package of that name")
 }

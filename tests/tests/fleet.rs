@@ -2,8 +2,9 @@
 //! any more.
 
 use std::{
+    net::TcpListener,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -199,6 +200,42 @@ fn what_a_hostile_node_writes_is_harmless() -> Result<()> {
 }
 
 #[test]
+fn blocked_namespaces_have_a_list_of_their_own() -> Result<()> {
+    let broker = Broker::start()?;
+    run(async {
+        let config: NatsConfig = serde_json::from_value(json!({ "servers": [broker.url()] }))?;
+        let delivered =
+            NatsSink::open(&config, "lab", &Proc::new()?.identity().anonymous())?.deliver(&[]).await;
+        ensure!(delivered.error.is_none(), "{:?}", delivered.error);
+        let bucket = broker.jetstream().await?.get_key_value("supervisor-findings").await?;
+        let document = json!({
+            "@timestamp": "2026-01-01T00:00:00Z",
+            "process": { "pid": 70, "name": "pause" },
+            "supervisor": {
+                "finding": { "kind": "namespace" },
+                "pid_ns": { "ino": 4_026_532_177_u32 },
+                "blockers": [{ "kind": "zombie", "pid": 71, "name": "crun", "reaper": { "pid": 9, "name": "conmon" } }],
+            },
+        });
+        bucket.put("lab.anonymous.1", serde_json::to_vec(&document)?.into()).await?;
+        Ok(())
+    })?;
+    let words = ["anonymous", "4026532177", "pause[70]", "crun[71] zombie", "reports"];
+    let listed = ps(&broker, &[])?;
+    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(1), 2), "{}", listed.stdout);
+    assert!(
+        listed.stdout.starts_with("HOST") && listed.stdout.contains("BLOCKED PID NS"),
+        "{}",
+        listed.stdout
+    );
+    assert_eq!(listed.with(&words), 1, "{}", listed.stdout);
+    assert_eq!(ps(&broker, &["--reaper", "9"])?.with(&words), 1);
+    assert_eq!(ps(&broker, &["--reaper", "10"])?.code, Some(0));
+    assert_eq!(ps(&broker, &["--grace", "1s"])?.code, Some(2), "a node has its own grace period");
+    Ok(())
+}
+
+#[test]
 fn a_watch_leaves_nothing_out_when_the_broker_is_killed() -> Result<()> {
     let mut broker = Broker::start()?;
     let publish = |broker: &Broker, from: u64, to: u64| {
@@ -252,6 +289,23 @@ fn a_watch_leaves_nothing_out_when_the_broker_is_killed() -> Result<()> {
             "{number}: {line}"
         );
         ensure!(!line.contains('\u{1b}'), "{line:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_never_answers_is_named_and_holds_nobody() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let place = listener.local_addr()?.to_string();
+    for name in ["ps", "watch"] {
+        let started = Instant::now();
+        let mut command = Command::new(supervisor_bin()?);
+        command.args([name, "--from", &format!("nats://{place}"), "--nats-timeout", "500ms"]);
+        let output = command.stdin(Stdio::null()).output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(&place) && said.contains("timed out"), "{said}");
+        assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
     }
     Ok(())
 }

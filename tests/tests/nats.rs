@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
+use nkeys::KeyPair;
 use rustix::process::Signal;
 use serde_json::json;
 use supervisor_tests::Broker;
@@ -427,4 +428,110 @@ fn the_rights_that_are_documented_are_enough() -> Result<()> {
         let mut other = NatsSink::open(&config, "lab", &host("node2", "boot"))?;
         fails(&mut other, &["Permissions Violation", "node2"]).await
     })
+}
+
+#[test]
+fn a_stream_of_deliveries_keeps_no_heartbeat_back() -> Result<()> {
+    let broker = Broker::start()?;
+    run(async {
+        let mut sink = sink(&config(&broker.url()))?;
+        let (started, mut number) = (Instant::now(), 0);
+        while started.elapsed() < Duration::from_secs(2) {
+            // As the engine does: what it did between deliveries is dropped when a batch arrives.
+            drop(tokio::time::timeout(Duration::from_millis(1), sink.serve()).await);
+            deliver_all(&mut sink, &[message(&format!("f{number}"), true)]).await?;
+            number += 1;
+        }
+        let bucket = broker.jetstream().await?.get_key_value(BUCKET).await?;
+        let beat = bucket.get("lab.node1").await?.context("no heartbeat")?;
+        let at: Timestamp = serde_json::from_slice::<serde_json::Value>(&beat)?["@timestamp"]
+            .as_str()
+            .context("no time")?
+            .parse()?;
+        let age = Timestamp::now().duration_since(at).unsigned_abs();
+        ensure!(age < Duration::from_millis(900), "the last heartbeat is {age:?} old");
+        assert_eq!(broker.stored(STREAM).await?.len(), number);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_credentials_file_lets_in() -> Result<()> {
+    let [operator, account, system] =
+        [KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account()];
+    let user = KeyPair::new_user();
+    let unlimited = json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
+        "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+    });
+    let account_claims = json!({ "type": "account", "version": 2, "limits": unlimited });
+    let system_claims = json!({
+        "type": "account", "version": 2,
+        "limits": { "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1 },
+    });
+    let operator_claims = json!({ "type": "operator", "version": 2, "system_account": system.public_key() });
+    let tokens = [
+        token(&operator, &operator, &operator_claims)?,
+        token(&operator, &account, &account_claims)?,
+        token(&operator, &system, &system_claims)?,
+    ];
+    let broker = Broker::with(|_| {
+        Ok(format!(
+            "operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {}, {}: {} }}",
+            tokens[0],
+            system.public_key(),
+            account.public_key(),
+            tokens[1],
+            system.public_key(),
+            tokens[2]
+        ))
+    })?;
+    let user_claims =
+        json!({ "type": "user", "version": 2, "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1 });
+    let user_token = token(&account, &user, &user_claims)?;
+    let credentials = |seed: &KeyPair| -> Result<String> {
+        Ok(format!(
+            "-----BEGIN NATS USER JWT-----\n{user_token}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            seed.seed()?
+        ))
+    };
+    let file = broker.dir().join("agent.creds");
+    let mut config = config(&broker.url());
+    config.credentials = Some(file.clone());
+    run(async {
+        let mut sink = sink(&config)?;
+        fails(&mut sink, &["agent.creds", "No such file"]).await?;
+        fs::write(&file, credentials(&KeyPair::new_user())?)?;
+        fails(&mut sink, &["cannot connect", "authorization"]).await?;
+        fs::write(&file, credentials(&user)?)?;
+        assert_eq!(deliver_all(&mut sink, &messages(2)).await?, [""; 0]);
+        Ok(())
+    })
+}
+
+/// A JSON web token of NATS.
+fn token(issuer: &KeyPair, subject: &KeyPair, nats: &serde_json::Value) -> Result<String> {
+    let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
+    let claims = json!({
+        "jti": "test", "iat": Timestamp::now().as_second(), "iss": issuer.public_key(), "name": "test",
+        "sub": subject.public_key(), "nats": nats,
+    });
+    let text = format!("{}.{}", base64(header.to_string().as_bytes()), base64(claims.to_string().as_bytes()));
+    let signature = issuer.sign(text.as_bytes())?;
+    Ok(format!("{text}.{}", base64(&signature)))
+}
+
+/// As web tokens have it: without what fills the last group.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for letter in 0..=group.len() {
+            text.push(char::from(LETTERS[(bits >> (18 - 6 * letter) & 63) as usize]));
+        }
+    }
+    text
 }
