@@ -31,6 +31,10 @@ const CELL: usize = 60;
 ///
 /// If the broker cannot be read, no node matches, or standard output cannot be written.
 pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<Exit> {
+    anyhow::ensure!(
+        output != Format::Ocsf,
+        "the bucket holds ECS documents: with --from there are -o text and -o json"
+    );
     let fleet = run(async {
         let failed = || format!("cannot read the open findings from NATS {}", args.access().places());
         let link = Link::open(&args.access(), "supervisor ps", args.answer()).await.with_context(failed)?;
@@ -44,7 +48,6 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
     if output == Format::Text {
         print_tables(&fleet)?;
     } else {
-        // The bucket has ECS, whatever the format of the agents' events is.
         print_documents(&fleet)?;
     }
     if fleet.unreadable > 0 {
