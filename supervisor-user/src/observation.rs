@@ -60,6 +60,14 @@ pub enum Seen {
     },
 }
 
+impl Seen {
+    /// Whether it is the end of something that was observed.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Reaped { .. } | Self::Released { .. })
+    }
+}
+
 impl Observation {
     /// Something that was seen at a time, by the wall clock of now.
     #[must_use]

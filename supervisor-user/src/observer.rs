@@ -97,10 +97,14 @@ impl<H: Host> Observer<H> {
         })
     }
 
-    /// Whether a process had exited before the start, and was not reaped by then. `exit_ns` is when it exited, if an
-    /// earlier run has seen it.
-    pub fn takes_over(&mut self, id: &ProcessId, exit_ns: Option<u64>) -> bool {
-        self.existing.get_mut(id).map(|known| *known = exit_ns).is_some()
+    /// Takes over a process that an earlier run has told, if it had exited before the start and was not reaped by then;
+    /// returns whether it was so. `exit_ns` is when it exited, if the earlier run has seen it. Call it before the first
+    /// tick.
+    pub fn take_over(&mut self, id: &ProcessId, exit_ns: Option<u64>) -> bool {
+        let Some(known) = self.existing.get_mut(id) else { return false };
+        *known = exit_ns;
+        self.ledger.take_over(*id, clock::now_ns());
+        true
     }
 
     /// A descriptor that becomes readable when the kernel side has told a reap; then call [`Observer::drain`].

@@ -1,6 +1,9 @@
 //! The rights that an agent needs, each with its reason, and how it gives up all others.
 //!
-//! Found by taking one after the other away from a watch on Linux 6.18: what each reason says is what stops working.
+//! Found by taking one after the other away from a watch on Linux 6.18: what each reason says is what stops working. The
+//! kernel asks for `CAP_BPF` and `CAP_PERFMON` where maps are made and programs loaded (`map_create()` and
+//! `bpf_prog_load()`, `kernel/bpf/syscall.c`; before 6.4 in `__sys_bpf()`, for these two commands): whoever has the
+//! descriptors may go on.
 
 use std::fs;
 
@@ -26,6 +29,17 @@ pub struct Need {
     pub why: &'static str,
     /// Whether nothing can be watched without it.
     pub is_required: bool,
+}
+
+impl Need {
+    /// Whether this thread has it now.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    pub fn is_there(&self) -> Result<bool, CapsError> {
+        caps::has_cap(None, CapSet::Effective, self.capability)
+    }
 }
 
 /// All rights that an agent needs; root has them, and so can have any other user.
@@ -106,4 +120,24 @@ pub fn drop_all_but_needed() -> Result<(), PrivilegesError> {
         caps::set(None, set, &kept)?;
     }
     rustix::thread::set_no_new_privs(true).map_err(PrivilegesError::NoNewPrivs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_deployed_asks_for_these_and_no_others() {
+        let names = NEEDS.map(|need| need.capability.to_string());
+        let short: Vec<&str> = names.iter().map(|name| name.trim_start_matches("CAP_")).collect();
+        let added = format!("add: [{}]\n", short.join(", "));
+        assert!(include_str!("../../deploy/daemonset.yaml").contains(&added), "no {added}");
+        let book = include_str!("../../docs/install.md");
+        for need in NEEDS {
+            let row = format!("| `{}` | ", need.capability);
+            let row = book.lines().find(|line| line.starts_with(&row)).expect("a row for each");
+            let is_given_up = row.contains("Given up once the hooks are attached");
+            assert_eq!(is_given_up, need.until == Until::Attached, "{row}");
+        }
+    }
 }

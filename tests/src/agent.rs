@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -38,9 +38,13 @@ impl Agent {
 
     /// The same with files in this directory, where those of an earlier one may be.
     pub fn start_in(dir: &Path, config: &str) -> Result<Self> {
+        Self::start_by(Command::new(supervisor_bin()?), dir, config)
+    }
+
+    /// The same by a command that runs `supervisor` with the arguments that are added to it.
+    pub fn start_by(mut command: Command, dir: &Path, config: &str) -> Result<Self> {
         let file = dir.join("supervisor.toml");
         write(&file, config)?;
-        let mut command = Command::new(supervisor_bin()?);
         command.arg("run").arg("--config").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Owned::start(&mut command)?;
@@ -90,9 +94,11 @@ impl Agent {
 
     /// The next event on standard output that is what is wanted.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
+        let deadline = Instant::now() + LIMIT;
         loop {
+            let left = deadline.saturating_duration_since(Instant::now());
             let line =
-                self.stdout.next(what, LIMIT)?.with_context(|| format!("the agent ended before {what}"))?;
+                self.stdout.next(what, left)?.with_context(|| format!("the agent ended before {what}"))?;
             let event = Event(serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?);
             if wanted(&event) {
                 return Ok(event);

@@ -9,7 +9,7 @@ use supervisor_user::{
     filter::Filter,
     observation::Observation,
     recording::{Header, Reader},
-    report::{Context, ecs},
+    report::{Context, Format, encode, text::Colour},
     sink::{FindingState, Head, Message},
 };
 
@@ -20,16 +20,21 @@ use crate::Event;
 pub const HOSTILE: &str =
     "a\nb\r\u{1b}[31m\"'\\\0\u{202e}\u{fffd}]<13>1 - \u{2028}名\u{7f} \u{feff}{\"x\":1}\t";
 
-/// The events of all recordings, in the order of their names.
+/// The events of all recordings in ECS, in the order of their names.
 pub fn recorded() -> Result<Vec<Message>> {
-    events_of(|value| value)
+    events_of(Format::Ecs, |value| value)
 }
 
 /// The same, in which every name and argument that a process, an engine or a person chose is hostile, some of 4 kB, and
 /// the arguments of what was not reaped are 32 kB.
 pub fn hostile() -> Result<Vec<Message>> {
+    hostile_in(Format::Ecs)
+}
+
+/// The same in any format.
+pub fn hostile_in(format: Format) -> Result<Vec<Message>> {
     let long = format!("{HOSTILE}{}", "x".repeat(4096 - HOSTILE.len()));
-    events_of(|mut value| {
+    events_of(format, |mut value| {
         spoil(&mut value);
         if let Some(evidence) = value.get_mut("evidence") {
             for (path, spoilt) in [
@@ -64,6 +69,20 @@ pub fn message(event: &Value) -> Result<Message> {
     message_of(&event.to_string())
 }
 
+/// The events in whole syslog frames that are octet-counted (RFC 6587), and how many bytes those are.
+pub fn octet_counted(bytes: &[u8]) -> Result<(Vec<Event>, usize)> {
+    let mut events = Vec::new();
+    let mut at = 0;
+    while let Some(space) = bytes[at..].iter().position(|byte| *byte == b' ') {
+        let count: usize = std::str::from_utf8(&bytes[at..at + space])?.parse()?;
+        let Some(frame) = bytes.get(at + space + 1..at + space + 1 + count) else { break };
+        let json = frame.iter().position(|byte| *byte == b'{').context("a frame without JSON")?;
+        events.push(Event(serde_json::from_slice(&frame[json..])?));
+        at += space + 1 + count;
+    }
+    Ok((events, at))
+}
+
 fn message_of(line: &str) -> Result<Message> {
     let event = Event(serde_json::from_str(line)?);
     let finding = match event.get("supervisor.finding.id") {
@@ -88,7 +107,7 @@ fn message_of(line: &str) -> Result<Message> {
     })
 }
 
-fn events_of(change: impl Fn(Value) -> Value) -> Result<Vec<Message>> {
+fn events_of(format: Format, change: impl Fn(Value) -> Value) -> Result<Vec<Message>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
     let mut paths = fs::read_dir(&dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.retain(|path| path.extension().is_some_and(|it| it == "zst"));
@@ -104,7 +123,11 @@ fn events_of(change: impl Fn(Value) -> Value) -> Result<Vec<Message>> {
             let observation: Observation =
                 serde_json::from_value(value).with_context(|| path.display().to_string())?;
             for event in conclusions.take(&observation) {
-                messages.push(message_of(&ecs::line(&event, &context, messages.len() as u64 + 1)?)?);
+                let encoded =
+                    |format| encode(&event, &context, messages.len() as u64 + 1, format, Colour::Never);
+                let message = message_of(&encoded(Format::Ecs)?)?;
+                let payload = encoded(format)?.into_bytes().into();
+                messages.push(Message { payload, ..message });
             }
         }
     }

@@ -48,20 +48,22 @@ impl Prometheus {
         let mut process = Owned::start(&mut command).context("install the package prometheus")?;
         let log = Lines::of(process.child().stderr.take().context("prometheus has no pipe")?);
         let mut said = Vec::new();
-        let mut address = None;
-        loop {
+        // Either comes first.
+        let (mut address, mut is_ready) = (None, false);
+        let address = loop {
+            if let Some(address) = address.filter(|_| is_ready) {
+                break address;
+            }
             let Some(line) = log.next("prometheus to start", LIMIT)? else {
                 bail!("prometheus has ended at once: {}", said.join("\n"));
             };
             if line.contains("Listening on") {
-                address = line.split("address=").nth(1).and_then(|text| text.trim().parse().ok());
+                let text = line.split("address=").nth(1).unwrap_or_default();
+                address = Some(text.trim().parse().with_context(|| format!("no port in: {line}"))?);
             }
-            if line.contains("ready to receive web requests") {
-                break;
-            }
+            is_ready |= line.contains("ready to receive web requests");
             said.push(line);
-        }
-        let address = address.with_context(|| format!("prometheus named no port: {}", said.join("\n")))?;
+        };
         Ok(Self { address, _process: process, _log: log, _data: data })
     }
 

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Read as _,
     net::{TcpListener, UdpSocket},
-    os::unix::net::UnixListener,
+    os::unix::net::{UnixDatagram, UnixListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -13,10 +13,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use supervisor_tests::{HOSTILE, hostile, message, recorded, repeated};
+use supervisor_tests::{HOSTILE, hostile, hostile_in, message, octet_counted, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, Facility, SyslogConfig},
+    report::Format,
     scenario::{Owned, until},
+    schema::Subject,
     sink::{Message, SyslogSink},
 };
 use tempfile::TempDir;
@@ -94,7 +96,7 @@ input(type="imtcp" address="127.0.0.1" port="{tcp}" ruleset="tcp")
                 anyhow::bail!("rsyslogd ended with {status}: {}", fs::read_to_string(&errors)?);
             }
             // UDP is opened with the others.
-            let unix = std::os::unix::net::UnixDatagram::unbound()?.connect(&log);
+            let unix = UnixDatagram::unbound()?.connect(&log);
             let tcp = std::net::TcpStream::connect(("127.0.0.1", tcp));
             Ok((unix.is_ok() && tcp.is_ok()).then_some(()))
         })
@@ -233,6 +235,49 @@ fn what_is_too_large_is_shortened_and_says_so() -> Result<()> {
 }
 
 #[test]
+fn what_is_shortened_still_fits_the_schema() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("log");
+    let socket = UnixDatagram::bind(&path)?;
+    let runtime = runtime()?;
+    for (format, subject) in [(Format::Ecs, Subject::Ecs), (Format::Ocsf, Subject::Ocsf)] {
+        let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema())?;
+        let messages = hostile_in(format)?;
+        let (mut whole, mut shortened, mut essential) = (0, 0, 0);
+        for size in [480, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10] {
+            let config =
+                SyslogConfig { max_size: Bytes(size), ..config(&format!("unix:{}", path.display()))? };
+            let mut sink = SyslogSink::open(&config, HOST)?;
+            for message in &messages {
+                deliver(&runtime, &mut sink, std::slice::from_ref(message))?;
+                let mut frame = vec![0; 1 << 20];
+                let length = socket.recv(&mut frame)?;
+                ensure!(length as u64 <= size, "{length} bytes are more than {size}");
+                let frame = std::str::from_utf8(&frame[..length])?;
+                let (_, json) = frame.split_once("\"] ").context("no content")?;
+                let event: Value = serde_json::from_str(json)?;
+                let supervisor = event.get("unmapped").unwrap_or(&event).get("supervisor");
+                match supervisor.and_then(|it| it.get("shortened")?.as_array()).map(Vec::as_slice) {
+                    Some([all]) if all == "*" => {
+                        essential += 1;
+                        continue;
+                    }
+                    Some(_) => shortened += 1,
+                    None => whole += 1,
+                }
+                let wrong: Vec<String> = validator.iter_errors(&event).map(|it| it.to_string()).collect();
+                ensure!(wrong.is_empty(), "{}: {json}", wrong.join("; "));
+            }
+        }
+        ensure!(
+            whole > 20 && shortened > 20 && essential > 20,
+            "{whole} whole, {shortened} shortened, {essential} essential"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_server_that_is_started_anew_is_found_again() -> Result<()> {
     let (mut server, runtime) = (Rsyslog::start()?, runtime()?);
     let batch = repeated(300)?;
@@ -299,27 +344,14 @@ fn a_server_that_takes_nothing_is_an_error_in_time_and_not_a_loss() -> Result<()
     }
     drop(sink);
     let (_, rest) = closing.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
-    let numbers = octet_counted(&rest)?;
+    let (events, whole) = octet_counted(&rest)?;
+    assert_eq!(whole, rest.len(), "the last frame is cut");
+    let numbers = events.iter().map(|it| it.number("event.sequence")).collect::<Result<Vec<_>>>()?;
     let last = *numbers.last().context("nothing came")?;
     assert_eq!(last, 6000);
     ensure!(numbers.is_sorted() && numbers.windows(2).all(|two| two[1] == two[0] + 1), "order or a gap");
     ensure!(numbers[0] <= 40, "it goes on with {}, and 100 kB were read before", numbers[0]);
     Ok(())
-}
-
-/// The numbers of the events in a stream of octet-counted frames.
-fn octet_counted(mut bytes: &[u8]) -> Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    while !bytes.is_empty() {
-        let space = bytes.iter().position(|byte| *byte == b' ').context("no count")?;
-        let count: usize = std::str::from_utf8(&bytes[..space])?.parse()?;
-        let frame = &bytes[space + 1..][..count];
-        let json = frame.iter().position(|byte| *byte == b'{').context("no JSON")?;
-        let event: Value = serde_json::from_slice(&frame[json..])?;
-        numbers.push(event["event"]["sequence"].as_u64().context("no number")?);
-        bytes = &bytes[space + 1 + count..];
-    }
-    Ok(numbers)
 }
 
 #[test]
@@ -349,5 +381,14 @@ fn a_local_stream_socket_gets_lines() -> Result<()> {
     // Text in UTF-8 is marked, as the RFC wants it, and is one line.
     let last = text.lines().last().context("no line")?;
     ensure!(last.contains("] \u{feff}for people a b") && !last.contains('\u{1b}'), "{last}");
+    Ok(())
+}
+
+#[test]
+fn the_snippet_for_rsyslog_is_one() -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rsyslog.conf");
+    let output = Command::new("/usr/sbin/rsyslogd").arg("-N1").arg("-f").arg(file).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success() && said.lines().all(|line| !line.contains("error")), "{said}");
     Ok(())
 }

@@ -11,7 +11,7 @@ const FILE: u32 = 0o100_000;
 const ALIGNMENT: usize = 4;
 
 /// Programs of this host that the machine needs, with the libraries they are linked with.
-const PROGRAMS: [&str; 4] = ["busybox", "crun", "runc", "tini"];
+const PROGRAMS: [&str; 5] = ["busybox", "crun", "runc", "setpriv", "tini"];
 /// Where things are mounted, or expected.
 const DIRECTORIES: [&str; 8] = ["dev", "etc", "newroot", "proc", "root", "run", "sys", "tmp"];
 /// Container runtimes change their root with `pivot_root`, which the kernel refuses on the root that it unpacked

@@ -22,14 +22,18 @@ const DISTRIBUTION_LLVM: u32 = 22;
 /// The LLVM versions that this bpf-linker can be built with.
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// Programs that the demo and the tests watch, with their packages.
-pub(crate) const RUNTIMES: [(&str, &str); 6] = [
+/// Programs that the demo and the tests watch or send to, with their packages.
+pub(crate) const PROGRAMS: [(&str, &str); 10] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
     ("podman", "podman"),
     ("tini", "tini"),
     ("busybox", "busybox-static"),
+    ("nats-server", "nats-server"),
+    ("prometheus", "prometheus"),
+    ("rsyslogd", "rsyslog"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// The program that boots other kernels, with its package; only one task needs it.
@@ -47,8 +51,8 @@ pub(crate) struct Facts {
     /// LLVM versions that bpf-linker can be linked with.
     pub(crate) llvms: Vec<u32>,
     pub(crate) has_cxx: bool,
-    /// Packages of [`RUNTIMES`] that are missing.
-    pub(crate) runtimes: Vec<&'static str>,
+    /// Packages of [`PROGRAMS`] that are missing.
+    pub(crate) programs: Vec<&'static str>,
     /// The package of [`EMULATOR`], if it is missing and needed.
     pub(crate) emulator: Option<&'static str>,
     /// Where bpf-linker goes.
@@ -170,7 +174,7 @@ impl Facts {
             distribution,
             llvms,
             has_cxx: program("c++").is_some(),
-            runtimes: RUNTIMES
+            programs: PROGRAMS
                 .iter()
                 .filter(|(name, _)| !usable(name))
                 .map(|(_, package)| *package)
@@ -210,9 +214,9 @@ pub(crate) fn plan(facts: &Facts, tried: Tried, in_index: &dyn Fn(&str) -> bool)
         };
         steps.extend(linker(facts, llvm));
     }
-    if !facts.runtimes.is_empty() {
-        let packages = facts.runtimes.iter().map(|&name| name.to_owned()).collect();
-        steps.push(Step::install("the container runtimes that demo and tests watch", &[], packages));
+    if !facts.programs.is_empty() {
+        let packages = facts.programs.iter().map(|&name| name.to_owned()).collect();
+        steps.push(Step::install("programs that demo and tests watch or send events to", &[], packages));
     }
     if let Some(package) = facts.emulator {
         steps.push(Step::install("boots other kernels", &[], vec![package.to_owned()]));
@@ -336,7 +340,7 @@ mod tests {
     #[test]
     fn a_bare_host_gets_everything_in_order() {
         let facts =
-            Facts { runtimes: vec!["crun", "busybox-static"], target: "/t".into(), ..Facts::default() };
+            Facts { programs: vec!["crun", "busybox-static"], target: "/t".into(), ..Facts::default() };
         let wanted = [
             apt("install -y --no-install-recommends --no-remove rustc-web cargo-web rust-web-src"),
             "rustup toolchain link supervisor-bpf /usr".to_owned(),
@@ -388,7 +392,7 @@ mod tests {
 
     #[test]
     fn an_old_index_is_renewed_once() {
-        let facts = Facts { tools: Some(tools()), runtimes: vec!["crun"], ..Facts::default() };
+        let facts = Facts { tools: Some(tools()), programs: vec!["crun"], ..Facts::default() };
         let failed = Tried { install: true, ..Tried::default() };
         assert_eq!(commands(&facts, failed, &|_| true)[0], apt("update"));
         assert_eq!(commands(&facts, Tried { update: true, ..failed }, &|_| true).len(), 1);

@@ -7,7 +7,7 @@ use std::{os::unix::fs::MetadataExt as _, path::Path, process::Command, slice, t
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    plan::{self, Facts, Kind, RUNTIMES, Step, Tried, plan},
+    plan::{self, Facts, Kind, PROGRAMS, Step, Tried, plan},
     process,
     toolchain::{self, LINKER_VERSION, Toolchain, Tools},
 };
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
         eprintln!("compiler   {name}: rustc {release}, LLVM {llvm}");
         eprintln!("linker     bpf-linker {LINKER_VERSION}, LLVM {llvm}: {}", linker.display());
     }
-    eprintln!("runtimes   {}", RUNTIMES.map(|(program, _)| program).join(", "));
+    eprintln!("programs   {}", PROGRAMS.map(|(program, _)| program).join(", "));
     eprintln!("setup is complete ({:.1} s)", start.elapsed().as_secs_f64());
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::{
     exit::Exit,
     host::{Host as _, Proc},
     kernel::{HookState, KernelError, Offsets, hooks, map_sizes, rights},
+    privileges::{NEEDS, Need, Until},
     words::clean,
 };
 
@@ -26,6 +27,9 @@ pub fn run() -> Result<Exit> {
             report.good("rights", "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are there; host PID namespace");
         }
         Err(error) => report.bad("rights", &error.to_string()),
+    }
+    for need in &NEEDS {
+        report.right(need)?;
     }
     match Offsets::of_running_kernel() {
         Ok(offsets) => {
@@ -96,6 +100,17 @@ impl Report {
 
     fn line(&mut self, verdict: &str, what: &str, text: &str) {
         let _infallible = writeln!(self.text, "{verdict:<8} {what:<20} {text}");
+    }
+
+    /// One right; that one is missing without which nothing works is said by the line about all of them.
+    fn right(&mut self, need: &Need) -> Result<()> {
+        let verdict = if need.is_there()? { "ok" } else { "without" };
+        let until = match need.until {
+            Until::Attached => "until the hooks are attached",
+            Until::End => "all the time",
+        };
+        self.line(verdict, &need.capability.to_string(), &format!("{until}: {}", need.why));
+        Ok(())
     }
 
     fn mounts(&mut self) {

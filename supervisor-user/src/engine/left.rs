@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Pipeline,
-    open_findings::{Key, Left, OpenFindings},
+    open_findings::{Left, OpenFindings},
 };
 use crate::{
     clock::{self, Wall},
@@ -32,7 +32,7 @@ pub(super) async fn take_over(
         let is_same_boot = left.host.boot_id == host.boot_id;
         let mut gone = Vec::new();
         left.open.retain(|key, line| {
-            let stays = is_same_boot && observer.takes_over(&key.id, line.exit_ns);
+            let stays = is_same_boot && observer.take_over(&key.id, line.exit_ns);
             if !stays {
                 gone.push((*key, *line));
             }
@@ -43,7 +43,13 @@ pub(super) async fn take_over(
         }
         for (key, line) in gone {
             let Some(observation) = left.observation(&line).with_context(context)? else { continue };
-            for event in end(left, &key, &observation) {
+            // By the clock of the boot that it was observed in.
+            let at_ns = observation.wall.boot_ns(Wall::now().timestamp(clock::now_ns()));
+            let id = key.id;
+            let seen =
+                if key.is_namespace { Seen::Released { id } } else { Seen::Reaped { id, free_ns: None } };
+            let ended = Observation { at_ns, wall: observation.wall, seen };
+            for event in end(&left.host, left.grace_ns, &observation, &ended, left.is_delivered) {
                 pipeline.send_of(&left.host, &event).await?;
             }
         }
@@ -53,21 +59,30 @@ pub(super) async fn take_over(
     Ok(())
 }
 
-/// What is told of a finding that has ended unseen: its end, and its beginning too if that may not have arrived.
-fn end(left: &Left, key: &Key, observation: &Observation) -> Vec<Event> {
-    let mut conclusions = Conclusions::new(left.host.clone(), left.grace_ns, Filter::default());
-    let mut events = conclusions.take(observation);
+/// What is told of the end of a finding that only an earlier run has told: its beginning too, unless that was delivered.
+pub(super) fn end(
+    host: &HostIdentity,
+    grace_ns: u64,
+    opening: &Observation,
+    ended: &Observation,
+    is_delivered: bool,
+) -> Vec<Event> {
+    let mut conclusions = Conclusions::new(host.clone(), grace_ns, Filter::default());
+    let mut events = conclusions.take(opening);
     if events.is_empty() {
         // What nothing was seen to hold is told at the second look.
-        events = conclusions.take(observation);
+        events = conclusions.take(opening);
     }
-    if left.is_delivered {
+    if is_delivered {
         events.clear();
     }
-    // By the clock of the boot that it was observed in.
-    let at_ns = observation.wall.boot_ns(Wall::now().timestamp(clock::now_ns()));
-    let id = key.id;
-    let seen = if key.is_namespace { Seen::Released { id } } else { Seen::Reaped { id, free_ns: None } };
-    events.extend(conclusions.take(&Observation { at_ns, wall: observation.wall, seen }));
+    // What was told as held may have become a zombie and was reaped before this run has looked.
+    let ended = match (&opening.seen, &ended.seen) {
+        (Seen::Held { .. }, Seen::Reaped { id, .. }) => {
+            Observation { seen: Seen::Released { id: *id }, ..ended.clone() }
+        }
+        _ => ended.clone(),
+    };
+    events.extend(conclusions.take(&ended));
     events
 }

@@ -37,6 +37,8 @@ pub(super) struct OpenFindings {
     end: u64,
     open: BTreeMap<Key, Line>,
     closed: usize,
+    /// Whether all that the last run has sent was delivered.
+    is_delivered: bool,
 }
 
 /// What an earlier run had opened and not closed.
@@ -113,9 +115,11 @@ impl Left {
             is_delivered = false;
             match serde_json::from_slice::<Entry<'_>>(&text) {
                 Ok(Entry::Open(observation)) => {
-                    open.extend(key(&observation).map(|(key, _)| {
-                        (key, Line { offset, len: text.len(), exit_ns: exit_ns(&observation) })
-                    }));
+                    open.extend(
+                        opened(&observation).map(|key| {
+                            (key, Line { offset, len: text.len(), exit_ns: exit_ns(&observation) })
+                        }),
+                    );
                 }
                 Ok(Entry::Closed(key)) => drop(open.remove(&key)),
                 Ok(Entry::Delivered) => is_delivered = true,
@@ -132,11 +136,7 @@ impl Left {
     ///
     /// If the file cannot be read any more.
     pub(super) fn observation(&self, line: &Line) -> io::Result<Option<Observation>> {
-        let text = read_line(&self.file, line)?;
-        Ok(match serde_json::from_slice(&text) {
-            Ok(Entry::Open(observation)) => Some(observation.into_owned()),
-            _ => None,
-        })
+        observation(&self.file, line)
     }
 }
 
@@ -158,7 +158,8 @@ impl OpenFindings {
         let none = BTreeMap::new();
         let (open, file) = left.map_or((&none, None), |left| (&left.open, Some(&left.file)));
         let (file, end, open) = rewrite(&path, &header, open, file)?;
-        Ok(Self { path, header, file, end, open, closed: 0 })
+        let is_delivered = left.is_some_and(|left| left.is_delivered);
+        Ok(Self { path, header, file, end, open, closed: 0, is_delivered })
     }
 
     /// Takes in what is told: call it before an opening is sent, and after a close was.
@@ -167,17 +168,16 @@ impl OpenFindings {
     ///
     /// If the disk does not take it.
     pub(super) fn take(&mut self, observation: &Observation) -> io::Result<()> {
-        let Some((key, is_open)) = key(observation) else { return Ok(()) };
-        if is_open {
-            if self.open.contains_key(&key) {
-                return Ok(());
+        for key in ended(observation) {
+            if self.open.remove(&key).is_some() {
+                self.append(&Entry::Closed(key))?;
+                self.closed += 1;
             }
+        }
+        if let Some(key) = opened(observation).filter(|key| !self.open.contains_key(key)) {
             let offset = self.end;
             let len = self.append(&Entry::Open(Cow::Borrowed(observation)))?;
             self.open.insert(key, Line { offset, len, exit_ns: exit_ns(observation) });
-        } else if self.open.remove(&key).is_some() {
-            self.append(&Entry::Closed(key))?;
-            self.closed += 1;
         }
         if self.closed > MAX_CLOSED.max(self.open.len()) {
             (self.file, self.end, self.open) =
@@ -185,6 +185,21 @@ impl OpenFindings {
             self.closed = 0;
         }
         Ok(())
+    }
+
+    /// How the opening was observed that an observation is the end of, if that is open.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read any more.
+    pub(super) fn opening_of(&self, end: &Observation) -> io::Result<Option<Observation>> {
+        let line = ended(end).into_iter().find_map(|key| self.open.get(&key));
+        line.map_or(Ok(None), |line| observation(&self.file, line))
+    }
+
+    /// Whether all that the last run has sent was delivered.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.is_delivered
     }
 
     /// Says that all that was sent is delivered.
@@ -213,15 +228,23 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("open-findings.jsonl")
 }
 
-fn key(observation: &Observation) -> Option<(Key, bool)> {
+/// What an observation opens.
+fn opened(observation: &Observation) -> Option<Key> {
+    match observation.seen {
+        Seen::Unreaped { id, .. } => Some(Key { is_namespace: false, id }),
+        Seen::Held { id, .. } => Some(Key { is_namespace: true, id }),
+        _ => None,
+    }
+}
+
+/// What it is the end of, if that is open: when a namespace's PID 1 is reaped, nothing holds the namespace.
+fn ended(observation: &Observation) -> Vec<Key> {
     let key = |is_namespace, id| Key { is_namespace, id };
-    Some(match &observation.seen {
-        Seen::Unreaped { id, .. } => (key(false, *id), true),
-        Seen::Reaped { id, .. } => (key(false, *id), false),
-        Seen::Held { id, .. } => (key(true, *id), true),
-        Seen::Released { id } => (key(true, *id), false),
-        Seen::Lost { .. } => return None,
-    })
+    match observation.seen {
+        Seen::Reaped { id, .. } => vec![key(false, id), key(true, id)],
+        Seen::Released { id } => vec![key(true, id)],
+        _ => Vec::new(),
+    }
 }
 
 fn exit_ns(observation: &Observation) -> Option<u64> {
@@ -230,6 +253,13 @@ fn exit_ns(observation: &Observation) -> Option<u64> {
         Seen::Held { evidence, .. } => evidence.init.exit_ns,
         _ => None,
     }
+}
+
+fn observation(file: &File, line: &Line) -> io::Result<Option<Observation>> {
+    Ok(match serde_json::from_slice(&read_line(file, line)?) {
+        Ok(Entry::Open(observation)) => Some(observation.into_owned()),
+        _ => None,
+    })
 }
 
 fn read_line(file: &File, line: &Line) -> io::Result<Vec<u8>> {
@@ -276,7 +306,7 @@ mod tests {
         evidence::sample::{host, incident},
     };
 
-    fn opened(pid: u32) -> Observation {
+    fn unreaped(pid: u32) -> Observation {
         let mut evidence = incident();
         evidence.exit_ns = Some(u64::from(pid));
         let id = ProcessId::new(pid, 1);
@@ -299,9 +329,9 @@ mod tests {
         assert!(Left::read(&state).unwrap().is_none());
         let mut open = OpenFindings::begin(&state, &host(), 9, None).unwrap();
         for pid in 1..=3 {
-            open.take(&opened(pid)).unwrap();
+            open.take(&unreaped(pid)).unwrap();
         }
-        open.take(&opened(2)).unwrap();
+        open.take(&unreaped(2)).unwrap();
         open.take(&reaped(2)).unwrap();
         open.take(&reaped(77)).unwrap();
 
@@ -310,7 +340,7 @@ mod tests {
         assert_eq!((pids(&left), left.is_delivered, left.grace_ns), (vec![1, 3], false, 9));
         let line = left.open.values().last().unwrap();
         assert_eq!(line.exit_ns, Some(3));
-        assert_eq!(left.observation(line).unwrap().unwrap(), opened(3));
+        assert_eq!(left.observation(line).unwrap().unwrap(), unreaped(3));
 
         // The next run goes on, and ends in order.
         let mut open = OpenFindings::begin(&state, &host(), 9, Some(&left)).unwrap();
@@ -320,7 +350,7 @@ mod tests {
         assert_eq!((pids(&left), left.is_delivered), (vec![3], true));
         assert_eq!(
             left.observation(&left.open.values().next().copied().unwrap()).unwrap().unwrap(),
-            opened(3)
+            unreaped(3)
         );
     }
 
@@ -328,10 +358,10 @@ mod tests {
     fn a_damaged_line_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let mut open = OpenFindings::begin(dir.path(), &host(), 9, None).unwrap();
-        open.take(&opened(1)).unwrap();
+        open.take(&unreaped(1)).unwrap();
         open.file.write_all(b"{\"open\":\n\xff\n").unwrap();
         open.end += 11;
-        open.take(&opened(2)).unwrap();
+        open.take(&unreaped(2)).unwrap();
         open.file.write_all(b"{\"closed\":{\"is_name").unwrap();
         assert_eq!(pids(&Left::read(dir.path()).unwrap().unwrap()), [1, 2]);
         fs::write(path(dir.path()), "nonsense").unwrap();
@@ -342,10 +372,10 @@ mod tests {
     fn the_file_does_not_grow_with_what_is_closed() {
         let dir = tempfile::tempdir().unwrap();
         let mut open = OpenFindings::begin(dir.path(), &host(), 9, None).unwrap();
-        open.take(&opened(1)).unwrap();
+        open.take(&unreaped(1)).unwrap();
         let one = open.end;
         for pid in 2..4000 {
-            open.take(&opened(pid)).unwrap();
+            open.take(&unreaped(pid)).unwrap();
             open.take(&reaped(pid)).unwrap();
         }
         assert!(open.end < one * (MAX_CLOSED as u64 + 3), "{} bytes", open.end);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use super::{open_findings::OpenFindings, stream::Stream};
+use super::{left, open_findings::OpenFindings, stream::Stream};
 use crate::{
     conclusions::Conclusions,
     console::say,
@@ -18,6 +18,8 @@ use crate::{
 
 /// Draws conclusions, sends the events, remembers what is open, and keeps count.
 pub struct Pipeline {
+    host: HostIdentity,
+    grace_ns: u64,
     conclusions: Conclusions,
     stream: Stream,
     recorder: Option<Writer>,
@@ -43,7 +45,9 @@ impl Pipeline {
     #[must_use]
     pub fn new(host: HostIdentity, grace_ns: u64, filter: Filter, stream: Stream) -> Self {
         Self {
-            conclusions: Conclusions::new(host, grace_ns, filter),
+            conclusions: Conclusions::new(host.clone(), grace_ns, filter),
+            host,
+            grace_ns,
             stream,
             recorder: None,
             open_findings: None,
@@ -97,20 +101,23 @@ impl Pipeline {
         for observation in observations {
             let was_wanted = self.conclusions.wants(observation);
             let events = self.conclusions.take(observation);
-            let is_wanted = was_wanted || self.conclusions.wants(observation);
+            let opens = self.conclusions.wants(observation);
+            let is_wanted = was_wanted || opens;
             if let Some(recorder) = &mut self.recorder {
                 recorder.take(observation, is_wanted)?;
             }
             // An opening is remembered before it is sent and a close after it was, so that a crash in between makes
             // the next run tell one of them again, and none is left out.
-            let opens = self.conclusions.wants(observation);
             if opens {
                 self.remember(observation);
             }
             for event in &events {
                 self.send(event).await?;
             }
-            if is_wanted && !opens {
+            if observation.seen.is_end() {
+                if events.is_empty() {
+                    self.end_of_earlier(observation).await?;
+                }
                 self.remember(observation);
             }
         }
@@ -119,6 +126,18 @@ impl Pipeline {
         }
         self.stream.tick().await?;
         Ok(!self.stream.is_closed())
+    }
+
+    /// Tells the end of a finding that only an earlier run has told: it was over before this one has looked at it.
+    async fn end_of_earlier(&mut self, observation: &Observation) -> Result<()> {
+        let Some(open_findings) = &self.open_findings else { return Ok(()) };
+        let opening = open_findings.opening_of(observation);
+        let Some(opening) = opening.context("cannot read the list of open findings")? else { return Ok(()) };
+        let is_delivered = open_findings.is_delivered();
+        for event in left::end(&self.host, self.grace_ns, &opening, observation, is_delivered) {
+            self.send(&event).await?;
+        }
+        Ok(())
     }
 
     /// Sends an event that follows from no observation of this run, but from one of this host as it was then.

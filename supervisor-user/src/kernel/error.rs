@@ -40,7 +40,7 @@ pub enum KernelError {
     NoRights(String),
     /// The object or a map could not be loaded.
     #[error("the eBPF object cannot be loaded: {0}")]
-    Load(#[from] aya::EbpfError),
+    Load(#[source] aya::EbpfError),
     /// A program was refused.
     #[error("the kernel refused the eBPF program `{program}`: {source}")]
     Program {
@@ -68,4 +68,23 @@ pub enum KernelError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl KernelError {
+    /// The error of a load. The capabilities are there by then, so that what is not permitted is forbidden by something else.
+    pub(super) fn of_load(error: aya::EbpfError) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(this) = cause {
+            let io_error = this.downcast_ref::<io::Error>();
+            if io_error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+                return Self::NoRights(
+                    "the kernel refuses bpf(2) although the capabilities are there: a seccomp profile (see deploy/seccomp.json) \
+                     or the kernel's lockdown forbids it"
+                        .to_owned(),
+                );
+            }
+            cause = this.source();
+        }
+        Self::Load(error)
+    }
 }

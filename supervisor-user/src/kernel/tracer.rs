@@ -314,7 +314,7 @@ fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelE
     loader.override_global("GRACE_NS", &options.report_after_ns, true);
     let level = if options.log { &u8::MAX } else { &0 };
     loader.override_global("AYA_LOG_LEVEL", level, false);
-    Ok(loader.load(OBJECT)?)
+    loader.load(OBJECT).map_err(KernelError::of_load)
 }
 
 fn tracepoint<'a>(

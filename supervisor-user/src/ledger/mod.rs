@@ -45,6 +45,8 @@ struct Leftover {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
+    /// An earlier run has told it, and this one has not looked at it yet.
+    TakenOver,
     Held,
     Told,
     /// It is gone, and still in the kernel's table, because its free was not seen.
@@ -139,6 +141,12 @@ impl Ledger {
         found
     }
 
+    /// Takes in one that had exited before the start, and that an earlier run has told as unreaped or held: it is looked
+    /// at now, and its end is told even if it comes before that.
+    pub fn take_over(&mut self, id: ProcessId, now_ns: u64) {
+        self.insert(id, 0, State::TakenOver, now_ns);
+    }
+
     fn insert(&mut self, id: ProcessId, exit_ns: u64, state: State, next_ns: u64) {
         let leftover = Leftover { exit_ns, state, next_ns, pause_ns: RECHECK_NS, not_zombie_ns: None };
         self.leftovers.insert(id, leftover);
@@ -227,6 +235,7 @@ impl Ledger {
             (Settled::Told, _) | (_, State::Told) => (State::Told, REVIEW_NS, REVIEW_MAX_NS),
             // Between its release and its free it is not in `/proc`, and its end is still to be told.
             (Settled::Held, _) | (Settled::NotYet, State::Held) => (State::Held, RECHECK_NS, RECHECK_MAX_NS),
+            (Settled::NotYet, State::TakenOver) => (State::TakenOver, RECHECK_NS, RECHECK_MAX_NS),
             (Settled::NotYet, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
         };
         if leftover.state != state {
@@ -250,7 +259,7 @@ impl Ledger {
         let leftover = self.leftovers.remove(id)?;
         self.known[cell(leftover.exit_ns)] -= 1;
         match leftover.state {
-            State::Told => Some(Was::Told),
+            State::Told | State::TakenOver => Some(Was::Told),
             State::Held => Some(Was::Held),
             State::Waiting | State::Ghost => None,
         }

@@ -156,7 +156,7 @@ impl Out<'_> {
         }
         let help = "Events that wait for the sink, in memory or in its spool";
         self.gauge("sink_waiting_events", help, None, of_each(|stats| stats.waiting))?;
-        let help = "Size of the events that wait for the sink, in memory or in its spool";
+        let help = "Memory that the waiting events take, or what the spool takes on disk";
         self.gauge("sink_waiting", help, Some(&Unit::Bytes), of_each(|stats| stats.waiting_bytes))?;
         let help = "Whether the last attempt to deliver succeeded";
         self.gauge("sink_up", help, None, of_each(|stats| (stats.is_up && !stats.is_closed).into()))

@@ -1,6 +1,7 @@
 //! What a scrape says after events and snapshots, and how the server behaves.
 
 use std::{
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
 };
@@ -69,12 +70,9 @@ fn a_finding_is_counted_from_open_to_close() {
     assert_eq!(value(&text, "supervisor_dwell_seconds_bucket{le=\"10.0\"}"), Some("1"));
 }
 
-#[test]
-fn a_snapshot_is_rendered_whole() {
-    let metrics = metrics();
-    let loss = Loss { found: 5, closed: 2, ..Loss::default() };
-    metrics.observe(&Event { at_ns: 0, wall: Wall::now(), kind: EventKind::Lost(loss) });
-    metrics.set(Snapshot {
+/// One of everything.
+fn snapshot() -> Snapshot {
+    Snapshot {
         counters: Counters { forks: 11, exits: 9, frees: 8, lost_events: 3, ..Counters::default() },
         suppressed: 40,
         sinks: vec![(
@@ -91,7 +89,15 @@ fn a_snapshot_is_rendered_whole() {
             runs: 70,
         }],
         ..Snapshot::default()
-    });
+    }
+}
+
+#[test]
+fn a_snapshot_is_rendered_whole() {
+    let metrics = metrics();
+    let loss = Loss { found: 5, closed: 2, ..Loss::default() };
+    metrics.observe(&Event { at_ns: 0, wall: Wall::now(), kind: EventKind::Lost(loss) });
+    metrics.set(snapshot());
     let text = metrics.render(Exposition::OpenMetrics).expect("it renders");
     for (sample, expected) in [
         ("supervisor_build_info{version=\"1.2.3\",hooks=\"tp_btf+iter\"}", "1"),
@@ -117,6 +123,24 @@ fn a_snapshot_is_rendered_whole() {
     let memory = value(&text, "supervisor_resident_memory_bytes").expect("it is known");
     assert!(memory.parse::<u64>().expect("a number") > 1024 * 1024, "{memory}");
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn the_book_and_the_alerts_name_the_metrics_that_there_are() {
+    let metrics = metrics();
+    metrics.set(snapshot());
+    let text = metrics.render(Exposition::Classic).expect("it renders");
+    let names: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let mentioned = |text: &'static str| -> BTreeSet<&'static str> {
+        text.split(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .filter(|word| word.starts_with("supervisor_"))
+            .collect()
+    };
+    let book = mentioned(include_str!("../../../docs/metrics.md"));
+    assert_eq!(book, names, "docs/metrics.md");
+    let alerts = mentioned(include_str!("../../../deploy/prometheus-rules.yml"));
+    assert!(alerts.is_subset(&names), "{:?}", alerts.difference(&names));
 }
 
 #[test]

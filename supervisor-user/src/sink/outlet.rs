@@ -139,6 +139,8 @@ impl Outlet {
         thread::Builder::new().name(format!("sink {name}")).spawn(move || {
             let shared = Arc::clone(&thread.shared);
             runtime.block_on(thread.run(&mut place));
+            // Whoever waits may open the same place anew, or end the process.
+            drop(place);
             shared.state().ended = true;
             shared.ended.notify_all();
             shared.room.notify_one();

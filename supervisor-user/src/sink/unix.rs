@@ -43,6 +43,8 @@ const BACKLOG: i32 = 16;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long to wait after a failure to bind or to accept.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often to look whether the socket's file is still there.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// A socket, and who reads from it.
 #[derive(Debug)]
@@ -101,7 +103,9 @@ impl UnixSink {
 
     /// Gives the messages to every reader that is there. All are counted as delivered, also if there is none.
     pub async fn deliver(&mut self, batch: &[Message]) -> Delivered {
-        if let Err(BindError::Taken(error) | BindError::Unavailable(error)) = self.ensure() {
+        if let Err(BindError::Taken(error) | BindError::Unavailable(error)) = self.ensure()
+            && self.readers.is_empty()
+        {
             return Delivered { count: 0, error: Some(error) };
         }
         self.turn_once().await;
@@ -117,14 +121,14 @@ impl UnixSink {
 
     /// Takes in new readers, and writes to those that were not ready.
     pub async fn serve(&mut self) {
-        while self.ensure().is_err() {
-            sleep(AGAIN).await;
+        loop {
+            let pause = if self.ensure().is_ok() { LOOK } else { AGAIN };
+            let turns = future::poll_fn(|cx| {
+                self.turn(cx);
+                Poll::<()>::Pending
+            });
+            let _over = timeout(pause, turns).await;
         }
-        future::poll_fn(|cx| {
-            self.turn(cx);
-            Poll::<()>::Pending
-        })
-        .await;
     }
 
     /// How many readers were cut off because they were too slow.

@@ -56,6 +56,8 @@ pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervi
             EventKind::Suppressed(suppressed) => Some(suppressed_fields(suppressed, wall)),
             _ => None,
         },
+        // A sink that must says it later.
+        shortened: None,
     }
 }
 

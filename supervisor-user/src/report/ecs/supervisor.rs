@@ -30,6 +30,9 @@ pub(in crate::report) struct Supervisor {
     pub(super) loss: Option<LossFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) suppressed: Option<SuppressedFields>,
+    /// What was left out of this event because the sink's receiver takes no larger one; `*` is all that is not essential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shortened: Option<Vec<String>>,
 }
 
 /// What is said of a finding.

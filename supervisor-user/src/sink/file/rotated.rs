@@ -171,3 +171,49 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rotates a directory with these files, each of which holds its own name; returns what is where then.
+    fn rotated(before: &[&str], keep: u32) -> Vec<(String, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        for name in before {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        Rotated::new(&dir.path().join("f"), keep, false).rotate().unwrap();
+        let mut after: Vec<(String, String)> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.file_name().unwrap().display().to_string(), fs::read_to_string(path).unwrap()))
+            .collect();
+        after.sort();
+        after
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes_and_the_others_move() {
+        assert_eq!(rotated(&["f"], 2), pairs(&[("f.1", "f")]));
+        assert_eq!(rotated(&["f", "f.1", "f.2"], 2), pairs(&[("f.1", "f"), ("f.2", "f.1")]));
+        assert_eq!(rotated(&["f", "f.1.zst", "f.2.zst"], 2), pairs(&[("f.1", "f"), ("f.2.zst", "f.1.zst")]));
+    }
+
+    #[test]
+    fn a_gap_that_a_kill_has_left_is_filled_and_nothing_is_deleted_for_it() {
+        let after = rotated(&["f", "f.1", "f.3"], 3);
+        assert_eq!(after, pairs(&[("f.1", "f"), ("f.2", "f.1"), ("f.3", "f.3")]));
+        let after = rotated(&["f.1", "f.2"], 3);
+        assert_eq!(after, pairs(&[("f.2", "f.1"), ("f.3", "f.2")]));
+    }
+
+    #[test]
+    fn what_is_more_than_is_kept_now_goes() {
+        let after = rotated(&["f", "f.1", "f.2", "f.3.zst", "f.4"], 2);
+        assert_eq!(after, pairs(&[("f.1", "f"), ("f.2", "f.1")]));
+    }
+}

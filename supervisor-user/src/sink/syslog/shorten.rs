@@ -122,17 +122,23 @@ fn remove(value: &mut Value, path: &str) -> bool {
         (Value::Array(list), _) => {
             list.iter_mut().filter_map(|it| remove(it, path).then_some(())).count() > 0
         }
-        // This one is in every event: it is empty, not absent.
-        (Value::Object(fields), None) if path == "evidence" => match fields.get_mut(path) {
-            Some(Value::Array(list)) if !list.is_empty() => {
-                list.clear();
-                true
-            }
-            _ => false,
-        },
+        // These are in every event: the first is empty then, and the other one has the process only.
+        (Value::Object(fields), None) if path == "evidence" => shorten_list(fields, path, 0),
+        (Value::Object(fields), None) if path == "evidences" => shorten_list(fields, path, 1),
         (Value::Object(fields), None) => fields.remove(path).is_some(),
         (Value::Object(fields), Some((first, rest))) => {
             fields.get_mut(first).is_some_and(|value| remove(value, rest))
+        }
+        _ => false,
+    }
+}
+
+/// Leaves so many elements of a list; returns whether there were more.
+fn shorten_list(fields: &mut Map<String, Value>, name: &str, keep: usize) -> bool {
+    match fields.get_mut(name) {
+        Some(Value::Array(list)) if list.len() > keep => {
+            list.truncate(keep);
+            true
         }
         _ => false,
     }

@@ -1,0 +1,291 @@
+//! An agent with all local sinks at once, and one whose sinks are all in trouble.
+
+use std::{
+    collections::BTreeSet,
+    ffi::CString,
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    net::{SocketAddr, TcpListener},
+    os::unix::net::{UnixDatagram, UnixStream},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use supervisor_tests::{Agent, Event, Fixture, http_get, octet_counted};
+use supervisor_user::scenario::until;
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// A fixture under a name of its own: the filter keeps every other process out.
+struct Named {
+    _dir: TempDir,
+    program: PathBuf,
+    name: String,
+}
+
+impl Named {
+    fn new(name: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let name = format!("{name}-{}", std::process::id());
+        let program = dir.path().join(&name);
+        fs::copy(env!("CARGO_BIN_EXE_fixture"), &program)?;
+        Ok(Self { _dir: dir, program, name })
+    }
+
+    /// Children that nobody waits for until it is told to.
+    fn zombies(&self, count: usize) -> Result<(Fixture, BTreeSet<u32>)> {
+        let program = self.program.to_str().context("a plain path")?;
+        let fixture = Fixture::start(program, &["never-wait", &count.to_string()])?;
+        let pids = (0..count).map(|_| fixture.fact("zombie")?.pid("pid")).collect::<Result<_>>()?;
+        Ok((fixture, pids))
+    }
+}
+
+/// The events of a file of lines, each of which must be whole.
+fn lines(path: &Path) -> Result<Vec<Event>> {
+    let text = fs::read_to_string(path)?;
+    ensure!(text.is_empty() || text.ends_with('\n'), "{} ends within a line", path.display());
+    let event =
+        |line| serde_json::from_str(line).map(Event).with_context(|| format!("a broken line: {line}"));
+    text.lines().map(event).collect()
+}
+
+/// What a datagram socket gets, up to this event.
+fn datagrams(socket: &UnixDatagram, action: &str, pid: u32) -> Result<Vec<(String, Event)>> {
+    socket.set_read_timeout(Some(LIMIT))?;
+    let (mut datagram, mut seen) = (vec![0; 1 << 20], Vec::new());
+    loop {
+        let length = socket.recv(&mut datagram).with_context(|| format!("no {action} came"))?;
+        let text = std::str::from_utf8(&datagram[..length])?.trim_end().to_owned();
+        let json = text.find('{').with_context(|| format!("no JSON: {text}"))?;
+        let event = Event(serde_json::from_str(&text[json..])?);
+        let is_last = event.says(action, pid);
+        seen.push((text, event));
+        if is_last {
+            return Ok(seen);
+        }
+    }
+}
+
+#[test]
+fn every_local_sink_tells_the_same() -> Result<()> {
+    let named = Named::new("local")?;
+    let dir = tempfile::tempdir()?;
+    let place = dir.path().display();
+    let syslog = UnixDatagram::bind(dir.path().join("log"))?;
+    let journal = UnixDatagram::bind(dir.path().join("journal"))?;
+    let agent = Agent::start(&format!(
+        r#"
+[filter]
+comm = "{}"
+[sinks.file.file]
+path = "{place}/events.json"
+[sinks.people]
+format = "text"
+[sinks.people.file]
+path = "{place}/events.txt"
+[sinks.readers.unix]
+path = "{place}/events.sock"
+[sinks.syslog]
+policy = "spool"
+[sinks.syslog.syslog]
+address = "unix:{place}/log"
+[sinks.journal.journald]
+socket = "{place}/journal"
+"#,
+        named.name
+    ))?;
+    let reader = UnixStream::connect(dir.path().join("events.sock"))?;
+    reader.set_read_timeout(Some(LIMIT))?;
+    let (mut fixture, pids) = named.zombies(1)?;
+    let pid = *pids.first().context("no zombie")?;
+    let mut socket_lines = BufReader::new(reader).lines();
+    let mut next =
+        || -> Result<Event> { Ok(Event(serde_json::from_str(&socket_lines.next().context("the end")??)?)) };
+    let detected = next()?;
+    ensure!(detected.says("zombie-detected", pid), "{detected:?}");
+    fixture.send("reap")?;
+    fixture.fact("reaped")?;
+    let mut told = vec![detected];
+    while !told.last().is_some_and(|it| it.says("zombie-reaped", pid)) {
+        told.push(next()?);
+    }
+    let over_syslog = datagrams(&syslog, "zombie-reaped", pid)?;
+    let in_journal = datagrams(&journal, "zombie-reaped", pid)?;
+    agent.stop()?;
+    assert_eq!(lines(&dir.path().join("events.json"))?, told);
+    assert_eq!(over_syslog.iter().map(|it| &it.1).collect::<Vec<_>>(), told.iter().collect::<Vec<_>>());
+    assert_eq!(in_journal.iter().map(|it| &it.1).collect::<Vec<_>>(), told.iter().collect::<Vec<_>>());
+    let message = told[0].text("message")?;
+    let entry = &in_journal[0].0;
+    for field in [&format!("MESSAGE={message}\n"), "PRIORITY=4\n", "SUPERVISOR_ACTION=zombie-detected\n"] {
+        ensure!(entry.contains(field), "{field} is missing in {entry}");
+    }
+    ensure!(over_syslog[0].0.starts_with("<28>1 "), "{}", over_syslog[0].0);
+    let text = fs::read_to_string(dir.path().join("events.txt"))?;
+    ensure!(text.contains("UNREAPED") && text.contains("REAPED"), "{text}");
+    ensure!(!dir.path().join("events.sock").exists(), "the socket's file is left");
+    Ok(())
+}
+
+/// A small file system of its own, which is unmounted when this is dropped.
+struct Disk(TempDir);
+
+impl Disk {
+    fn of(size: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let data = CString::new(format!("size={size}"))?;
+        mount("tmpfs", dir.path(), "tmpfs", MountFlags::NOSUID, Some(&*data))?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = unmount(self.0.path(), UnmountFlags::DETACH);
+        assert!(unmounted.is_ok() || std::thread::panicking(), "it stays mounted");
+    }
+}
+
+/// Memory that a process has in use, in MiB.
+fn resident(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
+}
+
+/// What comes to standard output until these are all detected; the events before and between them too.
+fn until_detected(agent: &Agent, pids: &BTreeSet<u32>) -> Result<Vec<Event>> {
+    let (mut missing, mut seen) = (pids.clone(), Vec::new());
+    let deadline = Instant::now() + LIMIT;
+    while !missing.is_empty() {
+        ensure!(Instant::now() < deadline, "{} of {} were not told", missing.len(), pids.len());
+        let Some(event) = agent.event(Duration::from_millis(200))? else { continue };
+        if event.action() == "zombie-detected" {
+            missing.remove(&event.pid("process.pid")?);
+        }
+        seen.push(event);
+    }
+    Ok(seen)
+}
+
+#[test]
+fn a_full_disk_a_stuck_reader_and_a_dead_server_hold_up_nobody() -> Result<()> {
+    const COUNT: usize = 300;
+    let named = Named::new("trouble")?;
+    let disk = Disk::of("64k")?;
+    let file = disk.0.path().join("events.json");
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("events.sock");
+    // Nobody listens there until later.
+    let server = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut agent = Agent::start(&format!(
+        r#"
+[filter]
+comm = "{}"
+[flood]
+per_reaper = 0
+[metrics]
+listen = "127.0.0.1:0"
+[sinks.out]
+policy = "block"
+[sinks.out.stdout]
+[sinks.file]
+buffer = "64KiB"
+[sinks.file.file]
+path = "{}"
+[sinks.readers.unix]
+path = "{}"
+reader_buffer = "64KiB"
+[sinks.server]
+policy = "spool"
+[sinks.server.syslog]
+address = "tcp:{server}"
+"#,
+        named.name,
+        file.display(),
+        socket.display()
+    ))?;
+    let metrics = agent.hears("metrics are at http://")?;
+    let metrics: SocketAddr = metrics.strip_suffix("/metrics").context("no address")?.parse()?;
+    let _stuck = UnixStream::connect(&socket)?;
+    let before = resident(agent.pid())?;
+    let (mut fixture, pids) = named.zombies(COUNT)?;
+    let mut told = until_detected(&agent, &pids)?;
+    agent.hears("supervisor: sink file: writing")?;
+
+    // What the file has no room for is counted, and told to the others.
+    let deadline = Instant::now() + LIMIT;
+    while !told.iter().any(|it| it.get("supervisor.loss.sink.name").is_some_and(|name| name == "file")) {
+        ensure!(Instant::now() < deadline, "the drops are not told");
+        told.extend(agent.event(Duration::from_millis(200))?);
+    }
+    let after = resident(agent.pid())?;
+    ensure!(after < before + 48, "memory grew from {before} to {after} MiB");
+    until("the stuck reader to be cut off", LIMIT, || {
+        let (_, body) = http_get(metrics, "/metrics", "*/*")?;
+        Ok(body
+            .lines()
+            .any(|it| it.starts_with("supervisor_sink_readers_cut_off") && it.ends_with(" 1"))
+            .then_some(()))
+    })?;
+    // The file holds what there was room for, in whole lines.
+    let first = lines(&file)?;
+    ensure!((5..40).contains(&first.len()), "{} events fit", first.len());
+
+    // There is room again, and a server: everybody goes on, without a restart.
+    mount_remount(disk.0.path(), MountFlags::empty(), c"size=16m")?;
+    let listener = TcpListener::bind(server)?;
+    agent.hears("supervisor: sink file: events are delivered again")?;
+    fixture.send("reap")?;
+    let (_more, more) = named.zombies(1)?;
+    told.extend(until_detected(&agent, &more)?);
+    let last = *more.first().context("no zombie")?;
+    until("the file to go on", LIMIT, || {
+        let events = lines(&file)?;
+        let goes_on = events.iter().any(|it| it.says("zombie-detected", last));
+        let tells =
+            events.iter().any(|it| it.get("supervisor.loss.sink.name").is_some_and(|name| name == "file"));
+        Ok((goes_on && tells).then_some(()))
+    })?;
+    assert_eq!(lines(&file)?[..first.len()], first);
+
+    // The server gets everything from the spool, in order.
+    let (mut stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    let (mut bytes, mut events, mut block) = (Vec::new(), Vec::new(), vec![0; 64 << 10]);
+    while !events.iter().any(|event: &Event| event.says("zombie-detected", last)) {
+        match stream.read(&mut block)? {
+            0 => bail!("the agent has hung up after {} events", events.len()),
+            length => bytes.extend_from_slice(&block[..length]),
+        }
+        let (new, whole) = octet_counted(&bytes)?;
+        events.extend(new);
+        bytes.drain(..whole);
+    }
+    let detected: BTreeSet<u32> = events
+        .iter()
+        .filter(|it| it.action() == "zombie-detected")
+        .map(|it| it.pid("process.pid"))
+        .collect::<Result<_>>()?;
+    ensure!(pids.is_subset(&detected), "{} of {COUNT} came to the server", detected.len());
+    let numbers = events.iter().map(|it| it.number("event.sequence")).collect::<Result<Vec<_>>>()?;
+    ensure!(numbers.is_sorted(), "not in order: {numbers:?}");
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_second_agent_for_the_same_socket_is_refused() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("events.sock");
+    let config = format!("[sinks.readers.unix]\npath = \"{}\"\n", socket.display());
+    let first = Agent::start(&config)?;
+    let error = Agent::start(&config).err().context("two agents have one socket")?.to_string();
+    ensure!(error.contains("a running program listens there"), "{error}");
+    first.stop()?;
+    Ok(())
+}
