@@ -36,6 +36,25 @@ pub struct Filter {
     pub cgroup: Option<String>,
 }
 
+/// What filters ask of a finding: this host's, or one that another host has written.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Host pid of the process.
+    pub pid: u32,
+    /// Its name.
+    pub name: &'a str,
+    /// Inode of its PID namespace.
+    pub pid_ns: Option<u32>,
+    /// Id and name of its container.
+    pub container: Option<(&'a str, Option<&'a str>)>,
+    /// The container runtime.
+    pub runtime: Option<&'a str>,
+    /// Name and host pid of the container monitor.
+    pub monitor: Option<(&'a str, u32)>,
+    /// Its control group.
+    pub cgroup: Option<&'a str>,
+}
+
 impl Filter {
     /// Each filter of this, and where there is none, the other's.
     #[must_use]
@@ -56,42 +75,51 @@ impl Filter {
     #[must_use]
     pub fn wants(&self, finding: &Finding) -> bool {
         let reaper = finding.reaper.as_ref().map(|reaper| reaper.process.pid);
-        self.wants_subject(finding) && self.reaper.is_none_or(|pid| Some(pid) == reaper)
+        self.wants_subject(&subject(finding)) && self.wants_reaper(reaper)
     }
 
     /// Whether a blocked PID namespace matches: its init does, and something that holds it has that reaper.
     #[must_use]
     pub fn wants_namespace(&self, namespace: &BlockedNamespace) -> bool {
-        let mut reapers =
+        let reapers =
             namespace.blockers.iter().filter_map(|blocker| blocker.reaper.as_ref()).map(|reaper| reaper.0);
-        self.wants_subject(&namespace.init) && self.reaper.is_none_or(|pid| reapers.any(|it| it == pid))
+        self.wants_subject(&subject(&namespace.init)) && self.wants_reaper(reapers)
     }
 
-    /// All but the reaper.
-    fn wants_subject(&self, finding: &Finding) -> bool {
-        fn is(wanted: Option<&String>, matches: impl FnOnce(&str) -> bool) -> bool {
-            wanted.is_none_or(|wanted| matches(wanted))
+    /// Whether one of the reapers is wanted.
+    #[must_use]
+    pub fn wants_reaper(&self, reapers: impl IntoIterator<Item = u32>) -> bool {
+        self.reaper.is_none_or(|pid| reapers.into_iter().any(|it| it == pid))
+    }
+
+    /// Whether all but the reaper matches.
+    #[must_use]
+    pub fn wants_subject(&self, subject: &Subject<'_>) -> bool {
+        fn is<T>(wanted: Option<&String>, of: Option<T>, matches: impl FnOnce(&str, T) -> bool) -> bool {
+            wanted.is_none_or(|wanted| of.is_some_and(|it| matches(wanted, it)))
         }
-        let pid_ns = finding.pid_ns.as_ref().map(|ns| ns.ino);
-        self.pid.is_none_or(|pid| pid == finding.process.pid)
-            && self.pidns.is_none_or(|ino| Some(ino) == pid_ns)
-            && is(self.comm.as_ref(), |comm| comm == finding.process.name)
-            && is(self.container.as_ref(), |id| {
-                finding.container.as_ref().is_some_and(|container| {
-                    container.id.starts_with(id) || container.name.as_deref() == Some(id)
-                })
+        self.pid.is_none_or(|pid| pid == subject.pid)
+            && self.pidns.is_none_or(|ino| Some(ino) == subject.pid_ns)
+            && is(self.comm.as_ref(), Some(subject.name), |comm, name| comm == name)
+            && is(self.container.as_ref(), subject.container, |wanted, (id, name)| {
+                id.starts_with(wanted) || name == Some(wanted)
             })
-            && is(self.runtime.as_ref(), |name| {
-                finding.runtime.as_ref().is_some_and(|runtime| runtime.name == name)
+            && is(self.runtime.as_ref(), subject.runtime, |wanted, name| wanted == name)
+            && is(self.monitor.as_ref(), subject.monitor, |wanted, (name, pid)| {
+                wanted == name || wanted == pid.to_string()
             })
-            && is(self.monitor.as_ref(), |name| {
-                finding
-                    .monitor
-                    .as_ref()
-                    .is_some_and(|monitor| monitor.name == name || monitor.pid.to_string() == name)
-            })
-            && is(self.cgroup.as_ref(), |text| {
-                finding.cgroup.as_ref().is_some_and(|path| path.contains(text))
-            })
+            && is(self.cgroup.as_ref(), subject.cgroup, |text, path| path.contains(text))
+    }
+}
+
+fn subject(finding: &Finding) -> Subject<'_> {
+    Subject {
+        pid: finding.process.pid,
+        name: &finding.process.name,
+        pid_ns: finding.pid_ns.as_ref().map(|ns| ns.ino),
+        container: finding.container.as_ref().map(|it| (it.id.as_str(), it.name.as_deref())),
+        runtime: finding.runtime.as_ref().map(|runtime| &*runtime.name),
+        monitor: finding.monitor.as_ref().map(|monitor| (&*monitor.name, monitor.pid)),
+        cgroup: finding.cgroup.as_deref(),
     }
 }

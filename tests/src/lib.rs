@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Result, ensure};
 
 mod agent;
+mod broker;
 mod case;
 mod container;
 mod contract;
@@ -22,6 +23,7 @@ mod recorded;
 mod watch;
 
 pub use agent::Agent;
+pub use broker::{Broker, Stored};
 pub use case::Case;
 pub use container::Container;
 pub use contract::Contract;

@@ -5,12 +5,14 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
+mod fleet;
 pub mod install;
 pub mod ps;
 pub mod record;
 pub mod replay;
 pub mod run;
 pub mod schema;
+mod table;
 pub mod watch;
 
 use std::process::ExitCode;
@@ -34,7 +36,7 @@ the codes of monitoring plugins: see `supervisor check --help`";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Report processes that are not reaped, live (what `supervisor` alone does)
-    Watch(watch::WatchArgs),
+    Watch(watch::WatchCommand),
     /// Watch as a service: events go to the sinks of a configuration
     Run(run::RunArgs),
     /// Print the default configuration with all keys, or check a file
@@ -77,7 +79,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchArgs::default())) {
+    let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchCommand::default())) {
         Command::Watch(args) => watch::run(&args).map(ExitCode::from),
         Command::Run(args) => run::run(&args).map(ExitCode::from),
         Command::Config(args) => config::run(&args).map(ExitCode::from),

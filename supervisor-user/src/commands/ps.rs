@@ -5,6 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use super::{
+    fleet,
+    table::{named, table, unknown},
+};
 use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
@@ -14,6 +18,7 @@ use crate::{
     exit::Exit,
     filter::Filter,
     finding::{BlockedNamespace, Event, EventKind, Finding},
+    fleet::FleetArgs,
     glance::Glance,
     host::{Host as _, Proc},
     report::Format,
@@ -31,14 +36,19 @@ pub struct PsArgs {
     output: Format,
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    fleet: FleetArgs,
 }
 
 /// Lists; the exit code says whether there is anything.
 ///
 /// # Errors
 ///
-/// If `/proc` cannot be read or standard output cannot be written.
+/// If `/proc`, or with `--from` the broker, cannot be read, or standard output cannot be written.
 pub fn run(args: &PsArgs) -> Result<Exit> {
+    if args.fleet.is_given() {
+        return fleet::list(&args.fleet, &args.filter, args.output);
+    }
     let host = Proc::new().context("cannot read /proc")?;
     let mut glance = Glance::new(&host)?;
     if let Some(missing) = glance.missing() {
@@ -114,36 +124,20 @@ fn print_tables(findings: &[&Finding], namespaces: &[&BlockedNamespace]) -> Resu
     print(&out)
 }
 
-/// Aligned columns.
-fn table<const N: usize>(out: &mut String, header: &[&str; N], rows: impl Iterator<Item = [String; N]>) {
-    let rows: Vec<[String; N]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
-}
-
 fn namespace_row(namespace: &BlockedNamespace) -> [String; 5] {
     let init = &namespace.init;
     let held: Vec<String> = namespace
         .blockers
         .iter()
-        .map(|it| format!("{}[{}] {}", clean(&it.name), it.pid, it.kind.as_str()))
+        .map(|it| format!("{} {}", named(&it.name, it.pid), it.kind.as_str()))
         .collect();
     [
         init.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
-        format!("{}[{}]", clean(&init.process.name), init.process.pid),
+        named(&init.process.name, init.process.pid),
         init.state.to_string(),
         held.join(", "),
         container(init),
     ]
-}
-
-fn unknown() -> String {
-    "-".to_owned()
 }
 
 fn container(finding: &Finding) -> String {
@@ -167,9 +161,7 @@ fn row(finding: &Finding) -> [String; 10] {
         clean(&finding.process.name),
         finding.exit.map_or_else(unknown, crate::report::text::short_exit),
         finding.diagnosis.family.map_or_else(unknown, |family| family.to_string()),
-        reaper.map_or_else(unknown, |reaper| {
-            format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid)
-        }),
+        reaper.map_or_else(unknown, |reaper| named(&reaper.process.name, reaper.process.pid)),
         is.unwrap_or_else(unknown),
         reaper.and_then(|reaper| reaper.state).map_or_else(unknown, |state| state.to_string()),
         finding.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),

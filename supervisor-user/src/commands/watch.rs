@@ -5,15 +5,26 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use clap::Args;
 
+use super::fleet;
 use crate::{
     config::{Config, FloodConfig, Policy, SinkConfig, Time},
     engine::{self, Options},
     exit::Exit,
     filter::Filter,
+    fleet::FleetArgs,
     report::Format,
 };
 
 /// Report processes that are not reaped, live.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WatchCommand {
+    #[command(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+/// What is watched for on this host.
 #[derive(Args, Clone, Debug)]
 pub struct WatchArgs {
     /// How long a process must be unreaped to be reported, such as 500ms, 1s or 2m
@@ -79,8 +90,12 @@ pub(super) fn to_stdout(format: Format) -> BTreeMap<String, SinkConfig> {
 ///
 /// # Errors
 ///
-/// If the kernel side cannot be started or read, or standard output cannot be written.
-pub fn run(args: &WatchArgs) -> Result<Exit> {
-    engine::run(args.options())?;
+/// If the kernel side cannot be started or read, with `--from` the broker, or standard output cannot be written.
+pub fn run(args: &WatchCommand) -> Result<Exit> {
+    let WatchCommand { watch, fleet } = args;
+    if fleet.is_given() {
+        return fleet::watch(fleet, &watch.filter, watch.output, watch.duration.map(|time| time.0));
+    }
+    engine::run(watch.options())?;
     Ok(Exit::Ok)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{Bytes, Config, SinkConfig, Time};
+use super::{Bytes, Config, NatsConfig, SinkConfig, Time};
 
 /// What is wrong, and with which key.
 pub(super) struct Problem {
@@ -128,11 +128,10 @@ fn bad_sink(sink: &SinkConfig) -> Option<(Vec<&'static str>, String)> {
                 return Some((vec!["nats", key], cause));
             }
         }
-        if nats.heartbeat.0.as_secs() == 0 || nats.ack_timeout.0.is_zero() {
-            return Some((
-                vec!["nats", "heartbeat"],
-                "heartbeat and ack_timeout must be longer than nothing".to_owned(),
-            ));
+        for (key, time) in [("heartbeat", nats.heartbeat), ("ack_timeout", nats.ack_timeout)] {
+            if !NatsConfig::TIMES.contains(&time.0) {
+                return Some((vec!["nats", key], "must be from 100ms to 1h".to_owned()));
+            }
         }
     }
     None

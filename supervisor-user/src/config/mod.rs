@@ -1,6 +1,6 @@
 //! The configuration of an agent: its types, which are also its documentation, and its defaults.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
@@ -212,7 +212,7 @@ pub struct NatsConfig {
     /// The stream that keeps the events; it is made if it does not exist.
     #[serde(default = "NatsConfig::stream")]
     pub stream: String,
-    /// For how long events are kept in a stream that is made.
+    /// For how long events are kept in a stream that is made, and a host that has gone silent in a bucket that is.
     #[serde(default = "NatsConfig::keep")]
     pub keep: Time,
     /// How much a stream that is made keeps.
@@ -233,10 +233,10 @@ pub struct NatsConfig {
     /// A file with the user's name and password, separated by a colon.
     #[serde(default)]
     pub user_password: Option<PathBuf>,
-    /// Certificates of authorities, besides the system's, in PEM.
+    /// Certificates of the authorities to trust, in PEM; without it, the system's are trusted.
     #[serde(default)]
     pub tls_ca: Option<PathBuf>,
-    /// The client's certificate and key, in PEM.
+    /// The client's certificate, in PEM.
     #[serde(default)]
     pub tls_cert: Option<PathBuf>,
     /// The client's key, in PEM.
@@ -245,8 +245,15 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
+    /// What `heartbeat` and `ack_timeout` may be.
+    pub const TIMES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+    /// The stream, unless another one is named.
+    pub const STREAM: &str = "SUPERVISOR";
+    /// The bucket, unless another one is named.
+    pub const BUCKET: &str = "supervisor-findings";
+
     fn stream() -> String {
-        "SUPERVISOR".to_owned()
+        Self::STREAM.to_owned()
     }
 
     fn keep() -> Time {
@@ -258,7 +265,7 @@ impl NatsConfig {
     }
 
     fn bucket() -> String {
-        "supervisor-findings".to_owned()
+        Self::BUCKET.to_owned()
     }
 
     fn heartbeat() -> Time {

@@ -5,6 +5,7 @@ mod datagram;
 mod file;
 mod journald;
 pub mod message;
+pub mod nats;
 pub mod outlet;
 mod queue;
 mod spool;
@@ -19,6 +20,7 @@ use crate::{config::SinkConfig, console::say, report::Context, words::clean};
 pub use file::FileSink;
 pub use journald::JournaldSink;
 pub use message::{FindingState, Head, Message};
+pub use nats::NatsSink;
 pub use outlet::{Outlet, Stats, Stop};
 pub use stdout::StdoutSink;
 pub use syslog::SyslogSink;
@@ -37,6 +39,8 @@ pub enum Place {
     Syslog(SyslogSink),
     /// systemd's journal.
     Journald(JournaldSink),
+    /// NATS `JetStream`.
+    Nats(Box<NatsSink>),
 }
 
 impl Place {
@@ -45,8 +49,8 @@ impl Place {
     /// # Errors
     ///
     /// If it can never be written there.
-    pub fn open(config: &SinkConfig, _cluster: &str, context: &Context) -> Result<Self, SinkError> {
-        let SinkConfig { stdout, file, unix, syslog, journald, .. } = config;
+    pub fn open(config: &SinkConfig, cluster: &str, context: &Context) -> Result<Self, SinkError> {
+        let SinkConfig { stdout, file, unix, syslog, journald, nats, .. } = config;
         if stdout.is_some() {
             return Ok(Self::Stdout(StdoutSink::default()));
         }
@@ -62,6 +66,9 @@ impl Place {
         if let Some(journald) = journald {
             return JournaldSink::open(journald).map(Self::Journald);
         }
+        if let Some(nats) = nats {
+            return Ok(Self::Nats(Box::new(NatsSink::open(nats, cluster, &context.host)?)));
+        }
         Err(SinkError::NoPlace)
     }
 
@@ -73,6 +80,7 @@ impl Place {
             Self::Unix(sink) => sink.deliver(batch).await,
             Self::Syslog(sink) => sink.deliver(batch).await,
             Self::Journald(sink) => sink.deliver(batch).await,
+            Self::Nats(sink) => sink.deliver(batch).await,
         }
     }
 
@@ -81,6 +89,7 @@ impl Place {
         match self {
             Self::File(sink) => sink.serve().await,
             Self::Unix(sink) => sink.serve().await,
+            Self::Nats(sink) => sink.serve().await,
             Self::Stdout(_) | Self::Syslog(_) | Self::Journald(_) => future::pending().await,
         }
     }
@@ -89,7 +98,7 @@ impl Place {
     fn cut_off(&self) -> u64 {
         match self {
             Self::Unix(sink) => sink.cut_off(),
-            Self::Stdout(_) | Self::File(_) | Self::Syslog(_) | Self::Journald(_) => 0,
+            Self::Stdout(_) | Self::File(_) | Self::Syslog(_) | Self::Journald(_) | Self::Nats(_) => 0,
         }
     }
 }

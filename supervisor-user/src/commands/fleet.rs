@@ -1,0 +1,285 @@
+//! `supervisor ps --from` and `supervisor watch --from`: all nodes, as their agents have told a NATS broker.
+
+use std::{io::Write as _, time::Duration};
+
+use anyhow::{Context as _, Result};
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, de::IgnoredAny};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use super::table::{named, table, unknown};
+use crate::{
+    console::{print, say},
+    exit::Exit,
+    filter::Filter,
+    finding,
+    fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Row, Told, follow, read},
+    nats::{Key, Link},
+    report::{Format, text::short_exit},
+    words::{clean, duration},
+};
+
+/// No name or list takes more characters of a line than this.
+const CELL: usize = 60;
+
+/// Lists what is unreaped on all nodes; the exit code says whether there is anything, or a node does not report.
+///
+/// # Errors
+///
+/// If the broker cannot be read, no node matches, or standard output cannot be written.
+pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<Exit> {
+    anyhow::ensure!(
+        output != Format::Ocsf,
+        "the bucket holds ECS documents: with --from there are -o text and -o json"
+    );
+    let fleet = run(async {
+        let failed = || format!("cannot read the open findings from NATS {}", args.access().places());
+        let link = Link::open(&args.access(), "supervisor ps", args.answer()).await.with_context(failed)?;
+        read(&link, args, filter, output != Format::Text).await.with_context(failed)
+    })?;
+    anyhow::ensure!(
+        !fleet.hosts.is_empty(),
+        "no agent that matches has reported to bucket {}",
+        args.bucket()
+    );
+    if output == Format::Text {
+        print_tables(&fleet)?;
+    } else {
+        print_documents(&fleet)?;
+    }
+    if fleet.unreadable > 0 {
+        say(&format!("supervisor: {} entries are no findings and were left out", fleet.unreadable));
+    }
+    if fleet.is_cut {
+        say(&format!("supervisor: there are more than these {}: use filters", fleet.rows.len()));
+    }
+    let is_fine = fleet.rows.is_empty() && fleet.stale().next().is_none() && fleet.unreadable == 0;
+    Ok(if is_fine { Exit::Ok } else { Exit::Found })
+}
+
+/// Tells the events of all nodes until it is stopped.
+///
+/// # Errors
+///
+/// If the broker cannot be read at the beginning, or standard output cannot be written.
+pub(super) fn watch(
+    args: &FleetArgs,
+    filter: &Filter,
+    output: Format,
+    limit: Option<Duration>,
+) -> Result<Exit> {
+    let place = args.access().places();
+    let tell = |told: Told<'_>| match told {
+        Told::Begun => {
+            say(&format!("watching stream {} at NATS {place}; Ctrl-C ends it", args.stream()));
+            Ok(true)
+        }
+        Told::Trouble(error) => {
+            say(&format!("supervisor: NATS {place}: {}; trying again", clean(&error.to_string())));
+            Ok(true)
+        }
+        Told::Event(event) => match line(&event, filter, output) {
+            Some(line) => write(&line),
+            None => Ok(true),
+        },
+    };
+    run(async {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+        tokio::select! {
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            () = sleep(limit.unwrap_or_default()), if limit.is_some() => Ok(()),
+            result = follow(args, tell) => result.with_context(|| format!("cannot watch NATS {place}")),
+        }
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let result = runtime.block_on(work);
+    // A name that is still being looked up must not hold the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// False if nobody reads it any more.
+fn write(line: &str) -> Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).context("cannot write to standard output"),
+    }
+}
+
+/// An event as a line; `None` if it is not wanted.
+fn line(event: &Event<'_>, filter: &Filter, output: Format) -> Option<String> {
+    /// What both formats of events have; ECS has a time as text, OCSF another one.
+    #[derive(Default, Deserialize)]
+    struct Headline {
+        #[serde(rename = "@timestamp")]
+        at: Option<Timestamp>,
+        message: Option<String>,
+    }
+    if *filter != Filter::default() && !Document::read(event.payload)?.passes(filter) {
+        return None;
+    }
+    if output != Format::Text {
+        return json(event.payload);
+    }
+    let headline = serde_json::from_slice::<Headline>(event.payload).unwrap_or_default();
+    let at = headline.at.unwrap_or(event.stored).to_zoned_datetime(TimeZone::system()).strftime("%F %T");
+    let message = headline.message.unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(event.payload);
+        text.lines().next().unwrap_or_default().to_owned()
+    });
+    let [cluster, host, action] = [event.cluster, event.host, event.action].map(clean);
+    Some(format!("{at}  {cluster}/{host}  {action}  {}\n", clean(&message)))
+}
+
+/// A JSON document as one line; `None` if it is none.
+fn json(bytes: &[u8]) -> Option<String> {
+    if bytes.contains(&b'\n') || bytes.contains(&b'\r') {
+        let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        return Some(format!("{value}\n"));
+    }
+    serde_json::from_slice::<IgnoredAny>(bytes).ok()?;
+    Some(format!("{}\n", std::str::from_utf8(bytes).ok()?))
+}
+
+fn print_documents(fleet: &Fleet) -> Result<()> {
+    for (_, host) in fleet.stale() {
+        say(&format!("supervisor: {} is {}", clean(&host.name), status(host.state, fleet.now)));
+    }
+    for raw in fleet.rows.values().filter_map(|row| row.raw.as_deref()) {
+        if !write(&json(raw).unwrap_or_default())? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn print_tables(fleet: &Fleet) -> Result<()> {
+    let of = |kind: FindingKind| {
+        fleet.rows.iter().filter(move |(_, row)| row.document.supervisor.finding.kind == kind)
+    };
+    let mut zombies: Vec<_> = of(FindingKind::Zombie).collect();
+    zombies.sort_by_key(|(key, row)| {
+        let reaper = row.document.supervisor.reaper.as_ref().map(|reaper| reaper.pid);
+        (&key.cluster, &key.host, reaper, row.document.process.pid)
+    });
+    let namespaces: Vec<_> = of(FindingKind::Namespace).collect();
+    let silent: Vec<_> = fleet
+        .stale()
+        .filter(|((cluster, host), _)| {
+            !fleet.rows.keys().any(|key| key.cluster == *cluster && key.host == *host)
+        })
+        .collect();
+
+    let mut out = String::new();
+    if !zombies.is_empty() || !silent.is_empty() {
+        let header = ["HOST", "PID", "NAME", "EXIT", "FAMILY", "REAPER", "AGE", "CONTAINER", "STATUS"];
+        let silent = silent.into_iter().map(|((cluster, _), host)| {
+            let mut cells = [(); 9].map(|()| unknown());
+            cells[0] = place(fleet, cluster, &host.name);
+            cells[8] = status(host.state, fleet.now);
+            cells
+        });
+        table(&mut out, &header, zombies.iter().map(|(key, row)| zombie(fleet, key, row)).chain(silent));
+    }
+    if !namespaces.is_empty() {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let header = ["HOST", "BLOCKED PID NS", "PID 1", "HELD BY", "AGE", "CONTAINER", "STATUS"];
+        table(&mut out, &header, namespaces.iter().map(|(key, row)| namespace(fleet, key, row)));
+    }
+    if out.is_empty() {
+        say(&format!("nothing is unreaped on {} nodes that report", fleet.hosts.len()));
+    }
+    print(&out)
+}
+
+fn zombie(fleet: &Fleet, key: &Key, row: &Row) -> [String; 9] {
+    let it = &row.document.supervisor;
+    let exit = it.exit.as_ref().and_then(|exit| match (exit.code, exit.signal) {
+        (Some(code), _) => Some(finding::Exit::Code(code)),
+        (None, Some(number)) => Some(finding::Exit::Signal { number, core_dumped: false }),
+        (None, None) => None,
+    });
+    [
+        host(fleet, key),
+        row.document.process.pid.to_string(),
+        cell(&row.document.process.name),
+        exit.map_or_else(unknown, short_exit),
+        it.family.as_ref().map_or_else(unknown, |family| cell(&family.id)),
+        it.reaper.as_ref().map_or_else(unknown, |reaper| cell(&named(&reaper.name, reaper.pid))),
+        age(fleet, &row.document),
+        container(&row.document),
+        status(fleet.state_of(key), fleet.now),
+    ]
+}
+
+fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
+    let it = &row.document.supervisor;
+    let held: Vec<String> =
+        it.blockers.iter().take(8).map(|by| format!("{} {}", named(&by.name, by.pid), by.kind)).collect();
+    [
+        host(fleet, key),
+        it.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
+        cell(&named(&row.document.process.name, row.document.process.pid)),
+        if held.is_empty() { unknown() } else { cell(&held.join(", ")) },
+        age(fleet, &row.document),
+        container(&row.document),
+        status(fleet.state_of(key), fleet.now),
+    ]
+}
+
+fn host(fleet: &Fleet, key: &Key) -> String {
+    let known = fleet.hosts.get(&(key.cluster.clone(), key.host.clone()));
+    place(fleet, &key.cluster, known.map_or(&key.host, |host| &host.name))
+}
+
+/// A node's name; with its cluster, if there is more than one.
+fn place(fleet: &Fleet, cluster: &str, name: &str) -> String {
+    let is_one = fleet.hosts.keys().all(|(other, _)| other == cluster);
+    if is_one { cell(name) } else { format!("{}/{}", cell(cluster), cell(name)) }
+}
+
+fn container(document: &Document) -> String {
+    document.container.as_ref().map_or_else(unknown, |container| cell(&container.id))
+}
+
+/// How long ago it exited; by that host's clock, and this broker's.
+fn age(fleet: &Fleet, document: &Document) -> String {
+    document.process.end.map_or_else(unknown, |end| ago(end, fleet.now))
+}
+
+fn ago(then: Timestamp, now: Timestamp) -> String {
+    duration(u64::try_from(now.duration_since(then).as_nanos()).unwrap_or(0))
+}
+
+fn status(state: HostState, now: Timestamp) -> String {
+    match state {
+        HostState::Reports => "reports".to_owned(),
+        HostState::Stale { last: Some(last) } => {
+            let at = last.to_zoned_datetime(TimeZone::system()).strftime("%F %T");
+            format!("stale, last contact {at}, {} ago", ago(last, now))
+        }
+        HostState::Stale { last: None } => "stale, never reported".to_owned(),
+    }
+}
+
+/// Text of another host, harmless and not too long.
+fn cell(text: &str) -> String {
+    let text: String = text.chars().take(CELL + 1).collect();
+    let text = clean(&text);
+    if text.chars().count() <= CELL { text } else { text.chars().take(CELL - 1).chain(['…']).collect() }
+}

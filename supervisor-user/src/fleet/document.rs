@@ -1,0 +1,162 @@
+//! What is read of an ECS document that another host has written.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::filter::{Filter, Subject};
+
+/// No finding is larger than this, in bytes: a broker takes messages of 1 MiB.
+const MAX: usize = 1 << 20;
+
+/// A finding of another host: what a list shows and filters ask for. Other fields are passed over.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Document {
+    /// When it was written, by that host's clock.
+    #[serde(rename = "@timestamp")]
+    pub at: Timestamp,
+    /// The process.
+    pub process: Process,
+    /// Its container.
+    pub container: Option<Container>,
+    /// Everything that ECS has no name for.
+    pub supervisor: Supervisor,
+}
+
+/// A process of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Process {
+    /// Host pid.
+    pub pid: u32,
+    /// Name.
+    pub name: String,
+    /// When it exited.
+    pub end: Option<Timestamp>,
+}
+
+/// A container of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Container {
+    /// Id.
+    pub id: String,
+    /// Name.
+    pub name: Option<String>,
+}
+
+/// What stands below `supervisor.` in a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Supervisor {
+    /// The finding.
+    pub finding: FindingState,
+    /// The class of cause.
+    pub family: Option<Family>,
+    /// How the process ended.
+    pub exit: Option<Exit>,
+    /// Who must reap it.
+    pub reaper: Option<Named>,
+    /// The container runtime.
+    pub runtime: Option<Runtime>,
+    /// The container monitor.
+    pub monitor: Option<Named>,
+    /// Its PID namespace.
+    pub pid_ns: Option<PidNs>,
+    /// Its control group.
+    pub cgroup: Option<String>,
+    /// What holds a PID namespace.
+    #[serde(default)]
+    pub blockers: Vec<Blocker>,
+}
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// An unreaped process.
+    Zombie,
+    /// A PID namespace that cannot end.
+    Namespace,
+}
+
+/// The state of a finding of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct FindingState {
+    /// What it is about.
+    pub kind: FindingKind,
+}
+
+/// A family of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Family {
+    /// `F1`…
+    pub id: String,
+}
+
+/// How a process of a [`Document`] ended.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Exit {
+    /// The status of a normal exit.
+    pub code: Option<u8>,
+    /// The signal that ended it.
+    pub signal: Option<u8>,
+}
+
+/// A process of which a [`Document`] says little.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Named {
+    /// Host pid.
+    pub pid: u32,
+    /// Name.
+    pub name: String,
+}
+
+/// A container runtime of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Runtime {
+    /// Name.
+    pub name: String,
+}
+
+/// A PID namespace of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct PidNs {
+    /// Inode.
+    pub ino: u32,
+}
+
+/// What holds a PID namespace.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Blocker {
+    /// `zombie`, `task` or `tracer`.
+    pub kind: String,
+    /// Host pid.
+    pub pid: u32,
+    /// Name.
+    pub name: String,
+    /// Who must reap it.
+    pub reaper: Option<Named>,
+}
+
+impl Document {
+    /// Reads one; `None` if it is none, or too large.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() <= MAX).then(|| serde_json::from_slice(bytes).ok()).flatten()
+    }
+
+    /// Whether it passes a filter, as a finding of this host would.
+    #[must_use]
+    pub fn passes(&self, filter: &Filter) -> bool {
+        let it = &self.supervisor;
+        let subject = Subject {
+            pid: self.process.pid,
+            name: &self.process.name,
+            pid_ns: it.pid_ns.as_ref().map(|ns| ns.ino),
+            container: self.container.as_ref().map(|it| (it.id.as_str(), it.name.as_deref())),
+            runtime: it.runtime.as_ref().map(|runtime| runtime.name.as_str()),
+            monitor: it.monitor.as_ref().map(|monitor| (monitor.name.as_str(), monitor.pid)),
+            cgroup: it.cgroup.as_deref(),
+        };
+        let reaper = it.reaper.as_ref().filter(|_| it.finding.kind == FindingKind::Zombie);
+        let reapers = it.blockers.iter().filter_map(|blocker| blocker.reaper.as_ref()).chain(reaper);
+        filter.wants_subject(&subject) && filter.wants_reaper(reapers.map(|reaper| reaper.pid))
+    }
+}

@@ -1,0 +1,164 @@
+//! The open findings of all nodes, and when each node has reported last.
+
+use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Document, FleetArgs};
+use crate::{
+    filter::Filter,
+    nats::{Heartbeat, Key, Link, LinkError, bucket_stream, key_of, keys_of, token},
+};
+
+/// So much of the findings is shown, in bytes of their documents.
+const MAX_BYTES: usize = 512 << 20;
+/// A node may be silent for so many of its heartbeats.
+const MISSED: u32 = 3;
+/// A longer interval than this is not believed.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// All nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    /// The nodes that are wanted, by cluster and name.
+    pub hosts: BTreeMap<(String, String), Host>,
+    /// The findings that are wanted, by their keys.
+    pub rows: BTreeMap<Key, Row>,
+    /// Entries that could not be read.
+    pub unreadable: usize,
+    /// Whether there was more than is shown.
+    pub is_cut: bool,
+    /// Now, by the broker's clock.
+    pub now: Timestamp,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its own name.
+    pub name: String,
+    /// Whether it reports.
+    pub state: HostState,
+}
+
+/// Whether a node reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostState {
+    /// It does.
+    Reports,
+    /// It has not for three of its heartbeats: what it said last may not be true any more.
+    Stale {
+        /// When it did, by the broker's clock; `None` if it never said that it does.
+        last: Option<Timestamp>,
+    },
+}
+
+/// A finding.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What is shown of it.
+    pub document: Document,
+    /// All of it, if that is wanted.
+    pub raw: Option<Box<[u8]>>,
+    bytes: usize,
+}
+
+/// Reads it all; `keep_raw` keeps the documents as they are, too.
+///
+/// # Errors
+///
+/// If the broker cannot be read, or has no such bucket.
+pub async fn read(
+    link: &Link,
+    args: &FleetArgs,
+    filter: &Filter,
+    keep_raw: bool,
+) -> Result<Fleet, LinkError> {
+    let bucket = args.bucket();
+    let Some(stream) = link.stream(&bucket_stream(bucket)).await? else {
+        return Err(LinkError::Refused(format!(
+            "there is no bucket {bucket}: no agent has reported there yet"
+        )));
+    };
+    let mut fleet = Fleet::default();
+    let mut bytes = 0;
+    let now = link
+        .snapshot(&stream, &keys_of(bucket, args.cluster()), |entry| {
+            let Some(key) = key_of(bucket, entry.subject) else {
+                fleet.unreadable += usize::from(entry.value.is_some());
+                return ControlFlow::Continue(());
+            };
+            if !args.wants(&key.cluster, &key.host) {
+                return ControlFlow::Continue(());
+            }
+            if key.finding.is_none() {
+                fleet.take_heartbeat(key, entry.value, entry.stored, entry.now);
+                return ControlFlow::Continue(());
+            }
+            // A later entry of a key replaces an earlier one.
+            if let Some(old) = fleet.rows.remove(&key) {
+                bytes -= old.bytes;
+            }
+            let Some(value) = entry.value else { return ControlFlow::Continue(()) };
+            fleet.know(&key);
+            match Document::read(value) {
+                None => fleet.unreadable += 1,
+                Some(document) if !document.passes(filter) => {}
+                Some(_) if bytes + value.len() >= MAX_BYTES => fleet.is_cut = true,
+                Some(document) => {
+                    bytes += value.len();
+                    let raw = keep_raw.then(|| value.into());
+                    fleet.rows.insert(key, Row { document, raw, bytes: value.len() });
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+    fleet.now = now;
+    for key in fleet.rows.keys().cloned().collect::<Vec<_>>() {
+        fleet.know(&key);
+    }
+    Ok(fleet)
+}
+
+impl Fleet {
+    /// A node; it is stale until its heartbeat is found.
+    fn know(&mut self, key: &Key) -> &mut Host {
+        let stale = || Host { name: key.host.clone(), state: HostState::Stale { last: None } };
+        self.hosts.entry((key.cluster.clone(), key.host.clone())).or_insert_with(stale)
+    }
+
+    fn take_heartbeat(&mut self, key: Key, value: Option<&[u8]>, stored: Timestamp, now: Timestamp) {
+        let Some(value) = value else {
+            // Somebody has deleted it: the node is not expected any more, unless it has left findings.
+            self.hosts.remove(&(key.cluster, key.host));
+            return;
+        };
+        let beat = serde_json::from_slice::<Heartbeat>(value).ok();
+        self.unreadable += usize::from(beat.is_none());
+        let interval = beat.as_ref().map_or(0, |beat| beat.supervisor.heartbeat_ns);
+        let interval = Duration::from_nanos(interval).min(LONGEST);
+        let silent = now.duration_since(stored);
+        let allowed = SignedDuration::try_from(interval * MISSED).unwrap_or(SignedDuration::MAX);
+        let host = self.know(&key);
+        // A name that is not the key's may be another host's.
+        if let Some(beat) = beat.filter(|beat| token(&beat.host.hostname) == key.host) {
+            host.name = beat.host.hostname;
+        }
+        host.state =
+            if silent > allowed { HostState::Stale { last: Some(stored) } } else { HostState::Reports };
+    }
+
+    /// Whether the node of a finding reports.
+    #[must_use]
+    pub fn state_of(&self, key: &Key) -> HostState {
+        self.hosts
+            .get(&(key.cluster.clone(), key.host.clone()))
+            .map_or(HostState::Stale { last: None }, |host| host.state)
+    }
+
+    /// Nodes that do not report.
+    pub fn stale(&self) -> impl Iterator<Item = (&(String, String), &Host)> {
+        self.hosts.iter().filter(|(_, host)| host.state != HostState::Reports)
+    }
+}

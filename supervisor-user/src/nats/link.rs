@@ -1,0 +1,310 @@
+//! One connection to a broker, which is given up at the first trouble: whoever uses it makes a new one. So nothing
+//! is kept for a broker that is away, and no request waits for an answer that cannot come any more.
+
+use std::{fmt, fs, io, path::PathBuf, time::Duration};
+
+use async_nats::{
+    Client, ConnectOptions, Event, ServerAddr,
+    jetstream::{self, Context, context::ContextBuilder},
+};
+use tokio::{sync::watch, time::timeout};
+
+/// Requests that wait to be written; who has more to write waits.
+const REQUESTS: usize = 256;
+/// Messages that were received and wait to be read.
+const MESSAGES: usize = 1024;
+/// A credentials file is not larger than this.
+const MAX_SECRET: u64 = 64 << 10;
+
+/// Where a broker is, and what it wants to see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// `nats://HOST:PORT` or `tls://HOST:PORT`.
+    pub servers: Vec<String>,
+    /// A credentials file.
+    pub credentials: Option<PathBuf>,
+    /// A file with the user's name and password, separated by a colon.
+    pub user_password: Option<PathBuf>,
+    /// Certificates of the authorities to trust, in PEM; the system's without it.
+    pub tls_ca: Option<PathBuf>,
+    /// The client's certificate, in PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// The client's key, in PEM.
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Why an [`Access`] cannot be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAccess {
+    /// No server is named.
+    #[error("no NATS server is named: give one as nats://HOST:PORT or tls://HOST:PORT")]
+    NoServer,
+    /// It is no address.
+    #[error("`{0}` is no NATS server: give it as nats://HOST:PORT or tls://HOST:PORT")]
+    Server(String),
+    /// One of the two is missing.
+    #[error("the client's certificate and its key belong together: give both, or none")]
+    HalfCertificate,
+    /// There are two ways to say who the client is.
+    #[error("a credentials file and a file with a user's password are given: give one of them")]
+    TwoUsers,
+}
+
+/// Why there is no connection, or none any more.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It can be in no case.
+    #[error(transparent)]
+    Access(#[from] BadAccess),
+    /// A file is not as it should be.
+    #[error("{}: {source}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// There is no connection, or it was lost.
+    #[error("{0}")]
+    Lost(String),
+    /// The broker has not answered in time.
+    #[error("the broker has not answered within {0:?}")]
+    Silent(Duration),
+    /// The broker refuses it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl LinkError {
+    /// With what the client library says.
+    pub fn refused(error: impl fmt::Display) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl Access {
+    /// The servers, as they are said to people: without the passwords that a URL may hold.
+    #[must_use]
+    pub fn places(&self) -> String {
+        let place = |server: &String| match server.parse::<ServerAddr>() {
+            Ok(address) => format!("{}:{}", address.host(), address.port()),
+            Err(_) => "?".to_owned(),
+        };
+        self.servers.iter().map(place).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The addresses, if all of it can be right.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot. Whether a server or a file is there is not looked at.
+    pub fn addresses(&self) -> Result<Vec<ServerAddr>, BadAccess> {
+        let address = |server: &String| match server.parse::<ServerAddr>() {
+            Ok(address) if matches!(address.scheme(), "nats" | "tls") && !address.host().is_empty() => {
+                Ok(address)
+            }
+            _ => Err(BadAccess::Server(server.clone())),
+        };
+        let addresses = self.servers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
+        if addresses.is_empty() {
+            Err(BadAccess::NoServer)
+        } else if self.tls_cert.is_some() != self.tls_key.is_some() {
+            Err(BadAccess::HalfCertificate)
+        } else if self.credentials.is_some() && self.user_password.is_some() {
+            Err(BadAccess::TwoUsers)
+        } else {
+            Ok(addresses)
+        }
+    }
+
+    /// What the client library is told. The files are read anew each time: they may have been replaced.
+    fn options(&self) -> Result<ConnectOptions, LinkError> {
+        let mut options = ConnectOptions::new();
+        if let Some(file) = &self.credentials {
+            let wrong = |source| LinkError::File { file: file.clone(), source };
+            options = options.credentials(&secret(file).map_err(wrong)?).map_err(wrong)?;
+        }
+        if let Some(file) = &self.user_password {
+            let wrong = |source| LinkError::File { file: file.clone(), source };
+            let text = secret(file).map_err(wrong)?;
+            let (user, password) = text
+                .trim_end_matches(['\r', '\n'])
+                .split_once(':')
+                .ok_or_else(|| wrong(io::Error::other("it has to be USER:PASSWORD")))?;
+            options = options.user_and_password(user.to_owned(), password.to_owned());
+        }
+        // The library's own error for a missing one does not name the file.
+        for file in [&self.tls_ca, &self.tls_cert, &self.tls_key].into_iter().flatten() {
+            fs::File::open(file).map_err(|source| LinkError::File { file: file.clone(), source })?;
+        }
+        if let Some(file) = &self.tls_ca {
+            options = options.add_root_certificates(file.clone());
+        }
+        if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            options = options.add_client_certificate(cert.clone(), key.clone());
+        }
+        if self.tls_ca.is_some() || self.tls_cert.is_some() {
+            options = options.require_tls(true);
+        }
+        Ok(options)
+    }
+}
+
+fn secret(file: &PathBuf) -> io::Result<String> {
+    let size = fs::metadata(file)?.len();
+    if size > MAX_SECRET {
+        return Err(io::Error::other(format!("it has {size} bytes, more than any such file")));
+    }
+    fs::read_to_string(file)
+}
+
+/// A connection. It is dead once anything has gone wrong with it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    client: Client,
+    jetstream: Context,
+    trouble: watch::Receiver<Option<String>>,
+    answer: Duration,
+}
+
+impl Link {
+    /// Connects; no answer of the broker may take longer than `answer`, now and later. `name` is what the broker's
+    /// list of connections shows.
+    ///
+    /// # Errors
+    ///
+    /// If no server can be reached, or none lets the client in.
+    pub async fn open(access: &Access, name: &str, answer: Duration) -> Result<Self, LinkError> {
+        let addresses = access.addresses()?;
+        let servers = addresses.len();
+        let (said, trouble) = watch::channel(None);
+        let options = access
+            .options()?
+            .name(name)
+            .connection_timeout(answer)
+            .request_timeout(Some(answer))
+            .client_capacity(REQUESTS)
+            .subscription_capacity(MESSAGES)
+            .ping_interval(answer.max(Duration::from_secs(1)))
+            .ignore_discovered_servers()
+            // The first attempt at each server counts. A lost connection is given up here before it is made again.
+            .max_reconnects(servers)
+            .event_callback(move |event| {
+                let trouble = match event {
+                    Event::Disconnected | Event::Closed => Some("the connection was lost".to_owned()),
+                    Event::ServerError(error) => Some(error.to_string()),
+                    Event::ClientError(error) => Some(error.to_string()),
+                    _ => None,
+                };
+                if let Some(trouble) = trouble {
+                    said.send_if_modified(|it| it.is_none() && it.replace(trouble).is_none());
+                }
+                std::future::ready(())
+            });
+        // A name may stand for several addresses, and asking for them takes time too.
+        let longest = answer.saturating_mul(servers as u32 + 1);
+        let client = timeout(longest, options.connect(addresses))
+            .await
+            .map_err(|_| LinkError::Silent(longest))?
+            .map_err(|error| LinkError::Lost(error.to_string()))?;
+        let jetstream = ContextBuilder::new().timeout(answer).build(client.clone());
+        Ok(Self { client, jetstream, trouble, answer })
+    }
+
+    /// Its requests. Each is to be made within [`Link::run`].
+    #[must_use]
+    pub fn jetstream(&self) -> &Context {
+        &self.jetstream
+    }
+
+    /// How large a message may be there, in bytes.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// Waits for something from the broker; not longer than it may take, and not after trouble.
+    ///
+    /// # Errors
+    ///
+    /// If it takes too long, the connection has been lost, or the broker has refused anything at all.
+    pub async fn run<T, E: fmt::Display>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, LinkError> {
+        // The library may need two such times: to write a request and to have it answered.
+        let longest = self.answer.saturating_mul(2);
+        tokio::select! {
+            result = timeout(longest, work) => match result {
+                Ok(Ok(value)) => Ok(value),
+                // What the broker has said of it comes apart from the answer, and says more.
+                Ok(Err(error)) => Err(self.trouble_now().unwrap_or_else(|| LinkError::refused(error))),
+                Err(_) => Err(self.trouble_now().unwrap_or(LinkError::Silent(longest))),
+            },
+            trouble = self.trouble() => Err(trouble),
+        }
+    }
+
+    /// Waits for trouble.
+    pub async fn trouble(&self) -> LinkError {
+        let mut trouble = self.trouble.clone();
+        let said = match trouble.wait_for(Option::is_some).await {
+            Ok(said) => said.clone(),
+            Err(_) => None,
+        };
+        LinkError::Lost(said.unwrap_or_else(|| "the connection was closed".to_owned()))
+    }
+
+    /// What went wrong already.
+    #[must_use]
+    pub fn trouble_now(&self) -> Option<LinkError> {
+        self.trouble.borrow().clone().map(LinkError::Lost)
+    }
+
+    /// A stream; `None` if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not say.
+    pub async fn stream(&self, name: &str) -> Result<Option<jetstream::stream::Stream>, LinkError> {
+        use jetstream::{ErrorCode, context::GetStreamErrorKind};
+        self.run(async {
+            match self.jetstream.get_stream(name).await {
+                Ok(stream) => Ok(Some(stream)),
+                Err(error) => match error.kind() {
+                    GetStreamErrorKind::JetStream(it) if it.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                        Ok(None)
+                    }
+                    _ => Err(error),
+                },
+            }
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(server: &str) -> Access {
+        Access { servers: vec![server.to_owned()], ..Access::default() }
+    }
+
+    #[test]
+    fn what_cannot_be_right_is_refused() {
+        assert!(access("nats://localhost:4222").addresses().is_ok());
+        assert!(access("tls://[::1]:4222").addresses().is_ok());
+        assert_eq!(Access::default().addresses(), Err(BadAccess::NoServer));
+        for server in ["http://localhost", "ws://localhost:80", "nats://", ""] {
+            assert_eq!(access(server).addresses(), Err(BadAccess::Server(server.to_owned())), "{server}");
+        }
+        let half = Access { tls_cert: Some("cert".into()), ..access("nats://h") };
+        assert_eq!(half.addresses(), Err(BadAccess::HalfCertificate));
+    }
+
+    #[test]
+    fn a_password_is_not_told() {
+        assert_eq!(access("nats://user:secret@host:4333").places(), "host:4333");
+    }
+}

@@ -1,0 +1,311 @@
+//! `supervisor ps --from` and `supervisor watch --from`: all nodes that report to one broker, and those that do not
+//! any more.
+
+use std::{
+    net::TcpListener,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use supervisor_tests::{Agent, Broker, fixture, supervisor_bin};
+use supervisor_user::{
+    config::NatsConfig,
+    host::{Host as _, Proc},
+    scenario::{Lines, Owned, until},
+    sink::NatsSink,
+};
+
+/// How long anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// What `ps --from` says.
+struct Listed {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn ps(broker: &Broker, options: &[&str]) -> Result<Listed> {
+    let mut command = Command::new(supervisor_bin()?);
+    command.args(["ps", "--from", &broker.url()]).args(options).stdin(Stdio::null());
+    let output = command.output()?;
+    Ok(Listed {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout)?,
+        stderr: String::from_utf8(output.stderr)?,
+    })
+}
+
+impl Listed {
+    /// The lines that have all these words.
+    fn with(&self, words: &[&str]) -> usize {
+        self.stdout.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+}
+
+fn agent(broker: &Broker, name: &str) -> Result<Agent> {
+    let url = broker.url();
+    Agent::start(&format!(
+        r#"
+grace = "300ms"
+cluster = "lab"
+[host]
+name = "{name}.example.com"
+id = "id-of-{name}"
+[sinks.siem]
+nats = {{ servers = ["{url}"], heartbeat = "400ms" }}
+"#
+    ))
+}
+
+#[test]
+fn two_nodes_are_shown_and_one_that_dies_turns_stale() -> Result<()> {
+    let broker = Broker::start()?;
+    let missing = ps(&broker, &[])?;
+    assert_eq!(missing.code, Some(3), "{}", missing.stderr);
+    assert!(missing.stderr.contains("no bucket"), "{}", missing.stderr);
+
+    let _alive = agent(&broker, "node-a")?;
+    let mut dying = agent(&broker, "node-b")?;
+    let mut fixture = fixture!("never-wait", "1")?;
+    let pid = fixture.fact("zombie")?.pid("pid")?.to_string();
+    let listed = until("both nodes to show it", LIMIT, || {
+        let listed = ps(&broker, &["--pid", &pid])?;
+        Ok((listed.with(&["fixture", &pid]) == 2).then_some(listed))
+    })?;
+    println!("{}", listed.stdout);
+    assert_eq!(listed.code, Some(1));
+    for node in ["node-a.example.com", "node-b.example.com"] {
+        assert_eq!(listed.with(&[node, &pid, "fixture", "exit 7", "F4", "reports"]), 1, "{}", listed.stdout);
+    }
+
+    let one = ps(&broker, &["--pid", &pid, "--host", "node-a.example.com", "-o", "json"])?;
+    let [line] = one.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{}", one.stdout) };
+    let document: Value = serde_json::from_str(line)?;
+    assert_eq!(document.pointer("/host/hostname"), Some(&json!("node-a.example.com")));
+    assert_eq!(document.pointer("/host/id"), Some(&json!("id-of-node-a")));
+    for (options, code) in [
+        (["--reaper", &fixture.pid().to_string()], 1),
+        (["--comm", "nothing-has-this-name"], 0),
+        (["--host", "node-c"], 3),
+        (["--cluster", "elsewhere"], 3),
+    ] {
+        let listed = ps(&broker, &options)?;
+        assert_eq!(listed.code, Some(code), "{options:?}: {}{}", listed.stdout, listed.stderr);
+    }
+
+    let mut watch = Command::new(supervisor_bin()?);
+    watch.args(["watch", "--from", &broker.url(), "--pid", &pid]);
+    watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut watch = Owned::start(&mut watch)?;
+    let (stdout, stderr) =
+        watch.child().stdout.take().zip(watch.child().stderr.take()).context("it has no pipes")?;
+    let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
+    let begun = stderr.next("the watch to begin", LIMIT)?.context("it ended")?;
+    assert!(begun.starts_with("watching"), "{begun}");
+
+    dying.kill()?;
+    let listed = until("node-b to turn stale", LIMIT, || {
+        let listed = ps(&broker, &["--pid", &pid])?;
+        Ok((listed.with(&["stale"]) > 0).then_some(listed))
+    })?;
+    println!("{}", listed.stdout);
+    assert_eq!(listed.with(&["node-b.example.com", &pid, "stale, last contact"]), 1, "{}", listed.stdout);
+    assert_eq!(listed.with(&["node-a.example.com", &pid, "reports"]), 1, "{}", listed.stdout);
+
+    fixture.send("reap")?;
+    fixture.fact("reaped")?;
+    fixture.end()?;
+    let line = stdout.next("node-a to tell the end", LIMIT)?.context("the watch ended")?;
+    assert!(line.contains("lab/node-a_example_com  zombie-reaped") && line.contains(&pid), "{line}");
+    let listed = until("node-a to take it back", LIMIT, || {
+        let listed = ps(&broker, &["--pid", &pid])?;
+        Ok((listed.with(&["node-a"]) == 0).then_some(listed))
+    })?;
+    // What it said last stays, and is marked.
+    assert_eq!((listed.code, listed.with(&["node-b", &pid, "stale"])), (Some(1), 1), "{}", listed.stdout);
+    // It is not healthy either if nothing of it matches.
+    let listed = ps(&broker, &["--comm", "nothing-has-this-name"])?;
+    assert_eq!(
+        (listed.code, listed.with(&["node-b.example.com", "stale"])),
+        (Some(1), 1),
+        "{}",
+        listed.stdout
+    );
+    Ok(())
+}
+
+fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn heartbeat(host: &str, ns: u64) -> Value {
+    json!({
+        "@timestamp": "2026-01-01T00:00:00Z",
+        "host": { "hostname": host },
+        "agent": { "version": "1" },
+        "supervisor": { "heartbeat_ns": ns },
+    })
+}
+
+#[test]
+fn what_a_hostile_node_writes_is_harmless() -> Result<()> {
+    let broker = Broker::start()?;
+    let hostile = "a\n\u{1b}[2J\u{202e}\u{0}\"".repeat(2000);
+    run(async {
+        // An agent makes the bucket.
+        let config: NatsConfig = serde_json::from_value(json!({ "servers": [broker.url()] }))?;
+        let delivered =
+            NatsSink::open(&config, "lab", &Proc::new()?.identity().anonymous())?.deliver(&[]).await;
+        ensure!(delivered.error.is_none(), "{:?}", delivered.error);
+        let bucket = broker.jetstream().await?.get_key_value("supervisor-findings").await?;
+        bucket.purge("lab.anonymous").await?;
+        let document = json!({
+            "@timestamp": "2026-01-01T00:00:00Z",
+            "process": { "pid": 7, "name": hostile, "end": "9999-12-30T00:00:00Z" },
+            "container": { "id": hostile },
+            "supervisor": {
+                "finding": { "kind": "zombie" },
+                "family": { "id": hostile },
+                "reaper": { "pid": 1, "name": hostile },
+            },
+        });
+        // It calls itself another node, and wants to be believed for ever.
+        for (key, value) in [
+            ("lab.evil", heartbeat("innocent", u64::MAX)),
+            ("lab.evil.1", document),
+            ("lab.evil.2", json!({ "process": { "pid": -1 } })),
+            ("lab.evil.3", json!(["\u{1b}"])),
+            ("lab.evil.4.5", json!({})),
+            ("other", json!({})),
+        ] {
+            bucket.put(key, serde_json::to_vec(&value)?.into()).await?;
+        }
+        bucket.put("lab.evil.6", vec![0xff; 900_000].into()).await?;
+        Ok(())
+    })?;
+    let listed = ps(&broker, &[])?;
+    assert_eq!(listed.code, Some(1), "{}", listed.stderr);
+    assert_eq!(listed.stdout.lines().count(), 2, "{}", listed.stdout);
+    assert!(listed.stdout.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", listed.stdout);
+    assert!(!listed.stdout.contains('\u{202e}') && !listed.stdout.contains("innocent"), "{}", listed.stdout);
+    assert!(listed.stdout.lines().all(|line| line.chars().count() < 500), "{}", listed.stdout);
+    assert!(listed.stderr.contains("5 entries"), "{}", listed.stderr);
+    let raw = ps(&broker, &["-o", "json"])?;
+    assert_eq!(raw.stdout.lines().count(), 1);
+    assert!(serde_json::from_str::<Value>(&raw.stdout).is_ok());
+    Ok(())
+}
+
+#[test]
+fn blocked_namespaces_have_a_list_of_their_own() -> Result<()> {
+    let broker = Broker::start()?;
+    run(async {
+        let config: NatsConfig = serde_json::from_value(json!({ "servers": [broker.url()] }))?;
+        let delivered =
+            NatsSink::open(&config, "lab", &Proc::new()?.identity().anonymous())?.deliver(&[]).await;
+        ensure!(delivered.error.is_none(), "{:?}", delivered.error);
+        let bucket = broker.jetstream().await?.get_key_value("supervisor-findings").await?;
+        let document = json!({
+            "@timestamp": "2026-01-01T00:00:00Z",
+            "process": { "pid": 70, "name": "pause" },
+            "supervisor": {
+                "finding": { "kind": "namespace" },
+                "pid_ns": { "ino": 4_026_532_177_u32 },
+                "blockers": [{ "kind": "zombie", "pid": 71, "name": "crun", "reaper": { "pid": 9, "name": "conmon" } }],
+            },
+        });
+        bucket.put("lab.anonymous.1", serde_json::to_vec(&document)?.into()).await?;
+        Ok(())
+    })?;
+    let words = ["anonymous", "4026532177", "pause[70]", "crun[71] zombie", "reports"];
+    let listed = ps(&broker, &[])?;
+    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(1), 2), "{}", listed.stdout);
+    assert!(
+        listed.stdout.starts_with("HOST") && listed.stdout.contains("BLOCKED PID NS"),
+        "{}",
+        listed.stdout
+    );
+    assert_eq!(listed.with(&words), 1, "{}", listed.stdout);
+    assert_eq!(ps(&broker, &["--reaper", "9"])?.with(&words), 1);
+    assert_eq!(ps(&broker, &["--reaper", "10"])?.code, Some(0));
+    assert_eq!(ps(&broker, &["--grace", "1s"])?.code, Some(2), "a node has its own grace period");
+    Ok(())
+}
+
+#[test]
+fn a_watch_leaves_nothing_out_when_the_broker_is_killed() -> Result<()> {
+    let mut broker = Broker::start()?;
+    let publish = |broker: &Broker, from: u64, to: u64| {
+        run(async {
+            let jetstream = broker.jetstream().await?;
+            for number in from..to {
+                let event =
+                    json!({ "event": { "action": "x" }, "message": format!("event {number}.\u{1b}[2J") });
+                jetstream.publish("supervisor.lab.node.x", serde_json::to_vec(&event)?.into()).await?.await?;
+            }
+            Ok(())
+        })
+    };
+    run(async {
+        let config = async_nats::jetstream::stream::Config {
+            name: "SUPERVISOR".to_owned(),
+            subjects: vec!["supervisor.>".to_owned()],
+            ..Default::default()
+        };
+        broker.jetstream().await?.create_stream(config).await?;
+        Ok(())
+    })?;
+    publish(&broker, 0, 3)?;
+
+    let mut watch = Command::new(supervisor_bin()?);
+    watch.args(["watch", "--from", &broker.url(), "--nats-timeout", "1s"]);
+    watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut watch = Owned::start(&mut watch)?;
+    let (stdout, stderr) =
+        watch.child().stdout.take().zip(watch.child().stderr.take()).context("it has no pipes")?;
+    let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
+    let said = |word: &str| -> Result<()> {
+        loop {
+            let line =
+                stderr.next(word, LIMIT)?.with_context(|| format!("it ended before it said {word}"))?;
+            if line.contains(word) {
+                return Ok(());
+            }
+        }
+    };
+    said("watching")?;
+    publish(&broker, 3, 203)?;
+    broker.kill()?;
+    said("trying again")?;
+    broker.restart()?;
+    publish(&broker, 203, 303)?;
+    for number in 3..303 {
+        let line = stdout.next("every event", LIMIT)?.context("the watch ended")?;
+        ensure!(
+            line.contains("lab/node  x") && line.contains(&format!("event {number}.")),
+            "{number}: {line}"
+        );
+        ensure!(!line.contains('\u{1b}'), "{line:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_never_answers_is_named_and_holds_nobody() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let place = listener.local_addr()?.to_string();
+    for name in ["ps", "watch"] {
+        let started = Instant::now();
+        let mut command = Command::new(supervisor_bin()?);
+        command.args([name, "--from", &format!("nats://{place}"), "--nats-timeout", "500ms"]);
+        let output = command.stdin(Stdio::null()).output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(&place) && said.contains("timed out"), "{said}");
+        assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
+    }
+    Ok(())
+}

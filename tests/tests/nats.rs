@@ -1,0 +1,537 @@
+//! The NATS sink and a real broker: what arrives, and what happens when it is away, silent, or says no.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use nkeys::KeyPair;
+use rustix::process::Signal;
+use serde_json::json;
+use supervisor_tests::Broker;
+use supervisor_user::{
+    config::{NatsConfig, Time},
+    host::HostIdentity,
+    scenario::until,
+    sink::{FindingState, Head, Message, nats::NatsSink},
+};
+
+const STREAM: &str = "SUPERVISOR";
+const BUCKET: &str = "supervisor-findings";
+/// How long the broker may take in these tests.
+const ANSWER: Duration = Duration::from_millis(1500);
+/// How long anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_mins(1);
+
+fn config(url: &str) -> NatsConfig {
+    let mut config: NatsConfig =
+        serde_json::from_value(json!({ "servers": [url] })).expect("a server is enough");
+    config.ack_timeout = Time(ANSWER);
+    config.heartbeat = Time(Duration::from_millis(300));
+    config
+}
+
+fn host(name: &str, boot: &str) -> HostIdentity {
+    HostIdentity {
+        id: Some(format!("id of {name}")),
+        hostname: name.to_owned(),
+        boot_id: boot.to_owned(),
+        kernel: "6.1".to_owned(),
+        ticks_per_second: 100,
+    }
+}
+
+fn sink(config: &NatsConfig) -> Result<NatsSink> {
+    Ok(NatsSink::open(config, "lab", &host("node1", "boot"))?)
+}
+
+/// The opening or closing of a finding.
+fn message(finding: &str, is_open: bool) -> Message {
+    let action = if is_open { "zombie-detected" } else { "zombie-reaped" };
+    let document = json!({
+        "event": { "action": action },
+        "host": { "boot": { "id": "boot" } },
+        "supervisor": { "finding": { "id": finding } },
+    });
+    let ecs: Vec<u8> = serde_json::to_vec(&document).expect("it is JSON");
+    Message {
+        head: Head {
+            id: format!("{finding}-{action}"),
+            action: action.to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            severity: 3,
+            finding: Some(FindingState { id: finding.to_owned(), is_open }),
+            sentence: "it is unreaped".to_owned(),
+        },
+        payload: ecs.clone().into(),
+        ecs: ecs.into(),
+    }
+}
+
+/// The openings and closings of so many findings.
+fn messages(findings: usize) -> Vec<Message> {
+    (0..findings).flat_map(|it| [true, false].map(|is_open| message(&format!("f{it}"), is_open))).collect()
+}
+
+fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work)
+}
+
+/// Delivers all of it, as the engine does: what failed is tried again.
+async fn deliver_all(sink: &mut NatsSink, messages: &[Message]) -> Result<Vec<String>> {
+    deliver_and_count(sink, messages, &AtomicUsize::new(0)).await
+}
+
+/// The same, and says how many it has delivered.
+async fn deliver_and_count(
+    sink: &mut NatsSink,
+    messages: &[Message],
+    count: &AtomicUsize,
+) -> Result<Vec<String>> {
+    let (deadline, mut errors, mut done) = (Instant::now() + LIMIT, Vec::new(), 0);
+    while done < messages.len() {
+        ensure!(Instant::now() < deadline, "{done} of {} after {LIMIT:?}: {errors:?}", messages.len());
+        let delivered = sink.deliver(&messages[done..messages.len().min(done + 200)]).await;
+        done += delivered.count;
+        count.store(done, Ordering::Relaxed);
+        if let Some(error) = delivered.error {
+            errors.push(error.to_string());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(errors)
+}
+
+/// One delivery that has to fail, with an error that says this, in time.
+async fn fails(sink: &mut NatsSink, words: &[&str]) -> Result<()> {
+    let started = Instant::now();
+    let delivered = sink.deliver(&[message("f", true)]).await;
+    let took = started.elapsed();
+    ensure!(delivered.count == 0, "it was delivered");
+    let error = delivered.error.context("no error")?.to_string();
+    for word in words {
+        ensure!(error.contains(word), "`{word}` is not in: {error}");
+    }
+    ensure!(took < ANSWER * 4, "it took {took:?}: {error}");
+    Ok(())
+}
+
+#[test]
+fn events_arrive_once_in_order_and_the_bucket_has_what_is_open() -> Result<()> {
+    let broker = Broker::start()?;
+    run(async {
+        let mut sink = sink(&config(&broker.url()))?;
+        let mut sent = messages(300);
+        sent.push(message("open.\r\n* >", true));
+        deliver_all(&mut sink, &sent).await?;
+        // A restart of the agent sends the last ones again.
+        deliver_all(&mut sink, &sent[100..]).await?;
+
+        let stored = broker.stored(STREAM).await?;
+        let (ids, expected): (Vec<_>, Vec<_>) =
+            (stored.iter().map(|it| &it.id).collect(), sent.iter().map(|it| &it.head.id).collect());
+        assert_eq!(ids[..600], expected[..600]);
+        assert_eq!(ids.len(), 601);
+        assert_eq!(stored[0].subject, "supervisor.lab.node1.zombie-detected");
+        assert_eq!(stored[1].subject, "supervisor.lab.node1.zombie-reaped");
+        assert_eq!(broker.keys(BUCKET).await?, ["lab.node1", "lab.node1.open______"]);
+        Ok(())
+    })
+}
+
+#[test]
+fn nothing_is_missing_or_turned_around_after_a_broker_was_killed_twice() -> Result<()> {
+    let mut broker = Broker::start()?;
+    let url = broker.url();
+    let sent = messages(4000);
+    let total = sent.len();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let agent = thread::spawn(move || {
+        run(async {
+            let mut sink = sink(&config(&url))?;
+            deliver_and_count(&mut sink, &sent, &counted).await
+        })
+    });
+    for part in [total / 4, total / 2] {
+        until("a part to be delivered", LIMIT, || Ok((count.load(Ordering::Relaxed) >= part).then_some(())))?;
+        broker.kill()?;
+        assert!(count.load(Ordering::Relaxed) < total, "it was too fast to be disturbed");
+        broker.restart()?;
+    }
+    let errors = agent.join().expect("it does not panic")?;
+    println!("{} deliveries failed: {errors:?}", errors.len());
+    assert!(errors.len() >= 2, "two deaths were not noticed");
+    run(async {
+        let stored = broker.stored(STREAM).await?;
+        println!("{} stored of {total} sent", stored.len());
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        for (place, it) in stored.iter().enumerate() {
+            seen.entry(&it.id).or_insert(place);
+        }
+        for it in (0..total / 2).map(|it| format!("f{it}")) {
+            let open = seen.get(format!("{it}-zombie-detected").as_str()).context("an opening is missing")?;
+            let close = seen.get(format!("{it}-zombie-reaped").as_str()).context("a closing is missing")?;
+            assert!(open < close, "{it} was closed before it was opened");
+        }
+        assert_eq!(broker.keys(BUCKET).await?, ["lab.node1"]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_never_answers_holds_nobody() -> Result<()> {
+    // Connections are accepted by the kernel, and nobody reads them.
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("nats://{}", listener.local_addr()?);
+    run(async {
+        let mut sink = sink(&config(&url))?;
+        fails(&mut sink, &["cannot connect", "127.0.0.1", "timed out"]).await?;
+        drop(listener);
+        fails(&mut sink, &["cannot connect", "refused"]).await
+    })
+}
+
+#[test]
+fn a_broker_that_stops_to_acknowledge_is_left_and_found_again() -> Result<()> {
+    let mut broker = Broker::start()?;
+    run(async {
+        let mut sink = sink(&config(&broker.url()))?;
+        deliver_all(&mut sink, &messages(10)).await?;
+        broker.signal(Signal::STOP)?;
+        fails(&mut sink, &["127.0.0.1"]).await?;
+        fails(&mut sink, &["cannot connect"]).await?;
+        broker.signal(Signal::CONT)?;
+        deliver_all(&mut sink, &messages(20)).await?;
+        let mut ids: Vec<String> = broker.stored(STREAM).await?.into_iter().map(|it| it.id).collect();
+        ids.retain(|id| id != "f-zombie-detected");
+        assert_eq!(ids, messages(20).iter().map(|it| it.head.id.clone()).collect::<Vec<_>>());
+        Ok(())
+    })
+}
+
+#[test]
+fn who_may_not_come_in_is_told_so_and_comes_in_with_a_better_file() -> Result<()> {
+    let broker = Broker::with(|_| Ok("authorization { user: agent, password: \"a:b c\" }".to_owned()))?;
+    let file = broker.dir().join("password");
+    let mut config = config(&broker.url());
+    config.user_password = Some(file.clone());
+    run(async {
+        let mut sink = sink(&config)?;
+        fails(&mut sink, &["password", "No such file"]).await?;
+        fs::write(&file, "agent\n")?;
+        fails(&mut sink, &["USER:PASSWORD"]).await?;
+        fs::write(&file, "agent:wrong\n")?;
+        fails(&mut sink, &["cannot connect", "authorization"]).await?;
+        fs::write(&file, "agent:a:b c\n")?;
+        deliver_all(&mut sink, &messages(1)).await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_right_that_is_missing_is_named() -> Result<()> {
+    let broker = Broker::with(|_| {
+        Ok("authorization { users: [{ user: agent, password: x, permissions: { publish: { deny: \"supervisor.>\" } } }] }"
+            .to_owned())
+    })?;
+    let file = broker.dir().join("password");
+    fs::write(&file, "agent:x")?;
+    let mut config = config(&broker.url());
+    config.user_password = Some(file);
+    run(async {
+        fails(&mut sink(&config)?, &["Permissions Violation", "supervisor.lab.node1.zombie-detected"]).await
+    })
+}
+
+#[test]
+fn certificates_are_checked_on_both_sides() -> Result<()> {
+    let broker = Broker::with(|dir| {
+        make_certificates(dir)?;
+        let path = |name: &str| dir.join(name).display().to_string();
+        let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+        Ok(format!("tls {{ cert_file: \"{cert}\", key_file: \"{key}\", ca_file: \"{ca}\", verify: true }}"))
+    })?;
+    let plain = config(&broker.url());
+    let with_ca = NatsConfig { tls_ca: Some(broker.dir().join("ca.pem")), ..plain.clone() };
+    let with_all = NatsConfig {
+        tls_cert: Some(broker.dir().join("client.pem")),
+        tls_key: Some(broker.dir().join("client.key")),
+        ..with_ca.clone()
+    };
+    let other_ca = NatsConfig { tls_ca: Some(broker.dir().join("other.pem")), ..with_all.clone() };
+    run(async {
+        fails(&mut sink(&plain)?, &["cannot connect"]).await?;
+        fails(&mut sink(&with_ca)?, &["cannot connect"]).await?;
+        fails(&mut sink(&other_ca)?, &["cannot connect", "certificate"]).await?;
+        deliver_all(&mut sink(&with_all)?, &messages(5)).await?;
+        Ok(())
+    })
+}
+
+/// An authority with a server and a client, and another authority.
+fn make_certificates(dir: &Path) -> Result<()> {
+    let openssl = |args: &str| -> Result<()> {
+        let output = Command::new("openssl").args(args.split(' ')).current_dir(dir).output()?;
+        ensure!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    fs::write(dir.join("server.ext"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")?;
+    fs::write(dir.join("client.ext"), "extendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n")?;
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    for ca in ["ca", "other"] {
+        openssl(&format!("req -x509 {key} -keyout {ca}.key -out {ca}.pem -days 2 -subj /CN={ca}"))?;
+    }
+    for name in ["server", "client"] {
+        openssl(&format!("req -new {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"))?;
+        openssl(&format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile {name}.ext -out {name}.pem"
+        ))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_an_earlier_boot_left_is_removed_and_so_is_what_is_not_open_any_more() -> Result<()> {
+    let broker = Broker::start()?;
+    let config = config(&broker.url());
+    run(async {
+        let open: Vec<Message> = ["a", "b", "c"].map(|id| message(id, true)).into();
+        deliver_all(&mut sink(&config)?, &open).await?;
+        let mut neighbour = NatsSink::open(&config, "lab", &host("node2", "boot"))?;
+        deliver_all(&mut neighbour, &open).await?;
+        let neighbours = ["lab.node2", "lab.node2.a", "lab.node2.b", "lab.node2.c"];
+
+        // The same boot: they may still be open.
+        let mut again = sink(&config)?;
+        deliver_all(&mut again, &[message("d", true)]).await?;
+        assert_eq!(again.retain(|id| id == "b" || id == "d").await?, 2);
+        assert_eq!(broker.keys(BUCKET).await?[..3], ["lab.node1", "lab.node1.b", "lab.node1.d"]);
+
+        let mut rebooted = NatsSink::open(&config, "lab", &host("node1", "another boot"))?;
+        rebooted.deliver(&[]).await;
+        let keys = broker.keys(BUCKET).await?;
+        assert_eq!(keys[0], "lab.node1");
+        assert_eq!(keys[1..], neighbours);
+        Ok(())
+    })
+}
+
+#[test]
+fn values_are_written_anew_before_the_bucket_forgets_them() -> Result<()> {
+    let broker = Broker::start()?;
+    let mut config = config(&broker.url());
+    config.keep = Time::from_secs(8);
+    run(async {
+        let mut sink = sink(&config)?;
+        deliver_all(&mut sink, &[message("a", true), message("b", true), message("b", false)]).await?;
+        let end = Instant::now() + Duration::from_secs(14);
+        while Instant::now() < end {
+            // As the engine does: it is dropped whenever a batch arrives.
+            drop(tokio::time::timeout(Duration::from_millis(700), sink.serve()).await);
+        }
+        assert_eq!(broker.keys(BUCKET).await?, ["lab.node1", "lab.node1.a"]);
+        let bucket = broker.jetstream().await?.get_key_value(BUCKET).await?;
+        let info = bucket.stream.get_info().await?;
+        assert_eq!(info.state.messages, 2, "the mark of the closed one is gone");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_too_large_is_cut_and_stops_nothing() -> Result<()> {
+    let broker = Broker::with(|_| Ok("max_payload: 8192".to_owned()))?;
+    run(async {
+        let mut large = message("large", true);
+        let argument = "\u{1b}[31m\"\n\u{202e}".repeat(4000);
+        let document = json!({
+            "event": { "action": "zombie-detected" },
+            "process": { "args": vec![argument; 9] },
+            "supervisor": { "finding": { "id": "large" } },
+        });
+        large.payload = serde_json::to_vec(&document)?.into();
+        large.ecs = large.payload.clone();
+        deliver_all(&mut sink(&config(&broker.url()))?, &[large, message("next", true)]).await?;
+        let stored = broker.stored(STREAM).await?;
+        assert_eq!(stored.len(), 2);
+        assert_eq!(stored[0].payload.pointer("/supervisor/finding/id"), Some(&json!("large")));
+        assert_eq!(broker.keys(BUCKET).await?.len(), 3);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_cannot_be_right_is_said_at_once() -> Result<()> {
+    let good = config("nats://localhost");
+    for (bad, word) in [
+        (NatsConfig { servers: vec!["http://x".to_owned()], ..good.clone() }, "http://x"),
+        (NatsConfig { bucket: "a.b".to_owned(), ..good.clone() }, "bucket"),
+        (NatsConfig { stream: "a b".to_owned(), ..good.clone() }, "stream"),
+        (NatsConfig { heartbeat: Time::from_secs(0), ..good.clone() }, "heartbeat"),
+        (NatsConfig { tls_key: Some("key".into()), ..good.clone() }, "certificate"),
+    ] {
+        let error = sink(&bad).err().context("it was taken")?.to_string();
+        assert!(error.contains(word), "`{word}` is not in: {error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_rights_that_are_documented_are_enough() -> Result<()> {
+    let rights = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md"))?;
+    // The first list is the agent's.
+    let list = rights.split("```text").nth(1).and_then(|it| it.split("```").next()).context("no list")?;
+    let (publish, _) = list.split_once("subscribe:").context("no subscribe")?;
+    let allowed: Vec<String> = publish
+        .replace("publish:", "")
+        .replace("<cluster>", "lab")
+        .replace("<host>", "node1")
+        .split_whitespace()
+        .map(|it| format!("\"{it}\""))
+        .collect();
+    let without_making = allowed[..allowed.len() - 2].join(", ");
+    let user = |name: &str, allowed: &str| {
+        format!(
+            "{{ user: {name}, password: x, permissions: {{ publish: [{allowed}], subscribe: \"_INBOX.>\" }} }}"
+        )
+    };
+    let broker = Broker::with(|_| {
+        let users = [user("maker", &allowed.join(", ")), user("agent", &without_making)];
+        Ok(format!("authorization {{ users: [{}] }}", users.join(", ")))
+    })?;
+    let file = broker.dir().join("password");
+    let mut config = config(&broker.url());
+    config.user_password = Some(file.clone());
+    run(async {
+        fs::write(&file, "agent:x")?;
+        fails(&mut sink(&config)?, &["Permissions Violation", "STREAM.CREATE"]).await?;
+        fs::write(&file, "maker:x")?;
+        let errors = deliver_all(&mut sink(&config)?, &messages(3)).await?;
+        assert_eq!(errors, [""; 0]);
+        fs::write(&file, "agent:x")?;
+        let mut sink = sink(&config)?;
+        assert_eq!(deliver_all(&mut sink, &messages(5)).await?, [""; 0]);
+        assert_eq!(sink.retain(|_| false).await?, 0);
+        // It cannot speak for its neighbour.
+        let mut other = NatsSink::open(&config, "lab", &host("node2", "boot"))?;
+        fails(&mut other, &["Permissions Violation", "node2"]).await
+    })
+}
+
+#[test]
+fn a_stream_of_deliveries_keeps_no_heartbeat_back() -> Result<()> {
+    let broker = Broker::start()?;
+    run(async {
+        let mut sink = sink(&config(&broker.url()))?;
+        let (started, mut number) = (Instant::now(), 0);
+        while started.elapsed() < Duration::from_secs(2) {
+            // As the engine does: what it did between deliveries is dropped when a batch arrives.
+            drop(tokio::time::timeout(Duration::from_millis(1), sink.serve()).await);
+            deliver_all(&mut sink, &[message(&format!("f{number}"), true)]).await?;
+            number += 1;
+        }
+        let bucket = broker.jetstream().await?.get_key_value(BUCKET).await?;
+        let beat = bucket.get("lab.node1").await?.context("no heartbeat")?;
+        let at: Timestamp = serde_json::from_slice::<serde_json::Value>(&beat)?["@timestamp"]
+            .as_str()
+            .context("no time")?
+            .parse()?;
+        let age = Timestamp::now().duration_since(at).unsigned_abs();
+        ensure!(age < Duration::from_millis(900), "the last heartbeat is {age:?} old");
+        assert_eq!(broker.stored(STREAM).await?.len(), number);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_credentials_file_lets_in() -> Result<()> {
+    let [operator, account, system] =
+        [KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account()];
+    let user = KeyPair::new_user();
+    let unlimited = json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
+        "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+    });
+    let account_claims = json!({ "type": "account", "version": 2, "limits": unlimited });
+    let system_claims = json!({
+        "type": "account", "version": 2,
+        "limits": { "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1 },
+    });
+    let operator_claims = json!({ "type": "operator", "version": 2, "system_account": system.public_key() });
+    let tokens = [
+        token(&operator, &operator, &operator_claims)?,
+        token(&operator, &account, &account_claims)?,
+        token(&operator, &system, &system_claims)?,
+    ];
+    let broker = Broker::with(|_| {
+        Ok(format!(
+            "operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {}, {}: {} }}",
+            tokens[0],
+            system.public_key(),
+            account.public_key(),
+            tokens[1],
+            system.public_key(),
+            tokens[2]
+        ))
+    })?;
+    let user_claims =
+        json!({ "type": "user", "version": 2, "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1 });
+    let user_token = token(&account, &user, &user_claims)?;
+    let credentials = |seed: &KeyPair| -> Result<String> {
+        Ok(format!(
+            "-----BEGIN NATS USER JWT-----\n{user_token}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            seed.seed()?
+        ))
+    };
+    let file = broker.dir().join("agent.creds");
+    let mut config = config(&broker.url());
+    config.credentials = Some(file.clone());
+    run(async {
+        let mut sink = sink(&config)?;
+        fails(&mut sink, &["agent.creds", "No such file"]).await?;
+        fs::write(&file, credentials(&KeyPair::new_user())?)?;
+        fails(&mut sink, &["cannot connect", "authorization"]).await?;
+        fs::write(&file, credentials(&user)?)?;
+        assert_eq!(deliver_all(&mut sink, &messages(2)).await?, [""; 0]);
+        Ok(())
+    })
+}
+
+/// A JSON web token of NATS.
+fn token(issuer: &KeyPair, subject: &KeyPair, nats: &serde_json::Value) -> Result<String> {
+    let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
+    let claims = json!({
+        "jti": "test", "iat": Timestamp::now().as_second(), "iss": issuer.public_key(), "name": "test",
+        "sub": subject.public_key(), "nats": nats,
+    });
+    let text = format!("{}.{}", base64(header.to_string().as_bytes()), base64(claims.to_string().as_bytes()));
+    let signature = issuer.sign(text.as_bytes())?;
+    Ok(format!("{text}.{}", base64(&signature)))
+}
+
+/// As web tokens have it: without what fills the last group.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for letter in 0..=group.len() {
+            text.push(char::from(LETTERS[(bits >> (18 - 6 * letter) & 63) as usize]));
+        }
+    }
+    text
+}

@@ -1,0 +1,183 @@
+//! `supervisor run` with a NATS sink: 10,000 events, while the broker is killed twice and the agent once.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use supervisor_tests::{Agent, Broker, Event, Fixture, Stored, fixture};
+use tempfile::TempDir;
+
+const BATCHES: usize = 10;
+const ZOMBIES: usize = 500;
+/// How long a batch may take to be told on a busy machine.
+const TOLD: Duration = Duration::from_mins(2);
+/// How long it may take until all of it has arrived.
+const ARRIVED: Duration = Duration::from_mins(3);
+
+fn config(url: &str) -> String {
+    format!(
+        r#"
+grace = "300ms"
+cluster = "lab"
+[host]
+name = "node-1"
+[flood]
+per_reaper = 0
+[sinks.out]
+policy = "block"
+stdout = {{}}
+[sinks.siem]
+policy = "spool"
+nats = {{ servers = ["{url}"], ack_timeout = "2s", heartbeat = "1s" }}
+"#
+    )
+}
+
+/// What the agent has told, in both of its lives.
+struct Told {
+    agent: Agent,
+    opened: HashSet<u32>,
+    closed: HashSet<u32>,
+}
+
+impl Told {
+    fn take(&mut self, event: &Event) -> Result<()> {
+        match event.action() {
+            "zombie-detected" | "zombie-existing" => self.opened.insert(event.pid("process.pid")?),
+            "zombie-reaped" => self.closed.insert(event.pid("process.pid")?),
+            _ => true,
+        };
+        Ok(())
+    }
+
+    /// Reads on until so many of these are opened, or closed.
+    fn until(&mut self, count: usize, pids: &[u32], closed: bool) -> Result<()> {
+        let deadline = Instant::now() + TOLD;
+        loop {
+            let set = if closed { &self.closed } else { &self.opened };
+            let told = pids.iter().filter(|pid| set.contains(pid)).count();
+            if told >= count {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{told} of {count} were told (closed: {closed})");
+            if let Some(event) = self.agent.event(Duration::from_secs(1))? {
+                self.take(&event)?;
+            }
+        }
+    }
+}
+
+/// So many zombies, and who does not reap them yet.
+fn make() -> Result<(Fixture, Vec<u32>)> {
+    let fixture = fixture!("never-wait", &ZOMBIES.to_string())?;
+    let pids = (0..ZOMBIES).map(|_| fixture.fact("zombie")?.pid("pid")).collect::<Result<_>>()?;
+    Ok((fixture, pids))
+}
+
+fn reap(mut fixture: Fixture) -> Result<()> {
+    fixture.send("reap")?;
+    fixture.fact("reaped")?;
+    fixture.end()
+}
+
+#[test]
+fn ten_thousand_events_survive_two_deaths_of_the_broker_and_one_of_the_agent() -> Result<()> {
+    let dir = TempDir::new()?;
+    let mut broker = Broker::start()?;
+    let config = config(&broker.url());
+    let started = Instant::now();
+    let mut told =
+        Told { agent: Agent::start_in(dir.path(), &config)?, opened: HashSet::new(), closed: HashSet::new() };
+    let mut all = Vec::new();
+    for batch in 0..BATCHES {
+        // Away for a whole batch, and killed in the middle of one.
+        if batch == 2 {
+            broker.kill()?;
+        }
+        let (fixture, pids) = make()?;
+        if batch == 5 {
+            told.until(ZOMBIES / 2, &pids, false)?;
+            told.agent.kill()?;
+            println!("killed after {:?}", started.elapsed());
+            told.agent = Agent::start_in(dir.path(), &config)?;
+        }
+        if batch == 7 {
+            told.until(ZOMBIES / 3, &pids, false)?;
+            broker.kill()?;
+            told.until(ZOMBIES / 2, &pids, false)?;
+            broker.restart()?;
+        }
+        told.until(ZOMBIES, &pids, false)?;
+        reap(fixture)?;
+        told.until(ZOMBIES, &pids, true)?;
+        broker.restart()?;
+        all.extend(pids);
+    }
+    println!("all told after {:?}", started.elapsed());
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let deadline = Instant::now() + ARRIVED;
+    let mut found = check(&runtime.block_on(broker.stored("SUPERVISOR"))?, &all);
+    while found.is_err() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_secs(1));
+        found = check(&runtime.block_on(broker.stored("SUPERVISOR"))?, &all);
+    }
+    println!("{} after {:?}", found?, started.elapsed());
+
+    // Nothing of these is open any more.
+    let keys = runtime.block_on(broker.keys("supervisor-findings"))?;
+    ensure!(keys.contains(&"lab.node-1".to_owned()), "no heartbeat: {keys:?}");
+    let stored = runtime.block_on(broker.stored("SUPERVISOR"))?;
+    for (pid, id) in ids(&stored, &all)? {
+        ensure!(!keys.contains(&format!("lab.node-1.{id}")), "{id} of process {pid} is still in the bucket");
+    }
+    Ok(())
+}
+
+/// The finding of each of these processes.
+fn ids(stored: &[Stored], pids: &[u32]) -> Result<BTreeMap<u32, String>> {
+    let wanted: HashSet<u32> = pids.iter().copied().collect();
+    let mut ids = BTreeMap::new();
+    for it in stored {
+        let event = Event(it.payload.clone());
+        if !matches!(event.action(), "zombie-detected" | "zombie-existing") {
+            continue;
+        }
+        let pid = event.pid("process.pid")?;
+        if wanted.contains(&pid) {
+            ids.insert(pid, event.text("supervisor.finding.id")?.to_owned());
+        }
+    }
+    Ok(ids)
+}
+
+/// Whether each process was opened and then closed; what was found.
+fn check(stored: &[Stored], pids: &[u32]) -> Result<String> {
+    // As a receiver does: the first of each id counts.
+    let mut seen = HashSet::new();
+    let unique: Vec<&Stored> = stored.iter().filter(|it| seen.insert(&it.id)).collect();
+    let ids = ids(stored, pids)?;
+    let missing = pids.iter().filter(|pid| !ids.contains_key(pid)).count();
+    ensure!(missing == 0, "{missing} of {} were never opened", pids.len());
+    let mut states: HashMap<&str, Vec<&str>> = HashMap::new();
+    for it in &unique {
+        if let Some(id) = it.payload.pointer("/supervisor/finding/id").and_then(|id| id.as_str()) {
+            let state = it.payload.pointer("/supervisor/finding/state").and_then(|state| state.as_str());
+            states.entry(id).or_default().push(state.context("no state")?);
+        }
+    }
+    for (pid, id) in &ids {
+        match states.get(id.as_str()).map_or(&[][..], Vec::as_slice) {
+            ["open", updates @ .., "closed"] if updates.iter().all(|it| *it == "updated") => {}
+            other => bail!("finding {id} of process {pid} is {other:?}"),
+        }
+    }
+    Ok(format!(
+        "{} findings opened and closed; {} events stored, {} of them twice",
+        ids.len(),
+        stored.len(),
+        stored.len() - unique.len()
+    ))
+}
