@@ -1,16 +1,14 @@
-//! `supervisor run`: what an agent does across restarts and reconfigurations, and when its sinks fail.
+//! `supervisor run`: what an agent does across restarts and reconfigurations.
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use supervisor_tests::{Agent, Event, Fixture, fixture, supervisor_bin};
 use supervisor_user::scenario::until;
@@ -145,116 +143,6 @@ fn one_reaper_that_leaves_many_is_told_as_a_number() -> Result<()> {
     flood.end()?;
     agent.stop()?;
     Ok(())
-}
-
-#[test]
-fn a_reader_that_never_reads_stalls_nobody_and_is_cut_off() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let socket = dir.path().join("events.sock");
-    let config = format!(
-        "[flood]\nper_reaper = 0\n[sinks.readers]\n[sinks.readers.unix]\npath = \"{}\"\n\
-         reader_buffer = \"64KiB\"\n",
-        socket.display()
-    );
-    let mut agent = Agent::start_in(dir.path(), &config)?;
-    let connected = || until("the socket", SOON, || Ok(UnixStream::connect(&socket).ok()));
-    let mut lazy = connected()?;
-    let eager = connected()?;
-    eager.set_read_timeout(Some(SOON))?;
-    let mut flood = fixture!("never-wait", "400")?;
-    let parent = flood.pid();
-    let reader = thread::spawn(move || -> Result<()> {
-        let mut closed = 0;
-        for line in BufReader::new(eager).lines() {
-            let event = Event(serde_json::from_str(&line?)?);
-            let is_of_flood = event.pid("process.parent.pid").ok() == Some(parent);
-            closed += u32::from(event.action() == "zombie-reaped" && is_of_flood);
-            if closed == 400 {
-                return Ok(());
-            }
-        }
-        bail!("it was cut off after {closed} of 400")
-    });
-    for _ in 0..400 {
-        flood.fact("zombie")?;
-    }
-    let said = agent.hears(&format!("supervisor: {}: ", socket.display()))?;
-    assert!(said.contains("too slow"), "{said}");
-    flood.send("reap")?;
-    flood.fact("reaped")?;
-    reader.join().map_err(|_| anyhow!("the reader has panicked"))??;
-    // The lazy one has what fitted, and then the end.
-    lazy.set_read_timeout(Some(SOON))?;
-    let mut late = Vec::new();
-    lazy.read_to_end(&mut late)?;
-    ensure!(!late.is_empty() && late.len() < 1 << 20, "{} bytes", late.len());
-    flood.end()?;
-    agent.stop()?;
-    Ok(())
-}
-
-#[test]
-fn a_full_disk_costs_counted_events_and_nothing_else() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let small = dir.path().join("small");
-    fs::create_dir(&small)?;
-    let mount = Tmpfs::mount(&small, "8m")?;
-    let config = format!(
-        "[flood]\nper_reaper = 0\n{OUT}[sinks.full]\nbuffer = \"64KiB\"\n[sinks.full.file]\npath = \"{}\"\n",
-        small.join("events.json").display()
-    );
-    let ballast = small.join("ballast");
-    let mut agent = Agent::start_in(dir.path(), &config)?;
-    fill(&ballast)?;
-    let mut flood = fixture!("never-wait", "300")?;
-    for _ in 0..300 {
-        flood.fact("zombie")?;
-    }
-    let failed = agent.hears("supervisor: sink full: ")?;
-    assert!(failed.contains("events.json"), "{failed}");
-    // The others are told while it is full, as late as they are told of a sink that is too slow for that, too.
-    let told = agent.wait_for("the loss to be told", |event| {
-        event.get("supervisor.loss.sink.name").and_then(serde_json::Value::as_str) == Some("full")
-    })?;
-    assert!(told.number("supervisor.loss.sink.dropped")? > 0);
-    fs::remove_file(&ballast)?;
-    agent.hears("supervisor: sink full: events are delivered again")?;
-    flood.send("reap")?;
-    flood.fact("reaped")?;
-    flood.end()?;
-    let (last, pid) = zombie()?;
-    until("the file to have what came after", SOON, || {
-        Ok(lines(&small.join("events.json"))?.iter().any(is("zombie-detected", pid)).then_some(()))
-    })?;
-    reap(last)?;
-    agent.stop()?;
-    drop(mount);
-    Ok(())
-}
-
-/// Fills what is left of a file system.
-fn fill(ballast: &Path) -> Result<()> {
-    let mut file = fs::File::create(ballast)?;
-    while file.write_all(&[0; 4096]).is_ok() {}
-    Ok(())
-}
-
-/// A small file system; it is unmounted when this is dropped.
-struct Tmpfs<'a>(&'a Path);
-
-impl<'a> Tmpfs<'a> {
-    fn mount(at: &'a Path, size: &str) -> Result<Self> {
-        let options = format!("size={size},mode=700");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status()?;
-        ensure!(status.success(), "cannot mount a tmpfs: {status}");
-        Ok(Self(at))
-    }
-}
-
-impl Drop for Tmpfs<'_> {
-    fn drop(&mut self) {
-        let _gone = Command::new("umount").arg("-l").arg(self.0).status();
-    }
 }
 
 #[test]

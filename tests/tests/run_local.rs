@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
-use supervisor_tests::{Agent, Event, Fixture, http_get, octet_counted};
+use supervisor_tests::{Agent, Event, Fixture, http_get, octet_counted, resident_kib};
 use supervisor_user::scenario::until;
 use tempfile::TempDir;
 
@@ -150,13 +150,6 @@ impl Drop for Disk {
     }
 }
 
-/// Memory that a process has in use, in MiB.
-fn resident(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
-}
-
 /// What comes to standard output until these are all detected; the events before and between them too.
 fn until_detected(agent: &Agent, pids: &BTreeSet<u32>) -> Result<Vec<Event>> {
     let (mut missing, mut seen) = (pids.clone(), Vec::new());
@@ -212,7 +205,7 @@ address = "tcp:{server}"
     let metrics = agent.hears("metrics are at http://")?;
     let metrics: SocketAddr = metrics.strip_suffix("/metrics").context("no address")?.parse()?;
     let _stuck = UnixStream::connect(&socket)?;
-    let before = resident(agent.pid())?;
+    let before = resident_kib(agent.pid())? >> 10;
     let (mut fixture, pids) = named.zombies(COUNT)?;
     let mut told = until_detected(&agent, &pids)?;
     agent.hears("supervisor: sink file: writing")?;
@@ -223,7 +216,7 @@ address = "tcp:{server}"
         ensure!(Instant::now() < deadline, "the drops are not told");
         told.extend(agent.event(Duration::from_millis(200))?);
     }
-    let after = resident(agent.pid())?;
+    let after = resident_kib(agent.pid())? >> 10;
     ensure!(after < before + 48, "memory grew from {before} to {after} MiB");
     until("the stuck reader to be cut off", LIMIT, || {
         let (_, body) = http_get(metrics, "/metrics", "*/*")?;

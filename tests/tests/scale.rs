@@ -2,13 +2,12 @@
 
 use std::{
     collections::HashSet,
-    fs,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use supervisor_tests::{Watch, events_of, fixture, supervisor_bin};
+use anyhow::Result;
+use supervisor_tests::{Watch, events_of, fixture, resident_kib, supervisor_bin};
 
 const ZOMBIES: usize = 2000;
 /// How long a command may take. The machine may be busy, so the best of some tries counts.
@@ -16,13 +15,6 @@ const LIMIT: Duration = Duration::from_secs(1);
 const TRIES: usize = 3;
 /// What the watch may have in memory, in KiB.
 const MEMORY: u64 = 40 << 10;
-
-/// The resident memory of a process, in KiB.
-fn memory_of(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
 
 /// How long a command takes at best, and what it prints.
 fn answer(args: &[&str]) -> Result<(Duration, String)> {
@@ -41,7 +33,7 @@ fn answer(args: &[&str]) -> Result<(Duration, String)> {
 #[test]
 fn two_thousand_zombies() -> Result<()> {
     let mut watch = Watch::start(&[])?;
-    let before = memory_of(watch.pid())?;
+    let before = resident_kib(watch.pid())?;
     let mut fixture = fixture!("never-wait", &ZOMBIES.to_string())?;
     let pids = (0..ZOMBIES).map(|_| fixture.fact("zombie")?.pid("pid")).collect::<Result<Vec<u32>>>()?;
     let started = Instant::now();
@@ -54,7 +46,7 @@ fn two_thousand_zombies() -> Result<()> {
     let (listed, list) = answer(&["ps", "-o", "json"])?;
     let (explained, story) = answer(&["explain", &one])?;
     let (checked, line) = answer(&["check", "--min-age", "0s"])?;
-    let after = memory_of(watch.pid())?;
+    let after = resident_kib(watch.pid())?;
     println!("resident: {before} KiB before, {after} KiB with them");
 
     let listed_events = events_of(&list)?;

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use supervisor_tests::{HOSTILE, hostile, recorded, repeated};
+use supervisor_tests::{HOSTILE, hostile, recorded, repeated, resident_kib};
 use supervisor_user::{
     config::{Bytes, UnixConfig},
     sink::{Message, UnixSink},
@@ -86,14 +86,6 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Memory of this process that is in use, in bytes.
-fn resident() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib << 10)
-}
-
 #[test]
 fn one_reader_that_never_reads_costs_the_others_nothing() -> Result<()> {
     let (_alone, dir) = (alone(), tempfile::tempdir()?);
@@ -112,11 +104,11 @@ fn one_reader_that_never_reads_costs_the_others_nothing() -> Result<()> {
         let mut stuck = UnixStream::connect(&path)?;
         serve_until(&mut sink, 3).await?;
 
-        let (before, begun) = (resident()?, Instant::now());
+        let (before, begun) = (resident_kib(std::process::id())?, Instant::now());
         deliver(&mut sink, &messages).await?;
-        let (after, took) = (resident()?, begun.elapsed());
+        let (after, took) = (resident_kib(std::process::id())?, begun.elapsed());
         // The messages themselves are the test's; what waits for a reader is bounded.
-        ensure!(after < before + (4 << 20), "memory grew from {before} to {after} bytes");
+        ensure!(after < before + (4 << 10), "memory grew from {before} to {after} KiB");
         ensure!(took < Duration::from_secs(10), "it took {took:?}");
         assert_eq!((sink.cut_off(), sink.refused(), sink.readers() <= 2), (1, 0, true));
         while quick.iter().any(|it| !it.is_finished()) {

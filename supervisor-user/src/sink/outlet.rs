@@ -35,7 +35,7 @@ const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
 /// That it fails is said at most so often.
-const SAY: Duration = Duration::from_secs(60);
+const SAY: Duration = Duration::from_mins(1);
 
 /// One sink, as the tracer sees it.
 #[derive(Debug)]
