@@ -204,7 +204,10 @@ fn an_agent_without_events_says_that_its_broker_is_gone() -> Result<()> {
     let mut broker = Broker::start()?;
     let mut agent = agent(&broker, "node-a")?;
     until("the node to report", LIMIT, || {
-        Ok(ps(&broker, &["--comm", "nothing-has-this-name"])?.stderr.contains("nodes that report: 1").then_some(()))
+        Ok(ps(&broker, &["--comm", "nothing-has-this-name"])?
+            .stderr
+            .contains("nodes that report: 1")
+            .then_some(()))
     })?;
     broker.kill()?;
     // It may have an event of another zombie on this host by chance.
@@ -212,7 +215,10 @@ fn an_agent_without_events_says_that_its_broker_is_gone() -> Result<()> {
     assert!(said.contains("NATS 127.0.0.1"), "{said}");
     broker.restart()?;
     until("the node to report again", LIMIT, || {
-        Ok(ps(&broker, &["--comm", "nothing-has-this-name"])?.stderr.contains("nodes that report: 1").then_some(()))
+        Ok(ps(&broker, &["--comm", "nothing-has-this-name"])?
+            .stderr
+            .contains("nodes that report: 1")
+            .then_some(()))
     })?;
     Ok(())
 }
