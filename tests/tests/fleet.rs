@@ -200,6 +200,30 @@ fn what_a_hostile_node_writes_is_harmless() -> Result<()> {
 }
 
 #[test]
+fn an_agent_without_events_says_that_its_broker_is_gone() -> Result<()> {
+    let mut broker = Broker::start()?;
+    let mut agent = agent(&broker, "node-a")?;
+    until("the node to report", LIMIT, || {
+        Ok(ps(&broker, &["--comm", "nothing-has-this-name"])?
+            .stderr
+            .contains("nodes that report: 1")
+            .then_some(()))
+    })?;
+    broker.kill()?;
+    // It may have an event of another zombie on this host by chance.
+    let said = agent.hears("supervisor: ")?;
+    assert!(said.contains("NATS 127.0.0.1"), "{said}");
+    broker.restart()?;
+    until("the node to report again", LIMIT, || {
+        Ok(ps(&broker, &["--comm", "nothing-has-this-name"])?
+            .stderr
+            .contains("nodes that report: 1")
+            .then_some(()))
+    })?;
+    Ok(())
+}
+
+#[test]
 fn blocked_namespaces_have_a_list_of_their_own() -> Result<()> {
     let broker = Broker::start()?;
     run(async {

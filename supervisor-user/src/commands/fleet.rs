@@ -202,7 +202,7 @@ fn print_tables(fleet: &Fleet) -> Result<()> {
         table(&mut out, &header, namespaces.iter().map(|(key, row)| namespace(fleet, key, row)));
     }
     if out.is_empty() {
-        say(&format!("nothing is unreaped on {} nodes that report", fleet.hosts.len()));
+        say(&format!("nothing is unreaped; nodes that report: {}", fleet.hosts.len()));
     }
     print(&out)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use self::session::{Place, Session};
-use super::{Delivered, Message, SinkError};
+use super::{Delivered, Message, SinkError, warn};
 use crate::{
     config::NatsConfig,
     host::HostIdentity,
@@ -26,6 +26,8 @@ pub struct NatsSink {
     session: Option<Session>,
     next_beat: Instant,
     next_tidy: Instant,
+    /// Whether it was said that heartbeats cannot be sent.
+    is_told: bool,
 }
 
 impl NatsSink {
@@ -51,7 +53,13 @@ impl NatsSink {
             }
         }
         let place = Place::new(config, access, cluster, host);
-        Ok(Self { place, session: None, next_beat: Instant::now(), next_tidy: Instant::now() })
+        Ok(Self {
+            place,
+            session: None,
+            next_beat: Instant::now(),
+            next_tidy: Instant::now(),
+            is_told: false,
+        })
     }
 
     /// Sends a batch. What it counts was acknowledged by the broker: each event by the stream, and the change that
@@ -69,9 +77,11 @@ impl NatsSink {
     pub async fn serve(&mut self) {
         loop {
             sleep_until(self.next_beat).await;
-            // Whether the broker is there is told by the next delivery; a heartbeat that is missing tells the rest.
             if let Err(error) = self.beat().await {
-                log::debug!("no heartbeat: {error}");
+                // Once: without events nobody would be told that this host does not report.
+                if !std::mem::replace(&mut self.is_told, true) {
+                    warn(&format!("no heartbeat is sent: {error}; it is tried again"));
+                }
                 self.session = None;
                 self.next_beat = Instant::now() + RETRY.min(self.place.heartbeat());
             }
@@ -115,6 +125,7 @@ impl NatsSink {
         let session = session(&mut self.session, &self.place).await?;
         session.beat(&self.place).await?;
         self.next_beat = Instant::now() + self.place.heartbeat();
+        self.is_told = false;
         if Instant::now() >= self.next_tidy {
             session.tidy(&self.place).await?;
             self.next_tidy = Instant::now() + session.tidy_after();
