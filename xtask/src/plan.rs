@@ -23,7 +23,7 @@ const DISTRIBUTION_LLVM: u32 = 22;
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Programs that the demo and the tests watch or send to, with their packages.
-pub(crate) const PROGRAMS: [(&str, &str); 10] = [
+pub(crate) const PROGRAMS: [(&str, &str); 11] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
@@ -31,6 +31,7 @@ pub(crate) const PROGRAMS: [(&str, &str); 10] = [
     ("tini", "tini"),
     ("busybox", "busybox-static"),
     ("nats-server", "nats-server"),
+    ("openssl", "openssl"),
     ("prometheus", "prometheus"),
     ("rsyslogd", "rsyslog"),
     ("systemd-analyze", "systemd"),
