@@ -42,6 +42,8 @@ use vitals::{Vitals, told};
 
 /// How often leftovers are looked for.
 const TICK: Duration = Duration::from_millis(250);
+/// How often sinks that keep open findings are told which ones are.
+const TIDY: Duration = Duration::from_hours(1);
 /// The hooks of the floor; the extras are named behind it when there are any.
 const HOOKS: &str = "tp_btf+iter";
 
@@ -132,6 +134,8 @@ async fn watch(options: Options) -> Result<Ended> {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = length.map(|length| Instant::now() + length);
+    // By then, what was there before was looked at.
+    let mut tidy = Instant::now() + Duration::from_mins(1).max(config.grace.0 * 2);
     let mut stopped = stop.clone();
     loop {
         let (happened, is_tick) = tokio::select! {
@@ -153,6 +157,10 @@ async fn watch(options: Options) -> Result<Ended> {
         };
         if !pipeline.take(&happened).await? {
             break;
+        }
+        if tidy <= Instant::now() {
+            tidy += TIDY;
+            pipeline.tidy();
         }
         if let Some(vitals) = &vitals
             && is_tick

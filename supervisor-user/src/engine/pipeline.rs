@@ -178,6 +178,13 @@ impl Pipeline {
         self.is_forgetful = result.is_err();
     }
 
+    /// Lets sinks that keep open findings forget those that are not open any more, as when their close was dropped.
+    pub(super) fn tidy(&self) {
+        let zombies = self.conclusions.open().map(|finding| finding.id.clone());
+        let namespaces = self.conclusions.namespaces().map(|namespace| namespace.id.clone());
+        self.stream.retain(zombies.chain(namespaces).collect());
+    }
+
     /// What was found, in a sentence.
     #[must_use]
     pub fn summary(&self) -> String {

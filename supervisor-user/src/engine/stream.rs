@@ -1,6 +1,11 @@
 //! Events on their way out: numbered, limited, encoded once for each look, and handed to every sink.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -11,7 +16,7 @@ use crate::{
     console::{self, say},
     finding::{Dropped, Event, EventKind, State},
     host::HostIdentity,
-    report::{Context, Format, encode, sentence::sentence, text::Colour},
+    report::{Context, Format, encode, event_id, sentence::sentence, text::Colour},
     sink::{FindingState, Head, Message, Outlet, Place, Stats, Stop},
     words::{clean, duration},
 };
@@ -195,6 +200,14 @@ impl Stream {
         self.suppressed
     }
 
+    /// Lets sinks that keep open findings forget all but these.
+    pub fn retain(&self, open: HashSet<String>) {
+        let open = Arc::new(open);
+        for route in self.outlets.iter().filter(|route| route.config.nats.is_some()) {
+            route.outlet.retain(Arc::clone(&open));
+        }
+    }
+
     /// How each sink is doing.
     pub fn stats(&self) -> impl Iterator<Item = (&str, Stats)> {
         self.outlets.iter().map(|route| (route.outlet.name(), route.outlet.stats()))
@@ -306,12 +319,7 @@ fn head(event: &Event, context: &Context, sequence: u64) -> Head {
     let at = event.wall.timestamp(event.at_ns);
     let finding = event.kind.finding();
     Head {
-        // An update is news each time; the others happen to a finding once.
-        id: match finding {
-            Some((id, state @ State::Updated)) => format!("{id}.{}.{}", state.as_str(), event.at_ns),
-            Some((id, state)) => format!("{id}.{}", state.as_str()),
-            None => format!("{}.{sequence}", context.agent_id),
-        },
+        id: event_id(event, context, sequence),
         action: event.kind.action().as_str().to_owned(),
         at,
         severity: event.kind.severity(),

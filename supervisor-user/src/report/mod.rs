@@ -14,7 +14,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{finding::Event, host::HostIdentity};
+use crate::{
+    finding::{Event, State},
+    host::HostIdentity,
+};
 use text::Colour;
 
 /// What events look like.
@@ -31,6 +34,18 @@ pub enum Format {
     Ecs,
     /// One JSON object a line, in the names of the Open Cybersecurity Schema Framework
     Ocsf,
+}
+
+/// The id of an event: the same for the same news of the same finding, also when it is told again after a restart, so
+/// that a receiver can drop the second one.
+#[must_use]
+pub fn event_id(event: &Event, context: &Context, sequence: u64) -> String {
+    match event.kind.finding() {
+        // An update is news each time; the others happen to a finding once.
+        Some((id, state @ State::Updated)) => format!("{id}.{}.{}", state.as_str(), event.at_ns),
+        Some((id, state)) => format!("{id}.{}", state.as_str()),
+        None => format!("{}.{sequence}", context.agent_id),
+    }
 }
 
 /// An event in a format, without the newline at its end.

@@ -13,7 +13,7 @@ mod stdout;
 mod syslog;
 mod unix;
 
-use std::future;
+use std::{collections::HashSet, future};
 
 use crate::{config::SinkConfig, console::say, report::Context, words::clean};
 
@@ -91,6 +91,14 @@ impl Place {
             Self::Unix(sink) => sink.serve().await,
             Self::Nats(sink) => sink.serve().await,
             Self::Stdout(_) | Self::Syslog(_) | Self::Journald(_) => future::pending().await,
+        }
+    }
+
+    /// Forgets findings that are not open any more, where open ones are kept; those that are, are named by their ids.
+    async fn retain(&mut self, open: &HashSet<String>) -> Result<(), SinkError> {
+        match self {
+            Self::Nats(sink) => sink.retain(|id| open.contains(id)).await.map(drop),
+            Self::Stdout(_) | Self::File(_) | Self::Unix(_) | Self::Syslog(_) | Self::Journald(_) => Ok(()),
         }
     }
 

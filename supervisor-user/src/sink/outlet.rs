@@ -3,6 +3,7 @@
 //! Nothing that a sink does can hold up the tracer or another sink, unless its policy is `block`.
 
 use std::{
+    collections::HashSet,
     io,
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -71,6 +72,8 @@ struct State {
     /// When it was last said that it fails, and whether that it does not any more is still to be said.
     said: Option<(Instant, bool)>,
     stopping: bool,
+    /// The ids of all findings that are open, to be compared with those that the sink keeps.
+    open: Option<Arc<HashSet<String>>>,
     /// Nobody waits for it any more.
     abandoned: bool,
     ended: bool,
@@ -132,6 +135,7 @@ impl Outlet {
                 untold: 0,
                 said: None,
                 stopping: false,
+                open: None,
                 abandoned: false,
                 ended: false,
                 progress: Instant::now(),
@@ -203,6 +207,12 @@ impl Outlet {
     /// Says that so many of them were told.
     pub fn told(&self, count: u64) {
         self.shared.state().untold -= count;
+    }
+
+    /// Lets the sink forget findings that are not open any more, before it delivers anything that is put in later.
+    pub fn retain(&self, open: Arc<HashSet<String>>) {
+        self.shared.state().open = Some(open);
+        self.shared.work.notify_one();
     }
 
     /// How it is doing.
@@ -285,6 +295,13 @@ impl Thread {
             let batch = self.first();
             if self.shared.state().abandoned {
                 break;
+            }
+            let open = self.shared.state().open.take();
+            if let Some(open) = open
+                && let Err(error) = place.retain(&open).await
+            {
+                // It is asked again later.
+                self.shared.state().fail(&self.name, &error.to_string());
             }
             if batch.is_empty() {
                 if self.shared.state().stopping {

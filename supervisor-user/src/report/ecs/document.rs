@@ -59,6 +59,9 @@ pub(super) struct Event {
     /// Always `supervisor.findings`.
     #[schemars(extend("const" = super::DATASET))]
     pub(super) dataset: &'static str,
+    /// The same for the same news of the same finding, also when it is told again after a restart.
+    #[schemars(length(min = 1))]
+    pub(super) id: String,
     /// Grows with every event of one run of the agent.
     pub(super) sequence: u64,
     /// 1 is good news, 5 the worst.

@@ -13,14 +13,14 @@ use document::{
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
-use super::{Context, news::Kind, sentence::sentence};
+use super::{Context, event_id, news::Kind, sentence::sentence};
 use crate::{
     clock::Wall,
     finding::{self, Event, Exit, Finding},
 };
 
 /// Version of the names below `supervisor.`.
-pub const SCHEMA_VERSION: &str = "1.1";
+pub const SCHEMA_VERSION: &str = "1.2";
 /// Version of ECS that the other names are of.
 pub const ECS_VERSION: &str = "9.0.0";
 /// What the stream is called in a store of streams.
@@ -49,6 +49,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             action: event.kind.action(),
             module: "supervisor",
             dataset: DATASET,
+            id: event_id(event, context, sequence),
             sequence,
             severity: event.kind.severity(),
             duration: event.kind.duration_ns(),

@@ -148,7 +148,7 @@ pub(super) struct Metadata {
     pub(super) product: Product,
     /// Which of OCSF's optional sets of attributes are used.
     pub(super) profiles: &'static [Profile],
-    /// The agent's id and the sequence number: no other event has the same.
+    /// The same for the same news of the same finding, also when it is told again after a restart.
     #[schemars(length(min = 1))]
     pub(super) uid: String,
     /// Grows with every event of one run of the agent.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Context,
     ecs::{DATASET, supervisor},
+    event_id,
     news::Subject,
     sentence::sentence,
 };
@@ -224,7 +225,7 @@ fn base(
             version: OCSF_VERSION,
             product: Product { name: "supervisor", version: env!("CARGO_PKG_VERSION") },
             profiles,
-            uid: format!("{}-{sequence}", context.agent_id),
+            uid: event_id(event, context, sequence),
             sequence,
             log_name: DATASET,
             event_code: event.kind.action(),
