@@ -100,10 +100,10 @@ impl<H: Host> Observer<H> {
     /// Takes over a process that an earlier run has told, if it had exited before the start and was not reaped by then;
     /// returns whether it was so. `exit_ns` is when it exited, if the earlier run has seen it. Call it before the first
     /// tick.
-    pub fn take_over(&mut self, id: &ProcessId, exit_ns: Option<u64>) -> bool {
+    pub fn take_over(&mut self, id: &ProcessId, was: Was, exit_ns: Option<u64>) -> bool {
         let Some(known) = self.existing.get_mut(id) else { return false };
         *known = exit_ns;
-        self.ledger.take_over(*id, clock::now_ns());
+        self.ledger.take_over(*id, was, clock::now_ns());
         true
     }
 

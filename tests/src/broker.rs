@@ -17,9 +17,14 @@ use rustix::process::Signal;
 use serde_json::Value;
 use supervisor_user::scenario::{Owned, until};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 /// How long it may take to start, or to end.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a list may take, and how often it is asked for.
+const ANSWER: Duration = Duration::from_secs(5);
+const TRIES: usize = 6;
 
 /// The server. It is killed, and all that it kept removed, when this is dropped.
 #[derive(Debug)]
@@ -150,9 +155,16 @@ impl Broker {
     /// The keys of a bucket that have a value, in order.
     pub async fn keys(&self, bucket: &str) -> Result<Vec<String>> {
         let bucket = self.jetstream().await?.get_key_value(bucket).await?;
-        let mut keys: Vec<String> = bucket.keys().await?.try_collect().await?;
-        keys.sort();
-        Ok(keys)
+        // The client waits for ever for a key that is written or purged while it lists them.
+        for _ in 0..TRIES {
+            let keys = async { Ok::<Vec<String>, anyhow::Error>(bucket.keys().await?.try_collect().await?) };
+            if let Ok(keys) = timeout(ANSWER, keys).await {
+                let mut keys = keys?;
+                keys.sort();
+                return Ok(keys);
+            }
+        }
+        bail!("the keys of the bucket could not be listed")
     }
 }
 

@@ -70,6 +70,7 @@ enum Command {
 /// Runs the command line; errors go to standard error, in one sentence with its cause.
 #[must_use]
 pub fn main() -> ExitCode {
+    one_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // To a monitoring system, 2 would mean that the host is in a critical state.
@@ -98,4 +99,11 @@ pub fn main() -> ExitCode {
         say(&format!("supervisor: {}", clean(&format!("{error:#}"))));
         Exit::of(&error).into()
     })
+}
+
+/// Lets all threads share one heap: what one allocates another frees here, and a heap for each thread keeps what was
+/// freed in it.
+fn one_heap() {
+    // SAFETY: it changes a setting of the allocator, before any other thread is there.
+    let _older_libc = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }

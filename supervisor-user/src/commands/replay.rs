@@ -48,18 +48,22 @@ async fn replay(args: &ReplayArgs) -> Result<Exit> {
     say(&about(&header));
     let context =
         Context { host: header.host, agent_id: header.agent_id, hooks: header.hooks.map(Cow::Owned) };
+    let (stop, _) = engine::signals(false)?;
     let config = Config {
         flood: FloodConfig { per_reaper: 0, ..FloodConfig::default() },
         sinks: to_stdout(args.output),
         ..Config::default()
     };
-    let stream = Stream::open(&config, context.clone(), engine::signals()?.0)?;
+    let stream = Stream::open(&config, context.clone(), stop.clone())?;
     let mut pipeline = Pipeline::new(context.host, header.grace_ns, args.filter.clone(), stream);
     let mut wrong = None;
     for observation in reader.by_ref() {
         match observation {
             Ok(observation) => {
-                if !pipeline.take(slice::from_ref(&observation)).await? {
+                let is_read = pipeline.take(slice::from_ref(&observation)).await?;
+                // Lets a signal be heard.
+                tokio::task::yield_now().await;
+                if !is_read || *stop.borrow() {
                     return Ok(Exit::Ok);
                 }
             }

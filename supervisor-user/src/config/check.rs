@@ -10,6 +10,8 @@ pub(super) struct Problem {
     pub(super) cause: String,
 }
 
+/// The longest time that anything is counted in.
+const LONGEST: Time = Time::from_secs(24 * 3600);
 /// Names become parts of file names and subjects.
 const MAX_NAME: usize = 64;
 
@@ -24,8 +26,11 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     if !config.state_dir.is_absolute() {
         return of(&["state_dir"], "must be an absolute path".to_owned());
     }
-    if config.flood.per == Time::from_secs(0) {
-        return of(&["flood", "per"], "must be longer than nothing".to_owned());
+    if config.grace > LONGEST {
+        return of(&["grace"], format!("must be at most {LONGEST}"));
+    }
+    if config.flood.per == Time::from_secs(0) || config.flood.per > LONGEST {
+        return of(&["flood", "per"], format!("must be longer than nothing, and at most {LONGEST}"));
     }
     if config.sinks.is_empty() {
         return of(&["sinks"], "there is none: add one, such as [sinks.out] with stdout = {}".to_owned());
@@ -40,12 +45,35 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
             return of(&key, cause);
         }
         for (kind, path) in paths_of(sink) {
-            if let Some(other) = paths.insert(path, name) {
+            if let Some((_, other)) = paths.iter().find(|(other, _)| is_same(other, path)) {
                 return of(&["sinks", name, kind, "path"], format!("sinks.{other} writes there already"));
             }
+            paths.insert(path, name);
+        }
+        // The broker would take the events of both for the same, and drop those of one.
+        let keeps_the_same = |other: &SinkConfig| {
+            other
+                .nats
+                .as_ref()
+                .zip(sink.nats.as_ref())
+                .is_some_and(|(a, b)| a.stream == b.stream && a.servers == b.servers)
+        };
+        let mut before = config.sinks.iter().take_while(|(other, _)| *other != name);
+        if let Some((other, _)) = before.find(|(_, other)| keeps_the_same(other)) {
+            return of(&["sinks", name, "nats", "stream"], format!("sinks.{other} writes to it already"));
         }
     }
     None
+}
+
+/// Whether two paths are the same file, or one is a rotated one of the other.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let is_rotated = |path: &Path, of: &Path| {
+        let rest =
+            path.to_str().zip(of.to_str()).and_then(|(path, of)| path.strip_prefix(of)?.strip_prefix('.'));
+        rest.is_some_and(|rest| rest.starts_with(|it: char| it.is_ascii_digit()))
+    };
+    one == other || is_rotated(one, other) || is_rotated(other, one)
 }
 
 fn bad_name(name: &str) -> Option<String> {

@@ -99,7 +99,13 @@ impl Config {
 fn read(file: &Path) -> Result<String, ConfigError> {
     let error = |source| ConfigError::Read { file: file.display().to_string(), source };
     let mut text = String::new();
-    fs::File::open(file).map_err(error)?.take(MAX_FILE).read_to_string(&mut text).map_err(error)?;
+    fs::File::open(file).map_err(error)?.take(MAX_FILE + 1).read_to_string(&mut text).map_err(error)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(error(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            "it is larger than 1 MiB, which no configuration is",
+        )));
+    }
     Ok(text)
 }
 

@@ -62,7 +62,7 @@ fn compare(all: &toml::Value, shown: &toml::Value, path: &mut String, missing: &
 #[test]
 fn a_wrong_file_is_refused_with_line_and_key() {
     /// What is wrong, and what the error begins with.
-    const WRONG: [(&str, &str); 30] = [
+    const WRONG: [(&str, &str); 34] = [
         ("grace = 1", "f:1: grace: "),
         ("grace = \"soon\"", "f:1: grace: `soon` is no time"),
         ("grace = \"-1s\"", "f:1: grace: a time cannot be negative"),
@@ -104,6 +104,16 @@ fn a_wrong_file_is_refused_with_line_and_key() {
             "[sinks.a.syslog]\naddress = \"udp:h:514\"\nmax_size = \"64B\"",
             "f:3: sinks.a.syslog.max_size: 64B is too small",
         ),
+        (
+            "[sinks.a.file]\npath = \"/x.1\"\n[sinks.b.file]\npath = \"/x\"",
+            "f:4: sinks.b.file.path: sinks.a writes there already",
+        ),
+        (
+            "[sinks.a.nats]\nservers = [\"nats://h\"]\n[sinks.b.nats]\nservers = [\"nats://h\"]",
+            "f:3: sinks.b.nats.stream: sinks.a writes to it already",
+        ),
+        ("grace = \"25h\"", "f:1: grace: must be at most 24h"),
+        ("[flood]\nper = \"25h\"", "f:2: flood.per: must be longer than nothing, and at most 24h"),
         ("[sinks.a.nats]\nservers = []", "f:2: sinks.a.nats.servers: there is none"),
     ];
     for (text, wanted) in WRONG {

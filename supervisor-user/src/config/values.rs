@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 /// A time, such as `1s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);
 
 impl Time {

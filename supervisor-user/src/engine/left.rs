@@ -1,5 +1,7 @@
 //! What an earlier run had opened and not closed: what was reaped meanwhile is closed now.
 
+use std::fs::File;
+
 use anyhow::{Context as _, Result};
 
 use super::{
@@ -14,6 +16,7 @@ use crate::{
     filter::Filter,
     finding::Event,
     host::{HostIdentity, Proc},
+    ledger::Was,
     observation::{Observation, Seen},
     observer::Observer,
 };
@@ -23,6 +26,7 @@ pub(super) async fn take_over(
     pipeline: &mut Pipeline,
     observer: &mut Observer<Proc>,
     config: &Config,
+    lock: File,
     host: &HostIdentity,
 ) -> Result<()> {
     let dir = &config.state_dir;
@@ -32,7 +36,8 @@ pub(super) async fn take_over(
         let is_same_boot = left.host.boot_id == host.boot_id;
         let mut gone = Vec::new();
         left.open.retain(|key, line| {
-            let stays = is_same_boot && observer.take_over(&key.id, line.exit_ns);
+            let was = if key.is_namespace { Was::Held } else { Was::Told };
+            let stays = is_same_boot && observer.take_over(&key.id, was, line.exit_ns);
             if !stays {
                 gone.push((*key, *line));
             }
@@ -55,7 +60,8 @@ pub(super) async fn take_over(
         }
     }
     let grace_ns = config.grace.0.as_nanos() as u64;
-    pipeline.remembered_by(OpenFindings::begin(dir, host, grace_ns, left.as_ref()).with_context(context)?);
+    pipeline
+        .remembered_by(OpenFindings::begin(dir, lock, host, grace_ns, left.as_ref()).with_context(context)?);
     Ok(())
 }
 
@@ -76,13 +82,6 @@ pub(super) fn end(
     if is_delivered {
         events.clear();
     }
-    // What was told as held may have become a zombie and was reaped before this run has looked.
-    let ended = match (&opening.seen, &ended.seen) {
-        (Seen::Held { .. }, Seen::Reaped { id, .. }) => {
-            Observation { seen: Seen::Released { id: *id }, ..ended.clone() }
-        }
-        _ => ended.clone(),
-    };
-    events.extend(conclusions.take(&ended));
+    events.extend(conclusions.take(ended));
     events
 }

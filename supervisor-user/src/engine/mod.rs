@@ -96,14 +96,17 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 async fn watch(options: Options) -> Result<Ended> {
-    let Options { mut config, remembers, gives_up_rights, bpf_log, duration: length, reload, record } =
-        options;
+    let Options { config, remembers, gives_up_rights, bpf_log, duration: length, reload, record } = options;
     // Before anything is attached, so that an early signal ends it cleanly too.
-    let (stop, mut hangups) = signals()?;
+    let (stop, hangups) = signals(reload.is_some())?;
     let started_ns = clock::now_ns();
     let grace_ns = config.grace.0.as_nanos() as u64;
     let host = Proc::new().context("cannot read /proc")?;
     let mut context = context(&named(host.identity(), &config), Some(HOOKS));
+    // Before anything of it is used; and another agent may be the first to be told, not the one that runs.
+    let lock = remembers.then(|| open_findings::lock(&config.state_dir)).transpose().with_context(|| {
+        format!("cannot use the state directory {}", clean(&config.state_dir.display().to_string()))
+    })?;
     let recorder = record.map(|record| record(&mut context)).transpose()?;
     let mut observer = Observer::start(host, grace_ns, bpf_log)?;
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
@@ -116,8 +119,8 @@ async fn watch(options: Options) -> Result<Ended> {
     let vitals = Vitals::start(&config.metrics, measured)?;
     let mut pipeline = Pipeline::new(context.host.clone(), grace_ns, config.filter.clone(), stream);
     pipeline = pipeline.recorded_by(recorder).measured_by(vitals.as_ref().map(Vitals::metrics));
-    if remembers {
-        left::take_over(&mut pipeline, &mut observer, &config, &context.host).await?;
+    if let Some(lock) = lock {
+        left::take_over(&mut pipeline, &mut observer, &config, lock, &context.host).await?;
     }
     let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
     let buffers_mib = pipeline.stream().bound().div_ceil(1024 * 1024);
@@ -131,52 +134,87 @@ async fn watch(options: Options) -> Result<Ended> {
     told(service::ready(&format!("watching for processes unreaped for {}", duration(grace_ns))));
 
     let events = poll(observer.event_fd()?)?;
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let end = length.map(|length| Instant::now() + length);
-    // By then, what was there before was looked at.
-    let mut tidy = Instant::now() + Duration::from_mins(1).max(config.grace.0 * 2);
-    let mut stopped = stop.clone();
-    loop {
-        let (happened, is_tick) = tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => break,
-            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
-            Some(()) = hangups.recv() => {
-                if let Some(reload) = &reload {
-                    told(service::reloading());
-                    let status = reconfigure(&mut config, reload(), &mut pipeline);
-                    told(service::ready(status));
+    let end = length.and_then(|length| Instant::now().checked_add(length));
+    let mut agent = Agent { config, reload, observer, pipeline, vitals, stop, hangups, events, end };
+    let ran = agent.run().await;
+    told(service::stopping());
+    let ended = match ran {
+        Ok(()) => agent.end(started_ns).await,
+        Err(error) => Err(error),
+    };
+    // Also after an error: what waits is to be delivered.
+    let recording = agent.pipeline.close().await?;
+    Ok(Ended { counted: ended?, recording })
+}
+
+/// What runs.
+struct Agent {
+    config: Config,
+    reload: Option<Box<dyn Fn() -> Result<Config>>>,
+    observer: Observer<Proc>,
+    pipeline: Pipeline,
+    vitals: Option<Vitals>,
+    stop: watch::Receiver<bool>,
+    hangups: mpsc::Receiver<()>,
+    events: AsyncFd<OwnedFd>,
+    end: Option<Instant>,
+}
+
+impl Agent {
+    /// Watches until it is told to end, or nobody reads any more.
+    async fn run(&mut self) -> Result<()> {
+        let mut stop = self.stop.clone();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // By then, what was there before was looked at.
+        let mut tidy = Instant::now() + Duration::from_mins(1).max(self.config.grace.0 * 2);
+        loop {
+            let woken = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = sleep_until(self.end.unwrap_or_else(Instant::now)), if self.end.is_some() => return Ok(()),
+                Some(()) = self.hangups.recv() => None,
+                ready = self.events.readable() => {
+                    ready.context("cannot poll the event ring")?.clear_ready();
+                    Some((self.observer.drain(), false))
                 }
+                _ = ticks.tick() => Some((self.observer.tick()?, true)),
+            };
+            let Some((happened, is_tick)) = woken else {
+                self.reload().await;
                 continue;
+            };
+            if !self.pipeline.take(&happened).await? {
+                return Ok(());
             }
-            ready = events.readable() => {
-                ready.context("cannot poll the event ring")?.clear_ready();
-                (observer.drain(), false)
+            if tidy <= Instant::now() {
+                tidy += TIDY;
+                self.pipeline.tidy();
             }
-            _ = ticks.tick() => (observer.tick()?, true),
-        };
-        if !pipeline.take(&happened).await? {
-            break;
-        }
-        if tidy <= Instant::now() {
-            tidy += TIDY;
-            pipeline.tidy();
-        }
-        if let Some(vitals) = &vitals
-            && is_tick
-        {
-            vitals.tick(&mut observer, &mut pipeline)?;
+            if let Some(vitals) = &self.vitals
+                && is_tick
+            {
+                vitals.tick(&mut self.observer, &mut self.pipeline)?;
+            }
         }
     }
-    told(service::stopping());
-    // What happened since the last tick belongs to this watch too.
-    pipeline.take(&observer.finish()?).await?;
-    let counted = Counted::new(&observer.counters()?, observer.lost()?);
-    let watched = duration(clock::now_ns().saturating_sub(started_ns));
-    say(&format!("watched for {watched}: {}", pipeline.summary()));
-    say(&format!("counted: {counted}"));
-    let recording = pipeline.close().await?;
-    Ok(Ended { counted, recording })
+
+    /// Takes in what happened since the last tick, which belongs to this watch too, and says what was seen.
+    async fn end(&mut self, started_ns: u64) -> Result<Counted> {
+        self.pipeline.take(&self.observer.finish()?).await?;
+        let counted = Counted::new(&self.observer.counters()?, self.observer.lost()?);
+        let watched = duration(clock::now_ns().saturating_sub(started_ns));
+        say(&format!("watched for {watched}: {}", self.pipeline.summary()));
+        say(&format!("counted: {counted}"));
+        Ok(counted)
+    }
+
+    /// Reads the configuration anew, and goes on with it, or with the old one if the new one is wrong.
+    async fn reload(&mut self) {
+        let Some(reload) = &self.reload else { return };
+        told(service::reloading());
+        let status = reconfigure(&mut self.config, reload(), &mut self.pipeline).await;
+        told(service::ready(status));
+    }
 }
 
 /// What every event of this run says.
@@ -199,11 +237,11 @@ fn named(host: &HostIdentity, config: &Config) -> HostIdentity {
 }
 
 /// Goes on with another configuration, or with the old one if the new one is wrong. Returns which, in a sentence.
-fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pipeline) -> &'static str {
-    let result = new.and_then(|new| {
-        pipeline.stream().reconfigure(&new)?;
-        Ok(new)
-    });
+async fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pipeline) -> &'static str {
+    let result = match new {
+        Ok(new) => pipeline.stream().reconfigure(&new).await.map(|()| new),
+        Err(error) => Err(error),
+    };
     match result {
         Ok(new) => {
             let fixed = [
@@ -241,31 +279,36 @@ fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pipeline
     }
 }
 
-/// What ends it, and what makes it read its configuration anew.
+/// What ends it, and what makes it read its configuration anew: SIGHUP, which ends what has none.
 ///
 /// # Errors
 ///
 /// If the signals cannot be handled.
-pub fn signals() -> Result<(watch::Receiver<bool>, mpsc::Receiver<()>)> {
+pub fn signals(reloads: bool) -> Result<(watch::Receiver<bool>, mpsc::Receiver<()>)> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let (stop, stopped) = watch::channel(false);
-    let (reload, reloads) = mpsc::channel(1);
+    let (hup, hangups) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 // One that waits already will read the newest.
-                _ = hangup.recv() => drop(reload.try_send(())),
+                _ = hangup.recv() => {
+                    if !reloads {
+                        break;
+                    }
+                    let _one_waits = hup.try_send(());
+                }
             }
         }
         stop.send_replace(true);
         // The sender stays, so that it can be asked later.
         stop.closed().await;
     });
-    Ok((stopped, reloads))
+    Ok((stopped, hangups))
 }
 
 /// Forwards the programs' log in the background.

@@ -11,20 +11,26 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
 
 use crate::{
+    console::say,
     host::HostIdentity,
     observation::{Observation, Seen},
+    words::clean,
 };
 
 /// Version of the file.
 const FORMAT: u32 = 1;
 /// A longer line is none of ours.
 const MAX_LINE: u64 = 4 << 20;
+/// What was written is synced to the disk within this time.
+const SYNC: Duration = Duration::from_secs(1);
 /// So many lines about closed ones are no reason to write the file anew.
 const MAX_CLOSED: usize = 1024;
 
@@ -39,6 +45,9 @@ pub(super) struct OpenFindings {
     closed: usize,
     /// Whether all that the last run has sent was delivered.
     is_delivered: bool,
+    synced: Instant,
+    is_dirty: bool,
+    _lock: File,
 }
 
 /// What an earlier run had opened and not closed.
@@ -108,7 +117,13 @@ impl Left {
             Ok((len > 0).then(|| (start, std::mem::take(&mut text))))
         };
         let header = next()?.and_then(|(_, text)| serde_json::from_slice::<Header>(&text).ok());
-        let Some(Header { format: FORMAT, host, grace_ns }) = header else { return Ok(None) };
+        let Some(Header { format: FORMAT, host, grace_ns }) = header else {
+            say(&format!(
+                "supervisor: {} cannot be understood: what the last run had opened is not closed",
+                clean(&path(dir).display().to_string())
+            ));
+            return Ok(None);
+        };
         let mut open = BTreeMap::new();
         let mut is_delivered = false;
         while let Some((offset, text)) = next()? {
@@ -141,25 +156,36 @@ impl Left {
 }
 
 impl OpenFindings {
-    /// Begins a new file with what is still open of what was left. It is made in a directory with mode 0700.
+    /// Begins a new file with what is still open of what was left.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
     pub(super) fn begin(
         dir: &Path,
+        lock: File,
         host: &HostIdentity,
         grace_ns: u64,
         left: Option<&Left>,
     ) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let header = Header { format: FORMAT, host: host.clone(), grace_ns };
         let path = path(dir);
         let none = BTreeMap::new();
         let (open, file) = left.map_or((&none, None), |left| (&left.open, Some(&left.file)));
         let (file, end, open) = rewrite(&path, &header, open, file)?;
         let is_delivered = left.is_some_and(|left| left.is_delivered);
-        Ok(Self { path, header, file, end, open, closed: 0, is_delivered })
+        Ok(Self {
+            path,
+            header,
+            file,
+            end,
+            open,
+            closed: 0,
+            is_delivered,
+            synced: Instant::now(),
+            is_dirty: false,
+            _lock: lock,
+        })
     }
 
     /// Takes in what is told: call it before an opening is sent, and after a close was.
@@ -168,11 +194,11 @@ impl OpenFindings {
     ///
     /// If the disk does not take it.
     pub(super) fn take(&mut self, observation: &Observation) -> io::Result<()> {
-        for key in ended(observation) {
-            if self.open.remove(&key).is_some() {
-                self.append(&Entry::Closed(key))?;
-                self.closed += 1;
-            }
+        if let Some(key) = ended(observation)
+            && self.open.remove(&key).is_some()
+        {
+            self.append(&Entry::Closed(key))?;
+            self.closed += 1;
         }
         if let Some(key) = opened(observation).filter(|key| !self.open.contains_key(key)) {
             let offset = self.end;
@@ -187,13 +213,27 @@ impl OpenFindings {
         Ok(())
     }
 
+    /// Syncs what was written to the disk, once a second. To be called every tick.
+    ///
+    /// # Errors
+    ///
+    /// If the disk does not take it.
+    pub(super) fn tick(&mut self) -> io::Result<()> {
+        if self.is_dirty && self.synced.elapsed() >= SYNC {
+            self.synced = Instant::now();
+            self.is_dirty = false;
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
     /// How the opening was observed that an observation is the end of, if that is open.
     ///
     /// # Errors
     ///
     /// If the file cannot be read any more.
     pub(super) fn opening_of(&self, end: &Observation) -> io::Result<Option<Observation>> {
-        let line = ended(end).into_iter().find_map(|key| self.open.get(&key));
+        let line = ended(end).and_then(|key| self.open.get(&key));
         line.map_or(Ok(None), |line| observation(&self.file, line))
     }
 
@@ -220,8 +260,28 @@ impl OpenFindings {
             return Err(error);
         }
         self.end += text.len() as u64;
+        self.is_dirty = true;
         Ok(text.len())
     }
+}
+
+/// Makes the state directory, with mode 0700, and keeps other agents out of it until the file is closed.
+///
+/// # Errors
+///
+/// If it cannot be made, or another agent uses it.
+pub(super) fn lock(dir: &Path) -> io::Result<File> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another supervisor uses it: give this one another (--state-dir)",
+        ),
+        error => error.into(),
+    })?;
+    Ok(file)
 }
 
 fn path(dir: &Path) -> PathBuf {
@@ -237,13 +297,12 @@ fn opened(observation: &Observation) -> Option<Key> {
     }
 }
 
-/// What it is the end of, if that is open: when a namespace's PID 1 is reaped, nothing holds the namespace.
-fn ended(observation: &Observation) -> Vec<Key> {
-    let key = |is_namespace, id| Key { is_namespace, id };
+/// What it is the end of.
+fn ended(observation: &Observation) -> Option<Key> {
     match observation.seen {
-        Seen::Reaped { id, .. } => vec![key(false, id), key(true, id)],
-        Seen::Released { id } => vec![key(true, id)],
-        _ => Vec::new(),
+        Seen::Reaped { id, .. } => Some(Key { is_namespace: false, id }),
+        Seen::Released { id } => Some(Key { is_namespace: true, id }),
+        _ => None,
     }
 }
 
@@ -294,6 +353,7 @@ fn rewrite(
             end += text.len() as u64;
         }
     }
+    file.sync_data()?;
     fs::rename(new, path)?;
     Ok((file, end, lines))
 }
@@ -327,7 +387,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         assert!(Left::read(&state).unwrap().is_none());
-        let mut open = OpenFindings::begin(&state, &host(), 9, None).unwrap();
+        let mut open = OpenFindings::begin(&state, lock(&state).unwrap(), &host(), 9, None).unwrap();
         for pid in 1..=3 {
             open.take(&unreaped(pid)).unwrap();
         }
@@ -336,14 +396,18 @@ mod tests {
         open.take(&reaped(77)).unwrap();
 
         // It was killed.
+        drop(open);
         let left = Left::read(&state).unwrap().unwrap();
         assert_eq!((pids(&left), left.is_delivered, left.grace_ns), (vec![1, 3], false, 9));
         let line = left.open.values().last().unwrap();
         assert_eq!(line.exit_ns, Some(3));
         assert_eq!(left.observation(line).unwrap().unwrap(), unreaped(3));
 
-        // The next run goes on, and ends in order.
-        let mut open = OpenFindings::begin(&state, &host(), 9, Some(&left)).unwrap();
+        // The next run goes on, alone, and ends in order.
+        let other = lock(&state).unwrap();
+        assert_eq!(lock(&state).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        drop(other);
+        let mut open = OpenFindings::begin(&state, lock(&state).unwrap(), &host(), 9, Some(&left)).unwrap();
         open.take(&reaped(1)).unwrap();
         open.delivered().unwrap();
         let left = Left::read(&state).unwrap().unwrap();
@@ -357,7 +421,7 @@ mod tests {
     #[test]
     fn a_damaged_line_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
-        let mut open = OpenFindings::begin(dir.path(), &host(), 9, None).unwrap();
+        let mut open = OpenFindings::begin(dir.path(), lock(dir.path()).unwrap(), &host(), 9, None).unwrap();
         open.take(&unreaped(1)).unwrap();
         open.file.write_all(b"{\"open\":\n\xff\n").unwrap();
         open.end += 11;
@@ -371,7 +435,7 @@ mod tests {
     #[test]
     fn the_file_does_not_grow_with_what_is_closed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut open = OpenFindings::begin(dir.path(), &host(), 9, None).unwrap();
+        let mut open = OpenFindings::begin(dir.path(), lock(dir.path()).unwrap(), &host(), 9, None).unwrap();
         open.take(&unreaped(1)).unwrap();
         let one = open.end;
         for pid in 2..4000 {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use std::io;
+
 use anyhow::{Context as _, Result};
 
 use super::{left, open_findings::OpenFindings, stream::Stream};
@@ -115,7 +117,7 @@ impl Pipeline {
                 self.send(event).await?;
             }
             if observation.seen.is_end() {
-                if events.is_empty() {
+                if !was_wanted {
                     self.end_of_earlier(observation).await?;
                 }
                 self.remember(observation);
@@ -123,6 +125,10 @@ impl Pipeline {
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.tick()?;
+        }
+        if let Some(open_findings) = &mut self.open_findings {
+            let result = open_findings.tick();
+            self.warn(&result);
         }
         self.stream.tick().await?;
         Ok(!self.stream.is_closed())
@@ -166,8 +172,12 @@ impl Pipeline {
     fn remember(&mut self, observation: &Observation) {
         let Some(open_findings) = &mut self.open_findings else { return };
         let result = open_findings.take(observation);
+        self.warn(&result);
+    }
+
+    fn warn(&mut self, result: &io::Result<()>) {
         // Once it fails it will fail for a while: the first time is enough to be told.
-        if let Err(error) = &result
+        if let Err(error) = result
             && !self.is_forgetful
         {
             say(&format!(

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -12,17 +13,19 @@ use anyhow::{Context as _, Result};
 use super::flood::Flood;
 use crate::{
     clock::{self, Wall},
-    config::{Config, SinkConfig},
+    config::{Config, Policy, SinkConfig},
     console::{self, say},
     finding::{Dropped, Event, EventKind, State},
     host::HostIdentity,
     report::{Context, Format, encode, event_id, sentence::sentence, text::Colour},
-    sink::{FindingState, Head, Message, Outlet, Place, Stats, Stop},
-    words::{clean, duration},
+    sink::{self, FindingState, Head, Message, Outlet, Place, Stats, Stop},
+    words::clean,
 };
 
-/// That a sink dropped events is told at most so often while it is too slow even for that.
-const TELL_DROPS_NS: u64 = 60_000_000_000;
+/// That a sink drops events is told at most so often.
+const TELL_DROPS_NS: u64 = 10_000_000_000;
+/// A sink that could not be opened after a change of configuration is tried again so often.
+const REOPEN_NS: u64 = 5_000_000_000;
 /// How long nothing may be delivered at the end before what waits is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -40,11 +43,25 @@ pub struct Stream {
 
 /// One sink, and how events look there.
 struct Route {
+    name: String,
     config: SinkConfig,
     look: Look,
-    outlet: Outlet,
-    /// Since when drops were not told, and when they were last told to the others.
-    drops: Option<(u64, u64)>,
+    /// There is none where the configuration was changed and the sink cannot be opened yet.
+    outlet: Option<Outlet>,
+    /// Events that it missed meanwhile.
+    missed: u64,
+    /// When it is tried again to open it.
+    open_ns: u64,
+    drops: Option<Drops>,
+}
+
+/// Drops that the sink itself was not told of.
+struct Drops {
+    since_ns: u64,
+    /// How many of them the others were told of.
+    told: u64,
+    /// They are told again no sooner.
+    next_ns: u64,
 }
 
 /// How an event looks in a sink.
@@ -77,52 +94,84 @@ impl Stream {
             let route = stream.route(name, sink)?;
             stream.outlets.push(route);
         }
+        stream.warn_of_spools(config);
         Ok(stream)
     }
 
     fn route(&self, name: &str, config: &SinkConfig) -> Result<Route> {
-        let place = Place::open(config, &self.cluster, &self.context)
-            .with_context(|| format!("cannot open sink {}", clean(name)))?;
-        let outlet = Outlet::start(name, config, place, &self.state_dir, self.stop.clone())
-            .with_context(|| format!("cannot open the spool of sink {}", clean(name)))?;
-        let look = match config.format {
-            Format::Text if config.stdout.is_some() => Look::Block(Format::Text, console::colour()),
-            Format::Text if config.file.is_none() => Look::Sentence,
-            format => Look::Block(format, Colour::Never),
-        };
-        Ok(Route { config: config.clone(), look, outlet, drops: None })
+        let outlet = self.outlet(name, config)?;
+        Ok(Route { outlet: Some(outlet), ..Route::closed(name, config) })
     }
 
-    /// Goes on with another configuration. Sinks that stay as they were are left alone.
+    fn outlet(&self, name: &str, config: &SinkConfig) -> Result<Outlet> {
+        let place = Place::open(config, &self.cluster, &self.context)
+            .with_context(|| format!("cannot open sink {}", clean(name)))?;
+        Outlet::start(name, config, place, &self.state_dir, self.stop.clone())
+            .with_context(|| format!("cannot open the spool of sink {}", clean(name)))
+    }
+
+    /// Goes on with another configuration. Sinks that stay as they were are left alone; one that is changed ends first,
+    /// since both may want the same file, and is opened as soon as it can be.
     ///
     /// # Errors
     ///
-    /// If a sink cannot be opened; then everything stays as it was.
-    pub fn reconfigure(&mut self, config: &Config) -> Result<()> {
-        let mut wanted = config.sinks.clone();
-        wanted.retain(|name, sink| {
-            !self.outlets.iter().any(|it| it.outlet.name() == name && it.config == *sink)
-        });
-        // What takes the place of another under the same name would share its spool: that one ends first.
-        let (replaced, fresh): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            wanted.into_iter().partition(|(name, _)| self.outlets.iter().any(|it| it.outlet.name() == name));
-        let mut opened = Vec::new();
-        for (name, sink) in &fresh {
-            opened.push(self.route(name, sink)?);
+    /// If a new sink cannot be opened; then everything stays as it was.
+    pub async fn reconfigure(&mut self, config: &Config) -> Result<()> {
+        let is_there = |name: &str| self.outlets.iter().any(|it| it.name == name);
+        let mut fresh = Vec::new();
+        for (name, sink) in config.sinks.iter().filter(|(name, _)| !is_there(name)) {
+            fresh.push(self.route(name, sink)?);
         }
-        let stays = |it: &Route| config.sinks.get(it.outlet.name()) == Some(&it.config);
+        let stays = |it: &Route| config.sinks.get(&it.name) == Some(&it.config);
         let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.outlets).into_iter().partition(stays);
+        let replaced: Vec<Route> =
+            go.iter().filter_map(|it| Some(Route::closed(&it.name, config.sinks.get(&it.name)?))).collect();
+        let lost = close(go).await;
         self.outlets = stay;
-        close(go);
-        for (name, sink) in &replaced {
-            match self.route(name, sink) {
-                Ok(route) => opened.push(route),
-                Err(error) => say(&format!("supervisor: {}", clean(&format!("{error:#}")))),
+        self.outlets.extend(fresh);
+        for mut route in replaced {
+            route.missed = lost.get(&route.name).copied().unwrap_or(0);
+            self.outlets.push(route);
+        }
+        self.reopen(clock::now_ns());
+        self.flood.reconfigure(config.flood.clone());
+        self.warn_of_spools(config);
+        Ok(())
+    }
+
+    /// Opens sinks that could not be opened yet.
+    fn reopen(&mut self, now_ns: u64) {
+        for i in 0..self.outlets.len() {
+            let route = &self.outlets[i];
+            if route.outlet.is_some() || now_ns < route.open_ns {
+                continue;
+            }
+            let opened = self.outlet(&route.name, &route.config);
+            let route = &mut self.outlets[i];
+            match opened {
+                Ok(outlet) => {
+                    outlet.missed(std::mem::take(&mut route.missed));
+                    route.outlet = Some(outlet);
+                }
+                Err(error) => {
+                    route.open_ns = now_ns + REOPEN_NS;
+                    say(&format!("supervisor: {}; it is tried again", clean(&format!("{error:#}"))));
+                }
             }
         }
-        self.outlets.extend(opened);
-        self.flood.reconfigure(config.flood.clone());
-        Ok(())
+    }
+
+    /// Says which spools hold events that no sink will deliver.
+    fn warn_of_spools(&self, config: &Config) {
+        for (name, bytes) in spools(&self.state_dir) {
+            if config.sinks.get(&name).is_none_or(|sink| sink.policy != Policy::Spool) {
+                say(&format!(
+                    "supervisor: {bytes} bytes of events wait in {}, and no sink of that name has a spool: configure \
+                     one to deliver them, or remove the directory",
+                    clean(&self.state_dir.join("spool").join(&name).display().to_string())
+                ));
+            }
+        }
     }
 
     /// Hands an event to every sink. Waits for those whose policy it is to be waited for.
@@ -139,12 +188,16 @@ impl Stream {
         hand_out(&mut self.outlets, event, &self.context, self.sequence).await
     }
 
-    /// The same of an event of another boot of this host, which is not limited.
+    /// The same of an event of this host as it was when an earlier run observed it.
     ///
     /// # Errors
     ///
     /// None that can happen: see [`encode`].
     pub async fn send_of(&mut self, host: &HostIdentity, event: &Event) -> Result<()> {
+        if !self.flood.lets_through(&event.kind, clock::now_ns()) {
+            self.suppressed += 1;
+            return Ok(());
+        }
         let context = Context { host: host.clone(), ..self.context.clone() };
         self.sequence += 1;
         hand_out(&mut self.outlets, event, &context, self.sequence).await
@@ -161,68 +214,81 @@ impl Stream {
             self.send(&Event { at_ns: now_ns, wall: Wall::now(), kind: EventKind::Suppressed(suppressed) })
                 .await?;
         }
+        self.reopen(now_ns);
         self.tell_drops(now_ns)
     }
 
-    /// Tells of each sink what it has dropped: to itself when it has room again, and to the others.
+    /// Tells of each sink what it has dropped since when: to all, while it grows, and to itself too when it has room
+    /// again. It is the whole number each time.
     fn tell_drops(&mut self, now_ns: u64) -> Result<()> {
         for i in 0..self.outlets.len() {
-            let route = &mut self.outlets[i];
-            let count = route.outlet.untold();
+            let Route { name, outlet, drops, missed, .. } = &mut self.outlets[i];
+            let count = outlet.as_ref().map_or(*missed, Outlet::untold);
             if count == 0 {
                 continue;
             }
-            let (since_ns, told_ns) = *route.drops.get_or_insert((now_ns, 0));
-            let dropped = Dropped { sink: route.outlet.name().to_owned(), count, since_ns };
+            let Drops { since_ns, told, next_ns } =
+                drops.get_or_insert(Drops { since_ns: now_ns, told: 0, next_ns: now_ns });
+            let has_room = outlet.as_ref().is_some_and(Outlet::has_room);
+            if now_ns < *next_ns || !(has_room || count > *told) {
+                continue;
+            }
+            (*told, *next_ns) = (count, now_ns + TELL_DROPS_NS);
+            let dropped = Dropped { sink: name.clone(), count, since_ns: *since_ns };
             let event = Event { at_ns: now_ns, wall: Wall::now(), kind: EventKind::Dropped(dropped) };
             self.sequence += 1;
             let mut encoder = Encoder::new(&event, &self.context, self.sequence);
-            let is_told = route.outlet.try_push(&encoder.message(route)?);
-            if is_told {
-                route.outlet.told(count);
-                route.drops = None;
-            } else if now_ns.saturating_sub(told_ns) < TELL_DROPS_NS {
-                continue;
-            } else {
-                route.drops = Some((since_ns, now_ns));
-            }
-            for (_, other) in self.outlets.iter_mut().enumerate().filter(|(at, _)| *at != i) {
-                // That of another is not worth a drop that would have to be told.
-                let _told_later = other.outlet.try_push(&encoder.message(other)?);
+            for (at, route) in self.outlets.iter_mut().enumerate() {
+                let message = encoder.message(route)?;
+                let Some(outlet) = &mut route.outlet else { continue };
+                if at != i {
+                    // That of another is not worth a drop that would have to be told.
+                    let _told_later = outlet.try_push(&message);
+                } else if has_room && outlet.try_push(&message) {
+                    outlet.told(count);
+                    route.drops = None;
+                }
             }
         }
         Ok(())
-    }
-
-    /// How many events were suppressed since the start.
-    #[must_use]
-    pub fn suppressed(&self) -> u64 {
-        self.suppressed
     }
 
     /// Lets sinks that keep open findings forget all but these.
     pub fn retain(&self, open: HashSet<String>) {
         let open = Arc::new(open);
         for route in self.outlets.iter().filter(|route| route.config.nats.is_some()) {
-            route.outlet.retain(Arc::clone(&open));
+            if let Some(outlet) = &route.outlet {
+                outlet.retain(Arc::clone(&open));
+            }
         }
+    }
+
+    /// Events that the flood limiter has kept back since the start.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
     }
 
     /// How each sink is doing.
     pub fn stats(&self) -> impl Iterator<Item = (&str, Stats)> {
-        self.outlets.iter().map(|route| (route.outlet.name(), route.outlet.stats()))
+        self.outlets.iter().map(|route| {
+            let missed = || Stats { dropped: route.missed, ..Stats::default() };
+            (route.name.as_str(), route.outlet.as_ref().map_or_else(missed, Outlet::stats))
+        })
     }
 
     /// Whether nobody will ever read again what is told.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        !self.outlets.is_empty() && self.outlets.iter().all(|route| route.outlet.stats().is_closed)
+        let mut outlets = self.outlets.iter().map(|route| route.outlet.as_ref());
+        !self.outlets.is_empty() && outlets.all(|outlet| outlet.is_some_and(|it| it.stats().is_closed))
     }
 
     /// What waits in memory at most, in bytes.
     #[must_use]
     pub fn bound(&self) -> u64 {
-        self.outlets.iter().map(|route| route.config.buffer.0).sum()
+        let in_memory = self.outlets.iter().filter(|route| route.config.policy != Policy::Spool);
+        in_memory.map(|route| route.config.buffer.0).sum()
     }
 
     /// Tells what was suppressed, and ends every sink when it has delivered what waits. Returns whether everything
@@ -238,7 +304,27 @@ impl Stream {
                 .await?;
         }
         self.tell_drops(now_ns)?;
-        Ok(close(self.outlets))
+        Ok(close(self.outlets).await.is_empty())
+    }
+}
+
+impl Route {
+    /// A sink that is not open.
+    fn closed(name: &str, config: &SinkConfig) -> Self {
+        let look = match config.format {
+            Format::Text if config.stdout.is_some() => Look::Block(Format::Text, console::colour()),
+            Format::Text if config.file.is_none() => Look::Sentence,
+            format => Look::Block(format, Colour::Never),
+        };
+        Self {
+            name: name.to_owned(),
+            config: config.clone(),
+            look,
+            outlet: None,
+            missed: 0,
+            open_ns: 0,
+            drops: None,
+        }
     }
 }
 
@@ -247,31 +333,41 @@ async fn hand_out(routes: &mut [Route], event: &Event, context: &Context, sequen
     let mut encoder = Encoder::new(event, context, sequence);
     for route in routes {
         let message = encoder.message(route)?;
-        route.outlet.push(&message).await;
+        match &mut route.outlet {
+            Some(outlet) => outlet.push(&message).await,
+            None => route.missed += 1,
+        }
     }
     Ok(())
 }
 
-/// Ends sinks; whether nothing was lost.
-fn close(routes: Vec<Route>) -> bool {
-    for route in &routes {
-        route.outlet.stop();
-    }
-    let mut is_complete = true;
-    for route in routes {
-        let name = route.outlet.name().to_owned();
-        let is_closed = route.outlet.stats().is_closed;
-        let lost = route.outlet.join(PATIENCE);
+/// Ends sinks. Returns how many events each has lost that nobody was told of.
+async fn close(routes: Vec<Route>) -> BTreeMap<String, u64> {
+    let outlets = || routes.iter().filter_map(|route| route.outlet.as_ref());
+    outlets().for_each(Outlet::stop);
+    let mut all_lost = BTreeMap::new();
+    for Route { name, outlet, missed, .. } in routes {
+        let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);
+        let lost = match outlet {
+            Some(outlet) => outlet.join(PATIENCE).await,
+            None => missed,
+        };
         if lost > 0 && !is_closed {
-            is_complete = false;
-            let patience = duration(PATIENCE.as_nanos() as u64);
-            say(&format!(
-                "supervisor: sink {}: {lost} events were given up: nothing was delivered for {patience}",
-                clean(&name)
-            ));
+            say(&format!("supervisor: sink {}: {lost} events were not delivered and are lost", clean(&name)));
+            all_lost.insert(name, lost);
         }
     }
-    is_complete
+    all_lost
+}
+
+/// The spools that hold anything, with how much.
+fn spools(state_dir: &Path) -> Vec<(String, u64)> {
+    let Ok(entries) = fs::read_dir(state_dir.join("spool")) else { return Vec::new() };
+    let waiting = |entry: fs::DirEntry| {
+        let bytes = sink::waiting(&entry.path()).ok().filter(|bytes| *bytes > 0)?;
+        Some((entry.file_name().into_string().ok()?, bytes))
+    };
+    entries.flatten().filter_map(waiting).collect()
 }
 
 /// Encodes one event for each look once.

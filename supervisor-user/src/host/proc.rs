@@ -126,6 +126,11 @@ impl Proc {
             // `/proc` has a directory of each thread too, and does not list it.
             return Err(ProcError::NotFound(None));
         }
+        let ns_pids: Vec<u32> = status.nspid.iter().flatten().map(|pid| *pid as u32).collect();
+        if ns_pids.contains(&0) {
+            // It was released between the two reads (`task_state()`, fs/proc/array.c, after `__unhash_process()`).
+            return Err(ProcError::NotFound(None));
+        }
         let zombie = matches!(stat.state, 'Z' | 'X');
         let live_threads = if zombie && stat.num_threads <= 1 { 0 } else { live_threads(&process)? };
         let may_see = self.privileged || status.ruid == self.uid;
@@ -148,7 +153,7 @@ impl Proc {
             exe: process.exe().ok().map(|exe| exe.to_string_lossy().into_owned()),
             args: if zombie { Vec::new() } else { arguments(pid) },
             cgroup: cgroup(pid),
-            ns_pids: status.nspid.unwrap_or_default().into_iter().map(|pid| pid as u32).collect(),
+            ns_pids,
         })
     }
 }

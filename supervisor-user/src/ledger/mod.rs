@@ -141,10 +141,19 @@ impl Ledger {
         found
     }
 
-    /// Takes in one that had exited before the start, and that an earlier run has told as unreaped or held: it is looked
-    /// at now, and its end is told even if it comes before that.
-    pub fn take_over(&mut self, id: ProcessId, now_ns: u64) {
-        self.insert(id, 0, State::TakenOver, now_ns);
+    /// Takes in one that had exited before the start, and that an earlier run has told: it is looked at now, and its end
+    /// is told even if it comes before that.
+    pub fn take_over(&mut self, id: ProcessId, was: Was, now_ns: u64) {
+        let state = match was {
+            Was::Told => State::TakenOver,
+            Was::Held => State::Held,
+        };
+        // Of what was held and then a zombie, the first matters: the look tells the other.
+        match self.leftovers.get_mut(&id) {
+            Some(leftover) if state == State::Held => leftover.state = state,
+            Some(_) => {}
+            None => self.insert(id, 0, state, now_ns),
+        }
     }
 
     fn insert(&mut self, id: ProcessId, exit_ns: u64, state: State, next_ns: u64) {

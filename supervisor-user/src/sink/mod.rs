@@ -13,7 +13,7 @@ mod stdout;
 mod syslog;
 mod unix;
 
-use std::{collections::HashSet, future};
+use std::{collections::HashSet, future, io, path::Path};
 
 use crate::{config::SinkConfig, console::say, report::Context, words::clean};
 
@@ -111,6 +111,15 @@ impl Place {
     }
 }
 
+/// How many bytes wait in the spool in a directory. What is no spool holds none.
+///
+/// # Errors
+///
+/// If the directory cannot be read.
+pub fn waiting(dir: &Path) -> io::Result<u64> {
+    spool::waiting(dir)
+}
+
 /// What a sink has made of a batch of messages.
 #[derive(Debug)]
 pub struct Delivered {
@@ -124,12 +133,12 @@ pub struct Delivered {
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The place could not be reached, or has not taken it.
-    #[error("{what}: {source}")]
+    #[error("{what}: {why}")]
     Unavailable {
         /// What was tried, with the place's name.
         what: String,
         /// What the place or the kernel says.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        why: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The configuration names none.
     #[error("it names no place, such as stdout, file or nats")]
@@ -143,9 +152,9 @@ impl SinkError {
     /// With the error that was met.
     pub fn unavailable(
         what: impl Into<String>,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+        why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Unavailable { what: what.into(), source: source.into() }
+        Self::Unavailable { what: what.into(), why: why.into() }
     }
 }
 

@@ -6,14 +6,14 @@ use std::{
     collections::HashSet,
     io,
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use tokio::{
     sync::{Notify, watch},
-    time::sleep_until,
+    time::{sleep_until, timeout_at},
 };
 
 use super::{
@@ -35,6 +35,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// But at least this often.
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
+/// For so long what is in a spool is still delivered at the end; the rest is there for the next run.
+const SPOOL_END: Duration = Duration::from_secs(3);
 /// That it fails is said at most so often.
 const SAY: Duration = Duration::from_mins(1);
 
@@ -60,7 +62,7 @@ struct Shared {
     /// To the tracer: there is room again, or there never will be.
     room: Notify,
     /// To whoever waits for the end.
-    ended: Condvar,
+    end: Notify,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,8 @@ struct State {
     untold: u64,
     /// When it was last said that it fails, and whether that it does not any more is still to be said.
     said: Option<(Instant, bool)>,
-    stopping: bool,
+    /// Since when nothing more comes.
+    stopping: Option<Instant>,
     /// The ids of all findings that are open, to be compared with those that the sink keeps.
     open: Option<Arc<HashSet<String>>>,
     /// Nobody waits for it any more.
@@ -134,7 +137,7 @@ impl Outlet {
                 stats: Stats { is_up: true, ..Stats::default() },
                 untold: 0,
                 said: None,
-                stopping: false,
+                stopping: None,
                 open: None,
                 abandoned: false,
                 ended: false,
@@ -142,7 +145,7 @@ impl Outlet {
             }),
             work: Notify::new(),
             room: Notify::new(),
-            ended: Condvar::new(),
+            end: Notify::new(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = Thread { name: name.to_owned(), shared: Arc::clone(&shared), spool: source };
@@ -152,25 +155,16 @@ impl Outlet {
             // Whoever waits may open the same place anew, or end the process.
             drop(place);
             shared.state().ended = true;
-            shared.ended.notify_all();
+            shared.end.notify_one();
             shared.room.notify_one();
         })?;
         Ok(Self { name: name.to_owned(), policy: config.policy, spool, shared, stop })
     }
 
-    /// Its name in the configuration.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Puts a message in. With the policy `block` it waits for room; else what has no room is dropped, and counted.
     pub async fn push(&mut self, message: &Message) {
         while !self.try_push(message) {
-            if self.policy != Policy::Block || self.shared.state().ended || *self.stop.borrow() {
-                let mut state = self.shared.state();
-                state.stats.dropped += 1;
-                state.untold += 1;
+            if !self.waits_for_room(message) {
                 return;
             }
             tokio::select! {
@@ -180,11 +174,31 @@ impl Outlet {
         }
     }
 
+    /// Whether a message that has no room is to be waited with. If not, it is dropped, or put in all the same: the last
+    /// ones have the time that all have to be delivered at the end.
+    fn waits_for_room(&self, message: &Message) -> bool {
+        let mut state = self.shared.state();
+        if self.policy != Policy::Block || state.ended {
+            state.stats.dropped += 1;
+            state.untold += 1;
+            return false;
+        }
+        if !*self.stop.borrow() {
+            return true;
+        }
+        if let Queue::Memory(memory) = &mut state.queue {
+            memory.push_anyway(message);
+        }
+        drop(state);
+        self.shared.work.notify_one();
+        false
+    }
+
     /// Puts a message in if there is room; without one, nothing is counted.
     pub fn try_push(&mut self, message: &Message) -> bool {
         let pushed = match &mut self.spool {
             Some(spool) => spool.push(message).unwrap_or_else(|error| {
-                self.shared.state().fail(&self.name, &format!("its spool does not take events: {error}"));
+                self.shared.state().warn(&self.name, &format!("its spool does not take events: {error}"));
                 false
             }),
             None => match &mut *self.shared.state() {
@@ -198,10 +212,27 @@ impl Outlet {
         pushed
     }
 
+    /// Whether much of its buffer is free again.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        match (&self.spool, &*self.shared.state()) {
+            (Some(spool), _) => spool.has_room(),
+            (None, State { queue: Queue::Memory(memory), ended: false, .. }) => memory.has_room(),
+            _ => false,
+        }
+    }
+
     /// How many were dropped that nobody was told of.
     #[must_use]
     pub fn untold(&self) -> u64 {
         self.shared.state().untold
+    }
+
+    /// Counts events that were meant for it before it was opened.
+    pub fn missed(&self, count: u64) {
+        let mut state = self.shared.state();
+        state.stats.dropped += count;
+        state.untold += count;
     }
 
     /// Says that so many of them were told.
@@ -229,30 +260,33 @@ impl Outlet {
     /// Tells the thread that nothing more comes.
     pub fn stop(&self) {
         let mut state = self.shared.state();
-        state.stopping = true;
+        state.stopping = Some(Instant::now());
         state.progress = Instant::now();
         drop(state);
         self.shared.work.notify_one();
     }
 
-    /// Waits until everything is delivered, but not longer than `patience` without progress. What waits in a spool
-    /// then stays there; how much is lost is returned.
-    #[must_use]
-    pub fn join(self, patience: Duration) -> u64 {
-        let mut state = self.shared.state();
-        while !state.ended {
-            let left = (state.progress + patience).saturating_duration_since(Instant::now());
-            if left.is_zero() {
+    /// Waits until everything is delivered, but not longer than `patience` without progress, nor three times that. What
+    /// waits in a spool then stays there. Returns how many are lost that nobody was told of.
+    pub async fn join(self, patience: Duration) -> u64 {
+        loop {
+            let until = {
+                let state = self.shared.state();
+                if state.ended {
+                    break;
+                }
+                (state.progress + patience).min(state.stopping.unwrap_or(state.progress) + patience * 3)
+            };
+            if timeout_at(until.into(), self.shared.end.notified()).await.is_err() {
                 break;
             }
-            state = self.shared.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let lost = match &state.queue {
+        let state = self.shared.state();
+        let waiting = match &state.queue {
             Queue::Memory(memory) => memory.len(),
             Queue::Spool(_) => 0,
         };
-        drop(state);
-        lost
+        waiting + state.untold
     }
 }
 
@@ -270,11 +304,16 @@ impl Shared {
 }
 
 impl State {
-    /// Counts a failure, and says the first of several.
+    /// Counts a delivery that failed.
     fn fail(&mut self, name: &str, error: &str) {
         self.stats.failures += 1;
-        let was_up = std::mem::replace(&mut self.stats.is_up, false);
-        if was_up && self.said.is_none_or(|(at, _)| at.elapsed() >= SAY) {
+        self.stats.is_up = false;
+        self.warn(name, error);
+    }
+
+    /// Says what is wrong, once until it is right again, and not more often than is bearable.
+    fn warn(&mut self, name: &str, error: &str) {
+        if !self.said.is_some_and(|(at, is_wrong)| is_wrong || at.elapsed() < SAY) {
             self.said = Some((Instant::now(), true));
             say(&format!("supervisor: sink {}: {}; it is tried again", clean(name), clean(error)));
         }
@@ -293,18 +332,12 @@ impl Thread {
         let mut pause = RETRY;
         loop {
             let batch = self.first();
-            if self.shared.state().abandoned {
+            if self.is_abandoned() {
                 break;
             }
-            let open = self.shared.state().open.take();
-            if let Some(open) = open
-                && let Err(error) = place.retain(&open).await
-            {
-                // It is asked again later.
-                self.shared.state().fail(&self.name, &error.to_string());
-            }
+            self.retain(place).await;
             if batch.is_empty() {
-                if self.shared.state().stopping {
+                if self.shared.state().stopping.is_some() {
                     break;
                 }
                 self.idle(place).await;
@@ -312,6 +345,7 @@ impl Thread {
             }
             let Delivered { count, error } = place.deliver(&batch).await;
             self.advance(count);
+            self.sync_if_due();
             self.shared.state().stats.cut_off = place.cut_off();
             match error {
                 None => pause = RETRY,
@@ -321,6 +355,9 @@ impl Thread {
                 }
                 Some(error) => {
                     self.shared.state().fail(&self.name, &error.to_string());
+                    if self.spool.is_some() && self.shared.state().stopping.is_some() {
+                        break;
+                    }
                     if count > 0 {
                         pause = RETRY;
                     }
@@ -329,31 +366,63 @@ impl Thread {
                 }
             }
         }
-        if let Some(spool) = &mut self.spool {
-            let _unsaved = spool.sync();
+        self.sync();
+    }
+
+    /// Whether nobody waits for it any more. What is in a spool need not be waited for.
+    fn is_abandoned(&self) -> bool {
+        let state = self.shared.state();
+        let is_late = state.stopping.is_some_and(|since| since.elapsed() >= SPOOL_END);
+        state.abandoned || (is_late && self.spool.is_some())
+    }
+
+    /// Lets the place forget what is not open any more, if that was asked for.
+    async fn retain(&self, place: &mut Place) {
+        let open = self.shared.state().open.take();
+        if let Some(open) = open
+            && let Err(error) = place.retain(&open).await
+        {
+            let mut state = self.shared.state();
+            state.warn(&self.name, &error.to_string());
+            state.open.get_or_insert(open);
         }
     }
 
     /// Waits before it is tried again; when the agent ends, for a moment only.
-    async fn wait(&self, place: &mut Place, pause: Duration) {
+    async fn wait(&mut self, place: &mut Place, pause: Duration) {
         let until = Instant::now() + pause;
         loop {
-            let until = if self.shared.state().stopping { until.min(Instant::now() + RETRY) } else { until };
+            self.sync_if_due();
+            if self.is_abandoned() {
+                return;
+            }
+            let is_stopping = self.shared.state().stopping.is_some();
+            let until = if is_stopping { until.min(Instant::now() + RETRY) } else { until };
+            let sync = self.spool.as_ref().and_then(spool::Reader::next_sync);
             tokio::select! {
                 () = sleep_until(until.into()) => return,
                 () = place.serve() => {}
                 () = self.shared.work.notified() => {}
+                () = sleep_until(sync.unwrap_or(until).into()), if sync.is_some() => {}
             }
         }
     }
 
     /// Waits for work.
     async fn idle(&mut self, place: &mut Place) {
+        self.sync_if_due();
         let sync = self.spool.as_ref().and_then(spool::Reader::next_sync);
         tokio::select! {
             () = self.shared.work.notified() => {}
             () = place.serve() => {}
-            () = sleep_until(sync.unwrap_or_else(Instant::now).into()), if sync.is_some() => self.sync(),
+            () = sleep_until(sync.unwrap_or_else(Instant::now).into()), if sync.is_some() => {}
+        }
+    }
+
+    fn sync_if_due(&mut self) {
+        let due = self.spool.as_ref().and_then(spool::Reader::next_sync);
+        if due.is_some_and(|at| at <= Instant::now()) {
+            self.sync();
         }
     }
 
@@ -361,7 +430,7 @@ impl Thread {
         if let Some(spool) = &mut self.spool
             && let Err(error) = spool.sync()
         {
-            self.shared.state().fail(&self.name, &format!("its spool cannot be synced: {error}"));
+            self.shared.state().warn(&self.name, &format!("its spool cannot be synced: {error}"));
         }
     }
 
@@ -381,7 +450,7 @@ impl Thread {
             state.untold += damaged;
         }
         first.unwrap_or_else(|error| {
-            self.shared.state().fail(&self.name, &format!("its spool cannot be read: {error}"));
+            self.shared.state().warn(&self.name, &format!("its spool cannot be read: {error}"));
             Vec::new()
         })
     }
@@ -393,9 +462,6 @@ impl Thread {
         }
         if let Some(spool) = &mut self.spool {
             spool.advance(count);
-            if spool.next_sync().is_some_and(|at| at <= Instant::now()) {
-                self.sync();
-            }
         }
         let mut state = self.shared.state();
         if let Queue::Memory(memory) = &mut state.queue {

@@ -19,13 +19,22 @@ impl Memory {
 
     /// False if there is no room. One message has room always, or it could never be delivered.
     pub(super) fn push(&mut self, message: &Message) -> bool {
-        let size = message.size();
-        if !self.messages.is_empty() && self.bytes + size > self.limit {
-            return false;
+        let has_room = self.messages.is_empty() || self.bytes + message.size() <= self.limit;
+        if has_room {
+            self.push_anyway(message);
         }
-        self.bytes += size;
+        has_room
+    }
+
+    /// The same with or without room: for the last ones.
+    pub(super) fn push_anyway(&mut self, message: &Message) {
+        self.bytes += message.size();
         self.messages.push_back(message.clone());
-        true
+    }
+
+    /// Whether at least half of it is free.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes <= self.limit / 2
     }
 
     /// The first ones, which stay.

@@ -15,7 +15,10 @@ impl StdoutSink {
         for (count, message) in batch.iter().enumerate() {
             let line = [&*message.payload, b"\n"].concat();
             if let Err(error) = stdout.write_all(&line).and_then(|()| stdout.flush()) {
-                let error = if error.kind() == io::ErrorKind::BrokenPipe {
+                // A terminal that has hung up gives EIO.
+                let is_gone =
+                    error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(libc::EIO);
+                let error = if is_gone {
                     SinkError::Closed("standard output".to_owned())
                 } else {
                     SinkError::unavailable("cannot write to standard output", error)

@@ -4,6 +4,7 @@
 //! `u32` each), then the body. A new run begins a new segment, so that only the end of a segment can be torn.
 //! What was appended survives the agent; what was synced, at most [`SYNC`] earlier, survives the machine.
 
+mod delivered;
 mod frame;
 mod reader;
 #[cfg(test)]
@@ -11,16 +12,20 @@ mod tests;
 mod writer;
 
 use std::{
-    fs, io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use rustix::fs::{FlockOperation, flock};
+
+use delivered::Delivered;
 pub(super) use reader::Reader;
 pub(super) use writer::Writer;
 
@@ -33,16 +38,14 @@ struct Shared {
     dir: PathBuf,
     /// Size of all segments that exist.
     bytes: AtomicU64,
-    /// Where the writer is: number of the segment and bytes in it.
-    end: std::sync::Mutex<Position>,
+    /// Where the writer is.
+    end: Mutex<Position>,
     /// Frames that are not delivered.
     messages: AtomicU64,
 }
 
-/// A place in a spool.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+/// A place in a spool: a segment, and bytes in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Position {
     segment: u64,
     offset: u64,
@@ -53,39 +56,86 @@ struct Position {
 ///
 /// # Errors
 ///
-/// If the directory cannot be made, or what is in it cannot be read.
+/// If the directory cannot be made, or what is in it cannot be read, or another reader has it.
 pub(super) fn open(dir: &Path, limit: u64) -> io::Result<(Writer, Reader)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let lock = lock(dir)?;
+    let delivered = Delivered::open(dir)?;
     let segments = segments(dir)?;
-    let bytes =
-        segments.iter().filter_map(|number| path(dir, *number).metadata().ok()).map(|it| it.size()).sum();
-    let next = segments.last().map_or(1, |last| last + 1);
+    let bytes = segments.iter().map(|number| size(dir, *number)).sum::<io::Result<u64>>()?;
+    // Also where everything was delivered and removed: the reader is not to stand behind what is written next.
+    let next = segments.last().copied().unwrap_or(0).max(delivered.position().segment) + 1;
     let shared = Arc::new(Shared {
         dir: dir.to_owned(),
         bytes: AtomicU64::new(bytes),
-        end: std::sync::Mutex::new(Position { segment: next, offset: 0 }),
+        end: Mutex::new(Position { segment: next, offset: 0 }),
         messages: AtomicU64::new(0),
     });
-    let reader = Reader::open(Arc::clone(&shared), &segments)?;
+    let reader = Reader::open(Arc::clone(&shared), delivered, &segments, lock)?;
     Ok((Writer::open(shared, limit, next), reader))
+}
+
+/// How many bytes wait in the spool in a directory, if there is one.
+///
+/// # Errors
+///
+/// If the directory cannot be read.
+pub(super) fn waiting(dir: &Path) -> io::Result<u64> {
+    let delivered = Delivered::read(dir)?;
+    let mut bytes = 0;
+    for number in segments(dir)?.into_iter().filter(|number| *number >= delivered.segment) {
+        let before = if number == delivered.segment { delivered.offset } else { 0 };
+        bytes += size(dir, number)?.saturating_sub(before);
+    }
+    Ok(bytes)
+}
+
+/// Two readers would deliver and remove the same. It is given back when the file is closed.
+fn lock(dir: &Path) -> io::Result<File> {
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("{} is in use by another sink or agent", dir.display()),
+        ),
+        error => error.into(),
+    })?;
+    Ok(file)
 }
 
 impl Shared {
     fn end(&self) -> Position {
-        *self.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn path(dir: &Path, segment: u64) -> PathBuf {
-    dir.join(format!("{segment:016}.spool"))
+    dir.join(name(segment))
 }
 
-/// The segments that exist, oldest first.
+fn name(segment: u64) -> String {
+    format!("{segment:016}.spool")
+}
+
+/// The size of a segment; nothing if there is none.
+fn size(dir: &Path, segment: u64) -> io::Result<u64> {
+    match path(dir, segment).metadata() {
+        Ok(metadata) => Ok(metadata.size()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// The segments that exist, oldest first. What is called otherwise is none of them.
 fn segments(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        found.extend(name.to_str().and_then(|name| name.strip_suffix(".spool")?.parse::<u64>().ok()));
+        let file = entry?.file_name();
+        let number = file.to_str().and_then(|file| file.strip_suffix(".spool")?.parse::<u64>().ok());
+        found.extend(
+            number.filter(|number| *number < u64::MAX && file.to_str() == Some(name(*number).as_str())),
+        );
     }
     found.sort_unstable();
     Ok(found)

@@ -3,54 +3,57 @@
 use std::{
     collections::VecDeque,
     fs::{self, File},
-    io::{self, BufReader, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    sync::{Arc, atomic::Ordering},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use super::{
-    Position, SYNC, Shared,
+    Delivered, Position, SYNC, Shared,
     frame::{self, Next},
-    path, segments,
+    path, segments, size,
 };
 use crate::sink::message::Message;
-
-/// The file that says what was delivered.
-const DELIVERED: &str = "delivered.json";
 
 /// Takes messages, in order.
 #[derive(Debug)]
 pub(in crate::sink) struct Reader {
     shared: Arc<Shared>,
+    saved: Delivered,
     /// Up to here everything is delivered.
     delivered: Position,
-    saved: Position,
     /// Read and not delivered, each with the place behind it.
     read: VecDeque<(Message, Position)>,
     at: Position,
-    file: Option<BufReader<File>>,
+    /// The segment at that place, if it is open.
+    file: Option<File>,
     /// Damaged parts that were passed over.
     damaged: u64,
     synced: (Instant, Position),
+    _lock: File,
 }
 
 impl Reader {
-    pub(super) fn open(shared: Arc<Shared>, existing: &[u64]) -> io::Result<Self> {
-        let saved = match fs::read(shared.dir.join(DELIVERED)) {
-            Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Position::default(),
-            Err(error) => return Err(error),
-        };
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        saved: Delivered,
+        existing: &[u64],
+        lock: File,
+    ) -> io::Result<Self> {
+        let delivered = saved.position();
         let mut reader = Self {
-            delivered: saved,
             saved,
-            at: saved,
+            delivered,
+            at: delivered,
             read: VecDeque::new(),
             file: None,
             damaged: 0,
             synced: (Instant::now(), shared.end()),
             shared,
+            _lock: lock,
         };
         reader.count(existing)?;
         reader.remove_delivered()?;
@@ -61,63 +64,52 @@ impl Reader {
     fn count(&mut self, existing: &[u64]) -> io::Result<()> {
         let mut count = 0;
         for number in existing.iter().filter(|number| **number >= self.delivered.segment) {
-            let Some((mut file, mut left)) = self.open_segment(*number)? else { continue };
-            while let Next::Message(_, size) = frame::read(&mut file, left)? {
+            let mut offset = if *number == self.delivered.segment { self.delivered.offset } else { 0 };
+            let file = File::open(path(&self.shared.dir, *number))?;
+            let end = size(&self.shared.dir, *number)?;
+            while let Next::Message(_, size) = frame::read(&file, offset, end)? {
                 count += 1;
-                left -= size;
+                offset += size;
             }
         }
         self.shared.messages.store(count, Ordering::Relaxed);
         Ok(())
     }
 
-    /// A segment behind what was delivered of it, and how many bytes are left in it.
-    fn open_segment(&self, number: u64) -> io::Result<Option<(BufReader<File>, u64)>> {
-        let mut file = match File::open(path(&self.shared.dir, number)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let offset = if number == self.delivered.segment { self.delivered.offset } else { 0 };
-        let left = file.metadata()?.size().saturating_sub(offset);
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(Some((BufReader::new(file), left)))
-    }
-
     /// The messages that are to be delivered next, at most so many; they stay until [`Reader::advance`].
     ///
     /// # Errors
     ///
-    /// If the disk cannot be read.
+    /// If the disk cannot be read where the next one is.
     pub(in crate::sink) fn first(&mut self, count: usize) -> io::Result<Vec<Message>> {
-        while self.read.len() < count && self.read_one()? {}
+        while self.read.len() < count {
+            match self.read_one() {
+                Ok(true) => {}
+                Err(error) if self.read.is_empty() => return Err(error),
+                // What was read before an error can be delivered.
+                Ok(false) | Err(_) => break,
+            }
+        }
         Ok(self.read.iter().take(count).map(|(message, _)| message.clone()).collect())
     }
 
     /// Whether there was another.
     fn read_one(&mut self) -> io::Result<bool> {
-        let end = self.shared.end();
         loop {
+            let end = self.shared.end();
             if self.at >= end {
                 return Ok(false);
             }
-            let limit = if self.at.segment == end.segment {
-                end.offset
+            let is_last = self.at.segment == end.segment;
+            let limit = if is_last { end.offset } else { size(&self.shared.dir, self.at.segment)? };
+            let next = if limit > self.at.offset {
+                let file = match &mut self.file {
+                    Some(file) => file,
+                    empty => empty.insert(File::open(path(&self.shared.dir, self.at.segment))?),
+                };
+                frame::read(file, self.at.offset, limit)?
             } else {
-                match path(&self.shared.dir, self.at.segment).metadata() {
-                    Ok(metadata) => metadata.size(),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-                    Err(error) => return Err(error),
-                }
-            };
-            let left = limit.saturating_sub(self.at.offset);
-            if left > 0 && self.file.is_none() {
-                let mut file = File::open(path(&self.shared.dir, self.at.segment))?;
-                file.seek(SeekFrom::Start(self.at.offset))?;
-                self.file = Some(BufReader::new(file));
-            }
-            let next = match &mut self.file {
-                Some(file) if left > 0 => frame::read(file, left)?,
-                _ => Next::End,
+                Next::End
             };
             match next {
                 Next::Message(message, size) => {
@@ -125,9 +117,17 @@ impl Reader {
                     self.read.push_back((*message, self.at));
                     return Ok(true);
                 }
-                Next::End if self.at.segment == end.segment => return Ok(false),
+                Next::End if is_last => return Ok(false),
                 Next::End => {}
-                Next::Damaged => self.damaged += 1,
+                Next::Damaged => {
+                    self.damaged += 1;
+                    if is_last {
+                        // What was appended behind it cannot be found.
+                        self.at = end;
+                        self.shared.messages.store(self.read.len() as u64, Ordering::Relaxed);
+                        return Ok(false);
+                    }
+                }
             }
             let later = segments(&self.shared.dir)?.into_iter().find(|number| *number > self.at.segment);
             self.at = Position { segment: later.unwrap_or(end.segment).min(end.segment), offset: 0 };
@@ -138,10 +138,11 @@ impl Reader {
     /// Says that the first ones are delivered. It is remembered within [`SYNC`], so that after a crash some may be
     /// delivered again, and none is left out.
     pub(in crate::sink) fn advance(&mut self, count: usize) {
-        for (_, behind) in self.read.drain(..count.min(self.read.len())) {
+        let count = count.min(self.read.len());
+        for (_, behind) in self.read.drain(..count) {
             self.delivered = behind;
-            self.shared.messages.fetch_sub(1, Ordering::Relaxed);
         }
+        subtract(&self.shared.messages, count as u64);
     }
 
     /// Damaged parts that were passed over since the last call: at least so many messages are lost.
@@ -152,10 +153,10 @@ impl Reader {
     /// When [`Reader::sync`] has something to do.
     pub(in crate::sink) fn next_sync(&self) -> Option<Instant> {
         let (at, end) = self.synced;
-        (self.delivered != self.saved || self.shared.end() != end).then(|| at + SYNC)
+        (self.delivered != self.saved.position() || self.shared.end() != end).then(|| at + SYNC)
     }
 
-    /// Syncs what was appended, and remembers what was delivered.
+    /// Syncs what was appended, remembers what was delivered, and gives back its place.
     ///
     /// # Errors
     ///
@@ -163,6 +164,8 @@ impl Reader {
     pub(in crate::sink) fn sync(&mut self) -> io::Result<()> {
         let end = self.shared.end();
         let (_, before) = std::mem::replace(&mut self.synced, (Instant::now(), end));
+        // On a full disk there must be room first.
+        self.remove_delivered()?;
         for number in before.segment.max(self.delivered.segment)..=end.segment {
             match File::open(path(&self.shared.dir, number)) {
                 Ok(file) => file.sync_data()?,
@@ -170,31 +173,17 @@ impl Reader {
                 Err(error) => return Err(error),
             }
         }
-        if self.delivered != self.saved {
-            self.save()?;
-            self.remove_delivered()?;
+        if self.delivered != self.saved.position() {
+            self.saved.save(self.delivered)?;
         }
         Ok(())
     }
 
-    /// Writes the place anew and puts it into the place of the old one.
-    fn save(&mut self) -> io::Result<()> {
-        let new = self.shared.dir.join("delivered.json.new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&serde_json::to_vec(&self.delivered)?)?;
-        file.sync_data()?;
-        fs::rename(new, self.shared.dir.join(DELIVERED))?;
-        self.saved = self.delivered;
-        Ok(())
-    }
-
-    /// Removes segments of which everything is delivered.
+    /// Removes segments of which everything is delivered. One that is missing is passed over by the next run too.
     fn remove_delivered(&mut self) -> io::Result<()> {
         let end = self.shared.end();
         for number in segments(&self.shared.dir)? {
-            let path = path(&self.shared.dir, number);
-            let size = path.metadata()?.size();
+            let size = size(&self.shared.dir, number)?;
             let is_done = number < self.delivered.segment
                 || (number == self.delivered.segment
                     && number < end.segment
@@ -202,9 +191,18 @@ impl Reader {
             if !is_done {
                 break;
             }
-            fs::remove_file(path)?;
-            self.shared.bytes.fetch_sub(size, Ordering::Relaxed);
+            match fs::remove_file(path(&self.shared.dir, number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            subtract(&self.shared.bytes, size);
         }
         Ok(())
     }
+}
+
+/// A gauge that damage has made wrong is not to wrap.
+fn subtract(gauge: &AtomicU64, less: u64) {
+    let subtract = |value: u64| Some(value.saturating_sub(less));
+    let _always_some = gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
 }

@@ -92,7 +92,7 @@ fn a_torn_or_damaged_part_is_passed_over_and_counted() {
     }
     drop(writer);
     let segment = path(dir.path(), 1);
-    fs::OpenOptions::new().append(true).open(&segment).unwrap().write_all(&[9, 0, 0]).unwrap();
+    OpenOptions::new().append(true).open(&segment).unwrap().write_all(&[9, 0, 0]).unwrap();
 
     let (mut writer, mut reader) = open(dir.path(), 1 << 20).unwrap();
     assert!(writer.push(&message(3)).unwrap());
@@ -115,4 +115,76 @@ fn a_torn_or_damaged_part_is_passed_over_and_counted() {
     assert!(writer.push(&message(3)).unwrap());
     assert_eq!(take(&mut reader, 10), [message(0), message(3)], "what stands behind a damage is not trusted");
     assert_eq!(reader.take_damaged(), 1);
+}
+
+#[test]
+fn a_run_without_events_loses_none_of_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let (mut writer, mut reader) = open(dir.path(), 1 << 20).unwrap();
+        for number in 0..5 {
+            assert!(writer.push(&message(number)).unwrap());
+        }
+        assert_eq!(take(&mut reader, 10), (0..5).map(message).collect::<Vec<_>>(), "round {round}");
+        reader.sync().unwrap();
+        drop((writer, reader));
+        // Twice, since the first removes what was delivered.
+        for _ in 0..2 {
+            drop(open(dir.path(), 1 << 20).unwrap());
+        }
+    }
+}
+
+#[test]
+fn damage_where_it_is_written_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut reader) = open(dir.path(), 1 << 20).unwrap();
+    for number in 0..3 {
+        assert!(writer.push(&message(number)).unwrap());
+    }
+    let segment = OpenOptions::new().write(true).open(path(dir.path(), 1)).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&segment, b"damage", 12).unwrap();
+    for _ in 0..5 {
+        assert!(take(&mut reader, 10).is_empty());
+    }
+    assert_eq!((reader.take_damaged(), writer.gauge().messages()), (1, 0));
+    assert!(writer.push(&message(3)).unwrap());
+    assert_eq!(take(&mut reader, 10), [message(3)], "what is appended later is whole");
+    assert_eq!((reader.take_damaged(), writer.gauge().messages()), (0, 0));
+}
+
+#[test]
+fn what_fills_its_only_segment_is_given_back_too() {
+    let dir = tempfile::tempdir().unwrap();
+    // A segment is at least 4 KiB, and this is its limit.
+    let (mut writer, mut reader) = open(dir.path(), 4 << 10).unwrap();
+    let mut count = 0;
+    for _ in 0..5 {
+        while writer.push(&message(count)).unwrap() {
+            count += 1;
+        }
+        assert!(!take(&mut reader, 100).is_empty());
+        reader.sync().unwrap();
+        assert_eq!(writer.gauge().bytes(), 0);
+    }
+}
+
+#[test]
+fn a_spool_has_one_reader_and_what_is_no_segment_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["7.spool", "x.spool", "18446744073709551615.spool"] {
+        fs::write(dir.path().join(name), "not ours").unwrap();
+    }
+    let (mut writer, reader) = open(dir.path(), 1 << 20).unwrap();
+    let error = open(dir.path(), 1 << 20).unwrap_err();
+    assert!(error.to_string().ends_with("is in use by another sink or agent"), "{error}");
+    assert!(writer.push(&message(1)).unwrap());
+    drop((writer, reader));
+    assert_eq!(waiting(dir.path()).unwrap(), path(dir.path(), 1).metadata().unwrap().len());
+    let (_, mut reader) = open(dir.path(), 1 << 20).unwrap();
+    assert_eq!(take(&mut reader, 10), [message(1)]);
+    reader.sync().unwrap();
+    drop(reader);
+    assert_eq!(waiting(dir.path()).unwrap(), 0);
+    assert!(dir.path().join("7.spool").exists());
 }

@@ -37,11 +37,13 @@ impl Writer {
     pub(in crate::sink) fn push(&mut self, message: &Message) -> io::Result<bool> {
         let frame = frame::encode(message)?;
         let size = frame.len() as u64;
-        if self.shared.bytes.load(Ordering::Relaxed) + size > self.limit {
-            return Ok(false);
-        }
-        if self.offset >= self.segment_bytes {
+        let has_room = self.shared.bytes.load(Ordering::Relaxed) + size <= self.limit;
+        // Only a segment that is not written to any more can be given back.
+        if self.offset >= self.segment_bytes || (!has_room && self.offset > 0) {
             self.next();
+        }
+        if !has_room {
+            return Ok(false);
         }
         let offset = self.offset;
         let file = match &mut self.file {
@@ -49,14 +51,16 @@ impl Writer {
             empty => empty.insert(
                 OpenOptions::new()
                     .append(true)
-                    .create_new(true)
+                    .create(true)
                     .mode(0o600)
                     .open(path(&self.shared.dir, self.number))?,
             ),
         };
         if let Err(error) = file.write_all(&frame) {
-            // A part of it may be there; if it cannot be taken back, nothing more is appended behind it.
-            if file.set_len(offset).is_err() {
+            // A part of it may be there. Whether it can be taken back or not: the disk may be full, and only a segment
+            // that is not written to any more can be given back.
+            let _left_there = file.set_len(offset);
+            if offset > 0 {
                 self.next();
             }
             return Err(error);
@@ -80,6 +84,11 @@ impl Writer {
     fn publish(&self) {
         *self.shared.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             Position { segment: self.number, offset: self.offset };
+    }
+
+    /// Whether at least half of it is free.
+    pub(in crate::sink) fn has_room(&self) -> bool {
+        self.shared.bytes.load(Ordering::Relaxed) <= self.limit / 2
     }
 
     pub(in crate::sink) fn gauge(&self) -> Gauge {

@@ -28,7 +28,7 @@ const OPTIONAL: [&str; 18] = [
 ];
 
 /// All that is left of an event that is too large even then: which it is, what happened, and the sentence.
-const ESSENTIAL: [&str; 21] = [
+const ESSENTIAL: [&str; 19] = [
     "@timestamp",
     "message",
     "event.action",
@@ -40,7 +40,6 @@ const ESSENTIAL: [&str; 21] = [
     "supervisor.finding",
     "time",
     "activity_id",
-    "category_uid",
     "class_uid",
     "type_uid",
     "severity_id",
@@ -49,7 +48,6 @@ const ESSENTIAL: [&str; 21] = [
     "metadata.version",
     "metadata.event_code",
     "metadata.uid",
-    "metadata.sequence",
 ];
 
 /// A payload of at most `room` bytes. What was left out is listed in `supervisor.shortened`, `*` is all that is not

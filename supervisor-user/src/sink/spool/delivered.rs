@@ -1,0 +1,82 @@
+//! Where a reader is, on disk. It is written in place, so that a full disk does not keep it from being remembered.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+use super::Position;
+
+const NAME: &str = "delivered";
+/// The file: segment and offset, and the CRC-32 of both, little-endian.
+const LEN: usize = 20;
+
+/// The file, and what it says.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    file: File,
+    position: Position,
+}
+
+impl Delivered {
+    /// Reads it; it is made if there is none. One that is damaged says that nothing was delivered: then what is there
+    /// is delivered again.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(dir.join(NAME))?;
+        let mut bytes = [0; LEN];
+        let position = match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => decode(&bytes).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Position::default(),
+            Err(error) => return Err(error),
+        };
+        let delivered = Self { file, position };
+        if position == Position::default() {
+            // Now there is room for it.
+            delivered.write(position)?;
+        }
+        Ok(delivered)
+    }
+
+    /// What it says, if it is there; nothing is made.
+    pub(super) fn read(dir: &Path) -> io::Result<Position> {
+        match fs::read(dir.join(NAME)) {
+            Ok(bytes) => Ok(bytes.first_chunk().and_then(decode).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Remembers another place.
+    pub(super) fn save(&mut self, position: Position) -> io::Result<()> {
+        self.write(position)?;
+        self.file.sync_data()?;
+        self.position = position;
+        Ok(())
+    }
+
+    fn write(&self, Position { segment, offset }: Position) -> io::Result<()> {
+        let mut bytes = [segment.to_le_bytes(), offset.to_le_bytes()].concat();
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        self.file.write_all_at(&bytes, 0)
+    }
+}
+
+fn decode(bytes: &[u8; LEN]) -> Option<Position> {
+    let (position, checksum) = bytes.split_last_chunk::<4>()?;
+    let (segment, offset) = (position.first_chunk::<8>()?, position.last_chunk::<8>()?);
+    let position = Position { segment: u64::from_le_bytes(*segment), offset: u64::from_le_bytes(*offset) };
+    let is_whole = crc32fast::hash(&bytes[..LEN - 4]) == u32::from_le_bytes(*checksum);
+    Some(position).filter(|position| is_whole && position.segment < u64::MAX)
+}
