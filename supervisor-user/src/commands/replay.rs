@@ -1,6 +1,6 @@
 //! `supervisor replay`: what a recording tells.
 
-use std::{borrow::Cow, path::PathBuf, slice};
+use std::{borrow::Cow, path::PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -60,7 +60,7 @@ async fn replay(args: &ReplayArgs) -> Result<Exit> {
     for observation in reader.by_ref() {
         match observation {
             Ok(observation) => {
-                let is_read = pipeline.take(slice::from_ref(&observation)).await?;
+                let is_read = pipeline.take(vec![observation]).await?;
                 // Lets a signal be heard.
                 tokio::task::yield_now().await;
                 if !is_read || *stop.borrow() {

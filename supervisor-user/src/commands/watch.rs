@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::fleet;
 use crate::{
-    config::{Config, FloodConfig, Policy, SinkConfig, Time},
+    config::{Bytes, Config, FloodConfig, Policy, SinkConfig, Time},
     engine::{self, Options},
     exit::Exit,
     filter::Filter,
@@ -82,7 +82,9 @@ impl WatchArgs {
 
 /// Standard output as the only sink, which is waited for.
 pub(super) fn to_stdout(format: Format) -> BTreeMap<String, SinkConfig> {
-    let sink = SinkConfig { format, policy: Policy::Block, ..SinkConfig::to_stdout() };
+    // Who is waited for needs no large buffer.
+    let buffer = Bytes(256 << 10);
+    let sink = SinkConfig { format, policy: Policy::Block, buffer, ..SinkConfig::to_stdout() };
     BTreeMap::from([("stdout".to_owned(), sink)])
 }
 

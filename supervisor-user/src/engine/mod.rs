@@ -183,7 +183,7 @@ impl Agent {
                 self.reload().await;
                 continue;
             };
-            if !self.pipeline.take(&happened).await? {
+            if !self.pipeline.take(happened).await? {
                 return Ok(());
             }
             if tidy <= Instant::now() {
@@ -200,7 +200,7 @@ impl Agent {
 
     /// Takes in what happened since the last tick, which belongs to this watch too, and says what was seen.
     async fn end(&mut self, started_ns: u64) -> Result<Counted> {
-        self.pipeline.take(&self.observer.finish()?).await?;
+        self.pipeline.take(self.observer.finish()?).await?;
         let counted = Counted::new(&self.observer.counters()?, self.observer.lost()?);
         let watched = duration(clock::now_ns().saturating_sub(started_ns));
         say(&format!("watched for {watched}: {}", self.pipeline.summary()));

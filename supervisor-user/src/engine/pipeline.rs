@@ -99,29 +99,10 @@ impl Pipeline {
     /// # Errors
     ///
     /// If a recording cannot be written.
-    pub async fn take(&mut self, observations: &[Observation]) -> Result<bool> {
+    pub async fn take(&mut self, observations: Vec<Observation>) -> Result<bool> {
+        // Each is given up before the next, so that findings take the place of the evidence that they are made of.
         for observation in observations {
-            let was_wanted = self.conclusions.wants(observation);
-            let events = self.conclusions.take(observation);
-            let opens = self.conclusions.wants(observation);
-            let is_wanted = was_wanted || opens;
-            if let Some(recorder) = &mut self.recorder {
-                recorder.take(observation, is_wanted)?;
-            }
-            // An opening is remembered before it is sent and a close after it was, so that a crash in between makes
-            // the next run tell one of them again, and none is left out.
-            if opens {
-                self.remember(observation);
-            }
-            for event in &events {
-                self.send(event).await?;
-            }
-            if observation.seen.is_end() {
-                if !was_wanted {
-                    self.end_of_earlier(observation).await?;
-                }
-                self.remember(observation);
-            }
+            self.take_one(&observation).await?;
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.tick()?;
@@ -132,6 +113,30 @@ impl Pipeline {
         }
         self.stream.tick().await?;
         Ok(!self.stream.is_closed())
+    }
+
+    async fn take_one(&mut self, observation: &Observation) -> Result<()> {
+        let was_wanted = self.conclusions.wants(observation);
+        let events = self.conclusions.take(observation);
+        let opens = self.conclusions.wants(observation);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.take(observation, was_wanted || opens)?;
+        }
+        // An opening is remembered before it is sent and a close after it was, so that a crash in between makes the next
+        // run tell one of them again, and none is left out.
+        if opens {
+            self.remember(observation);
+        }
+        for event in &events {
+            self.send(event).await?;
+        }
+        if observation.seen.is_end() {
+            if !was_wanted {
+                self.end_of_earlier(observation).await?;
+            }
+            self.remember(observation);
+        }
+        Ok(())
     }
 
     /// Tells the end of a finding that only an earlier run has told: it was over before this one has looked at it.

@@ -141,7 +141,7 @@ impl Proc {
             state: stat.state,
             start_ticks: stat.starttime,
             exit_status: stat.exit_code.filter(|_| may_see),
-            pid_ns: pid_ns(pid),
+            pid_ns: pid_ns(pid)?,
             uid: Some(status.ruid),
             live_threads,
             threads: stat.num_threads.cast_unsigned(),
@@ -221,9 +221,16 @@ fn live_threads(process: &Process) -> ProcResult<usize> {
     Ok(live)
 }
 
-fn pid_ns(pid: u32) -> Option<u32> {
-    let link = fs::read_link(format!("/proc/{pid}/ns/pid")).ok()?;
-    link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+/// None if it may not be seen; an error if the process is gone.
+fn pid_ns(pid: u32) -> ProcResult<Option<u32>> {
+    let gone = [libc::ENOENT, libc::ESRCH].map(Some);
+    let link = match fs::read_link(format!("/proc/{pid}/ns/pid")) {
+        Ok(link) => link,
+        Err(error) if gone.contains(&error.raw_os_error()) => return Err(ProcError::NotFound(None)),
+        Err(_) => return Ok(None),
+    };
+    let ino = |link: &str| link.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok();
+    Ok(link.to_str().and_then(ino))
 }
 
 fn sigchld(status: &Status) -> SigChld {
