@@ -423,6 +423,7 @@ fn head(event: &Event, context: &Context, sequence: u64) -> Head {
             id: id.to_owned(),
             is_open: matches!(state, State::Open | State::Updated),
         }),
+        is_news: true,
         sentence: sentence(event),
     }
 }

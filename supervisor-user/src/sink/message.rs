@@ -29,6 +29,9 @@ pub struct Head {
     pub severity: u8,
     /// The finding that it opens, updates or closes, if it is about one.
     pub finding: Option<FindingState>,
+    /// Whether it is news; else it is told only for the list of open findings.
+    #[serde(default = "Head::is_news")]
+    pub is_news: bool,
     /// One English sentence that stands alone; it has no control characters.
     pub sentence: String,
 }
@@ -52,6 +55,10 @@ impl Message {
 }
 
 impl Head {
+    fn is_news() -> bool {
+        true
+    }
+
     /// The severity as syslog and the journal count it: 6 is information, 2 is critical.
     #[must_use]
     pub fn syslog_severity(&self) -> u8 {

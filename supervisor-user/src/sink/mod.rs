@@ -97,7 +97,7 @@ impl Place {
     /// Forgets findings that are not open any more, where open ones are kept; those that are, are named by their ids.
     async fn retain(&mut self, open: &HashSet<String>) -> Result<(), SinkError> {
         match self {
-            Self::Nats(sink) => sink.retain(|id| open.contains(id)).await.map(drop),
+            Self::Nats(sink) => sink.retain(open).await.map(drop),
             Self::Stdout(_) | Self::File(_) | Self::Unix(_) | Self::Syslog(_) | Self::Journald(_) => Ok(()),
         }
     }
