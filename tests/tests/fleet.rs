@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use supervisor_tests::{Agent, Broker, fixture, supervisor_bin};
 use supervisor_user::{
@@ -96,17 +97,39 @@ fn two_nodes_are_shown_and_one_that_dies_turns_stale() -> Result<()> {
         assert_eq!(listed.code, Some(code), "{options:?}: {}{}", listed.stdout, listed.stderr);
     }
 
-    let mut watch = Command::new(supervisor_bin()?);
-    watch.args(["watch", "--from", &broker.url(), "--pid", &pid]);
-    watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut watch = Owned::start(&mut watch)?;
-    let (stdout, stderr) =
-        watch.child().stdout.take().zip(watch.child().stderr.take()).context("it has no pipes")?;
-    let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
-    let begun = stderr.next("the watch to begin", LIMIT)?.context("it ended")?;
+    // Both have seen the same process of the same kernel, and the stream has both.
+    for node in ["node-a_example_com", "node-b_example_com"] {
+        let openings: Vec<_> = run(broker.stored("SUPERVISOR"))?
+            .into_iter()
+            .filter(|it| it.subject.starts_with(&format!("supervisor.lab.{node}.zombie-")))
+            .filter(|it| it.payload.pointer("/process/pid").map(Value::to_string) == Some(pid.clone()))
+            .collect();
+        assert_eq!(openings.len(), 1, "{node}: {openings:?}");
+        assert!(openings[0].id.starts_with(&format!("lab.{node}.")), "{}", openings[0].id);
+    }
+
+    let watch = Watch::start(&broker, &["--pid", &pid])?;
+    let begun = watch.stderr.next("the watch to begin", LIMIT)?.context("it ended")?;
     assert!(begun.starts_with("watching"), "{begun}");
+    for node in ["node-a_example_com", "node-b_example_com"] {
+        let line = watch.stdout.next("what is open", LIMIT)?.context("the watch ended")?;
+        assert!(line.contains(&format!("lab/{node}  zombie-existing")) && line.contains(&pid), "{line}");
+    }
+
+    let json = Watch::start(&broker, &["--pid", &pid, "--host", "node-b.example.com", "-o", "json"])?;
+    let line = json.stdout.next("what is open", LIMIT)?.context("the watch ended")?;
+    assert_eq!(
+        serde_json::from_str::<Value>(&line)?.pointer("/host/hostname"),
+        Some(&json!("node-b.example.com"))
+    );
 
     dying.kill()?;
+    json.says("supervisor: cluster lab: node node-b.example.com is stale since 20")?;
+    let line = watch.stdout.next("node-b to be missed", LIMIT)?.context("the watch ended")?;
+    assert!(
+        line.contains("lab/node-b_example_com  node-stale") && line.contains("is stale since 20"),
+        "{line}"
+    );
     let listed = until("node-b to turn stale", LIMIT, || {
         let listed = ps(&broker, &["--pid", &pid])?;
         Ok((listed.with(&["stale"]) > 0).then_some(listed))
@@ -118,7 +141,7 @@ fn two_nodes_are_shown_and_one_that_dies_turns_stale() -> Result<()> {
     fixture.send("reap")?;
     fixture.fact("reaped")?;
     fixture.end()?;
-    let line = stdout.next("node-a to tell the end", LIMIT)?.context("the watch ended")?;
+    let line = watch.stdout.next("node-a to tell the end", LIMIT)?.context("the watch ended")?;
     assert!(line.contains("lab/node-a_example_com  zombie-reaped") && line.contains(&pid), "{line}");
     let listed = until("node-a to take it back", LIMIT, || {
         let listed = ps(&broker, &["--pid", &pid])?;
@@ -134,7 +157,79 @@ fn two_nodes_are_shown_and_one_that_dies_turns_stale() -> Result<()> {
         "{}",
         listed.stdout
     );
+
+    let _again = agent(&broker, "node-b")?;
+    let line = watch.stdout.next("node-b to be back", LIMIT)?.context("the watch ended")?;
+    assert!(line.contains("lab/node-b_example_com  node-reports"), "{line}");
+    assert!(line.contains("node node-b.example.com reports again"), "{line}");
     Ok(())
+}
+
+/// `watch --from`.
+struct Watch {
+    process: Owned,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Watch {
+    fn start(broker: &Broker, options: &[&str]) -> Result<Self> {
+        let mut command = Command::new(supervisor_bin()?);
+        command.args(["watch", "--from", &broker.url(), "--nats-timeout", "2s"]).args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Owned::start(&mut command)?;
+        let child = process.child();
+        let (stdout, stderr) = child.stdout.take().zip(child.stderr.take()).context("it has no pipes")?;
+        Ok(Self { process, stdout: Lines::of(stdout), stderr: Lines::of(stderr) })
+    }
+
+    /// Reads on until it has said this on standard error.
+    fn says(&self, words: &str) -> Result<()> {
+        loop {
+            let line = self.stderr.next(words, LIMIT)?;
+            if line.with_context(|| format!("it ended before it said {words}"))?.contains(words) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the next line, which has to have this.
+    fn tells(&self, words: &str) -> Result<()> {
+        let line = self.stdout.next(words, LIMIT)?.context("the watch ended")?;
+        ensure!(line.contains(words), "`{words}` is not in: {line}");
+        ensure!(!line.contains('\u{1b}'), "{line:?}");
+        Ok(())
+    }
+}
+
+/// Makes the stream, as an agent would.
+fn make_stream(broker: &Broker) -> Result<()> {
+    run(async {
+        let config = async_nats::jetstream::stream::Config {
+            name: "SUPERVISOR".to_owned(),
+            subjects: vec!["supervisor.>".to_owned()],
+            ..Default::default()
+        };
+        broker.jetstream().await?.create_stream(config).await?;
+        Ok(())
+    })
+}
+
+fn publish(broker: &Broker, payloads: impl IntoIterator<Item = Vec<u8>>) -> Result<()> {
+    run(async {
+        let jetstream = broker.jetstream().await?;
+        for payload in payloads {
+            jetstream.publish("supervisor.lab.node.x", payload.into()).await?.await?;
+        }
+        Ok(())
+    })
+}
+
+fn numbered(from: u64, to: u64) -> impl Iterator<Item = Vec<u8>> {
+    (from..to).map(|number| {
+        let event = json!({ "event": { "action": "x" }, "message": format!("event {number}.\u{1b}[2J") });
+        event.to_string().into_bytes()
+    })
 }
 
 fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -195,6 +290,13 @@ fn what_a_hostile_node_writes_is_harmless() -> Result<()> {
     assert!(listed.stderr.contains("5 entries"), "{}", listed.stderr);
     let raw = ps(&broker, &["-o", "json"])?;
     assert_eq!(raw.stdout.lines().count(), 1);
+    for options in [&[][..], &["-o", "json"]] {
+        let watch = Watch::start(&broker, options)?;
+        watch.says("5 entries")?;
+        let line = watch.stdout.next("what is open", LIMIT)?.context("the watch ended")?;
+        assert!(!line.chars().any(char::is_control) && !line.contains("innocent"), "{line:?}");
+        assert_eq!(serde_json::from_str::<Value>(&line).is_ok(), !options.is_empty(), "{line}");
+    }
     assert!(serde_json::from_str::<Value>(&raw.stdout).is_ok());
     Ok(())
 }
@@ -262,59 +364,84 @@ fn blocked_namespaces_have_a_list_of_their_own() -> Result<()> {
 #[test]
 fn a_watch_leaves_nothing_out_when_the_broker_is_killed() -> Result<()> {
     let mut broker = Broker::start()?;
-    let publish = |broker: &Broker, from: u64, to: u64| {
-        run(async {
-            let jetstream = broker.jetstream().await?;
-            for number in from..to {
-                let event =
-                    json!({ "event": { "action": "x" }, "message": format!("event {number}.\u{1b}[2J") });
-                jetstream.publish("supervisor.lab.node.x", serde_json::to_vec(&event)?.into()).await?.await?;
-            }
-            Ok(())
-        })
-    };
-    run(async {
-        let config = async_nats::jetstream::stream::Config {
-            name: "SUPERVISOR".to_owned(),
-            subjects: vec!["supervisor.>".to_owned()],
-            ..Default::default()
-        };
-        broker.jetstream().await?.create_stream(config).await?;
-        Ok(())
-    })?;
-    publish(&broker, 0, 3)?;
-
-    let mut watch = Command::new(supervisor_bin()?);
-    watch.args(["watch", "--from", &broker.url(), "--nats-timeout", "1s"]);
-    watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut watch = Owned::start(&mut watch)?;
-    let (stdout, stderr) =
-        watch.child().stdout.take().zip(watch.child().stderr.take()).context("it has no pipes")?;
-    let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
-    let said = |word: &str| -> Result<()> {
-        loop {
-            let line =
-                stderr.next(word, LIMIT)?.with_context(|| format!("it ended before it said {word}"))?;
-            if line.contains(word) {
-                return Ok(());
-            }
-        }
-    };
-    said("watching")?;
-    publish(&broker, 3, 203)?;
+    make_stream(&broker)?;
+    publish(&broker, numbered(0, 3))?;
+    let watch = Watch::start(&broker, &[])?;
+    watch.says("watching")?;
+    publish(&broker, numbered(3, 203))?;
     broker.kill()?;
-    said("trying again")?;
+    watch.says("trying again")?;
     broker.restart()?;
-    publish(&broker, 203, 303)?;
+    publish(&broker, numbered(203, 303))?;
     for number in 3..303 {
-        let line = stdout.next("every event", LIMIT)?.context("the watch ended")?;
-        ensure!(
-            line.contains("lab/node  x") && line.contains(&format!("event {number}.")),
-            "{number}: {line}"
-        );
-        ensure!(!line.contains('\u{1b}'), "{line:?}");
+        watch.tells(&format!("lab/node  x  event {number}."))?;
     }
     Ok(())
+}
+
+#[test]
+fn a_watch_says_what_the_broker_has_dropped_and_reads_a_new_stream_from_its_beginning() -> Result<()> {
+    let mut broker = Broker::start()?;
+    make_stream(&broker)?;
+    publish(&broker, numbered(0, 3))?;
+    let mut watch = Watch::start(&broker, &[])?;
+    watch.says("watching")?;
+    publish(&broker, numbered(3, 5))?;
+    watch.tells("event 3.")?;
+    watch.tells("event 4.")?;
+
+    // Seven of ten are gone before it is back.
+    broker.kill()?;
+    watch.says("trying again")?;
+    watch.process.signal(Signal::STOP)?;
+    broker.restart()?;
+    publish(&broker, numbered(5, 15))?;
+    run(async {
+        let stream = broker.jetstream().await?.get_stream("SUPERVISOR").await?;
+        stream.purge().sequence(13).await?;
+        Ok(())
+    })?;
+    watch.process.signal(Signal::CONT)?;
+    watch.says("7 events of stream SUPERVISOR are not told")?;
+    for number in 12..15 {
+        watch.tells(&format!("event {number}."))?;
+    }
+
+    // Nothing of the new one was told, though it has fewer events, and then more.
+    for count in [4, 40] {
+        watch.process.signal(Signal::STOP)?;
+        broker.wipe()?;
+        make_stream(&broker)?;
+        publish(&broker, numbered(100, 100 + count))?;
+        watch.process.signal(Signal::CONT)?;
+        for number in 100..100 + count {
+            watch.tells(&format!("event {number}."))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_filter_keeps_no_loss_back_and_says_what_it_cannot_read() -> Result<()> {
+    let broker = Broker::start()?;
+    make_stream(&broker)?;
+    let watch = Watch::start(&broker, &["--pid", "7", "--duration", "20s"])?;
+    watch.says("watching")?;
+    let zombie = |pid: u32| {
+        json!({
+            "@timestamp": "2026-01-01T00:00:00Z", "ecs": { "version": "9" }, "message": format!("zombie {pid}"),
+            "process": { "pid": pid, "name": "x" }, "supervisor": { "finding": { "kind": "zombie" } },
+        })
+    };
+    let loss =
+        json!({ "ecs": { "version": "9" }, "message": "a loss", "supervisor": { "loss": { "exits": 3 } } });
+    let ocsf = json!({ "class_uid": 2004, "message": "in OCSF", "finding_info": { "uid": "x" } });
+    let all = [zombie(8), ocsf.clone(), loss, ocsf, json!("text"), zombie(7)];
+    publish(&broker, all.map(|it| it.to_string().into_bytes()))?;
+    watch.tells("a loss")?;
+    watch.tells("zombie 7")?;
+    watch.says("events of lab/node are in another format than ECS and cannot be filtered")?;
+    watch.says("3 events of another format were left out")
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Teller<'_> {
         // A node that nobody expects any more may come back.
         self.stale.retain(|key| fleet.hosts.contains_key(key));
         for (key, host) in &fleet.hosts {
-            let name = clean(&host.name);
+            let name = &host.name;
             let (action, message) = match host.state {
                 HostState::Reports if self.stale.remove(key) => {
                     ("node-reports", format!("node {name} reports again"))
@@ -134,7 +134,7 @@ impl Teller<'_> {
                 HostState::Reports | HostState::Stale { .. } => continue,
             };
             if self.output != Format::Text {
-                say(&format!("supervisor: cluster {}: {message}", clean(&key.0)));
+                say(&clean(&format!("supervisor: cluster {}: {message}", key.0)));
             } else if !write(&text(fleet.now, &key.0, &key.1, action, &message))? {
                 return Ok(false);
             }
