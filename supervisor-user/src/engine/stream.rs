@@ -230,6 +230,10 @@ impl Stream {
             let Drops { since_ns, told, next_ns } =
                 drops.get_or_insert(Drops { since_ns: now_ns, told: 0, next_ns: now_ns });
             let has_room = outlet.as_ref().is_some_and(Outlet::has_room);
+            if drops.is_some() && outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed) {
+                // Nobody will ever read there again: that is told once.
+                continue;
+            }
             if now_ns < *next_ns || !(has_room || count > *told) {
                 continue;
             }
@@ -253,14 +257,42 @@ impl Stream {
         Ok(())
     }
 
-    /// Lets sinks that keep open findings forget all but these.
-    pub fn retain(&self, open: HashSet<String>) {
+    /// Whether a sink that keeps open findings has lost them, or could not compare them.
+    #[must_use]
+    pub fn wants_to_compare(&self) -> bool {
+        self.outlets.iter().filter_map(|route| route.outlet.as_ref()).any(Outlet::wants_to_compare)
+    }
+
+    /// Lets sinks that keep open findings compare them with these.
+    pub fn compare(&self, open: HashSet<String>) {
         let open = Arc::new(open);
         for route in self.outlets.iter().filter(|route| route.config.nats.is_some()) {
             if let Some(outlet) = &route.outlet {
-                outlet.retain(Arc::clone(&open));
+                outlet.compare(Arc::clone(&open));
             }
         }
+    }
+
+    /// What sinks that keep open findings did not have, by the sink's number.
+    pub fn take_missing(&self) -> impl Iterator<Item = (usize, Vec<String>)> {
+        let outlets =
+            self.outlets.iter().enumerate().filter_map(|(i, route)| Some((i, route.outlet.as_ref()?)));
+        outlets.map(|(i, outlet)| (i, outlet.take_missing())).filter(|(_, missing)| !missing.is_empty())
+    }
+
+    /// Puts a finding into the list that one sink keeps. It is no news, and has no number.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen: see [`encode`].
+    pub async fn list(&mut self, sink: usize, event: &Event) -> Result<()> {
+        let Some(route) = self.outlets.get_mut(sink) else { return Ok(()) };
+        let mut message = Encoder::new(event, &self.context, self.sequence).message(route)?;
+        message.head.is_news = false;
+        if let Some(outlet) = &mut route.outlet {
+            outlet.push(&message).await;
+        }
+        Ok(())
     }
 
     /// Events that the flood limiter has kept back since the start.
@@ -423,6 +455,7 @@ fn head(event: &Event, context: &Context, sequence: u64) -> Head {
             id: id.to_owned(),
             is_open: matches!(state, State::Open | State::Updated),
         }),
+        is_news: true,
         sentence: sentence(event),
     }
 }

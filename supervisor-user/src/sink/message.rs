@@ -29,8 +29,17 @@ pub struct Head {
     pub severity: u8,
     /// The finding that it opens, updates or closes, if it is about one.
     pub finding: Option<FindingState>,
+    /// Whether it is news; else it is told only for the list of open findings.
+    #[serde(default = "Head::is_news")]
+    pub is_news: bool,
     /// One English sentence that stands alone; it has no control characters.
     pub sentence: String,
+}
+
+impl Head {
+    fn is_news() -> bool {
+        true
+    }
 }
 
 /// What becomes of a finding.
