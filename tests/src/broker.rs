@@ -106,6 +106,13 @@ impl Broker {
         Ok(())
     }
 
+    /// Kills it, takes all away that it kept, and starts it again.
+    pub fn wipe(&mut self) -> Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(self.dir.path().join("store"))?;
+        self.restart()
+    }
+
     /// Sends it a signal: `STOP` makes it accept connections and say nothing.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         self.process.as_mut().context("the broker does not run")?.signal(signal)

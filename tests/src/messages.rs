@@ -100,6 +100,7 @@ fn message_of(line: &str) -> Result<Message> {
             at: event.text("@timestamp")?.parse()?,
             severity: event.number("event.severity")?.try_into()?,
             finding,
+            is_news: true,
             sentence: event.text("message")?.to_owned(),
         },
         ecs: Arc::clone(&payload),

@@ -1,7 +1,7 @@
 //! The NATS sink and a real broker: what arrives, and what happens when it is away, silent, or says no.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     net::TcpListener,
     path::Path,
@@ -72,11 +72,22 @@ fn message(finding: &str, is_open: bool) -> Message {
             at: Timestamp::UNIX_EPOCH,
             severity: 3,
             finding: Some(FindingState { id: finding.to_owned(), is_open }),
+            is_news: true,
             sentence: "it is unreaped".to_owned(),
         },
         payload: ecs.clone().into(),
         ecs: ecs.into(),
     }
+}
+
+/// The id that the broker knows it by.
+fn known_as(message: &Message) -> String {
+    let id: String = message.head.id.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
+    format!("lab.node1.{id}")
+}
+
+fn ids(ids: &[&str]) -> HashSet<String> {
+    ids.iter().map(|&id| id.to_owned()).collect()
 }
 
 /// The openings and closings of so many findings.
@@ -141,7 +152,7 @@ fn events_arrive_once_in_order_and_the_bucket_has_what_is_open() -> Result<()> {
 
         let stored = broker.stored(STREAM).await?;
         let (ids, expected): (Vec<_>, Vec<_>) =
-            (stored.iter().map(|it| &it.id).collect(), sent.iter().map(|it| &it.head.id).collect());
+            (stored.iter().map(|it| it.id.clone()).collect(), sent.iter().map(known_as).collect());
         assert_eq!(ids[..600], expected[..600]);
         assert_eq!(ids.len(), 601);
         assert_eq!(stored[0].subject, "supervisor.lab.node1.zombie-detected");
@@ -182,8 +193,8 @@ fn nothing_is_missing_or_turned_around_after_a_broker_was_killed_twice() -> Resu
             seen.entry(&it.id).or_insert(place);
         }
         for it in (0..total / 2).map(|it| format!("f{it}")) {
-            let open = seen.get(format!("{it}-zombie-detected").as_str()).context("an opening is missing")?;
-            let close = seen.get(format!("{it}-zombie-reaped").as_str()).context("a closing is missing")?;
+            let open = seen.get(known_as(&message(&it, true)).as_str()).context("an opening is missing")?;
+            let close = seen.get(known_as(&message(&it, false)).as_str()).context("a closing is missing")?;
             assert!(open < close, "{it} was closed before it was opened");
         }
         assert_eq!(broker.keys(BUCKET).await?, ["lab.node1"]);
@@ -216,8 +227,8 @@ fn a_broker_that_stops_to_acknowledge_is_left_and_found_again() -> Result<()> {
         broker.signal(Signal::CONT)?;
         deliver_all(&mut sink, &messages(20)).await?;
         let mut ids: Vec<String> = broker.stored(STREAM).await?.into_iter().map(|it| it.id).collect();
-        ids.retain(|id| id != "f-zombie-detected");
-        assert_eq!(ids, messages(20).iter().map(|it| it.head.id.clone()).collect::<Vec<_>>());
+        ids.retain(|id| *id != known_as(&message("f", true)));
+        assert_eq!(ids, messages(20).iter().map(known_as).collect::<Vec<_>>());
         Ok(())
     })
 }
@@ -317,7 +328,7 @@ fn what_an_earlier_boot_left_is_removed_and_so_is_what_is_not_open_any_more() ->
         // The same boot: they may still be open.
         let mut again = sink(&config)?;
         deliver_all(&mut again, &[message("d", true)]).await?;
-        assert_eq!(again.retain(|id| id == "b" || id == "d").await?, 2);
+        assert_eq!(again.retain(&ids(&["b", "d", "e"])).await?, ["e"]);
         assert_eq!(broker.keys(BUCKET).await?[..3], ["lab.node1", "lab.node1.b", "lab.node1.d"]);
 
         let mut rebooted = NatsSink::open(&config, "lab", &host("node1", "another boot"))?;
@@ -327,6 +338,109 @@ fn what_an_earlier_boot_left_is_removed_and_so_is_what_is_not_open_any_more() ->
         assert_eq!(keys[1..], neighbours);
         Ok(())
     })
+}
+
+#[test]
+fn a_broker_that_lost_its_store_gets_the_open_findings_again_and_no_old_events() -> Result<()> {
+    let mut broker = Broker::start()?;
+    run(async {
+        let config = config(&broker.url());
+        let mut sink = sink(&config)?;
+        let mut neighbour = NatsSink::open(&config, "lab", &host("node2", "boot"))?;
+        let open = ["a", "b", "c"].map(|id| message(id, true));
+        deliver_all(&mut sink, &open).await?;
+        neighbour.deliver(&[]).await;
+        assert!(sink.take_list_lost(), "it was new");
+        assert!(!sink.take_list_lost() && !neighbour.take_list_lost());
+        assert!(sink.retain(&ids(&["a", "b", "c"])).await?.is_empty());
+
+        broker.wipe()?;
+        deliver_all(&mut sink, &[message("d", true)]).await?;
+        assert!(sink.take_list_lost(), "nobody noticed that the list is lost");
+        let mut missing = sink.retain(&ids(&["a", "b", "c", "d"])).await?;
+        missing.sort();
+        assert_eq!(missing, ["a", "b", "c"]);
+        // It was made anew by somebody else.
+        until_beaten(&mut neighbour).await?;
+        assert!(neighbour.take_list_lost());
+
+        let again = open.map(|mut it| {
+            it.head.is_news = false;
+            it
+        });
+        deliver_all(&mut sink, &again).await?;
+        assert!(sink.retain(&ids(&["a", "b", "c", "d"])).await?.is_empty());
+        assert_eq!(sink.retain(&ids(&["a", "c", "d"])).await?, [""; 0]);
+        assert_eq!(
+            broker.keys(BUCKET).await?,
+            ["lab.node1", "lab.node1.a", "lab.node1.c", "lab.node1.d", "lab.node2"]
+        );
+        let stored = broker.stored(STREAM).await?;
+        assert_eq!(stored.iter().map(|it| &it.id).collect::<Vec<_>>(), ["lab.node1.d-zombie-detected"]);
+        assert!(!sink.take_list_lost());
+        Ok(())
+    })
+}
+
+/// Lets it serve until a heartbeat has arrived.
+async fn until_beaten(sink: &mut NatsSink) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        drop(tokio::time::timeout(Duration::from_secs(3), sink.serve()).await);
+        if !sink.is_down() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "no heartbeat after {LIMIT:?}");
+    }
+}
+
+#[test]
+fn who_cannot_send_events_sends_no_heartbeat_either() -> Result<()> {
+    let broker = Broker::start()?;
+    run(async {
+        let mut sink = sink(&config(&broker.url()))?;
+        deliver_all(&mut sink, &messages(1)).await?;
+        assert!(!sink.is_down());
+        let jetstream = broker.jetstream().await?;
+        let stream = jetstream.get_stream(STREAM).await?;
+        let mut full = stream.cached_info().config.clone();
+        full.max_messages = 2;
+        full.discard = async_nats::jetstream::stream::DiscardPolicy::New;
+        jetstream.update_stream(&full).await?;
+
+        let new = [message("new", true)];
+        // A heartbeat may be due at the first attempt, which does not know yet.
+        fails_with(&mut sink, &new, "maximum messages exceeded").await?;
+        let bucket = jetstream.get_key_value(BUCKET).await?;
+        let last = async || {
+            Ok::<_, anyhow::Error>(bucket.entry("lab.node1").await?.context("no heartbeat")?.revision)
+        };
+        let before = last().await?;
+        let end = Instant::now() + Duration::from_millis(300) * 5;
+        while Instant::now() < end {
+            drop(tokio::time::timeout(Duration::from_millis(200), sink.serve()).await);
+            fails_with(&mut sink, &new, "maximum messages exceeded").await?;
+            assert!(sink.is_down());
+        }
+        assert_eq!(last().await?, before, "it says that it reports, and does not");
+        // The bucket takes what the stream refuses.
+        assert!(broker.keys(BUCKET).await?.contains(&"lab.node1.new".to_owned()));
+
+        full.max_messages = 3;
+        jetstream.update_stream(&full).await?;
+        assert_eq!(deliver_all(&mut sink, &new).await?, [""; 0]);
+        assert!(!sink.is_down());
+        assert!(last().await? > before, "it reports again");
+        Ok(())
+    })
+}
+
+/// One delivery that has to fail, with an error that says this.
+async fn fails_with(sink: &mut NatsSink, batch: &[Message], word: &str) -> Result<()> {
+    let delivered = sink.deliver(batch).await;
+    let error = delivered.error.context("no error")?.to_string();
+    ensure!(delivered.count == 0 && error.contains(word), "{}: {error}", delivered.count);
+    Ok(())
 }
 
 #[test]
@@ -423,7 +537,7 @@ fn the_rights_that_are_documented_are_enough() -> Result<()> {
         fs::write(&file, "agent:x")?;
         let mut sink = sink(&config)?;
         assert_eq!(deliver_all(&mut sink, &messages(5)).await?, [""; 0]);
-        assert_eq!(sink.retain(|_| false).await?, 0);
+        assert_eq!(sink.retain(&ids(&[])).await?, [""; 0]);
         // It cannot speak for its neighbour.
         let mut other = NatsSink::open(&config, "lab", &host("node2", "boot"))?;
         fails(&mut other, &["Permissions Violation", "node2"]).await

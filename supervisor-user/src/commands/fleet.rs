@@ -1,22 +1,21 @@
 //! `supervisor ps --from` and `supervisor watch --from`: all nodes, as their agents have told a NATS broker.
 
-use std::{io::Write as _, time::Duration};
+mod watch;
+
+use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 use jiff::{Timestamp, tz::TimeZone};
-use serde::{Deserialize, de::IgnoredAny};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::sleep,
-};
+use serde::de::IgnoredAny;
 
+pub(super) use self::watch::watch;
 use super::table::{named, table, unknown};
 use crate::{
     console::{print, say},
     exit::Exit,
     filter::Filter,
     finding,
-    fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Row, Told, follow, read},
+    fleet::{Document, FindingKind, Fleet, FleetArgs, HostState, Row, read},
     nats::{Key, Link},
     report::{Format, text::short_exit},
     words::{clean, duration},
@@ -38,7 +37,10 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
     let fleet = run(async {
         let failed = || format!("cannot read the open findings from NATS {}", args.access().places());
         let link = Link::open(&args.access(), "supervisor ps", args.answer()).await.with_context(failed)?;
-        read(&link, args, filter, output != Format::Text).await.with_context(failed)
+        let fleet = read(&link, args, filter, output != Format::Text).await.with_context(failed)?;
+        fleet
+            .with_context(|| format!("there is no bucket {}: no agent has reported there yet", args.bucket()))
+            .with_context(failed)
     })?;
     anyhow::ensure!(
         !fleet.hosts.is_empty(),
@@ -50,53 +52,18 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
     } else {
         print_documents(&fleet)?;
     }
+    say_left_out(&fleet);
+    let is_fine = fleet.rows.is_empty() && fleet.stale().next().is_none() && fleet.unreadable == 0;
+    Ok(if is_fine { Exit::Ok } else { Exit::Found })
+}
+
+fn say_left_out(fleet: &Fleet) {
     if fleet.unreadable > 0 {
         say(&format!("supervisor: {} entries are no findings and were left out", fleet.unreadable));
     }
     if fleet.is_cut {
         say(&format!("supervisor: there are more than these {}: use filters", fleet.rows.len()));
     }
-    let is_fine = fleet.rows.is_empty() && fleet.stale().next().is_none() && fleet.unreadable == 0;
-    Ok(if is_fine { Exit::Ok } else { Exit::Found })
-}
-
-/// Tells the events of all nodes until it is stopped.
-///
-/// # Errors
-///
-/// If the broker cannot be read at the beginning, or standard output cannot be written.
-pub(super) fn watch(
-    args: &FleetArgs,
-    filter: &Filter,
-    output: Format,
-    limit: Option<Duration>,
-) -> Result<Exit> {
-    let place = args.access().places();
-    let tell = |told: Told<'_>| match told {
-        Told::Begun => {
-            say(&format!("watching stream {} at NATS {place}; Ctrl-C ends it", args.stream()));
-            Ok(true)
-        }
-        Told::Trouble(error) => {
-            say(&format!("supervisor: NATS {place}: {}; trying again", clean(&error.to_string())));
-            Ok(true)
-        }
-        Told::Event(event) => match line(&event, filter, output) {
-            Some(line) => write(&line),
-            None => Ok(true),
-        },
-    };
-    run(async {
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-        tokio::select! {
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
-            () = sleep(limit.unwrap_or_default()), if limit.is_some() => Ok(()),
-            result = follow(args, tell) => result.with_context(|| format!("cannot watch NATS {place}")),
-        }
-    })?;
-    Ok(Exit::Ok)
 }
 
 fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -117,31 +84,6 @@ fn write(line: &str) -> Result<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         result => result.map(|()| true).context("cannot write to standard output"),
     }
-}
-
-/// An event as a line; `None` if it is not wanted.
-fn line(event: &Event<'_>, filter: &Filter, output: Format) -> Option<String> {
-    /// What both formats of events have; ECS has a time as text, OCSF another one.
-    #[derive(Default, Deserialize)]
-    struct Headline {
-        #[serde(rename = "@timestamp")]
-        at: Option<Timestamp>,
-        message: Option<String>,
-    }
-    if *filter != Filter::default() && !Document::read(event.payload)?.passes(filter) {
-        return None;
-    }
-    if output != Format::Text {
-        return json(event.payload);
-    }
-    let headline = serde_json::from_slice::<Headline>(event.payload).unwrap_or_default();
-    let at = headline.at.unwrap_or(event.stored).to_zoned_datetime(TimeZone::system()).strftime("%F %T");
-    let message = headline.message.unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(event.payload);
-        text.lines().next().unwrap_or_default().to_owned()
-    });
-    let [cluster, host, action] = [event.cluster, event.host, event.action].map(clean);
-    Some(format!("{at}  {cluster}/{host}  {action}  {}\n", clean(&message)))
 }
 
 /// A JSON document as one line; `None` if it is none.

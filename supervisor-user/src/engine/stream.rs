@@ -224,16 +224,14 @@ impl Stream {
         for i in 0..self.outlets.len() {
             let Route { name, outlet, drops, missed, .. } = &mut self.outlets[i];
             let count = outlet.as_ref().map_or(*missed, Outlet::untold);
-            if count == 0 {
+            // Where nobody will ever read again, what is dropped is told once.
+            let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);
+            if count == 0 || (is_closed && drops.is_some()) {
                 continue;
             }
             let Drops { since_ns, told, next_ns } =
                 drops.get_or_insert(Drops { since_ns: now_ns, told: 0, next_ns: now_ns });
             let has_room = outlet.as_ref().is_some_and(Outlet::has_room);
-            if drops.is_some() && outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed) {
-                // Nobody will ever read there again: that is told once.
-                continue;
-            }
             if now_ns < *next_ns || !(has_room || count > *told) {
                 continue;
             }

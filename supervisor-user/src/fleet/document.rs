@@ -1,7 +1,7 @@
 //! What is read of an ECS document that another host has written.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::filter::{Filter, Subject};
 
@@ -20,6 +20,17 @@ pub struct Document {
     pub container: Option<Container>,
     /// Everything that ECS has no name for.
     pub supervisor: Supervisor,
+}
+
+/// What filters make of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It passes. So does each that is about no finding, such as a loss.
+    Wanted,
+    /// It does not.
+    Unwanted,
+    /// It is no ECS document of a finding that can be read: nobody knows.
+    Unknown,
 }
 
 /// A process of a [`Document`].
@@ -142,6 +153,33 @@ impl Document {
         (bytes.len() <= MAX).then(|| serde_json::from_slice(bytes).ok()).flatten()
     }
 
+    /// What a filter makes of an event.
+    #[must_use]
+    pub fn look(bytes: &[u8], filter: &Filter) -> Seen {
+        /// What tells an event that is about no finding.
+        #[derive(Deserialize)]
+        struct Outline {
+            #[serde(rename = "ecs")]
+            _ecs: IgnoredAny,
+            supervisor: OutlineSupervisor,
+        }
+        #[derive(Deserialize)]
+        struct OutlineSupervisor {
+            finding: Option<IgnoredAny>,
+        }
+        if *filter == Filter::default() {
+            return Seen::Wanted;
+        }
+        match Self::read(bytes) {
+            Some(document) if document.passes(filter) => Seen::Wanted,
+            Some(_) => Seen::Unwanted,
+            None => match serde_json::from_slice::<Outline>(bytes) {
+                Ok(outline) if outline.supervisor.finding.is_none() => Seen::Wanted,
+                _ => Seen::Unknown,
+            },
+        }
+    }
+
     /// Whether it passes a filter, as a finding of this host would.
     #[must_use]
     pub fn passes(&self, filter: &Filter) -> bool {
@@ -158,5 +196,31 @@ impl Document {
         let reaper = it.reaper.as_ref().filter(|_| it.finding.kind == FindingKind::Zombie);
         let reapers = it.blockers.iter().filter_map(|blocker| blocker.reaper.as_ref()).chain(reaper);
         filter.wants_subject(&subject) && filter.wants_reaper(reapers.map(|reaper| reaper.pid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_no_finding_passes_each_filter() {
+        let filter = Filter { pid: Some(7), ..Filter::default() };
+        let finding = |pid: u32| {
+            format!(
+                r#"{{"@timestamp":"2026-01-01T00:00:00Z","ecs":{{"version":"9"}},"process":{{"pid":{pid},"name":"x"}},"supervisor":{{"finding":{{"kind":"zombie"}}}}}}"#
+            )
+        };
+        for (event, expected) in [
+            (finding(7).as_str(), Seen::Wanted),
+            (finding(8).as_str(), Seen::Unwanted),
+            (r#"{"ecs":{"version":"9"},"supervisor":{"loss":{"exits":3}}}"#, Seen::Wanted),
+            (r#"{"ecs":{"version":"9"},"supervisor":{"finding":{"kind":"new"}}}"#, Seen::Unknown),
+            (r#"{"class_uid":2004,"finding_info":{"uid":"x"}}"#, Seen::Unknown),
+            ("supervisor: text for people", Seen::Unknown),
+        ] {
+            assert_eq!(Document::look(event.as_bytes(), &filter), expected, "{event}");
+            assert_eq!(Document::look(event.as_bytes(), &Filter::default()), Seen::Wanted, "{event}");
+        }
     }
 }

@@ -6,13 +6,17 @@ use anyhow::Result;
 use async_nats::jetstream::{
     Message,
     consumer::{AckPolicy, DeliverPolicy, pull},
+    stream,
 };
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::FleetArgs;
-use crate::nats::{Link, LinkError, timestamp, token};
+use super::{Fleet, FleetArgs, read, read_hosts};
+use crate::{
+    filter::Filter,
+    nats::{Link, LinkError, timestamp, token},
+};
 
 /// So many events are asked for at once.
 const BATCH: usize = 64;
@@ -23,12 +27,21 @@ const ALIVE: Duration = Duration::from_secs(5);
 const FORGET: Duration = Duration::from_mins(1);
 /// A lost connection is made again after this.
 const RETRY: Duration = Duration::from_secs(1);
+/// The heartbeats are looked at as often as they come, but not more or less often than this.
+const LOOK_MIN: Duration = Duration::from_secs(1);
+const LOOK_MAX: Duration = Duration::from_secs(15);
 
 /// What is told.
 #[derive(Debug)]
 pub enum Told<'a> {
     /// From now on events are told.
     Begun,
+    /// The nodes, and what is open there: once, at the beginning. What changes meanwhile is also told as an event.
+    Open(&'a Fleet),
+    /// The nodes, again and again.
+    Hosts(&'a Fleet),
+    /// So many events of the stream are gone that were not told: the broker has dropped them meanwhile.
+    Dropped(u64),
     /// An event.
     Event(Event<'a>),
     /// The connection was lost. It is made again, and nothing is left out that the stream has kept.
@@ -50,35 +63,43 @@ pub struct Event<'a> {
     pub payload: &'a [u8],
 }
 
-/// Tells all that come from now on, until `tell` says that nobody listens any more.
+/// Where a reader is in a stream.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    /// When the stream was made.
+    made: Timestamp,
+    /// The number of the last event that was told.
+    last: u64,
+}
+
+/// Tells what is open, and all that comes from now on, until `tell` says that nobody listens any more.
 ///
 /// # Errors
 ///
 /// If there is no connection at the beginning, or `tell` fails.
-pub async fn follow(args: &FleetArgs, mut tell: impl FnMut(Told<'_>) -> Result<bool>) -> Result<()> {
-    let mut last = None;
+pub async fn follow(
+    args: &FleetArgs,
+    filter: &Filter,
+    mut tell: impl FnMut(Told<'_>) -> Result<bool>,
+) -> Result<()> {
+    let mut position = None;
     let mut is_first = true;
     loop {
-        let trouble = match Reader::open(args, &mut last).await {
+        let trouble = match Reader::open(args, filter, &mut position).await {
             Err(error) if is_first => return Err(error.into()),
             Err(error) => error,
-            Ok(mut reader) => {
+            Ok((mut reader, open)) => {
                 is_first = false;
-                if !tell(Told::Begun)? {
-                    return Ok(());
-                }
-                loop {
-                    let message = match reader.next().await {
-                        Ok(message) => message,
-                        Err(error) => break error,
-                    };
-                    if let Some(event) = event(&message)
-                        && !tell(Told::Event(event))?
-                    {
+                let dropped = (reader.dropped > 0).then_some(Told::Dropped(reader.dropped));
+                let first = [Some(Told::Begun), open.as_ref().map(Told::Open), dropped];
+                for told in first.into_iter().flatten() {
+                    if !tell(told)? {
                         return Ok(());
                     }
-                    // Only now: an event that was not told is told after the next connection.
-                    last = message.info().ok().map(|info| info.stream_sequence).or(last);
+                }
+                match read_on(&mut reader, args, open, &mut position, &mut tell).await? {
+                    Some(trouble) => trouble,
+                    None => return Ok(()),
                 }
             }
         };
@@ -89,16 +110,71 @@ pub async fn follow(args: &FleetArgs, mut tell: impl FnMut(Told<'_>) -> Result<b
     }
 }
 
+/// Tells what comes until there is trouble; `None` if nobody listens any more.
+async fn read_on(
+    reader: &mut Reader,
+    args: &FleetArgs,
+    open: Option<Fleet>,
+    position: &mut Option<Position>,
+    tell: &mut impl FnMut(Told<'_>) -> Result<bool>,
+) -> Result<Option<LinkError>> {
+    // A broker that was away has old heartbeats until the nodes have found it again.
+    let mut look = Instant::now() + open.map_or(LOOK_MAX, |fleet| pause(&fleet));
+    loop {
+        let message = tokio::select! {
+            message = reader.next() => message,
+            () = sleep_until(look) => {
+                match read_hosts(&reader.link, args).await {
+                    Err(error) => return Ok(Some(error)),
+                    Ok(None) => look = Instant::now() + LOOK_MAX,
+                    Ok(Some(fleet)) => {
+                        if !tell(Told::Hosts(&fleet))? {
+                            return Ok(None);
+                        }
+                        look = Instant::now() + pause(&fleet);
+                    }
+                }
+                continue;
+            }
+        };
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return Ok(Some(error)),
+        };
+        if let Some(event) = event(&message)
+            && !tell(Told::Event(event))?
+        {
+            return Ok(None);
+        }
+        // Only now: an event that was not told is told after the next connection.
+        if let (Some(position), Ok(info)) = (position.as_mut(), message.info()) {
+            position.last = info.stream_sequence;
+        }
+    }
+}
+
+/// How long until the heartbeats are looked at again.
+fn pause(fleet: &Fleet) -> Duration {
+    fleet.interval.unwrap_or(LOOK_MAX).clamp(LOOK_MIN, LOOK_MAX)
+}
+
 /// An open connection that reads the stream.
 struct Reader {
     link: Link,
     messages: pull::Stream,
     read: u64,
+    /// Events that are gone.
+    dropped: u64,
 }
 
 impl Reader {
-    /// Reads what comes behind the event of the number `last`; without one, what is new.
-    async fn open(args: &FleetArgs, last: &mut Option<u64>) -> Result<Self, LinkError> {
+    /// Reads what comes behind the event that was told last. Without one, it reads what is new, and first what is
+    /// open.
+    async fn open(
+        args: &FleetArgs,
+        filter: &Filter,
+        position: &mut Option<Position>,
+    ) -> Result<(Self, Option<Fleet>), LinkError> {
         let link = Link::open(&args.access(), "supervisor watch", args.answer()).await?;
         let name = args.stream();
         let Some(stream) = link.stream(name).await? else {
@@ -106,14 +182,18 @@ impl Reader {
                 "there is no stream {name}: no agent has reported there yet"
             )));
         };
-        let newest = stream.cached_info().state.last_sequence;
-        // A stream that was made anew begins to count again.
-        let start = last.filter(|last| *last <= newest).unwrap_or(newest);
-        *last = Some(start);
+        let info = stream.cached_info();
+        let (start, dropped) = start(*position, info);
+        // In this order: what opens meanwhile is told twice, and not left out.
+        let open = match position {
+            None => read(&link, args, filter, true).await?,
+            Some(_) => None,
+        };
+        *position = Some(start);
         let part = |name: Option<&str>| name.map_or_else(|| "*".to_owned(), token);
         let config = pull::Config {
             filter_subject: format!("supervisor.{}.{}.*", part(args.cluster()), part(args.host())),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start + 1 },
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start.last + 1 },
             ack_policy: AckPolicy::None,
             inactive_threshold: FORGET,
             memory_storage: true,
@@ -123,7 +203,7 @@ impl Reader {
         let consumer = link.run(stream.create_consumer(config)).await?;
         let messages = consumer.stream().max_messages_per_batch(BATCH).expires(QUESTION).heartbeat(ALIVE);
         let messages = link.run(messages.messages()).await?;
-        Ok(Self { link, messages, read: 0 })
+        Ok((Self { link, messages, read: 0, dropped }, open))
     }
 
     async fn next(&mut self) -> Result<Message, LinkError> {
@@ -140,6 +220,19 @@ impl Reader {
         self.read = number;
         Ok(message)
     }
+}
+
+/// Where to go on in a stream, and how many events of it are gone that were to come next.
+fn start(position: Option<Position>, info: &stream::Info) -> (Position, u64) {
+    let state = &info.state;
+    let made = timestamp(info.created.unix_timestamp_nanos());
+    let Some(before) = position else {
+        return (Position { made, last: state.last_sequence }, 0);
+    };
+    // A stream that was made anew begins to count again.
+    let is_same = before.made == made && before.last <= state.last_sequence;
+    let last = if is_same { before.last } else { 0 };
+    (Position { made, last }, state.first_sequence.saturating_sub(last + 1))
 }
 
 /// What a message tells; nothing if its subject is none of ours.

@@ -8,9 +8,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-pub use document::{Blocker, Document, FindingKind};
+pub use document::{Blocker, Document, FindingKind, Seen};
 pub use events::{Event, Told, follow};
-pub use state::{Fleet, Host, HostState, Row, read};
+pub use state::{Fleet, Host, HostState, Row, read, read_hosts};
 
 use crate::{
     config::{NatsConfig, Time},

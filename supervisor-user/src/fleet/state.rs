@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Document, FleetArgs};
 use crate::{
     filter::Filter,
-    nats::{Heartbeat, Key, Link, LinkError, bucket_stream, key_of, keys_of, token},
+    nats::{Heartbeat, Key, Link, LinkError, bucket_stream, heartbeats_of, key_of, keys_of, token},
 };
 
 /// So much of the findings is shown, in bytes of their documents.
@@ -28,6 +28,8 @@ pub struct Fleet {
     pub unreadable: usize,
     /// Whether there was more than is shown.
     pub is_cut: bool,
+    /// The shortest interval of heartbeats; `None` without any.
+    pub interval: Option<Duration>,
     /// Now, by the broker's clock.
     pub now: Timestamp,
 }
@@ -60,26 +62,44 @@ pub struct Row {
     pub document: Document,
     /// All of it, if that is wanted.
     pub raw: Option<Box<[u8]>>,
+    /// When the broker stored it.
+    pub stored: Timestamp,
     bytes: usize,
 }
 
-/// Reads it all; `keep_raw` keeps the documents as they are, too.
+/// Reads when the nodes have reported last, and no findings. `None` if there is no bucket.
 ///
 /// # Errors
 ///
-/// If the broker cannot be read, or has no such bucket.
+/// If the broker cannot be read.
+pub async fn read_hosts(link: &Link, args: &FleetArgs) -> Result<Option<Fleet>, LinkError> {
+    let bucket = args.bucket();
+    let Some(stream) = link.stream(&bucket_stream(bucket)).await? else { return Ok(None) };
+    let mut fleet = Fleet::default();
+    let filter = heartbeats_of(bucket, args.cluster(), args.host());
+    let now = link.snapshot(&stream, &filter, |entry| {
+        if let Some(key) = key_of(bucket, entry.subject) {
+            fleet.take_heartbeat(key, entry.value, entry.stored, entry.now);
+        }
+        ControlFlow::Continue(())
+    });
+    fleet.now = now.await?;
+    Ok(Some(fleet))
+}
+
+/// Reads it all; `keep_raw` keeps the documents as they are, too. `None` if there is no bucket.
+///
+/// # Errors
+///
+/// If the broker cannot be read.
 pub async fn read(
     link: &Link,
     args: &FleetArgs,
     filter: &Filter,
     keep_raw: bool,
-) -> Result<Fleet, LinkError> {
+) -> Result<Option<Fleet>, LinkError> {
     let bucket = args.bucket();
-    let Some(stream) = link.stream(&bucket_stream(bucket)).await? else {
-        return Err(LinkError::Refused(format!(
-            "there is no bucket {bucket}: no agent has reported there yet"
-        )));
-    };
+    let Some(stream) = link.stream(&bucket_stream(bucket)).await? else { return Ok(None) };
     let mut fleet = Fleet::default();
     let mut bytes = 0;
     let now = link
@@ -108,7 +128,7 @@ pub async fn read(
                 Some(document) => {
                     bytes += value.len();
                     let raw = keep_raw.then(|| value.into());
-                    fleet.rows.insert(key, Row { document, raw, bytes: value.len() });
+                    fleet.rows.insert(key, Row { document, raw, stored: entry.stored, bytes: value.len() });
                 }
             }
             ControlFlow::Continue(())
@@ -118,7 +138,7 @@ pub async fn read(
     for key in fleet.rows.keys().cloned().collect::<Vec<_>>() {
         fleet.know(&key);
     }
-    Ok(fleet)
+    Ok(Some(fleet))
 }
 
 impl Fleet {
@@ -138,6 +158,9 @@ impl Fleet {
         self.unreadable += usize::from(beat.is_none());
         let interval = beat.as_ref().map_or(0, |beat| beat.supervisor.heartbeat_ns);
         let interval = Duration::from_nanos(interval).min(LONGEST);
+        if beat.is_some() {
+            self.interval = Some(self.interval.map_or(interval, |it| it.min(interval)));
+        }
         let silent = now.duration_since(stored);
         let allowed = SignedDuration::try_from(interval * MISSED).unwrap_or(SignedDuration::MAX);
         let host = self.know(&key);

@@ -5,7 +5,7 @@ mod names;
 mod snapshot;
 
 pub use link::{Access, BadAccess, Link, LinkError};
-pub use names::{Key, bucket_stream, key_of, keys_of, token};
+pub use names::{Key, bucket_stream, heartbeats_of, key_of, keys_of, token};
 pub use snapshot::Entry;
 pub(crate) use snapshot::timestamp;
 

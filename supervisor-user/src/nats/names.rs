@@ -43,6 +43,13 @@ pub struct Key {
     pub finding: Option<String>,
 }
 
+/// What the heartbeats of a bucket match, or those of one cluster or host.
+#[must_use]
+pub fn heartbeats_of(bucket: &str, cluster: Option<&str>, host: Option<&str>) -> String {
+    let part = |name: Option<&str>| name.map_or_else(|| "*".to_owned(), token);
+    format!("$KV.{bucket}.{}.{}", part(cluster), part(host))
+}
+
 /// The key that a subject of a bucket stands for; `None` if it is none of ours.
 #[must_use]
 pub fn key_of(bucket: &str, subject: &str) -> Option<Key> {

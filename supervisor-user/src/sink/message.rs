@@ -36,12 +36,6 @@ pub struct Head {
     pub sentence: String,
 }
 
-impl Head {
-    fn is_news() -> bool {
-        true
-    }
-}
-
 /// What becomes of a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingState {
@@ -61,6 +55,10 @@ impl Message {
 }
 
 impl Head {
+    fn is_news() -> bool {
+        true
+    }
+
     /// The severity as syslog and the journal count it: 6 is information, 2 is critical.
     #[must_use]
     pub fn syslog_severity(&self) -> u8 {

@@ -4,11 +4,11 @@
 mod fit;
 mod session;
 
-use std::time::Duration;
+use std::{collections::HashSet, future::pending, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use self::session::{Place, Session};
+use self::session::{Made, Place, Session};
 use super::{Delivered, Message, SinkError, warn};
 use crate::{
     config::NatsConfig,
@@ -24,10 +24,16 @@ const RETRY: Duration = Duration::from_secs(2);
 pub struct NatsSink {
     place: Place,
     session: Option<Session>,
+    /// The bucket of the last session.
+    bucket: Option<Made>,
+    /// Whether that one has not all that this host has written.
+    is_list_lost: bool,
+    /// Events wait that could not be delivered: no heartbeat may say that all is well.
+    is_stuck: bool,
+    /// Whether the last heartbeat or delivery failed.
+    is_down: bool,
     next_beat: Instant,
     next_tidy: Instant,
-    /// Whether it was said that heartbeats cannot be sent.
-    is_told: bool,
 }
 
 impl NatsSink {
@@ -56,19 +62,26 @@ impl NatsSink {
         Ok(Self {
             place,
             session: None,
+            bucket: None,
+            is_list_lost: false,
+            is_stuck: false,
+            is_down: false,
             next_beat: Instant::now(),
             next_tidy: Instant::now(),
-            is_told: false,
         })
     }
 
     /// Sends a batch. What it counts was acknowledged by the broker: each event by the stream, and the change that
-    /// it makes to the open findings by the bucket.
+    /// it makes to the open findings by the bucket. What is no news changes the bucket only.
+    ///
+    /// While events cannot be delivered no heartbeat is sent, so that the node turns stale.
     pub async fn deliver(&mut self, batch: &[Message]) -> Delivered {
         let mut count = 0;
         let result = self.send(batch, &mut count).await;
+        self.is_stuck = if batch.is_empty() { self.is_stuck } else { count < batch.len() };
         if result.is_err() {
             self.session = None;
+            self.is_down = true;
         }
         Delivered { count, error: result.err() }
     }
@@ -76,10 +89,15 @@ impl NatsSink {
     /// Says every now and then that this host still reports; never ends. It may be dropped at any time.
     pub async fn serve(&mut self) {
         loop {
+            if self.is_stuck {
+                // Until a delivery says that this is over.
+                return pending().await;
+            }
             sleep_until(self.next_beat).await;
             if let Err(error) = self.beat().await {
-                // Once: without events nobody would be told that this host does not report.
-                if !std::mem::replace(&mut self.is_told, true) {
+                // Once: without events nobody would be told that this host does not report. A failed delivery is told
+                // by who asked for it.
+                if !std::mem::replace(&mut self.is_down, true) {
                     warn(&format!("no heartbeat is sent: {error}; it is tried again"));
                 }
                 self.session = None;
@@ -88,60 +106,87 @@ impl NatsSink {
         }
     }
 
-    /// Removes this host's findings from the bucket that are not open any more. What has happened while events
-    /// could not be delivered, or in an earlier boot, is removed without being asked: this is for a start without
-    /// the list of what was open, and after closes were dropped. Returns how many were removed.
+    /// Removes this host's findings from the bucket that are not open any more, and returns the ids of open ones that
+    /// it does not have. What an earlier boot has left is removed without being asked: this is for a start without
+    /// the list of what was open, after closes or openings were dropped, and after [`NatsSink::take_list_lost`].
     ///
     /// # Errors
     ///
     /// If the broker is not there or refuses it.
-    pub async fn retain(&mut self, is_open: impl Fn(&str) -> bool) -> Result<usize, SinkError> {
-        let session = session(&mut self.session, &self.place).await?;
-        let result = session.clean(&self.place, |id, _| is_open(id)).await;
+    pub async fn retain(&mut self, open: &HashSet<String>) -> Result<Vec<String>, SinkError> {
+        let result = match self.session().await {
+            Ok((session, place)) => session.retain(place, open).await,
+            Err(error) => Err(error),
+        };
         if result.is_err() {
             self.session = None;
         }
         result
     }
 
+    /// Whether the bucket had to be made, or is another one than before, since this was asked last: then it does not
+    /// have what this host has written, and wants the whole list of open findings again.
+    pub fn take_list_lost(&mut self) -> bool {
+        std::mem::take(&mut self.is_list_lost)
+    }
+
+    /// Whether the last heartbeat or delivery failed.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.is_down
+    }
+
     async fn send(&mut self, batch: &[Message], count: &mut usize) -> Result<(), SinkError> {
         self.beat().await?;
         let mut sent = 0;
         while sent < batch.len() {
-            let session = session(&mut self.session, &self.place).await?;
+            let next_beat = self.next_beat;
+            let is_stuck = self.is_stuck;
+            let (session, place) = self.session().await?;
             // Each flight is landed before the next heartbeat, so that no batch is too long for one.
-            let flight = session.fly(&self.place, &batch[sent..], self.next_beat, count).await?;
+            let end = if is_stuck { Instant::now() + place.heartbeat() } else { next_beat };
+            let flight = session.fly(place, &batch[sent..], end, count).await?;
+            if flight > 0 {
+                self.is_stuck = false;
+                self.is_down = false;
+            }
             sent += flight;
             self.beat().await?;
         }
         Ok(())
     }
 
-    /// A heartbeat, if it is time for one, and what else has to be done at times.
+    /// A heartbeat, if it is time for one and events can be delivered, and what else has to be done at times.
     async fn beat(&mut self) -> Result<(), SinkError> {
-        if Instant::now() < self.next_beat {
+        if self.is_stuck || Instant::now() < self.next_beat {
             return Ok(());
         }
-        let session = session(&mut self.session, &self.place).await?;
-        session.beat(&self.place).await?;
+        let (session, place) = self.session().await?;
+        session.beat(place).await?;
         self.next_beat = Instant::now() + self.place.heartbeat();
-        self.is_told = false;
         if Instant::now() >= self.next_tidy {
-            session.tidy(&self.place).await?;
+            let (session, place) = self.session().await?;
+            session.tidy(place).await?;
             self.next_tidy = Instant::now() + session.tidy_after();
         }
+        self.is_down = false;
         Ok(())
     }
-}
 
-/// The session there is, if it is still alive, or else a new one.
-async fn session<'a>(kept: &'a mut Option<Session>, place: &Place) -> Result<&'a mut Session, SinkError> {
-    let alive = kept.take().filter(Session::is_alive);
-    let session = match alive {
-        Some(session) => session,
-        None => Session::open(place).await?,
-    };
-    Ok(kept.insert(session))
+    /// The session there is, if it is still alive, or else a new one.
+    async fn session(&mut self) -> Result<(&Session, &Place), SinkError> {
+        let alive = self.session.take().filter(Session::is_alive);
+        let session = if let Some(session) = alive {
+            session
+        } else {
+            let session = Session::open(&self.place).await?;
+            let made = session.made();
+            self.is_list_lost |= made.is_new || self.bucket.is_some_and(|last| last.at != made.at);
+            self.bucket = Some(made);
+            session
+        };
+        Ok((self.session.insert(session), &self.place))
+    }
 }
 
 impl From<&NatsConfig> for Access {

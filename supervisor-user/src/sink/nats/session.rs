@@ -1,7 +1,7 @@
 //! A connection on which the stream and the bucket are known to be there.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     ops::ControlFlow,
     time::Duration,
 };
@@ -21,7 +21,7 @@ use crate::{
     host::HostIdentity,
     nats::{
         Access, Entry, Heartbeat, HeartbeatAgent, HeartbeatHost, HeartbeatInterval, Link, LinkError,
-        bucket_stream, key_of, token,
+        bucket_stream, key_of, timestamp, token,
     },
     sink::{Message, SinkError},
 };
@@ -60,6 +60,12 @@ impl Place {
         format!("supervisor.{}.{}", self.prefix, token(action))
     }
 
+    /// What the broker knows a second one by. Two agents can see the same finding and give it the same id: two on one
+    /// kernel.
+    fn message_id(&self, id: &str) -> String {
+        format!("{}.{}", self.prefix, printable(id))
+    }
+
     /// The subject of a key of the bucket: a finding's, or the heartbeat's.
     fn key(&self, finding: Option<&str>) -> String {
         let (bucket, prefix) = (&self.config.bucket, &self.prefix);
@@ -83,13 +89,23 @@ impl Place {
 pub(super) struct Session {
     link: Link,
     bucket: stream::Stream,
+    made: Made,
     /// Values of the bucket that are older than this are written anew.
     refresh: Option<Duration>,
 }
 
+/// Which bucket it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    /// When it was made, by the broker's clock.
+    pub(super) at: Timestamp,
+    /// Whether this session has made it.
+    pub(super) is_new: bool,
+}
+
 /// An event that is on its way, and the change that it makes to the bucket.
 struct InFlight<'a> {
-    event: PublishAckFuture,
+    event: Option<PublishAckFuture>,
     change: Option<PublishAckFuture>,
     finding: Option<&'a str>,
     bytes: usize,
@@ -105,12 +121,17 @@ impl Session {
         make_stream(&link, &place.config).await.map_err(|error| {
             place.failed(&format!("cannot find or make the stream {}", place.config.stream), error)
         })?;
-        let bucket = make_bucket(&link, &place.config).await.map_err(|error| {
+        let (bucket, is_new) = make_bucket(&link, &place.config).await.map_err(|error| {
             place.failed(&format!("cannot find or make the bucket {}", place.config.bucket), error)
         })?;
         let age = bucket.cached_info().config.max_age;
         let refresh = (!age.is_zero()).then(|| (age / 4).clamp(Duration::from_secs(1), TIDY));
-        Ok(Self { link, bucket, refresh })
+        let at = timestamp(bucket.cached_info().created.unix_timestamp_nanos());
+        Ok(Self { link, bucket, made: Made { at, is_new }, refresh })
+    }
+
+    pub(super) fn made(&self) -> Made {
+        self.made
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -164,9 +185,8 @@ impl Session {
                 sent += 1;
             } else if let Some(first) = flight.pop_front() {
                 let failed = |error| place.failed("an event was not acknowledged", error);
-                self.land(first.event).await.map_err(failed)?;
-                if let Some(change) = first.change {
-                    self.land(change).await.map_err(failed)?;
+                for ack in [first.event, first.change].into_iter().flatten() {
+                    self.land(ack).await.map_err(failed)?;
                 }
                 if let Some(id) = first.finding {
                     findings.remove(id);
@@ -180,14 +200,19 @@ impl Session {
 
     /// Sends an event without waiting for the acknowledgement.
     async fn start<'a>(&self, place: &Place, message: &'a Message) -> Result<InFlight<'a>, LinkError> {
-        let (head, config) = (&message.head, &place.config);
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, printable(&head.id));
-        headers.insert("Nats-Expected-Stream", config.stream.as_str());
-        let payload = self.fit(&message.payload, &mut headers)?;
+        let head = &message.head;
         let finding = head.finding.as_ref();
-        let mut bytes = payload.len();
-        let event = self.publish(place.subject(&head.action), headers, payload).await?;
+        let mut bytes = 0;
+        let event = if head.is_news {
+            let mut headers = HeaderMap::new();
+            headers.insert(NATS_MESSAGE_ID, place.message_id(&head.id));
+            headers.insert("Nats-Expected-Stream", place.config.stream.as_str());
+            let payload = self.fit(&message.payload, &mut headers)?;
+            bytes += payload.len();
+            Some(self.publish(place.subject(&head.action), headers, payload).await?)
+        } else {
+            None
+        };
         let change = match finding {
             Some(finding) => {
                 let mut headers = HeaderMap::new();
@@ -249,12 +274,31 @@ impl Session {
         self.refresh.unwrap_or(TIDY)
     }
 
-    /// Removes this host's findings that are not to stay, by their id and document. Returns how many those were.
-    pub(super) async fn clean(
+    /// Removes what is not open any more; returns what is open and missing.
+    pub(super) async fn retain(
         &self,
         place: &Place,
-        stays: impl Fn(&str, &[u8]) -> bool,
-    ) -> Result<usize, SinkError> {
+        open: &HashSet<String>,
+    ) -> Result<Vec<String>, SinkError> {
+        let mut missing: HashMap<String, &String> = open.iter().map(|id| (token(id), id)).collect();
+        let mut found = HashSet::new();
+        self.clean(place, |id, _| {
+            let is_open = missing.remove(id).is_some() || found.contains(id);
+            if is_open {
+                found.insert(id.to_owned());
+            }
+            is_open
+        })
+        .await?;
+        Ok(missing.into_values().cloned().collect())
+    }
+
+    /// Removes this host's findings that are not to stay, by their id and document.
+    async fn clean(
+        &self,
+        place: &Place,
+        mut stays: impl FnMut(&str, &[u8]) -> bool,
+    ) -> Result<(), SinkError> {
         let mut gone = Vec::new();
         let cleaned = async {
             self.snapshot(place, |id, entry| {
@@ -265,7 +309,7 @@ impl Session {
             })
             .await?;
             let changes = gone.iter().map(|id| (place.key(Some(id)), purged(), Vec::new()));
-            self.change(changes).await.map(|()| gone.len())
+            self.change(changes).await
         };
         cleaned.await.map_err(|error: LinkError| place.untidy(error))
     }
@@ -345,9 +389,10 @@ async fn make_stream(link: &Link, config: &NatsConfig) -> Result<(), LinkError> 
     link.run(link.jetstream().create_stream(new)).await.map(|_| ())
 }
 
-async fn make_bucket(link: &Link, config: &NatsConfig) -> Result<stream::Stream, LinkError> {
+/// The bucket, and whether it had to be made.
+async fn make_bucket(link: &Link, config: &NatsConfig) -> Result<(stream::Stream, bool), LinkError> {
     if let Some(bucket) = link.stream(&bucket_stream(&config.bucket)).await? {
-        return Ok(bucket);
+        return Ok((bucket, false));
     }
     // What makes a stream a bucket. The client library would first ask for more than older brokers answer.
     let new = stream::Config {
@@ -365,7 +410,7 @@ async fn make_bucket(link: &Link, config: &NatsConfig) -> Result<stream::Stream,
         allow_direct: true,
         ..stream::Config::default()
     };
-    link.run(link.jetstream().create_stream(new)).await
+    Ok((link.run(link.jetstream().create_stream(new)).await?, true))
 }
 
 /// The headers that delete a key with all its history.

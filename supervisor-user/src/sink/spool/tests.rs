@@ -13,6 +13,7 @@ fn message(number: usize) -> Message {
             at: jiff::Timestamp::UNIX_EPOCH,
             severity: 3,
             finding: Some(FindingState { id: number.to_string(), is_open: true }),
+            is_news: true,
             sentence: "one\u{2028}sentence".to_owned(),
         },
         ecs: if number.is_multiple_of(2) { Arc::clone(&payload) } else { b"{}".as_slice().into() },

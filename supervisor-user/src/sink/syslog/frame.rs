@@ -97,6 +97,7 @@ mod tests {
                 at: "2026-01-02T03:04:05.123456789Z".parse().unwrap(),
                 severity: 3,
                 finding: None,
+                is_news: true,
                 sentence: "It is not reaped.".into(),
             },
             ecs: Arc::clone(&payload),

@@ -1,0 +1,191 @@
+//! `supervisor watch --from`: what is open on all nodes, then what happens there, and which of them go silent.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context as _, Result};
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Deserialize;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use super::{json, run, say_left_out, write};
+use crate::{
+    console::say,
+    exit::Exit,
+    filter::Filter,
+    fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Seen, Told, follow},
+    report::Format,
+    words::clean,
+};
+
+/// Tells the events of all nodes until it is stopped.
+///
+/// # Errors
+///
+/// If the broker cannot be read at the beginning, or standard output cannot be written.
+pub(in crate::commands) fn watch(
+    args: &FleetArgs,
+    filter: &Filter,
+    output: Format,
+    limit: Option<Duration>,
+) -> Result<Exit> {
+    let place = args.access().places();
+    let mut teller =
+        Teller { stream: args.stream(), place: &place, filter, output, stale: BTreeSet::new(), foreign: 0 };
+    run(async {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+        tokio::select! {
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            () = sleep(limit.unwrap_or_default()), if limit.is_some() => Ok(()),
+            result = follow(args, filter, |told| teller.tell(told)) => {
+                result.with_context(|| format!("cannot watch NATS {place}"))
+            }
+        }
+    })?;
+    if teller.foreign > 1 {
+        say(&format!("supervisor: {} events of another format were left out", teller.foreign));
+    }
+    Ok(Exit::Ok)
+}
+
+/// What is said, and what was said already.
+struct Teller<'a> {
+    stream: &'a str,
+    place: &'a str,
+    filter: &'a Filter,
+    output: Format,
+    /// Nodes of which it was said that they are stale.
+    stale: BTreeSet<(String, String)>,
+    /// Events that could not be filtered.
+    foreign: u64,
+}
+
+impl Teller<'_> {
+    /// False if nobody reads it any more.
+    fn tell(&mut self, told: Told<'_>) -> Result<bool> {
+        let place = self.place;
+        match told {
+            Told::Begun => say(&format!("watching stream {} at NATS {place}; Ctrl-C ends it", self.stream)),
+            Told::Trouble(error) => {
+                say(&format!("supervisor: NATS {place}: {}; trying again", clean(&error.to_string())));
+            }
+            Told::Dropped(count) => say(&format!(
+                "supervisor: NATS {place}: {count} events of stream {} are not told: the broker has dropped them",
+                self.stream
+            )),
+            Told::Open(fleet) => {
+                say_left_out(fleet);
+                return Ok(self.open(fleet)? && self.hosts(fleet)?);
+            }
+            Told::Hosts(fleet) => return self.hosts(fleet),
+            Told::Event(event) => return self.event(&event),
+        }
+        Ok(true)
+    }
+
+    /// What is open at the beginning: as text like events that say so; as JSON the documents as they are.
+    fn open(&self, fleet: &Fleet) -> Result<bool> {
+        if self.output == Format::Ocsf {
+            if !fleet.rows.is_empty() {
+                say(&format!(
+                    "supervisor: {} findings are open, and kept in ECS only: `supervisor ps --from` lists them",
+                    fleet.rows.len()
+                ));
+            }
+            return Ok(true);
+        }
+        for (key, row) in &fleet.rows {
+            let action = match row.document.supervisor.finding.kind {
+                FindingKind::Zombie => "zombie-existing",
+                FindingKind::Namespace => "namespace-blocked",
+            };
+            let payload = row.raw.as_deref().unwrap_or_default();
+            let event = Event { cluster: &key.cluster, host: &key.host, action, stored: row.stored, payload };
+            if let Some(line) = line(&event, self.output)
+                && !write(&line)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Which nodes have gone silent, or are there again; each once.
+    fn hosts(&mut self, fleet: &Fleet) -> Result<bool> {
+        // A node that nobody expects any more may come back.
+        self.stale.retain(|key| fleet.hosts.contains_key(key));
+        for (key, host) in &fleet.hosts {
+            let name = clean(&host.name);
+            let (action, message) = match host.state {
+                HostState::Reports if self.stale.remove(key) => {
+                    ("node-reports", format!("node {name} reports again"))
+                }
+                HostState::Stale { last } if self.stale.insert(key.clone()) => {
+                    let since = last.map_or_else(
+                        || "and has never reported".to_owned(),
+                        |last| format!("since {}", time(last)),
+                    );
+                    ("node-stale", format!("node {name} is stale {since}"))
+                }
+                HostState::Reports | HostState::Stale { .. } => continue,
+            };
+            if self.output != Format::Text {
+                say(&format!("supervisor: cluster {}: {message}", clean(&key.0)));
+            } else if !write(&text(fleet.now, &key.0, &key.1, action, &message))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn event(&mut self, event: &Event<'_>) -> Result<bool> {
+        match Document::look(event.payload, self.filter) {
+            Seen::Wanted => line(event, self.output).map_or(Ok(true), |line| write(&line)),
+            Seen::Unwanted => Ok(true),
+            Seen::Unknown => {
+                self.foreign += 1;
+                if self.foreign == 1 {
+                    say(&format!(
+                        "supervisor: events of {}/{} are in another format than ECS and cannot be filtered: they are left out",
+                        clean(event.cluster),
+                        clean(event.host)
+                    ));
+                }
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// An event as a line; `None` if it has none in this format.
+fn line(event: &Event<'_>, output: Format) -> Option<String> {
+    /// What both formats of events have; ECS has a time as text, OCSF another one.
+    #[derive(Default, Deserialize)]
+    struct Headline {
+        #[serde(rename = "@timestamp")]
+        at: Option<Timestamp>,
+        message: Option<String>,
+    }
+    if output != Format::Text {
+        return json(event.payload);
+    }
+    let headline = serde_json::from_slice::<Headline>(event.payload).unwrap_or_default();
+    let message = headline.message.unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(event.payload);
+        text.lines().next().unwrap_or_default().to_owned()
+    });
+    Some(text(headline.at.unwrap_or(event.stored), event.cluster, event.host, event.action, &message))
+}
+
+fn text(at: Timestamp, cluster: &str, host: &str, action: &str, message: &str) -> String {
+    let [cluster, host, action, message] = [cluster, host, action, message].map(clean);
+    format!("{}  {cluster}/{host}  {action}  {message}\n", time(at))
+}
+
+fn time(at: Timestamp) -> String {
+    at.to_zoned_datetime(TimeZone::system()).strftime("%F %T").to_string()
+}
