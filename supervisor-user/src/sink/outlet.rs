@@ -75,10 +75,7 @@ struct State {
     said: Option<(Instant, bool)>,
     /// Since when nothing more comes.
     stopping: Option<Instant>,
-    /// The ids of all findings that are open, to be compared with those that the sink keeps.
-    open: Option<Arc<HashSet<String>>>,
-    /// That set is wanted.
-    wants_open: bool,
+    comparison: Comparison,
     /// What the place says of itself between deliveries.
     is_down: bool,
     /// Those that the sink did not have.
@@ -88,6 +85,17 @@ struct State {
     ended: bool,
     /// When it last made progress.
     progress: Instant,
+}
+
+/// Of the findings that a sink keeps with those that are open.
+#[derive(Debug, Default)]
+enum Comparison {
+    #[default]
+    None,
+    /// There is to be one.
+    Wanted,
+    /// The ids of all that are open.
+    With(Arc<HashSet<String>>),
 }
 
 #[derive(Debug)]
@@ -144,8 +152,7 @@ impl Outlet {
                 untold: 0,
                 said: None,
                 stopping: None,
-                open: None,
-                wants_open: false,
+                comparison: Comparison::None,
                 is_down: false,
                 missing: Vec::new(),
                 abandoned: false,
@@ -252,17 +259,14 @@ impl Outlet {
     /// Lets the sink compare the findings that it keeps with those that are open, before it delivers anything that is
     /// put in later.
     pub fn compare(&self, open: Arc<HashSet<String>>) {
-        let mut state = self.shared.state();
-        state.wants_open = false;
-        state.open = Some(open);
-        drop(state);
+        self.shared.state().comparison = Comparison::With(open);
         self.shared.work.notify_one();
     }
 
     /// Whether it has lost what it kept, or could not compare it.
     #[must_use]
     pub fn wants_to_compare(&self) -> bool {
-        self.shared.state().wants_open
+        matches!(self.shared.state().comparison, Comparison::Wanted)
     }
 
     /// What was open and the sink did not have, at the last comparison; then it is to be put in again.
@@ -413,13 +417,13 @@ impl Thread {
 
     /// Compares what the place keeps with what is open, if that was asked for.
     async fn compare(&self, place: &mut Place) {
-        let open = self.shared.state().open.take();
-        if let Some(open) = open {
+        let comparison = std::mem::take(&mut self.shared.state().comparison);
+        if let Comparison::With(open) = comparison {
             match place.retain(&open).await {
                 Ok(missing) => self.shared.state().missing = missing,
                 Err(error) => {
                     // By the time that it can be tried again, others are open.
-                    self.shared.state().wants_open = true;
+                    self.shared.state().comparison = Comparison::Wanted;
                     self.shared.warn(&self.name, &error.to_string());
                 }
             }
@@ -431,7 +435,9 @@ impl Thread {
         let mut state = self.shared.state();
         state.stats.cut_off = place.cut_off();
         state.is_down = place.is_down();
-        state.wants_open |= place.take_list_lost();
+        if place.take_list_lost() && matches!(state.comparison, Comparison::None) {
+            state.comparison = Comparison::Wanted;
+        }
     }
 
     /// Waits before it is tried again; when the agent ends, for a moment only.
