@@ -101,9 +101,14 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Lets all threads share one heap: what one allocates another frees here, and a heap for each thread keeps what was
-/// freed in it.
+/// Lets all threads share one heap, since what one allocates another frees here, and lets it give back what is freed:
+/// without these, the largest block ever freed (the kernel's BTF) would set the size from which on that is done.
 fn one_heap() {
-    // SAFETY: it changes a setting of the allocator, before any other thread is there.
-    let _older_libc = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    const GIVE_BACK: i32 = 128 * 1024;
+    let settings =
+        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, GIVE_BACK), (libc::M_TRIM_THRESHOLD, GIVE_BACK)];
+    for (setting, value) in settings {
+        // SAFETY: it changes a setting of the allocator, before any other thread is there.
+        let _older_libc = unsafe { libc::mallopt(setting, value) };
+    }
 }

@@ -42,8 +42,10 @@ use vitals::{Vitals, told};
 
 /// How often leftovers are looked for.
 const TICK: Duration = Duration::from_millis(250);
-/// How often sinks that keep open findings are told which ones are.
-const TIDY: Duration = Duration::from_hours(1);
+/// How often sinks compare the open findings that they keep with those that are.
+const COMPARE: Duration = Duration::from_mins(10);
+/// How soon again, if one asks for it.
+const COMPARE_SOON: Duration = Duration::from_secs(10);
 /// The hooks of the floor; the extras are named behind it when there are any.
 const HOOKS: &str = "tp_btf+iter";
 
@@ -167,7 +169,8 @@ impl Agent {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // By then, what was there before was looked at.
-        let mut tidy = Instant::now() + Duration::from_mins(1).max(self.config.grace.0 * 2);
+        let mut compare = Instant::now() + Duration::from_mins(1).max(self.config.grace.0 * 2);
+        let mut compared = Instant::now();
         loop {
             let woken = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -186,10 +189,13 @@ impl Agent {
             if !self.pipeline.take(happened).await? {
                 return Ok(());
             }
-            if tidy <= Instant::now() {
-                tidy += TIDY;
-                self.pipeline.tidy();
+            let is_wanted = compared.elapsed() >= COMPARE_SOON && self.pipeline.wants_to_compare();
+            if compare <= Instant::now() || is_wanted {
+                compared = Instant::now();
+                compare = compared + COMPARE;
+                self.pipeline.compare();
             }
+            self.pipeline.complete().await?;
             if let Some(vitals) = &self.vitals
                 && is_tick
             {

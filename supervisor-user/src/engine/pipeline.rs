@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use anyhow::{Context as _, Result};
 
 use super::{left, open_findings::OpenFindings, stream::Stream};
 use crate::{
+    clock::{self, Wall},
     conclusions::Conclusions,
     console::say,
     filter::Filter,
@@ -193,11 +194,35 @@ impl Pipeline {
         self.is_forgetful = result.is_err();
     }
 
-    /// Lets sinks that keep open findings forget those that are not open any more, as when their close was dropped.
-    pub(super) fn tidy(&self) {
+    /// Lets sinks that keep open findings compare them with those that are open: a close may have been dropped, an
+    /// opening too or suppressed, and the place may have lost all of them.
+    pub(super) fn compare(&self) {
         let zombies = self.conclusions.open().map(|finding| finding.id.clone());
         let namespaces = self.conclusions.namespaces().map(|namespace| namespace.id.clone());
-        self.stream.retain(zombies.chain(namespaces).collect());
+        self.stream.compare(zombies.chain(namespaces).collect());
+    }
+
+    /// Puts into their lists what they did not have.
+    pub(super) async fn complete(&mut self) -> Result<()> {
+        let missing: Vec<(usize, Vec<String>)> = self.stream.take_missing().collect();
+        let (at_ns, wall) = (clock::now_ns(), Wall::now());
+        for (sink, ids) in missing {
+            let ids: HashSet<String> = ids.into_iter().collect();
+            for finding in self.conclusions.open().filter(|it| ids.contains(&it.id)) {
+                let kind = EventKind::State(Box::new(finding.clone()));
+                self.stream.list(sink, &Event { at_ns, wall, kind }).await?;
+            }
+            for namespace in self.conclusions.namespaces().filter(|it| ids.contains(&it.id)) {
+                let kind = EventKind::Blocked { namespace: Box::new(namespace.clone()), again: true };
+                self.stream.list(sink, &Event { at_ns, wall, kind }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a sink that keeps open findings has lost them, or could not compare them.
+    pub(super) fn wants_to_compare(&self) -> bool {
+        self.stream.wants_to_compare()
     }
 
     /// What was found, in a sentence.

@@ -224,7 +224,9 @@ impl Stream {
         for i in 0..self.outlets.len() {
             let Route { name, outlet, drops, missed, .. } = &mut self.outlets[i];
             let count = outlet.as_ref().map_or(*missed, Outlet::untold);
-            if count == 0 {
+            // Where nobody will ever read again, what is dropped is told once.
+            let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);
+            if count == 0 || (is_closed && drops.is_some()) {
                 continue;
             }
             let Drops { since_ns, told, next_ns } =
@@ -253,14 +255,42 @@ impl Stream {
         Ok(())
     }
 
-    /// Lets sinks that keep open findings forget all but these.
-    pub fn retain(&self, open: HashSet<String>) {
+    /// Whether a sink that keeps open findings has lost them, or could not compare them.
+    #[must_use]
+    pub fn wants_to_compare(&self) -> bool {
+        self.outlets.iter().filter_map(|route| route.outlet.as_ref()).any(Outlet::wants_to_compare)
+    }
+
+    /// Lets sinks that keep open findings compare them with these.
+    pub fn compare(&self, open: HashSet<String>) {
         let open = Arc::new(open);
         for route in self.outlets.iter().filter(|route| route.config.nats.is_some()) {
             if let Some(outlet) = &route.outlet {
-                outlet.retain(Arc::clone(&open));
+                outlet.compare(Arc::clone(&open));
             }
         }
+    }
+
+    /// What sinks that keep open findings did not have, by the sink's number.
+    pub fn take_missing(&self) -> impl Iterator<Item = (usize, Vec<String>)> {
+        let outlets =
+            self.outlets.iter().enumerate().filter_map(|(i, route)| Some((i, route.outlet.as_ref()?)));
+        outlets.map(|(i, outlet)| (i, outlet.take_missing())).filter(|(_, missing)| !missing.is_empty())
+    }
+
+    /// Puts a finding into the list that one sink keeps. It is no news, and has no number.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen: see [`encode`].
+    pub async fn list(&mut self, sink: usize, event: &Event) -> Result<()> {
+        let Some(route) = self.outlets.get_mut(sink) else { return Ok(()) };
+        let mut message = Encoder::new(event, &self.context, self.sequence).message(route)?;
+        message.head.is_news = false;
+        if let Some(outlet) = &mut route.outlet {
+            outlet.push(&message).await;
+        }
+        Ok(())
     }
 
     /// Events that the flood limiter has kept back since the start.

@@ -95,11 +95,22 @@ impl Place {
     }
 
     /// Forgets findings that are not open any more, where open ones are kept; those that are, are named by their ids.
-    async fn retain(&mut self, open: &HashSet<String>) -> Result<(), SinkError> {
+    /// Returns those that should be kept and are not.
+    async fn retain(&mut self, open: &HashSet<String>) -> Result<Vec<String>, SinkError> {
         match self {
-            Self::Nats(sink) => sink.retain(open).await.map(drop),
-            Self::Stdout(_) | Self::File(_) | Self::Unix(_) | Self::Syslog(_) | Self::Journald(_) => Ok(()),
+            Self::Nats(sink) => sink.retain(open).await,
+            _ => Ok(Vec::new()),
         }
+    }
+
+    /// Whether it has lost what it kept of open findings; it says so once.
+    fn take_list_lost(&mut self) -> bool {
+        if let Self::Nats(sink) = self { sink.take_list_lost() } else { false }
+    }
+
+    /// Whether it knows that nothing can be delivered now, also without anything to deliver.
+    fn is_down(&self) -> bool {
+        if let Self::Nats(sink) = self { sink.is_down() } else { false }
     }
 
     /// Readers that were too slow and were cut off.

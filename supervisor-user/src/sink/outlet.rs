@@ -75,13 +75,27 @@ struct State {
     said: Option<(Instant, bool)>,
     /// Since when nothing more comes.
     stopping: Option<Instant>,
-    /// The ids of all findings that are open, to be compared with those that the sink keeps.
-    open: Option<Arc<HashSet<String>>>,
+    comparison: Comparison,
+    /// What the place says of itself between deliveries.
+    is_down: bool,
+    /// Those that the sink did not have.
+    missing: Vec<String>,
     /// Nobody waits for it any more.
     abandoned: bool,
     ended: bool,
     /// When it last made progress.
     progress: Instant,
+}
+
+/// Of the findings that a sink keeps with those that are open.
+#[derive(Debug, Default)]
+enum Comparison {
+    #[default]
+    None,
+    /// There is to be one.
+    Wanted,
+    /// The ids of all that are open.
+    With(Arc<HashSet<String>>),
 }
 
 #[derive(Debug)]
@@ -99,7 +113,7 @@ pub struct Stats {
     pub dropped: u64,
     /// Deliveries that failed.
     pub failures: u64,
-    /// Whether the last delivery did not fail.
+    /// Whether the last delivery did not fail, and nothing speaks against the next.
     pub is_up: bool,
     /// Nobody will ever read from it again.
     pub is_closed: bool,
@@ -138,7 +152,9 @@ impl Outlet {
                 untold: 0,
                 said: None,
                 stopping: None,
-                open: None,
+                comparison: Comparison::None,
+                is_down: false,
+                missing: Vec::new(),
                 abandoned: false,
                 ended: false,
                 progress: Instant::now(),
@@ -198,7 +214,7 @@ impl Outlet {
     pub fn try_push(&mut self, message: &Message) -> bool {
         let pushed = match &mut self.spool {
             Some(spool) => spool.push(message).unwrap_or_else(|error| {
-                self.shared.state().warn(&self.name, &format!("its spool does not take events: {error}"));
+                self.shared.warn(&self.name, &format!("its spool does not take events: {error}"));
                 false
             }),
             None => match &mut *self.shared.state() {
@@ -240,10 +256,23 @@ impl Outlet {
         self.shared.state().untold -= count;
     }
 
-    /// Lets the sink forget findings that are not open any more, before it delivers anything that is put in later.
-    pub fn retain(&self, open: Arc<HashSet<String>>) {
-        self.shared.state().open = Some(open);
+    /// Lets the sink compare the findings that it keeps with those that are open, before it delivers anything that is
+    /// put in later.
+    pub fn compare(&self, open: Arc<HashSet<String>>) {
+        self.shared.state().comparison = Comparison::With(open);
         self.shared.work.notify_one();
+    }
+
+    /// Whether it has lost what it kept, or could not compare it.
+    #[must_use]
+    pub fn wants_to_compare(&self) -> bool {
+        matches!(self.shared.state().comparison, Comparison::Wanted)
+    }
+
+    /// What was open and the sink did not have, at the last comparison; then it is to be put in again.
+    #[must_use]
+    pub fn take_missing(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.state().missing)
     }
 
     /// How it is doing.
@@ -254,7 +283,8 @@ impl Outlet {
             Queue::Memory(memory) => (memory.len(), memory.bytes()),
             Queue::Spool(gauge) => (gauge.messages(), gauge.bytes()),
         };
-        Stats { waiting, waiting_bytes, ..state.stats.clone() }
+        let is_up = state.stats.is_up && !state.is_down;
+        Stats { is_up, waiting, waiting_bytes, ..state.stats.clone() }
     }
 
     /// Tells the thread that nothing more comes.
@@ -298,6 +328,13 @@ impl Drop for Outlet {
 }
 
 impl Shared {
+    /// Says what is wrong with a sink. Not while the state is locked: nobody may read what is said.
+    fn warn(&self, name: &str, error: &str) {
+        if self.state().is_to_be_said() {
+            say(&format!("supervisor: sink {}: {}; it is tried again", clean(name), clean(error)));
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -305,18 +342,18 @@ impl Shared {
 
 impl State {
     /// Counts a delivery that failed.
-    fn fail(&mut self, name: &str, error: &str) {
+    fn fail(&mut self) {
         self.stats.failures += 1;
         self.stats.is_up = false;
-        self.warn(name, error);
     }
 
-    /// Says what is wrong, once until it is right again, and not more often than is bearable.
-    fn warn(&mut self, name: &str, error: &str) {
-        if !self.said.is_some_and(|(at, is_wrong)| is_wrong || at.elapsed() < SAY) {
+    /// Whether what is wrong is to be said: once until it is right again, and not more often than is bearable.
+    fn is_to_be_said(&mut self) -> bool {
+        let is_said = self.said.is_some_and(|(at, is_wrong)| is_wrong || at.elapsed() < SAY);
+        if !is_said {
             self.said = Some((Instant::now(), true));
-            say(&format!("supervisor: sink {}: {}; it is tried again", clean(name), clean(error)));
         }
+        !is_said
     }
 }
 
@@ -335,18 +372,19 @@ impl Thread {
             if self.is_abandoned() {
                 break;
             }
-            self.retain(place).await;
+            self.compare(place).await;
             if batch.is_empty() {
                 if self.shared.state().stopping.is_some() {
                     break;
                 }
                 self.idle(place).await;
+                self.look_at(place);
                 continue;
             }
             let Delivered { count, error } = place.deliver(&batch).await;
             self.advance(count);
             self.sync_if_due();
-            self.shared.state().stats.cut_off = place.cut_off();
+            self.look_at(place);
             match error {
                 None => pause = RETRY,
                 Some(SinkError::Closed(_)) => {
@@ -354,7 +392,8 @@ impl Thread {
                     break;
                 }
                 Some(error) => {
-                    self.shared.state().fail(&self.name, &error.to_string());
+                    self.shared.state().fail();
+                    self.shared.warn(&self.name, &error.to_string());
                     if self.spool.is_some() && self.shared.state().stopping.is_some() {
                         break;
                     }
@@ -376,15 +415,28 @@ impl Thread {
         state.abandoned || (is_late && self.spool.is_some())
     }
 
-    /// Lets the place forget what is not open any more, if that was asked for.
-    async fn retain(&self, place: &mut Place) {
-        let open = self.shared.state().open.take();
-        if let Some(open) = open
-            && let Err(error) = place.retain(&open).await
-        {
-            let mut state = self.shared.state();
-            state.warn(&self.name, &error.to_string());
-            state.open.get_or_insert(open);
+    /// Compares what the place keeps with what is open, if that was asked for.
+    async fn compare(&self, place: &mut Place) {
+        let comparison = std::mem::take(&mut self.shared.state().comparison);
+        if let Comparison::With(open) = comparison {
+            match place.retain(&open).await {
+                Ok(missing) => self.shared.state().missing = missing,
+                Err(error) => {
+                    // By the time that it can be tried again, others are open.
+                    self.shared.state().comparison = Comparison::Wanted;
+                    self.shared.warn(&self.name, &error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Takes over what the place says of itself.
+    fn look_at(&self, place: &mut Place) {
+        let mut state = self.shared.state();
+        state.stats.cut_off = place.cut_off();
+        state.is_down = place.is_down();
+        if place.take_list_lost() && matches!(state.comparison, Comparison::None) {
+            state.comparison = Comparison::Wanted;
         }
     }
 
@@ -430,7 +482,7 @@ impl Thread {
         if let Some(spool) = &mut self.spool
             && let Err(error) = spool.sync()
         {
-            self.shared.state().warn(&self.name, &format!("its spool cannot be synced: {error}"));
+            self.shared.warn(&self.name, &format!("its spool cannot be synced: {error}"));
         }
     }
 
@@ -450,7 +502,7 @@ impl Thread {
             state.untold += damaged;
         }
         first.unwrap_or_else(|error| {
-            self.shared.state().warn(&self.name, &format!("its spool cannot be read: {error}"));
+            self.shared.warn(&self.name, &format!("its spool cannot be read: {error}"));
             Vec::new()
         })
     }
@@ -470,12 +522,11 @@ impl Thread {
         state.stats.delivered += count as u64;
         state.progress = Instant::now();
         state.stats.is_up = true;
-        if let Some((_, is_to_be_said)) = &mut state.said
-            && std::mem::take(is_to_be_said)
-        {
+        let is_right_again = state.said.as_mut().is_some_and(|(_, is_wrong)| std::mem::take(is_wrong));
+        drop(state);
+        if is_right_again {
             say(&format!("supervisor: sink {}: events are delivered again", clean(&self.name)));
         }
-        drop(state);
         self.shared.room.notify_one();
     }
 }
