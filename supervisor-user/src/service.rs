@@ -33,18 +33,20 @@ pub fn stopping() -> io::Result<()> {
 }
 
 /// Tells the service manager's watchdog that this thread's event loop goes on, again and again; without a watchdog it
-/// ends at once. It is to run on the loop that it vouches for.
-///
-/// # Errors
-///
-/// If there is a service manager and it cannot be reached.
-pub async fn watchdog() -> io::Result<()> {
+/// ends at once. It is to run on the loop that it vouches for. What cannot be told is handed to `failed` once, until it
+/// can be told again.
+pub async fn watchdog(mut failed: impl FnMut(io::Error)) {
     // The environment names the time after which it bites.
-    let Some(limit) = sd_notify::watchdog_enabled() else { return Ok(()) };
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = interval(limit / 2);
+    let mut is_told = true;
     loop {
         ticks.tick().await;
-        notify(&[NotifyState::Watchdog])?;
+        let result = notify(&[NotifyState::Watchdog]);
+        let was_told = std::mem::replace(&mut is_told, result.is_ok());
+        if let (Err(error), true) = (result, was_told) {
+            failed(error);
+        }
     }
 }
 
@@ -74,9 +76,12 @@ mod tests {
         reloading().expect("told");
         ready("watching again").expect("told");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a loop");
-        let guarded = async { timeout(Duration::from_millis(700), watchdog()).await };
+        let guarded = async {
+            timeout(Duration::from_millis(700), watchdog(|error| panic!("it could not be told: {error}")))
+                .await
+        };
         match runtime.block_on(guarded) {
-            Ok(ended) => assert!(ended.is_ok() && env::var_os("WATCHDOG_USEC").is_none(), "{ended:?}"),
+            Ok(()) => assert!(env::var_os("WATCHDOG_USEC").is_none(), "there is a watchdog to tell"),
             Err(_) => assert!(env::var_os("WATCHDOG_USEC").is_some(), "there is no watchdog to tell"),
         }
         stopping().expect("told");

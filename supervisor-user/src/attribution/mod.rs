@@ -24,6 +24,22 @@ use crate::{
     identity,
 };
 
+/// So many arguments of a process are kept in a finding: a thousand of one letter are no more use than these, and a
+/// finding is kept as long as the process is.
+const MAX_ARGS: usize = 32;
+/// So many of a creator that is far away.
+const MAX_FAR_ARGS: usize = 8;
+/// So many creators are near.
+const NEAR: usize = 3;
+
+/// The first arguments; a mark says that there were more.
+fn kept(args: &[String], max: usize) -> Vec<String> {
+    if args.len() <= max {
+        return args.to_vec();
+    }
+    args[..max - 1].iter().cloned().chain(["…".to_owned()]).collect()
+}
+
 /// Makes the finding that the evidence supports, but for its diagnosis.
 #[must_use]
 pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
@@ -33,12 +49,13 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
         // The kernel side knows it to the nanosecond, `/proc` to the clock tick.
         start_ns: evidence.id.map(|id| id.start_ns).or(in_proc.start_ns),
         executable: evidence.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
-        args: evidence.exec.as_ref().map(|exec| exec.args.clone()).unwrap_or_default(),
+        args: evidence.exec.as_ref().map(|exec| kept(&exec.args, MAX_ARGS)).unwrap_or_default(),
         ..in_proc
     };
     let entity = process.entity_id.clone().unwrap_or_else(|| format!("{}@{}", facts.pid, facts.start_ticks));
     let cgroup = cgroup_path(evidence);
-    let creators: Vec<Creator> = evidence.creators.iter().map(|facts| creator(facts, host)).collect();
+    let creators: Vec<Creator> =
+        evidence.creators.iter().enumerate().map(|(i, facts)| creator(facts, i, host)).collect();
     let monitor = monitor(evidence);
     let own_exec = evidence.exec.as_ref().filter(|exec| exec.own);
     let runtime = runtime(evidence);
@@ -123,13 +140,13 @@ fn process(facts: &ProcessFacts, exec: Option<&ExecFacts>, host: &HostIdentity) 
         entity_id: entity_id.map(|id| id.to_string()),
         name: facts.comm.clone(),
         executable: exec.map(|exec| roles::real_file(exec).to_owned()).or_else(|| facts.exe.clone()),
-        args: exec.map_or_else(|| facts.args.clone(), |exec| exec.args.clone()),
+        args: kept(exec.map_or(&facts.args, |exec| &exec.args), MAX_ARGS),
         start_ns: Some(facts.start_ticks * (1_000_000_000 / host.ticks_per_second)),
         uid: facts.uid,
     }
 }
 
-fn creator(facts: &CreatorFacts, host: &HostIdentity) -> Creator {
+fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creator {
     let exec = facts.exec.as_ref();
     let ticks = facts.id.start_ns / (1_000_000_000 / host.ticks_per_second);
     let entity = identity::common_process_id(&host.boot_id, facts.pid_ns, ticks, facts.vpid);
@@ -140,7 +157,9 @@ fn creator(facts: &CreatorFacts, host: &HostIdentity) -> Creator {
             entity_id: entity.map(|id| id.to_string()),
             name: facts.comm.clone(),
             executable: exec.map(|exec| roles::real_file(exec).to_owned()),
-            args: exec.map(|exec| exec.args.clone()).unwrap_or_default(),
+            args: exec
+                .map(|exec| kept(&exec.args, if distance < NEAR { MAX_ARGS } else { MAX_FAR_ARGS }))
+                .unwrap_or_default(),
             start_ns: Some(facts.id.start_ns),
             uid: None,
         },

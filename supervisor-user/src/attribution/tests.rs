@@ -278,3 +278,16 @@ fn the_stages_of_a_runtime_are_called_by_the_one_with_the_verb() {
     assert_eq!(finding.origin, Origin::Exec);
     assert!(finding.creators[1..].iter().all(|creator| creator.role == Role::Runtime));
 }
+
+#[test]
+fn a_thousand_arguments_are_not_kept_in_a_finding() {
+    let mut evidence = incident();
+    let many: Vec<String> = (0..512).map(|_| "x".to_owned()).collect();
+    let exec = |line: &str| ExecFacts { args: many.clone(), ..exec(line, true) };
+    evidence.exec = Some(exec("/bin/x"));
+    evidence.creators = (0..16).map(|pid| creator(1000 + pid, "x", exec("/bin/x"), true)).collect();
+    let finding = attribute(&evidence, &host(), 1);
+    assert_eq!((finding.process.args.len(), finding.process.args[31].as_str()), (32, "…"));
+    let kept: usize = finding.creators.iter().map(|creator| creator.process.args.len()).sum();
+    assert_eq!(kept, 3 * 32 + 13 * 8);
+}

@@ -132,7 +132,7 @@ async fn watch(options: Options) -> Result<Ended> {
         duration(grace_ns)
     ));
 
-    tokio::spawn(async { told(service::watchdog().await) });
+    tokio::spawn(service::watchdog(|error| told(Err(error))));
     told(service::ready(&format!("watching for processes unreaped for {}", duration(grace_ns))));
 
     let events = poll(observer.event_fd()?)?;

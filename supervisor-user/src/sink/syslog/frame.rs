@@ -38,13 +38,13 @@ impl Header {
             after(self.sequence, ahead),
         )
         .into_bytes();
-        let payload = if message.payload.starts_with(b"{") {
+        let room = limit.saturating_sub(frame.len());
+        if message.payload.starts_with(b"{") {
             // Text for programs: JSON must not begin with the mark (RFC 8259, section 8.1), and need not (MSG-ANY).
-            json(&message.payload)
+            frame.extend_from_slice(&json_within(&message.payload, room));
         } else {
-            Cow::Owned(one_line(&message.payload))
-        };
-        frame.extend_from_slice(&shorten(&payload, limit.saturating_sub(frame.len())));
+            frame.extend_from_slice(&shorten(&one_line(&message.payload), room));
+        }
         frame
     }
 
@@ -62,6 +62,20 @@ fn after(sequence: u32, count: u32) -> u32 {
 fn word(text: &str, max: usize) -> String {
     let word: String = text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(max).collect();
     if word.is_empty() { "-".to_owned() } else { word }
+}
+
+/// JSON of at most `room` bytes, escaped.
+fn json_within(payload: &[u8], room: usize) -> Vec<u8> {
+    let mut aim = room;
+    loop {
+        let short = shorten(payload, aim);
+        let escaped = json(&short);
+        let over = escaped.len().saturating_sub(room);
+        if over == 0 || aim == 0 {
+            return escaped.into_owned();
+        }
+        aim = aim.saturating_sub(over);
+    }
 }
 
 /// JSON has no control characters but one, and some servers change that one unless it is escaped.

@@ -82,7 +82,11 @@ impl SyslogSink {
             }
             self.limit = (size / 4 * 3).max(LEAST);
             frames = vec![self.header.frame(&batch[0], 0, self.limit)];
-            size = frames[0].len();
+            let smaller = frames[0].len();
+            if smaller >= size {
+                return Err(error);
+            }
+            size = smaller;
         }
         self.header.sent(frames.len() as u32);
         Ok(frames.len())

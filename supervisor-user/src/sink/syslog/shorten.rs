@@ -84,7 +84,16 @@ fn event_within(mut event: Value, room: usize) -> Vec<u8> {
         }
     }
     set(&mut rest, &format!("{prefix}supervisor.shortened"), json!(["*"]));
-    cut_message(rest, room)
+    let mut text = cut_message(rest.clone(), room);
+    rest["message"] = "".into();
+    for path in LEAST_ESSENTIAL {
+        if text.len() <= room {
+            break;
+        }
+        remove(&mut rest, path);
+        text = rest.to_string().into_bytes();
+    }
+    text
 }
 
 /// Leaves of the sentence what has room.
@@ -101,6 +110,21 @@ fn cut_message(mut event: Value, room: usize) -> Vec<u8> {
         event["message"] = cut(&message, length).into();
     }
 }
+
+/// What goes first if there is no room for all of that even without the sentence: a host name can be long.
+const LEAST_ESSENTIAL: [&str; 11] = [
+    "event.severity",
+    "event.kind",
+    "process",
+    "host",
+    "severity_id",
+    "status_id",
+    "activity_id",
+    "class_uid",
+    "metadata.version",
+    "finding_info",
+    "event.sequence",
+];
 
 /// At most so many bytes of a text.
 fn cut(text: &str, max: usize) -> String {
