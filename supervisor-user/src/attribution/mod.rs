@@ -28,7 +28,7 @@ use crate::{
 /// finding is kept as long as the process is.
 const MAX_ARGS: usize = 32;
 /// So many of a creator that is far away.
-const MAX_FAR_ARGS: usize = 8;
+const MAX_FAR_ARGS: usize = 16;
 /// So many creators are near.
 const NEAR: usize = 3;
 

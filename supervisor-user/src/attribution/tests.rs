@@ -289,5 +289,5 @@ fn a_thousand_arguments_are_not_kept_in_a_finding() {
     let finding = attribute(&evidence, &host(), 1);
     assert_eq!((finding.process.args.len(), finding.process.args[31].as_str()), (32, "…"));
     let kept: usize = finding.creators.iter().map(|creator| creator.process.args.len()).sum();
-    assert_eq!(kept, 3 * 32 + 13 * 8);
+    assert_eq!(kept, 3 * 32 + 13 * 16);
 }
