@@ -195,7 +195,9 @@ impl Watch {
 
     /// Reads on until a line has this; a node may be slow on a busy machine, and be missed for a moment.
     fn hears(&self, words: &str) -> Result<String> {
+        let deadline = Instant::now() + LIMIT;
         loop {
+            ensure!(Instant::now() < deadline, "other lines came, and not `{words}`");
             let line = self.stdout.next(words, LIMIT)?.context("the watch ended")?;
             if line.contains(words) {
                 return Ok(line);
