@@ -20,6 +20,9 @@ use crate::{
     words::clean,
 };
 
+/// Of so many nodes it is known that they are stale, also if the bucket has forgotten them.
+const MAX_STALE: usize = 4096;
+
 /// Tells the events of all nodes until it is stopped.
 ///
 /// # Errors
@@ -116,8 +119,10 @@ impl Teller<'_> {
 
     /// Which nodes have gone silent, or are there again; each once.
     fn hosts(&mut self, fleet: &Fleet) -> Result<bool> {
-        // A node that nobody expects any more may come back.
-        self.stale.retain(|key| fleet.hosts.contains_key(key));
+        // A heartbeat that is replaced while all are read can be missing once: that alone says nothing.
+        if self.stale.len() > MAX_STALE {
+            self.stale.retain(|key| fleet.hosts.contains_key(key));
+        }
         for (key, host) in &fleet.hosts {
             let name = &host.name;
             let (action, message) = match host.state {
