@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep_until, timeout_at},
+    time::{sleep, sleep_until, timeout_at},
 };
 
 use super::{
@@ -35,6 +35,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// But at least this often.
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
+/// How often a place that has nothing to deliver is asked how it is.
+const LOOK: Duration = Duration::from_secs(5);
 /// For so long what is in a spool is still delivered at the end; the rest is there for the next run.
 const SPOOL_END: Duration = Duration::from_secs(3);
 /// That it fails is said at most so often.
@@ -468,6 +470,7 @@ impl Thread {
             () = self.shared.work.notified() => {}
             () = place.serve() => {}
             () = sleep_until(sync.unwrap_or_else(Instant::now).into()), if sync.is_some() => {}
+            () = sleep(LOOK) => {}
         }
     }
 
