@@ -492,7 +492,7 @@ fn what_a_broker_has_lost_and_what_was_suppressed_is_listed_again() -> Result<()
     broker.restart()?;
     let listed =
         || -> Result<usize> { Ok(ps(&broker, &["--reaper", &reaper])?.with(&["node-w", "fixture"])) };
-    until("all five, which are open", LIMIT, || Ok((listed()? == 5).then_some(())))?;
+    until("all five, which are open", LIMIT * 2, || Ok((listed()? == 5).then_some(())))?;
 
     fixture.send("reap")?;
     until("none", LIMIT, || Ok((listed()? == 0).then_some(())))?;
