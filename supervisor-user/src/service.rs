@@ -52,14 +52,34 @@ pub async fn watchdog(mut failed: impl FnMut(io::Error)) {
 
 #[cfg(test)]
 mod tests {
-    use std::{env, os::unix::net::UnixDatagram, process::Command, time::Duration};
+    use std::{
+        env, fs,
+        io::Write as _,
+        os::unix::net::UnixDatagram,
+        process::{Child, Command},
+        thread,
+        time::{Duration, Instant},
+    };
 
     use tokio::time::timeout;
 
     use super::*;
 
     const CHILD: &str = "SUPERVISOR_TEST_SERVICE";
+    /// Where the child writes what it says.
+    const SAID: &str = "SUPERVISOR_TEST_SAID";
     const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A child that does not outlive the test.
+    struct Killed(Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            // It may have ended.
+            let _over = self.0.kill();
+            let _status = self.0.wait();
+        }
+    }
 
     /// The environment belongs to the whole process: so the test starts itself once more.
     fn in_child(name: &str) -> Command {
@@ -116,6 +136,59 @@ mod tests {
         assert_eq!((next(), next()), ("WATCHDOG=1\n".to_owned(), "WATCHDOG=1\n".to_owned()));
         let last = std::iter::repeat_with(next).find(|message| message != "WATCHDOG=1\n");
         assert_eq!(last.as_deref(), Some("STOPPING=1\n"));
+    }
+
+    /// Until it is killed. Each failure that is told is a line in the file.
+    fn guard_on() {
+        let said = env::var_os(SAID).expect("a file");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a loop");
+        runtime.block_on(watchdog(|error| {
+            let mut file = fs::File::options().append(true).create(true).open(&said).expect("a file");
+            writeln!(file, "{error}").expect("written");
+        }));
+    }
+
+    #[test]
+    fn a_service_manager_that_comes_back_hears_of_the_watchdog_again() {
+        if env::var_os(CHILD).is_some() {
+            return guard_on();
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, said) = (dir.path().join("notify"), dir.path().join("said"));
+        let bind = || {
+            let socket = UnixDatagram::bind(&path).expect("a socket");
+            socket.set_read_timeout(Some(LIMIT)).expect("a time");
+            socket
+        };
+        let is_told = |socket: &UnixDatagram| {
+            let mut buffer = [0; 64];
+            let length = socket.recv(&mut buffer).expect("WATCHDOG=1 within the time");
+            assert_eq!(&buffer[..length], b"WATCHDOG=1\n");
+        };
+        let failures = || fs::read_to_string(&said).unwrap_or_default().lines().count();
+        let mut socket = bind();
+        let child = in_child("a_service_manager_that_comes_back_hears_of_the_watchdog_again")
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "200000")
+            .env(SAID, &said)
+            .spawn()
+            .expect("it starts");
+        let _killed = Killed(child);
+        is_told(&socket);
+        for row in 1..=2 {
+            drop(socket);
+            fs::remove_file(&path).expect("removed");
+            let deadline = Instant::now() + LIMIT;
+            while failures() < row {
+                assert!(Instant::now() < deadline, "no failure is told");
+                thread::sleep(Duration::from_millis(5));
+            }
+            // Several more fail, of which nothing is said.
+            thread::sleep(Duration::from_millis(500));
+            assert_eq!(failures(), row, "{:?}", fs::read_to_string(&said));
+            socket = bind();
+            is_told(&socket);
+        }
     }
 
     #[test]
