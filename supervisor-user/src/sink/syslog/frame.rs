@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::shorten::shorten;
+use super::{LEAST, shorten::shorten};
 use crate::{config::Facility, sink::Message};
 
 /// Sequence numbers end here and begin again (RFC 5424, section 7.3.1).
 const MAX_SEQUENCE: u32 = 2_147_483_647;
 /// What RFC 5424 wants before text in UTF-8.
 const BOM: &[u8] = "\u{feff}".as_bytes();
+
+/// What a frame needs besides its host name, so that with the smallest limit there is room for a name of 64 bytes.
+const REST: usize = LEAST - 64;
 
 /// What all messages of this agent say before their content.
 #[derive(Debug)]
@@ -25,14 +28,16 @@ impl Header {
         Self { facility, hostname: word(hostname, 255), pid: std::process::id(), sequence: 1 }
     }
 
-    /// A message of at most `limit` bytes, with the sequence number that is `ahead` of the next one's.
+    /// A message of at most `limit` bytes, with the sequence number that is `ahead` of the next one's. Where that is
+    /// little, a host name that is longer than Linux lets one be is cut.
     pub(super) fn frame(&self, message: &Message, ahead: u32, limit: usize) -> Vec<u8> {
         let head = &message.head;
+        let hostname = &self.hostname[..self.hostname.len().min(limit.saturating_sub(REST))];
         let mut frame = format!(
             "<{}>1 {:.6} {} supervisor {} {} [meta sequenceId=\"{}\"] ",
             u32::from(self.facility.code()) * 8 + u32::from(head.syslog_severity()),
             head.at,
-            self.hostname,
+            hostname,
             self.pid,
             word(&head.action, 32),
             after(self.sequence, ahead),
@@ -141,6 +146,48 @@ mod tests {
         ] {
             let frame = String::from_utf8(header().frame(&message(payload), 0, 480)).unwrap();
             assert!(frame.ends_with(ends), "{frame}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_frame_has_an_id_and_an_action_whatever_the_header() {
+        let long = "\u{7f}\n\"".repeat(500);
+        let id = "f8541ce4-0a09-8d55-b182-92b75efc01c6";
+        let ecs = serde_json::json!({
+            "@timestamp": "2026-11-24T20:52:12.702386696Z", "message": long, "process": { "pid": 4_194_304, "args": [long] },
+            "event": { "action": "namespace-released", "kind": "pipeline_error", "sequence": u64::MAX, "severity": 5 },
+            "host": { "id": "f".repeat(32), "hostname": "h".repeat(255) },
+            "supervisor": { "finding": { "id": id, "kind": "namespace", "state": "updated" }, "verdict": long },
+        });
+        let ocsf = serde_json::json!({
+            "time": i64::MAX, "message": long, "activity_id": 99, "class_uid": 2004, "type_uid": 200_499,
+            "severity_id": 99, "status_id": 99, "finding_info": { "uid": id, "title": long },
+            "metadata": { "version": "1.8.0", "event_code": "namespace-released", "uid": format!("{id}.updated.99") },
+            "unmapped": { "supervisor": { "verdict": long } },
+        });
+        let paths = [
+            (ecs, ["/supervisor/finding/id", "/event/action", "/supervisor/shortened/0"]),
+            (ocsf, ["/finding_info/uid", "/metadata/event_code", "/unmapped/supervisor/shortened/0"]),
+        ];
+        for hostname in ["h".repeat(64), "h".repeat(255)] {
+            let header = Header { hostname, pid: 4_194_304, sequence: MAX_SEQUENCE, ..header() };
+            for (event, paths) in &paths {
+                let mut message = message(&event.to_string());
+                message.head.action = "a".repeat(40).into();
+                for limit in LEAST..2 * LEAST {
+                    let frame = String::from_utf8(header.frame(&message, 0, limit)).unwrap();
+                    assert!(
+                        frame.len() <= limit && !frame.contains('\u{7f}'),
+                        "{} of {limit}: {frame}",
+                        frame.len()
+                    );
+                    let (head, json) = frame.split_once("\"] ").unwrap();
+                    assert!(head.contains(&"h".repeat(64)), "{head}");
+                    let short: serde_json::Value = serde_json::from_str(json).unwrap();
+                    let values = paths.map(|path| short.pointer(path).and_then(serde_json::Value::as_str));
+                    assert_eq!(values, [Some(id), Some("namespace-released"), Some("*")], "{frame}");
+                }
+            }
         }
     }
 

@@ -111,7 +111,8 @@ fn cut_message(mut event: Value, room: usize) -> Vec<u8> {
     }
 }
 
-/// What goes first if there is no room for all of that even without the sentence: a host name can be long.
+/// What goes, one after the other, if there is no room for all of that even without the sentence: a host name can be
+/// long. The finding's id, the action and what is said of the shortening stay.
 const LEAST_ESSENTIAL: [&str; 11] = [
     "event.severity",
     "event.kind",
@@ -122,8 +123,8 @@ const LEAST_ESSENTIAL: [&str; 11] = [
     "activity_id",
     "class_uid",
     "metadata.version",
-    "finding_info",
     "event.sequence",
+    "type_uid",
 ];
 
 /// At most so many bytes of a text.
