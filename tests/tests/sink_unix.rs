@@ -135,6 +135,45 @@ fn one_reader_that_never_reads_costs_the_others_nothing() -> Result<()> {
 }
 
 #[test]
+fn what_waits_at_the_end_is_still_read_and_one_that_never_reads_holds_nothing_up() -> Result<()> {
+    let (_alone, dir) = (alone(), tempfile::tempdir()?);
+    let path = dir.path().join("events.sock");
+    runtime()?.block_on(async {
+        let mut sink = UnixSink::open(&UnixConfig { reader_buffer: Bytes(64 << 20), ..config(&path) })?;
+        let messages = repeated(400)?;
+        let expected = Arc::new(lines_of(&messages)?);
+        let mut late = UnixStream::connect(&path)?;
+        serve_until(&mut sink, 1).await?;
+        let size: usize = messages.iter().map(|it| it.payload.len()).sum();
+        ensure!(size > 512 << 10, "{size} bytes fit into the kernel's buffer");
+        let delivered = sink.deliver(&messages).await;
+        ensure!(delivered.error.is_none() && delivered.count == messages.len(), "{delivered:?}");
+        // It begins to read only when all is delivered: most waits for it then.
+        late.set_read_timeout(Some(LIMIT))?;
+        let late = thread::spawn(move || -> Result<String> {
+            let mut text = String::new();
+            late.read_to_string(&mut text)?;
+            Ok(text)
+        });
+        sink.finish().await;
+        drop(sink);
+        let text = late.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        ensure!(text.ends_with('\n') && text.lines().eq(expected.iter()), "{} bytes came", text.len());
+
+        let mut sink = UnixSink::open(&UnixConfig { reader_buffer: Bytes(64 << 20), ..config(&path) })?;
+        let _stuck = UnixStream::connect(&path)?;
+        serve_until(&mut sink, 1).await?;
+        let delivered = sink.deliver(&messages).await;
+        ensure!(delivered.error.is_none() && delivered.count == messages.len(), "{delivered:?}");
+        let begun = Instant::now();
+        sink.finish().await;
+        let took = begun.elapsed();
+        ensure!((80..2000).contains(&took.as_millis()), "it waited {took:?} for one that never reads");
+        Ok(())
+    })
+}
+
+#[test]
 fn hostile_names_break_no_line() -> Result<()> {
     let (_alone, dir) = (alone(), tempfile::tempdir()?);
     let path = dir.path().join("events.sock");

@@ -94,6 +94,13 @@ impl Place {
         }
     }
 
+    /// Lets readers take what waits for them, for a moment, before it is dropped.
+    async fn finish(&mut self) {
+        if let Self::Unix(sink) = self {
+            sink.finish().await;
+        }
+    }
+
     /// Forgets findings that are not open any more, where open ones are kept; those that are, are named by their ids.
     /// Returns those that should be kept and are not.
     async fn retain(&mut self, open: &HashSet<String>) -> Result<Vec<String>, SinkError> {

@@ -408,6 +408,7 @@ impl Thread {
             }
         }
         self.sync();
+        place.finish().await;
     }
 
     /// Whether nobody waits for it any more. What is in a spool need not be waited for.

@@ -41,6 +41,8 @@ const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const BACKLOG: i32 = 16;
 /// How long a reader whose buffer is full may take to make room, before it is cut off.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long readers may take at the end for what waits for them.
+const LAST_PATIENCE: Duration = Duration::from_millis(100);
 /// How long to wait after a failure to bind or to accept.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often to look whether the socket's file is still there.
@@ -129,6 +131,17 @@ impl UnixSink {
             });
             let _over = timeout(pause, turns).await;
         }
+    }
+
+    /// Gives readers that still read what waits for them, for a moment: to be called before it is dropped, since what
+    /// waits then is thrown away. Nobody new is taken in.
+    pub async fn finish(&mut self) {
+        let drained = future::poll_fn(|cx| {
+            self.sweep(cx);
+            let is_waiting = self.readers.iter().any(|reader| !reader.waiting.is_empty());
+            if is_waiting { Poll::Pending } else { Poll::Ready(()) }
+        });
+        let _over = timeout(LAST_PATIENCE, drained).await;
     }
 
     /// How many readers were cut off because they were too slow.
