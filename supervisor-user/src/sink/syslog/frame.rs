@@ -173,7 +173,7 @@ mod tests {
             let header = Header { hostname, pid: 4_194_304, sequence: MAX_SEQUENCE, ..header() };
             for (event, paths) in &paths {
                 let mut message = message(&event.to_string());
-                message.head.action = "a".repeat(40).into();
+                message.head.action = "a".repeat(40);
                 for limit in LEAST..2 * LEAST {
                     let frame = String::from_utf8(header.frame(&message, 0, limit)).unwrap();
                     assert!(
