@@ -100,6 +100,18 @@ enum Comparison {
     With(Arc<HashSet<String>>),
 }
 
+impl Comparison {
+    /// What to compare with, if it is there. That one is wanted is for the tracer to take.
+    fn take_open(&mut self) -> Option<Arc<HashSet<String>>> {
+        if let Self::With(open) = self {
+            let open = Arc::clone(open);
+            *self = Self::None;
+            return Some(open);
+        }
+        None
+    }
+}
+
 #[derive(Debug)]
 enum Queue {
     Memory(Memory),
@@ -420,8 +432,8 @@ impl Thread {
 
     /// Compares what the place keeps with what is open, if that was asked for.
     async fn compare(&self, place: &mut Place) {
-        let comparison = std::mem::take(&mut self.shared.state().comparison);
-        if let Comparison::With(open) = comparison {
+        let open = self.shared.state().comparison.take_open();
+        if let Some(open) = open {
             match place.retain(&open).await {
                 Ok(missing) => self.shared.state().missing = missing,
                 Err(error) => {
