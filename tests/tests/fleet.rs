@@ -472,3 +472,31 @@ fn a_server_that_never_answers_is_named_and_holds_nobody() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_a_broker_has_lost_and_what_was_suppressed_is_listed_again() -> Result<()> {
+    let mut broker = Broker::start()?;
+    let url = broker.url();
+    let agent = Agent::start(&format!(
+        "grace = \"300ms\"\ncluster = \"lab\"\n[host]\nname = \"node-w\"\n[flood]\nper_reaper = 2\nper = \"1h\"\n\
+         [sinks.siem]\nnats = {{ servers = [\"{url}\"], heartbeat = \"400ms\" }}\n"
+    ))?;
+    let mut fixture = fixture!("never-wait", "5")?;
+    let reaper = fixture.pid().to_string();
+    let listed =
+        || -> Result<usize> { Ok(ps(&broker, &["--reaper", &reaper])?.with(&["node-w", "fixture"])) };
+    until("the two that are told", LIMIT, || Ok((listed()? == 2).then_some(())))?;
+
+    broker.kill()?;
+    broker.wipe()?;
+    broker.restart()?;
+    let listed =
+        || -> Result<usize> { Ok(ps(&broker, &["--reaper", &reaper])?.with(&["node-w", "fixture"])) };
+    until("all five, which are open", LIMIT, || Ok((listed()? == 5).then_some(())))?;
+
+    fixture.send("reap")?;
+    until("none", LIMIT, || Ok((listed()? == 0).then_some(())))?;
+    fixture.end()?;
+    agent.stop()?;
+    Ok(())
+}

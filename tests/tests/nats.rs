@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     net::TcpListener,
+    ops::ControlFlow,
     path::Path,
     process::Command,
     sync::{
@@ -23,6 +24,7 @@ use supervisor_tests::Broker;
 use supervisor_user::{
     config::{NatsConfig, Time},
     host::HostIdentity,
+    nats::{Access, Link, bucket_stream, keys_of},
     scenario::until,
     sink::{FindingState, Head, Message, nats::NatsSink},
 };
@@ -460,6 +462,40 @@ fn values_are_written_anew_before_the_bucket_forgets_them() -> Result<()> {
         let bucket = broker.jetstream().await?.get_key_value(BUCKET).await?;
         let info = bucket.stream.get_info().await?;
         assert_eq!(info.state.messages, 2, "the mark of the closed one is gone");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_bucket_that_is_written_to_meanwhile_is_read_whole_and_to_an_end() -> Result<()> {
+    let broker = Broker::start()?;
+    run(async {
+        deliver_all(&mut sink(&config(&broker.url()))?, &messages(150)).await?;
+        let jetstream = broker.jetstream().await?;
+        let writer = tokio::spawn(async move {
+            // One key again and again, as heartbeats are, and others now and then.
+            for number in (0_usize..).map(|it| it * 37 % 150) {
+                for key in ["lab.node1".to_owned(), format!("lab.node1.f{number}")] {
+                    jetstream.publish(format!("$KV.{BUCKET}.{key}"), "x".into()).await?.await?;
+                }
+            }
+            anyhow::Ok(())
+        });
+        let access = Access { servers: vec![broker.url()], ..Access::default() };
+        let link = Link::open(&access, "test", ANSWER).await?;
+        let stream = link.stream(&bucket_stream(BUCKET)).await?.context("no bucket")?;
+        let keys = keys_of(BUCKET, None);
+        for _ in 0..150 {
+            let mut seen = HashSet::new();
+            let reading = link.snapshot(&stream, &keys, |entry| {
+                seen.insert(entry.subject.to_owned());
+                ControlFlow::Continue(())
+            });
+            tokio::time::timeout(ANSWER, reading).await??;
+            assert_eq!(seen.len(), 151);
+        }
+        ensure!(!writer.is_finished(), "nothing was written meanwhile");
+        writer.abort();
         Ok(())
     })
 }

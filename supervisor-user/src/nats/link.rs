@@ -217,6 +217,12 @@ impl Link {
         &self.jetstream
     }
 
+    /// How long the broker may take for one answer.
+    #[must_use]
+    pub fn answer(&self) -> Duration {
+        self.answer
+    }
+
     /// How large a message may be there, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, time::Duration};
 
 use async_nats::jetstream::{
     consumer::{AckPolicy, DeliverPolicy, pull},
-    stream::Stream,
+    stream::{LastRawMessageErrorKind, Stream},
 };
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -15,6 +15,8 @@ use super::{Link, LinkError};
 const BATCH: usize = 64;
 /// So many entries are read at most. A host has at most as many unreaped processes as it has pids.
 const ENTRIES: usize = 1 << 20;
+/// The end is asked for so often at most: entries of which each was replaced every time are not waited for.
+const ENDS: usize = 16;
 /// The broker forgets who reads this long after the last request.
 const FORGET: Duration = Duration::from_secs(30);
 
@@ -54,18 +56,20 @@ impl Link {
             ..pull::Config::default()
         };
         let consumer = self.run(bucket.create_consumer(config)).await?;
-        let info = consumer.cached_info();
-        let now = timestamp(info.created.unix_timestamp_nanos());
-        let (mut pending, mut read) = (info.num_pending, 0);
-        while pending > 0 {
-            let mut batch = self.run(consumer.fetch().max_messages(BATCH).messages()).await?;
-            let mut is_empty = true;
+        let now = timestamp(consumer.cached_info().created.unix_timestamp_nanos());
+        // How many entries wait the broker does not know for sure once one of them was replaced. But all have been
+        // handed over, also those that were replaced before it was their turn, when none is newer than the last.
+        let (mut read, mut position) = (0, 0);
+        let (mut end, mut ends) = (self.last(bucket, filter).await?, 1);
+        while position < end {
+            let from = position;
+            let messages = consumer.batch().max_messages(BATCH).expires(self.answer());
+            let mut batch = self.run(messages.messages()).await?;
             while let Some(message) = self.run(async { batch.next().await.transpose() }).await? {
                 let info = message.info().map_err(LinkError::refused)?;
                 let operation = message.headers.as_ref().and_then(|headers| headers.get("KV-Operation"));
                 let is_deleted = operation.is_some_and(|it| matches!(it.as_str(), "DEL" | "PURGE"));
-                pending = info.pending;
-                is_empty = false;
+                position = info.stream_sequence;
                 read += 1;
                 let entry = Entry {
                     subject: &message.subject,
@@ -76,20 +80,37 @@ impl Link {
                 if take(entry).is_break() {
                     return Ok(now);
                 }
-            }
-            if is_empty {
-                // What was pending may have been replaced meanwhile, or have grown too old.
-                let waits = self.run(consumer.get_info()).await?.num_pending;
-                if waits >= pending {
-                    return Err(LinkError::Refused(format!("the broker does not hand over {waits} entries")));
+                if position >= end && ends < ENDS {
+                    (end, ends) = (self.last(bucket, filter).await?, ends + 1);
                 }
-                pending = waits;
+                if position >= end {
+                    break;
+                }
+            }
+            if position == from {
+                // What was the last may have grown too old meanwhile.
+                end = self.last(bucket, filter).await?;
+                if position < end {
+                    return Err(LinkError::Refused(format!("the broker does not hand over entry {end}")));
+                }
             }
             if read >= ENTRIES {
                 return Err(LinkError::Refused(format!("it holds more than {ENTRIES} entries")));
             }
         }
         Ok(now)
+    }
+
+    /// The number of the newest entry that `filter` matches; 0 without any.
+    async fn last(&self, bucket: &Stream, filter: &str) -> Result<u64, LinkError> {
+        self.run(async {
+            match bucket.get_last_raw_message_by_subject(filter).await {
+                Ok(message) => Ok(message.sequence),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 }
 
