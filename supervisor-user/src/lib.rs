@@ -22,6 +22,7 @@ pub mod host;
 pub mod identity;
 pub mod kernel;
 pub mod ledger;
+mod lock;
 pub mod metrics;
 pub mod nats;
 pub mod observation;

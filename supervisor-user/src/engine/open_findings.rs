@@ -9,18 +9,18 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
 
 use crate::{
     console::say,
     host::HostIdentity,
+    lock,
     observation::{Observation, Seen},
     words::clean,
 };
@@ -265,23 +265,13 @@ impl OpenFindings {
     }
 }
 
-/// Makes the state directory, with mode 0700, and keeps other agents out of it until the file is closed.
+/// Keeps other agents out of the state directory, which is made if there is none, until the file is closed.
 ///
 /// # Errors
 ///
 /// If it cannot be made, or another agent uses it.
 pub(super) fn lock(dir: &Path) -> io::Result<File> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        rustix::io::Errno::WOULDBLOCK => io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            "another supervisor uses it: give this one another (--state-dir)",
-        ),
-        error => error.into(),
-    })?;
-    Ok(file)
+    lock::directory(dir, "another supervisor uses it: give this one another (--state-dir)")
 }
 
 fn path(dir: &Path) -> PathBuf {

@@ -12,9 +12,9 @@ mod tests;
 mod writer;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs,
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -23,11 +23,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
-
 use delivered::Delivered;
 pub(super) use reader::Reader;
 pub(super) use writer::Writer;
+
+use crate::lock;
 
 /// What was appended is synced to the disk within this time.
 pub(super) const SYNC: Duration = Duration::from_secs(1);
@@ -58,8 +58,8 @@ struct Position {
 ///
 /// If the directory cannot be made, or what is in it cannot be read, or another reader has it.
 pub(super) fn open(dir: &Path, limit: u64) -> io::Result<(Writer, Reader)> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let lock = lock(dir)?;
+    // Two readers would deliver and remove the same.
+    let lock = lock::directory(dir, &format!("{} is in use by another sink or agent", dir.display()))?;
     let delivered = Delivered::open(dir)?;
     let segments = segments(dir)?;
     let bytes = segments.iter().map(|number| size(dir, *number)).sum::<io::Result<u64>>()?;
@@ -88,20 +88,6 @@ pub(super) fn waiting(dir: &Path) -> io::Result<u64> {
         bytes += size(dir, number)?.saturating_sub(before);
     }
     Ok(bytes)
-}
-
-/// Two readers would deliver and remove the same. It is given back when the file is closed.
-fn lock(dir: &Path) -> io::Result<File> {
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        rustix::io::Errno::WOULDBLOCK => io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!("{} is in use by another sink or agent", dir.display()),
-        ),
-        error => error.into(),
-    })?;
-    Ok(file)
 }
 
 impl Shared {

@@ -93,7 +93,7 @@ fn a_torn_or_damaged_part_is_passed_over_and_counted() {
     }
     drop(writer);
     let segment = path(dir.path(), 1);
-    OpenOptions::new().append(true).open(&segment).unwrap().write_all(&[9, 0, 0]).unwrap();
+    fs::File::options().append(true).open(&segment).unwrap().write_all(&[9, 0, 0]).unwrap();
 
     let (mut writer, mut reader) = open(dir.path(), 1 << 20).unwrap();
     assert!(writer.push(&message(3)).unwrap());
@@ -143,7 +143,7 @@ fn damage_where_it_is_written_is_counted_once() {
     for number in 0..3 {
         assert!(writer.push(&message(number)).unwrap());
     }
-    let segment = OpenOptions::new().write(true).open(path(dir.path(), 1)).unwrap();
+    let segment = fs::File::options().write(true).open(path(dir.path(), 1)).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&segment, b"damage", 12).unwrap();
     for _ in 0..5 {
         assert!(take(&mut reader, 10).is_empty());
