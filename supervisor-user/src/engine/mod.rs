@@ -1,5 +1,6 @@
 //! The agent: an observer, a pipeline, and what a service needs besides: signals, another configuration, an end in order.
 
+mod encoder;
 mod flood;
 mod left;
 mod open_findings;
@@ -189,6 +190,9 @@ impl Agent {
             if !self.pipeline.take(happened).await? {
                 return Ok(());
             }
+            if !is_tick {
+                continue;
+            }
             let is_wanted = compared.elapsed() >= COMPARE_SOON && self.pipeline.wants_to_compare();
             if compare <= Instant::now() || is_wanted {
                 compared = Instant::now();
@@ -196,9 +200,7 @@ impl Agent {
                 self.pipeline.compare();
             }
             self.pipeline.complete().await?;
-            if let Some(vitals) = &self.vitals
-                && is_tick
-            {
+            if let Some(vitals) = &self.vitals {
                 vitals.tick(&mut self.observer, &mut self.pipeline)?;
             }
         }

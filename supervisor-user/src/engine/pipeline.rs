@@ -1,8 +1,6 @@
 //! Observations in, events out: what a watch and a replay have in common.
 
-use std::sync::Arc;
-
-use std::{collections::HashSet, io};
+use std::{collections::HashSet, io, sync::Arc};
 
 use anyhow::{Context as _, Result};
 
@@ -33,14 +31,14 @@ pub struct Pipeline {
 }
 
 /// What was found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+#[derive(Default)]
+struct Tally {
     /// Findings of processes that were seen to exit.
-    pub detected: u64,
+    detected: u64,
     /// Findings of processes that had exited before.
-    pub existing: u64,
+    existing: u64,
     /// Findings that were closed.
-    pub reaped: u64,
+    reaped: u64,
 }
 
 impl Pipeline {
@@ -87,12 +85,6 @@ impl Pipeline {
     #[must_use]
     pub fn stream(&mut self) -> &mut Stream {
         &mut self.stream
-    }
-
-    /// What was found.
-    #[must_use]
-    pub fn tally(&self) -> Tally {
-        self.tally
     }
 
     /// Takes in observations and sends what follows. False if nobody will ever read what is sent.

@@ -1,4 +1,4 @@
-//! Events on their way out: numbered, limited, encoded once for each look, and handed to every sink.
+//! Events on their way out: numbered, limited, and handed to every sink.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,15 +10,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::flood::Flood;
+use super::{
+    encoder::{Encoder, Look},
+    flood::Flood,
+};
 use crate::{
     clock::{self, Wall},
     config::{Config, Policy, SinkConfig},
-    console::{self, say},
-    finding::{Dropped, Event, EventKind, State},
+    console::say,
+    finding::{Dropped, Event, EventKind},
     host::HostIdentity,
-    report::{Context, Format, encode, event_id, sentence::sentence, text::Colour},
-    sink::{self, FindingState, Head, Message, Outlet, Place, Stats, Stop},
+    report::Context,
+    sink::{self, Outlet, Place, Stats, Stop},
     words::clean,
 };
 
@@ -62,15 +65,6 @@ struct Drops {
     told: u64,
     /// They are told again no sooner.
     next_ns: u64,
-}
-
-/// How an event looks in a sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// Text of several lines only where lines may follow each other.
-    Block(Format, Colour),
-    /// Text in one line.
-    Sentence,
 }
 
 impl Stream {
@@ -178,36 +172,43 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`].
+    /// None that can happen: see [`encode`](crate::report::encode).
     pub async fn send(&mut self, event: &Event) -> Result<()> {
-        if !self.flood.lets_through(&event.kind, event.at_ns) {
-            self.suppressed += 1;
-            return Ok(());
-        }
-        self.sequence += 1;
-        hand_out(&mut self.outlets, event, &self.context, self.sequence).await
+        self.hand_out(event, event.at_ns, None).await
     }
 
     /// The same of an event of this host as it was when an earlier run observed it.
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`].
+    /// None that can happen: see [`encode`](crate::report::encode).
     pub async fn send_of(&mut self, host: &HostIdentity, event: &Event) -> Result<()> {
-        if !self.flood.lets_through(&event.kind, clock::now_ns()) {
+        let context = Context { host: host.clone(), ..self.context.clone() };
+        self.hand_out(event, clock::now_ns(), Some(&context)).await
+    }
+
+    async fn hand_out(&mut self, event: &Event, now_ns: u64, context: Option<&Context>) -> Result<()> {
+        if !self.flood.lets_through(&event.kind, now_ns) {
             self.suppressed += 1;
             return Ok(());
         }
-        let context = Context { host: host.clone(), ..self.context.clone() };
         self.sequence += 1;
-        hand_out(&mut self.outlets, event, &context, self.sequence).await
+        let mut encoder = Encoder::new(event, context.unwrap_or(&self.context), self.sequence);
+        for route in &mut self.outlets {
+            let message = encoder.message(route.look, route.keeps_findings())?;
+            match &mut route.outlet {
+                Some(outlet) => outlet.push(&message).await,
+                None => route.missed += 1,
+            }
+        }
+        Ok(())
     }
 
     /// Tells what was suppressed and what was dropped. To be called every tick.
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`].
+    /// None that can happen: see [`encode`](crate::report::encode).
     pub async fn tick(&mut self) -> Result<()> {
         let now_ns = clock::now_ns();
         for suppressed in self.flood.due(now_ns) {
@@ -241,7 +242,7 @@ impl Stream {
             self.sequence += 1;
             let mut encoder = Encoder::new(&event, &self.context, self.sequence);
             for (at, route) in self.outlets.iter_mut().enumerate() {
-                let message = encoder.message(route)?;
+                let message = encoder.message(route.look, route.keeps_findings())?;
                 let Some(outlet) = &mut route.outlet else { continue };
                 if at != i {
                     // That of another is not worth a drop that would have to be told.
@@ -264,7 +265,7 @@ impl Stream {
     /// Lets sinks that keep open findings compare them with these.
     pub fn compare(&self, open: HashSet<String>) {
         let open = Arc::new(open);
-        for route in self.outlets.iter().filter(|route| route.config.nats.is_some()) {
+        for route in self.outlets.iter().filter(|route| route.keeps_findings()) {
             if let Some(outlet) = &route.outlet {
                 outlet.compare(Arc::clone(&open));
             }
@@ -282,10 +283,11 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`].
+    /// None that can happen: see [`encode`](crate::report::encode).
     pub async fn list(&mut self, sink: usize, event: &Event) -> Result<()> {
         let Some(route) = self.outlets.get_mut(sink) else { return Ok(()) };
-        let mut message = Encoder::new(event, &self.context, self.sequence).message(route)?;
+        let mut message =
+            Encoder::new(event, &self.context, self.sequence).message(route.look, route.keeps_findings())?;
         message.head.is_news = false;
         if let Some(outlet) = &mut route.outlet {
             outlet.push(&message).await;
@@ -326,7 +328,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`].
+    /// None that can happen: see [`encode`](crate::report::encode).
     pub async fn close(mut self) -> Result<bool> {
         let now_ns = clock::now_ns();
         for suppressed in self.flood.rest() {
@@ -339,36 +341,23 @@ impl Stream {
 }
 
 impl Route {
+    /// Whether it keeps a list of the findings that are open.
+    fn keeps_findings(&self) -> bool {
+        self.config.nats.is_some()
+    }
+
     /// A sink that is not open.
     fn closed(name: &str, config: &SinkConfig) -> Self {
-        let look = match config.format {
-            Format::Text if config.stdout.is_some() => Look::Block(Format::Text, console::colour()),
-            Format::Text if config.file.is_none() => Look::Sentence,
-            format => Look::Block(format, Colour::Never),
-        };
         Self {
             name: name.to_owned(),
             config: config.clone(),
-            look,
+            look: Look::of(config),
             outlet: None,
             missed: 0,
             open_ns: 0,
             drops: None,
         }
     }
-}
-
-/// Hands an event to every sink.
-async fn hand_out(routes: &mut [Route], event: &Event, context: &Context, sequence: u64) -> Result<()> {
-    let mut encoder = Encoder::new(event, context, sequence);
-    for route in routes {
-        let message = encoder.message(route)?;
-        match &mut route.outlet {
-            Some(outlet) => outlet.push(&message).await,
-            None => route.missed += 1,
-        }
-    }
-    Ok(())
 }
 
 /// Ends sinks. Returns how many events each has lost that nobody was told of.
@@ -398,62 +387,4 @@ fn spools(state_dir: &Path) -> Vec<(String, u64)> {
         Some((entry.file_name().into_string().ok()?, bytes))
     };
     entries.flatten().filter_map(waiting).collect()
-}
-
-/// Encodes one event for each look once.
-struct Encoder<'a> {
-    event: &'a Event,
-    context: &'a Context,
-    sequence: u64,
-    head: Option<Head>,
-    encoded: Vec<(Look, Arc<[u8]>)>,
-}
-
-impl<'a> Encoder<'a> {
-    fn new(event: &'a Event, context: &'a Context, sequence: u64) -> Self {
-        Self { event, context, sequence, head: None, encoded: Vec::new() }
-    }
-
-    fn message(&mut self, route: &Route) -> Result<Message> {
-        let payload = self.encoded(route.look)?;
-        // The list of open findings that the fleet commands read is ECS in any case.
-        let keeps_findings = route.config.nats.is_some();
-        let ecs = if keeps_findings {
-            self.encoded(Look::Block(Format::Ecs, Colour::Never))?
-        } else {
-            Arc::clone(&payload)
-        };
-        let head = self.head.get_or_insert_with(|| head(self.event, self.context, self.sequence)).clone();
-        Ok(Message { head, payload, ecs })
-    }
-
-    fn encoded(&mut self, look: Look) -> Result<Arc<[u8]>> {
-        if let Some((_, encoded)) = self.encoded.iter().find(|(of, _)| *of == look) {
-            return Ok(Arc::clone(encoded));
-        }
-        let text = match look {
-            Look::Block(format, colour) => encode(self.event, self.context, self.sequence, format, colour)?,
-            Look::Sentence => sentence(self.event),
-        };
-        let encoded: Arc<[u8]> = text.into_bytes().into();
-        self.encoded.push((look, Arc::clone(&encoded)));
-        Ok(encoded)
-    }
-}
-
-fn head(event: &Event, context: &Context, sequence: u64) -> Head {
-    let at = event.wall.timestamp(event.at_ns);
-    let finding = event.kind.finding();
-    Head {
-        id: event_id(event, context, sequence),
-        action: event.kind.action().as_str().to_owned(),
-        at,
-        severity: event.kind.severity(),
-        finding: finding.map(|(id, state)| FindingState {
-            id: id.to_owned(),
-            is_open: matches!(state, State::Open | State::Updated),
-        }),
-        is_news: true,
-        sentence: sentence(event),
-    }
 }

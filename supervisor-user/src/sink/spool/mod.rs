@@ -12,8 +12,7 @@ mod tests;
 mod writer;
 
 use std::{
-    fs,
-    io,
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{

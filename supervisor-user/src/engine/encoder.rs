@@ -1,0 +1,90 @@
+//! One event in the bytes of each format that a sink wants, each made once.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::{
+    config::SinkConfig,
+    console,
+    finding::{Event, State},
+    report::{Context, Format, encode, event_id, sentence::sentence, text::Colour},
+    sink::{FindingState, Head, Message},
+};
+
+/// How an event looks in a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Text of several lines only where lines may follow each other.
+    Block(Format, Colour),
+    /// Text in one line.
+    Sentence,
+}
+
+impl Look {
+    /// How events look in a sink.
+    pub(super) fn of(config: &SinkConfig) -> Self {
+        match config.format {
+            Format::Text if config.stdout.is_some() => Self::Block(Format::Text, console::colour()),
+            Format::Text if config.file.is_none() => Self::Sentence,
+            format => Self::Block(format, Colour::Never),
+        }
+    }
+}
+
+/// Encodes one event for each look once.
+pub(super) struct Encoder<'a> {
+    event: &'a Event,
+    context: &'a Context,
+    sequence: u64,
+    head: Option<Head>,
+    encoded: Vec<(Look, Arc<[u8]>)>,
+}
+
+impl<'a> Encoder<'a> {
+    pub(super) fn new(event: &'a Event, context: &'a Context, sequence: u64) -> Self {
+        Self { event, context, sequence, head: None, encoded: Vec::new() }
+    }
+
+    /// The event as one sink gets it; the list of open findings, if it keeps one, is ECS in any case.
+    pub(super) fn message(&mut self, look: Look, keeps_findings: bool) -> Result<Message> {
+        let payload = self.encoded(look)?;
+        let ecs = if keeps_findings {
+            self.encoded(Look::Block(Format::Ecs, Colour::Never))?
+        } else {
+            Arc::clone(&payload)
+        };
+        let head = self.head.get_or_insert_with(|| head(self.event, self.context, self.sequence)).clone();
+        Ok(Message { head, payload, ecs })
+    }
+
+    fn encoded(&mut self, look: Look) -> Result<Arc<[u8]>> {
+        if let Some((_, encoded)) = self.encoded.iter().find(|(of, _)| *of == look) {
+            return Ok(Arc::clone(encoded));
+        }
+        let text = match look {
+            Look::Block(format, colour) => encode(self.event, self.context, self.sequence, format, colour)?,
+            Look::Sentence => sentence(self.event),
+        };
+        let encoded: Arc<[u8]> = text.into_bytes().into();
+        self.encoded.push((look, Arc::clone(&encoded)));
+        Ok(encoded)
+    }
+}
+
+fn head(event: &Event, context: &Context, sequence: u64) -> Head {
+    let at = event.wall.timestamp(event.at_ns);
+    let finding = event.kind.finding();
+    Head {
+        id: event_id(event, context, sequence),
+        action: event.kind.action().as_str().to_owned(),
+        at,
+        severity: event.kind.severity(),
+        finding: finding.map(|(id, state)| FindingState {
+            id: id.to_owned(),
+            is_open: matches!(state, State::Open | State::Updated),
+        }),
+        is_news: true,
+        sentence: sentence(event),
+    }
+}
