@@ -1,6 +1,7 @@
 //! NATS `JetStream`: events to a stream that acknowledges them, the open findings to a key-value bucket, and a
 //! heartbeat that says that this host still reports.
 
+mod bucket;
 mod fit;
 mod session;
 

@@ -1,38 +1,37 @@
 //! A connection on which the stream and the bucket are known to be there.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    ops::ControlFlow,
+    collections::{HashSet, VecDeque},
     time::Duration,
 };
 
 use async_nats::{
     HeaderMap,
-    header::{NATS_MESSAGE_ID, NATS_ROLLUP},
+    header::NATS_MESSAGE_ID,
     jetstream::{context::PublishAckFuture, message::PublishMessage, stream},
 };
 use jiff::Timestamp;
-use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::fit::fit;
+use super::{
+    bucket::{TIDY, make_bucket, purged},
+    fit::fit,
+};
 use crate::{
     config::NatsConfig,
     host::HostIdentity,
     nats::{
-        Access, Entry, Heartbeat, HeartbeatAgent, HeartbeatHost, HeartbeatInterval, Link, LinkError,
-        bucket_stream, key_of, timestamp, token,
+        Access, Heartbeat, HeartbeatAgent, HeartbeatHost, HeartbeatInterval, Link, LinkError, timestamp,
+        token,
     },
     sink::{Message, SinkError},
 };
 
 /// So many events, with so many bytes, may wait for the broker's acknowledgement at once.
-const FLIGHT: usize = 128;
-const FLIGHT_BYTES: usize = 4 << 20;
+pub(super) const FLIGHT: usize = 128;
+pub(super) const FLIGHT_BYTES: usize = 4 << 20;
 /// A second event of one id within this is dropped by the broker.
 const DUPLICATES: Duration = Duration::from_mins(10);
-/// How often a bucket is tidied at least.
-const TIDY: Duration = Duration::from_hours(24);
 /// What headers may take of a message.
 const HEADERS: usize = 1024;
 
@@ -40,10 +39,10 @@ const HEADERS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Place {
     access: Access,
-    config: NatsConfig,
+    pub(super) config: NatsConfig,
     /// `<cluster>.<host>`.
     prefix: String,
-    host: HostIdentity,
+    pub(super) host: HostIdentity,
 }
 
 impl Place {
@@ -67,7 +66,7 @@ impl Place {
     }
 
     /// The subject of a key of the bucket: a finding's, or the heartbeat's.
-    fn key(&self, finding: Option<&str>) -> String {
+    pub(super) fn key(&self, finding: Option<&str>) -> String {
         let (bucket, prefix) = (&self.config.bucket, &self.prefix);
         match finding {
             Some(id) => format!("$KV.{bucket}.{prefix}.{}", token(id)),
@@ -79,7 +78,7 @@ impl Place {
         SinkError::unavailable(format!("{what} at NATS {}", self.access.places()), error.into())
     }
 
-    fn untidy(&self, error: LinkError) -> SinkError {
+    pub(super) fn untidy(&self, error: LinkError) -> SinkError {
         self.failed(&format!("cannot tidy up the bucket {}", self.config.bucket), error)
     }
 }
@@ -87,11 +86,11 @@ impl Place {
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Session {
-    link: Link,
-    bucket: stream::Stream,
+    pub(super) link: Link,
+    pub(super) bucket: stream::Stream,
     made: Made,
     /// Values of the bucket that are older than this are written anew.
-    refresh: Option<Duration>,
+    pub(super) refresh: Option<Duration>,
 }
 
 /// Which bucket it is.
@@ -244,7 +243,7 @@ impl Session {
         })
     }
 
-    async fn publish(
+    pub(super) async fn publish(
         &self,
         subject: String,
         headers: HeaderMap,
@@ -254,119 +253,8 @@ impl Session {
         self.link.run(self.link.jetstream().send_publish(subject, message)).await
     }
 
-    async fn land(&self, ack: PublishAckFuture) -> Result<(), LinkError> {
+    pub(super) async fn land(&self, ack: PublishAckFuture) -> Result<(), LinkError> {
         self.link.run(ack.into_future()).await.map(|_| ())
-    }
-
-    /// Removes what an earlier boot has left in the bucket, and writes anew what is there for long: the broker
-    /// forgets what is older than the bucket's age, so that hosts that are gone for good do not stay for ever.
-    pub(super) async fn tidy(&self, place: &Place) -> Result<(), SinkError> {
-        let boot = &place.host.boot_id;
-        self.clean(place, |_, document| boot_of(document).is_some_and(|it| it == *boot)).await?;
-        if let Some(refresh) = self.refresh {
-            while self.write_anew(place, refresh).await.map_err(|error| place.untidy(error))? {}
-        }
-        Ok(())
-    }
-
-    /// When it has to be tidied again.
-    pub(super) fn tidy_after(&self) -> Duration {
-        self.refresh.unwrap_or(TIDY)
-    }
-
-    /// Removes what is not open any more; returns what is open and missing.
-    pub(super) async fn retain(
-        &self,
-        place: &Place,
-        open: &HashSet<String>,
-    ) -> Result<Vec<String>, SinkError> {
-        let mut missing: HashMap<String, &String> = open.iter().map(|id| (token(id), id)).collect();
-        let mut found = HashSet::new();
-        self.clean(place, |id, _| {
-            let is_open = missing.remove(id).is_some() || found.contains(id);
-            if is_open {
-                found.insert(id.to_owned());
-            }
-            is_open
-        })
-        .await?;
-        Ok(missing.into_values().cloned().collect())
-    }
-
-    /// Removes this host's findings that are not to stay, by their id and document.
-    async fn clean(
-        &self,
-        place: &Place,
-        mut stays: impl FnMut(&str, &[u8]) -> bool,
-    ) -> Result<(), SinkError> {
-        let mut gone = Vec::new();
-        let cleaned = async {
-            self.snapshot(place, |id, entry| {
-                if entry.value.is_some_and(|document| !stays(&id, document)) {
-                    gone.push(id);
-                }
-                ControlFlow::Continue(())
-            })
-            .await?;
-            let changes = gone.iter().map(|id| (place.key(Some(id)), purged(), Vec::new()));
-            self.change(changes).await
-        };
-        cleaned.await.map_err(|error: LinkError| place.untidy(error))
-    }
-
-    /// Writes some of the values that are older than this anew; true if there were any.
-    async fn write_anew(&self, place: &Place, age: Duration) -> Result<bool, LinkError> {
-        let (mut old, mut bytes) = (Vec::new(), 0);
-        self.snapshot(place, |id, entry| {
-            let is_old = entry.now.duration_since(entry.stored)
-                >= jiff::SignedDuration::try_from(age).unwrap_or_default();
-            if let Some(document) = entry.value.filter(|_| is_old) {
-                bytes += document.len();
-                old.push((id, document.to_vec()));
-            }
-            // The oldest come first.
-            if is_old && bytes < FLIGHT_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })
-        .await?;
-        let any = !old.is_empty();
-        self.change(old.into_iter().map(|(id, document)| (place.key(Some(&id)), HeaderMap::new(), document)))
-            .await?;
-        Ok(any)
-    }
-
-    /// Makes changes to the bucket.
-    async fn change(
-        &self,
-        changes: impl Iterator<Item = (String, HeaderMap, Vec<u8>)>,
-    ) -> Result<(), LinkError> {
-        let mut flight = VecDeque::new();
-        for (key, headers, document) in changes {
-            flight.push_back(self.publish(key, headers, document).await?);
-            if flight.len() >= FLIGHT
-                && let Some(first) = flight.pop_front()
-            {
-                self.land(first).await?;
-            }
-        }
-        for ack in flight {
-            self.land(ack).await?;
-        }
-        Ok(())
-    }
-
-    /// This host's findings in the bucket, by their ids.
-    async fn snapshot(
-        &self,
-        place: &Place,
-        mut take: impl FnMut(String, Entry<'_>) -> ControlFlow<()>,
-    ) -> Result<(), LinkError> {
-        let bucket = &place.config.bucket;
-        let filter = format!("{}.*", place.key(None));
-        let take = |entry: Entry<'_>| match key_of(bucket, entry.subject).and_then(|key| key.finding) {
-            Some(id) => take(id, entry),
-            None => ControlFlow::Continue(()),
-        };
-        self.link.snapshot(&self.bucket, &filter, take).await.map(|_| ())
     }
 }
 
@@ -387,55 +275,6 @@ async fn make_stream(link: &Link, config: &NatsConfig) -> Result<(), LinkError> 
     };
     // Another agent may make the same one at the same time; the broker takes both.
     link.run(link.jetstream().create_stream(new)).await.map(|_| ())
-}
-
-/// The bucket, and whether it had to be made.
-async fn make_bucket(link: &Link, config: &NatsConfig) -> Result<(stream::Stream, bool), LinkError> {
-    if let Some(bucket) = link.stream(&bucket_stream(&config.bucket)).await? {
-        return Ok((bucket, false));
-    }
-    // What makes a stream a bucket. The client library would first ask for more than older brokers answer.
-    let new = stream::Config {
-        name: bucket_stream(&config.bucket),
-        description: Some(
-            "what supervisor finds unreaped now, and when each host has reported last".to_owned(),
-        ),
-        subjects: vec![format!("$KV.{}.>", config.bucket)],
-        max_messages_per_subject: 1,
-        max_age: config.keep.0,
-        storage: stream::StorageType::File,
-        discard: stream::DiscardPolicy::New,
-        allow_rollup: true,
-        deny_delete: true,
-        allow_direct: true,
-        ..stream::Config::default()
-    };
-    Ok((link.run(link.jetstream().create_stream(new)).await?, true))
-}
-
-/// The headers that delete a key with all its history.
-fn purged() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert("KV-Operation", "PURGE");
-    headers.insert(NATS_ROLLUP, "sub");
-    headers
-}
-
-/// The boot that an ECS document comes from.
-fn boot_of(document: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Document {
-        host: Host,
-    }
-    #[derive(Deserialize)]
-    struct Host {
-        boot: Boot,
-    }
-    #[derive(Deserialize)]
-    struct Boot {
-        id: String,
-    }
-    serde_json::from_slice::<Document>(document).ok().map(|document| document.host.boot.id)
 }
 
 /// A header has no control characters.
