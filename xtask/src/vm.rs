@@ -1,6 +1,7 @@
 //! Other kernels: each is booted in qemu, without acceleration, with `supervisor` and the live tests in memory.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader},
@@ -18,7 +19,7 @@ use crate::{
     initramfs::{self, Step, quoted},
     kernels::{Kernel, Line, Wanted},
     plan::EMULATOR,
-    process, setup,
+    process, setup, toolchain,
     verdicts::{Heard, Verdicts, clean},
 };
 
@@ -103,21 +104,22 @@ fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
     let tests = if args.no_tests { Vec::new() } else { build_tests()? };
     let mut files = vec![(supervisor.as_path(), "bin/supervisor".to_owned())];
     let mut preparation = String::new();
-    for name in &args.tests {
-        anyhow::ensure!(tests.iter().any(|it| it.is_test && it.name == *name), "no live tests in {name}.rs");
-    }
     for Built { name, executable, is_test } in &tests {
         let place = format!("tests/{name}");
-        if !is_test {
+        if *is_test {
+            let names = names_of_files(executable)?;
+            if let Some(name) = args.tests.iter().find(|&name| !names.contains(name)) {
+                anyhow::bail!("no live tests in {name}.rs");
+            }
+            for name in names.iter().filter(|name| args.wants(name)) {
+                let command = format!("SUPERVISOR_BIN=/bin/supervisor /{place} {name}:: --test-threads=1");
+                steps.push(Step { name: format!("tests/{name}"), command });
+            }
+        } else {
             // The tests know the path it was built at, which may be below a directory that is mounted over.
             let path = Path::new(executable);
             let dir = path.parent().unwrap_or(path).to_string_lossy();
             writeln!(preparation, "mkdir -p {}; cp /{place} {}", quoted(&dir), quoted(executable))?;
-        } else if !args.wants(name) {
-            continue;
-        } else {
-            let command = format!("SUPERVISOR_BIN=/bin/supervisor /{place} --test-threads=1");
-            steps.push(Step { name: format!("tests/{name}"), command });
         }
         files.push((Path::new(executable), place));
     }
@@ -127,6 +129,13 @@ fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
     fs::write(&image, &bytes).with_context(|| format!("cannot write {}", image.display()))?;
     eprintln!("vm: {} MB in {}", bytes.len() / 1_000_000, image.display());
     Ok((image, steps))
+}
+
+/// The files that a program of live tests is made of, by the names of its tests.
+fn names_of_files(executable: &str) -> Result<BTreeSet<String>> {
+    let list = toolchain::output(Command::new(executable).args(["--list", "--format", "terse"]));
+    let list = list.with_context(|| format!("{executable} does not list its tests"))?;
+    Ok(list.lines().filter_map(|line| Some(line.split_once("::")?.0.to_owned())).collect())
 }
 
 /// A program that cargo has built.
@@ -153,7 +162,7 @@ fn build_tests() -> Result<Vec<Built>> {
     Ok(built)
 }
 
-/// Reads a line of cargo's messages: a program, or a file of integration tests.
+/// Reads a line of cargo's messages: a program, or one of tests.
 fn parse_artifact(line: &str) -> Option<Built> {
     let rest = line.strip_prefix(r#"{"reason":"compiler-artifact""#)?;
     let (_, target) = rest.split_once(r#""target":{"kind":[""#)?;
@@ -225,10 +234,10 @@ mod tests {
 
     #[test]
     fn what_cargo_has_built_is_found() {
-        let line = r#"{"reason":"compiler-artifact","package_id":"p","target":{"kind":["test"],"crate_types":["bin"],"name":"storm"},"executable":"/t/storm-1","fresh":true}"#;
-        let built = Built { name: "storm".to_owned(), executable: "/t/storm-1".to_owned(), is_test: true };
+        let line = r#"{"reason":"compiler-artifact","package_id":"p","target":{"kind":["test"],"crate_types":["bin"],"name":"live"},"executable":"/t/live-1","fresh":true}"#;
+        let built = Built { name: "live".to_owned(), executable: "/t/live-1".to_owned(), is_test: true };
         assert_eq!(parse_artifact(line), Some(built));
         assert_eq!(parse_artifact(&line.replace("[\"test\"]", "[\"lib\"]")), None);
-        assert_eq!(parse_artifact(&line.replace("\"/t/storm-1\"", "null")), None);
+        assert_eq!(parse_artifact(&line.replace("\"/t/live-1\"", "null")), None);
     }
 }

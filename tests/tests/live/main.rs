@@ -1,0 +1,37 @@
+//! The live tests. They are one program, so that it is linked once; `cargo xtask test FILE::` runs those of one file.
+
+mod check;
+mod commands;
+mod conmon;
+mod container;
+mod cost;
+mod demo;
+mod detach;
+mod dwell;
+mod exec;
+mod existing;
+mod explain;
+mod families;
+mod fleet;
+mod healthy;
+mod hostile;
+mod incident;
+mod install;
+mod namespace;
+mod nats;
+mod nats_agent;
+mod podman;
+mod prometheus;
+mod recording;
+mod reuse;
+mod rights;
+mod run;
+mod run_local;
+mod scale;
+mod service;
+mod shim;
+mod sink_file;
+mod sink_journald;
+mod sink_syslog;
+mod sink_unix;
+mod storm;
