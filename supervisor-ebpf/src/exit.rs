@@ -23,7 +23,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) {
     }
     let leader: Ptr = kernel::load(task, &kernel::TASK_LEADER);
     let exit_ns = kernel::now_ns();
-    let unreaped = Unreaped { id: kernel::process_id(task), exit_ns };
+    let unreaped = Unreaped { id: kernel::process_id(task), exit_ns, ..Unreaped::default() };
     match UNREAPED.insert(leader as u64, unreaped, NOEXIST) {
         Ok(()) => {
             count!(exits);

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{Global, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
-use supervisor_ebpf::{Process, ProcessId, Reaped};
+use supervisor_ebpf::{Process, ProcessId, Reaped, Unreaped};
 
 use crate::{
     kernel::{self, Ptr},
@@ -11,7 +11,7 @@ use crate::{
 
 /// A process that was unreaped for longer than this may have been reported, so its reap is told.
 #[unsafe(no_mangle)]
-static GRACE_NS: Global<u64> = Global::new(1_000_000_000);
+pub(crate) static GRACE_NS: Global<u64> = Global::new(1_000_000_000);
 
 /// How many generations of forgotten creators one free cleans up.
 const GENERATIONS: u32 = 4;
@@ -39,7 +39,8 @@ fn sched_process_free(ctx: BtfTracePointContext) {
         }
         debug!(&ctx, "process {} is freed", unreaped.id.tgid);
         if free_ns.saturating_sub(unreaped.exit_ns) >= GRACE_NS.load() {
-            tell(&Reaped { id: unreaped.id, exit_ns: unreaped.exit_ns, free_ns });
+            let Unreaped { id, exit_ns, release_ns, reaper } = unreaped;
+            tell(&Reaped { id, exit_ns, free_ns, release_ns, reaper });
         }
     }
     forget(task, kernel::process_id(task), free_ns);

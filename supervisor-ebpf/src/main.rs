@@ -1,6 +1,6 @@
 //! The eBPF programs of `supervisor`: one file per hook.
 //!
-//! `exit` puts a process into `UNREAPED`, `free` takes it out; what stays is what was not reaped. `fork`,
+//! `exit` puts a process into `UNREAPED`, `free` takes it out; what stays is what was not reaped. `release` notes who reaps. `fork`,
 //! `exec` and `wait` keep what the kernel will have forgotten by then. `task` walks all processes when user
 //! space asks. Nothing is sent to user space for a process that is reaped in time.
 
@@ -15,6 +15,7 @@ mod fork;
 mod free;
 mod kernel;
 mod maps;
+mod release;
 mod task;
 mod wait;
 

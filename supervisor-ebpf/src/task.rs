@@ -136,7 +136,7 @@ fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
 /// user space sees that it has the record and not the entry.
 #[inline(always)]
 fn found(record: &TaskRecord) {
-    if UNREAPED.insert(record.task, Unreaped { id: record.id, exit_ns: 0 }, NOEXIST).is_ok() {
+    if UNREAPED.insert(record.task, Unreaped { id: record.id, ..Unreaped::default() }, NOEXIST).is_ok() {
         count_epoch(0, 1);
     }
 }

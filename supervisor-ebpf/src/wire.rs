@@ -74,6 +74,10 @@ pub struct Unreaped {
     pub id: ProcessId,
     /// When its last thread passed `sched_process_exit`; `0` for one that was found, not seen to exit.
     pub exit_ns: u64,
+    /// When it was released; `0` if it was not, or that is not seen here.
+    pub release_ns: u64,
+    /// Who released it; not known without `release_ns`.
+    pub reaper: ProcessId,
 }
 
 /// Value of `PROCESSES`: what the kernel forgets about a process and its descent. The key is its
@@ -230,6 +234,10 @@ pub struct Reaped {
     pub exit_ns: u64,
     /// When `sched_process_free` was seen: an RCU grace period after the reap itself.
     pub free_ns: u64,
+    /// As in [`Unreaped`].
+    pub release_ns: u64,
+    /// As in [`Unreaped`].
+    pub reaper: ProcessId,
 }
 
 /// Value of the per-CPU `COUNTERS`: everything seen, and everything that could not be stored.
@@ -331,11 +339,11 @@ pub const SCAN_ALL: u32 = 2;
 
 const _: () = {
     assert!(size_of::<ProcessId>() == 16);
-    assert!(size_of::<Unreaped>() == 24);
+    assert!(size_of::<Unreaped>() == 48);
     assert!(size_of::<Process>() == 88);
     assert!(size_of::<Exec>() == 16 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
     assert!(size_of::<Wait>() == 40);
-    assert!(size_of::<Reaped>() == 32);
+    assert!(size_of::<Reaped>() == 56);
     assert!(size_of::<Counters>() == 15 * 8);
     assert!(size_of::<TaskRecord>() == 136);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);

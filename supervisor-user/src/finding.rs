@@ -504,6 +504,15 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+/// Who reaped a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReapedBy {
+    /// Which process.
+    pub id: ProcessId,
+    /// Its name, if that is known.
+    pub name: Option<String>,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventKind {
@@ -521,6 +530,8 @@ pub enum EventKind {
         finding: Box<Finding>,
         /// Exit to reap; not known if the exit was not seen.
         dwell_ns: Option<u64>,
+        /// Who did it, where that is seen.
+        by: Option<ReapedBy>,
     },
     /// The verdict on one, its reaper, or what it blocks has changed.
     Updated(Box<Finding>),

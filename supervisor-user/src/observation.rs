@@ -38,8 +38,11 @@ pub enum Seen {
     Reaped {
         /// Which process.
         id: ProcessId,
-        /// When; `None` if only its absence was seen.
+        /// When its structure was freed; `None` if only its absence was seen.
         free_ns: Option<u64>,
+        /// By whom, and when exactly, where that is seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        release: Option<Release>,
     },
     /// A PID namespace's init has exited and cannot finish. Observed now and then while it stays.
     Held {
@@ -58,6 +61,18 @@ pub enum Seen {
         /// What.
         loss: Loss,
     },
+}
+
+/// A reap that was seen as it happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// When.
+    pub at_ns: u64,
+    /// Which process did it.
+    pub by: ProcessId,
+    /// Its name, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comm: Option<String>,
 }
 
 impl Seen {

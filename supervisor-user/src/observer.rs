@@ -9,16 +9,16 @@ use std::{
     time::Duration,
 };
 
-use supervisor_ebpf::{Counters, Exec, ProcessId};
+use supervisor_ebpf::{Counters, Exec, ProcessId, Reaped};
 
 use crate::{
     clock,
-    evidence::{EvidenceError, Look, starts_match},
+    evidence::{EvidenceError, Look, starts_match, text},
     finding::Loss,
     host::{Host, ProcessFacts},
     kernel::{KernelError, Options, Scan, Tracer},
     ledger::{Due, Ledger, Settled, Was},
-    observation::{Observation, Seen},
+    observation::{Observation, Release, Seen},
 };
 
 /// Ticks that an epoch may hold less than is known before it counts as a loss: the event of a reap is on its
@@ -190,17 +190,24 @@ impl<H: Host> Observer<H> {
         let mut seen = Vec::new();
         while let Some(reaped) = self.tracer.next_event() {
             let id = reaped.id;
-            seen.extend(self.ledger.reaped(&reaped).map(|was| {
-                Observation::at(
-                    reaped.free_ns,
-                    match was {
-                        Was::Told => Seen::Reaped { id, free_ns: Some(reaped.free_ns) },
-                        Was::Held => Seen::Released { id },
-                    },
-                )
-            }));
+            let Some(was) = self.ledger.reaped(&reaped) else { continue };
+            let release = self.release(&reaped);
+            let at_ns = release.as_ref().map_or(reaped.free_ns, |release| release.at_ns);
+            let gone = match was {
+                Was::Told => Seen::Reaped { id, free_ns: Some(reaped.free_ns), release },
+                Was::Held => Seen::Released { id },
+            };
+            seen.push(Observation::at(at_ns, gone));
         }
         seen
+    }
+
+    /// Who has reaped a process, if that was seen.
+    fn release(&self, reaped: &Reaped) -> Option<Release> {
+        let Reaped { release_ns: at_ns, reaper: by, .. } = *reaped;
+        // That its name cannot be read is no reason not to tell the reap.
+        let record = || self.tracer.records().process(&by).ok().flatten();
+        (at_ns != 0).then(|| Release { at_ns, by, comm: record().map(|record| text(&record.comm)) })
     }
 
     /// Looks for leftovers, and for losses. Costs two map lookups if there is neither.
@@ -263,7 +270,7 @@ impl<H: Host> Observer<H> {
             self.loss.closed += 1;
             // When exactly it was reaped was not seen.
             let gone = match was {
-                Was::Told => Seen::Reaped { id, free_ns: None },
+                Was::Told => Seen::Reaped { id, free_ns: None, release: None },
                 Was::Held => Seen::Released { id },
             };
             seen.push(Observation::at(now_ns, gone));

@@ -14,7 +14,7 @@ use supervisor_user::{
     clock::Wall,
     finding::Loss,
     host::HostIdentity,
-    observation::{Observation, Seen},
+    observation::{Observation, Release, Seen},
     recording::{Counted, FORMAT, Header, MAX_LINE, Reader, Reason, RecordingError, Writer},
 };
 use tempfile::TempDir;
@@ -33,9 +33,10 @@ fn header() -> Header {
 fn observations() -> Vec<Observation> {
     let id = ProcessId::new(17, 1_234_567_890);
     let loss = Loss { since_ns: 3, exits: 1, ..Loss::default() };
+    let release = Release { at_ns: 5, by: id, comm: None };
     let seen = [
-        Seen::Reaped { id, free_ns: Some(u64::MAX) },
-        Seen::Reaped { id, free_ns: None },
+        Seen::Reaped { id, free_ns: Some(u64::MAX), release: Some(release) },
+        Seen::Reaped { id, free_ns: None, release: None },
         Seen::Released { id },
         Seen::Lost { loss },
     ];

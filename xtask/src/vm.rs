@@ -38,6 +38,8 @@ const LEFT_OUT: [(&str, &str); 12] = [
     ("sink_syslog", "rsyslog is not in the machine"),
     ("storm", "without acceleration, 200,000 processes take longer than it waits"),
 ];
+/// Where the tests find the program, and which hooks these kernels let it attach.
+const ENVIRONMENT: &str = "SUPERVISOR_BIN=/bin/supervisor SUPERVISOR_HOOKS=tp_btf+iter+fentry";
 /// How long a broken kernel may go on, to say what is broken.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -112,7 +114,7 @@ fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
                 anyhow::bail!("no live tests in {name}.rs");
             }
             for name in names.iter().filter(|name| args.wants(name)) {
-                let command = format!("SUPERVISOR_BIN=/bin/supervisor /{place} {name}:: --test-threads=1");
+                let command = format!("{ENVIRONMENT} /{place} {name}:: --test-threads=1");
                 steps.push(Step { name: format!("tests/{name}"), command });
             }
         } else {

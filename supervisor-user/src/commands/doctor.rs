@@ -54,7 +54,17 @@ pub fn run() -> Result<Exit> {
                                 .unwrap_or_default();
                             report.good(hook.name, &format!("{}{cost}", hook.purpose));
                         }
-                        HookState::Refused(error) => report.bad(hook.name, &refusal(&error)),
+                        HookState::Refused(error) => {
+                            let log = "`supervisor watch` shows the verifier's log";
+                            report.bad(hook.name, &format!("{}; {log}", refusal(&error)));
+                        }
+                        HookState::Spared(error) => {
+                            report.line(
+                                "without",
+                                hook.name,
+                                &format!("{}: {}", hook.purpose, refusal(&error)),
+                            );
+                        }
                     }
                 }
             }
@@ -73,6 +83,7 @@ pub fn run() -> Result<Exit> {
     Ok(if report.missing == 0 { Exit::Ok } else { Exit::Found })
 }
 
+/// Why the kernel refuses a program.
 fn refusal(error: &KernelError) -> String {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
@@ -80,7 +91,7 @@ fn refusal(error: &KernelError) -> String {
     let is_statistics = |line: &str| line.starts_with("processed ") || line.starts_with("verification time");
     let log: Vec<&str> = text.lines().map(str::trim).collect();
     let reason = log.iter().position(|line| is_statistics(line)).and_then(|at| log.get(at.checked_sub(1)?));
-    format!("{}; `supervisor watch` shows the verifier's log", clean(reason.unwrap_or(&first)))
+    clean(reason.unwrap_or(&first).trim_end_matches(" Verifier output: ").trim_end_matches('.'))
 }
 
 struct Report {

@@ -18,10 +18,10 @@ use crate::{
     diagnosis::{blockers, diagnose, diagnose_namespace},
     evidence::{Evidence, NamespaceEvidence},
     filter::Filter,
-    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, Reaper},
+    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
     host::HostIdentity,
     identity,
-    observation::{Observation, Seen},
+    observation::{Observation, Release, Seen},
 };
 
 /// All that was concluded so far.
@@ -105,7 +105,9 @@ impl Conclusions {
             Seen::Unreaped { id, existing, evidence } => {
                 self.unreaped(id, *existing, evidence).map(event).into_iter().collect()
             }
-            Seen::Reaped { id, free_ns } => self.reaped(id, *free_ns).map(event).into_iter().collect(),
+            Seen::Reaped { id, free_ns, release } => {
+                self.reaped(id, *free_ns, release.as_ref()).map(event).into_iter().collect()
+            }
             Seen::Held { id, evidence } => self.held(id, evidence, *at_ns, *wall),
             Seen::Released { id } => self.released(id, *at_ns, *wall),
             Seen::Lost { loss } => vec![event(EventKind::Lost(loss.clone()))],
@@ -152,11 +154,18 @@ impl Conclusions {
         finding
     }
 
-    fn reaped(&mut self, id: &ProcessId, free_ns: Option<u64>) -> Option<EventKind> {
+    fn reaped(
+        &mut self,
+        id: &ProcessId,
+        free_ns: Option<u64>,
+        release: Option<&Release>,
+    ) -> Option<EventKind> {
         let Open { finding, told } = self.open.remove(id)?;
         self.growth.uncount(&finding);
-        let dwell_ns = finding.exit_ns.zip(free_ns).map(|(exit_ns, free_ns)| free_ns.saturating_sub(exit_ns));
-        told.then(|| EventKind::Reaped { finding: Box::new(finding), dwell_ns })
+        let reap_ns = release.map(|release| release.at_ns).or(free_ns);
+        let dwell_ns = finding.exit_ns.zip(reap_ns).map(|(exit_ns, reap_ns)| reap_ns.saturating_sub(exit_ns));
+        let by = release.map(|release| ReapedBy { id: release.by, name: release.comm.clone() });
+        told.then(|| EventKind::Reaped { finding: Box::new(finding), dwell_ns, by })
     }
 
     fn held(&mut self, id: &ProcessId, evidence: &NamespaceEvidence, at_ns: u64, wall: Wall) -> Vec<Event> {

@@ -46,7 +46,7 @@ fn existing(mut observation: Observation) -> Observation {
 }
 
 fn reaped(at_ns: u64, id: ProcessId) -> Observation {
-    Observation::at(at_ns, Seen::Reaped { id, free_ns: Some(at_ns) })
+    Observation::at(at_ns, Seen::Reaped { id, free_ns: Some(at_ns), release: None })
 }
 
 fn reaper(evidence: &mut Evidence) -> &mut ReaperFacts {
@@ -133,10 +133,22 @@ fn opened_looked_at_and_closed() {
     assert_eq!((looked.seen_ns, looked.looked_ns, &looked.id), (FIRST, 4 * S, &opened.id));
 
     let closed = follow(&mut all, &reaped(7 * S, zombie()), &[("reaped", 22)]);
-    let EventKind::Reaped { finding, dwell_ns } = &closed[0].kind else { unreachable!() };
-    assert_eq!((&finding.id, *dwell_ns), (&opened.id, Some(5 * S)));
+    let EventKind::Reaped { finding, dwell_ns, by } = &closed[0].kind else { unreachable!() };
+    assert_eq!((&finding.id, *dwell_ns, by.as_ref()), (&opened.id, Some(5 * S), None));
     assert_eq!(all.open().count(), 0);
     follow(&mut all, &reaped(8 * S, zombie()), &[]);
+}
+
+#[test]
+fn a_reap_that_was_seen_as_it_happened_has_an_author() {
+    let mut all = conclusions(Filter::default());
+    follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+    let release = Release { at_ns: 6 * S, by: pause(), comm: Some("pause".to_owned()) };
+    let gone = Seen::Reaped { id: zombie(), free_ns: Some(7 * S), release: Some(release) };
+    let closed = follow(&mut all, &Observation::at(6 * S, gone), &[("reaped", 22)]);
+    let EventKind::Reaped { dwell_ns, by, .. } = &closed[0].kind else { unreachable!() };
+    let wanted = ReapedBy { id: pause(), name: Some("pause".to_owned()) };
+    assert_eq!((*dwell_ns, by.as_ref()), (Some(4 * S), Some(&wanted)), "its free came later");
 }
 
 #[test]
@@ -157,7 +169,7 @@ fn one_from_before_the_watch() {
     assert!(matches!(closed[0].kind, EventKind::Reaped { dwell_ns: None, .. }), "its exit was not seen");
     // Its reap was not seen either.
     follow(&mut all, &seen(8 * S, |_| ()), &[("detected", 22)]);
-    let gone = Observation::at(9 * S, Seen::Reaped { id: zombie(), free_ns: None });
+    let gone = Observation::at(9 * S, Seen::Reaped { id: zombie(), free_ns: None, release: None });
     let closed = follow(&mut all, &gone, &[("reaped", 22)]);
     assert!(matches!(closed[0].kind, EventKind::Reaped { dwell_ns: None, .. }));
 }

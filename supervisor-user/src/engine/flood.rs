@@ -146,7 +146,7 @@ mod tests {
     fn closes_are_told_always() {
         let mut flood = flood(1);
         for _ in 0..3 {
-            assert!(flood.lets_through(&EventKind::Reaped { finding: of(10), dwell_ns: None }, S));
+            assert!(flood.lets_through(&EventKind::Reaped { finding: of(10), dwell_ns: None, by: None }, S));
         }
         assert!(flood.lets_through(&EventKind::Detected(of(10)), S), "they do not count");
         assert!(flood.rest().is_empty());

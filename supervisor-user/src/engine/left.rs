@@ -51,8 +51,11 @@ pub(super) async fn take_over(
             // By the clock of the boot that it was observed in.
             let at_ns = observation.wall.boot_ns(Wall::now().timestamp(clock::now_ns()));
             let id = key.id;
-            let seen =
-                if key.is_namespace { Seen::Released { id } } else { Seen::Reaped { id, free_ns: None } };
+            let seen = if key.is_namespace {
+                Seen::Released { id }
+            } else {
+                Seen::Reaped { id, free_ns: None, release: None }
+            };
             let ended = Observation { at_ns, wall: observation.wall, seen };
             for event in end(&left.host, left.grace_ns, &observation, &ended, left.is_delivered) {
                 pipeline.send_of(&left.host, &event).await?;

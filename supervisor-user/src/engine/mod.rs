@@ -47,8 +47,6 @@ const TICK: Duration = Duration::from_millis(250);
 const COMPARE: Duration = Duration::from_mins(10);
 /// How soon again, if one asks for it.
 const COMPARE_SOON: Duration = Duration::from_secs(10);
-/// The hooks of the floor; the extras are named behind it when there are any.
-const HOOKS: &str = "tp_btf+iter";
 
 /// What an agent is to do.
 pub struct Options {
@@ -105,13 +103,15 @@ async fn watch(options: Options) -> Result<Ended> {
     let started_ns = clock::now_ns();
     let grace_ns = config.grace.0.as_nanos() as u64;
     let host = Proc::new().context("cannot read /proc")?;
-    let mut context = context(&named(host.identity(), &config), Some(HOOKS));
+    let identity = named(host.identity(), &config);
     // Before anything of it is used; and another agent may be the first to be told, not the one that runs.
     let lock = remembers.then(|| open_findings::lock(&config.state_dir)).transpose().with_context(|| {
         format!("cannot use the state directory {}", clean(&config.state_dir.display().to_string()))
     })?;
-    let recorder = record.map(|record| record(&mut context)).transpose()?;
     let mut observer = Observer::start(host, grace_ns, bpf_log)?;
+    let hooks = observer.tracer().hooks();
+    let mut context = context(&identity, Some(hooks));
+    let recorder = record.map(|record| record(&mut context)).transpose()?;
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
     let measured = Vitals::measure(&config.metrics)?;
     if gives_up_rights {
@@ -119,7 +119,7 @@ async fn watch(options: Options) -> Result<Ended> {
         privileges::drop_all_but_needed()?;
     }
     let stream = Stream::open(&config, context.clone(), stop.clone())?;
-    let vitals = Vitals::start(&config.metrics, measured)?;
+    let vitals = Vitals::start(&config.metrics, measured, hooks)?;
     let mut pipeline = Pipeline::new(context.host.clone(), grace_ns, config.filter.clone(), stream);
     pipeline = pipeline.recorded_by(recorder).measured_by(vitals.as_ref().map(Vitals::metrics));
     if let Some(lock) = lock {

@@ -365,7 +365,7 @@ mod tests {
     }
 
     fn reaped(pid: u32) -> Observation {
-        Observation::at(8, Seen::Reaped { id: ProcessId::new(pid, 1), free_ns: None })
+        Observation::at(8, Seen::Reaped { id: ProcessId::new(pid, 1), free_ns: None, release: None })
     }
 
     fn pids(left: &Left) -> Vec<u32> {

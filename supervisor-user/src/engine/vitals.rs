@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use anyhow::{Context as _, Result};
 
-use super::{HOOKS, Pipeline};
+use super::Pipeline;
 use crate::{
     config::MetricsConfig,
     console::say,
@@ -37,9 +37,13 @@ impl Vitals {
     /// # Errors
     ///
     /// If nothing can listen there.
-    pub(super) fn start(config: &MetricsConfig, measured: Option<RunStats>) -> Result<Option<Self>> {
+    pub(super) fn start(
+        config: &MetricsConfig,
+        measured: Option<RunStats>,
+        hooks: &'static str,
+    ) -> Result<Option<Self>> {
         let Some(listen) = config.listen else { return Ok(None) };
-        let metrics = Arc::new(Metrics::new(Build { version: env!("CARGO_PKG_VERSION"), hooks: HOOKS }));
+        let metrics = Arc::new(Metrics::new(Build { version: env!("CARGO_PKG_VERSION"), hooks }));
         let server = Server::start(listen, Arc::clone(&metrics))
             .with_context(|| format!("cannot serve metrics at {listen} (metrics.listen)"))?;
         say(&format!("metrics are at http://{}/metrics", server.address()));

@@ -166,7 +166,7 @@ impl From<&Exec> for ExecFacts {
 }
 
 /// A NUL-terminated string of the kernel side.
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

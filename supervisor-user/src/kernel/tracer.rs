@@ -9,7 +9,7 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Iter, ProgramError},
+    programs::{BtfTracePoint, FEntry, Iter, ProgramError, fentry::FEntryLinkId},
 };
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
@@ -31,6 +31,8 @@ const TRACEPOINTS: [&str; 5] = [
     "sched_process_wait",
 ];
 const ITERATOR: &str = "task";
+/// The extra hook: not every kernel lets it be attached.
+const RELEASE: &str = "release_task";
 
 /// How the programs are loaded.
 #[derive(Clone, Debug)]
@@ -104,6 +106,7 @@ pub struct Tracer {
     epochs: PerCpuArray<MapData, [u64; EPOCHS]>,
     control: Array<MapData, Control>,
     events: RingBuf<MapData>,
+    has_release: bool,
 }
 
 impl Tracer {
@@ -125,13 +128,21 @@ impl Tracer {
             }
         }
         iterator(&mut ebpf, &btf)?;
+        let has_release = options.attach && try_release(&mut ebpf, &btf, |_, _| Ok(())).is_ok();
         Ok(Self {
             records: Records::of(&mut ebpf)?,
             epochs: map(&mut ebpf, "EPOCH_COUNTS")?,
             control: map(&mut ebpf, "CONTROL")?,
             events: map(&mut ebpf, "EVENTS")?,
             ebpf,
+            has_release,
         })
+    }
+
+    /// The hooks that are attached, in the words of `supervisor.hooks`.
+    #[must_use]
+    pub fn hooks(&self) -> &'static str {
+        if self.has_release { "tp_btf+iter+fentry" } else { "tp_btf+iter" }
     }
 
     /// Forwards the programs' log lines to the `log` crate; call it once, if the option is set.
@@ -263,6 +274,8 @@ pub enum HookState {
     Works(Option<u32>),
     /// It was refused.
     Refused(KernelError),
+    /// It was refused, and is no more than an extra.
+    Spared(KernelError),
 }
 
 /// Tries every hook on its own, and detaches it again.
@@ -294,7 +307,27 @@ pub fn hooks() -> Result<Vec<Hook>, KernelError> {
         purpose: "what exited before the start, subreaper flags, cgroup v1 paths",
         state: iterator(&mut ebpf, &btf).map_or_else(HookState::Refused, HookState::Works),
     });
+    hooks.push(Hook {
+        name: RELEASE,
+        purpose: "extra: when exactly it was reaped, and by whom",
+        state: try_release(&mut ebpf, &btf, FEntry::detach).map_or_else(HookState::Spared, HookState::Works),
+    });
     Ok(hooks)
+}
+
+/// Loads and attaches the extra hook, and does with the attached one what is wanted.
+fn try_release(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    then: impl FnOnce(&mut FEntry, FEntryLinkId) -> Result<(), ProgramError>,
+) -> Result<Option<u32>, KernelError> {
+    let refused = |source: ProgramError| KernelError::Program { program: RELEASE, source: Box::new(source) };
+    let program: &mut FEntry =
+        ebpf.program_mut(RELEASE).ok_or(KernelError::NotInObject(RELEASE))?.try_into().map_err(refused)?;
+    program.load(RELEASE, btf).map_err(refused)?;
+    let link = program.attach().map_err(refused)?;
+    then(program, link).map_err(refused)?;
+    Ok(program.info().ok().and_then(|info| info.verified_instruction_count()))
 }
 
 fn try_tracepoint(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<Option<u32>, KernelError> {

@@ -128,7 +128,7 @@ impl Ledger {
     /// Takes in what is in the kernel's table. Returns how many were new here and had not been seen to exit.
     pub fn walk(&mut self, entries: &[(u64, Unreaped)], now_ns: u64) -> u64 {
         let mut found = 0;
-        for (_, Unreaped { id, exit_ns }) in entries {
+        for (_, Unreaped { id, exit_ns, .. }) in entries {
             let age_ns = now_ns.saturating_sub(*exit_ns);
             if age_ns < self.report_after_ns() || self.leftovers.contains_key(id) {
                 continue;

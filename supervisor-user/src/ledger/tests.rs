@@ -9,7 +9,7 @@ fn id(tgid: u32) -> ProcessId {
 }
 
 fn entry(tgid: u32, exit_ns: u64) -> (u64, Unreaped) {
-    (u64::from(tgid), Unreaped { id: id(tgid), exit_ns })
+    (u64::from(tgid), Unreaped { id: id(tgid), exit_ns, ..Unreaped::default() })
 }
 
 fn epochs(entries: &[(u64, Unreaped)]) -> [u64; EPOCHS] {
@@ -21,7 +21,7 @@ fn epochs(entries: &[(u64, Unreaped)]) -> [u64; EPOCHS] {
 }
 
 fn reaped(tgid: u32, exit_ns: u64) -> Reaped {
-    Reaped { id: id(tgid), exit_ns, free_ns: exit_ns + 5 * SECOND }
+    Reaped { id: id(tgid), exit_ns, free_ns: exit_ns + 5 * SECOND, ..Reaped::default() }
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_reused_pid_is_another_process() {
     ledger.walk(&[entry(7, T)], now);
     ledger.settle(&id(7), Settled::Told, now);
     let successor = ProcessId::new(7, T);
-    let event = Reaped { id: successor, exit_ns: now, free_ns: now + 3 * SECOND };
+    let event = Reaped { id: successor, exit_ns: now, free_ns: now + 3 * SECOND, ..Reaped::default() };
     assert_eq!(ledger.reaped(&event), None, "the successor's reap does not close the finding");
     assert_eq!(ledger.told(), 1);
 }

@@ -54,7 +54,7 @@ fn a_finding_is_counted_from_open_to_close() {
     assert_eq!(value(&text, "supervisor_findings_closed_total{kind=\"zombie\"}"), Some("0"));
     assert_eq!(value(&text, "supervisor_findings_opened_total{kind=\"namespace\"}"), Some("0"));
 
-    let reaped = Seen::Reaped { id, free_ns: Some(exit_ns + 7 * S) };
+    let reaped = Seen::Reaped { id, free_ns: Some(exit_ns + 7 * S), release: None };
     for event in conclusions.take(&Observation::at(exit_ns + 7 * S, reaped)) {
         metrics.observe(&event);
     }

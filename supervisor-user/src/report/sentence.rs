@@ -2,7 +2,7 @@
 
 use crate::{
     diagnosis::exit,
-    finding::{Block, Dropped, Event, EventKind, Finding, Loss, Suppressed},
+    finding::{Block, Dropped, Event, EventKind, Finding, Loss, ReapedBy, Suppressed},
     words::{clean, duration},
 };
 
@@ -23,10 +23,11 @@ pub fn sentence(event: &Event) -> String {
             let (process, verdict) = (&finding.process, &finding.diagnosis.verdict);
             format!("{} (pid {}): {verdict}", clean(&process.name), process.pid)
         }
-        EventKind::Reaped { finding, dwell_ns } => {
+        EventKind::Reaped { finding, dwell_ns, by } => {
             let after =
                 dwell_ns.map(|dwell| format!(" {} after its exit", duration(dwell))).unwrap_or_default();
-            format!("{} was reaped{after}", subject(finding))
+            let by = by.as_ref().map(|by| format!(" by {}", reaped_by(by))).unwrap_or_default();
+            format!("{} was reaped{after}{by}", subject(finding))
         }
         EventKind::Blocked { namespace, .. } => namespace.diagnosis.verdict.clone(),
         EventKind::Released { namespace, blocked_ns } => {
@@ -60,6 +61,12 @@ fn unreaped(finding: &Finding, now_ns: u64) -> String {
         .map(|exit_ns| format!(" {} ago", duration(now_ns.saturating_sub(exit_ns))))
         .unwrap_or_default();
     format!("{} {how}{since} and is not reaped: {}", subject(finding), finding.diagnosis.verdict)
+}
+
+/// Who has reaped one.
+pub(super) fn reaped_by(by: &ReapedBy) -> String {
+    let pid = by.id.tgid;
+    by.name.as_ref().map_or_else(|| format!("pid {pid}"), |name| format!("{} (pid {pid})", clean(name)))
 }
 
 /// What a process blocks.

@@ -9,12 +9,15 @@ use crate::{
         Member, NamespaceEvidence,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
-    finding::{Block, BlockedNamespace, Container, Dropped, Event, EventKind, Finding, Loss, Suppressed},
+    finding::{
+        Block, BlockedNamespace, Container, Dropped, Event, EventKind, Finding, Loss, ReapedBy, Suppressed,
+    },
     host::ProcessFacts,
     schema::Subject,
 };
 
 use serde_json::Value;
+use supervisor_ebpf::ProcessId;
 
 fn context() -> Context {
     Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }
@@ -85,12 +88,13 @@ fn events() -> Vec<Event> {
     let block = Block { ino: POD, init_pid: 5, init_name: "pause".into(), since_ns: 3_000_000_000 };
     let blocking = Finding { blocks: vec![block], ..*finding() };
     let blocked = || Box::new(namespace());
+    let by = ReapedBy { id: ProcessId::new(10, 1), name: Some("conmonrs\u{202e}\n".into()) };
     [
         EventKind::Detected(finding()),
         EventKind::Existing(Box::new(unknown)),
         EventKind::Updated(Box::new(blocking)),
         EventKind::Blocked { namespace: blocked(), again: false },
-        EventKind::Reaped { finding: finding(), dwell_ns: Some(1_200_000_000) },
+        EventKind::Reaped { finding: finding(), dwell_ns: Some(1_200_000_000), by: Some(by) },
         EventKind::Released { namespace: blocked(), blocked_ns: Some(1_200_000_000) },
         EventKind::Lost(Loss { since_ns: 3_000_000_000, exits: 3, found: 3, ..Loss::default() }),
         EventKind::Blocked { namespace: blocked(), again: true },

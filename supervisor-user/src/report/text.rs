@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    sentence::{block as blocks, sentence},
+    sentence::{block as blocks, reaped_by, sentence},
     story,
 };
 use crate::{
@@ -66,11 +66,12 @@ pub fn event(event: &Event, colour: Colour) -> String {
             consequences(&mut lines, finding);
             lines.out
         }
-        EventKind::Reaped { finding, dwell_ns } => {
+        EventKind::Reaped { finding, dwell_ns, by } => {
             let after =
                 dwell_ns.map(|dwell| format!(", {} after its exit", duration(dwell))).unwrap_or_default();
             let (name, pid) = (clean(&finding.process.name), finding.process.pid);
-            format!("{time}  {}  {name}[{pid}]{after}\n", word("1;32", "REAPED"))
+            let by = by.as_ref().map(|by| format!(", by {}", reaped_by(by))).unwrap_or_default();
+            format!("{time}  {}  {name}[{pid}]{after}{by}\n", word("1;32", "REAPED"))
         }
         EventKind::Blocked { namespace, .. } => {
             let init = &namespace.init;

@@ -23,6 +23,7 @@ mod nats_agent;
 mod podman;
 mod prometheus;
 mod recording;
+mod release;
 mod reuse;
 mod rights;
 mod run;

@@ -5,8 +5,8 @@ use super::{
     supervisor::{
         BlockFields, BlockerFields, BudgetFields, CreatorFields, EvidenceFields, ExitFields, FamilyFields,
         FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields, PidAndName,
-        PidNsFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor, SuppressedFields,
-        TracerLossFields,
+        PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor,
+        SuppressedFields, TracerLossFields,
     },
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     diagnosis::Diagnosis,
     finding::{
         Block, Blocker, Budget, Creator, Dropped, Event, EventKind, Exit, Finding, LastWait, Loss, Origin,
-        PidNs, Reaper, State, Suppressed,
+        PidNs, ReapedBy, Reaper, State, Suppressed,
     },
     report::{Context, news::Subject},
     words::signal_name,
@@ -34,6 +34,7 @@ pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervi
                     subject: Subject::Namespace,
                     diagnosis: &namespace.diagnosis,
                     blockers: &namespace.blockers,
+                    reaped_by: None,
                 };
                 Some(finding_fields(&namespace.init, &told, state, event.at_ns))
             }
@@ -43,6 +44,10 @@ pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervi
                     subject: Subject::Zombie,
                     diagnosis: &finding.diagnosis,
                     blockers: &[],
+                    reaped_by: match kind {
+                        EventKind::Reaped { by, .. } => by.as_ref(),
+                        _ => None,
+                    },
                 };
                 finding_fields(finding, &told, state, event.at_ns)
             }),
@@ -67,6 +72,7 @@ struct Told<'a> {
     subject: Subject,
     diagnosis: &'a Diagnosis,
     blockers: &'a [Blocker],
+    reaped_by: Option<&'a ReapedBy>,
 }
 
 fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64) -> FindingFields {
@@ -78,6 +84,7 @@ fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64)
         grace_ns: finding.grace_ns,
         exit_time_known: finding.exit_ns.is_some(),
         reaper: finding.reaper.as_ref().map(|reaper| reaper_fields(reaper, now_ns)),
+        reaped_by: told.reaped_by.map(|by| ReapedByFields { pid: by.id.tgid, name: by.name.clone() }),
         creators: finding.creators.iter().map(creator_fields).collect(),
         runtime: finding.runtime.as_ref().map(|runtime| RuntimeFields {
             name: runtime.name.clone(),

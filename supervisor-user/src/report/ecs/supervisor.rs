@@ -50,6 +50,9 @@ pub(super) struct FindingFields {
     pub(super) exit_time_known: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaper: Option<ReaperFields>,
+    /// Of one that is reaped: who did it, where that is seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reaped_by: Option<ReapedByFields>,
     /// Who forked it, and who forked that one; nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) creators: Vec<CreatorFields>,
@@ -152,6 +155,16 @@ pub(super) struct PidAndName {
     pub(super) pid: u32,
     /// As in `/proc/PID/comm`.
     pub(super) name: String,
+}
+
+/// Who has reaped a process.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ReapedByFields {
+    /// Pid on the host.
+    pub(super) pid: u32,
+    /// As in `/proc/PID/comm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
 }
 
 /// A process that holds a namespace.
