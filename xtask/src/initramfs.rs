@@ -37,6 +37,7 @@ mkdir -p /run/freezer
 mount -t cgroup -o freezer freezer /run/freezer
 tr -d - </proc/sys/kernel/random/boot_id >/etc/machine-id
 hostname vm
+ip link set lo up
 ";
 
 /// A program that the machine runs, and then tells the exit code of.

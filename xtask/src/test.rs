@@ -1,10 +1,11 @@
-//! Lints, unit tests, live tests.
+//! Lints, unit tests, live tests on this kernel and on others.
 
 use anyhow::Result;
 
-use crate::{binary, process, setup};
+use crate::{binary, process, setup, vm};
 
-/// Checks formatting and lints, runs the unit tests of every crate, then the live tests one by one.
+/// Checks formatting and lints, runs the unit tests of every crate, then the live tests one by one: on other kernels, unless
+/// only some are wanted, and on this one.
 pub(crate) fn run(filter: &[String]) -> Result<()> {
     setup::ensure()?;
     lint()?;
@@ -20,11 +21,14 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
         eprintln!("    sudo -E env \"PATH=$PATH\" cargo xtask test {}", filter.join(" "));
         return Err(process::Exit(2).into());
     }
+    // What fails there does not keep the others from being run.
+    let elsewhere = if filter.is_empty() { vm::run(&vm::Args::default()) } else { Ok(()) };
     let mut live = process::cargo();
     live.env("SUPERVISOR_BIN", binary);
     live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast", "--"]);
     live.arg("--test-threads=1").args(filter);
-    process::visibly(live)
+    process::visibly(live)?;
+    elsewhere
 }
 
 /// Checks formatting and lints; any finding is an error.

@@ -56,8 +56,15 @@ pub(crate) struct Args {
     #[arg(long = "test", value_name = "NAME", conflicts_with = "no_tests")]
     tests: Vec<String>,
     /// How many seconds each step may take: doctor with the boot, demo, each file of live tests
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    #[arg(long, value_name = "SECONDS", default_value_t = Args::default().timeout)]
     timeout: u64,
+}
+
+impl Default for Args {
+    /// All kernels, and all live tests that can be run there.
+    fn default() -> Self {
+        Self { kernels: Vec::new(), no_tests: false, tests: Vec::new(), timeout: 600 }
+    }
 }
 
 impl Args {
@@ -125,12 +132,28 @@ fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
         }
         files.push((Path::new(executable), place));
     }
+    let data = if tests.is_empty() { Vec::new() } else { data()? };
+    for (number, file) in data.iter().enumerate() {
+        let place = format!("data/{number}");
+        let dir = file.parent().unwrap_or(file).to_string_lossy();
+        writeln!(preparation, "mkdir -p {}; cp /{place} {}", quoted(&dir), quoted(&file.to_string_lossy()))?;
+        files.push((file, place));
+    }
     let files: Vec<(&Path, &str)> = files.iter().map(|(file, place)| (*file, place.as_str())).collect();
     let bytes = initramfs::build(&files, &preparation, &steps)?;
     let image = dir.join("initramfs.img");
     fs::write(&image, &bytes).with_context(|| format!("cannot write {}", image.display()))?;
     eprintln!("vm: {} MB in {}", bytes.len() / 1_000_000, image.display());
     Ok((image, steps))
+}
+
+/// The files that live tests read, where they are in the tree.
+fn data() -> Result<Vec<PathBuf>> {
+    let tree = process::workspace();
+    let recordings = fs::read_dir(tree.join("tests/recordings"))?;
+    let mut files = recordings.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
+    files.push(tree.join("deploy/seccomp.json"));
+    Ok(files)
 }
 
 /// The files that a program of live tests is made of, by the names of its tests.

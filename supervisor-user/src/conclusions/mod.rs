@@ -164,7 +164,12 @@ impl Conclusions {
         self.growth.uncount(&finding);
         let reap_ns = release.map(|release| release.at_ns).or(free_ns);
         let dwell_ns = finding.exit_ns.zip(reap_ns).map(|(exit_ns, reap_ns)| reap_ns.saturating_sub(exit_ns));
-        let by = release.map(|release| ReapedBy { id: release.by, name: release.comm.clone() });
+        // Who ends while it reaps has no record any more by the time that this is told.
+        let parent = finding.reaper.as_ref().map(|it| &it.process);
+        let by = release.map(|Release { by, comm, .. }| {
+            let known = || Some(parent.filter(|parent| parent.pid == by.tgid)?.name.clone());
+            ReapedBy { id: *by, name: comm.clone().or_else(known) }
+        });
         told.then(|| EventKind::Reaped { finding: Box::new(finding), dwell_ns, by })
     }
 
