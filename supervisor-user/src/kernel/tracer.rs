@@ -145,6 +145,11 @@ impl Tracer {
         if self.has_release { "tp_btf+iter+fentry" } else { "tp_btf+iter" }
     }
 
+    /// Whether a program of the object is in use: the extra one may have been refused.
+    pub(super) fn runs(&self, program: &str) -> bool {
+        self.has_release || program != RELEASE
+    }
+
     /// Forwards the programs' log lines to the `log` crate; call it once, if the option is set.
     ///
     /// # Errors

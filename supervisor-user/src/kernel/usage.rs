@@ -79,7 +79,7 @@ impl Tracer {
     ///
     /// If the kernel does not tell.
     pub fn program_runs(&self) -> Result<Vec<ProgramRuns>, KernelError> {
-        let told = self.ebpf.programs().map(|(name, program)| {
+        let told = self.ebpf.programs().filter(|(name, _)| self.runs(name)).map(|(name, program)| {
             let info = program.info().map_err(|error| KernelError::Io {
                 what: "cannot read the run times of the eBPF programs",
                 source: io::Error::other(error),
