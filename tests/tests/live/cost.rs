@@ -8,6 +8,9 @@ use supervisor_tests::{Agent, Broker, cpu_ticks, created_on_host, fixture, resid
 use supervisor_user::scenario::until;
 
 const RATE: u64 = 5_000;
+/// The storm blows at least at this rate, in one of so many tries.
+const LEAST: u64 = RATE * 3 / 4;
+const TRIES: usize = 3;
 const MEASURED: Duration = Duration::from_secs(20);
 const SOON: Duration = Duration::from_secs(20);
 
@@ -35,17 +38,24 @@ fn a_healthy_host_costs_half_a_percent_of_a_core_and_30_mib() -> Result<()> {
     let start = created_on_host()?;
     until("the storm to blow", SOON, || Ok((created_on_host()? > start + RATE).then_some(())))?;
 
-    let before = (cpu_ticks(agent.pid())?, created_on_host()?);
-    thread::sleep(MEASURED);
-    let ticks = cpu_ticks(agent.pid())? - before.0;
-    let rate = (created_on_host()? - before.1) / MEASURED.as_secs();
-    let per_mille = ticks * 1000 / (clock_ticks_per_second() * MEASURED.as_secs());
+    // On a busy machine the storm is slower than it is to be, which proves nothing.
+    let (mut rate, mut per_mille) = (0, 0);
+    for _ in 0..TRIES {
+        let before = (cpu_ticks(agent.pid())?, created_on_host()?);
+        thread::sleep(MEASURED);
+        let ticks = cpu_ticks(agent.pid())? - before.0;
+        rate = (created_on_host()? - before.1) / MEASURED.as_secs();
+        per_mille = ticks * 1000 / (clock_ticks_per_second() * MEASURED.as_secs());
+        if rate > LEAST {
+            break;
+        }
+    }
     let memory_kib = resident_kib(agent.pid())?;
     println!("{rate} exits a second, {per_mille} per mille of a core, {memory_kib} KiB");
     storm.end()?;
     agent.stop()?;
     drop(journal);
-    assert!(rate > RATE * 3 / 4, "the storm was slower than it was to be: {rate} a second");
+    assert!(rate > LEAST, "the storm was slower than it was to be: {rate} a second");
     assert!(per_mille < 5, "{per_mille} per mille of a core");
     assert!(memory_kib < 30 * 1024, "{memory_kib} KiB");
     Ok(())
