@@ -56,15 +56,8 @@ pub(crate) struct Args {
     #[arg(long = "test", value_name = "NAME", conflicts_with = "no_tests")]
     tests: Vec<String>,
     /// How many seconds each step may take: doctor with the boot, demo, each file of live tests
-    #[arg(long, value_name = "SECONDS", default_value_t = Args::default().timeout)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
-}
-
-impl Default for Args {
-    /// All kernels, and all live tests that can be run there.
-    fn default() -> Self {
-        Self { kernels: Vec::new(), no_tests: false, tests: Vec::new(), timeout: 600 }
-    }
 }
 
 impl Args {
@@ -125,18 +118,14 @@ fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
                 steps.push(Step { name: format!("tests/{name}"), command });
             }
         } else {
-            // The tests know the path it was built at, which may be below a directory that is mounted over.
-            let path = Path::new(executable);
-            let dir = path.parent().unwrap_or(path).to_string_lossy();
-            writeln!(preparation, "mkdir -p {}; cp /{place} {}", quoted(&dir), quoted(executable))?;
+            copy(&mut preparation, &place, Path::new(executable))?;
         }
         files.push((Path::new(executable), place));
     }
     let data = if tests.is_empty() { Vec::new() } else { data()? };
     for (number, file) in data.iter().enumerate() {
         let place = format!("data/{number}");
-        let dir = file.parent().unwrap_or(file).to_string_lossy();
-        writeln!(preparation, "mkdir -p {}; cp /{place} {}", quoted(&dir), quoted(&file.to_string_lossy()))?;
+        copy(&mut preparation, &place, file)?;
         files.push((file, place));
     }
     let files: Vec<(&Path, &str)> = files.iter().map(|(file, place)| (*file, place.as_str())).collect();
@@ -145,6 +134,13 @@ fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
     fs::write(&image, &bytes).with_context(|| format!("cannot write {}", image.display()))?;
     eprintln!("vm: {} MB in {}", bytes.len() / 1_000_000, image.display());
     Ok((image, steps))
+}
+
+/// Puts a file where the tests know it, which is where it is on this host: in the archive that may be below a directory
+/// that is mounted over.
+fn copy(preparation: &mut String, place: &str, file: &Path) -> Result<()> {
+    let dir = file.parent().unwrap_or(file).to_string_lossy();
+    Ok(writeln!(preparation, "mkdir -p {}; cp /{place} {}", quoted(&dir), quoted(&file.to_string_lossy()))?)
 }
 
 /// The files that live tests read, where they are in the tree.
