@@ -164,7 +164,8 @@ pub struct Link {
     client: Client,
     jetstream: Context,
     trouble: watch::Receiver<Option<String>>,
-    answer: Duration,
+    /// How long the broker may take for one answer.
+    pub(super) answer: Duration,
 }
 
 impl Link {
@@ -215,12 +216,6 @@ impl Link {
     #[must_use]
     pub fn jetstream(&self) -> &Context {
         &self.jetstream
-    }
-
-    /// How long the broker may take for one answer.
-    #[must_use]
-    pub fn answer(&self) -> Duration {
-        self.answer
     }
 
     /// How large a message may be there, in bytes.

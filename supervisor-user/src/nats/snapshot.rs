@@ -63,7 +63,7 @@ impl Link {
         let (mut end, mut ends) = (self.last(bucket, filter).await?, 1);
         while position < end {
             let from = position;
-            let messages = consumer.batch().max_messages(BATCH).expires(self.answer());
+            let messages = consumer.batch().max_messages(BATCH).expires(self.answer);
             let mut batch = self.run(messages.messages()).await?;
             while let Some(message) = self.run(async { batch.next().await.transpose() }).await? {
                 let info = message.info().map_err(LinkError::refused)?;
