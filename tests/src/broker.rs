@@ -19,6 +19,8 @@ use supervisor_user::scenario::{Owned, until};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
+use crate::end_by;
+
 /// How long it may take to start, or to end.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -99,11 +101,7 @@ impl Broker {
 
     /// Kills it without giving it a chance to do anything.
     pub fn kill(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.signal(Signal::KILL)?;
-            process.end(LIMIT)?;
-        }
-        Ok(())
+        end_by(Signal::KILL, &mut self.process, LIMIT)
     }
 
     /// Kills it, takes all away that it kept, and starts it again.

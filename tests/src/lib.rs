@@ -31,7 +31,7 @@ pub use contract::Contract;
 pub use event::{Event, finding_of, of_process};
 pub use fixture::{Fact, Fixture};
 pub use messages::{HOSTILE, hostile, hostile_in, message, octet_counted, recorded, repeated};
-pub use process::{cpu_ticks, resident_kib};
+pub use process::{cpu_ticks, end_by, resident_kib};
 pub use prometheus::{Prometheus, http_get, promtool};
 pub use watch::{Outcome, Watch, created_on_host, events_of, run_json};
 

@@ -1,8 +1,10 @@
-//! What a process costs.
+//! What a process costs, and its end.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
+use supervisor_user::scenario::Owned;
 
 /// Memory that it has in use, in KiB.
 pub fn resident_kib(pid: u32) -> Result<u64> {
@@ -19,4 +21,13 @@ pub fn cpu_ticks(pid: u32) -> Result<u64> {
     let ticks: Vec<u64> =
         rest.split_ascii_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
     Ok(ticks.iter().sum())
+}
+
+/// Ends a process, if there is one, by a signal.
+pub fn end_by(signal: Signal, process: &mut Option<Owned>, limit: Duration) -> Result<()> {
+    if let Some(mut process) = process.take() {
+        process.signal(signal)?;
+        process.end(limit)?;
+    }
+    Ok(())
 }

@@ -3,6 +3,8 @@
 use anyhow::Result;
 use supervisor_tests::{Watch, finding_of, fixture};
 
+use crate::release::is_attached;
+
 const TOLERANCE_NS: u64 = 100_000_000;
 
 #[test]
@@ -26,6 +28,9 @@ fn a_parent_that_waits_after_three_seconds() -> Result<()> {
     let dwell = close.number("event.duration")?;
     println!("true dwell {least}..{most} ns, reported {dwell} ns");
     assert!((least.saturating_sub(TOLERANCE_NS)..=most + TOLERANCE_NS).contains(&dwell));
+    // Never too early; and where the reap itself is seen, not late either.
+    assert!(dwell >= least, "it was reaped later than that");
+    assert!(dwell <= most || !is_attached(close)?, "it was reaped sooner than that");
     // Reported in time as well: after the grace period, and well before the parent waits.
     let age = open.number("supervisor.age_ns")?;
     assert!((1_000_000_000..2_000_000_000).contains(&age), "detected {age} ns after the exit");

@@ -483,19 +483,18 @@ fn what_a_broker_has_lost_and_what_was_suppressed_is_listed_again() -> Result<()
     ))?;
     let mut fixture = fixture!("never-wait", "5")?;
     let reaper = fixture.pid().to_string();
-    let listed =
-        || -> Result<usize> { Ok(ps(&broker, &["--reaper", &reaper])?.with(&["node-w", "fixture"])) };
-    until("the two that are told", LIMIT, || Ok((listed()? == 2).then_some(())))?;
-
-    broker.kill()?;
+    let lists = |broker: &Broker, count: usize| {
+        until(&format!("{count} of node-w"), LIMIT, || {
+            let listed = ps(broker, &["--reaper", &reaper])?.with(&["node-w", "fixture"]);
+            Ok((listed == count).then_some(()))
+        })
+    };
+    // Those that are told; then, once it has lost them, all that are open.
+    lists(&broker, 2)?;
     broker.wipe()?;
-    broker.restart()?;
-    let listed =
-        || -> Result<usize> { Ok(ps(&broker, &["--reaper", &reaper])?.with(&["node-w", "fixture"])) };
-    until("all five, which are open", LIMIT, || Ok((listed()? == 5).then_some(())))?;
-
+    lists(&broker, 5)?;
     fixture.send("reap")?;
-    until("none", LIMIT, || Ok((listed()? == 0).then_some(())))?;
+    lists(&broker, 0)?;
     fixture.end()?;
     agent.stop()?;
     Ok(())

@@ -14,10 +14,10 @@ fn nothing_about(mut watch: Watch, pids: &[u32]) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn children_of_a_parent_that_ignores_sigchld() -> Result<()> {
-    let mut watch = Watch::recorded("none-ignored")?;
-    let fixture = fixture!("ignored")?;
+/// Three children of a fixture, which need not wait for them.
+fn children_of(fixture: &str) -> Result<()> {
+    let mut watch = Watch::recorded(&format!("none-{fixture}"))?;
+    let fixture = fixture!(fixture)?;
     let mut pids = vec![fixture.pid()];
     for _ in 0..3 {
         pids.push(fixture.fact("child")?.pid("pid")?);
@@ -28,16 +28,13 @@ fn children_of_a_parent_that_ignores_sigchld() -> Result<()> {
 }
 
 #[test]
+fn children_of_a_parent_that_ignores_sigchld() -> Result<()> {
+    children_of("ignored")
+}
+
+#[test]
 fn children_of_a_parent_with_sa_nocldwait() -> Result<()> {
-    let mut watch = Watch::recorded("none-no-cld-wait")?;
-    let fixture = fixture!("no-cld-wait")?;
-    let mut pids = vec![fixture.pid()];
-    for _ in 0..3 {
-        pids.push(fixture.fact("child")?.pid("pid")?);
-    }
-    watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
-    fixture.end()?;
-    nothing_about(watch, &pids)
+    children_of("no-cld-wait")
 }
 
 #[test]

@@ -378,7 +378,11 @@ fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<(
     let mut safe = 0;
     for round in 0..6 {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["killed_while_it_writes_every_line_is_whole_after_the_next_start", "--nocapture"]);
+        command.args([
+            "--exact",
+            "sink_file::killed_while_it_writes_every_line_is_whole_after_the_next_start",
+            "--nocapture",
+        ]);
         command
             .env("FILE_SINK_WRITES_UNTIL_IT_IS_KILLED", &path)
             .stdout(Stdio::piped())

@@ -9,8 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
-use supervisor_tests::{hostile, recorded};
+use supervisor_tests::{end_by, hostile, recorded};
 use supervisor_user::{
     config::JournaldConfig,
     scenario::{Owned, until},
@@ -58,11 +59,7 @@ impl Journal {
     }
 
     fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.signal(rustix::process::Signal::TERM)?;
-            process.end(LIMIT)?;
-        }
-        Ok(())
+        end_by(Signal::TERM, &mut self.process, LIMIT)
     }
 
     fn restart(&mut self) -> Result<()> {

@@ -12,8 +12,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
-use supervisor_tests::{HOSTILE, hostile, hostile_in, message, octet_counted, recorded, repeated};
+use supervisor_tests::{HOSTILE, end_by, hostile, hostile_in, message, octet_counted, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, Facility, SyslogConfig},
     report::Format,
@@ -76,11 +77,7 @@ input(type="imtcp" address="127.0.0.1" port="{tcp}" ruleset="tcp")
     }
 
     fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.signal(rustix::process::Signal::TERM)?;
-            process.end(LIMIT)?;
-        }
-        Ok(())
+        end_by(Signal::TERM, &mut self.process, LIMIT)
     }
 
     fn restart(&mut self) -> Result<()> {
