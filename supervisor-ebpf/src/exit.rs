@@ -1,13 +1,17 @@
 //! A process exits: it is unreaped from here on.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{Global, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::{debug, warn};
 use supervisor_ebpf::Unreaped;
 
 use crate::{
     kernel::{self, Ptr},
-    maps::{EEXIST, NOEXIST, UNREAPED, count, count_epoch},
+    maps::{EEXIST, NOEXIST, UNREAPED, count, count_epoch, is_lost},
 };
+
+/// For tests: one in so many exits is not seen.
+#[unsafe(no_mangle)]
+static LOST_EXITS: Global<u32> = Global::new(0);
 
 /// Since 6.16: `void sched_process_exit(struct task_struct *p, bool group_dead)`; before, without the second.
 ///
@@ -18,7 +22,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) {
     let task: Ptr = ctx.arg(0);
     let group_dead =
         if kernel::EXIT_ARGS.load() >= 2 { ctx.arg::<u64>(1) & 1 == 1 } else { kernel::is_group_dead(task) };
-    if !group_dead {
+    if !group_dead || is_lost(&LOST_EXITS) {
         return;
     }
     let leader: Ptr = kernel::load(task, &kernel::TASK_LEADER);
@@ -30,7 +34,11 @@ fn sched_process_exit(ctx: BtfTracePointContext) {
             count_epoch(exit_ns, 1);
             debug!(&ctx, "process {} exits", unreaped.id.tgid);
         }
-        Err(EEXIST) => replace(leader as u64, &unreaped),
+        Err(EEXIST) => {
+            if replace(leader as u64, &unreaped) {
+                count!(exits);
+            }
+        }
         Err(error) => {
             count!(lost_exits);
             warn!(&ctx, "UNREAPED does not take process {}: {}", unreaped.id.tgid, error);
@@ -40,19 +48,19 @@ fn sched_process_exit(ctx: BtfTracePointContext) {
 
 /// The leader's address is in the table already. Without `group_dead`, two last threads can both see that none
 /// is live: then the first has done it. A process that the scan found while it was exiting is there too, and
-/// keeps its unknown time. Another process's entry is one whose free was not seen.
+/// keeps its unknown time. Another process's entry is one whose free was not seen: then this is true.
 #[inline(always)]
-fn replace(key: u64, unreaped: &Unreaped) {
-    let Some(entry) = UNREAPED.get_ptr_mut(key) else { return };
+pub(crate) fn replace(key: u64, unreaped: &Unreaped) -> bool {
+    let Some(entry) = UNREAPED.get_ptr_mut(key) else { return false };
     // SAFETY: a live map value; its process is gone, so that nobody else writes it.
     unsafe {
         if (*entry).id == unreaped.id {
-            return;
+            return false;
         }
         count_epoch((*entry).exit_ns, -1);
         *entry = *unreaped;
     }
     count_epoch(unreaped.exit_ns, 1);
     count!(lost_frees);
-    count!(exits);
+    true
 }

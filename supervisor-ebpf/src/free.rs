@@ -6,12 +6,16 @@ use supervisor_ebpf::{Process, ProcessId, Reaped, Unreaped};
 
 use crate::{
     kernel::{self, Ptr},
-    maps::{EVENTS, EXECS, PROCESSES, UNREAPED, WAITS, add, count, count_epoch},
+    maps::{CONTROL, EVENTS, EXECS, PROCESSES, UNREAPED, WAITS, add, count, count_epoch, is_lost},
 };
 
 /// A process that was unreaped for longer than this may have been reported, so its reap is told.
 #[unsafe(no_mangle)]
 pub(crate) static GRACE_NS: Global<u64> = Global::new(1_000_000_000);
+
+/// For tests: one in so many frees is not seen.
+#[unsafe(no_mangle)]
+static LOST_FREES: Global<u32> = Global::new(0);
 
 /// How many generations of forgotten creators one free cleans up.
 const GENERATIONS: u32 = 4;
@@ -23,7 +27,7 @@ const GENERATIONS: u32 = 4;
 #[btf_tracepoint(function = "sched_process_free")]
 fn sched_process_free(ctx: BtfTracePointContext) {
     let task: Ptr = ctx.arg(0);
-    if !kernel::is_leader(task) {
+    if !kernel::is_leader(task) || is_lost(&LOST_FREES) {
         return;
     }
     count!(frees);
@@ -61,6 +65,9 @@ fn tell(reaped: &Reaped) {
 #[inline(always)]
 fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
     let Some(record) = PROCESSES.get_ptr_mut(id) else {
+        if CONTROL.get(0).is_some_and(|control| control.seeded_ns != 0 && id.start_ns > control.seeded_ns) {
+            count!(evicted);
+        }
         if WAITS.remove(id).is_ok() {
             count!(waits_removed);
         }
@@ -70,8 +77,12 @@ fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
     // SAFETY (here and below): fields of a live map value; if the LRU reuses it meanwhile, a record stays
     // until the LRU takes it, or the removal below fails.
     let waited = unsafe { (*record).waited } == 1;
-    if waited && WAITS.remove(id).is_ok() {
-        count!(waits_removed);
+    if waited {
+        if WAITS.remove(id).is_ok() {
+            count!(waits_removed);
+        } else {
+            count!(evicted);
+        }
     }
     // SAFETY: as above. The mark comes before the count is read, and a child does it the other way round.
     let children = unsafe {
@@ -94,7 +105,10 @@ fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
     let mut gone = id;
     for _ in 0..GENERATIONS {
         let Some(Dropped { creator, is_own }) = drop_record(gone) else { return };
-        let Some(record) = PROCESSES.get_ptr_mut(creator) else { return };
+        let Some(record) = PROCESSES.get_ptr_mut(creator) else {
+            count!(evicted);
+            return;
+        };
         if is_own && gone == id {
             reaped(record, free_ns);
         }
@@ -136,11 +150,13 @@ fn drop_record(id: ProcessId) -> Option<Dropped> {
     let (creator, counted, execed, is_own) = unsafe {
         ((*record).creator, (*record).counted, (*record).execed, (*record).creator == (*record).parent)
     };
+    let is_forked = creator.is_known();
     if PROCESSES.remove(id).is_err() {
         return None;
     }
-    if execed == 1 {
-        let _absent = EXECS.remove(id);
+    // One that was there before the hooks is marked without having called exec.
+    if execed == 1 && EXECS.remove(id).is_err() && is_forked {
+        count!(evicted);
     }
     (counted == 1).then_some(Dropped { creator, is_own })
 }

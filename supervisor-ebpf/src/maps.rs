@@ -3,6 +3,7 @@
 use core::arch::asm;
 
 use aya_ebpf::{
+    Global, helpers,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
@@ -76,6 +77,14 @@ macro_rules! count {
     };
 }
 pub(crate) use count;
+
+/// Whether something is to be lost on purpose: one in `one_in`, by chance. With 0, which is never, no instruction of it is run.
+#[inline(always)]
+pub(crate) fn is_lost(one_in: &Global<u32>) -> bool {
+    let one_in = one_in.load();
+    // SAFETY: no arguments.
+    one_in != 0 && unsafe { helpers::generated::bpf_get_prandom_u32() } % one_in == 0
+}
 
 /// Adds `by` to the number of unreaped processes of the epoch of `exit_ns`.
 #[inline(always)]

@@ -17,6 +17,7 @@ use supervisor_ebpf::{
 };
 
 use crate::{
+    exit,
     kernel::{self, Ptr, probe},
     maps::{CGROUP_SCRATCH, CONTROL, EEXIST, NOEXIST, PROCESSES, UNREAPED, count, count_epoch},
 };
@@ -136,8 +137,14 @@ fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
 /// user space sees that it has the record and not the entry.
 #[inline(always)]
 fn found(record: &TaskRecord) {
-    if UNREAPED.insert(record.task, Unreaped { id: record.id, ..Unreaped::default() }, NOEXIST).is_ok() {
-        count_epoch(0, 1);
+    let unreaped = Unreaped { id: record.id, ..Unreaped::default() };
+    match UNREAPED.insert(record.task, unreaped, NOEXIST) {
+        Ok(()) => count_epoch(0, 1),
+        // Its own, or one of a process whose free was not seen, which would hide it.
+        Err(EEXIST) => {
+            exit::replace(record.task, &unreaped);
+        }
+        Err(_) => {}
     }
 }
 

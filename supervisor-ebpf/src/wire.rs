@@ -270,6 +270,8 @@ pub struct Counters {
     pub lost_execs: u64,
     /// First waits that `WAITS` did not take.
     pub lost_waits: u64,
+    /// Records that were looked for because they had been there, and that an LRU map had dropped.
+    pub evicted: u64,
     /// Entries added to `WAITS`; with `waits_removed` it tells whether the LRU can have dropped a live one.
     pub waits_added: u64,
     /// Entries removed from `WAITS` because their process was freed.
@@ -328,6 +330,10 @@ pub type CgroupPath = [[u8; CGROUP_NAME_LEN]; CGROUP_DEPTH];
 pub struct Control {
     /// One of `SCAN_*`.
     pub scan: u32,
+    /// Always zero.
+    pub pad: u32,
+    /// Every process that is younger has a record in `PROCESSES`; `0` while that is not so.
+    pub seeded_ns: u64,
 }
 
 /// A record for each process that has exited.
@@ -344,10 +350,10 @@ const _: () = {
     assert!(size_of::<Exec>() == 16 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
     assert!(size_of::<Wait>() == 40);
     assert!(size_of::<Reaped>() == 56);
-    assert!(size_of::<Counters>() == 15 * 8);
+    assert!(size_of::<Counters>() == 16 * 8);
     assert!(size_of::<TaskRecord>() == 136);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
-    assert!(size_of::<Control>() == 4);
+    assert!(size_of::<Control>() == 16);
 };
 
 #[cfg(feature = "user")]

@@ -39,7 +39,7 @@ impl<'a> Glance<'a> {
             glance.missing = Some(reason.to_string());
             return Ok(glance);
         }
-        match Tracer::start(&Options { report_after_ns: u64::MAX, log: false, attach: false }) {
+        match Tracer::start(&Options { report_after_ns: u64::MAX, ..Options::default() }) {
             Ok(tracer) => glance.tracer = Some(tracer),
             Err(error) => glance.missing = Some(error.to_string()),
         }

@@ -16,7 +16,7 @@ use crate::{
     evidence::{EvidenceError, Look, starts_match, text},
     finding::Loss,
     host::{Host, ProcessFacts},
-    kernel::{KernelError, Options, Scan, Tracer},
+    kernel::{KernelError, Options, Scan, SimulatedLoss, Tracer},
     ledger::{Due, Ledger, Settled, Was},
     observation::{Observation, Release, Seen},
 };
@@ -56,15 +56,20 @@ pub struct Observer<H: Host> {
 
 impl<H: Host> Observer<H> {
     /// Attaches the hooks first, then scans what is there already. A process is observed from the grace period on;
-    /// with `log`, the programs' own lines are logged.
+    /// with `log`, the programs' own lines are logged; what `simulated_loss` names is lost.
     ///
     /// # Errors
     ///
     /// If the kernel side cannot be started, or `/proc` cannot be read.
-    pub fn start(host: H, grace_ns: u64, log: bool) -> Result<Self, EvidenceError> {
+    pub fn start(
+        host: H,
+        grace_ns: u64,
+        log: bool,
+        simulated_loss: SimulatedLoss,
+    ) -> Result<Self, EvidenceError> {
         let ledger = Ledger::new(grace_ns);
-        let mut tracer =
-            Tracer::start(&Options { report_after_ns: ledger.report_after_ns(), log, attach: true })?;
+        let report_after_ns = ledger.report_after_ns();
+        let mut tracer = Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss })?;
         let attached_ns = clock::now_ns();
         let mut living = Vec::new();
         let mut init = None;
@@ -149,6 +154,7 @@ impl<H: Host> Observer<H> {
             + counters.lost_forks
             + counters.lost_execs
             + counters.lost_waits
+            + counters.evicted
             + self.unseen_frees)
     }
 
@@ -243,7 +249,8 @@ impl<H: Host> Observer<H> {
         self.loss.reaps += events + (now.lost_frees - before.lost_frees);
         self.loss.records += (now.lost_forks - before.lost_forks)
             + (now.lost_execs - before.lost_execs)
-            + (now.lost_waits - before.lost_waits);
+            + (now.lost_waits - before.lost_waits)
+            + (now.evicted - before.evicted);
         if exits + events > 0 {
             self.lost_ns = now_ns;
             self.reconcile_by(now_ns);

@@ -124,10 +124,20 @@ impl Watch {
 
     /// The first event so far, or to come, that fits. `what` completes "gave up waiting for …".
     pub fn wait_for(&mut self, what: &str, fits: impl Fn(&Event) -> bool) -> Result<Event> {
+        self.wait_within(REPORT, what, fits)
+    }
+
+    /// The same, for what may take longer.
+    pub fn wait_within(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        fits: impl Fn(&Event) -> bool,
+    ) -> Result<Event> {
         if let Some(event) = self.seen.iter().find(|event| fits(event)) {
             return Ok(event.clone());
         }
-        let deadline = Instant::now() + REPORT;
+        let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.stdout.next(what, left).with_context(|| format!("seen: {:#?}", self.seen))?;
@@ -148,6 +158,11 @@ impl Watch {
         control.send("reap")?;
         self.wait_for("the control zombie's end", |event| event.says("zombie-reaped", pid))?;
         Ok(())
+    }
+
+    /// Sends it a signal that does not end it.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Ends it with SIGTERM.

@@ -10,6 +10,7 @@ use crate::{
     engine::{self, Options},
     exit::Exit,
     filter::Filter,
+    kernel::SimulatedLoss,
 };
 
 /// Watch as a service: events go to the sinks of a configuration.
@@ -73,6 +74,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         remembers: true,
         gives_up_rights: true,
         bpf_log: false,
+        simulated_loss: SimulatedLoss::default(),
         duration: args.duration.map(|time| time.0),
         reload: Some(Box::new(move || again.load())),
         record: None,

@@ -12,6 +12,7 @@ use crate::{
     exit::Exit,
     filter::Filter,
     fleet::FleetArgs,
+    kernel::SimulatedLoss,
     report::Format,
 };
 
@@ -39,6 +40,9 @@ pub struct WatchArgs {
     /// Log what the eBPF programs themselves say (also: `RUST_LOG`)
     #[arg(long)]
     bpf_log: bool,
+    /// For tests: lose on purpose what the kernel side may lose, such as exits=50,ring=4096
+    #[arg(long, hide = true, value_name = "WHAT=N,…")]
+    simulate_loss: Option<SimulatedLoss>,
     #[command(flatten)]
     filter: Filter,
 }
@@ -50,6 +54,7 @@ impl Default for WatchArgs {
             duration: None,
             output: Format::Text,
             bpf_log: false,
+            simulate_loss: None,
             filter: Filter::default(),
         }
     }
@@ -73,6 +78,7 @@ impl WatchArgs {
             remembers: false,
             gives_up_rights: false,
             bpf_log: self.bpf_log,
+            simulated_loss: self.simulate_loss.clone().unwrap_or_default(),
             duration: self.duration.map(|time| time.0),
             reload: None,
             record: None,

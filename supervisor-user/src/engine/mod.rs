@@ -28,7 +28,7 @@ use crate::{
     console::say,
     host::{Host as _, HostIdentity, Proc},
     identity,
-    kernel::map_sizes,
+    kernel::{SimulatedLoss, map_sizes},
     observer::Observer,
     privileges,
     recording::{Counted, Writer},
@@ -58,6 +58,8 @@ pub struct Options {
     pub gives_up_rights: bool,
     /// Whether the eBPF programs' own lines are logged.
     pub bpf_log: bool,
+    /// What the kernel side loses on purpose.
+    pub simulated_loss: SimulatedLoss,
     /// When it ends by itself.
     pub duration: Option<Duration>,
     /// Reads the configuration anew, when SIGHUP asks for it.
@@ -97,7 +99,16 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 async fn watch(options: Options) -> Result<Ended> {
-    let Options { config, remembers, gives_up_rights, bpf_log, duration: length, reload, record } = options;
+    let Options {
+        config,
+        remembers,
+        gives_up_rights,
+        bpf_log,
+        simulated_loss,
+        duration: length,
+        reload,
+        record,
+    } = options;
     // Before anything is attached, so that an early signal ends it cleanly too.
     let (stop, hangups) = signals(reload.is_some())?;
     let started_ns = clock::now_ns();
@@ -108,7 +119,7 @@ async fn watch(options: Options) -> Result<Ended> {
     let lock = remembers.then(|| open_findings::lock(&config.state_dir)).transpose().with_context(|| {
         format!("cannot use the state directory {}", clean(&config.state_dir.display().to_string()))
     })?;
-    let mut observer = Observer::start(host, grace_ns, bpf_log)?;
+    let mut observer = Observer::start(host, grace_ns, bpf_log, simulated_loss)?;
     let hooks = observer.tracer().hooks();
     let mut context = context(&identity, Some(hooks));
     let recorder = record.map(|record| record(&mut context)).transpose()?;

@@ -5,6 +5,7 @@ mod btf;
 mod error;
 mod records;
 mod rights;
+mod simulated_loss;
 mod tracer;
 mod usage;
 
@@ -12,5 +13,6 @@ pub use btf::{Offsets, resolve};
 pub use error::KernelError;
 pub use records::Records;
 pub use rights::{Rights, rights};
+pub use simulated_loss::SimulatedLoss;
 pub use tracer::{Hook, HookState, MapSize, Options, Scan, Task, Tracer, hooks, map_sizes};
 pub use usage::{MapFill, ProgramRuns, RunStats};

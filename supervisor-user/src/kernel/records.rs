@@ -121,6 +121,7 @@ impl Records {
             lost_forks: sum.lost_forks + cpu.lost_forks,
             lost_execs: sum.lost_execs + cpu.lost_execs,
             lost_waits: sum.lost_waits + cpu.lost_waits,
+            evicted: sum.evicted + cpu.evicted,
             waits_added: sum.waits_added + cpu.waits_added,
             waits_removed: sum.waits_removed + cpu.waits_removed,
         }))

@@ -18,7 +18,9 @@ use supervisor_ebpf::{
     TaskRecord, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
 };
 
-use super::{KernelError, Offsets, Records, records::typed, rights};
+use crate::clock;
+
+use super::{KernelError, Offsets, Records, SimulatedLoss, records::typed, rights};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/supervisor-ebpf"));
 
@@ -35,7 +37,7 @@ const ITERATOR: &str = "task";
 const RELEASE: &str = "release_task";
 
 /// How the programs are loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The reap of a process that was unreaped for at least this long is told through the ring.
     pub report_after_ns: u64,
@@ -43,6 +45,8 @@ pub struct Options {
     pub log: bool,
     /// Attach the hooks; without them only the task iterator can be used.
     pub attach: bool,
+    /// What is lost on purpose.
+    pub simulated_loss: SimulatedLoss,
 }
 
 /// A map with its bound.
@@ -107,6 +111,7 @@ pub struct Tracer {
     control: Array<MapData, Control>,
     events: RingBuf<MapData>,
     has_release: bool,
+    seeded_ns: u64,
 }
 
 impl Tracer {
@@ -128,7 +133,9 @@ impl Tracer {
             }
         }
         iterator(&mut ebpf, &btf)?;
-        let has_release = options.attach && try_release(&mut ebpf, &btf, |_, _| Ok(())).is_ok();
+        let has_release = options.attach
+            && options.simulated_loss.has_release()
+            && try_release(&mut ebpf, &btf, |_, _| Ok(())).is_ok();
         Ok(Self {
             records: Records::of(&mut ebpf)?,
             epochs: map(&mut ebpf, "EPOCH_COUNTS")?,
@@ -136,6 +143,7 @@ impl Tracer {
             events: map(&mut ebpf, "EVENTS")?,
             ebpf,
             has_release,
+            seeded_ns: 0,
         })
     }
 
@@ -190,9 +198,7 @@ impl Tracer {
     ///
     /// If the iterator cannot be read.
     pub fn scan(&mut self, scan: Scan, mut each: impl FnMut(&TaskRecord)) -> Result<Vec<Task>, KernelError> {
-        self.control
-            .set(0, Control { scan: scan as u32 }, 0)
-            .map_err(|source| KernelError::Map { map: "CONTROL", source })?;
+        self.control(scan)?;
         let mut exited = Vec::new();
         let mut stream = Stream { file: self.iterate()?, buffer: Vec::new(), start: 0 };
         while let Some(record) = stream.next::<TaskRecord>()? {
@@ -207,7 +213,17 @@ impl Tracer {
             };
             exited.push(Task { record, cgroup });
         }
+        if scan == Scan::Seed {
+            self.seeded_ns = clock::now_ns();
+            self.control(Scan::Exited)?;
+        }
         Ok(exited)
+    }
+
+    /// Says what the next pass of the iterator returns.
+    fn control(&mut self, scan: Scan) -> Result<(), KernelError> {
+        let control = Control { scan: scan as u32, pad: 0, seeded_ns: self.seeded_ns };
+        self.control.set(0, control, 0).map_err(|source| KernelError::Map { map: "CONTROL", source })
     }
 
     /// Opens a new pass of the task iterator.
@@ -291,7 +307,7 @@ pub enum HookState {
 pub fn hooks() -> Result<Vec<Hook>, KernelError> {
     let offsets = Offsets::of_running_kernel()?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
-    let options = Options { report_after_ns: u64::MAX, log: false, attach: false };
+    let options = Options { report_after_ns: u64::MAX, ..Options::default() };
     let mut ebpf = load(&offsets, &btf, &options)?;
     let mut hooks: Vec<Hook> = TRACEPOINTS
         .into_iter()
@@ -352,6 +368,7 @@ fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelE
     loader.override_global("GRACE_NS", &options.report_after_ns, true);
     let level = if options.log { &u8::MAX } else { &0 };
     loader.override_global("AYA_LOG_LEVEL", level, false);
+    options.simulated_loss.apply(&mut loader);
     loader.load(OBJECT).map_err(KernelError::of_load)
 }
 

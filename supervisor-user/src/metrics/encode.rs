@@ -116,6 +116,7 @@ impl Out<'_> {
             ("fork", counters.lost_forks),
             ("exec", counters.lost_execs),
             ("wait", counters.lost_waits),
+            ("record", counters.evicted),
         ];
         self.counter(
             "lost",

@@ -20,6 +20,7 @@ mod install;
 mod namespace;
 mod nats;
 mod nats_agent;
+mod overload;
 mod podman;
 mod prometheus;
 mod recording;

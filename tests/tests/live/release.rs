@@ -2,7 +2,7 @@
 //! of it is said, and all the rest is.
 
 use anyhow::{Result, ensure};
-use supervisor_tests::{Event, Fixture, Watch, finding_of};
+use supervisor_tests::{Event, Fixture, Watch, finding_of, fixture};
 
 /// Whether the hook is attached. Who knows what this machine allows says so in `SUPERVISOR_HOOKS`.
 pub(crate) fn is_attached(event: &Event) -> Result<bool> {
@@ -53,4 +53,49 @@ fn by_its_parent_that_ends_and_whose_heir_ignores_it() -> Result<()> {
 fn by_the_pid_1_that_ends_its_namespace() -> Result<()> {
     reaped_by(&["pid1-own"], "init", "fixture")?;
     reaped_by(&["pid1-adopts", "never-waits"], "init", "fixture")
+}
+
+/// What two watches have to say alike, whatever they have seen of the reap.
+const ALIKE: [&str; 9] = [
+    "event.action",
+    "process.entity_id",
+    "process.exit_code",
+    "supervisor.finding.id",
+    "supervisor.family",
+    "supervisor.confidence",
+    "supervisor.reaper.pid",
+    "supervisor.creators",
+    "supervisor.pid_ns",
+];
+
+#[test]
+fn a_watch_without_the_hook_finds_the_same() -> Result<()> {
+    let mut with = Watch::start(&[])?;
+    let mut without = Watch::start(&["--simulate-loss", "release=0"])?;
+    let mut fixture = fixture!("never-wait", "3")?;
+    let pids = (0..3).map(|_| fixture.fact("zombie")?.pid("pid")).collect::<Result<Vec<u32>>>()?;
+    for watch in [&mut with, &mut without] {
+        for &pid in &pids {
+            watch.wait_for("a zombie", |event| event.says("zombie-detected", pid))?;
+        }
+    }
+    fixture.send("reap")?;
+    fixture.fact("reaped")?;
+    for watch in [&mut with, &mut without] {
+        for &pid in &pids {
+            watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
+        }
+    }
+    fixture.end()?;
+    let (with, without) = (with.stop()?, without.stop()?);
+    for pid in pids {
+        let (with, without) = (finding_of(&with.events, pid)?, finding_of(&without.events, pid)?);
+        assert_eq!(without.1.text("supervisor.hooks")?, "tp_btf+iter", "it was to be left out");
+        for (with, without) in [(with.0, without.0), (with.1, without.1)] {
+            for name in ALIKE {
+                assert_eq!(with.field(name)?, without.field(name)?, "{name}");
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,90 @@
+//! Losing on purpose what the kernel side may lose by itself, to show what becomes of it.
+
+use std::str::FromStr;
+
+use aya::EbpfLoader;
+
+/// What the kernel side loses. Written as `exits=50,frees=50,ring=4096,release=0`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SimulatedLoss {
+    /// Maps with another bound than theirs: elements, and for `EVENTS` bytes.
+    bounds: Vec<(&'static str, u32)>,
+    /// One in so many exits is not seen, by chance; 0 is none.
+    exits: u32,
+    /// The same of frees.
+    frees: u32,
+    /// Whether the extra hook is left out.
+    without_release: bool,
+}
+
+/// The maps that can be made smaller, with the names that they have here.
+const MAPS: [(&str, &str); 5] = [
+    ("unreaped", "UNREAPED"),
+    ("processes", "PROCESSES"),
+    ("execs", "EXECS"),
+    ("waits", "WAITS"),
+    ("ring", "EVENTS"),
+];
+
+impl SimulatedLoss {
+    /// Whether nothing is lost on purpose.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the extra hook is attached, where the kernel lets it be.
+    #[must_use]
+    pub fn has_release(&self) -> bool {
+        !self.without_release
+    }
+
+    /// Makes the programs lose it.
+    pub(super) fn apply<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+        for (map, bound) in &self.bounds {
+            loader.map_max_entries(map, *bound);
+        }
+        loader.override_global("LOST_EXITS", &self.exits, true);
+        loader.override_global("LOST_FREES", &self.frees, true);
+    }
+}
+
+impl FromStr for SimulatedLoss {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut loss = Self::default();
+        for part in text.split(',') {
+            let wrong = || {
+                format!(
+                    "`{part}` is none of unreaped=, processes=, execs=, waits=, ring=, exits=, frees= and release=0"
+                )
+            };
+            let (name, number) = part.split_once('=').ok_or_else(wrong)?;
+            let number = number.parse().map_err(|_| wrong())?;
+            match (name, MAPS.iter().find(|(it, _)| *it == name)) {
+                (_, Some((_, map))) => loss.bounds.push((map, number)),
+                ("exits", _) => loss.exits = number,
+                ("frees", _) => loss.frees = number,
+                ("release", _) if number == 0 => loss.without_release = true,
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(loss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_lost_is_read() {
+        let loss: SimulatedLoss = "unreaped=100,ring=4096,exits=3,frees=2,release=0".parse().unwrap();
+        let bounds = vec![("UNREAPED", 100), ("EVENTS", 4096)];
+        assert_eq!(loss, SimulatedLoss { bounds, exits: 3, frees: 2, without_release: true });
+        for wrong in ["", "exits", "exits=x", "forks=1", "release=1"] {
+            assert!(wrong.parse::<SimulatedLoss>().is_err(), "{wrong}");
+        }
+    }
+}
