@@ -88,7 +88,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (image, steps) = build_image(args, &dir)?;
     let limit = Duration::from_secs(args.timeout);
     let results = thread::scope(|scope| {
-        let start = |kernel| scope.spawn(|| boot(kernel, &image, &steps, limit));
+        let (image, steps) = (&image, &steps);
+        let start = |kernel| scope.spawn(move || boot(kernel, image, steps, limit));
         let machines: Vec<_> = kernels.iter().map(start).collect();
         let end = |(kernel, machine): (&Kernel, thread::ScopedJoinHandle<'_, Result<Verdicts>>)| {
             let verdicts =
