@@ -45,8 +45,22 @@ impl Fixture {
     pub fn fact(&self, name: &str) -> Result<Fact> {
         let line = self.stdout.next(&format!("the fixture to say {name}"), LIMIT)?;
         let line = line.with_context(|| format!("the fixture ended before it said {name}"))?;
-        ensure!(line.split(' ').next() == Some(name), "the fixture was to say {name}, and said {line}");
-        Ok(Fact(line))
+        let fact = Fact(line);
+        ensure!(fact.name() == name, "the fixture was to say {name}, and said {}", fact.0);
+        Ok(fact)
+    }
+
+    /// All that it says up to this fact, which is left out.
+    pub fn facts_until(&self, name: &str) -> Result<Vec<Fact>> {
+        let mut facts = Vec::new();
+        loop {
+            let line = self.stdout.next(&format!("the fixture to say {name}"), LIMIT)?;
+            let fact = Fact(line.with_context(|| format!("the fixture ended before it said {name}"))?);
+            if fact.name() == name {
+                return Ok(facts);
+            }
+            facts.push(fact);
+        }
     }
 
     /// Tells it to go on.
@@ -65,6 +79,12 @@ impl Fixture {
 }
 
 impl Fact {
+    /// Its first word.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.split(' ').next().unwrap_or_default()
+    }
+
     /// A number of it.
     pub fn number(&self, name: &str) -> Result<u64> {
         let value = self.0.split(' ').filter_map(|it| it.split_once('=')).find(|it| it.0 == name);

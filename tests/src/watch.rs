@@ -192,11 +192,21 @@ impl Watch {
         Ok(Outcome { events: self.seen, lines: self.lines, messages: self.messages })
     }
 
-    /// Kills it without giving it a chance to do anything.
-    pub fn kill(mut self) -> Result<()> {
+    /// Kills it without giving it a chance to do anything; returns what it has said by then.
+    pub fn kill(mut self) -> Result<Vec<Event>> {
         self.process.signal(Signal::KILL)?;
         self.process.end(START)?;
-        Ok(())
+        let mut last = None;
+        while let Some(line) = self.stdout.next("the end of its output", START)? {
+            if let Some(line) = last.replace(line) {
+                self.take(&line)?;
+            }
+        }
+        // The last line may be half of one.
+        if let Some(line) = last.filter(|it| serde_json::from_str::<serde_json::Value>(it).is_ok()) {
+            self.take(&line)?;
+        }
+        Ok(self.seen)
     }
 
     fn take(&mut self, line: &str) -> Result<Event> {

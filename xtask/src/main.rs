@@ -6,6 +6,7 @@ mod kernels;
 mod plan;
 mod process;
 mod setup;
+mod soak;
 mod test;
 mod toolchain;
 mod verdicts;
@@ -51,6 +52,8 @@ enum Task {
     },
     /// Check formatting and lints
     Lint,
+    /// Make a seeded mix of processes for minutes, and judge what three watches have said of it (as root)
+    Soak(soak::Args),
     /// Boot other kernels in qemu; run `supervisor doctor`, `supervisor demo` and the live tests there
     Vm(vm::Args),
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
         Task::Lint => setup::ensure().and_then(|()| test::lint()),
+        Task::Soak(args) => soak::run(&args),
         Task::Vm(args) => vm::run(&args),
     };
     match result {

@@ -36,4 +36,5 @@ mod sink_file;
 mod sink_journald;
 mod sink_syslog;
 mod sink_unix;
+mod soak;
 mod storm;

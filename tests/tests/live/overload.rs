@@ -48,7 +48,7 @@ impl Family {
     }
 
     /// Each was opened once and closed once, and nothing else was said of the parent's children.
-    fn is_told(self, outcome: &Outcome) -> Result<()> {
+    fn was_told(self, outcome: &Outcome) -> Result<()> {
         for &pid in &self.zombies {
             finding_of(&outcome.events, pid)?;
         }
@@ -104,7 +104,7 @@ fn what_the_table_has_no_room_for_is_found_when_it_has() -> Result<()> {
         }
     }
     first.parent.end()?;
-    second.is_told(&outcome)
+    second.was_told(&outcome)
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn reaps_that_the_ring_has_no_room_for_close_their_findings() -> Result<()> {
     let told = lost(&outcome.events, "reaps");
     assert!((900..=1100).contains(&told), "{told} of 1000 reaps were told to be lost");
     nothing_under(later, &outcome)?;
-    family.is_told(&outcome)
+    family.was_told(&outcome)
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn exits_that_nobody_has_seen_are_found() -> Result<()> {
     }
     assert!(lost(&outcome.events, "resync_found") >= 5, "that they were found late is told");
     nothing_under(storm, &outcome)?;
-    family.is_told(&outcome)
+    family.was_told(&outcome)
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
     for storm in [storm, more] {
         nothing_under(storm, &outcome)?;
     }
-    family.is_told(&outcome)?;
-    next.is_told(&outcome)
+    family.was_told(&outcome)?;
+    next.was_told(&outcome)
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn an_entry_that_was_left_behind_hides_no_zombie() -> Result<()> {
     family.is_over(&mut watch, UNCOUNTED)?;
     let outcome = watch.stop()?;
     nothing_under(storm, &outcome)?;
-    family.is_told(&outcome)
+    family.was_told(&outcome)
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn records_that_had_to_make_room_are_told_and_never_guessed() -> Result<()> {
         }
     }
     println!("{known} of {} creators are known", family.zombies.len());
-    family.is_told(&outcome)
+    family.was_told(&outcome)
 }
 
 #[test]
@@ -233,8 +233,8 @@ fn a_watch_that_was_stopped_for_ten_seconds_catches_up() -> Result<()> {
     assert_eq!(about, None, "they were gone when it went on");
     short.parent.end()?;
     nothing_under(storm, &outcome)?;
-    before.is_told(&outcome)?;
-    during.is_told(&outcome)
+    before.was_told(&outcome)?;
+    during.was_told(&outcome)
 }
 
 #[test]
@@ -251,5 +251,5 @@ fn a_watch_that_was_killed_in_a_storm_finds_all_when_it_is_started_again() -> Re
     family.is_over(&mut watch, COUNTED)?;
     let outcome = watch.stop()?;
     nothing_under(storm, &outcome)?;
-    family.is_told(&outcome).context("after the restart")
+    family.was_told(&outcome).context("after the restart")
 }

@@ -1,0 +1,201 @@
+//! A seeded mix of everything for minutes, while watches are robbed, stopped and killed: in the end, what was said is
+//! what was true. `cargo xtask soak` runs it for longer.
+
+use std::{
+    env,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use supervisor_tests::{
+    Event, Judgement, Life, Run, Watch, fixture, judge, lives, resident_kib, supervisor_bin,
+};
+use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, zombies_of};
+
+/// Without being told: two minutes with all that comes after the mix.
+const MIX: Duration = Duration::from_mins(1);
+const SEED: u64 = 1;
+/// Healthy processes a second.
+const RATE: &str = "1000";
+/// A watch that sees everything tells it within this.
+const SOON: Duration = Duration::from_secs(2);
+/// One that does not makes good for it within this: a reconciliation comes every 30 s.
+const LATE: Duration = Duration::from_secs(40);
+/// For so long one of them is stopped.
+const STOPPED: Duration = Duration::from_secs(10);
+/// How much memory may grow by, in KiB, once the mix has run for a while.
+const GROWTH: u64 = 3 << 10;
+
+/// What the second watch loses: small tables too, which overflow now and then.
+const LOSS: &str = "exits=10,frees=10,ring=4096,processes=2048,execs=256,waits=256";
+
+fn setting(name: &str) -> Result<Option<u64>> {
+    let text = env::var(name).ok();
+    text.map(|text| text.parse().with_context(|| format!("{name}={text} is no number"))).transpose()
+}
+
+fn wall() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos().try_into()?)
+}
+
+/// A pod whose containers' commands do not exist, under a monitor that does not reap what it adopts.
+struct Incident {
+    monitor: Monitor,
+    pod: Pod,
+    lab: Lab,
+    lives: Vec<Life>,
+}
+
+impl Incident {
+    fn set() -> Result<Self> {
+        let lab = Lab::new(&supervisor_bin()?)?;
+        let pod = Pod::start(&lab)?;
+        Ok(Self { monitor: Monitor::start(&lab)?, pod, lab, lives: Vec::new() })
+    }
+
+    /// Reaps what the last one has left, and lets it happen again.
+    fn again(&mut self) -> Result<()> {
+        self.reap()?;
+        let earliest = wall()?;
+        let created = create(&self.lab, &mut self.monitor, Runtime::Crun, PidNs::Joined(&self.pod))?;
+        ensure!(created.exit == Exit::Code(1), "{}", created.log);
+        for zombie in zombies_of(self.monitor.pid())? {
+            let life =
+                Life { pid: zombie.pid, earliest, zombie_by: wall()?, reaped_from: None, reaped_by: None };
+            self.lives.push(life);
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> Result<()> {
+        let from = wall()?;
+        let pids = self.monitor.reap()?;
+        let by = wall()?;
+        for life in self.lives.iter_mut().filter(|it| it.reaped_by.is_none() && pids.contains(&it.pid)) {
+            (life.reaped_from, life.reaped_by) = (Some(from), Some(by));
+        }
+        Ok(())
+    }
+}
+
+/// A watch, and since when it is attached.
+struct Watching {
+    watch: Watch,
+    from: u64,
+}
+
+/// What one has said, from when to when.
+struct Watched {
+    name: &'static str,
+    events: Vec<Event>,
+    from: u64,
+    until: u64,
+    slack: Duration,
+}
+
+impl Watching {
+    fn start(options: &[&str]) -> Result<Self> {
+        let watch = Watch::start(options)?;
+        Ok(Self { watch, from: wall()? })
+    }
+
+    fn stop(self, name: &'static str, slack: Duration) -> Result<Watched> {
+        let until = wall()?;
+        let events = self.watch.stop()?.events;
+        Ok(Watched { name, events, from: self.from, until, slack })
+    }
+
+    fn kill(self, name: &'static str, slack: Duration) -> Result<Watched> {
+        let until = wall()?;
+        let events = self.watch.kill()?;
+        Ok(Watched { name, events, from: self.from, until, slack })
+    }
+}
+
+#[test]
+fn what_was_said_is_what_was_true() -> Result<()> {
+    let length = setting("SUPERVISOR_SOAK_SECONDS")?.map_or(MIX, Duration::from_secs);
+    let seed = setting("SUPERVISOR_SOAK_SEED")?.unwrap_or(SEED);
+    println!("seed {seed}, {length:?}");
+    let mut plain = Watching::start(&[])?;
+    let mut robbed = Watching::start(&["--simulate-loss", LOSS])?;
+    let mut killed = Watching::start(&[])?;
+    let storm = fixture!("paced-storm", RATE)?;
+    let mut mix = fixture!("mix", &seed.to_string())?;
+    let mut incident = Incident::set()?;
+
+    let start = Instant::now();
+    let mut early = None;
+    let mut first_run = None;
+    let mut stopped = None;
+    let mut robbed_once = false;
+    while start.elapsed() < length {
+        incident.again()?;
+        let done = start.elapsed().as_secs_f64() / length.as_secs_f64();
+        if done > 0.3 && early.is_none() {
+            early = Some(memory(&plain, &robbed)?);
+            let run = std::mem::replace(&mut killed, Watching::start(&[])?);
+            first_run = Some(run.kill("the one that was killed", SOON)?);
+        }
+        if done > 0.4 && !robbed_once {
+            robbed_once = true;
+            robbed.watch.signal(Signal::STOP)?;
+            stopped = Some(Instant::now());
+        }
+        if stopped.is_some_and(|since: Instant| since.elapsed() >= STOPPED) {
+            robbed.watch.signal(Signal::CONT)?;
+            stopped = None;
+        }
+        // Some of what the container leaves is to be found.
+        std::thread::sleep(Duration::from_secs(4));
+    }
+    if stopped.is_some() {
+        robbed.watch.signal(Signal::CONT)?;
+    }
+    let late = memory(&plain, &robbed)?;
+
+    // What is left now is to be found by everybody, and its end to be told.
+    mix.send("rest")?;
+    let mut facts = mix.facts_until("resting")?;
+    let healthy = storm.pid();
+    storm.end()?;
+    std::thread::sleep(LATE + SOON);
+    mix.send("end")?;
+    facts.extend(mix.facts_until("ended")?);
+    incident.reap()?;
+    plain.watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
+    std::thread::sleep(LATE);
+
+    let mut lives = lives(&facts)?;
+    lives.append(&mut incident.lives);
+    let runs = [
+        first_run.context("it was too short for a kill")?,
+        plain.stop("the one that sees all", SOON)?,
+        robbed.stop("the one that is robbed and stopped", LATE)?,
+        killed.stop("the one after the kill", SOON)?,
+    ];
+    let reapers = [mix.pid(), incident.monitor.pid()];
+    mix.end()?;
+    let mut is_good = true;
+    for Watched { name, events, from, until, slack } in &runs {
+        let run = Run { events, from: *from, until: *until, slack: *slack };
+        let judgement: Judgement = judge(&run, &lives, &reapers, &[healthy])?;
+        println!("{name}: {judgement}");
+        is_good &= judgement.is_good() && judgement.made > 0;
+    }
+    let early = early.context("it was too short")?;
+    println!(
+        "{} zombies; memory: {early:?} KiB after a third of the mix, {late:?} KiB at its end",
+        lives.len()
+    );
+    ensure!(is_good, "what was said is not what was true: seed {seed}");
+    for (early, late) in early.into_iter().zip(late) {
+        ensure!(late <= early + GROWTH, "memory has grown from {early} to {late} KiB");
+    }
+    Ok(())
+}
+
+fn memory(plain: &Watching, robbed: &Watching) -> Result<[u64; 2]> {
+    Ok([resident_kib(plain.watch.pid())?, resident_kib(robbed.watch.pid())?])
+}

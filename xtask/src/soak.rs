@@ -1,0 +1,47 @@
+//! The soak: one live test, for longer.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+
+use crate::{binary, process, setup};
+
+/// How long, and which one.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How many minutes processes are made for; judging what was said takes a minute and a half more
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    minutes: u64,
+    /// Makes the same mix again; another one each time if not given
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// Runs it, and shows what it prints.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::ensure()?;
+    ensure!(
+        setup::is_root(),
+        "the soak loads eBPF programs and needs root: sudo -E env \"PATH=$PATH\" cargo xtask soak"
+    );
+    let binary = binary::build(false)?;
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
+    let seed = args.seed.unwrap_or_else(now);
+    eprintln!("soak: {} minutes, seed {seed}; then a minute and a half until all is judged", args.minutes);
+    let mut soak = process::cargo();
+    soak.env("SUPERVISOR_BIN", binary);
+    soak.env("SUPERVISOR_SOAK_SECONDS", (args.minutes * 60).to_string());
+    soak.env("SUPERVISOR_SOAK_SEED", seed.to_string());
+    soak.args([
+        "test",
+        "--package",
+        "supervisor-tests",
+        "--test",
+        "live",
+        "--locked",
+        "--",
+        "soak::",
+        "--nocapture",
+    ]);
+    process::visibly(soak)
+}
