@@ -1,0 +1,70 @@
+//! Time that a cycle of work takes longer while somebody traces.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::{
+    contender::{Contender, Running},
+    load::Load,
+    progress,
+};
+
+/// The kinds of work: what it is called, what the load is told, how many it then does.
+const WORK: [(&str, &str, u32); 3] = [
+    ("vfork + _exit + waitpid", "vfork 20000", 20_000),
+    ("fork + exec + exit + wait", "exec 400", 400),
+    ("getppid", "getppid 2000000", 2_000_000),
+];
+
+/// Each contender with each kind of work, in pairs: without it, with it.
+pub(crate) fn measure(rounds: usize) -> Result<Value> {
+    let mut load = Load::start(true)?;
+    let mut pairs = vec![vec![Vec::new(); WORK.len()]; Contender::ALL.len()];
+    for round in 1..=rounds {
+        progress(&format!("cycles, round {round} of {rounds}"));
+        for (contender, pairs) in Contender::ALL.into_iter().zip(&mut pairs) {
+            let bare = all_work(&mut load)?;
+            let running = Running::start(contender, &mut load)?;
+            let traced = all_work(&mut load)?;
+            running.stop()?;
+            for ((bare, traced), pairs) in bare.into_iter().zip(traced).zip(pairs) {
+                pairs.push((bare, traced));
+            }
+        }
+    }
+    let mut rows = Vec::new();
+    for (contender, pairs) in Contender::ALL.into_iter().zip(pairs) {
+        for ((work, _, _), pairs) in WORK.into_iter().zip(pairs) {
+            let bare = median(pairs.iter().map(|it| it.0).collect());
+            let mut added: Vec<f64> = pairs.iter().map(|it| it.1 - it.0).collect();
+            added.sort_by(f64::total_cmp);
+            rows.push(json!({
+                "contender": contender.name(),
+                "work": work,
+                "bare_ns": bare,
+                "added_ns": median(added.clone()),
+                "added_ns_quartiles": [added[added.len() / 4], added[added.len() * 3 / 4]],
+            }));
+        }
+    }
+    Ok(Value::Array(rows))
+}
+
+/// Each kind of work, in ns a cycle; the better of two tries, since nothing makes it faster than it is.
+fn all_work(load: &mut Load) -> Result<Vec<f64>> {
+    let mut times = Vec::new();
+    for (_, words, count) in WORK {
+        let mut best = f64::MAX;
+        for _ in 0..2 {
+            best = best.min(load.run(words)?.took.as_nanos() as f64 / f64::from(count));
+        }
+        times.push(best);
+    }
+    Ok(times)
+}
+
+/// The middle one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
