@@ -1,4 +1,4 @@
-//! Kernels to boot: files that are there, or Debian's, which are fetched and kept below cargo's target directory.
+//! Kernels to boot or to look into: files that are there, or Debian's, which are fetched and kept below cargo's target directory.
 
 use std::{
     fs, io,
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{process, setup, toolchain};
 
-/// Which kernel to boot.
+/// Which kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// Debian's newest of this line.
@@ -41,6 +41,13 @@ pub(crate) struct Kernel {
 const FLAVOUR: &str = "-amd64";
 const IMAGE: &str = "vmlinuz-";
 const PACKAGE: &str = "linux-image-";
+
+/// Where they are kept.
+pub(crate) fn dir() -> Result<PathBuf> {
+    let dir = process::target_dir()?.join("vm");
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
 
 impl FromStr for Wanted {
     type Err = std::convert::Infallible;
@@ -109,7 +116,7 @@ impl Line {
         setup::update_index()?;
         self.find_and_fetch(dir)?.with_context(|| {
             let name = self.name();
-            format!("apt knows no kernel of the line {name}; name a bzImage: cargo xtask vm --kernel FILE")
+            format!("apt knows no kernel of the line {name}; name a bzImage: --kernel FILE")
         })
     }
 
@@ -145,7 +152,7 @@ fn fetch(dir: &Path, version: &str) -> Result<()> {
     let package = format!("{PACKAGE}{version}{FLAVOUR}");
     let mut download = Command::new("apt-get");
     download.args(["download", &package]).current_dir(&part);
-    process::condensed(&format!("vm: apt-get download {package}"), download)?;
+    process::condensed(&format!("kernels: apt-get download {package}"), download)?;
     let mut files = fs::read_dir(&part)?;
     let deb = files.next().with_context(|| format!("apt-get download {package} brought nothing"))??.path();
 

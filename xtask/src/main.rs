@@ -1,6 +1,7 @@
 //! `cargo xtask`: fetch what the build needs, build, show, test.
 
 mod binary;
+mod btf;
 mod initramfs;
 mod kernels;
 mod plan;
@@ -56,6 +57,8 @@ enum Task {
     Soak(soak::Args),
     /// Boot other kernels in qemu; run `supervisor doctor`, `supervisor demo` and the live tests there
     Vm(vm::Args),
+    /// Record the layout of a kernel's types, for the tests of the offsets
+    Btf(btf::Args),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Task::Lint => setup::ensure().and_then(|()| test::lint()),
         Task::Soak(args) => soak::run(&args),
         Task::Vm(args) => vm::run(&args),
+        Task::Btf(args) => btf::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     binary,
     initramfs::{self, Step, quoted},
-    kernels::{Kernel, Line, Wanted},
+    kernels::{self, Kernel, Line, Wanted},
     plan::EMULATOR,
     process, setup, toolchain,
     verdicts::{Heard, Verdicts, clean},
@@ -79,8 +79,7 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     anyhow::ensure!(cfg!(target_arch = "x86_64"), "the kernels are x86-64's, and this host is not");
     setup::ensure_with_emulator()?;
-    let dir = process::target_dir()?.join("vm");
-    fs::create_dir_all(&dir)?;
+    let dir = kernels::dir()?;
     let lines = [Wanted::Line(Line::V6_1), Wanted::Line(Line::V6_12)];
     let wanted = if args.kernels.is_empty() { &lines[..] } else { &args.kernels };
     let kernels = wanted.iter().map(|it| it.get(&dir)).collect::<Result<Vec<Kernel>>>()?;
