@@ -1,0 +1,132 @@
+//! What the recorded kernels of `tests/btf` say: every offset, and what is said of a file that lacks one.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use supervisor_user::kernel::{KernelError, resolve};
+
+/// The recorded kernels, in the order of the columns below.
+const KERNELS: [&str; 3] = ["6.1", "6.12", "6.18"];
+
+/// What every global is, by `bpftool` and `pahole` (see `btf/README.md`), not by the code under test.
+#[rustfmt::skip]
+const EXPECTED: [(&str, [u32; 3]); 42] = [
+    // global                   6.1  6.12  6.18
+    ("TASK_PID",              [ 2416,  2432,  1264]),
+    ("TASK_TGID",             [ 2420,  2436,  1268]),
+    ("TASK_LEADER",           [ 2480,  2496,  1328]),
+    ("TASK_REAL_PARENT",      [ 2432,  2448,  1280]),
+    ("TASK_START",            [ 2784,  2784,  1560]),
+    ("TASK_COMM",             [ 2976,  2976,  1752]),
+    ("TASK_SIGNAL",           [ 3072,  3072,  1848]),
+    ("TASK_EXIT_STATE",       [ 2308,  2328,  1160]),
+    ("TASK_EXIT_SIGNAL",      [ 2316,  2336,  1168]),
+    ("TASK_THREAD_PID",       [ 2520,  2536,  1368]),
+    ("TASK_CGROUPS",          [ 3600,  3584,  2376]),
+    ("TASK_MM",               [ 2272,  2304,  1136]),
+    ("TASK_SIGHAND",          [ 3080,  3080,  1856]),
+    ("SIGHAND_ACTION",        [   32,    32,    32]),
+    ("SIGACTION_SIZE",        [   32,    32,    32]),
+    ("SIGACTION_FLAGS",       [    8,     8,     8]),
+    ("SIGNAL_LIVE",           [    4,     4,     4]),
+    ("SIGNAL_SUBREAPER_BIT",  [ 1024,  1024,  1024]),
+    ("PID_LEVEL",             [    4,     4,     4]),
+    ("PID_NUMBERS",           [   96,   112,   144]),
+    ("UPID_NR",               [    0,     0,     0]),
+    ("UPID_NS",               [    8,     8,     8]),
+    ("UPID_SIZE",             [   16,    16,    16]),
+    ("PID_NS_INUM",           [  128,   128,   136]),
+    ("PID_NS_INIT",           [   48,    48,    48]),
+    ("MM_ARG_START",          [  312,   376,   480]),
+    ("MM_ARG_END",            [  320,   384,   488]),
+    ("BPRM_FILENAME",         [   96,    96,    96]),
+    ("CSS_SET_DFL_CGRP",      [  128,   128,   112]),
+    ("CSS_SET_SUBSYS",        [    0,     0,     0]),
+    ("CGROUP_PIDS",           [   11,    11,    11]),
+    ("CGROUP_MEMORY",         [    4,     4,     4]),
+    ("CSS_CGROUP",            [    0,     0,     0]),
+    ("CGROUP_KN",             [  248,   256,   256]),
+    ("KN_PARENT",             [    8,     8,     8]),
+    ("KN_NAME",               [   16,    16,    16]),
+    ("EXIT_ARGS",             [    1,     1,     2]),
+    ("REGS_SYSCALL",          [  120,   120,   120]),
+    ("REGS_ARG0",             [  112,   112,   112]),
+    ("REGS_ARG1",             [  104,   104,   104]),
+    ("REGS_ARG2",             [   96,    96,    96]),
+    ("REGS_ARG3",             [   56,    56,    56]),
+];
+
+fn recorded(kernel: &str) -> Result<Vec<u8>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/btf/{kernel}.btf"));
+    fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+/// A recorded kernel in which a name, of whatever has it, is another one of the same length.
+fn renamed(kernel: &str, from: &str, to: &str) -> Result<Vec<u8>> {
+    let mut btf = recorded(kernel)?;
+    let [from, to] = [from, to].map(|name| format!("\0{name}\0").into_bytes());
+    let place = btf.windows(from.len()).position(|window| window == from).context("no such name")?;
+    btf[place..place + from.len()].copy_from_slice(&to);
+    Ok(btf)
+}
+
+#[test]
+fn every_offset_of_every_recorded_kernel_is_the_kernels_own() {
+    for (column, kernel) in KERNELS.into_iter().enumerate() {
+        let offsets = resolve(recorded(kernel).unwrap()).unwrap();
+        let found: Vec<(&str, u32)> = offsets.iter().map(|(global, value)| (global, *value)).collect();
+        let expected = EXPECTED.map(|(global, values)| (global, values[column]));
+        assert_eq!(found, expected, "{kernel}");
+    }
+}
+
+#[test]
+fn a_missing_type_is_named() {
+    for kernel in KERNELS {
+        let error = resolve(renamed(kernel, "linux_binprm", "linux_binary").unwrap()).unwrap_err();
+        assert!(matches!(error, KernelError::MissingType("linux_binprm")), "{kernel}: {error}");
+        assert!(error.to_string().contains("`linux_binprm`"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_member_is_named_with_its_type() {
+    let cases = [
+        ("start_boottime", "start_realtime", "task_struct", "start_boottime"),
+        ("is_child_subreaper", "is_child_subreeper", "signal_struct", "is_child_subreaper"),
+        ("sa_flags", "sa_fl4gs", "k_sigaction", "sa.sa_flags"),
+        ("arg_start", "arg_begin", "mm_struct", "arg_start"),
+    ];
+    for kernel in KERNELS {
+        for (from, to, expected_type, expected_member) in cases {
+            let error = resolve(renamed(kernel, from, to).unwrap()).unwrap_err();
+            let KernelError::MissingMember { type_name, member } = error else { panic!("{kernel}: {error}") };
+            assert_eq!((type_name, member), (expected_type, expected_member), "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn a_member_without_any_of_its_names_is_missing() {
+    for (kernel, name, other) in [("6.1", "parent", "parant"), ("6.18", "__parent", "__parant")] {
+        let error = resolve(renamed(kernel, name, other).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("`kernfs_node` has no `__parent|parent`"), "{kernel}: {error}");
+    }
+}
+
+#[test]
+fn a_controller_that_the_kernel_was_built_without_is_no_error() {
+    let offsets = resolve(renamed("6.12", "pids_cgrp_id", "mids_cgrp_id").unwrap()).unwrap();
+    assert_eq!((offsets.get("CGROUP_PIDS"), offsets.get("CGROUP_MEMORY")), (Some(u32::MAX), Some(4)));
+}
+
+#[test]
+fn what_is_missing_of_the_end_is_told() {
+    for kernel in KERNELS {
+        let whole = recorded(kernel).unwrap();
+        for length in 0..whole.len() {
+            let result = resolve(whole[..length].to_vec());
+            assert!(matches!(result, Err(KernelError::BadBtf(_))), "{kernel}, {length} bytes: {result:?}");
+        }
+    }
+}
