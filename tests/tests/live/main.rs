@@ -7,6 +7,7 @@ mod container;
 mod cost;
 mod demo;
 mod detach;
+mod doctor;
 mod dwell;
 mod exec;
 mod existing;
