@@ -1,5 +1,6 @@
 //! `cargo xtask`: fetch what the build needs, build, show, test.
 
+mod bench;
 mod binary;
 mod btf;
 mod initramfs;
@@ -55,6 +56,8 @@ enum Task {
     Lint,
     /// Make a seeded mix of processes for minutes, and judge what three watches have said of it (as root)
     Soak(soak::Args),
+    /// Measure what supervisor costs, next to its alternatives; exit 1 if a bar is missed (as root)
+    Bench(bench::Args),
     /// Boot other kernels in qemu; run `supervisor doctor`, `supervisor demo` and the live tests there
     Vm(vm::Args),
     /// Record the layout of a kernel's types, for the tests of the offsets
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Task::Test { filter } => test::run(&filter),
         Task::Lint => setup::ensure().and_then(|()| test::lint()),
         Task::Soak(args) => soak::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Btf(args) => btf::run(&args),
     };

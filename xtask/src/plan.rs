@@ -37,8 +37,29 @@ pub(crate) const PROGRAMS: [(&str, &str); 11] = [
     ("systemd-analyze", "systemd"),
 ];
 
-/// The program that boots other kernels, with its package; only one task needs it.
-pub(crate) const EMULATOR: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+/// Programs that only one task needs.
+pub(crate) struct Extra {
+    why: &'static str,
+    /// As in [`PROGRAMS`].
+    programs: &'static [(&'static str, &'static str)],
+}
+
+/// What boots other kernels.
+pub(crate) const EMULATOR: &str = "qemu-system-x86_64";
+/// The same, with its package.
+pub(crate) const KERNELS: Extra =
+    Extra { why: "boots other kernels", programs: &[(EMULATOR, "qemu-system-x86")] };
+/// What the bench measures beside supervisor.
+pub(crate) const PEERS: Extra = Extra {
+    why: "what supervisor is measured beside",
+    programs: &[
+        ("bpftrace", "bpftrace"),
+        ("exitsnoop", "libbpf-tools"),
+        ("forkstat", "forkstat"),
+        ("perf", "linux-perf"),
+        ("ps", "procps"),
+    ],
+};
 
 /// What there is.
 #[derive(Default)]
@@ -54,8 +75,8 @@ pub(crate) struct Facts {
     pub(crate) has_cxx: bool,
     /// Packages of [`PROGRAMS`] that are missing.
     pub(crate) programs: Vec<&'static str>,
-    /// The package of [`EMULATOR`], if it is missing and needed.
-    pub(crate) emulator: Option<&'static str>,
+    /// Packages of an [`Extra`] that are missing, and what it is for.
+    pub(crate) extra: (&'static str, Vec<&'static str>),
     /// Where bpf-linker goes.
     pub(crate) target: PathBuf,
 }
@@ -149,7 +170,7 @@ impl Display for Step {
 }
 
 impl Facts {
-    pub(crate) fn gather(with_emulator: bool) -> Result<Self> {
+    pub(crate) fn gather(extra: Option<&Extra>) -> Result<Self> {
         let target = process::target_dir()?;
         let candidates = toolchain::candidates();
         let tools = toolchain::find(&candidates, [target.as_path()]);
@@ -175,12 +196,8 @@ impl Facts {
             distribution,
             llvms,
             has_cxx: program("c++").is_some(),
-            programs: PROGRAMS
-                .iter()
-                .filter(|(name, _)| !usable(name))
-                .map(|(_, package)| *package)
-                .collect(),
-            emulator: (with_emulator && program(EMULATOR.0).is_none()).then_some(EMULATOR.1),
+            programs: missing(&PROGRAMS),
+            extra: extra.map(|extra| (extra.why, missing(extra.programs))).unwrap_or_default(),
             target,
         })
     }
@@ -219,8 +236,9 @@ pub(crate) fn plan(facts: &Facts, tried: Tried, in_index: &dyn Fn(&str) -> bool)
         let packages = facts.programs.iter().map(|&name| name.to_owned()).collect();
         steps.push(Step::install("programs that demo and tests watch or send events to", &[], packages));
     }
-    if let Some(package) = facts.emulator {
-        steps.push(Step::install("boots other kernels", &[], vec![package.to_owned()]));
+    let (why, packages) = &facts.extra;
+    if !packages.is_empty() {
+        steps.push(Step::install(why, &[], packages.iter().map(|&name| name.to_owned()).collect()));
     }
     let unknown = |step: &Step| match &step.kind {
         Kind::Install(packages) => packages.iter().any(|name| !in_index(name)),
@@ -295,6 +313,11 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(sbin).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// The packages of those that are not there.
+fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    programs.iter().filter(|(name, _)| !usable(name)).map(|(_, package)| *package).collect()
 }
 
 /// Whether a program is there; busybox must run in an empty root file system, where no libraries are.
@@ -400,8 +423,8 @@ mod tests {
     }
 
     #[test]
-    fn the_emulator_comes_last() {
-        let facts = Facts { emulator: Some(EMULATOR.1), ..Facts::default() };
+    fn what_only_one_task_needs_comes_last() {
+        let facts = Facts { extra: (KERNELS.why, vec![KERNELS.programs[0].1]), ..Facts::default() };
         let last = commands(&facts, UPDATED, &|_| true).pop().unwrap();
         assert_eq!(last, apt("install -y --no-install-recommends qemu-system-x86"));
     }

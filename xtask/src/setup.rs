@@ -7,7 +7,7 @@ use std::{os::unix::fs::MetadataExt as _, path::Path, process::Command, slice, t
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    plan::{self, Facts, Kind, PROGRAMS, Step, Tried, plan},
+    plan::{self, Extra, Facts, Kind, PROGRAMS, Step, Tried, plan},
     process,
     toolchain::{self, LINKER_VERSION, Toolchain, Tools},
 };
@@ -15,7 +15,7 @@ use crate::{
 /// `setup`: does what is missing and tells what there is.
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
-    let facts = complete(false)?;
+    let facts = complete(None)?;
     if let Some(Tools { toolchain: Toolchain { name, release, llvm, .. }, linker }) = &facts.tools {
         eprintln!("compiler   {name}: rustc {release}, LLVM {llvm}");
         eprintln!("linker     bpf-linker {LINKER_VERSION}, LLVM {llvm}: {}", linker.display());
@@ -27,12 +27,12 @@ pub(crate) fn run() -> Result<()> {
 
 /// Does what is missing, in silence if nothing is.
 pub(crate) fn ensure() -> Result<()> {
-    complete(false).map(drop)
+    complete(None).map(drop)
 }
 
-/// As [`ensure`], with what boots other kernels.
-pub(crate) fn ensure_with_emulator() -> Result<()> {
-    complete(true).map(drop)
+/// As [`ensure`], with what only one task needs.
+pub(crate) fn ensure_with(extra: &Extra) -> Result<()> {
+    complete(Some(extra)).map(drop)
 }
 
 /// Renews apt's index.
@@ -44,7 +44,7 @@ pub(crate) fn update_index() -> Result<()> {
 
 /// `setup --check`: lists what is missing.
 pub(crate) fn check() -> Result<()> {
-    let facts = Facts::gather(false)?;
+    let facts = Facts::gather(None)?;
     let steps = plan(&facts, Tried::default(), &in_index)?;
     if steps.is_empty() {
         eprintln!("nothing is missing");
@@ -59,8 +59,8 @@ pub(crate) fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0)
 }
 
-fn complete(with_emulator: bool) -> Result<Facts> {
-    let mut facts = Facts::gather(with_emulator)?;
+fn complete(extra: Option<&Extra>) -> Result<Facts> {
+    let mut facts = Facts::gather(extra)?;
     let mut tried = Tried::default();
     let mut done = Vec::new();
     loop {
@@ -90,7 +90,7 @@ fn complete(with_emulator: bool) -> Result<Facts> {
                 done.push(step);
             }
         }
-        facts = Facts::gather(with_emulator)?;
+        facts = Facts::gather(extra)?;
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     binary,
     initramfs::{self, Step, quoted},
     kernels::{self, Kernel, Line, Wanted},
-    plan::EMULATOR,
+    plan::{EMULATOR, KERNELS},
     process, setup, toolchain,
     verdicts::{Heard, Verdicts, clean},
 };
@@ -78,7 +78,7 @@ impl Args {
 /// Boots every kernel and tells how it went.
 pub(crate) fn run(args: &Args) -> Result<()> {
     anyhow::ensure!(cfg!(target_arch = "x86_64"), "the kernels are x86-64's, and this host is not");
-    setup::ensure_with_emulator()?;
+    setup::ensure_with(&KERNELS)?;
     let dir = kernels::dir()?;
     let lines = [Wanted::Line(Line::V6_1), Wanted::Line(Line::V6_12)];
     let wanted = if args.kernels.is_empty() { &lines[..] } else { &args.kernels };
@@ -219,11 +219,11 @@ impl Drop for Machine {
 /// Boots a kernel, shows what it says, and returns what came out.
 fn boot(kernel: &Kernel, image: &Path, steps: &[Step], limit: Duration) -> Result<Verdicts> {
     let started = Instant::now();
-    let mut command = Command::new(EMULATOR.0);
+    let mut command = Command::new(EMULATOR);
     command.args(MACHINE.split(' '));
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
     command.args(["-append", "console=ttyS0 quiet panic=-1"]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut machine = Machine(command.spawn().with_context(|| format!("cannot start {}", EMULATOR.0))?);
+    let mut machine = Machine(command.spawn().with_context(|| format!("cannot start {EMULATOR}"))?);
     let stdout = machine.0.stdout.take().context("qemu has no pipe")?;
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

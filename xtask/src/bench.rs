@@ -1,0 +1,44 @@
+//! The bench: a program of the tests' crate, built for release, beside what it measures.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use crate::{binary, plan::PEERS, process, setup};
+
+/// What is measured, and where it goes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The folder for `bench.json`, `bench.svg` and `bench.md`; `bench` below cargo's target directory if not given
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How many pairs each median is of
+    #[arg(long, default_value_t = 9)]
+    rounds: u64,
+    /// Only these parts: cycles, cost, latency, growth
+    #[arg(long, value_name = "PART,…")]
+    only: Option<String>,
+}
+
+/// Builds and runs it; its exit code says whether every bar is met.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::ensure_with(&PEERS)?;
+    ensure!(
+        setup::is_root(),
+        "the bench traces and needs root: sudo -E env \"PATH=$PATH\" cargo xtask bench"
+    );
+    let supervisor = binary::build(false)?;
+    let target = process::target_dir()?;
+    let mut build = process::cargo();
+    build.args(["build", "--release", "--locked", "--package", "supervisor-tests", "--bins"]);
+    process::visibly(build)?;
+    let mut bench = std::process::Command::new(target.join("release/bench"));
+    process::without_cargo_run(&mut bench);
+    bench.env("SUPERVISOR_BIN", supervisor);
+    bench.arg("--out").arg(args.out.clone().unwrap_or_else(|| target.join("bench")));
+    bench.arg("--rounds").arg(args.rounds.to_string());
+    if let Some(only) = &args.only {
+        bench.arg("--only").arg(only);
+    }
+    process::visibly(bench)
+}
