@@ -3,6 +3,8 @@
 mod look;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod vanishing;
 
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{Exec, ProcessId, Wait};

@@ -1,0 +1,139 @@
+//! What is looked at may be gone at the next step: of a real zombie, everything in `/proc` vanishes after one, two,
+//! three… questions, and still there is evidence, and a verdict that claims no more.
+
+use std::{
+    cell::Cell,
+    io,
+    process::{Child, Command},
+    thread,
+    time::{Duration, Instant},
+};
+
+use supervisor_ebpf::{ProcessId, TASK_ZOMBIE, TaskRecord};
+
+use super::Look;
+use crate::{
+    conclusions::Conclusions,
+    filter::Filter,
+    host::{Host, HostIdentity, OciFacts, OciPlaces, PidBudget, Proc, ProcessFacts, ThreadFacts},
+    kernel::Task,
+    observation::{Observation, Seen},
+};
+
+/// A host that answers so many questions; after that everything is gone.
+struct Vanishing<'a> {
+    host: &'a Proc,
+    left: Cell<usize>,
+}
+
+impl Vanishing<'_> {
+    fn answers(&self) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left > 0
+    }
+}
+
+impl Host for Vanishing<'_> {
+    fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
+        if self.answers() { self.host.process(pid) } else { Ok(None) }
+    }
+
+    fn thread_group(&self, tid: u32) -> Option<u32> {
+        self.answers().then(|| self.host.thread_group(tid))?
+    }
+
+    fn pids(&self) -> io::Result<Vec<u32>> {
+        if self.answers() { self.host.pids() } else { Ok(Vec::new()) }
+    }
+
+    fn threads(&self, pid: u32) -> io::Result<Vec<ThreadFacts>> {
+        if self.answers() { self.host.threads(pid) } else { Ok(Vec::new()) }
+    }
+
+    fn cgroup(&self, pid: u32) -> Option<String> {
+        self.answers().then(|| self.host.cgroup(pid))?
+    }
+
+    fn frozen(&self, pid: u32) -> Option<String> {
+        self.answers().then(|| self.host.frozen(pid))?
+    }
+
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
+        self.answers().then(|| self.host.pid_budget(pid, v1_group))?
+    }
+
+    fn oci(&self, places: &OciPlaces) -> Option<OciFacts> {
+        self.answers().then(|| self.host.oci(places))?
+    }
+
+    fn identity(&self) -> &HostIdentity {
+        self.host.identity()
+    }
+}
+
+/// A child that has exited and is reaped when this is dropped.
+struct Zombie(Child);
+
+impl Zombie {
+    fn make(host: &Proc) -> (Self, ProcessFacts) {
+        let zombie = Self(Command::new("true").spawn().expect("true is everywhere"));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let facts = host.process(zombie.0.id()).expect("/proc can be read").expect("nobody reaps it");
+            if facts.is_unreaped() {
+                return (zombie, facts);
+            }
+            assert!(Instant::now() < deadline, "it does not exit");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Zombie {
+    fn drop(&mut self) {
+        let _status = self.0.wait();
+    }
+}
+
+fn id(host: &Proc, facts: &ProcessFacts) -> ProcessId {
+    ProcessId::new(facts.pid, facts.start_ticks * 1_000_000_000 / host.identity().ticks_per_second)
+}
+
+#[test]
+fn what_vanishes_at_any_step_is_no_error_and_nothing_is_made_up() {
+    let proc = Proc::new().expect("/proc can be read");
+    let (_zombie, facts) = Zombie::make(&proc);
+    let own = proc.process(std::process::id()).unwrap().expect("this process is there");
+    let init = proc.process(1).unwrap().expect("PID 1 is there");
+    let zombie = id(&proc, &facts);
+    let record = TaskRecord {
+        id: zombie,
+        parent: id(&proc, &own),
+        ns_init: id(&proc, &init),
+        flags: TASK_ZOMBIE,
+        ..TaskRecord::default()
+    };
+    let mut asked = 0;
+    for answered in 0.. {
+        let host = Vanishing { host: &proc, left: Cell::new(answered) };
+        let look = Look::new(&host, None, vec![Task { record, cgroup: None }], Vec::new());
+        let evidence =
+            look.gather(facts.clone(), Some(zombie), Some(1)).expect("that it is gone is no error");
+        if let Some(reaper) = &evidence.reaper {
+            assert_eq!(reaper.facts.pid, std::process::id(), "another reaper than there is");
+        }
+        let knows_reaper = evidence.reaper.is_some();
+        let seen = Seen::Unreaped { id: zombie, existing: false, evidence: Box::new(evidence) };
+        let mut conclusions = Conclusions::new(proc.identity().clone(), 1, Filter::default());
+        let events = conclusions.take(&Observation::at(2_000_000_000, seen));
+        assert_eq!(events.len(), 1, "it is told all the same");
+        let finding = conclusions.open().next().expect("it is open");
+        assert_eq!(finding.reaper.is_some(), knows_reaper, "after {answered} answers");
+        if host.left.get() > 0 {
+            asked = answered;
+            break;
+        }
+    }
+    assert!(asked > 3, "only {asked} questions are asked of a zombie");
+}
