@@ -124,7 +124,7 @@ fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
                 anyhow::bail!("no live tests in {name}.rs");
             }
             for name in names.iter().filter(|name| args.wants(name)) {
-                let command = format!("{ENVIRONMENT} /{place} {name}:: --test-threads=1");
+                let command = format!("{ENVIRONMENT} /{place} {name}:: --test-threads=1 --include-ignored");
                 steps.push(Step { name: format!("tests/{name}"), command });
             }
         } else {

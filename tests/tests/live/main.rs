@@ -1,6 +1,7 @@
 //! The live tests. They are one program, so that it is linked once; `cargo xtask test FILE::` runs those of one file.
 
 mod check;
+mod clock_step;
 mod commands;
 mod conmon;
 mod container;
