@@ -280,4 +280,6 @@ fn cell(exit_ns: u64) -> usize {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
