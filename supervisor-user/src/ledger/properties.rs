@@ -97,6 +97,8 @@ struct World {
     open: BTreeSet<ProcessId>,
     held: BTreeSet<ProcessId>,
     opened: BTreeMap<ProcessId, u32>,
+    /// When each was last seen to be no zombie yet.
+    not_zombie: BTreeMap<ProcessId, u64>,
 }
 
 impl World {
@@ -117,6 +119,7 @@ impl World {
             open: BTreeSet::new(),
             held: BTreeSet::new(),
             opened: BTreeMap::new(),
+            not_zombie: BTreeMap::new(),
         }
     }
 
@@ -211,6 +214,8 @@ impl World {
             if let Some(was) = self.ledger.reaped(&reaped) {
                 self.close(reaped.id, was);
             }
+            let is_left = self.open.contains(&reaped.id) || self.held.contains(&reaped.id);
+            assert!(!is_left, "{:?} was told to be reaped, and stays open", reaped.id);
         }
         if std::mem::take(&mut self.has_lost) {
             self.reconcile_by();
@@ -270,7 +275,8 @@ impl World {
                 if !self.ledger.has_waited(&id, self.now) {
                     return;
                 }
-                assert!(self.now >= exit_ns + GRACE, "{id:?} is told within its grace period");
+                let from = self.not_zombie.get(&id).copied().unwrap_or(exit_ns);
+                assert!(self.now >= from + GRACE, "{id:?} is told within its grace period");
                 if !due.is_told {
                     assert!(self.open.insert(id), "{id:?} is opened while it is open");
                     *self.opened.entry(id).or_default() += 1;
@@ -284,6 +290,9 @@ impl World {
             Life::Living => panic!("{id:?} lives, and is looked at"),
             Life::Exiting { .. } | Life::Gone => Settled::NotYet,
         };
+        if !due.is_told && settled != Settled::Told {
+            self.not_zombie.insert(id, self.now);
+        }
         self.ledger.settle(&id, settled, self.now);
     }
 
@@ -295,14 +304,20 @@ impl World {
         }
     }
 
-    /// What is unreaped, and has a place in the table.
+    /// What is in the table, by what it does.
+    fn stored(&self, does: impl Fn(Life) -> bool) -> BTreeSet<ProcessId> {
+        let stored =
+            |place: &usize, id: &ProcessId| self.table.get(place).is_some_and(|entry| entry.id == *id);
+        let those = self.processes.iter().filter(|(id, place, life)| does(*life) && stored(place, id));
+        those.map(|(id, ..)| *id).collect()
+    }
+
     fn zombies(&self) -> BTreeSet<ProcessId> {
-        let stored = |place| self.table.contains_key(place);
-        let zombies = self
-            .processes
-            .iter()
-            .filter(|(_, place, life)| matches!(life, Life::Zombie { .. }) && stored(place));
-        zombies.map(|(id, ..)| *id).collect()
+        self.stored(|life| matches!(life, Life::Zombie { .. }))
+    }
+
+    fn held_in_exit(&self) -> BTreeSet<ProcessId> {
+        self.stored(|life| matches!(life, Life::Exiting { held: true, .. }))
     }
 }
 
@@ -317,6 +332,7 @@ proptest! {
         // Two reconciliations, two looks of each, and a look that comes as late as one does.
         world.run(&Step::Wait { ms: 2 * (RECONCILE + RECONCILE_SOON + RECHECK_MAX_NS) / MS });
         prop_assert_eq!(&world.open, &world.zombies(), "open, and what is unreaped");
+        prop_assert_eq!(&world.held, &world.held_in_exit(), "told as held, and what is held");
         prop_assert!(world.opened.values().all(|times| *times == 1), "opened again: {:?}", world.opened);
         let now = world.now;
         let epochs = world.epochs();
