@@ -53,7 +53,7 @@ pub(crate) fn demo(args: &[String]) -> Result<()> {
 
 /// The triple of this host; with `--target` it keeps the flag away from build scripts and macros, which cannot
 /// be linked so.
-fn host() -> Result<String> {
+pub(crate) fn host() -> Result<String> {
     let version = toolchain::output(Command::new("rustc").arg("-vV")).context("rustc -vV fails")?;
     let host =
         version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;

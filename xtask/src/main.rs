@@ -3,6 +3,7 @@
 mod bench;
 mod binary;
 mod btf;
+mod fuzz;
 mod initramfs;
 mod kernels;
 mod plan;
@@ -46,7 +47,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Check formatting and lints, run unit tests, then live tests one by one (as root)
+    /// Check formatting and lints, run unit tests, then live tests on three kernels (as root)
     Test {
         /// Only tests with one of these in their names; options of the test runner
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -54,6 +55,8 @@ enum Task {
     },
     /// Check formatting and lints
     Lint,
+    /// Fuzz what reads processes, files and recordings, for minutes each
+    Fuzz(fuzz::Args),
     /// Make a seeded mix of processes for minutes, and judge what three watches have said of it (as root)
     Soak(soak::Args),
     /// Measure what supervisor costs, next to its alternatives; exit 1 if a bar is missed (as root)
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
         Task::Lint => setup::ensure().and_then(|()| test::lint()),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Vm(args) => vm::run(&args),

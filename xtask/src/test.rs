@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use crate::{binary, process, setup};
+use crate::{binary, process, setup, vm};
 
-/// Checks formatting and lints, runs the unit tests of every crate, then the live tests one by one.
+/// Checks formatting and lints, runs the unit tests of every crate, then the live tests, on other kernels and on this
+/// one.
 pub(crate) fn run(filter: &[String]) -> Result<()> {
     setup::ensure()?;
     lint()?;
@@ -20,11 +21,17 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
         eprintln!("    sudo -E env \"PATH=$PATH\" cargo xtask test {}", filter.join(" "));
         return Err(process::Exit(2).into());
     }
+    // Other kernels come before this one, so that the last thing that is said is the test runner's.
+    let kernels = if filter.is_empty() { vm::run(&vm::Args::default()) } else { Ok(()) };
+
     let mut live = process::cargo();
     live.env("SUPERVISOR_BIN", binary);
     live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast", "--"]);
     live.arg("--test-threads=1").args(filter);
-    process::visibly(live)
+    process::visibly(live)?;
+    kernels.inspect_err(|_| {
+        eprintln!("The tests on other kernels have failed, see above: `cargo xtask vm` runs them alone.")
+    })
 }
 
 /// Checks formatting and lints; any finding is an error.

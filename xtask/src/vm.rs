@@ -24,30 +24,38 @@ use crate::{
 };
 
 /// Files of live tests that are not run unless asked for, and why.
-const LEFT_OUT: [(&str, &str); 13] = [
+const LEFT_OUT: [(&str, &str); 20] = [
+    ("commands", SAME),
     ("conmon", "conmon is not in the machine"),
     ("cost", "nats-server is not in the machine"),
-    (
-        "demo",
-        "without acceleration, it takes longer than a person would wait; `supervisor demo` itself is run",
-    ),
+    ("demo", "emulated, it takes longer than a person would wait; `supervisor demo` itself is run"),
     ("fleet", "nats-server is not in the machine"),
     ("install", "systemd is not in the machine"),
     ("nats", "nats-server is not in the machine"),
     ("nats_agent", "nats-server is not in the machine"),
     ("podman", "podman is not in the machine"),
     ("prometheus", "prometheus is not in the machine"),
-    ("scale", "without acceleration, no command answers within the second it is given"),
+    ("run", SAME),
+    ("run_local", SAME),
+    ("scale", "emulated, no command answers within the second it is given"),
+    ("service", SAME),
+    ("sink_file", SAME),
     ("sink_journald", "systemd is not in the machine"),
     ("sink_syslog", "rsyslog is not in the machine"),
-    ("storm", "without acceleration, 200,000 processes take longer than it waits"),
+    ("sink_unix", SAME),
+    ("soak", "emulated, healthy processes come too slowly"),
+    ("storm", "emulated, 200,000 processes take longer than it waits"),
 ];
+/// Why a file need not be run on every kernel.
+const SAME: &str = "what it tests is the same on every kernel";
 /// Where the tests find the program, and which hooks these kernels let it attach.
 const ENVIRONMENT: &str = "SUPERVISOR_BIN=/bin/supervisor SUPERVISOR_HOOKS=tp_btf+iter+fentry";
 /// Emulated: a KVM inside a virtual machine was seen to take a kernel, and to hang. The CPUs take turns on one thread: on
 /// a thread each, qemu was seen to run what a kernel was just replacing in its own text. Machines run beside each
 /// other, so no time is lost by that.
 const MACHINE: &str = "-accel tcg,thread=single -cpu max -m 1024 -smp 2 -nic none -nographic -no-reboot";
+/// How many seconds a step may take.
+const TIMEOUT: u64 = 600;
 /// How long a broken kernel may go on, to say what is broken.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -64,8 +72,14 @@ pub(crate) struct Args {
     #[arg(long = "test", value_name = "NAME", conflicts_with = "no_tests")]
     tests: Vec<String>,
     /// How many seconds each step may take: doctor with the boot, demo, each file of live tests
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
     timeout: u64,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { kernels: Vec::new(), no_tests: false, tests: Vec::new(), timeout: TIMEOUT }
+    }
 }
 
 impl Args {

@@ -1,0 +1,48 @@
+//! A container's files, which its runtime's user can write.
+
+#![no_main]
+
+use std::{cell::OnceCell, fs};
+
+use libfuzzer_sys::fuzz_target;
+use supervisor_fuzz::{Teller, changed, host, incident};
+use supervisor_user::{
+    host::{Host as _, OciPlaces, Proc, is_plain},
+    observation::Observation,
+};
+use tempfile::TempDir;
+
+struct Place {
+    proc: Proc,
+    dir: TempDir,
+    incident: Observation,
+}
+
+thread_local! {
+    static PLACE: OnceCell<Place> = const { OnceCell::new() };
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().expect("there is a place for files");
+    fs::create_dir(dir.path().join("box")).expect("it is empty");
+    Place { proc: Proc::new().expect("/proc can be read"), dir, incident: incident() }
+}
+
+// A state file and a bundle's configuration, with a NUL between them.
+fuzz_target!(|data: &[u8]| {
+    PLACE.with(|it| {
+        let Place { proc, dir, incident } = it.get_or_init(place);
+        let folder = dir.path().join("box");
+        let mut parts = data.splitn(2, |byte| *byte == 0);
+        for name in ["state.json", "config.json"] {
+            fs::write(folder.join(name), parts.next().unwrap_or_default()).expect("it can be written");
+        }
+        let state_files = vec![folder.join("state.json").display().to_string()];
+        let bundles = vec![folder.display().to_string()];
+        let Some(facts) = proc.oci(&OciPlaces { state_files, bundles }) else { return };
+        assert!(facts.annotations.values().all(|value| value.len() <= 256), "a value is not cut");
+        assert!(facts.bundle.iter().chain(&facts.pid_ns_path).all(|path| is_plain(path)), "a path goes up");
+        let observation = changed(incident.clone(), |evidence| evidence.oci = Some(facts));
+        Teller::new(host(), 1_000_000_000).tell(&observation);
+    });
+});
