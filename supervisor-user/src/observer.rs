@@ -33,6 +33,12 @@ const RECONCILE_SOON_NS: u64 = 2_000_000_000;
 const TELL_LOSS_NS: u64 = 5_000_000_000;
 /// How often losses are told that have touched no finding.
 const TELL_MINOR_LOSS_NS: u64 = 60_000_000_000;
+/// How many of those that were told are looked at again in one tick.
+const REVIEWS: usize = 64;
+/// After that, none is for so many times as long as it took: a hundred thousand zombies cost no more than a few.
+const REVIEW_PAUSE: u64 = 50;
+/// But for no longer than this.
+const REVIEW_PAUSE_MAX_NS: u64 = 30_000_000_000;
 /// Longer than the RCU grace period between a reap and its free, on a busy host too.
 const FREE_DELAY: Duration = Duration::from_millis(100);
 
@@ -48,6 +54,8 @@ pub struct Observer<H: Host> {
     told_ns: u64,
     reconcile_ns: u64,
     reconciled_ns: u64,
+    /// None of those that were told is looked at again before this.
+    review_ns: u64,
     /// Frees that had not been seen at the end.
     unseen_frees: u64,
     /// Exited before the hooks were attached, with the time if an earlier run has seen it.
@@ -97,6 +105,7 @@ impl<H: Host> Observer<H> {
             told_ns: attached_ns,
             reconcile_ns: attached_ns + RECONCILE_NS,
             reconciled_ns: attached_ns,
+            review_ns: 0,
             unseen_frees: 0,
             existing: exited.into_iter().map(|task| (task.record.id, None)).collect(),
         })
@@ -311,11 +320,12 @@ impl<H: Host> Observer<H> {
     /// Looks at leftovers that are due. `/proc` has to agree that one is this process, and that it and all its
     /// threads have exited, or it is not observed.
     fn look_at_due(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
-        let due = self.ledger.due(now_ns);
+        let due = self.ledger.due(now_ns, if now_ns < self.review_ns { 0 } else { REVIEWS });
         if due.is_empty() {
             return Ok(());
         }
         let mut living = Vec::new();
+        let are_reviewed = due.iter().any(|due| due.is_told);
         let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
         let look = Look::new(&self.host, Some(self.tracer.records()), exited, living);
@@ -347,6 +357,11 @@ impl<H: Host> Observer<H> {
             } else {
                 self.ledger.settle(&id, Settled::NotYet, now_ns);
             }
+        }
+        if are_reviewed {
+            let done_ns = clock::now_ns();
+            let pause_ns = (done_ns.saturating_sub(now_ns) * REVIEW_PAUSE).min(REVIEW_PAUSE_MAX_NS);
+            self.review_ns = done_ns + pause_ns;
         }
         Ok(())
     }

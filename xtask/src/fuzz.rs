@@ -55,11 +55,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for names in names.chunks(at_once) {
         eprintln!("fuzz: {} for {} minutes", names.join(", "), args.minutes);
         let results: Vec<Result<Found>> = thread::scope(|scope| {
-            let fuzz = |name| {
+            let start = |name: &String| {
+                let name = name.clone();
                 let (programs, tree, place) = (&programs, &tree, &place);
-                scope.spawn(move || fuzz(name, programs, tree, place, args.minutes))
+                scope.spawn(move || fuzz(&name, programs, tree, place, args.minutes))
             };
-            let running: Vec<_> = names.iter().map(fuzz).collect();
+            let running: Vec<_> = names.iter().map(start).collect();
             let end = |it: thread::ScopedJoinHandle<'_, _>| {
                 it.join()
                     .unwrap_or_else(|_| Err(anyhow::anyhow!("the thread that waits for it has panicked")))

@@ -15,11 +15,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -178,8 +181,7 @@ impl Agent {
     /// Watches until it is told to end, or nobody reads any more.
     async fn run(&mut self) -> Result<()> {
         let mut stop = self.stop.clone();
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ticks = ticks()?;
         // By then, what was there before was looked at.
         let mut compare = Instant::now() + Duration::from_mins(1).max(self.config.grace.0 * 2);
         let mut compared = Instant::now();
@@ -192,7 +194,13 @@ impl Agent {
                     ready.context("cannot poll the event ring")?.clear_ready();
                     Some((self.observer.drain(), false))
                 }
-                _ = ticks.tick() => Some((self.observer.tick()?, true)),
+                ready = ticks.readable() => {
+                    let mut ready = ready.context("cannot poll the timer")?;
+                    // How many it was is of no interest.
+                    rustix::io::read(ticks.get_ref(), &mut [0; 8]).ok();
+                    ready.clear_ready();
+                    Some((self.observer.tick()?, true))
+                }
             };
             let Some((happened, is_tick)) = woken else {
                 self.reload().await;
@@ -343,7 +351,17 @@ fn spawn_log(observer: &mut Observer<Proc>) -> Result<tokio::task::JoinHandle<()
 }
 
 /// Lets the event loop wake up when a descriptor becomes readable.
+/// Becomes readable at each tick. The event loop's own timers wake a thread twice for each.
+fn ticks() -> Result<AsyncFd<OwnedFd>> {
+    let tick = Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as i64 };
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, flags).context("cannot make a timer")?;
+    let every = Itimerspec { it_interval: tick, it_value: tick };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every).context("cannot set a timer")?;
+    poll(timer)
+}
+
 fn poll(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
     // SAFETY: it owns the descriptor, so that this is open as long as it is registered.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("cannot poll a ring buffer")
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("cannot poll")
 }

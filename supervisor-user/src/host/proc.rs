@@ -148,9 +148,16 @@ impl Proc {
             tracer: tracer(&status),
             child_faults: stat.cminflt,
             sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
-            wchan: process.wchan().ok().filter(|wchan| !wchan.is_empty() && wchan != "0"),
+            // A zombie sleeps nowhere, and has given up its executable and arguments.
+            wchan: (!zombie)
+                .then(|| process.wchan().ok())
+                .flatten()
+                .filter(|wchan| !wchan.is_empty() && wchan != "0"),
             sigchld: (!zombie).then(|| sigchld(&status)),
-            exe: process.exe().ok().map(|exe| exe.to_string_lossy().into_owned()),
+            exe: (!zombie)
+                .then(|| process.exe().ok())
+                .flatten()
+                .map(|exe| exe.to_string_lossy().into_owned()),
             args: if zombie { Vec::new() } else { arguments(pid) },
             cgroup: cgroup(pid),
             ns_pids,

@@ -198,25 +198,31 @@ impl Ledger {
         !self.missing.is_empty()
     }
 
-    /// Leftovers that are to be looked at now, in the order of their exits; settle each.
+    /// Leftovers that are to be looked at now, in the order of their exits; settle each. Of those that were told, no
+    /// more than so many `reviews`, whose turn came first; the others stay due.
     #[must_use]
-    pub fn due(&mut self, now_ns: u64) -> Vec<Due> {
+    pub fn due(&mut self, now_ns: u64, reviews: usize) -> Vec<Due> {
         if now_ns < self.next_ns {
             return Vec::new();
         }
         let mut due = Vec::new();
+        let mut told = Vec::new();
         self.next_ns = u64::MAX;
-        for (id, leftover) in &self.leftovers {
-            if leftover.next_ns <= now_ns {
-                due.push(Due {
-                    id: *id,
-                    exit_ns: (leftover.exit_ns != 0).then_some(leftover.exit_ns),
-                    is_told: leftover.state == State::Told,
-                });
-            } else {
-                self.next_ns = self.next_ns.min(leftover.next_ns);
+        for (id, Leftover { exit_ns, state, next_ns, .. }) in &self.leftovers {
+            let is_told = *state == State::Told;
+            let one = Due { id: *id, exit_ns: (*exit_ns != 0).then_some(*exit_ns), is_told };
+            match (*next_ns <= now_ns, is_told) {
+                (true, true) => told.push((*next_ns, one)),
+                (true, false) => due.push(one),
+                (false, _) => self.next_ns = self.next_ns.min(*next_ns),
             }
         }
+        if told.len() > reviews {
+            told.sort_by_key(|(next_ns, _)| *next_ns);
+            told.truncate(reviews);
+            self.next_ns = now_ns;
+        }
+        due.extend(told.into_iter().map(|(_, one)| one));
         due.sort_by_key(|due| (due.exit_ns, due.id));
         due
     }

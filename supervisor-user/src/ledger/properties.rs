@@ -231,7 +231,7 @@ impl World {
         if self.now >= self.reconcile {
             self.reconcile();
         }
-        for due in self.ledger.due(self.now) {
+        for due in self.ledger.all_due(self.now) {
             self.look(due);
         }
     }

@@ -33,9 +33,9 @@ fn opened_once_and_closed_once() {
     let now = T + SECOND + 1;
     assert!(ledger.has_unknown(&epochs, now));
     assert_eq!(ledger.walk(&entries, now), 0, "it was seen to exit");
-    assert_eq!(ledger.due(now), [Due { id: id(7), exit_ns: Some(T), is_told: false }]);
+    assert_eq!(ledger.all_due(now), [Due { id: id(7), exit_ns: Some(T), is_told: false }]);
     ledger.settle(&id(7), Settled::Told, now);
-    assert!(ledger.due(now + SECOND).is_empty());
+    assert!(ledger.all_due(now + SECOND).is_empty());
     assert!(!ledger.has_unknown(&epochs, now + SECOND), "an open finding costs no more walks");
     assert_eq!(ledger.walk(&entries, now + SECOND), 0);
     assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Told));
@@ -57,7 +57,7 @@ fn what_is_not_a_zombie_is_looked_at_again_later_and_later() {
     ledger.walk(&[entry(7, T)], now);
     let mut looks = 0;
     while now < T + 61 * SECOND {
-        if !ledger.due(now).is_empty() {
+        if !ledger.all_due(now).is_empty() {
             looks += 1;
             ledger.settle(&id(7), Settled::NotYet, now);
         }
@@ -65,7 +65,7 @@ fn what_is_not_a_zombie_is_looked_at_again_later_and_later() {
     }
     assert!((8..=16).contains(&looks), "{looks} looks in a minute");
     assert_eq!(ledger.reaped(&reaped(7, T)), None, "never reported, so nothing closes");
-    assert!(ledger.due(now + 100 * SECOND).is_empty());
+    assert!(ledger.all_due(now + 100 * SECOND).is_empty());
 }
 
 #[test]
@@ -74,8 +74,8 @@ fn unknown_exit_time_gets_the_whole_grace_period() {
     let entries = [entry(7, 0)];
     assert!(ledger.has_unknown(&epochs(&entries), T));
     ledger.walk(&entries, T);
-    assert!(ledger.due(T + SECOND - 1).is_empty());
-    assert_eq!(ledger.due(T + SECOND), [Due { id: id(7), exit_ns: None, is_told: false }]);
+    assert!(ledger.all_due(T + SECOND - 1).is_empty());
+    assert_eq!(ledger.all_due(T + SECOND), [Due { id: id(7), exit_ns: None, is_told: false }]);
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn long_grace_periods_wait_without_walks() {
     let entries = [entry(7, T)];
     ledger.walk(&entries, T + 31 * SECOND);
     assert!(!ledger.has_unknown(&epochs(&entries), T + 60 * SECOND));
-    assert!(ledger.due(T + 599 * SECOND).is_empty());
-    assert_eq!(ledger.due(T + 600 * SECOND).len(), 1);
+    assert!(ledger.all_due(T + 599 * SECOND).is_empty());
+    assert_eq!(ledger.all_due(T + 600 * SECOND).len(), 1);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn what_was_told_is_reviewed_more_and_more_rarely() {
     ledger.settle(&id(7), Settled::Told, now);
     let mut looks = 0;
     while now < T + 3600 * SECOND {
-        if let [due] = ledger.due(now)[..] {
+        if let [due] = ledger.all_due(now)[..] {
             assert!(due.is_told);
             looks += 1;
             ledger.settle(&id(7), if looks % 2 == 0 { Settled::Told } else { Settled::NotYet }, now);
@@ -158,7 +158,7 @@ fn a_finding_whose_free_was_not_seen_is_closed_and_its_entry_is_a_ghost() {
     assert!(!ledger.is_resyncing());
     assert!(!ledger.has_unknown(&epochs(&stale), now), "a ghost costs no walks");
     ledger.walk(&stale, now);
-    assert!(ledger.due(now + 10 * SECOND).is_empty(), "and is never reported again");
+    assert!(ledger.all_due(now + 10 * SECOND).is_empty(), "and is never reported again");
     assert!(ledger.resync(&present(&[]), &stale).is_empty());
     assert!(!ledger.is_resyncing());
     // Its place is used by the next process that exits there.
@@ -175,6 +175,11 @@ fn present(tgids: &[u32]) -> HashSet<ProcessId> {
 }
 
 impl Ledger {
+    /// All that is due.
+    pub(super) fn all_due(&mut self, now_ns: u64) -> Vec<Due> {
+        self.due(now_ns, usize::MAX)
+    }
+
     fn ghosts(&self) -> usize {
         self.leftovers.values().filter(|leftover| leftover.state == State::Ghost).count()
     }
@@ -211,9 +216,39 @@ fn the_grace_period_begins_when_it_has_become_a_zombie() {
     let slow = T + SECOND + SECOND / 2;
     ledger.settle(&id(7), Settled::NotYet, slow);
     let now = slow + SECOND / 4;
-    assert_eq!(ledger.due(now).len(), 1);
+    assert_eq!(ledger.all_due(now).len(), 1);
     assert!(!ledger.has_waited(&id(7), now), "it was no zombie a quarter of a second ago");
-    assert!(ledger.due(slow + SECOND - 1).is_empty());
-    assert_eq!(ledger.due(slow + SECOND).len(), 1);
+    assert!(ledger.all_due(slow + SECOND - 1).is_empty());
+    assert_eq!(ledger.all_due(slow + SECOND).len(), 1);
     assert!(ledger.has_waited(&id(7), slow + SECOND));
+}
+
+#[test]
+fn no_more_is_reviewed_than_is_bearable_and_everybody_has_a_turn() {
+    let mut ledger = Ledger::new(SECOND);
+    let now = T + 2 * SECOND;
+    let entries: Vec<(u64, Unreaped)> = (1..=10).map(|tgid| entry(tgid, T)).collect();
+    ledger.walk(&entries, now);
+    for (id, wait) in (1..=10).map(id).zip(0..) {
+        ledger.settle(&id, Settled::Told, now + wait);
+    }
+    ledger.walk(&[entry(11, T)], now);
+    let mut later = now + 10 * SECOND;
+    assert_eq!(
+        ledger.due(later, 0),
+        [Due { id: id(11), exit_ns: Some(T), is_told: false }],
+        "what is new has no limit"
+    );
+    ledger.settle(&id(11), Settled::Told, later);
+    let mut reviewed = Vec::new();
+    for _ in 0..4 {
+        let due = ledger.due(later, 3);
+        for Due { id, .. } in due {
+            reviewed.push(id.tgid);
+            ledger.settle(&id, Settled::Told, later);
+        }
+        later += 1;
+    }
+    assert_eq!(reviewed, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assert!(ledger.due(later, 3).is_empty());
 }

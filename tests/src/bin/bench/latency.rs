@@ -1,7 +1,9 @@
 //! How soon a zombie is told, on a host with many processes that is busy.
 
 use std::{
+    io::{BufRead as _, BufReader},
     process::{Command, Stdio},
+    sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A watch whose lines are read at once.
 struct Reader {
-    lines: Lines,
+    lines: Receiver<(Event, Timestamp)>,
     _process: Owned,
 }
 
@@ -43,15 +45,18 @@ impl Reader {
         said.next("supervisor to attach", LIMIT)?;
         // Nobody reads its messages from here on, and there are few of them.
         thread::spawn(move || while said.next_within(LIMIT).is_ok_and(|line| line.is_some()) {});
-        Ok(Self { lines: Lines::of(stdout), _process: process })
+        // Stamped as they come, whenever they are asked for.
+        let (sender, lines) = channel();
+        let events = BufReader::new(stdout).lines().map_while(|line| serde_json::from_str(&line.ok()?).ok());
+        let mut stamped = events.map(|event| (Event(event), Timestamp::now()));
+        thread::spawn(move || stamped.try_for_each(|it| sender.send(it)));
+        Ok(Self { lines, _process: process })
     }
 
     /// The next event about a child of this process, and when it was read.
     fn next_under(&self, parent: u32) -> Result<(Event, Timestamp)> {
         loop {
-            let line = self.lines.next("a finding", LIMIT)?.context("supervisor has ended")?;
-            let read = Timestamp::now();
-            let event = Event(serde_json::from_str(&line)?);
+            let (event, read) = self.lines.recv_timeout(LIMIT).context("no finding comes")?;
             if event.is_under(parent) {
                 return Ok((event, read));
             }

@@ -77,7 +77,6 @@ fn cycles(result: &Value) -> Option<String> {
             .map(|(contender, row)| {
                 let (bare, added) =
                     (row["bare_ns"].as_f64().unwrap_or(0.0), row["added_ns"].as_f64().unwrap_or(0.0));
-                let quartiles = &row["added_ns_quartiles"];
                 let times = |of: f64| {
                     if of > 0.0 && added > 0.0 { format!("{:.1}", added / of) } else { "-".to_owned() }
                 };
@@ -85,14 +84,15 @@ fn cycles(result: &Value) -> Option<String> {
                     contender.name().to_owned(),
                     format!("{bare:.0}"),
                     format!("{added:.0}"),
-                    format!("{} to {}", number(&quartiles[0], 0), number(&quartiles[1], 0)),
+                    number(&row["added_ns_median_of_pairs"], 0),
                     format!("{:.1} %", added / bare * 100.0),
                     times(floor),
                     times(own),
                 ]
             })
             .collect();
-        let head = ["", "bare ns", "added ns", "quartiles", "of bare", "x empty programs", "x supervisor"];
+        let head =
+            ["", "bare ns", "added ns", "median of pairs", "of bare", "x empty programs", "x supervisor"];
         text += &table(&format!("**{work}**"), &head, &lines);
     }
     Some(text)
