@@ -22,7 +22,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
         return Err(process::Exit(2).into());
     }
     // Other kernels come before this one, so that the last thing that is said is the test runner's.
-    let kernels = if filter.is_empty() { vm::run(&vm::Args::default()) } else { Ok(()) };
+    let kernels = if filter.is_empty() { vm::run(&vm::Args::scenarios()) } else { Ok(()) };
 
     let mut live = process::cargo();
     live.env("SUPERVISOR_BIN", binary);
@@ -30,7 +30,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     live.arg("--test-threads=1").args(filter);
     process::visibly(live)?;
     kernels.inspect_err(|_| {
-        eprintln!("The tests on other kernels have failed, see above: `cargo xtask vm` runs them alone.")
+        eprintln!("The tests on other kernels have failed, see above: `cargo xtask vm` runs them alone.");
     })
 }
 

@@ -95,6 +95,8 @@ pub(crate) fn measure() -> Result<Value> {
         latencies.push((told - GRACE.as_secs_f64()) * 1000.0);
     }
     let made = storm.end()?;
+    load.run("end")?;
+    crowd.run("end")?;
     latencies.sort_by(f64::total_cmp);
     let percentile = |of_hundred: usize| latencies[(latencies.len() - 1) * of_hundred / 100];
     Ok(json!({
