@@ -30,7 +30,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let supervisor = binary::build(false)?;
     let target = process::target_dir()?;
     let mut build = process::cargo();
-    build.args(["build", "--release", "--locked", "--package", "supervisor-tests", "--bins"]);
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "supervisor-tests",
+        "--bins",
+        "--features",
+        "bench",
+    ]);
     process::visibly(build)?;
     let mut bench = std::process::Command::new(target.join("release/bench"));
     process::without_cargo_run(&mut bench);

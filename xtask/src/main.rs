@@ -47,7 +47,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Check formatting and lints, run unit tests, then live tests on three kernels (as root)
+    /// Check formatting and lints, run unit tests, then live tests one by one (as root)
     Test {
         /// Only tests with one of these in their names; options of the test runner
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

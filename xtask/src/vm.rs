@@ -76,16 +76,7 @@ pub(crate) struct Args {
     timeout: u64,
 }
 
-/// What differs most between kernels: what `cargo xtask test` runs on the others too.
-const SCENARIOS: [&str; 6] = ["doctor", "dwell", "existing", "incident", "namespace", "release"];
-
 impl Args {
-    /// What belongs to `cargo xtask test`.
-    pub(crate) fn scenarios() -> Self {
-        let tests = SCENARIOS.map(str::to_owned).into();
-        Self { kernels: Vec::new(), no_tests: false, tests, timeout: TIMEOUT }
-    }
-
     /// Whether this file of live tests is to be run.
     fn wants(&self, test: &str) -> bool {
         if self.tests.is_empty() {
