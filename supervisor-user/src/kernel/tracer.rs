@@ -44,8 +44,8 @@ pub const VERIFIED_AT_MOST: [(&str, u32); 7] = [
     ("sched_process_fork", 2_500),
     ("sched_process_exec", 500),
     ("sched_process_wait", 1_200),
-    ("iter/task", 65_000),
-    (RELEASE, 500),
+    ("iter/task", 130_000),
+    (RELEASE, 100),
 ];
 
 /// How the programs are loaded.
