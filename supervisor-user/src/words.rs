@@ -8,10 +8,33 @@ use std::fmt::Write as _;
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let hostile = c.is_control()
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}');
-        if hostile {
+        if is_hostile(c) {
             let _infallible = write!(out, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Whether a character can do something to a terminal or a line.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}')
+}
+
+/// JSON that says the same and is harmless for a terminal: of what is hostile, JSON itself escapes only the first 32
+/// characters.
+#[must_use]
+pub fn harmless_json(json: String) -> String {
+    if !json.contains(is_hostile) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_hostile(c) {
+            // It stands within a text, since nothing else of JSON is like that; and it is one unit of UTF-16.
+            let _infallible = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
         }
@@ -139,6 +162,15 @@ mod tests {
     fn hostile_text_is_escaped() {
         assert_eq!(clean("a\nb\x1b[31m\u{202e}c\u{0}"), "a\\u{a}b\\u{1b}[31m\\u{202e}c\\u{0}");
         assert_eq!(clean("naïve 名"), "naïve 名");
+    }
+
+    #[test]
+    fn json_says_the_same_without_anything_hostile() {
+        let text = "a\u{7f}b\u{9b}31m\u{202e}c\n\"d";
+        let json = harmless_json(serde_json::to_string(text).unwrap());
+        assert_eq!(json, r#""a\u007fb\u009b31m\u202ec\n\"d""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        assert_eq!(harmless_json("\"naïve\"".to_owned()), "\"naïve\"");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     fleet::{Document, FindingKind, Fleet, FleetArgs, HostState, Row, read},
     nats::{Key, Link},
     report::{Format, text::short_exit},
-    words::{clean, duration},
+    words::{clean, duration, harmless_json},
 };
 
 /// No name or list takes more characters of a line than this.
@@ -90,10 +90,10 @@ fn write(line: &str) -> Result<bool> {
 fn json(bytes: &[u8]) -> Option<String> {
     if bytes.contains(&b'\n') || bytes.contains(&b'\r') {
         let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-        return Some(format!("{value}\n"));
+        return Some(harmless_json(value.to_string()) + "\n");
     }
     serde_json::from_slice::<IgnoredAny>(bytes).ok()?;
-    Some(format!("{}\n", std::str::from_utf8(bytes).ok()?))
+    Some(harmless_json(std::str::from_utf8(bytes).ok()?.to_owned()) + "\n")
 }
 
 fn print_documents(fleet: &Fleet) -> Result<()> {

@@ -17,6 +17,7 @@ use super::{Context, event_id, news::Kind, sentence::sentence};
 use crate::{
     clock::Wall,
     finding::{self, Event, Exit, Finding},
+    words::harmless_json,
 };
 
 /// Version of the names below `supervisor.`.
@@ -32,7 +33,7 @@ pub(super) const DATASET: &str = "supervisor.findings";
 ///
 /// None that can happen: the model holds nothing that JSON cannot.
 pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Result<String> {
-    serde_json::to_string(&document(event, context, sequence))
+    serde_json::to_string(&document(event, context, sequence)).map(harmless_json)
 }
 
 fn document(event: &Event, context: &Context, sequence: u64) -> Document {

@@ -21,6 +21,7 @@ use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
     finding::{self, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
+    words::harmless_json,
 };
 
 /// Version of OCSF that the names are of.
@@ -32,7 +33,7 @@ pub const OCSF_VERSION: &str = "1.8.0";
 ///
 /// None that can happen: the model holds nothing that JSON cannot.
 pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Result<String> {
-    serde_json::to_string(&document(event, context, sequence))
+    serde_json::to_string(&document(event, context, sequence)).map(harmless_json)
 }
 
 /// What the types say of an event, and which numbers go together.

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::words::harmless_json;
+
 /// So many characters of a text and elements of a list are left, in steps until it fits.
 const STEPS: [(usize, usize); 4] = [(4096, 256), (1024, 64), (256, 16), (128, 4)];
 
@@ -18,7 +20,10 @@ pub(super) fn fit(payload: &[u8], max: usize) -> Option<Vec<u8>> {
     };
     STEPS.iter().find_map(|&(characters, elements)| {
         cut(&mut value, characters, elements);
-        serde_json::to_vec(&value).ok().filter(|bytes| bytes.len() <= max)
+        serde_json::to_string(&value)
+            .ok()
+            .map(|it| harmless_json(it).into_bytes())
+            .filter(|bytes| bytes.len() <= max)
     })
 }
 

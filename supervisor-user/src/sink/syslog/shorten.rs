@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
+use crate::words::harmless_json;
+
 /// What is left out, one after the other, until the rest is small enough. A part of a list is left out of each of its
 /// elements. In OCSF, what is `supervisor` here is `unmapped.supervisor`.
 const OPTIONAL: [&str; 18] = [
@@ -72,7 +74,7 @@ fn event_within(mut event: Value, room: usize) -> Vec<u8> {
         }
         left_out.push(path);
         set(&mut event, &format!("{prefix}supervisor.shortened"), json!(left_out));
-        let short = event.to_string();
+        let short = harmless_json(event.to_string());
         if short.len() <= room {
             return short.into_bytes();
         }
@@ -91,7 +93,7 @@ fn event_within(mut event: Value, room: usize) -> Vec<u8> {
             break;
         }
         remove(&mut rest, path);
-        text = rest.to_string().into_bytes();
+        text = harmless_json(rest.to_string()).into_bytes();
     }
     text
 }
@@ -101,7 +103,7 @@ fn cut_message(mut event: Value, room: usize) -> Vec<u8> {
     let message = event.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut length = message.len();
     loop {
-        let text = event.to_string();
+        let text = harmless_json(event.to_string());
         if text.len() <= room || length == 0 {
             return text.into_bytes();
         }
