@@ -8,10 +8,12 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
+    sync::mpsc::{Receiver, channel},
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use supervisor_tests::{Agent, Event, Fixture, http_get, octet_counted, resident_kib};
 use supervisor_user::scenario::until;
@@ -165,6 +167,20 @@ fn until_detected(agent: &Agent, pids: &BTreeSet<u32>) -> Result<Vec<Event>> {
     Ok(seen)
 }
 
+/// What the first connection brings, read as it comes: a server that takes nothing for seconds is hung up on.
+fn received_by(listener: TcpListener) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || -> Option<()> {
+        let (mut stream, _) = listener.accept().ok()?;
+        let mut block = vec![0; 64 << 10];
+        loop {
+            let length = stream.read(&mut block).ok().filter(|length| *length > 0)?;
+            sender.send(block[..length].to_vec()).ok()?;
+        }
+    });
+    receiver
+}
+
 #[test]
 fn a_full_disk_a_stuck_reader_and_a_dead_server_hold_up_nobody() -> Result<()> {
     const COUNT: usize = 300;
@@ -231,7 +247,7 @@ address = "tcp:{server}"
 
     // There is room again, and a server: everybody goes on, without a restart.
     mount_remount(disk.0.path(), MountFlags::empty(), c"size=16m")?;
-    let listener = TcpListener::bind(server)?;
+    let received = received_by(TcpListener::bind(server)?);
     agent.hears("supervisor: sink file: events are delivered again")?;
     fixture.send("reap")?;
     let (_more, more) = named.zombies(1)?;
@@ -247,14 +263,10 @@ address = "tcp:{server}"
     assert_eq!(lines(&file)?[..first.len()], first);
 
     // The server gets everything from the spool, in order.
-    let (mut stream, _) = listener.accept()?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    let (mut bytes, mut events, mut block) = (Vec::new(), Vec::new(), vec![0; 64 << 10]);
+    let (mut bytes, mut events) = (Vec::new(), Vec::new());
     while !events.iter().any(|event: &Event| event.says("zombie-detected", last)) {
-        match stream.read(&mut block)? {
-            0 => bail!("the agent has hung up after {} events", events.len()),
-            length => bytes.extend_from_slice(&block[..length]),
-        }
+        let more = received.recv_timeout(LIMIT);
+        bytes.extend(more.with_context(|| format!("nothing comes after {} events", events.len()))?);
         let (new, whole) = octet_counted(&bytes)?;
         events.extend(new);
         bytes.drain(..whole);
