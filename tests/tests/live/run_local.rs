@@ -148,7 +148,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let unmounted = unmount(self.0.path(), UnmountFlags::DETACH);
-        assert!(unmounted.is_ok() || std::thread::panicking(), "it stays mounted");
+        assert!(unmounted.is_ok() || thread::panicking(), "it stays mounted");
     }
 }
 
