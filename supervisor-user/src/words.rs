@@ -23,8 +23,8 @@ fn is_hostile(c: char) -> bool {
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}')
 }
 
-/// JSON that says the same and is harmless for a terminal: of what is hostile, JSON itself escapes only the first 32
-/// characters.
+/// JSON that says the same in one line, and is harmless for a terminal: of what is hostile in a text, JSON itself
+/// escapes only the first 32 characters.
 #[must_use]
 pub fn harmless_json(json: String) -> String {
     if !json.contains(is_hostile) {
@@ -32,11 +32,14 @@ pub fn harmless_json(json: String) -> String {
     }
     let mut out = String::with_capacity(json.len() + 16);
     for c in json.chars() {
-        if is_hostile(c) {
-            // It stands within a text, since nothing else of JSON is like that; and it is one unit of UTF-16.
-            let _infallible = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
+        match c {
+            // They stand between two of JSON's words, since within a text they are escaped.
+            '\t' | '\n' | '\r' => out.push(' '),
+            // The others stand within a text; and each is one unit of UTF-16.
+            c if is_hostile(c) => {
+                let _infallible = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
         }
     }
     out
@@ -171,6 +174,16 @@ mod tests {
         assert_eq!(json, r#""a\u007fb\u009b31m\u202ec\n\"d""#);
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         assert_eq!(harmless_json("\"naïve\"".to_owned()), "\"naïve\"");
+    }
+
+    #[test]
+    fn harmless_json_is_one_line_whoever_wrote_it() {
+        let written = "{\t\"a\\tb\":\r\n[1.50,\t\"\u{7f}\"]}\n";
+        let json = harmless_json(written.to_owned());
+        assert_eq!(json, r#"{ "a\tb":  [1.50, "\u007f"]} "#);
+        let [before, after] =
+            [written, &json].map(|it| serde_json::from_str::<serde_json::Value>(it).unwrap());
+        assert_eq!(before, after);
     }
 
     #[test]
