@@ -23,12 +23,12 @@ use crate::{
 
 /// Ticks that an epoch may hold less than is known before it counts as a loss: the event of a reap is on its
 /// way for a moment.
-const UNTOLD_TICKS: u32 = 3;
+pub(crate) const UNTOLD_TICKS: u32 = 3;
 
 /// How often the ledger is compared with the kernel's list of processes without a cause.
-const RECONCILE_NS: u64 = 30_000_000_000;
+pub(crate) const RECONCILE_NS: u64 = 30_000_000_000;
 /// How often with a cause: a loss, or a table that has no room for all zombies.
-const RECONCILE_SOON_NS: u64 = 2_000_000_000;
+pub(crate) const RECONCILE_SOON_NS: u64 = 2_000_000_000;
 /// How often losses are told.
 const TELL_LOSS_NS: u64 = 5_000_000_000;
 /// How often losses are told that have touched no finding.

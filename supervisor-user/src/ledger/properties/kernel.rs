@@ -1,0 +1,316 @@
+//! The model: processes as they are, and the kernel side as its hooks make it of what they see.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use proptest::prelude::*;
+use supervisor_ebpf::{EPOCHS, ProcessId, Reaped, Unreaped};
+
+use super::{super::cell, Was};
+
+/// Addresses at which a task structure can be.
+const SLOTS: usize = 6;
+/// Entries that `UNREAPED` has room for while things happen. What was there before the watch has room.
+pub(super) const ROOM: usize = 4;
+
+/// Where a process is between its fork and its reap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Alive,
+    /// Exited, and not a zombie yet.
+    Exiting,
+    /// The same, and for as long as others are in its PID namespace.
+    Held,
+    Zombie,
+}
+
+/// The process at a slot goes one step further: fork, exit, (zombie,) reap, free.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event {
+    slot: usize,
+    exit: Exit,
+    /// Whether the hook runs.
+    is_seen: bool,
+    free: Free,
+}
+
+/// How a process exits.
+#[derive(Clone, Copy, Debug)]
+enum Exit {
+    AtOnce,
+    Slowly,
+    Held,
+}
+
+/// What becomes of a free that was seen.
+#[derive(Clone, Copy, Debug)]
+enum Free {
+    Told,
+    /// Its event is in the ring only when the next one is.
+    Late,
+    /// The ring has no room.
+    Lost,
+    /// The table does not let go of the entry.
+    Kept,
+}
+
+/// What was in a slot before the watch.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Before {
+    Nothing,
+    Is(State),
+    /// A zombie, or one that is held, that an earlier run has told as this.
+    Told(Was, State),
+}
+
+/// A task structure.
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    id: ProcessId,
+    exit_ns: u64,
+    /// `None` once it is reaped, and only to be freed.
+    state: Option<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct Kernel {
+    now_ns: u64,
+    report_after_ns: u64,
+    slots: [Option<Task>; SLOTS],
+    unreaped: BTreeMap<usize, Unreaped>,
+    room: usize,
+    epochs: [u64; EPOCHS],
+    ring: VecDeque<Reaped>,
+    late: VecDeque<Reaped>,
+    lost: u64,
+    reaped: HashMap<ProcessId, u64>,
+}
+
+impl Kernel {
+    pub(super) fn new(now_ns: u64, report_after_ns: u64) -> Self {
+        Self {
+            now_ns,
+            report_after_ns,
+            slots: [None; SLOTS],
+            unreaped: BTreeMap::new(),
+            room: ROOM,
+            epochs: [0; EPOCHS],
+            ring: VecDeque::new(),
+            late: VecDeque::new(),
+            lost: 0,
+            reaped: HashMap::new(),
+        }
+    }
+
+    /// What was there before the hooks. Returns what an earlier run has told.
+    pub(super) fn begin(&mut self, before: &[Before]) -> Vec<(ProcessId, Was)> {
+        let mut left = Vec::new();
+        for (slot, before) in before.iter().enumerate() {
+            let state = match before {
+                Before::Nothing => continue,
+                Before::Is(state) | Before::Told(_, state) => *state,
+            };
+            let id = ProcessId::new(self.free_pid(), 1);
+            self.slots[slot] = Some(Task { id, exit_ns: self.now_ns / 2, state: Some(state) });
+            if let Before::Told(was, _) = before {
+                left.push((id, *was));
+            }
+        }
+        left
+    }
+
+    /// Time goes on with everything that happens, so that start times differ.
+    fn tick(&mut self) -> u64 {
+        self.now_ns += 1;
+        self.now_ns
+    }
+
+    pub(super) fn wait(&mut self, ns: u64) {
+        self.now_ns += ns;
+    }
+
+    pub(super) fn take(&mut self, event: &Event) {
+        let now_ns = self.tick();
+        let slot = event.slot;
+        let Some(mut task) = self.slots[slot] else {
+            let id = ProcessId::new(self.free_pid(), now_ns);
+            self.slots[slot] = Some(Task { id, exit_ns: 0, state: Some(State::Alive) });
+            return;
+        };
+        task.state = match task.state {
+            Some(State::Alive) => {
+                task.exit_ns = now_ns;
+                // `sched_process_exit` in `supervisor-ebpf/src/exit.rs`.
+                let unreaped = Unreaped { id: task.id, exit_ns: now_ns, ..Unreaped::default() };
+                self.lost += u64::from(event.is_seen && !self.store(slot, unreaped));
+                Some(match event.exit {
+                    Exit::AtOnce => State::Zombie,
+                    Exit::Slowly => State::Exiting,
+                    Exit::Held => State::Held,
+                })
+            }
+            Some(State::Exiting | State::Held) => Some(State::Zombie),
+            Some(State::Zombie) => {
+                self.reaped.insert(task.id, now_ns);
+                None
+            }
+            None => {
+                if event.is_seen {
+                    self.free_hook(slot, event.free);
+                }
+                self.slots[slot] = None;
+                return;
+            }
+        };
+        self.slots[slot] = Some(task);
+    }
+
+    /// The lowest: pids are used again as soon as they can be.
+    fn free_pid(&self) -> u32 {
+        let used =
+            |pid: &u32| self.slots.iter().flatten().any(|task| task.id.tgid == *pid && task.state.is_some());
+        (1..=SLOTS as u32 + 1).find(|pid| !used(pid)).expect("there are more pids than slots")
+    }
+
+    /// An entry in `UNREAPED`, as exit hook and iterator make it. False if there is no room.
+    fn store(&mut self, slot: usize, unreaped: Unreaped) -> bool {
+        match self.unreaped.get(&slot) {
+            None if self.unreaped.len() >= self.room => return false,
+            None => {}
+            Some(entry) if entry.id == unreaped.id => return true,
+            // The free of this one was not seen.
+            Some(entry) => self.count(entry.exit_ns, -1),
+        }
+        self.unreaped.insert(slot, unreaped);
+        self.count(unreaped.exit_ns, 1);
+        true
+    }
+
+    /// `sched_process_free` in `supervisor-ebpf/src/free.rs`.
+    fn free_hook(&mut self, slot: usize, free: Free) {
+        let Some(Unreaped { id, exit_ns, .. }) = self.unreaped.get(&slot).copied() else { return };
+        if !matches!(free, Free::Kept) {
+            self.unreaped.remove(&slot);
+            self.count(exit_ns, -1);
+        }
+        let reaped = Reaped { id, exit_ns, free_ns: self.now_ns, ..Reaped::default() };
+        if reaped.free_ns - exit_ns < self.report_after_ns {
+            return;
+        }
+        match free {
+            Free::Told | Free::Kept => {
+                self.ring.append(&mut self.late);
+                self.ring.push_back(reaped);
+            }
+            Free::Late => self.late.push_back(reaped),
+            Free::Lost => self.lost += 1,
+        }
+    }
+
+    fn count(&mut self, exit_ns: u64, by: i64) {
+        let count = &mut self.epochs[cell(exit_ns)];
+        *count = count.wrapping_add_signed(by);
+    }
+
+    /// The task iterator in `supervisor-ebpf/src/task.rs`: the processes that have exited.
+    pub(super) fn scan(&mut self, is_seed: bool) -> HashSet<ProcessId> {
+        let mut exited = HashSet::new();
+        for slot in 0..SLOTS {
+            let Some(Task { id, state: Some(state), .. }) = self.slots[slot] else { continue };
+            if state == State::Alive {
+                continue;
+            }
+            exited.insert(id);
+            if state == State::Zombie || is_seed {
+                self.store(slot, Unreaped { id, ..Unreaped::default() });
+            }
+        }
+        exited
+    }
+
+    /// Whether the table has an entry where a process is.
+    pub(super) fn has_entry_at(&self, id: &ProcessId) -> bool {
+        self.slot_of(id).is_none_or(|slot| self.unreaped.contains_key(&slot))
+    }
+
+    /// There is room again, and what was on its way has arrived.
+    pub(super) fn come_to_rest(&mut self) {
+        self.room = usize::MAX;
+        self.ring.append(&mut self.late);
+    }
+
+    pub(super) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    pub(super) fn epochs(&self) -> [u64; EPOCHS] {
+        self.epochs
+    }
+
+    pub(super) fn table(&self) -> Vec<(u64, Unreaped)> {
+        self.unreaped.iter().map(|(slot, entry)| (*slot as u64, *entry)).collect()
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<Reaped> {
+        self.ring.pop_front()
+    }
+
+    fn slot_of(&self, id: &ProcessId) -> Option<usize> {
+        self.slots.iter().position(|task| task.is_some_and(|task| task.id == *id))
+    }
+
+    fn task(&self, id: &ProcessId) -> Option<Task> {
+        self.slot_of(id).and_then(|slot| self.slots[slot])
+    }
+
+    /// What `/proc` says: nothing of one that is reaped.
+    pub(super) fn state(&self, id: &ProcessId) -> Option<State> {
+        self.task(id)?.state
+    }
+
+    pub(super) fn exit_ns(&self, id: &ProcessId) -> Option<u64> {
+        Some(self.task(id)?.exit_ns)
+    }
+
+    pub(super) fn reaped_ns(&self, id: &ProcessId) -> Option<u64> {
+        self.reaped.get(id).copied()
+    }
+
+    pub(super) fn all_in(&self, state: State) -> BTreeSet<ProcessId> {
+        self.slots.iter().flatten().filter(|task| task.state == Some(state)).map(|task| task.id).collect()
+    }
+}
+
+pub(super) fn event() -> impl Strategy<Value = Event> {
+    let exit = prop_oneof![4 => Just(Exit::AtOnce), 1 => Just(Exit::Slowly), 1 => Just(Exit::Held)];
+    let free = prop_oneof![
+        6 => Just(Free::Told),
+        2 => Just(Free::Late),
+        2 => Just(Free::Lost),
+        1 => Just(Free::Kept)
+    ];
+    (0..SLOTS, exit, prop::bool::weighted(0.8), free).prop_map(|(slot, exit, is_seen, free)| Event {
+        slot,
+        exit,
+        is_seen,
+        free,
+    })
+}
+
+pub(super) fn before() -> impl Strategy<Value = Before> {
+    use State::{Alive, Exiting, Held, Zombie};
+    prop::sample::select(vec![
+        Before::Nothing,
+        Before::Is(Alive),
+        Before::Is(Exiting),
+        Before::Is(Held),
+        Before::Is(Zombie),
+        Before::Told(Was::Told, Zombie),
+        Before::Told(Was::Held, Held),
+        // It has finished between the runs.
+        Before::Told(Was::Held, Zombie),
+    ])
+}
