@@ -44,8 +44,11 @@ impl FromStr for Bytes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is no size with its unit, such as 64KiB, 4MiB or 1GiB");
-        let (unit, shift) = UNITS.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(wrong)?;
-        let number: u64 = text.trim_end_matches(unit).trim().parse().map_err(|_| wrong())?;
+        let (number, shift) = UNITS
+            .iter()
+            .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
+            .ok_or_else(wrong)?;
+        let number: u64 = number.trim().parse().map_err(|_| wrong())?;
         number.checked_mul(1 << shift).map(Self).ok_or_else(wrong)
     }
 }
@@ -102,7 +105,7 @@ mod tests {
         for text in ["4MiB", "1GiB", "1025B", "64KiB", "0B"] {
             assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text);
         }
-        for text in ["", "MiB", "4", "4MB", "-1B", "99999999999GiB"] {
+        for text in ["", "MiB", "4", "4MB", "-1B", "4MiBMiB", "99999999999GiB"] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
         for text in ["1s", "500ms", "2m", "1h"] {
