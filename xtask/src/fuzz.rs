@@ -107,7 +107,8 @@ fn fuzz(name: &str, programs: &Path, tree: &Path, place: &Path, minutes: u64) ->
     let said = String::from_utf8_lossy(&output.stderr);
     let crash = (!output.status.success()).then(|| {
         let lines: Vec<&str> = said.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n    ")
+        let end = lines[lines.len().saturating_sub(30)..].join("\n    ");
+        format!("{}\n    {end}", input(&said).unwrap_or("no input was written"))
     });
     Ok(Found {
         executions: statistic(&said, "stat::number_of_executed_units:"),
@@ -115,6 +116,11 @@ fn fuzz(name: &str, programs: &Path, tree: &Path, place: &Path, minutes: u64) ->
         new: statistic(&said, "stat::new_units_added:"),
         crash,
     })
+}
+
+/// The file with the input that made a target fail.
+fn input(said: &str) -> Option<&str> {
+    said.rsplit_once("Test unit written to ")?.1.lines().next()
 }
 
 /// The number after the last of these words.
@@ -126,6 +132,13 @@ fn statistic(said: &str, word: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_input_that_fails_is_named() {
+        let said = "thread panicked\nartifact_prefix='/a/'; Test unit written to /a/crash-1\nBase64: AA==\n";
+        assert_eq!(input(said), Some("/a/crash-1"));
+        assert_eq!(input("thread panicked\n"), None);
+    }
 
     #[test]
     fn the_last_figure_counts() {
