@@ -7,7 +7,12 @@ use std::cell::OnceCell;
 use libfuzzer_sys::fuzz_target;
 use supervisor_ebpf::{ARGV_LEN, Exec, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
 use supervisor_fuzz::{Teller, changed, host, incident};
-use supervisor_user::{evidence::ExecFacts, observation::Observation};
+use supervisor_user::{
+    attribution::oci_places,
+    evidence::ExecFacts,
+    host::{MAX_PLACES, OciPlaces, is_plain},
+    observation::{Observation, Seen},
+};
 
 thread_local! {
     static INCIDENT: OnceCell<Observation> = const { OnceCell::new() };
@@ -53,5 +58,13 @@ fuzz_target!(|data: &[u8]| {
             reaper.exec = exec_of();
         }
     });
+    if let Seen::Unreaped { evidence, .. } = &observation.seen {
+        let OciPlaces { state_files, bundles } = oci_places(evidence);
+        assert!(state_files.len().max(bundles.len()) <= MAX_PLACES, "too many files are looked for");
+        assert!(
+            state_files.iter().chain(&bundles).all(|path| is_plain(path)),
+            "a file outside is looked for"
+        );
+    }
     Teller::new(host(), 1_000_000_000).tell(&observation);
 });
