@@ -250,6 +250,27 @@ fn what_is_no_recording_is_refused_and_not_waited_for() {
 }
 
 #[test]
+fn a_state_that_is_no_letter_is_refused() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings/f8-held-init.zst");
+    let lines = lines_of(&fs::read(golden).unwrap());
+    let states: usize = lines.iter().map(|line| line.matches(r#""state":""#).count()).sum();
+    assert!(states > 5, "of processes and threads");
+    for state in [r"\u009b", r"\n", r"\u202e", "7"] {
+        for (i, line) in lines.iter().enumerate() {
+            for (place, before) in line.match_indices(r#""state":""#) {
+                let (head, tail) = line.split_at(place + before.len());
+                let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                let hostile = format!("{head}{state}{}", &tail[1..]);
+                lines[i] = &hostile;
+                let said = sentence(read(compressed(&lines)).1.unwrap());
+                assert!(said.contains("the letter of a state"), "{said}");
+                assert!(said.is_ascii() && !said.contains('\n'), "{said:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_hostile_file_takes_little_memory() {
     // A gigabyte without a newline in some 100 kB.
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();

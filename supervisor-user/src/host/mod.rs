@@ -11,7 +11,7 @@ pub use cgroup::PidBudget;
 pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces, is_plain};
 pub use proc::Proc;
 pub(crate) use proc::split_arguments;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// What can be asked of a host.
 pub trait Host {
@@ -101,6 +101,7 @@ pub struct ProcessFacts {
     /// Name.
     pub comm: String,
     /// State letter: `Z` is a zombie.
+    #[serde(deserialize_with = "letter")]
     pub state: char,
     /// Start time in clock ticks since boot.
     pub start_ticks: u64,
@@ -155,6 +156,13 @@ impl ProcessFacts {
     }
 }
 
+/// Reads a state of a recording. It is printed as it is, so it must not be what can steer a terminal.
+fn letter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<char, D::Error> {
+    let state = char::deserialize(deserializer)?;
+    let wrong = || de::Error::invalid_value(de::Unexpected::Char(state), &"the letter of a state");
+    if state.is_ascii_alphabetic() { Ok(state) } else { Err(wrong()) }
+}
+
 /// One thread as `/proc` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadFacts {
@@ -163,6 +171,7 @@ pub struct ThreadFacts {
     /// Name.
     pub comm: String,
     /// State letter.
+    #[serde(deserialize_with = "letter")]
     pub state: char,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
