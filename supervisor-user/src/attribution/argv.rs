@@ -223,7 +223,67 @@ fn passed_root<'a>(options: &[(&'a str, &'a str)]) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
+
+    /// Options with their values, each as one argument or as two.
+    fn options_of(
+        names: &'static [&'static str],
+    ) -> impl Strategy<Value = Vec<(&'static str, String, bool)>> {
+        vec((select(names), ".{0,6}", any::<bool>()), 0..5)
+    }
+
+    fn written(options: &[(&str, String, bool)]) -> impl Iterator<Item = String> {
+        options.iter().flat_map(|(name, value, is_one)| {
+            if *is_one { vec![format!("{name}={value}")] } else { vec![(*name).to_owned(), value.clone()] }
+        })
+    }
+
+    fn last<'a>(options: &'a [(&str, String, bool)], names: &[&str]) -> Option<&'a str> {
+        options.iter().rfind(|(name, ..)| names.contains(name)).map(|(_, value, _)| value.as_str())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_call_is_read_as_it_was_made_whatever_the_values_are(
+            global in options_of(GLOBAL_VALUES),
+            verb in select(VERBS),
+            own in options_of(VERB_VALUES),
+            container in "[^-].{0,8}",
+            rest in vec(".{0,8}", 0..4),
+        ) {
+            let args: Vec<String> = ["crun".to_owned()].into_iter()
+                .chain(written(&global)).chain([verb.to_owned()])
+                .chain(written(&own)).chain([container.clone()]).chain(rest).collect();
+            let call = RuntimeCall {
+                verb,
+                container: Some(&container),
+                root: last(&global, ROOT),
+                bundle: last(&own, BUNDLE),
+            };
+            prop_assert_eq!(runtime_call(&args), Some(call), "{:?}", args);
+        }
+
+        #[test]
+        fn what_a_monitor_is_said_to_name_stands_in_its_arguments(
+            kind in select(vec![MonitorKind::Conmon, MonitorKind::ConmonRs, MonitorKind::Shim]),
+            args in vec(prop_oneof![
+                select(vec!["-c", "-u", "-n", "-b", "-r", "-id", "--runtime-arg", "--root", "--root=/r", "--", "-"])
+                    .prop_map(str::to_owned),
+                ".{0,8}",
+            ], 0..12),
+        ) {
+            let call = monitor_call(kind, &args);
+            let found = [call.id, call.name, call.bundle, call.runtime, call.root, call.namespace];
+            for found in found.into_iter().flatten() {
+                prop_assert!(args.iter().skip(1).any(|arg| arg.ends_with(found)), "{}", found);
+            }
+            prop_assert_ne!(call.id, Some(""));
+        }
+    }
 
     fn words(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()

@@ -111,7 +111,53 @@ fn is_uid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
+
+    /// What a component of a path may look like, and almost.
+    fn component() -> impl Strategy<Value = String> {
+        const PLAIN: [&str; 7] =
+            ["docker", "kubepods", "kubepods.slice", "libpod_parent", "user@7.service", "init.scope", ""];
+        const BEFORE: [&str; 7] = ["", "docker-", "libpod-", "crio-", "a:crio:", "pod", "kubepods-pod"];
+        prop_oneof![
+            select(&PLAIN[..]).prop_map(str::to_owned),
+            (select(&BEFORE[..]), "[0-9a-f]{63,65}", select(&["", ".scope", ":x"][..]))
+                .prop_map(|(before, id, after)| format!("{before}{id}{after}")),
+            (
+                select(&BEFORE[..]),
+                "[0-9a-f]{8}([-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}",
+                select(&["", ".slice"][..])
+            )
+                .prop_map(|(before, uid, after)| format!("{before}{uid}{after}")),
+            ".{0,40}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_any_path_names_is_an_id(names in vec(component(), 0..6)) {
+            let path = names.join("/");
+            let found = container(&path);
+            if let Some(NamedContainer { id, .. }) = found {
+                let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+                prop_assert!(id.len() == 64 && is_hex && names.iter().any(|name| name.contains(id)));
+            }
+            let pod = pod_uid(&path);
+            if let Some(uid) = &pod {
+                let is_hex = uid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+                prop_assert!(matches!(uid.len(), 32 | 36) && is_hex);
+                prop_assert!(path.starts_with("kube") || path.contains("/kube"), "there is no pod elsewhere");
+            }
+            // What is gone has the same name.
+            if !path.ends_with(" (deleted)") {
+                let gone = format!("{path} (deleted)");
+                prop_assert_eq!((container(&gone), pod_uid(&gone), user(&gone)), (found, pod, user(&path)));
+            }
+        }
+    }
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     const OUTER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";

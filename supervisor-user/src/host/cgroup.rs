@@ -156,7 +156,32 @@ fn number(file: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Component;
+
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_group_is_below_its_mount_whatever_its_name_is(
+            names in vec(prop_oneof![
+                select(vec!["..", ".", "", "a", "..a", "a (deleted)", "a:b"]).prop_map(str::to_owned),
+                ".{0,8}",
+            ], 0..6),
+        ) {
+            let mount = Mount { controllers: vec![String::new()], place: "/sys/fs/cgroup".into() };
+            let lines = memberships(&format!("0::/{}\n", names.join("/")));
+            let all = directories(std::slice::from_ref(&mount), &lines, "");
+            for dir in &all {
+                prop_assert!(dir.starts_with(&mount.place), "{}", dir.display());
+                prop_assert!(dir.components().all(|part| part != Component::ParentDir), "{}", dir.display());
+            }
+            prop_assert!(all.last().is_none_or(|dir| *dir == mount.place), "up to the mount");
+        }
+    }
 
     #[test]
     fn group_of_each_mode() {
