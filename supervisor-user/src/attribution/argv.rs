@@ -268,20 +268,29 @@ mod tests {
         }
 
         #[test]
-        fn what_a_monitor_is_said_to_name_stands_in_its_arguments(
-            kind in select(vec![MonitorKind::Conmon, MonitorKind::ConmonRs, MonitorKind::Shim]),
-            args in vec(prop_oneof![
-                select(vec!["-c", "-u", "-n", "-b", "-r", "-id", "--runtime-arg", "--root", "--root=/r", "--", "-"])
-                    .prop_map(str::to_owned),
-                ".{0,8}",
-            ], 0..12),
+        fn a_conmon_is_read_as_it_was_started_whatever_the_values_are(
+            own in vec(
+                (select(vec!["-c", "--cid", "-n", "--name", "-b", "--bundle", "-r", "--runtime"]), "[^-].{0,6}", any::<bool>()),
+                0..8,
+            ),
+            passed in vec(prop_oneof![Just("--root=/r".to_owned()), "-.{0,6}"], 0..4),
         ) {
-            let call = monitor_call(kind, &args);
-            let found = [call.id, call.name, call.bundle, call.runtime, call.root, call.namespace];
-            for found in found.into_iter().flatten() {
-                prop_assert!(args.iter().skip(1).any(|arg| arg.ends_with(found)), "{}", found);
-            }
-            prop_assert_ne!(call.id, Some(""));
+            let passed_on = passed.iter().flat_map(|arg| ["--runtime-arg".to_owned(), arg.clone()]);
+            let args: Vec<String> =
+                ["conmon".to_owned()].into_iter().chain(written(&own)).chain(passed_on).collect();
+            let first = |names: &[&str]| {
+                own.iter().find(|(name, ..)| names.contains(name)).map(|(_, value, _)| value.as_str())
+            };
+            let call = MonitorCall {
+                kind: MonitorKind::Conmon,
+                id: first(&["-c", "--cid"]),
+                name: first(&["-n", "--name"]),
+                bundle: first(&["-b", "--bundle"]),
+                runtime: first(&["-r", "--runtime"]),
+                root: passed.iter().any(|arg| arg == "--root=/r").then_some("/r"),
+                namespace: None,
+            };
+            prop_assert_eq!(monitor_call(MonitorKind::Conmon, &args), call, "{:?}", args);
         }
     }
 
