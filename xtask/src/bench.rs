@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         setup::is_root(),
         "the bench traces and needs root: sudo -E env \"PATH=$PATH\" cargo xtask bench"
     );
-    let supervisor = binary::build(false)?;
+    let supervisor = binary::build()?;
     let target = process::target_dir()?;
     let mut build = process::cargo();
     build.args([

@@ -14,27 +14,32 @@ use crate::{process, setup, toolchain};
 const FLAG: &str = "-C target-feature=+crt-static";
 
 /// Builds the binary and tells where it is.
-pub(crate) fn build_and_tell(link_static: bool) -> Result<()> {
+pub(crate) fn build_and_tell() -> Result<()> {
     setup::ensure()?;
-    let binary = build(link_static)?;
+    let binary = build()?;
     let bytes = fs::metadata(&binary).with_context(|| format!("no {}", binary.display()))?.len();
     println!("{} ({}.{} MB)", shown(&binary), bytes / 1_000_000, bytes % 1_000_000 / 100_000);
     Ok(())
 }
 
-/// Builds the binary and returns its path.
-pub(crate) fn build(link_static: bool) -> Result<PathBuf> {
+/// Builds the binary and returns its path, which is where cargo would put it if it were not statically linked.
+pub(crate) fn build() -> Result<PathBuf> {
     let mut cargo = process::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "supervisor-user"]);
-    let mut dir = process::target_dir()?;
-    if link_static {
-        dir.push(link_statically(&mut cargo)?);
-    }
+    let target = process::target_dir()?;
+    let built = target.join(link_statically(&mut cargo)?).join("release/supervisor");
     process::visibly(cargo)?;
-    Ok(dir.join("release/supervisor"))
+    let binary = target.join("release/supervisor");
+    fs::create_dir_all(target.join("release"))?;
+    if fs::exists(&binary)? {
+        fs::remove_file(&binary)?;
+    }
+    fs::hard_link(&built, &binary).with_context(|| format!("cannot make {}", binary.display()))?;
+    Ok(binary)
 }
 
-/// Makes a cargo build link the C library in, and returns the folder below the target directory it then uses.
+/// Makes a cargo build link the C library in, so that what is built runs on any Linux, and in a machine that has nothing
+/// else. Returns the folder below the target directory that it then uses.
 pub(crate) fn link_statically(cargo: &mut Command) -> Result<String> {
     let host = host()?;
     let flags = env::var("RUSTFLAGS").map_or_else(|_| FLAG.to_owned(), |flags| format!("{flags} {FLAG}"));
@@ -45,7 +50,7 @@ pub(crate) fn link_statically(cargo: &mut Command) -> Result<String> {
 /// Builds the binary and becomes `supervisor demo`.
 pub(crate) fn demo(args: &[String]) -> Result<()> {
     setup::ensure()?;
-    let mut command = Command::new(build(false)?);
+    let mut command = Command::new(build()?);
     process::without_cargo_run(&mut command);
     let error = command.arg("demo").args(args).exec();
     Err(error).context("cannot start supervisor")

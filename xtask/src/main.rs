@@ -35,12 +35,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Build the release binary
-    Build {
-        /// Link the C library in, for hosts with another one
-        #[arg(long = "static")]
-        link_static: bool,
-    },
+    /// Build the release binary, which is statically linked
+    Build,
     /// Build, then run `supervisor demo`
     Demo {
         /// Passed on to `supervisor demo`
@@ -71,7 +67,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Setup { check: true } => setup::check(),
         Task::Setup { check: false } => setup::run(),
-        Task::Build { link_static } => binary::build_and_tell(link_static),
+        Task::Build => binary::build_and_tell(),
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
         Task::Lint => setup::ensure().and_then(|()| test::lint()),

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         setup::is_root(),
         "the soak loads eBPF programs and needs root: sudo -E env \"PATH=$PATH\" cargo xtask soak"
     );
-    let binary = binary::build(false)?;
+    let binary = binary::build()?;
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
     let seed = args.seed.unwrap_or_else(now);
     eprintln!("soak: {} minutes, seed {seed}; then a minute and a half until all is judged", args.minutes);
@@ -32,16 +32,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     soak.env("SUPERVISOR_BIN", binary);
     soak.env("SUPERVISOR_SOAK_SECONDS", (args.minutes * 60).to_string());
     soak.env("SUPERVISOR_SOAK_SEED", seed.to_string());
-    soak.args([
-        "test",
-        "--package",
-        "supervisor-tests",
-        "--test",
-        "live",
-        "--locked",
-        "--",
-        "soak::",
-        "--nocapture",
-    ]);
+    soak.args(["test", "--package", "supervisor-tests", "--test", "live", "--locked"]);
+    binary::link_statically(&mut soak)?;
+    soak.args(["--", "soak::", "--nocapture"]);
     process::visibly(soak)
 }

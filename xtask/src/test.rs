@@ -8,11 +8,12 @@ use crate::{binary, process, setup};
 pub(crate) fn run(filter: &[String]) -> Result<()> {
     setup::ensure()?;
     lint()?;
-    let binary = binary::build(false)?;
+    let binary = binary::build()?;
 
     let mut unit = process::cargo();
-    unit.args(["test", "--workspace", "--exclude", "supervisor-tests", "--locked", "--no-fail-fast", "--"]);
-    unit.args(filter);
+    unit.args(["test", "--workspace", "--exclude", "supervisor-tests", "--locked", "--no-fail-fast"]);
+    binary::link_statically(&mut unit)?;
+    unit.arg("--").args(filter);
     process::visibly(unit)?;
 
     if !setup::is_root() {
@@ -22,8 +23,9 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     }
     let mut live = process::cargo();
     live.env("SUPERVISOR_BIN", binary);
-    live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast", "--"]);
-    live.arg("--test-threads=1").args(filter);
+    live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast"]);
+    binary::link_statically(&mut live)?;
+    live.args(["--", "--test-threads=1"]).args(filter);
     process::visibly(live)
 }
 

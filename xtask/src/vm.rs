@@ -122,7 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Builds what goes into the machine, and returns the archive's path and what will be run.
 fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
-    let supervisor = binary::build(true)?;
+    let supervisor = binary::build()?;
     let step = |name: &str, command: &str| Step { name: name.to_owned(), command: command.to_owned() };
     let mut steps = vec![step("doctor", "supervisor doctor"), step("demo", "supervisor demo")];
     let tests = if args.no_tests { Vec::new() } else { build_tests()? };
@@ -192,7 +192,7 @@ struct Built {
 /// Builds the live tests, and the program they watch.
 fn build_tests() -> Result<Vec<Built>> {
     let mut cargo = process::cargo();
-    cargo.args(["test", "--release", "--no-run", "--locked", "--package", "supervisor-tests", "--tests"]);
+    cargo.args(["test", "--no-run", "--locked", "--package", "supervisor-tests", "--tests"]);
     cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
     binary::link_statically(&mut cargo)?;
     let output = cargo.output().context("cannot start cargo")?;
