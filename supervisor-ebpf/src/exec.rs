@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use supervisor_ebpf::{ARGV_LEN, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
+use supervisor_ebpf::{ARGV_LEN, Exec, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
 
 use crate::{
     kernel::{self, Ptr},
@@ -35,7 +35,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
 
     let Some(exec) = EXEC_SCRATCH.get_ptr_mut(0) else { return };
     // SAFETY: `exec` is this CPU's map value of that type; hooks do not migrate, and exec does not nest. The
-    // helpers write at most the lengths that are given.
+    // helper writes at most the length that is given.
     let stored = unsafe {
         let previous = &raw mut (*exec).previous;
         *previous.cast::<u8>() = 0;
@@ -44,6 +44,23 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
             bpf_probe_read_kernel_str(previous.cast(), PREVIOUS_FILENAME_LEN as u32, filename.cast());
         }
 
+        fill(exec, task, bprm);
+        EXECS.insert(id, &*exec, ANY)
+    };
+    if stored.is_err() {
+        count!(lost_execs);
+    }
+}
+
+/// Writes all but the previous file of an exec.
+///
+/// # Safety
+///
+/// `exec` can be written for its whole size.
+#[inline(always)]
+pub(crate) unsafe fn fill(exec: *mut Exec, task: Ptr, bprm: Ptr) {
+    // SAFETY: the helpers write at most the lengths that are given.
+    unsafe {
         let filename = &raw mut (*exec).filename;
         *filename.cast::<u8>() = 0;
         let name: Ptr = kernel::load(bprm, &kernel::BPRM_FILENAME);
@@ -64,10 +81,5 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
         ptr::write(&raw mut (*exec).argv_total, total as u32);
         ptr::write(&raw mut (*exec).argv_len, len as u32);
         ptr::write(&raw mut (*exec).at_ns, kernel::now_ns());
-
-        EXECS.insert(id, &*exec, ANY)
-    };
-    if stored.is_err() {
-        count!(lost_execs);
     }
 }

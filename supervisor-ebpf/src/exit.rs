@@ -20,9 +20,7 @@ static LOST_EXITS: Global<u32> = Global::new(0);
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) {
     let task: Ptr = ctx.arg(0);
-    let group_dead =
-        if kernel::EXIT_ARGS.load() >= 2 { ctx.arg::<u64>(1) & 1 == 1 } else { kernel::is_group_dead(task) };
-    if !group_dead || is_lost(&LOST_EXITS) {
+    if !kernel::is_last_exit(task, || ctx.arg(1)) || is_lost(&LOST_EXITS) {
         return;
     }
     let leader: Ptr = kernel::load(task, &kernel::TASK_LEADER);

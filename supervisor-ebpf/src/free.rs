@@ -102,13 +102,16 @@ fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
         }
         return;
     }
-    let mut gone = id;
+    let (mut gone, mut record) = (id, record);
     for _ in 0..GENERATIONS {
-        let Some(Dropped { creator, is_own }) = drop_record(gone) else { return };
-        let Some(record) = PROCESSES.get_ptr_mut(creator) else {
-            count!(evicted);
-            return;
-        };
+        let Some(Dropped { creator, is_own }) = drop_record(gone, record) else { return };
+        match PROCESSES.get_ptr_mut(creator) {
+            Some(next) => record = next,
+            None => {
+                count!(evicted);
+                return;
+            }
+        }
         if is_own && gone == id {
             reaped(record, free_ns);
         }
@@ -144,8 +147,7 @@ struct Dropped {
 
 /// Removes a record; returns the creator in whose record it was counted. Of two that try, one gets it.
 #[inline(always)]
-fn drop_record(id: ProcessId) -> Option<Dropped> {
-    let record = PROCESSES.get_ptr(id)?;
+fn drop_record(id: ProcessId, record: *const Process) -> Option<Dropped> {
     // SAFETY: fields of a live map value, read before it is removed.
     let (creator, counted, execed, is_own) = unsafe {
         ((*record).creator, (*record).counted, (*record).execed, (*record).creator == (*record).parent)

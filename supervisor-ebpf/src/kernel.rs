@@ -72,6 +72,13 @@ pub(crate) fn is_group_dead(task: Ptr) -> bool {
     load::<i32>(signal, &SIGNAL_LIVE) == 0
 }
 
+/// Whether this exit, which `sched_process_exit` tells of, is that of the process's last thread. `group_dead` is the
+/// hook's second argument, on kernels that have one.
+#[inline(always)]
+pub(crate) fn is_last_exit(task: Ptr, group_dead: impl FnOnce() -> u64) -> bool {
+    if EXIT_ARGS.load() >= 2 { group_dead() & 1 == 1 } else { is_group_dead(task) }
+}
+
 /// A task's innermost PID namespace.
 pub(crate) struct PidNs {
     pub(crate) ino: u32,

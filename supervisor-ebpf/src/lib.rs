@@ -7,8 +7,10 @@
 #![no_std]
 
 mod offsets;
+mod traced;
 mod wire;
 
 #[cfg(feature = "user")]
 pub use offsets::{OFFSETS, Offset, OffsetKind};
+pub use traced::*;
 pub use wire::*;

@@ -3,12 +3,15 @@
 //! `exit` puts a process into `UNREAPED`, `free` takes it out; what stays is what was not reaped. `release` notes who reaps. `fork`,
 //! `exec` and `wait` keep what the kernel will have forgotten by then. `task` walks all processes when user
 //! space asks. Nothing is sent to user space for a process that is reaped in time.
+//!
+//! `trace` has programs of its own, which are attached for `supervisor trace` only, and instead of the others.
 
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 #![expect(unstable_features, reason = "BPF has no stable inline assembly, and core no BPF atomics")]
 
+mod cgroup;
 mod exec;
 mod exit;
 mod fork;
@@ -17,6 +20,7 @@ mod kernel;
 mod maps;
 mod release;
 mod task;
+mod trace;
 mod wait;
 
 /// A Rust panic cannot happen in a program that the verifier accepts: it would be an endless loop.

@@ -27,6 +27,8 @@ macro_rules! for_each_offset {
             TASK_EXIT_STATE: field "task_struct" "exit_state";
             /// Signal that the exit sends to the parent.
             TASK_EXIT_SIGNAL: field "task_struct" "exit_signal";
+            /// Status of the thread's own exit, as `wait(2)` gives it.
+            TASK_EXIT_CODE: field "task_struct" "exit_code";
             /// Its `struct pid`; NULL once it was released.
             TASK_THREAD_PID: field "task_struct" "thread_pid";
             /// Its control groups.
@@ -43,6 +45,10 @@ macro_rules! for_each_offset {
             SIGACTION_FLAGS: field "k_sigaction" "sa.sa_flags";
             /// Threads that have not begun to exit.
             SIGNAL_LIVE: field "signal_struct" "live";
+            /// `SIGNAL_*` flags.
+            SIGNAL_FLAGS: field "signal_struct" "flags";
+            /// Status of the whole group's exit, where a thread or a signal has ended them all.
+            SIGNAL_GROUP_EXIT_CODE: field "signal_struct" "group_exit_code";
             /// Bit offset of the flag that `PR_SET_CHILD_SUBREAPER` sets.
             SIGNAL_SUBREAPER_BIT: bit "signal_struct" "is_child_subreaper";
             /// Depth of the innermost PID namespace.
@@ -77,6 +83,8 @@ macro_rules! for_each_offset {
             CSS_CGROUP: field "cgroup_subsys_state" "cgroup";
             /// The directory of a cgroup.
             CGROUP_KN: field "cgroup" "kn";
+            /// The directory's inode number.
+            KN_ID: field "kernfs_node" "id";
             /// The directory above; renamed in 6.15.
             KN_PARENT: field "kernfs_node" "__parent|parent";
             /// The directory's name.

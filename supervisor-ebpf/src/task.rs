@@ -6,18 +6,14 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    Global,
-    helpers::generated::{bpf_probe_read_kernel_str, bpf_seq_write},
-};
+use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
-    CGROUP_DEPTH, CGROUP_NAME_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_SEED,
-    TASK_CGROUP_V1, TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT,
-    TASK_ZOMBIE, TaskRecord, Unreaped,
+    CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
+    TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_ZOMBIE, TaskRecord, Unreaped,
 };
 
 use crate::{
-    exit,
+    cgroup, exit,
     kernel::{self, Ptr, probe},
     maps::{CGROUP_SCRATCH, CONTROL, EEXIST, NOEXIST, PROCESSES, UNREAPED, count, count_epoch},
 };
@@ -91,10 +87,13 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         if state == TASK_ZOMBIE || scan == SCAN_SEED {
             found(&record);
         }
-        // SAFETY: the seq_file of this context, and a whole record.
-        if let Some(path) = cgroup(task, &mut record.flags) {
+        if let Some(path) = CGROUP_SCRATCH.get_ptr_mut(0) {
+            let (directory, version) = cgroup::directory_of(task);
+            record.flags |= TASK_HAS_CGROUP | version;
+            // SAFETY: this CPU's map value of that type.
+            unsafe { cgroup::path_of(directory, path) };
             write(meta, (&raw const record).cast(), size_of::<TaskRecord>());
-            write(meta, path.cast(), size_of::<CgroupPath>());
+            write(meta, path.cast_const().cast(), size_of::<CgroupPath>());
             return 0;
         }
     }
@@ -166,68 +165,4 @@ fn has_nocldwait(task: Ptr) -> bool {
     let action =
         kernel::SIGHAND_ACTION.load() as usize + (SIGCHLD - 1) * kernel::SIGACTION_SIZE.load() as usize;
     probe::<u64>(sighand, action + kernel::SIGACTION_FLAGS.load() as usize) & SA_NOCLDWAIT != 0
-}
-
-/// A task's cgroup path, innermost component first: of the unified hierarchy, or if the task is in its root,
-/// of the version 1 pids or memory controller.
-#[inline(always)]
-fn cgroup(task: Ptr, flags: &mut u32) -> Option<*const CgroupPath> {
-    let css_set: Ptr = kernel::load(task, &kernel::TASK_CGROUPS);
-    let unified = directory(probe::<u64>(css_set, kernel::CSS_SET_DFL_CGRP.load() as usize) as Ptr);
-    let (directory, version) = if has_parent(unified) {
-        (unified, 0)
-    } else {
-        let pids = controller(css_set, &kernel::CGROUP_PIDS);
-        if has_parent(pids) {
-            (pids, TASK_CGROUP_V1)
-        } else {
-            let memory = controller(css_set, &kernel::CGROUP_MEMORY);
-            if has_parent(memory) { (memory, TASK_CGROUP_V1) } else { (unified, 0) }
-        }
-    };
-    let path = CGROUP_SCRATCH.get_ptr_mut(0)?;
-    let mut at = directory;
-    for i in 0..CGROUP_DEPTH {
-        // SAFETY: the index is in bounds; the helper writes at most the length that is given.
-        unsafe {
-            let name = path.cast::<[u8; CGROUP_NAME_LEN]>().add(i);
-            *name.cast::<u8>() = 0;
-            if has_parent(at) {
-                let from: u64 = probe(at, kernel::KN_NAME.load() as usize);
-                bpf_probe_read_kernel_str(name.cast(), CGROUP_NAME_LEN as u32, from as Ptr);
-                at = parent(at);
-            }
-        }
-    }
-    *flags |= TASK_HAS_CGROUP | version;
-    Some(path.cast_const())
-}
-
-/// The directory of the cgroup of a controller, NULL if the kernel has no such controller.
-#[inline(always)]
-fn controller(css_set: Ptr, index: &Global<u32>) -> Ptr {
-    let index = index.load();
-    if index == u32::MAX {
-        return core::ptr::null();
-    }
-    let css: u64 = probe(css_set, kernel::CSS_SET_SUBSYS.load() as usize + index as usize * 8);
-    directory(probe::<u64>(css as Ptr, kernel::CSS_CGROUP.load() as usize) as Ptr)
-}
-
-/// The directory of a cgroup.
-#[inline(always)]
-fn directory(cgroup: Ptr) -> Ptr {
-    probe::<u64>(cgroup, kernel::CGROUP_KN.load() as usize) as Ptr
-}
-
-/// The directory above.
-#[inline(always)]
-fn parent(directory: Ptr) -> Ptr {
-    probe::<u64>(directory, kernel::KN_PARENT.load() as usize) as Ptr
-}
-
-/// Whether it is not the root of its hierarchy.
-#[inline(always)]
-fn has_parent(directory: Ptr) -> bool {
-    !directory.is_null() && !parent(directory).is_null()
 }

@@ -1,6 +1,7 @@
 //! A process waits for children: keep when, for whom and how.
 
 use aya_ebpf::{
+    bindings::task_struct,
     helpers::{bpf_get_current_task_btf, generated::bpf_task_pt_regs},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -28,22 +29,7 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
     count!(waits);
     // SAFETY: no arguments; the result is never NULL.
     let task = unsafe { bpf_get_current_task_btf() };
-    // SAFETY: the current task has saved registers.
-    let regs = unsafe { bpf_task_pt_regs(task) } as Ptr;
-    let request = match kernel::load::<u64>(regs, &kernel::REGS_SYSCALL) {
-        NR_WAIT4 => {
-            let pid: i32 = kernel::load::<u64>(regs, &kernel::REGS_ARG0) as i32;
-            let options = kernel::load::<u64>(regs, &kernel::REGS_ARG2) as u32;
-            wait4(pid, options)
-        }
-        NR_WAITID => Wait::pack(
-            CALL_WAITID,
-            kernel::load::<u64>(regs, &kernel::REGS_ARG0) as u8,
-            kernel::load::<u64>(regs, &kernel::REGS_ARG1) as u32,
-            kernel::load::<u64>(regs, &kernel::REGS_ARG3) as u32,
-        ),
-        _ => 0,
-    };
+    let request = request(task);
     let id = kernel::process_id(task as Ptr);
     let at_ns = kernel::now_ns();
     if let Some(wait) = WAITS.get_ptr_mut(id) {
@@ -64,6 +50,27 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
     } else {
         let any_ns = if Wait::takes_any(request) { at_ns } else { 0 };
         first(id, Wait { at_ns, count: 1, request, any_ns, any_gap_ns: 0 });
+    }
+}
+
+/// What the wait syscall asks for that the current task is in, as [`Wait::pack`] has it; 0 if it is none.
+#[inline(always)]
+pub(crate) fn request(task: *mut task_struct) -> u64 {
+    // SAFETY: the current task has saved registers.
+    let regs = unsafe { bpf_task_pt_regs(task) } as Ptr;
+    match kernel::load::<u64>(regs, &kernel::REGS_SYSCALL) {
+        NR_WAIT4 => {
+            let pid: i32 = kernel::load::<u64>(regs, &kernel::REGS_ARG0) as i32;
+            let options = kernel::load::<u64>(regs, &kernel::REGS_ARG2) as u32;
+            wait4(pid, options)
+        }
+        NR_WAITID => Wait::pack(
+            CALL_WAITID,
+            kernel::load::<u64>(regs, &kernel::REGS_ARG0) as u8,
+            kernel::load::<u64>(regs, &kernel::REGS_ARG1) as u32,
+            kernel::load::<u64>(regs, &kernel::REGS_ARG3) as u32,
+        ),
+        _ => 0,
     }
 }
 

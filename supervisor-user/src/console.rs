@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use crate::{
     finding::Event,
     report::{Context, Format, encode, text::Colour},
+    trace::tree::Lines,
 };
 
 /// A line for people, on standard error. That nobody reads it is no error.
@@ -33,6 +34,16 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 pub fn colour() -> Colour {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if io::stdout().is_terminal() && !plain { Colour::Always } else { Colour::Never }
+}
+
+/// Box-drawing characters only where the locale has them.
+#[must_use]
+pub fn strokes() -> Lines {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|it| !it.is_empty()));
+    let is_utf8 = locale.is_some_and(|it| it.to_ascii_lowercase().replace('-', "").ends_with("utf8"));
+    if is_utf8 { Lines::Unicode } else { Lines::Ascii }
 }
 
 /// Writes the events of one look to standard output.

@@ -308,6 +308,31 @@ pub struct LastWait {
     pub flags: Vec<&'static str>,
 }
 
+impl LastWait {
+    /// What the kernel side has seen.
+    #[must_use]
+    pub fn of(wait: &supervisor_ebpf::Wait) -> Self {
+        let call = match wait.call() {
+            supervisor_ebpf::CALL_WAIT4 => Some("wait4"),
+            supervisor_ebpf::CALL_WAITID => Some("waitid"),
+            _ => None,
+        };
+        let target = call.and(match wait.idtype() {
+            supervisor_ebpf::WAIT_ANY => Some(WaitTarget::Any),
+            supervisor_ebpf::WAIT_PID => Some(WaitTarget::Pid(wait.target())),
+            supervisor_ebpf::WAIT_PGID => Some(WaitTarget::Pgid(wait.target())),
+            supervisor_ebpf::WAIT_PIDFD => Some(WaitTarget::PidFd(wait.target())),
+            _ => None,
+        });
+        Self {
+            at_ns: wait.at_ns,
+            call,
+            target,
+            flags: call.map(|_| wait.flags().collect()).unwrap_or_default(),
+        }
+    }
+}
+
 /// For whom a wait call waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitTarget {
@@ -655,6 +680,16 @@ pub enum Action {
     EventsLost,
     /// One reaper left so many that only their number is told.
     FindingsSuppressed,
+    /// In a trace: a process was forked.
+    ProcessForked,
+    /// In a trace: a process has executed a file.
+    ProcessStarted,
+    /// In a trace: the last thread of a process has exited.
+    ProcessExited,
+    /// In a trace: a process waits for children.
+    ProcessWaited,
+    /// In a trace: a process was reaped.
+    ProcessReaped,
 }
 
 impl Action {
@@ -671,6 +706,11 @@ impl Action {
             Self::ProcessExplained => "process-explained",
             Self::EventsLost => "events-lost",
             Self::FindingsSuppressed => "findings-suppressed",
+            Self::ProcessForked => "process-forked",
+            Self::ProcessStarted => "process-started",
+            Self::ProcessExited => "process-exited",
+            Self::ProcessWaited => "process-waited",
+            Self::ProcessReaped => "process-reaped",
         }
     }
 }

@@ -34,4 +34,5 @@ pub mod scenario;
 pub mod schema;
 pub mod service;
 pub mod sink;
+pub mod trace;
 pub mod words;

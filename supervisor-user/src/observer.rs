@@ -77,7 +77,8 @@ impl<H: Host> Observer<H> {
     ) -> Result<Self, EvidenceError> {
         let ledger = Ledger::new(grace_ns);
         let report_after_ns = ledger.report_after_ns();
-        let mut tracer = Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss })?;
+        let mut tracer =
+            Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss, trace: None })?;
         let attached_ns = clock::now_ns();
         let mut living = Vec::new();
         let mut init = None;

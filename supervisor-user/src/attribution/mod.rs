@@ -18,7 +18,7 @@ use crate::{
     evidence::{CreatorFacts, Evidence, ExecFacts, ReaperFacts},
     finding::{
         Budget, Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, Orchestrator, Origin, PidNs,
-        PidNsMode, Process, Reaper, Role, Runtime, Stage, Tracer, WaitTarget,
+        PidNsMode, Process, Reaper, Role, Runtime, Stage, Tracer,
     },
     host::{HostIdentity, ProcessFacts, SigChld},
     identity,
@@ -38,6 +38,12 @@ fn kept(args: &[String], max: usize) -> Vec<String> {
         return args.to_vec();
     }
     args[..max - 1].iter().cloned().chain(["…".to_owned()]).collect()
+}
+
+/// The id of the innermost container that a control group's path names.
+#[must_use]
+pub fn container_id(path: &str) -> Option<&str> {
+    cgroup::container(path).map(|named| named.id)
 }
 
 /// Makes the finding that the evidence supports, but for its diagnosis.
@@ -209,7 +215,7 @@ fn reaper(facts: &ReaperFacts, evidence: &Evidence, host: &HostIdentity) -> Reap
         sigchld_pending: facts.facts.sigchld_pending,
         frozen: facts.frozen.clone(),
         role: facts.exec.as_ref().map_or(Role::Other, roles::role),
-        last_wait: wait.as_ref().map(last_wait),
+        last_wait: wait.as_ref().map(LastWait::of),
         waits: wait.map(|wait| wait.count),
         any_wait_ns,
         any_wait_gap_ns: any_wait_ns.zip(wait).map(|(_, wait)| wait.any_gap_ns).filter(|gap_ns| *gap_ns != 0),
@@ -225,27 +231,6 @@ fn reaper(facts: &ReaperFacts, evidence: &Evidence, host: &HostIdentity) -> Reap
         ever_reaped: facts.facts.child_faults > 0,
         unreaped_held: facts.held,
         same_since_ns: 0,
-    }
-}
-
-fn last_wait(wait: &supervisor_ebpf::Wait) -> LastWait {
-    let call = match wait.call() {
-        supervisor_ebpf::CALL_WAIT4 => Some("wait4"),
-        supervisor_ebpf::CALL_WAITID => Some("waitid"),
-        _ => None,
-    };
-    let target = call.and(match wait.idtype() {
-        supervisor_ebpf::WAIT_ANY => Some(WaitTarget::Any),
-        supervisor_ebpf::WAIT_PID => Some(WaitTarget::Pid(wait.target())),
-        supervisor_ebpf::WAIT_PGID => Some(WaitTarget::Pgid(wait.target())),
-        supervisor_ebpf::WAIT_PIDFD => Some(WaitTarget::PidFd(wait.target())),
-        _ => None,
-    });
-    LastWait {
-        at_ns: wait.at_ns,
-        call,
-        target,
-        flags: call.map(|_| wait.flags().collect()).unwrap_or_default(),
     }
 }
 

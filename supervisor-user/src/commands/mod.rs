@@ -13,6 +13,7 @@ pub mod replay;
 pub mod run;
 pub mod schema;
 mod table;
+pub mod trace;
 pub mod watch;
 
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ the codes of monitoring plugins: see `supervisor check --help`";
 enum Command {
     /// Report processes that are not reaped, live (what `supervisor` alone does)
     Watch(watch::WatchCommand),
+    /// Show every fork, exec, exit, wait and reap as it happens
+    Trace(trace::TraceArgs),
     /// Watch as a service: events go to the sinks of a configuration
     Run(run::RunArgs),
     /// Print the default configuration with all keys, or check a file
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchCommand::default())) {
         Command::Watch(args) => watch::run(&args).map(ExitCode::from),
+        Command::Trace(args) => trace::run(&args).map(ExitCode::from),
         Command::Run(args) => run::run(&args).map(ExitCode::from),
         Command::Config(args) => config::run(&args).map(ExitCode::from),
         Command::Ps(args) => ps::run(&args).map(ExitCode::from),

@@ -6,6 +6,7 @@ mod error;
 mod records;
 mod rights;
 mod simulated_loss;
+mod trace;
 mod tracer;
 mod usage;
 
@@ -14,5 +15,6 @@ pub use error::KernelError;
 pub use records::Records;
 pub use rights::{Rights, rights};
 pub use simulated_loss::SimulatedLoss;
+pub use trace::{Record, Trace};
 pub use tracer::{Hook, HookState, MapSize, Options, Scan, Task, Tracer, VERIFIED_AT_MOST, hooks, map_sizes};
 pub use usage::{MapFill, ProgramRuns, RunStats};

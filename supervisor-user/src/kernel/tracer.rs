@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
     CGROUP_NAME_LEN, CgroupPath, Control, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec, PROCESSES_ENTRIES,
     Process, ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE,
-    TaskRecord, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
+    TaskRecord, TraceFilter, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
 };
 
 use crate::clock;
 
-use super::{KernelError, Offsets, Records, SimulatedLoss, records::typed, rights};
+use super::{KernelError, Offsets, Records, SimulatedLoss, records::typed, rights, trace};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/supervisor-ebpf"));
 
@@ -59,6 +59,8 @@ pub struct Options {
     pub attach: bool,
     /// What is lost on purpose.
     pub simulated_loss: SimulatedLoss,
+    /// For [`Trace`] only: what it is to tell. The maps of a watch are as small as can be then.
+    pub trace: Option<TraceFilter>,
 }
 
 /// A map with its bound.
@@ -139,7 +141,7 @@ impl Tracer {
         let mut ebpf = load(&offsets, &btf, options)?;
         if options.attach {
             for name in TRACEPOINTS {
-                tracepoint(&mut ebpf, name, &btf)?
+                tracepoint(&mut ebpf, name, name, &btf)?
                     .attach()
                     .map_err(|source| KernelError::Program { program: name, source: Box::new(source) })?;
             }
@@ -147,7 +149,7 @@ impl Tracer {
         iterator(&mut ebpf, &btf)?;
         let has_release = options.attach
             && options.simulated_loss.has_release()
-            && try_release(&mut ebpf, &btf, |_, _| Ok(())).is_ok();
+            && try_release(&mut ebpf, RELEASE, &btf, |_, _| Ok(())).is_ok();
         Ok(Self {
             records: Records::of(&mut ebpf)?,
             epochs: map(&mut ebpf, "EPOCH_COUNTS")?,
@@ -343,20 +345,22 @@ pub fn hooks() -> Result<Vec<Hook>, KernelError> {
     hooks.push(Hook {
         name: RELEASE,
         purpose: "extra: when exactly it was reaped, and by whom",
-        state: try_release(&mut ebpf, &btf, FEntry::detach).map_or_else(HookState::Spared, HookState::Works),
+        state: try_release(&mut ebpf, RELEASE, &btf, FEntry::detach)
+            .map_or_else(HookState::Spared, HookState::Works),
     });
     Ok(hooks)
 }
 
-/// Loads and attaches the extra hook, and does with the attached one what is wanted.
-fn try_release(
+/// Loads and attaches a program of the extra hook, and does with the attached one what is wanted.
+pub(super) fn try_release(
     ebpf: &mut Ebpf,
+    name: &'static str,
     btf: &Btf,
     then: impl FnOnce(&mut FEntry, FEntryLinkId) -> Result<(), ProgramError>,
 ) -> Result<Option<u32>, KernelError> {
-    let refused = |source: ProgramError| KernelError::Program { program: RELEASE, source: Box::new(source) };
+    let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
     let program: &mut FEntry =
-        ebpf.program_mut(RELEASE).ok_or(KernelError::NotInObject(RELEASE))?.try_into().map_err(refused)?;
+        ebpf.program_mut(name).ok_or(KernelError::NotInObject(name))?.try_into().map_err(refused)?;
     program.load(RELEASE, btf).map_err(refused)?;
     let link = program.attach().map_err(refused)?;
     then(program, link).map_err(refused)?;
@@ -365,7 +369,7 @@ fn try_release(
 
 fn try_tracepoint(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<Option<u32>, KernelError> {
     let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
-    let program = tracepoint(ebpf, name, btf)?;
+    let program = tracepoint(ebpf, name, name, btf)?;
     let link = program.attach().map_err(refused)?;
     program.detach(link).map_err(refused)?;
     Ok(program.info().ok().and_then(|info| info.verified_instruction_count()))
@@ -380,19 +384,24 @@ fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelE
     loader.override_global("GRACE_NS", &options.report_after_ns, true);
     let level = if options.log { &u8::MAX } else { &0 };
     loader.override_global("AYA_LOG_LEVEL", level, false);
+    if let Some(filter) = &options.trace {
+        trace::apply(filter, &mut loader);
+    }
     options.simulated_loss.apply(&mut loader);
     loader.load(OBJECT).map_err(KernelError::of_load)
 }
 
-fn tracepoint<'a>(
+/// Loads a program for a hook.
+pub(super) fn tracepoint<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
+    hook: &str,
     btf: &Btf,
 ) -> Result<&'a mut BtfTracePoint, KernelError> {
     let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
     let program: &mut BtfTracePoint =
         ebpf.program_mut(name).ok_or(KernelError::NotInObject(name))?.try_into().map_err(refused)?;
-    program.load(name, btf).map_err(refused)?;
+    program.load(hook, btf).map_err(refused)?;
     Ok(program)
 }
 
@@ -404,7 +413,10 @@ fn iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<Option<u32>, KernelError> {
     Ok(program.info().ok().and_then(|info| info.verified_instruction_count()))
 }
 
-fn map<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError> {
+pub(super) fn map<M: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, KernelError> {
     typed(name, ebpf.take_map(name).ok_or(KernelError::NotInObject(name))?)
 }
 
@@ -417,7 +429,7 @@ struct CgroupBytes(CgroupPath);
 unsafe impl aya::Pod for CgroupBytes {}
 
 /// The names of a path, outermost first.
-fn components(path: &CgroupPath) -> Vec<String> {
+pub(super) fn components(path: &CgroupPath) -> Vec<String> {
     let name = |name: &[u8; CGROUP_NAME_LEN]| {
         let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
         String::from_utf8_lossy(&name[..end]).into_owned()

@@ -28,7 +28,7 @@ pub enum Colour {
 }
 
 impl Colour {
-    pub(super) fn paint(self, code: &str, text: &str) -> String {
+    pub(crate) fn paint(self, code: &str, text: &str) -> String {
         match self {
             Self::Never => text.to_owned(),
             Self::Always => format!("\x1b[{code}m{text}\x1b[0m"),

@@ -50,14 +50,14 @@ pub(super) struct Event {
     pub(super) kind: Kind,
     /// Always `process`.
     pub(super) category: [Category; 1],
-    /// Always `info`.
+    /// `start` and `end` in a trace only.
     pub(super) r#type: [Type; 1],
     pub(super) action: Action,
     /// Always `supervisor`.
     #[schemars(extend("const" = "supervisor"))]
     pub(super) module: &'static str,
-    /// Always `supervisor.findings`.
-    #[schemars(extend("const" = super::DATASET))]
+    /// `supervisor.findings`, or of a trace `supervisor.trace`.
+    #[schemars(extend("enum" = [super::DATASET, super::TRACE_DATASET]))]
     pub(super) dataset: &'static str,
     /// The same for the same news of the same finding, also when it is told again after a restart.
     #[schemars(length(min = 1))]
@@ -67,7 +67,8 @@ pub(super) struct Event {
     /// 1 is good news, 5 the worst.
     #[schemars(range(min = 1, max = 5))]
     pub(super) severity: u8,
-    /// Of a finding that is over, in nanoseconds: exit to reap, or exit of PID 1 to the end of its namespace.
+    /// Of a finding that is over, in nanoseconds: exit to reap, or exit of PID 1 to the end of its namespace. Of a reap in
+    /// a trace: exit to reap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) duration: Option<u64>,
 }
@@ -84,6 +85,8 @@ pub(super) enum Category {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Type {
     Info,
+    Start,
+    End,
 }
 
 /// The host that it happened on.

@@ -6,7 +6,7 @@ use super::{
         BlockFields, BlockerFields, BudgetFields, CreatorFields, EvidenceFields, ExitFields, FamilyFields,
         FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields, PidAndName,
         PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor,
-        SuppressedFields, TracerLossFields,
+        SuppressedFields, TracerLossFields, WaitFields,
     },
 };
 use crate::{
@@ -52,6 +52,7 @@ pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervi
                 finding_fields(finding, &told, state, event.at_ns)
             }),
         },
+        traced: None,
         loss: match &event.kind {
             EventKind::Lost(loss) => Some(loss_fields(loss, wall)),
             EventKind::Dropped(dropped) => Some(dropped_fields(dropped, wall)),
@@ -157,7 +158,7 @@ fn budget_fields(budget: &Budget) -> BudgetFields {
     }
 }
 
-fn exit_fields(exit: Exit) -> ExitFields {
+pub(super) fn exit_fields(exit: Exit) -> ExitFields {
     match exit {
         Exit::Code(code) => {
             ExitFields { code: Some(code), signal: None, signal_name: None, core_dumped: false }
@@ -186,8 +187,11 @@ fn reaper_fields(reaper: &Reaper, now_ns: u64) -> ReaperFields {
 }
 
 fn last_wait_fields(wait: &LastWait, now_ns: u64) -> LastWaitFields {
-    LastWaitFields {
-        age_ns: now_ns.saturating_sub(wait.at_ns),
+    LastWaitFields { age_ns: now_ns.saturating_sub(wait.at_ns), wait: wait_fields(wait) }
+}
+
+pub(super) fn wait_fields(wait: &LastWait) -> WaitFields {
+    WaitFields {
         call: wait.call,
         target: wait.target.map(|target| target.to_string()),
         flags: wait.flags.clone(),
@@ -231,12 +235,13 @@ fn loss_fields(loss: &Loss, wall: Wall) -> LossFields {
             resync_closed: loss.closed,
         }),
         sink: None,
+        trace: None,
     }
 }
 
 fn dropped_fields(dropped: &Dropped, wall: Wall) -> LossFields {
     let sink = SinkLossFields { name: dropped.sink.clone(), dropped: dropped.count };
-    LossFields { since: wall.timestamp(dropped.since_ns), tracer: None, sink: Some(sink) }
+    LossFields { since: wall.timestamp(dropped.since_ns), tracer: None, sink: Some(sink), trace: None }
 }
 
 fn suppressed_fields(suppressed: &Suppressed, wall: Wall) -> SuppressedFields {

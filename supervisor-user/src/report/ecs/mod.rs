@@ -3,6 +3,9 @@
 mod document;
 mod fields;
 mod supervisor;
+mod trace;
+
+pub use trace::{lost as trace_lost, traced};
 
 pub(super) use self::{fields::supervisor, supervisor::Supervisor};
 
@@ -21,11 +24,13 @@ use crate::{
 };
 
 /// Version of the names below `supervisor.`.
-pub const SCHEMA_VERSION: &str = "1.3";
+pub const SCHEMA_VERSION: &str = "1.4";
 /// Version of ECS that the other names are of.
 pub const ECS_VERSION: &str = "9.0.0";
 /// What the stream is called in a store of streams.
 pub(super) const DATASET: &str = "supervisor.findings";
+/// The same of a trace.
+const TRACE_DATASET: &str = "supervisor.trace";
 
 /// One event as a line, without the newline.
 ///
@@ -55,22 +60,26 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             severity: event.kind.severity(),
             duration: event.kind.duration_ns(),
         },
-        host: Host {
-            id: context.host.id.clone(),
-            hostname: context.host.hostname.clone(),
-            boot: Boot { id: context.host.boot_id.clone() },
-            os: Os { kernel: context.host.kernel.clone() },
-        },
-        agent: Agent {
-            r#type: "supervisor",
-            version: env!("CARGO_PKG_VERSION"),
-            ephemeral_id: context.agent_id.clone(),
-        },
+        host: host(context),
+        agent: agent(context),
         process: finding.map(|finding| process(finding, wall)),
         container: finding.and_then(|finding| finding.container.as_ref()).map(container),
         orchestrator: finding.and_then(|finding| finding.orchestrator.as_ref()).map(orchestrator),
         supervisor: supervisor(event, context),
     }
+}
+
+fn host(context: &Context) -> Host {
+    Host {
+        id: context.host.id.clone(),
+        hostname: context.host.hostname.clone(),
+        boot: Boot { id: context.host.boot_id.clone() },
+        os: Os { kernel: context.host.kernel.clone() },
+    }
+}
+
+fn agent(context: &Context) -> Agent {
+    Agent { r#type: "supervisor", version: env!("CARGO_PKG_VERSION"), ephemeral_id: context.agent_id.clone() }
 }
 
 fn process(finding: &Finding, wall: Wall) -> Process {
@@ -163,10 +172,33 @@ fn rules() -> Value {
                         "required": [field],
                         "properties": {
                             "finding": false,
-                            // Either the tracer has lost something or a sink.
-                            "loss": { "oneOf": [{ "required": ["exits"] }, { "required": ["sink"] }] },
+                            // Either the tracer has lost something, or a sink, or a trace.
+                            "loss": {
+                                "oneOf": [
+                                    { "required": ["exits"] }, { "required": ["sink"] }, { "required": ["trace"] },
+                                ],
+                            },
                         },
                     },
+                },
+            },
+        })
+    };
+    let of_a_trace = |action: &str, r#type: &str| {
+        json!({
+            "if": { "properties": { "event": { "properties": { "action": { "const": action } } } } },
+            "then": {
+                "required": ["process"],
+                "properties": {
+                    "event": {
+                        "properties": {
+                            "kind": { "const": "event" },
+                            "type": { "const": [r#type] },
+                            "dataset": { "const": TRACE_DATASET },
+                        },
+                    },
+                    "process": { "required": ["pid", "name", "start"] },
+                    "supervisor": { "properties": { "finding": false, "loss": false, "suppressed": false } },
                 },
             },
         })
@@ -181,5 +213,10 @@ fn rules() -> Value {
         rule("namespace-released", "event", "namespace", &["closed"]),
         of_the_stream("events-lost", "pipeline_error", "loss"),
         of_the_stream("findings-suppressed", "event", "suppressed"),
+        of_a_trace("process-forked", "start"),
+        of_a_trace("process-started", "start"),
+        of_a_trace("process-exited", "end"),
+        of_a_trace("process-waited", "info"),
+        of_a_trace("process-reaped", "info"),
     ])
 }

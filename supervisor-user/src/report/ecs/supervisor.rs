@@ -26,6 +26,8 @@ pub(in crate::report) struct Supervisor {
     pub(super) hooks: Option<Cow<'static, str>>,
     #[serde(flatten)]
     pub(super) finding: Option<FindingFields>,
+    #[serde(flatten)]
+    pub(super) traced: Option<TracedFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) loss: Option<LossFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +97,24 @@ pub(super) struct FindingFields {
     pub(super) blockers: Vec<BlockerFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) budget: Option<BudgetFields>,
+}
+
+/// What is said of an event of a trace.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TracedFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exit: Option<ExitFields>,
+    /// Of one that is reaped: who did it, where that is seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reaped_by: Option<ReapedByFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pid_ns: Option<PidNsFields>,
+    /// Path of its control group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cgroup: Option<String>,
+    /// What it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wait: Option<WaitFields>,
 }
 
 /// The finding, and what becomes of it.
@@ -265,6 +285,13 @@ pub(super) struct ReaperFields {
 pub(super) struct LastWaitFields {
     /// Time since the call.
     pub(super) age_ns: u64,
+    #[serde(flatten)]
+    pub(super) wait: WaitFields,
+}
+
+/// A wait call.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct WaitFields {
     /// Which one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["wait4", "waitid"]))]
@@ -365,6 +392,15 @@ pub(super) struct LossFields {
     pub(super) tracer: Option<TracerLossFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sink: Option<SinkLossFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<TraceLossFields>,
+}
+
+/// What a trace has lost.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TraceLossFields {
+    /// Records that came faster than they were read.
+    pub(super) records: u64,
 }
 
 /// What the tracer has lost.

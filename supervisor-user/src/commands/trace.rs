@@ -1,0 +1,318 @@
+//! `supervisor trace`: every fork, exec, exit, wait and reap as it happens.
+
+use std::{
+    ffi::OsString,
+    io::{self, StdoutLock, Write as _},
+    process::{Child, Command},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+use supervisor_ebpf::{COMM_LEN, Exec, TraceFilter, Traced};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::{
+    clock::{self, Wall},
+    config,
+    console::{colour, say, strokes},
+    engine,
+    host::{Host as _, Proc},
+    kernel::{Record, Trace},
+    report::{Context as Said, ecs},
+    trace::{
+        Cgroup, Decoder, Kind,
+        text::{Lines, Time},
+        tree::Tree,
+    },
+    words::clean,
+};
+
+/// How often what the kernel side has told is read.
+const TICK: Duration = Duration::from_millis(50);
+/// How long after the end of the command its reap may be told: an RCU grace period, where the reap itself is not seen.
+const SETTLE: Duration = Duration::from_millis(300);
+/// What shells add to the number of a signal that has ended a command.
+const SIGNALED: u8 = 128;
+
+/// How a trace is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line for each event
+    #[default]
+    Text,
+    /// A tree of all processes, at the end
+    Tree,
+    /// One JSON object a line, in the names of the Elastic Common Schema
+    Json,
+}
+
+/// Arguments of `supervisor trace`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct TraceArgs {
+    /// How it is written
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    output: Output,
+    /// Only these: fork, exec, exit, wait, reap
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_enum, hide_possible_values = true)]
+    only: Vec<Kind>,
+    /// How times are written in text
+    #[arg(long, default_value = "relative", value_name = "HOW")]
+    time: Time,
+    /// End after this long
+    #[arg(long, value_name = "TIME")]
+    duration: Option<config::Time>,
+    /// Only the process with this host pid and its descendants
+    #[arg(long, value_name = "PID", help_heading = "Filters", conflicts_with = "command")]
+    pid: Option<u32>,
+    /// Only processes with this name (as in /proc/PID/comm, at most 15 bytes)
+    #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = comm)]
+    comm: Option<String>,
+    /// Only processes in the PID namespace with this inode number (readlink /proc/PID/ns/pid)
+    #[arg(long, value_name = "INO", help_heading = "Filters")]
+    pidns: Option<u32>,
+    /// Only processes of the container with this id, or the beginning of its id
+    #[arg(long, value_name = "ID", help_heading = "Filters")]
+    container: Option<String>,
+    /// Only processes whose control group's path contains this
+    #[arg(long, value_name = "TEXT", help_heading = "Filters")]
+    cgroup: Option<String>,
+    /// A command to run: only it and its descendants are told of, until it ends
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "Examples:
+  supervisor trace -o tree -- runc run demo      what a runtime does, as a tree
+  supervisor trace --only exit,reap              how processes end, and who reaps them
+  supervisor trace --pid $(pidof conmon) -o json the same of one process and its descendants, for machines
+
+With a COMMAND, its exit code is that of trace.";
+
+/// Reads the name of a process.
+fn comm(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() >= COMM_LEN {
+        return Err(format!("a process's name has 1 to {} bytes", COMM_LEN - 1));
+    }
+    Ok(text.to_owned())
+}
+
+impl TraceArgs {
+    fn filter(&self) -> TraceFilter {
+        let mut filter = TraceFilter { pid_ns: self.pidns.unwrap_or(0), ..TraceFilter::default() };
+        if let Some(comm) = &self.comm {
+            filter.comm[..comm.len()].copy_from_slice(comm.as_bytes());
+        }
+        // A tree is made of forks and exits, whatever is to be seen of it.
+        let all = self.only.is_empty() || self.output == Output::Tree;
+        let kinds = if all { Kind::value_variants() } else { &self.only };
+        filter.kinds = kinds.iter().fold(0, |bits, kind| bits | 1 << *kind as u32);
+        filter
+    }
+
+    fn wants(&self, cgroup: &Cgroup) -> bool {
+        self.cgroup.as_ref().is_none_or(|text| cgroup.path.contains(text))
+            && self
+                .container
+                .as_ref()
+                .is_none_or(|wanted| cgroup.container.as_ref().is_some_and(|id| id.starts_with(wanted)))
+    }
+}
+
+/// Traces until it is stopped, the time is up, the command has ended, or nobody reads any more. Returns the exit code.
+///
+/// # Errors
+///
+/// If the kernel side cannot be started or read, the command cannot be started, or standard output cannot be written.
+pub fn run(args: &TraceArgs) -> Result<u8> {
+    engine::block_on(trace(args))
+}
+
+async fn trace(args: &TraceArgs) -> Result<u8> {
+    let (mut stop, _) = engine::signals(false)?;
+    let own = std::process::id();
+    let roots: Vec<u32> = match args.pid {
+        Some(pid) => vec![pid],
+        // Our children are followed, as soon as there are any.
+        None if !args.command.is_empty() => vec![own],
+        None => Vec::new(),
+    };
+    let host = Proc::new().context("cannot read /proc")?;
+    if let Some(pid) = args.pid {
+        ensure!(host.thread_group(pid) == Some(pid), "there is no process with the pid {pid}");
+    }
+    let mut trace = Trace::start(args.filter(), &roots)?;
+    if !trace.has_release() {
+        say("this kernel does not tell who reaps: a reap is told a little late, and without its reaper");
+    }
+    let context = engine::context(host.identity(), Some(trace.hooks()));
+    let mut writer = Writer::new(args, context, (!args.command.is_empty()).then_some(own));
+    let mut command = match args.command.split_first() {
+        Some((program, rest)) => Some(spawn(program, rest)?),
+        None => None,
+    };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut end = args.duration.and_then(|length| Instant::now().checked_add(length.0));
+    let mut code = 0;
+    loop {
+        let is_over = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => true,
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => true,
+            _ = ticks.tick() => false,
+        };
+        if !writer.take(&mut trace)? || is_over {
+            break;
+        }
+        if let Some(ended) = command.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            command = None;
+            code = code_of(ended);
+            end = Some(end.unwrap_or_else(|| Instant::now() + SETTLE).min(Instant::now() + SETTLE));
+        }
+    }
+    if let Some(mut command) = command {
+        // A terminal has sent its signal to both; otherwise it is ours to end.
+        let _ended_meanwhile = command.kill();
+        code = code_of(command.wait()?);
+    }
+    let lost = trace.lost()?;
+    writer.end(lost)?;
+    Ok(code)
+}
+
+fn spawn(program: &OsString, rest: &[OsString]) -> Result<Child> {
+    Command::new(program)
+        .args(rest)
+        .spawn()
+        .with_context(|| format!("cannot start {}", clean(&program.to_string_lossy())))
+}
+
+fn code_of(status: std::process::ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let by_signal = || status.signal().map_or(1, |number| SIGNALED.wrapping_add(number as u8));
+    status.code().map_or_else(by_signal, |code| code as u8)
+}
+
+/// Writes what is told to standard output.
+struct Writer<'a> {
+    args: &'a TraceArgs,
+    decoder: Decoder,
+    lines: Lines,
+    tree: Tree,
+    context: Said,
+    wall: Wall,
+    started_ns: u64,
+    sequence: u64,
+    /// Our own pid, if what we do ourselves is not of interest.
+    own: Option<u32>,
+    out: String,
+    stdout: StdoutLock<'static>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(args: &'a TraceArgs, context: Said, own: Option<u32>) -> Self {
+        let (wall, started_ns) = (Wall::now(), clock::now_ns());
+        let lines = Lines::new(args.time, colour(), wall, started_ns);
+        let out = if args.output == Output::Text { lines.header() } else { String::new() };
+        Self {
+            args,
+            decoder: Decoder::default(),
+            lines,
+            tree: Tree::default(),
+            context,
+            wall,
+            started_ns,
+            sequence: 0,
+            own,
+            out,
+            stdout: io::stdout().lock(),
+        }
+    }
+
+    /// Takes what there is and writes it. False if nobody reads any more.
+    fn take(&mut self, trace: &mut Trace) -> Result<bool> {
+        /// Bytes that are written at once.
+        const CHUNK: usize = 256 << 10;
+        let mut is_read = true;
+        trace.drain(|cgroups, record| {
+            match record {
+                Record::Event(event) => self.event(&event, None)?,
+                Record::Exec(record) => self.event(&record.event, Some(&record.exec))?,
+                Record::Cgroup(id, names) => {
+                    let cgroup = self.decoder.cgroup(id, &names);
+                    if !self.args.wants(&cgroup) {
+                        cgroups.refuse(id);
+                    }
+                }
+            }
+            if self.out.len() >= CHUNK {
+                is_read &= self.flush()?;
+            }
+            anyhow::Ok(())
+        })?;
+        Ok(self.flush()? && is_read)
+    }
+
+    fn event(&mut self, traced: &Traced, exec: Option<&Exec>) -> Result<()> {
+        let lost = self.decoder.lost_before(traced);
+        if lost > 0 {
+            self.lost(lost, traced.at_ns)?;
+        }
+        if self.own == Some(traced.id.tgid) {
+            return Ok(());
+        }
+        let Some(event) = self.decoder.event(traced, exec) else { return Ok(()) };
+        // The kernel side leaves out what it was told to, a moment later.
+        if !event.cgroup.as_ref().is_none_or(|cgroup| self.args.wants(cgroup)) {
+            return Ok(());
+        }
+        match self.args.output {
+            Output::Text => self.lines.event(&event, &mut self.out),
+            Output::Tree => self.tree.event(&event),
+            Output::Json => {
+                self.sequence += 1;
+                self.out.push_str(&ecs::traced(&event, &self.context, self.sequence, self.wall)?);
+                self.out.push('\n');
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, count: u64, at_ns: u64) -> Result<()> {
+        match self.args.output {
+            Output::Text => self.lines.lost(count, at_ns, &mut self.out),
+            Output::Tree => self.tree.lost(count),
+            Output::Json => {
+                self.sequence += 1;
+                let line = ecs::trace_lost(count, at_ns, &self.context, self.sequence, self.wall)?;
+                self.out.push_str(&line);
+                self.out.push('\n');
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is left, and what was lost after the last event.
+    fn end(&mut self, lost: u64) -> Result<()> {
+        let lost = self.decoder.lost_by(lost);
+        if lost > 0 {
+            self.lost(lost, clock::now_ns())?;
+        }
+        if self.args.output == Output::Tree {
+            self.out.push_str(&self.tree.draw(self.started_ns, strokes(), colour()));
+        }
+        self.flush()?;
+        Ok(())
+    }
+
+    /// False if nobody reads any more.
+    fn flush(&mut self) -> Result<bool> {
+        let written = self.stdout.write_all(self.out.as_bytes());
+        self.out.clear();
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            written => written.context("cannot write to standard output").map(|()| true),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A trace for people: an event a line.
+
+use std::fmt::Write as _;
+
+use super::{Event, Named, What};
+use crate::{
+    clock::Wall,
+    diagnosis::call,
+    finding::Exit,
+    report::text::Colour,
+    words::{clean, command_line, duration, signal_name},
+};
+
+/// How times are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Time {
+    /// Seconds since the trace began
+    #[default]
+    Relative,
+    /// The time of day, in the zone of the reader
+    Absolute,
+    /// Seconds since the line before
+    Delta,
+}
+
+/// Characters of a file and its arguments that are written.
+const COMMAND: usize = 200;
+/// Characters of a container's id that people read.
+const ID: usize = 12;
+
+/// The lines of a trace.
+#[derive(Debug)]
+pub struct Lines {
+    time: Time,
+    colour: Colour,
+    wall: Wall,
+    /// What relative times count from.
+    from_ns: u64,
+}
+
+impl Lines {
+    /// Lines of a trace that begins now.
+    #[must_use]
+    pub fn new(time: Time, colour: Colour, wall: Wall, now_ns: u64) -> Self {
+        Self { time, colour, wall, from_ns: now_ns }
+    }
+
+    /// What stands above the columns.
+    #[must_use]
+    pub fn header(&self) -> String {
+        let time = match self.time {
+            Time::Absolute => "TIME           ",
+            Time::Relative | Time::Delta => "     TIME",
+        };
+        format!("{time}  {:>7} {:<15} WHAT\n", "PID", "NAME")
+    }
+
+    /// Appends the line of an event.
+    pub fn event(&mut self, event: &Event, out: &mut String) {
+        self.time(event.at_ns, out);
+        let _infallible = write!(out, "  {:>7} {:<15} ", event.process.id.tgid, event.process.shown());
+        let (word, code) = match &event.what {
+            What::Forked(_) => ("fork", "36"),
+            What::Executed { .. } => ("exec", "34"),
+            What::Exited(..) => ("exit", "33"),
+            What::Waits(_) => ("wait", "2"),
+            What::Reaped { .. } => ("reap", "32"),
+        };
+        match self.colour {
+            Colour::Never => out.push_str(word),
+            Colour::Always => out.push_str(&self.colour.paint(code, word)),
+        }
+        out.push_str("  ");
+        details(&event.what, out);
+        if let Some(id) = event.cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref()) {
+            let _infallible = write!(out, "  [{}]", id.get(..ID).unwrap_or(id));
+        }
+        out.push('\n');
+    }
+
+    /// Appends what says that records are missing here.
+    pub fn lost(&mut self, count: u64, at_ns: u64, out: &mut String) {
+        self.time(at_ns, out);
+        let text = self.colour.paint("1;33", &lost(count));
+        let _infallible = writeln!(out, "  {text}");
+    }
+
+    fn time(&mut self, at_ns: u64, out: &mut String) {
+        let _infallible = match self.time {
+            Time::Absolute => {
+                let time = self.wall.timestamp(at_ns).to_zoned_datetime(jiff::tz::TimeZone::system());
+                write!(out, "{}", time.strftime("%H:%M:%S.%6f"))
+            }
+            Time::Relative | Time::Delta => {
+                let micros = at_ns.saturating_sub(self.from_ns) / 1000;
+                write!(out, "{:>2}.{:06}", micros / 1_000_000, micros % 1_000_000)
+            }
+        };
+        if self.time == Time::Delta {
+            self.from_ns = at_ns;
+        }
+    }
+}
+
+/// What a line says of an event, behind its word.
+fn details(what: &What, out: &mut String) {
+    let _infallible = match what {
+        What::Forked(by) => write!(out, "by {}", named(by)),
+        What::Executed { file, args } => write!(out, "{}", command(file, args)),
+        What::Exited(exit, parent) => write!(out, "{}; {} must reap it", status(*exit), named(parent)),
+        What::Waits(wait) => write!(out, "{}", call(wait)),
+        What::Reaped { by, after_ns } => {
+            let after = after_ns.map_or_else(
+                || "its exit was not seen".to_owned(),
+                |ns| format!("{} after its exit", short(ns)),
+            );
+            match by {
+                Some(by) => write!(out, "by {}, {after}", named(by)),
+                // Seen at the free, which comes a little later.
+                None if after_ns.is_some() => write!(out, "at most {after}"),
+                None => write!(out, "{after}"),
+            }
+        }
+    };
+}
+
+/// The same as the end of a sentence whose subject is the process.
+#[must_use]
+pub fn sentence(what: &What) -> String {
+    let mut out = match what {
+        What::Forked(_) => "was forked ",
+        What::Executed { .. } => "executes ",
+        What::Exited(Exit::Code(_), _) => "exits with ",
+        What::Exited(..) => "is killed by ",
+        What::Waits(_) => "calls ",
+        What::Reaped { .. } => "is reaped ",
+    }
+    .to_owned();
+    details(what, &mut out);
+    out
+}
+
+/// What says that records are missing.
+pub(super) fn lost(count: u64) -> String {
+    format!("LOST  {count} records: they came faster than they were read; filters or --only let fewer come")
+}
+
+/// A process by name and pid.
+fn named(process: &Named) -> String {
+    format!("{}[{}]", process.shown(), process.id.tgid)
+}
+
+/// What was executed: the file, and the arguments but the first if that is the same.
+pub(super) fn command(file: &str, args: &[String]) -> String {
+    let words: Vec<String> = [file.to_owned()].into_iter().chain(args.iter().skip(1).cloned()).collect();
+    command_line(&words, COMMAND)
+}
+
+/// How it ended, in two words.
+pub(super) fn status(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("code {code}"),
+        Exit::Signal { number, core_dumped } => {
+            let name = signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned);
+            format!("{name}{}", if core_dumped { ", core dumped" } else { "" })
+        }
+    }
+}
+
+/// A duration, where most are short.
+pub(super) fn short(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{}.{} us", ns / 1_000, ns / 100 % 10),
+        1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
+        _ => duration(ns),
+    }
+}
+
+/// A name, for a tree.
+pub(super) fn name(process: &Named) -> String {
+    clean(&process.name())
+}

@@ -1,0 +1,240 @@
+//! A trace as the tree that it is: who has forked whom, how long each lived, and how it ended.
+
+use std::{collections::HashMap, fmt::Write as _};
+
+use supervisor_ebpf::ProcessId;
+
+use super::{
+    Event, Named, What,
+    text::{command, lost, name, short, status},
+};
+use crate::{finding::Exit, report::text::Colour};
+
+/// How many processes are drawn at most.
+const BOUND: usize = 10_000;
+/// How deep lines are indented at most.
+const DEPTH: usize = 40;
+/// A reap that comes later than this after the exit is told.
+const LATE_NS: u64 = 100_000_000;
+
+/// What lines are drawn with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// Characters of ASCII.
+    Ascii,
+    /// Box-drawing characters.
+    Unicode,
+}
+
+impl Lines {
+    /// Before a child that others follow, before the last, and below each.
+    fn strokes(self) -> [&'static str; 4] {
+        match self {
+            Self::Ascii => ["|- ", "`- ", "|  ", "   "],
+            Self::Unicode => ["├─ ", "└─ ", "│  ", "   "],
+        }
+    }
+}
+
+/// The processes of a trace.
+#[derive(Debug, Default)]
+pub struct Tree {
+    nodes: HashMap<ProcessId, Node>,
+    /// Those whose creators are not among them, in the order of their first events.
+    roots: Vec<ProcessId>,
+    left_out: u64,
+    lost: u64,
+}
+
+#[derive(Debug)]
+struct Node {
+    process: Named,
+    /// The last file that it has executed, with its arguments.
+    command: Option<String>,
+    /// When it was forked, if that was seen.
+    forked_ns: Option<u64>,
+    /// Its first event.
+    first_ns: u64,
+    exit: Option<(u64, Exit)>,
+    reap: Option<(u64, Option<Named>)>,
+    children: Vec<ProcessId>,
+}
+
+impl Tree {
+    /// Takes an event.
+    pub fn event(&mut self, event: &Event) {
+        let id = event.process.id;
+        if !self.nodes.contains_key(&id) {
+            // One that is only reaped or waits has no place in a tree.
+            if matches!(event.what, What::Waits(_) | What::Reaped { .. }) {
+                return;
+            }
+            if self.nodes.len() >= BOUND {
+                self.left_out += 1;
+                return;
+            }
+            let mut forked_ns = None;
+            let mut creator = None;
+            if let What::Forked(by) = &event.what {
+                forked_ns = Some(event.at_ns);
+                creator = self.nodes.get_mut(&by.id);
+            }
+            match creator {
+                Some(creator) => creator.children.push(id),
+                None => self.roots.push(id),
+            }
+            let node = Node {
+                process: event.process,
+                command: None,
+                forked_ns,
+                first_ns: event.at_ns,
+                exit: None,
+                reap: None,
+                children: Vec::new(),
+            };
+            self.nodes.insert(id, node);
+        }
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        // The last name that it had.
+        node.process = event.process;
+        match &event.what {
+            What::Executed { file, args } => node.command = Some(command(file, args)),
+            What::Exited(exit, _) => node.exit = Some((event.at_ns, *exit)),
+            What::Reaped { by, .. } => node.reap = Some((event.at_ns, *by)),
+            What::Forked(_) | What::Waits(_) => {}
+        }
+    }
+
+    /// Takes that records are missing.
+    pub fn lost(&mut self, count: u64) {
+        self.lost += count;
+    }
+
+    /// Draws it; times count from `from_ns`.
+    #[must_use]
+    pub fn draw(&self, from_ns: u64, lines: Lines, colour: Colour) -> String {
+        let mut out = format!("{:>10} {:>10}  {:<24} PROCESS\n", "START", "LIVED", "ENDED");
+        // Depth first, with what stands before the name of each and of what is below it.
+        let mut stack: Vec<(ProcessId, String, String)> =
+            self.roots.iter().rev().map(|id| (*id, String::new(), String::new())).collect();
+        let [tee, corner, bar, blank] = lines.strokes();
+        while let Some((id, before, below)) = stack.pop() {
+            let Some(node) = self.nodes.get(&id) else { continue };
+            node.draw(from_ns, &before, colour, &mut out);
+            let is_deep = below.chars().count() >= DEPTH * 3;
+            for (i, child) in node.children.iter().enumerate().rev() {
+                let (stroke, rest) = if i + 1 == node.children.len() { (corner, blank) } else { (tee, bar) };
+                let below_child = if is_deep { below.clone() } else { format!("{below}{rest}") };
+                stack.push((*child, format!("{below}{stroke}"), below_child));
+            }
+        }
+        if self.left_out > 0 {
+            let _infallible =
+                writeln!(out, "{} events of more processes than {BOUND} are left out", self.left_out);
+        }
+        if self.lost > 0 {
+            let _infallible = writeln!(out, "{}", colour.paint("1;33", &lost(self.lost)));
+        }
+        out
+    }
+}
+
+impl Node {
+    fn draw(&self, from_ns: u64, before: &str, colour: Colour, out: &mut String) {
+        let micros = self.first_ns.saturating_sub(from_ns) / 1000;
+        // Of one that was there before, how long it has lived is not known.
+        let start = match self.forked_ns {
+            Some(_) => format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
+            None => "before".to_owned(),
+        };
+        let lived = match (self.forked_ns, self.exit) {
+            (Some(forked_ns), Some((exit_ns, _))) => short(exit_ns.saturating_sub(forked_ns)),
+            _ => "-".to_owned(),
+        };
+        let (ended, code) = match (self.exit, self.reap) {
+            (None, _) => ("runs".to_owned(), "2"),
+            (Some((_, exit)), None) => (format!("{}, UNREAPED", status(exit)), "1;31"),
+            (Some((exit_ns, exit)), Some((reap_ns, _))) if reap_ns.saturating_sub(exit_ns) >= LATE_NS => {
+                (format!("{}, reaped {} later", status(exit), short(reap_ns - exit_ns)), "33")
+            }
+            (Some((_, exit @ Exit::Code(0))), Some(_)) => (status(exit), "0"),
+            (Some((_, exit)), Some(_)) => (status(exit), "33"),
+        };
+        let ended = colour.paint(code, &format!("{ended:<24}"));
+        let _infallible = write!(
+            out,
+            "{start:>10} {lived:>10}  {ended} {before}{}[{}]",
+            name(&self.process),
+            self.process.id.tgid
+        );
+        if let Some(command) = &self.command {
+            let _infallible = write!(out, "  {command}");
+        }
+        out.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use supervisor_ebpf::{TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced};
+
+    use super::*;
+    use crate::trace::Decoder;
+
+    fn traced(kind: u32, at_ms: u64, pid: u32, by: u32, value: u64) -> Traced {
+        let mut comm = [0; 16];
+        comm[..4].copy_from_slice(b"init");
+        Traced {
+            kind,
+            at_ns: at_ms * 1_000_000,
+            id: ProcessId::new(pid, u64::from(pid)),
+            other: ProcessId::new(by, u64::from(by)),
+            value,
+            comm,
+            ..Traced::default()
+        }
+    }
+
+    #[test]
+    fn a_tree_is_drawn_with_how_each_ended() {
+        let mut decoder = Decoder::default();
+        let mut tree = Tree::default();
+        for record in [
+            traced(TRACE_WAIT, 1, 9, 0, 0),
+            traced(TRACE_FORK, 1, 2, 1, 0),
+            traced(TRACE_FORK, 2, 3, 2, 0),
+            traced(TRACE_FORK, 3, 4, 3, 0),
+            traced(TRACE_FORK, 4, 5, 2, 0),
+            traced(TRACE_EXIT, 5, 4, 3, 9),
+            traced(TRACE_EXIT, 6, 3, 2, 0x100),
+            traced(TRACE_REAP, 7, 3, 2, 0),
+            traced(TRACE_EXIT, 8, 2, 1, 0),
+            traced(TRACE_REAP, 908, 2, 1, 0),
+        ] {
+            tree.event(&decoder.event(&record, None).unwrap());
+        }
+        tree.lost(3);
+        let drawn = tree.draw(1_000_000, Lines::Unicode, Colour::Never);
+        let expected = "     START      LIVED  ENDED                    PROCESS\n  \
+                        0.000000     7.0 ms  code 0, reaped 900.0 ms later init[2]\n  \
+                        0.001000     4.0 ms  code 1                   ├─ init[3]\n  \
+                        0.002000     2.0 ms  SIGKILL, UNREAPED        │  └─ init[4]\n  \
+                        0.003000          -  runs                     └─ init[5]\n\
+                        LOST  3 records: they came faster than they were read; filters or --only let fewer come\n";
+        assert_eq!(drawn, expected);
+        let ascii = tree.draw(1_000_000, Lines::Ascii, Colour::Never);
+        assert!(ascii.contains("|- init[3]") && ascii.contains("|  `- init[4]"), "{ascii}");
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted() {
+        let mut decoder = Decoder::default();
+        let mut tree = Tree::default();
+        for pid in 1..=BOUND as u32 + 5 {
+            tree.event(&decoder.event(&traced(TRACE_FORK, 1, pid + 1, pid, 0), None).unwrap());
+        }
+        let drawn = tree.draw(0, Lines::Ascii, Colour::Never);
+        assert!(drawn.contains("5 events of more processes than 10000 are left out"));
+        assert!(drawn.lines().all(|line| line.len() < 250), "no line is indented without end");
+    }
+}
