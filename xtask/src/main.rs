@@ -43,7 +43,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Check formatting and lints, run unit tests, then live tests one by one (as root)
+    /// Check formatting and lints, run unit tests, the core of the live tests on other kernels, then all live tests one by
+    /// one (as root)
     Test {
         /// Only tests with one of these in their names; options of the test runner
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

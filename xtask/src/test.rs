@@ -1,12 +1,17 @@
-//! Lints, unit tests, live tests.
+//! Lints, unit tests, live tests; of these the core on other kernels too.
 
 use anyhow::Result;
 
-use crate::{binary, process, setup};
+use crate::{binary, plan::KERNELS, process, setup, vm};
 
-/// Checks formatting and lints, runs the unit tests of every crate, then the live tests one by one.
+/// Checks formatting and lints, runs the unit tests of every crate, then the core of the live tests on other kernels, then
+/// the live tests one by one. Only the chosen ones of this kernel if there is a filter.
 pub(crate) fn run(filter: &[String]) -> Result<()> {
-    setup::ensure()?;
+    if filter.is_empty() {
+        setup::ensure_with(&KERNELS)?;
+    } else {
+        setup::ensure()?;
+    }
     lint()?;
     let binary = binary::build()?;
 
@@ -20,6 +25,10 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
         eprintln!("The live tests load eBPF programs and need root; they were not run. Run:");
         eprintln!("    sudo -E env \"PATH=$PATH\" cargo xtask test {}", filter.join(" "));
         return Err(process::Exit(2).into());
+    }
+    // Before those on this kernel, so that the last lines are the test runner's own.
+    if filter.is_empty() {
+        vm::run(&vm::Args::core())?;
     }
     let mut live = process::cargo();
     live.env("SUPERVISOR_BIN", binary);

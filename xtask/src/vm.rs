@@ -46,6 +46,9 @@ const LEFT_OUT: [(&str, &str); 20] = [
     ("soak", "emulated, healthy processes come too slowly"),
     ("storm", "emulated, 200,000 processes take longer than it waits"),
 ];
+/// Files of live tests that `cargo xtask test` runs on other kernels too: what kernels do differently is the hooks, the
+/// verifier, the layout of types, and when a reap is seen.
+const CORE: [&str; 7] = ["container", "detach", "doctor", "dwell", "existing", "release", "trace"];
 /// Why a file need not be run on every kernel.
 const SAME: &str = "what it tests is the same on every kernel";
 /// Where the tests find the program, and which hooks these kernels let it attach.
@@ -77,6 +80,12 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// What every test run does.
+    pub(crate) fn core() -> Self {
+        let tests = CORE.iter().map(|&name| name.to_owned()).collect();
+        Self { kernels: Vec::new(), no_tests: false, tests, timeout: TIMEOUT }
+    }
+
     /// Whether this file of live tests is to be run.
     fn wants(&self, test: &str) -> bool {
         if self.tests.is_empty() {

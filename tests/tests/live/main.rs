@@ -40,3 +40,4 @@ mod sink_syslog;
 mod sink_unix;
 mod soak;
 mod storm;
+mod trace;

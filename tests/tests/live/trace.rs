@@ -1,0 +1,236 @@
+//! `supervisor trace`: what happened is told, all of it, in its order, and what was lost is counted.
+
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use supervisor_tests::{Contract, Event, fixture, supervisor_bin};
+use supervisor_user::scenario::{Lab, Owned, PidNs, Runtime, bundle, pid_namespace, until};
+
+const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
+/// How long a trace may take on a slow machine.
+const LIMIT: Duration = Duration::from_secs(90);
+/// More processes than the ring has room for.
+const MANY: u64 = 100_000;
+
+/// A trace that writes to a file.
+struct Trace {
+    process: Owned,
+    out: File,
+}
+
+impl Trace {
+    fn start(args: &[&str]) -> Result<Self> {
+        let out = tempfile::tempfile()?;
+        let mut command = Command::new(supervisor_bin()?);
+        command.arg("trace").args(args).env("LC_ALL", "C.UTF-8");
+        command.stdin(Stdio::null()).stdout(out.try_clone()?);
+        Ok(Self { process: Owned::start(&mut command)?, out })
+    }
+
+    /// What it has written so far.
+    fn text(&mut self) -> Result<String> {
+        let mut text = String::new();
+        self.out.rewind()?;
+        self.out.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Waits until it has written this.
+    fn says(&mut self, what: &str) -> Result<()> {
+        until(what, LIMIT, || Ok(self.text()?.contains(what).then_some(())))
+    }
+
+    /// Its exit code, once it has ended, and all that it has written.
+    fn end(mut self) -> Result<(i32, String)> {
+        let status = self.process.end(LIMIT)?;
+        Ok((status.code().context("it was killed")?, self.text()?))
+    }
+
+    fn stop(mut self) -> Result<String> {
+        self.process.signal(Signal::INT)?;
+        let (code, text) = self.end()?;
+        ensure!(code == 0, "it ended with {code}");
+        Ok(text)
+    }
+}
+
+/// The events among the lines, each held against the contract.
+fn events(text: &str) -> Result<Vec<Event>> {
+    let mut contract = Contract::default();
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    lines
+        .map(|line| {
+            let event = Event(serde_json::from_str(line)?);
+            contract.check(&event)?;
+            Ok(event)
+        })
+        .collect()
+}
+
+/// Whether the reap itself is seen here.
+fn sees_reaps(event: &Event) -> Result<bool> {
+    Ok(event.text("supervisor.hooks")?.ends_with("+fentry"))
+}
+
+#[test]
+fn a_command_is_traced_from_its_fork_to_its_reap() -> Result<()> {
+    let (code, text) = Trace::start(&["-o", "json", "--", FIXTURE, "reap-after", "500"])?.end()?;
+    ensure!(code == 0, "it ended with {code}: {text}");
+    let fact = |name: &str, key: &str| -> Result<u64> {
+        let line = text.lines().find(|line| line.starts_with(name)).context("no such fact")?;
+        let value = line.split(' ').find_map(|word| word.strip_prefix(key)).context("no such value")?;
+        Ok(value.parse()?)
+    };
+    let pid = fact("exited", "pid=")? as u32;
+    let all = events(&text)?;
+    let of = |pid: u32| -> Vec<&Event> { all.iter().filter(|event| event.is_about(pid)).collect() };
+
+    let child = of(pid);
+    let actions: Vec<&str> = child.iter().map(|event| event.action()).collect();
+    assert_eq!(actions, ["process-forked", "process-exited", "process-reaped"], "{text}");
+    let parent = child[0].pid("process.parent.pid")?;
+    assert_eq!(child[1].pid("process.parent.pid")?, parent);
+    assert_eq!(child[1].number("process.exit_code")?, 0);
+    assert_eq!(child[1].number("supervisor.exit.code")?, 0);
+    // From its exit to its reap; where only the free is seen, which comes later, at least that.
+    let least = fact("reaped", "earliest=")? - fact("exited", "latest=")?;
+    let most = fact("reaped", "latest=")? - fact("exited", "earliest=")?;
+    let told = child[2].number("event.duration")?;
+    ensure!(told >= least, "it was unreaped for {least} ns and not {told}");
+    if sees_reaps(child[2])? {
+        ensure!(told <= most, "it was unreaped for {most} ns and not {told}");
+        assert_eq!(child[2].pid("supervisor.reaped_by.pid")?, parent);
+    } else {
+        ensure!(child[2].get("supervisor.reaped_by").is_none(), "nobody has seen who: {}", child[2].0);
+    }
+
+    let parents = of(parent);
+    let actions: Vec<&str> = parents.iter().map(|event| event.action()).collect();
+    assert_eq!(actions.first(), Some(&"process-forked"));
+    assert_eq!(actions.get(1), Some(&"process-started"));
+    assert_eq!(actions.last(), Some(&"process-reaped"), "{actions:?}");
+    assert_eq!(parents[1].text("process.executable")?, FIXTURE);
+    let args = parents[1].field("process.args")?;
+    assert_eq!(*args, serde_json::json!([FIXTURE, "reap-after", "500"]));
+    let wait = parents.iter().find(|event| event.action() == "process-waited").context("no wait")?;
+    ensure!(wait.get("supervisor.wait.call").is_some(), "{}", wait.0);
+    Ok(())
+}
+
+#[test]
+fn a_commands_exit_code_is_the_traces() -> Result<()> {
+    let (code, text) = Trace::start(&["--only", "exit", "--", FIXTURE, "no-such-fixture"])?.end()?;
+    assert_eq!(code, 1);
+    ensure!(text.contains("code 1; supervisor["), "{text}");
+    ensure!(!text.contains(" fork ") && !text.contains(" wait "), "{text}");
+    Ok(())
+}
+
+#[test]
+fn filters_let_only_their_own_through() -> Result<()> {
+    // Two that make zombies when they are told to; only the first is wanted.
+    let (mut wanted, mut other) = (fixture!("load")?, fixture!("load")?);
+    let (pid, ns) = (wanted.pid(), pid_namespace(other.pid())?.to_string());
+    let mut by_pid = Trace::start(&["-o", "json", "--pid", &pid.to_string()])?;
+    let mut by_name = Trace::start(&["-o", "json", "--comm", "fixture", "--pidns", &ns, "--only", "exit"])?;
+    let mut by_nothing = Trace::start(&["-o", "json", "--comm", "nobody"])?;
+    for round in 0.. {
+        ensure!(round < 100, "the traces have not seen anything");
+        for fixture in [&mut wanted, &mut other] {
+            fixture.send("zombies 1")?;
+            fixture.fact("did")?;
+        }
+        let parent = |pid: u32| format!("\"parent\":{{\"pid\":{pid},");
+        let texts = [by_pid.text()?, by_name.text()?];
+        if texts[0].contains(&parent(pid))
+            && [pid, other.pid()].iter().all(|&pid| texts[1].contains(&parent(pid)))
+        {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    for fixture in [&mut wanted, &mut other] {
+        fixture.send("end")?;
+        fixture.fact("did")?;
+    }
+    by_pid.says("process-reaped")?;
+    let texts = [by_pid.stop()?, by_name.stop()?];
+    ensure!(by_nothing.text()?.is_empty(), "nobody is called so");
+    by_nothing.stop()?;
+    for event in events(&texts[0])? {
+        let parent = event.get("process.parent.pid");
+        let is_wanted = event.is_about(pid) || parent.is_none_or(|it| *it == pid);
+        ensure!(is_wanted && !event.is_about(other.pid()), "{}", event.0);
+    }
+    for event in events(&texts[1])? {
+        ensure!(event.action() == "process-exited" && event.text("process.name")? == "fixture", "{}", event.0);
+    }
+    wanted.end()?;
+    other.end()
+}
+
+#[test]
+fn what_the_ring_has_no_room_for_is_counted_where_it_is_missing() -> Result<()> {
+    let storm = MANY.to_string();
+    let mut trace = Trace::start(&["-o", "json", "--only", "exit", "--", FIXTURE, "storm", &storm])?;
+    trace.says("process-exited")?;
+    // It reads no more until the storm is over.
+    let pid = Pid::from_raw(trace.process.pid() as i32).context("no pid")?;
+    kill_process(pid, Signal::STOP)?;
+    let done = trace.says("done");
+    kill_process(pid, Signal::CONT)?;
+    done?;
+    let (code, text) = trace.end()?;
+    ensure!(code == 0, "it ended with {code}");
+    let all = events(&text)?;
+    let lost: u64 = all.iter().filter_map(|event| event.number("supervisor.loss.trace.records").ok()).sum();
+    let exits = all.iter().filter(|event| event.action() == "process-exited").count() as u64;
+    ensure!(lost > 0, "the ring had room for all of them");
+    // Those of the storm, and its own.
+    assert_eq!(exits + lost, MANY + 1, "{lost} were lost");
+    let place = all.iter().position(|event| event.action() == "events-lost");
+    ensure!(place.is_some_and(|it| it > 0), "the loss stands where it was");
+    Ok(())
+}
+
+/// Runs a container that ends at once, and returns its tree.
+fn tree_of(runtime: Runtime) -> Result<String> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    lab.add_busybox(&["true"])?;
+    let program = runtime.find().with_context(|| format!("{} is not installed", runtime.name()))?;
+    let id = lab.container_id(runtime.name());
+    let bundle = bundle(&lab, &id, PidNs::Own, &["true"])?;
+    let (program, state, bundle) =
+        (program.display(), lab.state(runtime.name()), bundle.display().to_string());
+    let (program, state) = (program.to_string(), state.display().to_string());
+    let mut args = vec!["-o", "tree", "--", &program, "--root", &state];
+    if runtime == Runtime::Crun {
+        args.push("--cgroup-manager=disabled");
+    }
+    args.extend(["run", "--bundle", &bundle, &id]);
+    let (code, tree) = Trace::start(&args)?.end()?;
+    ensure!(code == 0, "{} run ended with {code}: {tree}", runtime.name());
+    Ok(tree)
+}
+
+#[test]
+fn a_runtimes_run_is_drawn_as_the_tree_that_it_is() -> Result<()> {
+    let tree = tree_of(Runtime::Runc)?;
+    println!("{tree}");
+    let line =
+        |what: &str| tree.lines().find(|line| line.contains(what)).with_context(|| format!("no {what}"));
+    let root = line("runc[")?;
+    ensure!(root.contains("code 0") && root.contains(" run --bundle "), "{root}");
+    // What the container runs is below it, and was reaped.
+    let container = line("/true")?;
+    ensure!(container.contains("─ ") && container.contains("code 0"), "{container}");
+    ensure!(!tree.contains("UNREAPED") && !tree.contains("LOST"), "{tree}");
+    Ok(())
+}
