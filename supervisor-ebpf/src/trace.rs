@@ -192,11 +192,11 @@ fn status(leader: Ptr) -> u64 {
     /// `include/linux/sched/signal.h`
     const SIGNAL_GROUP_EXIT: u32 = 4;
     let signal: Ptr = kernel::load(leader, &kernel::TASK_SIGNAL);
-    let status: u32 = if kernel::load::<u32>(signal, &kernel::SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT != 0 {
-        kernel::load(signal, &kernel::SIGNAL_GROUP_EXIT_CODE)
-    } else {
-        kernel::load(leader, &kernel::TASK_EXIT_CODE)
-    };
+    // Both are loaded in any case: else the compiler merges the loads, and Linux 6.1's verifier the pointers.
+    let flags: u32 = kernel::load(signal, &kernel::SIGNAL_FLAGS);
+    let of_group: u32 = kernel::load(signal, &kernel::SIGNAL_GROUP_EXIT_CODE);
+    let own: u32 = kernel::load(leader, &kernel::TASK_EXIT_CODE);
+    let status = if flags & SIGNAL_GROUP_EXIT != 0 { of_group } else { own };
     u64::from(status)
 }
 

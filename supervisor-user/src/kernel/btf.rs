@@ -21,11 +21,7 @@ impl Offsets {
     /// [`KernelError::NoBtf`], [`KernelError::BadBtf`], or the first type or member that is missing.
     pub fn of_running_kernel() -> Result<Self, KernelError> {
         let data = fs::read(VMLINUX).map_err(|source| KernelError::NoBtf { path: VMLINUX, source })?;
-        let offsets = resolve(data);
-        // The parsed types take 60 MiB for a tenth of a second: give them back.
-        // SAFETY: no arguments that matter; it only returns free memory to the kernel.
-        unsafe { libc::malloc_trim(0) };
-        offsets
+        resolve(data)
     }
 
     /// Global names with their values.

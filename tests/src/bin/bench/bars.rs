@@ -41,8 +41,17 @@ pub(crate) fn of(result: &Value) -> Vec<Value> {
     bars.at_most("a getppid loop is slower by", slower, Some(2.0), "%");
 
     let full = |it: &Value| it["wanted_rate"] == 0 && it["leaks"] == false;
-    let cpu = row(&result["cost"], Contender::Supervisor, full).and_then(|it| it["cpu_percent"].as_f64());
-    bars.at_most("own CPU, healthy exits at full speed", cpu, Some(0.3), "% of a core");
+    let at_full = |contender| row(&result["cost"], contender, full).and_then(|it| it["cpu_percent"].as_f64());
+    bars.at_most(
+        "own CPU, healthy exits at full speed",
+        at_full(Contender::Supervisor),
+        Some(0.3),
+        "% of a core",
+    );
+    for peer in [Contender::Bpftrace, Contender::Exitsnoop] {
+        let what = format!("CPU of a trace of exits at full speed, against half of {}", peer.name());
+        bars.at_most(&what, at_full(Contender::Trace), at_full(peer).map(|it| it / 2.0), "% of a core");
+    }
     let idle = row(&result["cost"], Contender::Supervisor, |it| it["idle"] == true);
     bars.at_most(
         "wake-ups while nothing happens",

@@ -25,6 +25,10 @@ pub(crate) enum Contender {
     Floor,
     /// `supervisor watch`.
     Supervisor,
+    /// `supervisor trace` of exits, as the others do, to a file.
+    Trace,
+    /// The same of everything.
+    TraceAll,
     /// The one-liner on `sched_process_exit`.
     Bpftrace,
     /// libbpf-tools' `exitsnoop`.
@@ -39,9 +43,11 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// All of them, the floor first.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Floor,
         Self::Supervisor,
+        Self::Trace,
+        Self::TraceAll,
         Self::Bpftrace,
         Self::Exitsnoop,
         Self::Forkstat,
@@ -54,6 +60,8 @@ impl Contender {
         match self {
             Self::Floor => "empty programs",
             Self::Supervisor => "supervisor watch",
+            Self::Trace => "supervisor trace of exits",
+            Self::TraceAll => "supervisor trace",
             Self::Bpftrace => "bpftrace one-liner",
             Self::Exitsnoop => "exitsnoop",
             Self::Forkstat => "forkstat",
@@ -86,6 +94,14 @@ impl Contender {
                 let mut watch = Command::new(supervisor_bin()?);
                 watch.args(["watch", "-o", "json"]);
                 watch
+            }
+            Self::Trace | Self::TraceAll => {
+                let mut trace = Command::new(supervisor_bin()?);
+                trace.arg("trace");
+                if self == Self::Trace {
+                    trace.args(["--only", "exit"]);
+                }
+                trace
             }
             Self::Bpftrace => traced(&[
                 "bpftrace",
