@@ -2,6 +2,8 @@
 //!
 //! What is not known is `None` or empty, never a made-up value. Times are nanoseconds of `CLOCK_BOOTTIME`.
 
+use std::sync::Arc;
+
 use crate::{
     clock::Wall,
     diagnosis::Diagnosis,
@@ -48,8 +50,8 @@ pub struct Finding {
     pub grace_ns: u64,
     /// Who must wait for it.
     pub reaper: Option<Reaper>,
-    /// Who forked it, and who forked that one, nearest first.
-    pub creators: Vec<Creator>,
+    /// Who forked it, and who forked that one, nearest first. Many findings have the same ones, and share them.
+    pub creators: Arc<Vec<Creator>>,
     /// The container runtime that it comes from.
     pub runtime: Option<Runtime>,
     /// The container monitor.

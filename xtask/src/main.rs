@@ -3,6 +3,7 @@
 mod bench;
 mod binary;
 mod btf;
+mod dist;
 mod fuzz;
 mod initramfs;
 mod kernels;
@@ -52,6 +53,8 @@ enum Task {
     },
     /// Check formatting and lints
     Lint,
+    /// Make the tarball and the Debian package, with checksums and the licences of what is in them
+    Dist,
     /// Fuzz what reads processes, files and recordings, for minutes each
     Fuzz(fuzz::Args),
     /// Make a seeded mix of processes for minutes, and judge what three watches have said of it (as root)
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
         Task::Lint => setup::ensure().and_then(|()| test::lint()),
+        Task::Dist => dist::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),

@@ -9,7 +9,7 @@ mod roles;
 use claim::Claim;
 pub use oci::places as oci_places;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use supervisor_ebpf::TASK_EXITING;
 
@@ -108,7 +108,7 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
         orchestrator: orchestrator(identity, cgroup.as_deref()),
         pid_ns,
         monitor,
-        creators,
+        creators: Arc::new(creators),
         cgroup,
         process,
     }

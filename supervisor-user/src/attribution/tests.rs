@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     evidence::sample::{POD, creator, exec, host, incident},
+    finding::WaitTarget,
     host::OciFacts,
 };
 

@@ -1,12 +1,15 @@
 //! What a person starts: one file per subcommand.
 
 pub mod check;
+pub mod columns;
+pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
 mod fleet;
 pub mod install;
+pub mod man;
 pub mod ps;
 pub mod record;
 pub mod replay;
@@ -60,6 +63,10 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Make a service of it, with least rights
     Install(install::InstallArgs),
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print manual pages
+    Man(man::ManArgs),
     /// Make the incident happen in throw-away namespaces, and show the finding
     Demo(demo::DemoArgs),
     /// A process of the demo's scenario
@@ -96,6 +103,8 @@ pub fn main() -> ExitCode {
         Command::Doctor => doctor::run().map(ExitCode::from),
         Command::Schema(args) => schema::run(&args).map(ExitCode::from),
         Command::Install(args) => install::run(&args).map(ExitCode::from),
+        Command::Completions(args) => completions::run(&args).map(ExitCode::from),
+        Command::Man(args) => man::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),
     };

@@ -1,11 +1,16 @@
 //! `supervisor ps`: what is unreaped now.
 
-use std::time::Duration;
+use std::{
+    io::{self, IsTerminal as _},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::{
+    columns::{Column, Listing},
     fleet,
     table::{named, table, unknown},
 };
@@ -22,7 +27,6 @@ use crate::{
     glance::Glance,
     host::{Host as _, Proc},
     report::Format,
-    words::clean,
 };
 
 /// List what is unreaped now.
@@ -34,6 +38,11 @@ pub struct PsArgs {
     /// How the list is written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    listing: Listing,
+    /// List again and again, so often
+    #[arg(long, value_name = "TIME")]
+    every: Option<Time>,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -56,7 +65,16 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
             "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {missing}"
         ));
     }
-    let conclusions = conclude(&mut glance, &host, args.grace.0, &args.filter)?;
+    loop {
+        let found = list(args, &host, &mut glance)?;
+        let Some(every) = args.every else { return Ok(found) };
+        thread::sleep(every.0);
+    }
+}
+
+/// Lists once.
+fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
+    let conclusions = conclude(glance, host, args.grace.0, &args.filter)?;
     let mut findings: Vec<&Finding> = conclusions.open().collect();
     findings.sort_by_key(|finding| {
         (finding.reaper.as_ref().map(|reaper| reaper.process.pid), finding.process.pid)
@@ -64,8 +82,8 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
     namespaces.sort_by_key(|namespace| namespace.init.process.pid);
     match args.output {
-        Format::Text => print_tables(&findings, &namespaces)?,
-        format => print_json(format, &findings, &namespaces, &host, glance.hooks())?,
+        Format::Text => print_tables(args, &findings, &namespaces)?,
+        format => print_json(format, &findings, &namespaces, host, glance.hooks())?,
     }
     Ok(if findings.is_empty() && namespaces.is_empty() { Exit::Ok } else { Exit::Found })
 }
@@ -103,19 +121,23 @@ fn print_json(
     Ok(())
 }
 
-fn print_tables(findings: &[&Finding], namespaces: &[&BlockedNamespace]) -> Result<()> {
+fn print_tables(args: &PsArgs, findings: &[&Finding], namespaces: &[&BlockedNamespace]) -> Result<()> {
+    let mut out = String::new();
+    if args.every.is_some() && io::stdout().is_terminal() {
+        // From the top of an empty screen.
+        out.push_str("\x1b[H\x1b[2J");
+    }
     if findings.is_empty() && namespaces.is_empty() {
+        print(&out)?;
         say("nothing is unreaped");
         return Ok(());
     }
-    let mut out = String::new();
     if !findings.is_empty() {
-        let header =
-            ["PID", "NAME", "EXIT", "FAMILY", "REAPER", "REAPER IS", "STATE", "PID NS", "VPID", "CONTAINER"];
-        table(&mut out, &header, findings.iter().map(|finding| row(finding)));
+        args.listing.list(&mut out, findings);
     }
-    if !namespaces.is_empty() {
-        if !out.is_empty() {
+    // Who chooses columns reads a list of processes by a program.
+    if !namespaces.is_empty() && !args.listing.is_chosen() {
+        if !findings.is_empty() {
             out.push('\n');
         }
         let header = ["BLOCKED PID NS", "PID 1", "STATE", "HELD BY", "CONTAINER"];
@@ -136,36 +158,6 @@ fn namespace_row(namespace: &BlockedNamespace) -> [String; 5] {
         named(&init.process.name, init.process.pid),
         init.state.to_string(),
         held.join(", "),
-        container(init),
-    ]
-}
-
-fn container(finding: &Finding) -> String {
-    finding.container.as_ref().map_or_else(unknown, |container| clean(&container.id))
-}
-
-fn row(finding: &Finding) -> [String; 10] {
-    let reaper = finding.reaper.as_ref();
-    let is = reaper.map(|reaper| {
-        let mut is = Vec::new();
-        if reaper.is_pidns_init == Some(true) {
-            is.push("init");
-        }
-        if reaper.is_subreaper == Some(true) {
-            is.push("subreaper");
-        }
-        if is.is_empty() { unknown() } else { is.join(",") }
-    });
-    [
-        finding.process.pid.to_string(),
-        clean(&finding.process.name),
-        finding.exit.map_or_else(unknown, crate::report::text::short_exit),
-        finding.diagnosis.family.map_or_else(unknown, |family| family.to_string()),
-        reaper.map_or_else(unknown, |reaper| named(&reaper.process.name, reaper.process.pid)),
-        is.unwrap_or_else(unknown),
-        reaper.and_then(|reaper| reaper.state).map_or_else(unknown, |state| state.to_string()),
-        finding.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
-        finding.process.vpid.map_or_else(unknown, |vpid| vpid.to_string()),
-        container(finding),
+        Column::Container.cell(init),
     ]
 }

@@ -6,7 +6,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use growth::Growth;
 use sessions::Sessions;
@@ -18,7 +18,7 @@ use crate::{
     diagnosis::{blockers, diagnose, diagnose_namespace},
     evidence::{Evidence, NamespaceEvidence},
     filter::Filter,
-    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
+    finding::{Block, BlockedNamespace, Creator, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
     host::HostIdentity,
     identity,
     observation::{Observation, Release, Seen},
@@ -33,6 +33,8 @@ pub struct Conclusions {
     namespaces: HashMap<ProcessId, Blocked>,
     sessions: Sessions,
     growth: Growth,
+    /// Those of the last finding: of many that one process leaves, each has the same.
+    creators: Arc<Vec<Creator>>,
 }
 
 struct Open {
@@ -58,6 +60,7 @@ impl Conclusions {
             namespaces: HashMap::new(),
             sessions: Sessions::default(),
             growth: Growth::default(),
+            creators: Arc::default(),
         }
     }
 
@@ -151,6 +154,11 @@ impl Conclusions {
             finding.origin = Origin::HealthCheck { period_ns };
         }
         finding.diagnosis = diagnose(&finding);
+        if finding.creators == self.creators {
+            finding.creators = Arc::clone(&self.creators);
+        } else {
+            self.creators = Arc::clone(&finding.creators);
+        }
         finding
     }
 

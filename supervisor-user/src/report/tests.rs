@@ -1,5 +1,7 @@
 //! Golden tests: one finding, as every output writes it.
 
+use std::sync::Arc;
+
 use super::{Context, ecs, ocsf, story, text};
 use crate::{
     attribution::attribute,
@@ -149,7 +151,8 @@ fn ocsf_lines() {
 fn hostile() -> Finding {
     let text = format!("\n\r\0\x1b[31m\"\\\u{202e}\u{fffd}{}", "x".repeat(4096));
     let mut finding = finding();
-    for process in finding.creators.iter_mut().map(|it| &mut it.process).chain([&mut finding.process]) {
+    let creators = Arc::make_mut(&mut finding.creators).iter_mut().map(|it| &mut it.process);
+    for process in creators.chain([&mut finding.process]) {
         process.name.clone_from(&text);
         process.executable = Some(text.clone());
         process.args = vec![text.clone(); 8];

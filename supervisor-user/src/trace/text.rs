@@ -181,3 +181,68 @@ pub(super) fn short(ns: u64) -> String {
 pub(super) fn name(process: &Named) -> String {
     clean(&process.name())
 }
+
+#[cfg(test)]
+mod tests {
+    use supervisor_ebpf::{
+        CALL_WAIT4, ProcessId, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced, WAIT_ANY, Wait,
+    };
+
+    use super::*;
+    use crate::trace::Decoder;
+
+    fn traced(kind: u32, at_ns: u64, value: u64) -> Traced {
+        let mut comm = [0; 16];
+        comm[..3].copy_from_slice(b"a\x1b\n");
+        let mut other_comm = [0; 16];
+        other_comm[..4].copy_from_slice(b"init");
+        let (id, other) = (ProcessId::new(20, 1), ProcessId::new(1, 1));
+        Traced { kind, at_ns, id, other, value, comm, other_comm, ..Traced::default() }
+    }
+
+    fn lines(time: Time) -> String {
+        let mut decoder = Decoder::default();
+        let mut lines = Lines::new(time, Colour::Never, Wall::at_offset(0), 1_000_000_000);
+        let mut out = String::new();
+        for record in [
+            traced(TRACE_FORK, 1_000_100_000, 0),
+            traced(TRACE_WAIT, 1_000_200_000, Wait::pack(CALL_WAIT4, WAIT_ANY, 0, 1)),
+            traced(TRACE_EXIT, 2_500_000_000, 139),
+            traced(TRACE_REAP, 2_500_004_000, 0),
+        ] {
+            lines.event(&decoder.event(&record, None).unwrap(), &mut out);
+        }
+        lines.lost(3, 3_000_000_000, &mut out);
+        out
+    }
+
+    #[test]
+    fn lines_are_aligned_and_names_are_harmless() {
+        let expected = [
+            " 0.000100       20 a\\u{1b}\\u{a}    fork  by init[1]",
+            " 0.000200       20 a\\u{1b}\\u{a}    wait  wait4 for any child (WNOHANG)",
+            " 1.500000       20 a\\u{1b}\\u{a}    exit  SIGSEGV, core dumped; init[1] must reap it",
+            " 1.500004       20 a\\u{1b}\\u{a}    reap  by init[1], 4.0 us after its exit",
+            " 2.000000  LOST  3 records: they came faster than they were read; filters or --only let fewer come",
+        ];
+        assert_eq!(lines(Time::Relative).lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn times_count_from_the_line_before_if_that_is_wanted() {
+        let text = lines(Time::Delta);
+        let times: Vec<&str> =
+            text.lines().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
+        assert_eq!(times, ["0.000100", "0.000100", "1.499800", "0.000004", "0.499996"]);
+    }
+
+    #[test]
+    fn a_sentence_says_the_same() {
+        let mut decoder = Decoder::default();
+        let mut said = |record| sentence(&decoder.event(&record, None).unwrap().what);
+        assert_eq!(said(traced(TRACE_FORK, 1, 0)), "was forked by init[1]");
+        assert_eq!(said(traced(TRACE_EXIT, 1, 0)), "exits with code 0; init[1] must reap it");
+        assert_eq!(said(traced(TRACE_EXIT, 1, 9)), "is killed by SIGKILL; init[1] must reap it");
+        assert_eq!(said(traced(TRACE_REAP, 1, 0)), "is reaped by init[1], 0 ns after its exit");
+    }
+}

@@ -86,7 +86,7 @@ fn an_exec_every_two_seconds_is_a_health_check() -> Result<()> {
     })?;
     assert_eq!(found.text("supervisor.family.id")?, "F3");
     let period = Duration::from_nanos(found.number("supervisor.origin_period_ns")?);
-    let truth = least - least / 5..=most + most / 5;
+    let truth = least.mul_f64(0.8)..=most.mul_f64(1.2);
     assert!(truth.contains(&period), "the period is {period:?}, and the truth {truth:?}");
     container.remove()?;
     watch.stop()?.events.last().context("nothing was found")?;
