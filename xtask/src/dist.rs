@@ -69,6 +69,11 @@ fn fill(stage: &Path, binary: &Path) -> Result<()> {
     let mut install = Command::new(binary);
     install.args(["install", "--systemd", "--prefix", "/usr", "--root"]).arg(stage);
     quietly(&mut install)?;
+    // `/etc` is for the administrator's own units.
+    let units = stage.join("usr/lib/systemd");
+    fs::create_dir_all(&units)?;
+    fs::rename(stage.join("etc/systemd/system"), units.join("system"))?;
+    fs::remove_dir(stage.join("etc/systemd"))?;
     let man = stage.join("usr/share/man/man1");
     fs::create_dir_all(&man)?;
     quietly(Command::new(binary).arg("man").arg("--dir").arg(&man))?;
