@@ -34,5 +34,6 @@ pub mod scenario;
 pub mod schema;
 pub mod service;
 pub mod sink;
+pub mod top;
 pub mod trace;
 pub mod words;

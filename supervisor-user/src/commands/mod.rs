@@ -1,7 +1,6 @@
 //! What a person starts: one file per subcommand.
 
 pub mod check;
-pub mod columns;
 pub mod completions;
 pub mod config;
 pub mod demo;
@@ -9,6 +8,7 @@ pub mod doctor;
 pub mod explain;
 mod fleet;
 pub mod install;
+pub mod listing;
 pub mod man;
 pub mod ps;
 pub mod record;
@@ -16,6 +16,7 @@ pub mod replay;
 pub mod run;
 pub mod schema;
 mod table;
+pub mod top;
 pub mod trace;
 pub mod watch;
 
@@ -41,6 +42,8 @@ the codes of monitoring plugins: see `supervisor check --help`";
 enum Command {
     /// Report processes that are not reaped, live (what `supervisor` alone does)
     Watch(watch::WatchCommand),
+    /// Watch findings, reapers and PID namespaces on a screen
+    Top(top::TopArgs),
     /// Show every fork, exec, exit, wait and reap as it happens
     Trace(trace::TraceArgs),
     /// Watch as a service: events go to the sinks of a configuration
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchCommand::default())) {
         Command::Watch(args) => watch::run(&args).map(ExitCode::from),
+        Command::Top(args) => top::run(&args).map(ExitCode::from),
         Command::Trace(args) => trace::run(&args).map(ExitCode::from),
         Command::Run(args) => run::run(&args).map(ExitCode::from),
         Command::Config(args) => config::run(&args).map(ExitCode::from),

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::{
-    columns::{Column, Listing},
     fleet,
+    listing::Listing,
     table::{named, table, unknown},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     fleet::FleetArgs,
     glance::Glance,
     host::{Host as _, Proc},
-    report::Format,
+    report::{Format, columns::Column},
 };
 
 /// List what is unreaped now.

@@ -1,9 +1,6 @@
 //! Lists for people.
 
-/// What is not known.
-pub(super) fn unknown() -> String {
-    "-".to_owned()
-}
+pub(super) use crate::report::columns::{named, unknown};
 
 /// Aligned columns.
 pub(super) fn table<const N: usize>(
@@ -38,9 +35,4 @@ fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     (0..columns).map(width).collect()
-}
-
-/// A process, as lists name it.
-pub(super) fn named(name: &str, pid: u32) -> String {
-    format!("{}[{pid}]", crate::words::clean(name))
 }

@@ -361,7 +361,8 @@ fn ticks() -> Result<AsyncFd<OwnedFd>> {
     poll(timer)
 }
 
-fn poll(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
+/// Lets the event loop wait until there is something to read.
+pub(crate) fn poll(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
     // SAFETY: it owns the descriptor, so that this is open as long as it is registered.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("cannot poll")
 }

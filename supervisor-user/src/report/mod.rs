@@ -1,5 +1,6 @@
 //! Mapping the internal model to what people and machines read. Pure.
 
+pub mod columns;
 pub mod ecs;
 mod news;
 pub mod ocsf;

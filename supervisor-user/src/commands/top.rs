@@ -1,0 +1,199 @@
+//! `supervisor top`: findings, reapers, PID namespaces and events on a screen.
+
+use std::{
+    io::{self, IsTerminal as _},
+    os::fd::AsFd as _,
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use ratatui::{
+    DefaultTerminal,
+    crossterm::{
+        event::{
+            self, DisableMouseCapture, EnableMouseCapture, Event as Input, KeyCode, KeyEventKind,
+            KeyModifiers, MouseButton, MouseEventKind,
+        },
+        execute,
+    },
+};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::{
+    conclusions::Conclusions,
+    config::Time,
+    engine,
+    exit::Exit,
+    filter::Filter,
+    host::{Host as _, Proc},
+    kernel::SimulatedLoss,
+    observation::Observation,
+    observer::Observer,
+    recording::Reader,
+    top::{
+        Key, Top,
+        draw::{draw, line_at},
+    },
+    words::clean,
+};
+
+/// How often leftovers are looked for, and the size of the terminal.
+const TICK: Duration = Duration::from_millis(250);
+/// How often what is shown is made anew; and no more of the time than one in so many is spent on that.
+const REFRESH: Duration = Duration::from_secs(1);
+const SPARE: u32 = 30;
+/// Lines that a page, and a turn of a mouse's wheel, are.
+const PAGE: isize = 10;
+const WHEEL: isize = 3;
+
+/// Arguments of `supervisor top`.
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// How long a process must be unreaped to be shown, such as 500ms, 1s or 2m
+    #[arg(long, default_value = "1s", value_name = "TIME")]
+    grace: Time,
+    /// Show a recording, as it was at its end, instead of this host
+    #[arg(long, value_name = "FILE", conflicts_with = "grace")]
+    replay: Option<PathBuf>,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Where observations come from.
+enum Source {
+    Host(Box<Observer<Proc>>),
+    /// All of a recording has been read.
+    Recording,
+}
+
+/// Shows it until it is left.
+///
+/// # Errors
+///
+/// If there is no terminal, or the kernel side cannot be started or read, or the recording cannot be read.
+pub fn run(args: &TopArgs) -> Result<Exit> {
+    ensure!(
+        io::stdout().is_terminal() && io::stdin().is_terminal(),
+        "top needs a terminal; for a program there are `supervisor watch -o json` and `supervisor ps -o json`"
+    );
+    engine::block_on(top(args))
+}
+
+async fn top(args: &TopArgs) -> Result<Exit> {
+    let (mut stop, _) = engine::signals(false)?;
+    let (mut source, mut conclusions, mut screen) = start(args)?;
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    // It restores the terminal after a panic too.
+    let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
+    let shown = show(&mut terminal, plain, &mut stop, &mut source, &mut conclusions, &mut screen).await;
+    let _ = execute!(io::stdout(), DisableMouseCapture);
+    ratatui::restore();
+    shown?;
+    Ok(Exit::Ok)
+}
+
+/// Attaches the hooks, or reads the recording.
+fn start(args: &TopArgs) -> Result<(Source, Conclusions, Top)> {
+    let Some(file) = &args.replay else {
+        let host = Proc::new().context("cannot read /proc")?;
+        let identity = host.identity().clone();
+        let grace_ns = args.grace.0.as_nanos() as u64;
+        let observer = Observer::start(host, grace_ns, false, SimulatedLoss::default())?;
+        let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
+        let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());
+        return Ok((Source::Host(Box::new(observer)), conclusions, Top::new(about)));
+    };
+    let mut reader = Reader::open(file)?;
+    let header = reader.header().clone();
+    let about = format!("recorded {:.0} on {}", header.recorded, clean(&header.host.hostname));
+    let mut screen = Top::new(about);
+    let mut conclusions = Conclusions::new(header.host, header.grace_ns, args.filter.clone());
+    for observation in reader.by_ref() {
+        take(&mut conclusions, &mut screen, &[observation?]);
+    }
+    Ok((Source::Recording, conclusions, screen))
+}
+
+fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observation]) {
+    for event in observations.iter().flat_map(|observation| conclusions.take(observation)) {
+        screen.event(&event);
+    }
+}
+
+async fn show(
+    terminal: &mut DefaultTerminal,
+    plain: bool,
+    stop: &mut tokio::sync::watch::Receiver<bool>,
+    source: &mut Source,
+    conclusions: &mut Conclusions,
+    screen: &mut Top,
+) -> Result<()> {
+    execute!(io::stdout(), EnableMouseCapture).context("cannot use the terminal")?;
+    let keys = engine::poll(io::stdin().as_fd().try_clone_to_owned()?)?;
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut refresh = Instant::now();
+    loop {
+        let mut is_changed = false;
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            ready = keys.readable() => ready.context("cannot poll the terminal")?.clear_ready(),
+            _ = ticks.tick() => {
+                if let Source::Host(observer) = source {
+                    let seen = observer.drain().into_iter().chain(observer.tick()?).collect::<Vec<_>>();
+                    take(conclusions, screen, &seen);
+                }
+                if Instant::now() >= refresh {
+                    let started = Instant::now();
+                    conclusions.recount();
+                    screen.refresh(conclusions);
+                    refresh = started + REFRESH.max(started.elapsed() * SPARE);
+                    is_changed = true;
+                }
+            }
+        }
+        while event::poll(Duration::ZERO).context("cannot read the terminal")? {
+            is_changed = true;
+            let input = event::read().context("cannot read the terminal")?;
+            if let Some(key) = key_of(&input)
+                && !screen.key(key, conclusions)
+            {
+                return Ok(());
+            }
+        }
+        if is_changed {
+            terminal.draw(|frame| draw(frame, screen, plain)).context("cannot write to the terminal")?;
+        }
+    }
+}
+
+/// What a key or a mouse asks for.
+fn key_of(input: &Input) -> Option<Key> {
+    match input {
+        Input::Key(key) if key.kind != KeyEventKind::Release => Some(match key.code {
+            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Char('q'),
+            KeyCode::Char(c) => Key::Char(c),
+            KeyCode::Backspace => Key::Backspace,
+            KeyCode::Enter => Key::Enter,
+            KeyCode::Esc => Key::Escape,
+            KeyCode::Tab | KeyCode::Right => Key::Tab,
+            KeyCode::BackTab | KeyCode::Left => Key::BackTab,
+            KeyCode::Up => Key::Move(-1),
+            KeyCode::Down => Key::Move(1),
+            KeyCode::PageUp => Key::Move(-PAGE),
+            KeyCode::PageDown => Key::Move(PAGE),
+            KeyCode::Home => Key::First,
+            KeyCode::End => Key::Last,
+            _ => return None,
+        }),
+        Input::Mouse(mouse) => match mouse.kind {
+            MouseEventKind::Down(MouseButton::Left) => line_at(mouse.row).map(Key::Line),
+            MouseEventKind::ScrollUp => Some(Key::Move(-WHEEL)),
+            MouseEventKind::ScrollDown => Some(Key::Move(WHEEL)),
+            _ => None,
+        },
+        _ => None,
+    }
+}

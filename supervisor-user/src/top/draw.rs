@@ -1,0 +1,211 @@
+//! The screen of `supervisor top`.
+
+use std::fmt::Write as _;
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::{Color, Modifier, Style},
+    symbols::bar::NINE_LEVELS,
+    text::{Line, Span},
+    widgets::{Block, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap},
+};
+
+use super::{COLUMNS, Mode, Page, Row, SORTS, Top};
+
+/// What keys do.
+const HELP: &str = "\
+up down  j k      one line          PgUp PgDn Home End
+Tab  1 2 3 4      another page      Enter  the whole story; of a reaper, what it holds
+/                 filter as you type, Esc ends it
+s  r              sort by the next column, the other way round
+space             freeze what is shown
+q                 quit
+
+A mouse selects and scrolls. Any key closes this.";
+
+/// Lines above the list: title, pages, the list's own header.
+const ABOVE: u16 = 3;
+
+/// Draws everything. `plain` is for who wants no colours.
+pub fn draw(frame: &mut Frame<'_>, top: &mut Top, plain: bool) {
+    let [title, pages, body, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Min(3),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    let look = Look { plain };
+    frame.render_widget(title_line(top, look), title);
+    frame.render_widget(page_line(top, look), pages);
+    let has_detail = top.detail.is_some();
+    let (list, story) = if has_detail {
+        let [list, story] = Layout::vertical([Constraint::Percentage(35), Constraint::Min(5)]).areas(body);
+        (list, story)
+    } else {
+        (body, Rect::ZERO)
+    };
+    top.start = list_of(frame, top, list);
+    if let Some(detail) = &top.detail {
+        let block = Block::bordered().title(" the whole story; Esc closes it ");
+        let text = Paragraph::new(detail.text.as_str()).wrap(Wrap { trim: false });
+        frame.render_widget(text.scroll((detail.scroll, 0)).block(block), story);
+    }
+    frame.render_widget(foot_line(top, look), foot);
+    if top.mode == Mode::Help {
+        let area = centred(frame.area(), 84, 12);
+        frame.render_widget(Clear, area);
+        frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" keys ")), area);
+    }
+}
+
+/// Which line of the list stands on this line of the screen.
+#[must_use]
+pub fn line_at(row: u16) -> Option<usize> {
+    row.checked_sub(ABOVE).map(usize::from)
+}
+
+#[derive(Clone, Copy)]
+struct Look {
+    plain: bool,
+}
+
+impl Look {
+    fn colour(self, colour: Color) -> Style {
+        if self.plain { Style::new() } else { Style::new().fg(colour) }
+    }
+
+    fn bold(self, colour: Color) -> Style {
+        self.colour(colour).add_modifier(Modifier::BOLD)
+    }
+}
+
+fn title_line(top: &Top, look: Look) -> Line<'_> {
+    let count = |count: usize, what: &str| {
+        let colour = if count > 0 { Color::Red } else { Color::Green };
+        Span::styled(format!("  {count} {what}"), look.bold(colour))
+    };
+    let mut spans = vec![
+        Span::styled("supervisor top", look.bold(Color::Cyan)),
+        Span::raw(format!("  {}", top.source)),
+        count(top.data.unreaped, "unreaped"),
+        count(top.data.blocked, "PID namespaces blocked"),
+    ];
+    if top.lost > 0 {
+        spans.push(Span::styled(format!("  {} lost", top.lost), look.bold(Color::Yellow)));
+    }
+    if top.is_frozen {
+        spans.push(Span::styled("  FROZEN", look.bold(Color::Yellow)));
+    }
+    Line::from(spans)
+}
+
+fn page_line(top: &Top, look: Look) -> Line<'_> {
+    let mut spans = Vec::new();
+    for (i, page) in Page::ALL.into_iter().enumerate() {
+        let text = format!(" {} {} ", i + 1, page.title());
+        let style = if page == top.page {
+            look.colour(Color::Cyan).add_modifier(Modifier::REVERSED)
+        } else {
+            Style::new()
+        };
+        spans.push(Span::styled(text, style));
+    }
+    Line::from(spans)
+}
+
+fn foot_line(top: &Top, look: Look) -> Line<'_> {
+    if top.mode == Mode::Typing {
+        return Line::styled(format!("filter: {}_", top.filter), look.bold(Color::Yellow));
+    }
+    let mut text = "? keys  / filter  s sort  Enter story  q quit".to_owned();
+    if !top.filter.is_empty() {
+        text = format!("filter: {}  (Esc ends it)  {text}", top.filter);
+    }
+    if top.page == Page::Findings {
+        let order = if top.reverse { ", reversed" } else { "" };
+        let _infallible = write!(text, "  sorted by {}{order}", SORTS[top.sort].header().to_lowercase());
+    }
+    Line::styled(text, look.colour(Color::DarkGray))
+}
+
+/// Draws the list; returns which of its lines is the first on the screen.
+fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
+    let rows: Vec<&Row> = top.rows().collect();
+    let (header, widths): (Vec<&str>, Vec<Constraint>) = match top.page {
+        Page::Findings => {
+            let widths = [8, 16, 14, 12, 7, 24, 24, 11].map(Constraint::Length).to_vec();
+            (COLUMNS.iter().map(|column| column.header()).collect(), fitting(widths, area.width))
+        }
+        Page::Reapers => (
+            vec!["REAPER", "HOLDS", "A MINUTE", "TREND"],
+            vec![Constraint::Length(26), Constraint::Length(8), Constraint::Length(9), Constraint::Min(10)],
+        ),
+        Page::Namespaces => (
+            vec!["PID NS", "PID 1", "MODE", "BLOCKED FOR", "HELD BY", "PIDS", "CONTAINER"],
+            fitting([11, 22, 7, 12, 7, 12, 24].map(Constraint::Length).to_vec(), area.width),
+        ),
+        Page::Events => (vec!["EVENT"], vec![Constraint::Min(20)]),
+    };
+    if rows.is_empty() {
+        let text = match top.page {
+            _ if !top.filter.is_empty() => "nothing matches the filter",
+            Page::Findings | Page::Reapers => "nothing is unreaped",
+            Page::Namespaces => "no PID namespace is blocked",
+            Page::Events => "nothing has happened yet",
+        };
+        frame.render_widget(Paragraph::new(format!("\n  {text}")), area);
+        return 0;
+    }
+    // Of many, only those around the selected one are made: the others are not seen.
+    let height = usize::from(area.height.saturating_sub(1)).max(1);
+    let start = top.selected().saturating_sub(height / 2).min(rows.len().saturating_sub(height));
+    let shown = rows.iter().skip(start).take(height).map(|row| {
+        let trend = (top.page == Page::Reapers).then(|| trend(&row.trend));
+        TableRow::new(row.cells.iter().cloned().chain(trend))
+    });
+    let table = Table::new(shown, widths)
+        .header(TableRow::new(header).style(Style::new().add_modifier(Modifier::BOLD)))
+        .column_spacing(1)
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    let mut state = TableState::new().with_selected(top.selected() - start);
+    frame.render_stateful_widget(table, area, &mut state);
+    start
+}
+
+/// As many columns as there is room for.
+fn fitting(widths: Vec<Constraint>, room: u16) -> Vec<Constraint> {
+    let mut used = 0;
+    widths
+        .into_iter()
+        .map(|width| {
+            let Constraint::Length(length) = width else { return width };
+            let length = length.min(room.saturating_sub(used));
+            used += length + 1;
+            Constraint::Length(length)
+        })
+        .collect()
+}
+
+/// A line of bars.
+fn trend(history: &[u64]) -> String {
+    let most = history.iter().copied().max().unwrap_or(0).max(1);
+    let bars = [
+        NINE_LEVELS.empty,
+        NINE_LEVELS.one_eighth,
+        NINE_LEVELS.one_quarter,
+        NINE_LEVELS.three_eighths,
+        NINE_LEVELS.half,
+        NINE_LEVELS.five_eighths,
+        NINE_LEVELS.three_quarters,
+        NINE_LEVELS.seven_eighths,
+        NINE_LEVELS.full,
+    ];
+    history.iter().map(|count| bars[(count * 8).div_ceil(most) as usize]).collect()
+}
+
+fn centred(area: Rect, width: u16, height: u16) -> Rect {
+    let (width, height) = (width.min(area.width), height.min(area.height));
+    Rect::new((area.width - width) / 2, (area.height - height) / 2, width, height)
+}

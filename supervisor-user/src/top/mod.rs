@@ -1,0 +1,353 @@
+//! What `supervisor top` shows, and what keys do to it. Pure: nothing here knows a terminal.
+
+pub mod draw;
+mod rates;
+#[cfg(test)]
+mod tests;
+
+use std::{cmp::Ordering, collections::VecDeque};
+
+use rates::Rates;
+
+use crate::{
+    clock,
+    conclusions::Conclusions,
+    finding::{Event, EventKind},
+    report::{
+        columns::{Column, named, unknown},
+        story, text,
+        text::Colour,
+    },
+    words::duration,
+};
+
+/// Events that are kept.
+const EVENTS: usize = 500;
+/// What findings are sorted by, one after the other.
+const SORTS: [Column; 6] =
+    [Column::Age, Column::Pid, Column::Name, Column::Family, Column::Reaper, Column::Container];
+/// What is shown of each finding, the most important first: the last do not fit a narrow terminal.
+pub const COLUMNS: [Column; 8] = [
+    Column::Pid,
+    Column::Name,
+    Column::Exit,
+    Column::Age,
+    Column::Family,
+    Column::Reaper,
+    Column::Container,
+    Column::Pidns,
+];
+
+/// A page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Page {
+    /// Open findings.
+    #[default]
+    Findings,
+    /// Who must reap them.
+    Reapers,
+    /// PID namespaces that cannot end.
+    Namespaces,
+    /// What has happened.
+    Events,
+}
+
+impl Page {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Findings, Self::Reapers, Self::Namespaces, Self::Events];
+
+    /// As it is called.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Findings => "Findings",
+            Self::Reapers => "Reapers",
+            Self::Namespaces => "PID namespaces",
+            Self::Events => "Events",
+        }
+    }
+}
+
+/// What a person wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A character.
+    Char(char),
+    /// The one that deletes.
+    Backspace,
+    /// Confirms, or shows details.
+    Enter,
+    /// Goes back.
+    Escape,
+    /// The next page.
+    Tab,
+    /// The page before.
+    BackTab,
+    /// So many lines further, or back if it is negative.
+    Move(isize),
+    /// The first line.
+    First,
+    /// The last one.
+    Last,
+    /// A click on this line of the list, as it is on the screen.
+    Line(usize),
+}
+
+/// What keys do now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// They go from line to line and from page to page.
+    #[default]
+    Browsing,
+    /// They are the filter.
+    Typing,
+    /// Any of them ends the help.
+    Help,
+}
+
+/// One line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What it is of, from one look to the next.
+    pub id: String,
+    /// What it says.
+    pub cells: Vec<String>,
+    /// How a figure has changed, a second each, if that is shown.
+    pub trend: Vec<u64>,
+}
+
+/// What there is now.
+#[derive(Debug, Default)]
+struct Data {
+    findings: Vec<Row>,
+    reapers: Vec<Row>,
+    namespaces: Vec<Row>,
+    unreaped: usize,
+    blocked: usize,
+}
+
+/// The state of the screen.
+#[derive(Debug, Default)]
+pub struct Top {
+    /// Where it looks: host, kernel or recording.
+    pub source: String,
+    page: Page,
+    selected: [usize; Page::ALL.len()],
+    sort: usize,
+    reverse: bool,
+    filter: String,
+    mode: Mode,
+    is_frozen: bool,
+    detail: Option<Detail>,
+    data: Data,
+    events: VecDeque<Row>,
+    lost: u64,
+    rates: Rates,
+    /// The first line of the list that is on the screen.
+    start: usize,
+}
+
+/// The whole story of one line.
+#[derive(Debug)]
+struct Detail {
+    id: String,
+    text: String,
+    scroll: u16,
+}
+
+impl Top {
+    /// An empty screen.
+    #[must_use]
+    pub fn new(source: String) -> Self {
+        Self { source, ..Self::default() }
+    }
+
+    /// Takes in what has happened.
+    pub fn event(&mut self, event: &Event) {
+        if let EventKind::Lost(loss) = &event.kind {
+            self.lost += loss.exits + loss.reaps + loss.records;
+        }
+        let text = text::event(event, Colour::Never);
+        let line = text.lines().next().unwrap_or_default().to_owned();
+        if self.events.len() >= EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(Row { id: event.at_ns.to_string(), cells: vec![line], trend: Vec::new() });
+    }
+
+    /// Takes in what is so now, once a second.
+    pub fn refresh(&mut self, conclusions: &Conclusions) {
+        self.rates.look(conclusions.open().filter_map(|it| it.reaper.as_ref()));
+        if self.is_frozen {
+            return;
+        }
+        if let Some(detail) = &mut self.detail
+            && let Some(text) = story_of(conclusions, &detail.id)
+        {
+            detail.text = text;
+        }
+        let mut findings: Vec<_> = conclusions.open().collect();
+        let column = SORTS[self.sort];
+        findings
+            .sort_by(|one, other| column.compare(one, other).then(one.process.pid.cmp(&other.process.pid)));
+        let rows = findings.into_iter().map(|finding| Row {
+            id: finding.id.clone(),
+            cells: COLUMNS.iter().map(|column| column.cell(finding)).collect(),
+            trend: Vec::new(),
+        });
+        self.data.findings = rows.collect();
+        if self.reverse {
+            self.data.findings.reverse();
+        }
+        self.data.reapers = self.rates.rows();
+        let mut namespaces: Vec<Row> = conclusions.namespaces().map(namespace_row).collect();
+        namespaces.sort_by(|one, other| one.cells.cmp(&other.cells));
+        self.data.namespaces = namespaces;
+        self.data.unreaped = self.data.findings.len();
+        self.data.blocked = self.data.namespaces.len();
+        self.keep_in_list();
+    }
+
+    /// Does what a key asks for; false if it is the end. What is shown in detail is looked up in the conclusions.
+    pub fn key(&mut self, key: Key, conclusions: &Conclusions) -> bool {
+        if self.mode == Mode::Typing {
+            match key {
+                Key::Char(c) if self.filter.chars().count() < 40 => self.filter.push(c),
+                Key::Backspace => drop(self.filter.pop()),
+                Key::Enter => self.mode = Mode::Browsing,
+                Key::Escape => {
+                    self.mode = Mode::Browsing;
+                    self.filter.clear();
+                }
+                _ => {}
+            }
+            self.keep_in_list();
+            return true;
+        }
+        if self.mode == Mode::Help {
+            self.mode = Mode::Browsing;
+            return key != Key::Char('q');
+        }
+        match key {
+            Key::Char('q') => return false,
+            Key::Char('?' | 'h') => self.mode = Mode::Help,
+            Key::Escape | Key::Enter if self.detail.is_some() => self.detail = None,
+            Key::Escape => self.filter.clear(),
+            Key::Char('/') => {
+                self.mode = Mode::Typing;
+                self.detail = None;
+            }
+            Key::Char(' ') => self.is_frozen = !self.is_frozen,
+            Key::Char('s') => {
+                self.sort = (self.sort + 1) % SORTS.len();
+                self.refresh(conclusions);
+            }
+            Key::Char('r') => {
+                self.reverse = !self.reverse;
+                self.data.findings.reverse();
+            }
+            Key::Tab => self.turn(1),
+            Key::BackTab => self.turn(Page::ALL.len() - 1),
+            Key::Char(c @ '1'..='4') => {
+                self.page = Page::ALL[c as usize - '1' as usize];
+                self.detail = None;
+            }
+            Key::Char('j') => self.go(1),
+            Key::Char('k') => self.go(-1),
+            Key::Move(by) => self.go(by),
+            Key::First => self.go(isize::MIN),
+            Key::Last => self.go(isize::MAX),
+            Key::Line(line) => self.selected[self.page as usize] = self.start + line,
+            Key::Enter => self.show(conclusions),
+            Key::Char(_) | Key::Backspace => {}
+        }
+        self.keep_in_list();
+        true
+    }
+
+    fn turn(&mut self, by: usize) {
+        self.page = Page::ALL[(self.page as usize + by) % Page::ALL.len()];
+        self.detail = None;
+    }
+
+    fn go(&mut self, by: isize) {
+        if let Some(detail) = &mut self.detail {
+            let last = detail.text.lines().count().saturating_sub(1);
+            detail.scroll = usize::from(detail.scroll).saturating_add_signed(by).min(last) as u16;
+        } else {
+            let at = &mut self.selected[self.page as usize];
+            *at = at.saturating_add_signed(by);
+        }
+    }
+
+    fn show(&mut self, conclusions: &Conclusions) {
+        let Some(row) = self.rows().nth(self.selected()).cloned() else { return };
+        let text = match self.page {
+            // Of a reaper, what it holds: the list itself, filtered.
+            Page::Reapers => {
+                self.filter.clone_from(&row.cells[0]);
+                self.page = Page::Findings;
+                return;
+            }
+            Page::Findings | Page::Namespaces => story_of(conclusions, &row.id),
+            Page::Events => Some(row.cells.join("\n")),
+        };
+        self.detail = text.map(|text| Detail { id: row.id, text, scroll: 0 });
+    }
+
+    /// The lines of this page that the filter lets through.
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        let all: Box<dyn Iterator<Item = &Row>> = match self.page {
+            Page::Findings => Box::new(self.data.findings.iter()),
+            Page::Reapers => Box::new(self.data.reapers.iter()),
+            Page::Namespaces => Box::new(self.data.namespaces.iter()),
+            // The newest first.
+            Page::Events => Box::new(self.events.iter().rev()),
+        };
+        let wanted = self.filter.to_lowercase();
+        all.filter(move |row| row.cells.iter().any(|cell| cell.to_lowercase().contains(&wanted)))
+    }
+
+    fn selected(&self) -> usize {
+        self.selected[self.page as usize]
+    }
+
+    fn keep_in_list(&mut self) {
+        let last = self.rows().count().saturating_sub(1);
+        let at = &mut self.selected[self.page as usize];
+        *at = (*at).min(last);
+    }
+}
+
+fn story_of(conclusions: &Conclusions, id: &str) -> Option<String> {
+    let finding = conclusions.open().find(|it| it.id == id).map(|it| story::process(it, Colour::Never));
+    let namespace = || {
+        let namespace = conclusions.namespaces().find(|it| it.id == id)?;
+        Some(story::namespace(namespace, Colour::Never))
+    };
+    finding.or_else(namespace)
+}
+
+fn namespace_row(namespace: &crate::finding::BlockedNamespace) -> Row {
+    let init = &namespace.init;
+    let since = init.exit_ns.map(|at_ns| duration(clock::now_ns().saturating_sub(at_ns)));
+    let budget = init.budget.as_ref().map(|it| format!("{} of {}", it.pids.current, it.pids.max));
+    Row {
+        id: namespace.id.clone(),
+        cells: vec![
+            init.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
+            named(&init.process.name, init.process.pid),
+            init.pid_ns.as_ref().and_then(|ns| ns.mode).map_or_else(unknown, |mode| mode.as_str().to_owned()),
+            since.unwrap_or_else(unknown),
+            namespace.blockers.len().to_string(),
+            budget.unwrap_or_else(unknown),
+            Column::Container.cell(init),
+        ],
+        trend: Vec::new(),
+    }
+}
+
+/// The order of two figures, the larger first.
+fn larger_first(one: u64, other: u64) -> Ordering {
+    other.cmp(&one)
+}

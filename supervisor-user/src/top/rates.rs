@@ -1,0 +1,55 @@
+//! How many unreaped processes each reaper holds, and how that has changed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Row, larger_first};
+use crate::{finding::Reaper, words::clean};
+
+/// Seconds that are remembered.
+const HISTORY: usize = 60;
+/// Reapers that hold nothing any more are forgotten after as many; and no more than so many are shown.
+const BOUND: usize = 1000;
+
+/// The reapers.
+#[derive(Debug, Default)]
+pub(super) struct Rates(BTreeMap<(u32, String), VecDeque<u64>>);
+
+impl Rates {
+    /// Takes in who holds what now: each as often as it holds one.
+    pub(super) fn look<'a>(&mut self, reapers: impl Iterator<Item = &'a Reaper>) {
+        let mut held: BTreeMap<(u32, String), u64> = BTreeMap::new();
+        for reaper in reapers {
+            *held.entry((reaper.process.pid, clean(&reaper.process.name))).or_default() += 1;
+        }
+        for (key, history) in &mut self.0 {
+            history.push_back(held.remove(key).unwrap_or(0));
+            if history.len() > HISTORY {
+                history.pop_front();
+            }
+        }
+        self.0.retain(|_, history| history.iter().any(|count| *count > 0));
+        for (key, count) in held {
+            if self.0.len() < BOUND {
+                self.0.insert(key, VecDeque::from([count]));
+            }
+        }
+    }
+
+    /// A line for each: the process, how many it holds, how many more than a minute ago.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let now = |history: &VecDeque<u64>| history.back().copied().unwrap_or(0);
+        let mut reapers: Vec<_> = self.0.iter().collect();
+        reapers.sort_by(|(_, one), (_, other)| larger_first(now(one), now(other)));
+        reapers
+            .into_iter()
+            .map(|((pid, name), history)| {
+                let growth = now(history) as i64 - history.front().copied().unwrap_or(0) as i64;
+                Row {
+                    id: pid.to_string(),
+                    cells: vec![format!("{name}[{pid}]"), now(history).to_string(), format!("{growth:+}")],
+                    trend: history.iter().copied().collect(),
+                }
+            })
+            .collect()
+    }
+}
