@@ -5,7 +5,7 @@ use std::io;
 use clap::Args;
 
 use super::table::{align, width};
-use crate::{finding::Finding, report::columns::Column};
+use crate::{clock, finding::Finding, report::columns::Column};
 
 /// What is listed without being asked for.
 const USUAL: [Column; 10] = [
@@ -71,8 +71,11 @@ impl Listing {
     }
 
     fn rows(&self, columns: &[Column], findings: &[&Finding]) -> Vec<Vec<String>> {
+        let now_ns = clock::now_ns();
         let header: Vec<String> = columns.iter().map(|column| column.header().to_owned()).collect();
-        let rows = findings.iter().map(|finding| columns.iter().map(|column| column.cell(finding)).collect());
+        let rows = findings
+            .iter()
+            .map(|finding| columns.iter().map(|column| column.cell(finding, now_ns)).collect());
         (!self.no_headers).then_some(header).into_iter().chain(rows).collect()
     }
 }

@@ -158,6 +158,6 @@ fn namespace_row(namespace: &BlockedNamespace) -> [String; 5] {
         named(&init.process.name, init.process.pid),
         init.state.to_string(),
         held.join(", "),
-        Column::Container.cell(init),
+        Column::Container.cell(init, init.looked_ns),
     ]
 }

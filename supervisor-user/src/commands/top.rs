@@ -22,6 +22,7 @@ use ratatui::{
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
+    clock,
     conclusions::Conclusions,
     config::Time,
     engine,
@@ -54,9 +55,12 @@ pub struct TopArgs {
     /// How long a process must be unreaped to be shown, such as 500ms, 1s or 2m
     #[arg(long, default_value = "1s", value_name = "TIME")]
     grace: Time,
-    /// Show a recording, as it was at its end, instead of this host
+    /// Show a recording instead of this host, at the pace that it was made
     #[arg(long, value_name = "FILE", conflicts_with = "grace")]
     replay: Option<PathBuf>,
+    /// So many times as fast
+    #[arg(long, value_name = "TIMES", default_value_t = 1, requires = "replay")]
+    speed: u32,
     #[command(flatten)]
     filter: Filter,
 }
@@ -64,8 +68,39 @@ pub struct TopArgs {
 /// Where observations come from.
 enum Source {
     Host(Box<Observer<Proc>>),
-    /// All of a recording has been read.
-    Recording,
+    Recording(Box<Played>),
+}
+
+/// A recording that is played.
+struct Played {
+    reader: Reader,
+    next: Option<Observation>,
+    started: Instant,
+    /// The time of its first observation.
+    first_ns: u64,
+    speed: u32,
+}
+
+impl Source {
+    /// What is so by now, and when that is.
+    fn tick(&mut self) -> Result<(Vec<Observation>, u64)> {
+        match self {
+            Self::Host(observer) => {
+                let mut seen = observer.drain();
+                seen.extend(observer.tick()?);
+                Ok((seen, clock::now_ns()))
+            }
+            Self::Recording(played) => {
+                let now_ns = played.first_ns + (played.started.elapsed() * played.speed).as_nanos() as u64;
+                let mut seen = Vec::new();
+                while let Some(due) = played.next.take_if(|it| it.at_ns <= now_ns) {
+                    seen.push(due);
+                    played.next = played.reader.next().transpose()?;
+                }
+                Ok((seen, now_ns))
+            }
+        }
+    }
 }
 
 /// Shows it until it is left.
@@ -108,12 +143,11 @@ fn start(args: &TopArgs) -> Result<(Source, Conclusions, Top)> {
     let mut reader = Reader::open(file)?;
     let header = reader.header().clone();
     let about = format!("recorded {:.0} on {}", header.recorded, clean(&header.host.hostname));
-    let mut screen = Top::new(about);
-    let mut conclusions = Conclusions::new(header.host, header.grace_ns, args.filter.clone());
-    for observation in reader.by_ref() {
-        take(&mut conclusions, &mut screen, &[observation?]);
-    }
-    Ok((Source::Recording, conclusions, screen))
+    let conclusions = Conclusions::new(header.host, header.grace_ns, args.filter.clone());
+    let next = reader.next().transpose()?;
+    let first_ns = next.as_ref().map_or(0, |it| it.at_ns);
+    let played = Played { reader, next, started: Instant::now(), first_ns, speed: args.speed };
+    Ok((Source::Recording(Box::new(played)), conclusions, Top::new(about)))
 }
 
 fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observation]) {
@@ -141,14 +175,12 @@ async fn show(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             ready = keys.readable() => ready.context("cannot poll the terminal")?.clear_ready(),
             _ = ticks.tick() => {
-                if let Source::Host(observer) = source {
-                    let seen = observer.drain().into_iter().chain(observer.tick()?).collect::<Vec<_>>();
-                    take(conclusions, screen, &seen);
-                }
+                let (seen, now_ns) = source.tick()?;
+                take(conclusions, screen, &seen);
                 if Instant::now() >= refresh {
                     let started = Instant::now();
                     conclusions.recount();
-                    screen.refresh(conclusions);
+                    screen.refresh(conclusions, now_ns);
                     refresh = started + REFRESH.max(started.elapsed() * SPARE);
                     is_changed = true;
                 }

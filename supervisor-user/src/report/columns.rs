@@ -6,7 +6,6 @@ use clap::ValueEnum;
 
 use super::text::short_exit;
 use crate::{
-    clock,
     finding::Finding,
     words::{clean, duration},
 };
@@ -70,14 +69,14 @@ impl Column {
         }
     }
 
-    /// What it says of a finding.
-    pub(crate) fn cell(self, finding: &Finding) -> String {
+    /// What it says of a finding at that time.
+    pub(crate) fn cell(self, finding: &Finding, now_ns: u64) -> String {
         let reaper = finding.reaper.as_ref();
         let known = match self {
             Self::Pid => Some(finding.process.pid.to_string()),
             Self::Name => Some(clean(&finding.process.name)),
             Self::Exit => finding.exit.map(short_exit),
-            Self::Age => finding.exit_ns.map(|at_ns| duration(clock::now_ns().saturating_sub(at_ns))),
+            Self::Age => finding.exit_ns.map(|at_ns| duration(now_ns.saturating_sub(at_ns))),
             Self::Family => finding.diagnosis.family.map(|family| family.to_string()),
             Self::Why => Some(clean(&finding.diagnosis.verdict)),
             Self::Reaper => reaper.map(|reaper| named(&reaper.process.name, reaper.process.pid)),
@@ -105,7 +104,7 @@ impl Column {
             // The oldest first.
             return one.exit_ns.unwrap_or(0).cmp(&other.exit_ns.unwrap_or(0));
         }
-        let (one, other) = (self.cell(one), self.cell(other));
+        let (one, other) = (self.cell(one, 0), self.cell(other, 0));
         match (one.parse::<u64>(), other.parse::<u64>()) {
             (Ok(one), Ok(other)) => one.cmp(&other),
             _ => one.cmp(&other),

@@ -88,7 +88,6 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
     };
     let mut spans = vec![
         Span::styled("supervisor top", look.bold(Color::Cyan)),
-        Span::raw(format!("  {}", top.source)),
         count(top.data.unreaped, "unreaped"),
         count(top.data.blocked, "PID namespaces blocked"),
     ];
@@ -98,6 +97,7 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
     if top.is_frozen {
         spans.push(Span::styled("  FROZEN", look.bold(Color::Yellow)));
     }
+    spans.push(Span::raw(format!("  {}", top.source)));
     Line::from(spans)
 }
 

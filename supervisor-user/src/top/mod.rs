@@ -10,9 +10,8 @@ use std::{cmp::Ordering, collections::VecDeque};
 use rates::Rates;
 
 use crate::{
-    clock,
     conclusions::Conclusions,
-    finding::{Event, EventKind},
+    finding::{BlockedNamespace, Event, EventKind},
     report::{
         columns::{Column, named, unknown},
         story, text,
@@ -145,6 +144,8 @@ pub struct Top {
     rates: Rates,
     /// The first line of the list that is on the screen.
     start: usize,
+    /// When it was refreshed.
+    now_ns: u64,
 }
 
 /// The whole story of one line.
@@ -176,7 +177,8 @@ impl Top {
     }
 
     /// Takes in what is so now, once a second.
-    pub fn refresh(&mut self, conclusions: &Conclusions) {
+    pub fn refresh(&mut self, conclusions: &Conclusions, now_ns: u64) {
+        self.now_ns = now_ns;
         self.rates.look(conclusions.open().filter_map(|it| it.reaper.as_ref()));
         if self.is_frozen {
             return;
@@ -192,7 +194,7 @@ impl Top {
             .sort_by(|one, other| column.compare(one, other).then(one.process.pid.cmp(&other.process.pid)));
         let rows = findings.into_iter().map(|finding| Row {
             id: finding.id.clone(),
-            cells: COLUMNS.iter().map(|column| column.cell(finding)).collect(),
+            cells: COLUMNS.iter().map(|column| column.cell(finding, now_ns)).collect(),
             trend: Vec::new(),
         });
         self.data.findings = rows.collect();
@@ -200,7 +202,7 @@ impl Top {
             self.data.findings.reverse();
         }
         self.data.reapers = self.rates.rows();
-        let mut namespaces: Vec<Row> = conclusions.namespaces().map(namespace_row).collect();
+        let mut namespaces: Vec<Row> = conclusions.namespaces().map(|it| namespace_row(it, now_ns)).collect();
         namespaces.sort_by(|one, other| one.cells.cmp(&other.cells));
         self.data.namespaces = namespaces;
         self.data.unreaped = self.data.findings.len();
@@ -240,7 +242,7 @@ impl Top {
             Key::Char(' ') => self.is_frozen = !self.is_frozen,
             Key::Char('s') => {
                 self.sort = (self.sort + 1) % SORTS.len();
-                self.refresh(conclusions);
+                self.refresh(conclusions, self.now_ns);
             }
             Key::Char('r') => {
                 self.reverse = !self.reverse;
@@ -328,9 +330,9 @@ fn story_of(conclusions: &Conclusions, id: &str) -> Option<String> {
     finding.or_else(namespace)
 }
 
-fn namespace_row(namespace: &crate::finding::BlockedNamespace) -> Row {
+fn namespace_row(namespace: &BlockedNamespace, now_ns: u64) -> Row {
     let init = &namespace.init;
-    let since = init.exit_ns.map(|at_ns| duration(clock::now_ns().saturating_sub(at_ns)));
+    let since = init.exit_ns.map(|at_ns| duration(now_ns.saturating_sub(at_ns)));
     let budget = init.budget.as_ref().map(|it| format!("{} of {}", it.pids.current, it.pids.max));
     Row {
         id: namespace.id.clone(),
@@ -341,7 +343,7 @@ fn namespace_row(namespace: &crate::finding::BlockedNamespace) -> Row {
             since.unwrap_or_else(unknown),
             namespace.blockers.len().to_string(),
             budget.unwrap_or_else(unknown),
-            Column::Container.cell(init),
+            Column::Container.cell(init, now_ns),
         ],
         trend: Vec::new(),
     }

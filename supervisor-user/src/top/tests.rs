@@ -21,7 +21,7 @@ fn recorded() -> (Top, Conclusions) {
         }
         conclusions.take(&observation).iter().for_each(|event| top.event(event));
     }
-    top.refresh(&conclusions);
+    top.refresh(&conclusions, 0);
     (top, conclusions)
 }
 
@@ -103,11 +103,11 @@ fn what_is_frozen_stays() {
     let (mut top, conclusions) = recorded();
     top.key(Key::Char(' '), &conclusions);
     let empty = Conclusions::new(conclusions_host(), 1, Filter::default());
-    top.refresh(&empty);
+    top.refresh(&empty, 0);
     let text = screen(&mut top, 80, 24);
     assert!(text.contains("FROZEN") && text.contains("crun"), "{text}");
     top.key(Key::Char(' '), &empty);
-    top.refresh(&empty);
+    top.refresh(&empty, 0);
     assert!(screen(&mut top, 80, 24).contains("nothing is unreaped"));
 }
 
