@@ -40,4 +40,5 @@ mod sink_syslog;
 mod sink_unix;
 mod soak;
 mod storm;
+mod top;
 mod trace;
