@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
+use rustix::process::{Pid, Signal, kill_process};
 use supervisor_ebpf::{COMM_LEN, Exec, TraceFilter, Traced};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -32,6 +33,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(50);
 /// How long after the end of the command its reap may be told: an RCU grace period, where the reap itself is not seen.
 const SETTLE: Duration = Duration::from_millis(300);
+/// How long a command may take to end, once it was told to.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// What shells add to the number of a signal that has ended a command.
 const SIGNALED: u8 = 128;
 
@@ -156,23 +159,30 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut end = args.duration.and_then(|length| Instant::now().checked_add(length.0));
     let mut code = 0;
+    let mut is_ending = false;
     loop {
         let is_over = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => true,
+            _ = stop.wait_for(|stop| *stop), if !is_ending => true,
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => true,
             _ = ticks.tick() => false,
         };
-        if !writer.take(&mut trace)? || is_over {
+        if !writer.take(&mut trace)? {
             break;
         }
         if let Some(ended) = command.as_mut().map(Child::try_wait).transpose()?.flatten() {
             command = None;
             code = code_of(ended);
-            end = Some(end.unwrap_or_else(|| Instant::now() + SETTLE).min(Instant::now() + SETTLE));
+            let settled = Instant::now() + SETTLE;
+            end = Some(end.map_or(settled, |end| end.min(settled)));
+        } else if is_over {
+            let Some(command) = command.as_ref().filter(|_| !is_ending) else { break };
+            // The end of a trace is that of its command, which may have something to do until then.
+            kill_process(Pid::from_child(command), Signal::TERM).ok();
+            is_ending = true;
+            end = Some(Instant::now() + PATIENCE);
         }
     }
     if let Some(mut command) = command {
-        // A terminal has sent its signal to both; otherwise it is ours to end.
         let _ended_meanwhile = command.kill();
         code = code_of(command.wait()?);
     }

@@ -134,6 +134,17 @@ fn a_commands_exit_code_is_the_traces() -> Result<()> {
 }
 
 #[test]
+fn a_command_that_outlives_the_trace_is_told_to_end() -> Result<()> {
+    let (code, text) = Trace::start(&["--duration", "1s", "--", FIXTURE, "load"])?.end()?;
+    // Its input has ended, so that it ends by itself; a sleeper has to be told.
+    ensure!(code == 0 && text.contains("code 0; supervisor["), "it ended with {code}: {text}");
+    let (code, text) = Trace::start(&["--duration", "1s", "--", "busybox", "sleep", "60"])?.end()?;
+    assert_eq!(code, 128 + Signal::TERM.as_raw(), "{text}");
+    ensure!(text.contains("SIGTERM; supervisor["), "{text}");
+    Ok(())
+}
+
+#[test]
 fn filters_let_only_their_own_through() -> Result<()> {
     // Two that make zombies when they are told to; only the first is wanted.
     let (mut wanted, mut other) = (fixture!("load")?, fixture!("load")?);

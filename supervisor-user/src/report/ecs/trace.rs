@@ -13,7 +13,7 @@ use crate::{
     identity::common_process_id,
     report::{Context, news::Kind},
     trace::{Event, Named, What, text::sentence},
-    words::{clean, harmless_json},
+    words::harmless_json,
 };
 
 /// An event of a trace as a line, without the newline.
@@ -116,7 +116,7 @@ fn process(event: &Event, context: &Context, wall: Wall) -> Process {
     match &event.what {
         What::Forked(by) => process.parent = Some(Box::new(named(by, wall))),
         What::Executed { file, args } => {
-            process.executable = Some(clean(file));
+            process.executable = Some(file.clone());
             process.args.clone_from(args);
         }
         What::Exited(exit, parent) => {
