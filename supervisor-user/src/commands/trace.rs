@@ -19,7 +19,7 @@ use crate::{
     console::{colour, say, strokes},
     engine,
     host::{Host as _, Proc},
-    kernel::{Record, Trace},
+    kernel::{Record, Trace, TraceOptions},
     report::{Context as Said, ecs},
     trace::{
         Cgroup, Decoder, Kind,
@@ -66,6 +66,9 @@ pub struct TraceArgs {
     /// End after this long
     #[arg(long, value_name = "TIME")]
     duration: Option<config::Time>,
+    /// For tests: bytes of the ring
+    #[arg(long, hide = true, value_name = "BYTES")]
+    ring: Option<u32>,
     /// Only the process with this host pid and its descendants
     #[arg(long, value_name = "PID", help_heading = "Filters", conflicts_with = "command")]
     pid: Option<u32>,
@@ -145,7 +148,9 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
     if let Some(pid) = args.pid {
         ensure!(host.thread_group(pid) == Some(pid), "there is no process with the pid {pid}");
     }
-    let mut trace = Trace::start(args.filter(), &roots)?;
+    let mut options = TraceOptions::new(args.filter());
+    options.ring_bytes = args.ring.unwrap_or(options.ring_bytes);
+    let mut trace = Trace::start(options, &roots)?;
     if !trace.has_release() {
         say("this kernel does not tell who reaps: a reap is told a little late, and without its reaper");
     }

@@ -15,6 +15,6 @@ pub use error::KernelError;
 pub use records::Records;
 pub use rights::{Rights, rights};
 pub use simulated_loss::SimulatedLoss;
-pub use trace::{Record, Trace};
+pub use trace::{Record, Trace, TraceOptions};
 pub use tracer::{Hook, HookState, MapSize, Options, Scan, Task, Tracer, VERIFIED_AT_MOST, hooks, map_sizes};
 pub use usage::{MapFill, ProgramRuns, RunStats};

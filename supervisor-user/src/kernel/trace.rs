@@ -39,6 +39,23 @@ pub enum Record<'a> {
     Cgroup(u64, Vec<String>),
 }
 
+/// What a trace is to tell, and how much may wait to be read.
+#[derive(Clone, Debug)]
+pub struct TraceOptions {
+    /// What it is to tell.
+    pub filter: TraceFilter,
+    /// Size of the ring: a power of two, and whole pages.
+    pub ring_bytes: u32,
+}
+
+impl TraceOptions {
+    /// With the usual ring.
+    #[must_use]
+    pub fn new(filter: TraceFilter) -> Self {
+        Self { filter, ring_bytes: TRACE_BYTES }
+    }
+}
+
 /// A trace that goes on until it is dropped.
 pub struct Trace {
     ring: RingBuf<MapData>,
@@ -56,9 +73,9 @@ impl Trace {
     /// # Errors
     ///
     /// Those of [`Tracer::start`].
-    pub fn start(filter: TraceFilter, roots: &[u32]) -> Result<Self, KernelError> {
-        let filter = TraceFilter { follow: u32::from(!roots.is_empty()), ..filter };
-        let mut tracer = Tracer::start(&Options { trace: Some(filter), ..Options::default() })?;
+    pub fn start(mut options: TraceOptions, roots: &[u32]) -> Result<Self, KernelError> {
+        options.filter.follow = u32::from(!roots.is_empty());
+        let mut tracer = Tracer::start(&Options { trace: Some(options), ..Options::default() })?;
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
         let ebpf = &mut tracer.ebpf;
         let has_release = try_release(ebpf, "trace_release", &btf, |_, _| Ok(())).is_ok();
@@ -141,14 +158,14 @@ impl Cgroups<'_> {
 }
 
 /// Sets what is told, and how large the maps are.
-pub(super) fn apply<'a>(filter: &'a TraceFilter, loader: &mut EbpfLoader<'a>) {
+pub(super) fn apply<'a>(options: &'a TraceOptions, loader: &mut EbpfLoader<'a>) {
     for (map, bound) in UNUSED {
         loader.map_max_entries(map, bound);
     }
-    loader.map_max_entries("TRACE", TRACE_BYTES);
+    loader.map_max_entries("TRACE", options.ring_bytes);
     loader.map_max_entries("CGROUPS_TOLD", CGROUPS_TOLD_ENTRIES);
     loader.map_max_entries("FOLLOWED", FOLLOWED_ENTRIES);
-    loader.override_global("TRACE_FILTER", filter, true);
+    loader.override_global("TRACE_FILTER", &options.filter, true);
 }
 
 /// Follows these and all their descendants. What is forked meanwhile by one that is not followed yet is found by

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
     CGROUP_NAME_LEN, CgroupPath, Control, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec, PROCESSES_ENTRIES,
     Process, ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE,
-    TaskRecord, TraceFilter, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
+    TaskRecord, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
 };
 
 use crate::clock;
 
-use super::{KernelError, Offsets, Records, SimulatedLoss, records::typed, rights, trace};
+use super::{KernelError, Offsets, Records, SimulatedLoss, TraceOptions, records::typed, rights, trace};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/supervisor-ebpf"));
 
@@ -60,7 +60,7 @@ pub struct Options {
     /// What is lost on purpose.
     pub simulated_loss: SimulatedLoss,
     /// For [`Trace`] only: what it is to tell. The maps of a watch are as small as can be then.
-    pub trace: Option<TraceFilter>,
+    pub trace: Option<TraceOptions>,
 }
 
 /// A map with its bound.
@@ -388,8 +388,8 @@ fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelE
     loader.override_global("GRACE_NS", &options.report_after_ns, true);
     let level = if options.log { &u8::MAX } else { &0 };
     loader.override_global("AYA_LOG_LEVEL", level, false);
-    if let Some(filter) = &options.trace {
-        trace::apply(filter, &mut loader);
+    if let Some(options) = &options.trace {
+        trace::apply(options, &mut loader);
     }
     options.simulated_loss.apply(&mut loader);
     loader.load(OBJECT).map_err(KernelError::of_load)
