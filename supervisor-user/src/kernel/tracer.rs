@@ -171,9 +171,9 @@ impl Tracer {
         if self.has_release { "tp_btf+iter+fentry" } else { "tp_btf+iter" }
     }
 
-    /// Whether a program of the object is in use: the extra one may have been refused.
+    /// Whether a program of the object is in use: the extra one may have been refused, and others are a trace's.
     pub(super) fn runs(&self, program: &str) -> bool {
-        self.has_release || program != RELEASE
+        TRACEPOINTS.contains(&program) || program == ITERATOR || (self.has_release && program == RELEASE)
     }
 
     /// Forwards the programs' log lines to the `log` crate; call it once, if the option is set.
