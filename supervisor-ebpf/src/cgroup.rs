@@ -63,7 +63,7 @@ fn directory(cgroup: Ptr) -> Ptr {
 
 /// The directory above.
 #[inline(always)]
-pub(crate) fn parent(directory: Ptr) -> Ptr {
+fn parent(directory: Ptr) -> Ptr {
     probe::<u64>(directory, kernel::KN_PARENT.load() as usize) as Ptr
 }
 

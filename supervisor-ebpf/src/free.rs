@@ -105,13 +105,11 @@ fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
     let (mut gone, mut record) = (id, record);
     for _ in 0..GENERATIONS {
         let Some(Dropped { creator, is_own }) = drop_record(gone, record) else { return };
-        match PROCESSES.get_ptr_mut(creator) {
-            Some(next) => record = next,
-            None => {
-                count!(evicted);
-                return;
-            }
-        }
+        let Some(next) = PROCESSES.get_ptr_mut(creator) else {
+            count!(evicted);
+            return;
+        };
+        record = next;
         if is_own && gone == id {
             reaped(record, free_ns);
         }

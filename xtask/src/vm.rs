@@ -49,7 +49,8 @@ const LEFT_OUT: [(&str, &str); 21] = [
 ];
 /// Files of live tests that `cargo xtask test` runs on other kernels too: what kernels do differently is the hooks, the
 /// verifier, the layout of types, and when a reap is seen.
-const CORE: [&str; 7] = ["container", "detach", "doctor", "dwell", "existing", "release", "trace"];
+const CORE: [&str; 8] =
+    ["clock_step", "container", "detach", "doctor", "dwell", "existing", "release", "trace"];
 /// Why a file need not be run on every kernel.
 const SAME: &str = "what it tests is the same on every kernel";
 /// Where the tests find the program, and which hooks these kernels let it attach.

@@ -25,6 +25,7 @@ use crate::{
     clock,
     conclusions::Conclusions,
     config::Time,
+    console::colour,
     engine,
     exit::Exit,
     filter::Filter,
@@ -33,6 +34,7 @@ use crate::{
     observation::Observation,
     observer::Observer,
     recording::Reader,
+    report::text::Colour,
     top::{
         Key, Top,
         draw::{draw, line_at},
@@ -119,7 +121,7 @@ pub fn run(args: &TopArgs) -> Result<Exit> {
 async fn top(args: &TopArgs) -> Result<Exit> {
     let (mut stop, _) = engine::signals(false)?;
     let (mut source, mut conclusions, mut screen) = start(args)?;
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let plain = colour() == Colour::Never;
     // It restores the terminal after a panic too.
     let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
     let shown = show(&mut terminal, plain, &mut stop, &mut source, &mut conclusions, &mut screen).await;

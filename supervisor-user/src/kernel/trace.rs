@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use aya::{
-    Btf, EbpfLoader,
+    Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, RingBuf},
 };
 use supervisor_ebpf::{
@@ -75,16 +75,9 @@ impl Trace {
     /// Those of [`Tracer::start`].
     pub fn start(mut options: TraceOptions, roots: &[u32]) -> Result<Self, KernelError> {
         options.filter.follow = u32::from(!roots.is_empty());
-        let mut tracer = Tracer::start(&Options { trace: Some(options), ..Options::default() })?;
-        let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
+        let options = Options { trace: Some(options), ..Options::default() };
+        let (mut tracer, has_release) = Tracer::start_and(&options, attach)?;
         let ebpf = &mut tracer.ebpf;
-        let has_release = try_release(ebpf, "trace_release", &btf, |_, _| Ok(())).is_ok();
-        let free = (!has_release).then_some(("trace_free", "sched_process_free"));
-        for (program, hook) in free.into_iter().chain(TRACEPOINTS) {
-            tracepoint(ebpf, program, hook, &btf)?
-                .attach()
-                .map_err(|source| KernelError::Program { program, source: Box::new(source) })?;
-        }
         let (ring, lost, cgroups) =
             (map(ebpf, "TRACE")?, map(ebpf, "TRACE_LOST")?, map(ebpf, "CGROUPS_TOLD")?);
         if !roots.is_empty() {
@@ -155,6 +148,18 @@ impl Cgroups<'_> {
         // If that fails, it is told of, and left out by who reads it.
         let _ = self.0.insert(id, CGROUP_UNWANTED, 0);
     }
+}
+
+/// Attaches the programs; returns whether the one that sees the reap itself is among them.
+fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, KernelError> {
+    let has_release = try_release(ebpf, "trace_release", btf, |_, _| Ok(())).is_ok();
+    let free = (!has_release).then_some(("trace_free", "sched_process_free"));
+    for (program, hook) in free.into_iter().chain(TRACEPOINTS) {
+        tracepoint(ebpf, program, hook, btf)?
+            .attach()
+            .map_err(|source| KernelError::Program { program, source: Box::new(source) })?;
+    }
+    Ok(has_release)
 }
 
 /// Sets what is told, and how large the maps are.

@@ -135,6 +135,14 @@ impl Tracer {
     ///
     /// Missing rights, missing BTF or a type in it, or what the kernel refused.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
+        Self::start_and(options, |_, _| Ok(())).map(|(tracer, ())| tracer)
+    }
+
+    /// The same; `also` gets the object before it is done, while the kernel's types are there.
+    pub(super) fn start_and<T>(
+        options: &Options,
+        also: impl FnOnce(&mut Ebpf, &Btf) -> Result<T, KernelError>,
+    ) -> Result<(Self, T), KernelError> {
         rights()?.require_tracing()?;
         let offsets = Offsets::of_running_kernel()?;
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
@@ -150,11 +158,12 @@ impl Tracer {
         let has_release = options.attach
             && options.simulated_loss.has_release()
             && try_release(&mut ebpf, RELEASE, &btf, |_, _| Ok(())).is_ok();
+        let result = also(&mut ebpf, &btf)?;
         drop(btf);
         // The kernel's types, parsed twice, take 60 MiB for a moment: give them back.
         // SAFETY: no arguments that matter; it only returns free memory to the kernel.
         unsafe { libc::malloc_trim(0) };
-        Ok(Self {
+        let tracer = Self {
             records: Records::of(&mut ebpf)?,
             epochs: map(&mut ebpf, "EPOCH_COUNTS")?,
             control: map(&mut ebpf, "CONTROL")?,
@@ -162,18 +171,14 @@ impl Tracer {
             ebpf,
             has_release,
             seeded_ns: 0,
-        })
+        };
+        Ok((tracer, result))
     }
 
     /// The hooks that are attached, in the words of `supervisor.hooks`.
     #[must_use]
     pub fn hooks(&self) -> &'static str {
         if self.has_release { "tp_btf+iter+fentry" } else { "tp_btf+iter" }
-    }
-
-    /// Whether a program of the object is in use: the extra one may have been refused, and others are a trace's.
-    pub(super) fn runs(&self, program: &str) -> bool {
-        TRACEPOINTS.contains(&program) || program == ITERATOR || (self.has_release && program == RELEASE)
     }
 
     /// Forwards the programs' log lines to the `log` crate; call it once, if the option is set.

@@ -73,13 +73,15 @@ impl Tracer {
         Ok(map_sizes().iter().map(|map| fill(map.name, map.entries as u64)).collect())
     }
 
-    /// What each program has cost since [`RunStats::enable`].
+    /// What each program that is loaded has cost since [`RunStats::enable`]. Those of a trace are not, and an extra one
+    /// may have been refused.
     ///
     /// # Errors
     ///
     /// If the kernel does not tell.
     pub fn program_runs(&self) -> Result<Vec<ProgramRuns>, KernelError> {
-        let told = self.ebpf.programs().filter(|(name, _)| self.runs(name)).map(|(name, program)| {
+        let loaded = self.ebpf.programs().filter(|(_, program)| program.fd().is_ok());
+        let told = loaded.map(|(name, program)| {
             let info = program.info().map_err(|error| KernelError::Io {
                 what: "cannot read the run times of the eBPF programs",
                 source: io::Error::other(error),

@@ -88,8 +88,8 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
     };
     let mut spans = vec![
         Span::styled("supervisor top", look.bold(Color::Cyan)),
-        count(top.data.unreaped, "unreaped"),
-        count(top.data.blocked, "PID namespaces blocked"),
+        count(top.data.findings.len(), "unreaped"),
+        count(top.data.namespaces.len(), "PID namespaces blocked"),
     ];
     if top.lost > 0 {
         spans.push(Span::styled(format!("  {} lost", top.lost), look.bold(Color::Yellow)));

@@ -5,7 +5,7 @@ mod rates;
 #[cfg(test)]
 mod tests;
 
-use std::{cmp::Ordering, collections::VecDeque};
+use std::collections::VecDeque;
 
 use rates::Rates;
 
@@ -121,8 +121,6 @@ struct Data {
     findings: Vec<Row>,
     reapers: Vec<Row>,
     namespaces: Vec<Row>,
-    unreaped: usize,
-    blocked: usize,
 }
 
 /// The state of the screen.
@@ -205,8 +203,6 @@ impl Top {
         let mut namespaces: Vec<Row> = conclusions.namespaces().map(|it| namespace_row(it, now_ns)).collect();
         namespaces.sort_by(|one, other| one.cells.cmp(&other.cells));
         self.data.namespaces = namespaces;
-        self.data.unreaped = self.data.findings.len();
-        self.data.blocked = self.data.namespaces.len();
         self.keep_in_list();
     }
 
@@ -347,9 +343,4 @@ fn namespace_row(namespace: &BlockedNamespace, now_ns: u64) -> Row {
         ],
         trend: Vec::new(),
     }
-}
-
-/// The order of two figures, the larger first.
-fn larger_first(one: u64, other: u64) -> Ordering {
-    other.cmp(&one)
 }

@@ -1,8 +1,11 @@
 //! How many unreaped processes each reaper holds, and how that has changed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, VecDeque},
+};
 
-use super::{Row, larger_first};
+use super::Row;
 use crate::{finding::Reaper, words::clean};
 
 /// Seconds that are remembered.
@@ -39,7 +42,7 @@ impl Rates {
     pub(super) fn rows(&self) -> Vec<Row> {
         let now = |history: &VecDeque<u64>| history.back().copied().unwrap_or(0);
         let mut reapers: Vec<_> = self.0.iter().collect();
-        reapers.sort_by(|(_, one), (_, other)| larger_first(now(one), now(other)));
+        reapers.sort_by_key(|(_, history)| Reverse(now(history)));
         reapers
             .into_iter()
             .map(|((pid, name), history)| {

@@ -11,6 +11,7 @@ use supervisor_ebpf::{
 
 use crate::{
     attribution::container_id,
+    evidence,
     finding::{Exit, LastWait},
     host::split_arguments,
     words::clean,
@@ -105,8 +106,7 @@ impl Named {
     /// Its name, as it is.
     #[must_use]
     pub fn name(&self) -> String {
-        let end = self.comm.iter().position(|byte| *byte == 0).unwrap_or(self.comm.len());
-        String::from_utf8_lossy(&self.comm[..end]).into_owned()
+        evidence::text(&self.comm)
     }
 
     /// Its name, harmless for a terminal.
@@ -188,13 +188,12 @@ impl Decoder {
             TRACE_FORK => What::Forked(other),
             TRACE_EXEC => {
                 let exec = exec?;
-                let end = exec.filename.iter().position(|byte| *byte == 0).unwrap_or(exec.filename.len());
                 let bytes = exec.argv.get(..exec.argv_len as usize).unwrap_or(&exec.argv);
                 let mut args = split_arguments(bytes);
                 if exec.argv_total > exec.argv_len {
                     args.push("…".to_owned());
                 }
-                What::Executed { file: String::from_utf8_lossy(&exec.filename[..end]).into_owned(), args }
+                What::Executed { file: evidence::text(&exec.filename), args }
             }
             TRACE_EXIT => {
                 if self.exited.len() >= BOUND {

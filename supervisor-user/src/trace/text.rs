@@ -7,8 +7,8 @@ use crate::{
     clock::Wall,
     diagnosis::call,
     finding::Exit,
-    report::text::Colour,
-    words::{clean, command_line, duration, signal_name},
+    report::{columns, text::Colour},
+    words::{command_line, duration, signal_name},
 };
 
 /// How times are written.
@@ -146,8 +146,8 @@ pub(super) fn lost(count: u64) -> String {
 }
 
 /// A process by name and pid.
-fn named(process: &Named) -> String {
-    format!("{}[{}]", process.shown(), process.id.tgid)
+pub(super) fn named(process: &Named) -> String {
+    columns::named(&process.name(), process.id.tgid)
 }
 
 /// What was executed: the file, and the arguments but the first if that is the same.
@@ -175,11 +175,6 @@ pub(super) fn short(ns: u64) -> String {
         1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
         _ => duration(ns),
     }
-}
-
-/// A name, for a tree.
-pub(super) fn name(process: &Named) -> String {
-    clean(&process.name())
 }
 
 #[cfg(test)]

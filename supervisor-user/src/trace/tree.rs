@@ -6,7 +6,7 @@ use supervisor_ebpf::ProcessId;
 
 use super::{
     Event, Named, What,
-    text::{command, lost, name, short, status},
+    text::{command, lost, named, short, status},
 };
 use crate::{finding::Exit, report::text::Colour};
 
@@ -161,12 +161,7 @@ impl Node {
             (Some((_, exit)), Some(_)) => (status(exit), "33"),
         };
         let ended = colour.paint(code, &format!("{ended:<24}"));
-        let _infallible = write!(
-            out,
-            "{start:>10} {lived:>10}  {ended} {before}{}[{}]",
-            name(&self.process),
-            self.process.id.tgid
-        );
+        let _infallible = write!(out, "{start:>10} {lived:>10}  {ended} {before}{}", named(&self.process));
         if let Some(command) = &self.command {
             let _infallible = write!(out, "  {command}");
         }
