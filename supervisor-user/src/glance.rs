@@ -63,17 +63,21 @@ impl<'a> Glance<'a> {
         }
     }
 
-    /// What is unreaped now and still after the grace period, and the PID namespaces that cannot end. Waits only if
-    /// there is something of unknown age.
+    /// Tells what is unreaped now and still after the grace period, and the PID namespaces that cannot end. Waits only
+    /// if there is something of unknown age.
     ///
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
-    pub fn unreaped(&mut self, grace: Duration) -> Result<Vec<Observation>, EvidenceError> {
+    pub fn unreaped(
+        &mut self,
+        grace: Duration,
+        mut tell: impl FnMut(&Observation),
+    ) -> Result<(), EvidenceError> {
         let exits = self.exits()?;
         let first = self.exited()?;
         if first.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let grace_ns = grace.as_nanos() as u64;
         let is_old = |id: &ProcessId| {
@@ -83,13 +87,13 @@ impl<'a> Glance<'a> {
             thread::sleep(grace);
         }
         let look = self.look()?;
-        let mut seen = Vec::new();
         for id in first {
-            if let Some(facts) = look.process_of(&id)? {
-                seen.extend(observe(&look, id, facts, exits.get(&id).copied())?);
+            let Some(facts) = look.process_of(&id)? else { continue };
+            if let Some(seen) = observe(&look, id, facts, exits.get(&id).copied())? {
+                tell(&seen);
             }
         }
-        Ok(seen)
+        Ok(())
     }
 
     /// What is known of one process, dead or alive, and of the PID namespaces that cannot end. `None` if there is no

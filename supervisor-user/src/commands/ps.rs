@@ -96,9 +96,9 @@ pub(super) fn conclude(
     filter: &Filter,
 ) -> Result<Conclusions> {
     let mut conclusions = Conclusions::new(host.identity().clone(), grace.as_nanos() as u64, filter.clone());
-    for observation in glance.unreaped(grace)? {
-        conclusions.take(&observation);
-    }
+    glance.unreaped(grace, |observation| {
+        conclusions.take(observation);
+    })?;
     conclusions.recount();
     Ok(conclusions)
 }

@@ -47,6 +47,8 @@ pub struct Look<'a> {
     records: Option<&'a Records>,
     tasks: HashMap<ProcessId, Task>,
     living: Vec<TaskRecord>,
+    /// All that the iterator named, sorted.
+    ids: Vec<ProcessId>,
     held: HashMap<ProcessId, u64>,
     reapers: Cache<(u32, bool), Option<ReaperFacts>>,
     creators: Cache<ProcessId, Option<(CreatorFacts, ProcessId)>>,
@@ -67,6 +69,12 @@ impl<'a> Look<'a> {
         exited: Vec<Task>,
         living: Vec<TaskRecord>,
     ) -> Self {
+        // The iterator was seen to leave out the host's PID 1; others name it.
+        let named = |record: &TaskRecord| [record.id, record.ns_init];
+        let mut ids: Vec<ProcessId> =
+            exited.iter().map(|task| &task.record).chain(&living).flat_map(named).collect();
+        ids.sort_unstable();
+        ids.dedup();
         let mut held = HashMap::new();
         for task in &exited {
             if task.record.flags & TASK_ZOMBIE != 0 {
@@ -78,6 +86,7 @@ impl<'a> Look<'a> {
             records,
             tasks: exited.into_iter().map(|task| (task.record.id, task)).collect(),
             living,
+            ids,
             held,
             reapers: Cache::default(),
             creators: Cache::default(),
@@ -194,13 +203,9 @@ impl<'a> Look<'a> {
     /// The exact identity of a process in `/proc`, if the task iterator saw it.
     #[must_use]
     pub fn id_of(&self, facts: &ProcessFacts) -> Option<ProcessId> {
-        let seen = self.tasks.keys().chain(self.living.iter().map(|record| &record.id));
-        // The iterator was seen to leave out the host's PID 1; others name it.
-        let inits = self.living.iter().map(|record| &record.ns_init);
-        seen.chain(inits)
-            .filter(|id| id.tgid == facts.pid)
-            .find(|id| starts_match(self.host, facts, id.start_ns))
-            .copied()
+        let first = self.ids.partition_point(|id| id.tgid < facts.pid);
+        let named = self.ids[first..].iter().take_while(|id| id.tgid == facts.pid);
+        named.copied().find(|id| starts_match(self.host, facts, id.start_ns))
     }
 
     /// PID 1 of the PID namespace with that inode number.

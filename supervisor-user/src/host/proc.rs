@@ -9,7 +9,7 @@ use std::{
 
 use procfs::{
     FromRead as _, ProcError, ProcResult,
-    process::{Process, Status},
+    process::{Process, Stat, Status},
 };
 
 use super::{
@@ -120,7 +120,7 @@ impl Proc {
 
     fn read(&self, pid: u32) -> ProcResult<ProcessFacts> {
         let process = Process::new(pid as i32)?;
-        let stat = process.stat()?;
+        let stat = Stat::from_read(whole(process.open_relative("stat")?)?.as_slice())?;
         let status = status(&process)?;
         if status.tgid != process.pid {
             // `/proc` has a directory of each thread too, and does not list it.
@@ -173,9 +173,17 @@ fn status(process: &Process) -> ProcResult<Status> {
 }
 
 fn status_of(process: &Process, file: &str) -> ProcResult<Status> {
-    let mut bytes = Vec::new();
-    process.open_relative(file)?.read_to_end(&mut bytes)?;
+    let bytes = whole(process.open_relative(file)?)?;
     Status::from_read(String::from_utf8_lossy(&bytes).as_bytes())
+}
+
+/// A small file, in one read: the size that a file of `/proc` tells is 0, and without a better one it is read in
+/// pieces of 32 bytes and more.
+fn whole(file: impl io::Read) -> io::Result<Vec<u8>> {
+    const USUAL: usize = 4096;
+    let mut bytes = Vec::with_capacity(USUAL);
+    file.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Who traces, as far as it is visible from here.
@@ -277,7 +285,7 @@ fn cgroup(pid: u32) -> Option<String> {
 
 /// The lines of `/proc/PID/cgroup`.
 fn memberships(pid: u32) -> Option<Vec<cgroup::Membership>> {
-    let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    let text = fs::File::open(format!("/proc/{pid}/cgroup")).and_then(whole).ok()?;
     Some(cgroup::memberships(&String::from_utf8_lossy(&text)))
 }
 
