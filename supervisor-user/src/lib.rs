@@ -23,6 +23,7 @@ pub mod identity;
 pub mod kernel;
 pub mod ledger;
 mod lock;
+mod memory;
 pub mod metrics;
 pub mod nats;
 pub mod observation;

@@ -19,6 +19,7 @@ use crate::{
     conclusions::Conclusions,
     config::Time,
     console::{Printer, print, say},
+    diagnosis::in_full,
     engine::context,
     exit::Exit,
     filter::Filter,
@@ -111,7 +112,7 @@ fn print_json(
     hooks: Option<&'static str>,
 ) -> Result<()> {
     let mut printer = Printer::new(format, context(host.identity(), hooks));
-    let zombies = findings.iter().map(|finding| EventKind::State(Box::new((*finding).clone())));
+    let zombies = findings.iter().map(|finding| EventKind::State(Box::new(in_full(finding))));
     let blocked =
         namespaces.iter().map(|it| EventKind::Blocked { namespace: Box::new((*it).clone()), again: false });
     for kind in zombies.chain(blocked) {

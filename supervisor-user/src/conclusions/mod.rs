@@ -15,7 +15,7 @@ use supervisor_ebpf::ProcessId;
 use crate::{
     attribution::attribute,
     clock::Wall,
-    diagnosis::{blockers, diagnose, diagnose_namespace},
+    diagnosis::{blockers, diagnose, diagnose_namespace, in_full},
     evidence::{Evidence, NamespaceEvidence},
     filter::Filter,
     finding::{Block, BlockedNamespace, Creator, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
@@ -38,7 +38,8 @@ pub struct Conclusions {
 }
 
 struct Open {
-    finding: Finding,
+    /// Apart: a table of findings themselves would have as much room again for those that may come.
+    finding: Box<Finding>,
     /// Whether the filters let it through.
     told: bool,
 }
@@ -69,9 +70,9 @@ impl Conclusions {
         self.filter = filter;
     }
 
-    /// Findings that are open and wanted.
+    /// Findings that are open and wanted, with their diagnosis abridged: see [`in_full`].
     pub fn open(&self) -> impl Iterator<Item = &Finding> {
-        self.open.values().filter(|open| open.told).map(|open| &open.finding)
+        self.open.values().filter(|open| open.told).map(|open| &*open.finding)
     }
 
     /// PID namespaces that are blocked and wanted.
@@ -119,21 +120,22 @@ impl Conclusions {
 
     fn unreaped(&mut self, id: &ProcessId, existing: bool, evidence: &Evidence) -> Option<EventKind> {
         let before = self.open.remove(id);
-        let mut finding = self.finding(id, evidence, before.as_ref().map(|open| &open.finding));
-        self.growth.count(&mut finding, before.as_ref().map(|open| &open.finding), existing);
+        let mut finding = Box::new(self.finding(id, evidence, before.as_ref().map(|open| &*open.finding)));
+        self.growth.count(&mut finding, before.as_ref().map(|open| &*open.finding), existing);
 
         let was_told = before.as_ref().is_some_and(|open| open.told);
         let told = was_told || self.filter.wants(&finding);
         let kind = if !told {
             None
         } else if !was_told {
-            let finding = Box::new(finding.clone());
+            let finding = finding.clone();
             Some(if existing { EventKind::Existing(finding) } else { EventKind::Detected(finding) })
         } else if before.is_some_and(|open| has_changed(&open.finding, &finding)) {
-            Some(EventKind::Updated(Box::new(finding.clone())))
+            Some(EventKind::Updated(finding.clone()))
         } else {
             None
         };
+        finding.diagnosis.abridge();
         self.open.insert(*id, Open { finding, told });
         kind
     }
@@ -178,7 +180,7 @@ impl Conclusions {
             let known = || Some(parent.filter(|parent| parent.pid == by.tgid)?.name.clone());
             ReapedBy { id: *by, name: comm.clone().or_else(known) }
         });
-        told.then(|| EventKind::Reaped { finding: Box::new(finding), dwell_ns, by })
+        told.then(|| EventKind::Reaped { finding: Box::new(in_full(&finding)), dwell_ns, by })
     }
 
     fn held(&mut self, id: &ProcessId, evidence: &NamespaceEvidence, at_ns: u64, wall: Wall) -> Vec<Event> {
@@ -261,7 +263,7 @@ impl Conclusions {
             };
             open.finding.blocks = blocks;
             if open.told {
-                let kind = EventKind::Updated(Box::new(open.finding.clone()));
+                let kind = EventKind::Updated(Box::new(in_full(&open.finding)));
                 events.push(Event { at_ns, wall, kind });
             }
         }

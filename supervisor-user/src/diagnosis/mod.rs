@@ -117,6 +117,22 @@ const RULES: [Rule; 15] = [
     own::never_waits,
 ];
 
+impl Diagnosis {
+    /// Keeps the verdict and gives up what was said beside it: that takes most of the room of a finding, and
+    /// [`in_full`] says it again.
+    pub fn abridge(&mut self) {
+        self.evidence = Vec::new();
+        self.remedies = Vec::new();
+        self.wont_help = Vec::new();
+    }
+}
+
+/// A finding whose diagnosis was abridged, with all of it.
+#[must_use]
+pub fn in_full(finding: &Finding) -> Finding {
+    Finding { diagnosis: diagnose(finding), ..finding.clone() }
+}
+
 /// Says why a finding's process is unreaped.
 #[must_use]
 pub fn diagnose(finding: &Finding) -> Diagnosis {

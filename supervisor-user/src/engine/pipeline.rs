@@ -9,13 +9,18 @@ use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
     console::say,
+    diagnosis::in_full,
     filter::Filter,
     finding::{Event, EventKind},
     host::HostIdentity,
+    memory,
     metrics::Metrics,
     observation::Observation,
     recording::Writer,
 };
+
+/// The evidence of so many at once leaves free memory behind that is worth giving back.
+const MANY: usize = 100;
 
 /// Draws conclusions, sends the events, remembers what is open, and keeps count.
 pub struct Pipeline {
@@ -93,9 +98,13 @@ impl Pipeline {
     ///
     /// If a recording cannot be written.
     pub async fn take(&mut self, observations: Vec<Observation>) -> Result<bool> {
+        let are_many = observations.len() > MANY;
         // Each is given up before the next, so that findings take the place of the evidence that they are made of.
         for observation in observations {
             self.take_one(&observation).await?;
+        }
+        if are_many {
+            memory::give_back();
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.tick()?;
@@ -201,7 +210,7 @@ impl Pipeline {
         for (sink, ids) in missing {
             let ids: HashSet<String> = ids.into_iter().collect();
             for finding in self.conclusions.open().filter(|it| ids.contains(&it.id)) {
-                let kind = EventKind::State(Box::new(finding.clone()));
+                let kind = EventKind::State(Box::new(in_full(finding)));
                 self.stream.list(sink, &Event { at_ns, wall, kind }).await?;
             }
             for namespace in self.conclusions.namespaces().filter(|it| ids.contains(&it.id)) {

@@ -18,7 +18,7 @@ use supervisor_ebpf::{
     TaskRecord, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
 };
 
-use crate::clock;
+use crate::{clock, memory};
 
 use super::{KernelError, Offsets, Records, SimulatedLoss, TraceOptions, records::typed, rights, trace};
 
@@ -160,9 +160,8 @@ impl Tracer {
             && try_release(&mut ebpf, RELEASE, &btf, |_, _| Ok(())).is_ok();
         let result = also(&mut ebpf, &btf)?;
         drop(btf);
-        // The kernel's types, parsed twice, take 60 MiB for a moment: give them back.
-        // SAFETY: no arguments that matter; it only returns free memory to the kernel.
-        unsafe { libc::malloc_trim(0) };
+        // The kernel's types, parsed twice, take 60 MiB for a moment.
+        memory::give_back();
         let tracer = Self {
             records: Records::of(&mut ebpf)?,
             epochs: map(&mut ebpf, "EPOCH_COUNTS")?,

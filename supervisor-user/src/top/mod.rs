@@ -11,6 +11,7 @@ use rates::Rates;
 
 use crate::{
     conclusions::Conclusions,
+    diagnosis::in_full,
     finding::{BlockedNamespace, Event, EventKind},
     report::{
         columns::{Column, named, unknown},
@@ -318,7 +319,8 @@ impl Top {
 }
 
 fn story_of(conclusions: &Conclusions, id: &str) -> Option<String> {
-    let finding = conclusions.open().find(|it| it.id == id).map(|it| story::process(it, Colour::Never));
+    let finding = conclusions.open().find(|it| it.id == id);
+    let finding = finding.map(|it| story::process(&in_full(it), Colour::Never));
     let namespace = || {
         let namespace = conclusions.namespaces().find(|it| it.id == id)?;
         Some(story::namespace(namespace, Colour::Never))
