@@ -27,10 +27,21 @@ pub(crate) struct Args {
     minutes: u64,
 }
 
+/// The targets are a workspace of their own.
+const TREE: &str = "tests/fuzz";
+
+/// Fails if the targets' lock is older than the crates that they use: nothing else builds them.
+pub(crate) fn check_lock() -> Result<()> {
+    let mut lock = process::cargo();
+    lock.args(["update", "--workspace", "--locked", "--quiet", "--manifest-path"]);
+    lock.arg(process::workspace().join(TREE).join("Cargo.toml"));
+    process::visibly(lock)
+}
+
 /// Builds the targets, runs each, and fails if one has found something.
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure()?;
-    let tree = process::workspace().join("tests/fuzz");
+    let tree = process::workspace().join(TREE);
     let place = process::target_dir()?.join("fuzz");
     let mut names: Vec<String> = fs::read_dir(tree.join("targets"))?
         .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned()))

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{binary, plan::KERNELS, process, setup, vm};
+use crate::{binary, fuzz, plan::KERNELS, process, setup, vm};
 
 /// Checks formatting and lints, runs the unit tests of every crate, then the core of the live tests on other kernels, then
 /// the live tests one by one. Only the chosen ones of this kernel if there is a filter.
@@ -57,7 +57,7 @@ pub(crate) fn lint() -> Result<()> {
         clippy.args(["--", "--deny", "warnings"]);
         process::visibly(clippy)?;
     }
-    Ok(())
+    fuzz::check_lock()
 }
 
 /// Whether cargo has this command; says loudly if not.

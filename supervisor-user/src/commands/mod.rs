@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{console::say, exit::Exit, scenario, words::clean};
+use crate::{console::say, exit::Exit, memory, scenario, words::clean};
 
 /// Finds processes that have exited and were not reaped, and says who must reap them.
 #[derive(Debug, Parser)]
@@ -83,7 +83,7 @@ enum Command {
 /// Runs the command line; errors go to standard error, in one sentence with its cause.
 #[must_use]
 pub fn main() -> ExitCode {
-    one_heap();
+    memory::one_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // To a monitoring system, 2 would mean that the host is in a critical state.
@@ -116,16 +116,4 @@ pub fn main() -> ExitCode {
         say(&format!("supervisor: {}", clean(&format!("{error:#}"))));
         Exit::of(&error).into()
     })
-}
-
-/// Lets all threads share one heap, since what one allocates another frees here, and lets it give back what is freed:
-/// without these, the largest block ever freed (the kernel's BTF) would set the size from which on that is done.
-fn one_heap() {
-    const GIVE_BACK: i32 = 128 * 1024;
-    let settings =
-        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, GIVE_BACK), (libc::M_TRIM_THRESHOLD, GIVE_BACK)];
-    for (setting, value) in settings {
-        // SAFETY: it changes a setting of the allocator, before any other thread is there.
-        let _older_libc = unsafe { libc::mallopt(setting, value) };
-    }
 }

@@ -1,4 +1,4 @@
-//! `supervisor top`: findings, reapers, PID namespaces and events on a screen.
+//! `supervisor top`: findings, reapers, PID namespaces and events on a screen, of this host, a recording or all nodes.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use jiff::tz::TimeZone;
 use ratatui::{
     DefaultTerminal,
     crossterm::{
@@ -19,7 +20,10 @@ use ratatui::{
         execute,
     },
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
 
 use crate::{
     clock,
@@ -29,14 +33,16 @@ use crate::{
     engine,
     exit::Exit,
     filter::Filter,
+    fleet::{Fleet, FleetArgs, Row, list::host, read},
     host::{Host as _, Proc},
     kernel::SimulatedLoss,
+    nats::{Key, Link},
     observation::Observation,
     observer::Observer,
     recording::Reader,
-    report::text::Colour,
+    report::{columns::named, text::Colour},
     top::{
-        Key, Top,
+        self, Top, View,
         draw::{draw, line_at},
     },
     words::clean,
@@ -47,6 +53,8 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often what is shown is made anew; and no more of the time than one in so many is spent on that.
 const REFRESH: Duration = Duration::from_secs(1);
 const SPARE: u32 = 30;
+/// How often a broker is asked.
+const ASK: Duration = Duration::from_secs(2);
 /// Lines that a page, and a turn of a mouse's wheel, are.
 const PAGE: isize = 10;
 const WHEEL: isize = 3;
@@ -58,19 +66,31 @@ pub struct TopArgs {
     #[arg(long, default_value = "1s", value_name = "TIME")]
     grace: Time,
     /// Show a recording instead of this host, at the pace that it was made
-    #[arg(long, value_name = "FILE", conflicts_with = "grace")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grace", "from"])]
     replay: Option<PathBuf>,
     /// So many times as fast
     #[arg(long, value_name = "TIMES", default_value_t = 1, requires = "replay")]
     speed: u32,
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    fleet: FleetArgs,
 }
 
-/// Where observations come from.
+/// Where it comes from.
 enum Source {
-    Host(Box<Observer<Proc>>),
-    Recording(Box<Played>),
+    /// Observations, and what follows from them.
+    Host(Box<Observer<Proc>>, Box<Conclusions>),
+    Recording(Box<Played>, Box<Conclusions>),
+    /// What other nodes have concluded.
+    Fleet(Box<Nodes>),
+}
+
+/// All nodes, as they were when the broker was last asked.
+struct Nodes {
+    place: String,
+    fleet: Fleet,
+    next: watch::Receiver<Option<Result<Fleet, String>>>,
 }
 
 /// A recording that is played.
@@ -84,24 +104,102 @@ struct Played {
 }
 
 impl Source {
-    /// What is so by now, and when that is.
-    fn tick(&mut self) -> Result<(Vec<Observation>, u64)> {
+    /// What there is to be shown.
+    fn view(&self) -> &dyn View {
         match self {
-            Self::Host(observer) => {
+            Self::Host(_, conclusions) | Self::Recording(_, conclusions) => &**conclusions,
+            Self::Fleet(nodes) => &nodes.fleet,
+        }
+    }
+
+    /// Takes in what is so by now; returns when that is.
+    fn tick(&mut self, screen: &mut Top) -> Result<u64> {
+        match self {
+            Self::Host(observer, conclusions) => {
                 let mut seen = observer.drain();
                 seen.extend(observer.tick()?);
-                Ok((seen, clock::now_ns()))
+                take(conclusions, screen, &seen);
+                Ok(clock::now_ns())
             }
-            Self::Recording(played) => {
+            Self::Recording(played, conclusions) => {
                 let now_ns = played.first_ns + (played.started.elapsed() * played.speed).as_nanos() as u64;
-                let mut seen = Vec::new();
                 while let Some(due) = played.next.take_if(|it| it.at_ns <= now_ns) {
-                    seen.push(due);
+                    take(conclusions, screen, &[due]);
                     played.next = played.reader.next().transpose()?;
                 }
-                Ok((seen, now_ns))
+                Ok(now_ns)
+            }
+            Self::Fleet(nodes) => {
+                nodes.tick(screen);
+                Ok(clock::now_ns())
             }
         }
+    }
+
+    /// Brings to now what changes without an event.
+    fn recount(&mut self) {
+        if let Self::Host(_, conclusions) | Self::Recording(_, conclusions) = self {
+            conclusions.recount();
+        }
+    }
+}
+
+impl Nodes {
+    /// Takes in the last answer, if it is a new one.
+    fn tick(&mut self, screen: &mut Top) {
+        if !self.next.has_changed().unwrap_or(false) {
+            return;
+        }
+        let place = &self.place;
+        match &*self.next.borrow_and_update() {
+            None => {}
+            Some(Err(error)) => screen.source = format!("NATS {place}: {}; trying again", clean(error)),
+            Some(Ok(fleet)) => {
+                let (all, stale) = (fleet.hosts.len(), fleet.stale().count());
+                screen.source = format!("NATS {place}  {all} nodes, {stale} stale");
+                for line in changes(&self.fleet, fleet) {
+                    screen.line(line);
+                }
+                self.fleet = fleet.clone();
+            }
+        }
+    }
+}
+
+/// What is open now and was not, and the other way round.
+fn changes(before: &Fleet, now: &Fleet) -> Vec<String> {
+    let at = now.now.to_zoned_datetime(TimeZone::system()).strftime("%T").to_string();
+    let only_in = |one: &Fleet, other: &Fleet, what: &str| -> Vec<String> {
+        let keys = one.rows.iter().filter(|(key, _)| !other.rows.contains_key(*key));
+        let line = |(key, row): (&Key, &Row)| {
+            let process = &row.document.process;
+            format!("{at}  {what}  {} on {}", named(&process.name, process.pid), host(one, key))
+        };
+        keys.map(line).collect()
+    };
+    [only_in(now, before, "OPEN  "), only_in(before, now, "CLOSED")].concat()
+}
+
+/// Asks the broker again and again, for as long as somebody wants to know.
+async fn ask(args: FleetArgs, filter: Filter, answers: watch::Sender<Option<Result<Fleet, String>>>) {
+    let mut link = None;
+    while !answers.is_closed() {
+        let answer = async {
+            let link = match &mut link {
+                Some(link) => link,
+                none => none.insert(Link::open(&args.access(), "supervisor top", args.answer()).await?),
+            };
+            read(link, &args, &filter, true).await
+        };
+        let answer = answer.await;
+        if answer.is_err() {
+            link = None;
+        }
+        let missing = || format!("there is no bucket {}: no agent has reported there yet", args.bucket());
+        answers.send_replace(Some(
+            answer.map_err(|error| error.to_string()).and_then(|it| it.ok_or_else(missing)),
+        ));
+        sleep(ASK).await;
     }
 }
 
@@ -120,19 +218,28 @@ pub fn run(args: &TopArgs) -> Result<Exit> {
 
 async fn top(args: &TopArgs) -> Result<Exit> {
     let (mut stop, _) = engine::signals(false)?;
-    let (mut source, mut conclusions, mut screen) = start(args)?;
+    let (mut source, mut screen) = start(args)?;
     let plain = colour() == Colour::Never;
     // It restores the terminal after a panic too.
     let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
-    let shown = show(&mut terminal, plain, &mut stop, &mut source, &mut conclusions, &mut screen).await;
+    let shown = show(&mut terminal, plain, &mut stop, &mut source, &mut screen).await;
     let _ = execute!(io::stdout(), DisableMouseCapture);
     ratatui::restore();
     shown?;
     Ok(Exit::Ok)
 }
 
-/// Attaches the hooks, or reads the recording.
-fn start(args: &TopArgs) -> Result<(Source, Conclusions, Top)> {
+/// Attaches the hooks, opens the recording, or begins to ask the broker.
+fn start(args: &TopArgs) -> Result<(Source, Top)> {
+    if args.fleet.is_given() {
+        // What cannot be right is said before the screen is there.
+        args.fleet.access().addresses()?;
+        let place = args.fleet.access().places();
+        let (answers, next) = watch::channel(None);
+        tokio::spawn(ask(args.fleet.clone(), args.filter.clone(), answers));
+        let screen = Top::new(format!("NATS {place}: asking"));
+        return Ok((Source::Fleet(Box::new(Nodes { place, fleet: Fleet::default(), next })), screen));
+    }
     let Some(file) = &args.replay else {
         let host = Proc::new().context("cannot read /proc")?;
         let identity = host.identity().clone();
@@ -140,7 +247,7 @@ fn start(args: &TopArgs) -> Result<(Source, Conclusions, Top)> {
         let observer = Observer::start(host, grace_ns, false, SimulatedLoss::default())?;
         let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
         let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());
-        return Ok((Source::Host(Box::new(observer)), conclusions, Top::new(about)));
+        return Ok((Source::Host(Box::new(observer), Box::new(conclusions)), Top::new(about)));
     };
     let mut reader = Reader::open(file)?;
     let header = reader.header().clone();
@@ -149,7 +256,7 @@ fn start(args: &TopArgs) -> Result<(Source, Conclusions, Top)> {
     let next = reader.next().transpose()?;
     let first_ns = next.as_ref().map_or(0, |it| it.at_ns);
     let played = Played { reader, next, started: Instant::now(), first_ns, speed: args.speed };
-    Ok((Source::Recording(Box::new(played)), conclusions, Top::new(about)))
+    Ok((Source::Recording(Box::new(played), Box::new(conclusions)), Top::new(about)))
 }
 
 fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observation]) {
@@ -161,9 +268,8 @@ fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observa
 async fn show(
     terminal: &mut DefaultTerminal,
     plain: bool,
-    stop: &mut tokio::sync::watch::Receiver<bool>,
+    stop: &mut watch::Receiver<bool>,
     source: &mut Source,
-    conclusions: &mut Conclusions,
     screen: &mut Top,
 ) -> Result<()> {
     execute!(io::stdout(), EnableMouseCapture).context("cannot use the terminal")?;
@@ -177,12 +283,11 @@ async fn show(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             ready = keys.readable() => ready.context("cannot poll the terminal")?.clear_ready(),
             _ = ticks.tick() => {
-                let (seen, now_ns) = source.tick()?;
-                take(conclusions, screen, &seen);
+                let now_ns = source.tick(screen)?;
                 if Instant::now() >= refresh {
                     let started = Instant::now();
-                    conclusions.recount();
-                    screen.refresh(conclusions, now_ns);
+                    source.recount();
+                    screen.refresh(source.view(), now_ns);
                     refresh = started + REFRESH.max(started.elapsed() * SPARE);
                     is_changed = true;
                 }
@@ -192,7 +297,7 @@ async fn show(
             is_changed = true;
             let input = event::read().context("cannot read the terminal")?;
             if let Some(key) = key_of(&input)
-                && !screen.key(key, conclusions)
+                && !screen.key(key, source.view())
             {
                 return Ok(());
             }
@@ -204,7 +309,9 @@ async fn show(
 }
 
 /// What a key or a mouse asks for.
-fn key_of(input: &Input) -> Option<Key> {
+fn key_of(input: &Input) -> Option<top::Key> {
+    use top::Key;
+
     match input {
         Input::Key(key) if key.kind != KeyEventKind::Release => Some(match key.code {
             KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Char('q'),

@@ -2,7 +2,9 @@
 
 mod document;
 mod events;
+pub(crate) mod list;
 mod state;
+pub(crate) mod story;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -11,7 +11,7 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap},
 };
 
-use super::{COLUMNS, Mode, Page, Row, SORTS, Top};
+use super::{Column, Mode, Page, Row, Top};
 
 /// What keys do.
 const HELP: &str = "\
@@ -125,7 +125,7 @@ fn foot_line(top: &Top, look: Look) -> Line<'_> {
     }
     if top.page == Page::Findings {
         let order = if top.reverse { ", reversed" } else { "" };
-        let _infallible = write!(text, "  sorted by {}{order}", SORTS[top.sort].header().to_lowercase());
+        let _infallible = write!(text, "  sorted by {}{order}", top.data.sorted.to_lowercase());
     }
     Line::styled(text, look.colour(Color::DarkGray))
 }
@@ -134,18 +134,12 @@ fn foot_line(top: &Top, look: Look) -> Line<'_> {
 fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
     let rows: Vec<&Row> = top.rows().collect();
     let (header, widths): (Vec<&str>, Vec<Constraint>) = match top.page {
-        Page::Findings => {
-            let widths = [8, 16, 14, 12, 7, 24, 24, 11].map(Constraint::Length).to_vec();
-            (COLUMNS.iter().map(|column| column.header()).collect(), fitting(widths, area.width))
-        }
+        Page::Findings => fitting(&top.data.columns, area.width),
         Page::Reapers => (
             vec!["REAPER", "HOLDS", "A MINUTE", "TREND"],
-            vec![Constraint::Length(26), Constraint::Length(8), Constraint::Length(9), Constraint::Min(10)],
+            vec![Constraint::Min(26), Constraint::Length(8), Constraint::Length(9), Constraint::Min(10)],
         ),
-        Page::Namespaces => (
-            vec!["PID NS", "PID 1", "MODE", "BLOCKED FOR", "HELD BY", "PIDS", "CONTAINER"],
-            fitting([11, 22, 7, 12, 7, 12, 24].map(Constraint::Length).to_vec(), area.width),
-        ),
+        Page::Namespaces => fitting(&top.data.namespace_columns, area.width),
         Page::Events => (vec!["EVENT"], vec![Constraint::Min(20)]),
     };
     if rows.is_empty() {
@@ -175,17 +169,14 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
 }
 
 /// As many columns as there is room for.
-fn fitting(widths: Vec<Constraint>, room: u16) -> Vec<Constraint> {
+fn fitting(columns: &[Column], room: u16) -> (Vec<&'static str>, Vec<Constraint>) {
     let mut used = 0;
-    widths
-        .into_iter()
-        .map(|width| {
-            let Constraint::Length(length) = width else { return width };
-            let length = length.min(room.saturating_sub(used));
-            used += length + 1;
-            Constraint::Length(length)
-        })
-        .collect()
+    let width = |(title, width): &Column| {
+        let width = (*width).min(room.saturating_sub(used));
+        used += width + 1;
+        (*title, Constraint::Length(width))
+    };
+    columns.iter().map(width).unzip()
 }
 
 /// A line of bars.

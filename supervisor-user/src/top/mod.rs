@@ -1,6 +1,8 @@
 //! What `supervisor top` shows, and what keys do to it. Pure: nothing here knows a terminal.
 
 pub mod draw;
+mod fleet;
+mod host;
 mod rates;
 #[cfg(test)]
 mod tests;
@@ -10,33 +12,39 @@ use std::collections::VecDeque;
 use rates::Rates;
 
 use crate::{
-    conclusions::Conclusions,
-    diagnosis::in_full,
-    finding::{BlockedNamespace, Event, EventKind},
-    report::{
-        columns::{Column, named, unknown},
-        story, text,
-        text::Colour,
-    },
-    words::duration,
+    finding::{Event, EventKind},
+    report::{text, text::Colour},
 };
 
 /// Events that are kept.
 const EVENTS: usize = 500;
-/// What findings are sorted by, one after the other.
-const SORTS: [Column; 6] =
-    [Column::Age, Column::Pid, Column::Name, Column::Family, Column::Reaper, Column::Container];
-/// What is shown of each finding, the most important first: the last do not fit a narrow terminal.
-pub const COLUMNS: [Column; 8] = [
-    Column::Pid,
-    Column::Name,
-    Column::Exit,
-    Column::Age,
-    Column::Family,
-    Column::Reaper,
-    Column::Container,
-    Column::Pidns,
-];
+
+/// A column of a list: what it is called, and how wide it is.
+type Column = (&'static str, u16);
+
+/// What there is to be shown, of one host or of all.
+pub trait View {
+    /// What is shown of each finding, the most important first: the last do not fit a narrow terminal.
+    fn columns(&self) -> Vec<Column>;
+
+    /// What findings can be sorted by.
+    fn sorts(&self) -> Vec<&'static str>;
+
+    /// Open findings, sorted by one of those.
+    fn findings(&self, sort: usize, now_ns: u64) -> Vec<Row>;
+
+    /// Who must reap each of them, as it is named in their rows.
+    fn reapers(&self) -> Vec<String>;
+
+    /// What is shown of each PID namespace.
+    fn namespace_columns(&self) -> Vec<Column>;
+
+    /// PID namespaces that cannot end.
+    fn namespaces(&self, now_ns: u64) -> Vec<Row>;
+
+    /// The whole story of a row.
+    fn story(&self, id: &str) -> Option<String>;
+}
 
 /// A page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,8 +127,12 @@ pub struct Row {
 /// What there is now.
 #[derive(Debug, Default)]
 struct Data {
+    columns: Vec<Column>,
+    /// What it is sorted by.
+    sorted: &'static str,
     findings: Vec<Row>,
     reapers: Vec<Row>,
+    namespace_columns: Vec<Column>,
     namespaces: Vec<Row>,
 }
 
@@ -139,6 +151,8 @@ pub struct Top {
     detail: Option<Detail>,
     data: Data,
     events: VecDeque<Row>,
+    /// Events that have come.
+    told: u64,
     lost: u64,
     rates: Rates,
     /// The first line of the list that is on the screen.
@@ -168,47 +182,50 @@ impl Top {
             self.lost += loss.exits + loss.reaps + loss.records;
         }
         let text = text::event(event, Colour::Never);
-        let line = text.lines().next().unwrap_or_default().to_owned();
+        self.line(text.lines().next().unwrap_or_default().to_owned());
+    }
+
+    /// The same, in words.
+    pub fn line(&mut self, text: String) {
         if self.events.len() >= EVENTS {
             self.events.pop_front();
         }
-        self.events.push_back(Row { id: event.at_ns.to_string(), cells: vec![line], trend: Vec::new() });
+        self.told += 1;
+        self.events.push_back(Row { id: self.told.to_string(), cells: vec![text], trend: Vec::new() });
     }
 
     /// Takes in what is so now, once a second.
-    pub fn refresh(&mut self, conclusions: &Conclusions, now_ns: u64) {
+    pub fn refresh(&mut self, view: &dyn View, now_ns: u64) {
         self.now_ns = now_ns;
-        self.rates.look(conclusions.open().filter_map(|it| it.reaper.as_ref()));
+        self.rates.look(view.reapers());
         if self.is_frozen {
             return;
         }
         if let Some(detail) = &mut self.detail
-            && let Some(text) = story_of(conclusions, &detail.id)
+            && let Some(text) = view.story(&detail.id)
         {
             detail.text = text;
         }
-        let mut findings: Vec<_> = conclusions.open().collect();
-        let column = SORTS[self.sort];
-        findings
-            .sort_by(|one, other| column.compare(one, other).then(one.process.pid.cmp(&other.process.pid)));
-        let rows = findings.into_iter().map(|finding| Row {
-            id: finding.id.clone(),
-            cells: COLUMNS.iter().map(|column| column.cell(finding, now_ns)).collect(),
-            trend: Vec::new(),
-        });
-        self.data.findings = rows.collect();
+        let sort = self.sort % view.sorts().len();
+        let mut findings = view.findings(sort, now_ns);
         if self.reverse {
-            self.data.findings.reverse();
+            findings.reverse();
         }
-        self.data.reapers = self.rates.rows();
-        let mut namespaces: Vec<Row> = conclusions.namespaces().map(|it| namespace_row(it, now_ns)).collect();
+        let mut namespaces = view.namespaces(now_ns);
         namespaces.sort_by(|one, other| one.cells.cmp(&other.cells));
-        self.data.namespaces = namespaces;
+        self.data = Data {
+            columns: view.columns(),
+            sorted: view.sorts()[sort],
+            findings,
+            reapers: self.rates.rows(),
+            namespace_columns: view.namespace_columns(),
+            namespaces,
+        };
         self.keep_in_list();
     }
 
-    /// Does what a key asks for; false if it is the end. What is shown in detail is looked up in the conclusions.
-    pub fn key(&mut self, key: Key, conclusions: &Conclusions) -> bool {
+    /// Does what a key asks for; false if it is the end. What is shown in detail is looked up in the view.
+    pub fn key(&mut self, key: Key, view: &dyn View) -> bool {
         if self.mode == Mode::Typing {
             match key {
                 Key::Char(c) if self.filter.chars().count() < 40 => self.filter.push(c),
@@ -238,8 +255,8 @@ impl Top {
             }
             Key::Char(' ') => self.is_frozen = !self.is_frozen,
             Key::Char('s') => {
-                self.sort = (self.sort + 1) % SORTS.len();
-                self.refresh(conclusions, self.now_ns);
+                self.sort = (self.sort + 1) % view.sorts().len();
+                self.refresh(view, self.now_ns);
             }
             Key::Char('r') => {
                 self.reverse = !self.reverse;
@@ -257,7 +274,7 @@ impl Top {
             Key::First => self.go(isize::MIN),
             Key::Last => self.go(isize::MAX),
             Key::Line(line) => self.selected[self.page as usize] = self.start + line,
-            Key::Enter => self.show(conclusions),
+            Key::Enter => self.show(view),
             Key::Char(_) | Key::Backspace => {}
         }
         self.keep_in_list();
@@ -279,7 +296,7 @@ impl Top {
         }
     }
 
-    fn show(&mut self, conclusions: &Conclusions) {
+    fn show(&mut self, view: &dyn View) {
         let Some(row) = self.rows().nth(self.selected()).cloned() else { return };
         let text = match self.page {
             // Of a reaper, what it holds: the list itself, filtered.
@@ -288,7 +305,7 @@ impl Top {
                 self.page = Page::Findings;
                 return;
             }
-            Page::Findings | Page::Namespaces => story_of(conclusions, &row.id),
+            Page::Findings | Page::Namespaces => view.story(&row.id),
             Page::Events => Some(row.cells.join("\n")),
         };
         self.detail = text.map(|text| Detail { id: row.id, text, scroll: 0 });
@@ -315,34 +332,5 @@ impl Top {
         let last = self.rows().count().saturating_sub(1);
         let at = &mut self.selected[self.page as usize];
         *at = (*at).min(last);
-    }
-}
-
-fn story_of(conclusions: &Conclusions, id: &str) -> Option<String> {
-    let finding = conclusions.open().find(|it| it.id == id);
-    let finding = finding.map(|it| story::process(&in_full(it), Colour::Never));
-    let namespace = || {
-        let namespace = conclusions.namespaces().find(|it| it.id == id)?;
-        Some(story::namespace(namespace, Colour::Never))
-    };
-    finding.or_else(namespace)
-}
-
-fn namespace_row(namespace: &BlockedNamespace, now_ns: u64) -> Row {
-    let init = &namespace.init;
-    let since = init.exit_ns.map(|at_ns| duration(now_ns.saturating_sub(at_ns)));
-    let budget = init.budget.as_ref().map(|it| format!("{} of {}", it.pids.current, it.pids.max));
-    Row {
-        id: namespace.id.clone(),
-        cells: vec![
-            init.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
-            named(&init.process.name, init.process.pid),
-            init.pid_ns.as_ref().and_then(|ns| ns.mode).map_or_else(unknown, |mode| mode.as_str().to_owned()),
-            since.unwrap_or_else(unknown),
-            namespace.blockers.len().to_string(),
-            budget.unwrap_or_else(unknown),
-            Column::Container.cell(init, now_ns),
-        ],
-        trend: Vec::new(),
     }
 }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::Row;
-use crate::{finding::Reaper, words::clean};
 
 /// Seconds that are remembered.
 const HISTORY: usize = 60;
@@ -15,14 +14,14 @@ const BOUND: usize = 1000;
 
 /// The reapers.
 #[derive(Debug, Default)]
-pub(super) struct Rates(BTreeMap<(u32, String), VecDeque<u64>>);
+pub(super) struct Rates(BTreeMap<String, VecDeque<u64>>);
 
 impl Rates {
     /// Takes in who holds what now: each as often as it holds one.
-    pub(super) fn look<'a>(&mut self, reapers: impl Iterator<Item = &'a Reaper>) {
-        let mut held: BTreeMap<(u32, String), u64> = BTreeMap::new();
+    pub(super) fn look(&mut self, reapers: Vec<String>) {
+        let mut held: BTreeMap<String, u64> = BTreeMap::new();
         for reaper in reapers {
-            *held.entry((reaper.process.pid, clean(&reaper.process.name))).or_default() += 1;
+            *held.entry(reaper).or_default() += 1;
         }
         for (key, history) in &mut self.0 {
             history.push_back(held.remove(key).unwrap_or(0));
@@ -45,11 +44,11 @@ impl Rates {
         reapers.sort_by_key(|(_, history)| Reverse(now(history)));
         reapers
             .into_iter()
-            .map(|((pid, name), history)| {
+            .map(|(reaper, history)| {
                 let growth = now(history) as i64 - history.front().copied().unwrap_or(0) as i64;
                 Row {
-                    id: pid.to_string(),
-                    cells: vec![format!("{name}[{pid}]"), now(history).to_string(), format!("{growth:+}")],
+                    id: reaper.clone(),
+                    cells: vec![reaper.clone(), now(history).to_string(), format!("{growth:+}")],
                     trend: history.iter().copied().collect(),
                 }
             })

@@ -17,7 +17,7 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
-use supervisor_tests::{fixture, supervisor_bin};
+use supervisor_tests::{Agent, Broker, fixture, supervisor_bin};
 use supervisor_user::scenario::{Owned, until};
 
 /// How long a screen may take to show what it should.
@@ -103,6 +103,38 @@ fn a_zombie_is_found_and_explained_by_keys() -> Result<()> {
     screen.types("\r")?;
     screen.shows("the whole story")?;
     screen.shows(&format!("fixture[{pid}]"))?;
+    screen.types("q")?;
+    screen.ends()?;
+    fixture.end()
+}
+
+#[test]
+fn all_nodes_are_shown_as_their_agents_have_told_a_broker() -> Result<()> {
+    let broker = Broker::start()?;
+    let url = broker.url();
+    let mut screen = Screen::start(&["--from", &url])?;
+    screen.shows("no agent has reported there yet")?;
+    let _agent = Agent::start(&format!(
+        r#"
+grace = "300ms"
+host.name = "node-a.example.com"
+[sinks.siem]
+nats = {{ servers = ["{url}"], heartbeat = "400ms" }}
+"#
+    ))?;
+    let mut fixture = fixture!("never-wait", "1")?;
+    let pid = fixture.fact("zombie")?.pid("pid")?.to_string();
+    screen.shows("1 nodes, 0 stale")?;
+    screen.types(&format!("/{pid}\r"))?;
+    screen.shows("node-a.example.com")?;
+    screen.shows("F4")?;
+    screen.types("\r")?;
+    screen.shows("Why")?;
+    screen.shows("never")?;
+    screen.types("\x1b4")?;
+    screen.shows(&format!("OPEN    fixture[{pid}] on node-a.example.com"))?;
+    fixture.send("reap")?;
+    screen.shows(&format!("CLOSED  fixture[{pid}] on node-a.example.com"))?;
     screen.types("q")?;
     screen.ends()?;
     fixture.end()
