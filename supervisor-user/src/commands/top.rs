@@ -153,10 +153,11 @@ impl Nodes {
         let place = &self.place;
         match &*self.next.borrow_and_update() {
             None => {}
-            Some(Err(error)) => screen.source = format!("NATS {place}: {}; trying again", clean(error)),
+            Some(Err(error)) => screen.trouble = Some(format!("{}; trying again", clean(error))),
             Some(Ok(fleet)) => {
                 let (all, stale) = (fleet.hosts.len(), fleet.stale().count());
-                screen.source = format!("NATS {place}  {all} nodes, {stale} stale");
+                screen.source = format!("{all} nodes, {stale} stale  {place}");
+                screen.trouble = None;
                 for line in changes(&self.fleet, fleet) {
                     screen.line(line);
                 }
@@ -237,7 +238,7 @@ fn start(args: &TopArgs) -> Result<(Source, Top)> {
         let place = args.fleet.access().places();
         let (answers, next) = watch::channel(None);
         tokio::spawn(ask(args.fleet.clone(), args.filter.clone(), answers));
-        let screen = Top::new(format!("NATS {place}: asking"));
+        let screen = Top::new(place.clone());
         return Ok((Source::Fleet(Box::new(Nodes { place, fleet: Fleet::default(), next })), screen));
     }
     let Some(file) = &args.replay else {

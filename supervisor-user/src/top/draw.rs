@@ -119,6 +119,9 @@ fn foot_line(top: &Top, look: Look) -> Line<'_> {
     if top.mode == Mode::Typing {
         return Line::styled(format!("filter: {}_", top.filter), look.bold(Color::Yellow));
     }
+    if let Some(trouble) = &top.trouble {
+        return Line::styled(trouble.as_str(), look.bold(Color::Yellow));
+    }
     let mut text = "? keys  / filter  s sort  Enter story  q quit".to_owned();
     if !top.filter.is_empty() {
         text = format!("filter: {}  (Esc ends it)  {text}", top.filter);

@@ -141,6 +141,8 @@ struct Data {
 pub struct Top {
     /// Where it looks: host, kernel or recording.
     pub source: String,
+    /// Why what is shown may not be so any more.
+    pub trouble: Option<String>,
     page: Page,
     selected: [usize; Page::ALL.len()],
     sort: usize,

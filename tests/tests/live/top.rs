@@ -130,7 +130,7 @@ nats = {{ servers = ["{url}"], heartbeat = "400ms" }}
     screen.shows("F4")?;
     screen.types("\r")?;
     screen.shows("Why")?;
-    screen.shows("never")?;
+    screen.shows("What to do")?;
     screen.types("\x1b4")?;
     screen.shows(&format!("OPEN    fixture[{pid}] on node-a.example.com"))?;
     fixture.send("reap")?;
