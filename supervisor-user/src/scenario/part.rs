@@ -42,8 +42,7 @@ impl Part {
     fn of(command: &mut Command) -> Result<Self> {
         let mut process = Owned::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let child = process.child();
-        let (stdin, stdout) =
-            child.stdin.take().zip(child.stdout.take()).context("the part has no pipes")?;
+        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).context("the part has no pipes")?;
         Ok(Self { stdout: Lines::of(stdout), stdin: Some(stdin), process })
     }
 
@@ -55,24 +54,37 @@ impl Part {
 
     /// The next line, which has to be this fact.
     pub fn fact(&self, name: &str) -> Result<Fact> {
-        let line = self.stdout.next(&format!("the part to say {name}"), LIMIT)?;
-        let line = line.with_context(|| format!("the part ended before it said {name}"))?;
-        let fact = Fact(line);
+        let fact = self.line(name)?;
         ensure!(fact.name() == name, "the part was to say {name}, and said {}", fact.0);
         Ok(fact)
+    }
+
+    /// The next fact of this name; what it says before is passed over.
+    pub fn next(&self, name: &str) -> Result<Fact> {
+        loop {
+            let fact = self.line(name)?;
+            if fact.name() == name {
+                return Ok(fact);
+            }
+        }
     }
 
     /// All that it says up to this fact, which is left out.
     pub fn facts_until(&self, name: &str) -> Result<Vec<Fact>> {
         let mut facts = Vec::new();
         loop {
-            let line = self.stdout.next(&format!("the part to say {name}"), LIMIT)?;
-            let fact = Fact(line.with_context(|| format!("the part ended before it said {name}"))?);
+            let fact = self.line(name)?;
             if fact.name() == name {
                 return Ok(facts);
             }
             facts.push(fact);
         }
+    }
+
+    /// The next line, which may be this fact.
+    fn line(&self, name: &str) -> Result<Fact> {
+        let line = self.stdout.next(&format!("the part to say {name}"), LIMIT)?;
+        line.map(Fact).with_context(|| format!("the part ended before it said {name}"))
     }
 
     /// Tells it to go on.
