@@ -74,7 +74,7 @@ const SCENES: [Scene; 18] = [
     },
     Scene {
         family: Family::F2,
-        does: "PID 1 of a PID namespace adopts an orphan, and never waits",
+        does: "PID 1 of a PID namespace adopts an orphan, and waits only for its own child",
         ends: "PID 1 is killed, and its namespace ends with it",
         part: &["pid1-adopts", "never-waits"],
         told: Told::OfName,

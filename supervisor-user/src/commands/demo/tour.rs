@@ -43,7 +43,7 @@ fn play(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
         None => watch::names(&watch::explain(binary, pid)?, &[format!("; {} ", scene.family)])?,
         Some(watch) if scene.told == Told::Nothing => {
             watch.is_silent()?;
-            say("   supervisor has nothing to say.")?;
+            say(&format!("   Pid {pid} was one of them, and is gone; supervisor has nothing to say."))?;
         }
         Some(watch) => opened(watch, scene, pid)?,
     }
@@ -51,9 +51,8 @@ fn play(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
     if scene.told != Told::Late {
         part.send("reap")?;
     }
-    match &mut watch {
-        Some(watch) => closed(watch, scene, pid)?,
-        None => {}
+    if let Some(watch) = &mut watch {
+        closed(watch, scene, pid)?;
     }
     part.end()?;
     until("it to be gone", REPORT, || Ok(stat(pid).is_none().then_some(())))?;
@@ -64,7 +63,8 @@ fn play(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
 }
 
 fn in_a_container(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
-    let runtime = if Runtime::Runc.find().is_some() { Runtime::Runc } else { Runtime::Crun };
+    // This crun makes no control groups, of which one could be left if this process is killed.
+    let runtime = if Runtime::Crun.find().is_some() { Runtime::Crun } else { Runtime::Runc };
     let [program, actor] = lab.add_actor(name)?;
     let container = Container::run(lab, runtime, &[&program, &actor, "sleeper"])?;
     let mut watch = Watch::start(binary, &["--container", container.id()])?;
