@@ -12,11 +12,9 @@ use anyhow::{Result, ensure};
 mod agent;
 mod broker;
 mod case;
-mod container;
 mod contract;
 mod diagnosis;
 mod event;
-mod fixture;
 mod messages;
 mod oracle;
 mod process;
@@ -27,14 +25,13 @@ mod watch;
 pub use agent::Agent;
 pub use broker::{Broker, Stored};
 pub use case::Case;
-pub use container::Container;
 pub use contract::Contract;
 pub use event::{Event, finding_of, of_process};
-pub use fixture::{Fact, Fixture};
 pub use messages::{HOSTILE, hostile, hostile_in, message, octet_counted, recorded, repeated};
 pub use oracle::{Judgement, Life, Run, judge, lives};
 pub use process::{cpu_ticks, end_by, resident_kib};
 pub use prometheus::{Prometheus, http_get, promtool};
+pub use supervisor_user::scenario::{Container, Fact, Part as Fixture};
 pub use watch::{Outcome, Watch, created_on_host, events_of, run_json};
 
 /// The binary under test.

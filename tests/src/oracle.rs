@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 
 use anyhow::{Context, Result};
 
-use crate::{event::Event, fixture::Fact};
+use crate::{Fact, event::Event};
 
 /// A grace period is this long.
 const GRACE_NS: u64 = 1_000_000_000;

@@ -1,64 +1,77 @@
-//! `supervisor demo`: the incident, in namespaces that end with it, and what `supervisor watch` says about it.
+//! `supervisor demo`: the incident, or a family of one's choice, in namespaces that end with it, and what the tool says
+//! about it.
+
+mod scenes;
+mod tour;
+mod watch;
 
 use std::{
     env,
-    io::{self, Write},
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::Signal;
 
+use self::{
+    scenes::Scene,
+    watch::{REPORT, Watch, say, show},
+};
 use crate::{
+    diagnosis::Family,
     exit::Exit,
     scenario::{
-        Created, Lab, Lines, Monitor, NO_SUCH_COMMAND, Owned, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
+        Created, Lab, Monitor, NO_SUCH_COMMAND, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
         played_double_fork, stop_on_signals, until, zombies_of,
     },
+    words::clean,
 };
 
-/// `watch` reports what is unreaped for this long.
-const GRACE: &str = "1s";
-/// How long `watch` may take to attach on a busy machine.
-const ATTACH: Duration = Duration::from_secs(10);
-/// How long a finding or its end may take, the grace period included.
-const REPORT: Duration = Duration::from_secs(6);
-/// Grace period and report of a finding, had there been one.
-const SILENCE: Duration = Duration::from_millis(2500);
 /// How long the killed `pause` is looked at.
 const BLOCKED: Duration = Duration::from_millis(500);
-/// The lines of one finding come together; after this much silence there are no more.
-const PAUSE_IN_OUTPUT: Duration = Duration::from_millis(150);
 
 /// Arguments of `supervisor demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
+    /// Make these families happen, such as F4; without any it is the incident
+    #[arg(value_name = "FAMILY")]
+    families: Vec<Family>,
+    /// List the families, what is done for each, and whether that can be done here
+    #[arg(long, conflicts_with_all = ["families", "played"])]
+    list: bool,
     /// Play crun's double fork with our own processes, even if crun is installed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "families")]
     played: bool,
 }
 
 /// Runs the demonstration; [`Exit::Found`] if it did not go as announced.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
+    if args.list {
+        scenes::list()?;
+        return Ok(Exit::Ok.into());
+    }
+    let scenes = args.families.iter().map(|family| scenes::of(*family)).collect::<Result<Vec<_>>>()?;
     if !rustix::process::geteuid().is_root() {
         eprintln!("supervisor demo makes namespaces and loads eBPF programs, which only root may: use sudo.");
         return Ok(Exit::Rights.into());
     }
     stop_on_signals()?;
     let started = Instant::now();
-    if let Err(error) = in_a_lab(args) {
-        eprintln!("supervisor demo: it did not go as announced: {error:#}");
+    if let Err(error) = in_a_lab(args, &scenes) {
+        eprintln!("supervisor demo: it did not go as announced: {}", clean(&format!("{error:#}")));
         return Ok(Exit::Found.into());
     }
     say(&format!("\nAll of it happened as announced, in {:.1} s.", started.elapsed().as_secs_f64()))?;
     Ok(Exit::Ok.into())
 }
 
-fn in_a_lab(args: &DemoArgs) -> Result<()> {
+fn in_a_lab(args: &DemoArgs, scenes: &[&Scene]) -> Result<()> {
     let binary = env::current_exe().context("the path of this program is not known")?;
     let lab = Lab::new(&binary)?;
+    if !scenes.is_empty() {
+        return scenes.iter().try_for_each(|scene| tour::show(&lab, &binary, scene));
+    }
     say("The incident of containers/conmon-rs#2242, in namespaces that end with this program.")?;
     incident(&lab, &binary, args)
 }
@@ -76,7 +89,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
     say("   It waits for the processes that it started, and for no others.")?;
 
     step(3, "We watch")?;
-    let mut watch = Watch::start(binary, &monitor)?;
+    let mut watch = Watch::start(binary, &["--reaper", &monitor.pid().to_string()])?;
 
     step(4, "A container that joins the pod's PID namespace fails to start")?;
     say(&format!("   Its command `{NO_SUCH_COMMAND}` does not exist."))?;
@@ -99,11 +112,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
     let finding = watch.next_about(zombie.pid, "")?;
     let mut facts = vec![monitor.pid().to_string(), pod.ns_ino().to_string(), "[F1, high]".to_owned()];
     facts.extend(crun.then(|| "crun".to_owned()));
-    // Lines are wrapped anywhere.
-    let finding = finding.split_whitespace().collect::<Vec<_>>().join(" ");
-    for fact in facts {
-        ensure!(finding.contains(&fact), "the finding does not name {fact}");
-    }
+    watch::names(&finding, &facts)?;
 
     step(6, "The pod cannot be deleted")?;
     kill_in_vain(&pod)?;
@@ -125,7 +134,9 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
         Some(pod) => nothing_with_runc(lab, &mut monitor, pod, &watch)?,
         None => say("   runc is not installed; this part is left out.")?,
     }
-    watch.stop()
+    let summary = watch.stop()?;
+    say("\nSupervisor's own summary")?;
+    summary.iter().try_for_each(|line| show(line))
 }
 
 /// Kills `pause` and sees that it stays.
@@ -178,93 +189,6 @@ fn only_zombie(monitor: &Monitor) -> Result<Stat> {
     })
 }
 
-/// `supervisor watch` for the children of the monitor; what it prints is shown.
-struct Watch {
-    process: Owned,
-    findings: Lines,
-    messages: Lines,
-}
-
-impl Watch {
-    fn start(binary: &Path, monitor: &Monitor) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.args(["watch", "--grace", GRACE, "--reaper", &monitor.pid().to_string()]);
-        say(&format!("   supervisor watch --grace {GRACE} --reaper {}", monitor.pid()))?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = Owned::start(&mut command)?;
-        let child = process.child();
-        let (findings, messages) =
-            child.stdout.take().zip(child.stderr.take()).context("supervisor watch has no pipes")?;
-        let watch = Self { process, findings: Lines::of(findings), messages: Lines::of(messages) };
-        loop {
-            let line = watch.messages.next("supervisor watch to attach", ATTACH)?;
-            let line = line.context("supervisor watch has ended at once")?;
-            show(&line)?;
-            if line.starts_with("watching") {
-                return Ok(watch);
-            }
-        }
-    }
-
-    /// Shows and returns what it prints next about a process.
-    fn next_about(&self, pid: u32, word: &str) -> Result<String> {
-        let pid = pid.to_string();
-        let deadline = Instant::now() + REPORT;
-        let mut text = String::new();
-        while !(text.contains(&pid) && text.to_lowercase().contains(word)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.findings.next(&format!("supervisor watch to report pid {pid}"), left)?;
-            take(&mut text, &line.context("supervisor watch has ended")?)?;
-        }
-        while let Some(line) = self.findings.next_within(PAUSE_IN_OUTPUT)? {
-            take(&mut text, &line)?;
-        }
-        Ok(text)
-    }
-
-    /// Fails if it prints anything for as long as a finding would have taken.
-    fn is_silent(&self) -> Result<()> {
-        let deadline = Instant::now() + SILENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            if let Some(line) = self.findings.next_within(left.min(PAUSE_IN_OUTPUT))? {
-                bail!("supervisor watch was to say nothing, and said: {line}");
-            }
-        }
-    }
-
-    /// Ends it as Ctrl-C would, and shows its summary.
-    fn stop(&mut self) -> Result<()> {
-        say("\nSupervisor's own summary")?;
-        self.process.signal(Signal::INT)?;
-        let status = self.process.end(REPORT)?;
-        while let Some(line) = self.messages.next_within(PAUSE_IN_OUTPUT)? {
-            show(&line)?;
-        }
-        ensure!(status.success(), "supervisor watch ended with {status}");
-        Ok(())
-    }
-}
-
-/// Shows a line and adds it to what was shown.
-fn take(text: &mut String, line: &str) -> Result<()> {
-    text.push_str(line);
-    text.push('\n');
-    show(line)
-}
-
 fn step(number: u32, title: &str) -> Result<()> {
     say(&format!("\n{number}. {title}"))
-}
-
-/// A line of what `supervisor watch` prints.
-fn show(line: &str) -> Result<()> {
-    say(format!("   │ {line}").trim_end())
-}
-
-fn say(line: &str) -> Result<()> {
-    writeln!(io::stdout(), "{line}").context("standard output cannot be written")
 }

@@ -70,7 +70,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     /// Print manual pages
     Man(man::ManArgs),
-    /// Make the incident happen in throw-away namespaces, and show the finding
+    /// Make the incident, or a family of causes, happen in throw-away namespaces, and show what is said of it
     Demo(demo::DemoArgs),
     /// A process of the demo's scenario
     #[command(name = scenario::ACTOR, hide = true)]

@@ -7,7 +7,7 @@ pub(super) const INTRO: &[&str] = &[
     "# Families of un-reaped processes",
     "A process that has exited stays as a zombie until its parent waits for it. Each finding of `supervisor` names one \
      family: the class of cause, with what to do and what will not help. This file is generated from the program, which \
-     carries the same pages: `supervisor explain --family F1`.",
+     carries the same pages: `supervisor explain --family F1`. `supervisor demo F1` makes it happen, and shows what is said.",
     "Read *Do* first, *Will not help* second. *Evidence* says what supervisor must have seen before it names the family, \
      and from where; where less was seen, the finding's `confidence` is lower. Names such as `reaper.adopted` are fields \
      of the event, in docs/events.md.",

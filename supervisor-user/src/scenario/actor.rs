@@ -2,9 +2,9 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::{lab, monitor, played, pod};
+use super::{lab, monitor, parts, played, pod};
 
 /// The first argument of a `supervisor` that is to play a part.
 pub const ACTOR: &str = "__actor";
@@ -30,6 +30,6 @@ fn play(args: &[OsString]) -> Result<u8> {
         [pod::HOLDER, pause] => pod::hold(pause).map(|()| 0),
         [monitor::ROLE] => monitor::play().map(|()| 0),
         [played::PLAYED_CRUN, namespace, command] => played::play(namespace, command),
-        _ => bail!("no such part: {args:?}"),
+        ref part => parts::play(part).map(|()| 0),
     }
 }

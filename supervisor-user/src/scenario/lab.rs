@@ -84,6 +84,13 @@ impl Lab {
         Ok(())
     }
 
+    /// Puts this program into the root file system, where it plays parts under a name of its own. It has to be
+    /// statically linked; returns the beginning of its command line.
+    pub fn add_actor(&self, name: &str) -> Result<[String; 2]> {
+        fs::copy(&self.binary, self.rootfs().join("bin").join(name))?;
+        Ok([format!("/bin/{name}"), ACTOR.to_owned()])
+    }
+
     /// A command that plays a part under a name of its own: the process's name is that of the file.
     pub(super) fn actor(&self, name: &str, role: &[&str]) -> Result<Command> {
         let mut command = Command::new(self.actor_path(name)?);
@@ -92,7 +99,7 @@ impl Lab {
     }
 
     /// The file under which a part is played.
-    pub(super) fn actor_path(&self, name: &str) -> Result<PathBuf> {
+    pub fn actor_path(&self, name: &str) -> Result<PathBuf> {
         let path = self.path().join("bin").join(name);
         if !path.is_symlink() {
             symlink(&self.binary, &path)?;
@@ -118,7 +125,8 @@ pub(super) fn clean(dir: &str) -> Result<()> {
 }
 
 /// A program on `PATH` or in the administrator's part of it.
-pub(super) fn program(name: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(sbin).map(|dir| dir.join(name)).find(|file| file.is_file())

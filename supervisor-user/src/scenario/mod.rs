@@ -1,5 +1,5 @@
 //! The incident, made with real processes: a pod, a monitor that does not reap what it adopts, and a container
-//! runtime that leaves it something to adopt.
+//! runtime that leaves it something to adopt. And [`parts`], which make each family of unreaped processes.
 //!
 //! `supervisor demo` and the live tests use it. Everything lives in a throw-away [`Lab`]; each process that is
 //! started dies with the one that started it, however that ends. The processes are *actors*: the `supervisor`
@@ -10,17 +10,22 @@ mod container;
 mod lab;
 mod monitor;
 mod owned;
+mod part;
+pub mod parts;
 mod played;
 mod pod;
 mod procfs;
+mod running;
 mod wait;
 
 pub use actor::{ACTOR, main as actor};
 pub use container::{Created, NO_SUCH_COMMAND, PidNs, Runtime, bundle, create};
-pub use lab::{Lab, private_cgroup2};
+pub use lab::{Lab, private_cgroup2, program};
 pub use monitor::{Exit, Finished, Monitor};
 pub use owned::{Lines, Owned, bound_to_parent};
+pub use part::{Fact, Part};
 pub use played::{PLAYED_CRUN, played_double_fork};
 pub use pod::Pod;
 pub use procfs::{Stat, pid_namespace, stat, wchan, zombies_of};
+pub use running::Container;
 pub use wait::{interrupted, stop_on_signals, until};

@@ -22,6 +22,7 @@ use super::{
     container::NO_SUCH_COMMAND,
     lab::Lab,
     monitor::{Finished, Monitor},
+    parts::sys,
     pod::Pod,
 };
 
@@ -66,17 +67,11 @@ fn receive(pids: &mut PipeReader) -> Result<Pid> {
 
 /// Forks; the child runs `body` and exits with the status that it returns.
 fn fork(body: impl FnOnce() -> Result<u8>) -> Result<Pid> {
-    // SAFETY: an actor has one thread, so the child finds no lock held by a thread that it lacks.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error().into()),
-        0 => {
-            let code = body().unwrap_or_else(|error| {
-                eprintln!("{error:#}");
-                1
-            });
-            // SAFETY: it ends this process without running the parent's exit handlers.
-            unsafe { libc::_exit(code.into()) }
-        }
-        pid => Pid::from_raw(pid).context("fork returned no pid"),
-    }
+    sys::fork_free(|| {
+        let code = body().unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            1
+        });
+        code.into()
+    })
 }

@@ -9,9 +9,13 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use supervisor_tests::supervisor_bin;
-use supervisor_user::scenario::{Lines, Owned, until};
+use supervisor_user::{
+    diagnosis::Family,
+    scenario::{ACTOR, Lines, Owned, until},
+};
 use tempfile::TempDir;
 
+/// For a demo of one thing; a family that takes two rounds of a late reaper included.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// A running demo, whose lab is in a directory of its own.
@@ -38,7 +42,8 @@ impl Demo {
         for entry in fs::read_dir("/proc")? {
             let path = entry?.path();
             let cmdline = fs::read(path.join("cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&cmdline).contains(&*dir) {
+            let cmdline = String::from_utf8_lossy(&cmdline);
+            if [&*dir, ACTOR].iter().any(|word| cmdline.contains(word)) {
                 traces.push(path.display().to_string());
             }
         }
@@ -80,12 +85,56 @@ fn with_a_played_crun() -> Result<()> {
     Ok(())
 }
 
+/// The ids of the families that are listed, and whether each can be shown here.
+fn listed() -> Result<Vec<(String, bool)>> {
+    let output = Command::new(supervisor_bin()?).args(["demo", "--list"]).stdin(Stdio::null()).output()?;
+    assert!(output.status.success());
+    let list = String::from_utf8(output.stdout)?;
+    let lines = list.lines().skip(1);
+    Ok(lines
+        .map(|line| {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            (words.next().unwrap_or_default(), words.next().as_deref() == Some("yes"))
+        })
+        .collect())
+}
+
+#[test]
+fn every_family_is_listed() -> Result<()> {
+    assert_eq!(listed()?.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), Family::ALL.map(Family::id));
+    Ok(())
+}
+
+#[test]
+fn every_family_that_can_be_shown_here() -> Result<()> {
+    for (id, _) in listed()?.into_iter().filter(|(_, is_here)| *is_here) {
+        let text = goes_as_announced(&[&id.to_lowercase()])?;
+        assert!(text.contains(&format!("{id} ")), "{id} is missing in:\n{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn several_families_and_one_that_there_is_not() -> Result<()> {
+    let text = goes_as_announced(&["F9", "f4"])?;
+    for family in [Family::F9, Family::F4] {
+        assert!(text.contains(family.title()), "{text}");
+    }
+    let output = Command::new(supervisor_bin()?).args(["demo", "F99"]).stdin(Stdio::null()).output()?;
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr)?;
+    assert!(Family::ALL.iter().all(|family| said.contains(family.id())), "{said}");
+    Ok(())
+}
+
 #[test]
 fn interrupted_or_killed_it_leaves_nothing() -> Result<()> {
-    for (signal, code) in [(Signal::INT, Some(1)), (Signal::KILL, None)] {
-        let mut demo = Demo::start(&[])?;
-        while !demo.stdout.next("the zombie", LIMIT)?.context("the demo has ended")?.contains("Left behind") {
-        }
+    let kinds: [(&[&str], &str); 4] =
+        [(&[], "Left behind"), (&["F3"], "UNREAPED"), (&["F5"], "UNREAPED"), (&["F11"], "UNREAPED")];
+    let signals = [(Signal::INT, Some(1)), (Signal::KILL, None)];
+    for ((args, word), (signal, code)) in kinds.into_iter().flat_map(|kind| signals.map(|it| (kind, it))) {
+        let mut demo = Demo::start(args)?;
+        while !demo.stdout.next("the zombie", LIMIT)?.context("the demo has ended")?.contains(word) {}
         assert_ne!(demo.traces()?, [""; 0], "the test is blind");
         demo.process.signal(signal)?;
         assert_eq!(demo.process.end(LIMIT)?.code(), code);

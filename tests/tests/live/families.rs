@@ -53,7 +53,7 @@ fn f4_a_parent_that_never_waits_at_all() -> Result<()> {
 #[test]
 fn f5_an_init_that_is_neither_pid_1_nor_a_subreaper() -> Result<()> {
     let case = Case {
-        args: &["init-not-pid1", "tini"],
+        args: &["init-not-pid1", "tini", "--", FIXTURE, "orphan-maker", "stays"],
         family: "F5",
         reaper: "init",
         verdict: &["tini"],
@@ -76,7 +76,7 @@ fn f6_a_stage_of_a_runtime() -> Result<()> {
 fn f10_a_tracer_holds_a_process_or_one_thread_of_it() -> Result<()> {
     for what in ["leader", "thread"] {
         let args = ["traced", what];
-        let verdict = ["fixture-tracer"];
+        let verdict = ["idle-tracer"];
         Case { args: &args, family: "F10", reaper: "parent", verdict: &verdict, advice: &[] }
             .check(FIXTURE)?;
     }

@@ -7,13 +7,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use supervisor_user::scenario::{Lab, Owned, PidNs, Runtime, bundle, private_cgroup2, until};
+
+use super::{
+    container::{PidNs, Runtime, bundle},
+    lab::{Lab, private_cgroup2},
+    owned::Owned,
+    wait::until,
+};
 
 /// How long a runtime may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The container. It is removed when this is dropped; its processes end by themselves if the test is killed, when
-/// its command does.
+/// The container. It is removed when this is dropped; its processes end by themselves if this process is killed, when
+/// its command does: the command's input ends then.
 #[derive(Debug)]
 pub struct Container {
     runtime: Runtime,
@@ -32,7 +38,7 @@ impl Container {
         let (state, pid_file) = (lab.state(runtime.name()), bundle.join("pid"));
         let mut command = command(runtime, &state)?;
         command.arg("run").arg("--pid-file").arg(&pid_file).arg("--bundle").arg(&bundle).arg(&id);
-        let mut run = Owned::start(&mut command)?;
+        let mut run = Owned::start(command.stdin(Stdio::piped()))?;
         let init = until("the container to start", LIMIT, || {
             let ended = run.child().try_wait()?;
             ensure!(ended.is_none(), "{} run has ended at once", runtime.name());

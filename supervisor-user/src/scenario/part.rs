@@ -1,4 +1,4 @@
-//! A running program of `src/bin/fixture`: it prints facts, one a line, and is told what to do next.
+//! A running part: it prints facts, one a line, and is told what to do next.
 
 use std::{
     io::Write,
@@ -7,14 +7,18 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use supervisor_user::scenario::{Lines, Owned};
 
-/// How long any fact may take; the slowest fixture runs 200,000 processes.
+use super::{
+    lab::Lab,
+    owned::{Lines, Owned},
+};
+
+/// How long any fact may take; the slowest part, a test's, runs 200,000 processes.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// The program. Its input ends when this is dropped, and it with it.
+/// The process that plays it. Its input ends when this is dropped, and it with it.
 #[derive(Debug)]
-pub struct Fixture {
+pub struct Part {
     stdout: Lines,
     stdin: Option<ChildStdin>,
     process: Owned,
@@ -24,14 +28,21 @@ pub struct Fixture {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact(String);
 
-impl Fixture {
-    /// Starts it; the macro `fixture!` knows where it is.
+impl Part {
+    /// Starts a program that plays it.
     pub fn start(program: &str, args: &[&str]) -> Result<Self> {
-        let mut command = Command::new(program);
-        let mut process = Owned::start(command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        Self::of(Command::new(program).args(args))
+    }
+
+    /// Has it played by this program, in a process of this name.
+    pub fn play(lab: &Lab, name: &str, args: &[&str]) -> Result<Self> {
+        Self::of(&mut lab.actor(name, args)?)
+    }
+
+    fn of(command: &mut Command) -> Result<Self> {
+        let mut process = Owned::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let child = process.child();
-        let (stdin, stdout) =
-            child.stdin.take().zip(child.stdout.take()).context("the fixture has no pipes")?;
+        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).context("the part has no pipes")?;
         Ok(Self { stdout: Lines::of(stdout), stdin: Some(stdin), process })
     }
 
@@ -43,19 +54,26 @@ impl Fixture {
 
     /// The next line, which has to be this fact.
     pub fn fact(&self, name: &str) -> Result<Fact> {
-        let line = self.stdout.next(&format!("the fixture to say {name}"), LIMIT)?;
-        let line = line.with_context(|| format!("the fixture ended before it said {name}"))?;
-        let fact = Fact(line);
-        ensure!(fact.name() == name, "the fixture was to say {name}, and said {}", fact.0);
+        let fact = self.line(name)?;
+        ensure!(fact.name() == name, "the part was to say {name}, and said {}", fact.0);
         Ok(fact)
+    }
+
+    /// The next fact of this name; what it says before is passed over.
+    pub fn next(&self, name: &str) -> Result<Fact> {
+        loop {
+            let fact = self.line(name)?;
+            if fact.name() == name {
+                return Ok(fact);
+            }
+        }
     }
 
     /// All that it says up to this fact, which is left out.
     pub fn facts_until(&self, name: &str) -> Result<Vec<Fact>> {
         let mut facts = Vec::new();
         loop {
-            let line = self.stdout.next(&format!("the fixture to say {name}"), LIMIT)?;
-            let fact = Fact(line.with_context(|| format!("the fixture ended before it said {name}"))?);
+            let fact = self.line(name)?;
             if fact.name() == name {
                 return Ok(facts);
             }
@@ -63,9 +81,15 @@ impl Fixture {
         }
     }
 
+    /// The next line, which may be this fact.
+    fn line(&self, name: &str) -> Result<Fact> {
+        let line = self.stdout.next(&format!("the part to say {name}"), LIMIT)?;
+        line.map(Fact).with_context(|| format!("the part ended before it said {name}"))
+    }
+
     /// Tells it to go on.
     pub fn send(&mut self, word: &str) -> Result<()> {
-        let mut stdin = self.stdin.as_ref().context("the fixture's input is closed")?;
+        let mut stdin = self.stdin.as_ref().context("the part's input is closed")?;
         Ok(writeln!(stdin, "{word}")?)
     }
 
@@ -73,7 +97,7 @@ impl Fixture {
     pub fn end(mut self) -> Result<()> {
         drop(self.stdin.take());
         let status = self.process.end(LIMIT)?;
-        ensure!(status.success(), "the fixture ended with {status}");
+        ensure!(status.success(), "the part ended with {status}");
         Ok(())
     }
 }

@@ -1,0 +1,236 @@
+//! One table: how each family is made to happen, and what has to be said of it.
+
+use anyhow::{Result, ensure};
+
+use super::super::table::table;
+use crate::{
+    console::print,
+    diagnosis::Family,
+    scenario::{ACTOR, program},
+};
+
+/// How a family is made to happen.
+pub(super) struct Scene {
+    pub(super) family: Family,
+    /// What is done, in one sentence.
+    pub(super) does: &'static str,
+    /// What lets go of it, in one sentence.
+    pub(super) ends: &'static str,
+    /// The part that is played, with its arguments: an `@` before a name makes it the path under which this program
+    /// plays parts under that name. In a container, if this is empty.
+    pub(super) part: &'static [&'static str],
+    /// The fact with which the part tells whom it is about, and by which word.
+    pub(super) fact: (&'static str, &'static str),
+    pub(super) told: Told,
+    /// What has to be named; empty for the family.
+    pub(super) names: &'static [&'static str],
+    /// Any one of these programs is needed.
+    needs: &'static [&'static str],
+}
+
+/// What the tool tells of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// A finding of `watch`, opened and closed, of what the part must reap.
+    OfReaper,
+    /// The same, of a process with the part's name.
+    OfName,
+    /// The same, of the part's PID namespace.
+    Blocked,
+    /// The same, of what the part must reap, which then goes by itself.
+    Late,
+    /// Nothing in `watch`, but `explain` does.
+    Explained,
+    /// Nothing.
+    Nothing,
+}
+
+impl Scene {
+    /// What a machine lacks for it.
+    fn lacks(&self) -> Option<String> {
+        let is_here = self.needs.is_empty() || self.needs.iter().any(|name| program(name).is_some());
+        (!is_here).then(|| format!("needs {}", self.needs.join(" or ")))
+    }
+}
+
+/// The usual: a process that does not reap, until it is told to.
+const USUAL: Scene = Scene {
+    family: Family::F1,
+    does: "",
+    ends: "Told to, its parent waits for it",
+    part: &[],
+    fact: ("zombie", "pid"),
+    told: Told::OfReaper,
+    names: &[],
+    needs: &[],
+};
+
+const SCENES: [Scene; 18] = [
+    Scene {
+        family: Family::F1,
+        does: "A subreaper adopts an orphan, and waits only for what it started itself",
+        part: &["adopts"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F2,
+        does: "PID 1 of a PID namespace adopts an orphan, and waits only for its own child",
+        ends: "PID 1 is killed, and its namespace ends with it",
+        part: &["pid1-adopts", "never-waits"],
+        told: Told::OfName,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F3,
+        does: "What runc or crun executes in a container leaves a child to PID 1, which never waits",
+        ends: "The container is removed, and its PID namespace ends with it",
+        needs: &["runc", "crun"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F4,
+        does: "A process starts a child, which exits, and never waits for it",
+        part: &["never-wait", "1"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F5,
+        does: "An orphan passes by tini, which is neither PID 1 nor a subreaper, to PID 1, which never waits",
+        ends: "PID 1 is killed, and its namespace ends with it",
+        part: &["init-not-pid1", "tini", "--", "@demo-f5", ACTOR, "orphan-maker", "stays"],
+        told: Told::OfName,
+        needs: &["tini"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F6,
+        does: "A command of runc, played by our own program of that name, exits and is not waited for",
+        part: &["spawns", "@runc", ACTOR, "exits"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F7,
+        does: "A conmon, played by our own program of that name, exits and is not waited for",
+        part: &["spawns", "@conmon", ACTOR, "exits"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F8,
+        does: "PID 1 of a PID namespace is killed, and a zombie in it has its parent outside",
+        ends: "Told to, that parent waits for the zombie",
+        part: &["held-init"],
+        fact: ("held", "init"),
+        told: Told::Blocked,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F9,
+        does: "The first thread of a process ends, and another lives: no finding, but `explain` tells",
+        ends: "The other thread ends, and the parent reaps the process",
+        part: &["leader-exits"],
+        fact: ("child", "pid"),
+        told: Told::Explained,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F10,
+        does: "A traced process is killed, and its tracer does not wait; its parent would",
+        ends: "The tracer is killed, and the parent reaps at once",
+        part: &["traced", "leader"],
+        told: Told::OfName,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F11,
+        does: "A parent is stopped by SIGSTOP, and its child is killed (state D is not made on purpose)",
+        ends: "SIGCONT to the parent, and it reaps at once",
+        part: &["parent-stopped"],
+        told: Told::OfName,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F12,
+        does: "PID 1 of a PID namespace hangs in its exit, as for F8: no finding as F12, but `explain` tells",
+        ends: "Told to, the parent of the zombie that held it waits",
+        part: &["held-init"],
+        fact: ("held", "init"),
+        told: Told::Explained,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F13,
+        does: "Children of a process that ignores SIGCHLD exit: no zombie, and nothing is said",
+        ends: "The process ends",
+        part: &["ignored"],
+        fact: ("child", "pid"),
+        told: Told::Nothing,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F14,
+        does: "A child is cloned with no exit signal, and its parent's plain waits get ECHILD",
+        ends: "Told to, its parent waits with __WALL",
+        part: &["exit-signal", "0"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F15,
+        does: "A parent looks at its child's exit with WNOWAIT, and leaves it at that",
+        ends: "Told to, its parent waits without WNOWAIT",
+        part: &["peek"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F16,
+        does: "As F2, of which it is a part: no finding of its own, but advice in that of F2",
+        ends: "PID 1 is killed, and its namespace ends with it",
+        part: &["pid1-adopts", "never-waits"],
+        told: Told::OfName,
+        names: &["[F2, ", "(F16)"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F17,
+        does: "Two children exit while SIGCHLD is blocked, and their parent waits once for the one signal",
+        ends: "Told to, the parent waits once more",
+        part: &["coalesced", "2"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F18,
+        does: "A parent waits for all that have exited, once in three seconds",
+        ends: "Nobody has to tell it: its next round is due",
+        part: &["slow-reaper", "3000", "2"],
+        told: Told::Late,
+        ..USUAL
+    },
+];
+
+/// How a family is made to happen, if it can be here.
+pub(super) fn of(family: Family) -> Result<&'static Scene> {
+    let scene = &SCENES[family as usize];
+    let lacks = scene.lacks();
+    ensure!(lacks.is_none(), "{family} cannot be shown here: it {}", lacks.unwrap_or_default());
+    Ok(scene)
+}
+
+/// Prints all of them.
+pub(super) fn list() -> Result<()> {
+    let rows = SCENES.iter().map(|scene| {
+        let here = scene.lacks().unwrap_or_else(|| "yes".to_owned());
+        [scene.family.id().to_owned(), here, scene.family.title().to_owned(), scene.does.to_owned()]
+    });
+    let mut out = String::new();
+    table(&mut out, &["FAMILY", "HERE", "TITLE", "WHAT IS DONE"], rows);
+    print(&out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_its_scene() {
+        assert_eq!(SCENES.each_ref().map(|scene| scene.family), Family::ALL);
+    }
+}

@@ -1,0 +1,97 @@
+//! One family: it is made to happen, the tool says what it is, and it is over.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{
+    scenes::{Scene, Told},
+    watch::{self, REPORT, Watch, say},
+};
+use crate::scenario::{Container, Lab, Part, Runtime, stat, until, zombies_of};
+
+/// Shows it; an error if it is not what was announced.
+pub(super) fn show(lab: &Lab, binary: &Path, scene: &Scene) -> Result<()> {
+    say(&format!("\n{} {}\n   {}.", scene.family, scene.family.title(), scene.does))?;
+    let name = format!("demo-{}", scene.family.id().to_lowercase());
+    if scene.part.is_empty() {
+        in_a_container(lab, binary, scene, &name)
+    } else {
+        play(lab, binary, scene, &name)
+    }
+}
+
+fn play(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
+    let mut args = vec!["when-told".to_owned()];
+    for arg in scene.part {
+        args.push(match arg.strip_prefix('@') {
+            Some(name) => lab.actor_path(name)?.to_string_lossy().into_owned(),
+            None => (*arg).to_owned(),
+        });
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut part = Part::play(lab, name, &args)?;
+    let reaper = part.pid().to_string();
+    let mut watch = match scene.told {
+        Told::Explained => None,
+        Told::OfName => Some(Watch::start(binary, &["--comm", name])?),
+        _ => Some(Watch::start(binary, &["--reaper", &reaper])?),
+    };
+    part.send("begin")?;
+    let pid = part.next(scene.fact.0)?.pid(scene.fact.1)?;
+    match &watch {
+        None => watch::names(&watch::explain(binary, pid)?, &[format!("; {} ", scene.family)])?,
+        Some(watch) if scene.told == Told::Nothing => {
+            watch.is_silent()?;
+            say(&format!("   Pid {pid} was one of them, and is gone; supervisor has nothing to say."))?;
+        }
+        Some(watch) => opened(watch, scene, pid)?,
+    }
+    say(&format!("   {}.", scene.ends))?;
+    if scene.told != Told::Late {
+        part.send("reap")?;
+    }
+    if let Some(watch) = &mut watch {
+        closed(watch, scene, pid)?;
+    }
+    part.end()?;
+    until("it to be gone", REPORT, || Ok(stat(pid).is_none().then_some(())))?;
+    if watch.is_none() {
+        say(&format!("   Pid {pid} is gone."))?;
+    }
+    Ok(())
+}
+
+fn in_a_container(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
+    // This crun makes no control groups, of which one could be left if this process is killed.
+    let runtime = if Runtime::Crun.find().is_some() { Runtime::Crun } else { Runtime::Runc };
+    let [program, actor] = lab.add_actor(name)?;
+    let container = Container::run(lab, runtime, &[&program, &actor, "sleeper"])?;
+    let mut watch = Watch::start(binary, &["--container", container.id()])?;
+    container.exec(&[&program, &actor, "orphan-maker"])?;
+    let zombie = until("a zombie under PID 1", REPORT, || Ok(zombies_of(container.init())?.pop()))?;
+    opened(&watch, scene, zombie.pid)?;
+    say(&format!("   {}.", scene.ends))?;
+    container.remove()?;
+    closed(&mut watch, scene, zombie.pid)
+}
+
+/// Shows the finding, which has to be of that family.
+fn opened(watch: &Watch, scene: &Scene, pid: u32) -> Result<()> {
+    let said = watch.next_about(pid, if scene.told == Told::Blocked { "blocked" } else { "" })?;
+    let mut names: Vec<String> = scene.names.iter().map(|&name| name.to_owned()).collect();
+    if names.is_empty() {
+        names.push(format!("[{}, ", scene.family));
+    }
+    watch::names(&said, &names)
+}
+
+/// Shows its end, and ends the watch.
+fn closed(watch: &mut Watch, scene: &Scene, pid: u32) -> Result<()> {
+    match scene.told {
+        Told::Nothing => {}
+        Told::Blocked => drop(watch.next_about(pid, "  released ")?),
+        _ => drop(watch.next_about(pid, "  reaped ")?),
+    }
+    watch.stop().map(drop)
+}

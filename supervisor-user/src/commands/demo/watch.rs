@@ -1,0 +1,137 @@
+//! What the tool says about it: `supervisor watch` and `supervisor explain` as a person would start them.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+
+use crate::scenario::{Lines, Owned};
+
+/// `watch` reports what is unreaped for this long.
+const GRACE: &str = "1s";
+/// How long `watch` may take to attach on a busy machine.
+const ATTACH: Duration = Duration::from_secs(10);
+/// How long a finding or its end may take, the grace period included.
+pub(super) const REPORT: Duration = Duration::from_secs(6);
+/// Grace period and report of a finding, had there been one.
+const SILENCE: Duration = Duration::from_millis(2500);
+/// The lines of one finding come together; after this much silence there are no more.
+const PAUSE_IN_OUTPUT: Duration = Duration::from_millis(150);
+
+/// `supervisor watch`; what it prints is shown.
+pub(super) struct Watch {
+    process: Owned,
+    findings: Lines,
+    messages: Lines,
+}
+
+impl Watch {
+    /// Starts it with a filter, and waits until it is attached.
+    pub(super) fn start(binary: &Path, filter: &[&str; 2]) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.args(["watch", "--grace", GRACE]).args(filter);
+        say(&format!("   supervisor watch --grace {GRACE} {}", filter.join(" ")))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Owned::start(&mut command)?;
+        let child = process.child();
+        let (findings, messages) =
+            child.stdout.take().zip(child.stderr.take()).context("supervisor watch has no pipes")?;
+        let watch = Self { process, findings: Lines::of(findings), messages: Lines::of(messages) };
+        loop {
+            let line = watch.messages.next("supervisor watch to attach", ATTACH)?;
+            let line = line.context("supervisor watch has ended at once")?;
+            show(&line)?;
+            if line.starts_with("watching") {
+                return Ok(watch);
+            }
+        }
+    }
+
+    /// Shows and returns what it prints next about a process.
+    pub(super) fn next_about(&self, pid: u32, word: &str) -> Result<String> {
+        let pid = pid.to_string();
+        let deadline = Instant::now() + REPORT;
+        let mut text = String::new();
+        while !(text.contains(&pid) && text.to_lowercase().contains(word)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.findings.next(&format!("supervisor watch to report pid {pid}"), left)?;
+            take(&mut text, &line.context("supervisor watch has ended")?)?;
+        }
+        while let Some(line) = self.findings.next_within(PAUSE_IN_OUTPUT)? {
+            take(&mut text, &line)?;
+        }
+        Ok(text)
+    }
+
+    /// Fails if it prints anything for as long as a finding would have taken.
+    pub(super) fn is_silent(&self) -> Result<()> {
+        let deadline = Instant::now() + SILENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            if let Some(line) = self.findings.next_within(left.min(PAUSE_IN_OUTPUT))? {
+                bail!("supervisor watch was to say nothing, and said: {line}");
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C would, and returns its summary.
+    pub(super) fn stop(&mut self) -> Result<Vec<String>> {
+        self.process.signal(Signal::INT)?;
+        let status = self.process.end(REPORT)?;
+        let mut summary = Vec::new();
+        while let Some(line) = self.messages.next_within(PAUSE_IN_OUTPUT)? {
+            summary.push(line);
+        }
+        ensure!(status.success(), "supervisor watch ended with {status}: {}", summary.join(" "));
+        Ok(summary)
+    }
+}
+
+/// Shows what `supervisor explain` tells of a process, and returns it.
+pub(super) fn explain(binary: &Path, pid: u32) -> Result<String> {
+    let pid = pid.to_string();
+    say(&format!("   supervisor explain {pid}"))?;
+    let mut command = Command::new(binary);
+    let mut process =
+        Owned::start(command.args(["explain", &pid]).stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let lines = Lines::of(process.child().stdout.take().context("supervisor explain has no pipe")?);
+    let mut text = String::new();
+    while let Some(line) = lines.next("supervisor explain to end", ATTACH)? {
+        take(&mut text, &line)?;
+    }
+    process.end(REPORT)?;
+    Ok(text)
+}
+
+/// Fails if what was said does not name all of this.
+pub(super) fn names(said: &str, facts: &[String]) -> Result<()> {
+    // Lines are wrapped anywhere.
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let missing = facts.iter().find(|fact| !said.contains(*fact));
+    missing.map_or(Ok(()), |fact| bail!("what it says does not name {fact}"))
+}
+
+/// Shows a line and adds it to what was shown.
+fn take(text: &mut String, line: &str) -> Result<()> {
+    text.push_str(line);
+    text.push('\n');
+    show(line)
+}
+
+/// A line of what the tool prints.
+pub(super) fn show(line: &str) -> Result<()> {
+    say(format!("   │ {line}").trim_end())
+}
+
+/// A line of the demo's own.
+pub(super) fn say(line: &str) -> Result<()> {
+    writeln!(io::stdout(), "{line}").context("standard output cannot be written")
+}
