@@ -1,4 +1,4 @@
-//! What is given away: a tarball and a Debian package, with the licences of all that is in them, and checksums.
+//! What is given away: a tarball, a Debian and an RPM package, with the licences of all that is in them, and checksums.
 
 use std::{
     collections::BTreeSet,
@@ -10,11 +10,19 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{binary, process, setup, toolchain};
+use crate::{binary, plan::PACKAGERS, process, setup, toolchain};
 
 /// The package is for these, in Debian's word.
 const ARCHITECTURE: &str = "amd64";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+const SUMMARY: &str = "finds processes that have exited and were not reaped";
+const DESCRIPTION: &str = "\
+It traces the life of processes by eBPF, and says of each one that is left why,
+who must reap it, which container runtime and monitor it comes from, and what
+it blocks. One statically linked program; a watch, an agent for a SIEM.
+";
+/// What an administrator may change; a package leaves it as it is.
+const CONFIGURATION: &str = "/etc/supervisor/supervisor.toml";
 /// Shells with their folders, and what a file for `supervisor` is called there.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/supervisor"),
@@ -39,7 +47,7 @@ if [ \"$1\" = purge ]; then rm -rf /var/lib/supervisor; rmdir /etc/supervisor 2>
 /// Makes everything in `dist` below cargo's target directory.
 pub(crate) fn run() -> Result<()> {
     ensure!(cfg!(target_arch = "x86_64"), "packages are made on x86-64");
-    setup::ensure()?;
+    setup::ensure_with(&PACKAGERS)?;
     let binary = binary::build()?;
     let dist = process::target_dir()?.join("dist");
     if dist.exists() {
@@ -50,6 +58,7 @@ pub(crate) fn run() -> Result<()> {
 
     let mut files = vec![tarball(&dist, &stage)?];
     files.extend(debian(&dist, &stage)?);
+    files.extend(rpm(&dist, &stage)?);
     let bill = dist.join("supervisor.cdx.json");
     fs::write(&bill, bill_of_materials(&crates()?))?;
     files.push(bill);
@@ -120,15 +129,13 @@ Maintainer: The authors of supervisor <supervisor@example.invalid>
 Installed-Size: {size}
 Section: admin
 Priority: optional
-Description: finds processes that have exited and were not reaped
- It traces the life of processes by eBPF, and says of each one that is left why,
- who must reap it, which container runtime and monitor it comes from, and what
- it blocks. One statically linked program; a watch, an agent for a SIEM.
-"
+Description: {SUMMARY}
+{}",
+        DESCRIPTION.lines().map(|line| format!(" {line}\n")).collect::<String>()
     );
     let debian = root.join("DEBIAN");
     write(&debian.join("control"), &control)?;
-    write(&debian.join("conffiles"), "/etc/supervisor/supervisor.toml\n")?;
+    write(&debian.join("conffiles"), &format!("{CONFIGURATION}\n"))?;
     for (name, script) in [("postinst", POSTINST), ("prerm", PRERM), ("postrm", POSTRM)] {
         write(&debian.join(name), script)?;
         quietly(Command::new("chmod").arg("755").arg(debian.join(name)))?;
@@ -137,6 +144,82 @@ Description: finds processes that have exited and were not reaped
     quietly(Command::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&root).arg(&file))?;
     fs::remove_dir_all(&root)?;
     Ok(Some(file))
+}
+
+/// The RPM package, where there is `rpmbuild`. Its scripts do what the Debian package's do.
+fn rpm(dist: &Path, stage: &Path) -> Result<Option<PathBuf>> {
+    if toolchain::output(Command::new("rpmbuild").arg("--version")).is_none() {
+        eprintln!("WARNING: there is no rpmbuild, the RPM package is LEFT OUT");
+        return Ok(None);
+    }
+    let place = dist.join("rpm");
+    let files: String = files_of(stage)?
+        .iter()
+        .map(|file| {
+            let name = Path::new("/").join(file);
+            let kind = if name == Path::new(CONFIGURATION) { "%config(noreplace) " } else { "" };
+            format!("{kind}{}\n", name.display())
+        })
+        .collect();
+    let spec = format!(
+        "Name: supervisor
+Version: {VERSION}
+Release: 1
+Summary: {SUMMARY}
+License: (MIT OR Apache-2.0) AND GPL-2.0-only
+AutoReqProv: no
+%description
+{DESCRIPTION}
+%install
+cp -a {}/. %{{buildroot}}/
+%files
+%defattr(-,root,root)
+{files}
+%post
+if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+%preun
+if [ \"$1\" = 0 ] && [ -d /run/systemd/system ]; then systemctl disable --now supervisor.service || true; fi
+%postun
+if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+if [ \"$1\" = 0 ]; then rm -rf /var/lib/supervisor; rmdir /etc/supervisor 2>/dev/null || true; fi
+",
+        stage.display()
+    );
+    let spec_file = place.join("supervisor.spec");
+    write(&spec_file, &spec)?;
+    let name = format!("supervisor-{VERSION}-1.x86_64.rpm");
+    let mut build = Command::new("rpmbuild");
+    build.args(["-bb", "--target", "x86_64"]);
+    for define in [
+        format!("_topdir {}", place.display()),
+        format!("_rpmdir {}", dist.display()),
+        format!("_build_name_fmt {name}"),
+        // The program is as it was tested: nothing strips or changes it.
+        "__os_install_post %{nil}".to_owned(),
+        "debug_package %{nil}".to_owned(),
+    ] {
+        build.args(["--define", &define]);
+    }
+    quietly(build.arg(&spec_file))?;
+    fs::remove_dir_all(&place)?;
+    Ok(Some(dist.join(name)))
+}
+
+/// All files below a folder, by their names from there.
+fn files_of(root: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    let mut dirs = vec![root.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                dirs.push(entry.path());
+            } else {
+                files.insert(entry.path().strip_prefix(root)?.to_path_buf());
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// A crate that is linked in.

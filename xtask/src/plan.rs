@@ -49,6 +49,8 @@ pub(crate) const EMULATOR: &str = "qemu-system-x86_64";
 /// The same, with its package.
 pub(crate) const KERNELS: Extra =
     Extra { why: "boots other kernels", programs: &[(EMULATOR, "qemu-system-x86")] };
+/// What makes packages for other distributions.
+pub(crate) const PACKAGERS: Extra = Extra { why: "makes the RPM package", programs: &[("rpmbuild", "rpm")] };
 /// What the bench measures beside supervisor.
 pub(crate) const PEERS: Extra = Extra {
     why: "what supervisor is measured beside",

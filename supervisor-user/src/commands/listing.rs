@@ -4,8 +4,12 @@ use std::io;
 
 use clap::Args;
 
-use super::table::{align, width};
-use crate::{clock, finding::Finding, report::columns::Column};
+use super::table::{HEADER, align, width};
+use crate::{
+    clock,
+    finding::Finding,
+    report::{columns::Column, text::Colour},
+};
 
 /// What is listed without being asked for.
 const USUAL: [Column; 10] = [
@@ -48,7 +52,7 @@ impl Listing {
     }
 
     /// Writes the list. Where nobody has asked for columns, a narrow terminal gets fewer.
-    pub(super) fn list(&self, out: &mut String, findings: &[&Finding]) {
+    pub(super) fn list(&self, out: &mut String, findings: &[&Finding], colour: Colour) {
         let mut findings = findings.to_vec();
         if let Some(column) = self.sort {
             findings.sort_by(|one, other| column.compare(one, other));
@@ -67,7 +71,12 @@ impl Listing {
                 rows = self.rows(&columns, &findings);
             }
         }
-        align(out, &rows);
+        let first = usize::from(!self.no_headers);
+        let paint = |row: usize, column: usize| match row.checked_sub(first) {
+            None => Some(HEADER),
+            Some(_) => meaning(columns[column], &rows[row][column]),
+        };
+        align(out, &rows, paint, colour);
     }
 
     fn rows(&self, columns: &[Column], findings: &[&Finding]) -> Vec<Vec<String>> {
@@ -77,6 +86,17 @@ impl Listing {
             .iter()
             .map(|finding| columns.iter().map(|column| column.cell(finding, now_ns)).collect());
         (!self.no_headers).then_some(header).into_iter().chain(rows).collect()
+    }
+}
+
+/// How a cell is painted: an end that is a failure in red, a reaper that cannot run in yellow. Both are said in words
+/// too.
+fn meaning(column: Column, cell: &str) -> Option<&'static str> {
+    match (column, cell) {
+        (Column::Exit, "exit 0" | "-") => None,
+        (Column::Exit, _) => Some("31"),
+        (Column::State, "D" | "T" | "t" | "Z") => Some("33"),
+        _ => None,
     }
 }
 
@@ -111,7 +131,7 @@ mod tests {
     fn listed(listing: &Listing) -> String {
         let findings = findings();
         let mut out = String::new();
-        listing.list(&mut out, &findings.iter().collect::<Vec<_>>());
+        listing.list(&mut out, &findings.iter().collect::<Vec<_>>(), Colour::Never);
         out
     }
 
@@ -137,6 +157,22 @@ mod tests {
         };
         assert_eq!(listed(&listing), "4\n30\n200\n");
         assert_eq!(listed(&Listing { reverse: true, ..listing }), "200\n30\n4\n");
+    }
+
+    #[test]
+    fn colour_moves_no_column_and_stands_where_it_means_something() {
+        let listing = Listing { columns: vec![Column::Exit, Column::Pid], ..Listing::default() };
+        let plain = listed(&listing);
+        let findings = findings();
+        let mut painted = String::new();
+        listing.list(&mut painted, &findings.iter().collect::<Vec<_>>(), Colour::Always);
+        assert!(painted.starts_with("\x1b[1mEXIT\x1b[0m"), "{painted:?}");
+        let bare = ["\x1b[1m", "\x1b[31m", "\x1b[0m"]
+            .iter()
+            .fold(painted.clone(), |text, code| text.replace(code, ""));
+        assert_eq!(bare, plain);
+        let fails = plain.lines().skip(1).filter(|line| !line.starts_with("exit 0")).count();
+        assert_eq!(painted.matches("\x1b[31m").count(), fails);
     }
 
     #[test]

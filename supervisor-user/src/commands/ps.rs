@@ -18,7 +18,7 @@ use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
     config::Time,
-    console::{Printer, print, say},
+    console::{Printer, colour, print, say},
     diagnosis::in_full,
     engine::context,
     exit::Exit,
@@ -134,7 +134,7 @@ fn print_tables(args: &PsArgs, findings: &[&Finding], namespaces: &[&BlockedName
         return Ok(());
     }
     if !findings.is_empty() {
-        args.listing.list(&mut out, findings);
+        args.listing.list(&mut out, findings, colour());
     }
     // Who chooses columns reads a list of processes by a program.
     if !namespaces.is_empty() && !args.listing.is_chosen() {

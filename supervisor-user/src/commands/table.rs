@@ -1,6 +1,10 @@
 //! Lists for people.
 
 pub(super) use crate::report::columns::{named, unknown};
+use crate::{console::colour, report::text::Colour};
+
+/// How headers are painted: bold.
+pub(super) const HEADER: &str = "1";
 
 /// Aligned columns.
 pub(super) fn table<const N: usize>(
@@ -9,15 +13,30 @@ pub(super) fn table<const N: usize>(
     rows: impl Iterator<Item = [String; N]>,
 ) {
     let header = header.map(str::to_owned).to_vec();
-    align(out, &[header].into_iter().chain(rows.map(Vec::from)).collect::<Vec<_>>());
+    let rows: Vec<_> = [header].into_iter().chain(rows.map(Vec::from)).collect();
+    align(out, &rows, |row, _| (row == 0).then_some(HEADER), colour());
 }
 
-/// The same of rows that are as long as each other.
-pub(super) fn align(out: &mut String, rows: &[Vec<String>]) {
+/// The same of rows that are as long as each other. `paint` says which ANSI code a cell is painted with, by its row and
+/// column.
+pub(super) fn align(
+    out: &mut String,
+    rows: &[Vec<String>],
+    paint: impl Fn(usize, usize) -> Option<&'static str>,
+    colour: Colour,
+) {
     let widths = widths(rows);
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join(GAP).trim_end());
+    for (i, row) in rows.iter().enumerate() {
+        // What follows the last word of a line is nothing.
+        let last = row.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
+        for (j, (cell, width)) in row[..last].iter().zip(&widths).enumerate() {
+            let painted = paint(i, j).map_or_else(|| cell.clone(), |code| colour.paint(code, cell));
+            out.push_str(&painted);
+            if j + 1 < last {
+                out.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+                out.push_str(GAP);
+            }
+        }
         out.push('\n');
     }
 }
