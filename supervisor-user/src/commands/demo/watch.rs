@@ -135,3 +135,15 @@ pub(super) fn show(line: &str) -> Result<()> {
 pub(super) fn say(line: &str) -> Result<()> {
     writeln!(io::stdout(), "{line}").context("standard output cannot be written")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_family_than_the_announced_one_fails() {
+        let said = "why  it never waits for\n     it [F1,\n     high]";
+        assert!(names(said, &["[F1, ".to_owned(), "waits for it".to_owned()]).is_ok());
+        assert!(names(said, &["[F11, ".to_owned()]).is_err());
+    }
+}
