@@ -16,6 +16,10 @@ mod toolchain;
 mod verdicts;
 mod vm;
 
+#[cfg(test)]
+#[path = "../../tests/tests/live/docs/commands.rs"]
+mod commands_of_docs;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -91,5 +95,25 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_that_the_docs_show_is_one() {
+        let shown = commands_of_docs::in_blocks().unwrap();
+        let mut count = 0;
+        for shown in &shown {
+            let words = shown.words();
+            let Some(at) = words.windows(2).position(|pair| pair == ["cargo", "xtask"]) else { continue };
+            if let Err(error) = Cli::try_parse_from(&words[at + 1..]) {
+                panic!("{}: {}\n{error}", shown.place, shown.text);
+            }
+            count += 1;
+        }
+        assert!(count > 5, "only {count} are found");
     }
 }

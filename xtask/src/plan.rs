@@ -23,7 +23,7 @@ const DISTRIBUTION_LLVM: u32 = 22;
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Programs that the demo and the tests watch or send to, with their packages.
-pub(crate) const PROGRAMS: [(&str, &str); 11] = [
+pub(crate) const PROGRAMS: [(&str, &str); 13] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
@@ -34,6 +34,8 @@ pub(crate) const PROGRAMS: [(&str, &str); 11] = [
     ("openssl", "openssl"),
     ("prometheus", "prometheus"),
     ("rsyslogd", "rsyslog"),
+    ("jq", "jq"),
+    ("zstdcat", "zstd"),
     ("systemd-analyze", "systemd"),
 ];
 

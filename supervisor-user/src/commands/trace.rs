@@ -92,7 +92,7 @@ pub struct TraceArgs {
 const EXAMPLES: &str = "Examples:
   supervisor trace -o tree -- runc run demo      what a runtime does, as a tree
   supervisor trace --only exit,reap              how processes end, and who reaps them
-  supervisor trace --pid $(pidof conmon) -o json the same of one process and its descendants, for machines
+  supervisor trace --pid PID -o json             the same of one process and its descendants, for machines
 
 With a COMMAND, its exit code is that of trace.";
 

@@ -8,6 +8,7 @@ mod container;
 mod cost;
 mod demo;
 mod detach;
+mod docs;
 mod doctor;
 mod dwell;
 mod exec;

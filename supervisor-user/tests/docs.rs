@@ -1,0 +1,67 @@
+//! What README.md and docs/*.md show of the command line is what the command line is. The live tests execute it too
+//! (`tests/tests/live/docs.rs`).
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser as _;
+use supervisor_user::commands::Cli;
+
+#[path = "../../tests/tests/live/docs/commands.rs"]
+mod commands;
+
+use commands::Shown;
+
+/// What a word in capitals stands for.
+const PLACEHOLDERS: [(&str, &str); 6] = [
+    ("PID", "1"),
+    ("ID", "web"),
+    ("FILE", "supervisor.toml"),
+    ("SHELL", "bash"),
+    ("[COMMAND]", "trace"),
+    ("$(pidof -s conmon)", "1"),
+];
+
+/// Parses what stands from `supervisor` on; says whether it is there.
+fn parses(shown: &Shown) -> Result<bool> {
+    let words = shown.words();
+    // To these it is the name of a unit, or of a package.
+    let is_name = words.first().is_some_and(|first| ["systemctl", "dpkg", "apt"].contains(&first.as_str()));
+    let is_program = |word: &String| word == "supervisor" || word == "./supervisor";
+    let Some(at) = words.iter().position(is_program).filter(|_| !is_name) else {
+        return Ok(false);
+    };
+    let words = words[at..].iter().map(|word| {
+        PLACEHOLDERS.iter().find(|(name, _)| name == word).map_or(word.as_str(), |(_, value)| value)
+    });
+    Cli::try_parse_from(words).with_context(|| format!("{}: {}", shown.place, shown.text))?;
+    Ok(true)
+}
+
+#[test]
+fn every_command_of_a_block_is_one() -> Result<()> {
+    let mut count = 0;
+    for shown in commands::in_blocks()? {
+        count += u32::from(parses(&shown)?);
+    }
+    ensure!(count > 20, "only {count} are found");
+    Ok(())
+}
+
+/// In sentences too, such as `supervisor explain PID`.
+#[test]
+fn every_command_of_a_sentence_is_one() -> Result<()> {
+    let mut count = 0;
+    for (name, text) in commands::pages()? {
+        let mut is_fenced = false;
+        for (number, line) in (1..).zip(text.lines()) {
+            is_fenced ^= line.starts_with("```");
+            let spans = line.split('`').skip(1).step_by(2);
+            for span in spans.filter(|it| !is_fenced && it.starts_with("supervisor ") && !it.ends_with('…'))
+            {
+                let place = format!("{name}:{number}");
+                count += u32::from(parses(&Shown { place, text: span.to_owned() })?);
+            }
+        }
+    }
+    ensure!(count > 20, "only {count} are found");
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! A terminal with a program on it.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::{
+    fs::{Mode, OFlags},
+    process::Signal,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
+use supervisor_user::scenario::{Owned, until};
+
+/// How long a screen may take to show what it should.
+const LIMIT: Duration = Duration::from_secs(20);
+/// What a program says to a terminal to get its other screen, and to give it back.
+const ENTERS: &[u8] = b"\x1b[?1049h";
+const LEAVES: &[u8] = b"\x1b[?1049l";
+
+/// The terminal. The program is killed when this is dropped.
+#[derive(Debug)]
+pub struct Screen {
+    process: Owned,
+    master: File,
+    written: Arc<Mutex<Vec<u8>>>,
+    columns: u16,
+    lines: u16,
+}
+
+impl Screen {
+    /// Starts a command on a terminal of that size.
+    pub fn start(mut command: Command, columns: u16, lines: u16) -> Result<Self> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let name = ptsname(&master, Vec::new())?;
+        let slave = rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
+        tcsetwinsize(&slave, Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
+        let stdio = |slave: &OwnedFd| -> Result<Stdio> { Ok(slave.try_clone()?.into()) };
+        command.env("TERM", "xterm").env_remove("NO_COLOR");
+        command.stdin(stdio(&slave)?).stdout(stdio(&slave)?).stderr(stdio(&slave)?);
+        let process = Owned::start(&mut command)?;
+        // Their copies keep the terminal open, and the reading below would never end.
+        drop(command);
+        let master = File::from(master);
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (mut reader, sink) = (master.try_clone()?, Arc::clone(&written));
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // It ends with the last one that has the terminal open.
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                bytes(&sink).extend_from_slice(&buffer[..count]);
+            }
+        });
+        Ok(Self { process, master, written, columns, lines })
+    }
+
+    /// What a terminal makes of all that was written to it so far.
+    #[must_use]
+    pub fn now(&self) -> vt100::Parser {
+        let mut parser = vt100::Parser::new(self.lines, self.columns, 0);
+        parser.process(&bytes(&self.written));
+        parser
+    }
+
+    /// What is on the screen now.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.now().screen().contents()
+    }
+
+    /// Waits until this is on the screen.
+    pub fn shows(&self, what: &str) -> Result<()> {
+        until(&format!("the screen to show `{what}`"), LIMIT, || Ok(self.text().contains(what).then_some(())))
+            .with_context(|| self.text())
+    }
+
+    /// Types keys.
+    pub fn types(&mut self, keys: &str) -> Result<()> {
+        Ok(self.master.write_all(keys.as_bytes())?)
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Waits for its end, which has to be a clean one with the terminal given back as it was.
+    pub fn ends(self) -> Result<()> {
+        let written = Arc::clone(&self.written);
+        let has = |what: &[u8]| bytes(&written).windows(what.len()).any(|it| it == what);
+        let code = self.code()?;
+        ensure!(code == Some(0), "it ended with {code:?}");
+        ensure!(has(ENTERS), "it has not used the other screen");
+        until("the terminal to be given back", LIMIT, || Ok(has(LEAVES).then_some(())))
+    }
+
+    /// Waits for its end; returns its exit code.
+    pub fn code(mut self) -> Result<Option<i32>> {
+        let status = self.process.end(LIMIT).with_context(|| self.text())?;
+        Ok(status.code())
+    }
+}
+
+/// What was written so far. Who panics with it has only read.
+fn bytes(written: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    written.lock().unwrap_or_else(PoisonError::into_inner)
+}
