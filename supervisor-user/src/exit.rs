@@ -8,13 +8,13 @@ use crate::{config::ConfigError, evidence::EvidenceError, kernel::KernelError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what it was asked; `ps`: nothing is unreaped.
+    /// It did what it was asked.
     Ok = 0,
-    /// `ps`: something is unreaped; `doctor`: something is missing; `demo`: it did not go as announced.
+    /// Something was found, or is missing.
     Found = 1,
     /// Wrong usage, or a wrong configuration; clap's own code.
     Usage = 2,
-    /// It failed: the message says what and why; `replay`: also when the recording is damaged or has no end.
+    /// It failed: the message says what and why.
     Failed = 3,
     /// It may not: the message says which rights are missing.
     Rights = 4,
@@ -29,6 +29,28 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] = [Self::Ok, Self::Found, Self::Usage, Self::Failed, Self::Rights, Self::Kernel];
+
+    /// What it means, as help and README say it.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "done; `ps`: nothing is unreaped",
+            Self::Found => {
+                "`ps`, `explain`: it is unreaped, or a PID namespace is blocked; `ps --from` also: a node is stale; \
+                 `doctor`: something is missing; `demo`: it did not go as announced"
+            }
+            Self::Usage => "wrong usage, or a wrong configuration",
+            Self::Failed => {
+                "failed: the message says what and why; `replay`: also if the recording is damaged or cut (cut: not \
+                 with `--partial`)"
+            }
+            Self::Rights => "rights are missing",
+            Self::Kernel => "this kernel lacks something that it needs",
+        }
+    }
+
     /// The code for an error.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {

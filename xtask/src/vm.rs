@@ -24,12 +24,13 @@ use crate::{
 };
 
 /// Files of live tests that are not run unless asked for, and why.
-const LEFT_OUT: [(&str, &str); 22] = [
+const LEFT_OUT: [(&str, &str); 23] = [
     ("commands", SAME),
     ("conmon", "conmon is not in the machine"),
     ("cost", "nats-server is not in the machine"),
     ("demo", "emulated, it takes longer than a person would wait; `supervisor demo` itself is run"),
     ("docs", "nats-server is not in the machine"),
+    ("exit_codes", SAME),
     ("fleet", "nats-server is not in the machine"),
     ("install", "systemd is not in the machine"),
     ("nats", "nats-server is not in the machine"),

@@ -19,6 +19,10 @@ use crate::{
     words::clean,
 };
 
+/// What its exit codes and its line mean.
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, or a PID namespace cannot end; \
+3 UNKNOWN: it could not be checked, or wrong usage. Performance data: unreaped, blocked (PID namespaces), oldest \
+(seconds, if known).";
 /// A zombie has to stay this long to be one.
 const GRACE: Duration = Duration::from_millis(200);
 /// Reapers that are named in the line.
@@ -26,10 +30,7 @@ const NAMED: usize = 3;
 
 /// Tell monitoring systems how many processes are unreaped: one line, exit code 0, 1, 2 or 3.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, or a PID namespace cannot end; 3 UNKNOWN: \
-it could not be checked. Performance data: unreaped, blocked (PID namespaces), oldest (seconds, if known)."
-)]
+#[command(after_help = EXIT_CODES)]
 pub struct CheckArgs {
     /// WARNING from this many unreaped processes on
     #[arg(short, long, default_value_t = 1, value_name = "COUNT")]

@@ -9,9 +9,6 @@ use crate::{console::print, exit::Exit};
 
 /// Arguments of `supervisor completions`.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "For bash: supervisor completions bash >/usr/share/bash-completion/completions/supervisor"
-)]
 pub struct CompletionsArgs {
     /// For which shell
     shell: Shell,

@@ -11,7 +11,6 @@ use crate::{console::print, exit::Exit, words::clean};
 
 /// Arguments of `supervisor man`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "To read one: supervisor man trace | man -l -")]
 pub struct ManArgs {
     /// The command that it is about; none for the page of supervisor itself
     command: Option<String>,

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+mod examples;
 pub mod explain;
 mod fleet;
 pub mod install;
@@ -22,55 +23,90 @@ pub mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, ArgAction, Parser, Subcommand};
 
 use crate::{console::say, exit::Exit, memory, scenario, words::clean};
 
 /// Finds processes that have exited and were not reaped, and says who must reap them.
 #[derive(Debug, Parser)]
-#[command(name = "supervisor", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "supervisor", version, max_term_width = 100)]
+#[command(disable_help_flag = true, arg = help_flag())]
+#[command(after_help = AFTER_HELP, after_long_help = exit_codes())]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 nothing found, or done; 1 found (ps, explain), missing (doctor) or not as \
-announced (demo); 2 wrong usage; 3 failed; 4 rights are missing; 5 this kernel lacks something. `check` has \
-the codes of monitoring plugins: see `supervisor check --help`";
+const AFTER_HELP: &str =
+    "`supervisor help` tells the exit codes, `supervisor help COMMAND` more, with examples.";
+
+/// `--help` fits on a screen where it can; `help COMMAND` tells all.
+fn help_flag() -> Arg {
+    Arg::new("help")
+        .short('h')
+        .long("help")
+        .global(true)
+        .action(ArgAction::HelpShort)
+        .help("Print this summary; `supervisor help COMMAND` tells more, with examples")
+}
+
+fn exit_codes() -> String {
+    let codes = Exit::ALL.map(|it| format!("  {}  {}\n", it as u8, it.meaning().replace("; ", "\n     ")));
+    format!(
+        "Exit codes:\n{}\n`check` has the codes of monitoring plugins, and `trace` with a command that command's.",
+        codes.concat()
+    )
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Report processes that are not reaped, live (what `supervisor` alone does)
+    #[command(after_long_help = examples::WATCH)]
     Watch(watch::WatchCommand),
     /// Watch findings, reapers and PID namespaces on a screen
+    #[command(after_long_help = examples::TOP)]
     Top(top::TopArgs),
     /// Show every fork, exec, exit, wait and reap as it happens
+    #[command(after_long_help = examples::TRACE)]
     Trace(trace::TraceArgs),
     /// Watch as a service: events go to the sinks of a configuration
+    #[command(after_long_help = examples::RUN)]
     Run(run::RunArgs),
     /// Print the default configuration with all keys, or check a file
+    #[command(after_long_help = examples::CONFIG)]
     Config(config::ConfigArgs),
     /// List what is unreaped now
+    #[command(after_long_help = examples::PS)]
     Ps(ps::PsArgs),
     /// Tell all that is known of one process, of a PID namespace, or of a family of causes
+    #[command(after_long_help = examples::EXPLAIN)]
     Explain(explain::ExplainArgs),
     /// Tell monitoring systems how many processes are unreaped
+    #[command(after_long_help = format!("{}\n\n{}", examples::CHECK, check::EXIT_CODES))]
     Check(check::CheckArgs),
     /// Watch, and write all that was observed to a file: a bug report
+    #[command(after_long_help = examples::RECORD)]
     Record(record::RecordArgs),
     /// Show what a recording tells, as `watch` did; needs no rights
+    #[command(after_long_help = examples::REPLAY)]
     Replay(replay::ReplayArgs),
     /// Check whether it can run here, and say what to do if not
+    #[command(after_long_help = examples::DOCTOR)]
     Doctor,
     /// Print the JSON Schema of events, or of the configuration
+    #[command(after_long_help = examples::SCHEMA)]
     Schema(schema::SchemaArgs),
     /// Make a service of it, with least rights
+    #[command(after_long_help = examples::INSTALL)]
     Install(install::InstallArgs),
     /// Print completions for a shell
+    #[command(after_long_help = examples::COMPLETIONS)]
     Completions(completions::CompletionsArgs),
     /// Print manual pages
+    #[command(after_long_help = examples::MAN)]
     Man(man::ManArgs),
     /// Make the incident, or a family of causes, happen in throw-away namespaces, and show what is said of it
+    #[command(after_long_help = examples::DEMO)]
     Demo(demo::DemoArgs),
     /// A process of the demo's scenario
     #[command(name = scenario::ACTOR, hide = true)]

@@ -52,7 +52,6 @@ pub enum Output {
 
 /// Arguments of `supervisor trace`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXAMPLES)]
 pub struct TraceArgs {
     /// How it is written
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
@@ -88,13 +87,6 @@ pub struct TraceArgs {
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
-
-const EXAMPLES: &str = "Examples:
-  supervisor trace -o tree -- runc run demo      what a runtime does, as a tree
-  supervisor trace --only exit,reap              how processes end, and who reaps them
-  supervisor trace --pid PID -o json             the same of one process and its descendants, for machines
-
-With a COMMAND, its exit code is that of trace.";
 
 /// Reads the name of a process.
 fn comm(text: &str) -> Result<String, String> {

@@ -13,6 +13,7 @@ mod doctor;
 mod dwell;
 mod exec;
 mod existing;
+mod exit_codes;
 mod explain;
 mod families;
 mod fleet;

@@ -1,0 +1,139 @@
+//! The command line, and all that is made of it: help, manual pages, completions and `docs/commands.md`, which
+//! `UPDATE_GOLDEN=1` writes anew.
+
+use std::{env, fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{CommandFactory as _, Parser as _};
+use supervisor_user::{commands::Cli, exit::Exit};
+
+/// The definition, complete, and as wide as a page.
+fn definition() -> clap::Command {
+    let mut whole = Cli::command().term_width(100);
+    whole.build();
+    whole
+}
+
+/// The commands that people see.
+fn commands(whole: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    whole.get_subcommands().filter(|it| !it.is_hide_set() && it.get_name() != "help")
+}
+
+fn help(command: &clap::Command) -> String {
+    let text = command.clone().render_long_help().to_string();
+    let lines: Vec<&str> = text.trim_end().lines().map(str::trim_end).collect();
+    format!("```text\n{}\n```\n", lines.join("\n"))
+}
+
+const HEAD: &str = "# Commands
+
+What `supervisor help` and `supervisor help COMMAND` say, and the manual pages too. This page is made of the definition of the
+command line by `UPDATE_GOLDEN=1 cargo test -p supervisor-user --test commands`.
+";
+
+#[test]
+fn the_page_of_commands_is_what_help_says() -> Result<()> {
+    let whole = definition();
+    let mut page = format!("{HEAD}\n{}", help(&whole));
+    for command in commands(&whole) {
+        page += &format!("\n## supervisor {}\n\n{}", command.get_name(), help(command));
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md");
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, &page)?;
+    }
+    let before = fs::read_to_string(&file).unwrap_or_default();
+    ensure!(page == before, "docs/commands.md says something else: UPDATE_GOLDEN=1 writes it");
+    Ok(())
+}
+
+fn printed(args: &[&str]) -> Result<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_supervisor")).args(args).output()?;
+    ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn help_is_short_as_a_flag_and_long_as_a_command() -> Result<()> {
+    let whole = definition();
+    for command in commands(&whole) {
+        let name = command.get_name();
+        let (short, long) = (printed(&[name, "--help"])?, printed(&["help", name])?);
+        ensure!(printed(&[name, "-h"])? == short, "{name}: -h is not --help");
+        ensure!(short.len() < long.len() && !short.contains("Examples:"), "{name}: {short}");
+        ensure!(long.contains("Examples:\n  supervisor "), "{name}: {long}");
+    }
+    Ok(())
+}
+
+/// A shell gets to see `#` and what is behind it as a comment.
+#[test]
+fn every_example_is_a_command() -> Result<()> {
+    let placeholders = [("PID", "1"), ("INO", "1")];
+    let mut count = 0;
+    for command in commands(&definition()) {
+        let text = command.get_after_long_help().context("no examples")?.to_string();
+        for example in text.lines().filter_map(|line| line.strip_prefix("  ")) {
+            let start = example.find("supervisor").with_context(|| format!("what is {example}?"))?;
+            let end = example.find(['#', '>']).unwrap_or(example.len());
+            let words = example[start..end].split('|').next().unwrap_or_default().split_whitespace();
+            let words = words.map(|word| {
+                placeholders.iter().find(|(name, _)| *name == word).map_or(word, |(_, value)| value)
+            });
+            Cli::try_parse_from(words).with_context(|| example.to_owned())?;
+            count += 1;
+        }
+    }
+    ensure!(count > 30, "only {count} are found");
+    Ok(())
+}
+
+#[test]
+fn manual_pages_and_completions_know_every_option() -> Result<()> {
+    let shells = ["bash", "elvish", "fish", "powershell", "zsh"];
+    let completions =
+        shells.map(|shell| (shell, printed(&["completions", shell]).expect("a shell that it knows")));
+    for command in commands(&definition()) {
+        let page = printed(&["man", command.get_name()])?;
+        let options = command.get_arguments().filter(|it| !it.is_hide_set()).filter_map(clap::Arg::get_long);
+        for option in options {
+            let escaped = format!("\\-\\-{}", option.replace('-', "\\-"));
+            ensure!(page.contains(&escaped), "{}(1) lacks {option}", command.get_name());
+            for (shell, script) in &completions {
+                ensure!(script.contains(option), "{shell} lacks {option} of {}", command.get_name());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_mistyped_is_suggested() {
+    for (typed, meant) in [
+        (&["wach"][..], "'watch'"),
+        (&["explian", "1"], "'explain'"),
+        (&["ps", "--colums", "pid"], "'--columns'"),
+        (&["ps", "--columns", "resaper"], "'reaper'"),
+        (&["trace", "--only", "exits"], "'exit'"),
+        (&["watch", "-o", "jsn"], "'json'"),
+        (&["config", "--print-defaults"], "'--print-default'"),
+        (&["completions", "bsh"], "'bash'"),
+    ] {
+        let words = ["supervisor"].iter().chain(typed);
+        let error = Cli::try_parse_from(words).expect_err("it is mistyped").to_string();
+        assert!(error.contains("tip: ") && error.contains(meant), "{typed:?}: {error}");
+        assert!(error.contains("try '--help'"), "{typed:?}: {error}");
+    }
+}
+
+/// The rows of README.md's table are the codes that there are.
+#[test]
+fn every_exit_code_is_documented() -> Result<()> {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"))?;
+    let section = readme.split_once("\n## Exit codes\n").context("no section")?.1;
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| code"));
+    let codes = Exit::ALL.map(|exit| format!("| {} | {} |", exit as u8, exit.meaning()));
+    ensure!(rows.eq(&codes), "README.md's table should be:\n{}", codes.join("\n"));
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Every exit code that README.md documents, each of a command that has to end with it.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Result, ensure};
+use supervisor_tests::{fixture, supervisor_bin};
+use supervisor_user::exit::Exit;
+
+/// Runs its arguments where the kernel does not tell its types.
+const WITHOUT_BTF: &str = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
+
+#[test]
+fn every_exit_code_is_the_one_that_is_documented() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
+    // Where a user without rights may read it.
+    let program = dir.path().join("supervisor");
+    fs::copy(supervisor_bin()?, &program)?;
+    let wrong = dir.path().join("wrong.toml");
+    fs::write(&wrong, "graze = \"1s\"\n")?;
+    let (program, wrong) = (program.display().to_string(), wrong.display().to_string());
+    let fixture = fixture!("never-wait", "1")?;
+    let (zombie, parent) = (fixture.fact("zombie")?.pid("pid")?.to_string(), fixture.pid().to_string());
+
+    let plain: &[&str] = &[];
+    let as_nobody = &["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"][..];
+    let without_btf = &["unshare", "--mount", "sh", "-c", WITHOUT_BTF, "sh"][..];
+    for (how, args, code) in [
+        (plain, &["ps", "--pid", "1"][..], Exit::Ok),
+        (plain, &["explain", &parent], Exit::Ok),
+        (plain, &["doctor"], Exit::Ok),
+        (plain, &["watch", "--duration", "100ms"], Exit::Ok),
+        (plain, &["ps", "--pid", &zombie], Exit::Found),
+        (plain, &["explain", &zombie], Exit::Found),
+        (without_btf, &["doctor"], Exit::Found),
+        (as_nobody, &["doctor"], Exit::Found),
+        (plain, &["ps", "--no-such-option"], Exit::Usage),
+        (plain, &["config", "--check", &wrong], Exit::Usage),
+        (plain, &["run", "--config", &wrong], Exit::Usage),
+        (plain, &["explain", "4194305"], Exit::Failed),
+        (plain, &["replay", "/no/such/file"], Exit::Failed),
+        (plain, &["trace", "/no/such/command"], Exit::Failed),
+        (plain, &["ps", "--from", "nats://127.0.0.1:1", "--nats-timeout", "1s"], Exit::Failed),
+        (as_nobody, &["watch"], Exit::Rights),
+        (as_nobody, &["trace"], Exit::Rights),
+        (as_nobody, &["demo"], Exit::Rights),
+        (without_btf, &["watch"], Exit::Kernel),
+        (without_btf, &["trace"], Exit::Kernel),
+    ] {
+        let words: Vec<&str> = how.iter().chain(&[program.as_str()]).chain(args).copied().collect();
+        let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(code as i32), "{words:?} ended with {}: {said}", output.status);
+    }
+    fixture.end()
+}
+
+/// A command that `trace` runs gives it its own.
+#[test]
+fn a_trace_ends_as_its_command_does() -> Result<()> {
+    for (command, code) in [("exit 0", 0), ("exit 41", 41), ("kill -9 $$", 128 + 9)] {
+        let status = Command::new(supervisor_bin()?)
+            .args(["trace", "--", "sh", "-c", command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(status.code() == Some(code), "`{command}`: trace ended with {status}");
+    }
+    Ok(())
+}
