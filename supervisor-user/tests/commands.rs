@@ -34,10 +34,8 @@ command line by `UPDATE_GOLDEN=1 cargo test -p supervisor-user --test commands`.
 #[test]
 fn the_page_of_commands_is_what_help_says() -> Result<()> {
     let whole = definition();
-    let mut page = format!("{HEAD}\n{}", help(&whole));
-    for command in commands(&whole) {
-        page += &format!("\n## supervisor {}\n\n{}", command.get_name(), help(command));
-    }
+    let sections = commands(&whole).map(|it| format!("\n## supervisor {}\n\n{}", it.get_name(), help(it)));
+    let page = format!("{HEAD}\n{}{}", help(&whole), sections.collect::<String>());
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md");
     if env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&file, &page)?;

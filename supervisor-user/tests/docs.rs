@@ -11,11 +11,12 @@ mod commands;
 use commands::Shown;
 
 /// What a word in capitals stands for.
-const PLACEHOLDERS: [(&str, &str); 6] = [
+const PLACEHOLDERS: [(&str, &str); 7] = [
     ("PID", "1"),
     ("ID", "web"),
     ("FILE", "supervisor.toml"),
     ("SHELL", "bash"),
+    ("COMMAND", "trace"),
     ("[COMMAND]", "trace"),
     ("$(pidof -s conmon)", "1"),
 ];
@@ -32,8 +33,13 @@ fn parses(shown: &Shown) -> Result<bool> {
     let words = words[at..].iter().map(|word| {
         PLACEHOLDERS.iter().find(|(name, _)| name == word).map_or(word.as_str(), |(_, value)| value)
     });
-    Cli::try_parse_from(words).with_context(|| format!("{}: {}", shown.place, shown.text))?;
-    Ok(true)
+    match Cli::try_parse_from(words) {
+        // `help` is told as one.
+        Err(error) if error.use_stderr() => {
+            Err(error).with_context(|| format!("{}: {}", shown.place, shown.text))
+        }
+        _ => Ok(true),
+    }
 }
 
 #[test]

@@ -81,10 +81,14 @@ pub fn run(args: &CheckArgs) -> State {
 /// The line of a plugin.
 #[must_use]
 pub fn report(state: State, line: &str) -> State {
-    match print(&format!("SUPERVISOR {} - {line}\n", state.as_str())) {
+    match print(&plugin_line(state, line)) {
         Ok(()) => state,
         Err(_) => State::Unknown,
     }
+}
+
+pub(super) fn plugin_line(state: State, line: &str) -> String {
+    format!("SUPERVISOR {} - {line}\n", state.as_str())
 }
 
 fn check(args: &CheckArgs) -> Result<(State, String)> {
@@ -96,14 +100,25 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     let old: Vec<&Finding> = conclusions.open().filter(|it| may_be_older(it, now_ns, min_age_ns)).collect();
     let blocked: Vec<&BlockedNamespace> =
         conclusions.namespaces().filter(|it| may_be_older(&it.init, now_ns, min_age_ns)).collect();
+    Ok(judge(args, &old, &blocked, glance.missing(), now_ns))
+}
+
+/// The state, and the line without its beginning; `missing` says why namespaces were not looked for.
+pub(super) fn judge(
+    args: &CheckArgs,
+    old: &[&Finding],
+    blocked: &[&BlockedNamespace],
+    missing: Option<&str>,
+    now_ns: u64,
+) -> (State, String) {
     let state = state(args, old.len() as u64, blocked.len());
-    let mut line = sentence(&old, &blocked);
-    if let Some(missing) = glance.missing() {
+    let mut line = sentence(old, blocked);
+    if let Some(missing) = missing {
         line = format!("{line} (PID namespaces that cannot end were not looked for: {})", clean(missing));
     }
     // What was not looked for has no number.
-    let blocked = glance.missing().is_none().then_some(blocked.len());
-    Ok((state, format!("{line} | {}", performance(args, &old, blocked, now_ns))))
+    let blocked = missing.is_none().then_some(blocked.len());
+    (state, format!("{line} | {}", performance(args, old, blocked, now_ns)))
 }
 
 fn state(args: &CheckArgs, unreaped: u64, blocked: usize) -> State {

@@ -18,7 +18,7 @@ use crate::{
 ///
 /// If standard output cannot be written.
 pub fn run() -> Result<Exit> {
-    let mut report = Report { missing: 0, text: String::new() };
+    let mut report = Report::default();
     let host = Proc::new()?;
     report.good("kernel", &clean(&host.identity().kernel));
     let rights = rights()?;
@@ -94,6 +94,7 @@ fn refusal(error: &KernelError) -> String {
     clean(reason.unwrap_or(&first).trim_end_matches(" Verifier output: ").trim_end_matches('.'))
 }
 
+#[derive(Default)]
 struct Report {
     missing: u32,
     text: String,
@@ -135,5 +136,32 @@ impl Report {
         };
         self.good("cgroups", cgroups);
         self.good("tracefs, bpffs", "not needed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_aligned_and_what_is_missing_is_counted() {
+        let mut report = Report::default();
+        report.good("kernel", "6.18.0");
+        report.bad("rights", "CAP_BPF is missing");
+        report.line("without", "release_task", "extra");
+        let expected = [
+            "ok       kernel               6.18.0",
+            "MISSING  rights               CAP_BPF is missing",
+            "without  release_task         extra",
+        ];
+        assert_eq!(report.text.lines().collect::<Vec<_>>(), expected);
+        assert_eq!(report.missing, 1);
+    }
+
+    #[test]
+    fn the_verifiers_reason_is_said_and_not_its_log() {
+        let log = "0: R1=ctx()\nR3 invalid mem access 'scalar'\nprocessed 12 insns (limit 1000000)";
+        let text = KernelError::NoRights(format!("it was refused. Verifier output: {log}"));
+        assert_eq!(refusal(&text), "R3 invalid mem access 'scalar'");
     }
 }

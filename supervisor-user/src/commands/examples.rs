@@ -8,7 +8,8 @@ pub(super) const WATCH: &str = "Examples:
 
 pub(super) const TOP: &str = "Examples:
   supervisor top                                    # this host; ? shows the keys
-  supervisor top --replay zombies.zst --speed 10    # a recording, ten times as fast";
+  supervisor top --replay zombies.zst --speed 10    # a recording, ten times as fast
+  supervisor top --from nats://HOST:4222            # all nodes, if their agents report there";
 
 pub(super) const TRACE: &str = "Examples:
   supervisor trace -o tree -- runc run demo         # what a runtime does, as a tree
@@ -72,5 +73,6 @@ pub(super) const MAN: &str = "Examples:
   supervisor man --dir /usr/local/share/man/man1    # install all";
 
 pub(super) const DEMO: &str = "Examples:
-  supervisor demo                                   # as root; a few seconds
-  supervisor demo --played                          # without a container runtime";
+  supervisor demo                                   # the incident; as root, a few seconds
+  supervisor demo F4 F17                            # these families of causes
+  supervisor demo --list                            # which there are, and which can be had here";

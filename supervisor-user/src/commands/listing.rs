@@ -53,6 +53,18 @@ impl Listing {
 
     /// Writes the list. Where nobody has asked for columns, a narrow terminal gets fewer.
     pub(super) fn list(&self, out: &mut String, findings: &[&Finding], colour: Colour) {
+        self.list_in(room(), clock::now_ns(), out, findings, colour);
+    }
+
+    /// The same at a given time, on a terminal of so many columns.
+    pub(super) fn list_in(
+        &self,
+        room: Option<usize>,
+        now_ns: u64,
+        out: &mut String,
+        findings: &[&Finding],
+        colour: Colour,
+    ) {
         let mut findings = findings.to_vec();
         if let Some(column) = self.sort {
             findings.sort_by(|one, other| column.compare(one, other));
@@ -61,14 +73,14 @@ impl Listing {
             findings.reverse();
         }
         let mut columns = if self.is_chosen() { self.columns.clone() } else { USUAL.to_vec() };
-        let mut rows = self.rows(&columns, &findings);
-        if let Some(room) = room().filter(|_| !self.is_chosen()) {
+        let mut rows = self.rows(&columns, &findings, now_ns);
+        if let Some(room) = room.filter(|_| !self.is_chosen()) {
             for spared in SPARED {
                 if width(&rows) <= room {
                     break;
                 }
                 columns.retain(|column| *column != spared);
-                rows = self.rows(&columns, &findings);
+                rows = self.rows(&columns, &findings, now_ns);
             }
         }
         let first = usize::from(!self.no_headers);
@@ -79,8 +91,7 @@ impl Listing {
         align(out, &rows, paint, colour);
     }
 
-    fn rows(&self, columns: &[Column], findings: &[&Finding]) -> Vec<Vec<String>> {
-        let now_ns = clock::now_ns();
+    fn rows(&self, columns: &[Column], findings: &[&Finding], now_ns: u64) -> Vec<Vec<String>> {
         let header: Vec<String> = columns.iter().map(|column| column.header().to_owned()).collect();
         let rows = findings
             .iter()

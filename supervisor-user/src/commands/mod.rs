@@ -8,6 +8,8 @@ pub mod doctor;
 mod examples;
 pub mod explain;
 mod fleet;
+#[cfg(test)]
+mod golden;
 pub mod install;
 pub mod listing;
 pub mod man;

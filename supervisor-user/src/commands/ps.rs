@@ -12,7 +12,7 @@ use clap::Args;
 use super::{
     fleet,
     listing::Listing,
-    table::{named, table, unknown},
+    table::{named, table_in, unknown},
 };
 use crate::{
     clock::{self, Wall},
@@ -27,7 +27,7 @@ use crate::{
     fleet::FleetArgs,
     glance::Glance,
     host::{Host as _, Proc},
-    report::{Format, columns::Column},
+    report::{Format, columns::Column, text::Colour},
 };
 
 /// List what is unreaped now.
@@ -141,10 +141,15 @@ fn print_tables(args: &PsArgs, findings: &[&Finding], namespaces: &[&BlockedName
         if !findings.is_empty() {
             out.push('\n');
         }
-        let header = ["BLOCKED PID NS", "PID 1", "STATE", "HELD BY", "CONTAINER"];
-        table(&mut out, &header, namespaces.iter().map(|namespace| namespace_row(namespace)));
+        blocked_table(&mut out, namespaces, colour());
     }
     print(&out)
+}
+
+/// Writes the list of PID namespaces that cannot end.
+pub(super) fn blocked_table(out: &mut String, namespaces: &[&BlockedNamespace], colour: Colour) {
+    let header = ["BLOCKED PID NS", "PID 1", "STATE", "HELD BY", "CONTAINER"];
+    table_in(out, &header, namespaces.iter().map(|namespace| namespace_row(namespace)), colour);
 }
 
 fn namespace_row(namespace: &BlockedNamespace) -> [String; 5] {

@@ -12,9 +12,19 @@ pub(super) fn table<const N: usize>(
     header: &[&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) {
+    table_in(out, header, rows, colour());
+}
+
+/// The same, painted or not.
+pub(super) fn table_in<const N: usize>(
+    out: &mut String,
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    colour: Colour,
+) {
     let header = header.map(str::to_owned).to_vec();
     let rows: Vec<_> = [header].into_iter().chain(rows.map(Vec::from)).collect();
-    align(out, &rows, |row, _| (row == 0).then_some(HEADER), colour());
+    align(out, &rows, |row, _| (row == 0).then_some(HEADER), colour);
 }
 
 /// The same of rows that are as long as each other. `paint` says which ANSI code a cell is painted with, by its row and

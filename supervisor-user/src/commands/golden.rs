@@ -1,0 +1,106 @@
+//! What people read, of real recordings: `golden/NAME.txt` holds what each command says of `tests/recordings/NAME.zst`.
+//! `UPDATE_GOLDEN=1` writes these anew; look at what changes.
+
+use std::{env, fmt::Write as _, fs, path::Path};
+
+use clap::Parser as _;
+
+use super::{Cli, Command, check, listing::Listing, ps};
+use crate::{
+    conclusions::Conclusions,
+    diagnosis::in_full,
+    filter::Filter,
+    finding::{BlockedNamespace, Finding},
+    recording::Reader,
+    report::{story, text},
+};
+
+/// One of a joined PID namespace that is blocked, of a container, of an exec session, of many processes, and of a
+/// namespace that much holds.
+const RECORDINGS: [&str; 5] =
+    ["f1-incident", "f2-podman-entrypoint", "f3-crun-exec", "f17-coalesced", "f8-zombie-tracer-task"];
+/// Columns that are asked for, most of them others than the usual ones.
+const CHOSEN: &str = " --columns pid,age,reaper,runtime,why --sort pid";
+
+/// The part of `ps` that says what its list looks like.
+#[derive(clap::Parser)]
+struct List {
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// What all commands say of a recording: `watch` of all of it, the others when the first process was not yet reaped.
+fn said(name: &str) -> String {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
+    let mut reader = Reader::open(&tests.join(name).with_extension("zst")).expect("it is in the tree");
+    let header = reader.header().clone();
+    let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
+    let (mut looks, mut watch, mut now_ns) = (None, String::new(), 0);
+    for observation in reader.by_ref().map(Result::unwrap) {
+        if observation.seen.is_end() && looks.is_none() {
+            looks = Some(look(&conclusions, now_ns));
+        }
+        now_ns = observation.at_ns;
+        for event in conclusions.take(&observation) {
+            watch += &text::event(&event, text::Colour::Never);
+        }
+    }
+    let looks = looks.unwrap_or_else(|| look(&conclusions, now_ns));
+    assert!(!looks.contains('\x1b') && !watch.contains('\x1b'), "hostile names reach no terminal");
+    // The time of day is in the zone of whoever runs this.
+    let watch = watch.lines().map(|line| match line.split_at_checked(8) {
+        Some((time, rest)) if time.contains(':') => format!("HH:MM:SS{rest}\n"),
+        _ => format!("{line}\n"),
+    });
+    format!("$ supervisor watch\n{}{looks}", watch.collect::<String>())
+}
+
+/// What the commands say that look once.
+fn look(conclusions: &Conclusions, now_ns: u64) -> String {
+    let mut findings: Vec<&Finding> = conclusions.open().collect();
+    findings.sort_by_key(|finding| finding.process.pid);
+    let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
+    namespaces.sort_by_key(|namespace| namespace.init.process.pid);
+
+    let mut out = String::new();
+    for (options, room, note) in [("", None, ""), ("", Some(80), "  # on 80 columns"), (CHOSEN, None, "")] {
+        let _infallible = writeln!(out, "\n$ supervisor ps{options}{note}");
+        let list = List::parse_from(["ps"].into_iter().chain(options.split_whitespace()));
+        list.listing.list_in(room, now_ns, &mut out, &findings, text::Colour::Never);
+        if options.is_empty() && !namespaces.is_empty() {
+            out.push('\n');
+            ps::blocked_table(&mut out, &namespaces, text::Colour::Never);
+        }
+    }
+
+    let Command::Check(args) = Cli::parse_from(["supervisor", "check"]).command.expect("a command") else {
+        panic!("another command");
+    };
+    for (missing, note) in [(None, ""), (Some("rights are missing"), "  # without rights")] {
+        let (state, line) = check::judge(&args, &findings, &namespaces, missing, now_ns);
+        let _infallible = write!(out, "\n$ supervisor check{note}\n{}", check::plugin_line(state, &line));
+    }
+    if let Some(finding) = findings.first() {
+        let story = story::process(&in_full(finding), text::Colour::Never);
+        let _infallible = write!(out, "\n$ supervisor explain {}\n{story}", finding.process.pid);
+    }
+    for namespace in namespaces {
+        let ino = namespace.init.pid_ns.as_ref().map_or(0, |ns| ns.ino);
+        let story = story::namespace(namespace, text::Colour::Never);
+        let _infallible = write!(out, "\n$ supervisor explain --pidns {ino}\n{story}");
+    }
+    out
+}
+
+#[test]
+fn what_people_read_is_what_they_read() {
+    for name in RECORDINGS {
+        let path = format!("{}/src/commands/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let now = said(name);
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &now).expect("golden file can be written");
+        }
+        let before = fs::read_to_string(&path).expect("golden file exists");
+        assert_eq!(now, before, "{path}");
+    }
+}
