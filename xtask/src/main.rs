@@ -4,6 +4,7 @@ mod bench;
 mod binary;
 mod btf;
 mod dist;
+mod docs;
 mod fuzz;
 mod initramfs;
 mod kernels;
@@ -65,6 +66,8 @@ enum Task {
     Soak(soak::Args),
     /// Measure what supervisor costs, next to its alternatives; exit 1 if a bar is missed (as root)
     Bench(bench::Args),
+    /// Make the pictures of the documentation from real sessions (as root), and the book
+    Docs(docs::Args),
     /// Boot other kernels in qemu; run `supervisor doctor`, `supervisor demo` and the live tests there
     Vm(vm::Args),
     /// Record the layout of a kernel's types, for the tests of the offsets
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Docs(args) => docs::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Btf(args) => btf::run(&args),
     };

@@ -1,0 +1,80 @@
+//! What the documentation is made of besides text: pictures of real sessions, and the book.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+
+use crate::{binary, process, setup, toolchain};
+
+/// The one version of mdBook that the book is made with.
+const MDBOOK_VERSION: &str = "0.5.4";
+/// The folder below cargo's target directory where it is put.
+const TOOLS: &str = "docs-tools";
+
+/// What is made.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Make the pictures only
+    #[arg(long, conflicts_with = "no_images")]
+    no_book: bool,
+    /// Make the book only
+    #[arg(long)]
+    no_images: bool,
+}
+
+/// Makes `docs/images/*.svg` anew, and the book in `book` below cargo's target directory.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !args.no_images {
+        images()?;
+    }
+    if !args.no_book {
+        let book = process::target_dir()?.join("book");
+        let mut build = Command::new(mdbook()?);
+        build.arg("build").arg("--dest-dir").arg(&book).arg(process::workspace().join("docs"));
+        process::visibly(build)?;
+        println!("{}", book.join("index.html").display());
+    }
+    Ok(())
+}
+
+fn images() -> Result<()> {
+    setup::ensure()?;
+    ensure!(
+        setup::is_root(),
+        "the pictures are of what is traced, which needs root: sudo -E env \"PATH=$PATH\" cargo xtask docs"
+    );
+    let supervisor = binary::build()?;
+    let mut build = process::cargo();
+    build.args(["build", "--locked", "--package", "supervisor-tests", "--bins", "--features", "bench"]);
+    let host = binary::link_statically(&mut build)?;
+    process::visibly(build)?;
+    let mut screenshots = Command::new(process::target_dir()?.join(host).join("debug/screenshots"));
+    process::without_cargo_run(&mut screenshots);
+    screenshots.env("SUPERVISOR_BIN", supervisor);
+    screenshots.arg("--out").arg(process::workspace().join("docs/images"));
+    process::visibly(screenshots)
+}
+
+/// The program that makes the book; it is built where it is not there yet.
+fn mdbook() -> Result<PathBuf> {
+    let root = process::target_dir()?.join(TOOLS);
+    let program = root.join("bin/mdbook");
+    if !is_right(&program) {
+        let mut install = process::cargo();
+        install.args(["install", "mdbook", "--version", MDBOOK_VERSION, "--locked", "--force"]);
+        install.args(["--no-default-features", "--features", "search", "--debug", "--root"]).arg(&root);
+        process::condensed(
+            &format!("docs: mdbook {MDBOOK_VERSION}  (makes the book; some minutes)"),
+            install,
+        )?;
+    }
+    Ok(program)
+}
+
+fn is_right(program: &Path) -> bool {
+    let version = toolchain::output(Command::new(program).arg("--version"));
+    version.is_some_and(|text| text.trim() == format!("mdbook v{MDBOOK_VERSION}"))
+}
