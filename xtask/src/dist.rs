@@ -130,8 +130,9 @@ Installed-Size: {size}
 Section: admin
 Priority: optional
 Description: {SUMMARY}
-{}",
-        DESCRIPTION.lines().map(|line| format!(" {line}\n")).collect::<String>()
+ {}
+",
+        DESCRIPTION.trim_end().replace('\n', "\n ")
     );
     let debian = root.join("DEBIAN");
     write(&debian.join("control"), &control)?;
@@ -153,14 +154,12 @@ fn rpm(dist: &Path, stage: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let place = dist.join("rpm");
-    let files: String = files_of(stage)?
-        .iter()
-        .map(|file| {
-            let name = Path::new("/").join(file);
-            let kind = if name == Path::new(CONFIGURATION) { "%config(noreplace) " } else { "" };
-            format!("{kind}{}\n", name.display())
-        })
-        .collect();
+    let mut files = String::new();
+    for file in files_of(stage)? {
+        let name = Path::new("/").join(file);
+        let kind = if name == Path::new(CONFIGURATION) { "%config(noreplace) " } else { "" };
+        writeln!(files, "{kind}{}", name.display())?;
+    }
     let spec = format!(
         "Name: supervisor
 Version: {VERSION}
