@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::{
     fs::{Mode, OFlags},
-    process::Signal,
+    process::{Pid, Signal, kill_process_group},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const ENTERS: &[u8] = b"\x1b[?1049h";
 const LEAVES: &[u8] = b"\x1b[?1049l";
 
-/// The terminal. The program is killed when this is dropped.
+/// The terminal. The program, and what it has started, is killed when this is dropped.
 #[derive(Debug)]
 pub struct Screen {
     process: Owned,
@@ -107,6 +107,15 @@ impl Screen {
     pub fn code(mut self) -> Result<Option<i32>> {
         let status = self.process.end(LIMIT).with_context(|| self.text())?;
         Ok(status.code())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // What a shell has started, too, where it has not ended as it should.
+        if let Ok(None) = self.process.child().try_wait() {
+            let _gone = kill_process_group(Pid::from_child(self.process.child()), Signal::KILL);
+        }
     }
 }
 

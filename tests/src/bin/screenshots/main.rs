@@ -36,6 +36,8 @@ fn main() -> Result<()> {
     let pod = Pod::start(&lab)?;
     let mut monitor = Monitor::start(&lab)?;
     let mut watch = Watch::start(&[])?;
+    let (top, top_wide) = (Session::of_top(80, 24)?, Session::of_top(150, 40)?);
+
     // The incident, and a parent that never waits.
     if Runtime::Crun.find().is_some() {
         create(&lab, &mut monitor, Runtime::Crun, PidNs::Joined(&pod))?;
@@ -43,31 +45,26 @@ fn main() -> Result<()> {
         played_double_fork(&lab, &mut monitor, &pod)?;
     }
     let zombie = until("a zombie under the monitor", LIMIT, || Ok(zombies_of(monitor.pid())?.pop()))?.pid;
+    watch.wait_for("the zombie", |event| event.says("zombie-detected", zombie))?;
     pod.kill()?;
+    watch.wait_for("the blocked namespace", |event| event.says("namespace-blocked", pod.pid()))?;
     let program = env::current_exe()?.with_file_name("fixture");
     let fixture = Fixture::start(&program.to_string_lossy(), &["never-wait", "2"])?;
-    for (action, pid) in [("zombie-detected", zombie), ("namespace-blocked", pod.pid())] {
-        watch.wait_for(action, |event| event.says(action, pid))?;
+    for _ in 0..2 {
+        let other = fixture.fact("zombie")?.pid("pid")?;
+        watch.wait_for("another zombie", |event| event.says("zombie-detected", other))?;
     }
-    let last = fixture.fact("zombie")?.pid("pid")?;
-    watch.wait_for("the other zombies", |event| event.says("zombie-detected", last))?;
 
-    let explain = format!("supervisor explain {zombie}");
-    for (name, columns, lines, command) in [
-        ("ps", 130, 24, "supervisor ps"),
-        ("explain", 112, 80, explain.as_str()),
-        ("top", 80, 24, "supervisor top"),
-        ("top-wide", 150, 30, "supervisor top"),
-    ] {
+    let picture = |name: &str, picture: String| {
         let file = out.join(format!("{name}.svg"));
-        let picture = if command.ends_with("top") {
-            session_of_top(columns, lines, command, &zombie.to_string(), name == "top-wide")?
-        } else {
-            session(columns, lines, command, &zombie.to_string())?
-        };
         fs::write(&file, picture).with_context(|| format!("cannot write {}", file.display()))?;
         println!("{}", file.display());
-    }
+        Ok::<_, anyhow::Error>(())
+    };
+    picture("ps", Session::start(130, 24, "supervisor ps")?.whole()?)?;
+    picture("explain", Session::start(112, 80, &format!("supervisor explain {zombie}"))?.whole()?)?;
+    picture("top", top.shown(&["3 unreaped  1 PID", "F1"], "")?)?;
+    picture("top-wide", top_wide.shown(&["3 unreaped  1 PID", "F1"], "\r")?)?;
 
     // What was left is reaped, and the pod ends.
     monitor.reap()?;
@@ -76,53 +73,89 @@ fn main() -> Result<()> {
     until("the pod to end", LIMIT, || Ok(pod.is_gone().then_some(())))
 }
 
-/// A shell on a host of a plain name.
-fn shell(columns: u16, lines: u16) -> Result<Screen> {
-    let binary = supervisor_bin()?.canonicalize()?;
-    let own = binary.parent().unwrap_or(Path::new("/")).to_owned();
-    let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths([own].into_iter().chain(env::split_paths(&path)))?;
-    let mut shell = Command::new("unshare");
-    shell.args(["--uts", "sh", "-c", "hostname node-1 && exec sh +m -i"]);
-    shell.env("PATH", path).env("PS1", PROMPT).env("LANG", "C.UTF-8").current_dir("/").env_remove("ENV");
-    let screen = Screen::start(shell, columns, lines)?;
-    screen.shows(PROMPT.trim_end())?;
-    Ok(screen)
+/// A shell on a host of a plain name, and the command that was typed.
+struct Session {
+    screen: Screen,
+    lines: u16,
+    command: String,
 }
 
-/// A command and all that it prints, which has to hold `what`.
-fn session(columns: u16, lines: u16, command: &str, what: &str) -> Result<String> {
-    let mut screen = shell(columns, lines)?;
-    screen.types(&format!("{command}\n"))?;
-    screen.shows(what)?;
-    let ready = format!("\n{}", PROMPT.trim_end());
-    until("the next prompt", LIMIT, || Ok(screen.text().trim_end().ends_with(&ready).then_some(())))?;
-    let now = screen.now();
-    let rows = now.screen().contents().lines().count();
-    ensure!(rows < usize::from(lines), "it does not fit on {lines} lines");
-    screen.types("exit\n")?;
-    screen.code()?;
-    // The last line is the prompt.
-    Ok(svg::draw(now.screen(), rows - 1, command))
+impl Session {
+    fn start(columns: u16, lines: u16, command: &str) -> Result<Self> {
+        let binary = supervisor_bin()?.canonicalize()?;
+        let own = binary.parent().unwrap_or(Path::new("/")).to_owned();
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths([own].into_iter().chain(env::split_paths(&path)))?;
+        let mut shell = Command::new("unshare");
+        shell.args(["--uts", "sh", "-c", "hostname node-1 && exec sh +m -i"]);
+        shell.env("PATH", path).env("PS1", PROMPT).env("LANG", "C.UTF-8").current_dir("/").env_remove("ENV");
+        let mut screen = Screen::start(shell, columns, lines)?;
+        screen.shows(PROMPT.trim_end())?;
+        screen.types(&format!("{command}\n"))?;
+        Ok(Self { screen, lines, command: command.to_owned() })
+    }
+
+    /// `supervisor top`, once it watches: what it has not seen, it cannot tell.
+    fn of_top(columns: u16, lines: u16) -> Result<Self> {
+        let session = Self::start(columns, lines, "supervisor top")?;
+        session.screen.shows("? keys")?;
+        Ok(session)
+    }
+
+    /// Waits until the shell wants another command.
+    fn prompts(&self) -> Result<()> {
+        let end = format!("\n{}", PROMPT.trim_end());
+        until("the next prompt", LIMIT, || Ok(self.screen.text().trim_end().ends_with(&end).then_some(())))
+            .with_context(|| self.screen.text())
+    }
+
+    /// A picture of the command and all that it prints.
+    fn whole(self) -> Result<String> {
+        self.prompts()?;
+        let now = self.screen.now();
+        let rows = now.screen().contents().trim_end().lines().count();
+        ensure!(rows < usize::from(self.lines), "it does not fit on {} lines", self.lines);
+        // The last line is the prompt.
+        self.end("", &now, rows - 1)
+    }
+
+    /// A picture of the whole screen, once it shows this and these keys were typed.
+    fn shown(mut self, words: &[&str], keys: &str) -> Result<String> {
+        for word in words {
+            self.screen.shows(word)?;
+        }
+        if !keys.is_empty() {
+            self.screen.types(keys)?;
+            self.screen.shows("the whole story")?;
+        }
+        let now = self.screen.now();
+        let rows = usize::from(self.lines);
+        self.end("q", &now, rows)
+    }
+
+    fn end(mut self, keys: &str, now: &vt100::Parser, rows: usize) -> Result<String> {
+        self.screen.types(keys)?;
+        self.prompts()?;
+        // Nothing more to read ends a shell.
+        self.screen.types("\x04")?;
+        self.screen.code()?;
+        Ok(svg::draw(now.screen(), rows, &self.command, &placeless()?))
+    }
 }
 
-/// A screen of `supervisor top` that shows `what`, with the whole story of what is selected or not.
-fn session_of_top(columns: u16, lines: u16, command: &str, what: &str, story: bool) -> Result<String> {
-    let mut screen = shell(columns, lines)?;
-    screen.types(&format!("{command}\n"))?;
-    for shown in ["? keys", what] {
-        screen.shows(shown)?;
-    }
-    if story {
-        screen.types("\r")?;
-        screen.shows("the whole story")?;
-    }
-    let now = screen.now();
-    screen.types("q")?;
-    until("the next prompt", LIMIT, || {
-        Ok(screen.text().trim_end().ends_with(PROMPT.trim_end()).then_some(()))
-    })?;
-    screen.types("exit\n")?;
-    screen.code()?;
-    Ok(svg::draw(now.screen(), usize::from(lines), command))
+/// What tells where a picture was made, and what is put for it: this program's control groups, and the kernel's local
+/// version, of which a narrow screen may show the beginning only.
+fn placeless() -> Result<Vec<(String, String)>> {
+    let groups = fs::read_to_string("/proc/self/cgroup")?;
+    let groups = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| *path != "/");
+    let mut places: Vec<_> =
+        groups.map(|path| (path.to_owned(), "/system.slice/crio.service".to_owned())).collect();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let release = release.trim_end();
+    let local = release.find('-').unwrap_or(release.len());
+    let longer = (local + 1..=release.len()).filter_map(|end| release.get(..end));
+    places.extend(longer.map(|text| (text.to_owned(), release[..local].to_owned())));
+    // The longest first: others may begin so.
+    places.sort_by_key(|(place, _)| std::cmp::Reverse(place.len()));
+    Ok(places)
 }

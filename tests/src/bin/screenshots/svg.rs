@@ -31,8 +31,8 @@ struct Look {
     is_underlined: bool,
 }
 
-/// Draws the first rows of a screen.
-pub(crate) fn draw(screen: &Screen, rows: usize, title: &str) -> String {
+/// Draws the first rows of a screen, with other texts for some.
+pub(crate) fn draw(screen: &Screen, rows: usize, title: &str, others: &[(String, String)]) -> String {
     let columns = screen.size().1;
     let (width, height) = (at(usize::from(columns)) + MARGIN, rows * HEIGHT + 2 * MARGIN);
     let mut out = format!(
@@ -45,6 +45,7 @@ pub(crate) fn draw(screen: &Screen, rows: usize, title: &str) -> String {
     );
     for row in 0..rows {
         for (start, text, look) in runs(screen, row as u16, columns) {
+            let text = others.iter().fold(text, |text, (this, other)| text.replace(this, other));
             run(&mut out, row, start, &text, &look);
         }
     }
