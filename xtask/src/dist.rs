@@ -147,7 +147,8 @@ Description: {SUMMARY}
     Ok(Some(file))
 }
 
-/// The RPM package, where there is `rpmbuild`. Its scripts do what the Debian package's do.
+/// The RPM package, where there is `rpmbuild`. Its scripts do what the Debian package's do, but RPM knows no
+/// purge: what the agent has stored stays.
 fn rpm(dist: &Path, stage: &Path) -> Result<Option<PathBuf>> {
     if toolchain::output(Command::new("rpmbuild").arg("--version")).is_none() {
         eprintln!("WARNING: there is no rpmbuild, the RPM package is LEFT OUT");
@@ -180,7 +181,6 @@ if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 if [ \"$1\" = 0 ] && [ -d /run/systemd/system ]; then systemctl disable --now supervisor.service || true; fi
 %postun
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
-if [ \"$1\" = 0 ]; then rm -rf /var/lib/supervisor; rmdir /etc/supervisor 2>/dev/null || true; fi
 ",
         stage.display()
     );
@@ -196,6 +196,7 @@ if [ \"$1\" = 0 ]; then rm -rf /var/lib/supervisor; rmdir /etc/supervisor 2>/dev
         // The program is as it was tested: nothing strips or changes it.
         "__os_install_post %{nil}".to_owned(),
         "debug_package %{nil}".to_owned(),
+        "_build_id_links none".to_owned(),
     ] {
         build.args(["--define", &define]);
     }
