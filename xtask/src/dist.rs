@@ -174,6 +174,8 @@ AutoReqProv: no
 cp -a {}/. %{{buildroot}}/
 %files
 %defattr(-,root,root)
+%dir /etc/supervisor
+%dir /usr/share/doc/supervisor
 {files}
 %post
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
