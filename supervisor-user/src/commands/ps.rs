@@ -12,7 +12,7 @@ use clap::Args;
 use super::{
     fleet,
     listing::Listing,
-    table::{named, table_in, unknown},
+    table::{named, table, unknown},
 };
 use crate::{
     clock::{self, Wall},
@@ -149,7 +149,7 @@ fn print_tables(args: &PsArgs, findings: &[&Finding], namespaces: &[&BlockedName
 /// Writes the list of PID namespaces that cannot end.
 pub(super) fn blocked_table(out: &mut String, namespaces: &[&BlockedNamespace], colour: Colour) {
     let header = ["BLOCKED PID NS", "PID 1", "STATE", "HELD BY", "CONTAINER"];
-    table_in(out, &header, namespaces.iter().map(|namespace| namespace_row(namespace)), colour);
+    table(out, &header, namespaces.iter().map(|namespace| namespace_row(namespace)), colour);
 }
 
 fn namespace_row(namespace: &BlockedNamespace) -> [String; 5] {

@@ -1,22 +1,13 @@
 //! Lists for people.
 
 pub(super) use crate::report::columns::{named, unknown};
-use crate::{console::colour, report::text::Colour};
+use crate::report::text::Colour;
 
 /// How headers are painted: bold.
 pub(super) const HEADER: &str = "1";
 
 /// Aligned columns.
 pub(super) fn table<const N: usize>(
-    out: &mut String,
-    header: &[&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) {
-    table_in(out, header, rows, colour());
-}
-
-/// The same, painted or not.
-pub(super) fn table_in<const N: usize>(
     out: &mut String,
     header: &[&str; N],
     rows: impl Iterator<Item = [String; N]>,

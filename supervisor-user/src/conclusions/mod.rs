@@ -170,7 +170,7 @@ impl Conclusions {
         free_ns: Option<u64>,
         release: Option<&Release>,
     ) -> Option<EventKind> {
-        let Open { finding, told } = self.open.remove(id)?;
+        let Open { mut finding, told } = self.open.remove(id)?;
         self.growth.uncount(&finding);
         let reap_ns = release.map(|release| release.at_ns).or(free_ns);
         let dwell_ns = finding.exit_ns.zip(reap_ns).map(|(exit_ns, reap_ns)| reap_ns.saturating_sub(exit_ns));
@@ -180,7 +180,10 @@ impl Conclusions {
             let known = || Some(parent.filter(|parent| parent.pid == by.tgid)?.name.clone());
             ReapedBy { id: *by, name: comm.clone().or_else(known) }
         });
-        told.then(|| EventKind::Reaped { finding: Box::new(in_full(&finding)), dwell_ns, by })
+        told.then(|| {
+            finding.diagnosis = diagnose(&finding);
+            EventKind::Reaped { finding, dwell_ns, by }
+        })
     }
 
     fn held(&mut self, id: &ProcessId, evidence: &NamespaceEvidence, at_ns: u64, wall: Wall) -> Vec<Event> {

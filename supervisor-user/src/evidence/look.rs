@@ -2,7 +2,7 @@
 //! common, as their reaper, is read once.
 
 use std::{
-    cell::RefCell,
+    cell::{OnceCell, RefCell},
     collections::{BTreeSet, HashMap},
     hash::Hash,
     io,
@@ -47,8 +47,8 @@ pub struct Look<'a> {
     records: Option<&'a Records>,
     tasks: HashMap<ProcessId, Task>,
     living: Vec<TaskRecord>,
-    /// All that the iterator named, sorted.
-    ids: Vec<ProcessId>,
+    /// All that the iterator named, sorted, once somebody asks.
+    ids: OnceCell<Vec<ProcessId>>,
     held: HashMap<ProcessId, u64>,
     reapers: Cache<(u32, bool), Option<ReaperFacts>>,
     creators: Cache<ProcessId, Option<(CreatorFacts, ProcessId)>>,
@@ -69,12 +69,6 @@ impl<'a> Look<'a> {
         exited: Vec<Task>,
         living: Vec<TaskRecord>,
     ) -> Self {
-        // The iterator was seen to leave out the host's PID 1; others name it.
-        let named = |record: &TaskRecord| [record.id, record.ns_init];
-        let mut ids: Vec<ProcessId> =
-            exited.iter().map(|task| &task.record).chain(&living).flat_map(named).collect();
-        ids.sort_unstable();
-        ids.dedup();
         let mut held = HashMap::new();
         for task in &exited {
             if task.record.flags & TASK_ZOMBIE != 0 {
@@ -86,7 +80,7 @@ impl<'a> Look<'a> {
             records,
             tasks: exited.into_iter().map(|task| (task.record.id, task)).collect(),
             living,
-            ids,
+            ids: OnceCell::new(),
             held,
             reapers: Cache::default(),
             creators: Cache::default(),
@@ -203,8 +197,16 @@ impl<'a> Look<'a> {
     /// The exact identity of a process in `/proc`, if the task iterator saw it.
     #[must_use]
     pub fn id_of(&self, facts: &ProcessFacts) -> Option<ProcessId> {
-        let first = self.ids.partition_point(|id| id.tgid < facts.pid);
-        let named = self.ids[first..].iter().take_while(|id| id.tgid == facts.pid);
+        let ids = self.ids.get_or_init(|| {
+            // The iterator was seen to leave out the host's PID 1; others name it.
+            let named = |record: &TaskRecord| [record.id, record.ns_init];
+            let exited = self.tasks.values().map(|task| &task.record);
+            let mut ids: Vec<ProcessId> = exited.chain(&self.living).flat_map(named).collect();
+            ids.sort_unstable();
+            ids
+        });
+        let first = ids.partition_point(|id| id.tgid < facts.pid);
+        let named = ids[first..].iter().take_while(|id| id.tgid == facts.pid);
         named.copied().find(|id| starts_match(self.host, facts, id.start_ns))
     }
 

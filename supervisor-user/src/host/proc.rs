@@ -182,6 +182,7 @@ fn status_of(process: &Process, file: &str) -> ProcResult<Status> {
 fn whole(file: impl io::Read) -> io::Result<Vec<u8>> {
     const USUAL: usize = 4096;
     let mut bytes = Vec::with_capacity(USUAL);
+    // Behind `take` it is not asked for its size.
     file.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

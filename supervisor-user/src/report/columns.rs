@@ -98,17 +98,21 @@ impl Column {
         known.unwrap_or_else(unknown)
     }
 
-    /// The order of two findings: of numbers by their values.
+    /// The order of two findings: see [`compare_cells`].
     pub(crate) fn compare(self, one: &Finding, other: &Finding) -> Ordering {
         if self == Self::Age {
             // The oldest first.
             return one.exit_ns.unwrap_or(0).cmp(&other.exit_ns.unwrap_or(0));
         }
-        let (one, other) = (self.cell(one, 0), self.cell(other, 0));
-        match (one.parse::<u64>(), other.parse::<u64>()) {
-            (Ok(one), Ok(other)) => one.cmp(&other),
-            _ => one.cmp(&other),
-        }
+        compare_cells(&self.cell(one, 0), &self.cell(other, 0))
+    }
+}
+
+/// The order of two cells: of numbers by their values.
+pub(crate) fn compare_cells(one: &str, other: &str) -> Ordering {
+    match (one.parse::<u64>(), other.parse::<u64>()) {
+        (Ok(one), Ok(other)) => one.cmp(&other),
+        _ => one.cmp(other),
     }
 }
 

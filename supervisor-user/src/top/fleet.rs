@@ -10,7 +10,7 @@ use crate::{
         story::story,
     },
     nats::Key,
-    report::columns::{named, unknown},
+    report::columns::{compare_cells, named, unknown},
 };
 
 /// How wide the columns of lists are.
@@ -34,14 +34,13 @@ fn row(entry: Entry<'_>, cells: impl Into<Vec<String>>) -> Row {
     Row { id: id(entry), cells: cells.into(), trend: Vec::new() }
 }
 
-/// The oldest first, numbers by their values.
+/// The oldest first, or by what the column says.
 fn compare(column: usize, (one, its): &(Row, Entry<'_>), (other, others): &(Row, Entry<'_>)) -> Ordering {
     let end = |(_, row): &Entry<'_>| row.document.process.end;
-    let (one, other) = (&one.cells[column], &other.cells[column]);
-    match (one.parse::<u64>(), other.parse::<u64>()) {
-        _ if column == AGE => end(its).cmp(&end(others)),
-        (Ok(one), Ok(other)) => one.cmp(&other),
-        _ => one.cmp(other),
+    if column == AGE {
+        end(its).cmp(&end(others))
+    } else {
+        compare_cells(&one.cells[column], &other.cells[column])
     }
 }
 

@@ -208,8 +208,7 @@ impl Top {
         {
             detail.text = text;
         }
-        let sort = self.sort % view.sorts().len();
-        let mut findings = view.findings(sort, now_ns);
+        let mut findings = view.findings(self.sort, now_ns);
         if self.reverse {
             findings.reverse();
         }
@@ -217,7 +216,7 @@ impl Top {
         namespaces.sort_by(|one, other| one.cells.cmp(&other.cells));
         self.data = Data {
             columns: view.columns(),
-            sorted: view.sorts()[sort],
+            sorted: view.sorts()[self.sort],
             findings,
             reapers: self.rates.rows(),
             namespace_columns: view.namespace_columns(),

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::super::table::table;
 use crate::{
-    console::print,
+    console::{colour, print},
     diagnosis::Family,
     scenario::{ACTOR, program},
 };
@@ -221,7 +221,7 @@ pub(super) fn list() -> Result<()> {
         [scene.family.id().to_owned(), here, scene.family.title().to_owned(), scene.does.to_owned()]
     });
     let mut out = String::new();
-    table(&mut out, &["FAMILY", "HERE", "TITLE", "WHAT IS DONE"], rows);
+    table(&mut out, &["FAMILY", "HERE", "TITLE", "WHAT IS DONE"], rows, colour());
     print(&out)
 }
 
