@@ -1,5 +1,6 @@
 //! `supervisor ps --from` and `supervisor watch --from`: all nodes, as their agents have told a NATS broker.
 
+mod top;
 mod watch;
 
 use std::io::Write as _;
@@ -7,10 +8,11 @@ use std::io::Write as _;
 use anyhow::{Context as _, Result};
 use serde::de::IgnoredAny;
 
-pub(super) use self::watch::watch;
+pub(super) use self::{top::Nodes, watch::watch};
 use super::table::{table, unknown};
 use crate::{
-    console::{print, say},
+    console::{colour, print, say},
+    engine::block_on,
     exit::Exit,
     filter::Filter,
     fleet::{
@@ -33,13 +35,11 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
         output != Format::Ocsf,
         "the bucket holds ECS documents: with --from there are -o text and -o json"
     );
-    let fleet = run(async {
+    let fleet = block_on(async {
         let failed = || format!("cannot read the open findings from NATS {}", args.access().places());
         let link = Link::open(&args.access(), "supervisor ps", args.answer()).await.with_context(failed)?;
         let fleet = read(&link, args, filter, output != Format::Text).await.with_context(failed)?;
-        fleet
-            .with_context(|| format!("there is no bucket {}: no agent has reported there yet", args.bucket()))
-            .with_context(failed)
+        fleet.with_context(|| args.no_bucket()).with_context(failed)
     })?;
     anyhow::ensure!(
         !fleet.hosts.is_empty(),
@@ -57,23 +57,9 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
 }
 
 fn say_left_out(fleet: &Fleet) {
-    if fleet.unreadable > 0 {
-        say(&format!("supervisor: {} entries are no findings and were left out", fleet.unreadable));
+    for text in fleet.left_out() {
+        say(&format!("supervisor: {text}"));
     }
-    if fleet.is_cut {
-        say(&format!("supervisor: there are more than these {}: use filters", fleet.rows.len()));
-    }
-}
-
-fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
-    let result = runtime.block_on(work);
-    // A name that is still being looked up must not hold the end.
-    runtime.shutdown_background();
-    result
 }
 
 /// False if nobody reads it any more.
@@ -128,13 +114,23 @@ fn print_tables(fleet: &Fleet) -> Result<()> {
             cells[8] = status(host.state, fleet.now);
             cells
         });
-        table(&mut out, &ZOMBIES, zombies.iter().map(|(key, row)| zombie(fleet, key, row)).chain(silent));
+        table(
+            &mut out,
+            &ZOMBIES,
+            zombies.iter().map(|(key, row)| zombie(fleet, key, row)).chain(silent),
+            colour(),
+        );
     }
     if !namespaces.is_empty() {
         if !out.is_empty() {
             out.push('\n');
         }
-        table(&mut out, &NAMESPACES, namespaces.iter().map(|(key, row)| namespace(fleet, key, row)));
+        table(
+            &mut out,
+            &NAMESPACES,
+            namespaces.iter().map(|(key, row)| namespace(fleet, key, row)),
+            colour(),
+        );
     }
     if out.is_empty() {
         say(&format!("nothing is unreaped; nodes that report: {}", fleet.hosts.len()));

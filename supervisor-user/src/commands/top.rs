@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use jiff::tz::TimeZone;
 use ratatui::{
     DefaultTerminal,
     crossterm::{
@@ -22,9 +21,10 @@ use ratatui::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
+use super::fleet::Nodes;
 use crate::{
     clock,
     conclusions::Conclusions,
@@ -33,14 +33,13 @@ use crate::{
     engine,
     exit::Exit,
     filter::Filter,
-    fleet::{Fleet, FleetArgs, Row, list::host, read},
+    fleet::FleetArgs,
     host::{Host as _, Proc},
     kernel::SimulatedLoss,
-    nats::{Key, Link},
     observation::Observation,
     observer::Observer,
     recording::Reader,
-    report::{columns::named, text::Colour},
+    report::text::Colour,
     top::{
         self, Top, View,
         draw::{draw, line_at},
@@ -53,8 +52,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often what is shown is made anew; and no more of the time than one in so many is spent on that.
 const REFRESH: Duration = Duration::from_secs(1);
 const SPARE: u32 = 30;
-/// How often a broker is asked.
-const ASK: Duration = Duration::from_secs(2);
 /// Lines that a page, and a turn of a mouse's wheel, are.
 const PAGE: isize = 10;
 const WHEEL: isize = 3;
@@ -86,13 +83,6 @@ enum Source {
     Fleet(Box<Nodes>),
 }
 
-/// All nodes, as they were when the broker was last asked.
-struct Nodes {
-    place: String,
-    fleet: Fleet,
-    next: watch::Receiver<Option<Result<Fleet, String>>>,
-}
-
 /// A recording that is played.
 struct Played {
     reader: Reader,
@@ -108,7 +98,7 @@ impl Source {
     fn view(&self) -> &dyn View {
         match self {
             Self::Host(_, conclusions) | Self::Recording(_, conclusions) => &**conclusions,
-            Self::Fleet(nodes) => &nodes.fleet,
+            Self::Fleet(nodes) => nodes.fleet(),
         }
     }
 
@@ -144,66 +134,6 @@ impl Source {
     }
 }
 
-impl Nodes {
-    /// Takes in the last answer, if it is a new one.
-    fn tick(&mut self, screen: &mut Top) {
-        if !self.next.has_changed().unwrap_or(false) {
-            return;
-        }
-        let place = &self.place;
-        match &*self.next.borrow_and_update() {
-            None => {}
-            Some(Err(error)) => screen.trouble = Some(format!("{}; trying again", clean(error))),
-            Some(Ok(fleet)) => {
-                let (all, stale) = (fleet.hosts.len(), fleet.stale().count());
-                screen.source = format!("{all} nodes, {stale} stale  {place}");
-                screen.trouble = None;
-                for line in changes(&self.fleet, fleet) {
-                    screen.line(line);
-                }
-                self.fleet = fleet.clone();
-            }
-        }
-    }
-}
-
-/// What is open now and was not, and the other way round.
-fn changes(before: &Fleet, now: &Fleet) -> Vec<String> {
-    let at = now.now.to_zoned_datetime(TimeZone::system()).strftime("%T").to_string();
-    let only_in = |one: &Fleet, other: &Fleet, what: &str| -> Vec<String> {
-        let keys = one.rows.iter().filter(|(key, _)| !other.rows.contains_key(*key));
-        let line = |(key, row): (&Key, &Row)| {
-            let process = &row.document.process;
-            format!("{at}  {what}  {} on {}", named(&process.name, process.pid), host(one, key))
-        };
-        keys.map(line).collect()
-    };
-    [only_in(now, before, "OPEN  "), only_in(before, now, "CLOSED")].concat()
-}
-
-/// Asks the broker again and again, for as long as somebody wants to know.
-async fn ask(args: FleetArgs, filter: Filter, answers: watch::Sender<Option<Result<Fleet, String>>>) {
-    let mut link = None;
-    while !answers.is_closed() {
-        let answer = async {
-            let link = match &mut link {
-                Some(link) => link,
-                none => none.insert(Link::open(&args.access(), "supervisor top", args.answer()).await?),
-            };
-            read(link, &args, &filter, true).await
-        };
-        let answer = answer.await;
-        if answer.is_err() {
-            link = None;
-        }
-        let missing = || format!("there is no bucket {}: no agent has reported there yet", args.bucket());
-        answers.send_replace(Some(
-            answer.map_err(|error| error.to_string()).and_then(|it| it.ok_or_else(missing)),
-        ));
-        sleep(ASK).await;
-    }
-}
-
 /// Shows it until it is left.
 ///
 /// # Errors
@@ -233,13 +163,9 @@ async fn top(args: &TopArgs) -> Result<Exit> {
 /// Attaches the hooks, opens the recording, or begins to ask the broker.
 fn start(args: &TopArgs) -> Result<(Source, Top)> {
     if args.fleet.is_given() {
-        // What cannot be right is said before the screen is there.
-        args.fleet.access().addresses()?;
-        let place = args.fleet.access().places();
-        let (answers, next) = watch::channel(None);
-        tokio::spawn(ask(args.fleet.clone(), args.filter.clone(), answers));
-        let screen = Top::new(place.clone());
-        return Ok((Source::Fleet(Box::new(Nodes { place, fleet: Fleet::default(), next })), screen));
+        let nodes = Nodes::new(&args.fleet, &args.filter)?;
+        let screen = Top::new(args.fleet.access().places());
+        return Ok((Source::Fleet(Box::new(nodes)), screen));
     }
     let Some(file) = &args.replay else {
         let host = Proc::new().context("cannot read /proc")?;

@@ -98,7 +98,11 @@ pub fn run(options: Options) -> Result<Ended> {
 /// Those of what it runs, and if there are too many descriptors.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the event loop")?.block_on(work)
+    let runtime = runtime.context("cannot start the event loop")?;
+    let result = runtime.block_on(work);
+    // A name that is still being looked up must not hold the end.
+    runtime.shutdown_background();
+    result
 }
 
 async fn watch(options: Options) -> Result<Ended> {

@@ -109,6 +109,12 @@ impl FleetArgs {
         &self.nats_stream
     }
 
+    /// What is said where there is no bucket.
+    #[must_use]
+    pub fn no_bucket(&self) -> String {
+        format!("there is no bucket {}: no agent has reported there yet", self.bucket())
+    }
+
     /// How long the broker may take to answer.
     #[must_use]
     pub fn answer(&self) -> Duration {

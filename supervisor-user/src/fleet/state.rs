@@ -180,6 +180,15 @@ impl Fleet {
             .map_or(HostState::Stale { last: None }, |host| host.state)
     }
 
+    /// What is not among its findings, and why, in words.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<String> {
+        let unreadable = (self.unreadable > 0)
+            .then(|| format!("{} entries are no findings and were left out", self.unreadable));
+        let cut = self.is_cut.then(|| format!("there are more than these {}: use filters", self.rows.len()));
+        unreadable.into_iter().chain(cut).collect()
+    }
+
     /// Nodes that do not report.
     pub fn stale(&self) -> impl Iterator<Item = (&(String, String), &Host)> {
         self.hosts.iter().filter(|(_, host)| host.state != HostState::Reports)

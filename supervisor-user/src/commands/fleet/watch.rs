@@ -10,9 +10,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::{json, run, say_left_out, write};
+use super::{json, say_left_out, write};
 use crate::{
     console::say,
+    engine::block_on,
     exit::Exit,
     filter::Filter,
     fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Seen, Told, follow},
@@ -37,7 +38,7 @@ pub(in crate::commands) fn watch(
     let place = args.access().places();
     let mut teller =
         Teller { stream: args.stream(), place: &place, filter, output, stale: BTreeSet::new(), foreign: 0 };
-    run(async {
+    block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
         tokio::select! {

@@ -1,0 +1,103 @@
+//! What `supervisor top --from` shows: all nodes, as they were when the broker was last asked.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::tz::TimeZone;
+use tokio::{sync::mpsc, time::sleep};
+
+use crate::{
+    filter::Filter,
+    fleet::{Fleet, FleetArgs, Row, list::host, read},
+    nats::{Key, Link},
+    report::columns::named,
+    top::Top,
+    words::clean,
+};
+
+/// How often the broker is asked.
+const ASK: Duration = Duration::from_secs(2);
+
+/// What it has answered, or why it has not.
+type Answer = Result<Fleet, String>;
+
+/// The nodes.
+pub(in crate::commands) struct Nodes {
+    place: String,
+    fleet: Fleet,
+    answers: mpsc::Receiver<Answer>,
+}
+
+impl Nodes {
+    /// Begins to ask, in the event loop that this is called in.
+    ///
+    /// # Errors
+    ///
+    /// If the broker's address cannot be one.
+    pub(in crate::commands) fn new(args: &FleetArgs, filter: &Filter) -> Result<Self> {
+        args.access().addresses()?;
+        let (sender, answers) = mpsc::channel(1);
+        tokio::spawn(ask(args.clone(), filter.clone(), sender));
+        Ok(Self { place: args.access().places(), fleet: Fleet::default(), answers })
+    }
+
+    /// The last answer.
+    pub(in crate::commands) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Takes in the next answer, if there is one.
+    pub(in crate::commands) fn tick(&mut self, screen: &mut Top) {
+        match self.answers.try_recv() {
+            // None yet: who asks ends with this only.
+            Err(_) => {}
+            Ok(Err(error)) => screen.trouble = Some(format!("{}; trying again", clean(&error))),
+            Ok(Ok(fleet)) => {
+                let (all, stale) = (fleet.hosts.len(), fleet.stale().count());
+                screen.source = format!("{all} nodes, {stale} stale  {}", self.place);
+                screen.trouble = Some(fleet.left_out().join("; ")).filter(|text| !text.is_empty());
+                for line in changes(&self.fleet, &fleet) {
+                    screen.line(line);
+                }
+                self.fleet = fleet;
+            }
+        }
+    }
+}
+
+/// What is open now and was not, and the other way round.
+fn changes(before: &Fleet, now: &Fleet) -> Vec<String> {
+    let at = now.now.to_zoned_datetime(TimeZone::system()).strftime("%T").to_string();
+    let only_in = |one: &Fleet, other: &Fleet, what: &str| -> Vec<String> {
+        let keys = one.rows.iter().filter(|(key, _)| !other.rows.contains_key(*key));
+        let line = |(key, row): (&Key, &Row)| {
+            let process = &row.document.process;
+            format!("{at}  {what}  {} on {}", named(&process.name, process.pid), host(one, key))
+        };
+        keys.map(line).collect()
+    };
+    [only_in(now, before, "OPEN  "), only_in(before, now, "CLOSED")].concat()
+}
+
+/// Asks again and again, for as long as somebody wants to know.
+async fn ask(args: FleetArgs, filter: Filter, answers: mpsc::Sender<Answer>) {
+    let mut link = None;
+    loop {
+        let answer = async {
+            let link = match &mut link {
+                Some(link) => link,
+                none => none.insert(Link::open(&args.access(), "supervisor top", args.answer()).await?),
+            };
+            read(link, &args, &filter, true).await
+        };
+        let answer = answer.await;
+        if answer.is_err() {
+            link = None;
+        }
+        let answer = answer.map_err(|error| error.to_string());
+        if answers.send(answer.and_then(|it| it.ok_or_else(|| args.no_bucket()))).await.is_err() {
+            return;
+        }
+        sleep(ASK).await;
+    }
+}
