@@ -11,7 +11,8 @@ use supervisor_ebpf::{ARGV_LEN, Exec, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
 
 use crate::{
     kernel::{self, Ptr},
-    maps::{ANY, EXEC_SCRATCH, EXECS, PROCESSES, count},
+    maps::{ANY, EXEC_SCRATCH, EXECS, count},
+    processes,
 };
 
 /// `void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
@@ -25,7 +26,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
     count!(execs);
 
     let id = kernel::process_id(task);
-    if let Some(record) = PROCESSES.get_ptr_mut(id) {
+    if let Some(record) = processes::get(id) {
         // SAFETY: fields of a live map value.
         unsafe {
             (*record).comm = kernel::load(task, &kernel::TASK_COMM);

@@ -8,8 +8,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use supervisor_ebpf::{
-    CgroupPath, Control, Counters, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec, PROCESSES_ENTRIES,
-    Process, ProcessId, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
+    CgroupPath, Control, Counters, DISPLACED_ENTRIES, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec,
+    PROCESSES_ENTRIES, Placed, Process, ProcessId, UNREAPED_ENTRIES, Unreaped,
 };
 
 /// `BPF_NOEXIST`: insert only.
@@ -22,12 +22,12 @@ pub(crate) const EEXIST: i32 = -17;
 #[map]
 pub(crate) static UNREAPED: HashMap<u64, Unreaped> = HashMap::with_max_entries(UNREAPED_ENTRIES, 0);
 #[map]
-pub(crate) static PROCESSES: LruHashMap<ProcessId, Process> =
-    LruHashMap::with_max_entries(PROCESSES_ENTRIES, 0);
+pub(crate) static PROCESSES: Array<Placed> = Array::with_max_entries(PROCESSES_ENTRIES, 0);
+#[map]
+pub(crate) static DISPLACED: LruHashMap<ProcessId, Process> =
+    LruHashMap::with_max_entries(DISPLACED_ENTRIES, 0);
 #[map]
 pub(crate) static EXECS: LruHashMap<ProcessId, Exec> = LruHashMap::with_max_entries(EXECS_ENTRIES, 0);
-#[map]
-pub(crate) static WAITS: LruHashMap<ProcessId, Wait> = LruHashMap::with_max_entries(WAITS_ENTRIES, 0);
 /// How many processes of each exit epoch are in `UNREAPED`, summed over the CPUs (a CPU's own cell wraps).
 #[map]
 static EPOCH_COUNTS: PerCpuArray<[u64; EPOCHS]> = PerCpuArray::with_max_entries(1, 0);
@@ -56,6 +56,21 @@ pub(crate) unsafe fn add(cell: *mut u64, value: i64) {
     unsafe {
         asm!("lock *(u64 *)({cell} + 0) += {value}", cell = in(reg) cell, value = in(reg) value);
     }
+}
+
+/// Replaces `old` by `new`; false if something else is there.
+///
+/// # Safety
+///
+/// `cell` points into a live map value and is 8-byte aligned.
+#[inline(always)]
+pub(crate) unsafe fn swap(cell: *mut u64, old: u64, new: u64) -> bool {
+    let seen: u64;
+    // SAFETY: `BPF_ATOMIC | BPF_CMPXCHG` (Linux 5.12) on an aligned cell that the caller vouches for.
+    unsafe {
+        asm!("r0 = cmpxchg_64({cell} + 0, r0, {new})", cell = in(reg) cell, new = in(reg) new, inlateout("r0") old => seen);
+    }
+    seen == old
 }
 
 /// Adds one to the counter that `select` picks.

@@ -8,14 +8,15 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
-    CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
+    COMM_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
     TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_ZOMBIE, TaskRecord, Unreaped,
 };
 
 use crate::{
     cgroup, exit,
     kernel::{self, Ptr, probe},
-    maps::{CGROUP_SCRATCH, CONTROL, EEXIST, NOEXIST, PROCESSES, UNREAPED, count, count_epoch},
+    maps::{CGROUP_SCRATCH, CONTROL, EEXIST, NOEXIST, UNREAPED, count, count_epoch},
+    processes,
 };
 
 /// `EXIT_ZOMBIE`, `include/linux/sched.h`.
@@ -109,25 +110,31 @@ fn write(meta: *const *mut c_void, data: *const c_void, len: usize) {
     unsafe { bpf_seq_write((*meta).cast(), data, len as u32) };
 }
 
-/// Remembers a process that is older than the hooks. Its creator is not known.
+/// Remembers a process that is older than the hooks, and the PID 1 of its namespace: the iterator was seen to leave out
+/// the host's.
 #[inline(always)]
 fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
+    let comm = kernel::load(task, &kernel::TASK_COMM);
+    remember(record.id, record.parent, comm, vpid, record);
+    if record.ns_init.is_known() {
+        // Its name is asked for once it is gone, and then its namespace is too.
+        remember(record.ns_init, ProcessId::default(), [0; COMM_LEN], 1, record);
+    }
+}
+
+/// Remembers a process whose creator is not known, in the namespace of `record`.
+#[inline(always)]
+fn remember(id: ProcessId, parent: ProcessId, comm: [u8; COMM_LEN], vpid: u32, record: &TaskRecord) {
     let process = Process {
-        creator: ProcessId::default(),
-        parent: record.parent,
-        children: 0,
-        reaped: 0,
-        reaped_ns: 0,
-        comm: kernel::load(task, &kernel::TASK_COMM),
+        parent,
+        comm,
         pid_ns: record.pid_ns,
         level: record.level,
         vpid,
         execed: 1,
-        waited: 0,
-        released: 0,
-        counted: 0,
+        ..Process::default()
     };
-    if !matches!(PROCESSES.insert(record.id, process, NOEXIST), Ok(()) | Err(EEXIST)) {
+    if processes::insert_absent(id, &process).is_err() {
         count!(lost_forks);
     }
 }

@@ -6,13 +6,12 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use supervisor_ebpf::{
-    CALL_WAIT4, CALL_WAITID, ProcessId, WAIT_ANY, WAIT_PGID, WAIT_PID, WAIT_ROUND_NS, Wait,
-};
+use supervisor_ebpf::{CALL_WAIT4, CALL_WAITID, WAIT_ANY, WAIT_PGID, WAIT_PID, WAIT_ROUND_NS, Wait};
 
 use crate::{
     kernel::{self, Ptr},
-    maps::{ANY, PROCESSES, WAITS, add, count},
+    maps::{CONTROL, add, count},
+    processes,
 };
 
 /// `__NR_wait4`, `arch/x86/entry/syscalls/syscall_64.tbl`.
@@ -30,26 +29,28 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
     // SAFETY: no arguments; the result is never NULL.
     let task = unsafe { bpf_get_current_task_btf() };
     let request = request(task);
-    let id = kernel::process_id(task as Ptr);
-    let at_ns = kernel::now_ns();
-    if let Some(wait) = WAITS.get_ptr_mut(id) {
-        // SAFETY: fields of a live map value; the request is one word, and a time that another thread of the
-        // process wrote in the same moment is as true.
-        unsafe {
-            (*wait).at_ns = at_ns;
-            (*wait).request = request;
-            add(&raw mut (*wait).count, 1);
-            if Wait::takes_any(request) {
-                let gap_ns = at_ns.saturating_sub((*wait).any_ns);
-                if gap_ns >= WAIT_ROUND_NS && (*wait).any_ns != 0 {
-                    (*wait).any_gap_ns = gap_ns;
-                }
-                (*wait).any_ns = at_ns;
-            }
+    let Some(record) = processes::get(kernel::process_id(task as Ptr)) else {
+        // Until the scan has been through, older processes have none.
+        if CONTROL.get(0).is_some_and(|control| control.seeded_ns != 0) {
+            count!(lost_waits);
         }
-    } else {
-        let any_ns = if Wait::takes_any(request) { at_ns } else { 0 };
-        first(id, Wait { at_ns, count: 1, request, any_ns, any_gap_ns: 0 });
+        return;
+    };
+    let at_ns = kernel::now_ns();
+    // SAFETY: fields of a live map value; the request is one word, and a time that another thread of the process
+    // wrote in the same moment is as true.
+    unsafe {
+        let wait = &raw mut (*record).wait;
+        (*wait).at_ns = at_ns;
+        (*wait).request = request;
+        add(&raw mut (*wait).count, 1);
+        if Wait::takes_any(request) {
+            let gap_ns = at_ns.saturating_sub((*wait).any_ns);
+            if gap_ns >= WAIT_ROUND_NS && (*wait).any_ns != 0 {
+                (*wait).any_gap_ns = gap_ns;
+            }
+            (*wait).any_ns = at_ns;
+        }
     }
 }
 
@@ -83,19 +84,5 @@ fn wait4(pid: i32, options: u32) -> u64 {
         Wait::pack(CALL_WAIT4, WAIT_PID, pid as u32, options)
     } else {
         Wait::pack(CALL_WAIT4, WAIT_PGID, pid.wrapping_neg() as u32, options)
-    }
-}
-
-/// The first wait of a process; its record in `PROCESSES` says so, for `free` to clean up.
-#[inline(always)]
-fn first(id: ProcessId, wait: Wait) {
-    if WAITS.insert(id, wait, ANY).is_err() {
-        count!(lost_waits);
-        return;
-    }
-    count!(waits_added);
-    if let Some(record) = PROCESSES.get_ptr_mut(id) {
-        // SAFETY: a field of a live map value.
-        unsafe { (*record).waited = 1 };
     }
 }

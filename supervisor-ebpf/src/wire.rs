@@ -19,12 +19,13 @@ pub const INITIAL_PID_NS_INO: u32 = 0xEFFF_FFFC;
 
 /// Bound of `UNREAPED`: processes that are unreaped at once.
 pub const UNREAPED_ENTRIES: u32 = 65_536;
-/// Bound of `PROCESSES`: living processes and the gone creators of living ones.
+/// Places in `PROCESSES`: living processes and the gone creators of living ones. A power of two, and the usual
+/// `kernel.pid_max`.
 pub const PROCESSES_ENTRIES: u32 = 32_768;
+/// Bound of `DISPLACED`: those of them whose place is another's.
+pub const DISPLACED_ENTRIES: u32 = 8_192;
 /// Bound of `EXECS`: those of them that called exec.
 pub const EXECS_ENTRIES: u32 = 8_192;
-/// Bound of `WAITS`: living processes that have waited.
-pub const WAITS_ENTRIES: u32 = 16_384;
 /// Bytes of the ring `EVENTS`.
 pub const EVENTS_BYTES: u32 = 256 * 1024;
 
@@ -80,8 +81,23 @@ pub struct Unreaped {
     pub reaper: ProcessId,
 }
 
-/// Value of `PROCESSES`: what the kernel forgets about a process and its descent. The key is its
-/// [`ProcessId`].
+/// The place in `PROCESSES` of the process `tgid`.
+#[must_use]
+pub const fn place_of(tgid: u32) -> u32 {
+    tgid % PROCESSES_ENTRIES
+}
+
+/// Element of `PROCESSES`: a process at its place. One whose place is another's is in `DISPLACED`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Which process; the place is free if its start time is 0.
+    pub id: ProcessId,
+    /// What is remembered of it.
+    pub process: Process,
+}
+
+/// What the kernel forgets about a process and its descent. Value of `DISPLACED`, whose key is its [`ProcessId`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Process {
@@ -105,12 +121,14 @@ pub struct Process {
     pub vpid: u32,
     /// `1` once it called exec.
     pub execed: u8,
-    /// `1` once it called a wait syscall.
-    pub waited: u8,
+    /// Always zero.
+    pub pad: u8,
     /// `1` once it was reaped; the record stays while a child needs it.
     pub released: u8,
     /// `1` if it is among `children` of its creator's record.
     pub counted: u8,
+    /// Its last wait syscall.
+    pub wait: Wait,
 }
 
 /// Value of `EXECS`: the last exec of a process. The key is its [`ProcessId`].
@@ -131,14 +149,14 @@ pub struct Exec {
     pub argv: [u8; ARGV_LEN],
 }
 
-/// Value of `WAITS`: the last wait syscall of a process. The key is its [`ProcessId`].
+/// The last wait syscall of a process; its `count` is 0 if it has made none since it is watched.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct Wait {
     /// When it was entered.
     pub at_ns: u64,
-    /// How many wait calls it has made since the programs were attached.
+    /// How many wait calls it has made since it is watched.
     pub count: u64,
     /// What it asked for, in one word so that two waiting threads cannot mix it: see [`Wait::pack`].
     pub request: u64,
@@ -264,18 +282,14 @@ pub struct Counters {
     pub lost_events: u64,
     /// Frees that were not seen: a new process exits where the table still has a freed one.
     pub lost_frees: u64,
-    /// Forks that `PROCESSES` did not take.
+    /// Forks that neither `PROCESSES` nor `DISPLACED` took.
     pub lost_forks: u64,
     /// Execs that `EXECS` did not take.
     pub lost_execs: u64,
-    /// First waits that `WAITS` did not take.
+    /// Waits of processes whose record was lost.
     pub lost_waits: u64,
     /// Records that were looked for because they had been there, and that an LRU map had dropped.
     pub evicted: u64,
-    /// Entries added to `WAITS`; with `waits_removed` it tells whether the LRU can have dropped a live one.
-    pub waits_added: u64,
-    /// Entries removed from `WAITS` because their process was freed.
-    pub waits_removed: u64,
 }
 
 /// The task is a zombie: exited, all threads gone, not reaped.
@@ -332,13 +346,13 @@ pub struct Control {
     pub scan: u32,
     /// Always zero.
     pub pad: u32,
-    /// Every process that is younger has a record in `PROCESSES`; `0` while that is not so.
+    /// From then on every process has a record; `0` while that is not so.
     pub seeded_ns: u64,
 }
 
 /// A record for each process that has exited.
 pub const SCAN_EXITED: u32 = 0;
-/// A record for every process, and an entry in `PROCESSES`.
+/// A record for every process, which is also remembered.
 pub const SCAN_SEED: u32 = 1;
 /// A record for every process.
 pub const SCAN_ALL: u32 = 2;
@@ -346,11 +360,13 @@ pub const SCAN_ALL: u32 = 2;
 const _: () = {
     assert!(size_of::<ProcessId>() == 16);
     assert!(size_of::<Unreaped>() == 48);
-    assert!(size_of::<Process>() == 88);
+    assert!(size_of::<Process>() == 128);
+    assert!(size_of::<Placed>() == 144);
+    assert!(PROCESSES_ENTRIES.is_power_of_two());
     assert!(size_of::<Exec>() == 16 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
     assert!(size_of::<Wait>() == 40);
     assert!(size_of::<Reaped>() == 56);
-    assert!(size_of::<Counters>() == 16 * 8);
+    assert!(size_of::<Counters>() == 14 * 8);
     assert!(size_of::<TaskRecord>() == 136);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
     assert!(size_of::<Control>() == 16);
@@ -358,7 +374,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Control, Counters, Exec, Process, ProcessId, Reaped, TaskRecord, Unreaped, Wait};
+    use super::{Control, Counters, Exec, Placed, Process, ProcessId, Reaped, TaskRecord, Unreaped};
 
     // SAFETY: each is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the
     // size assertions above are the sums of the fields.
@@ -370,7 +386,7 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Exec {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for Wait {}
+    unsafe impl aya::Pod for Placed {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Reaped {}
     // SAFETY: as above.

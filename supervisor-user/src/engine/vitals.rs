@@ -63,7 +63,7 @@ impl Vitals {
     pub(super) fn tick(&self, observer: &mut Observer<impl Host>, pipeline: &mut Pipeline) -> Result<()> {
         let counters = observer.counters()?;
         let tracer = observer.tracer();
-        let maps = tracer.map_fill(&counters)?;
+        let maps = tracer.map_fill()?;
         let programs = if self.measured.is_some() { tracer.program_runs()? } else { Vec::new() };
         let conclusions = pipeline.conclusions();
         let open = OpenFindings::count(conclusions.open(), conclusions.namespaces());

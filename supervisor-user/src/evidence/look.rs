@@ -55,8 +55,8 @@ pub struct Look<'a> {
     inits: Cache<ProcessId, Option<ProcessFacts>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
-    waits_known: Cache<(), Option<u64>>,
     containers: Cache<OciPlaces, Option<OciFacts>>,
+    seeded_ns: Cache<(), Option<u64>>,
 }
 
 impl<'a> Look<'a> {
@@ -87,8 +87,8 @@ impl<'a> Look<'a> {
             inits: Cache::default(),
             budgets: Cache::default(),
             namespaces: Cache::default(),
-            waits_known: Cache::default(),
             containers: Cache::default(),
+            seeded_ns: Cache::default(),
         }
     }
 
@@ -117,12 +117,12 @@ impl<'a> Look<'a> {
             _ => None,
         };
         let threads = self.threads(&facts)?;
+        let reaper = self.reaper(&facts, task.as_ref())?;
         let mut evidence = Evidence {
             at_ns: clock::now_ns(),
             exit_ns,
             id,
             exec,
-            reaper: self.reaper(&facts, task.as_ref())?,
             tracer: self.tracer(&facts, &threads)?,
             threads,
             creators,
@@ -133,7 +133,12 @@ impl<'a> Look<'a> {
             has_children: record.is_some_and(|record| record.children.cast_signed() > 0),
             ns_init,
             ns_groups: self.ns_groups(&facts)?,
-            waits_known_since_ns: *cached(&self.waits_known, (), || self.waits_known_since())?,
+            // Who has a record has had it since then, and each of its waits is in it.
+            waits_known_since_ns: match &reaper {
+                Some(reaper) if reaper.reaped.is_some() => *cached(&self.seeded_ns, (), || self.seeded_ns())?,
+                _ => None,
+            },
+            reaper,
             budget: self.budget(&facts, task.as_ref())?,
             oci: None,
             task,
@@ -332,10 +337,7 @@ impl<'a> Look<'a> {
         let Some(reaper) = self.host.process(pid)? else { return Ok(None) };
         let seen = task.filter(|task| starts_match(self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
-        let wait = match (self.records, id) {
-            (Some(records), Some(id)) => records.wait(&id)?,
-            _ => None,
-        };
+        let record = self.process(id)?;
         let flag = |flag: u32| seen.map(|task| task.record.flags & flag != 0);
         Ok(Some(ReaperFacts {
             threads: self.threads(&reaper)?,
@@ -343,10 +345,10 @@ impl<'a> Look<'a> {
             exec: self.exec(id)?,
             is_subreaper: flag(TASK_PARENT_IS_SUBREAPER),
             no_cld_wait: flag(TASK_PARENT_NOCLDWAIT),
-            reaped: self.process(id)?.map(|record| (record.reaped, record.reaped_ns)),
+            reaped: record.map(|record| (record.reaped, record.reaped_ns)),
             held: id.and_then(|id| self.held.get(&id).copied()),
             id,
-            wait,
+            wait: record.map(|record| record.wait).filter(|wait| wait.count > 0),
             facts: reaper,
         }))
     }
@@ -374,13 +376,8 @@ impl<'a> Look<'a> {
         Ok((*budget).clone())
     }
 
-    /// The LRU of waits can have dropped a living process only if it was ever nearly full.
-    fn waits_known_since(&self) -> Result<Option<u64>, KernelError> {
-        let Some(records) = self.records else { return Ok(None) };
-        let counters = records.counters()?;
-        let held = counters.waits_added.saturating_sub(counters.waits_removed);
-        let sure = counters.lost_waits == 0 && held < u64::from(supervisor_ebpf::WAITS_ENTRIES / 2);
-        Ok(sure.then(|| records.attached_ns()))
+    fn seeded_ns(&self) -> Result<Option<u64>, KernelError> {
+        self.records.map_or(Ok(None), Records::seeded_ns)
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Evidence {
     pub ns_init: Option<ProcessFacts>,
     /// Control groups of the processes that live in its PID namespace, if that is not the initial one.
     pub ns_groups: Vec<String>,
-    /// Since when wait calls are seen, if none can have been forgotten.
+    /// Since when the reaper's wait calls are seen, if none can have been forgotten.
     pub waits_known_since_ns: Option<u64>,
     /// What its container's files say.
     pub oci: Option<OciFacts>,

@@ -1,50 +1,40 @@
 //! What the kernel side remembers of processes: our own maps, or those of another `supervisor` that is running.
 
-use std::{
-    os::fd::AsFd as _,
-    time::{Duration, SystemTime},
-};
+use std::os::fd::AsFd as _;
 
 use aya::{
     Ebpf,
-    maps::{HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerCpuArray},
+    maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerCpuArray},
     programs::loaded_programs,
 };
-use supervisor_ebpf::{Counters, Exec, Process, ProcessId, Unreaped, Wait};
+use supervisor_ebpf::{Control, Counters, Exec, Placed, Process, ProcessId, Unreaped, place_of};
 
 use super::{KernelError, batch};
-use crate::clock;
-
-/// An agent's hooks are attached at most this long after its programs were loaded.
-const ATTACH: Duration = Duration::from_secs(1);
 
 /// The maps that hold data of processes.
 pub struct Records {
     unreaped: HashMap<MapData, u64, Unreaped>,
-    processes: HashMap<MapData, ProcessId, Process>,
+    processes: Array<MapData, Placed>,
+    displaced: HashMap<MapData, ProcessId, Process>,
     pub(super) execs: HashMap<MapData, ProcessId, Exec>,
-    waits: HashMap<MapData, ProcessId, Wait>,
     counters: PerCpuArray<MapData, Counters>,
-    attached_ns: u64,
+    pub(super) control: Array<MapData, Control>,
 }
 
 impl Records {
-    /// The maps of an object that was just loaded; its hooks are attached now.
+    /// The maps of an object that was just loaded.
     pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
-        Self::take(clock::now_ns(), |name| ebpf.take_map(name).ok_or(KernelError::NotInObject(name)))
+        Self::take(|name| ebpf.take_map(name).ok_or(KernelError::NotInObject(name)))
     }
 
-    fn take(
-        attached_ns: u64,
-        mut map: impl FnMut(&'static str) -> Result<Map, KernelError>,
-    ) -> Result<Self, KernelError> {
+    fn take(mut map: impl FnMut(&'static str) -> Result<Map, KernelError>) -> Result<Self, KernelError> {
         Ok(Self {
             unreaped: typed("UNREAPED", map("UNREAPED")?)?,
             processes: typed("PROCESSES", map("PROCESSES")?)?,
+            displaced: typed("DISPLACED", map("DISPLACED")?)?,
             execs: typed("EXECS", map("EXECS")?)?,
-            waits: typed("WAITS", map("WAITS")?)?,
             counters: typed("COUNTERS", map("COUNTERS")?)?,
-            attached_ns,
+            control: typed("CONTROL", map("CONTROL")?)?,
         })
     }
 
@@ -52,15 +42,20 @@ impl Records {
     /// read, since we have the rights to trace. Of several, the one that has watched longest.
     #[must_use]
     pub fn of_running_agent() -> Option<Self> {
-        let mut agents: Vec<Self> = loaded_programs().filter_map(|program| agent(&program.ok()?)).collect();
-        agents.sort_by_key(|agent| agent.attached_ns);
-        agents.into_iter().next()
+        let agents = loaded_programs().filter_map(|program| agent(&program.ok()?));
+        let watching = agents.filter_map(|agent| Some((agent.seeded_ns().ok()??, agent)));
+        watching.min_by_key(|(seeded_ns, _)| *seeded_ns).map(|(_, agent)| agent)
     }
 
-    /// Since when its hooks are attached.
-    #[must_use]
-    pub fn attached_ns(&self) -> u64 {
-        self.attached_ns
+    /// Since when every process is remembered, with all that it does.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup.
+    pub fn seeded_ns(&self) -> Result<Option<u64>, KernelError> {
+        let control = self.control.get(&0, 0);
+        let control = control.map_err(|source| KernelError::Map { map: "CONTROL", source })?;
+        Ok(Some(control.seeded_ns).filter(|seeded_ns| *seeded_ns != 0))
     }
 
     /// Everything in `UNREAPED`: the leader's task address with the process.
@@ -73,13 +68,22 @@ impl Records {
             .map_err(|source| KernelError::Io { what: "cannot read the eBPF map UNREAPED", source })
     }
 
-    /// What is remembered of a process and its creator.
+    /// What is remembered of a process, its creator and its waits.
     ///
     /// # Errors
     ///
     /// The error of the lookup; that it is not there is none.
     pub fn process(&self, id: &ProcessId) -> Result<Option<Process>, KernelError> {
-        optional("PROCESSES", self.processes.get(id, 0))
+        let place = place_of(id.tgid);
+        // `--simulate-loss` has fewer places.
+        if place < self.processes.len() {
+            let placed = self.processes.get(&place, 0);
+            let placed = placed.map_err(|source| KernelError::Map { map: "PROCESSES", source })?;
+            if placed.id == *id {
+                return Ok(Some(placed.process));
+            }
+        }
+        optional("DISPLACED", self.displaced.get(id, 0))
     }
 
     /// The last exec of a process.
@@ -89,15 +93,6 @@ impl Records {
     /// The error of the lookup; that it is not there is none.
     pub fn exec(&self, id: &ProcessId) -> Result<Option<Exec>, KernelError> {
         optional("EXECS", self.execs.get(id, 0))
-    }
-
-    /// The last wait syscall of a process.
-    ///
-    /// # Errors
-    ///
-    /// The error of the lookup; that it is not there is none.
-    pub fn wait(&self, id: &ProcessId) -> Result<Option<Wait>, KernelError> {
-        optional("WAITS", self.waits.get(id, 0))
     }
 
     /// The counters, summed over the CPUs.
@@ -122,8 +117,6 @@ impl Records {
             lost_execs: sum.lost_execs + cpu.lost_execs,
             lost_waits: sum.lost_waits + cpu.lost_waits,
             evicted: sum.evicted + cpu.evicted,
-            waits_added: sum.waits_added + cpu.waits_added,
-            waits_removed: sum.waits_removed + cpu.waits_removed,
         }))
     }
 }
@@ -138,17 +131,12 @@ fn agent(program: &aya::programs::ProgramInfo) -> Option<Records> {
     }
     let maps: Vec<MapInfo> =
         program.map_ids().ok()??.into_iter().filter_map(|id| MapInfo::from_id(id).ok()).collect();
-    let loaded = SystemTime::now().duration_since(program.loaded_at()?).ok()?;
-    // `doctor` attaches each hook for a moment, and has ended by then.
-    let attached = loaded.checked_sub(ATTACH)?;
-    let attached_ns = clock::now_ns().saturating_sub(attached.as_nanos() as u64);
-    let records = Records::take(attached_ns, |name| {
+    let records = Records::take(|name| {
         let info = maps.iter().find(|map| map.name_as_str() == Some(name));
         let data = info.and_then(|map| MapData::from_id(map.id()).ok());
         data.and_then(|data| Map::from_map_data(data).ok()).ok_or(KernelError::NotInObject(name))
     });
-    // One that is loaded and not attached, as for one look, has seen nothing: not even our own exec.
-    records.ok().filter(|records| records.counters().is_ok_and(|counters| counters.execs > 0))
+    records.ok()
 }
 
 pub(super) fn typed<M: TryFrom<Map, Error = MapError>>(

@@ -21,8 +21,8 @@ pub struct SimulatedLoss {
 const MAPS: [(&str, &str); 5] = [
     ("unreaped", "UNREAPED"),
     ("processes", "PROCESSES"),
+    ("displaced", "DISPLACED"),
     ("execs", "EXECS"),
-    ("waits", "WAITS"),
     ("ring", "EVENTS"),
 ];
 
@@ -57,7 +57,7 @@ impl FromStr for SimulatedLoss {
         for part in text.split(',') {
             let wrong = || {
                 format!(
-                    "`{part}` is none of unreaped=, processes=, execs=, waits=, ring=, exits=, frees= and release=0"
+                    "`{part}` is none of unreaped=, processes=, displaced=, execs=, ring=, exits=, frees= and release=0"
                 )
             };
             let (name, number) = part.split_once('=').ok_or_else(wrong)?;

@@ -8,14 +8,14 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FEntry, Iter, ProgramError, fentry::FEntryLinkId},
 };
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
-    CGROUP_NAME_LEN, CgroupPath, Control, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec, PROCESSES_ENTRIES,
-    Process, ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE,
-    TaskRecord, UNREAPED_ENTRIES, Unreaped, WAITS_ENTRIES, Wait,
+    CGROUP_NAME_LEN, CgroupPath, Control, DISPLACED_ENTRIES, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec,
+    PROCESSES_ENTRIES, Placed, Process, ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_SEED, TASK_EXITING,
+    TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord, UNREAPED_ENTRIES, Unreaped,
 };
 
 use crate::{clock, memory};
@@ -84,9 +84,13 @@ pub fn map_sizes() -> [MapSize; 5] {
     }
     [
         hash("UNREAPED", UNREAPED_ENTRIES, 8, size_of::<Unreaped>()),
-        hash("PROCESSES", PROCESSES_ENTRIES, size_of::<ProcessId>(), size_of::<Process>()),
+        MapSize {
+            name: "PROCESSES",
+            entries: PROCESSES_ENTRIES as usize,
+            bytes: PROCESSES_ENTRIES as usize * size_of::<Placed>(),
+        },
+        hash("DISPLACED", DISPLACED_ENTRIES, size_of::<ProcessId>(), size_of::<Process>()),
         hash("EXECS", EXECS_ENTRIES, size_of::<ProcessId>(), size_of::<Exec>()),
-        hash("WAITS", WAITS_ENTRIES, size_of::<ProcessId>(), size_of::<Wait>()),
         MapSize {
             name: "EVENTS",
             entries: EVENTS_BYTES as usize / (size_of::<Reaped>() + 8),
@@ -101,7 +105,7 @@ pub fn map_sizes() -> [MapSize; 5] {
 pub enum Scan {
     /// Those that have exited.
     Exited = SCAN_EXITED,
-    /// All, and each is remembered in `PROCESSES`, as one whose creator is not known.
+    /// All, and each is remembered, as one whose creator is not known.
     Seed = SCAN_SEED,
     /// All.
     All = SCAN_ALL,
@@ -122,7 +126,6 @@ pub struct Tracer {
     pub(super) ebpf: Ebpf,
     records: Records,
     epochs: PerCpuArray<MapData, [u64; EPOCHS]>,
-    control: Array<MapData, Control>,
     events: RingBuf<MapData>,
     has_release: bool,
     seeded_ns: u64,
@@ -165,7 +168,6 @@ impl Tracer {
         let tracer = Self {
             records: Records::of(&mut ebpf)?,
             epochs: map(&mut ebpf, "EPOCH_COUNTS")?,
-            control: map(&mut ebpf, "CONTROL")?,
             events: map(&mut ebpf, "EVENTS")?,
             ebpf,
             has_release,
@@ -245,7 +247,7 @@ impl Tracer {
     /// Says what the next pass of the iterator returns.
     fn control(&mut self, scan: Scan) -> Result<(), KernelError> {
         let control = Control { scan: scan as u32, pad: 0, seeded_ns: self.seeded_ns };
-        self.control.set(0, control, 0).map_err(|source| KernelError::Map { map: "CONTROL", source })
+        self.records.control.set(0, control, 0).map_err(|source| KernelError::Map { map: "CONTROL", source })
     }
 
     /// Opens a new pass of the task iterator.

@@ -3,9 +3,9 @@
 use std::{io, os::fd::OwnedFd, time::Duration};
 
 use aya::sys::{Stats, enable_stats};
-use supervisor_ebpf::{Counters, EPOCHS};
+use supervisor_ebpf::EPOCHS;
 
-use super::{KernelError, Tracer, map_sizes};
+use super::{KernelError, MapSize, Tracer, map_sizes};
 
 /// How full a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,14 +63,14 @@ impl Tracer {
     /// # Errors
     ///
     /// The error of the lookup.
-    pub fn map_fill(&self, counters: &Counters) -> Result<Vec<MapFill>, KernelError> {
-        let epochs = self.epochs()?;
-        let fill = |name, max_entries| MapFill {
-            name,
-            entries: entries(name, counters, &epochs, max_entries),
-            max_entries,
+    pub fn map_fill(&self) -> Result<Vec<MapFill>, KernelError> {
+        let unreaped = unreaped(&self.epochs()?);
+        let fill = |map: &MapSize| MapFill {
+            name: map.name,
+            entries: (map.name == "UNREAPED").then_some(unreaped),
+            max_entries: map.entries as u64,
         };
-        Ok(map_sizes().iter().map(|map| fill(map.name, map.entries as u64)).collect())
+        Ok(map_sizes().iter().map(fill).collect())
     }
 
     /// What each program that is loaded has cost since [`RunStats::enable`]. Those of a trace are not, and an extra one
@@ -92,18 +92,10 @@ impl Tracer {
     }
 }
 
-/// The records that were added and not removed. Of an LRU map that is as much as there is room for, at most: what it
-/// drops by itself is not counted. The others' are not counted at all.
-fn entries(name: &str, counters: &Counters, epochs: &[u64; EPOCHS], max_entries: u64) -> Option<u64> {
-    match name {
-        // A moment's sum over the CPUs can be wrong by what is just being counted.
-        "UNREAPED" => {
-            let sum = epochs.iter().fold(0u64, |sum, cell| sum.wrapping_add(*cell)).cast_signed();
-            Some(sum.max(0).cast_unsigned())
-        }
-        "WAITS" => Some(counters.waits_added.saturating_sub(counters.waits_removed).min(max_entries)),
-        _ => None,
-    }
+/// How many processes are unreaped. A moment's sum over the CPUs can be wrong by what is just being counted.
+fn unreaped(epochs: &[u64; EPOCHS]) -> u64 {
+    let sum = epochs.iter().fold(0u64, |sum, cell| sum.wrapping_add(*cell)).cast_signed();
+    sum.max(0).cast_unsigned()
 }
 
 #[cfg(test)]
@@ -111,18 +103,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_what_was_added_and_not_removed() {
-        let counters = Counters { waits_added: 30, waits_removed: 8, ..Counters::default() };
+    fn unreaped_is_the_sum_of_all_epochs_and_never_negative() {
         let mut epochs = [0; EPOCHS];
         (epochs[0], epochs[9]) = (3, 4);
-        let of = |name, max| entries(name, &counters, &epochs, max);
-        assert_eq!((of("UNREAPED", 100), of("WAITS", 100), of("EXECS", 100)), (Some(7), Some(22), None));
-        assert_eq!(of("WAITS", 20), Some(20), "an LRU holds no more than there is room for");
+        assert_eq!(unreaped(&epochs), 7);
         epochs[0] = u64::MAX - 6;
-        assert_eq!(
-            entries("UNREAPED", &counters, &epochs, 100),
-            Some(0),
-            "a free was counted before its exit"
-        );
+        assert_eq!(unreaped(&epochs), 0, "a free was counted before its exit");
     }
 }

@@ -185,7 +185,7 @@ fn an_entry_that_was_left_behind_hides_no_zombie() -> Result<()> {
 
 #[test]
 fn records_that_had_to_make_room_are_told_and_never_guessed() -> Result<()> {
-    let mut watch = watch("processes=512,execs=64,waits=64")?;
+    let mut watch = watch("processes=1,displaced=512,execs=64")?;
     let mut family = Family::of(1500)?;
     family.is_found(&mut watch, COUNTED)?;
     family.reap()?;
