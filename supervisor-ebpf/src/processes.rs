@@ -6,7 +6,7 @@
 
 use supervisor_ebpf::{Placed, Process, ProcessId, place_of};
 
-use crate::maps::{ANY, DISPLACED, EEXIST, EXECS, NOEXIST, PROCESSES, add, count, swap};
+use crate::maps::{ANY, CONTROL, DISPLACED, EEXIST, EXECS, NOEXIST, PROCESSES, add, count, swap};
 
 /// How many generations of creators that nobody needs any more one free cleans up.
 const GENERATIONS: u32 = 4;
@@ -25,7 +25,9 @@ pub(crate) fn get(id: ProcessId) -> Option<*mut Process> {
 #[inline(always)]
 fn place(id: ProcessId) -> Option<*mut Placed> {
     // SAFETY: a field of a live map value; in a free one it is not known.
-    PROCESSES.get_ptr_mut(place_of(id.tgid)).filter(|placed| unsafe { (**placed).id } == id && id.start_ns != 0)
+    PROCESSES
+        .get_ptr_mut(place_of(id.tgid))
+        .filter(|placed| unsafe { (**placed).id } == id && id.start_ns != 0)
 }
 
 /// Remembers a process that was forked.
@@ -50,6 +52,9 @@ fn store(id: ProcessId, process: &Process, flags: u64) -> Result<(), i32> {
         // is whole, as the process has not run yet, and its pid comes last.
         unsafe {
             let taken = &raw mut (*placed).id.start_ns;
+            if taken.read_volatile() != 0 && is_left_over(placed, id) {
+                drop_unneeded((*placed).id, &raw mut (*placed).process);
+            }
             if taken.read_volatile() == 0 && swap(taken, 0, id.start_ns) {
                 (*placed).process = *process;
                 (&raw mut (*placed).id.tgid).write_volatile(id.tgid);
@@ -66,6 +71,35 @@ fn store(id: ProcessId, process: &Process, flags: u64) -> Result<(), i32> {
         }
     }
     DISPLACED.insert(id, process, flags)
+}
+
+/// Whether the record at a place is that of a process that is gone and that no child needs: one of more generations than
+/// a free cleans up, or one whose free was not seen.
+///
+/// # Safety
+///
+/// `placed` is a live map value.
+#[inline(always)]
+unsafe fn is_left_over(placed: *mut Placed, newcomer: ProcessId) -> bool {
+    // SAFETY: fields of a live map value.
+    let (id, children, released, seen) = unsafe {
+        let process = &raw const (*placed).process;
+        ((*placed).id, (*process).children.cast_signed(), (*process).released, (*process).seen)
+    };
+    let was_freed = || {
+        let Some(control) = CONTROL.get(0) else { return false };
+        id.start_ns < control.passed_ns && (control.pass as u8).wrapping_sub(seen) > 1
+    };
+    id != newcomer && children <= 0 && (released == 1 || was_freed())
+}
+
+/// Notes that a pass of the iterator has seen a process.
+#[inline(always)]
+pub(crate) fn mark(id: ProcessId, pass: u32) {
+    if let Some(record) = get(id) {
+        // SAFETY: a field of a live map value.
+        unsafe { (*record).seen = pass as u8 };
+    }
 }
 
 /// Counts a child in its creator's record, so that the record outlives the creator. False if there is none.

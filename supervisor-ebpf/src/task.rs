@@ -8,8 +8,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
-    COMM_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
-    TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_ZOMBIE, TaskRecord, Unreaped,
+    COMM_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED,
+    TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_ZOMBIE, TaskRecord,
+    Unreaped,
 };
 
 use crate::{
@@ -52,8 +53,13 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         // Released, or about to be.
         _ => return 0,
     };
-    let scan = CONTROL.get(0).map_or(SCAN_EXITED, |control| control.scan);
-    if state == 0 && scan == SCAN_EXITED {
+    let (scan, pass) = CONTROL.get(0).map_or((SCAN_EXITED, 0), |control| (control.scan, control.pass));
+    if scan == SCAN_RECONCILE {
+        processes::mark(kernel::process_id(task), pass);
+        // The iterator was seen to leave out the host's PID 1.
+        processes::mark(kernel::pid_ns_init(task), pass);
+    }
+    if state == 0 && matches!(scan, SCAN_EXITED | SCAN_RECONCILE) {
         return 0;
     }
     let ns = kernel::pid_ns(task);

@@ -23,7 +23,7 @@ pub const UNREAPED_ENTRIES: u32 = 65_536;
 /// `kernel.pid_max`.
 pub const PROCESSES_ENTRIES: u32 = 32_768;
 /// Bound of `DISPLACED`: those of them whose place is another's.
-pub const DISPLACED_ENTRIES: u32 = 8_192;
+pub const DISPLACED_ENTRIES: u32 = 16_384;
 /// Bound of `EXECS`: those of them that called exec.
 pub const EXECS_ENTRIES: u32 = 8_192;
 /// Bytes of the ring `EVENTS`.
@@ -121,8 +121,8 @@ pub struct Process {
     pub vpid: u32,
     /// `1` once it called exec.
     pub execed: u8,
-    /// Always zero.
-    pub pad: u8,
+    /// Number of the last pass of the iterator that has seen it, modulo 256.
+    pub seen: u8,
     /// `1` once it was reaped; the record stays while a child needs it.
     pub released: u8,
     /// `1` if it is among `children` of its creator's record.
@@ -344,10 +344,13 @@ pub type CgroupPath = [[u8; CGROUP_NAME_LEN]; CGROUP_DEPTH];
 pub struct Control {
     /// One of `SCAN_*`.
     pub scan: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// Number of the pass that is being made, or was made last, by [`SCAN_RECONCILE`].
+    pub pass: u32,
     /// From then on every process has a record; `0` while that is not so.
     pub seeded_ns: u64,
+    /// When the last pass that is complete was begun. Of an older process that neither it nor the one that is being
+    /// made has seen, the free was not seen.
+    pub passed_ns: u64,
 }
 
 /// A record for each process that has exited.
@@ -356,6 +359,8 @@ pub const SCAN_EXITED: u32 = 0;
 pub const SCAN_SEED: u32 = 1;
 /// A record for every process.
 pub const SCAN_ALL: u32 = 2;
+/// A record for each process that has exited, and what is remembered of any is marked as seen.
+pub const SCAN_RECONCILE: u32 = 3;
 
 const _: () = {
     assert!(size_of::<ProcessId>() == 16);
@@ -369,7 +374,7 @@ const _: () = {
     assert!(size_of::<Counters>() == 14 * 8);
     assert!(size_of::<TaskRecord>() == 136);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
-    assert!(size_of::<Control>() == 16);
+    assert!(size_of::<Control>() == 24);
 };
 
 #[cfg(feature = "user")]

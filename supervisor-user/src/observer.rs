@@ -279,7 +279,7 @@ impl<H: Host> Observer<H> {
         if now_ns < self.reconcile_ns {
             return Ok(());
         }
-        let exited = self.tracer.scan(Scan::Exited, |_| {})?;
+        let exited = self.tracer.scan(Scan::Reconcile, |_| {})?;
         let entries = self.tracer.records().unreaped()?;
         self.loss.found += self.ledger.walk(&entries, now_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();

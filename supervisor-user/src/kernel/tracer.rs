@@ -14,8 +14,8 @@ use aya::{
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
     CGROUP_NAME_LEN, CgroupPath, Control, DISPLACED_ENTRIES, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec,
-    PROCESSES_ENTRIES, Placed, Process, ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_SEED, TASK_EXITING,
-    TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord, UNREAPED_ENTRIES, Unreaped,
+    PROCESSES_ENTRIES, Placed, Process, ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED,
+    TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord, UNREAPED_ENTRIES, Unreaped,
 };
 
 use crate::{clock, memory};
@@ -105,6 +105,8 @@ pub fn map_sizes() -> [MapSize; 5] {
 pub enum Scan {
     /// Those that have exited.
     Exited = SCAN_EXITED,
+    /// The same; what is remembered of any process is marked, so that what was not freed is forgotten in time.
+    Reconcile = SCAN_RECONCILE,
     /// All, and each is remembered, as one whose creator is not known.
     Seed = SCAN_SEED,
     /// All.
@@ -128,7 +130,7 @@ pub struct Tracer {
     epochs: PerCpuArray<MapData, [u64; EPOCHS]>,
     events: RingBuf<MapData>,
     has_release: bool,
-    seeded_ns: u64,
+    control: Control,
 }
 
 impl Tracer {
@@ -171,7 +173,7 @@ impl Tracer {
             events: map(&mut ebpf, "EVENTS")?,
             ebpf,
             has_release,
-            seeded_ns: 0,
+            control: Control::default(),
         };
         Ok((tracer, result))
     }
@@ -216,12 +218,16 @@ impl Tracer {
     }
 
     /// Walks all processes in the kernel and returns those that have exited; they are put into `UNREAPED` if they
-    /// are not in it. The others are handed to `each`, unless only [`Scan::Exited`] is wanted.
+    /// are not in it. The others are handed to `each` with [`Scan::Seed`] and [`Scan::All`].
     ///
     /// # Errors
     ///
     /// If the iterator cannot be read.
     pub fn scan(&mut self, scan: Scan, mut each: impl FnMut(&TaskRecord)) -> Result<Vec<Task>, KernelError> {
+        let begun_ns = clock::now_ns();
+        if scan == Scan::Reconcile {
+            self.control.pass = self.control.pass.wrapping_add(1);
+        }
         self.control(scan)?;
         let mut exited = Vec::new();
         let mut stream = Stream { file: self.iterate()?, buffer: Vec::new(), start: 0 };
@@ -237,17 +243,22 @@ impl Tracer {
             };
             exited.push(Task { record, cgroup });
         }
-        if scan == Scan::Seed {
-            self.seeded_ns = clock::now_ns();
-            self.control(Scan::Exited)?;
+        match scan {
+            Scan::Seed => self.control.seeded_ns = clock::now_ns(),
+            Scan::Reconcile => self.control.passed_ns = begun_ns,
+            Scan::Exited | Scan::All => return Ok(exited),
         }
+        self.control(Scan::Exited)?;
         Ok(exited)
     }
 
     /// Says what the next pass of the iterator returns.
     fn control(&mut self, scan: Scan) -> Result<(), KernelError> {
-        let control = Control { scan: scan as u32, pad: 0, seeded_ns: self.seeded_ns };
-        self.records.control.set(0, control, 0).map_err(|source| KernelError::Map { map: "CONTROL", source })
+        self.control.scan = scan as u32;
+        self.records
+            .control
+            .set(0, self.control, 0)
+            .map_err(|source| KernelError::Map { map: "CONTROL", source })
     }
 
     /// Opens a new pass of the task iterator.
