@@ -11,7 +11,7 @@ use std::{
 
 use supervisor_ebpf::{
     PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
-    TASK_PARENT_NOCLDWAIT, TASK_ZOMBIE, TaskRecord,
+    TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
 };
 
 use super::{CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text};
@@ -55,6 +55,8 @@ pub struct Look<'a> {
     inits: Cache<ProcessId, Option<ProcessFacts>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
+    /// Control groups of zombies, by `css_set`.
+    groups: RefCell<HashMap<u64, Option<String>>>,
     waits_known: Cache<(), Option<u64>>,
     containers: Cache<OciPlaces, Option<OciFacts>>,
 }
@@ -87,6 +89,7 @@ impl<'a> Look<'a> {
             inits: Cache::default(),
             budgets: Cache::default(),
             namespaces: Cache::default(),
+            groups: RefCell::default(),
             waits_known: Cache::default(),
             containers: Cache::default(),
         }
@@ -106,9 +109,9 @@ impl<'a> Look<'a> {
         let task = id.and_then(|id| self.task(&id));
         let record = self.process(id)?;
         let creators = self.creators(record.as_ref())?;
-        let exec = match self.exec(id)? {
-            Some(exec) => Some(exec),
-            None => inherited(record.as_ref(), &creators),
+        let exec = match &record {
+            Some(record) if record.execed == 0 => inherited(&creators),
+            _ => self.exec(id)?,
         };
         let ns_init = match task.as_ref().map(|task| task.record.ns_init) {
             Some(init) if init.is_known() => {
@@ -254,14 +257,55 @@ impl<'a> Look<'a> {
         }))
     }
 
-    /// The process of that identity in `/proc`, if it still exists.
+    /// The process of that identity, if it still exists: in `/proc`, or if it is one of many zombies, as the task
+    /// iterator saw it.
     ///
     /// # Errors
     ///
     /// If `/proc` cannot be read.
     pub fn process_of(&self, id: &ProcessId) -> Result<Option<ProcessFacts>, io::Error> {
-        let facts = self.host.process(id.tgid)?;
-        Ok(facts.filter(|facts| starts_match(self.host, facts, id.start_ns)))
+        let exited = self.tasks.get(id).map(|task| &task.record);
+        if let Some(facts) = exited.and_then(|record| self.zombie(record)) {
+            return Ok(Some(facts));
+        }
+        let facts = self.host.process(id.tgid)?.filter(|facts| starts_match(self.host, facts, id.start_ns));
+        if let (Some(facts), Some(record)) = (&facts, exited)
+            && record.flags & TASK_WHOLE != 0
+            && facts.is_unreaped()
+        {
+            self.groups.borrow_mut().insert(record.css_set, facts.cgroup.clone());
+        }
+        Ok(facts)
+    }
+
+    /// What `/proc` would say of a zombie, by its record. `None` if the record does not say all, or if no zombie of
+    /// the same control groups was read in `/proc` before.
+    fn zombie(&self, record: &TaskRecord) -> Option<ProcessFacts> {
+        if record.flags & TASK_WHOLE == 0 {
+            return None;
+        }
+        let cgroup = self.groups.borrow().get(&record.css_set)?.clone();
+        Some(ProcessFacts {
+            pid: record.id.tgid,
+            ppid: record.parent.tgid,
+            comm: text(&record.comm),
+            state: 'Z',
+            start_ticks: start_ticks(self.host, record.id.start_ns),
+            exit_status: Some(record.exit_status),
+            ns_pids: record.pids.get(..=record.level as usize)?.to_vec(),
+            pid_ns: Some(record.pid_ns),
+            uid: Some(record.uid),
+            live_threads: 0,
+            threads: 1,
+            tracer: None,
+            child_faults: 0,
+            sigchld_pending: false,
+            wchan: None,
+            sigchld: None,
+            exe: None,
+            args: Vec::new(),
+            cgroup,
+        })
     }
 
     fn threads(&self, facts: &ProcessFacts) -> Result<Vec<ThreadFacts>, io::Error> {
@@ -404,8 +448,7 @@ fn is_inside(record: &TaskRecord, init: &TaskRecord) -> bool {
 }
 
 /// A process that was forked while we watched and made no exec runs the file of its creator.
-fn inherited(record: Option<&Process>, creators: &[CreatorFacts]) -> Option<ExecFacts> {
-    record.filter(|record| record.execed == 0)?;
+fn inherited(creators: &[CreatorFacts]) -> Option<ExecFacts> {
     creators.first().and_then(|creator| creator.exec.clone()).map(not_own)
 }
 
@@ -416,6 +459,9 @@ fn not_own(exec: ExecFacts) -> ExecFacts {
 /// Whether a process in `/proc` is the one that started at that time.
 #[must_use]
 pub fn starts_match(host: &dyn Host, facts: &ProcessFacts, start_ns: u64) -> bool {
-    let tick_ns = 1_000_000_000 / host.identity().ticks_per_second;
-    facts.start_ticks == start_ns / tick_ns
+    facts.start_ticks == start_ticks(host, start_ns)
+}
+
+fn start_ticks(host: &dyn Host, start_ns: u64) -> u64 {
+    start_ns / (1_000_000_000 / host.identity().ticks_per_second)
 }
