@@ -2,14 +2,16 @@
 //!
 //! At the start it finds what exited before the hooks were attached; after a loss it finds what they missed;
 //! and for a leftover it tells what `/proc` does not: the reaper's subreaper flag and `SA_NOCLDWAIT`, who else
-//! is in its PID namespace, and on cgroup v1 the cgroup.
+//! is in its PID namespace, and on cgroup v1 the cgroup. Of a zombie it also tells what `/proc` does, so that
+//! thousands can be looked at without opening files of each.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
-    COMM_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
-    TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE, TaskRecord, Unreaped,
+    COMM_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_SEED, TASK_EXITING,
+    TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
+    Unreaped,
 };
 
 use crate::{

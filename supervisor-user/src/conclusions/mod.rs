@@ -6,19 +6,19 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use growth::Growth;
 use sessions::Sessions;
 use supervisor_ebpf::ProcessId;
 
 use crate::{
-    attribution::attribute,
+    attribution::{Last, attribute, attribute_after},
     clock::Wall,
     diagnosis::{blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
     evidence::{Evidence, NamespaceEvidence},
     filter::Filter,
-    finding::{Block, BlockedNamespace, Creator, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
+    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
     host::HostIdentity,
     identity,
     observation::{Observation, Release, Seen},
@@ -33,8 +33,7 @@ pub struct Conclusions {
     namespaces: HashMap<ProcessId, Blocked>,
     sessions: Sessions,
     growth: Growth,
-    /// Those of the last finding: of many that one process leaves, each has the same.
-    creators: Arc<Vec<Creator>>,
+    last: Last,
 }
 
 struct Open {
@@ -61,7 +60,7 @@ impl Conclusions {
             namespaces: HashMap::new(),
             sessions: Sessions::default(),
             growth: Growth::default(),
-            creators: Arc::default(),
+            last: Last::default(),
         }
     }
 
@@ -108,7 +107,10 @@ impl Conclusions {
         match seen {
             Seen::Unreaped { id, existing, evidence } => {
                 let is_news = self.unreaped(id, *existing, evidence);
-                is_news.map(|kind| event(kind(Box::new(in_full(&self.open[id].finding))))).into_iter().collect()
+                is_news
+                    .map(|kind| event(kind(Box::new(in_full(&self.open[id].finding)))))
+                    .into_iter()
+                    .collect()
             }
             Seen::Reaped { id, free_ns, release } => {
                 self.reaped(id, *free_ns, release.as_ref()).map(event).into_iter().collect()
@@ -165,7 +167,7 @@ impl Conclusions {
 
     /// The finding, with its diagnosis abridged.
     fn finding(&mut self, id: &ProcessId, evidence: &Evidence, before: Option<&Finding>) -> Finding {
-        let mut finding = attribute(evidence, &self.host, self.grace_ns);
+        let mut finding = attribute_after(&mut self.last, evidence, &self.host, self.grace_ns);
         remember(&mut finding, before);
         finding.blocks = self.blocks_of(id);
         if finding.origin == Origin::Exec
@@ -174,11 +176,6 @@ impl Conclusions {
             finding.origin = Origin::HealthCheck { period_ns };
         }
         finding.diagnosis = diagnose_in_short(&finding);
-        if finding.creators == self.creators {
-            finding.creators = Arc::clone(&self.creators);
-        } else {
-            self.creators = Arc::clone(&finding.creators);
-        }
         finding
     }
 

@@ -20,6 +20,7 @@ use crate::{
     clock,
     host::{Host, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
+    shared::Shared,
 };
 
 /// Creators that are followed upwards.
@@ -50,9 +51,11 @@ pub struct Look<'a> {
     /// All that the iterator named, sorted, once somebody asks.
     ids: OnceCell<Vec<ProcessId>>,
     held: HashMap<ProcessId, u64>,
-    reapers: Cache<(u32, bool), Option<ReaperFacts>>,
+    reapers: Cache<(u32, bool), Option<Shared<ReaperFacts>>>,
     creators: Cache<ProcessId, Option<(CreatorFacts, ProcessId)>>,
-    inits: Cache<ProcessId, Option<ProcessFacts>>,
+    /// All creators from one upwards.
+    descents: Cache<ProcessId, Shared<Vec<CreatorFacts>>>,
+    inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
     /// Control groups of zombies, by `css_set`.
@@ -86,6 +89,7 @@ impl<'a> Look<'a> {
             held,
             reapers: Cache::default(),
             creators: Cache::default(),
+            descents: Cache::default(),
             inits: Cache::default(),
             budgets: Cache::default(),
             namespaces: Cache::default(),
@@ -108,14 +112,18 @@ impl<'a> Look<'a> {
     ) -> Result<Evidence, EvidenceError> {
         let task = id.and_then(|id| self.task(&id));
         let record = self.process(id)?;
-        let creators = self.creators(record.as_ref())?;
+        let creators = match record.as_ref().map(|record| record.creator) {
+            Some(creator) => (*cached(&self.descents, creator, || self.descent(creator))?).clone(),
+            None => Shared::default(),
+        };
         let exec = match &record {
             Some(record) if record.execed == 0 => inherited(&creators),
             _ => self.exec(id)?,
         };
         let ns_init = match task.as_ref().map(|task| task.record.ns_init) {
             Some(init) if init.is_known() => {
-                (*cached(&self.inits, init, || self.process_of(&init).map_err(EvidenceError::from))?).clone()
+                let read = || Ok::<_, EvidenceError>(self.process_of(&init)?.map(Shared::from));
+                (*cached(&self.inits, init, read)?).clone()
             }
             _ => None,
         };
@@ -327,9 +335,10 @@ impl<'a> Look<'a> {
         Ok(Some(TracerFacts { tid, pid, comm }))
     }
 
-    fn creators(&self, record: Option<&Process>) -> Result<Vec<CreatorFacts>, EvidenceError> {
+    /// A creator, and who created it, and so on.
+    fn descent(&self, nearest: ProcessId) -> Result<Shared<Vec<CreatorFacts>>, EvidenceError> {
         let mut creators: Vec<CreatorFacts> = Vec::new();
-        let mut next = record.map(|record| record.creator);
+        let mut next = Some(nearest);
         while let Some(id) = next.filter(|id| id.is_known() && creators.len() < MAX_CREATORS) {
             let found = cached(&self.creators, id, || self.creator(id))?;
             let Some((creator, above)) = &*found else { break };
@@ -342,7 +351,7 @@ impl<'a> Look<'a> {
                 creators[i].exec = creators.get(i + 1).and_then(|above| above.exec.clone()).map(not_own);
             }
         }
-        Ok(creators)
+        Ok(creators.into())
     }
 
     /// A creator, and who created that one.
@@ -365,14 +374,14 @@ impl<'a> Look<'a> {
         &self,
         facts: &ProcessFacts,
         task: Option<&Task>,
-    ) -> Result<Option<ReaperFacts>, EvidenceError> {
+    ) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
         // Between the iterator's pass and this look the reaper may have died, and another adopted.
         let seen = task.filter(|task| task.record.parent.tgid == facts.ppid);
         let found = cached(&self.reapers, (facts.ppid, seen.is_some()), || self.reaper_of(facts.ppid, seen))?;
         Ok((*found).clone())
     }
 
-    fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<ReaperFacts>, EvidenceError> {
+    fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
         let Some(reaper) = self.host.process(pid)? else { return Ok(None) };
         let seen = task.filter(|task| starts_match(self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
@@ -381,7 +390,7 @@ impl<'a> Look<'a> {
             _ => None,
         };
         let flag = |flag: u32| seen.map(|task| task.record.flags & flag != 0);
-        Ok(Some(ReaperFacts {
+        let facts = ReaperFacts {
             threads: self.threads(&reaper)?,
             frozen: self.host.frozen(reaper.pid),
             exec: self.exec(id)?,
@@ -392,7 +401,8 @@ impl<'a> Look<'a> {
             id,
             wait,
             facts: reaper,
-        }))
+        };
+        Ok(Some(facts.into()))
     }
 
     /// The control groups of the processes that live in a process's PID namespace, if it is not the initial one.
