@@ -79,6 +79,19 @@ pub(crate) fn is_last_exit(task: Ptr, group_dead: impl FnOnce() -> u64) -> bool 
     if EXIT_ARGS.load() >= 2 { group_dead() & 1 == 1 } else { is_group_dead(task) }
 }
 
+/// What `wait(2)` will say of a process (`wait_task_zombie()`, `kernel/exit.c`).
+#[inline(always)]
+pub(crate) fn exit_status(leader: Ptr) -> u32 {
+    /// `include/linux/sched/signal.h`
+    const SIGNAL_GROUP_EXIT: u32 = 4;
+    let signal: Ptr = load(leader, &TASK_SIGNAL);
+    // Both are loaded in any case: else the compiler merges the loads, and Linux 6.1's verifier the pointers.
+    let flags: u32 = load(signal, &SIGNAL_FLAGS);
+    let of_group: u32 = load(signal, &SIGNAL_GROUP_EXIT_CODE);
+    let own: u32 = load(leader, &TASK_EXIT_CODE);
+    if flags & SIGNAL_GROUP_EXIT != 0 { of_group } else { own }
+}
+
 /// A task's innermost PID namespace.
 pub(crate) struct PidNs {
     pub(crate) ino: u32,

@@ -29,6 +29,12 @@ macro_rules! for_each_offset {
             TASK_EXIT_SIGNAL: field "task_struct" "exit_signal";
             /// Status of the thread's own exit, as `wait(2)` gives it.
             TASK_EXIT_CODE: field "task_struct" "exit_code";
+            /// Its credentials.
+            TASK_CRED: field "task_struct" "real_cred";
+            /// Real user id.
+            CRED_UID: field "cred" "uid";
+            /// Not zero while it is traced.
+            TASK_PTRACE: field "task_struct" "ptrace";
             /// Its `struct pid`; NULL once it was released.
             TASK_THREAD_PID: field "task_struct" "thread_pid";
             /// Its control groups.
@@ -45,6 +51,8 @@ macro_rules! for_each_offset {
             SIGACTION_FLAGS: field "k_sigaction" "sa.sa_flags";
             /// Threads that have not begun to exit.
             SIGNAL_LIVE: field "signal_struct" "live";
+            /// Threads that were not released.
+            SIGNAL_THREADS: field "signal_struct" "nr_threads";
             /// `SIGNAL_*` flags.
             SIGNAL_FLAGS: field "signal_struct" "flags";
             /// Status of the whole group's exit, where a thread or a signal has ended them all.

@@ -2,15 +2,16 @@
 //!
 //! At the start it finds what exited before the hooks were attached; after a loss it finds what they missed;
 //! and for a leftover it tells what `/proc` does not: the reaper's subreaper flag and `SA_NOCLDWAIT`, who else
-//! is in its PID namespace, and on cgroup v1 the cgroup.
+//! is in its PID namespace, and on cgroup v1 the cgroup. Of a zombie it also tells what `/proc` does, so that
+//! thousands can be looked at without opening files of each.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
     COMM_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED,
-    TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_ZOMBIE, TaskRecord,
-    Unreaped,
+    TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE,
+    TaskRecord, Unreaped,
 };
 
 use crate::{
@@ -78,6 +79,10 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         exit_signal: kernel::load(task, &kernel::TASK_EXIT_SIGNAL),
         pids: [0; PID_LEVELS],
         pid_nss: [0; PID_LEVELS],
+        css_set: 0,
+        comm: [0; COMM_LEN],
+        uid: 0,
+        exit_status: 0,
     };
     kernel::pids(task, &mut record.pids, &mut record.pid_nss);
     if is_subreaper(parent) {
@@ -94,6 +99,9 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         if state == TASK_ZOMBIE || scan == SCAN_SEED {
             found(&record);
         }
+        if state == TASK_ZOMBIE {
+            whole(task, &mut record);
+        }
         if let Some(path) = CGROUP_SCRATCH.get_ptr_mut(0) {
             let (directory, version) = cgroup::directory_of(task);
             record.flags |= TASK_HAS_CGROUP | version;
@@ -106,6 +114,24 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
     }
     write(meta, (&raw const record).cast(), size_of::<TaskRecord>());
     0
+}
+
+/// Says of a zombie what `/proc` would, if it is the last of its process and nobody traces it. By the helper: for each
+/// direct load the verifier looks up types by their names.
+#[inline(always)]
+fn whole(task: Ptr, record: &mut TaskRecord) {
+    let signal = probe::<u64>(task, kernel::TASK_SIGNAL.load() as usize) as Ptr;
+    let threads: u32 = probe(signal, kernel::SIGNAL_THREADS.load() as usize);
+    let ptrace: u32 = probe(task, kernel::TASK_PTRACE.load() as usize);
+    if threads != 1 || ptrace != 0 {
+        return;
+    }
+    let cred = probe::<u64>(task, kernel::TASK_CRED.load() as usize) as Ptr;
+    record.flags |= TASK_WHOLE;
+    record.css_set = probe(task, kernel::TASK_CGROUPS.load() as usize);
+    record.comm = probe(task, kernel::TASK_COMM.load() as usize);
+    record.uid = probe(cred, kernel::CRED_UID.load() as usize);
+    record.exit_status = kernel::exit_status(task).cast_signed();
 }
 
 /// Appends to what user space reads. If the buffer is full, the kernel throws this task's part away and runs

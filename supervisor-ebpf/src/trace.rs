@@ -104,7 +104,7 @@ fn trace_exit(ctx: BtfTracePointContext) {
     }
     if tells(&filter, TRACE_EXIT) {
         let parent: Ptr = kernel::load(leader, &kernel::TASK_REAL_PARENT);
-        tell(TRACE_EXIT, leader, id, parent, status(leader));
+        tell(TRACE_EXIT, leader, id, parent, u64::from(kernel::exit_status(leader)));
     }
 }
 
@@ -184,20 +184,6 @@ fn follow(id: ProcessId) {
     if FOLLOWED.insert(id, 1, ANY).is_err() {
         lose();
     }
-}
-
-/// What `wait(2)` will say of it (`wait_task_zombie()`, `kernel/exit.c`).
-#[inline(always)]
-fn status(leader: Ptr) -> u64 {
-    /// `include/linux/sched/signal.h`
-    const SIGNAL_GROUP_EXIT: u32 = 4;
-    let signal: Ptr = kernel::load(leader, &kernel::TASK_SIGNAL);
-    // Both are loaded in any case: else the compiler merges the loads, and Linux 6.1's verifier the pointers.
-    let flags: u32 = kernel::load(signal, &kernel::SIGNAL_FLAGS);
-    let of_group: u32 = kernel::load(signal, &kernel::SIGNAL_GROUP_EXIT_CODE);
-    let own: u32 = kernel::load(leader, &kernel::TASK_EXIT_CODE);
-    let status = if flags & SIGNAL_GROUP_EXIT != 0 { of_group } else { own };
-    u64::from(status)
 }
 
 /// Sends a record; `other` may be NULL.

@@ -305,6 +305,9 @@ pub const TASK_HAS_CGROUP: u32 = 8;
 pub const TASK_CGROUP_V1: u32 = 16;
 /// Its real parent has set `SA_NOCLDWAIT` for `SIGCHLD`.
 pub const TASK_PARENT_NOCLDWAIT: u32 = 32;
+/// The task is a zombie that is the last of its process and is not traced, and the record says all of it that `/proc`
+/// would, but for the path of its control group.
+pub const TASK_WHOLE: u32 = 64;
 
 /// Record of the task iterator: one process as the kernel knows it now.
 #[repr(C)]
@@ -333,6 +336,18 @@ pub struct TaskRecord {
     pub pids: [u32; PID_LEVELS],
     /// Inode of its PID namespace at each of these levels.
     pub pid_nss: [u32; PID_LEVELS],
+    /// Address of its `css_set`: who has the same is in the same control groups. Not recorded either.
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub css_set: u64,
+    /// Name. What is from here on is set with [`TASK_WHOLE`] only, and recorded as if `/proc` had told it.
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub comm: [u8; COMM_LEN],
+    /// Real user id.
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub uid: u32,
+    /// Exit status in the encoding of `wait(2)`.
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub exit_status: i32,
 }
 
 /// The innermost components of a cgroup path, innermost first, each NUL-terminated; unused ones are empty.
@@ -372,7 +387,7 @@ const _: () = {
     assert!(size_of::<Wait>() == 40);
     assert!(size_of::<Reaped>() == 56);
     assert!(size_of::<Counters>() == 14 * 8);
-    assert!(size_of::<TaskRecord>() == 136);
+    assert!(size_of::<TaskRecord>() == 168);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
     assert!(size_of::<Control>() == 24);
 };

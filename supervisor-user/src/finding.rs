@@ -2,12 +2,11 @@
 //!
 //! What is not known is `None` or empty, never a made-up value. Times are nanoseconds of `CLOCK_BOOTTIME`.
 
-use std::sync::Arc;
-
 use crate::{
     clock::Wall,
     diagnosis::Diagnosis,
     host::{PidBudget, SigChld, ThreadFacts},
+    shared::Shared,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,7 +50,7 @@ pub struct Finding {
     /// Who must wait for it.
     pub reaper: Option<Reaper>,
     /// Who forked it, and who forked that one, nearest first. Many findings have the same ones, and share them.
-    pub creators: Arc<Vec<Creator>>,
+    pub creators: Shared<Vec<Creator>>,
     /// The container runtime that it comes from.
     pub runtime: Option<Runtime>,
     /// The container monitor.
@@ -251,8 +250,8 @@ impl Exit {
 /// Who must reap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reaper {
-    /// The process.
-    pub process: Process,
+    /// The process. Many findings have the same one.
+    pub process: Shared<Process>,
     /// Whether another process was its parent at first. Not known if the fork was not seen.
     pub adopted: Option<bool>,
     /// Whether it forked the unreaped one itself; with `CLONE_PARENT` a parent may not have.

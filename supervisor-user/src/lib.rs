@@ -34,6 +34,7 @@ pub mod report;
 pub mod scenario;
 pub mod schema;
 pub mod service;
+pub mod shared;
 pub mod sink;
 pub mod top;
 pub mod trace;

@@ -318,8 +318,8 @@ impl<H: Host> Observer<H> {
         }
     }
 
-    /// Looks at leftovers that are due. `/proc` has to agree that one is this process, and that it and all its
-    /// threads have exited, or it is not observed.
+    /// Looks at leftovers that are due. `/proc`, or the task iterator now, has to agree that one is this process, and
+    /// that it and all its threads have exited, or it is not observed.
     fn look_at_due(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
         let due = self.ledger.due(now_ns, if now_ns < self.review_ns { 0 } else { REVIEWS });
         if due.is_empty() {

@@ -10,7 +10,7 @@ const KERNELS: [&str; 3] = ["6.1", "6.12", "6.18"];
 
 /// What every global is, by `bpftool` and `pahole` (see `btf/README.md`), not by the code under test.
 #[rustfmt::skip]
-const EXPECTED: [(&str, [u32; 3]); 46] = [
+const EXPECTED: [(&str, [u32; 3]); 50] = [
     // global                   6.1  6.12  6.18
     ("TASK_PID",              [ 2416,  2432,  1264]),
     ("TASK_TGID",             [ 2420,  2436,  1268]),
@@ -22,6 +22,9 @@ const EXPECTED: [(&str, [u32; 3]); 46] = [
     ("TASK_EXIT_STATE",       [ 2308,  2328,  1160]),
     ("TASK_EXIT_SIGNAL",      [ 2316,  2336,  1168]),
     ("TASK_EXIT_CODE",        [ 2312,  2332,  1164]),
+    ("TASK_CRED",             [ 2952,  2952,  1728]),
+    ("CRED_UID",              [    8,     8,     8]),
+    ("TASK_PTRACE",           [   48,    48,    48]),
     ("TASK_THREAD_PID",       [ 2520,  2536,  1368]),
     ("TASK_CGROUPS",          [ 3600,  3584,  2376]),
     ("TASK_MM",               [ 2272,  2304,  1136]),
@@ -30,6 +33,7 @@ const EXPECTED: [(&str, [u32; 3]); 46] = [
     ("SIGACTION_SIZE",        [   32,    32,    32]),
     ("SIGACTION_FLAGS",       [    8,     8,     8]),
     ("SIGNAL_LIVE",           [    4,     4,     4]),
+    ("SIGNAL_THREADS",        [    8,     8,     8]),
     ("SIGNAL_FLAGS",          [  116,   116,   116]),
     ("SIGNAL_GROUP_EXIT_CODE",[   96,    96,    96]),
     ("SIGNAL_SUBREAPER_BIT",  [ 1024,  1024,  1024]),

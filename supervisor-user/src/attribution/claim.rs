@@ -32,7 +32,7 @@ pub(super) struct Claim<'a> {
 #[must_use]
 pub(super) fn claim<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Option<Claim<'a>> {
     let created: Vec<MonitorCall<'_>> = creating_monitors(evidence).collect();
-    let reaping = evidence.reaper.as_ref().and_then(reaping_monitor);
+    let reaping = evidence.reaper.as_deref().and_then(reaping_monitor);
     let name_of = |id: &str| {
         let mut known = created.iter().chain(&reaping);
         known.find(|call| call.id == Some(id)).and_then(|call| call.name)

@@ -9,7 +9,7 @@ mod roles;
 use claim::Claim;
 pub use oci::places as oci_places;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use supervisor_ebpf::TASK_EXITING;
 
@@ -22,6 +22,7 @@ use crate::{
     },
     host::{HostIdentity, ProcessFacts, SigChld},
     identity,
+    shared::Shared,
 };
 
 /// So many arguments of a process are kept in a finding: a thousand of one letter are no more use than these, and a
@@ -46,9 +47,45 @@ pub fn container_id(path: &str) -> Option<&str> {
     cgroup::container(path).map(|named| named.id)
 }
 
+/// What was made of the last evidence: of many that one process leaves, the reaper and the creators are the same.
+#[derive(Debug, Default)]
+pub struct Last {
+    creators: (Shared<Vec<CreatorFacts>>, Shared<Vec<Creator>>),
+    reaper: Option<(Shared<ReaperFacts>, Shared<Process>)>,
+}
+
+impl Last {
+    fn creators(&mut self, facts: &Shared<Vec<CreatorFacts>>, host: &HostIdentity) -> Shared<Vec<Creator>> {
+        if self.creators.0 != *facts {
+            let all: Vec<Creator> =
+                facts.iter().enumerate().map(|(i, facts)| creator(facts, i, host)).collect();
+            self.creators =
+                (facts.clone(), if all == *self.creators.1 { self.creators.1.clone() } else { all.into() });
+        }
+        self.creators.1.clone()
+    }
+
+    fn reaper(&mut self, facts: &Shared<ReaperFacts>, host: &HostIdentity) -> Shared<Process> {
+        let before = match &self.reaper {
+            Some((last, made)) if last == facts => return made.clone(),
+            before => before.as_ref().map(|(_, made)| made.clone()),
+        };
+        let made = process(&facts.facts, facts.exec.as_ref(), host);
+        let made = before.filter(|before| **before == made).unwrap_or_else(|| made.into());
+        self.reaper = Some((facts.clone(), made.clone()));
+        made
+    }
+}
+
 /// Makes the finding that the evidence supports, but for its diagnosis.
 #[must_use]
 pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
+    attribute_after(&mut Last::default(), evidence, host, grace_ns)
+}
+
+/// The same, one after the other: what is as in the last one is shared with it.
+#[must_use]
+pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
     let facts = &evidence.facts;
     let in_proc = process(facts, None, host);
     let process = Process {
@@ -60,8 +97,7 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
     };
     let entity = process.entity_id.clone().unwrap_or_else(|| format!("{}@{}", facts.pid, facts.start_ticks));
     let cgroup = cgroup_path(evidence);
-    let creators: Vec<Creator> =
-        evidence.creators.iter().enumerate().map(|(i, facts)| creator(facts, i, host)).collect();
+    let creators = last.creators(&evidence.creators, host);
     let monitor = monitor(evidence);
     let own_exec = evidence.exec.as_ref().filter(|exec| exec.own);
     let runtime = runtime(evidence);
@@ -74,7 +110,7 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
         exit: facts.exit_status.map(Exit::from_wait_status),
         exit_ns: evidence.exit_ns,
         grace_ns,
-        reaper: evidence.reaper.as_ref().map(|facts| reaper(facts, evidence, host)),
+        reaper: evidence.reaper.as_ref().map(|facts| reaper(facts, last.reaper(facts, host), evidence)),
         seen_ns: evidence.at_ns,
         looked_ns: evidence.at_ns,
         pid_of_reaper: evidence
@@ -108,7 +144,7 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
         orchestrator: orchestrator(identity, cgroup.as_deref()),
         pid_ns,
         monitor,
-        creators: Arc::new(creators),
+        creators,
         cgroup,
         process,
     }
@@ -186,7 +222,7 @@ fn role(facts: &CreatorFacts) -> Role {
     facts.exec.as_ref().map_or(Role::Other, roles::role)
 }
 
-fn reaper(facts: &ReaperFacts, evidence: &Evidence, host: &HostIdentity) -> Reaper {
+fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) -> Reaper {
     let creator = evidence.creators.first();
     // Of two processes, only the younger can have been forked by the other.
     let is_older = evidence.facts.start_ticks < facts.facts.start_ticks;
@@ -198,7 +234,7 @@ fn reaper(facts: &ReaperFacts, evidence: &Evidence, host: &HostIdentity) -> Reap
     let wait = facts.wait.filter(|wait| wait.at_ns > exec_ns);
     let any_wait_ns = wait.map(|wait| wait.any_ns).filter(|at_ns| *at_ns > exec_ns);
     Reaper {
-        process: process(&facts.facts, facts.exec.as_ref(), host),
+        process,
         adopted: adopted.or(is_older.then_some(true)),
         created: creator.zip(facts.id).map(|(creator, reaper)| creator.id == reaper),
         is_subreaper: facts.is_subreaper,

@@ -46,7 +46,7 @@ pub fn places(evidence: &Evidence) -> OciPlaces {
         }
     }
     let monitors: Vec<_> =
-        creating_monitors(evidence).chain(evidence.reaper.as_ref().and_then(reaping_monitor)).collect();
+        creating_monitors(evidence).chain(evidence.reaper.as_deref().and_then(reaping_monitor)).collect();
     for call in &monitors {
         if call.kind == MonitorKind::ConmonRs || call.id == claimed {
             places.named_root(call.root);

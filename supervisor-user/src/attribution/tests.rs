@@ -68,7 +68,7 @@ fn an_exec_session_says_nothing_about_how_its_namespace_came_to_be() {
 #[test]
 fn a_name_alone_makes_no_runtime_and_no_monitor() {
     let mut evidence = incident();
-    for creator in &mut evidence.creators {
+    for creator in &mut *evidence.creators {
         creator.comm = "crun".into();
         creator.exec = Some(exec("/tmp/x create web", true));
     }
@@ -202,7 +202,7 @@ fn a_shim_s_id_is_its_pod_s_and_its_namespace_is_containerd_s() {
     let mut evidence = incident();
     (evidence.exec, evidence.reaper) = (Some(exec("/app", true)), None);
     let shim = format!("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id {OUTER} -address /a");
-    evidence.creators = vec![creator(10, "containerd-shim", exec(&shim, true), false)];
+    evidence.creators = vec![creator(10, "containerd-shim", exec(&shim, true), false)].into();
     evidence.facts.cgroup = Some(format!("/kubepods/burstable/pod{UID}/{ID} (deleted)"));
     evidence.oci = Some(oci(
         Some(ID),
@@ -258,7 +258,8 @@ fn a_conmonrs_names_no_container_by_its_cgroup_manager() {
         "conmonrs",
         exec("/usr/bin/conmonrs -c systemd --runtime /usr/bin/crun", true),
         false,
-    )];
+    )]
+    .into();
     assert_eq!(attribute(&evidence, &host(), 0).container, None);
 }
 
@@ -273,7 +274,8 @@ fn the_stages_of_a_runtime_are_called_by_the_one_with_the_verb() {
         creator(23, "runc:[1:CHILD]", stage(), true),
         creator(22, "runc:[0:PARENT]", image, true),
         creator(21, "runc", exec("/usr/sbin/runc --root /r exec web sh -c x", true), true),
-    ];
+    ]
+    .into();
     let finding = attribute(&evidence, &host(), 0);
     assert_eq!(finding.runtime.and_then(|runtime| runtime.verb).as_deref(), Some("exec"));
     assert_eq!(finding.origin, Origin::Exec);
@@ -286,7 +288,8 @@ fn a_thousand_arguments_are_not_kept_in_a_finding() {
     let many: Vec<String> = (0..512).map(|_| "x".to_owned()).collect();
     let exec = |line: &str| ExecFacts { args: many.clone(), ..exec(line, true) };
     evidence.exec = Some(exec("/bin/x"));
-    evidence.creators = (0..16).map(|pid| creator(1000 + pid, "x", exec("/bin/x"), true)).collect();
+    evidence.creators =
+        (0..16).map(|pid| creator(1000 + pid, "x", exec("/bin/x"), true)).collect::<Vec<_>>().into();
     let finding = attribute(&evidence, &host(), 1);
     assert_eq!((finding.process.args.len(), finding.process.args[31].as_str()), (32, "…"));
     let kept: usize = finding.creators.iter().map(|creator| creator.process.args.len()).sum();

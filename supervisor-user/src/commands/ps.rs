@@ -97,9 +97,7 @@ pub(super) fn conclude(
     filter: &Filter,
 ) -> Result<Conclusions> {
     let mut conclusions = Conclusions::new(host.identity().clone(), grace.as_nanos() as u64, filter.clone());
-    glance.unreaped(grace, |observation| {
-        conclusions.take(observation);
-    })?;
+    glance.unreaped(grace, |observation| conclusions.note(observation))?;
     conclusions.recount();
     Ok(conclusions)
 }

@@ -6,19 +6,19 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use growth::Growth;
 use sessions::Sessions;
 use supervisor_ebpf::ProcessId;
 
 use crate::{
-    attribution::attribute,
+    attribution::{Last, attribute, attribute_after},
     clock::Wall,
-    diagnosis::{blockers, diagnose, diagnose_namespace, in_full},
+    diagnosis::{blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
     evidence::{Evidence, NamespaceEvidence},
     filter::Filter,
-    finding::{Block, BlockedNamespace, Creator, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
+    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
     host::HostIdentity,
     identity,
     observation::{Observation, Release, Seen},
@@ -33,8 +33,7 @@ pub struct Conclusions {
     namespaces: HashMap<ProcessId, Blocked>,
     sessions: Sessions,
     growth: Growth,
-    /// Those of the last finding: of many that one process leaves, each has the same.
-    creators: Arc<Vec<Creator>>,
+    last: Last,
 }
 
 struct Open {
@@ -61,7 +60,7 @@ impl Conclusions {
             namespaces: HashMap::new(),
             sessions: Sessions::default(),
             growth: Growth::default(),
-            creators: Arc::default(),
+            last: Last::default(),
         }
     }
 
@@ -107,7 +106,11 @@ impl Conclusions {
         let event = |kind| Event { at_ns: *at_ns, wall: *wall, kind };
         match seen {
             Seen::Unreaped { id, existing, evidence } => {
-                self.unreaped(id, *existing, evidence).map(event).into_iter().collect()
+                let is_news = self.unreaped(id, *existing, evidence);
+                is_news
+                    .map(|kind| event(kind(Box::new(in_full(&self.open[id].finding)))))
+                    .into_iter()
+                    .collect()
             }
             Seen::Reaped { id, free_ns, release } => {
                 self.reaped(id, *free_ns, release.as_ref()).map(event).into_iter().collect()
@@ -118,24 +121,40 @@ impl Conclusions {
         }
     }
 
-    fn unreaped(&mut self, id: &ProcessId, existing: bool, evidence: &Evidence) -> Option<EventKind> {
+    /// Takes in an observation without saying what follows from it, for a list of what is there now.
+    pub fn note(&mut self, observation: &Observation) {
+        match &observation.seen {
+            Seen::Unreaped { id, existing, evidence } => {
+                self.unreaped(id, *existing, evidence);
+            }
+            _ => {
+                self.take(observation);
+            }
+        }
+    }
+
+    /// Returns which event of the finding has to be told, if one has.
+    fn unreaped(
+        &mut self,
+        id: &ProcessId,
+        existing: bool,
+        evidence: &Evidence,
+    ) -> Option<fn(Box<Finding>) -> EventKind> {
         let before = self.open.remove(id);
         let mut finding = Box::new(self.finding(id, evidence, before.as_ref().map(|open| &*open.finding)));
         self.growth.count(&mut finding, before.as_ref().map(|open| &*open.finding), existing);
 
         let was_told = before.as_ref().is_some_and(|open| open.told);
         let told = was_told || self.filter.wants(&finding);
-        let kind = if !told {
+        let kind: Option<fn(Box<Finding>) -> EventKind> = if !told {
             None
         } else if !was_told {
-            let finding = finding.clone();
-            Some(if existing { EventKind::Existing(finding) } else { EventKind::Detected(finding) })
+            Some(if existing { EventKind::Existing } else { EventKind::Detected })
         } else if before.is_some_and(|open| has_changed(&open.finding, &finding)) {
-            Some(EventKind::Updated(finding.clone()))
+            Some(EventKind::Updated)
         } else {
             None
         };
-        finding.diagnosis.abridge();
         self.open.insert(*id, Open { finding, told });
         kind
     }
@@ -143,11 +162,12 @@ impl Conclusions {
     /// What is to be said of a process, dead or alive, without keeping it.
     pub fn explain(&mut self, evidence: &Evidence) -> Finding {
         let id = evidence.id.unwrap_or(ProcessId::new(evidence.facts.pid, 0));
-        self.finding(&id, evidence, None)
+        in_full(&self.finding(&id, evidence, None))
     }
 
+    /// The finding, with its diagnosis abridged.
     fn finding(&mut self, id: &ProcessId, evidence: &Evidence, before: Option<&Finding>) -> Finding {
-        let mut finding = attribute(evidence, &self.host, self.grace_ns);
+        let mut finding = attribute_after(&mut self.last, evidence, &self.host, self.grace_ns);
         remember(&mut finding, before);
         finding.blocks = self.blocks_of(id);
         if finding.origin == Origin::Exec
@@ -155,12 +175,7 @@ impl Conclusions {
         {
             finding.origin = Origin::HealthCheck { period_ns };
         }
-        finding.diagnosis = diagnose(&finding);
-        if finding.creators == self.creators {
-            finding.creators = Arc::clone(&self.creators);
-        } else {
-            self.creators = Arc::clone(&finding.creators);
-        }
+        finding.diagnosis = diagnose_in_short(&finding);
         finding
     }
 

@@ -347,7 +347,7 @@ fn probe(n: u32, exec_ns: u64, at_ns: u64) -> Observation {
         shell.id.start_ns = exec_ns;
         let mut session = creator(2000 + n, "runc", exec(line, true), true);
         session.id.start_ns = exec_ns;
-        evidence.creators = vec![shell, session];
+        evidence.creators = vec![shell, session].into();
     })
 }
 

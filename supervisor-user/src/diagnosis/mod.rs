@@ -120,14 +120,14 @@ const RULES: [Rule; 15] = [
 impl Diagnosis {
     /// Keeps the verdict and gives up what was said beside it: that takes most of the room of a finding, and
     /// [`in_full`] says it again.
-    pub fn abridge(&mut self) {
+    fn abridge(&mut self) {
         self.evidence = Vec::new();
         self.remedies = Vec::new();
         self.wont_help = Vec::new();
     }
 }
 
-/// A finding whose diagnosis was abridged, with all of it.
+/// A finding whose diagnosis is abridged, with all of it.
 #[must_use]
 pub fn in_full(finding: &Finding) -> Finding {
     Finding { diagnosis: diagnose(finding), ..finding.clone() }
@@ -137,8 +137,19 @@ pub fn in_full(finding: &Finding) -> Finding {
 #[must_use]
 pub fn diagnose(finding: &Finding) -> Diagnosis {
     let case = Case::new(finding);
-    let verdict = RULES.iter().find_map(|rule| rule(&case)).unwrap_or_else(|| unknown(&case));
-    conclude(verdict, facts::of(&case))
+    conclude(judge(&case), facts::of(&case))
+}
+
+/// The same, abridged: of many that are only counted or listed, nobody reads the rest.
+#[must_use]
+pub fn diagnose_in_short(finding: &Finding) -> Diagnosis {
+    let mut diagnosis = conclude(judge(&Case::new(finding)), Vec::new());
+    diagnosis.abridge();
+    diagnosis
+}
+
+fn judge(case: &Case<'_>) -> Verdict {
+    RULES.iter().find_map(|rule| rule(case)).unwrap_or_else(|| unknown(case))
 }
 
 fn conclude(verdict: Verdict, facts: Vec<(Fact, String, String)>) -> Diagnosis {

@@ -1,6 +1,6 @@
 //! Every rule, and what is easily confused with it.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::ops::RangeInclusive;
 
 use super::{
     Confidence::{self, High, Low, Medium},
@@ -33,7 +33,7 @@ fn process(pid: u32, name: &str) -> Process {
 
 fn reaper(pid: u32, name: &str) -> Reaper {
     Reaper {
-        process: process(pid, name),
+        process: process(pid, name).into(),
         adopted: Some(false),
         created: Some(true),
         is_subreaper: Some(false),
@@ -79,7 +79,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         looked_ns: LOOKED,
         grace_ns: S,
         reaper: None,
-        creators: Arc::new(vec![creator(50, "app", Role::Other, false)]),
+        creators: vec![creator(50, "app", Role::Other, false)].into(),
         runtime: None,
         monitor: None,
         container: None,
@@ -100,7 +100,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
 fn adopted(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
     own(|finding, app| {
         (app.adopted, app.created, app.is_subreaper) = (Some(true), Some(false), Some(true));
-        Arc::make_mut(&mut finding.creators).insert(0, creator(60, "parent", Role::Other, true));
+        finding.creators.insert(0, creator(60, "parent", Role::Other, true));
         change(finding, app);
     })
 }
@@ -110,7 +110,7 @@ fn by_pid1(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
     adopted(|finding, app| {
         (app.is_subreaper, app.is_pidns_init, app.process.vpid) = (Some(false), Some(true), Some(1));
         finding.pid_ns.as_mut().expect("there is one").level = Some(1);
-        let creators = Arc::make_mut(&mut finding.creators);
+        let creators = &mut *finding.creators;
         creators[1].role = Role::Init;
         creators[1].process.vpid = Some(1);
         change(finding, app);
@@ -120,7 +120,7 @@ fn by_pid1(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
 /// The same, but whether it adopted or forked it was not seen.
 fn descent_unknown(finding: &mut Finding, app: &mut Reaper) {
     (app.adopted, app.created) = (None, None);
-    Arc::make_mut(&mut finding.creators).clear();
+    finding.creators.clear();
 }
 
 fn creator(pid: u32, name: &str, role: Role, gone: bool) -> Creator {
@@ -202,7 +202,7 @@ fn hostile(finding: &Finding) -> Finding {
         reaper.frozen = reaper.frozen.as_ref().map(|_| bad());
         reaper.threads.iter_mut().for_each(|thread| thread.comm = bad());
     }
-    for creator in Arc::make_mut(&mut finding.creators) {
+    for creator in &mut *finding.creators {
         creator.process.name = bad();
         creator.verb = Some(bad());
     }
@@ -668,7 +668,7 @@ fn f1_a_monitor_and_its_orphan() {
     advises(&diagnosis, &["!instead of crun"]);
     // A stage that still is there did not leave an orphan.
     let mut stage = incident.clone();
-    Arc::make_mut(&mut stage.creators)[0].gone = false;
+    stage.creators[0].gone = false;
     says(&stage, Family::F1, High..=High, &["!exited"]);
     // A container's process that outlived its parent.
     let mut process = incident;
@@ -805,7 +805,7 @@ fn f2_pid_1_that_does_not_reap() {
     // The host's: it cannot be restarted, and whoever is in another PID namespace can have it for a reaper.
     for level in [0, 1] {
         let host = by_pid1(|it, app| {
-            (app.process.pid, Arc::make_mut(&mut it.creators)[1].process.pid) = (1, 1);
+            (app.process.pid, it.creators[1].process.pid) = (1, 1);
             it.pid_ns.as_mut().expect("there is one").level = Some(level);
         });
         advises(
@@ -831,7 +831,7 @@ fn f3_what_an_exec_leaves() {
 
 #[test]
 fn f5_an_init_that_cannot_adopt() {
-    let with = |tini: Creator| by_pid1(|it, _| Arc::make_mut(&mut it.creators).insert(1, tini));
+    let with = |tini: Creator| by_pid1(|it, _| it.creators.insert(1, tini));
     let words = ["tini (pid 55)", "neither PID 1 nor a subreaper", "app (pid 50)"];
     advises(&says(&with(init_program(55, "tini")), Family::F5, High..=High, &words), &["tini -s"]);
     // F2: gone; PID 1, but of another PID namespace; not between; an init by its name only.
@@ -839,39 +839,29 @@ fn f5_an_init_that_cannot_adopt() {
     let mut pid1 = init_program(55, "tini");
     pid1.process.vpid = Some(1);
     says(&with(pid1), Family::F2, High..=High, &["!tini"]);
-    says(
-        &by_pid1(|it, _| Arc::make_mut(&mut it.creators).push(init_program(40, "tini"))),
-        Family::F2,
-        High..=High,
-        &["!tini"],
-    );
+    says(&by_pid1(|it, _| it.creators.push(init_program(40, "tini"))), Family::F2, High..=High, &["!tini"]);
     says(&with(creator(55, "tini", Role::Init, false)), Family::F2, High..=High, &["!tini"]);
     // An exec session from a shell under a tini elsewhere: the container's PID 1 is not among the creators, and the
     // search does not leave its PID namespace.
     let session = by_pid1(|it, _| {
         it.origin = Origin::Exec;
-        Arc::make_mut(&mut it.creators).truncate(1);
-        Arc::make_mut(&mut it.creators).push(creator(57, "runc", Role::Runtime, true));
-        Arc::make_mut(&mut it.creators).push(init_program(55, "tini"));
+        it.creators.truncate(1);
+        it.creators.push(creator(57, "runc", Role::Runtime, true));
+        it.creators.push(init_program(55, "tini"));
     });
     says(&session, Family::F3, Medium..=Medium, &["!tini"]);
     // `--pid=container:`: the other container's PID 1 is not among the creators either, and it is F5.
     let joined = by_pid1(|it, _| {
-        Arc::make_mut(&mut it.creators).truncate(1);
-        Arc::make_mut(&mut it.creators).push(init_program(55, "tini"));
-        Arc::make_mut(&mut it.creators).push(creator(57, "runc", Role::Runtime, true));
+        it.creators.truncate(1);
+        it.creators.push(init_program(55, "tini"));
+        it.creators.push(creator(57, "runc", Role::Runtime, true));
     });
     says(&joined, Family::F5, Medium..=Medium, &["tini"]);
     // F4: a child of the reaper itself.
-    says(
-        &own(|it, _| Arc::make_mut(&mut it.creators).push(init_program(40, "tini"))),
-        Family::F4,
-        High..=High,
-        &["!tini"],
-    );
+    says(&own(|it, _| it.creators.push(init_program(40, "tini"))), Family::F4, High..=High, &["!tini"]);
     // On the host: a subreaper above.
     says(
-        &adopted(|it, _| Arc::make_mut(&mut it.creators).insert(1, init_program(55, "tini"))),
+        &adopted(|it, _| it.creators.insert(1, init_program(55, "tini"))),
         Family::F5,
         High..=High,
         &["tini"],

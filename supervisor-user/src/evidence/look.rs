@@ -11,7 +11,7 @@ use std::{
 
 use supervisor_ebpf::{
     PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
-    TASK_PARENT_NOCLDWAIT, TASK_ZOMBIE, TaskRecord,
+    TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
 };
 
 use super::{CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text};
@@ -20,6 +20,7 @@ use crate::{
     clock,
     host::{Host, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
+    shared::Shared,
 };
 
 /// Creators that are followed upwards.
@@ -50,11 +51,15 @@ pub struct Look<'a> {
     /// All that the iterator named, sorted, once somebody asks.
     ids: OnceCell<Vec<ProcessId>>,
     held: HashMap<ProcessId, u64>,
-    reapers: Cache<(u32, bool), Option<ReaperFacts>>,
+    reapers: Cache<(u32, bool), Option<Shared<ReaperFacts>>>,
     creators: Cache<ProcessId, Option<(CreatorFacts, ProcessId)>>,
-    inits: Cache<ProcessId, Option<ProcessFacts>>,
+    /// All creators from one upwards.
+    descents: Cache<ProcessId, Shared<Vec<CreatorFacts>>>,
+    inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
+    /// Control groups of zombies, by `css_set`.
+    groups: RefCell<HashMap<u64, Option<String>>>,
     containers: Cache<OciPlaces, Option<OciFacts>>,
     seeded_ns: Cache<(), Option<u64>>,
 }
@@ -84,9 +89,11 @@ impl<'a> Look<'a> {
             held,
             reapers: Cache::default(),
             creators: Cache::default(),
+            descents: Cache::default(),
             inits: Cache::default(),
             budgets: Cache::default(),
             namespaces: Cache::default(),
+            groups: RefCell::default(),
             containers: Cache::default(),
             seeded_ns: Cache::default(),
         }
@@ -105,14 +112,18 @@ impl<'a> Look<'a> {
     ) -> Result<Evidence, EvidenceError> {
         let task = id.and_then(|id| self.task(&id));
         let record = self.process(id)?;
-        let creators = self.creators(record.as_ref())?;
-        let exec = match self.exec(id)? {
-            Some(exec) => Some(exec),
-            None => inherited(record.as_ref(), &creators),
+        let creators = match record.as_ref().map(|record| record.creator) {
+            Some(creator) => (*cached(&self.descents, creator, || self.descent(creator))?).clone(),
+            None => Shared::default(),
+        };
+        let exec = match &record {
+            Some(record) if record.execed == 0 => inherited(&creators),
+            _ => self.exec(id)?,
         };
         let ns_init = match task.as_ref().map(|task| task.record.ns_init) {
             Some(init) if init.is_known() => {
-                (*cached(&self.inits, init, || self.process_of(&init).map_err(EvidenceError::from))?).clone()
+                let read = || Ok::<_, EvidenceError>(self.process_of(&init)?.map(Shared::from));
+                (*cached(&self.inits, init, read)?).clone()
             }
             _ => None,
         };
@@ -259,14 +270,55 @@ impl<'a> Look<'a> {
         }))
     }
 
-    /// The process of that identity in `/proc`, if it still exists.
+    /// The process of that identity, if it still exists: in `/proc`, or if it is one of many zombies, as the task
+    /// iterator saw it.
     ///
     /// # Errors
     ///
     /// If `/proc` cannot be read.
     pub fn process_of(&self, id: &ProcessId) -> Result<Option<ProcessFacts>, io::Error> {
-        let facts = self.host.process(id.tgid)?;
-        Ok(facts.filter(|facts| starts_match(self.host, facts, id.start_ns)))
+        let exited = self.tasks.get(id).map(|task| &task.record);
+        if let Some(facts) = exited.and_then(|record| self.zombie(record)) {
+            return Ok(Some(facts));
+        }
+        let facts = self.host.process(id.tgid)?.filter(|facts| starts_match(self.host, facts, id.start_ns));
+        if let (Some(facts), Some(record)) = (&facts, exited)
+            && record.flags & TASK_WHOLE != 0
+            && facts.is_unreaped()
+        {
+            self.groups.borrow_mut().insert(record.css_set, facts.cgroup.clone());
+        }
+        Ok(facts)
+    }
+
+    /// What `/proc` would say of a zombie, by its record. `None` if the record does not say all, or if no zombie of
+    /// the same control groups was read in `/proc` before.
+    fn zombie(&self, record: &TaskRecord) -> Option<ProcessFacts> {
+        if record.flags & TASK_WHOLE == 0 {
+            return None;
+        }
+        let cgroup = self.groups.borrow().get(&record.css_set)?.clone();
+        Some(ProcessFacts {
+            pid: record.id.tgid,
+            ppid: record.parent.tgid,
+            comm: text(&record.comm),
+            state: 'Z',
+            start_ticks: start_ticks(self.host, record.id.start_ns),
+            exit_status: Some(record.exit_status),
+            ns_pids: record.pids.get(..=record.level as usize)?.to_vec(),
+            pid_ns: Some(record.pid_ns),
+            uid: Some(record.uid),
+            live_threads: 0,
+            threads: 1,
+            tracer: None,
+            child_faults: 0,
+            sigchld_pending: false,
+            wchan: None,
+            sigchld: None,
+            exe: None,
+            args: Vec::new(),
+            cgroup,
+        })
     }
 
     fn threads(&self, facts: &ProcessFacts) -> Result<Vec<ThreadFacts>, io::Error> {
@@ -288,9 +340,10 @@ impl<'a> Look<'a> {
         Ok(Some(TracerFacts { tid, pid, comm }))
     }
 
-    fn creators(&self, record: Option<&Process>) -> Result<Vec<CreatorFacts>, EvidenceError> {
+    /// A creator, and who created it, and so on.
+    fn descent(&self, nearest: ProcessId) -> Result<Shared<Vec<CreatorFacts>>, EvidenceError> {
         let mut creators: Vec<CreatorFacts> = Vec::new();
-        let mut next = record.map(|record| record.creator);
+        let mut next = Some(nearest);
         while let Some(id) = next.filter(|id| id.is_known() && creators.len() < MAX_CREATORS) {
             let found = cached(&self.creators, id, || self.creator(id))?;
             let Some((creator, above)) = &*found else { break };
@@ -303,7 +356,7 @@ impl<'a> Look<'a> {
                 creators[i].exec = creators.get(i + 1).and_then(|above| above.exec.clone()).map(not_own);
             }
         }
-        Ok(creators)
+        Ok(creators.into())
     }
 
     /// A creator, and who created that one.
@@ -326,20 +379,20 @@ impl<'a> Look<'a> {
         &self,
         facts: &ProcessFacts,
         task: Option<&Task>,
-    ) -> Result<Option<ReaperFacts>, EvidenceError> {
+    ) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
         // Between the iterator's pass and this look the reaper may have died, and another adopted.
         let seen = task.filter(|task| task.record.parent.tgid == facts.ppid);
         let found = cached(&self.reapers, (facts.ppid, seen.is_some()), || self.reaper_of(facts.ppid, seen))?;
         Ok((*found).clone())
     }
 
-    fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<ReaperFacts>, EvidenceError> {
+    fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
         let Some(reaper) = self.host.process(pid)? else { return Ok(None) };
         let seen = task.filter(|task| starts_match(self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
         let record = self.process(id)?;
         let flag = |flag: u32| seen.map(|task| task.record.flags & flag != 0);
-        Ok(Some(ReaperFacts {
+        let facts = ReaperFacts {
             threads: self.threads(&reaper)?,
             frozen: self.host.frozen(reaper.pid),
             exec: self.exec(id)?,
@@ -350,7 +403,8 @@ impl<'a> Look<'a> {
             id,
             wait: record.map(|record| record.wait).filter(|wait| wait.count > 0),
             facts: reaper,
-        }))
+        };
+        Ok(Some(facts.into()))
     }
 
     /// The control groups of the processes that live in a process's PID namespace, if it is not the initial one.
@@ -401,8 +455,7 @@ fn is_inside(record: &TaskRecord, init: &TaskRecord) -> bool {
 }
 
 /// A process that was forked while we watched and made no exec runs the file of its creator.
-fn inherited(record: Option<&Process>, creators: &[CreatorFacts]) -> Option<ExecFacts> {
-    record.filter(|record| record.execed == 0)?;
+fn inherited(creators: &[CreatorFacts]) -> Option<ExecFacts> {
     creators.first().and_then(|creator| creator.exec.clone()).map(not_own)
 }
 
@@ -413,6 +466,9 @@ fn not_own(exec: ExecFacts) -> ExecFacts {
 /// Whether a process in `/proc` is the one that started at that time.
 #[must_use]
 pub fn starts_match(host: &dyn Host, facts: &ProcessFacts, start_ns: u64) -> bool {
-    let tick_ns = 1_000_000_000 / host.identity().ticks_per_second;
-    facts.start_ticks == start_ns / tick_ns
+    facts.start_ticks == start_ticks(host, start_ns)
+}
+
+fn start_ticks(host: &dyn Host, start_ns: u64) -> u64 {
+    start_ns / (1_000_000_000 / host.identity().ticks_per_second)
 }

@@ -13,6 +13,7 @@ pub use self::look::{EvidenceError, Look, starts_match};
 use crate::{
     host::{OciFacts, PidBudget, ProcessFacts, ThreadFacts, split_arguments},
     kernel::Task,
+    shared::Shared,
 };
 
 /// Everything observed of one process. Absent is what could not be seen.
@@ -33,17 +34,17 @@ pub struct Evidence {
     /// Its own exec, or its nearest forebear's if it has made none.
     pub exec: Option<ExecFacts>,
     /// Who must reap it.
-    pub reaper: Option<ReaperFacts>,
+    pub reaper: Option<Shared<ReaperFacts>>,
     /// Who traces it, or one of its threads.
     pub tracer: Option<TracerFacts>,
     /// Who created it, nearest first.
-    pub creators: Vec<CreatorFacts>,
+    pub creators: Shared<Vec<CreatorFacts>>,
     /// Its real parent when it was forked: not the creator after `CLONE_PARENT`.
     pub first_parent: Option<ProcessId>,
     /// Whether it has living or remembered children of its own.
     pub has_children: bool,
     /// PID 1 of its namespace.
-    pub ns_init: Option<ProcessFacts>,
+    pub ns_init: Option<Shared<ProcessFacts>>,
     /// Control groups of the processes that live in its PID namespace, if that is not the initial one.
     pub ns_groups: Vec<String>,
     /// Since when the reaper's wait calls are seen, if none can have been forgotten.

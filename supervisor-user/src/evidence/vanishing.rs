@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use supervisor_ebpf::{ProcessId, TASK_ZOMBIE, TaskRecord};
+use supervisor_ebpf::{ProcessId, TASK_WHOLE, TASK_ZOMBIE, TaskRecord};
 
 use super::Look;
 use crate::{
@@ -136,4 +136,34 @@ fn what_vanishes_at_any_step_is_no_error_and_nothing_is_made_up() {
         }
     }
     assert!(asked > 3, "only {asked} questions are asked of a zombie");
+}
+
+/// What the task iterator says of a zombie.
+fn whole(host: &Proc, facts: &ProcessFacts) -> TaskRecord {
+    let mut record = TaskRecord {
+        id: id(host, facts),
+        parent: ProcessId::new(facts.ppid, 1),
+        flags: TASK_ZOMBIE | TASK_WHOLE,
+        pid_ns: facts.pid_ns.unwrap(),
+        level: facts.level().unwrap(),
+        css_set: 1,
+        uid: facts.uid.unwrap(),
+        exit_status: facts.exit_status.unwrap(),
+        ..TaskRecord::default()
+    };
+    record.comm[..facts.comm.len()].copy_from_slice(facts.comm.as_bytes());
+    record.pids[..facts.ns_pids.len()].copy_from_slice(&facts.ns_pids);
+    record
+}
+
+#[test]
+fn of_zombies_in_the_same_groups_only_one_is_read_in_proc_and_the_same_is_said_of_all() {
+    let proc = Proc::new().expect("/proc can be read");
+    let zombies = [Zombie::make(&proc), Zombie::make(&proc), Zombie::make(&proc)];
+    let task = |facts: &ProcessFacts| Task { record: whole(&proc, facts), cgroup: None };
+    let host = Vanishing { host: &proc, left: Cell::new(1) };
+    let look = Look::new(&host, None, zombies.iter().map(|(_, facts)| task(facts)).collect(), Vec::new());
+    for (_, facts) in &zombies {
+        assert_eq!(look.process_of(&id(&proc, facts)).unwrap().as_ref(), Some(facts));
+    }
 }

@@ -18,7 +18,7 @@ use supervisor_ebpf::{
     TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord, UNREAPED_ENTRIES, Unreaped,
 };
 
-use crate::{clock, memory};
+use crate::{clock, memory, shared::Shared};
 
 use super::{KernelError, Offsets, Records, SimulatedLoss, TraceOptions, records::typed, rights, trace};
 
@@ -119,7 +119,7 @@ pub struct Task {
     /// The fixed part.
     pub record: TaskRecord,
     /// The innermost components of its cgroup path, outermost first.
-    pub cgroup: Option<Vec<String>>,
+    pub cgroup: Option<Shared<Vec<String>>>,
 }
 
 /// The loaded programs. They are detached when it is dropped, or when the process ends in whatever way:
@@ -230,6 +230,8 @@ impl Tracer {
         }
         self.control(scan)?;
         let mut exited = Vec::new();
+        // Many are in the control group of the one before.
+        let mut last = None;
         let mut stream = Stream { file: self.iterate()?, buffer: Vec::new(), start: 0 };
         while let Some(record) = stream.next::<TaskRecord>()? {
             if record.flags & (TASK_ZOMBIE | TASK_EXITING) == 0 {
@@ -239,7 +241,10 @@ impl Tracer {
             let cgroup = if record.flags & TASK_HAS_CGROUP == 0 {
                 None
             } else {
-                stream.next::<CgroupBytes>()?.map(|path| components(&path.0))
+                stream.next::<CgroupBytes>()?.map(|path| match &last {
+                    Some((bytes, names)) if *bytes == path.0 => Shared::clone(names),
+                    _ => last.insert((path.0, components(&path.0).into())).1.clone(),
+                })
             };
             exited.push(Task { record, cgroup });
         }

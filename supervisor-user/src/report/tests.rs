@@ -1,7 +1,5 @@
 //! Golden tests: one finding, as every output writes it.
 
-use std::sync::Arc;
-
 use super::{Context, ecs, ocsf, story, text};
 use crate::{
     attribution::attribute,
@@ -45,7 +43,7 @@ fn namespace() -> BlockedNamespace {
         ..facts(5, "pause", &[5, 1], POD)
     };
     init.exec = Some(exec("/pause", true));
-    init.creators = vec![creator(4, "runc", exec("/usr/bin/runc create pod", true), true)];
+    init.creators = vec![creator(4, "runc", exec("/usr/bin/runc create pod", true), true)].into();
     let zombie = incident();
     let evidence = NamespaceEvidence {
         init,
@@ -151,7 +149,7 @@ fn ocsf_lines() {
 fn hostile() -> Finding {
     let text = format!("\n\r\0\x1b[31m\"\\\u{202e}\u{fffd}{}", "x".repeat(4096));
     let mut finding = finding();
-    let creators = Arc::make_mut(&mut finding.creators).iter_mut().map(|it| &mut it.process);
+    let creators = finding.creators.iter_mut().map(|it| &mut it.process);
     for process in creators.chain([&mut finding.process]) {
         process.name.clone_from(&text);
         process.executable = Some(text.clone());

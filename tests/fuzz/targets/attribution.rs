@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let mut exec_of = || Some(exec(lines.next()?, lines.next().unwrap_or_default()));
         evidence.exec = exec_of();
-        for creator in &mut evidence.creators {
+        for creator in &mut *evidence.creators {
             creator.comm.clone_from(&comm);
             creator.exec = exec_of();
         }

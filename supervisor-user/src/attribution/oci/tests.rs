@@ -11,7 +11,7 @@ const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba98765
 fn called(line: &str) -> Evidence {
     let mut evidence = incident();
     evidence.exec = None;
-    evidence.creators = vec![creator(20, "x", exec(line, true), true)];
+    evidence.creators = vec![creator(20, "x", exec(line, true), true)].into();
     evidence
 }
 
@@ -75,7 +75,7 @@ fn a_shim_serves_other_containers_than_the_one_of_its_id() {
 #[test]
 fn a_reaping_conmonrs_gives_the_root() {
     let mut evidence = incident();
-    (evidence.exec, evidence.creators) = (None, Vec::new());
+    (evidence.exec, evidence.creators) = (None, Vec::new().into());
     evidence.facts.cgroup = Some(format!("/kubepods.slice/crio-{ID}.scope"));
     let reaper = evidence.reaper.as_mut().expect("a reaper");
     reaper.facts = ProcessFacts {
@@ -115,7 +115,8 @@ fn hostile_arguments_lead_nowhere() {
     let mut many = called("crun --root /0 create web");
     many.creators = (0..100)
         .map(|i| creator(i, "x", exec(&format!("crun --root /{i} create --bundle /{i} web"), true), true))
-        .collect();
+        .collect::<Vec<_>>()
+        .into();
     let places = places(&many);
     assert_eq!((places.state_files.len(), places.bundles.len()), (MAX_PLACES, MAX_PLACES));
 }
