@@ -20,7 +20,7 @@ use crate::{
     engine,
     host::{Host as _, Proc},
     kernel::{Record, Trace, TraceOptions},
-    report::{Context as Said, ecs},
+    report::{Context as Said, ecs, ocsf},
     trace::{
         Cgroup, Decoder, Kind,
         text::{Lines, Time},
@@ -48,6 +48,8 @@ pub enum Output {
     Tree,
     /// One JSON object a line, in the names of the Elastic Common Schema
     Json,
+    /// One JSON object a line, in the names of the Open Cybersecurity Schema Framework
+    Ocsf,
 }
 
 /// Arguments of `supervisor trace`.
@@ -274,30 +276,31 @@ impl<'a> Writer<'a> {
         if !event.cgroup.as_ref().is_none_or(|cgroup| self.args.wants(cgroup)) {
             return Ok(());
         }
+        self.sequence += 1;
         match self.args.output {
             Output::Text => self.lines.event(&event, &mut self.out),
             Output::Tree => self.tree.event(&event),
-            Output::Json => {
-                self.sequence += 1;
-                self.out.push_str(&ecs::traced(&event, &self.context, self.sequence, self.wall)?);
-                self.out.push('\n');
-            }
+            Output::Json => self.line(&ecs::traced(&event, &self.context, self.sequence, self.wall)?),
+            Output::Ocsf => self.line(&ocsf::traced(&event, &self.context, self.sequence, self.wall)?),
         }
         Ok(())
     }
 
     fn lost(&mut self, count: u64, at_ns: u64) -> Result<()> {
+        self.sequence += 1;
+        let (context, sequence, wall) = (&self.context, self.sequence, self.wall);
         match self.args.output {
             Output::Text => self.lines.lost(count, at_ns, &mut self.out),
             Output::Tree => self.tree.lost(count),
-            Output::Json => {
-                self.sequence += 1;
-                let line = ecs::trace_lost(count, at_ns, &self.context, self.sequence, self.wall)?;
-                self.out.push_str(&line);
-                self.out.push('\n');
-            }
+            Output::Json => self.line(&ecs::trace_lost(count, at_ns, context, sequence, wall)?),
+            Output::Ocsf => self.line(&ocsf::trace_lost(count, at_ns, context, sequence, wall)?),
         }
         Ok(())
+    }
+
+    fn line(&mut self, line: &str) {
+        self.out.push_str(line);
+        self.out.push('\n');
     }
 
     /// Writes what is left, and what was lost after the last event.

@@ -16,10 +16,14 @@ use crate::{
     },
     host::ProcessFacts,
     schema::Subject,
+    trace::{self, Decoder},
 };
 
 use serde_json::Value;
-use supervisor_ebpf::ProcessId;
+use supervisor_ebpf::{
+    CALL_WAIT4, Exec, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced,
+    WAIT_ANY, Wait,
+};
 
 fn context() -> Context {
     Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }
@@ -129,12 +133,106 @@ type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;
 
 /// The lines that a format makes of the events, one event after the other.
 fn pretty(line: Line) -> String {
-    let lines = (1..).zip(events()).map(|(sequence, event)| {
-        let line = line(&event, &context(), sequence).expect("the model is JSON");
-        assert!(!line.contains('\n'));
+    let lines = (1..).zip(events());
+    pretty_lines(lines.map(|(sequence, event)| line(&event, &context(), sequence)))
+}
+
+fn pretty_lines(lines: impl Iterator<Item = serde_json::Result<String>>) -> String {
+    let values = lines.map(|line| {
+        let line = line.expect("the model is JSON");
+        assert!(!line.contains(|it: char| it.is_ascii_control()), "{line}");
         serde_json::from_str::<Value>(&line).expect("valid JSON")
     });
-    format!("{:#}\n", lines.collect::<Value>())
+    format!("{:#}\n", values.collect::<Value>())
+}
+
+/// A trace: a process with a hostile name in a container is forked, executes, waits, exits and is reaped, and another
+/// one is killed and reaped by nobody knows whom.
+fn trace() -> Vec<trace::Event> {
+    let comm = |name: &[u8]| {
+        let mut comm = [0; 16];
+        comm[..name.len()].copy_from_slice(name);
+        comm
+    };
+    let mut exec = Exec {
+        at_ns: 1,
+        argv_total: 8,
+        argv_len: 8,
+        filename: [0; 256],
+        previous: [0; 128],
+        argv: [0; 1024],
+    };
+    exec.filename[..9].copy_from_slice(b"/bin/sh\n\x1b");
+    exec.argv[..8].copy_from_slice(b"sh\0-c\0:\0");
+    let at = |kind, micros: u64, value| Traced {
+        kind,
+        at_ns: 3_000_000_000 + micros * 1000,
+        id: ProcessId::new(20, 2_999_000_000),
+        comm: comm(b"sh\x1b\n\xe2\x80\xae"),
+        other: ProcessId::new(10, 1_000_000_000),
+        other_comm: comm(b"conmonrs"),
+        value,
+        pid_ns: POD,
+        vpid: 2,
+        level: 1,
+        cgroup: 7,
+        ..Traced::default()
+    };
+    let nobody = |event: Traced| Traced { other: ProcessId::default(), ..event };
+    let mut decoder = Decoder::default();
+    decoder.cgroup(7, &["machine.slice".to_owned(), format!("libpod-{}.scope", "a1".repeat(32))]);
+    let events = [
+        (at(TRACE_FORK, 0, 0), None),
+        (at(TRACE_EXEC, 100, 0), Some(&exec)),
+        (nobody(at(TRACE_WAIT, 200, Wait::pack(CALL_WAIT4, WAIT_ANY, 0, 1))), None),
+        (at(TRACE_EXIT, 300, 0x700), None),
+        (at(TRACE_REAP, 2_800, 0), None),
+        (Traced { id: ProcessId::new(21, 1), cgroup: 0, pid_ns: 0, ..at(TRACE_EXIT, 3_000, 9) }, None),
+        (nobody(Traced { id: ProcessId::new(22, 1), ..at(TRACE_REAP, 4_000, 0) }), None),
+    ];
+    events.iter().map(|(traced, exec)| decoder.event(traced, *exec).expect("an event")).collect()
+}
+
+/// The lines that a format makes of a trace, and of a loss at its end.
+fn traced_lines(
+    traced: fn(&trace::Event, &Context, u64, Wall) -> serde_json::Result<String>,
+    lost: fn(u64, u64, &Context, u64, Wall) -> serde_json::Result<String>,
+) -> Vec<serde_json::Result<String>> {
+    let wall = Wall::at_offset(1_700_000_000_000_000_000);
+    let events = trace();
+    let lines = (1..).zip(&events).map(|(sequence, event)| traced(event, &context(), sequence, wall));
+    lines.chain([lost(3, 3_005_000_000, &context(), 8, wall)]).collect()
+}
+
+#[test]
+fn a_trace_in_ecs() {
+    golden("trace.json", &pretty_lines(traced_lines(ecs::traced, ecs::trace_lost).into_iter()));
+}
+
+#[test]
+fn a_trace_in_ocsf() {
+    golden("trace.ocsf.json", &pretty_lines(traced_lines(ocsf::traced, ocsf::trace_lost).into_iter()));
+}
+
+#[test]
+fn a_trace_fits_the_schemas() {
+    for (subject, lines) in [
+        (Subject::Ecs, traced_lines(ecs::traced, ecs::trace_lost)),
+        (Subject::Ocsf, traced_lines(ocsf::traced, ocsf::trace_lost)),
+    ] {
+        let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema());
+        let validator = validator.expect("a schema");
+        for line in lines {
+            fits(&validator, &line.expect("the model is JSON"));
+        }
+    }
+}
+
+fn fits(validator: &jsonschema::Validator, line: &str) {
+    let value = serde_json::from_str::<Value>(line).expect("valid JSON");
+    let wrong: Vec<String> =
+        validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{line}");
 }
 
 #[test]
@@ -172,10 +270,7 @@ fn events_fit_the_schemas_whatever_the_names() {
         for event in events().iter().chain([&hostile]) {
             let line = line(event, &context(), 1).expect("the model is JSON");
             assert!(!line.contains(|it: char| it.is_ascii_control()), "{line}");
-            let value = serde_json::from_str::<Value>(&line).expect("valid JSON");
-            let wrong: Vec<String> =
-                validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
-            assert!(wrong.is_empty(), "{}: {wrong:#?}\n{line}", subject.name());
+            fits(&validator, &line);
         }
     }
 }
