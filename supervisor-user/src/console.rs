@@ -6,8 +6,10 @@ use anyhow::Context as _;
 
 use crate::{
     finding::Event,
-    report::{Context, Format, encode, text::Colour},
-    trace::tree::Lines,
+    report::{
+        Context, Format, encode,
+        text::{COLUMNS, Colour, Style},
+    },
 };
 
 /// A line for people, on standard error. That nobody reads it is no error.
@@ -36,14 +38,32 @@ pub fn colour() -> Colour {
     if io::stdout().is_terminal() && !plain { Colour::Always } else { Colour::Never }
 }
 
-/// Box-drawing characters only where the locale has them.
+/// Says how many columns there are where standard output is no terminal, as to other programs: `demo` shows what we print.
+pub const COLUMNS_VARIABLE: &str = "COLUMNS";
+
+/// How many columns the terminal has, if standard output is one.
 #[must_use]
-pub fn strokes() -> Lines {
+pub fn columns() -> Option<usize> {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) => Some(usize::from(size.ws_col)),
+        Err(_) => std::env::var(COLUMNS_VARIABLE).ok()?.parse().ok(),
+    }
+    .filter(|columns| *columns > 0)
+}
+
+/// How text is written to standard output.
+#[must_use]
+pub fn style() -> Style {
+    Style { colour: colour(), columns: columns().map_or(COLUMNS, |it| it.min(COLUMNS)), is_ascii: !is_utf8() }
+}
+
+/// Whether the locale has box-drawing characters.
+#[must_use]
+pub fn is_utf8() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|it| !it.is_empty()));
-    let is_utf8 = locale.is_some_and(|it| it.to_ascii_lowercase().replace('-', "").ends_with("utf8"));
-    if is_utf8 { Lines::Unicode } else { Lines::Ascii }
+    locale.is_some_and(|it| it.to_ascii_lowercase().replace('-', "").ends_with("utf8"))
 }
 
 /// Writes the events of one look to standard output.
@@ -68,6 +88,6 @@ impl Printer {
     /// If standard output cannot be written, but for want of a reader.
     pub fn write(&mut self, event: &Event) -> anyhow::Result<()> {
         self.sequence += 1;
-        print(&format!("{}\n", encode(event, &self.context, self.sequence, self.format, colour())?))
+        print(&format!("{}\n", encode(event, &self.context, self.sequence, self.format, style())?))
     }
 }

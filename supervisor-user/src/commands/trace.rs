@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::{
     clock::{self, Wall},
     config,
-    console::{colour, say, strokes},
+    console::{colour, columns, is_utf8, say},
     engine,
     host::{Host as _, Proc},
     kernel::{Record, Trace, TraceOptions},
@@ -26,7 +26,7 @@ use crate::{
         text::{Lines, Time},
         tree::Tree,
     },
-    words::clean,
+    words::{clean, in_ascii},
 };
 
 /// How often what the kernel side has told is read.
@@ -310,7 +310,7 @@ impl<'a> Writer<'a> {
             self.lost(lost, clock::now_ns())?;
         }
         if self.args.output == Output::Tree {
-            self.out.push_str(&self.tree.draw(self.started_ns, strokes(), colour()));
+            self.out.push_str(&self.tree.draw(self.started_ns, columns(), colour()));
         }
         self.flush()?;
         Ok(())
@@ -318,6 +318,10 @@ impl<'a> Writer<'a> {
 
     /// False if nobody reads any more.
     fn flush(&mut self) -> Result<bool> {
+        let is_for_people = matches!(self.args.output, Output::Text | Output::Tree);
+        if is_for_people && !is_utf8() {
+            self.out = in_ascii(&self.out);
+        }
         let written = self.stdout.write_all(self.out.as_bytes());
         self.out.clear();
         match written {

@@ -20,7 +20,7 @@ use crate::{
     finding::{Event, State},
     host::HostIdentity,
 };
-use text::Colour;
+use text::Style;
 
 /// What events look like.
 #[derive(
@@ -65,13 +65,13 @@ pub fn encode(
     context: &Context,
     sequence: u64,
     format: Format,
-    colour: Colour,
+    style: Style,
 ) -> serde_json::Result<String> {
     Ok(match format {
         Format::Ecs => ecs::line(event, context, sequence)?,
         Format::Ocsf => ocsf::line(event, context, sequence)?,
         Format::Text => {
-            let mut text = text::event(event, colour);
+            let mut text = text::event(event, style);
             text.truncate(text.trim_end_matches('\n').len());
             text
         }

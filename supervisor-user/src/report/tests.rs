@@ -290,7 +290,7 @@ fn the_words_of_a_line_are_those_of_its_head() {
 
 #[test]
 fn text_blocks() {
-    let text: String = events().iter().map(|event| text::event(event, text::Colour::Never)).collect();
+    let text: String = events().iter().map(|event| text::event(event, text::Style::PLAIN)).collect();
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
     // The time of day is in the zone of whoever runs this.
     let lines = text.lines().map(|line| match line.split_at_checked(8) {
@@ -302,8 +302,21 @@ fn text_blocks() {
 
 #[test]
 fn stories() {
-    let never = text::Colour::Never;
-    let text = [story::process(&finding(), never), story::namespace(&namespace(), never)].join("\n");
+    let plain = text::Style::PLAIN;
+    let text = [story::process(&finding(), plain), story::namespace(&namespace(), plain)].join("\n");
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
     golden("stories.txt", &text);
+}
+
+#[test]
+fn narrow_lines_fit_and_ascii_is_ascii() {
+    let style = text::Style { columns: 80, is_ascii: true, ..text::Style::PLAIN };
+    let blocks: String = events().iter().map(|event| text::event(event, style)).collect();
+    let all = [blocks, story::process(&finding(), style), story::namespace(&namespace(), style)].join("\n");
+    // Sentences behind a word, such as that of a loss, are one line.
+    let long: Vec<&str> =
+        all.lines().filter(|line| line.starts_with(' ') && line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    assert!(all.is_ascii(), "{all}");
+    assert!(all.contains("`- "), "{all}");
 }
