@@ -14,7 +14,7 @@ use ratatui::{
 use super::{Column, Mode, Page, Row, Top};
 use crate::{
     report::text::{COLUMNS, Colour, Style as TextStyle},
-    words::ascii,
+    words::{ascii, cut},
 };
 
 /// What keys do.
@@ -162,14 +162,14 @@ fn foot_line(top: &Top, look: Look) -> Line<'_> {
 /// Draws the list; returns which of its lines is the first on the screen.
 fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
     let rows: Vec<&Row> = top.rows().collect();
-    let (header, widths): (Vec<&str>, Vec<Constraint>) = match top.page {
+    let (header, widths): (Vec<&str>, Vec<u16>) = match top.page {
         Page::Findings => fitting(&top.data.columns, area.width),
         Page::Reapers => (
             vec!["REAPER", "HOLDS", "A MINUTE", "TREND"],
-            REAPER_WIDTHS.map(Constraint::Length).into_iter().chain([Constraint::Min(0)]).collect(),
+            REAPER_WIDTHS.into_iter().chain([area.width]).collect(),
         ),
         Page::Namespaces => fitting(&top.data.namespace_columns, area.width),
-        Page::Events => (vec!["EVENT"], vec![Constraint::Min(20)]),
+        Page::Events => (vec!["EVENT"], vec![area.width]),
     };
     if rows.is_empty() {
         let text = match top.page {
@@ -188,9 +188,10 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
     let trend_width = area.width.saturating_sub(REAPER_WIDTHS.iter().map(|width| width + 1).sum());
     let shown = rows.iter().skip(start).take(height).map(|row| {
         let trend = (top.page == Page::Reapers).then(|| trend(&row.trend, trend_width));
-        TableRow::new(row.cells.iter().cloned().chain(trend))
+        let cells = row.cells.iter().zip(&widths).map(|(cell, width)| cut(cell, usize::from(*width)));
+        TableRow::new(cells.chain(trend))
     });
-    let table = Table::new(shown, widths)
+    let table = Table::new(shown, widths.iter().map(|width| Constraint::Length(*width)))
         .header(TableRow::new(header).style(Style::new().add_modifier(Modifier::BOLD)))
         .column_spacing(1)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
@@ -200,14 +201,14 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
 }
 
 /// As many columns as there is room for.
-fn fitting(columns: &[Column], room: u16) -> (Vec<&'static str>, Vec<Constraint>) {
+fn fitting(columns: &[Column], room: u16) -> (Vec<&'static str>, Vec<u16>) {
     let mut used = 0;
     let fits = |(title, width): &Column| {
         let left = room.saturating_sub(used);
         // Of less than a half, and of a header that is cut, nobody reads much.
         let least = (width / 2).max(title.len() as u16).min(*width);
         used += width + 1;
-        (left >= least).then_some((*title, Constraint::Length(left.min(*width))))
+        (left >= least).then_some((*title, left.min(*width)))
     };
     columns.iter().map_while(fits).unzip()
 }

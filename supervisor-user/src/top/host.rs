@@ -61,7 +61,7 @@ impl View for Conclusions {
             ("PID 1", 22),
             ("MODE", 7),
             ("BLOCKED FOR", 12),
-            ("HELD BY", 7),
+            ("HELD BY", 8),
             ("PIDS", 12),
             ("CONTAINER", 24),
         ]
