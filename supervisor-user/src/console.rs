@@ -1,6 +1,10 @@
 //! What is said to the person at the terminal.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd,
+    sync::OnceLock,
+};
 
 use anyhow::Context as _;
 
@@ -10,11 +14,30 @@ use crate::{
         Context, Format, encode,
         text::{COLUMNS, Colour, Style},
     },
+    words::wrap,
 };
 
 /// A line for people, on standard error. That nobody reads it is no error.
-pub fn say(line: &str) {
-    let _unread = writeln!(io::stderr(), "{line}");
+pub fn say(text: &str) {
+    let text = match columns_of(io::stderr()) {
+        Some(columns) => wrapped(text, columns),
+        None => format!("{text}\n"),
+    };
+    let _unread = io::stderr().write_all(text.as_bytes());
+}
+
+/// Text whose lines are wrapped where they are too long.
+fn wrapped(text: &str, columns: usize) -> String {
+    let mut out = String::new();
+    for line in text.split('\n') {
+        if line.chars().count() > columns {
+            wrap(&mut out, line, "", "", columns);
+        } else {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
 }
 
 /// Writes to standard output. A reader that has gone away has seen enough.
@@ -31,11 +54,38 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Colour only on a terminal, and not with `NO_COLOR`.
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colouring {
+    /// On a terminal, and not with `NO_COLOR`
+    #[default]
+    Auto,
+    /// In any case
+    Always,
+    /// In no case
+    Never,
+}
+
+/// What a person has asked for.
+static COLOURING: OnceLock<Colouring> = OnceLock::new();
+
+/// Takes what a person has asked for; only the first time counts.
+pub fn set_colouring(colouring: Colouring) {
+    COLOURING.get_or_init(|| colouring);
+}
+
+/// Whether what is written to standard output is coloured.
 #[must_use]
 pub fn colour() -> Colour {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if io::stdout().is_terminal() && !plain { Colour::Always } else { Colour::Never }
+    let is_coloured = match COLOURING.get().copied().unwrap_or_default() {
+        Colouring::Always => true,
+        Colouring::Never => false,
+        Colouring::Auto => {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            io::stdout().is_terminal() && !plain
+        }
+    };
+    if is_coloured { Colour::Always } else { Colour::Never }
 }
 
 /// Says how many columns there are where standard output is no terminal, as to other programs: `demo` shows what we print.
@@ -44,11 +94,12 @@ pub const COLUMNS_VARIABLE: &str = "COLUMNS";
 /// How many columns the terminal has, if standard output is one.
 #[must_use]
 pub fn columns() -> Option<usize> {
-    match rustix::termios::tcgetwinsize(io::stdout()) {
-        Ok(size) => Some(usize::from(size.ws_col)),
-        Err(_) => std::env::var(COLUMNS_VARIABLE).ok()?.parse().ok(),
-    }
-    .filter(|columns| *columns > 0)
+    columns_of(io::stdout()).or_else(|| std::env::var(COLUMNS_VARIABLE).ok()?.parse().ok())
+}
+
+fn columns_of(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 /// How text is written to standard output.
@@ -89,5 +140,16 @@ impl Printer {
     pub fn write(&mut self, event: &Event) -> anyhow::Result<()> {
         self.sequence += 1;
         print(&format!("{}\n", encode(event, &self.context, self.sequence, self.format, style())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_long_lines_are_wrapped() {
+        assert_eq!(wrapped("  one  two\nthree four five", 10), "  one  two\nthree four\nfive\n");
+        assert_eq!(wrapped("", 10), "\n");
     }
 }
