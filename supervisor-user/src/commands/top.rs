@@ -155,9 +155,13 @@ async fn top(args: &TopArgs) -> Result<Exit> {
     // It restores the terminal after a panic too.
     let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
     let shown = show(&mut terminal, style, &mut stop, &mut source, &mut screen).await;
-    // One that is gone cannot be given back.
+    if is_gone(io::stdin().as_fd())? {
+        // It cannot be given back; that its drop fails to would be told to a standard error that is gone too, by a panic.
+        std::mem::forget(terminal);
+        return shown.map(|()| Exit::Ok);
+    }
     let _ = execute!(io::stdout(), DisableMouseCapture);
-    let _ = ratatui::try_restore();
+    ratatui::restore();
     shown?;
     Ok(Exit::Ok)
 }
