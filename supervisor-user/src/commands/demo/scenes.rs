@@ -221,15 +221,14 @@ pub(super) fn of(family: Family) -> Result<&'static Scene> {
 /// Prints all of them.
 pub(super) fn list() -> Result<()> {
     let mut out = String::new();
-    match columns().filter(|columns| *columns < WIDE) {
-        Some(columns) => narrow_list(&mut out, columns),
-        None => {
-            let rows = SCENES.iter().map(|scene| {
-                let here = scene.lacks().unwrap_or_else(|| "yes".to_owned());
-                [scene.family.id().to_owned(), here, scene.family.title().to_owned(), scene.does.to_owned()]
-            });
-            table(&mut out, &["FAMILY", "HERE", "TITLE", "WHAT IS DONE"], rows, colour());
-        }
+    if let Some(columns) = columns().filter(|columns| *columns < WIDE) {
+        narrow_list(&mut out, columns);
+    } else {
+        let rows = SCENES.iter().map(|scene| {
+            let here = scene.lacks().unwrap_or_else(|| "yes".to_owned());
+            [scene.family.id().to_owned(), here, scene.family.title().to_owned(), scene.does.to_owned()]
+        });
+        table(&mut out, &["FAMILY", "HERE", "TITLE", "WHAT IS DONE"], rows, colour());
     }
     print(&out)
 }

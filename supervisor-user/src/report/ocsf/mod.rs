@@ -143,6 +143,7 @@ fn stream_error(
 }
 
 /// Activities of an Application Error.
+#[derive(Clone, Copy)]
 enum ErrorKind {
     General,
     Suppress,
