@@ -1,18 +1,43 @@
 //! What is said to the person at the terminal.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd,
+    sync::OnceLock,
+};
 
 use anyhow::Context as _;
 
 use crate::{
     finding::Event,
-    report::{Context, Format, encode, text::Colour},
-    trace::tree::Lines,
+    report::{
+        Context, Format, encode,
+        text::{COLUMNS, Colour, Style},
+    },
+    words::wrap,
 };
 
 /// A line for people, on standard error. That nobody reads it is no error.
-pub fn say(line: &str) {
-    let _unread = writeln!(io::stderr(), "{line}");
+pub fn say(text: &str) {
+    let text = match columns_of(io::stderr()) {
+        Some(columns) => wrapped(text, columns),
+        None => format!("{text}\n"),
+    };
+    let _unread = io::stderr().write_all(text.as_bytes());
+}
+
+/// Text whose lines are wrapped where they are too long.
+fn wrapped(text: &str, columns: usize) -> String {
+    let mut out = String::new();
+    for line in text.split('\n') {
+        if line.chars().count() > columns {
+            wrap(&mut out, line, "", "", columns);
+        } else {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
 }
 
 /// Writes to standard output. A reader that has gone away has seen enough.
@@ -29,21 +54,67 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Colour only on a terminal, and not with `NO_COLOR`.
-#[must_use]
-pub fn colour() -> Colour {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if io::stdout().is_terminal() && !plain { Colour::Always } else { Colour::Never }
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colouring {
+    /// On a terminal, and not with `NO_COLOR`
+    #[default]
+    Auto,
+    /// In any case
+    Always,
+    /// In no case
+    Never,
 }
 
-/// Box-drawing characters only where the locale has them.
+/// What a person has asked for.
+static COLOURING: OnceLock<Colouring> = OnceLock::new();
+
+/// Takes what a person has asked for; only the first time counts.
+pub fn set_colouring(colouring: Colouring) {
+    COLOURING.get_or_init(|| colouring);
+}
+
+/// Whether what is written to standard output is coloured.
 #[must_use]
-pub fn strokes() -> Lines {
+pub fn colour() -> Colour {
+    let is_coloured = match COLOURING.get().copied().unwrap_or_default() {
+        Colouring::Always => true,
+        Colouring::Never => false,
+        Colouring::Auto => {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            io::stdout().is_terminal() && !plain
+        }
+    };
+    if is_coloured { Colour::Always } else { Colour::Never }
+}
+
+/// Says how many columns there are where standard output is no terminal, as to other programs: `demo` shows what we print.
+pub const COLUMNS_VARIABLE: &str = "COLUMNS";
+
+/// How many columns the terminal has, if standard output is one.
+#[must_use]
+pub fn columns() -> Option<usize> {
+    columns_of(io::stdout()).or_else(|| std::env::var(COLUMNS_VARIABLE).ok()?.parse().ok())
+}
+
+fn columns_of(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// How text is written to standard output.
+#[must_use]
+pub fn style() -> Style {
+    Style { colour: colour(), columns: columns().map_or(COLUMNS, |it| it.min(COLUMNS)), is_ascii: !is_utf8() }
+}
+
+/// Whether the locale has box-drawing characters.
+#[must_use]
+pub fn is_utf8() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|it| !it.is_empty()));
-    let is_utf8 = locale.is_some_and(|it| it.to_ascii_lowercase().replace('-', "").ends_with("utf8"));
-    if is_utf8 { Lines::Unicode } else { Lines::Ascii }
+    locale.is_some_and(|it| it.to_ascii_lowercase().replace('-', "").ends_with("utf8"))
 }
 
 /// Writes the events of one look to standard output.
@@ -68,6 +139,17 @@ impl Printer {
     /// If standard output cannot be written, but for want of a reader.
     pub fn write(&mut self, event: &Event) -> anyhow::Result<()> {
         self.sequence += 1;
-        print(&format!("{}\n", encode(event, &self.context, self.sequence, self.format, colour())?))
+        print(&format!("{}\n", encode(event, &self.context, self.sequence, self.format, style())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_long_lines_are_wrapped() {
+        assert_eq!(wrapped("  one  two\nthree four five", 10), "  one  two\nthree four\nfive\n");
+        assert_eq!(wrapped("", 10), "\n");
     }
 }

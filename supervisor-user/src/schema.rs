@@ -14,7 +14,7 @@ use crate::{
 pub enum Subject {
     /// Events in the names of the Elastic Common Schema, as `-o json` and `format = "ecs"` write them
     Ecs,
-    /// Events in the names of the Open Cybersecurity Schema Framework, as `format = "ocsf"` writes them
+    /// Events in the names of the Open Cybersecurity Schema Framework, as `-o ocsf` and `format = "ocsf"` write them
     Ocsf,
     /// The configuration of an agent
     Config,

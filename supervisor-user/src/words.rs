@@ -45,6 +45,35 @@ pub fn harmless_json(json: String) -> String {
     out
 }
 
+/// The same for a terminal that has only ASCII: of what we write ourselves, each other character has another one of the
+/// same width. What others have chosen, such as a process's name, stays as it is.
+#[must_use]
+pub fn in_ascii(text: &str) -> String {
+    text.chars().map(ascii).collect()
+}
+
+/// What stands for a character where there is only ASCII.
+#[must_use]
+pub fn ascii(c: char) -> char {
+    match c {
+        '│' | '├' => '|',
+        '└' => '`',
+        '─' => '-',
+        '┌' | '┐' | '┘' => '+',
+        '◄' => '<',
+        '…' => '~',
+        '▁' => '_',
+        '▂' => '.',
+        '▃' => ':',
+        '▄' => '=',
+        '▅' => 'o',
+        '▆' => '*',
+        '▇' => '%',
+        '█' => '#',
+        c => c,
+    }
+}
+
 /// Arguments in one line, cut to what a person reads.
 #[must_use]
 pub fn command_line(args: &[String], max: usize) -> String {
@@ -60,10 +89,19 @@ pub fn command_line(args: &[String], max: usize) -> String {
             line.push_str(&arg);
         }
         if line.chars().count() > max {
-            return line.chars().take(max - 1).chain(['…']).collect();
+            return cut(&line, max);
         }
     }
     line
+}
+
+/// The beginning of a text, with `…` where the rest was cut off.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// A duration the way a person says it.
@@ -153,6 +191,11 @@ fn unbroken(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ascii_is_as_wide() {
+        assert_eq!(in_ascii("│  └─ a…  ◄ é"), "|  `- a~  < é");
+    }
 
     #[test]
     fn code_spans_are_not_broken() {

@@ -93,6 +93,23 @@ fn a_wrong_ocsf_event_is_found() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_wrong_ocsf_trace_is_found() -> Result<()> {
+    // The first is a fork.
+    let spoils: [fn(&mut Value); 6] = [
+        |it| it["activity_id"] = 2.into(),
+        |it| it["launch_type_id"] = 3.into(),
+        |it| drop(it.as_object_mut().and_then(|it| it.remove("actor"))),
+        |it| it["exit_code"] = 0.into(),
+        |it| it["metadata"]["event_code"] = "process-reaped".into(),
+        |it| it["metadata"]["log_name"] = "supervisor.findings".into(),
+    ];
+    for (i, spoil) in spoils.iter().enumerate() {
+        ensure!(is_found(Subject::Ocsf, "trace.ocsf.json", spoil)?, "number {i} is not found");
+    }
+    Ok(())
+}
+
 /// The configuration that is printed, with all that it only shows in use.
 #[test]
 fn the_printed_configuration_fits() -> Result<()> {

@@ -32,7 +32,7 @@ pub use messages::{HOSTILE, hostile, hostile_in, message, octet_counted, recorde
 pub use oracle::{Judgement, Life, Run, judge, lives};
 pub use process::{cpu_ticks, end_by, resident_kib};
 pub use prometheus::{Prometheus, http_get, promtool};
-pub use screen::Screen;
+pub use screen::{Screen, code_without_terminal};
 pub use supervisor_user::scenario::{Container, Fact, Part as Fixture};
 pub use watch::{Outcome, Watch, created_on_host, events_of, run_json};
 

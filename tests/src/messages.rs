@@ -9,7 +9,7 @@ use supervisor_user::{
     filter::Filter,
     observation::Observation,
     recording::{Header, Reader},
-    report::{Context, Format, encode, text::Colour},
+    report::{Context, Format, encode, text::Style},
     sink::{FindingState, Head, Message},
 };
 
@@ -125,7 +125,7 @@ fn events_of(format: Format, change: impl Fn(Value) -> Value) -> Result<Vec<Mess
                 serde_json::from_value(value).with_context(|| path.display().to_string())?;
             for event in conclusions.take(&observation) {
                 let encoded =
-                    |format| encode(&event, &context, messages.len() as u64 + 1, format, Colour::Never);
+                    |format| encode(&event, &context, messages.len() as u64 + 1, format, Style::PLAIN);
                 let message = message_of(&encoded(Format::Ecs)?)?;
                 let payload = encoded(format)?.into_bytes().into();
                 messages.push(Message { payload, ..message });

@@ -35,22 +35,37 @@ pub struct Screen {
     lines: u16,
 }
 
+/// Starts a command on a new terminal of that size; returns it with the terminal's other side.
+fn start(mut command: Command, columns: u16, lines: u16) -> Result<(Owned, File)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?;
+    let slave = rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
+    tcsetwinsize(&slave, Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
+    let stdio = |slave: &OwnedFd| -> Result<Stdio> { Ok(slave.try_clone()?.into()) };
+    command.env("TERM", "xterm").env_remove("NO_COLOR");
+    command.stdin(stdio(&slave)?).stdout(stdio(&slave)?).stderr(stdio(&slave)?);
+    // The command's copies go with it: whoever reads the terminal is to see its end.
+    Ok((Owned::start(&mut command)?, master.into()))
+}
+
+/// Starts a command on a terminal, which is closed when the command has written this. Returns its exit code.
+pub fn code_without_terminal(command: Command, shown: &[u8]) -> Result<Option<i32>> {
+    let (mut process, mut master) = start(command, 80, 24)?;
+    let (mut written, mut buffer) = (Vec::new(), [0; 4096]);
+    while !written.windows(shown.len()).any(|it| it == shown) {
+        let count = master.read(&mut buffer)?;
+        written.extend_from_slice(&buffer[..count]);
+    }
+    drop(master);
+    Ok(process.end(LIMIT)?.code())
+}
+
 impl Screen {
     /// Starts a command on a terminal of that size.
-    pub fn start(mut command: Command, columns: u16, lines: u16) -> Result<Self> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        let name = ptsname(&master, Vec::new())?;
-        let slave = rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
-        tcsetwinsize(&slave, Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
-        let stdio = |slave: &OwnedFd| -> Result<Stdio> { Ok(slave.try_clone()?.into()) };
-        command.env("TERM", "xterm").env_remove("NO_COLOR");
-        command.stdin(stdio(&slave)?).stdout(stdio(&slave)?).stderr(stdio(&slave)?);
-        let process = Owned::start(&mut command)?;
-        // Their copies keep the terminal open, and the reading below would never end.
-        drop(command);
-        let master = File::from(master);
+    pub fn start(command: Command, columns: u16, lines: u16) -> Result<Self> {
+        let (process, master) = start(command, columns, lines)?;
         let written = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, sink) = (master.try_clone()?, Arc::clone(&written));
         thread::spawn(move || {

@@ -25,17 +25,13 @@ pub(crate) struct Args {
     no_images: bool,
 }
 
-/// Makes `docs/images/*.svg` anew, and the book in `book` below cargo's target directory.
+/// Makes `docs/images/*.svg` anew, and the book in `book/docs` below cargo's target directory.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.no_images {
         images()?;
     }
     if !args.no_book {
-        let book = process::target_dir()?.join("book");
-        let mut build = Command::new(mdbook()?);
-        build.arg("build").arg("--dest-dir").arg(&book).arg(process::workspace().join("docs"));
-        process::visibly(build)?;
-        println!("{}", book.join("index.html").display());
+        println!("{}", book()?.display());
     }
     Ok(())
 }
@@ -56,6 +52,20 @@ fn images() -> Result<()> {
     screenshots.env("SUPERVISOR_BIN", supervisor);
     screenshots.arg("--out").arg(process::workspace().join("docs/images"));
     process::visibly(screenshots)
+}
+
+/// Makes the book; returns its first page.
+fn book() -> Result<PathBuf> {
+    let root = process::target_dir()?.join("book");
+    let pages = root.join("docs");
+    let mut build = Command::new(mdbook()?);
+    build.arg("build").arg("--dest-dir").arg(&pages).arg(process::workspace().join("docs"));
+    process::visibly(build)?;
+    // The pages link to its files, from where they are in the tree.
+    let mut copy = Command::new("cp");
+    copy.arg("-rT").arg(process::workspace().join("deploy")).arg(root.join("deploy"));
+    process::visibly(copy)?;
+    Ok(pages.join("index.html"))
 }
 
 /// The program that makes the book; it is built where it is not there yet.

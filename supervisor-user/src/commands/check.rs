@@ -16,7 +16,7 @@ use crate::{
     finding::{BlockedNamespace, Finding},
     glance::Glance,
     host::Proc,
-    words::clean,
+    words::{clean, duration},
 };
 
 /// What its exit codes and its line mean.
@@ -112,7 +112,7 @@ pub(super) fn judge(
     now_ns: u64,
 ) -> (State, String) {
     let state = state(args, old.len() as u64, blocked.len());
-    let mut line = sentence(old, blocked);
+    let mut line = sentence(args, old, blocked);
     if let Some(missing) = missing {
         line = format!("{line} (PID namespaces that cannot end were not looked for: {})", clean(missing));
     }
@@ -137,8 +137,12 @@ fn may_be_older(finding: &Finding, now_ns: u64, min_age_ns: u64) -> bool {
     now_ns.saturating_sub(since_ns) >= min_age_ns
 }
 
-fn sentence(old: &[&Finding], blocked: &[&BlockedNamespace]) -> String {
+fn sentence(args: &CheckArgs, old: &[&Finding], blocked: &[&BlockedNamespace]) -> String {
     let mut line = match old.len() {
+        // There may be younger ones.
+        0 if !args.min_age.0.is_zero() => {
+            format!("no process is unreaped for {} or longer", duration(args.min_age.0.as_nanos() as u64))
+        }
         0 => "no unreaped process".to_owned(),
         1 => "1 unreaped process".to_owned(),
         count => format!("{count} unreaped processes"),

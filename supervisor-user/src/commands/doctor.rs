@@ -5,11 +5,13 @@ use std::{fmt::Write as _, path::Path};
 use anyhow::Result;
 
 use crate::{
+    console::{colour, columns, print},
     exit::Exit,
     host::{Host as _, Proc},
     kernel::{HookState, KernelError, Offsets, hooks, map_sizes, rights},
     privileges::{NEEDS, Need, Until},
-    words::clean,
+    report::text::Colour,
+    words::{clean, wrap},
 };
 
 /// Prints one line for each thing that is needed; the exit code says whether any is missing.
@@ -18,7 +20,7 @@ use crate::{
 ///
 /// If standard output cannot be written.
 pub fn run() -> Result<Exit> {
-    let mut report = Report::default();
+    let mut report = Report { columns: columns(), ..Report::default() };
     let host = Proc::new()?;
     report.good("kernel", &clean(&host.identity().kernel));
     let rights = rights()?;
@@ -79,8 +81,18 @@ pub fn run() -> Result<Exit> {
         "memory",
         &format!("kernel maps at most {} MiB: {}", total.div_ceil(1024 * 1024), parts.join(", ")),
     );
-    crate::console::print(&report.text)?;
+    print(&painted(&report.text, colour()))?;
     Ok(if report.missing == 0 { Exit::Ok } else { Exit::Found })
+}
+
+/// What is missing in red, and what it does without in yellow.
+fn painted(text: &str, colour: Colour) -> String {
+    let lines = text.lines().map(|line| match line.split_once(' ') {
+        Some((word @ "MISSING", rest)) => format!("{} {rest}\n", colour.paint("1;31", word)),
+        Some((word @ "without", rest)) => format!("{} {rest}\n", colour.paint("33", word)),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// Why the kernel refuses a program.
@@ -98,6 +110,8 @@ fn refusal(error: &KernelError) -> String {
 struct Report {
     missing: u32,
     text: String,
+    /// Of the terminal that it is wrapped to.
+    columns: Option<usize>,
 }
 
 impl Report {
@@ -111,7 +125,13 @@ impl Report {
     }
 
     fn line(&mut self, verdict: &str, what: &str, text: &str) {
-        let _infallible = writeln!(self.text, "{verdict:<8} {what:<20} {text}");
+        let before = format!("{verdict:<8} {what:<20} ");
+        match self.columns {
+            Some(columns) => wrap(&mut self.text, text, &before, &" ".repeat(before.len()), columns),
+            None => {
+                let _infallible = writeln!(self.text, "{before}{text}");
+            }
+        }
     }
 
     /// One right; that one is missing without which nothing works is said by the line about all of them.
@@ -156,6 +176,18 @@ mod tests {
         ];
         assert_eq!(report.text.lines().collect::<Vec<_>>(), expected);
         assert_eq!(report.missing, 1);
+        let painted = painted(&report.text, Colour::Always);
+        assert!(painted.contains("\n\x1b[1;31mMISSING\x1b[0m  rights"), "{painted}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_breaks_between_words() {
+        let mut report = Report { columns: Some(44), ..Report::default() };
+        report.good("kernel", "one two three four");
+        assert_eq!(
+            report.text,
+            format!("ok       kernel               one two three\n{}four\n", " ".repeat(30))
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
-    console::{Printer, colour, print, say},
+    console::{Printer, print, say, style},
     diagnosis::{Family, page_text},
     engine::context,
     evidence::Evidence,
@@ -72,10 +72,10 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
         let gap = if i > 0 { "\n" } else { "" };
         match (args.output, &event.kind) {
             (Format::Text, EventKind::State(finding) | EventKind::Explained(finding)) => {
-                print(&format!("{gap}{}", story::process(finding, colour())))?;
+                print(&format!("{gap}{}", story::process(finding, style())))?;
             }
             (Format::Text, EventKind::Blocked { namespace, .. }) => {
-                print(&format!("{gap}{}", story::namespace(namespace, colour())))?;
+                print(&format!("{gap}{}", story::namespace(namespace, style())))?;
             }
             _ => printer.write(&event)?,
         }

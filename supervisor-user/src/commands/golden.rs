@@ -42,7 +42,7 @@ fn said(name: &str) -> String {
         }
         now_ns = observation.at_ns;
         for event in conclusions.take(&observation) {
-            watch += &text::event(&event, text::Colour::Never);
+            watch += &text::event(&event, text::Style::PLAIN);
         }
     }
     let looks = looks.unwrap_or_else(|| look(&conclusions, now_ns));
@@ -81,12 +81,12 @@ fn look(conclusions: &Conclusions, now_ns: u64) -> String {
         let _infallible = write!(out, "\n$ supervisor check{note}\n{}", check::plugin_line(state, &line));
     }
     if let Some(finding) = findings.first() {
-        let story = story::process(&in_full(finding), text::Colour::Never);
+        let story = story::process(&in_full(finding), text::Style::PLAIN);
         let _infallible = write!(out, "\n$ supervisor explain {}\n{story}", finding.process.pid);
     }
     for namespace in namespaces {
         let ino = namespace.init.pid_ns.as_ref().map_or(0, |ns| ns.ino);
-        let story = story::namespace(namespace, text::Colour::Never);
+        let story = story::namespace(namespace, text::Style::PLAIN);
         let _infallible = write!(out, "\n$ supervisor explain --pidns {ino}\n{story}");
     }
     out

@@ -1,12 +1,10 @@
 //! Which columns a list of findings has, and in which order its lines are.
 
-use std::io;
-
 use clap::Args;
 
 use super::table::{HEADER, align, width};
 use crate::{
-    clock,
+    clock, console,
     finding::Finding,
     report::{columns::Column, text::Colour},
 };
@@ -53,7 +51,7 @@ impl Listing {
 
     /// Writes the list. Where nobody has asked for columns, a narrow terminal gets fewer.
     pub(super) fn list(&self, out: &mut String, findings: &[&Finding], colour: Colour) {
-        self.list_in(room(), clock::now_ns(), out, findings, colour);
+        self.list_in(console::columns(), clock::now_ns(), out, findings, colour);
     }
 
     /// The same at a given time, on a terminal of so many columns.
@@ -88,7 +86,7 @@ impl Listing {
             None => Some(HEADER),
             Some(_) => meaning(columns[column], &rows[row][column]),
         };
-        align(out, &rows, paint, colour);
+        align(out, &rows, room, paint, colour);
     }
 
     fn rows(&self, columns: &[Column], findings: &[&Finding], now_ns: u64) -> Vec<Vec<String>> {
@@ -109,12 +107,6 @@ fn meaning(column: Column, cell: &str) -> Option<&'static str> {
         (Column::State, "D" | "T" | "t" | "Z") => Some("33"),
         _ => None,
     }
-}
-
-/// How many columns the terminal has, if standard output is one.
-fn room() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use clap_mangen::Man;
 use super::Cli;
 use crate::{console::print, exit::Exit, words::clean};
 
+/// An empty argument, so that those behind it keep their places. Without a date, each build makes the same pages.
+const NO_DATE: &str = "\"\"";
+
 /// Arguments of `supervisor man`.
 #[derive(Args, Clone, Debug)]
 pub struct ManArgs {
@@ -57,7 +60,12 @@ fn pages() -> Result<Vec<(String, String)>> {
             let mut page = Vec::new();
             // In the page of a command, its name is that of the page.
             let command = command.display_name(name.clone()).disable_help_subcommand(true);
-            Man::new(command).title(name.to_uppercase()).render(&mut page)?;
+            Man::new(command)
+                .title(name.to_uppercase())
+                .date(NO_DATE)
+                .source(concat!("supervisor ", env!("CARGO_PKG_VERSION")))
+                .manual("supervisor manual")
+                .render(&mut page)?;
             Ok((name, String::from_utf8(page)?))
         })
         .collect()
@@ -76,7 +84,9 @@ mod tests {
         }
         assert!(!names.iter().any(|name| name.contains("actor")), "{names:?}");
         let (_, trace) = pages.iter().find(|(name, _)| name == "supervisor-trace").unwrap();
-        for word in [".TH SUPERVISOR-TRACE 1", "\\-\\-pidns", "supervisor trace", "Examples"] {
+        let version = env!("CARGO_PKG_VERSION");
+        let title = format!(".TH SUPERVISOR-TRACE 1 \"\" \"supervisor {version}\" \"supervisor manual\"\n");
+        for word in [title.as_str(), "\\-\\-pidns", "supervisor trace", "Examples"] {
             assert!(trace.contains(word), "{word}: {trace}");
         }
     }

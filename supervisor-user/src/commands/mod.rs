@@ -27,7 +27,12 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Parser, Subcommand};
 
-use crate::{console::say, exit::Exit, memory, scenario, words::clean};
+use crate::{
+    console::{self, Colouring, say},
+    exit::Exit,
+    memory, scenario,
+    words::clean,
+};
 
 /// Finds processes that have exited and were not reaped, and says who must reap them.
 #[derive(Debug, Parser)]
@@ -35,6 +40,9 @@ use crate::{console::say, exit::Exit, memory, scenario, words::clean};
 #[command(disable_help_flag = true, arg = help_flag())]
 #[command(after_help = AFTER_HELP, after_long_help = exit_codes())]
 pub struct Cli {
+    /// Whether text is coloured: auto (on a terminal, and not with `NO_COLOR`), always, never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    color: Colouring,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -131,6 +139,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
+    console::set_colouring(cli.color);
     let result = match cli.command.unwrap_or_else(|| Command::Watch(watch::WatchCommand::default())) {
         Command::Watch(args) => watch::run(&args).map(ExitCode::from),
         Command::Top(args) => top::run(&args).map(ExitCode::from),

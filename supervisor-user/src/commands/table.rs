@@ -1,7 +1,7 @@
 //! Lists for people.
 
 pub(super) use crate::report::columns::{named, unknown};
-use crate::report::text::Colour;
+use crate::{report::text::Colour, words::wrap};
 
 /// How headers are painted: bold.
 pub(super) const HEADER: &str = "1";
@@ -15,24 +15,30 @@ pub(super) fn table<const N: usize>(
 ) {
     let header = header.map(str::to_owned).to_vec();
     let rows: Vec<_> = [header].into_iter().chain(rows.map(Vec::from)).collect();
-    align(out, &rows, |row, _| (row == 0).then_some(HEADER), colour);
+    align(out, &rows, None, |row, _| (row == 0).then_some(HEADER), colour);
 }
 
-/// The same of rows that are as long as each other. `paint` says which ANSI code a cell is painted with, by its row and
-/// column.
+/// The same of rows that are as long as each other. On a terminal of `room` columns the last of them is wrapped.
+/// `paint` says which ANSI code a cell is painted with, by its row and column.
 pub(super) fn align(
     out: &mut String,
     rows: &[Vec<String>],
+    room: Option<usize>,
     paint: impl Fn(usize, usize) -> Option<&'static str>,
     colour: Colour,
 ) {
     let widths = widths(rows);
+    let before: usize = widths.iter().rev().skip(1).map(|width| width + GAP.len()).sum();
+    let left = room.map(|room| room.saturating_sub(before)).filter(|left| *left >= WRAPPED);
     for (i, row) in rows.iter().enumerate() {
         // What follows the last word of a line is nothing.
         let last = row.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
         for (j, (cell, width)) in row[..last].iter().zip(&widths).enumerate() {
-            let painted = paint(i, j).map_or_else(|| cell.clone(), |code| colour.paint(code, cell));
-            out.push_str(&painted);
+            let shown = match left.filter(|_| j + 1 == row.len()) {
+                Some(left) => wrapped(cell, left, before),
+                None => cell.clone(),
+            };
+            out.push_str(&paint(i, j).map_or_else(|| shown.clone(), |code| colour.paint(code, &shown)));
             if j + 1 < last {
                 out.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
                 out.push_str(GAP);
@@ -42,6 +48,15 @@ pub(super) fn align(
     }
 }
 
+/// A cell in lines of so many columns, the further ones indented.
+fn wrapped(cell: &str, columns: usize, indent: usize) -> String {
+    let mut lines = String::new();
+    wrap(&mut lines, cell, "", "", columns);
+    lines.trim_end().replace('\n', &format!("\n{}", " ".repeat(indent)))
+}
+
+/// A column that has less room is not wrapped: that would make more lines than sense.
+const WRAPPED: usize = 24;
 /// What is between columns.
 const GAP: &str = "  ";
 

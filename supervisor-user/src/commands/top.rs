@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
     path::PathBuf,
     time::Duration,
 };
@@ -19,6 +19,7 @@ use ratatui::{
         execute,
     },
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
@@ -29,7 +30,7 @@ use crate::{
     clock,
     conclusions::Conclusions,
     config::Time,
-    console::colour,
+    console::style,
     engine,
     exit::Exit,
     filter::Filter,
@@ -39,7 +40,7 @@ use crate::{
     observation::Observation,
     observer::Observer,
     recording::Reader,
-    report::text::Colour,
+    report::text::Style,
     top::{
         self, Top, View,
         draw::{draw, line_at},
@@ -150,10 +151,15 @@ pub fn run(args: &TopArgs) -> Result<Exit> {
 async fn top(args: &TopArgs) -> Result<Exit> {
     let (mut stop, _) = engine::signals(false)?;
     let (mut source, mut screen) = start(args)?;
-    let plain = colour() == Colour::Never;
+    let style = style();
     // It restores the terminal after a panic too.
     let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
-    let shown = show(&mut terminal, plain, &mut stop, &mut source, &mut screen).await;
+    let shown = show(&mut terminal, style, &mut stop, &mut source, &mut screen).await;
+    if is_gone(io::stdin().as_fd())? {
+        // It cannot be given back; that its drop fails to would be told to a standard error that is gone too, by a panic.
+        std::mem::forget(terminal);
+        return shown.map(|()| Exit::Ok);
+    }
     let _ = execute!(io::stdout(), DisableMouseCapture);
     ratatui::restore();
     shown?;
@@ -194,7 +200,7 @@ fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observa
 
 async fn show(
     terminal: &mut DefaultTerminal,
-    plain: bool,
+    style: Style,
     stop: &mut watch::Receiver<bool>,
     source: &mut Source,
     screen: &mut Top,
@@ -220,6 +226,9 @@ async fn show(
                 }
             }
         }
+        if is_gone(io::stdin().as_fd())? {
+            return Ok(());
+        }
         while event::poll(Duration::ZERO).context("cannot read the terminal")? {
             is_changed = true;
             let input = event::read().context("cannot read the terminal")?;
@@ -230,9 +239,16 @@ async fn show(
             }
         }
         if is_changed {
-            terminal.draw(|frame| draw(frame, screen, plain)).context("cannot write to the terminal")?;
+            terminal.draw(|frame| draw(frame, screen, style)).context("cannot write to the terminal")?;
         }
     }
+}
+
+/// Whether the terminal was closed: from one that was, crossterm reads for ever, and no signal would end that.
+fn is_gone(terminal: BorrowedFd<'_>) -> Result<bool> {
+    let mut terminal = [PollFd::from_borrowed_fd(terminal, PollFlags::empty())];
+    poll(&mut terminal, Some(&Timespec::default())).context("cannot poll the terminal")?;
+    Ok(terminal[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
 /// What a key or a mouse asks for.

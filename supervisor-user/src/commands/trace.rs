@@ -16,17 +16,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::{
     clock::{self, Wall},
     config,
-    console::{colour, say, strokes},
+    console::{colour, columns, is_utf8, say},
     engine,
     host::{Host as _, Proc},
     kernel::{Record, Trace, TraceOptions},
-    report::{Context as Said, ecs},
+    report::{Context as Said, ecs, ocsf},
     trace::{
         Cgroup, Decoder, Kind,
         text::{Lines, Time},
         tree::Tree,
     },
-    words::clean,
+    words::{clean, in_ascii},
 };
 
 /// How often what the kernel side has told is read.
@@ -48,6 +48,8 @@ pub enum Output {
     Tree,
     /// One JSON object a line, in the names of the Elastic Common Schema
     Json,
+    /// One JSON object a line, in the names of the Open Cybersecurity Schema Framework
+    Ocsf,
 }
 
 /// Arguments of `supervisor trace`.
@@ -274,30 +276,31 @@ impl<'a> Writer<'a> {
         if !event.cgroup.as_ref().is_none_or(|cgroup| self.args.wants(cgroup)) {
             return Ok(());
         }
+        self.sequence += 1;
         match self.args.output {
             Output::Text => self.lines.event(&event, &mut self.out),
             Output::Tree => self.tree.event(&event),
-            Output::Json => {
-                self.sequence += 1;
-                self.out.push_str(&ecs::traced(&event, &self.context, self.sequence, self.wall)?);
-                self.out.push('\n');
-            }
+            Output::Json => self.line(&ecs::traced(&event, &self.context, self.sequence, self.wall)?),
+            Output::Ocsf => self.line(&ocsf::traced(&event, &self.context, self.sequence, self.wall)?),
         }
         Ok(())
     }
 
     fn lost(&mut self, count: u64, at_ns: u64) -> Result<()> {
+        self.sequence += 1;
+        let (context, sequence, wall) = (&self.context, self.sequence, self.wall);
         match self.args.output {
             Output::Text => self.lines.lost(count, at_ns, &mut self.out),
             Output::Tree => self.tree.lost(count),
-            Output::Json => {
-                self.sequence += 1;
-                let line = ecs::trace_lost(count, at_ns, &self.context, self.sequence, self.wall)?;
-                self.out.push_str(&line);
-                self.out.push('\n');
-            }
+            Output::Json => self.line(&ecs::trace_lost(count, at_ns, context, sequence, wall)?),
+            Output::Ocsf => self.line(&ocsf::trace_lost(count, at_ns, context, sequence, wall)?),
         }
         Ok(())
+    }
+
+    fn line(&mut self, line: &str) {
+        self.out.push_str(line);
+        self.out.push('\n');
     }
 
     /// Writes what is left, and what was lost after the last event.
@@ -307,7 +310,7 @@ impl<'a> Writer<'a> {
             self.lost(lost, clock::now_ns())?;
         }
         if self.args.output == Output::Tree {
-            self.out.push_str(&self.tree.draw(self.started_ns, strokes(), colour()));
+            self.out.push_str(&self.tree.draw(self.started_ns, columns(), colour()));
         }
         self.flush()?;
         Ok(())
@@ -315,6 +318,10 @@ impl<'a> Writer<'a> {
 
     /// False if nobody reads any more.
     fn flush(&mut self) -> Result<bool> {
+        let is_for_people = matches!(self.args.output, Output::Text | Output::Tree);
+        if is_for_people && !is_utf8() {
+            self.out = in_ascii(&self.out);
+        }
         let written = self.stdout.write_all(self.out.as_bytes());
         self.out.clear();
         match written {

@@ -8,7 +8,7 @@ use crate::{
     config::SinkConfig,
     console,
     finding::{Event, State},
-    report::{Context, Format, encode, event_id, sentence::sentence, text::Colour},
+    report::{Context, Format, encode, event_id, sentence::sentence, text::Style},
     sink::{FindingState, Head, Message},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// Text of several lines only where lines may follow each other.
-    Block(Format, Colour),
+    Block(Format, Style),
     /// Text in one line.
     Sentence,
 }
@@ -25,9 +25,9 @@ impl Look {
     /// How events look in a sink.
     pub(super) fn of(config: &SinkConfig) -> Self {
         match config.format {
-            Format::Text if config.stdout.is_some() => Self::Block(Format::Text, console::colour()),
+            Format::Text if config.stdout.is_some() => Self::Block(Format::Text, console::style()),
             Format::Text if config.file.is_none() => Self::Sentence,
-            format => Self::Block(format, Colour::Never),
+            format => Self::Block(format, Style::PLAIN),
         }
     }
 }
@@ -50,7 +50,7 @@ impl<'a> Encoder<'a> {
     pub(super) fn message(&mut self, look: Look, keeps_findings: bool) -> Result<Message> {
         let payload = self.encoded(look)?;
         let ecs = if keeps_findings {
-            self.encoded(Look::Block(Format::Ecs, Colour::Never))?
+            self.encoded(Look::Block(Format::Ecs, Style::PLAIN))?
         } else {
             Arc::clone(&payload)
         };
@@ -63,7 +63,7 @@ impl<'a> Encoder<'a> {
             return Ok(Arc::clone(encoded));
         }
         let text = match look {
-            Look::Block(format, colour) => encode(self.event, self.context, self.sequence, format, colour)?,
+            Look::Block(format, style) => encode(self.event, self.context, self.sequence, format, style)?,
             Look::Sentence => sentence(self.event),
         };
         let encoded: Arc<[u8]> = text.into_bytes().into();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use crate::words::clean;
+use crate::words::{clean, wrap};
 
 /// What is shown of an ECS document that another host has written. Other fields are passed over.
 #[derive(Deserialize)]
@@ -34,24 +34,32 @@ struct Observed {
     text: String,
 }
 
-/// The story of a finding, from its document; `None` if it is none.
-pub(crate) fn story(host: &str, raw: &[u8]) -> Option<String> {
+/// The story of a finding, from its document, in lines of so many columns; `None` if it is none.
+pub(crate) fn story(host: &str, raw: &[u8], columns: usize) -> Option<String> {
     let Document { message, supervisor: it } = serde_json::from_slice(raw).ok()?;
-    let mut story = format!("{host}: {}\n\nWhy\n  {}", clean(&message), clean(&it.verdict));
+    let mut story = String::new();
+    let mut item = |text: &str, first: &str, rest: &str| wrap(&mut story, text, first, rest, columns);
+    item(&format!("{host}: {}", clean(&message)), "", "  ");
+    let mut why = clean(&it.verdict);
     if !it.confidence.is_empty() {
-        let _infallible = write!(story, " [{}]", clean(&it.confidence));
+        let _infallible = write!(why, " [{}]", clean(&it.confidence));
     }
-    let lists = [("What to do", it.remedies), ("What will not help", it.wont_help)];
     let seen = it.evidence.into_iter().map(|it| format!("{}: {}", it.source, it.text)).collect();
-    for (title, lines) in lists.into_iter().chain([("What was observed", seen)]) {
+    for (title, lines) in [
+        ("Why", vec![why]),
+        ("What to do", it.remedies),
+        ("What will not help", it.wont_help),
+        ("What was observed", seen),
+    ] {
         if !lines.is_empty() {
-            let _infallible = write!(story, "\n\n{title}");
+            item("", "", "");
+            item(title, "", "");
         }
         for line in lines {
-            let _infallible = write!(story, "\n  {}", clean(&line));
+            item(&clean(&line), "  - ", "    ");
         }
     }
-    Some(story + "\n")
+    Some(story)
 }
 
 #[cfg(test)]
@@ -69,12 +77,12 @@ mod tests {
                 "remedies": ["mend it"],
             },
         });
-        let story = story("node", document.to_string().as_bytes()).expect("it is one");
+        let story = story("node", document.to_string().as_bytes(), 80).expect("it is one");
         assert_eq!(
             story,
-            "node: x[7] is not reaped\n\nWhy\n  its parent \\u{1b}[2J never waits [high]\n\nWhat to do\n  mend it\n\n\
-             What was observed\n  hook\\u{a}wait: none\n"
+            "node: x[7] is not reaped\n\nWhy\n  - its parent \\u{1b}[2J never waits [high]\n\nWhat to do\n  - mend it\n\n\
+             What was observed\n  - hook\\u{a}wait: none\n"
         );
-        assert_eq!(super::story("node", b"{}"), None);
+        assert_eq!(super::story("node", b"{}", 80), None);
     }
 }

@@ -10,6 +10,7 @@ pub mod story;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod traced;
 
 use std::borrow::Cow;
 
@@ -19,7 +20,7 @@ use crate::{
     finding::{Event, State},
     host::HostIdentity,
 };
-use text::Colour;
+use text::Style;
 
 /// What events look like.
 #[derive(
@@ -45,8 +46,13 @@ pub fn event_id(event: &Event, context: &Context, sequence: u64) -> String {
         // An update is news each time; the others happen to a finding once.
         Some((id, state @ State::Updated)) => format!("{id}.{}.{}", state.as_str(), event.at_ns),
         Some((id, state)) => format!("{id}.{}", state.as_str()),
-        None => format!("{}.{sequence}", context.agent_id),
+        None => numbered_id(context, sequence),
     }
+}
+
+/// The id of an event that is about no finding.
+fn numbered_id(context: &Context, sequence: u64) -> String {
+    format!("{}.{sequence}", context.agent_id)
 }
 
 /// An event in a format, without the newline at its end.
@@ -59,13 +65,13 @@ pub fn encode(
     context: &Context,
     sequence: u64,
     format: Format,
-    colour: Colour,
+    style: Style,
 ) -> serde_json::Result<String> {
     Ok(match format {
         Format::Ecs => ecs::line(event, context, sequence)?,
         Format::Ocsf => ocsf::line(event, context, sequence)?,
         Format::Text => {
-            let mut text = text::event(event, colour);
+            let mut text = text::event(event, style);
             text.truncate(text.trim_end_matches('\n').len());
             text
         }

@@ -4,10 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     sentence::block,
-    text::{
-        COLUMNS, Colour, Lines, blocker_line, budget, creator_line, headline, pid_ns_line, place,
-        reaper_lines,
-    },
+    text::{Lines, Style, blocker_line, budget, creator_line, headline, pid_ns_line, place, reaper_lines},
 };
 use crate::{
     diagnosis::Diagnosis,
@@ -16,13 +13,15 @@ use crate::{
 };
 
 const INDENT: &str = "  ";
-/// Width of a command line in the tree.
-const COMMAND_WIDTH: usize = 64;
+/// Width of a command line in the tree, and what it is at least where there is little room.
+const COMMAND_WIDTH: usize = 72;
+const NARROW_COMMAND: usize = 12;
+const MUST: &str = "  ◄ must reap";
 
 /// The story of a process, dead or alive.
 #[must_use]
-pub fn process(finding: &Finding, colour: Colour) -> String {
-    let mut story = Story { out: String::new(), colour };
+pub fn process(finding: &Finding, style: Style) -> String {
+    let mut story = Story { out: String::new(), style };
     let word = match (finding.state, finding.is_exiting) {
         ('Z', _) if finding.threads.iter().all(|thread| !thread.is_live()) => "UNREAPED",
         ('Z', _) => "THREADS RUN",
@@ -35,7 +34,7 @@ pub fn process(finding: &Finding, colour: Colour) -> String {
         None => String::new(),
     };
     let how = if finding.is_exiting { headline(finding) } else { subject(finding) };
-    story.line(&format!("{}  {how}{since}", colour.paint("1;31", word)));
+    story.line(&format!("{}  {how}{since}", style.colour.paint("1;31", word)));
     story.verdict(&finding.diagnosis);
     if !finding.blocks.is_empty() {
         story.title("What it blocks");
@@ -57,13 +56,13 @@ pub fn process(finding: &Finding, colour: Colour) -> String {
     }
     story.place(finding);
     story.evidence(&finding.diagnosis);
-    story.out
+    style.shown(story.out)
 }
 
 /// The story of a PID namespace that cannot end.
 #[must_use]
-pub fn namespace(namespace: &BlockedNamespace, colour: Colour) -> String {
-    let mut story = Story { out: String::new(), colour };
+pub fn namespace(namespace: &BlockedNamespace, style: Style) -> String {
+    let mut story = Story { out: String::new(), style };
     let ino = namespace.init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default();
     let since = match namespace.init.exit_ns {
         Some(exit_ns) => format!("  {} ago", duration(namespace.init.looked_ns.saturating_sub(exit_ns))),
@@ -71,7 +70,7 @@ pub fn namespace(namespace: &BlockedNamespace, colour: Colour) -> String {
     };
     story.line(&format!(
         "{}  PID namespace {ino} of {}{since}",
-        colour.paint("1;31", "BLOCKED"),
+        style.colour.paint("1;31", "BLOCKED"),
         headline(&namespace.init)
     ));
     story.verdict(&namespace.diagnosis);
@@ -81,7 +80,7 @@ pub fn namespace(namespace: &BlockedNamespace, colour: Colour) -> String {
     }
     story.place(&namespace.init);
     story.evidence(&namespace.diagnosis);
-    story.out
+    style.shown(story.out)
 }
 
 fn subject(finding: &Finding) -> String {
@@ -90,7 +89,7 @@ fn subject(finding: &Finding) -> String {
 
 struct Story {
     out: String,
-    colour: Colour,
+    style: Style,
 }
 
 impl Story {
@@ -99,13 +98,13 @@ impl Story {
     }
 
     fn title(&mut self, text: &str) {
-        let text = self.colour.paint("1", text);
+        let text = self.style.colour.paint("1", text);
         let _infallible = writeln!(self.out, "\n{text}");
     }
 
     fn item(&mut self, bullet: &str, text: &str) {
         let rest = format!("{INDENT}{}", " ".repeat(bullet.chars().count()));
-        wrap(&mut self.out, text, &format!("{INDENT}{bullet}"), &rest, COLUMNS);
+        wrap(&mut self.out, text, &format!("{INDENT}{bullet}"), &rest, self.style.columns);
     }
 
     fn verdict(&mut self, diagnosis: &Diagnosis) {
@@ -141,31 +140,42 @@ impl Story {
     /// The creators from the oldest to the process itself, each below the one that forked it.
     fn tree(&mut self, finding: &Finding) {
         let reaper = finding.reaper.as_ref().map(|reaper| reaper.process.pid);
-        let mut depth = 0;
-        let mut node = |out: &mut String, text: &str| {
-            let branch =
-                if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
-            let _infallible = writeln!(out, "{INDENT}{branch}{text}");
-            depth += 1;
-        };
         if finding.creators.is_empty() {
-            node(&mut self.out, "a creator that was not seen: no `supervisor watch` ran when it was forked");
+            self.branch(0, "a creator that was not seen: no `supervisor watch` ran when it was forked");
         }
-        for creator in finding.creators.iter().rev() {
-            let must =
-                if reaper == Some(creator.process.pid) && !creator.gone { "  ◄ must reap" } else { "" };
-            node(&mut self.out, &format!("{}{must}", creator_line(creator)));
+        for (depth, creator) in finding.creators.iter().rev().enumerate() {
+            let is_reaper = reaper == Some(creator.process.pid) && !creator.gone;
+            let must = if is_reaper { MUST } else { "" };
+            // What stands before the command takes its room first.
+            let room = self.room(depth, &format!("{}{must}", creator_line(creator, 1)));
+            self.branch(depth, &format!("{}{must}", creator_line(creator, room)));
         }
+        let depth = finding.creators.len().max(1);
         let command = if finding.executed == Some(false) {
             "executed nothing of its own".to_owned()
         } else {
-            command_line(&finding.process.args, COMMAND_WIDTH)
+            let room = self.room(depth, &format!("{}  ", subject(finding)));
+            command_line(&finding.process.args, room)
         };
-        node(&mut self.out, &format!("{}  {command}", self.colour.paint("1", &subject(finding))));
+        let name = self.style.colour.paint("1", &subject(finding));
+        self.branch(depth, &format!("{name}  {command}"));
+    }
+
+    /// How many columns of a command fit at this depth beside other text.
+    fn room(&self, depth: usize, others: &str) -> usize {
+        let used = INDENT.len() + 3 * depth + others.chars().count();
+        self.style.columns.saturating_sub(used).clamp(NARROW_COMMAND, COMMAND_WIDTH)
+    }
+
+    fn branch(&mut self, depth: usize, text: &str) {
+        let stroke = if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
+        self.line(&format!("{INDENT}{stroke}{text}"));
     }
 
     fn place(&mut self, finding: &Finding) {
-        let mut lines = Lines::new("", Colour::Never);
+        // They are less indented here.
+        let less = Lines::INDENT - INDENT.len();
+        let mut lines = Lines::new("", Style { columns: self.style.columns + less, ..Style::PLAIN });
         place(&mut lines, finding);
         if let Some(cgroup) = &finding.cgroup {
             lines.add("cgroup", &clean(cgroup));
@@ -175,7 +185,7 @@ impl Story {
         }
         self.title("Where it lives");
         for line in lines.out.lines().skip(1) {
-            self.line(&format!("{INDENT}{}", line.trim_start()));
+            self.line(&line[less..]);
         }
     }
 

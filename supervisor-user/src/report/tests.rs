@@ -14,10 +14,14 @@ use crate::{
     },
     host::ProcessFacts,
     schema::Subject,
+    trace::{self, Decoder},
 };
 
 use serde_json::Value;
-use supervisor_ebpf::ProcessId;
+use supervisor_ebpf::{
+    CALL_WAIT4, Exec, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced,
+    WAIT_ANY, Wait,
+};
 
 fn context() -> Context {
     Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }
@@ -127,12 +131,106 @@ type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;
 
 /// The lines that a format makes of the events, one event after the other.
 fn pretty(line: Line) -> String {
-    let lines = (1..).zip(events()).map(|(sequence, event)| {
-        let line = line(&event, &context(), sequence).expect("the model is JSON");
-        assert!(!line.contains('\n'));
+    let lines = (1..).zip(events());
+    pretty_lines(lines.map(|(sequence, event)| line(&event, &context(), sequence)))
+}
+
+fn pretty_lines(lines: impl Iterator<Item = serde_json::Result<String>>) -> String {
+    let values = lines.map(|line| {
+        let line = line.expect("the model is JSON");
+        assert!(!line.contains(|it: char| it.is_ascii_control()), "{line}");
         serde_json::from_str::<Value>(&line).expect("valid JSON")
     });
-    format!("{:#}\n", lines.collect::<Value>())
+    format!("{:#}\n", values.collect::<Value>())
+}
+
+/// A trace: a process with a hostile name in a container is forked, executes, waits, exits and is reaped, and another
+/// one is killed and reaped by nobody knows whom.
+fn trace() -> Vec<trace::Event> {
+    let comm = |name: &[u8]| {
+        let mut comm = [0; 16];
+        comm[..name.len()].copy_from_slice(name);
+        comm
+    };
+    let mut exec = Exec {
+        at_ns: 1,
+        argv_total: 8,
+        argv_len: 8,
+        filename: [0; 256],
+        previous: [0; 128],
+        argv: [0; 1024],
+    };
+    exec.filename[..9].copy_from_slice(b"/bin/sh\n\x1b");
+    exec.argv[..8].copy_from_slice(b"sh\0-c\0:\0");
+    let at = |kind, micros: u64, value| Traced {
+        kind,
+        at_ns: 3_000_000_000 + micros * 1000,
+        id: ProcessId::new(20, 2_999_000_000),
+        comm: comm(b"sh\x1b\n\xe2\x80\xae"),
+        other: ProcessId::new(10, 1_000_000_000),
+        other_comm: comm(b"conmonrs"),
+        value,
+        pid_ns: POD,
+        vpid: 2,
+        level: 1,
+        cgroup: 7,
+        ..Traced::default()
+    };
+    let nobody = |event: Traced| Traced { other: ProcessId::default(), ..event };
+    let mut decoder = Decoder::default();
+    decoder.cgroup(7, &["machine.slice".to_owned(), format!("libpod-{}.scope", "a1".repeat(32))]);
+    let events = [
+        (at(TRACE_FORK, 0, 0), None),
+        (at(TRACE_EXEC, 100, 0), Some(&exec)),
+        (nobody(at(TRACE_WAIT, 200, Wait::pack(CALL_WAIT4, WAIT_ANY, 0, 1))), None),
+        (at(TRACE_EXIT, 300, 0x700), None),
+        (at(TRACE_REAP, 2_800, 0), None),
+        (Traced { id: ProcessId::new(21, 1), cgroup: 0, pid_ns: 0, ..at(TRACE_EXIT, 3_000, 9) }, None),
+        (nobody(Traced { id: ProcessId::new(22, 1), ..at(TRACE_REAP, 4_000, 0) }), None),
+    ];
+    events.iter().map(|(traced, exec)| decoder.event(traced, *exec).expect("an event")).collect()
+}
+
+/// The lines that a format makes of a trace, and of a loss at its end.
+fn traced_lines(
+    traced: fn(&trace::Event, &Context, u64, Wall) -> serde_json::Result<String>,
+    lost: fn(u64, u64, &Context, u64, Wall) -> serde_json::Result<String>,
+) -> Vec<serde_json::Result<String>> {
+    let wall = Wall::at_offset(1_700_000_000_000_000_000);
+    let events = trace();
+    let lines = (1..).zip(&events).map(|(sequence, event)| traced(event, &context(), sequence, wall));
+    lines.chain([lost(3, 3_005_000_000, &context(), 8, wall)]).collect()
+}
+
+#[test]
+fn a_trace_in_ecs() {
+    golden("trace.json", &pretty_lines(traced_lines(ecs::traced, ecs::trace_lost).into_iter()));
+}
+
+#[test]
+fn a_trace_in_ocsf() {
+    golden("trace.ocsf.json", &pretty_lines(traced_lines(ocsf::traced, ocsf::trace_lost).into_iter()));
+}
+
+#[test]
+fn a_trace_fits_the_schemas() {
+    for (subject, lines) in [
+        (Subject::Ecs, traced_lines(ecs::traced, ecs::trace_lost)),
+        (Subject::Ocsf, traced_lines(ocsf::traced, ocsf::trace_lost)),
+    ] {
+        let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema());
+        let validator = validator.expect("a schema");
+        for line in lines {
+            fits(&validator, &line.expect("the model is JSON"));
+        }
+    }
+}
+
+fn fits(validator: &jsonschema::Validator, line: &str) {
+    let value = serde_json::from_str::<Value>(line).expect("valid JSON");
+    let wrong: Vec<String> =
+        validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{line}");
 }
 
 #[test]
@@ -170,10 +268,7 @@ fn events_fit_the_schemas_whatever_the_names() {
         for event in events().iter().chain([&hostile]) {
             let line = line(event, &context(), 1).expect("the model is JSON");
             assert!(!line.contains(|it: char| it.is_ascii_control()), "{line}");
-            let value = serde_json::from_str::<Value>(&line).expect("valid JSON");
-            let wrong: Vec<String> =
-                validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path())).collect();
-            assert!(wrong.is_empty(), "{}: {wrong:#?}\n{line}", subject.name());
+            fits(&validator, &line);
         }
     }
 }
@@ -193,7 +288,7 @@ fn the_words_of_a_line_are_those_of_its_head() {
 
 #[test]
 fn text_blocks() {
-    let text: String = events().iter().map(|event| text::event(event, text::Colour::Never)).collect();
+    let text: String = events().iter().map(|event| text::event(event, text::Style::PLAIN)).collect();
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
     // The time of day is in the zone of whoever runs this.
     let lines = text.lines().map(|line| match line.split_at_checked(8) {
@@ -205,8 +300,21 @@ fn text_blocks() {
 
 #[test]
 fn stories() {
-    let never = text::Colour::Never;
-    let text = [story::process(&finding(), never), story::namespace(&namespace(), never)].join("\n");
+    let plain = text::Style::PLAIN;
+    let text = [story::process(&finding(), plain), story::namespace(&namespace(), plain)].join("\n");
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
     golden("stories.txt", &text);
+}
+
+#[test]
+fn narrow_lines_fit_and_ascii_is_ascii() {
+    let style = text::Style { columns: 80, is_ascii: true, ..text::Style::PLAIN };
+    let blocks: String = events().iter().map(|event| text::event(event, style)).collect();
+    let all = [blocks, story::process(&finding(), style), story::namespace(&namespace(), style)].join("\n");
+    // Sentences behind a word, such as that of a loss, are one line.
+    let long: Vec<&str> =
+        all.lines().filter(|line| line.starts_with(' ') && line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    assert!(all.is_ascii(), "{all}");
+    assert!(all.contains("`- "), "{all}");
 }

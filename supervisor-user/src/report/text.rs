@@ -12,7 +12,7 @@ use crate::{
     finding::{
         BlockedNamespace, Blocker, Budget, Creator, Event, EventKind, Exit, Finding, Origin, PidNs, Reaper,
     },
-    words::{clean, command_line, duration, signal_name, wrap},
+    words::{clean, command_line, duration, in_ascii, signal_name, wrap},
 };
 
 /// How wide a command line may be.
@@ -36,19 +36,44 @@ impl Colour {
     }
 }
 
-/// Where the text of a line begins, behind the time and the label.
-const INDENT: usize = 10;
+/// What text looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether it is coloured.
+    pub colour: Colour,
+    /// How long its lines are at most, as far as it can be wrapped.
+    pub columns: usize,
+    /// Whether the reader's terminal has only ASCII.
+    pub is_ascii: bool,
+}
+
+impl Style {
+    /// Of what is no terminal.
+    pub const PLAIN: Self = Self { colour: Colour::Never, columns: COLUMNS, is_ascii: false };
+
+    /// The text as the reader's terminal can show it.
+    pub(super) fn shown(self, text: String) -> String {
+        if self.is_ascii { in_ascii(&text) } else { text }
+    }
+}
+
+/// Where the text of a line begins, behind the indent and the label.
 const LABEL: usize = 11;
-/// Columns of a line.
-pub(super) const COLUMNS: usize = 110;
+/// Longer lines are hard to read.
+pub(crate) const COLUMNS: usize = 110;
 
 /// One event as lines, with the last newline.
 #[must_use]
-pub fn event(event: &Event, colour: Colour) -> String {
+pub fn event(event: &Event, style: Style) -> String {
+    style.shown(lines_of(event, style))
+}
+
+fn lines_of(event: &Event, style: Style) -> String {
+    let colour = style.colour;
     let time = time(event.wall, event.at_ns);
     let word = |code: &str, text: &str| colour.paint(code, &format!("{text:<8}"));
     match &event.kind {
-        EventKind::Explained(finding) => story::process(finding, colour),
+        EventKind::Explained(finding) => story::process(finding, style),
         EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::State(finding) => {
             let since = if matches!(event.kind, EventKind::Existing(_)) {
                 "  exited before supervisor started".to_owned()
@@ -56,12 +81,12 @@ pub fn event(event: &Event, colour: Colour) -> String {
                 since(finding, event.at_ns)
             };
             let headline = format!("{time}  {}  {}{since}", word("1;31", "UNREAPED"), headline(finding));
-            block(&headline, finding, event.at_ns, colour)
+            block(&headline, finding, event.at_ns, style)
         }
         EventKind::Updated(finding) => {
             let since = since(finding, event.at_ns);
             let headline = format!("{time}  {}  {}{since}", word("1;31", "UPDATED"), headline(finding));
-            let mut lines = Lines::new(&headline, colour);
+            let mut lines = Lines::new(&headline, style);
             why(&mut lines, &finding.diagnosis);
             consequences(&mut lines, finding);
             lines.out
@@ -82,7 +107,7 @@ pub fn event(event: &Event, colour: Colour) -> String {
                 headline(init),
                 since(init, event.at_ns)
             );
-            let mut lines = Lines::new(&first, colour);
+            let mut lines = Lines::new(&first, style);
             namespace_lines(&mut lines, namespace);
             lines.out
         }
@@ -102,22 +127,25 @@ fn time(wall: Wall, at_ns: u64) -> String {
 /// Labelled lines below a headline.
 pub(super) struct Lines {
     pub(super) out: String,
-    colour: Colour,
+    style: Style,
 }
 
 impl Lines {
-    pub(super) fn new(headline: &str, colour: Colour) -> Self {
-        Self { out: format!("{headline}\n"), colour }
+    /// Where labels begin: below the word of the headline, behind the time.
+    pub(super) const INDENT: usize = 10;
+
+    pub(super) fn new(headline: &str, style: Style) -> Self {
+        Self { out: format!("{headline}\n"), style }
     }
 
     /// A text, wrapped; each further line is indented to it.
     pub(super) fn add(&mut self, label: &str, text: &str) {
-        let indent = " ".repeat(INDENT);
-        let rest = " ".repeat(INDENT + LABEL);
+        let indent = " ".repeat(Self::INDENT);
+        let rest = " ".repeat(Self::INDENT + LABEL);
         let mut lines = String::new();
-        wrap(&mut lines, text, &rest, &rest, COLUMNS);
+        wrap(&mut lines, text, &rest, &rest, self.style.columns);
         // The label is painted only now, so that its colour takes no columns.
-        let label = self.colour.paint("2", &format!("{label:<9}"));
+        let label = self.style.colour.paint("2", &format!("{label:<9}"));
         let _infallible = write!(self.out, "{indent}{label}  {}", &lines[rest.len()..]);
     }
 }
@@ -216,8 +244,8 @@ fn since(finding: &Finding, now_ns: u64) -> String {
     )
 }
 
-fn block(headline: &str, finding: &Finding, now_ns: u64, colour: Colour) -> String {
-    let mut lines = Lines::new(headline, colour);
+fn block(headline: &str, finding: &Finding, now_ns: u64, style: Style) -> String {
+    let mut lines = Lines::new(headline, style);
     verdict(&mut lines, &finding.diagnosis);
     consequences(&mut lines, finding);
     who(&mut lines, finding, now_ns);
@@ -242,7 +270,7 @@ fn who(lines: &mut Lines, finding: &Finding, now_ns: u64) {
         );
     }
     for (i, creator) in finding.creators.iter().enumerate() {
-        lines.add(if i == 0 { "created" } else { "" }, &creator_line(creator));
+        lines.add(if i == 0 { "created" } else { "" }, &creator_line(creator, COMMAND_WIDTH));
     }
 }
 
@@ -321,10 +349,11 @@ pub(super) fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
     vec![parts.join(", "), wait]
 }
 
-pub(super) fn creator_line(creator: &Creator) -> String {
+/// A creator with its command, of which so many columns are shown.
+pub(super) fn creator_line(creator: &Creator, columns: usize) -> String {
     let gone = if creator.gone { " (gone)" } else { "" };
     let verb = creator.verb.as_deref().map(|verb| format!("{}: ", clean(verb))).unwrap_or_default();
-    let command = command_line(&creator.process.args, COMMAND_WIDTH);
+    let command = command_line(&creator.process.args, columns);
     format!("{}[{}]{gone}  {verb}{command}", clean(&creator.process.name), creator.process.pid)
 }
 

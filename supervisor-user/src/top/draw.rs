@@ -12,23 +12,32 @@ use ratatui::{
 };
 
 use super::{Column, Mode, Page, Row, Top};
+use crate::{
+    report::text::{COLUMNS, Colour, Style as TextStyle},
+    words::{ascii, cut},
+};
 
 /// What keys do.
 const HELP: &str = "\
-up down  j k      one line          PgUp PgDn Home End
-Tab  1 2 3 4      another page      Enter  the whole story; of a reaper, what it holds
-/                 filter as you type, Esc ends it
-s  r              sort by the next column, the other way round
-space             freeze what is shown
-q                 quit
+up down  j k        one line
+PgUp PgDn Home End  ten lines, the first, the last
+Tab  left right     the next page, the one before; 1 2 3 4 too
+Enter               the whole story, Esc closes it; of a reaper, what it holds
+/                   filter as you type; Enter keeps it, Esc ends it
+s  r                sort by the next column, the other way round
+space               freeze what is shown
+q  Ctrl-C           quit
 
 A mouse selects and scrolls. Any key closes this.";
+
+/// Columns of that, with its frame.
+const HELP_WIDTH: u16 = 80;
 
 /// Lines above the list: title, pages, the list's own header.
 const ABOVE: u16 = 3;
 
-/// Draws everything. `plain` is for who wants no colours.
-pub fn draw(frame: &mut Frame<'_>, top: &mut Top, plain: bool) {
+/// Draws everything.
+pub fn draw(frame: &mut Frame<'_>, top: &mut Top, style: TextStyle) {
     let [title, pages, body, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
@@ -36,7 +45,7 @@ pub fn draw(frame: &mut Frame<'_>, top: &mut Top, plain: bool) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    let look = Look { plain };
+    let look = Look { plain: style.colour == Colour::Never };
     frame.render_widget(title_line(top, look), title);
     frame.render_widget(page_line(top, look), pages);
     let has_detail = top.detail.is_some();
@@ -47,16 +56,26 @@ pub fn draw(frame: &mut Frame<'_>, top: &mut Top, plain: bool) {
         (body, Rect::ZERO)
     };
     top.start = list_of(frame, top, list);
+    top.columns = usize::from(body.width).saturating_sub(2).min(COLUMNS);
     if let Some(detail) = &top.detail {
-        let block = Block::bordered().title(" the whole story; Esc closes it ");
+        let block = Block::bordered().title(" the whole story; up and down scroll, Esc closes it ");
         let text = Paragraph::new(detail.text.as_str()).wrap(Wrap { trim: false });
         frame.render_widget(text.scroll((detail.scroll, 0)).block(block), story);
     }
     frame.render_widget(foot_line(top, look), foot);
     if top.mode == Mode::Help {
-        let area = centred(frame.area(), 84, 12);
+        let area = centred(frame.area(), HELP_WIDTH, HELP.lines().count() as u16 + 2);
         frame.render_widget(Clear, area);
         frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" keys ")), area);
+    }
+    if style.is_ascii {
+        for cell in &mut frame.buffer_mut().content {
+            let drawn = cell.symbol().chars().next().map(|c| (c, ascii(c)));
+            if let Some((c, shown)) = drawn.filter(|(c, shown)| c != shown) {
+                debug_assert_eq!(cell.symbol().len(), c.len_utf8());
+                cell.set_char(shown);
+            }
+        }
     }
 }
 
@@ -82,6 +101,10 @@ impl Look {
 }
 
 fn title_line(top: &Top, look: Look) -> Line<'_> {
+    let blocked = match top.data.namespaces.len() {
+        1 => "PID namespace blocked",
+        _ => "PID namespaces blocked",
+    };
     let count = |count: usize, what: &str| {
         let colour = if count > 0 { Color::Red } else { Color::Green };
         Span::styled(format!("  {count} {what}"), look.bold(colour))
@@ -89,7 +112,7 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
     let mut spans = vec![
         Span::styled("supervisor top", look.bold(Color::Cyan)),
         count(top.data.findings.len(), "unreaped"),
-        count(top.data.namespaces.len(), "PID namespaces blocked"),
+        count(top.data.namespaces.len(), blocked),
     ];
     if top.lost > 0 {
         spans.push(Span::styled(format!("  {} lost", top.lost), look.bold(Color::Yellow)));
@@ -117,7 +140,10 @@ fn page_line(top: &Top, look: Look) -> Line<'_> {
 
 fn foot_line(top: &Top, look: Look) -> Line<'_> {
     if top.mode == Mode::Typing {
-        return Line::styled(format!("filter: {}_", top.filter), look.bold(Color::Yellow));
+        return Line::styled(
+            format!("filter: {}_   Enter keeps it  Esc ends it", top.filter),
+            look.bold(Color::Yellow),
+        );
     }
     if let Some(trouble) = &top.trouble {
         return Line::styled(trouble.as_str(), look.bold(Color::Yellow));
@@ -136,17 +162,18 @@ fn foot_line(top: &Top, look: Look) -> Line<'_> {
 /// Draws the list; returns which of its lines is the first on the screen.
 fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
     let rows: Vec<&Row> = top.rows().collect();
-    let (header, widths): (Vec<&str>, Vec<Constraint>) = match top.page {
+    let (header, widths): (Vec<&str>, Vec<u16>) = match top.page {
         Page::Findings => fitting(&top.data.columns, area.width),
         Page::Reapers => (
             vec!["REAPER", "HOLDS", "A MINUTE", "TREND"],
-            vec![Constraint::Min(26), Constraint::Length(8), Constraint::Length(9), Constraint::Min(10)],
+            REAPER_WIDTHS.into_iter().chain([area.width]).collect(),
         ),
         Page::Namespaces => fitting(&top.data.namespace_columns, area.width),
-        Page::Events => (vec!["EVENT"], vec![Constraint::Min(20)]),
+        Page::Events => (vec!["EVENT"], vec![area.width]),
     };
     if rows.is_empty() {
         let text = match top.page {
+            _ if top.now_ns == 0 => "looking",
             _ if !top.filter.is_empty() => "nothing matches the filter",
             Page::Findings | Page::Reapers => "nothing is unreaped",
             Page::Namespaces => "no PID namespace is blocked",
@@ -158,11 +185,13 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
     // Of many, only those around the selected one are made: the others are not seen.
     let height = usize::from(area.height.saturating_sub(1)).max(1);
     let start = top.selected().saturating_sub(height / 2).min(rows.len().saturating_sub(height));
+    let trend_width = area.width.saturating_sub(REAPER_WIDTHS.iter().map(|width| width + 1).sum());
     let shown = rows.iter().skip(start).take(height).map(|row| {
-        let trend = (top.page == Page::Reapers).then(|| trend(&row.trend));
-        TableRow::new(row.cells.iter().cloned().chain(trend))
+        let trend = (top.page == Page::Reapers).then(|| trend(&row.trend, trend_width));
+        let cells = row.cells.iter().zip(&widths).map(|(cell, width)| cut(cell, usize::from(*width)));
+        TableRow::new(cells.chain(trend))
     });
-    let table = Table::new(shown, widths)
+    let table = Table::new(shown, widths.iter().map(|width| Constraint::Length(*width)))
         .header(TableRow::new(header).style(Style::new().add_modifier(Modifier::BOLD)))
         .column_spacing(1)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
@@ -172,18 +201,24 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
 }
 
 /// As many columns as there is room for.
-fn fitting(columns: &[Column], room: u16) -> (Vec<&'static str>, Vec<Constraint>) {
+fn fitting(columns: &[Column], room: u16) -> (Vec<&'static str>, Vec<u16>) {
     let mut used = 0;
-    let width = |(title, width): &Column| {
-        let width = (*width).min(room.saturating_sub(used));
+    let fits = |(title, width): &Column| {
+        let left = room.saturating_sub(used);
+        // Of less than a half, and of a header that is cut, nobody reads much.
+        let least = (width / 2).max(title.len() as u16).min(*width);
         used += width + 1;
-        (*title, Constraint::Length(width))
+        (left >= least).then_some((*title, left.min(*width)))
     };
-    columns.iter().map(width).unzip()
+    columns.iter().map_while(fits).unzip()
 }
 
-/// A line of bars.
-fn trend(history: &[u64]) -> String {
+/// How wide what is said of a reaper is, before its trend.
+const REAPER_WIDTHS: [u16; 3] = [30, 6, 9];
+
+/// A line of bars, of the newest figures for which there is room.
+fn trend(history: &[u64], room: u16) -> String {
+    let history = &history[history.len().saturating_sub(usize::from(room))..];
     let most = history.iter().copied().max().unwrap_or(0).max(1);
     let bars = [
         NINE_LEVELS.empty,

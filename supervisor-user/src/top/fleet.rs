@@ -78,8 +78,8 @@ impl View for Fleet {
         of(self, FindingKind::Namespace).map(|(key, it)| row((key, it), namespace(self, key, it))).collect()
     }
 
-    fn story(&self, wanted: &str) -> Option<String> {
+    fn story(&self, wanted: &str, columns: usize) -> Option<String> {
         let (key, row) = self.rows.iter().find(|entry| id(*entry) == wanted)?;
-        story(&host(self, key), row.raw.as_deref()?)
+        story(&host(self, key), row.raw.as_deref()?, columns)
     }
 }

@@ -8,13 +8,13 @@ use crate::{
     report::{
         columns::{Column, named, unknown},
         story,
-        text::Colour,
+        text::Style,
     },
     words::duration,
 };
 
 /// Each with its width.
-const COLUMNS: [(Column, u16); 8] = [
+const COLUMNS: [(Column, u16); 9] = [
     (Column::Pid, 8),
     (Column::Name, 16),
     (Column::Exit, 14),
@@ -23,6 +23,7 @@ const COLUMNS: [(Column, u16); 8] = [
     (Column::Reaper, 24),
     (Column::Container, 24),
     (Column::Pidns, 11),
+    (Column::Why, 120),
 ];
 const SORTS: [Column; 6] =
     [Column::Age, Column::Pid, Column::Name, Column::Family, Column::Reaper, Column::Container];
@@ -60,7 +61,7 @@ impl View for Conclusions {
             ("PID 1", 22),
             ("MODE", 7),
             ("BLOCKED FOR", 12),
-            ("HELD BY", 7),
+            ("HELD BY", 8),
             ("PIDS", 12),
             ("CONTAINER", 24),
         ]
@@ -70,12 +71,13 @@ impl View for Conclusions {
         Self::namespaces(self).map(|it| namespace(it, now_ns)).collect()
     }
 
-    fn story(&self, id: &str) -> Option<String> {
+    fn story(&self, id: &str, columns: usize) -> Option<String> {
+        let style = Style { columns, ..Style::PLAIN };
         let finding = self.open().find(|it| it.id == id);
-        let finding = finding.map(|it| story::process(&in_full(it), Colour::Never));
+        let finding = finding.map(|it| story::process(&in_full(it), style));
         let namespace = || {
             let namespace = Self::namespaces(self).find(|it| it.id == id)?;
-            Some(story::namespace(namespace, Colour::Never))
+            Some(story::namespace(namespace, style))
         };
         finding.or_else(namespace)
     }

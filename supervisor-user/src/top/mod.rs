@@ -13,7 +13,7 @@ use rates::Rates;
 
 use crate::{
     finding::{Event, EventKind},
-    report::{text, text::Colour},
+    report::text::{self, COLUMNS, Style},
 };
 
 /// Events that are kept.
@@ -42,8 +42,8 @@ pub trait View {
     /// PID namespaces that cannot end.
     fn namespaces(&self, now_ns: u64) -> Vec<Row>;
 
-    /// The whole story of a row.
-    fn story(&self, id: &str) -> Option<String>;
+    /// The whole story of a row, in lines of so many columns where it can be wrapped.
+    fn story(&self, id: &str, columns: usize) -> Option<String>;
 }
 
 /// A page.
@@ -159,6 +159,8 @@ pub struct Top {
     rates: Rates,
     /// The first line of the list that is on the screen.
     start: usize,
+    /// How wide a story can be.
+    columns: usize,
     /// When it was refreshed.
     now_ns: u64,
 }
@@ -175,7 +177,7 @@ impl Top {
     /// An empty screen.
     #[must_use]
     pub fn new(source: String) -> Self {
-        Self { source, ..Self::default() }
+        Self { source, columns: COLUMNS, ..Self::default() }
     }
 
     /// Takes in what has happened.
@@ -183,7 +185,7 @@ impl Top {
         if let EventKind::Lost(loss) = &event.kind {
             self.lost += loss.exits + loss.reaps + loss.records;
         }
-        let text = text::event(event, Colour::Never);
+        let text = text::event(event, Style::PLAIN);
         self.line(text.lines().next().unwrap_or_default().to_owned());
     }
 
@@ -204,7 +206,7 @@ impl Top {
             return;
         }
         if let Some(detail) = &mut self.detail
-            && let Some(text) = view.story(&detail.id)
+            && let Some(text) = view.story(&detail.id, self.columns)
         {
             detail.text = text;
         }
@@ -306,7 +308,7 @@ impl Top {
                 self.page = Page::Findings;
                 return;
             }
-            Page::Findings | Page::Namespaces => view.story(&row.id),
+            Page::Findings | Page::Namespaces => view.story(&row.id, self.columns),
             Page::Events => Some(row.cells.join("\n")),
         };
         self.detail = text.map(|text| Detail { id: row.id, text, scroll: 0 });

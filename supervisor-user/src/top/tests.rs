@@ -5,7 +5,7 @@ use std::path::Path;
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{Key, Top, draw::draw};
-use crate::{conclusions::Conclusions, filter::Filter, recording::Reader};
+use crate::{conclusions::Conclusions, filter::Filter, recording::Reader, report::text::Style};
 
 /// A screen of the incident as it was recorded, with a PID namespace that is blocked, and what it is of.
 fn recorded() -> (Top, Conclusions) {
@@ -21,14 +21,14 @@ fn recorded() -> (Top, Conclusions) {
         }
         conclusions.take(&observation).iter().for_each(|event| top.event(event));
     }
-    top.refresh(&conclusions, 0);
+    top.refresh(&conclusions, 1);
     (top, conclusions)
 }
 
 /// What is on a screen of that size.
 fn screen(top: &mut Top, columns: u16, lines: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, lines)).expect("a buffer");
-    terminal.draw(|frame| draw(frame, top, true)).expect("a buffer");
+    terminal.draw(|frame| draw(frame, top, Style::PLAIN)).expect("a buffer");
     let buffer = terminal.backend().buffer();
     let row = |y: u16| (0..columns).map(|x| buffer[(x, y)].symbol()).collect::<String>();
     (0..lines).map(|y| row(y).trim_end().to_owned() + "\n").collect()
@@ -39,7 +39,7 @@ fn what_is_unreaped_is_on_the_screen_of_any_size() {
     for (columns, lines) in [(80, 24), (200, 50)] {
         let (mut top, _) = recorded();
         let text = screen(&mut top, columns, lines);
-        for word in ["1 unreaped", "1 PID namespaces blocked", "PID", "crun", "F1", "? keys"] {
+        for word in ["1 unreaped", "1 PID namespace blocked", "PID", "crun", "F1", "? keys"] {
             assert!(text.contains(word), "{word} at {columns} x {lines}:\n{text}");
         }
     }
@@ -61,6 +61,28 @@ fn enter_shows_the_whole_story_and_escape_ends_it() {
     assert_ne!(screen(&mut top, 120, 50), text, "it scrolls");
     top.key(Key::Escape, &conclusions);
     assert!(!screen(&mut top, 120, 50).contains("the whole story"));
+}
+
+#[test]
+fn a_story_is_wrapped_to_the_screen() {
+    let (mut top, conclusions) = recorded();
+    // A resize is seen at the next look.
+    screen(&mut top, 80, 50);
+    top.key(Key::Enter, &conclusions);
+    let text = screen(&mut top, 80, 50);
+    // What is wrapped by the screen itself begins without an indent.
+    let story = text.lines().filter_map(|line| line.strip_prefix('│')).filter(|line| !line.starts_with(' '));
+    assert!(story.clone().all(|line| line.starts_with(char::is_uppercase) || line.trim() == "│"), "{text}");
+}
+
+#[test]
+fn a_terminal_without_unicode_gets_ascii() {
+    let (mut top, conclusions) = recorded();
+    top.key(Key::Enter, &conclusions);
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a buffer");
+    let style = Style { is_ascii: true, ..Style::PLAIN };
+    terminal.draw(|frame| draw(frame, &mut top, style)).expect("a buffer");
+    assert!(terminal.backend().buffer().content.iter().all(|cell| cell.symbol().is_ascii()));
 }
 
 #[test]
@@ -103,11 +125,11 @@ fn what_is_frozen_stays() {
     let (mut top, conclusions) = recorded();
     top.key(Key::Char(' '), &conclusions);
     let empty = Conclusions::new(conclusions_host(), 1, Filter::default());
-    top.refresh(&empty, 0);
+    top.refresh(&empty, 1);
     let text = screen(&mut top, 80, 24);
     assert!(text.contains("FROZEN") && text.contains("crun"), "{text}");
     top.key(Key::Char(' '), &empty);
-    top.refresh(&empty, 0);
+    top.refresh(&empty, 1);
     assert!(screen(&mut top, 80, 24).contains("nothing is unreaped"));
 }
 

@@ -133,7 +133,8 @@ pub fn sentence(what: &What) -> String {
         What::Exited(Exit::Code(_), _) => "exits with ",
         What::Exited(..) => "is killed by ",
         What::Waits(_) => "calls ",
-        What::Reaped { .. } => "is reaped ",
+        What::Reaped { by: Some(_), .. } => "is reaped ",
+        What::Reaped { by: None, .. } => "is reaped, ",
     }
     .to_owned();
     details(what, &mut out);
@@ -239,5 +240,7 @@ mod tests {
         assert_eq!(said(traced(TRACE_EXIT, 1, 0)), "exits with code 0; init[1] must reap it");
         assert_eq!(said(traced(TRACE_EXIT, 1, 9)), "is killed by SIGKILL; init[1] must reap it");
         assert_eq!(said(traced(TRACE_REAP, 1, 0)), "is reaped by init[1], 0 ns after its exit");
+        let unseen = Traced { other: ProcessId::default(), ..traced(TRACE_REAP, 1, 0) };
+        assert_eq!(said(unseen), "is reaped, its exit was not seen");
     }
 }

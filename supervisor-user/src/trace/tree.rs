@@ -8,7 +8,7 @@ use super::{
     Event, Named, What,
     text::{command, lost, named, short, status},
 };
-use crate::{finding::Exit, report::text::Colour};
+use crate::{finding::Exit, report::text::Colour, words::cut};
 
 /// How many processes are drawn at most.
 const BOUND: usize = 10_000;
@@ -16,25 +16,11 @@ const BOUND: usize = 10_000;
 const DEPTH: usize = 40;
 /// A reap that comes later than this after the exit is told.
 const LATE_NS: u64 = 100_000_000;
+/// What is shown of a command at least.
+const NARROW_COMMAND: usize = 8;
 
-/// What lines are drawn with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lines {
-    /// Characters of ASCII.
-    Ascii,
-    /// Box-drawing characters.
-    Unicode,
-}
-
-impl Lines {
-    /// Before a child that others follow, before the last, and below each.
-    fn strokes(self) -> [&'static str; 4] {
-        match self {
-            Self::Ascii => ["|- ", "`- ", "|  ", "   "],
-            Self::Unicode => ["├─ ", "└─ ", "│  ", "   "],
-        }
-    }
-}
+/// Before a child that others follow, before the last, and below each.
+const STROKES: [&str; 4] = ["├─ ", "└─ ", "│  ", "   "];
 
 /// The processes of a trace.
 #[derive(Debug, Default)]
@@ -110,17 +96,17 @@ impl Tree {
         self.lost += count;
     }
 
-    /// Draws it; times count from `from_ns`.
+    /// Draws it; times count from `from_ns`. Commands are cut where a terminal has so many columns.
     #[must_use]
-    pub fn draw(&self, from_ns: u64, lines: Lines, colour: Colour) -> String {
+    pub fn draw(&self, from_ns: u64, columns: Option<usize>, colour: Colour) -> String {
         let mut out = format!("{:>10} {:>10}  {:<24} PROCESS\n", "START", "LIVED", "ENDED");
         // Depth first, with what stands before the name of each and of what is below it.
         let mut stack: Vec<(ProcessId, String, String)> =
             self.roots.iter().rev().map(|id| (*id, String::new(), String::new())).collect();
-        let [tee, corner, bar, blank] = lines.strokes();
+        let [tee, corner, bar, blank] = STROKES;
         while let Some((id, before, below)) = stack.pop() {
             let Some(node) = self.nodes.get(&id) else { continue };
-            node.draw(from_ns, &before, colour, &mut out);
+            node.draw(from_ns, &before, columns, colour, &mut out);
             let is_deep = below.chars().count() >= DEPTH * 3;
             for (i, child) in node.children.iter().enumerate().rev() {
                 let (stroke, rest) = if i + 1 == node.children.len() { (corner, blank) } else { (tee, bar) };
@@ -140,7 +126,7 @@ impl Tree {
 }
 
 impl Node {
-    fn draw(&self, from_ns: u64, before: &str, colour: Colour, out: &mut String) {
+    fn draw(&self, from_ns: u64, before: &str, columns: Option<usize>, colour: Colour, out: &mut String) {
         let micros = self.first_ns.saturating_sub(from_ns) / 1000;
         // Of one that was there before, how long it has lived is not known.
         let start = match self.forked_ns {
@@ -160,10 +146,15 @@ impl Node {
             (Some((_, exit @ Exit::Code(0))), Some(_)) => (status(exit), "0"),
             (Some((_, exit)), Some(_)) => (status(exit), "33"),
         };
-        let ended = colour.paint(code, &format!("{ended:<24}"));
-        let _infallible = write!(out, "{start:>10} {lived:>10}  {ended} {before}{}", named(&self.process));
+        let ended = format!("{ended:<24}");
+        let name = format!("{before}{}", named(&self.process));
+        let painted = colour.paint(code, &ended);
+        let _infallible = write!(out, "{start:>10} {lived:>10}  {painted} {name}");
         if let Some(command) = &self.command {
-            let _infallible = write!(out, "  {command}");
+            // A line that the terminal breaks would break the tree.
+            let used = 26 + ended.chars().count() + name.chars().count();
+            let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(used).max(NARROW_COMMAND));
+            let _infallible = write!(out, "  {}", cut(command, room));
         }
         out.push('\n');
     }
@@ -209,7 +200,7 @@ mod tests {
             tree.event(&decoder.event(&record, None).unwrap());
         }
         tree.lost(3);
-        let drawn = tree.draw(1_000_000, Lines::Unicode, Colour::Never);
+        let drawn = tree.draw(1_000_000, None, Colour::Never);
         let expected = "     START      LIVED  ENDED                    PROCESS\n  \
                         0.000000     7.0 ms  code 0, reaped 900.0 ms later init[2]\n  \
                         0.001000     4.0 ms  code 1                   ├─ init[3]\n  \
@@ -217,8 +208,6 @@ mod tests {
                         0.003000          -  runs                     └─ init[5]\n\
                         LOST  3 records: they came faster than they were read; filters or --only let fewer come\n";
         assert_eq!(drawn, expected);
-        let ascii = tree.draw(1_000_000, Lines::Ascii, Colour::Never);
-        assert!(ascii.contains("|- init[3]") && ascii.contains("|  `- init[4]"), "{ascii}");
     }
 
     #[test]
@@ -228,7 +217,7 @@ mod tests {
         for pid in 1..=BOUND as u32 + 5 {
             tree.event(&decoder.event(&traced(TRACE_FORK, 1, pid + 1, pid, 0), None).unwrap());
         }
-        let drawn = tree.draw(0, Lines::Ascii, Colour::Never);
+        let drawn = tree.draw(0, None, Colour::Never);
         assert!(drawn.contains("5 events of more processes than 10000 are left out"));
         assert!(drawn.lines().all(|line| line.len() < 250), "no line is indented without end");
     }

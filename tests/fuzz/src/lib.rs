@@ -6,7 +6,7 @@ use supervisor_user::{
     filter::Filter,
     host::HostIdentity,
     observation::{Observation, Seen},
-    report::{Context, Format, encode, text::Colour},
+    report::{Context, Format, encode, text::Style},
     words::clean,
 };
 
@@ -67,7 +67,7 @@ impl Teller {
         for event in self.conclusions.take(observation) {
             for format in [Format::Text, Format::Ecs, Format::Ocsf] {
                 let said =
-                    encode(&event, &self.context, 1, format, Colour::Never).expect("it can be encoded");
+                    encode(&event, &self.context, 1, format, Style::PLAIN).expect("it can be encoded");
                 let lines: Vec<&str> = said.split('\n').collect();
                 for line in &lines {
                     assert_eq!(*line, clean(line), "it steers a terminal");

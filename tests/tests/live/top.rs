@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
-use supervisor_tests::{Agent, Broker, Screen, fixture, supervisor_bin};
+use supervisor_tests::{Agent, Broker, Screen, code_without_terminal, fixture, supervisor_bin};
 
 /// `supervisor top` on a terminal of 80 columns and 24 lines.
 fn top(args: &[&str]) -> Result<Screen> {
@@ -70,6 +70,14 @@ fn a_signal_gives_the_terminal_back() -> Result<()> {
     screen.shows("? keys")?;
     screen.signal(Signal::TERM)?;
     screen.ends()
+}
+
+#[test]
+fn it_ends_with_its_terminal() -> Result<()> {
+    let mut command = Command::new(supervisor_bin()?);
+    command.arg("top");
+    assert_eq!(code_without_terminal(command, b"keys")?, Some(0));
+    Ok(())
 }
 
 #[test]

@@ -10,8 +10,12 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use supervisor_tests::{Contract, Event, fixture, supervisor_bin};
-use supervisor_user::scenario::{Lab, Owned, PidNs, Runtime, bundle, pid_namespace, until};
+use supervisor_user::{
+    scenario::{Lab, Owned, PidNs, Runtime, bundle, pid_namespace, until},
+    schema::Subject,
+};
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 /// How long a trace may take on a slow machine.
@@ -122,6 +126,32 @@ fn a_command_is_traced_from_its_fork_to_its_reap() -> Result<()> {
     assert_eq!(*args, serde_json::json!([FIXTURE, "reap-after", "500"]));
     let wait = parents.iter().find(|event| event.action() == "process-waited").context("no wait")?;
     ensure!(wait.get("supervisor.wait.call").is_some(), "{}", wait.0);
+    Ok(())
+}
+
+#[test]
+fn a_trace_tells_the_same_in_ocsf() -> Result<()> {
+    let (code, text) = Trace::start(&["-o", "ocsf", "--", FIXTURE, "reap-after", "0"])?.end()?;
+    ensure!(code == 0, "it ended with {code}: {text}");
+    let schema = jsonschema::options().should_validate_formats(true).build(&Subject::Ocsf.schema())?;
+    let mut told = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('{')) {
+        let event: Value = serde_json::from_str(line)?;
+        let wrong: Vec<String> = schema.iter_errors(&event).map(|it| it.to_string()).collect();
+        ensure!(wrong.is_empty(), "{wrong:#?}: {event}");
+        told.push(event);
+    }
+    let root = told.first().context("nothing is told")?["process"]["pid"].clone();
+    let of_root = told.iter().filter(|event| event["process"]["pid"] == root);
+    let names: Vec<String> = of_root
+        .map(|event| {
+            let kind = event.get("launch_type").unwrap_or(&event["activity_name"]);
+            kind.as_str().unwrap_or_default().to_owned()
+        })
+        .collect();
+    ensure!(names.starts_with(&["Fork".to_owned(), "Exec".to_owned()]), "{names:?}");
+    ensure!(names.contains(&"Wait".to_owned()), "{names:?}");
+    ensure!(names.ends_with(&["Terminate".to_owned(), "Reap".to_owned()]), "{names:?}");
     Ok(())
 }
 

@@ -4,10 +4,14 @@ use anyhow::{Result, ensure};
 
 use super::super::table::table;
 use crate::{
-    console::{colour, print},
+    console::{colour, columns, print},
     diagnosis::Family,
     scenario::{ACTOR, program},
+    words::wrap,
 };
+
+/// What the list needs as a table.
+const WIDE: usize = 140;
 
 /// How a family is made to happen.
 pub(super) struct Scene {
@@ -216,18 +220,40 @@ pub(super) fn of(family: Family) -> Result<&'static Scene> {
 
 /// Prints all of them.
 pub(super) fn list() -> Result<()> {
-    let rows = SCENES.iter().map(|scene| {
-        let here = scene.lacks().unwrap_or_else(|| "yes".to_owned());
-        [scene.family.id().to_owned(), here, scene.family.title().to_owned(), scene.does.to_owned()]
-    });
     let mut out = String::new();
-    table(&mut out, &["FAMILY", "HERE", "TITLE", "WHAT IS DONE"], rows, colour());
+    if let Some(columns) = columns().filter(|columns| *columns < WIDE) {
+        narrow_list(&mut out, columns);
+    } else {
+        let rows = SCENES.iter().map(|scene| {
+            let here = scene.lacks().unwrap_or_else(|| "yes".to_owned());
+            [scene.family.id().to_owned(), here, scene.family.title().to_owned(), scene.does.to_owned()]
+        });
+        table(&mut out, &["FAMILY", "HERE", "TITLE", "WHAT IS DONE"], rows, colour());
+    }
     print(&out)
+}
+
+/// The same below each other.
+fn narrow_list(out: &mut String, columns: usize) {
+    for scene in &SCENES {
+        let here = scene.lacks().map(|lacks| format!(" (not here: it {lacks})")).unwrap_or_default();
+        let family = format!("{:<5}", scene.family.id());
+        wrap(out, &format!("{}{here}", scene.family.title()), &family, "     ", columns);
+        wrap(out, scene.does, "     ", "     ", columns);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_narrow_list_fits() {
+        let mut list = String::new();
+        narrow_list(&mut list, 80);
+        assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
+        assert!(list.starts_with("F1   A monitor does not reap what it adopts\n     A subreaper"), "{list}");
+    }
 
     #[test]
     fn every_family_has_its_scene() {

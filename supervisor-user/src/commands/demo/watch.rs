@@ -10,7 +10,11 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
-use crate::scenario::{Lines, Owned};
+use crate::{
+    console::{COLUMNS_VARIABLE, columns, is_utf8},
+    scenario::{Lines, Owned},
+    words::in_ascii,
+};
 
 /// `watch` reports what is unreaped for this long.
 const GRACE: &str = "1s";
@@ -22,6 +26,8 @@ pub(super) const REPORT: Duration = Duration::from_secs(6);
 const SILENCE: Duration = Duration::from_millis(2500);
 /// The lines of one finding come together; after this much silence there are no more.
 const PAUSE_IN_OUTPUT: Duration = Duration::from_millis(150);
+/// What stands before each line of it.
+const BEFORE: &str = "   │ ";
 
 /// `supervisor watch`; what it prints is shown.
 pub(super) struct Watch {
@@ -33,7 +39,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Starts it with a filter, and waits until it is attached.
     pub(super) fn start(binary: &Path, filter: &[&str; 2]) -> Result<Self> {
-        let mut command = Command::new(binary);
+        let mut command = program(binary);
         command.args(["watch", "--grace", GRACE]).args(filter);
         say(&format!("   supervisor watch --grace {GRACE} {}", filter.join(" ")))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -99,7 +105,7 @@ impl Watch {
 pub(super) fn explain(binary: &Path, pid: u32) -> Result<String> {
     let pid = pid.to_string();
     say(&format!("   supervisor explain {pid}"))?;
-    let mut command = Command::new(binary);
+    let mut command = program(binary);
     let mut process =
         Owned::start(command.args(["explain", &pid]).stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let lines = Lines::of(process.child().stdout.take().context("supervisor explain has no pipe")?);
@@ -109,6 +115,15 @@ pub(super) fn explain(binary: &Path, pid: u32) -> Result<String> {
     }
     process.end(REPORT)?;
     Ok(text)
+}
+
+/// This program, whose lines are to fit behind [`BEFORE`].
+fn program(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    if let Some(columns) = columns() {
+        command.env(COLUMNS_VARIABLE, columns.saturating_sub(BEFORE.chars().count()).to_string());
+    }
+    command
 }
 
 /// Fails if what was said does not name all of this.
@@ -128,7 +143,8 @@ fn take(text: &mut String, line: &str) -> Result<()> {
 
 /// A line of what the tool prints.
 pub(super) fn show(line: &str) -> Result<()> {
-    say(format!("   │ {line}").trim_end())
+    let line = format!("{BEFORE}{line}");
+    say(if is_utf8() { line.trim_end().to_owned() } else { in_ascii(line.trim_end()) }.as_str())
 }
 
 /// A line of the demo's own.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{ECS_VERSION, supervisor::Supervisor};
 use crate::{
     finding::Action,
-    report::{news::Kind, shapes},
+    report::{news::Kind, shapes, traced},
 };
 
 /// One event of `supervisor`: an object on a line of its own, in the names of the Elastic Common Schema.
@@ -57,7 +57,7 @@ pub(super) struct Event {
     #[schemars(extend("const" = "supervisor"))]
     pub(super) module: &'static str,
     /// `supervisor.findings`, or of a trace `supervisor.trace`.
-    #[schemars(extend("enum" = [super::DATASET, super::TRACE_DATASET]))]
+    #[schemars(extend("enum" = [super::DATASET, traced::DATASET]))]
     pub(super) dataset: &'static str,
     /// The same for the same news of the same finding, also when it is told again after a restart.
     #[schemars(length(min = 1))]

@@ -7,7 +7,11 @@ mod trace;
 
 pub use trace::{lost as trace_lost, traced};
 
-pub(super) use self::{fields::supervisor, supervisor::Supervisor};
+pub(super) use self::{
+    fields::supervisor,
+    supervisor::Supervisor,
+    trace::{lost_supervisor, traced_supervisor},
+};
 
 use document::{
     Agent, Boot, Category, Document, Ecs, Event as EventFields, Host, Orchestrator, Os, Process, Resource,
@@ -29,8 +33,6 @@ pub const SCHEMA_VERSION: &str = "1.4";
 pub const ECS_VERSION: &str = "9.0.0";
 /// What the stream is called in a store of streams.
 pub(super) const DATASET: &str = "supervisor.findings";
-/// The same of a trace.
-const TRACE_DATASET: &str = "supervisor.trace";
 
 /// One event as a line, without the newline.
 ///
@@ -194,7 +196,7 @@ fn rules() -> Value {
                         "properties": {
                             "kind": { "const": "event" },
                             "type": { "const": [r#type] },
-                            "dataset": { "const": TRACE_DATASET },
+                            "dataset": { "const": super::traced::DATASET },
                         },
                     },
                     "process": { "required": ["pid", "name", "start"] },

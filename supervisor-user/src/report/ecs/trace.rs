@@ -1,7 +1,9 @@
 //! Events of a trace.
 
+use jiff::Timestamp;
+
 use super::{
-    ECS_VERSION, SCHEMA_VERSION, Supervisor, TRACE_DATASET, agent,
+    ECS_VERSION, SCHEMA_VERSION, Supervisor, agent,
     document::{Category, Container, Document, Ecs, Event as EventFields, Process, Type},
     fields::{exit_fields, wait_fields},
     host,
@@ -10,9 +12,8 @@ use super::{
 use crate::{
     clock::Wall,
     finding::{Action, Exit},
-    identity::common_process_id,
-    report::{Context, news::Kind},
-    trace::{Event, Named, What, text::sentence},
+    report::{Context, news::Kind, numbered_id, traced},
+    trace::{Event, Named, What},
     words::harmless_json,
 };
 
@@ -22,27 +23,26 @@ use crate::{
 ///
 /// None that can happen: the model holds nothing that JSON cannot.
 pub fn traced(event: &Event, context: &Context, sequence: u64, wall: Wall) -> serde_json::Result<String> {
-    let (action, r#type) = match event.what {
-        What::Forked(_) => (Action::ProcessForked, Type::Start),
-        What::Executed { .. } => (Action::ProcessStarted, Type::Start),
-        What::Exited(..) => (Action::ProcessExited, Type::End),
-        What::Waits(_) => (Action::ProcessWaited, Type::Info),
-        What::Reaped { .. } => (Action::ProcessReaped, Type::Info),
+    let r#type = match event.what {
+        What::Forked(_) | What::Executed { .. } => Type::Start,
+        What::Exited(..) => Type::End,
+        What::Waits(_) | What::Reaped { .. } => Type::Info,
     };
-    let duration = match event.what {
-        What::Reaped { after_ns, .. } => after_ns,
-        _ => None,
-    };
-    let message = format!("{}[{}] {}", event.process.shown(), event.process.id.tgid, sentence(&event.what));
     let container = event.cgroup.as_ref().and_then(|cgroup| cgroup.container.clone());
-    let document = Document {
+    let fields = EventFields {
+        kind: Kind::Event,
+        r#type: [r#type],
+        action: traced::action(&event.what),
+        severity: traced::SEVERITY,
+        duration: traced::duration_ns(&event.what),
+        ..loss_fields(context, sequence)
+    };
+    let message = traced::message(event);
+    line(&Document {
         process: Some(process(event, context, wall)),
         container: container.map(|id| Container { id, name: None, runtime: None }),
-        event: EventFields { action, r#type: [r#type], duration, ..fields(Kind::Event, context, sequence) },
-        ..document(event.at_ns, message, context, sequence, wall)
-    };
-    let supervisor = Supervisor { traced: Some(traced_fields(event)), ..document.supervisor };
-    serde_json::to_string(&Document { supervisor, ..document }).map(harmless_json)
+        ..document(wall.timestamp(event.at_ns), message, fields, context, traced_supervisor(event, context))
+    })
 }
 
 /// That records of a trace were lost, as a line.
@@ -57,60 +57,84 @@ pub fn lost(
     sequence: u64,
     wall: Wall,
 ) -> serde_json::Result<String> {
-    let message =
-        format!("{count} records of the trace were lost, because they came faster than they were read.");
-    let document = document(at_ns, message, context, sequence, wall);
-    let trace = Some(TraceLossFields { records: count });
-    let loss = LossFields { since: wall.timestamp(at_ns), tracer: None, sink: None, trace };
-    let supervisor = Supervisor { loss: Some(loss), ..document.supervisor };
-    serde_json::to_string(&Document { supervisor, ..document }).map(harmless_json)
+    let message = traced::loss_message(count);
+    let supervisor = lost_supervisor(count, at_ns, context, wall);
+    line(&document(wall.timestamp(at_ns), message, loss_fields(context, sequence), context, supervisor))
 }
 
-fn document(at_ns: u64, message: String, context: &Context, sequence: u64, wall: Wall) -> Document {
+/// What is below `supervisor` in an event of a trace.
+pub(in crate::report) fn traced_supervisor(event: &Event, context: &Context) -> Supervisor {
+    Supervisor { traced: Some(traced_fields(event)), ..supervisor(context) }
+}
+
+/// The same where records were lost.
+pub(in crate::report) fn lost_supervisor(
+    count: u64,
+    at_ns: u64,
+    context: &Context,
+    wall: Wall,
+) -> Supervisor {
+    let trace = Some(TraceLossFields { records: count });
+    let loss = LossFields { since: wall.timestamp(at_ns), tracer: None, sink: None, trace };
+    Supervisor { loss: Some(loss), ..supervisor(context) }
+}
+
+fn supervisor(context: &Context) -> Supervisor {
+    Supervisor {
+        schema_version: SCHEMA_VERSION,
+        hooks: context.hooks.clone(),
+        finding: None,
+        traced: None,
+        loss: None,
+        suppressed: None,
+        shortened: None,
+    }
+}
+
+fn line(document: &Document) -> serde_json::Result<String> {
+    serde_json::to_string(document).map(harmless_json)
+}
+
+fn document(
+    timestamp: Timestamp,
+    message: String,
+    event: EventFields,
+    context: &Context,
+    supervisor: Supervisor,
+) -> Document {
     Document {
-        timestamp: wall.timestamp(at_ns),
+        timestamp,
         message,
         ecs: Ecs { version: ECS_VERSION },
-        event: fields(Kind::PipelineError, context, sequence),
+        event,
         host: host(context),
         agent: agent(context),
         process: None,
         container: None,
         orchestrator: None,
-        supervisor: Supervisor {
-            schema_version: SCHEMA_VERSION,
-            hooks: context.hooks.clone(),
-            finding: None,
-            traced: None,
-            loss: None,
-            suppressed: None,
-            shortened: None,
-        },
+        supervisor,
     }
 }
 
-fn fields(kind: Kind, context: &Context, sequence: u64) -> EventFields {
+fn loss_fields(context: &Context, sequence: u64) -> EventFields {
     EventFields {
-        severity: if matches!(kind, Kind::PipelineError) { 3 } else { 1 },
-        kind,
+        kind: Kind::PipelineError,
         category: [Category::Process],
         r#type: [Type::Info],
         action: Action::EventsLost,
         module: "supervisor",
-        dataset: TRACE_DATASET,
-        id: format!("{}.{sequence}", context.agent_id),
+        dataset: traced::DATASET,
+        id: numbered_id(context, sequence),
         sequence,
+        severity: traced::LOSS_SEVERITY,
         duration: None,
     }
 }
 
 fn process(event: &Event, context: &Context, wall: Wall) -> Process {
-    let id = event.process.id;
-    let ticks = id.start_ns / (1_000_000_000 / context.host.ticks_per_second);
-    let entity = event.pid_ns.and_then(|ns| common_process_id(&context.host.boot_id, ns.ino, ticks, ns.vpid));
     let mut process = Process {
         vpid: event.pid_ns.map(|ns| ns.vpid),
-        entity_id: entity.map(|id| id.to_string()),
+        entity_id: traced::entity_id(event, context),
         ..named(&event.process, wall)
     };
     match &event.what {

@@ -9,7 +9,7 @@ use crate::{
     report::{
         ecs::{DATASET, Supervisor},
         news::Subject,
-        shapes,
+        shapes, traced,
     },
 };
 
@@ -21,6 +21,7 @@ use crate::{
 #[schemars(title = "supervisor event (OCSF)")]
 pub(super) enum Document {
     Finding(Box<DetectionFinding>),
+    Activity(Box<ProcessActivity>),
     Error(Box<ApplicationError>),
 }
 
@@ -83,6 +84,58 @@ pub(super) struct DetectionFinding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) remediation: Option<Remediation>,
     pub(super) unmapped: Unmapped,
+}
+
+/// Process Activity: what has happened to a process, in a trace.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ProcessActivity {
+    /// System Activity.
+    #[schemars(extend("const" = 1))]
+    pub(super) category_uid: u8,
+    /// The category's name.
+    #[schemars(extend("const" = "System Activity"))]
+    pub(super) category_name: &'static str,
+    /// Process Activity.
+    #[schemars(extend("const" = 1007))]
+    pub(super) class_uid: u16,
+    /// The class's name.
+    #[schemars(extend("const" = "Process Activity"))]
+    pub(super) class_name: &'static str,
+    /// 1 Launch: a fork or an exec. 2 Terminate: an exit. 99: a wait or a reap.
+    #[schemars(extend("enum" = [1, 2, 99]))]
+    pub(super) activity_id: u8,
+    /// The activity's name.
+    #[schemars(extend("enum" = ["Launch", "Terminate", "Wait", "Reap"]))]
+    pub(super) activity_name: &'static str,
+    /// Class and activity in one number.
+    #[schemars(extend("enum" = [100_701, 100_702, 100_799]))]
+    pub(super) type_uid: u32,
+    #[serde(flatten)]
+    pub(super) base: Base,
+    /// Which step of a launch: 2 Fork, 3 Exec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [2, 3]))]
+    pub(super) launch_type_id: Option<u8>,
+    /// The step's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Fork", "Exec"]))]
+    pub(super) launch_type: Option<&'static str>,
+    pub(super) actor: Actor,
+    /// The process that it happens to.
+    pub(super) process: Process,
+    /// Of a normal exit only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exit_code: Option<u8>,
+    /// Of a reap: how long after the exit, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duration: Option<u64>,
+    pub(super) unmapped: Unmapped,
+}
+
+/// Who does it: who forks or reaps, and else the process itself. Also of a reap where who did it is not seen.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Actor {
+    pub(super) process: Process,
 }
 
 /// Application Error: something could not be counted or delivered, or is only counted.
@@ -153,8 +206,8 @@ pub(super) struct Metadata {
     pub(super) uid: String,
     /// Grows with every event of one run of the agent.
     pub(super) sequence: u64,
-    /// Always `supervisor.findings`.
-    #[schemars(extend("const" = DATASET))]
+    /// `supervisor.findings`, or of a trace `supervisor.trace`.
+    #[schemars(extend("enum" = [DATASET, traced::DATASET]))]
     pub(super) log_name: &'static str,
     /// What happened, as `event.action` of the native format.
     pub(super) event_code: Action,
@@ -295,7 +348,7 @@ pub(super) enum EvidenceName {
     Tracer,
 }
 
-/// A process. `parent_process` is its reaper: the one who must wait for it now.
+/// A process. `parent_process` is its reaper: the one who must wait for it now. Of a fork it is who called fork.
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Process {
     /// Pid on the host.
@@ -342,7 +395,7 @@ pub(super) struct User {
 }
 
 /// The container that it is part of.
-#[derive(Serialize, JsonSchema)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Container {
     /// As the runtime knows it.
     #[schemars(length(min = 1))]

@@ -1,6 +1,9 @@
 //! Events as OCSF JSON, one object a line: the Open Cybersecurity Schema Framework, as `docs/events.md` maps it.
 
 mod document;
+mod trace;
+
+pub use trace::{lost as trace_lost, traced};
 
 use document::{
     Agent, Analytic, ApplicationError, Base, Container, DetectionFinding, Device, Document, Evidence,
@@ -12,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Context,
-    ecs::{DATASET, supervisor},
+    ecs::{DATASET, Supervisor, supervisor},
     event_id,
     news::Subject,
     sentence::sentence,
@@ -20,7 +23,7 @@ use super::{
 use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
-    finding::{self, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
+    finding::{self, Action, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
     words::harmless_json,
 };
 
@@ -46,6 +49,7 @@ pub(crate) fn schema(generator: SchemaGenerator) -> Value {
                 "type_uid": { "const": 200_400 + activity },
                 "status_id": { "const": status },
                 "is_alert": { "const": is_alert },
+                "metadata": { "properties": { "log_name": { "const": DATASET } } },
                 "unmapped": {
                     "properties": {
                         "supervisor": {
@@ -73,6 +77,7 @@ pub(crate) fn schema(generator: SchemaGenerator) -> Value {
         })
     };
     schema["$defs"]["ApplicationError"]["oneOf"] = json!([told(1, "loss"), told(99, "suppressed")]);
+    schema["$defs"]["ProcessActivity"]["oneOf"] = trace::rules();
     schema
 }
 
@@ -121,11 +126,42 @@ fn stream_error(
     since_ns: u64,
     count: Option<u64>,
 ) -> Document {
-    let (activity_id, activity_name, type_name) = match event.kind {
-        EventKind::Suppressed(_) => (99, "Suppress", "Application Error: Other"),
-        _ => (1, "General Error", "Application Error: General Error"),
+    let kind = match event.kind {
+        EventKind::Suppressed(_) => ErrorKind::Suppress,
+        _ => ErrorKind::General,
     };
-    Document::Error(Box::new(ApplicationError {
+    let head = Head::of(event, context, sequence);
+    let since = millis(event.wall, since_ns);
+    Document::Error(Box::new(application_error(
+        kind,
+        head,
+        context,
+        since,
+        count,
+        supervisor(event, context),
+    )))
+}
+
+/// Activities of an Application Error.
+#[derive(Clone, Copy)]
+enum ErrorKind {
+    General,
+    Suppress,
+}
+
+fn application_error(
+    kind: ErrorKind,
+    head: Head,
+    context: &Context,
+    start_time: i64,
+    count: Option<u64>,
+    supervisor: Supervisor,
+) -> ApplicationError {
+    let (activity_id, activity_name, type_name) = match kind {
+        ErrorKind::General => (1, "General Error", "Application Error: General Error"),
+        ErrorKind::Suppress => (99, "Suppress", "Application Error: Other"),
+    };
+    ApplicationError {
         category_uid: 6,
         category_name: "Application Activity",
         class_uid: 6008,
@@ -133,11 +169,11 @@ fn stream_error(
         activity_id,
         activity_name,
         type_uid: 600_800 + u32::from(activity_id),
-        base: base(event, context, sequence, type_name, &[Profile::Host]),
-        start_time: millis(event.wall, since_ns),
+        base: base(head, context, type_name, &[Profile::Host]),
+        start_time,
         count,
-        unmapped: Unmapped { supervisor: supervisor(event, context) },
-    }))
+        unmapped: Unmapped { supervisor },
+    }
 }
 
 /// What a namespace has of its own, while the rest is its PID 1's.
@@ -186,7 +222,7 @@ fn detection(
         status_id,
         status,
         is_alert: matches!(state, State::Open | State::Updated),
-        base: base(event, context, sequence, type_name, profiles),
+        base: base(Head::of(event, context, sequence), context, type_name, profiles),
         confidence_id,
         confidence,
         start_time: finding.exit_ns.map(|exit_ns| millis(wall, exit_ns)),
@@ -202,34 +238,52 @@ fn detection(
     }
 }
 
-fn base(
-    event: &Event,
-    context: &Context,
+/// What an event says of itself.
+struct Head {
+    time: i64,
+    severity_id: u8,
+    message: String,
+    uid: String,
     sequence: u64,
-    type_name: &'static str,
-    profiles: &'static [Profile],
-) -> Base {
-    let severity_id = event.kind.severity();
+    log_name: &'static str,
+    event_code: Action,
+}
+
+impl Head {
+    fn of(event: &Event, context: &Context, sequence: u64) -> Self {
+        Self {
+            time: millis(event.wall, event.at_ns),
+            severity_id: event.kind.severity(),
+            message: sentence(event),
+            uid: event_id(event, context, sequence),
+            sequence,
+            log_name: DATASET,
+            event_code: event.kind.action(),
+        }
+    }
+}
+
+fn base(head: Head, context: &Context, type_name: &'static str, profiles: &'static [Profile]) -> Base {
     Base {
         type_name,
-        time: millis(event.wall, event.at_ns),
-        severity_id,
-        severity: match severity_id {
+        time: head.time,
+        severity_id: head.severity_id,
+        severity: match head.severity_id {
             0 | 1 => "Informational",
             2 => "Low",
             3 => "Medium",
             4 => "High",
             _ => "Critical",
         },
-        message: sentence(event),
+        message: head.message,
         metadata: Metadata {
             version: OCSF_VERSION,
             product: Product { name: "supervisor", version: env!("CARGO_PKG_VERSION") },
             profiles,
-            uid: event_id(event, context, sequence),
-            sequence,
-            log_name: DATASET,
-            event_code: event.kind.action(),
+            uid: head.uid,
+            sequence: head.sequence,
+            log_name: head.log_name,
+            event_code: head.event_code,
         },
         device: Device {
             hostname: context.host.hostname.clone(),

@@ -39,8 +39,7 @@ pub(crate) fn draw(screen: &Screen, rows: usize, title: &str, others: &[(String,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{PAPER}\"/>\n\
-         <g font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\" font-size=\"13.3\" \
-         xml:space=\"preserve\">\n",
+         <g font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\" font-size=\"13.3\">\n",
         title = escaped(title)
     );
     for row in 0..rows {
@@ -112,7 +111,8 @@ fn run(out: &mut String, row: usize, start: usize, text: &str, look: &Look) {
         if look.is_bold { " font-weight=\"bold\"" } else { "" },
         if look.is_dim { " opacity=\"0.65\"" } else { "" },
         if look.is_underlined { " text-decoration=\"underline\"" } else { "" },
-        escaped(shown)
+        // Several spaces are one to a browser, which would then stretch what is left to the given length.
+        escaped(shown).replace(' ', "\u{a0}")
     );
 }
 
