@@ -143,30 +143,29 @@ fn write(meta: *const *mut c_void, data: *const c_void, len: usize) {
 }
 
 /// Remembers a process that is older than the hooks, and the PID 1 of its namespace: the iterator was seen to leave out
-/// the host's.
+/// the host's. Their creators are not known.
 #[inline(always)]
 fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
-    let comm = kernel::load(task, &kernel::TASK_COMM);
-    remember(record.id, record.parent, comm, vpid, record);
-    if record.ns_init.is_known() {
-        // Its name is asked for once it is gone, and then its namespace is too.
-        remember(record.ns_init, ProcessId::default(), [0; COMM_LEN], 1, record);
-    }
-}
-
-/// Remembers a process whose creator is not known, in the namespace of `record`.
-#[inline(always)]
-fn remember(id: ProcessId, parent: ProcessId, comm: [u8; COMM_LEN], vpid: u32, record: &TaskRecord) {
-    let process = Process {
-        parent,
-        comm,
+    let mut process = Process {
+        parent: record.parent,
+        comm: kernel::load(task, &kernel::TASK_COMM),
         pid_ns: record.pid_ns,
         level: record.level,
         vpid,
         execed: 1,
         ..Process::default()
     };
-    if processes::insert_absent(id, &process).is_err() {
+    remember(record.id, &process);
+    if record.ns_init.is_known() {
+        // Its name is asked for once it is gone, and then its namespace is too.
+        (process.parent, process.comm, process.vpid) = (ProcessId::default(), [0; COMM_LEN], 1);
+        remember(record.ns_init, &process);
+    }
+}
+
+#[inline(always)]
+fn remember(id: ProcessId, process: &Process) {
+    if processes::insert_absent(id, process).is_err() {
         count!(lost_forks);
     }
 }
