@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use supervisor_ebpf::{
     CgroupPath, Control, Counters, DISPLACED_ENTRIES, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec,
-    PROCESSES_ENTRIES, Placed, Process, ProcessId, UNREAPED_ENTRIES, Unreaped,
+    PROCESSES_ENTRIES, Placed, Process, ProcessId, TaskRecord, UNREAPED_ENTRIES, Unreaped,
 };
 
 /// `BPF_NOEXIST`: insert only.
@@ -41,6 +41,8 @@ pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static EXEC_SCRATCH: PerCpuArray<Exec> = PerCpuArray::with_max_entries(1, 0);
 /// The same for `task`.
+#[map]
+pub(crate) static TASK_SCRATCH: PerCpuArray<TaskRecord> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static CGROUP_SCRATCH: PerCpuArray<CgroupPath> = PerCpuArray::with_max_entries(1, 0);
 

@@ -17,7 +17,7 @@ use supervisor_ebpf::{
 use crate::{
     cgroup, exit,
     kernel::{self, Ptr, probe},
-    maps::{CGROUP_SCRATCH, CONTROL, EEXIST, NOEXIST, UNREAPED, count, count_epoch},
+    maps::{CGROUP_SCRATCH, CONTROL, EEXIST, NOEXIST, TASK_SCRATCH, UNREAPED, count, count_epoch},
     processes,
 };
 
@@ -67,8 +67,11 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
     if ns.ino == 0 {
         return 0;
     }
+    let Some(record) = TASK_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's map value of that type; passes do not migrate, and one is made at a time.
+    let record = unsafe { &mut *record };
     let parent: Ptr = kernel::load(task, &kernel::TASK_REAL_PARENT);
-    let mut record = TaskRecord {
+    *record = TaskRecord {
         task: task as u64,
         id: kernel::process_id(task),
         parent: kernel::process_id(parent),
@@ -92,27 +95,27 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         record.flags |= TASK_PARENT_NOCLDWAIT;
     }
     if scan == SCAN_SEED {
-        seed(task, &record, ns.vpid);
+        seed(task, record, ns.vpid);
     }
     if state != 0 {
         // Of one that is still exiting, the exit hook will tell, unless it was not attached yet.
         if state == TASK_ZOMBIE || scan == SCAN_SEED {
-            found(&record);
+            found(record);
         }
         if state == TASK_ZOMBIE {
-            whole(task, &mut record);
+            whole(task, record);
         }
         if let Some(path) = CGROUP_SCRATCH.get_ptr_mut(0) {
             let (directory, version) = cgroup::directory_of(task);
             record.flags |= TASK_HAS_CGROUP | version;
             // SAFETY: this CPU's map value of that type.
             unsafe { cgroup::path_of(directory, path) };
-            write(meta, (&raw const record).cast(), size_of::<TaskRecord>());
+            write(meta, (&raw const *record).cast(), size_of::<TaskRecord>());
             write(meta, path.cast_const().cast(), size_of::<CgroupPath>());
             return 0;
         }
     }
-    write(meta, (&raw const record).cast(), size_of::<TaskRecord>());
+    write(meta, (&raw const *record).cast(), size_of::<TaskRecord>());
     0
 }
 
