@@ -58,8 +58,8 @@ pub struct Look<'a> {
     inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
-    /// Control groups of zombies, by `css_set`.
-    groups: RefCell<HashMap<u64, Option<String>>>,
+    /// Control groups of zombies, by `css_set`, and by what the iterator says of it: an address can be used again.
+    groups: RefCell<HashMap<(u64, Option<Shared<Vec<String>>>), Option<String>>>,
     containers: Cache<OciPlaces, Option<OciFacts>>,
     seeded_ns: Cache<(), Option<u64>>,
 }
@@ -277,27 +277,27 @@ impl<'a> Look<'a> {
     ///
     /// If `/proc` cannot be read.
     pub fn process_of(&self, id: &ProcessId) -> Result<Option<ProcessFacts>, io::Error> {
-        let exited = self.tasks.get(id).map(|task| &task.record);
-        if let Some(facts) = exited.and_then(|record| self.zombie(record)) {
+        let exited = self.tasks.get(id);
+        if let Some(facts) = exited.and_then(|task| self.zombie(task)) {
             return Ok(Some(facts));
         }
         let facts = self.host.process(id.tgid)?.filter(|facts| starts_match(self.host, facts, id.start_ns));
-        if let (Some(facts), Some(record)) = (&facts, exited)
-            && record.flags & TASK_WHOLE != 0
+        if let (Some(facts), Some(task)) = (&facts, exited)
+            && task.record.flags & TASK_WHOLE != 0
             && facts.is_unreaped()
         {
-            self.groups.borrow_mut().insert(record.css_set, facts.cgroup.clone());
+            self.groups.borrow_mut().insert((task.record.css_set, task.cgroup.clone()), facts.cgroup.clone());
         }
         Ok(facts)
     }
 
     /// What `/proc` would say of a zombie, by its record. `None` if the record does not say all, or if no zombie of
     /// the same control groups was read in `/proc` before.
-    fn zombie(&self, record: &TaskRecord) -> Option<ProcessFacts> {
+    fn zombie(&self, Task { record, cgroup }: &Task) -> Option<ProcessFacts> {
         if record.flags & TASK_WHOLE == 0 {
             return None;
         }
-        let cgroup = self.groups.borrow().get(&record.css_set)?.clone();
+        let cgroup = self.groups.borrow().get(&(record.css_set, cgroup.clone()))?.clone();
         Some(ProcessFacts {
             pid: record.id.tgid,
             ppid: record.parent.tgid,
