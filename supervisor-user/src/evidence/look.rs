@@ -42,6 +42,9 @@ pub enum EvidenceError {
 /// Values that were read in this look.
 type Cache<K, V> = RefCell<HashMap<K, Rc<V>>>;
 
+/// Which control groups a zombie is in: its `css_set`, and what the iterator says of that, as an address can be used again.
+type Groups = (u64, Option<Shared<Vec<String>>>);
+
 /// One look.
 pub struct Look<'a> {
     host: &'a dyn Host,
@@ -58,8 +61,8 @@ pub struct Look<'a> {
     inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
-    /// Control groups of zombies, by `css_set`, and by what the iterator says of it: an address can be used again.
-    groups: RefCell<HashMap<(u64, Option<Shared<Vec<String>>>), Option<String>>>,
+    /// Control groups of zombies.
+    groups: RefCell<HashMap<Groups, Option<String>>>,
     containers: Cache<OciPlaces, Option<OciFacts>>,
     seeded_ns: Cache<(), Option<u64>>,
 }

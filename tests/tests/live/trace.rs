@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Seek as _},
+    os::unix::fs::FileExt as _,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -39,16 +39,15 @@ impl Trace {
         Ok(Self { process: Owned::start(&mut command)?, out })
     }
 
-    /// What it has written so far.
-    fn text(&mut self) -> Result<String> {
-        let mut text = String::new();
-        self.out.rewind()?;
-        self.out.read_to_string(&mut text)?;
-        Ok(text)
+    /// What it has written so far. Its position in the file is ours too, and must not be moved.
+    fn text(&self) -> Result<String> {
+        let mut text = vec![0; self.out.metadata()?.len() as usize];
+        self.out.read_exact_at(&mut text, 0)?;
+        Ok(String::from_utf8(text)?)
     }
 
     /// Waits until it has written this.
-    fn says(&mut self, what: &str) -> Result<()> {
+    fn says(&self, what: &str) -> Result<()> {
         until(what, LIMIT, || Ok(self.text()?.contains(what).then_some(())))
     }
 
