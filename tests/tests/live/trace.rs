@@ -179,9 +179,9 @@ fn filters_let_only_their_own_through() -> Result<()> {
     // Two that make zombies when they are told to; only the first is wanted.
     let (mut wanted, mut other) = (fixture!("load")?, fixture!("load")?);
     let (pid, ns) = (wanted.pid(), pid_namespace(other.pid())?.to_string());
-    let mut by_pid = Trace::start(&["-o", "json", "--pid", &pid.to_string()])?;
-    let mut by_name = Trace::start(&["-o", "json", "--comm", "fixture", "--pidns", &ns, "--only", "exit"])?;
-    let mut by_nothing = Trace::start(&["-o", "json", "--comm", "nobody"])?;
+    let by_pid = Trace::start(&["-o", "json", "--pid", &pid.to_string()])?;
+    let by_name = Trace::start(&["-o", "json", "--comm", "fixture", "--pidns", &ns, "--only", "exit"])?;
+    let by_nothing = Trace::start(&["-o", "json", "--comm", "nobody"])?;
     let started = Instant::now();
     loop {
         ensure!(started.elapsed() < LIMIT, "the traces have not seen anything");
@@ -225,7 +225,7 @@ fn filters_let_only_their_own_through() -> Result<()> {
 #[test]
 fn what_the_ring_has_no_room_for_is_counted_where_it_is_missing() -> Result<()> {
     let storm = MANY.to_string();
-    let mut trace = Trace::start(&["--ring", RING, "--only", "exit", "--", FIXTURE, "storm", &storm])?;
+    let trace = Trace::start(&["--ring", RING, "--only", "exit", "--", FIXTURE, "storm", &storm])?;
     // It reads no more until the storm is over; what it has read by then is all that happens in a moment.
     trace.says("WHAT")?;
     let pid = Pid::from_raw(trace.process.pid() as i32).context("no pid")?;
