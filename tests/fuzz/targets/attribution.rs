@@ -45,7 +45,7 @@ fuzz_target!(|data: &[u8]| {
         evidence.facts.comm.clone_from(&comm);
         evidence.facts.cgroup = Some(cgroup.clone());
         if let Some(task) = &mut evidence.task {
-            task.cgroup = Some(cgroup.split('/').map(str::to_owned).collect());
+            task.cgroup = Some(cgroup.split('/').map(str::to_owned).collect::<Vec<_>>().into());
         }
         let mut exec_of = || Some(exec(lines.next()?, lines.next().unwrap_or_default()));
         evidence.exec = exec_of();
