@@ -43,6 +43,7 @@ pub(crate) static EXEC_SCRATCH: PerCpuArray<Exec> = PerCpuArray::with_max_entrie
 /// The same for `task`.
 #[map]
 pub(crate) static TASK_SCRATCH: PerCpuArray<TaskRecord> = PerCpuArray::with_max_entries(1, 0);
+/// The same for the control group that `task` tells.
 #[map]
 pub(crate) static CGROUP_SCRATCH: PerCpuArray<CgroupPath> = PerCpuArray::with_max_entries(1, 0);
 
