@@ -6,8 +6,8 @@ use supervisor_ebpf::{Process, ProcessId, Reaped, Unreaped};
 
 use crate::{
     kernel::{self, Ptr},
-    maps::{CONTROL, EVENTS, EXECS, UNREAPED, add, count, count_epoch, is_lost},
-    processes,
+    maps::{CONTROL, EVENTS, EXECS, add, count, is_lost},
+    processes, unreaped,
 };
 
 /// A process that was unreaped for longer than this may have been reported, so its reap is told.
@@ -30,22 +30,14 @@ fn sched_process_free(ctx: BtfTracePointContext) {
     }
     count!(frees);
     let free_ns = kernel::now_ns();
-    let key = task as u64;
-    // SAFETY: the element can only be removed here, and a task is freed once.
-    if let Some(unreaped) = unsafe { UNREAPED.get(key) } {
-        let unreaped = *unreaped;
-        if UNREAPED.remove(key).is_ok() {
-            count_epoch(unreaped.exit_ns, -1);
-        } else {
-            count!(lost_frees);
-        }
-        debug!(&ctx, "process {} is freed", unreaped.id.tgid);
-        if free_ns.saturating_sub(unreaped.exit_ns) >= GRACE_NS.load() {
-            let Unreaped { id, exit_ns, release_ns, reaper } = unreaped;
+    let id = kernel::process_id(task);
+    if let Some(Unreaped { exit_ns, release_ns, reaper, .. }) = unreaped::remove(id) {
+        debug!(&ctx, "process {} is freed", id.tgid);
+        if free_ns.saturating_sub(exit_ns) >= GRACE_NS.load() {
             tell(&Reaped { id, exit_ns, free_ns, release_ns, reaper });
         }
     }
-    forget(task, kernel::process_id(task), free_ns);
+    forget(task, id, free_ns);
 }
 
 /// Sends the one event that there is.

@@ -1,6 +1,6 @@
 //! The eBPF programs of `supervisor`: one file per hook.
 //!
-//! `exit` puts a process into `UNREAPED`, `free` takes it out; what stays is what was not reaped. `release` notes who reaps. `fork`,
+//! `exit` puts a process among the `unreaped`, `free` takes it out; what stays is what was not reaped. `release` notes who reaps. `fork`,
 //! `exec` and `wait` keep in `processes` what the kernel will have forgotten by then. `task` walks all processes when user
 //! space asks. Nothing is sent to user space for a process that is reaped in time.
 //!
@@ -22,6 +22,7 @@ mod processes;
 mod release;
 mod task;
 mod trace;
+mod unreaped;
 mod wait;
 
 /// A Rust panic cannot happen in a program that the verifier accepts: it would be an endless loop.

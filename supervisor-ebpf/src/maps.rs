@@ -5,11 +5,11 @@ use core::arch::asm;
 use aya_ebpf::{
     Global, helpers,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use supervisor_ebpf::{
-    CgroupPath, Control, Counters, DISPLACED_ENTRIES, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES, EXECS_ENTRIES, Exec,
-    PROCESSES_ENTRIES, Placed, Process, ProcessId, TaskRecord, UNREAPED_ENTRIES, Unreaped,
+    BLOCKS, CgroupPath, Control, Counters, DISPLACED_ENTRIES, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES,
+    EXECS_ENTRIES, Exec, PROCESSES_ENTRIES, Placed, Process, ProcessId, TaskRecord, UnreapedBlock,
 };
 
 /// `BPF_NOEXIST`: insert only.
@@ -20,7 +20,7 @@ pub(crate) const ANY: u64 = 0;
 pub(crate) const EEXIST: i32 = -17;
 
 #[map]
-pub(crate) static UNREAPED: HashMap<u64, Unreaped> = HashMap::with_max_entries(UNREAPED_ENTRIES, 0);
+pub(crate) static UNREAPED: Array<UnreapedBlock> = Array::with_max_entries(BLOCKS, 0);
 #[map]
 pub(crate) static PROCESSES: Array<Placed> = Array::with_max_entries(PROCESSES_ENTRIES, 0);
 #[map]
@@ -28,7 +28,7 @@ pub(crate) static DISPLACED: LruHashMap<ProcessId, Process> =
     LruHashMap::with_max_entries(DISPLACED_ENTRIES, 0);
 #[map]
 pub(crate) static EXECS: LruHashMap<ProcessId, Exec> = LruHashMap::with_max_entries(EXECS_ENTRIES, 0);
-/// How many processes of each exit epoch are in `UNREAPED`, summed over the CPUs (a CPU's own cell wraps).
+/// How many processes of each exit epoch are unreaped, summed over the CPUs (a CPU's own cell wraps).
 #[map]
 static EPOCH_COUNTS: PerCpuArray<[u64; EPOCHS]> = PerCpuArray::with_max_entries(1, 0);
 #[map]

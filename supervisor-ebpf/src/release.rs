@@ -5,7 +5,7 @@ use aya_ebpf::{helpers::bpf_get_current_task_btf, macros::fentry, programs::FEnt
 use crate::{
     free::GRACE_NS,
     kernel::{self, Ptr},
-    maps::UNREAPED,
+    unreaped,
 };
 
 /// `void release_task(struct task_struct *p)`
@@ -18,9 +18,12 @@ use crate::{
 #[fentry(function = "release_task")]
 fn release_task(ctx: FEntryContext) {
     let task: Ptr = ctx.arg(0);
-    let Some(entry) = UNREAPED.get_ptr_mut(task as u64) else { return };
+    if !kernel::is_leader(task) {
+        return;
+    }
+    let Some(entry) = unreaped::get(kernel::process_id(task)) else { return };
     let now_ns = kernel::now_ns();
-    // SAFETY (here and below): fields of a live map value; it is only removed at the task's free, which is later.
+    // SAFETY (here and below): fields of a live map value; it is removed at the task's free only, which is later.
     if now_ns.saturating_sub(unsafe { (*entry).exit_ns }) < GRACE_NS.load() {
         return;
     }

@@ -15,10 +15,10 @@ use supervisor_ebpf::{
 };
 
 use crate::{
-    cgroup, exit,
+    cgroup,
     kernel::{self, Ptr, probe},
-    maps::{CGROUP_SCRATCH, CONTROL, EEXIST, NOEXIST, TASK_SCRATCH, UNREAPED, count, count_epoch},
-    processes,
+    maps::{CGROUP_SCRATCH, CONTROL, TASK_SCRATCH, count, count_epoch},
+    processes, unreaped,
 };
 
 /// `EXIT_ZOMBIE`, `include/linux/sched.h`.
@@ -72,7 +72,6 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
     let record = unsafe { &mut *record };
     let parent: Ptr = kernel::load(task, &kernel::TASK_REAL_PARENT);
     *record = TaskRecord {
-        task: task as u64,
         id: kernel::process_id(task),
         parent: kernel::process_id(parent),
         ns_init: kernel::pid_ns_init(task),
@@ -99,8 +98,8 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
     }
     if state != 0 {
         // Of one that is still exiting, the exit hook will tell, unless it was not attached yet.
-        if state == TASK_ZOMBIE || scan == SCAN_SEED {
-            found(record);
+        if !unreaped::mark(record.id, pass) && (state == TASK_ZOMBIE || scan == SCAN_SEED) {
+            found(record.id, pass);
         }
         if state == TASK_ZOMBIE {
             whole(task, record);
@@ -176,15 +175,9 @@ fn remember(id: ProcessId, process: &Process) {
 /// Puts a process that has exited unseen among the unreaped, with an unknown exit time. If there is no room,
 /// user space sees that it has the record and not the entry.
 #[inline(always)]
-fn found(record: &TaskRecord) {
-    let unreaped = Unreaped { id: record.id, ..Unreaped::default() };
-    match UNREAPED.insert(record.task, unreaped, NOEXIST) {
-        Ok(()) => count_epoch(0, 1),
-        // Its own, or one of a process whose free was not seen, which would hide it.
-        Err(EEXIST) => {
-            exit::replace(record.task, &unreaped);
-        }
-        Err(_) => {}
+fn found(id: ProcessId, pass: u32) {
+    if unreaped::insert(&Unreaped::new(id, 0, pass)).is_ok() {
+        count_epoch(0, 1);
     }
 }
 

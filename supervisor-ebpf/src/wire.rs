@@ -17,8 +17,10 @@ pub const CGROUP_NAME_LEN: usize = 128;
 /// Inode number of the initial PID namespace: `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
 pub const INITIAL_PID_NS_INO: u32 = 0xEFFF_FFFC;
 
-/// Bound of `UNREAPED`: processes that are unreaped at once.
-pub const UNREAPED_ENTRIES: u32 = 65_536;
+/// Places in a block of `UNREAPED`: user space reads as many with one call. A power of two.
+pub const BLOCK: u32 = 64;
+/// Blocks in `UNREAPED`; with all places, as many processes can be unreaped at once as is bearable. A power of two.
+pub const BLOCKS: u32 = 1_024;
 /// Places in `PROCESSES`: living processes and the gone creators of living ones. A power of two, and the usual
 /// `kernel.pid_max`.
 pub const PROCESSES_ENTRIES: u32 = 32_768;
@@ -66,20 +68,43 @@ impl ProcessId {
     }
 }
 
-/// Value of `UNREAPED`: a process whose last thread has exited and that was not freed yet. The key is the
-/// address of the leader's `task_struct`.
+/// A place in `UNREAPED`: a process whose last thread has exited and that was not freed yet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unreaped {
-    /// Which process.
-    pub id: ProcessId,
+    /// Start time of the process that all of this is about: it is written last and read first.
+    pub whole_ns: u64,
     /// When its last thread passed `sched_process_exit`; `0` for one that was found, not seen to exit.
     pub exit_ns: u64,
     /// When it was released; `0` if it was not, or that is not seen here.
     pub release_ns: u64,
     /// Who released it; not known without `release_ns`.
     pub reaper: ProcessId,
+    /// Number of the last pass of the iterator that has seen it.
+    pub seen: u32,
+    /// Always zero.
+    pub pad: u32,
+    /// Which process; the place is free if its start time is 0.
+    pub id: ProcessId,
 }
+
+impl Unreaped {
+    /// A process that exited at `exit_ns`, or that a pass of the iterator has found.
+    #[must_use]
+    pub const fn new(id: ProcessId, exit_ns: u64, pass: u32) -> Self {
+        let reaper = ProcessId::new(0, 0);
+        Self { whole_ns: id.start_ns, exit_ns, release_ns: 0, reaper, seen: pass, pad: 0, id }
+    }
+
+    /// Whether it is about one process, and all of it: not a free place, nor one that is just being taken.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.id.start_ns != 0 && self.whole_ns == self.id.start_ns
+    }
+}
+
+/// Element of `UNREAPED`: places side by side.
+pub type UnreapedBlock = [Unreaped; BLOCK as usize];
 
 /// The place in `PROCESSES` of the process `tgid`.
 #[must_use]
@@ -280,7 +305,7 @@ pub struct Counters {
     pub lost_exits: u64,
     /// Reaps of leftovers that the ring had no room for.
     pub lost_events: u64,
-    /// Frees that were not seen: a new process exits where the table still has a freed one.
+    /// Frees that were not seen: a new process exits whose place is still that of one that is gone.
     pub lost_frees: u64,
     /// Forks that neither `PROCESSES` nor `DISPLACED` took.
     pub lost_forks: u64,
@@ -314,10 +339,6 @@ pub const TASK_WHOLE: u32 = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct TaskRecord {
-    /// Address of the leader's `task_struct`, the key of `UNREAPED`. Not recorded: where a kernel keeps its data
-    /// is not to be given away.
-    #[cfg_attr(feature = "user", serde(skip))]
-    pub task: u64,
     /// Which process.
     pub id: ProcessId,
     /// Its real parent now: who must reap it.
@@ -336,7 +357,8 @@ pub struct TaskRecord {
     pub pids: [u32; PID_LEVELS],
     /// Inode of its PID namespace at each of these levels.
     pub pid_nss: [u32; PID_LEVELS],
-    /// Address of its `css_set`: who has the same is in the same control groups. Not recorded either.
+    /// Address of its `css_set`: who has the same is in the same control groups. Not recorded: where a kernel keeps its
+    /// data is not to be given away.
     #[cfg_attr(feature = "user", serde(skip))]
     pub css_set: u64,
     /// Name. What is from here on is set with [`TASK_WHOLE`] only, and recorded as if `/proc` had told it.
@@ -379,15 +401,15 @@ pub const SCAN_RECONCILE: u32 = 3;
 
 const _: () = {
     assert!(size_of::<ProcessId>() == 16);
-    assert!(size_of::<Unreaped>() == 48);
+    assert!(size_of::<Unreaped>() == 64);
     assert!(size_of::<Process>() == 128);
     assert!(size_of::<Placed>() == 144);
-    assert!(PROCESSES_ENTRIES.is_power_of_two());
+    assert!(PROCESSES_ENTRIES.is_power_of_two() && BLOCK.is_power_of_two() && BLOCKS.is_power_of_two());
     assert!(size_of::<Exec>() == 16 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
     assert!(size_of::<Wait>() == 40);
     assert!(size_of::<Reaped>() == 56);
     assert!(size_of::<Counters>() == 14 * 8);
-    assert!(size_of::<TaskRecord>() == 168);
+    assert!(size_of::<TaskRecord>() == 160);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
     assert!(size_of::<Control>() == 24);
 };

@@ -186,14 +186,14 @@ impl<H: Host> Observer<H> {
         let mut stored = self.tracer.records().unreaped()?;
         let exited = self.tracer.scan(Scan::Exited, |_| {})?;
         let exited: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
-        stored.retain(|(_, entry)| !exited.contains(&entry.id));
+        stored.retain(|entry| !exited.contains(&entry.id));
         // A free follows its reap with a delay: those that are on their way get the time to arrive.
         while !stored.is_empty() {
             thread::sleep(FREE_DELAY);
             let still: HashSet<ProcessId> =
-                self.tracer.records().unreaped()?.into_iter().map(|(_, entry)| entry.id).collect();
+                self.tracer.records().unreaped()?.into_iter().map(|entry| entry.id).collect();
             let before = stored.len();
-            stored.retain(|(_, entry)| still.contains(&entry.id));
+            stored.retain(|entry| still.contains(&entry.id));
             if stored.len() == before {
                 break;
             }
@@ -292,8 +292,8 @@ impl<H: Host> Observer<H> {
             };
             seen.push(Observation::at(now_ns, gone));
         }
-        let stored: HashSet<u64> = entries.iter().map(|(task, _)| *task).collect();
-        let all_stored = exited.iter().all(|task| stored.contains(&task.record.task));
+        let stored: HashSet<ProcessId> = entries.iter().map(|entry| entry.id).collect();
+        let all_stored = present.is_subset(&stored);
         self.reconciled_ns = now_ns;
         let soon = !all_stored || self.ledger.is_resyncing();
         self.reconcile_ns = now_ns + if soon { RECONCILE_SOON_NS } else { RECONCILE_NS };

@@ -1,6 +1,5 @@
 //! The kernel side as user space sees it: the only place that knows aya, BTF and the maps.
 
-mod batch;
 mod btf;
 mod error;
 mod records;

@@ -1,19 +1,19 @@
 //! What the kernel side remembers of processes: our own maps, or those of another `supervisor` that is running.
 
-use std::os::fd::AsFd as _;
-
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, MapInfo, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray},
     programs::loaded_programs,
 };
-use supervisor_ebpf::{Control, Counters, Exec, Placed, Process, ProcessId, Unreaped, place_of};
+use supervisor_ebpf::{
+    Control, Counters, Exec, Placed, Process, ProcessId, Unreaped, UnreapedBlock, place_of,
+};
 
-use super::{KernelError, batch};
+use super::KernelError;
 
 /// The maps that hold data of processes.
 pub struct Records {
-    unreaped: HashMap<MapData, u64, Unreaped>,
+    unreaped: Array<MapData, UnreapedBlock>,
     processes: Array<MapData, Placed>,
     displaced: HashMap<MapData, ProcessId, Process>,
     pub(super) execs: HashMap<MapData, ProcessId, Exec>,
@@ -58,14 +58,20 @@ impl Records {
         Ok(Some(control.seeded_ns).filter(|seeded_ns| *seeded_ns != 0))
     }
 
-    /// Everything in `UNREAPED`: the leader's task address with the process.
+    /// Every process that has exited and was not freed. One for which that is so during the whole call is returned once;
+    /// one that comes or goes meanwhile may be.
     ///
     /// # Errors
     ///
-    /// The error of the batch lookup.
-    pub fn unreaped(&self) -> Result<Vec<(u64, Unreaped)>, KernelError> {
-        batch::entries(self.unreaped.map().fd().as_fd())
-            .map_err(|source| KernelError::Io { what: "cannot read the eBPF map UNREAPED", source })
+    /// The error of the lookup.
+    pub fn unreaped(&self) -> Result<Vec<Unreaped>, KernelError> {
+        let mut all = Vec::new();
+        for block in 0..self.unreaped.len() {
+            let block = self.unreaped.get(&block, 0);
+            let block = block.map_err(|source| KernelError::Map { map: "UNREAPED", source })?;
+            all.extend(block.iter().filter(|entry| entry.is_whole()));
+        }
+        Ok(all)
     }
 
     /// What is remembered of a process, its creator and its waits.

@@ -13,18 +13,15 @@ pub struct SimulatedLoss {
     exits: u32,
     /// The same of frees.
     frees: u32,
+    /// Blocks of `UNREAPED` that are not used: bits of their numbers.
+    blocks: u32,
     /// Whether the extra hook is left out.
     without_release: bool,
 }
 
 /// The maps that can be made smaller, with the names that they have here.
-const MAPS: [(&str, &str); 5] = [
-    ("unreaped", "UNREAPED"),
-    ("processes", "PROCESSES"),
-    ("displaced", "DISPLACED"),
-    ("execs", "EXECS"),
-    ("ring", "EVENTS"),
-];
+const MAPS: [(&str, &str); 4] =
+    [("processes", "PROCESSES"), ("displaced", "DISPLACED"), ("execs", "EXECS"), ("ring", "EVENTS")];
 
 impl SimulatedLoss {
     /// Whether nothing is lost on purpose.
@@ -46,6 +43,7 @@ impl SimulatedLoss {
         }
         loader.override_global("LOST_EXITS", &self.exits, true);
         loader.override_global("LOST_FREES", &self.frees, true);
+        loader.override_global("LOST_BLOCKS", &self.blocks, true);
     }
 }
 
@@ -57,13 +55,14 @@ impl FromStr for SimulatedLoss {
         for part in text.split(',') {
             let wrong = || {
                 format!(
-                    "`{part}` is none of unreaped=, processes=, displaced=, execs=, ring=, exits=, frees= and release=0"
+                    "`{part}` is none of blocks=, processes=, displaced=, execs=, ring=, exits=, frees= and release=0"
                 )
             };
             let (name, number) = part.split_once('=').ok_or_else(wrong)?;
-            let number = number.parse().map_err(|_| wrong())?;
+            let number: u32 = number.parse().map_err(|_| wrong())?;
             match (name, MAPS.iter().find(|(it, _)| *it == name)) {
                 (_, Some((_, map))) => loss.bounds.push((map, number)),
+                ("blocks", _) if number.is_power_of_two() => loss.blocks = !(number - 1),
                 ("exits", _) => loss.exits = number,
                 ("frees", _) => loss.frees = number,
                 ("release", _) if number == 0 => loss.without_release = true,
@@ -80,10 +79,10 @@ mod tests {
 
     #[test]
     fn what_is_to_be_lost_is_read() {
-        let loss: SimulatedLoss = "unreaped=100,ring=4096,exits=3,frees=2,release=0".parse().unwrap();
-        let bounds = vec![("UNREAPED", 100), ("EVENTS", 4096)];
-        assert_eq!(loss, SimulatedLoss { bounds, exits: 3, frees: 2, without_release: true });
-        for wrong in ["", "exits", "exits=x", "forks=1", "release=1"] {
+        let loss: SimulatedLoss = "blocks=2,execs=100,ring=4096,exits=3,frees=2,release=0".parse().unwrap();
+        let bounds = vec![("EXECS", 100), ("EVENTS", 4096)];
+        assert_eq!(loss, SimulatedLoss { bounds, exits: 3, frees: 2, blocks: !1, without_release: true });
+        for wrong in ["", "exits", "exits=x", "forks=1", "blocks=3", "release=1"] {
             assert!(wrong.parse::<SimulatedLoss>().is_err(), "{wrong}");
         }
     }

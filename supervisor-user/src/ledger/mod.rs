@@ -126,9 +126,9 @@ impl Ledger {
     }
 
     /// Takes in what is in the kernel's table. Returns how many were new here and had not been seen to exit.
-    pub fn walk(&mut self, entries: &[(u64, Unreaped)], now_ns: u64) -> u64 {
+    pub fn walk(&mut self, entries: &[Unreaped], now_ns: u64) -> u64 {
         let mut found = 0;
-        for (_, Unreaped { id, exit_ns, .. }) in entries {
+        for Unreaped { id, exit_ns, .. } in entries {
             let age_ns = now_ns.saturating_sub(*exit_ns);
             if age_ns < self.report_after_ns() || self.leftovers.contains_key(id) {
                 continue;
@@ -167,13 +167,8 @@ impl Ledger {
     /// that is in neither of two such looks was reaped unseen; it is returned if it was told. One that is left in
     /// the table all the same is a ghost: it is passed over until its place is used again. Call it again while
     /// [`Ledger::is_resyncing`].
-    pub fn resync(
-        &mut self,
-        present: &HashSet<ProcessId>,
-        entries: &[(u64, Unreaped)],
-    ) -> Vec<(ProcessId, Was)> {
-        let stored: HashMap<ProcessId, u64> =
-            entries.iter().map(|(_, entry)| (entry.id, entry.exit_ns)).collect();
+    pub fn resync(&mut self, present: &HashSet<ProcessId>, entries: &[Unreaped]) -> Vec<(ProcessId, Was)> {
+        let stored: HashMap<ProcessId, u64> = entries.iter().map(|entry| (entry.id, entry.exit_ns)).collect();
         let (gone, missing): (Vec<_>, Vec<_>) = self
             .leftovers
             .iter()

@@ -172,7 +172,7 @@ impl Watch {
             assert!(!may_come, "{id:?}: its event may still come");
             self.close(&id, was);
         }
-        let all_stored = present.iter().all(|id| self.kernel.has_entry_at(id));
+        let all_stored = present.iter().all(|id| entries.iter().any(|entry| entry.id == *id));
         self.reconciled_ns = now_ns;
         let soon = !all_stored || self.ledger.is_resyncing();
         self.reconcile_ns = now_ns + if soon { RECONCILE_SOON_NS } else { RECONCILE_NS };
@@ -277,7 +277,7 @@ impl Watch {
         // Two reconciliations, a look as late as they come, and the grace period of what was found then, twice if it
         // was no zombie yet. A cell of the epoch table is young again for the reporting age.
         self.watch_for(2 * RECONCILE_NS + MAX_REPORT_AFTER_NS + RECHECK_MAX_NS + 2 * self.grace_ns);
-        let stored: BTreeSet<ProcessId> = self.kernel.table().iter().map(|(_, entry)| entry.id).collect();
+        let stored: BTreeSet<ProcessId> = self.kernel.table().iter().map(|entry| entry.id).collect();
         let [zombies, held, exiting] =
             [State::Zombie, State::Held, State::Exiting].map(|state| self.kernel.all_in(state));
         assert_eq!(self.told, zombies, "what is told is what is unreaped");

@@ -8,13 +8,13 @@ fn id(tgid: u32) -> ProcessId {
     ProcessId::new(tgid, u64::from(tgid) * 1000)
 }
 
-fn entry(tgid: u32, exit_ns: u64) -> (u64, Unreaped) {
-    (u64::from(tgid), Unreaped { id: id(tgid), exit_ns, ..Unreaped::default() })
+fn entry(tgid: u32, exit_ns: u64) -> Unreaped {
+    Unreaped::new(id(tgid), exit_ns, 0)
 }
 
-fn epochs(entries: &[(u64, Unreaped)]) -> [u64; EPOCHS] {
+fn epochs(entries: &[Unreaped]) -> [u64; EPOCHS] {
     let mut epochs = [0; EPOCHS];
-    for (_, entry) in entries {
+    for entry in entries {
         epochs[cell(entry.exit_ns)] += 1;
     }
     epochs
@@ -227,7 +227,7 @@ fn the_grace_period_begins_when_it_has_become_a_zombie() {
 fn no_more_is_reviewed_than_is_bearable_and_everybody_has_a_turn() {
     let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
-    let entries: Vec<(u64, Unreaped)> = (1..=10).map(|tgid| entry(tgid, T)).collect();
+    let entries: Vec<Unreaped> = (1..=10).map(|tgid| entry(tgid, T)).collect();
     ledger.walk(&entries, now);
     for (id, wait) in (1..=10).map(id).zip(0..) {
         ledger.settle(&id, Settled::Told, now + wait);

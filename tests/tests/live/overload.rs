@@ -87,7 +87,7 @@ fn nothing_under(parent: Fixture, outcome: &Outcome) -> Result<()> {
 
 #[test]
 fn what_the_table_has_no_room_for_is_found_when_it_has() -> Result<()> {
-    let mut watch = watch("unreaped=64")?;
+    let mut watch = watch("blocks=1")?;
     let mut first = Family::of(100)?;
     let mut second = Family::of(20)?;
     watch.wait_within(COUNTED, "the loss", |event| lost(std::slice::from_ref(event), "exits") > 0)?;
@@ -171,7 +171,7 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
 
 #[test]
 fn an_entry_that_was_left_behind_hides_no_zombie() -> Result<()> {
-    // Its free was not seen, and the exit at the same address is not either.
+    // Its free was not seen, and the exit of the next that has its place is not either.
     let mut watch = watch("exits=2,frees=2")?;
     let storm = healthy(5000)?;
     let mut family = Family::of(300)?;

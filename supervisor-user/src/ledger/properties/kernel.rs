@@ -9,7 +9,7 @@ use super::{super::cell, Was};
 
 /// Addresses at which a task structure can be.
 const SLOTS: usize = 6;
-/// Entries that `UNREAPED` has room for while things happen. What was there before the watch has room.
+/// Entries that there is room for while things happen. What was there before the watch has room.
 pub(super) const ROOM: usize = 4;
 
 /// Where a process is between its fork and its reap.
@@ -76,7 +76,7 @@ pub(super) struct Kernel {
     now_ns: u64,
     report_after_ns: u64,
     slots: [Option<Task>; SLOTS],
-    unreaped: BTreeMap<usize, Unreaped>,
+    unreaped: BTreeMap<ProcessId, Unreaped>,
     room: usize,
     epochs: [u64; EPOCHS],
     ring: VecDeque<Reaped>,
@@ -140,8 +140,7 @@ impl Kernel {
             Some(State::Alive) => {
                 task.exit_ns = now_ns;
                 // `sched_process_exit` in `supervisor-ebpf/src/exit.rs`.
-                let unreaped = Unreaped { id: task.id, exit_ns: now_ns, ..Unreaped::default() };
-                self.lost += u64::from(event.is_seen && !self.store(slot, unreaped));
+                self.lost += u64::from(event.is_seen && !self.store(Unreaped::new(task.id, now_ns, 0)));
                 Some(match event.exit {
                     Exit::AtOnce => State::Zombie,
                     Exit::Slowly => State::Exiting,
@@ -171,26 +170,36 @@ impl Kernel {
         (1..=SLOTS as u32 + 1).find(|pid| !used(pid)).expect("there are more pids than slots")
     }
 
-    /// An entry in `UNREAPED`, as exit hook and iterator make it. False if there is no room.
-    fn store(&mut self, slot: usize, unreaped: Unreaped) -> bool {
-        match self.unreaped.get(&slot) {
-            None if self.unreaped.len() >= self.room => return false,
-            None => {}
-            Some(entry) if entry.id == unreaped.id => return true,
-            // The free of this one was not seen.
-            Some(entry) => self.count(entry.exit_ns, -1),
+    /// An entry as exit hook and iterator make it (`supervisor-ebpf/src/unreaped.rs`). False if there is no room.
+    fn store(&mut self, unreaped: Unreaped) -> bool {
+        if self.unreaped.contains_key(&unreaped.id) {
+            return true;
         }
-        self.unreaped.insert(slot, unreaped);
+        // The place of one whose free was not seen is given to the next.
+        let is_left_over = |id: &&ProcessId| id.tgid == unreaped.id.tgid && self.slot_of(id).is_none();
+        if let Some(id) = self.unreaped.keys().find(is_left_over).copied() {
+            self.drop_entry(&id);
+        }
+        if self.unreaped.len() >= self.room {
+            return false;
+        }
+        self.unreaped.insert(unreaped.id, unreaped);
         self.count(unreaped.exit_ns, 1);
         true
     }
 
+    fn drop_entry(&mut self, id: &ProcessId) {
+        if let Some(entry) = self.unreaped.remove(id) {
+            self.count(entry.exit_ns, -1);
+        }
+    }
+
     /// `sched_process_free` in `supervisor-ebpf/src/free.rs`.
     fn free_hook(&mut self, slot: usize, free: Free) {
-        let Some(Unreaped { id, exit_ns, .. }) = self.unreaped.get(&slot).copied() else { return };
+        let Some(id) = self.slots[slot].map(|task| task.id) else { return };
+        let Some(Unreaped { exit_ns, .. }) = self.unreaped.get(&id).copied() else { return };
         if !matches!(free, Free::Kept) {
-            self.unreaped.remove(&slot);
-            self.count(exit_ns, -1);
+            self.drop_entry(&id);
         }
         let reaped = Reaped { id, exit_ns, free_ns: self.now_ns, ..Reaped::default() };
         if reaped.free_ns - exit_ns < self.report_after_ns {
@@ -221,15 +230,10 @@ impl Kernel {
             }
             exited.insert(id);
             if state == State::Zombie || is_seed {
-                self.store(slot, Unreaped { id, ..Unreaped::default() });
+                self.store(Unreaped::new(id, 0, 0));
             }
         }
         exited
-    }
-
-    /// Whether the table has an entry where a process is.
-    pub(super) fn has_entry_at(&self, id: &ProcessId) -> bool {
-        self.slot_of(id).is_none_or(|slot| self.unreaped.contains_key(&slot))
     }
 
     /// There is room again, and what was on its way has arrived.
@@ -250,8 +254,8 @@ impl Kernel {
         self.epochs
     }
 
-    pub(super) fn table(&self) -> Vec<(u64, Unreaped)> {
-        self.unreaped.iter().map(|(slot, entry)| (*slot as u64, *entry)).collect()
+    pub(super) fn table(&self) -> Vec<Unreaped> {
+        self.unreaped.values().copied().collect()
     }
 
     pub(super) fn next_event(&mut self) -> Option<Reaped> {
