@@ -29,7 +29,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
     if let Some(record) = processes::get(id) {
         // SAFETY: fields of a live map value.
         unsafe {
-            (*record).comm = kernel::load(task, &kernel::TASK_COMM);
+            (*record).comm = kernel::comm(task);
             (*record).execed = 1;
         }
     }

@@ -1,11 +1,11 @@
 //! A process is forked: remember who did it.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use supervisor_ebpf::Process;
+use supervisor_ebpf::{Process, Wait};
 
 use crate::{
     kernel::{self, Ptr},
-    maps::count,
+    maps::{count, zero},
     processes,
 };
 
@@ -25,15 +25,22 @@ fn sched_process_fork(ctx: BtfTracePointContext) {
     let creator = kernel::process_id(caller);
     let counted = processes::add_child(creator);
     let ns = kernel::pid_ns(child);
+    let zero = zero();
     let process = Process {
         creator,
         parent: kernel::process_id(kernel::load(child, &kernel::TASK_REAL_PARENT)),
-        comm: kernel::load(child, &kernel::TASK_COMM),
+        children: zero,
+        reaped: zero,
+        reaped_ns: zero,
+        comm: kernel::comm(child),
         pid_ns: ns.ino,
         level: ns.level,
         vpid: ns.vpid,
+        execed: 0,
+        seen: 0,
+        released: 0,
         counted: u8::from(counted),
-        ..Process::default()
+        wait: Wait { at_ns: zero, count: zero, request: zero, any_ns: zero, any_gap_ns: zero },
     };
     if processes::insert(kernel::process_id(child), &process).is_err() {
         count!(lost_forks);

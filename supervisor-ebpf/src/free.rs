@@ -75,7 +75,7 @@ fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
         processes::drop_unneeded(id, record);
     } else {
         // SAFETY: as above. A stage of a runtime names itself without exec: keep its last name.
-        unsafe { (*record).comm = kernel::load(task, &kernel::TASK_COMM) };
+        unsafe { (*record).comm = kernel::comm(task) };
     }
 }
 

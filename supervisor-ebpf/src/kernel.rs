@@ -1,9 +1,9 @@
 //! Reading kernel structures: offsets come from globals, pointers from hook arguments.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem};
 
 use aya_ebpf::{Global, helpers};
-use supervisor_ebpf::{INITIAL_PID_NS_INO, PID_LEVELS, ProcessId, for_each_offset};
+use supervisor_ebpf::{COMM_LEN, INITIAL_PID_NS_INO, PID_LEVELS, ProcessId, for_each_offset};
 
 macro_rules! globals {
     ($($(#[$doc:meta])* $name:ident: $kind:ident $type_name:literal $member:literal;)*) => {
@@ -56,6 +56,14 @@ pub(crate) fn now_ns() -> u64 {
 pub(crate) fn process_id(task: Ptr) -> ProcessId {
     let leader: Ptr = load(task, &TASK_LEADER);
     ProcessId::new(load(task, &TASK_TGID), load(leader, &TASK_START))
+}
+
+/// A task's name. In words, as a load of bytes is one instruction for each.
+#[inline(always)]
+pub(crate) fn comm(task: Ptr) -> [u8; COMM_LEN] {
+    let words: [u64; COMM_LEN / 8] = load(task, &TASK_COMM);
+    // SAFETY: an array of bytes of the same size.
+    unsafe { mem::transmute(words) }
 }
 
 /// Whether a task is its process's leader. After an `execve` from another thread the old leader has that

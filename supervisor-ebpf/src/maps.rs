@@ -76,6 +76,16 @@ pub(crate) unsafe fn swap(cell: *mut u64, old: u64, new: u64) -> bool {
     seen == old
 }
 
+/// A zero of which the compiler does not know that it is one. It would make a call of the stores of several, to a
+/// function that stores byte by byte.
+#[inline(always)]
+pub(crate) fn zero() -> u64 {
+    let zero;
+    // SAFETY: sets a register.
+    unsafe { asm!("{zero} = 0", zero = out(reg) zero, options(pure, nomem)) };
+    zero
+}
+
 /// Adds one to the counter that `select` picks.
 #[inline(always)]
 pub(crate) fn count_by(select: impl FnOnce(*mut Counters) -> *mut u64) {

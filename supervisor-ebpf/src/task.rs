@@ -150,7 +150,7 @@ fn write(meta: *const *mut c_void, data: *const c_void, len: usize) {
 fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
     let mut process = Process {
         parent: record.parent,
-        comm: kernel::load(task, &kernel::TASK_COMM),
+        comm: kernel::comm(task),
         pid_ns: record.pid_ns,
         level: record.level,
         vpid,

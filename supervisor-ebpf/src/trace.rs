@@ -170,7 +170,7 @@ fn is_right(filter: &TraceFilter, leader: Ptr, id: ProcessId) -> bool {
 /// The same of all but that of descent.
 #[inline(always)]
 fn is_wanted(filter: &TraceFilter, leader: Ptr) -> bool {
-    (filter.comm[0] == 0 || kernel::load::<[u8; COMM_LEN]>(leader, &kernel::TASK_COMM) == filter.comm)
+    (filter.comm[0] == 0 || kernel::comm(leader) == filter.comm)
         && (filter.pid_ns == 0 || kernel::pid_ns(leader).ino == filter.pid_ns)
 }
 
@@ -205,7 +205,7 @@ fn event(kind: u32, leader: Ptr, id: ProcessId, other: Ptr, value: u64) -> Optio
         value,
         cgroup: wanted_cgroup(leader)?,
         kind,
-        comm: kernel::load(leader, &kernel::TASK_COMM),
+        comm: kernel::comm(leader),
         ..Traced::default()
     };
     if kind != TRACE_REAP {
@@ -214,7 +214,7 @@ fn event(kind: u32, leader: Ptr, id: ProcessId, other: Ptr, value: u64) -> Optio
     }
     if !other.is_null() {
         event.other = kernel::process_id(other);
-        event.other_comm = kernel::load(other, &kernel::TASK_COMM);
+        event.other_comm = kernel::comm(other);
     }
     Some(event)
 }

@@ -9,12 +9,17 @@ use crate::{
     progress,
 };
 
-/// The kinds of work: what it is called, what the load is told, how many it then does.
+/// The kinds of work: what it is called, what the load is told, how many it then does: some ten milliseconds of it.
 const WORK: [(&str, &str, u32); 3] = [
-    ("vfork + _exit + waitpid", "vfork 5000", 5000),
-    ("fork + exec + exit + wait", "exec 100", 100),
-    ("getppid", "getppid 500000", 500_000),
+    ("vfork + _exit + waitpid", "vfork 500", 500),
+    ("fork + exec + exit + wait", "exec 20", 20),
+    ("getppid", "getppid 50000", 50_000),
 ];
+/// How often each is tried at a time.
+const TRIES: usize = 40;
+
+/// The times of many tries, in ns a cycle.
+type Times = Vec<f64>;
 
 /// Each contender with each kind of work, in pairs: without it, with it.
 pub(crate) fn measure(rounds: usize) -> Result<Value> {
@@ -33,16 +38,16 @@ pub(crate) fn measure(rounds: usize) -> Result<Value> {
         }
     }
     let mut rows = Vec::new();
-    for (contender, pairs) in Contender::ALL.into_iter().zip(pairs) {
+    for (contender, pairs) in Contender::ALL.into_iter().zip(&pairs) {
         for ((work, _, _), pairs) in WORK.into_iter().zip(pairs) {
-            let best = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).fold(f64::MAX, f64::min);
-            let bare = best(|it| it.0);
-            let added = pairs.iter().map(|it| it.1 - it.0).collect();
+            let all = |of: fn(&(Times, Times)) -> &Times| typical(pairs.iter().flat_map(of).copied().collect());
+            let bare = all(|it| &it.0);
+            let added = pairs.iter().map(|it| typical(it.1.clone()) - typical(it.0.clone())).collect();
             rows.push(json!({
                 "contender": contender.name(),
                 "work": work,
                 "bare_ns": bare,
-                "added_ns": best(|it| it.1) - bare,
+                "added_ns": all(|it| &it.1) - bare,
                 "added_ns_median_of_pairs": median(added),
             }));
         }
@@ -50,24 +55,27 @@ pub(crate) fn measure(rounds: usize) -> Result<Value> {
     Ok(Value::Array(rows))
 }
 
-/// How often each is tried.
-const TRIES: usize = 5;
+/// Each kind of work again and again.
+fn all_work(load: &mut Load) -> Result<Vec<Times>> {
+    let work = WORK.into_iter().map(|(_, words, count)| {
+        (0..TRIES).map(|_| Ok(load.run(words)?.took.as_nanos() as f64 / f64::from(count))).collect()
+    });
+    work.collect()
+}
 
-/// Each kind of work, in ns a cycle; the best of some tries, since nothing makes it faster than it is.
-fn all_work(load: &mut Load) -> Result<Vec<f64>> {
-    let mut times = Vec::new();
-    for (_, words, count) in WORK {
-        let mut best = f64::MAX;
-        for _ in 0..TRIES {
-            best = best.min(load.run(words)?.took.as_nanos() as f64 / f64::from(count));
-        }
-        times.push(best);
-    }
-    Ok(times)
+/// What a fifth of the times are below: what else the machine does makes some longer, and nothing makes one shorter than it is.
+fn typical(times: Times) -> f64 {
+    quantile(times, 0.2)
 }
 
 /// The middle one.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(values: Vec<f64>) -> f64 {
+    quantile(values, 0.5)
+}
+
+fn quantile(mut values: Vec<f64>, of: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
+    let at = (values.len() as f64 * of) as usize;
+    values.get(at).copied().unwrap_or_default()
 }
