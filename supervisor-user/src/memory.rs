@@ -1,4 +1,10 @@
-//! How the allocator gives back what was used for a moment.
+//! How memory is given back that was used for a moment.
+
+use procfs::{
+    ProcResult,
+    process::{MMPermissions, MMapPath, Process},
+};
+use rustix::mm::{Advice, madvise};
 
 /// Lets all threads share one heap, since what one allocates another frees here, and lets it give back what is freed:
 /// without these, the largest block ever freed (the kernel's BTF) would set the size from which on that is done.
@@ -12,8 +18,27 @@ pub(crate) fn one_heap() {
     }
 }
 
-/// Returns to the kernel what is free: also what lies below something that is in use.
+/// Returns to the kernel what is free, also what lies below something that is in use; and the pages of the program's own
+/// file, most of which only the start has used: what is used again is found in the page cache.
 pub(crate) fn give_back() {
     // SAFETY: no arguments that matter; what is in use stays where it is.
     unsafe { libc::malloc_trim(0) };
+    // It is no fault if that cannot be read: they stay then.
+    let _unknown = give_back_file();
+}
+
+fn give_back_file() -> ProcResult<()> {
+    let me = Process::myself()?;
+    let file = MMapPath::Path(me.exe()?);
+    for map in me.smaps()?.into_iter().filter(|map| map.pathname == file) {
+        // What was written to, as by relocation, is not in the file.
+        let is_as_in_file = map.extension.map.get("Anonymous") == Some(&0);
+        if is_as_in_file && !map.perms.contains(MMPermissions::WRITE) {
+            let (start, end) = map.address;
+            // SAFETY: a mapping of a file that cannot be written to, and was not: its pages come back as they are.
+            unsafe { madvise(start as *mut _, (end - start) as usize, Advice::LinuxDontNeed) }
+                .map_err(std::io::Error::from)?;
+        }
+    }
+    Ok(())
 }

@@ -32,6 +32,7 @@ use crate::{
     host::{Host as _, HostIdentity, Proc},
     identity,
     kernel::{SimulatedLoss, map_sizes},
+    memory,
     observer::Observer,
     privileges,
     recording::{Counted, Writer},
@@ -143,6 +144,7 @@ async fn watch(options: Options) -> Result<Ended> {
     if let Some(lock) = lock {
         left::take_over(&mut pipeline, &mut observer, &config, lock, &context.host).await?;
     }
+    memory::give_back();
     let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
     let buffers_mib = pipeline.stream().bound().div_ceil(1024 * 1024);
     say(&format!(

@@ -40,7 +40,8 @@ pub(crate) fn measure(rounds: usize) -> Result<Value> {
     let mut rows = Vec::new();
     for (contender, pairs) in Contender::ALL.into_iter().zip(&pairs) {
         for ((work, _, _), pairs) in WORK.into_iter().zip(pairs) {
-            let all = |of: fn(&(Times, Times)) -> &Times| typical(pairs.iter().flat_map(of).copied().collect());
+            let all =
+                |of: fn(&(Times, Times)) -> &Times| typical(pairs.iter().flat_map(of).copied().collect());
             let bare = all(|it| &it.0);
             let added = pairs.iter().map(|it| typical(it.1.clone()) - typical(it.0.clone())).collect();
             rows.push(json!({
