@@ -104,11 +104,15 @@ impl TraceArgs {
         if let Some(comm) = &self.comm {
             filter.comm[..comm.len()].copy_from_slice(comm.as_bytes());
         }
+        filter.kinds = self.kinds().iter().fold(0, |bits, kind| bits | 1 << *kind as u32);
+        filter
+    }
+
+    /// What is told.
+    fn kinds(&self) -> &[Kind] {
         // A tree is made of forks and exits, whatever is to be seen of it.
         let all = self.only.is_empty() || self.output == Output::Tree;
-        let kinds = if all { Kind::value_variants() } else { &self.only };
-        filter.kinds = kinds.iter().fold(0, |bits, kind| bits | 1 << *kind as u32);
-        filter
+        if all { Kind::value_variants() } else { &self.only }
     }
 
     fn wants(&self, cgroup: &Cgroup) -> bool {
@@ -226,7 +230,7 @@ impl<'a> Writer<'a> {
         let out = if args.output == Output::Text { lines.header() } else { String::new() };
         Self {
             args,
-            decoder: Decoder::default(),
+            decoder: Decoder::of(args.kinds()),
             lines,
             tree: Tree::default(),
             context,

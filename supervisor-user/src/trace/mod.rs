@@ -149,10 +149,18 @@ impl Cgroup {
 pub struct Decoder {
     cgroups: HashMap<u64, Rc<Cgroup>>,
     exited: HashMap<ProcessId, (u64, Option<PidNs>)>,
+    /// No reap is told, so that what it would say of an exit is not remembered.
+    without_reaps: bool,
     lost: u64,
 }
 
 impl Decoder {
+    /// For a trace that tells these kinds.
+    #[must_use]
+    pub fn of(kinds: &[Kind]) -> Self {
+        Self { without_reaps: !kinds.contains(&Kind::Reap), ..Self::default() }
+    }
+
     /// Remembers the path of a control group.
     pub fn cgroup(&mut self, id: u64, names: &[String]) -> Rc<Cgroup> {
         if self.cgroups.len() >= BOUND {
@@ -199,7 +207,9 @@ impl Decoder {
                 if self.exited.len() >= BOUND {
                     self.exited.clear();
                 }
-                self.exited.insert(traced.id, (traced.at_ns, pid_ns));
+                if !self.without_reaps {
+                    self.exited.insert(traced.id, (traced.at_ns, pid_ns));
+                }
                 What::Exited(Exit::from_wait_status(traced.value as i32), other)
             }
             TRACE_WAIT => {
