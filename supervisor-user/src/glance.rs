@@ -138,9 +138,7 @@ impl<'a> Glance<'a> {
 
     /// Exit times that the agent has seen.
     fn exits(&self) -> Result<HashMap<ProcessId, u64>, KernelError> {
-        let Some(agent) = &self.agent else { return Ok(HashMap::new()) };
-        let seen = agent.unreaped()?.into_iter().map(|entry| (entry.id, entry.exit_ns));
-        Ok(seen.filter(|(_, exit_ns)| *exit_ns != 0).collect())
+        self.agent.as_ref().map_or_else(|| Ok(HashMap::new()), Records::exits)
     }
 
     /// Processes that have exited.

@@ -16,7 +16,7 @@ use crate::{
     evidence::{EvidenceError, Look, starts_match, text},
     finding::Loss,
     host::{Host, ProcessFacts},
-    kernel::{KernelError, Options, Scan, SimulatedLoss, Tracer},
+    kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Tracer},
     ledger::{Due, Ledger, Settled, Was},
     observation::{Observation, Release, Seen},
 };
@@ -58,7 +58,7 @@ pub struct Observer<H: Host> {
     review_ns: u64,
     /// Frees that had not been seen at the end.
     unseen_frees: u64,
-    /// Exited before the hooks were attached, with the time if an earlier run has seen it.
+    /// Exited before the hooks were attached, with the time if another run has seen it.
     existing: HashMap<ProcessId, Option<u64>>,
 }
 
@@ -75,6 +75,9 @@ impl<H: Host> Observer<H> {
         log: bool,
         simulated_loss: SimulatedLoss,
     ) -> Result<Self, EvidenceError> {
+        // A watch that is running already may have seen when those exited that this one has not.
+        let mut exits =
+            Records::of_running_agent().map_or_else(|| Ok(HashMap::new()), |agent| agent.exits())?;
         let ledger = Ledger::new(grace_ns);
         let report_after_ns = ledger.report_after_ns();
         let mut tracer =
@@ -108,7 +111,7 @@ impl<H: Host> Observer<H> {
             reconciled_ns: attached_ns,
             review_ns: 0,
             unseen_frees: 0,
-            existing: exited.into_iter().map(|task| (task.record.id, None)).collect(),
+            existing: exited.iter().map(|task| (task.record.id, exits.remove(&task.record.id))).collect(),
         })
     }
 
@@ -117,7 +120,7 @@ impl<H: Host> Observer<H> {
     /// tick.
     pub fn take_over(&mut self, id: &ProcessId, was: Was, exit_ns: Option<u64>) -> bool {
         let Some(known) = self.existing.get_mut(id) else { return false };
-        *known = exit_ns;
+        *known = exit_ns.or(*known);
         self.ledger.take_over(*id, was, clock::now_ns());
         true
     }

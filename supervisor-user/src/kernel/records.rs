@@ -74,6 +74,16 @@ impl Records {
         Ok(all)
     }
 
+    /// When those exited of which that was seen.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup.
+    pub fn exits(&self) -> Result<std::collections::HashMap<ProcessId, u64>, KernelError> {
+        let seen = self.unreaped()?.into_iter().map(|entry| (entry.id, entry.exit_ns));
+        Ok(seen.filter(|(_, exit_ns)| *exit_ns != 0).collect())
+    }
+
     /// What is remembered of a process, its creator and its waits.
     ///
     /// # Errors

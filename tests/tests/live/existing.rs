@@ -1,7 +1,8 @@
 //! Zombies that are older than the watch.
 
 use anyhow::Result;
-use supervisor_tests::{Watch, finding_of, fixture};
+use jiff::{SignedDuration, Timestamp};
+use supervisor_tests::{Event, Watch, finding_of, fixture};
 
 #[test]
 fn zombies_made_before_the_start_are_reported_and_so_is_their_reap() -> Result<()> {
@@ -13,6 +14,7 @@ fn zombies_made_before_the_start_are_reported_and_so_is_their_reap() -> Result<(
     let mut watch = Watch::start(&[])?;
     for &pid in &pids {
         let found = watch.wait_for("an existing zombie", |event| event.says("zombie-existing", pid))?;
+        assert!(found.get("process.end").is_none(), "nobody has seen when it exited: {}", found.0);
         assert_eq!(found.text("event.kind")?, "state");
         assert_eq!(found.number("process.exit_code")?, 7);
         assert_eq!(found.pid("process.parent.pid")?, fixture.pid());
@@ -26,6 +28,29 @@ fn zombies_made_before_the_start_are_reported_and_so_is_their_reap() -> Result<(
     let outcome = watch.stop()?;
     for &pid in &pids {
         finding_of(&outcome.events, pid)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_an_older_watch_has_seen_a_later_one_knows() -> Result<()> {
+    let end = |event: &Event| -> Result<Timestamp> { Ok(event.text("process.end")?.parse()?) };
+    let mut older = Watch::start(&[])?;
+    let mut fixture = fixture!("never-wait", "1")?;
+    let pid = fixture.fact("zombie")?.pid("pid")?;
+    let seen = end(&older.wait_for("the zombie", |event| event.says("zombie-detected", pid))?)?;
+    let mut later = Watch::start(&[])?;
+    let known = end(&later.wait_for("the same", |event| event.says("zombie-existing", pid))?)?;
+    // Each has asked for itself what time of day it was at the start of the machine.
+    assert!(seen.duration_since(known).abs() < SignedDuration::from_millis(10), "{seen} and {known}");
+    fixture.send("reap")?;
+    fixture.fact("reaped")?;
+    for watch in [&mut older, &mut later] {
+        watch.wait_for("its reap", |event| event.says("zombie-reaped", pid))?;
+    }
+    fixture.end()?;
+    for watch in [older, later] {
+        finding_of(&watch.stop()?.events, pid)?;
     }
     Ok(())
 }
