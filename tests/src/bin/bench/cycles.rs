@@ -18,9 +18,6 @@ const WORK: [(&str, &str, u32); 3] = [
 /// How often each is tried at a time.
 const TRIES: usize = 40;
 
-/// The times of many tries, in ns a cycle.
-type Times = Vec<f64>;
-
 /// Each contender with each kind of work, in pairs: without it, with it.
 pub(crate) fn measure(rounds: usize) -> Result<Value> {
     let mut load = Load::start(true)?;
@@ -40,33 +37,28 @@ pub(crate) fn measure(rounds: usize) -> Result<Value> {
     let mut rows = Vec::new();
     for (contender, pairs) in Contender::ALL.into_iter().zip(&pairs) {
         for ((work, _, _), pairs) in WORK.into_iter().zip(pairs) {
-            let all =
-                |of: fn(&(Times, Times)) -> &Times| typical(pairs.iter().flat_map(of).copied().collect());
-            let bare = all(|it| &it.0);
-            let added = pairs.iter().map(|it| typical(it.1.clone()) - typical(it.0.clone())).collect();
+            let added: Vec<f64> = pairs.iter().map(|(bare, traced)| traced - bare).collect();
             rows.push(json!({
                 "contender": contender.name(),
                 "work": work,
-                "bare_ns": bare,
-                "added_ns": all(|it| &it.1) - bare,
-                "added_ns_median_of_pairs": median(added),
+                "bare_ns": median(pairs.iter().map(|it| it.0).collect()),
+                "added_ns": median(added.clone()),
+                "added_ns_from": quantile(added.clone(), 0.25),
+                "added_ns_to": quantile(added, 0.75),
             }));
         }
     }
     Ok(Value::Array(rows))
 }
 
-/// Each kind of work again and again.
-fn all_work(load: &mut Load) -> Result<Vec<Times>> {
+/// Each kind of work, in ns a cycle: what a fifth of the tries are below. What else the machine does makes some longer,
+/// and nothing makes one shorter than it is.
+fn all_work(load: &mut Load) -> Result<Vec<f64>> {
     let work = WORK.into_iter().map(|(_, words, count)| {
-        (0..TRIES).map(|_| Ok(load.run(words)?.took.as_nanos() as f64 / f64::from(count))).collect()
+        let tries = (0..TRIES).map(|_| Ok(load.run(words)?.took.as_nanos() as f64 / f64::from(count)));
+        Ok(quantile(tries.collect::<Result<_>>()?, 0.2))
     });
     work.collect()
-}
-
-/// What a fifth of the times are below: what else the machine does makes some longer, and nothing makes one shorter than it is.
-fn typical(times: Times) -> f64 {
-    quantile(times, 0.2)
 }
 
 /// The middle one.

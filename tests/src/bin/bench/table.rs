@@ -84,7 +84,7 @@ fn cycles(result: &Value) -> Option<String> {
                     contender.name().to_owned(),
                     format!("{bare:.0}"),
                     format!("{added:.0}"),
-                    number(&row["added_ns_median_of_pairs"], 0),
+                    format!("{} to {}", number(&row["added_ns_from"], 0), number(&row["added_ns_to"], 0)),
                     format!("{:.1} %", added / bare * 100.0),
                     times(floor),
                     times(own),
@@ -92,7 +92,7 @@ fn cycles(result: &Value) -> Option<String> {
             })
             .collect();
         let head =
-            ["", "bare ns", "added ns", "median of pairs", "of bare", "x empty programs", "x supervisor"];
+            ["", "bare ns", "added ns", "half of the pairs", "of bare", "x empty programs", "x supervisor"];
         text += &table(&format!("**{work}**"), &head, &lines);
     }
     Some(text)
@@ -180,10 +180,12 @@ fn growth(result: &Value) -> Option<String> {
                 number(&it["wakeups_per_second"], 1),
                 number(&it["resident_kib"], 0),
                 number(&it["ps_ms"], 0),
+                number(&it["ps_json_ms"], 0),
             ]
         })
         .collect();
-    let head = ["living", "open findings", "all told in s", "CPU %", "wake-ups/s", "KiB", "ps ms"];
+    let head =
+        ["living", "open findings", "all told in s", "CPU %", "wake-ups/s", "KiB", "ps ms", "ps -o json ms"];
     Some(table("**Growth**", &head, &lines))
 }
 
