@@ -68,12 +68,31 @@ pub(crate) unsafe fn add(cell: *mut u64, value: i64) {
 /// `cell` points into a live map value and is 8-byte aligned.
 #[inline(always)]
 pub(crate) unsafe fn swap(cell: *mut u64, old: u64, new: u64) -> bool {
-    let seen: u64;
+    // SAFETY: as here.
+    unsafe { exchange(cell, old, new) == old }
+}
+
+/// Replaces `old` by `new` if it is there; returns what was there.
+///
+/// # Safety
+///
+/// `cell` points into a live map value and is 8-byte aligned.
+#[inline(always)]
+pub(crate) unsafe fn exchange(cell: *mut u64, old: u64, new: u64) -> u64 {
+    let seen;
     // SAFETY: `BPF_ATOMIC | BPF_CMPXCHG` (Linux 5.12) on an aligned cell that the caller vouches for.
     unsafe {
         asm!("r0 = cmpxchg_64({cell} + 0, r0, {new})", cell = in(reg) cell, new = in(reg) new, inlateout("r0") old => seen);
     }
-    seen == old
+    seen
+}
+
+/// What was stored before this is stored before what is stored after it: the compiler does not move it, and x86 does not
+/// either.
+#[inline(always)]
+pub(crate) fn written() {
+    // SAFETY: nothing.
+    unsafe { asm!("") };
 }
 
 /// A zero of which the compiler does not know that it is one. It would make a call of the stores of several, to a

@@ -6,7 +6,7 @@
 
 use supervisor_ebpf::{Placed, Process, ProcessId, place_of};
 
-use crate::maps::{ANY, CONTROL, DISPLACED, EEXIST, EXECS, NOEXIST, PROCESSES, add, count, swap};
+use crate::maps::{ANY, CONTROL, DISPLACED, EEXIST, EXECS, NOEXIST, PROCESSES, add, count, swap, written};
 
 /// How many generations of creators that nobody needs any more one free cleans up.
 const GENERATIONS: u32 = 4;
@@ -57,7 +57,8 @@ fn store(id: ProcessId, process: &Process, flags: u64) -> Result<(), i32> {
             }
             if taken.read_volatile() == 0 && swap(taken, 0, id.start_ns) {
                 (*placed).process = *process;
-                (&raw mut (*placed).id.tgid).write_volatile(id.tgid);
+                written();
+                (*placed).id.tgid = id.tgid;
                 return Ok(());
             }
             // The scan has seen it before the fork hook.

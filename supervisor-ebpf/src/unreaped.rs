@@ -4,7 +4,7 @@
 use aya_ebpf::Global;
 use supervisor_ebpf::{BLOCK, BLOCKS, ProcessId, Unreaped};
 
-use crate::maps::{CONTROL, EEXIST, UNREAPED, count, count_epoch, swap};
+use crate::maps::{CONTROL, EEXIST, UNREAPED, count, count_epoch, exchange, swap, written};
 
 /// For tests: bits of a block's number that are not used, so that there are fewer.
 #[unsafe(no_mangle)]
@@ -24,7 +24,11 @@ fn places(id: ProcessId) -> impl Iterator<Item = *mut Unreaped> {
     let step = id.tgid.wrapping_mul(GOLDEN_RATIO_32) >> 16 | 1;
     (0..PLACES).filter_map(move |i| {
         let place = id.tgid.wrapping_add(i * step);
-        let block = UNREAPED.get_ptr_mut(place / BLOCK % BLOCKS & !LOST_BLOCKS.load())?;
+        let mut block = place / BLOCK % BLOCKS;
+        if LOST_BLOCKS.load() != 0 {
+            block &= !LOST_BLOCKS.load();
+        }
+        let block = UNREAPED.get_ptr_mut(block)?;
         // SAFETY: the index is within the block.
         Some(unsafe { block.cast::<Unreaped>().add((place % BLOCK) as usize) })
     })
@@ -38,6 +42,9 @@ pub(crate) fn get(id: ProcessId) -> Option<*mut Unreaped> {
 }
 
 /// Takes in a process that is not there yet. `-EEXIST` if it is, `-ENOSPC` if there is no room.
+///
+/// It could be at a later place than the one that it would get now, if two hooks insert it and what was at the first place is
+/// freed in between: then one entry is left over, and given away in time.
 #[inline(always)]
 pub(crate) fn insert(unreaped: &Unreaped) -> Result<(), i32> {
     let id = unreaped.id;
@@ -46,20 +53,29 @@ pub(crate) fn insert(unreaped: &Unreaped) -> Result<(), i32> {
         // there is read once it is whole, or by this process's own hooks, which come later.
         unsafe {
             let owner = &raw mut (*entry).id.start_ns;
-            let seen = owner.read_volatile();
+            let mut seen = owner.read_volatile();
+            if seen != 0
+                && seen != id.start_ns
+                && let Some(exit_ns) = left_over(entry, seen)
+                && exchange(owner, seen, 0) == seen
+            {
+                given_away(exit_ns);
+                seen = 0;
+            }
+            if seen == 0 {
+                seen = exchange(owner, 0, id.start_ns);
+                if seen == 0 {
+                    (*entry).exit_ns = unreaped.exit_ns;
+                    (*entry).release_ns = 0;
+                    (*entry).seen = unreaped.seen;
+                    (*entry).id.tgid = id.tgid;
+                    written();
+                    (*entry).whole_ns = id.start_ns;
+                    return Ok(());
+                }
+            }
             if seen == id.start_ns {
                 return Err(EEXIST);
-            }
-            if seen != 0 && is_left_over(entry) && swap(owner, seen, 0) {
-                given_away((*entry).exit_ns);
-            }
-            if owner.read_volatile() == 0 && swap(owner, 0, id.start_ns) {
-                (*entry).exit_ns = unreaped.exit_ns;
-                (*entry).release_ns = 0;
-                (*entry).seen = unreaped.seen;
-                (*entry).id.tgid = id.tgid;
-                (&raw mut (*entry).whole_ns).write_volatile(id.start_ns);
-                return Ok(());
             }
         }
     }
@@ -73,17 +89,22 @@ fn given_away(exit_ns: u64) {
     count!(lost_frees);
 }
 
-/// Whether the process at a place is gone although its free was not seen: a whole pass of the iterator came after its
-/// exit and has not seen it, nor has the one that is being made.
+/// When the process at a place exited, if it is gone although its free was not seen: a whole pass of the iterator was begun
+/// well after its exit and has not seen it, nor has the one that is being made.
 ///
 /// # Safety
 ///
 /// `entry` is a live map value.
 #[inline(always)]
-unsafe fn is_left_over(entry: *const Unreaped) -> bool {
-    // SAFETY: fields of a live map value.
-    let (exit_ns, seen) = unsafe { ((*entry).exit_ns, (*entry).seen) };
-    CONTROL.get(0).is_some_and(|control| exit_ns < control.passed_ns && control.pass.wrapping_sub(seen) > 1)
+unsafe fn left_over(entry: *const Unreaped, owner: u64) -> Option<u64> {
+    /// The exit hook takes its time before it inserts, and may be interrupted between both.
+    const MARGIN_NS: u64 = 1_000_000_000;
+    // SAFETY: fields of a live map value. Who just takes the place has not made it whole.
+    let (whole_ns, exit_ns, seen) =
+        unsafe { ((&raw const (*entry).whole_ns).read_volatile(), (*entry).exit_ns, (*entry).seen) };
+    let control = CONTROL.get(0)?;
+    let is_gone = exit_ns + MARGIN_NS < control.passed_ns && control.pass.wrapping_sub(seen) > 1;
+    (whole_ns == owner && is_gone).then_some(exit_ns)
 }
 
 /// Notes that a pass of the iterator has seen a process that has exited. False if it is not there.

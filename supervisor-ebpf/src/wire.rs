@@ -72,7 +72,8 @@ impl ProcessId {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unreaped {
-    /// Start time of the process that all of this is about: it is written last and read first.
+    /// Start time of the process that all of this is about. It is written last, and read first: the kernel copies a
+    /// value to user space from its beginning on.
     pub whole_ns: u64,
     /// When its last thread passed `sched_process_exit`; `0` for one that was found, not seen to exit.
     pub exit_ns: u64,

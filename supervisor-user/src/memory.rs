@@ -18,21 +18,25 @@ pub(crate) fn one_heap() {
     }
 }
 
-/// Returns to the kernel what is free, also what lies below something that is in use; and the pages of the program's own
-/// file, most of which only the start has used: what is used again is found in the page cache.
+/// Returns to the kernel what is free: also what lies below something that is in use.
 pub(crate) fn give_back() {
     // SAFETY: no arguments that matter; what is in use stays where it is.
     unsafe { libc::malloc_trim(0) };
-    // It is no fault if that cannot be read: they stay then.
-    let _unknown = give_back_file();
 }
 
-fn give_back_file() -> ProcResult<()> {
+/// The same with the pages of the program's own file, most of which only the start has used: what is used again is found in
+/// the page cache.
+///
+/// # Errors
+///
+/// If the kernel does not tell which they are: they stay then.
+pub(crate) fn give_back_file() -> ProcResult<()> {
     let me = Process::myself()?;
     let file = MMapPath::Path(me.exe()?);
     for map in me.smaps()?.into_iter().filter(|map| map.pathname == file) {
         // What was written to, as by relocation, is not in the file.
-        let is_as_in_file = map.extension.map.get("Anonymous") == Some(&0);
+        let is_none = |kind| map.extension.map.get(kind) == Some(&0);
+        let is_as_in_file = is_none("Anonymous") && is_none("Swap");
         if is_as_in_file && !map.perms.contains(MMPermissions::WRITE) {
             let (start, end) = map.address;
             // SAFETY: a mapping of a file that cannot be written to, and was not: its pages come back as they are.

@@ -75,9 +75,7 @@ impl<H: Host> Observer<H> {
         log: bool,
         simulated_loss: SimulatedLoss,
     ) -> Result<Self, EvidenceError> {
-        // A watch that is running already may have seen when those exited that this one has not.
-        let mut exits =
-            Records::of_running_agent().map_or_else(|| Ok(HashMap::new()), |agent| agent.exits())?;
+        let other = Records::of_running_agent();
         let ledger = Ledger::new(grace_ns);
         let report_after_ns = ledger.report_after_ns();
         let mut tracer =
@@ -98,6 +96,8 @@ impl<H: Host> Observer<H> {
             }
         }
         let counters = tracer.records().counters()?;
+        // Another watch may have seen when those exited that this one has not; it may also have ended.
+        let mut exits = other.and_then(|other| other.exits().ok()).unwrap_or_default();
         Ok(Self {
             tracer,
             host,

@@ -65,11 +65,6 @@ fn check_finding(event: &Event, action: &str) -> Result<()> {
             let (age, grace) = (event.number("supervisor.age_ns")?, event.number("supervisor.grace_ns")?);
             ensure!(age >= grace, "reported {age} ns after the exit, within the grace period");
         }
-        // What a running watch has seen, `ps` knows too.
-        "zombie-existing" => ensure!(
-            !known || event.text("supervisor.hooks")?.contains("agent"),
-            "the exit of an existing zombie cannot have been seen"
-        ),
         // The reap itself may not have been seen: then only the absence was.
         "zombie-reaped" => ensure!(known || event.get("event.duration").is_none(), "a duration since when?"),
         _ => {}

@@ -144,7 +144,8 @@ async fn watch(options: Options) -> Result<Ended> {
     if let Some(lock) = lock {
         left::take_over(&mut pipeline, &mut observer, &config, lock, &context.host).await?;
     }
-    memory::give_back();
+    // It is no fault if the kernel does not tell which they are.
+    let _they_stay = memory::give_back_file();
     let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
     let buffers_mib = pipeline.stream().bound().div_ceil(1024 * 1024);
     say(&format!(

@@ -7,7 +7,7 @@ use supervisor_ebpf::{EPOCHS, ProcessId, Reaped, Unreaped};
 
 use super::{super::cell, Was};
 
-/// Addresses at which a task structure can be.
+/// Processes that there are at once.
 const SLOTS: usize = 6;
 /// Entries that there is room for while things happen. What was there before the watch has room.
 pub(super) const ROOM: usize = 4;
@@ -49,8 +49,6 @@ enum Free {
     Late,
     /// The ring has no room.
     Lost,
-    /// The table does not let go of the entry.
-    Kept,
 }
 
 /// What was in a slot before the watch.
@@ -198,15 +196,13 @@ impl Kernel {
     fn free_hook(&mut self, slot: usize, free: Free) {
         let Some(id) = self.slots[slot].map(|task| task.id) else { return };
         let Some(Unreaped { exit_ns, .. }) = self.unreaped.get(&id).copied() else { return };
-        if !matches!(free, Free::Kept) {
-            self.drop_entry(&id);
-        }
+        self.drop_entry(&id);
         let reaped = Reaped { id, exit_ns, free_ns: self.now_ns, ..Reaped::default() };
         if reaped.free_ns - exit_ns < self.report_after_ns {
             return;
         }
         match free {
-            Free::Told | Free::Kept => {
+            Free::Told => {
                 self.ring.append(&mut self.late);
                 self.ring.push_back(reaped);
             }
@@ -293,8 +289,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
     let free = prop_oneof![
         6 => Just(Free::Told),
         2 => Just(Free::Late),
-        2 => Just(Free::Lost),
-        1 => Just(Free::Kept)
+        2 => Just(Free::Lost)
     ];
     (0..SLOTS, exit, prop::bool::weighted(0.8), free).prop_map(|(slot, exit, is_seen, free)| Event {
         slot,
