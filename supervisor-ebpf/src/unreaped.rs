@@ -22,13 +22,10 @@ fn places(id: ProcessId) -> impl Iterator<Item = *mut Unreaped> {
     /// 2^32 divided by the golden ratio, as in `include/linux/hash.h`.
     const GOLDEN_RATIO_32: u32 = 0x61C8_8647;
     let step = id.tgid.wrapping_mul(GOLDEN_RATIO_32) >> 16 | 1;
+    let blocks = (BLOCKS - 1) & !LOST_BLOCKS.load();
     (0..PLACES).filter_map(move |i| {
         let place = id.tgid.wrapping_add(i * step);
-        let mut block = place / BLOCK % BLOCKS;
-        if LOST_BLOCKS.load() != 0 {
-            block &= !LOST_BLOCKS.load();
-        }
-        let block = UNREAPED.get_ptr_mut(block)?;
+        let block = UNREAPED.get_ptr_mut(place / BLOCK & blocks)?;
         // SAFETY: the index is within the block.
         Some(unsafe { block.cast::<Unreaped>().add((place % BLOCK) as usize) })
     })
