@@ -68,7 +68,7 @@ pub(crate) unsafe fn add(cell: *mut u64, value: i64) {
 /// `cell` points into a live map value and is 8-byte aligned.
 #[inline(always)]
 pub(crate) unsafe fn swap(cell: *mut u64, old: u64, new: u64) -> bool {
-    // SAFETY: as here.
+    // SAFETY: the caller vouches for the same.
     unsafe { exchange(cell, old, new) == old }
 }
 

@@ -43,7 +43,7 @@ pub const VERIFIED_AT_MOST: [(&str, u32); 7] = [
     ("sched_process_exit", 7_000),
     ("sched_process_fork", 10_000),
     ("sched_process_exec", 500),
-    ("sched_process_wait", 1_400),
+    ("sched_process_wait", 1_200),
     ("iter/task", 80_000),
     (RELEASE, 3_300),
 ];
