@@ -177,9 +177,18 @@ impl<H: Host> Observer<H> {
     ///
     /// If a map or `/proc` cannot be read.
     pub fn finish(&mut self) -> Result<Vec<Observation>, EvidenceError> {
+        let mut seen = self.drain();
+        // Two looks, so that what is said to be open is so.
+        self.reconcile_ns = 0;
+        self.reconcile(clock::now_ns(), &mut seen)?;
+        if self.ledger.is_resyncing() {
+            thread::sleep(FREE_DELAY);
+            seen.extend(self.drain());
+            self.reconcile_ns = 0;
+        }
         // Losses are told now or never.
         self.told_ns = 0;
-        let seen = self.tick()?;
+        seen.extend(self.tick()?);
         self.unseen_frees = self.count_unseen_frees()?;
         Ok(seen)
     }
@@ -333,9 +342,12 @@ impl<H: Host> Observer<H> {
         let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
         let look = Look::new(&self.host, Some(self.tracer.records()), exited, living);
-        for Due { id, exit_ns, .. } in due {
+        let mut is_unexplained = false;
+        for Due { id, exit_ns, is_told, .. } in due {
             let facts = look.process_of(&id)?;
             let Some(facts) = facts else {
+                // Its free may be on its way.
+                is_unexplained |= is_told;
                 self.ledger.settle(&id, Settled::NotYet, now_ns);
                 continue;
             };
@@ -361,6 +373,9 @@ impl<H: Host> Observer<H> {
             } else {
                 self.ledger.settle(&id, Settled::NotYet, now_ns);
             }
+        }
+        if is_unexplained {
+            self.reconcile_by(now_ns);
         }
         if are_reviewed {
             let done_ns = clock::now_ns();

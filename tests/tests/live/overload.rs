@@ -9,7 +9,7 @@ use supervisor_tests::{Event, Fixture, Outcome, Watch, finding_of, fixture};
 
 /// What nobody has counted is found by a reconciliation, every 30 s, and a look after the grace period.
 const UNCOUNTED: Duration = Duration::from_secs(45);
-/// What was counted as lost is found by one within seconds.
+/// What was counted as lost is found by one within seconds, and so is that a finding's process is gone.
 const COUNTED: Duration = Duration::from_secs(15);
 
 /// A parent with its zombies.
@@ -153,13 +153,13 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
     let storm = healthy(2000)?;
     family.is_found(&mut watch, COUNTED)?;
     family.reap()?;
-    family.is_over(&mut watch, UNCOUNTED)?;
+    family.is_over(&mut watch, COUNTED)?;
     // Their places in the table are used again, by those that are healthy and those that are not.
     let more = healthy(2000)?;
     let mut next = Family::of(5)?;
     next.is_found(&mut watch, COUNTED)?;
     next.reap()?;
-    next.is_over(&mut watch, UNCOUNTED)?;
+    next.is_over(&mut watch, COUNTED)?;
     let outcome = watch.stop()?;
     assert!(lost(&outcome.events, "resync_closed") >= 5, "that they were closed late is told");
     for storm in [storm, more] {
@@ -167,6 +167,16 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
     }
     family.was_told(&outcome)?;
     next.was_told(&outcome)
+}
+
+#[test]
+fn what_was_reaped_unseen_is_not_open_at_the_end() -> Result<()> {
+    let mut watch = watch("frees=1")?;
+    let mut family = Family::of(5)?;
+    family.is_found(&mut watch, COUNTED)?;
+    family.reap()?;
+    let outcome = watch.stop()?;
+    family.was_told(&outcome)
 }
 
 #[test]
