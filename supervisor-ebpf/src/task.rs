@@ -9,7 +9,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
-    COMM_LEN, CgroupPath, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED,
+    COMM_LEN, CgroupPath, HEARD_OF, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED,
     TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE,
     TaskRecord, Unreaped,
 };
@@ -144,8 +144,8 @@ fn write(meta: *const *mut c_void, data: *const c_void, len: usize) {
     unsafe { bpf_seq_write((*meta).cast(), data, len as u32) };
 }
 
-/// Remembers a process that is older than the hooks, and the PID 1 of its namespace: the iterator was seen to leave out
-/// the host's. Their creators are not known.
+/// Remembers a process that is older than the hooks, and that there is a PID 1 of its namespace: the iterator was seen to
+/// leave out the host's. Their creators are not known.
 #[inline(always)]
 fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
     let mut process = Process {
@@ -158,9 +158,19 @@ fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
         ..Process::default()
     };
     remember(record.id, &process);
+    if let Some(remembered) = processes::get(record.id) {
+        // SAFETY: fields of a live map value.
+        unsafe {
+            if (*remembered).execed == HEARD_OF {
+                ((*remembered).parent, (*remembered).comm) = (process.parent, process.comm);
+                (*remembered).execed = 1;
+            }
+        }
+    }
     if record.ns_init.is_known() {
         // Its name is asked for once it is gone, and then its namespace is too.
-        (process.parent, process.comm, process.vpid) = (ProcessId::default(), [0; COMM_LEN], 1);
+        (process.parent, process.comm) = (ProcessId::default(), [0; COMM_LEN]);
+        (process.vpid, process.execed) = (1, HEARD_OF);
         remember(record.ns_init, &process);
     }
 }

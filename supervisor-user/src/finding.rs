@@ -776,7 +776,8 @@ pub struct Loss {
     pub exits: u64,
     /// Reaps that were not seen, or that the ring had no room for.
     pub reaps: u64,
-    /// Records of forks, execs and waits that could not be stored, or not be kept: creators or last waits may be missing.
+    /// Records of forks, execs and waits that could not be stored or not be kept, and processes whose fork was not seen:
+    /// creators or last waits may be missing.
     pub records: u64,
     /// Unreaped processes that the resync found and that were not known.
     pub found: u64,

@@ -8,11 +8,15 @@ use crate::{
     console::{colour, columns, print},
     exit::Exit,
     host::{Host as _, Proc},
-    kernel::{HookState, KernelError, Offsets, hooks, map_sizes, rights},
+    kernel::{HookState, KernelError, Offsets, hooks, map_sizes, rights, shows_init},
     privileges::{NEEDS, Need, Until},
     report::text::Colour,
     words::{clean, wrap},
 };
+
+/// What it means that the kernel lets nobody trace the host's PID 1.
+const HIDDEN_INIT: &str = "this kernel keeps it from being traced: what it forks and waits for is not seen, nor what is freed \
+    while it runs (told as lost, and made up for)";
 
 /// Prints one line for each thing that is needed; the exit code says whether any is missing.
 ///
@@ -71,6 +75,11 @@ pub fn run() -> Result<Exit> {
                 }
             }
             Err(error) => report.bad("hooks", &error.to_string()),
+        }
+        match shows_init() {
+            Ok(true) => report.good("PID 1", "what the host's PID 1 does is seen"),
+            Ok(false) => report.line("without", "PID 1", HIDDEN_INIT),
+            Err(error) => report.bad("PID 1", &refusal(&error)),
         }
     } else {
         report.bad("hooks", "not tried without the rights: run `sudo supervisor doctor`");

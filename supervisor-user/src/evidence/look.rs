@@ -10,7 +10,7 @@ use std::{
 };
 
 use supervisor_ebpf::{
-    PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
+    HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
     TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
 };
 
@@ -393,7 +393,8 @@ impl<'a> Look<'a> {
         let Some(reaper) = self.host.process(pid)? else { return Ok(None) };
         let seen = task.filter(|task| starts_match(self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
-        let record = self.process(id)?;
+        // Of one that was only heard of, neither waits nor reaps were seen.
+        let record = self.process(id)?.filter(|record| record.execed != HEARD_OF);
         let flag = |flag: u32| seen.map(|task| task.record.flags & flag != 0);
         let facts = ReaperFacts {
             threads: self.threads(&reaper)?,

@@ -15,5 +15,7 @@ pub use records::Records;
 pub use rights::{Rights, rights};
 pub use simulated_loss::SimulatedLoss;
 pub use trace::{Record, Trace, TraceOptions};
-pub use tracer::{Hook, HookState, MapSize, Options, Scan, Task, Tracer, VERIFIED_AT_MOST, hooks, map_sizes};
+pub use tracer::{
+    Hook, HookState, MapSize, Options, Scan, Task, Tracer, VERIFIED_AT_MOST, hooks, map_sizes, shows_init,
+};
 pub use usage::{MapFill, ProgramRuns, RunStats};

@@ -376,6 +376,18 @@ pub fn hooks() -> Result<Vec<Hook>, KernelError> {
     Ok(hooks)
 }
 
+/// Whether the task iterator shows the host's PID 1. A kernel that leaves it out runs no program in its threads either.
+///
+/// # Errors
+///
+/// If the object cannot be loaded or the iterator not be read.
+pub fn shows_init() -> Result<bool, KernelError> {
+    let options = Options { report_after_ns: u64::MAX, ..Options::default() };
+    let mut shown = false;
+    Tracer::start(&options)?.scan(Scan::All, |record| shown |= record.level == 0 && record.id.tgid == 1)?;
+    Ok(shown)
+}
+
 /// Loads and attaches a program of the extra hook, and does with the attached one what is wanted.
 pub(super) fn try_release(
     ebpf: &mut Ebpf,

@@ -1,6 +1,7 @@
-//! `doctor`: the verifier's work, which grows unseen until a kernel refuses a program, stays within bounds.
+//! `doctor`: the verifier's work, which grows unseen until a kernel refuses a program, stays within bounds; and a kernel
+//! that hides something is told from one that does not.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 use supervisor_tests::supervisor_bin;
@@ -23,5 +24,16 @@ fn the_verifier_has_no_more_work_with_any_program_than_it_may_have() -> Result<(
     let figures = report.lines().filter(|line| line.ends_with("instructions verified)")).count();
     assert!(figures >= VERIFIED_AT_MOST.len() - 1, "only the extra hook may be missing: {report}");
     assert!(figures <= VERIFIED_AT_MOST.len(), "a program without a bound: {report}");
+    Ok(())
+}
+
+/// A kernel that keeps its PID 1 from being traced shows nobody its system calls either.
+#[test]
+fn it_says_whether_pid_1_of_the_host_can_be_traced() -> Result<()> {
+    let output = Command::new(supervisor_bin()?).arg("doctor").output()?;
+    let report = String::from_utf8(output.stdout)?;
+    let line = report.lines().find(|line| line.contains(" PID 1  ")).with_context(|| report.clone())?;
+    let expected = if fs::read("/proc/1/syscall").is_ok() { "ok " } else { "without " };
+    assert!(line.starts_with(expected), "{line}");
     Ok(())
 }

@@ -410,7 +410,7 @@ pub(super) struct TracerLossFields {
     pub(super) exits: u64,
     /// Reaps that were not seen, or that there was no room for.
     pub(super) reaps: u64,
-    /// Forks, execs and waits that were not stored.
+    /// Forks, execs and waits that were not seen or not stored.
     pub(super) records: u64,
     /// Unreaped processes that were found again in `/proc`.
     pub(super) resync_found: u64,
