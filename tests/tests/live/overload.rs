@@ -153,13 +153,13 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
     let storm = healthy(2000)?;
     family.is_found(&mut watch, COUNTED)?;
     family.reap()?;
-    family.is_over(&mut watch, COUNTED)?;
+    family.is_over(&mut watch, UNCOUNTED)?;
     // Their places in the table are used again, by those that are healthy and those that are not.
     let more = healthy(2000)?;
     let mut next = Family::of(5)?;
     next.is_found(&mut watch, COUNTED)?;
     next.reap()?;
-    next.is_over(&mut watch, COUNTED)?;
+    next.is_over(&mut watch, UNCOUNTED)?;
     let outcome = watch.stop()?;
     assert!(lost(&outcome.events, "resync_closed") >= 5, "that they were closed late is told");
     for storm in [storm, more] {
@@ -170,13 +170,18 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
 }
 
 #[test]
-fn what_was_reaped_unseen_is_not_open_at_the_end() -> Result<()> {
+fn what_was_reaped_unseen_is_over_when_it_is_looked_for_in_vain_or_the_watch_ends() -> Result<()> {
     let mut watch = watch("frees=1")?;
-    let mut family = Family::of(5)?;
-    family.is_found(&mut watch, COUNTED)?;
-    family.reap()?;
+    let mut looked_for = Family::of(1)?;
+    looked_for.is_found(&mut watch, COUNTED)?;
+    looked_for.reap()?;
+    looked_for.is_over(&mut watch, COUNTED)?;
+    let mut open = Family::of(5)?;
+    open.is_found(&mut watch, COUNTED)?;
+    open.reap()?;
     let outcome = watch.stop()?;
-    family.was_told(&outcome)
+    looked_for.was_told(&outcome)?;
+    open.was_told(&outcome)
 }
 
 #[test]
