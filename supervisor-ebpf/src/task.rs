@@ -144,8 +144,8 @@ fn write(meta: *const *mut c_void, data: *const c_void, len: usize) {
     unsafe { bpf_seq_write((*meta).cast(), data, len as u32) };
 }
 
-/// Remembers a process that is older than the hooks, and that there is a PID 1 of its namespace: the iterator was seen to
-/// leave out the host's. Their creators are not known.
+/// Remembers a process that is older than the hooks, and that there is a PID 1 of the host, which the iterator was seen to
+/// leave out; where it does not, that one comes first. Their creators are not known.
 #[inline(always)]
 fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
     let mut process = Process {
@@ -158,17 +158,7 @@ fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
         ..Process::default()
     };
     remember(record.id, &process);
-    if let Some(remembered) = processes::get(record.id) {
-        // SAFETY: fields of a live map value.
-        unsafe {
-            if (*remembered).execed == HEARD_OF {
-                ((*remembered).parent, (*remembered).comm) = (process.parent, process.comm);
-                (*remembered).execed = 1;
-            }
-        }
-    }
-    if record.ns_init.is_known() {
-        // Its name is asked for once it is gone, and then its namespace is too.
+    if record.level == 0 && record.ns_init.is_known() {
         (process.parent, process.comm) = (ProcessId::default(), [0; COMM_LEN]);
         (process.vpid, process.execed) = (1, HEARD_OF);
         remember(record.ns_init, &process);

@@ -145,7 +145,8 @@ pub struct Process {
     pub level: u32,
     /// Its pid in that namespace.
     pub vpid: u32,
-    /// `1` once it called exec, and for one that is older than the programs; or [`HEARD_OF`].
+    /// `0` while it runs its creator's file, `1` once it called exec, and for one that is older than the programs; or
+    /// [`HEARD_OF`].
     pub execed: u8,
     /// Number of the last pass of the iterator that has seen it, modulo 256.
     pub seen: u8,
@@ -157,8 +158,8 @@ pub struct Process {
     pub wait: Wait,
 }
 
-/// In [`Process::execed`]: only others have named this process, and the iterator left it out. A kernel that does so with
-/// its PID 1 was seen to run no program in that one's threads, so what it does is not known.
+/// In [`Process::execed`]: others have named it as the host's PID 1, and the iterator left it out. A kernel that does so
+/// was seen to run no program in its threads, so what it does is not known.
 pub const HEARD_OF: u8 = 2;
 
 /// Value of `EXECS`: the last exec of a process. The key is its [`ProcessId`].

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_ebpf::{Counters, Exec, ProcessId, Reaped};
+use supervisor_ebpf::{Counters, Exec, ProcessId, Unreaped};
 
 use crate::{
     clock,
@@ -171,20 +171,22 @@ impl<H: Host> Observer<H> {
             + self.unseen_frees)
     }
 
-    /// Takes in what happened since the last tick, for the end of a watch, and counts the frees that were not seen.
+    /// Takes in what happened since the last tick, for the end of a watch: closes what is gone, its free seen or not, and
+    /// counts the frees that were not seen. Takes some tenths of a second if there are such.
     ///
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
     pub fn finish(&mut self) -> Result<Vec<Observation>, EvidenceError> {
-        let mut seen = self.drain();
-        // Two looks, so that what is said to be open is so.
-        self.reconcile_ns = 0;
-        self.reconcile(clock::now_ns(), &mut seen)?;
-        if self.ledger.is_resyncing() {
-            thread::sleep(FREE_DELAY);
+        let mut seen = Vec::new();
+        // What is missing in two looks is closed. Before the second, frees get the time to arrive.
+        for _ in 0..2 {
+            if self.ledger.is_resyncing() {
+                thread::sleep(FREE_DELAY);
+            }
             seen.extend(self.drain());
             self.reconcile_ns = 0;
+            self.reconcile(clock::now_ns(), &mut seen)?;
         }
         // Losses are told now or never.
         self.told_ns = 0;
@@ -219,7 +221,7 @@ impl<H: Host> Observer<H> {
         while let Some(reaped) = self.tracer.next_event() {
             let id = reaped.id;
             let Some(was) = self.ledger.reaped(&reaped) else { continue };
-            let release = self.release(&reaped);
+            let release = self.release(reaped.release_ns, reaped.reaper);
             let at_ns = release.as_ref().map_or(reaped.free_ns, |release| release.at_ns);
             let gone = match was {
                 Was::Told => Seen::Reaped { id, free_ns: Some(reaped.free_ns), release },
@@ -231,8 +233,7 @@ impl<H: Host> Observer<H> {
     }
 
     /// Who has reaped a process, if that was seen.
-    fn release(&self, reaped: &Reaped) -> Option<Release> {
-        let Reaped { release_ns: at_ns, reaper: by, .. } = *reaped;
+    fn release(&self, at_ns: u64, by: ProcessId) -> Option<Release> {
         // That its name cannot be read is no reason not to tell the reap.
         let record = || self.tracer.records().process(&by).ok().flatten();
         (at_ns != 0).then(|| Release { at_ns, by, comm: record().map(|record| text(&record.comm)) })
@@ -295,17 +296,19 @@ impl<H: Host> Observer<H> {
         let entries = self.tracer.records().unreaped()?;
         self.loss.found += self.ledger.walk(&entries, now_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
+        let stored: HashMap<ProcessId, &Unreaped> = entries.iter().map(|entry| (entry.id, entry)).collect();
         for (id, was) in self.ledger.resync(&present, &entries) {
-            self.loss.closed += 1;
-            // When exactly it was reaped was not seen.
+            // Only its free may have been missed, or be late.
+            let release = stored.get(&id).and_then(|entry| self.release(entry.release_ns, entry.reaper));
+            self.loss.closed += u64::from(release.is_none());
+            let at_ns = release.as_ref().map_or(now_ns, |release| release.at_ns);
             let gone = match was {
-                Was::Told => Seen::Reaped { id, free_ns: None, release: None },
+                Was::Told => Seen::Reaped { id, free_ns: None, release },
                 Was::Held => Seen::Released { id },
             };
-            seen.push(Observation::at(now_ns, gone));
+            seen.push(Observation::at(at_ns, gone));
         }
-        let stored: HashSet<ProcessId> = entries.iter().map(|entry| entry.id).collect();
-        let all_stored = present.is_subset(&stored);
+        let all_stored = present.iter().all(|id| stored.contains_key(id));
         self.reconciled_ns = now_ns;
         let soon = !all_stored || self.ledger.is_resyncing();
         self.reconcile_ns = now_ns + if soon { RECONCILE_SOON_NS } else { RECONCILE_NS };
@@ -342,12 +345,9 @@ impl<H: Host> Observer<H> {
         let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
         let look = Look::new(&self.host, Some(self.tracer.records()), exited, living);
-        let mut is_unexplained = false;
-        for Due { id, exit_ns, is_told, .. } in due {
+        for Due { id, exit_ns, .. } in due {
             let facts = look.process_of(&id)?;
             let Some(facts) = facts else {
-                // Its free may be on its way.
-                is_unexplained |= is_told;
                 self.ledger.settle(&id, Settled::NotYet, now_ns);
                 continue;
             };
@@ -373,9 +373,6 @@ impl<H: Host> Observer<H> {
             } else {
                 self.ledger.settle(&id, Settled::NotYet, now_ns);
             }
-        }
-        if is_unexplained {
-            self.reconcile_by(now_ns);
         }
         if are_reviewed {
             let done_ns = clock::now_ns();

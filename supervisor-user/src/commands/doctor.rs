@@ -76,10 +76,13 @@ pub fn run() -> Result<Exit> {
             }
             Err(error) => report.bad("hooks", &error.to_string()),
         }
-        match shows_init() {
-            Ok(true) => report.good("PID 1", "what the host's PID 1 does is seen"),
-            Ok(false) => report.line("without", "PID 1", HIDDEN_INIT),
-            Err(error) => report.bad("PID 1", &refusal(&error)),
+        // Otherwise it has been said why nothing can be seen.
+        if report.missing == 0 {
+            match shows_init() {
+                Ok(true) => report.good("PID 1", "this kernel does not hide it from tracing"),
+                Ok(false) => report.line("without", "PID 1", HIDDEN_INIT),
+                Err(error) => report.bad("PID 1", &refusal(&error)),
+            }
         }
     } else {
         report.bad("hooks", "not tried without the rights: run `sudo supervisor doctor`");

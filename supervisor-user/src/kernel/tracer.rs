@@ -376,11 +376,12 @@ pub fn hooks() -> Result<Vec<Hook>, KernelError> {
     Ok(hooks)
 }
 
-/// Whether the task iterator shows the host's PID 1. A kernel that leaves it out runs no program in its threads either.
+/// Whether the task iterator shows the host's PID 1. A kernel that leaves it out was seen to run no program in its
+/// threads either.
 ///
 /// # Errors
 ///
-/// If the object cannot be loaded or the iterator not be read.
+/// As [`Tracer::start`], and if the iterator cannot be read.
 pub fn shows_init() -> Result<bool, KernelError> {
     let options = Options { report_after_ns: u64::MAX, ..Options::default() };
     let mut shown = false;

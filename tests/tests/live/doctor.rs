@@ -27,7 +27,8 @@ fn the_verifier_has_no_more_work_with_any_program_than_it_may_have() -> Result<(
     Ok(())
 }
 
-/// A kernel that keeps its PID 1 from being traced shows nobody its system calls either.
+/// A kernel that keeps its PID 1 from being traced shows nobody its system calls either. (Nor does Yama, if it is set to
+/// forbid all `ptrace`; no machine that tests are run on has that.)
 #[test]
 fn it_says_whether_pid_1_of_the_host_can_be_traced() -> Result<()> {
     let output = Command::new(supervisor_bin()?).arg("doctor").output()?;
