@@ -18,20 +18,22 @@ const WORK: [(&str, &str, u32); 3] = [
 /// How often each is tried at a time.
 const TRIES: usize = 40;
 
-/// Each contender with each kind of work, in pairs: without it, with it.
+/// Each contender with each kind of work, in pairs: without it, before and after; and with it.
 pub(crate) fn measure(rounds: usize) -> Result<Value> {
     let mut load = Load::start(true)?;
     let mut pairs = vec![vec![Vec::new(); WORK.len()]; Contender::ALL.len()];
+    let mut before = all_work(&mut load)?;
     for round in 1..=rounds {
         progress(&format!("cycles, round {round} of {rounds}"));
         for (contender, pairs) in Contender::ALL.into_iter().zip(&mut pairs) {
-            let bare = all_work(&mut load)?;
             let running = Running::start(contender, &mut load)?;
             let traced = all_work(&mut load)?;
             running.stop()?;
-            for ((bare, traced), pairs) in bare.into_iter().zip(traced).zip(pairs) {
-                pairs.push((bare, traced));
+            let after = all_work(&mut load)?;
+            for (work, pairs) in pairs.iter_mut().enumerate() {
+                pairs.push((f64::midpoint(before[work], after[work]), traced[work]));
             }
+            before = after;
         }
     }
     let mut rows = Vec::new();
@@ -51,14 +53,18 @@ pub(crate) fn measure(rounds: usize) -> Result<Value> {
     Ok(Value::Array(rows))
 }
 
-/// Each kind of work, in ns a cycle: what a fifth of the tries are below. What else the machine does makes some longer,
-/// and nothing makes one shorter than it is.
-fn all_work(load: &mut Load) -> Result<Vec<f64>> {
-    let work = WORK.into_iter().map(|(_, words, count)| {
+/// Each kind of work, in ns a cycle: the mean of the tries but for the longest fifth, in which the machine did something
+/// else as well.
+fn all_work(load: &mut Load) -> Result<[f64; WORK.len()]> {
+    let mut means = [0.0; WORK.len()];
+    for (mean, (_, words, count)) in means.iter_mut().zip(WORK) {
         let tries = (0..TRIES).map(|_| Ok(load.run(words)?.took.as_nanos() as f64 / f64::from(count)));
-        Ok(quantile(tries.collect::<Result<_>>()?, 0.2))
-    });
-    work.collect()
+        let mut tries: Vec<f64> = tries.collect::<Result<_>>()?;
+        tries.sort_by(f64::total_cmp);
+        tries.truncate(TRIES * 4 / 5);
+        *mean = tries.iter().sum::<f64>() / tries.len() as f64;
+    }
+    Ok(means)
 }
 
 /// The middle one.
