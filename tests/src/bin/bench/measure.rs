@@ -74,7 +74,8 @@ pub(crate) fn map_bytes(pid: u32) -> Result<u64> {
     Ok(by_id.values().sum())
 }
 
-/// Name, runs and ns of each eBPF program that a process holds.
+/// Name, runs and ns of each eBPF program that a process holds, in the order in which they were loaded. The kernel keeps
+/// the first 15 characters of a name.
 pub(crate) fn programs(pid: u32) -> Result<Vec<(String, u64, u64)>> {
     let ids: Vec<u32> =
         held(pid, "prog_type")?.iter().filter_map(|program| program.get("prog_id")?.parse().ok()).collect();
