@@ -300,7 +300,7 @@ impl<H: Host> Observer<H> {
         for (id, was) in self.ledger.resync(&present, &entries) {
             // Only its free may have been missed, or be late.
             let release = stored.get(&id).and_then(|entry| self.release(entry.release_ns, entry.reaper));
-            self.loss.closed += u64::from(release.is_none());
+            self.loss.closed += 1;
             let at_ns = release.as_ref().map_or(now_ns, |release| release.at_ns);
             let gone = match was {
                 Was::Told => Seen::Reaped { id, free_ns: None, release },
