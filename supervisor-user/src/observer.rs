@@ -222,12 +222,7 @@ impl<H: Host> Observer<H> {
             let id = reaped.id;
             let Some(was) = self.ledger.reaped(&reaped) else { continue };
             let release = self.release(reaped.release_ns, reaped.reaper);
-            let at_ns = release.as_ref().map_or(reaped.free_ns, |release| release.at_ns);
-            let gone = match was {
-                Was::Told => Seen::Reaped { id, free_ns: Some(reaped.free_ns), release },
-                Was::Held => Seen::Released { id },
-            };
-            seen.push(Observation::at(at_ns, gone));
+            seen.push(gone(id, was, reaped.free_ns, Some(reaped.free_ns), release));
         }
         seen
     }
@@ -301,12 +296,7 @@ impl<H: Host> Observer<H> {
             // Only its free may have been missed, or be late.
             let release = stored.get(&id).and_then(|entry| self.release(entry.release_ns, entry.reaper));
             self.loss.closed += 1;
-            let at_ns = release.as_ref().map_or(now_ns, |release| release.at_ns);
-            let gone = match was {
-                Was::Told => Seen::Reaped { id, free_ns: None, release },
-                Was::Held => Seen::Released { id },
-            };
-            seen.push(Observation::at(at_ns, gone));
+            seen.push(gone(id, was, now_ns, None, release));
         }
         let all_stored = present.iter().all(|id| stored.contains_key(id));
         self.reconciled_ns = now_ns;
@@ -381,6 +371,16 @@ impl<H: Host> Observer<H> {
         }
         Ok(())
     }
+}
+
+/// That a process which was observed is gone: since its release, if that was seen, or else since `at_ns`.
+fn gone(id: ProcessId, was: Was, at_ns: u64, free_ns: Option<u64>, release: Option<Release>) -> Observation {
+    let at_ns = release.as_ref().map_or(at_ns, |release| release.at_ns);
+    let seen = match was {
+        Was::Told => Seen::Reaped { id, free_ns, release },
+        Was::Held => Seen::Released { id },
+    };
+    Observation::at(at_ns, seen)
 }
 
 /// What a living process runs, in the form that the exec hook would have stored.
