@@ -1,4 +1,4 @@
-//! Prints what the offsets are by a BTF file, such as `/sys/kernel/btf/vmlinux`: one a line.
+//! Prints the offsets that a BTF file, such as `/sys/kernel/btf/vmlinux`, gives, one a line; or why it gives none.
 
 use std::{env, fs};
 
@@ -7,8 +7,9 @@ use supervisor_user::kernel::resolve;
 
 fn main() -> Result<()> {
     let file = env::args_os().nth(1).context("usage: offsets FILE")?;
-    for (global, value) in resolve(fs::read(file)?)?.iter() {
-        println!("{global} {value}");
+    match resolve(fs::read(file)?) {
+        Ok(offsets) => offsets.iter().for_each(|(global, value)| println!("{global} {value}")),
+        Err(error) => println!("{error}"),
     }
     Ok(())
 }

@@ -20,8 +20,9 @@ const RECORDED: &str = "supervisor-user/tests/btf";
 /// Which kernel to record.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `6.1` or `6.12`, for Debian's newest of that line, or the path of a bzImage; the kernel that runs here if not given
-    #[arg(long, value_name = "6.1|6.12|FILE")]
+    /// `6.1` or `6.12`, for Debian's newest of that line, `newest`, for the newest of its backports, or the path of a bzImage;
+    /// the kernel that runs here if not given
+    #[arg(long, value_name = "6.1|6.12|newest|FILE")]
     kernel: Option<Wanted>,
 }
 
@@ -38,7 +39,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         None => (fs::read_to_string("/proc/sys/kernel/osrelease")?, fs::read("/sys/kernel/btf/vmlinux")?),
     };
-    let trimmed = trim::trim(&parse(&whole)?, trim::ENTRIES)?;
+    let (trimmed, lacking) = trim::trim(&parse(&whole)?, trim::ENTRIES, &supervisor_ebpf::HELPERS)?;
+    for lacking in lacking {
+        println!("it has no {lacking}");
+    }
 
     let version = version(&banner).with_context(|| format!("no version in `{banner}`"))?;
     let name = format!("{version}.btf");

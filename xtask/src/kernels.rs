@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{process, setup, toolchain};
+use crate::{apt::Index, process, setup};
 
 /// Which kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,13 @@ pub(crate) enum Line {
     V6_1,
     /// 6.12, of Debian 12's backports and of Debian 13.
     V6_12,
+    /// The newest of the backports to Debian 13.
+    Newest,
 }
+
+/// All of them, as every test run boots them.
+pub(crate) const LINES: [Wanted; 3] =
+    [Wanted::Line(Line::V6_1), Wanted::Line(Line::V6_12), Wanted::Line(Line::Newest)];
 
 /// A kernel that is there.
 #[derive(Debug)]
@@ -40,7 +46,11 @@ pub(crate) struct Kernel {
 
 const FLAVOUR: &str = "-amd64";
 const IMAGE: &str = "vmlinuz-";
-const PACKAGE: &str = "linux-image-";
+/// Which packages hold an image. Up to 6.18 it is in `/boot` of the first; from 6.19 on in `/usr/lib/modules` of the second,
+/// and the first only depends on it.
+const PACKAGES: [&str; 2] = ["linux-image-", "linux-binary-"];
+/// The suite of [`Line::Newest`]: the backports to Debian 13.
+const BACKPORTS: &str = "trixie-backports";
 
 /// Where they are kept.
 pub(crate) fn dir() -> Result<PathBuf> {
@@ -53,11 +63,8 @@ impl FromStr for Wanted {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "6.1" => Self::Line(Line::V6_1),
-            "6.12" => Self::Line(Line::V6_12),
-            file => Self::File(file.into()),
-        })
+        let line = [Line::V6_1, Line::V6_12, Line::Newest].into_iter().find(|line| line.name() == text);
+        Ok(line.map_or_else(|| Self::File(text.into()), Self::Line))
     }
 }
 
@@ -68,7 +75,7 @@ impl Wanted {
             Self::Line(line) => line.get(dir),
             Self::File(file) => {
                 if !file.is_file() {
-                    bail!("{}: there is no such kernel; the lines are 6.1 and 6.12", file.display());
+                    bail!("{}: there is no such kernel; the lines are 6.1, 6.12 and newest", file.display());
                 }
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 let name = name.strip_prefix(IMAGE).unwrap_or(&name);
@@ -86,54 +93,70 @@ impl Line {
         match self {
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
+            Self::Newest => "newest",
         }
     }
 
-    /// The numbers of a version, such as `6.1.0-56` or `6.12.117+deb12`, if it is of this line.
-    fn numbers(self, version: &str) -> Option<Vec<u32>> {
-        let (rest, separator) = match self {
-            Self::V6_1 => (version.strip_prefix("6.1.")?, "-"),
-            Self::V6_12 => (version.strip_prefix("6.12.")?, "+deb"),
-        };
-        let (one, two) = rest.split_once(separator)?;
-        Some(vec![one.parse().ok()?, two.parse().ok()?])
+    /// Whether a version is of this line.
+    fn has(self, numbers: &[u32]) -> bool {
+        match self {
+            Self::V6_1 => numbers.starts_with(&[6, 1]),
+            Self::V6_12 => numbers.starts_with(&[6, 12]),
+            Self::Newest => numbers.len() > 3,
+        }
     }
 
     /// The newest of these versions that is of this line.
     fn newest<'a>(self, versions: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-        versions
-            .into_iter()
-            .filter(|version| self.numbers(version).is_some())
-            .max_by_key(|it| self.numbers(it))
+        let numbered = versions.into_iter().filter_map(|version| Some((numbers(version)?, version)));
+        let of_line = numbered.filter(|(numbers, _)| self.has(numbers));
+        of_line.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, version)| version)
     }
 
     fn get(self, dir: &Path) -> Result<Kernel> {
-        match self.find_and_fetch(dir) {
+        let index = match self {
+            Self::V6_1 | Self::V6_12 => Index::host(),
+            // Which is the newest is for today's list to say.
+            Self::Newest => {
+                let index = Index::of_suite(BACKPORTS, dir)?;
+                if let Err(error) = index.update() {
+                    eprintln!("    {error:#}\n    the newest of those that were fetched before is taken");
+                }
+                index
+            }
+        };
+        match self.find_and_fetch(dir, &index) {
             Ok(Some(kernel)) => return Ok(kernel),
             Ok(None) => {}
             Err(error) => eprintln!("    {error:#}\n    apt's index may be old"),
         }
-        setup::update_index()?;
-        self.find_and_fetch(dir)?.with_context(|| {
+        if self != Self::Newest {
+            setup::update_index()?;
+        }
+        self.find_and_fetch(dir, &index)?.with_context(|| {
             let name = self.name();
             format!("apt knows no kernel of the line {name}; name a bzImage: --kernel FILE")
         })
     }
 
     /// `None` if there is none, in apt's index or among those fetched before.
-    fn find_and_fetch(self, dir: &Path) -> Result<Option<Kernel>> {
-        let search = ["search", "--names-only", "^linux-image-6[.].*-amd64$"];
-        let index = toolchain::output(Command::new("apt-cache").args(search)).unwrap_or_default();
+    fn find_and_fetch(self, dir: &Path, index: &Index) -> Result<Option<Kernel>> {
+        let packages = index.search("^linux-(image|binary)-[0-9].*-amd64$");
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         let here = names.iter().filter_map(|name| version(name, IMAGE));
-        let there = index.lines().filter_map(|line| version(line.split_whitespace().next()?, PACKAGE));
+        let of_package = |name| PACKAGES.iter().find_map(|prefix| version(name, prefix));
+        let there = packages.iter().filter_map(|name| of_package(name));
         let Some(version) = self.newest(here.chain(there)) else { return Ok(None) };
         let image = dir.join(format!("{IMAGE}{version}{FLAVOUR}"));
         if !image.is_file() {
-            fetch(dir, version)?;
+            let named = |prefix: &str| format!("{prefix}{version}{FLAVOUR}");
+            // The one that depends on the other is there too: so the other is looked for first.
+            let mut candidates = PACKAGES.iter().rev().map(|prefix| named(prefix));
+            let package = candidates.find(|name| packages.contains(name));
+            fetch(dir, index, &package.context("the package that was found is gone")?, &image)?;
         }
         Ok(Some(Kernel { name: version.to_owned(), image }))
     }
@@ -144,24 +167,27 @@ fn version<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
     name.strip_prefix(prefix)?.strip_suffix(FLAVOUR)
 }
 
+/// The numbers of a version, such as `6.1.0-56`, `6.12.90+deb12.1` or `7.3.4+deb13`. `None` of another flavour or release
+/// candidate.
+fn numbers(version: &str) -> Option<Vec<u32>> {
+    let plain = version.replacen("+deb", ".", 1);
+    plain.split(['.', '-']).map(|number| number.parse().ok()).collect()
+}
+
 /// Downloads a package and takes the image out of it: its modules, the most of it, are not needed.
-fn fetch(dir: &Path, version: &str) -> Result<()> {
+fn fetch(dir: &Path, index: &Index, package: &str, image: &Path) -> Result<()> {
     let part = dir.join("part");
     remove(&part)?;
     fs::create_dir_all(&part)?;
-    let package = format!("{PACKAGE}{version}{FLAVOUR}");
-    let mut download = Command::new("apt-get");
-    download.args(["download", &package]).current_dir(&part);
-    process::condensed(&format!("kernels: apt-get download {package}"), download)?;
-    let mut files = fs::read_dir(&part)?;
-    let deb = files.next().with_context(|| format!("apt-get download {package} brought nothing"))??.path();
+    let deb = index.download(package, &part)?;
 
     let mut unpack = Command::new("dpkg-deb");
     let mut unpack = unpack.arg("--fsys-tarfile").arg(&deb).stdout(Stdio::piped()).spawn()?;
     let archive = unpack.stdout.take().context("dpkg-deb has no pipe")?;
-    let name = format!("{IMAGE}{version}{FLAVOUR}");
     let mut tar = Command::new("tar");
-    tar.args(["--extract", "--file=-", &format!("./boot/{name}")]).current_dir(&part).stdin(archive);
+    tar.args(["--extract", "--file=-", "--wildcards", "--to-stdout", "*/vmlinuz*"]);
+    let whole = part.join("vmlinuz");
+    tar.stdin(archive).stdout(fs::File::create(&whole)?);
     let status = tar.status().context("cannot start tar")?;
     // Its pipe, shared with tar, has to go, or dpkg-deb would wait for a reader.
     drop(tar);
@@ -169,7 +195,7 @@ fn fetch(dir: &Path, version: &str) -> Result<()> {
     if !status.success() || !unpacked.success() {
         bail!("{} cannot be unpacked: dpkg-deb {unpacked}, tar {status}", deb.display());
     }
-    fs::rename(part.join("boot").join(&name), dir.join(&name))?;
+    fs::rename(&whole, image)?;
     remove(&part)
 }
 
@@ -190,13 +216,17 @@ mod tests {
             ["6.1.0-9", "6.12.117+deb12", "6.1.0-56", "6.1.0-50", "6.12.9+deb12", "6.1.0-60-cloud"];
         assert_eq!(Line::V6_1.newest(versions), Some("6.1.0-56"));
         assert_eq!(Line::V6_12.newest(versions), Some("6.12.117+deb12"));
-        assert_eq!(Line::V6_12.newest(["6.1.0-56", "6.12", "6.120.1+deb12"]), None);
+        assert_eq!(Line::V6_12.newest(["6.1.0-56", "6.120.1+deb12"]), None);
+        let backports =
+            ["6.19.14+deb13", "7.3.4+deb13", "7.10.1+deb13", "7.10.1+deb13.1", "7.11~rc1", "7.11"];
+        assert_eq!(Line::Newest.newest(backports), Some("7.10.1+deb13.1"));
+        assert_eq!(Line::V6_1.newest(["6.1.0-0.deb11.48", "6.1.0-60-cloud", "6.1.0-rt-9"]), None);
     }
 
     #[test]
     fn versions_are_read_from_names() {
-        assert_eq!(version("linux-image-6.1.0-56-amd64", PACKAGE), Some("6.1.0-56"));
-        assert_eq!(version("linux-image-6.1.0-56-amd64-dbg", PACKAGE), None);
+        assert_eq!(version("linux-image-6.1.0-56-amd64", PACKAGES[0]), Some("6.1.0-56"));
+        assert_eq!(version("linux-image-6.1.0-56-amd64-dbg", PACKAGES[0]), None);
         assert_eq!(version("part", IMAGE), None);
     }
 
@@ -204,8 +234,9 @@ mod tests {
     fn a_kernel_is_a_line_or_a_file() {
         assert_eq!("6.1".parse(), Ok(Wanted::Line(Line::V6_1)));
         assert_eq!("6.12".parse(), Ok(Wanted::Line(Line::V6_12)));
+        assert_eq!("newest".parse(), Ok(Wanted::Line(Line::Newest)));
         assert_eq!("/boot/bzImage".parse(), Ok(Wanted::File("/boot/bzImage".into())));
         let error = Wanted::File("7.0".into()).get(Path::new("/")).unwrap_err().to_string();
-        assert_eq!(error, "7.0: there is no such kernel; the lines are 6.1 and 6.12");
+        assert_eq!(error, "7.0: there is no such kernel; the lines are 6.1, 6.12 and newest");
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: fetch what the build needs, build, show, test.
 
+mod apt;
 mod bench;
 mod binary;
 mod btf;

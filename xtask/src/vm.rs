@@ -17,14 +17,14 @@ use anyhow::{Context as _, Result};
 use crate::{
     binary,
     initramfs::{self, Step, quoted},
-    kernels::{self, Kernel, Line, Wanted},
+    kernels::{self, Kernel, LINES, Wanted},
     plan::{EMULATOR, KERNELS},
     process, setup, toolchain,
     verdicts::{Heard, Verdicts, clean},
 };
 
 /// Files of live tests that are not run unless asked for, and why.
-const LEFT_OUT: [(&str, &str); 23] = [
+const LEFT_OUT: [(&str, &str); 24] = [
     ("commands", SAME),
     ("conmon", "conmon is not in the machine"),
     ("cost", "nats-server is not in the machine"),
@@ -48,11 +48,12 @@ const LEFT_OUT: [(&str, &str); 23] = [
     ("soak", "emulated, healthy processes come too slowly"),
     ("storm", "emulated, 200,000 processes take longer than it waits"),
     ("top", SAME),
+    ("unmatched", SAME),
 ];
 /// Files of live tests that `cargo xtask test` runs on other kernels too: what kernels do differently is the hooks, the
 /// verifier, the layout of types, and when a reap is seen.
-const CORE: [&str; 8] =
-    ["clock_step", "container", "detach", "doctor", "dwell", "existing", "release", "trace"];
+const CORE: [&str; 9] =
+    ["clock_step", "container", "detach", "doctor", "dwell", "existing", "fields", "release", "trace"];
 /// Why a file need not be run on every kernel.
 const SAME: &str = "what it tests is the same on every kernel";
 /// Where the tests find the program, and which hooks these kernels let it attach.
@@ -69,8 +70,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What to boot, and what for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `6.1` or `6.12`, for Debian's newest of that line, or the path of a bzImage; both lines if not given
-    #[arg(long = "kernel", value_name = "6.1|6.12|FILE")]
+    /// `6.1` or `6.12`, for Debian's newest of that line, `newest`, for the newest of its backports, or the path of a bzImage;
+    /// all three lines if not given
+    #[arg(long = "kernel", value_name = "6.1|6.12|newest|FILE")]
     kernels: Vec<Wanted>,
     /// Run `supervisor doctor` and `supervisor demo` only
     #[arg(long)]
@@ -105,8 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     anyhow::ensure!(cfg!(target_arch = "x86_64"), "the kernels are x86-64's, and this host is not");
     setup::ensure_with(&KERNELS)?;
     let dir = kernels::dir()?;
-    let lines = [Wanted::Line(Line::V6_1), Wanted::Line(Line::V6_12)];
-    let wanted = if args.kernels.is_empty() { &lines[..] } else { &args.kernels };
+    let wanted = if args.kernels.is_empty() { &LINES[..] } else { &args.kernels };
     let kernels = wanted.iter().map(|it| it.get(&dir)).collect::<Result<Vec<Kernel>>>()?;
 
     let (image, steps) = build_image(args, &dir)?;

@@ -1,7 +1,9 @@
 //! Leaves of a kernel's BTF what the offsets of `supervisor-ebpf/src/offsets.rs` are resolved from.
 //!
-//! What is left is as it was: sizes, and where a member is. Left out are the members that no offset needs, `const` and the
-//! like, and what pointers point to; a pointer to a function keeps the number of its parameters.
+//! What is left is as it was: sizes, and where a member is. Left out are the members and enumerators that no offset needs,
+//! `const` and the like, and what pointers point to; a pointer to a function keeps the number of its parameters. All types of
+//! a listed name stay: the BTF of Debian's 5.10 has a forward declaration beside `struct pt_regs`. What a kernel does not
+//! have is passed over: that is what a recording of an old one is for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,59 +11,107 @@ use anyhow::{Context as _, Result, bail};
 use btfparse::{Integer32Value, Member as Found, Offset, Type as _, TypeInformation, TypeVariant};
 
 use super::writer::{Member, Writer};
+use supervisor_ebpf::Helper;
 
 /// One entry of the list, as far as it says what has to stay.
 pub(crate) struct Entry {
     pub(crate) type_name: &'static str,
-    /// Member paths, with `|` between alternatives, if it is an entry about a member.
-    pub(crate) members: Option<&'static str>,
+    pub(crate) stays: Stays,
+}
+
+/// What of a type has to stay.
+#[derive(Clone, Copy)]
+pub(crate) enum Stays {
+    /// Its size, or what it points to.
+    Itself,
+    /// Members, by paths with `|` between alternatives.
+    Members(&'static str),
+    /// An enumerator.
+    Enumerator(&'static str),
 }
 
 macro_rules! entries {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident $type_name:literal $member:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident $type_name:literal $member:literal, $need:ident;)*) => {
         /// The whole list.
         pub(crate) const ENTRIES: &[Entry] = &[$(Entry {
             type_name: $type_name,
-            members: entries!(@$kind $member),
+            stays: entries!(@$kind $member),
         }),*];
     };
-    (@field $member:literal) => { Some($member) };
-    (@bit $member:literal) => { Some($member) };
-    (@$other:ident $member:literal) => { None };
+    (@field $member:literal) => { Stays::Members($member) };
+    (@bit $member:literal) => { Stays::Members($member) };
+    (@enumerator $member:literal) => { Stays::Enumerator($member) };
+    (@$other:ident $member:literal) => { Stays::Itself };
 }
 
 supervisor_ebpf::for_each_offset!(entries);
 
-/// The BTF of the types in the list.
-pub(crate) fn trim(types: &TypeInformation, entries: &[Entry]) -> Result<Vec<u8>> {
-    let mut trimmer =
-        Trimmer { types, kept: BTreeSet::new(), ids: BTreeMap::new(), writer: Writer::default() };
-    let mut wanted = BTreeSet::new();
-    for Entry { type_name, members } in entries {
-        let id = types.id_of(type_name).with_context(|| format!("no type `{type_name}`"))?;
-        wanted.insert(id);
-        let Some(alternatives) = members else { continue };
-        let found = alternatives.split('|').filter(|path| trimmer.keep(id, path)).count();
-        if found == 0 {
-            bail!("`{type_name}` has no `{alternatives}`");
+/// The BTF of the types in the list, of the enumerators of these helpers, and what the kernel does not have of it.
+pub(crate) fn trim(
+    types: &TypeInformation,
+    entries: &[Entry],
+    helpers: &[Helper],
+) -> Result<(Vec<u8>, Vec<String>)> {
+    let mut trimmer = Trimmer {
+        types,
+        kept: BTreeSet::new(),
+        enumerators: helpers.iter().map(|helper| format!("BPF_FUNC_{}", helper.name)).collect(),
+        ids: BTreeMap::new(),
+        writer: Writer::default(),
+    };
+    let mut wanted = trimmer.named("bpf_func_id");
+    let mut lacking = Vec::new();
+    for Entry { type_name, stays } in entries {
+        let ids = trimmer.named(type_name);
+        let is_there = match stays {
+            Stays::Itself => !ids.is_empty(),
+            Stays::Members(alternatives) => {
+                let ways = ids.iter().flat_map(|id| alternatives.split('|').map(move |path| (*id, path)));
+                ways.filter(|(id, path)| trimmer.keep(*id, path)).count() > 0
+            }
+            Stays::Enumerator(name) => {
+                trimmer.enumerators.insert((*name).to_owned());
+                !ids.is_empty()
+            }
+        };
+        if !is_there {
+            let members = if let Stays::Members(members) = stays { members } else { "" };
+            lacking.push(format!("{type_name} {members}").trim_end().to_owned());
         }
+        wanted.extend(ids);
     }
     for id in wanted {
         trimmer.copy(id)?;
     }
-    Ok(trimmer.writer.finish())
+    Ok((trimmer.writer.finish(), lacking))
 }
 
 struct Trimmer<'a> {
     types: &'a TypeInformation,
     /// Members that stay, each by its type and its index there.
     kept: BTreeSet<(u32, usize)>,
+    /// Enumerators that stay.
+    enumerators: BTreeSet<String>,
     /// What an id has become.
     ids: BTreeMap<u32, u32>,
     writer: Writer,
 }
 
 impl Trimmer<'_> {
+    /// All types of this name that are no variables or functions.
+    fn named(&self, name: &str) -> BTreeSet<u32> {
+        let is_type = |found: &TypeVariant| {
+            matches!(
+                found,
+                TypeVariant::Struct(_) | TypeVariant::Enum(_) | TypeVariant::Typedef(_) | TypeVariant::Fwd(_)
+            )
+        };
+        let all = self.types.get().iter();
+        let types =
+            all.filter(|(id, found)| is_type(found) && self.types.name_of(**id).as_deref() == Some(name));
+        types.map(|(id, _)| *id).collect()
+    }
+
     /// Keeps the members on the way to this one; `false` if there is no such way.
     fn keep(&mut self, id: u32, path: &str) -> bool {
         let members = match self.types.from_id(id) {
@@ -99,6 +149,7 @@ impl Trimmer<'_> {
                 let encoding = encoding << 24 | (*it.offset() as u32) << 16 | *it.bits() as u32;
                 self.writer.int(&name, *it.size() as u32, encoding)
             }
+            TypeVariant::Fwd(_) => self.writer.forward(&name),
             TypeVariant::Typedef(it) => {
                 let of = self.copy(*it.tid())?;
                 self.writer.typedef(&name, of)
@@ -123,7 +174,7 @@ impl Trimmer<'_> {
                     Integer32Value::Signed(number) => (value.name.clone(), number as u32),
                     Integer32Value::Unsigned(number) => (value.name.clone(), number),
                 });
-                let values: Vec<_> = values.collect();
+                let values: Vec<_> = values.filter(|(name, _)| self.enumerators.contains(name)).collect();
                 self.writer.enumeration(&name, *it.size() as u32, it.header().kind_flag(), &values)
             }
             other => bail!("nothing here knows how to copy `{name}`: {other:?}"),
@@ -179,23 +230,38 @@ mod tests {
         let fields = [member("lost", int, 0, 0), member("", outer, 64, 0), member("next", pointer, 192, 0)];
         writer.structure("task", 40, &fields);
         writer.structure("unlisted", 4, &[member("pid", int, 0, 0)]);
-        writer.enumeration("ids", 4, true, &[("none".to_owned(), u32::MAX), ("memory".to_owned(), 4)]);
+        let values =
+            [("none", u32::MAX), ("memory", 4), ("lost", 5)].map(|(name, value)| (name.to_owned(), value));
+        writer.enumeration("ids", 4, true, &values);
+        writer.enumeration(
+            "bpf_func_id",
+            4,
+            false,
+            &[("BPF_FUNC_old".to_owned(), 1), ("BPF_FUNC_new".to_owned(), 2)],
+        );
         let prototype = writer.prototype(0, &[pointer, int, list]);
         let function = writer.pointer(prototype);
         writer.typedef("hook", function);
         parse(&writer.finish()).unwrap()
     }
 
-    fn trimmed(entries: &[(&'static str, Option<&'static str>)]) -> Result<TypeInformation> {
-        let entries = entries.iter().map(|&(type_name, members)| Entry { type_name, members });
-        parse(&trim(&whole(), &entries.collect::<Vec<_>>())?)
+    fn trimmed(entries: &[(&'static str, Stays)]) -> (TypeInformation, Vec<String>) {
+        let entries = entries.iter().map(|&(type_name, stays)| Entry { type_name, stays });
+        let helpers = [Helper { name: "new", since: "9.9" }];
+        let (trimmed, lacking) = trim(&whole(), &entries.collect::<Vec<_>>(), &helpers).unwrap();
+        (parse(&trimmed).unwrap(), lacking)
+    }
+
+    fn values(types: &TypeInformation, name: &str) -> Vec<(String, Integer32Value)> {
+        let Some(TypeVariant::Enum(found)) = types.from_id(types.id_of(name).unwrap()) else { panic!() };
+        found.named_value_list().iter().map(|it| (it.name.clone(), it.value)).collect()
     }
 
     #[test]
     fn what_is_left_is_where_it_was_and_the_rest_is_gone() {
-        let entries =
-            [("task", Some("pid")), ("task", Some("fl|flag")), ("task", Some("next")), ("list", None)];
-        let types = trimmed(&entries).unwrap();
+        let members = ["pid", "fl|flag", "next"].map(|path| ("task", Stays::Members(path)));
+        let (types, lacking) = trimmed(&[&members[..], &[("list", Stays::Itself)]].concat());
+        assert!(lacking.is_empty(), "{lacking:?}");
         let task = types.id_of("task").unwrap();
         let place = |path: &str| types.offset_of(task, path).ok().map(|(_, offset)| offset);
         assert_eq!(place("pid"), Some(Offset::ByteOffset(8)));
@@ -211,10 +277,15 @@ mod tests {
 
     #[test]
     fn enumerators_and_the_number_of_arguments_stay() {
-        let types = trimmed(&[("ids", None), ("hook", None)]).unwrap();
-        let Some(TypeVariant::Enum(ids)) = types.from_id(types.id_of("ids").unwrap()) else { panic!() };
-        let values: Vec<_> = ids.named_value_list().iter().map(|it| (it.name.as_str(), it.value)).collect();
-        assert_eq!(values, [("none", Integer32Value::Signed(-1)), ("memory", Integer32Value::Signed(4))]);
+        let entries = [
+            ("ids", Stays::Enumerator("none")),
+            ("ids", Stays::Enumerator("memory")),
+            ("hook", Stays::Itself),
+        ];
+        let (types, _) = trimmed(&entries);
+        let expected = [("none", Integer32Value::Signed(-1)), ("memory", Integer32Value::Signed(4))];
+        assert_eq!(values(&types, "ids"), expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(values(&types, "bpf_func_id"), [("BPF_FUNC_new".to_owned(), Integer32Value::Unsigned(2))]);
         let hook = types.pointee_tid(types.id_of("hook").unwrap()).unwrap();
         let Some(TypeVariant::FuncProto(prototype)) = types.from_id(hook) else { panic!() };
         assert_eq!(prototype.parameter_list().len(), 3);
@@ -223,9 +294,26 @@ mod tests {
 
     #[test]
     fn what_the_kernel_lacks_is_named() {
-        let error = |entry| trimmed(&[entry]).err().unwrap().to_string();
-        assert_eq!(error(("pid", None)), "no type `pid`");
-        assert_eq!(error(("task", Some("tgid|tid"))), "`task` has no `tgid|tid`");
-        assert_eq!(error(("task", Some("next.lost"))), "`task` has no `next.lost`");
+        let lacking = |entry| trimmed(&[entry]).1;
+        assert_eq!(lacking(("pid", Stays::Itself)), ["pid"]);
+        assert_eq!(lacking(("task", Stays::Members("tgid|tid"))), ["task tgid|tid"]);
+        assert_eq!(lacking(("task", Stays::Members("next.lost"))), ["task next.lost"]);
+    }
+
+    #[test]
+    fn a_forward_declaration_stays_beside_the_struct_of_the_same_name() {
+        let mut writer = Writer::default();
+        let int = writer.int("int", 4, 0x0100_0020);
+        writer.structure("regs", 8, &[member("ax", int, 32, 0)]);
+        writer.forward("regs");
+        let whole = parse(&writer.finish()).unwrap();
+        let entries = [Entry { type_name: "regs", stays: Stays::Members("ax") }];
+        let (trimmed, lacking) = trim(&whole, &entries, &[]).unwrap();
+        assert!(lacking.is_empty(), "{lacking:?}");
+        let types = parse(&trimmed).unwrap();
+        let last = types.from_id(types.id_of("regs").unwrap());
+        assert!(matches!(last, Some(TypeVariant::Fwd(_))), "the last of a name is found first: {last:?}");
+        let is_struct = |it: &&TypeVariant| matches!(it, TypeVariant::Struct(_));
+        assert_eq!(types.get().values().filter(is_struct).count(), 1);
     }
 }

@@ -11,6 +11,7 @@ enum Kind {
     Struct = 4,
     Union = 5,
     Enum = 6,
+    Fwd = 7,
     Typedef = 8,
     FuncProto = 13,
 }
@@ -68,6 +69,11 @@ impl Writer {
     ) -> u32 {
         let rest: Vec<u32> = values.iter().flat_map(|(name, value)| [self.string(name), *value]).collect();
         self.add(Kind::Enum, is_signed, name, values.len(), size, &rest)
+    }
+
+    /// A struct that is declared and not defined.
+    pub(crate) fn forward(&mut self, name: &str) -> u32 {
+        self.add(Kind::Fwd, false, name, 0, 0, &[])
     }
 
     pub(crate) fn typedef(&mut self, name: &str, of: u32) -> u32 {
