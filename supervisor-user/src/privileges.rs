@@ -3,11 +3,14 @@
 //! Found by taking one after the other away from a watch on Linux 6.18: what each reason says is what stops working. The
 //! kernel asks for `CAP_BPF` and `CAP_PERFMON` where maps are made and programs loaded (`map_create()` and
 //! `bpf_prog_load()`, `kernel/bpf/syscall.c`; before 6.4 in `__sys_bpf()`, for these two commands): whoever has the
-//! descriptors may go on.
+//! descriptors may go on. Before 5.19, `__sys_bpf()` asks for `CAP_BPF` for every command while
+//! `kernel.unprivileged_bpf_disabled` is set, so there it is kept: [`kept_for_maps`] finds out by trying.
 
 use std::fs;
 
 use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
+
+use crate::kernel::Tracer;
 
 /// Until when a right is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ pub const NEEDS: [Need; 4] = [
     Need {
         capability: Capability::CAP_BPF,
         until: Until::Attached,
-        why: "makes the eBPF maps and loads the programs; what is open stays usable without it",
+        why: "makes the eBPF maps and loads the programs; where the kernel lets nobody read a map without it, it is kept",
         is_required: true,
     },
     Need {
@@ -94,18 +97,18 @@ pub enum PrivilegesError {
 /// exec. Call it once the hooks are attached, and before any other thread is started: Linux keeps rights by thread, and
 /// a new thread inherits them.
 ///
-/// After it no eBPF program can be loaded, and [`crate::kernel::Tracer::start`] fails.
+/// After it no eBPF program can be loaded, and [`Tracer::start`] fails.
 ///
 /// # Errors
 ///
 /// If there are other threads, or the kernel refuses.
-pub fn drop_all_but_needed() -> Result<(), PrivilegesError> {
+pub fn drop_all_but_needed(tracer: &Tracer) -> Result<(), PrivilegesError> {
     let threads = fs::read_dir("/proc/self/task")?.count();
     if threads != 1 {
         return Err(PrivilegesError::Threads(threads));
     }
-    let needed: CapsHashSet =
-        NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability).collect();
+    let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
+    let needed: CapsHashSet = kept.chain(kept_for_maps(tracer)?).collect();
     // Without this right the bounding set stays; it limits what an exec gives, and the flag below forbids that already.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         for capability in caps::read(None, CapSet::Bounding)?.difference(&needed) {
@@ -120,6 +123,23 @@ pub fn drop_all_but_needed() -> Result<(), PrivilegesError> {
         caps::set(None, set, &kept)?;
     }
     rustix::thread::set_no_new_privs(true).map_err(PrivilegesError::NoNewPrivs)
+}
+
+/// The capability of this thread that reading an open map asks for, if this kernel asks for one.
+///
+/// # Errors
+///
+/// If the kernel does not say which capabilities there are, or does not let this thread set one aside.
+pub fn kept_for_maps(tracer: &Tracer) -> Result<Option<Capability>, CapsError> {
+    // `bpf_capable()`, `include/linux/capability.h`
+    const EITHER: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN];
+    let effective = caps::read(None, CapSet::Effective)?;
+    let without = effective.iter().copied().filter(|capability| !EITHER.contains(capability)).collect();
+    caps::set(None, CapSet::Effective, &without)?;
+    let is_readable = tracer.epochs().is_ok();
+    caps::set(None, CapSet::Effective, &effective)?;
+    let asked_for = EITHER.into_iter().find(|capability| effective.contains(capability));
+    Ok(asked_for.filter(|_| !is_readable))
 }
 
 #[cfg(test)]

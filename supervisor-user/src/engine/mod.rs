@@ -135,7 +135,7 @@ async fn watch(options: Options) -> Result<Ended> {
     let measured = Vitals::measure(&config.metrics)?;
     if gives_up_rights {
         // Before the first other thread is started, which are those of sinks and metrics.
-        privileges::drop_all_but_needed()?;
+        privileges::drop_all_but_needed(observer.tracer())?;
     }
     let stream = Stream::open(&config, context.clone(), stop.clone())?;
     let vitals = Vitals::start(&config.metrics, measured, hooks)?;
