@@ -64,12 +64,17 @@ pub(crate) unsafe fn fill(exec: *mut Exec, task: Ptr, bprm: Ptr) {
     unsafe {
         let filename = &raw mut (*exec).filename;
         *filename.cast::<u8>() = 0;
-        let name: Ptr = kernel::load(bprm, &kernel::BPRM_FILENAME);
-        bpf_probe_read_kernel_str(filename.cast(), FILENAME_LEN as u32, name);
+        if kernel::has(&kernel::BPRM_FILENAME) {
+            let name: Ptr = kernel::load(bprm, &kernel::BPRM_FILENAME);
+            bpf_probe_read_kernel_str(filename.cast(), FILENAME_LEN as u32, name);
+        }
 
-        let mm: Ptr = kernel::load(task, &kernel::TASK_MM);
-        let start: u64 = kernel::load(mm, &kernel::MM_ARG_START);
-        let end: u64 = kernel::load(mm, &kernel::MM_ARG_END);
+        let (mut start, mut end) = (0u64, 0u64);
+        if kernel::has(&kernel::TASK_MM) {
+            let mm: Ptr = kernel::load(task, &kernel::TASK_MM);
+            start = kernel::load(mm, &kernel::MM_ARG_START);
+            end = kernel::load(mm, &kernel::MM_ARG_END);
+        }
         let total = end.saturating_sub(start);
         let mut len = total;
         if len > ARGV_LEN as u64 {

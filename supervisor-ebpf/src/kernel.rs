@@ -3,10 +3,12 @@
 use core::{ffi::c_void, mem};
 
 use aya_ebpf::{Global, helpers};
-use supervisor_ebpf::{COMM_LEN, INITIAL_PID_NS_INO, PID_LEVELS, ProcessId, for_each_offset};
+use supervisor_ebpf::{
+    COMM_LEN, CommWords, INITIAL_PID_NS_INO, MISSING, PID_LEVELS, ProcessId, for_each_offset,
+};
 
 macro_rules! globals {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident $type_name:literal $member:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident $type_name:literal $member:literal, $need:ident;)*) => {
         $(
             $(#[$doc])*
             #[unsafe(no_mangle)]
@@ -18,6 +20,13 @@ for_each_offset!(globals);
 
 /// A kernel address.
 pub(crate) type Ptr = *const c_void;
+
+/// Whether the running kernel has a field that is not required. The global is constant when the verifier reads it, so it
+/// drops the branch that is never taken, and with it a load that it would refuse.
+#[inline(always)]
+pub(crate) fn has(offset: &Global<u32>) -> bool {
+    offset.load() != MISSING
+}
 
 /// Loads a member of a kernel structure directly. The verifier allows it on a pointer that a hook handed in,
 /// or that was itself loaded so; a bad address reads as zero.
@@ -61,9 +70,14 @@ pub(crate) fn process_id(task: Ptr) -> ProcessId {
 /// A task's name. In words, as a load of bytes is one instruction for each.
 #[inline(always)]
 pub(crate) fn comm(task: Ptr) -> [u8; COMM_LEN] {
-    let words: [u64; COMM_LEN / 8] = load(task, &TASK_COMM);
     // SAFETY: an array of bytes of the same size.
-    unsafe { mem::transmute(words) }
+    unsafe { mem::transmute(comm_words(task)) }
+}
+
+/// The same as it is loaded. Before Linux 5.17, bytes of an older name can follow the NUL (`__set_task_comm()`, `fs/exec.c`).
+#[inline(always)]
+pub(crate) fn comm_words(task: Ptr) -> CommWords {
+    load(task, &TASK_COMM)
 }
 
 /// Whether a task is its process's leader. After an `execve` from another thread the old leader has that

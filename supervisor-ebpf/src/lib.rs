@@ -10,7 +10,8 @@ mod offsets;
 mod traced;
 mod wire;
 
+pub use offsets::{HELPERS, Helper, MISSING};
 #[cfg(feature = "user")]
-pub use offsets::{OFFSETS, Offset, OffsetKind};
+pub use offsets::{Need, OFFSETS, Offset, OffsetKind};
 pub use traced::*;
 pub use wire::*;

@@ -3,112 +3,129 @@
 //!
 //! rustc writes no CO-RE relocations, and these offsets differ on every kernel build.
 
-/// Calls `$callback!` with the list of `NAME: kind "type" "member path";` entries. A member path may offer
-/// alternatives, separated by `|`, for fields that were renamed.
+/// Value of an offset that the running kernel does not have.
+pub const MISSING: u32 = u32::MAX;
+
+/// A helper that the programs call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Helper {
+    /// Its name, without `BPF_FUNC_`.
+    pub name: &'static str,
+    /// The first Linux version that has it. Distributions backport: the kernel's BTF decides, not its version.
+    pub since: &'static str,
+}
+
+/// The newest helpers that the programs call. A kernel without one of them is too old.
+pub const HELPERS: [Helper; 2] =
+    [Helper { name: "get_current_task_btf", since: "5.11" }, Helper { name: "task_pt_regs", since: "5.15" }];
+
+/// Calls `$callback!` with the list of `NAME: kind "type" "member path", need;` entries. A member path may offer
+/// alternatives, separated by `|`, for fields that were renamed. The need is `required`, or the name of what the programs
+/// go without if the kernel does not have the field (`Need`).
 #[macro_export]
 macro_rules! for_each_offset {
     ($callback:ident) => {
         $callback! {
             /// The thread's id.
-            TASK_PID: field "task_struct" "pid";
+            TASK_PID: field "task_struct" "pid", required;
             /// The process's id.
-            TASK_TGID: field "task_struct" "tgid";
+            TASK_TGID: field "task_struct" "tgid", required;
             /// The thread-group leader.
-            TASK_LEADER: field "task_struct" "group_leader";
+            TASK_LEADER: field "task_struct" "group_leader", required;
             /// Who must wait for it; a tracer does not change it.
-            TASK_REAL_PARENT: field "task_struct" "real_parent";
+            TASK_REAL_PARENT: field "task_struct" "real_parent", required;
             /// Start time by `CLOCK_BOOTTIME`.
-            TASK_START: field "task_struct" "start_boottime";
+            TASK_START: field "task_struct" "start_boottime", required;
             /// Name.
-            TASK_COMM: field "task_struct" "comm";
+            TASK_COMM: field "task_struct" "comm", required;
             /// State of the thread group.
-            TASK_SIGNAL: field "task_struct" "signal";
+            TASK_SIGNAL: field "task_struct" "signal", required;
             /// `EXIT_ZOMBIE` and `EXIT_DEAD`.
-            TASK_EXIT_STATE: field "task_struct" "exit_state";
+            TASK_EXIT_STATE: field "task_struct" "exit_state", required;
             /// Signal that the exit sends to the parent.
-            TASK_EXIT_SIGNAL: field "task_struct" "exit_signal";
+            TASK_EXIT_SIGNAL: field "task_struct" "exit_signal", required;
             /// Status of the thread's own exit, as `wait(2)` gives it.
-            TASK_EXIT_CODE: field "task_struct" "exit_code";
+            TASK_EXIT_CODE: field "task_struct" "exit_code", required;
             /// Its credentials.
-            TASK_CRED: field "task_struct" "real_cred";
+            TASK_CRED: field "task_struct" "real_cred", zombie;
             /// Real user id.
-            CRED_UID: field "cred" "uid";
+            CRED_UID: field "cred" "uid", zombie;
             /// Not zero while it is traced.
-            TASK_PTRACE: field "task_struct" "ptrace";
+            TASK_PTRACE: field "task_struct" "ptrace", zombie;
             /// Its `struct pid`; NULL once it was released.
-            TASK_THREAD_PID: field "task_struct" "thread_pid";
+            TASK_THREAD_PID: field "task_struct" "thread_pid", required;
             /// Its control groups.
-            TASK_CGROUPS: field "task_struct" "cgroups";
+            TASK_CGROUPS: field "task_struct" "cgroups", cgroup;
             /// Its memory, NULL once it has passed `exit_mm()`.
-            TASK_MM: field "task_struct" "mm";
+            TASK_MM: field "task_struct" "mm", arguments;
             /// What its signals do.
-            TASK_SIGHAND: field "task_struct" "sighand";
+            TASK_SIGHAND: field "task_struct" "sighand", nocldwait;
             /// One `struct k_sigaction` a signal.
-            SIGHAND_ACTION: field "sighand_struct" "action";
+            SIGHAND_ACTION: field "sighand_struct" "action", nocldwait;
             /// Size of an element of `sighand_struct::action`.
-            SIGACTION_SIZE: size "k_sigaction" "";
+            SIGACTION_SIZE: size "k_sigaction" "", nocldwait;
             /// `SA_*` of a signal.
-            SIGACTION_FLAGS: field "k_sigaction" "sa.sa_flags";
+            SIGACTION_FLAGS: field "k_sigaction" "sa.sa_flags", nocldwait;
             /// Threads that have not begun to exit.
-            SIGNAL_LIVE: field "signal_struct" "live";
+            SIGNAL_LIVE: field "signal_struct" "live", required;
             /// Threads that were not released.
-            SIGNAL_THREADS: field "signal_struct" "nr_threads";
+            SIGNAL_THREADS: field "signal_struct" "nr_threads", zombie;
             /// `SIGNAL_*` flags.
-            SIGNAL_FLAGS: field "signal_struct" "flags";
+            SIGNAL_FLAGS: field "signal_struct" "flags", required;
             /// Status of the whole group's exit, where a thread or a signal has ended them all.
-            SIGNAL_GROUP_EXIT_CODE: field "signal_struct" "group_exit_code";
+            SIGNAL_GROUP_EXIT_CODE: field "signal_struct" "group_exit_code", required;
             /// Bit offset of the flag that `PR_SET_CHILD_SUBREAPER` sets.
-            SIGNAL_SUBREAPER_BIT: bit "signal_struct" "is_child_subreaper";
+            SIGNAL_SUBREAPER_BIT: bit "signal_struct" "is_child_subreaper", subreaper;
             /// Depth of the innermost PID namespace.
-            PID_LEVEL: field "pid" "level";
+            PID_LEVEL: field "pid" "level", required;
             /// One `struct upid` a level.
-            PID_NUMBERS: field "pid" "numbers";
+            PID_NUMBERS: field "pid" "numbers", required;
             /// The number at that level.
-            UPID_NR: field "upid" "nr";
+            UPID_NR: field "upid" "nr", required;
             /// The namespace of that level.
-            UPID_NS: field "upid" "ns";
+            UPID_NS: field "upid" "ns", required;
             /// Size of an element of `pid::numbers`.
-            UPID_SIZE: size "upid" "";
+            UPID_SIZE: size "upid" "", required;
             /// Inode number of a PID namespace.
-            PID_NS_INUM: field "pid_namespace" "ns.inum";
+            PID_NS_INUM: field "pid_namespace" "ns.inum", required;
             /// The namespace's PID 1.
-            PID_NS_INIT: field "pid_namespace" "child_reaper";
+            PID_NS_INIT: field "pid_namespace" "child_reaper", required;
             /// First byte of the argument vector.
-            MM_ARG_START: field "mm_struct" "arg_start";
+            MM_ARG_START: field "mm_struct" "arg_start", arguments;
             /// The byte after its last.
-            MM_ARG_END: field "mm_struct" "arg_end";
+            MM_ARG_END: field "mm_struct" "arg_end", arguments;
             /// The file that is executed, as it was named.
-            BPRM_FILENAME: field "linux_binprm" "filename";
+            BPRM_FILENAME: field "linux_binprm" "filename", filename;
             /// The cgroup in the unified hierarchy.
-            CSS_SET_DFL_CGRP: field "css_set" "dfl_cgrp";
+            CSS_SET_DFL_CGRP: field "css_set" "dfl_cgrp", cgroup;
             /// The state for each controller.
-            CSS_SET_SUBSYS: field "css_set" "subsys";
+            CSS_SET_SUBSYS: field "css_set" "subsys", cgroup;
             /// Index of the pids controller in `css_set::subsys`.
-            CGROUP_PIDS: enumerator "cgroup_subsys_id" "pids_cgrp_id";
+            CGROUP_PIDS: enumerator "cgroup_subsys_id" "pids_cgrp_id", cgroup;
             /// Index of the memory controller.
-            CGROUP_MEMORY: enumerator "cgroup_subsys_id" "memory_cgrp_id";
+            CGROUP_MEMORY: enumerator "cgroup_subsys_id" "memory_cgrp_id", cgroup;
             /// The cgroup of a controller's state.
-            CSS_CGROUP: field "cgroup_subsys_state" "cgroup";
+            CSS_CGROUP: field "cgroup_subsys_state" "cgroup", cgroup;
             /// The directory of a cgroup.
-            CGROUP_KN: field "cgroup" "kn";
+            CGROUP_KN: field "cgroup" "kn", cgroup;
             /// The directory's inode number.
-            KN_ID: field "kernfs_node" "id";
+            KN_ID: field "kernfs_node" "id", cgroup;
             /// The directory above; renamed in 6.15.
-            KN_PARENT: field "kernfs_node" "__parent|parent";
+            KN_PARENT: field "kernfs_node" "__parent|parent", cgroup;
             /// The directory's name.
-            KN_NAME: field "kernfs_node" "name";
+            KN_NAME: field "kernfs_node" "name", cgroup;
             /// Number of arguments of `sched_process_exit`: since 6.16 the second is `group_dead`.
-            EXIT_ARGS: arguments "btf_trace_sched_process_exit" "";
+            EXIT_ARGS: arguments "btf_trace_sched_process_exit" "", required;
             /// Number of the syscall that the task is in (`orig_ax`).
-            REGS_SYSCALL: field "pt_regs" "orig_ax";
+            REGS_SYSCALL: field "pt_regs" "orig_ax", wait_request;
             /// First argument of a syscall.
-            REGS_ARG0: field "pt_regs" "di";
+            REGS_ARG0: field "pt_regs" "di", wait_request;
             /// Second.
-            REGS_ARG1: field "pt_regs" "si";
+            REGS_ARG1: field "pt_regs" "si", wait_request;
             /// Third.
-            REGS_ARG2: field "pt_regs" "dx";
+            REGS_ARG2: field "pt_regs" "dx", wait_request;
             /// Fourth.
-            REGS_ARG3: field "pt_regs" "r10";
+            REGS_ARG3: field "pt_regs" "r10", wait_request;
         }
     };
 }
@@ -119,14 +136,57 @@ macro_rules! for_each_offset {
 pub enum OffsetKind {
     /// Byte offset of a struct member.
     Field,
-    /// Bit offset of a one-bit struct member.
+    /// Bit offset of a flag: a one-bit struct member, or a `bool`.
     Bit,
     /// Size of a struct.
     Size,
-    /// Value of an enumerator; [`u32::MAX`] where the kernel was built without it.
+    /// Value of an enumerator; [`MISSING`] where the kernel was built without it.
     Enumerator,
     /// Number of arguments of a tracepoint's typedef, the private data pointer not counted.
     Arguments,
+}
+
+/// Whether the programs can do without an offset, and what they go without then. If one offset of a need is missing, all of
+/// that need are set to [`MISSING`], so that a program has to look at one only.
+#[cfg(feature = "user")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing works without it.
+    Required,
+    /// Whether a reaper is a subreaper.
+    Subreaper,
+    /// Whether a reaper has set `SA_NOCLDWAIT`.
+    NoCldWait,
+    /// The control group of a task.
+    Cgroup,
+    /// What a wait call asks for.
+    WaitRequest,
+    /// The arguments of an exec.
+    Arguments,
+    /// The file of an exec.
+    Filename,
+    /// All of a zombie that `/proc` tells too.
+    Zombie,
+}
+
+#[cfg(feature = "user")]
+impl Need {
+    /// What is not known, or costs more, without it.
+    #[must_use]
+    pub const fn loss(self) -> &'static str {
+        match self {
+            Self::Required => "nothing works without it",
+            Self::Subreaper => "it is not known whether a reaper is a subreaper",
+            Self::NoCldWait => "it is not known whether a reaper has set SA_NOCLDWAIT",
+            Self::Cgroup => {
+                "the control group of a zombie is not known on cgroup version 1, and `trace` shows none"
+            }
+            Self::WaitRequest => "it is not known which children a wait call asks for",
+            Self::Arguments => "the arguments of processes that have exited are not known",
+            Self::Filename => "the executed files of processes that have exited are not known",
+            Self::Zombie => "each zombie is read from /proc, which takes longer if there are thousands",
+        }
+    }
 }
 
 /// One entry of the list.
@@ -141,17 +201,20 @@ pub struct Offset {
     pub type_name: &'static str,
     /// Member path, with `|` between alternatives; or an enumerator; or empty.
     pub member: &'static str,
+    /// Whether the programs can do without it.
+    pub need: Need,
 }
 
 #[cfg(feature = "user")]
 macro_rules! list {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident $type_name:literal $member:literal;)*) => {
-        /// Every offset that the programs need.
+    ($($(#[$doc:meta])* $name:ident: $kind:ident $type_name:literal $member:literal, $need:ident;)*) => {
+        /// Every offset that the programs read.
         pub const OFFSETS: &[Offset] = &[$(Offset {
             global: stringify!($name),
             kind: list!(@kind $kind),
             type_name: $type_name,
             member: $member,
+            need: list!(@need $need),
         }),*];
     };
     (@kind field) => { OffsetKind::Field };
@@ -159,6 +222,14 @@ macro_rules! list {
     (@kind size) => { OffsetKind::Size };
     (@kind enumerator) => { OffsetKind::Enumerator };
     (@kind arguments) => { OffsetKind::Arguments };
+    (@need required) => { Need::Required };
+    (@need subreaper) => { Need::Subreaper };
+    (@need nocldwait) => { Need::NoCldWait };
+    (@need cgroup) => { Need::Cgroup };
+    (@need wait_request) => { Need::WaitRequest };
+    (@need arguments) => { Need::Arguments };
+    (@need filename) => { Need::Filename };
+    (@need zombie) => { Need::Zombie };
 }
 
 #[cfg(feature = "user")]

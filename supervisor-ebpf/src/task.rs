@@ -10,8 +10,9 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
     COMM_LEN, CgroupPath, HEARD_OF, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED,
-    TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE,
-    TaskRecord, Unreaped,
+    TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT,
+    TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
+    Unreaped,
 };
 
 use crate::{
@@ -87,12 +88,7 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         exit_status: 0,
     };
     kernel::pids(task, &mut record.pids, &mut record.pid_nss);
-    if is_subreaper(parent) {
-        record.flags |= TASK_PARENT_IS_SUBREAPER;
-    }
-    if has_nocldwait(parent) {
-        record.flags |= TASK_PARENT_NOCLDWAIT;
-    }
+    record.flags |= is_subreaper(parent) | has_nocldwait(parent);
     if scan == SCAN_SEED {
         seed(task, record, ns.vpid);
     }
@@ -104,7 +100,9 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         if state == TASK_ZOMBIE {
             whole(task, record);
         }
-        if let Some(path) = CGROUP_SCRATCH.get_ptr_mut(0) {
+        if kernel::has(&kernel::TASK_CGROUPS)
+            && let Some(path) = CGROUP_SCRATCH.get_ptr_mut(0)
+        {
             let (directory, version) = cgroup::directory_of(task);
             record.flags |= TASK_HAS_CGROUP | version;
             // SAFETY: this CPU's map value of that type.
@@ -122,6 +120,9 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
 /// direct load the verifier looks up types by their names.
 #[inline(always)]
 fn whole(task: Ptr, record: &mut TaskRecord) {
+    if !kernel::has(&kernel::TASK_CRED) || !kernel::has(&kernel::TASK_CGROUPS) {
+        return;
+    }
     let signal = probe::<u64>(task, kernel::TASK_SIGNAL.load() as usize) as Ptr;
     let threads: u32 = probe(signal, kernel::SIGNAL_THREADS.load() as usize);
     let ptrace: u32 = probe(task, kernel::TASK_PTRACE.load() as usize);
@@ -181,22 +182,30 @@ fn found(id: ProcessId, pass: u32) {
     }
 }
 
-/// Whether a task's process is a subreaper; `/proc` does not tell.
+/// Whether a task's process is a subreaper, as a flag of a child's record; `/proc` does not tell.
 #[inline(always)]
-fn is_subreaper(task: Ptr) -> bool {
+fn is_subreaper(task: Ptr) -> u32 {
+    if !kernel::has(&kernel::SIGNAL_SUBREAPER_BIT) {
+        return TASK_PARENT_SUBREAPER_UNKNOWN;
+    }
     let bit = kernel::SIGNAL_SUBREAPER_BIT.load();
     let signal: Ptr = kernel::load(task, &kernel::TASK_SIGNAL);
-    probe::<u8>(signal, bit as usize / 8) >> (bit % 8) & 1 == 1
+    let is_set = probe::<u8>(signal, bit as usize / 8) >> (bit % 8) & 1;
+    u32::from(is_set) * TASK_PARENT_IS_SUBREAPER
 }
 
-/// Whether a task's process has `SA_NOCLDWAIT` for `SIGCHLD`; `/proc` does not tell.
+/// Whether a task's process has `SA_NOCLDWAIT` for `SIGCHLD`, as a flag of a child's record; `/proc` does not tell.
 #[inline(always)]
-fn has_nocldwait(task: Ptr) -> bool {
+fn has_nocldwait(task: Ptr) -> u32 {
     const SIGCHLD: usize = 17;
     /// `include/uapi/asm-generic/signal-defs.h`
     const SA_NOCLDWAIT: u64 = 2;
+    if !kernel::has(&kernel::TASK_SIGHAND) {
+        return TASK_PARENT_NOCLDWAIT_UNKNOWN;
+    }
     let sighand: Ptr = kernel::load(task, &kernel::TASK_SIGHAND);
     let action =
         kernel::SIGHAND_ACTION.load() as usize + (SIGCHLD - 1) * kernel::SIGACTION_SIZE.load() as usize;
-    probe::<u64>(sighand, action + kernel::SIGACTION_FLAGS.load() as usize) & SA_NOCLDWAIT != 0
+    let flags: u64 = probe(sighand, action + kernel::SIGACTION_FLAGS.load() as usize);
+    u32::from(flags & SA_NOCLDWAIT != 0) * TASK_PARENT_NOCLDWAIT
 }

@@ -8,8 +8,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext},
 };
 use supervisor_ebpf::{
-    CGROUP_TOLD, CGROUP_UNWANTED, COMM_LEN, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP,
-    TRACE_WAIT, TraceFilter, Traced, TracedCgroup, TracedExec,
+    CGROUP_TOLD, CGROUP_UNWANTED, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT,
+    TraceFilter, Traced, TracedCgroup, TracedExec,
 };
 
 use crate::{
@@ -37,7 +37,7 @@ static CGROUPS_TOLD: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1, 0);
 /// What is traced.
 #[unsafe(no_mangle)]
 static TRACE_FILTER: Global<TraceFilter> =
-    Global::new(TraceFilter { comm: [0; COMM_LEN], pid_ns: 0, follow: 0, kinds: 0, pad: 0 });
+    Global::new(TraceFilter { comm: [0; 2], comm_mask: [0; 2], pid_ns: 0, follow: 0, kinds: 0, pad: 0 });
 
 /// As `fork`.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -158,7 +158,7 @@ fn tells(filter: &TraceFilter, kind: u32) -> bool {
 
 #[inline(always)]
 fn has_filter(filter: &TraceFilter) -> bool {
-    filter.follow != 0 || filter.pid_ns != 0 || filter.comm[0] != 0
+    filter.follow != 0 || filter.pid_ns != 0 || filter.comm_mask[0] != 0
 }
 
 /// Whether all filters let a process through.
@@ -170,7 +170,7 @@ fn is_right(filter: &TraceFilter, leader: Ptr, id: ProcessId) -> bool {
 /// The same of all but that of descent.
 #[inline(always)]
 fn is_wanted(filter: &TraceFilter, leader: Ptr) -> bool {
-    (filter.comm[0] == 0 || kernel::comm(leader) == filter.comm)
+    filter.takes(kernel::comm_words(leader))
         && (filter.pid_ns == 0 || kernel::pid_ns(leader).ino == filter.pid_ns)
 }
 
@@ -222,6 +222,9 @@ fn event(kind: u32, leader: Ptr, id: ProcessId, other: Ptr, value: u64) -> Optio
 /// The control group of a task, unless nothing of it is wanted. Its path is told if that was not done yet.
 #[inline(always)]
 fn wanted_cgroup(task: Ptr) -> Option<u64> {
+    if !kernel::has(&kernel::TASK_CGROUPS) {
+        return Some(0);
+    }
     let (directory, _) = cgroup::directory_of(task);
     let id: u64 = kernel::probe(directory, kernel::KN_ID.load() as usize);
     // SAFETY: one byte, which user space changes as a whole.

@@ -78,8 +78,10 @@ pub struct TracedCgroup {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceFilter {
-    /// Name of the process.
-    pub comm: [u8; COMM_LEN],
+    /// Name of the process, with its NUL, where `comm_mask` has ones.
+    pub comm: CommWords,
+    /// Ones in the bytes that are compared: the name and its NUL.
+    pub comm_mask: CommWords,
     /// Inode of its innermost PID namespace.
     pub pid_ns: u32,
     /// `1` if it must be in `FOLLOWED`, where descendants come by themselves.
@@ -90,14 +92,74 @@ pub struct TraceFilter {
     pub pad: u32,
 }
 
+/// A task's name as words of memory.
+pub type CommWords = [u64; COMM_LEN / 8];
+
+impl TraceFilter {
+    /// Lets only processes with this name through, which is cut as the kernel cuts it. Without a name: all.
+    #[cfg(feature = "user")]
+    #[must_use]
+    pub fn with_comm(mut self, name: &[u8]) -> Self {
+        let (mut comm, mut mask) = ([0; COMM_LEN], [0; COMM_LEN]);
+        let kept = name.len().min(COMM_LEN - 1);
+        if kept > 0 {
+            comm[..kept].copy_from_slice(&name[..kept]);
+            mask[..=kept].fill(0xff);
+        }
+        (self.comm, self.comm_mask) = (comm_words(comm), comm_words(mask));
+        self
+    }
+
+    /// Whether it lets a process of this name through.
+    #[inline(always)]
+    #[must_use]
+    pub const fn takes(&self, comm: CommWords) -> bool {
+        comm[0] & self.comm_mask[0] == self.comm[0] && comm[1] & self.comm_mask[1] == self.comm[1]
+    }
+}
+
+#[cfg(feature = "user")]
+fn comm_words(comm: [u8; COMM_LEN]) -> CommWords {
+    let (words, _) = comm.as_chunks::<8>();
+    [words[0], words[1]].map(u64::from_ne_bytes)
+}
+
 const _: () = {
     assert!(size_of::<Traced>() == 112);
     assert!(size_of::<TracedExec>() == size_of::<Traced>() + size_of::<Exec>());
     assert!(size_of::<TracedCgroup>() == 8 + size_of::<CgroupPath>());
-    assert!(size_of::<TraceFilter>() == 32);
+    assert!(size_of::<TraceFilter>() == 48);
 };
 
 // SAFETY: it is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the size assertion above
 // is the sum of the fields.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for TraceFilter {}
+
+#[cfg(all(test, feature = "user"))]
+mod tests {
+    use super::*;
+
+    fn words(comm: &[u8; COMM_LEN]) -> CommWords {
+        comm_words(*comm)
+    }
+
+    #[test]
+    fn bytes_behind_the_nul_of_a_name_do_not_count() {
+        let filter = TraceFilter::default().with_comm(b"true");
+        assert!(filter.takes(words(b"true\0\0\0\0\0\0\0\0\0\0\0\0")));
+        assert!(filter.takes(words(b"true\0orker-12\0\0\0")));
+        assert!(!filter.takes(words(b"trueish\0\0\0\0\0\0\0\0\0")));
+        assert!(!filter.takes(words(b"tru\0\0\0\0\0\0\0\0\0\0\0\0\0")));
+    }
+
+    #[test]
+    fn a_name_is_compared_as_far_as_the_kernel_keeps_it() {
+        for name in [&b"fifteen-letters"[..], b"fifteen-letters-and-more"] {
+            let filter = TraceFilter::default().with_comm(name);
+            assert!(filter.takes(words(b"fifteen-letters\0")));
+            assert!(!filter.takes(words(b"fifteen-letter\0s")));
+        }
+        assert!(TraceFilter::default().with_comm(b"").takes(words(b"anything\0\0\0\0\0\0\0\0")));
+    }
+}

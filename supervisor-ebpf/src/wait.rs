@@ -57,6 +57,9 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
 /// What the wait syscall asks for that the current task is in, as [`Wait::pack`] has it; 0 if it is none.
 #[inline(always)]
 pub(crate) fn request(task: *mut task_struct) -> u64 {
+    if !kernel::has(&kernel::REGS_SYSCALL) {
+        return 0;
+    }
     // SAFETY: the current task has saved registers.
     let regs = unsafe { bpf_task_pt_regs(task) } as Ptr;
     match kernel::load::<u64>(regs, &kernel::REGS_SYSCALL) {

@@ -340,6 +340,11 @@ pub const TASK_PARENT_NOCLDWAIT: u32 = 32;
 /// would, but for the path of its control group.
 pub const TASK_WHOLE: u32 = 64;
 
+/// This kernel does not say whether [`TASK_PARENT_IS_SUBREAPER`] holds.
+pub const TASK_PARENT_SUBREAPER_UNKNOWN: u32 = 128;
+/// This kernel does not say whether [`TASK_PARENT_NOCLDWAIT`] holds.
+pub const TASK_PARENT_NOCLDWAIT_UNKNOWN: u32 = 256;
+
 /// Record of the task iterator: one process as the kernel knows it now.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -67,6 +67,7 @@ impl Exit {
             Some(
                 KernelError::NoBtf { .. }
                 | KernelError::BadBtf(_)
+                | KernelError::TooOld(_)
                 | KernelError::MissingType(_)
                 | KernelError::MissingMember { .. }
                 | KernelError::Program { .. },

@@ -3,13 +3,15 @@
 use std::{fmt::Write as _, path::Path};
 
 use anyhow::Result;
+use caps::Capability;
+use clap::Args;
 
 use crate::{
     console::{colour, columns, print},
     exit::Exit,
     host::{Host as _, Proc},
-    kernel::{HookState, KernelError, Offsets, hooks, map_sizes, rights, shows_init},
-    privileges::{NEEDS, Need, Until},
+    kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights},
+    privileges::{NEEDS, Need, Until, kept_for_maps},
     report::text::Colour,
     words::{clean, wrap},
 };
@@ -18,13 +20,22 @@ use crate::{
 const HIDDEN_INIT: &str = "this kernel keeps it from being traced: what it forks and waits for is not seen, nor what is freed \
     while it runs (told as lost, and made up for)";
 
+/// Check whether it can run here, and say what to do if not.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Print the whole of what the kernel says of each eBPF program that it refuses
+    #[arg(long)]
+    verifier_log: bool,
+}
+
 /// Prints one line for each thing that is needed; the exit code says whether any is missing.
 ///
 /// # Errors
 ///
 /// If standard output cannot be written.
-pub fn run() -> Result<Exit> {
-    let mut report = Report { columns: columns(), ..Report::default() };
+pub fn run(args: &DoctorArgs) -> Result<Exit> {
+    let mut report =
+        Report { columns: columns(), shows_verifier_log: args.verifier_log, ..Report::default() };
     let host = Proc::new()?;
     report.good("kernel", &clean(&host.identity().kernel));
     let rights = rights()?;
@@ -34,22 +45,20 @@ pub fn run() -> Result<Exit> {
         }
         Err(error) => report.bad("rights", &error.to_string()),
     }
+    let mut tracer = None;
+    if rights.require_tracing().is_ok() {
+        // A kernel that refuses this refuses one of the hooks below, which says why.
+        tracer = Tracer::start(&Options { report_after_ns: u64::MAX, ..Options::default() }).ok();
+    }
+    let kept = tracer.as_ref().map(kept_for_maps).transpose()?.flatten();
     for need in &NEEDS {
-        report.right(need)?;
+        report.right(need, kept)?;
     }
-    match Offsets::of_running_kernel() {
-        Ok(offsets) => {
-            let exit = match offsets.get("EXIT_ARGS") {
-                Some(2..) => "tells the group's death",
-                _ => "does not tell the group's death (before 6.16); signal->live does",
-            };
-            report.good("BTF", &format!("all {} types and fields are there", offsets.iter().count()));
-            report.good("exit hook", exit);
-        }
-        Err(error) => report.bad("BTF", &error.to_string()),
-    }
+    let has_types = report.types(Offsets::of_running_kernel());
     report.mounts();
-    if rights.bpf {
+    if !has_types {
+        report.line("without", "hooks", "not tried without the types and fields");
+    } else if rights.bpf {
         match hooks() {
             Ok(hooks) => {
                 for hook in hooks {
@@ -60,29 +69,21 @@ pub fn run() -> Result<Exit> {
                                 .unwrap_or_default();
                             report.good(hook.name, &format!("{}{cost}", hook.purpose));
                         }
-                        HookState::Refused(error) => {
-                            let log = "`supervisor watch` shows the verifier's log";
-                            report.bad(hook.name, &format!("{}; {log}", refusal(&error)));
-                        }
+                        HookState::Refused(error) => report.refused("MISSING", hook.name, "", &error),
                         HookState::Spared(error) => {
-                            report.line(
-                                "without",
-                                hook.name,
-                                &format!("{}: {}", hook.purpose, refusal(&error)),
-                            );
+                            report.refused("without", hook.name, &format!("{}: ", hook.purpose), &error);
                         }
                     }
                 }
             }
             Err(error) => report.bad("hooks", &error.to_string()),
         }
-        // Otherwise it has been said why nothing can be seen.
-        if report.missing == 0 {
-            match shows_init() {
-                Ok(true) => report.good("PID 1", "this kernel does not hide it from tracing"),
-                Ok(false) => report.line("without", "PID 1", HIDDEN_INIT),
-                Err(error) => report.bad("PID 1", &refusal(&error)),
-            }
+        match tracer.as_mut().map(Tracer::shows_init) {
+            Some(Ok(true)) => report.good("PID 1", "this kernel does not hide it from tracing"),
+            Some(Ok(false)) => report.line("without", "PID 1", HIDDEN_INIT),
+            Some(Err(error)) => report.bad("PID 1", &clean(&error.to_string())),
+            // It has been said why nothing can be seen.
+            None => {}
         }
     } else {
         report.bad("hooks", "not tried without the rights: run `sudo supervisor doctor`");
@@ -107,23 +108,13 @@ fn painted(text: &str, colour: Colour) -> String {
     lines.collect()
 }
 
-/// Why the kernel refuses a program.
-fn refusal(error: &KernelError) -> String {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    // The verifier's reason is the last line before its statistics.
-    let is_statistics = |line: &str| line.starts_with("processed ") || line.starts_with("verification time");
-    let log: Vec<&str> = text.lines().map(str::trim).collect();
-    let reason = log.iter().position(|line| is_statistics(line)).and_then(|at| log.get(at.checked_sub(1)?));
-    clean(reason.unwrap_or(&first).trim_end_matches(" Verifier output: ").trim_end_matches('.'))
-}
-
 #[derive(Default)]
 struct Report {
     missing: u32,
     text: String,
     /// Of the terminal that it is wrapped to.
     columns: Option<usize>,
+    shows_verifier_log: bool,
 }
 
 impl Report {
@@ -146,10 +137,52 @@ impl Report {
         }
     }
 
+    /// What the kernel's BTF lacks; false if nothing can be watched without it.
+    fn types(&mut self, offsets: Result<Offsets, KernelError>) -> bool {
+        let offsets = match offsets {
+            Ok(offsets) => offsets,
+            Err(error) => {
+                self.bad("BTF", &error.to_string());
+                return false;
+            }
+        };
+        let lacking = offsets.missing().count();
+        for offset in offsets.missing() {
+            let member = if offset.member.is_empty() { "size" } else { offset.member };
+            let text =
+                format!("this kernel's `{}` has no `{member}`: {}", offset.type_name, offset.need.loss());
+            self.line("without", "BTF", &text);
+        }
+        if lacking == 0 {
+            self.good("BTF", &format!("all {} types and fields are there", offsets.iter().count()));
+        }
+        let exit = match offsets.get("EXIT_ARGS") {
+            Some(2..) => "tells the group's death",
+            _ => "does not tell the group's death (before 6.16); signal->live does",
+        };
+        self.good("exit hook", exit);
+        true
+    }
+
+    /// A program that the kernel refuses, and all that it says of it where that was asked for.
+    fn refused(&mut self, verdict: &str, hook: &str, before: &str, error: &KernelError) {
+        self.missing += u32::from(verdict == "MISSING");
+        self.line(verdict, hook, &clean(&format!("{before}{error}")));
+        if let Some(log) = error.verifier_log().filter(|_| self.shows_verifier_log) {
+            for line in log.lines() {
+                let _infallible = writeln!(self.text, "    {}", clean(line));
+            }
+        }
+    }
+
     /// One right; that one is missing without which nothing works is said by the line about all of them.
-    fn right(&mut self, need: &Need) -> Result<()> {
+    fn right(&mut self, need: &Need, kept_for_maps: Option<Capability>) -> Result<()> {
         let verdict = if need.is_there()? { "ok" } else { "without" };
         let until = match need.until {
+            Until::Attached if kept_for_maps == Some(need.capability) => {
+                "all the time, as this kernel lets nobody read a map without it (before 5.19, with \
+                 kernel.unprivileged_bpf_disabled)"
+            }
             Until::Attached => "until the hooks are attached",
             Until::End => "all the time",
         };
@@ -174,6 +207,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::resolve;
 
     #[test]
     fn lines_are_aligned_and_what_is_missing_is_counted() {
@@ -193,6 +227,29 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_a_kernel_lacks_is_named_with_what_is_not_known_then() {
+        let mut btf = include_bytes!("../../tests/btf/7.3.btf").to_vec();
+        let name = b"is_child_subreaper";
+        let at = btf.windows(name.len()).position(|bytes| bytes == name).unwrap();
+        btf[at] = b'I';
+        let mut report = Report::default();
+        assert!(report.types(resolve(btf)), "it is not required");
+        let expected = "without  BTF                  this kernel's `signal_struct` has no `is_child_subreaper`: it is not \
+                        known whether a reaper is a subreaper";
+        assert_eq!(report.text.lines().next(), Some(expected));
+        assert_eq!((report.text.lines().count(), report.missing), (2, 0), "{}", report.text);
+
+        let mut report = Report::default();
+        assert!(!report.types(resolve(include_bytes!("../../tests/btf/5.10.btf").to_vec())));
+        assert!(
+            report.text.starts_with("MISSING  BTF                  this kernel is too old: "),
+            "{}",
+            report.text
+        );
+        assert_eq!(report.missing, 1);
+    }
+
+    #[test]
     fn a_narrow_terminal_breaks_between_words() {
         let mut report = Report { columns: Some(44), ..Report::default() };
         report.good("kernel", "one two three four");
@@ -200,12 +257,5 @@ mod tests {
             report.text,
             format!("ok       kernel               one two three\n{}four\n", " ".repeat(30))
         );
-    }
-
-    #[test]
-    fn the_verifiers_reason_is_said_and_not_its_log() {
-        let log = "0: R1=ctx()\nR3 invalid mem access 'scalar'\nprocessed 12 insns (limit 1000000)";
-        let text = KernelError::NoRights(format!("it was refused. Verifier output: {log}"));
-        assert_eq!(refusal(&text), "R3 invalid mem access 'scalar'");
     }
 }

@@ -100,12 +100,9 @@ fn comm(text: &str) -> Result<String, String> {
 
 impl TraceArgs {
     fn filter(&self) -> TraceFilter {
-        let mut filter = TraceFilter { pid_ns: self.pidns.unwrap_or(0), ..TraceFilter::default() };
-        if let Some(comm) = &self.comm {
-            filter.comm[..comm.len()].copy_from_slice(comm.as_bytes());
-        }
-        filter.kinds = self.kinds().iter().fold(0, |bits, kind| bits | 1 << *kind as u32);
-        filter
+        let kinds = self.kinds().iter().fold(0, |bits, kind| bits | 1 << *kind as u32);
+        let filter = TraceFilter { pid_ns: self.pidns.unwrap_or(0), kinds, ..TraceFilter::default() };
+        filter.with_comm(self.comm.as_deref().unwrap_or_default().as_bytes())
     }
 
     /// What is told.

@@ -11,7 +11,8 @@ use std::{
 
 use supervisor_ebpf::{
     HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
-    TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
+    TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE,
+    TASK_ZOMBIE, TaskRecord,
 };
 
 use super::{CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text};
@@ -395,13 +396,16 @@ impl<'a> Look<'a> {
         let id = seen.map(|task| task.record.parent);
         // Of one that was only heard of, neither waits nor reaps were seen.
         let record = self.process(id)?.filter(|record| record.execed != HEARD_OF);
-        let flag = |flag: u32| seen.map(|task| task.record.flags & flag != 0);
+        let flag = |flag: u32, unknown: u32| {
+            let flags = seen.map(|task| task.record.flags).filter(|flags| flags & unknown == 0);
+            flags.map(|flags| flags & flag != 0)
+        };
         let facts = ReaperFacts {
             threads: self.threads(&reaper)?,
             frozen: self.host.frozen(reaper.pid),
             exec: self.exec(id)?,
-            is_subreaper: flag(TASK_PARENT_IS_SUBREAPER),
-            no_cld_wait: flag(TASK_PARENT_NOCLDWAIT),
+            is_subreaper: flag(TASK_PARENT_IS_SUBREAPER, TASK_PARENT_SUBREAPER_UNKNOWN),
+            no_cld_wait: flag(TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN),
             reaped: record.map(|record| (record.reaped, record.reaped_ns)),
             held: id.and_then(|id| self.held.get(&id).copied()),
             id,

@@ -3,22 +3,25 @@
 use std::fs;
 
 use btfparse::{Offset as BtfOffset, Readable, TypeInformation, TypeVariant};
-use supervisor_ebpf::{OFFSETS, Offset, OffsetKind};
+use supervisor_ebpf::{HELPERS, Helper, MISSING, Need, OFFSETS, Offset, OffsetKind};
 
 use super::KernelError;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// The value of every global of [`OFFSETS`], in its order.
+/// The value of every global of [`OFFSETS`], in its order, and what the kernel lacks that is not required.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offsets(Vec<(&'static str, u32)>);
+pub struct Offsets {
+    values: Vec<(&'static str, u32)>,
+    missing: Vec<&'static Offset>,
+}
 
 impl Offsets {
     /// Resolves all of them from the running kernel.
     ///
     /// # Errors
     ///
-    /// [`KernelError::NoBtf`], [`KernelError::BadBtf`], or the first type or member that is missing.
+    /// [`KernelError::NoBtf`], or those of [`resolve`].
     pub fn of_running_kernel() -> Result<Self, KernelError> {
         let data = fs::read(VMLINUX).map_err(|source| KernelError::NoBtf { path: VMLINUX, source })?;
         resolve(data)
@@ -26,13 +29,28 @@ impl Offsets {
 
     /// Global names with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &u32)> {
-        self.0.iter().map(|(name, value)| (*name, value))
+        self.values.iter().map(|(name, value)| (*name, value))
     }
 
     /// The value of one global.
     #[must_use]
     pub fn get(&self, global: &str) -> Option<u32> {
-        self.0.iter().find(|(name, _)| *name == global).map(|(_, value)| *value)
+        self.values.iter().find(|(name, _)| *name == global).map(|(_, value)| *value)
+    }
+
+    /// The same, as of a kernel that has only what is required.
+    pub(super) fn required(mut self) -> Self {
+        for ((_, value), offset) in self.values.iter_mut().zip(OFFSETS) {
+            if offset.need != Need::Required {
+                *value = MISSING;
+            }
+        }
+        self
+    }
+
+    /// What this kernel lacks and the programs go without: the first missing field of each need.
+    pub fn missing(&self) -> impl Iterator<Item = &'static Offset> {
+        self.missing.iter().copied()
     }
 }
 
@@ -40,15 +58,44 @@ impl Offsets {
 ///
 /// # Errors
 ///
-/// [`KernelError::BadBtf`], or the first type or member that is missing.
+/// [`KernelError::BadBtf`], [`KernelError::TooOld`], or the first required type or member that is missing.
 pub fn resolve(btf: Vec<u8>) -> Result<Offsets, KernelError> {
     let types =
         TypeInformation::new(&Bytes(btf)).map_err(|error| KernelError::BadBtf(error.message().to_owned()))?;
-    OFFSETS
-        .iter()
-        .map(|offset| Ok((offset.global, resolve_one(&types, offset)?)))
-        .collect::<Result<_, _>>()
-        .map(Offsets)
+    let lacking = lacking_helpers(&types);
+    if !lacking.is_empty() {
+        return Err(KernelError::TooOld(lacking));
+    }
+    let mut values = Vec::with_capacity(OFFSETS.len());
+    let mut missing: Vec<&Offset> = Vec::new();
+    for offset in OFFSETS {
+        match resolve_one(&types, offset) {
+            Ok(value) => values.push((offset.global, value)),
+            Err(error) if offset.need == Need::Required => return Err(error),
+            Err(_) => {
+                values.push((offset.global, MISSING));
+                if missing.iter().all(|other| other.need != offset.need) {
+                    missing.push(offset);
+                }
+            }
+        }
+    }
+    // A program looks at one offset of a need only.
+    for ((_, value), offset) in values.iter_mut().zip(OFFSETS) {
+        if missing.iter().any(|lost| lost.need == offset.need) {
+            *value = MISSING;
+        }
+    }
+    Ok(Offsets { values, missing })
+}
+
+/// The helpers that the programs call and this kernel does not have.
+fn lacking_helpers(types: &TypeInformation) -> Vec<Helper> {
+    let ids = id_of(types, "bpf_func_id", OffsetKind::Enumerator);
+    let has = |helper: &Helper| {
+        ids.is_some_and(|id| enumerator(types, id, &format!("BPF_FUNC_{}", helper.name)).is_some())
+    };
+    HELPERS.into_iter().filter(|helper| !has(helper)).collect()
 }
 
 /// A BTF file in memory.
@@ -69,7 +116,7 @@ impl Readable for Bytes {
 
 fn resolve_one(types: &TypeInformation, offset: &Offset) -> Result<u32, KernelError> {
     let missing = || KernelError::MissingMember { type_name: offset.type_name, member: offset.member };
-    let id = types.id_of(offset.type_name).ok_or(KernelError::MissingType(offset.type_name))?;
+    let id = id_of(types, offset.type_name, offset.kind).ok_or(KernelError::MissingType(offset.type_name))?;
     match offset.kind {
         OffsetKind::Size => {
             types.size_of(id).map(|size| size as u32).map_err(|_| KernelError::MissingType(offset.type_name))
@@ -80,11 +127,30 @@ fn resolve_one(types: &TypeInformation, offset: &Offset) -> Result<u32, KernelEr
         },
         OffsetKind::Bit => match member(types, id, offset.member).ok_or_else(missing)? {
             BtfOffset::BitOffsetAndSize(bits, _) => Ok(bits),
-            BtfOffset::ByteOffset(_) => Err(missing()),
+            // A `bool`, whose lowest bit is the first: `is_child_subreaper` is one since 7.2.
+            BtfOffset::ByteOffset(bytes) => Ok(bytes * 8),
         },
-        OffsetKind::Enumerator => Ok(enumerator(types, id, offset.member).unwrap_or(u32::MAX)),
+        OffsetKind::Enumerator => Ok(enumerator(types, id, offset.member).unwrap_or(MISSING)),
         OffsetKind::Arguments => arguments(types, id).ok_or(KernelError::MissingType(offset.type_name)),
     }
+}
+
+/// The type of this name that can have what is looked for. A name can be that of several types: the BTF of Debian's 5.10
+/// also has a forward declaration of `struct pt_regs`.
+fn id_of(types: &TypeInformation, name: &str, kind: OffsetKind) -> Option<u32> {
+    let fits = |found: &TypeVariant| match kind {
+        OffsetKind::Size | OffsetKind::Field | OffsetKind::Bit => matches!(found, TypeVariant::Struct(_)),
+        OffsetKind::Enumerator => matches!(found, TypeVariant::Enum(_)),
+        OffsetKind::Arguments => matches!(found, TypeVariant::Typedef(_)),
+    };
+    let id = types.id_of(name)?;
+    if types.get().get(&id).is_some_and(fits) {
+        return Some(id);
+    }
+    let same = |(id, found): (&u32, &TypeVariant)| {
+        (fits(found) && types.name_of(*id).as_deref() == Some(name)).then_some(*id)
+    };
+    types.get().iter().find_map(same)
 }
 
 /// The offset of the first of the alternatives that exists.
@@ -106,4 +172,20 @@ fn arguments(types: &TypeInformation, id: u32) -> Option<u32> {
     let TypeVariant::Ptr(pointer) = types.from_id(*typedef.tid())? else { return None };
     let TypeVariant::FuncProto(prototype) = types.from_id(*pointer.tid())? else { return None };
     (prototype.parameter_list().len() as u32).checked_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The BTF of Debian's 5.10 has a forward declaration of `struct pt_regs` behind the struct.
+    #[test]
+    fn a_forward_declaration_of_the_same_name_is_passed_over() {
+        let btf = include_bytes!("../../tests/btf/5.10.btf");
+        let types = TypeInformation::new(&Bytes(btf.to_vec())).unwrap();
+        let last = types.from_id(types.id_of("pt_regs").unwrap());
+        assert!(matches!(last, Some(TypeVariant::Fwd(_))), "{last:?}");
+        let offset = OFFSETS.iter().find(|offset| offset.global == "REGS_SYSCALL").unwrap();
+        assert_eq!(resolve_one(&types, offset).unwrap(), 120);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use aya::programs::ProgramError;
+use supervisor_ebpf::Helper;
 use thiserror::Error;
 
 /// An error of the kernel side. Each names the thing, the cause and, where there is one, the next step.
@@ -20,6 +22,9 @@ pub enum KernelError {
     /// The type information could not be parsed.
     #[error("the kernel's BTF cannot be parsed: {0}")]
     BadBtf(String),
+    /// The kernel lacks helpers that the programs call.
+    #[error("this kernel is too old: it has no {}; supervisor needs {NEEDED_KERNEL}", names(.0))]
+    TooOld(Vec<Helper>),
     /// The kernel has no such type.
     #[error(
         "this kernel's BTF has no type `{0}`, which supervisor needs; please report the kernel's version"
@@ -41,13 +46,13 @@ pub enum KernelError {
     /// The object or a map could not be loaded.
     #[error("the eBPF object cannot be loaded: {0}")]
     Load(#[source] aya::EbpfError),
-    /// A program was refused.
-    #[error("the kernel refused the eBPF program `{program}`: {source}")]
+    /// A program was refused. The message has the reason; [`KernelError::verifier_log`] has the whole log.
+    #[error("the kernel refuses the eBPF program `{program}`: {}", reason(refusal))]
     Program {
         /// The program.
         program: &'static str,
-        /// Why, with the verifier's log.
-        source: Box<aya::programs::ProgramError>,
+        /// Why. This is not named `source`, because whoever prints the sources of an error would print the verifier's log.
+        refusal: Box<ProgramError>,
     },
     /// A map operation failed.
     #[error("eBPF map {map}: {source}")]
@@ -70,7 +75,50 @@ pub enum KernelError {
     },
 }
 
+/// The kernels that are supported, as messages and the README say it.
+pub const NEEDED_KERNEL: &str = "Linux 5.14 of RHEL 9.2 or later, 5.15, or 6.1 or later";
+
+/// The helpers, each with the first version that has it.
+fn names(helpers: &[Helper]) -> String {
+    let names: Vec<String> =
+        helpers.iter().map(|helper| format!("bpf_{}() (Linux {})", helper.name, helper.since)).collect();
+    names.join(" and no ")
+}
+
+/// The verifier's reason in one line, or the error of the system call.
+fn reason(refusal: &ProgramError) -> String {
+    match refusal {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let complaint = last_complaint(&verifier_log.to_string());
+            let say = |complaint| {
+                format!("{complaint} (`supervisor doctor --verifier-log` shows all that the kernel says)")
+            };
+            complaint.map_or_else(|| io_error.to_string(), say)
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The line of a verifier's log that says what is wrong: the last one before its statistics.
+fn last_complaint(log: &str) -> Option<String> {
+    let is_statistics = |line: &&str| line.starts_with("processed ") || line.starts_with("verification time");
+    let lines = log.lines().map(str::trim).take_while(|line| !is_statistics(line));
+    lines.filter(|line| !line.is_empty()).last().map(str::to_owned)
+}
+
 impl KernelError {
+    /// All that the verifier has said of a program that was refused, if it is that error.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<String> {
+        match self {
+            Self::Program { refusal, .. } => match &**refusal {
+                ProgramError::LoadError { verifier_log, .. } => Some(verifier_log.to_string()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The error of a load. The capabilities are there by then, so that what is not permitted is forbidden by something else.
     pub(super) fn of_load(error: aya::EbpfError) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -86,5 +134,31 @@ impl KernelError {
             cause = this.source();
         }
         Self::Load(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use supervisor_ebpf::HELPERS;
+
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_refusal_is_the_last_line_before_the_statistics() {
+        let log = "0: R1=ctx()\nR3 invalid mem access 'scalar'\nprocessed 12 insns (limit 1000000)\nmore";
+        assert_eq!(last_complaint(log).as_deref(), Some("R3 invalid mem access 'scalar'"));
+        assert_eq!(last_complaint("processed 12 insns"), None);
+        assert_eq!(last_complaint(""), None);
+    }
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_told_what_it_lacks_and_what_is_needed() {
+        let text = KernelError::TooOld(HELPERS.to_vec()).to_string();
+        let expected = "this kernel is too old: it has no bpf_get_current_task_btf() (Linux 5.11) and no \
+                        bpf_task_pt_regs() (Linux 5.15); supervisor needs Linux 5.14 of RHEL 9.2 or later, 5.15, or 6.1 \
+                        or later";
+        assert_eq!(text, expected);
+        let readme = include_str!("../../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(readme.contains(NEEDED_KERNEL), "the README names other kernels");
     }
 }

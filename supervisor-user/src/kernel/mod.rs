@@ -10,12 +10,10 @@ mod tracer;
 mod usage;
 
 pub use btf::{Offsets, resolve};
-pub use error::KernelError;
+pub use error::{KernelError, NEEDED_KERNEL};
 pub use records::Records;
 pub use rights::{Rights, rights};
 pub use simulated_loss::SimulatedLoss;
 pub use trace::{Record, Trace, TraceOptions};
-pub use tracer::{
-    Hook, HookState, MapSize, Options, Scan, Task, Tracer, VERIFIED_AT_MOST, hooks, map_sizes, shows_init,
-};
+pub use tracer::{Hook, HookState, MapSize, Options, Scan, Task, Tracer, VERIFIED_AT_MOST, hooks, map_sizes};
 pub use usage::{MapFill, ProgramRuns, RunStats};

@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use aya::EbpfLoader;
 
-/// What the kernel side loses. Written as `exits=50,frees=50,ring=4096,release=0`.
+use super::Offsets;
+
+/// What the kernel side loses. Written as `exits=50,frees=50,ring=4096,release=0,fields=0`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SimulatedLoss {
     /// Maps with another bound than theirs: elements, and for `EVENTS` bytes.
@@ -17,6 +19,8 @@ pub struct SimulatedLoss {
     blocks: u32,
     /// Whether the extra hook is left out.
     without_release: bool,
+    /// Whether this kernel is taken for one that has only the required fields.
+    without_fields: bool,
 }
 
 /// The maps that can be made smaller, with the names that they have here.
@@ -34,6 +38,11 @@ impl SimulatedLoss {
     #[must_use]
     pub fn has_release(&self) -> bool {
         !self.without_release
+    }
+
+    /// What the programs know of this kernel's fields.
+    pub(super) fn fields(&self, offsets: Offsets) -> Offsets {
+        if self.without_fields { offsets.required() } else { offsets }
     }
 
     /// Makes the programs lose it.
@@ -55,7 +64,7 @@ impl FromStr for SimulatedLoss {
         for part in text.split(',') {
             let wrong = || {
                 format!(
-                    "`{part}` is none of blocks=, processes=, displaced=, execs=, ring=, exits=, frees= and release=0"
+                    "`{part}` is none of blocks=, processes=, displaced=, execs=, ring=, exits=, frees=, release=0 and fields=0"
                 )
             };
             let (name, number) = part.split_once('=').ok_or_else(wrong)?;
@@ -66,6 +75,7 @@ impl FromStr for SimulatedLoss {
                 ("exits", _) => loss.exits = number,
                 ("frees", _) => loss.frees = number,
                 ("release", _) if number == 0 => loss.without_release = true,
+                ("fields", _) if number == 0 => loss.without_fields = true,
                 _ => return Err(wrong()),
             }
         }
@@ -79,10 +89,19 @@ mod tests {
 
     #[test]
     fn what_is_to_be_lost_is_read() {
-        let loss: SimulatedLoss = "blocks=2,execs=100,ring=4096,exits=3,frees=2,release=0".parse().unwrap();
+        let text = "blocks=2,execs=100,ring=4096,exits=3,frees=2,release=0,fields=0";
+        let loss: SimulatedLoss = text.parse().unwrap();
         let bounds = vec![("EXECS", 100), ("EVENTS", 4096)];
-        assert_eq!(loss, SimulatedLoss { bounds, exits: 3, frees: 2, blocks: !1, without_release: true });
-        for wrong in ["", "exits", "exits=x", "forks=1", "blocks=3", "release=1"] {
+        let expected = SimulatedLoss {
+            bounds,
+            exits: 3,
+            frees: 2,
+            blocks: !1,
+            without_release: true,
+            without_fields: true,
+        };
+        assert_eq!(loss, expected);
+        for wrong in ["", "exits", "exits=x", "forks=1", "blocks=3", "release=1", "fields=1"] {
             assert!(wrong.parse::<SimulatedLoss>().is_err(), "{wrong}");
         }
     }

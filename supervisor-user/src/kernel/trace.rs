@@ -157,7 +157,7 @@ fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, KernelError> {
     for (program, hook) in free.into_iter().chain(TRACEPOINTS) {
         tracepoint(ebpf, program, hook, btf)?
             .attach()
-            .map_err(|source| KernelError::Program { program, source: Box::new(source) })?;
+            .map_err(|refusal| KernelError::Program { program, refusal: Box::new(refusal) })?;
     }
     Ok(has_release)
 }

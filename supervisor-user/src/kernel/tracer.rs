@@ -148,14 +148,14 @@ impl Tracer {
         also: impl FnOnce(&mut Ebpf, &Btf) -> Result<T, KernelError>,
     ) -> Result<(Self, T), KernelError> {
         rights()?.require_tracing()?;
-        let offsets = Offsets::of_running_kernel()?;
+        let offsets = options.simulated_loss.fields(Offsets::of_running_kernel()?);
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
         let mut ebpf = load(&offsets, &btf, options)?;
         if options.attach {
             for name in TRACEPOINTS {
                 tracepoint(&mut ebpf, name, name, &btf)?
                     .attach()
-                    .map_err(|source| KernelError::Program { program: name, source: Box::new(source) })?;
+                    .map_err(|refusal| KernelError::Program { program: name, refusal: Box::new(refusal) })?;
             }
         }
         iterator(&mut ebpf, &btf)?;
@@ -256,6 +256,18 @@ impl Tracer {
         Ok(exited)
     }
 
+    /// Whether the task iterator shows the host's PID 1. A kernel that leaves it out was seen to run no program in its
+    /// threads either.
+    ///
+    /// # Errors
+    ///
+    /// If the iterator cannot be read.
+    pub fn shows_init(&mut self) -> Result<bool, KernelError> {
+        let mut shown = false;
+        self.scan(Scan::All, |record| shown |= record.level == 0 && record.id.tgid == 1)?;
+        Ok(shown)
+    }
+
     /// Says what the next pass of the iterator returns.
     fn control(&mut self, scan: Scan) -> Result<(), KernelError> {
         self.control.scan = scan as u32;
@@ -268,7 +280,7 @@ impl Tracer {
     /// Opens a new pass of the task iterator.
     fn iterate(&mut self) -> Result<File, KernelError> {
         let refused =
-            |source: ProgramError| KernelError::Program { program: ITERATOR, source: Box::new(source) };
+            |refusal: ProgramError| KernelError::Program { program: ITERATOR, refusal: Box::new(refusal) };
         let program: &mut Iter = self
             .ebpf
             .program_mut(ITERATOR)
@@ -376,19 +388,6 @@ pub fn hooks() -> Result<Vec<Hook>, KernelError> {
     Ok(hooks)
 }
 
-/// Whether the task iterator shows the host's PID 1. A kernel that leaves it out was seen to run no program in its
-/// threads either.
-///
-/// # Errors
-///
-/// As [`Tracer::start`], and if the iterator cannot be read.
-pub fn shows_init() -> Result<bool, KernelError> {
-    let options = Options { report_after_ns: u64::MAX, ..Options::default() };
-    let mut shown = false;
-    Tracer::start(&options)?.scan(Scan::All, |record| shown |= record.level == 0 && record.id.tgid == 1)?;
-    Ok(shown)
-}
-
 /// Loads and attaches a program of the extra hook, and does with the attached one what is wanted.
 pub(super) fn try_release(
     ebpf: &mut Ebpf,
@@ -396,7 +395,7 @@ pub(super) fn try_release(
     btf: &Btf,
     then: impl FnOnce(&mut FEntry, FEntryLinkId) -> Result<(), ProgramError>,
 ) -> Result<Option<u32>, KernelError> {
-    let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
+    let refused = |refusal: ProgramError| KernelError::Program { program: name, refusal: Box::new(refusal) };
     let program: &mut FEntry =
         ebpf.program_mut(name).ok_or(KernelError::NotInObject(name))?.try_into().map_err(refused)?;
     program.load(RELEASE, btf).map_err(refused)?;
@@ -406,7 +405,7 @@ pub(super) fn try_release(
 }
 
 fn try_tracepoint(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<Option<u32>, KernelError> {
-    let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
+    let refused = |refusal: ProgramError| KernelError::Program { program: name, refusal: Box::new(refusal) };
     let program = tracepoint(ebpf, name, name, btf)?;
     let link = program.attach().map_err(refused)?;
     program.detach(link).map_err(refused)?;
@@ -436,7 +435,7 @@ pub(super) fn tracepoint<'a>(
     hook: &str,
     btf: &Btf,
 ) -> Result<&'a mut BtfTracePoint, KernelError> {
-    let refused = |source: ProgramError| KernelError::Program { program: name, source: Box::new(source) };
+    let refused = |refusal: ProgramError| KernelError::Program { program: name, refusal: Box::new(refusal) };
     let program: &mut BtfTracePoint =
         ebpf.program_mut(name).ok_or(KernelError::NotInObject(name))?.try_into().map_err(refused)?;
     program.load(hook, btf).map_err(refused)?;
@@ -444,7 +443,8 @@ pub(super) fn tracepoint<'a>(
 }
 
 fn iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<Option<u32>, KernelError> {
-    let refused = |source: ProgramError| KernelError::Program { program: ITERATOR, source: Box::new(source) };
+    let refused =
+        |refusal: ProgramError| KernelError::Program { program: ITERATOR, refusal: Box::new(refusal) };
     let program: &mut Iter =
         ebpf.program_mut(ITERATOR).ok_or(KernelError::NotInObject(ITERATOR))?.try_into().map_err(refused)?;
     program.load(ITERATOR, btf).map_err(refused)?;

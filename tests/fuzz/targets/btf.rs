@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use btfparse::{Error, ErrorKind, Readable, Result, TypeInformation, TypeVariant};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use supervisor_ebpf::OFFSETS;
+use supervisor_ebpf::{HELPERS, Need, OFFSETS, Offset};
 use supervisor_user::kernel::{KernelError, resolve};
 
 struct Bytes<'a>(&'a [u8]);
@@ -83,12 +83,17 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             assert!(offsets.iter().map(|(name, _)| name).eq(names), "an offset is missing, or too much");
         }
         Err(KernelError::BadBtf(_)) => assert!(types.is_err(), "it can be read"),
+        Err(KernelError::TooOld(lacking)) => {
+            assert!(!lacking.is_empty() && lacking.iter().all(|helper| HELPERS.contains(helper)), "{lacking:?}");
+        }
         Err(KernelError::MissingType(name)) => {
-            assert!(OFFSETS.iter().any(|offset| offset.type_name == name), "{name} is not asked for");
+            let is_asked = |offset: &Offset| offset.type_name == name && offset.need == Need::Required;
+            assert!(OFFSETS.iter().any(is_asked), "{name} is not asked for");
         }
         Err(KernelError::MissingMember { type_name, member }) => {
-            let is_asked =
-                |offset: &supervisor_ebpf::Offset| (offset.type_name, offset.member) == (type_name, member);
+            let is_asked = |offset: &Offset| {
+                (offset.type_name, offset.member) == (type_name, member) && offset.need == Need::Required
+            };
             assert!(OFFSETS.iter().any(is_asked), "{type_name}.{member} is not asked for");
         }
         Err(error) => panic!("{error}"),
