@@ -88,7 +88,7 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
         (_, Origin::Exec) => Confidence::Medium,
         _ => Confidence::High,
     };
-    let mut remedies = vec![remedy.to_owned(), stop_gap(reaper)];
+    let mut remedies = vec![remedy.to_owned(), stop_gap(case, reaper)];
     if !is_host {
         let only_if = if case.is_own().is_none() { "if it was adopted, " } else { "" };
         remedies.insert(
@@ -175,7 +175,7 @@ pub(super) fn by_subreaper(case: &Case<'_>) -> Option<Verdict> {
         sentence,
         confidence: confidence(case),
         cites: vec![Fact::Descent, Fact::Creators, Fact::Reaper, Fact::Subreaper, Fact::Waits],
-        remedies: vec![upgrade, format!("{}{loss}", stop_gap(reaper))],
+        remedies: vec![upgrade, format!("{}{loss}", stop_gap(case, reaper))],
         wont_help,
     })
 }

@@ -182,6 +182,20 @@ impl<'a> Case<'a> {
             .is_some_and(|reaper| reaper.ever_reaped || reaper.reaped.is_some_and(|(count, _)| count > 0))
     }
 
+    /// Whether the reaper was watched for long since the zombie exited, made no wait call that could get it, and reaped
+    /// nothing.
+    pub(super) fn never_reaps(&self) -> bool {
+        let Some(reaper) = self.reaper else { return false };
+        let since_ns = match self.habit() {
+            Habit::Never { .. } => reaper.never_waited_since_ns,
+            Habit::ByName => reaper.last_wait.as_ref().map(|wait| wait.at_ns),
+            _ => None,
+        };
+        let watched_ns =
+            since_ns.map(|since_ns| self.finding.looked_ns.saturating_sub(since_ns.max(self.zombie_ns())));
+        watched_ns.is_some_and(|watched_ns| watched_ns >= WELL_WATCHED_NS) && !self.reaps_others()
+    }
+
     /// The process that forked it, if that is gone. With `CLONE_PARENT` it need not have been its parent.
     pub(super) fn lost_parent(&self) -> Option<&'a Process> {
         self.finding.creators.first().filter(|creator| creator.gone).map(|creator| &creator.process)
@@ -198,10 +212,12 @@ pub(super) fn no_call(for_ns: u64) -> String {
 }
 
 /// What ending a reaper gives: whoever adopts its zombies may reap them, or not.
-pub(super) fn stop_gap(reaper: &Reaper) -> String {
+pub(super) fn stop_gap(case: &Case<'_>, reaper: &Reaper) -> String {
     let who = name(&reaper.process);
-    if reaper.process.pid == 1 {
+    if reaper.process.pid == 1 && case.never_reaps() {
         "stop-gap: none but a reboot, since PID 1 of the host cannot be ended".to_owned()
+    } else if reaper.process.pid == 1 {
+        format!("look again in a minute: {who} was not watched long enough to say that it does not reap")
     } else if reaper.is_pidns_init == Some(true) {
         format!(
             "stop-gap: restart the container of {who}, which is its PID 1: its zombies go with the PID namespace"

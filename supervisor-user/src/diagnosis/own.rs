@@ -124,7 +124,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         ],
         remedies: vec![
             format!("make {} wait for its children: only it can reap them", clean(&reaper.process.name)),
-            stop_gap(reaper),
+            stop_gap(case, reaper),
         ],
         wont_help: vec![
             SIGKILL.to_owned(),

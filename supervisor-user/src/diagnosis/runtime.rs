@@ -37,7 +37,7 @@ pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
                  container with an init (`--init`)",
                 clean(&reaper.process.name)
             ),
-            stop_gap(reaper),
+            stop_gap(case, reaper),
         ],
         wont_help: vec![SIGKILL.to_owned(), "an init in the container: this one is outside of it".to_owned()],
     })
@@ -73,7 +73,7 @@ pub(super) fn helper(case: &Case<'_>) -> Option<Verdict> {
         sentence: format!("{what}, left to {}, which {}", name(&reaper.process), case.instead()),
         confidence: confidence(case),
         cites: vec![Fact::Exec, Fact::Creators, Fact::Reaper, Fact::Waits],
-        remedies: vec![remedy, stop_gap(reaper)],
+        remedies: vec![remedy, stop_gap(case, reaper)],
         wont_help: vec![SIGKILL.to_owned(), "an init in the container: this one is outside of it".to_owned()],
     })
 }

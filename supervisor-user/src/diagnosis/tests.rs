@@ -453,7 +453,10 @@ fn f4_a_parent_that_never_waits() {
     );
     advises(&diagnosis, &["restart the container", "!--init", "!kill"]);
     let host = says(
-        &own(|_, app| (app.is_pidns_init, app.process.pid, app.process.vpid) = (Some(true), 1, Some(1))),
+        &own(|it, app| {
+            (app.is_pidns_init, app.process.pid, app.process.vpid) = (Some(true), 1, Some(1));
+            it.looked_ns = EXIT + 60 * S;
+        }),
         Family::F4,
         High..=High,
         &[],
@@ -948,6 +951,35 @@ fn what_is_not_known_is_said() {
         (app.is_subreaper, app.is_pidns_init, app.state) = (None, None, None);
     });
     says(&unknown, None, Low..=Low, &["app (pid 50) must reap it", "was not seen"]);
+}
+
+#[test]
+fn a_reboot_is_advised_only_where_pid_1_of_the_host_was_watched_for_long() {
+    let by_host = |watched_ns: u64, change: &dyn Fn(&mut Reaper)| {
+        let finding = adopted(|finding, app| {
+            (app.process, app.is_subreaper, app.is_pidns_init) =
+                (process(1, "systemd").into(), Some(false), Some(true));
+            finding.looked_ns = EXIT + watched_ns;
+            change(app);
+        });
+        diagnose(&finding).remedies.join("\n")
+    };
+    let reboot = "none but a reboot";
+    assert!(by_host(60 * S, &|_| ()).contains(reboot));
+    let cases: [(u64, &dyn Fn(&mut Reaper)); 4] = [
+        (2 * S, &|_| ()),
+        (60 * S, &|app| app.never_waited_since_ns = Some(EXIT + 55 * S)),
+        (60 * S, &|app| app.reaped = Some((3, EXIT))),
+        (60 * S, &Reaper::waits_unknown),
+    ];
+    for (number, (watched_ns, change)) in cases.into_iter().enumerate() {
+        let remedies = by_host(watched_ns, change);
+        assert!(!remedies.contains(reboot), "{number}: {remedies}");
+        assert!(
+            remedies.contains("look again in a minute: systemd (pid 1) was not watched"),
+            "{number}: {remedies}"
+        );
+    }
 }
 
 #[test]
