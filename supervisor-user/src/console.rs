@@ -4,9 +4,14 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     os::fd::AsFd,
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 
 use crate::{
     finding::Event,
@@ -51,6 +56,26 @@ pub fn print(text: &str) -> anyhow::Result<()> {
             Err(error).context("cannot write to standard output")
         }
         _ => Ok(()),
+    }
+}
+
+/// Waits this long; false as soon as nobody can read standard output any more.
+///
+/// # Errors
+///
+/// If the kernel does not let us wait.
+pub fn wait_while_read(length: Duration) -> anyhow::Result<bool> {
+    let stdout = io::stdout();
+    // Nothing is asked for: that the reader has gone away is reported in any case.
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let end = Instant::now() + length;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+        match poll(&mut fds, Some(&left)) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result.context("cannot wait")? == 0),
+        }
     }
 }
 

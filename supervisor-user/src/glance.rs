@@ -1,7 +1,11 @@
 //! One look without watching: what is unreaped now, or what one process is. What a `supervisor` that is watching has
 //! seen is used too.
 
-use std::{collections::HashMap, thread, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    thread,
+    time::Duration,
+};
 
 use supervisor_ebpf::ProcessId;
 
@@ -134,6 +138,27 @@ impl<'a> Glance<'a> {
         let Some(id) = look.init_of(ino) else { return Ok(None) };
         let Some(facts) = look.process_of(&id)? else { return Ok(None) };
         look.gather(facts, Some(id), exits.get(&id).copied()).map(Some)
+    }
+
+    /// Whether something holds of any process: one of each control group in each PID namespace is asked.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn any(&mut self, mut holds: impl FnMut(&Evidence) -> bool) -> Result<bool, EvidenceError> {
+        let host = self.host;
+        let look = self.look()?;
+        let mut asked = HashSet::new();
+        for pid in host.pids()? {
+            let Some(facts) = host.process(pid)? else { continue };
+            if asked.insert((facts.cgroup.clone(), facts.pid_ns)) {
+                let id = look.id_of(&facts);
+                if holds(&look.gather(facts, id, None)?) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Exit times that the agent has seen.

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::ps::conclude;
+use super::{
+    ps::conclude,
+    unmatched::{unknown_place, without_filter},
+};
 use crate::{
     clock,
     config::Time,
@@ -21,7 +24,7 @@ use crate::{
 
 /// What its exit codes and its line mean.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, or a PID namespace cannot end; \
-3 UNKNOWN: it could not be checked, or wrong usage. Performance data: unreaped, blocked (PID namespaces), oldest \
+3 UNKNOWN: it could not be checked, a filter names a container or PID namespace that is not there, or wrong usage. Performance data: unreaped, blocked (PID namespaces), oldest \
 (seconds, if known).";
 /// A zombie has to stay this long to be one.
 const GRACE: Duration = Duration::from_millis(200);
@@ -100,6 +103,12 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     let old: Vec<&Finding> = conclusions.open().filter(|it| may_be_older(it, now_ns, min_age_ns)).collect();
     let blocked: Vec<&BlockedNamespace> =
         conclusions.namespaces().filter(|it| may_be_older(&it.init, now_ns, min_age_ns)).collect();
+    if old.is_empty()
+        && blocked.is_empty()
+        && let Some(unknown) = unknown_place(&mut glance, &host, &args.filter)?
+    {
+        return Ok((State::Unknown, format!("{unknown}; {}", without_filter(conclusions.unwanted()))));
+    }
     Ok(judge(args, &old, &blocked, glance.missing(), now_ns))
 }
 

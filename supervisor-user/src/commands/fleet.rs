@@ -9,7 +9,10 @@ use anyhow::{Context as _, Result};
 use serde::de::IgnoredAny;
 
 pub(super) use self::{top::Nodes, watch::watch};
-use super::table::{table, unknown};
+use super::{
+    table::{table, unknown},
+    unmatched::without_filter,
+};
 use crate::{
     console::{colour, print, say},
     engine::block_on,
@@ -47,7 +50,7 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
         args.bucket()
     );
     if output == Format::Text {
-        print_tables(&fleet)?;
+        print_tables(&fleet, filter)?;
     } else {
         print_documents(&fleet)?;
     }
@@ -89,7 +92,7 @@ fn print_documents(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-fn print_tables(fleet: &Fleet) -> Result<()> {
+fn print_tables(fleet: &Fleet, filter: &Filter) -> Result<()> {
     let of = |kind: FindingKind| {
         fleet.rows.iter().filter(move |(_, row)| row.document.supervisor.finding.kind == kind)
     };
@@ -133,7 +136,13 @@ fn print_tables(fleet: &Fleet) -> Result<()> {
         );
     }
     if out.is_empty() {
-        say(&format!("nothing is unreaped; nodes that report: {}", fleet.hosts.len()));
+        let nodes = fleet.hosts.len();
+        if *filter == Filter::default() {
+            say(&format!("nothing is unreaped; nodes that report: {nodes}"));
+        } else {
+            let others = without_filter(fleet.unwanted());
+            say(&format!("nothing that matches is unreaped; {others}; nodes that report: {nodes}"));
+        }
     }
     print(&out)
 }

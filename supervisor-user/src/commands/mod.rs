@@ -21,6 +21,7 @@ pub mod schema;
 mod table;
 pub mod top;
 pub mod trace;
+mod unmatched;
 pub mod watch;
 
 use std::process::ExitCode;
@@ -102,7 +103,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Check whether it can run here, and say what to do if not
     #[command(after_long_help = examples::DOCTOR)]
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Print the JSON Schema of events, or of the configuration
     #[command(after_long_help = examples::SCHEMA)]
     Schema(schema::SchemaArgs),
@@ -151,7 +152,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => Ok(ExitCode::from(check::run(&args) as u8)),
         Command::Record(args) => record::run(&args).map(ExitCode::from),
         Command::Replay(args) => replay::run(&args).map(ExitCode::from),
-        Command::Doctor => doctor::run().map(ExitCode::from),
+        Command::Doctor(args) => doctor::run(&args).map(ExitCode::from),
         Command::Schema(args) => schema::run(&args).map(ExitCode::from),
         Command::Install(args) => install::run(&args).map(ExitCode::from),
         Command::Completions(args) => completions::run(&args).map(ExitCode::from),

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    thread,
     time::Duration,
 };
 
@@ -13,12 +12,13 @@ use super::{
     fleet,
     listing::Listing,
     table::{named, table, unknown},
+    unmatched::{unknown_place, without_filter},
 };
 use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
     config::Time,
-    console::{Printer, colour, print, say},
+    console::{Printer, colour, print, say, wait_while_read},
     diagnosis::in_full,
     engine::context,
     exit::Exit,
@@ -69,7 +69,9 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     loop {
         let found = list(args, &host, &mut glance)?;
         let Some(every) = args.every else { return Ok(found) };
-        thread::sleep(every.0);
+        if !wait_while_read(every.0)? {
+            return Ok(found);
+        }
     }
 }
 
@@ -86,7 +88,19 @@ fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
         Format::Text => print_tables(args, &findings, &namespaces)?,
         format => print_json(format, &findings, &namespaces, host, glance.hooks())?,
     }
+    if findings.is_empty() && namespaces.is_empty() {
+        say(&nothing(&conclusions, &args.filter, unknown_place(glance, host, &args.filter)?));
+    }
     Ok(if findings.is_empty() && namespaces.is_empty() { Exit::Ok } else { Exit::Found })
+}
+
+/// What it means that nothing is listed.
+fn nothing(conclusions: &Conclusions, filter: &Filter, unknown: Option<String>) -> String {
+    match (unknown, conclusions.unwanted()) {
+        (Some(unknown), others) => format!("nothing matches: {unknown}; {}", without_filter(others)),
+        (None, _) if *filter == Filter::default() => "nothing is unreaped".to_owned(),
+        (None, others) => format!("nothing that matches is unreaped; {}", without_filter(others)),
+    }
 }
 
 /// What is unreaped now, concluded.
@@ -125,11 +139,6 @@ fn print_tables(args: &PsArgs, findings: &[&Finding], namespaces: &[&BlockedName
     if args.every.is_some() && io::stdout().is_terminal() {
         // From the top of an empty screen.
         out.push_str("\x1b[H\x1b[2J");
-    }
-    if findings.is_empty() && namespaces.is_empty() {
-        print(&out)?;
-        say("nothing is unreaped");
-        return Ok(());
     }
     if !findings.is_empty() {
         args.listing.list(&mut out, findings, colour());

@@ -79,6 +79,13 @@ impl Conclusions {
         self.namespaces.values().filter(|blocked| blocked.told).map(|blocked| &blocked.namespace)
     }
 
+    /// How many findings are open that the filters do not let through, blocked PID namespaces included.
+    #[must_use]
+    pub fn unwanted(&self) -> usize {
+        self.open.values().filter(|open| !open.told).count()
+            + self.namespaces.values().filter(|blocked| !blocked.told).count()
+    }
+
     /// Whether an observation is about something that is open and wanted, or about losses, which everybody wants.
     #[must_use]
     pub fn wants(&self, observation: &Observation) -> bool {

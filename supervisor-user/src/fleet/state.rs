@@ -1,6 +1,10 @@
 //! The open findings of all nodes, and when each node has reported last.
 
-use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,6 +16,8 @@ use crate::{
 
 /// So much of the findings is shown, in bytes of their documents.
 const MAX_BYTES: usize = 512 << 20;
+/// So many findings that filters leave out are counted: a hostile bucket may hold any number of them.
+const MAX_UNWANTED: usize = 65_536;
 /// A node may be silent for so many of its heartbeats.
 const MISSED: u32 = 3;
 /// A longer interval than this is not believed.
@@ -24,6 +30,8 @@ pub struct Fleet {
     pub hosts: BTreeMap<(String, String), Host>,
     /// The findings that are wanted, by their keys.
     pub rows: BTreeMap<Key, Row>,
+    /// The keys of those that the filters leave out, as far as they are counted.
+    unwanted: BTreeSet<Key>,
     /// Entries that could not be read.
     pub unreadable: usize,
     /// Whether there was more than is shown.
@@ -119,11 +127,16 @@ pub async fn read(
             if let Some(old) = fleet.rows.remove(&key) {
                 bytes -= old.bytes;
             }
+            fleet.unwanted.remove(&key);
             let Some(value) = entry.value else { return ControlFlow::Continue(()) };
             fleet.know(&key);
             match Document::read(value) {
                 None => fleet.unreadable += 1,
-                Some(document) if !document.passes(filter) => {}
+                Some(document) if !document.passes(filter) => {
+                    if fleet.unwanted.len() < MAX_UNWANTED {
+                        fleet.unwanted.insert(key);
+                    }
+                }
                 Some(_) if bytes + value.len() >= MAX_BYTES => fleet.is_cut = true,
                 Some(document) => {
                     bytes += value.len();
@@ -178,6 +191,12 @@ impl Fleet {
         self.hosts
             .get(&(key.cluster.clone(), key.host.clone()))
             .map_or(HostState::Stale { last: None }, |host| host.state)
+    }
+
+    /// How many findings the filters leave out.
+    #[must_use]
+    pub fn unwanted(&self) -> usize {
+        self.unwanted.len()
     }
 
     /// What is not among its findings, and why, in words.

@@ -1,0 +1,48 @@
+//! What is said when filters leave nothing: whether they name something that is not there, and what they leave out.
+
+use anyhow::Result;
+
+use crate::{
+    attribution::attribute,
+    filter::Filter,
+    glance::Glance,
+    host::{Host as _, Proc},
+    words::clean,
+};
+
+/// The container or the PID namespace that a filter names and that no process is in, as a sentence. `None` if they are
+/// there, or the filter names none.
+///
+/// # Errors
+///
+/// If a map or `/proc` cannot be read.
+pub(super) fn unknown_place(glance: &mut Glance<'_>, host: &Proc, filter: &Filter) -> Result<Option<String>> {
+    if let Some(ino) = filter.pidns {
+        let wanted = Filter { pidns: Some(ino), ..Filter::default() };
+        if !is_there(glance, host, &wanted)? {
+            return Ok(Some(format!("no process is seen in a PID namespace {ino}")));
+        }
+    }
+    if let Some(container) = &filter.container {
+        let wanted = Filter { container: Some(container.clone()), ..Filter::default() };
+        if !is_there(glance, host, &wanted)? {
+            return Ok(Some(format!("no process is seen in a container `{}`", clean(container))));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a filter lets any process through, dead or alive.
+fn is_there(glance: &mut Glance<'_>, host: &Proc, wanted: &Filter) -> Result<bool> {
+    let identity = host.identity();
+    Ok(glance.any(|evidence| wanted.wants(&attribute(evidence, identity, 0)))?)
+}
+
+/// How much there is that the filters do not let through.
+pub(super) fn without_filter(others: usize) -> String {
+    match others {
+        0 => "nothing else is unreaped either".to_owned(),
+        1 => "one other finding is there without the filters".to_owned(),
+        _ => format!("{others} other findings are there without the filters"),
+    }
+}

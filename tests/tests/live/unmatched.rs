@@ -1,0 +1,92 @@
+//! Filters that leave nothing, and output that nobody reads any more: neither may look like "all is well".
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use supervisor_tests::{fixture, supervisor_bin};
+use supervisor_user::scenario::{Owned, pid_namespace};
+
+/// What nothing on this host is called.
+const NO_CONTAINER: &str = "no-such-container";
+/// The inode number of no PID namespace: the root directory of a file system has it.
+const NO_NAMESPACE: &str = "1";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Standard output, standard error and the exit code.
+fn run(args: &[&str]) -> Result<(String, String, Option<i32>)> {
+    let output = Command::new(supervisor_bin()?).args(args).stdin(Stdio::null()).output()?;
+    Ok((String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?, output.status.code()))
+}
+
+#[test]
+fn ps_says_that_nothing_matches_and_how_many_others_there_are() -> Result<()> {
+    let fixture = fixture!("never-wait", "2")?;
+    let zombies = [fixture.fact("zombie")?.pid("pid")?, fixture.fact("zombie")?.pid("pid")?];
+    for (filter, unknown) in [
+        (["--container", NO_CONTAINER], "no process is seen in a container `no-such-container`"),
+        (["--pidns", NO_NAMESPACE], "no process is seen in a PID namespace 1"),
+    ] {
+        for format in ["text", "json"] {
+            let (stdout, stderr, code) = run(&["ps", "-o", format, filter[0], filter[1]])?;
+            assert_eq!((stdout.as_str(), code), ("", Some(0)), "{filter:?}");
+            assert!(stderr.starts_with(&format!("nothing matches: {unknown}; ")), "{filter:?}: {stderr}");
+            assert!(
+                stderr.ends_with(" other findings are there without the filters\n"),
+                "{filter:?}: {stderr}"
+            );
+            assert!(!stderr.contains("nothing is unreaped"), "{filter:?}: {stderr}");
+        }
+    }
+    // What is named is there, and has no zombie.
+    let own = pid_namespace(fixture.pid())?.to_string();
+    let (_, stderr, code) = run(&["ps", "--pidns", &own, "--comm", "no-such-name"])?;
+    assert!(stderr.starts_with("nothing that matches is unreaped; "), "{stderr}");
+    assert_eq!(code, Some(0));
+    let (stdout, ..) = run(&["ps", "--columns", "pid", "--no-headers"])?;
+    for pid in zombies {
+        assert!(stdout.lines().any(|line| line == pid.to_string()), "{pid} is not in {stdout}");
+    }
+    fixture.end()
+}
+
+#[test]
+fn check_knows_nothing_of_what_is_not_there() -> Result<()> {
+    let fixture = fixture!("never-wait", "1")?;
+    fixture.fact("zombie")?;
+    for (filter, unknown) in [
+        (["--container", NO_CONTAINER], "no process is seen in a container `no-such-container`"),
+        (["--pidns", NO_NAMESPACE], "no process is seen in a PID namespace 1"),
+    ] {
+        let (stdout, _, code) = run(&["check", "--min-age", "0s", filter[0], filter[1]])?;
+        assert!(stdout.starts_with(&format!("SUPERVISOR UNKNOWN - {unknown}; ")), "{stdout}");
+        assert!(stdout.contains(" without the filters"), "{stdout}");
+        assert_eq!(code, Some(3), "{stdout}");
+    }
+    let own = pid_namespace(fixture.pid())?.to_string();
+    let (stdout, _, code) = run(&["check", "--min-age", "0s", "--pidns", &own, "--comm", "no-such-name"])?;
+    assert!(stdout.starts_with("SUPERVISOR OK - no unreaped process"), "{stdout}");
+    assert_eq!(code, Some(0), "{stdout}");
+    fixture.end()
+}
+
+#[test]
+fn ps_every_ends_when_nobody_reads_it_any_more() -> Result<()> {
+    let fixture = fixture!("never-wait", "1")?;
+    fixture.fact("zombie")?;
+    let mut command = Command::new(supervisor_bin()?);
+    // The next list would come long after the limit: it has to notice before it writes.
+    command.args(["ps", "--every", "1h"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut ps = Owned::start(&mut command)?;
+    let mut stdout = BufReader::new(ps.child().stdout.take().context("no pipe")?);
+    let mut header = String::new();
+    stdout.read_line(&mut header)?;
+    assert!(header.starts_with("PID "), "{header}");
+    drop(stdout);
+    let status = ps.end(LIMIT)?;
+    assert_eq!(status.code(), Some(1), "it had found something");
+    fixture.end()
+}
