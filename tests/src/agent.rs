@@ -12,10 +12,7 @@ use rustix::process::Signal;
 use supervisor_user::scenario::{Lines, Owned};
 use tempfile::TempDir;
 
-use crate::{event::Event, supervisor_bin};
-
-/// How long it may take to start, to end, or to say something, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::{WAIT_LIMIT, event::Event, supervisor_bin};
 
 /// The agent; its state is removed when this is dropped.
 #[derive(Debug)]
@@ -75,7 +72,7 @@ impl Agent {
             return Ok(rest.to_owned());
         }
         loop {
-            let Some(line) = self.stderr.next(&format!("the agent to say {start}"), LIMIT)? else {
+            let Some(line) = self.stderr.next(&format!("the agent to say {start}"), WAIT_LIMIT)? else {
                 bail!("the agent has ended before it said {start}: {}", self.said.join("\n"));
             };
             self.said.push(line);
@@ -94,7 +91,7 @@ impl Agent {
 
     /// The next event on standard output that is what is wanted.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line =
@@ -109,17 +106,17 @@ impl Agent {
     /// Kills it without giving it a chance to do anything. What it had printed can still be read.
     pub fn kill(&mut self) -> Result<()> {
         self.process.signal(Signal::KILL)?;
-        self.process.end(LIMIT)?;
+        self.process.end(WAIT_LIMIT)?;
         Ok(())
     }
 
     /// Ends it with SIGTERM, which has to be a clean end; returns what it has said on standard error.
     pub fn stop(mut self) -> Result<Vec<String>> {
         self.process.signal(Signal::TERM)?;
-        while let Some(line) = self.stderr.next("the agent to end", LIMIT)? {
+        while let Some(line) = self.stderr.next("the agent to end", WAIT_LIMIT)? {
             self.said.push(line);
         }
-        let status = self.process.end(LIMIT)?;
+        let status = self.process.end(WAIT_LIMIT)?;
         ensure!(status.success(), "the agent ended with {status}: {}", self.said.join("\n"));
         Ok(self.said)
     }

@@ -4,13 +4,17 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use async_nats::jetstream::{
-    self,
-    consumer::{AckPolicy, pull},
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        self,
+        consumer::{AckPolicy, pull},
+        context::ContextBuilder,
+    },
 };
 use futures_util::{StreamExt, TryStreamExt};
 use rustix::process::Signal;
@@ -19,14 +23,10 @@ use supervisor_user::scenario::{Owned, until};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::end_by;
+use crate::{WAIT_LIMIT, end_by, freeze};
 
-/// How long it may take to start, or to end.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// How long a list may take, and how often it is asked for.
-const ANSWER: Duration = Duration::from_secs(5);
-const TRIES: usize = 6;
+/// How long one list of keys may take before it is asked for again.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The server. It is killed, and all that it kept removed, when this is dropped.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Broker {
         command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut process = Owned::start(&mut command)?;
         let told = ports.join(format!("nats-server_{}.ports", process.pid()));
-        let url: String = until("nats-server to listen", LIMIT, || {
+        let url: String = until("nats-server to listen", WAIT_LIMIT, || {
             if let Some(status) = process.child().try_wait()? {
                 bail!("nats-server ended with {status}: {}", fs::read_to_string(at.join("log"))?);
             }
@@ -101,7 +101,7 @@ impl Broker {
 
     /// Kills it without giving it a chance to do anything.
     pub fn kill(&mut self) -> Result<()> {
-        end_by(Signal::KILL, &mut self.process, LIMIT)
+        end_by(Signal::KILL, &mut self.process, WAIT_LIMIT)
     }
 
     /// Kills it, takes all away that it kept, and starts it again.
@@ -111,9 +111,14 @@ impl Broker {
         self.restart()
     }
 
-    /// Sends it a signal: `STOP` makes it accept connections and say nothing.
-    pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        self.process.as_mut().context("the broker does not run")?.signal(signal)
+    /// Stops it: it accepts connections and says nothing, until it is told to go on.
+    pub fn freeze(&mut self) -> Result<()> {
+        freeze(self.process.as_mut().context("the broker does not run")?)
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&mut self) -> Result<()> {
+        self.process.as_mut().context("the broker does not run")?.signal(Signal::CONT)
     }
 
     /// Where it is.
@@ -130,7 +135,9 @@ impl Broker {
 
     /// Its requests.
     pub async fn jetstream(&self) -> Result<jetstream::Context> {
-        Ok(jetstream::new(async_nats::connect(self.url()).await?))
+        let options = ConnectOptions::new().connection_timeout(WAIT_LIMIT).request_timeout(Some(WAIT_LIMIT));
+        let client = options.connect(self.url()).await?;
+        Ok(ContextBuilder::new().timeout(WAIT_LIMIT).build(client))
     }
 
     /// All messages of a stream, in order.
@@ -161,7 +168,8 @@ impl Broker {
     pub async fn keys(&self, bucket: &str) -> Result<Vec<String>> {
         let bucket = self.jetstream().await?.get_key_value(bucket).await?;
         // The client waits for ever for a key that is written or purged while it lists them.
-        for _ in 0..TRIES {
+        let deadline = Instant::now() + WAIT_LIMIT;
+        while Instant::now() < deadline {
             let keys = async { Ok::<Vec<String>, anyhow::Error>(bucket.keys().await?.try_collect().await?) };
             if let Ok(keys) = timeout(ANSWER, keys).await {
                 let mut keys = keys?;

@@ -13,11 +13,8 @@ pub(crate) fn check(event: &Event) -> Result<()> {
     let ids = evidence.iter().map(|it| it.number("id")).collect::<Result<BTreeSet<u64>>>()?;
     ensure!(ids.len() == evidence.len(), "two pieces of evidence have one id");
 
-    // Whoever can let go of a blocker is its reaper: a parent, or a tracer.
-    for blocker in list(event, "supervisor.blockers")? {
-        let has_reaper = blocker.get("reaper").is_some();
-        ensure!(has_reaper || blocker.text("kind")? == "task", "nobody can let go of {}", blocker.0);
-    }
+    // Who can let go of a blocker may have ended while it was looked at, if it is somebody else's on this host;
+    // namespace.rs compares the reapers of its own.
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! One line of `supervisor`'s JSON output.
 
+use std::{collections::HashMap, fs, io, path::Path};
+
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
@@ -74,6 +76,19 @@ impl Event {
     }
 }
 
+/// The events of a file that grows: there may be no file yet, and a last line that is not whole yet is left out.
+pub fn events_in(file: &Path) -> Result<Vec<Event>> {
+    let bytes = match fs::read(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.with_context(|| file.display().to_string())?,
+    };
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let text = std::str::from_utf8(&bytes[..whole])?;
+    let event =
+        |line| serde_json::from_str(line).map(Event).with_context(|| format!("a broken line: {line}"));
+    text.lines().map(event).collect()
+}
+
 /// The events about one process.
 #[must_use]
 pub fn of_process(events: &[Event], pid: u32) -> Vec<&Event> {
@@ -83,7 +98,22 @@ pub fn of_process(events: &[Event], pid: u32) -> Vec<&Event> {
 /// The opening and the closing of the one finding about a process, which may have been updated between; an error if
 /// there is another number of them.
 pub fn finding_of(events: &[Event], pid: u32) -> Result<(&Event, &Event)> {
-    match of_process(events, pid)[..] {
+    finding(pid, &of_process(events, pid))
+}
+
+/// The same for each of many processes.
+pub fn findings_of<'a>(events: &'a [Event], pids: &[u32]) -> Result<Vec<(&'a Event, &'a Event)>> {
+    let mut by_pid: HashMap<u32, Vec<&Event>> = HashMap::new();
+    for event in events {
+        if let Ok(pid) = event.pid("process.pid") {
+            by_pid.entry(pid).or_default().push(event);
+        }
+    }
+    pids.iter().map(|&pid| finding(pid, by_pid.get(&pid).map_or(&[], Vec::as_slice))).collect()
+}
+
+fn finding<'a>(pid: u32, events: &[&'a Event]) -> Result<(&'a Event, &'a Event)> {
+    match *events {
         [open, ref updates @ .., close]
             if OPENING.contains(&open.action())
                 && updates.iter().all(|it| it.action() == "zombie-updated")

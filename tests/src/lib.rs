@@ -5,6 +5,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Result, ensure};
@@ -19,6 +20,7 @@ mod messages;
 mod oracle;
 mod process;
 mod prometheus;
+mod quiet_agent;
 mod recorded;
 mod screen;
 mod watch;
@@ -27,14 +29,19 @@ pub use agent::Agent;
 pub use broker::{Broker, Stored};
 pub use case::Case;
 pub use contract::Contract;
-pub use event::{Event, finding_of, of_process};
+pub use event::{Event, events_in, finding_of, findings_of, of_process};
 pub use messages::{HOSTILE, hostile, hostile_in, message, octet_counted, recorded, repeated};
 pub use oracle::{Judgement, Life, Run, judge, lives};
-pub use process::{cpu_ticks, end_by, resident_kib};
+pub use process::{end_by, freeze, resident_kib};
 pub use prometheus::{Prometheus, http_get, promtool};
+pub use quiet_agent::QuietAgent;
 pub use screen::{Screen, code_without_terminal};
 pub use supervisor_user::scenario::{Container, Fact, Part as Fixture};
-pub use watch::{Outcome, Watch, created_on_host, events_of, run_json};
+pub use watch::{Outcome, Watch, counted, created_on_host, events_of, run_json};
+
+/// How long a test waits for any condition before it gives up. It only guards against a hang: no test passes or fails
+/// by how fast the machine is, so it is far longer than a busy machine needs.
+pub const WAIT_LIMIT: Duration = Duration::from_mins(2);
 
 /// The binary under test.
 pub fn supervisor_bin() -> Result<PathBuf> {

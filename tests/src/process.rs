@@ -4,7 +4,9 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use supervisor_user::scenario::Owned;
+use supervisor_user::scenario::{Owned, parts::sys, until};
+
+use crate::WAIT_LIMIT;
 
 /// Memory that it has in use, in KiB.
 pub fn resident_kib(pid: u32) -> Result<u64> {
@@ -13,14 +15,20 @@ pub fn resident_kib(pid: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// CPU time of all its threads, in clock ticks.
-pub fn cpu_ticks(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name before may hold anything; utime and stime are fields 14 and 15.
-    let rest = stat.rsplit_once(')').context("no name")?.1;
-    let ticks: Vec<u64> =
-        rest.split_ascii_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    Ok(ticks.iter().sum())
+/// Stops a process with SIGSTOP, and waits until none of its threads runs any more, which takes a while on a busy machine.
+pub fn freeze(process: &mut Owned) -> Result<()> {
+    process.signal(Signal::STOP)?;
+    let tasks = format!("/proc/{}/task", process.pid());
+    until("a process to stop", WAIT_LIMIT, || {
+        for task in fs::read_dir(&tasks)? {
+            let stat = task?.path().join("stat");
+            // A thread that has ended meanwhile has no state.
+            if sys::state(stat.to_str().context("no path")?).is_some_and(|state| state != 'T') {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
 }
 
 /// Ends a process, if there is one, by a signal.

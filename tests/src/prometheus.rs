@@ -7,7 +7,6 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,8 +14,7 @@ use serde_json::Value;
 use supervisor_user::scenario::{Lines, Owned, until};
 use tempfile::TempDir;
 
-/// How long it may take to start, and a value to arrive, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::WAIT_LIMIT;
 
 /// The server; its data is removed when this is dropped.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ impl Prometheus {
             if let Some(address) = address.filter(|_| is_ready) {
                 break address;
             }
-            let Some(line) = log.next("prometheus to start", LIMIT)? else {
+            let Some(line) = log.next("prometheus to start", WAIT_LIMIT)? else {
                 bail!("prometheus has ended at once: {}", said.join("\n"));
             };
             if line.contains("Listening on") {
@@ -79,10 +77,15 @@ impl Prometheus {
         Ok(Some(text.parse()?))
     }
 
+    /// Waits until an expression gives one number. After a scrape that failed, it gives none until the next.
+    pub fn value(&self, expression: &str) -> Result<f64> {
+        until(&format!("{expression} to have a value"), WAIT_LIMIT, || self.query(expression))
+    }
+
     /// Waits until an expression has this value.
     pub fn wait_for(&self, expression: &str, value: f64) -> Result<()> {
         let mut last = None;
-        let found = until(&format!("{expression} to be {value}"), LIMIT, || {
+        let found = until(&format!("{expression} to be {value}"), WAIT_LIMIT, || {
             last = self.query(expression)?;
             Ok(last.is_some_and(|last| (last - value).abs() < 1e-9).then_some(()))
         });
@@ -91,7 +94,7 @@ impl Prometheus {
 
     /// Waits until every rule was evaluated without an error; returns how many there are.
     pub fn rules_are_evaluated(&self) -> Result<usize> {
-        until("all rules to be evaluated", LIMIT, || {
+        until("all rules to be evaluated", WAIT_LIMIT, || {
             let answer = self.api("rules")?;
             let groups =
                 answer["data"]["groups"].as_array().with_context(|| format!("no groups: {answer}"))?;
@@ -115,7 +118,7 @@ impl Prometheus {
 /// The head and the body of what is at a path. `accept` is what kind is wanted.
 pub fn http_get(address: SocketAddr, path: &str, accept: &str) -> Result<(String, String)> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(WAIT_LIMIT))?;
     // To 1.0, the answer is in one piece and ends with the connection.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n")?;
     let mut answer = String::new();

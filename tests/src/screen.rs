@@ -7,7 +7,6 @@ use std::{
     process::{Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -19,8 +18,8 @@ use rustix::{
 };
 use supervisor_user::scenario::{Owned, until};
 
-/// How long a screen may take to show what it should.
-const LIMIT: Duration = Duration::from_secs(20);
+use crate::WAIT_LIMIT;
+
 /// What a program says to a terminal to get its other screen, and to give it back.
 const ENTERS: &[u8] = b"\x1b[?1049h";
 const LEAVES: &[u8] = b"\x1b[?1049l";
@@ -59,7 +58,7 @@ pub fn code_without_terminal(command: Command, shown: &[u8]) -> Result<Option<i3
         written.extend_from_slice(&buffer[..count]);
     }
     drop(master);
-    Ok(process.end(LIMIT)?.code())
+    Ok(process.end(WAIT_LIMIT)?.code())
 }
 
 impl Screen {
@@ -94,8 +93,10 @@ impl Screen {
 
     /// Waits until this is on the screen.
     pub fn shows(&self, what: &str) -> Result<()> {
-        until(&format!("the screen to show `{what}`"), LIMIT, || Ok(self.text().contains(what).then_some(())))
-            .with_context(|| self.text())
+        until(&format!("the screen to show `{what}`"), WAIT_LIMIT, || {
+            Ok(self.text().contains(what).then_some(()))
+        })
+        .with_context(|| self.text())
     }
 
     /// Types keys.
@@ -115,12 +116,12 @@ impl Screen {
         let code = self.code()?;
         ensure!(code == Some(0), "it ended with {code:?}");
         ensure!(has(ENTERS), "it has not used the other screen");
-        until("the terminal to be given back", LIMIT, || Ok(has(LEAVES).then_some(())))
+        until("the terminal to be given back", WAIT_LIMIT, || Ok(has(LEAVES).then_some(())))
     }
 
     /// Waits for its end; returns its exit code.
     pub fn code(mut self) -> Result<Option<i32>> {
-        let status = self.process.end(LIMIT).with_context(|| self.text())?;
+        let status = self.process.end(WAIT_LIMIT).with_context(|| self.text())?;
         Ok(status.code())
     }
 }

@@ -1,7 +1,7 @@
 //! A running `supervisor watch -o json`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -15,17 +15,13 @@ use supervisor_user::{
 };
 
 use crate::{
-    Fixture,
+    Fixture, WAIT_LIMIT,
     contract::Contract,
     event::Event,
+    process::freeze,
     recorded::{Kept, Recorded},
     supervisor_bin,
 };
-
-/// How long attaching and ending may take on a busy machine.
-const START: Duration = Duration::from_secs(20);
-/// How long a report may take, the grace period included.
-const REPORT: Duration = Duration::from_secs(8);
 
 /// The watch; every line of its output is held against the contract as it comes.
 #[derive(Debug)]
@@ -108,7 +104,7 @@ impl Watch {
             kept: Kept::default(),
         };
         while !watch.messages.last().is_some_and(|line| line.starts_with("watching")) {
-            match watch.stderr.next("supervisor watch to attach", START)? {
+            match watch.stderr.next("supervisor watch to attach", WAIT_LIMIT)? {
                 Some(line) => watch.messages.push(line),
                 None => bail!("supervisor watch has ended at once: {}", watch.messages.join("\n")),
             }
@@ -124,20 +120,10 @@ impl Watch {
 
     /// The first event so far, or to come, that fits. `what` completes "gave up waiting for …".
     pub fn wait_for(&mut self, what: &str, fits: impl Fn(&Event) -> bool) -> Result<Event> {
-        self.wait_within(REPORT, what, fits)
-    }
-
-    /// The same, for what may take longer.
-    pub fn wait_within(
-        &mut self,
-        limit: Duration,
-        what: &str,
-        fits: impl Fn(&Event) -> bool,
-    ) -> Result<Event> {
         if let Some(event) = self.seen.iter().find(|event| fits(event)) {
             return Ok(event.clone());
         }
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.stdout.next(what, left).with_context(|| format!("seen: {:#?}", self.seen))?;
@@ -147,6 +133,34 @@ impl Watch {
                 return Ok(event);
             }
         }
+    }
+
+    /// The first event that fits, if there has been one so far.
+    pub fn seen(&mut self, fits: impl Fn(&Event) -> bool) -> Result<Option<Event>> {
+        while let Some(line) = self.stdout.next_within(Duration::ZERO)? {
+            self.take(&line)?;
+        }
+        Ok(self.seen.iter().find(|event| fits(event)).cloned())
+    }
+
+    /// Waits until it has said this of each of these processes.
+    pub fn wait_for_all(&mut self, action: &str, pids: &[u32]) -> Result<()> {
+        let mut missing: HashSet<u32> = pids.iter().copied().collect();
+        for event in self.seen.iter().filter(|event| event.action() == action) {
+            missing.remove(&event.pid("process.pid")?);
+        }
+        let deadline = Instant::now() + WAIT_LIMIT;
+        while !missing.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.stdout.next(action, left);
+            let line = line.with_context(|| format!("{action} is missing of {missing:?}"))?;
+            let event =
+                self.take(&line.with_context(|| format!("supervisor watch ended before {action}"))?)?;
+            if event.action() == action {
+                missing.remove(&event.pid("process.pid")?);
+            }
+        }
+        Ok(())
     }
 
     /// Waits until everything that exited before this call would have been reported, had it been unreaped:
@@ -165,6 +179,11 @@ impl Watch {
         self.process.signal(signal)
     }
 
+    /// Stops it with SIGSTOP, and waits until it runs no more.
+    pub fn freeze(&mut self) -> Result<()> {
+        freeze(&mut self.process)
+    }
+
     /// Ends it with SIGTERM.
     pub fn stop(self) -> Result<Outcome> {
         self.stop_with(Signal::TERM)
@@ -178,13 +197,13 @@ impl Watch {
 
     /// Waits for its end, which has to be a clean one.
     pub fn finish(mut self) -> Result<Outcome> {
-        while let Some(line) = self.stdout.next("the end of supervisor watch's output", START)? {
+        while let Some(line) = self.stdout.next("the end of supervisor watch's output", WAIT_LIMIT)? {
             self.take(&line)?;
         }
-        while let Some(line) = self.stderr.next("the end of supervisor watch's messages", START)? {
+        while let Some(line) = self.stderr.next("the end of supervisor watch's messages", WAIT_LIMIT)? {
             self.messages.push(line);
         }
-        let status = self.process.end(START)?;
+        let status = self.process.end(WAIT_LIMIT)?;
         ensure!(status.success(), "supervisor watch ended with {status}: {}", self.messages.join("\n"));
         if let Some(recorded) = &self.recorded {
             recorded.publish(&self.kept)?;
@@ -195,9 +214,9 @@ impl Watch {
     /// Kills it without giving it a chance to do anything; returns what it has said by then.
     pub fn kill(mut self) -> Result<Vec<Event>> {
         self.process.signal(Signal::KILL)?;
-        self.process.end(START)?;
+        self.process.end(WAIT_LIMIT)?;
         let mut last = None;
-        while let Some(line) = self.stdout.next("the end of its output", START)? {
+        while let Some(line) = self.stdout.next("the end of its output", WAIT_LIMIT)? {
             if let Some(line) = last.replace(line) {
                 self.take(&line)?;
             }
@@ -223,26 +242,30 @@ impl Watch {
 impl Outcome {
     /// The counts of its summary.
     pub fn counted(&self) -> Result<Counted> {
-        let line = self.messages.iter().find_map(|line| Some(line.split_once("counted: ")?.1));
-        let line =
-            line.with_context(|| format!("the summary has no counts: {}", self.messages.join("\n")))?;
-        let counts: HashMap<&str, &str> =
-            line.split_ascii_whitespace().filter_map(|it| it.split_once('=')).collect();
-        let count = |name: &str| -> Result<u64> {
-            let text = counts.get(name).with_context(|| format!("{name} is missing in: {line}"))?;
-            Ok(text.parse()?)
-        };
-        Ok(Counted {
-            forks: count("forks")?,
-            threads: count("threads")?,
-            execs: count("execs")?,
-            exits: count("exits")?,
-            waits: count("waits")?,
-            reaps: count("reaps")?,
-            events: count("events")?,
-            lost: count("lost")?,
-        })
+        counted(&self.messages)
     }
+}
+
+/// The counts of the summary that is the end of these messages.
+pub fn counted(messages: &[String]) -> Result<Counted> {
+    let line = messages.iter().find_map(|line| Some(line.split_once("counted: ")?.1));
+    let line = line.with_context(|| format!("the summary has no counts: {}", messages.join("\n")))?;
+    let counts: HashMap<&str, &str> =
+        line.split_ascii_whitespace().filter_map(|it| it.split_once('=')).collect();
+    let count = |name: &str| -> Result<u64> {
+        let text = counts.get(name).with_context(|| format!("{name} is missing in: {line}"))?;
+        Ok(text.parse()?)
+    };
+    Ok(Counted {
+        forks: count("forks")?,
+        threads: count("threads")?,
+        execs: count("execs")?,
+        exits: count("exits")?,
+        waits: count("waits")?,
+        reaps: count("reaps")?,
+        events: count("events")?,
+        lost: count("lost")?,
+    })
 }
 
 /// One shot of another subcommand: its events, held against the contract, and its exit status.

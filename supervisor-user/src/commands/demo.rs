@@ -16,13 +16,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::{
     scenes::Scene,
-    watch::{REPORT, Watch, say, show},
+    watch::{Watch, say, show},
 };
 use crate::{
     diagnosis::Family,
     exit::Exit,
     scenario::{
-        Created, Lab, Monitor, NO_SUCH_COMMAND, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
+        Created, LIMIT, Lab, Monitor, NO_SUCH_COMMAND, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
         played_double_fork, stop_on_signals, until, zombies_of,
     },
     words::clean,
@@ -124,7 +124,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
     let reaped = monitor.reap()?;
     ensure!(reaped == [zombie.pid], "the monitor reaped {reaped:?} and not just the zombie {}", zombie.pid);
     let left = Instant::now();
-    until("pause to go", REPORT, || Ok(pod.is_gone().then_some(())))?;
+    until("pause to go", LIMIT, || Ok(pod.is_gone().then_some(())))?;
     say(&format!("   Told to, the monitor waited for any child and got pid {}.", zombie.pid))?;
     say(&format!("   `pause` was gone {} ms later.", left.elapsed().as_millis()))?;
     watch.next_about(pod.pid(), "released")?;
@@ -143,7 +143,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
 fn kill_in_vain(pod: &Pod) -> Result<()> {
     pod.kill()?;
     let killed = Instant::now();
-    let place = until("pause to stand still", REPORT, || {
+    let place = until("pause to stand still", LIMIT, || {
         ensure!(!pod.is_gone(), "pause has died, although a zombie is left in its namespace");
         Ok(pod.wchan().filter(|name| name == "zap_pid_ns_processes"))
     })?;
@@ -165,7 +165,7 @@ fn nothing_with_runc(lab: &Lab, monitor: &mut Monitor, pod: &Pod, watch: &Watch)
     ensure!(left.is_empty(), "runc has left zombies under the monitor: {left:?}");
     watch.is_silent()?;
     pod.kill()?;
-    until("the second pause to go", REPORT, || Ok(pod.is_gone().then_some(())))?;
+    until("the second pause to go", LIMIT, || Ok(pod.is_gone().then_some(())))?;
     say(
         "   Nothing is left behind, supervisor has nothing to say, and `pause` dies at once when it is killed.",
     )
@@ -182,7 +182,7 @@ fn tell(created: &Created) -> Result<()> {
 /// The zombie that the monitor is left with.
 fn only_zombie(monitor: &Monitor) -> Result<Stat> {
     // It may still be on its way out.
-    until("a zombie under the monitor", REPORT, || match &zombies_of(monitor.pid())?[..] {
+    until("a zombie under the monitor", LIMIT, || match &zombies_of(monitor.pid())?[..] {
         [] => Ok(None),
         [zombie] => Ok(Some(zombie.clone())),
         more => bail!("the monitor has more zombies than expected: {more:?}"),

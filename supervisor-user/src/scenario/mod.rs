@@ -28,4 +28,5 @@ pub use played::{PLAYED_CRUN, played_double_fork};
 pub use pod::Pod;
 pub use procfs::{Stat, pid_namespace, stat, wchan, zombies_of};
 pub use running::Container;
+pub(crate) use wait::LIMIT;
 pub use wait::{interrupted, stop_on_signals, until};

@@ -17,14 +17,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     lab::{Lab, private_cgroup2},
     owned::{Lines, Owned, bound_to_parent},
+    wait::LIMIT,
 };
 
 pub(super) const ROLE: &str = "monitor";
 /// The name of the monitor's process.
 const NAME: &str = "demo-monitor";
-
-/// How long one request may take: a runtime's start on a busy machine.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// What the monitor is told, one JSON object a line on its standard input.
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,7 +3,6 @@
 use std::{
     io::Write,
     process::{ChildStdin, Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -11,10 +10,8 @@ use anyhow::{Context, Result, ensure};
 use super::{
     lab::Lab,
     owned::{Lines, Owned},
+    wait::LIMIT,
 };
-
-/// How long any fact may take; the slowest part, a test's, runs 200,000 processes.
-const LIMIT: Duration = Duration::from_mins(2);
 
 /// The process that plays it. Its input ends when this is dropped, and it with it.
 #[derive(Debug)]

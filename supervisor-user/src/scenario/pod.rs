@@ -18,13 +18,11 @@ use super::{
     lab::Lab,
     owned::{Lines, Owned, bound_to_parent},
     procfs::{self, Stat},
+    wait::LIMIT,
 };
 
 pub(super) const PAUSE: &str = "pause";
 pub(super) const HOLDER: &str = "pod-holder";
-
-/// How long starting and ending may take on a busy machine.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// The namespace and its `pause`; both end when this is dropped.
 #[derive(Debug)]

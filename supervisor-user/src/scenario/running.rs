@@ -3,7 +3,6 @@
 use std::{
     path::PathBuf,
     process::{Command, ExitStatus, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -12,11 +11,8 @@ use super::{
     container::{PidNs, Runtime, bundle},
     lab::{Lab, private_cgroup2},
     owned::Owned,
-    wait::until,
+    wait::{LIMIT, until},
 };
-
-/// How long a runtime may take on a busy machine.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// The container. It is removed when this is dropped; its processes end by themselves if this process is killed, when
 /// its command does: the command's input ends then.

@@ -87,6 +87,9 @@ fn filters_let_through_what_they_name() -> Result<()> {
 
         let mut watch = Watch::start(&[option, &value])?;
         watch.wait_for("what the filter names", |event| event.says("zombie-existing", pid))?;
+        if other_too {
+            watch.wait_for("the other one", |event| event.says("zombie-existing", other))?;
+        }
         let outcome = watch.stop()?;
         assert_eq!(outcome.events.iter().any(|event| event.is_about(other)), other_too, "{option} {value}");
     }

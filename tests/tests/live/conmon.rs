@@ -5,11 +5,10 @@ use std::{
     fs,
     os::unix::fs::symlink,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
-use supervisor_tests::{Case, Watch, supervisor_bin};
+use supervisor_tests::{Case, WAIT_LIMIT, Watch, supervisor_bin};
 use supervisor_user::scenario::{Lab, NO_SUCH_COMMAND, Owned, PidNs, Pod, Runtime, bundle, private_cgroup2};
 
 #[test]
@@ -34,7 +33,7 @@ fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {
     let mut conmon = Owned::start(private_cgroup2(&mut command))?;
     let conmon_pid = conmon.pid();
     watch.keep(&[conmon_pid]);
-    let status = conmon.end(Duration::from_secs(20))?;
+    let status = conmon.end(WAIT_LIMIT)?;
     let said = fs::read_to_string(log).unwrap_or_default();
     assert_eq!(status.code(), Some(1), "the command does not exist, so conmon has to fail: {said}");
 

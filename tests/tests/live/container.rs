@@ -6,12 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use supervisor_tests::{Event, fixture, supervisor_bin};
+use supervisor_tests::{Event, WAIT_LIMIT, fixture, supervisor_bin};
 use supervisor_user::{
     privileges::NEEDS,
-    scenario::{Lab, Runtime, private_cgroup2},
+    scenario::{Lab, Lines, Owned, Runtime, private_cgroup2},
 };
 
 const SECCOMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp.json");
@@ -71,21 +71,33 @@ fn a_container_with_least_rights_sees_the_host() -> Result<()> {
     fs::create_dir_all(&root)?;
     // It ends by itself, whatever becomes of this test.
     let args =
-        ["/supervisor", "run", "--duration", "5s", "--set", "state_dir=/state", "--set", "host.name=node-7"];
+        ["/supervisor", "run", "--duration", "3m", "--set", "state_dir=/state", "--set", "host.name=node-7"];
     fs::write(bundle.join("config.json"), serde_json::to_vec(&spec(&root, &args)?)?)?;
-    let mut command = Command::new(Runtime::Crun.find().context("crun is not installed")?);
-    command.arg("--root").arg(lab.state("crun")).arg("--cgroup-manager=disabled");
-    command.arg("run").arg("--bundle").arg(&bundle).arg(&id).stdin(Stdio::null());
-    let output = private_cgroup2(&mut command).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "it ended with {}: {said}", output.status);
-
-    let mut events = Vec::new();
-    for line in String::from_utf8(output.stdout)?.lines() {
-        events.push(Event(serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?));
-    }
-    let found = events.iter().find(|event| event.says("zombie-existing", zombie));
-    let found = found.with_context(|| format!("the zombie was not found; it said {said}"))?;
+    let crun = || -> Result<Command> {
+        let mut command = Command::new(Runtime::Crun.find().context("crun is not installed")?);
+        command.arg("--root").arg(lab.state("crun")).arg("--cgroup-manager=disabled").stdin(Stdio::null());
+        private_cgroup2(&mut command);
+        Ok(command)
+    };
+    let mut command = crun()?;
+    command.arg("run").arg("--bundle").arg(&bundle).arg(&id).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = Owned::start(&mut command)?;
+    let (stdout, stderr) = run.child().stdout.take().zip(run.child().stderr.take()).context("no pipes")?;
+    let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
+    let found = loop {
+        let Some(line) = stdout.next("the agent to find the zombie", WAIT_LIMIT)? else {
+            let said = stderr.next("the agent to end", WAIT_LIMIT)?;
+            bail!("it ended before it found the zombie, and said {said:?}");
+        };
+        let event = Event(serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?);
+        if event.says("zombie-existing", zombie) {
+            break event;
+        }
+    };
+    let killed = crun()?.args(["kill", &id, "TERM"]).status()?;
+    ensure!(killed.success(), "crun kill ended with {killed}");
+    let status = run.end(WAIT_LIMIT)?;
+    ensure!(status.success(), "it ended with {status}");
     assert_eq!(found.text("host.hostname")?, "node-7", "its own name is `pod`");
     assert_eq!(found.number("process.exit_code")?, 7);
     assert_eq!(found.pid("supervisor.reaper.pid")?, fixture.pid());

@@ -1,10 +1,10 @@
 //! Nothing stays attached in the kernel, however `watch` ends.
 
-use std::{collections::BTreeSet, fs, io, time::Duration};
+use std::{collections::BTreeSet, fs, io};
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
-use supervisor_tests::Watch;
+use supervisor_tests::{WAIT_LIMIT, Watch};
 use supervisor_user::scenario::until;
 
 /// `BPF_PROG_GET_NEXT_ID`, `include/uapi/linux/bpf.h`.
@@ -58,7 +58,7 @@ fn nothing_left_after(end: impl FnOnce(Watch) -> Result<()>) -> Result<()> {
     ensure!(programs.is_subset(&ids(PROG_GET_NEXT_ID)?) && links.is_subset(&ids(LINK_GET_NEXT_ID)?));
     end(watch)?;
     // The kernel frees them in the background.
-    until("programs and links to go", Duration::from_secs(10), || {
+    until("programs and links to go", WAIT_LIMIT, || {
         let gone =
             programs.is_disjoint(&ids(PROG_GET_NEXT_ID)?) && links.is_disjoint(&ids(LINK_GET_NEXT_ID)?);
         Ok(gone.then_some(()))

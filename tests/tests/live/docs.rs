@@ -7,20 +7,16 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
-use supervisor_tests::{Agent, Broker, Fixture, Screen, fixture, supervisor_bin};
+use supervisor_tests::{Agent, Broker, Fixture, Screen, WAIT_LIMIT, fixture, supervisor_bin};
 use supervisor_user::scenario::{Lab, Owned, PidNs, Runtime, bundle, until};
 
 mod commands;
 
 use commands::Shown;
-
-/// How long a command may take to end, or to say what it is waited for.
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +100,7 @@ impl Place {
         let url = broker.url();
         let agent =
             Agent::start(&format!("[sinks.siem.nats]\nservers = [\"{url}\"]\nheartbeat = \"400ms\"\n"))?;
-        until("the broker to have the zombie", LIMIT, || {
+        until("the broker to have the zombie", WAIT_LIMIT, || {
             let mut ps = Command::new(supervisor_bin()?);
             let output = ps.args(["ps", "--from", &url, "--pid", &zombie.to_string()]).output()?;
             Ok((output.status.code() == Some(1)).then_some(()))
@@ -164,7 +160,7 @@ impl Place {
         };
         if let Ends::After(what) = ends {
             let what = self.filled(what);
-            until(&format!("it to say `{what}`"), LIMIT, || {
+            until(&format!("it to say `{what}`"), WAIT_LIMIT, || {
                 let ended = process.child().try_wait()?;
                 ensure!(ended.is_none(), "it ended before it said `{what}`: {}", said()?);
                 Ok(said()?.contains(&what).then_some(()))
@@ -172,7 +168,7 @@ impl Place {
             .with_context(|| said().unwrap_or_default())?;
             kill_process_group(Pid::from_child(process.child()), Signal::INT)?;
         }
-        let code = process.end(LIMIT)?.code();
+        let code = process.end(WAIT_LIMIT)?.code();
         ensure!(code.is_some_and(|it| wanted.contains(&it)), "it ended with {code:?}: {}", said()?);
         said()
     }

@@ -2,19 +2,21 @@
 
 use anyhow::Result;
 use supervisor_tests::{Watch, finding_of, fixture};
+use supervisor_user::scenario::parts::sys;
 
 use crate::release::is_attached;
 
-const TOLERANCE_NS: u64 = 100_000_000;
-
 #[test]
-fn a_parent_that_waits_after_three_seconds() -> Result<()> {
+fn a_parent_that_waits_when_the_finding_is_reported() -> Result<()> {
     let mut watch = Watch::start(&[])?;
-    let fixture = fixture!("reap-after", "3000")?;
+    let mut fixture = fixture!("reap-when-told")?;
     let exited = fixture.fact("exited")?;
     let pid = exited.pid("pid")?;
+    watch.wait_for("the finding", |event| event.says("zombie-detected", pid))?;
+    fixture.send("reap")?;
     let reaped = fixture.fact("reaped")?;
     watch.wait_for("the reap", |event| event.says("zombie-reaped", pid))?;
+    let heard = sys::now();
     let parent = fixture.pid();
     fixture.end()?;
 
@@ -26,13 +28,13 @@ fn a_parent_that_waits_after_three_seconds() -> Result<()> {
     let least = reaped.number("earliest")? - exited.number("latest")?;
     let most = reaped.number("latest")? - exited.number("earliest")?;
     let dwell = close.number("event.duration")?;
+    // Where only the free is seen, it comes after the reap, but before it was heard of.
+    let most = if is_attached(close)? { most } else { heard - exited.number("earliest")? };
     println!("true dwell {least}..{most} ns, reported {dwell} ns");
-    assert!((least.saturating_sub(TOLERANCE_NS)..=most + TOLERANCE_NS).contains(&dwell));
-    // Never too early; and where the reap itself is seen, not late either.
     assert!(dwell >= least, "it was reaped later than that");
-    assert!(dwell <= most || !is_attached(close)?, "it was reaped sooner than that");
-    // Reported in time as well: after the grace period, and well before the parent waits.
+    assert!(dwell <= most, "it was reaped sooner than that");
+    // Not before the grace period was over; how soon after it, `cargo xtask bench` measures.
     let age = open.number("supervisor.age_ns")?;
-    assert!((1_000_000_000..2_000_000_000).contains(&age), "detected {age} ns after the exit");
+    assert!((1_000_000_000..=most).contains(&age), "detected {age} ns after the exit");
     Ok(())
 }

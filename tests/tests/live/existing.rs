@@ -41,8 +41,9 @@ fn what_an_older_watch_has_seen_a_later_one_knows() -> Result<()> {
     let seen = end(&older.wait_for("the zombie", |event| event.says("zombie-detected", pid))?)?;
     let mut later = Watch::start(&[])?;
     let known = end(&later.wait_for("the same", |event| event.says("zombie-existing", pid))?)?;
-    // Each has asked for itself what time of day it was at the start of the machine.
-    assert!(seen.duration_since(known).abs() < SignedDuration::from_millis(10), "{seen} and {known}");
+    // Each has asked for itself what time of day it was at the start of the machine, and may have been interrupted in it.
+    // Whatever the later one could have taken for the exit is a grace period later: a second.
+    assert!(seen.duration_since(known).abs() < SignedDuration::from_millis(500), "{seen} and {known}");
     fixture.send("reap")?;
     fixture.fact("reaped")?;
     for watch in [&mut older, &mut later] {

@@ -1,10 +1,8 @@
 //! The incident: which runtime leaves a zombie, in which PID namespace, under a monitor that does not reap what
 //! it adopts.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail, ensure};
-use supervisor_tests::{Event, Watch, finding_of, of_process, supervisor_bin};
+use supervisor_tests::{Event, WAIT_LIMIT, Watch, finding_of, of_process, supervisor_bin};
 use supervisor_user::scenario::{
     Created, Exit, Lab, Monitor, PidNs, Pod, Runtime, Stat, create, until, zombies_of,
 };
@@ -27,7 +25,7 @@ impl Scene {
     fn leave_a_zombie(&mut self, runtime: Runtime, pid_ns: fn(&Pod) -> PidNs<'_>) -> Result<(Created, Stat)> {
         let created = create(&self.lab, &mut self.monitor, runtime, pid_ns(&self.pod))?;
         assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
-        let zombie = until("a zombie under the monitor", Duration::from_secs(5), || {
+        let zombie = until("a zombie under the monitor", WAIT_LIMIT, || {
             Ok(zombies_of(self.monitor.pid())?.into_iter().next())
         })?;
         Ok((created, zombie))

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
-use supervisor_tests::{Event, Fixture, Outcome, Watch, finding_of, fixture};
+use supervisor_tests::{Event, Fixture, Outcome, Watch, finding_of, findings_of, fixture};
 
-/// What nobody has counted is found by a reconciliation, every 30 s, and a look after the grace period.
-const UNCOUNTED: Duration = Duration::from_secs(45);
-/// What was counted as lost is found by one within seconds.
-const COUNTED: Duration = Duration::from_secs(15);
+/// What was counted as lost causes a reconciliation, two seconds later. Without a cause there is one every 30 s, which the
+/// half of that tells from one with a cause, on a busy machine too.
+const CAUSED: SignedDuration = SignedDuration::from_secs(15);
 
 /// A parent with its zombies.
 struct Family {
@@ -26,11 +26,8 @@ impl Family {
     }
 
     /// Every zombie is found.
-    fn is_found(&self, watch: &mut Watch, limit: Duration) -> Result<()> {
-        for &pid in &self.zombies {
-            watch.wait_within(limit, "every zombie", |event| event.says("zombie-detected", pid))?;
-        }
-        Ok(())
+    fn is_found(&self, watch: &mut Watch) -> Result<()> {
+        watch.wait_for_all("zombie-detected", &self.zombies)
     }
 
     fn reap(&mut self) -> Result<()> {
@@ -40,18 +37,23 @@ impl Family {
     }
 
     /// The end of every zombie is told.
-    fn is_over(&self, watch: &mut Watch, limit: Duration) -> Result<()> {
-        for &pid in &self.zombies {
-            watch.wait_within(limit, "every end", |event| event.says("zombie-reaped", pid))?;
+    fn is_over(&self, watch: &mut Watch) -> Result<()> {
+        watch.wait_for_all("zombie-reaped", &self.zombies)
+    }
+
+    /// This was said of every zombie by a reconciliation that had a cause, at this time.
+    fn had_a_cause(&self, outcome: &Outcome, action: &str, cause: Timestamp) -> Result<()> {
+        for event in outcome.events.iter().filter(|event| event.action() == action) {
+            let at: Timestamp = event.text("@timestamp")?.parse()?;
+            let is_own = self.zombies.contains(&event.pid("process.pid")?);
+            ensure!(!is_own || at.duration_since(cause) < CAUSED, "it comes too late: {}", event.0);
         }
         Ok(())
     }
 
     /// Each was opened once and closed once, and nothing else was said of the parent's children.
     fn was_told(self, outcome: &Outcome) -> Result<()> {
-        for &pid in &self.zombies {
-            finding_of(&outcome.events, pid)?;
-        }
+        findings_of(&outcome.events, &self.zombies)?;
         let under = outcome.events.iter().filter(|event| event.is_under(self.parent.pid()));
         for event in under {
             let pid = event.pid("process.pid")?;
@@ -90,13 +92,15 @@ fn what_the_table_has_no_room_for_is_found_when_it_has() -> Result<()> {
     let mut watch = watch("blocks=1")?;
     let mut first = Family::of(100)?;
     let mut second = Family::of(20)?;
-    watch.wait_within(COUNTED, "the loss", |event| lost(std::slice::from_ref(event), "exits") > 0)?;
+    watch.wait_for("the loss", |event| lost(std::slice::from_ref(event), "exits") > 0)?;
+    let since = Timestamp::now();
     first.reap()?;
-    second.is_found(&mut watch, COUNTED)?;
+    second.is_found(&mut watch)?;
     second.reap()?;
-    second.is_over(&mut watch, COUNTED)?;
+    second.is_over(&mut watch)?;
     let outcome = watch.stop()?;
     assert!(lost(&outcome.events, "exits") >= 56, "120 do not fit where 64 do");
+    second.had_a_cause(&outcome, "zombie-detected", since)?;
     // Of the first, those are told that there was room for while they were there.
     for &pid in &first.zombies {
         if outcome.events.iter().any(|event| event.is_about(pid)) {
@@ -111,16 +115,22 @@ fn what_the_table_has_no_room_for_is_found_when_it_has() -> Result<()> {
 fn reaps_that_the_ring_has_no_room_for_close_their_findings() -> Result<()> {
     let mut watch = watch("ring=4096")?;
     let mut family = Family::of(1000)?;
-    family.is_found(&mut watch, COUNTED)?;
-    // It does not read the ring meanwhile.
-    watch.signal(Signal::STOP)?;
+    family.is_found(&mut watch)?;
+    // It does not read the ring meanwhile; another one sees when the kernel has nothing more to tell of the reaps.
+    let mut other = Watch::start(&[])?;
+    other.wait_for_all("zombie-existing", &family.zombies)?;
+    watch.freeze()?;
     family.reap()?;
+    family.is_over(&mut other)?;
+    other.stop()?;
     let later = healthy(1000)?;
+    let since = Timestamp::now();
     watch.signal(Signal::CONT)?;
-    family.is_over(&mut watch, COUNTED)?;
+    family.is_over(&mut watch)?;
     let told = |event: &Event| lost(std::slice::from_ref(event), "reaps") > 0;
-    watch.wait_within(COUNTED, "the loss", told)?;
+    watch.wait_for("the loss", told)?;
     let outcome = watch.stop()?;
+    family.had_a_cause(&outcome, "zombie-reaped", since)?;
     // Each takes 64 bytes of the 4096.
     let told = lost(&outcome.events, "reaps");
     assert!((900..=1100).contains(&told), "{told} of 1000 reaps were told to be lost");
@@ -133,12 +143,11 @@ fn exits_that_nobody_has_seen_are_found() -> Result<()> {
     let mut watch = watch("exits=1")?;
     let mut family = Family::of(5)?;
     let storm = healthy(2000)?;
-    family.is_found(&mut watch, UNCOUNTED)?;
+    family.is_found(&mut watch)?;
     family.reap()?;
-    family.is_over(&mut watch, COUNTED)?;
+    family.is_over(&mut watch)?;
     let outcome = watch.stop()?;
-    for &pid in &family.zombies {
-        let (found, _) = finding_of(&outcome.events, pid)?;
+    for (found, _) in findings_of(&outcome.events, &family.zombies)? {
         assert!(found.get("process.end").is_none(), "nobody has seen when it exited: {}", found.0);
     }
     assert!(lost(&outcome.events, "resync_found") >= 5, "that they were found late is told");
@@ -151,15 +160,15 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
     let mut watch = watch("frees=1")?;
     let mut family = Family::of(5)?;
     let storm = healthy(2000)?;
-    family.is_found(&mut watch, COUNTED)?;
+    family.is_found(&mut watch)?;
     family.reap()?;
-    family.is_over(&mut watch, UNCOUNTED)?;
+    family.is_over(&mut watch)?;
     // Their places in the table are used again, by those that are healthy and those that are not.
     let more = healthy(2000)?;
     let mut next = Family::of(5)?;
-    next.is_found(&mut watch, COUNTED)?;
+    next.is_found(&mut watch)?;
     next.reap()?;
-    next.is_over(&mut watch, UNCOUNTED)?;
+    next.is_over(&mut watch)?;
     let outcome = watch.stop()?;
     assert!(lost(&outcome.events, "resync_closed") >= 5, "that they were closed late is told");
     for storm in [storm, more] {
@@ -173,7 +182,7 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
 fn what_was_reaped_unseen_is_not_open_at_the_end() -> Result<()> {
     let mut watch = watch("frees=1")?;
     let mut family = Family::of(5)?;
-    family.is_found(&mut watch, COUNTED)?;
+    family.is_found(&mut watch)?;
     family.reap()?;
     let outcome = watch.stop()?;
     family.was_told(&outcome)
@@ -185,9 +194,9 @@ fn an_entry_that_was_left_behind_hides_no_zombie() -> Result<()> {
     let mut watch = watch("exits=2,frees=2")?;
     let storm = healthy(5000)?;
     let mut family = Family::of(300)?;
-    family.is_found(&mut watch, UNCOUNTED)?;
+    family.is_found(&mut watch)?;
     family.reap()?;
-    family.is_over(&mut watch, UNCOUNTED)?;
+    family.is_over(&mut watch)?;
     let outcome = watch.stop()?;
     nothing_under(storm, &outcome)?;
     family.was_told(&outcome)
@@ -197,17 +206,16 @@ fn an_entry_that_was_left_behind_hides_no_zombie() -> Result<()> {
 fn records_that_had_to_make_room_are_told_and_never_guessed() -> Result<()> {
     let mut watch = watch("processes=1,displaced=512,execs=64")?;
     let mut family = Family::of(1500)?;
-    family.is_found(&mut watch, COUNTED)?;
+    family.is_found(&mut watch)?;
     family.reap()?;
-    family.is_over(&mut watch, COUNTED)?;
+    family.is_over(&mut watch)?;
     let told = |event: &Event| lost(std::slice::from_ref(event), "records") > 0;
-    watch.wait_within(COUNTED, "the loss", told)?;
+    watch.wait_for("the loss", told)?;
     let outcome = watch.stop()?;
     assert!(lost(&outcome.events, "records") >= 900, "1500 records do not fit where 512 do");
     let parent = family.parent.pid();
     let mut known = 0;
-    for &pid in &family.zombies {
-        let (found, _) = finding_of(&outcome.events, pid)?;
+    for (found, _) in findings_of(&outcome.events, &family.zombies)? {
         let creators = found.get("supervisor.creators").and_then(|it| it.as_array());
         if let Some(nearest) = creators.and_then(|it| it.first()) {
             let nearest = nearest.get("pid").and_then(serde_json::Value::as_u64);
@@ -223,8 +231,8 @@ fn records_that_had_to_make_room_are_told_and_never_guessed() -> Result<()> {
 fn a_watch_that_was_stopped_for_ten_seconds_catches_up() -> Result<()> {
     let mut watch = Watch::start(&[])?;
     let mut before = Family::of(20)?;
-    before.is_found(&mut watch, COUNTED)?;
-    watch.signal(Signal::STOP)?;
+    before.is_found(&mut watch)?;
+    watch.freeze()?;
     let storm = fixture!("paced-storm", "2000")?;
     let mut during = Family::of(20)?;
     let mut short = Family::of(20)?;
@@ -232,10 +240,10 @@ fn a_watch_that_was_stopped_for_ten_seconds_catches_up() -> Result<()> {
     std::thread::sleep(Duration::from_secs(10));
     short.reap()?;
     watch.signal(Signal::CONT)?;
-    before.is_over(&mut watch, COUNTED)?;
-    during.is_found(&mut watch, COUNTED)?;
+    before.is_over(&mut watch)?;
+    during.is_found(&mut watch)?;
     during.reap()?;
-    during.is_over(&mut watch, COUNTED)?;
+    during.is_over(&mut watch)?;
     watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
     let outcome = watch.stop()?;
     // Those that came and went unseen cannot be looked at any more.
@@ -254,11 +262,9 @@ fn a_watch_that_was_killed_in_a_storm_finds_all_when_it_is_started_again() -> Re
     let mut family = Family::of(20)?;
     watch.kill()?;
     let mut watch = Watch::start(&[])?;
-    for &pid in &family.zombies {
-        watch.wait_for("every zombie", |event| event.says("zombie-existing", pid))?;
-    }
+    watch.wait_for_all("zombie-existing", &family.zombies)?;
     family.reap()?;
-    family.is_over(&mut watch, COUNTED)?;
+    family.is_over(&mut watch)?;
     let outcome = watch.stop()?;
     nothing_under(storm, &outcome)?;
     family.was_told(&outcome).context("after the restart")

@@ -3,12 +3,10 @@
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use supervisor_tests::{Agent, Fixture, Prometheus, http_get, promtool};
+use supervisor_tests::{Agent, Fixture, Prometheus, WAIT_LIMIT, http_get, promtool};
 use supervisor_user::scenario::until;
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus-rules.yml");
-/// Longer than the agent takes to write an event.
-const MOMENT: Duration = Duration::from_millis(300);
 
 #[test]
 fn prometheus_counts_what_happened() -> Result<()> {
@@ -25,7 +23,7 @@ fn prometheus_counts_what_happened() -> Result<()> {
     let target = agent.hears("metrics are at http://")?;
     let target: SocketAddr = target.strip_suffix("/metrics").context("no address")?.parse()?;
     for path in ["/healthz", "/readyz"] {
-        until(&format!("{path} to be good"), Duration::from_secs(20), || {
+        until(&format!("{path} to be good"), WAIT_LIMIT, || {
             let (head, _) = http_get(target, path, "*/*")?;
             Ok(head.starts_with("HTTP/1.0 200").then_some(()))
         })?;
@@ -33,8 +31,8 @@ fn prometheus_counts_what_happened() -> Result<()> {
     let prometheus = Prometheus::start(target, Path::new(RULES))?;
     prometheus.wait_for("up", 1.0)?;
     prometheus.wait_for(r#"supervisor_findings_opened_total{kind="zombie"}"#, 0.0)?;
-    let exits_before = prometheus.query("supervisor_exits_total")?.context("it was scraped")?;
-    let reaps_before = prometheus.query("supervisor_reaps_total")?.context("it was scraped")?;
+    let exits_before = prometheus.value("supervisor_exits_total")?;
+    let reaps_before = prometheus.value("supervisor_reaps_total")?;
 
     let (opened, closed) = (5, 3);
     let mut reaps = Fixture::start(program, &["never-wait", &closed.to_string()])?;
@@ -51,17 +49,20 @@ fn prometheus_counts_what_happened() -> Result<()> {
     prometheus.wait_for(open, (opened - closed).into())?;
     prometheus.wait_for("sum(supervisor_open_findings)", (opened - closed).into())?;
     prometheus.wait_for("supervisor_dwell_seconds_count", closed.into())?;
-    let dwell = prometheus.query("supervisor_dwell_seconds_sum")?.context("it was scraped")?;
+    let dwell = prometheus.value("supervisor_dwell_seconds_sum")?;
     assert!(dwell > f64::from(closed), "each was unreaped for longer than the grace period: {dwell} s");
     prometheus.wait_for(r#"supervisor_findings_opened_total{kind="namespace"}"#, 0.0)?;
 
     // What the sink says it has delivered is what has come out.
     let mut lines = 0;
-    while agent.event(MOMENT)?.is_some() {
-        lines += 1;
-    }
-    assert!(lines >= opened + closed, "{lines} events");
-    prometheus.wait_for(r#"supervisor_sink_delivered_total{sink="out"}"#, lines.into())?;
+    until("all events to come out, and to be counted", WAIT_LIMIT, || {
+        while agent.event(Duration::ZERO)?.is_some() {
+            lines += 1;
+        }
+        let delivered = prometheus.query(r#"supervisor_sink_delivered_total{sink="out"}"#)?;
+        Ok((lines >= opened + closed && delivered == Some(lines.into())).then_some(()))
+    })
+    .with_context(|| format!("{lines} events came out"))?;
     for (expression, value) in [
         (r#"supervisor_sink_dropped_total{sink="out"}"#, 0.0),
         (r#"supervisor_sink_waiting_events{sink="out"}"#, 0.0),
@@ -85,8 +86,8 @@ fn prometheus_counts_what_happened() -> Result<()> {
     promtool(&["check", "rules", RULES], "")?;
     assert!(prometheus.rules_are_evaluated()? >= 9);
 
-    let exits = prometheus.query("supervisor_exits_total")?.context("it was scraped")?;
-    let reaps_seen = prometheus.query("supervisor_reaps_total")?.context("it was scraped")?;
+    let exits = prometheus.value("supervisor_exits_total")?;
+    let reaps_seen = prometheus.value("supervisor_reaps_total")?;
     assert!(exits >= exits_before + f64::from(opened), "{exits_before} to {exits}");
     assert!(reaps_seen >= reaps_before + f64::from(closed), "{reaps_before} to {reaps_seen}");
     reaps.end()?;

@@ -6,12 +6,11 @@ use std::{
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use supervisor_tests::{Outcome, Watch, events_of, finding_of, fixture, supervisor_bin};
+use supervisor_tests::{Outcome, WAIT_LIMIT, Watch, events_of, finding_of, fixture, supervisor_bin};
 use supervisor_user::{
     observation::Seen,
     recording::Reader,
@@ -65,16 +64,15 @@ fn replay_as_nobody(file: &Path) -> Result<Vec<String>> {
     let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
     io::copy(&mut File::open(file)?, &mut stdin)?;
     drop(stdin);
-    let limit = Duration::from_secs(20);
     let mut lines = Vec::new();
-    while let Some(line) = stdout.next("the end of the replay", limit)? {
+    while let Some(line) = stdout.next("the end of the replay", WAIT_LIMIT)? {
         lines.push(line);
     }
     let mut messages = Vec::new();
-    while let Some(line) = stderr.next("the end of the replay's messages", limit)? {
+    while let Some(line) = stderr.next("the end of the replay's messages", WAIT_LIMIT)? {
         messages.push(line);
     }
-    let status = process.end(limit)?;
+    let status = process.end(WAIT_LIMIT)?;
     ensure!(status.success(), "replay ended with {status}: {}", messages.join("\n"));
     Ok(lines)
 }
@@ -149,8 +147,8 @@ fn a_recorder_that_is_killed_leaves_what_it_saw() -> Result<()> {
     let pid = fixture.fact("zombie")?.pid("pid")?;
     let mut watch = Watch::record(&file, &[])?;
     watch.wait_for("the finding", |event| event.says("zombie-existing", pid))?;
-    // It is in the file a second later at most.
-    until("the observation to be in the file", Duration::from_secs(1), || {
+    // It is in the file soon, and not only at the end.
+    until("the observation to be in the file", WAIT_LIMIT, || {
         let mut seen = Reader::open(&file)?.filter_map(Result::ok);
         Ok(seen.any(|it| matches!(it.seen, Seen::Unreaped { id, .. } if id.tgid == pid)).then_some(()))
     })?;

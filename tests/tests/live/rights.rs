@@ -6,12 +6,14 @@ use std::{
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use supervisor_tests::{Agent, Fixture, Watch, fixture, supervisor_bin};
-use supervisor_user::privileges::{NEEDS, Until};
+use supervisor_tests::{Agent, Fixture, WAIT_LIMIT, Watch, fixture, supervisor_bin};
+use supervisor_user::{
+    privileges::{NEEDS, Until},
+    scenario::until,
+};
 use tempfile::TempDir;
 
 /// The user that watches: `nobody`.
@@ -148,8 +150,11 @@ fn an_agent_gives_up_all_others_and_goes_on() -> Result<()> {
     let agent = Agent::start("[metrics]\nlisten = \"127.0.0.1:0\"\n[sinks.out.stdout]\n")?;
     let kept = NEEDS.iter().filter(|need| need.until == Until::End);
     let kept = kept.fold(0, |mask, need| mask | need.capability.bitmask());
-    let mut threads = 0;
-    for task in fs::read_dir(format!("/proc/{}/task", agent.pid()))? {
+    let tasks = || fs::read_dir(format!("/proc/{}/task", agent.pid()));
+    until("the tracer, a sink and the metrics to run", WAIT_LIMIT, || {
+        Ok((tasks()?.count() >= 3).then_some(()))
+    })?;
+    for task in tasks()? {
         let status = fs::read_to_string(task?.path().join("status"))?;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -161,20 +166,13 @@ fn an_agent_gives_up_all_others_and_goes_on() -> Result<()> {
             assert_eq!(u64::from_str_radix(field(set)?, 16)?, wanted, "{set} of {}", field("Name:")?);
         }
         assert_eq!(field("NoNewPrivs:")?, "1");
-        threads += 1;
     }
-    assert!(threads >= 3, "the tracer, a sink and the metrics: {threads}");
 
     let fixture = fixture!("never-wait", "1")?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let found = loop {
-        let event = agent.event(deadline.saturating_duration_since(Instant::now()))?;
-        let event = event.context("nothing was found without the rights that were given up")?;
-        if event.says("zombie-detected", pid) {
-            break event;
-        }
-    };
+    let found = agent.wait_for("a finding without the rights that were given up", |event| {
+        event.says("zombie-detected", pid)
+    })?;
     assert_eq!(found.number("process.exit_code")?, 7);
     assert_eq!(found.pid("supervisor.reaper.pid")?, fixture.pid());
     fixture.end()?;

@@ -3,18 +3,18 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use jiff::{SignedDuration, Timestamp};
-use supervisor_tests::{Agent, Event, Fixture, fixture, supervisor_bin};
+use supervisor_tests::{Agent, Event, Fixture, WAIT_LIMIT, events_in, fixture, supervisor_bin};
 use supervisor_user::scenario::until;
 
 const OUT: &str = "[sinks.out]\npolicy = \"block\"\n[sinks.out.stdout]\n";
-const SOON: Duration = Duration::from_secs(20);
+/// The time in which one reaper's findings are counted.
+const PER: Duration = Duration::from_secs(3);
 
 /// The one zombie of a fixture that does not reap it yet.
 fn zombie() -> Result<(Fixture, u32)> {
@@ -31,12 +31,6 @@ fn reap(mut fixture: Fixture) -> Result<()> {
 
 fn is(action: &str, pid: u32) -> impl Fn(&Event) -> bool {
     move |event| event.action() == action && event.pid("process.pid").ok() == Some(pid)
-}
-
-/// Events of a file of JSON lines. Each line is whole.
-fn lines(file: &Path) -> Result<Vec<Event>> {
-    let text = fs::read_to_string(file)?;
-    text.lines().map(|line| Ok(Event(serde_json::from_str(line).with_context(|| line.to_owned())?))).collect()
 }
 
 #[test]
@@ -56,10 +50,11 @@ fn what_is_open_is_opened_again_and_what_is_gone_is_closed() -> Result<()> {
     assert!(closed.get("event.duration").is_none(), "when it was reaped was not seen");
     let again = agent.wait_for("the other to be opened again", is("zombie-existing", staying))?;
     assert_eq!(again.text("supervisor.finding.id")?, first.text("supervisor.finding.id")?);
-    // The wall clock is read anew for each event.
+    // The wall clock is read anew for each event, and that may be interrupted. Whatever the second run could have taken for
+    // the exit is a grace period later: a second.
     let end = |event: &Event| -> Result<Timestamp> { Ok(event.text("process.end")?.parse()?) };
     let apart = end(&again)?.duration_since(end(&first)?).abs();
-    assert!(apart < SignedDuration::from_millis(1), "its exit was seen by the first run: {apart}");
+    assert!(apart < SignedDuration::from_millis(500), "its exit was seen by the first run: {apart}");
 
     // Killed, so that what was delivered is not known: then an end comes with its beginning.
     let (killed, pid) = zombie()?;
@@ -94,15 +89,15 @@ fn another_configuration_is_taken_and_a_wrong_one_refused() -> Result<()> {
     let refused = agent.hears("supervisor: the new configuration is refused, and the old one goes on: ")?;
     assert!(refused.contains("supervisor.toml:6: sinks.file.format: unknown variant"), "{refused}");
 
-    agent.reconfigure(&format!("grace = \"9s\"\n{OUT}{}", to_file("ecs")))?;
+    agent.reconfigure(&format!("grace = \"1h\"\n{OUT}{}", to_file("ecs")))?;
     agent.hears("supervisor: goes on with the new configuration")?;
     assert_eq!(agent.hears("supervisor: from the next start on: ")?, "grace");
     let (two, second) = zombie()?;
     agent.wait_for("the second, within the old grace period", is("zombie-detected", second))?;
-    until("the new sink to have it", SOON, || {
-        Ok(lines(&file)?.iter().any(is("zombie-detected", second)).then_some(()))
+    until("the new sink to have it", WAIT_LIMIT, || {
+        Ok(events_in(&file)?.iter().any(is("zombie-detected", second)).then_some(()))
     })?;
-    assert!(!lines(&file)?.iter().any(is("zombie-detected", first)), "that was told before");
+    assert!(!events_in(&file)?.iter().any(is("zombie-detected", first)), "that was told before");
     assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
     reap(one)?;
     reap(two)?;
@@ -113,7 +108,8 @@ fn another_configuration_is_taken_and_a_wrong_one_refused() -> Result<()> {
 
 #[test]
 fn one_reaper_that_leaves_many_is_told_as_a_number() -> Result<()> {
-    let agent = Agent::start(&format!("[flood]\nper_reaper = 10\nper = \"3s\"\n{OUT}"))?;
+    let agent = Agent::start(&format!("[flood]\nper_reaper = 10\nper = \"{}s\"\n{OUT}", PER.as_secs()))?;
+    let started = Instant::now();
     let mut flood = fixture!("never-wait", "100")?;
     let parent = flood.pid();
     for _ in 0..100 {
@@ -132,7 +128,10 @@ fn one_reaper_that_leaves_many_is_told_as_a_number() -> Result<()> {
             other => bail!("{other}"),
         }
     }
-    assert!((10..=30).contains(&opened), "{opened} of a hundred told one by one, ten in three seconds");
+    // Ten in each of these times, of which the first and the last may have been cut short.
+    let times = started.elapsed().as_secs() / PER.as_secs() + 2;
+    assert!((10..=10 * times).contains(&opened), "{opened} were told one by one in {times} times");
+    assert!(suppressed > 0, "all were told one by one");
     flood.send("reap")?;
     flood.fact("reaped")?;
     for i in 0..100 {

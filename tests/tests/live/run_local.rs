@@ -15,11 +15,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
-use supervisor_tests::{Agent, Event, Fixture, http_get, octet_counted, of_process, resident_kib};
+use supervisor_tests::{
+    Agent, Event, Fixture, WAIT_LIMIT, events_in, http_get, octet_counted, of_process, resident_kib,
+};
 use supervisor_user::scenario::until;
 use tempfile::TempDir;
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// A fixture under a name of its own: the filter keeps every other process out.
 struct Named {
@@ -57,7 +57,7 @@ fn lines(path: &Path) -> Result<Vec<Event>> {
 
 /// What a datagram socket gets, up to this event.
 fn datagrams(socket: &UnixDatagram, action: &str, pid: u32) -> Result<Vec<(String, Event)>> {
-    socket.set_read_timeout(Some(LIMIT))?;
+    socket.set_read_timeout(Some(WAIT_LIMIT))?;
     let (mut datagram, mut seen) = (vec![0; 1 << 20], Vec::new());
     loop {
         let length = socket.recv(&mut datagram).with_context(|| format!("no {action} came"))?;
@@ -101,7 +101,7 @@ socket = "{place}/journal"
         named.name
     ))?;
     let reader = UnixStream::connect(dir.path().join("events.sock"))?;
-    reader.set_read_timeout(Some(LIMIT))?;
+    reader.set_read_timeout(Some(WAIT_LIMIT))?;
     let (mut fixture, pids) = named.zombies(1)?;
     let pid = *pids.first().context("no zombie")?;
     let mut socket_lines = BufReader::new(reader).lines();
@@ -161,7 +161,7 @@ impl Drop for Disk {
 /// What comes to standard output until these are all detected; the events before and between them too.
 fn until_detected(agent: &Agent, pids: &BTreeSet<u32>) -> Result<Vec<Event>> {
     let (mut missing, mut seen) = (pids.clone(), Vec::new());
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while !missing.is_empty() {
         ensure!(Instant::now() < deadline, "{} of {} were not told", missing.len(), pids.len());
         let Some(event) = agent.event(Duration::from_millis(200))? else { continue };
@@ -233,14 +233,14 @@ address = "tcp:{server}"
     agent.hears("supervisor: sink file: writing")?;
 
     // What the file has no room for is counted, and told to the others.
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while !told.iter().any(|it| it.get("supervisor.loss.sink.name").is_some_and(|name| name == "file")) {
         ensure!(Instant::now() < deadline, "the drops are not told");
         told.extend(agent.event(Duration::from_millis(200))?);
     }
     let after = resident_kib(agent.pid())? >> 10;
     ensure!(after < before + 48, "memory grew from {before} to {after} MiB");
-    until("the stuck reader to be cut off", LIMIT, || {
+    until("the stuck reader to be cut off", WAIT_LIMIT, || {
         let (_, body) = http_get(metrics, "/metrics", "*/*")?;
         Ok(body
             .lines()
@@ -248,7 +248,7 @@ address = "tcp:{server}"
             .then_some(()))
     })?;
     // The file holds what there was room for, in whole lines.
-    let first = lines(&file)?;
+    let first = events_in(&file)?;
     ensure!((5..40).contains(&first.len()), "{} events fit", first.len());
 
     // There is room again, and a server: everybody goes on, without a restart.
@@ -259,19 +259,19 @@ address = "tcp:{server}"
     let (_more, more) = named.zombies(1)?;
     told.extend(until_detected(&agent, &more)?);
     let last = *more.first().context("no zombie")?;
-    until("the file to go on", LIMIT, || {
-        let events = lines(&file)?;
+    until("the file to go on", WAIT_LIMIT, || {
+        let events = events_in(&file)?;
         let goes_on = events.iter().any(|it| it.says("zombie-detected", last));
         let tells =
             events.iter().any(|it| it.get("supervisor.loss.sink.name").is_some_and(|name| name == "file"));
         Ok((goes_on && tells).then_some(()))
     })?;
-    assert_eq!(lines(&file)?[..first.len()], first);
+    assert_eq!(events_in(&file)?[..first.len()], first);
 
     // The server gets everything from the spool, in order.
     let (mut bytes, mut events) = (Vec::new(), Vec::new());
     while !events.iter().any(|event: &Event| event.says("zombie-detected", last)) {
-        let more = received.recv_timeout(LIMIT);
+        let more = received.recv_timeout(WAIT_LIMIT);
         bytes.extend(more.with_context(|| format!("nothing comes after {} events", events.len()))?);
         let (new, whole) = octet_counted(&bytes)?;
         events.extend(new);
@@ -286,6 +286,7 @@ address = "tcp:{server}"
     let numbers = events.iter().map(|it| it.number("event.sequence")).collect::<Result<Vec<_>>>()?;
     ensure!(numbers.is_sorted(), "not in order: {numbers:?}");
     agent.stop()?;
+    lines(&file)?;
     Ok(())
 }
 

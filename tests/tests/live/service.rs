@@ -1,9 +1,9 @@
 //! What a service manager hears of an agent, over a socket as systemd's.
 
-use std::{os::unix::net::UnixDatagram, path::Path, process::Command, time::Duration};
+use std::{os::unix::net::UnixDatagram, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
-use supervisor_tests::{Agent, supervisor_bin};
+use supervisor_tests::{Agent, WAIT_LIMIT, supervisor_bin};
 
 const OUT: &str = "[sinks.out.stdout]\n";
 const WATCHDOG: &str = "WATCHDOG=1\n";
@@ -14,7 +14,7 @@ struct Manager(UnixDatagram);
 impl Manager {
     fn at(path: &Path) -> Result<Self> {
         let socket = UnixDatagram::bind(path)?;
-        socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+        socket.set_read_timeout(Some(WAIT_LIMIT))?;
         Ok(Self(socket))
     }
 

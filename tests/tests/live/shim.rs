@@ -6,6 +6,10 @@ use anyhow::{Context, Result};
 use supervisor_tests::{Fixture, Watch, supervisor_bin};
 use supervisor_user::scenario::{Lab, PidNs, Runtime, bundle};
 
+/// Ends once its child is no copy of the shell any more.
+const LEAVES_A_SLEEP: &str =
+    r#"sleep 600 & until read -r name <"/proc/$!/comm" && [ "$name" = sleep ]; do :; done; exit 0"#;
+
 #[test]
 fn f1_a_shim_that_does_not_wait_for_an_orphan_of_its_container() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
@@ -14,7 +18,7 @@ fn f1_a_shim_that_does_not_wait_for_an_orphan_of_its_container() -> Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let id = format!("{:016x}", now.as_nanos() as u64).repeat(4);
     // Without a PID namespace of its own, what the container orphans passes to the shim. runc kills it first.
-    let bundle = bundle(&lab, &id, PidNs::Host, &["sh", "-c", "sleep 60 & sleep 0.2; exit 0"])?;
+    let bundle = bundle(&lab, &id, PidNs::Host, &["sh", "-c", LEAVES_A_SLEEP])?;
     let shim = lab.path().join("bin/containerd-shim-runc-v2");
     symlink(env!("CARGO_BIN_EXE_fixture"), &shim)?;
     let text = |path: &Path| Ok::<_, anyhow::Error>(path.to_str().context("no UTF-8")?.to_owned());

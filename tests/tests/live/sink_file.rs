@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::Value;
-use supervisor_tests::{hostile, recorded, repeated};
+use supervisor_tests::{WAIT_LIMIT, hostile, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, FileConfig, Time},
     scenario::until,
@@ -20,8 +20,6 @@ use supervisor_user::{
 };
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 fn runtime() -> Result<Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
@@ -173,7 +171,7 @@ fn it_is_rotated_by_age_also_without_an_event() -> Result<()> {
         };
         tokio::select! {
             () = sink.serve() => unreachable!("it serves for ever"),
-            done = tokio::time::timeout(LIMIT, rotated) => done,
+            done = tokio::time::timeout(WAIT_LIMIT, rotated) => done,
         }
     })?;
     // A file system tells the time of a file to a few milliseconds.
@@ -227,7 +225,7 @@ fn rotated_files_are_compressed_and_nothing_is_lost_in_between() -> Result<()> {
     let more = repeated(301)?;
     let mut sink = FileSink::open(&config)?;
     deliver(&mut sink, &more[300..])?;
-    until("all to be compressed", LIMIT, || {
+    until("all to be compressed", WAIT_LIMIT, || {
         let plain = (1..=50).any(|n| nth(&path, n).exists());
         Ok((!plain).then_some(()))
     })?;
@@ -391,12 +389,12 @@ fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<(
         let lines = supervisor_user::scenario::Lines::of(process.child().stdout.take().context("no pipe")?);
         let wanted = safe + 150 + round * 37;
         while safe < wanted {
-            let line = lines.next("a number", LIMIT)?.context("it has ended by itself")?;
+            let line = lines.next("a number", WAIT_LIMIT)?.context("it has ended by itself")?;
             safe = line.parse().unwrap_or(safe);
         }
         process.signal(rustix::process::Signal::KILL)?;
-        process.end(LIMIT)?;
-        while let Some(line) = lines.next("its last words", LIMIT)? {
+        process.end(WAIT_LIMIT)?;
+        while let Some(line) = lines.next("its last words", WAIT_LIMIT)? {
             safe = line.parse().unwrap_or(safe);
         }
         // The file may end in a part of a line only until somebody opens it.

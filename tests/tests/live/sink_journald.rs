@@ -5,13 +5,12 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
-use supervisor_tests::{end_by, hostile, recorded};
+use supervisor_tests::{WAIT_LIMIT, end_by, hostile, recorded};
 use supervisor_user::{
     config::JournaldConfig,
     scenario::{Owned, until},
@@ -20,7 +19,6 @@ use supervisor_user::{
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-const LIMIT: Duration = Duration::from_secs(20);
 const JOURNALD: &str = "/lib/systemd/systemd-journald";
 /// Nothing is dropped, and nothing but what the test sends comes in.
 const CONFIG: &str = "[Journal]
@@ -59,7 +57,7 @@ impl Journal {
     }
 
     fn stop(&mut self) -> Result<()> {
-        end_by(Signal::TERM, &mut self.process, LIMIT)
+        end_by(Signal::TERM, &mut self.process, WAIT_LIMIT)
     }
 
     fn restart(&mut self) -> Result<()> {
@@ -69,7 +67,7 @@ impl Journal {
         command.arg(self.dir.path()).arg(JOURNALD).stdin(Stdio::null());
         let process = self.process.insert(Owned::start(&mut command)?);
         let socket = self.dir.path().join("run/systemd/journal/socket");
-        until("the journal to listen", LIMIT, || {
+        until("the journal to listen", WAIT_LIMIT, || {
             ensure!(process.child().try_wait()?.is_none(), "{JOURNALD} cannot be started here");
             let probe = std::os::unix::net::UnixDatagram::unbound()?;
             Ok(probe.connect(&socket).is_ok().then_some(()))
@@ -88,8 +86,9 @@ impl Journal {
     }
 
     fn wait_for(&self, count: usize) -> Result<Vec<Value>> {
-        until(&format!("{count} entries"), LIMIT, || {
-            Ok(Some(self.entries()?).filter(|entries| entries.len() >= count))
+        until(&format!("{count} entries"), WAIT_LIMIT, || {
+            // There may be no file yet, or one that is being written.
+            Ok(self.entries().ok().filter(|entries| entries.len() >= count))
         })
     }
 }

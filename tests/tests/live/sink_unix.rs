@@ -8,21 +8,22 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use supervisor_tests::{HOSTILE, hostile, recorded, repeated, resident_kib};
+use supervisor_tests::{HOSTILE, WAIT_LIMIT, hostile, recorded, repeated, resident_kib};
 use supervisor_user::{
     config::{Bytes, UnixConfig},
     sink::{Message, UnixSink},
 };
 use tokio::runtime::{Builder, Runtime};
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 fn runtime() -> Result<Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
@@ -34,7 +35,7 @@ fn config(path: &Path) -> UnixConfig {
 
 /// Serves until there are so many readers.
 async fn serve_until(sink: &mut UnixSink, readers: usize) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while sink.readers() != readers {
         ensure!(Instant::now() < deadline, "there are {} readers, not {readers}", sink.readers());
         // It is dropped and called again, as it is between batches.
@@ -56,7 +57,7 @@ async fn deliver(sink: &mut UnixSink, messages: &[Message]) -> Result<()> {
 /// Reads so many lines, in the background.
 fn reader(path: &Path, lines: usize) -> Result<JoinHandle<Result<Vec<String>>>> {
     let stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(WAIT_LIMIT))?;
     Ok(thread::spawn(move || {
         BufReader::new(stream).lines().take(lines).map(|line| Ok(line?)).collect::<Result<Vec<_>>>()
     }))
@@ -66,18 +67,34 @@ fn lines_of(messages: &[Message]) -> Result<Vec<String>> {
     messages.iter().map(|it| Ok(String::from_utf8(it.payload.to_vec())?)).collect()
 }
 
-/// Reads these lines, in the background, and keeps none of them.
-fn comparing(path: &Path, expected: &Arc<Vec<String>>) -> Result<JoinHandle<Result<()>>> {
-    let (stream, expected) = (UnixStream::connect(path)?, Arc::clone(expected));
-    stream.set_read_timeout(Some(LIMIT))?;
-    Ok(thread::spawn(move || {
-        let mut lines = BufReader::new(stream).lines();
-        for (i, expected) in expected.iter().enumerate() {
-            let line = lines.next().context("the end, too early")??;
-            ensure!(line == *expected, "line {i} is another one: {line}");
-        }
-        Ok(())
-    }))
+/// A reader that compares lines in the background, and keeps none of them.
+struct Comparing {
+    done: Arc<AtomicUsize>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Comparing {
+    fn start(path: &Path, expected: &Arc<Vec<String>>) -> Result<Self> {
+        let (stream, expected) = (UnixStream::connect(path)?, Arc::clone(expected));
+        stream.set_read_timeout(Some(WAIT_LIMIT))?;
+        let done = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&done);
+        let thread = thread::spawn(move || {
+            let mut lines = BufReader::new(stream).lines();
+            for (i, expected) in expected.iter().enumerate() {
+                let line = lines.next().context("the end, too early")??;
+                ensure!(line == *expected, "line {i} is another one: {line}");
+                counter.store(i + 1, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        Ok(Self { done, thread })
+    }
+
+    /// Whether it has read so many lines. If it cannot any more, it says why when it is joined.
+    fn has(&self, lines: usize) -> bool {
+        self.thread.is_finished() || self.done.load(Ordering::Relaxed) >= lines
+    }
 }
 
 /// One test at a time: one of them measures this process's memory.
@@ -100,23 +117,27 @@ fn one_reader_that_never_reads_costs_the_others_nothing() -> Result<()> {
         let size: usize = messages.iter().map(|it| it.payload.len()).sum();
         ensure!(size > 8 << 20, "{size} bytes fit into the buffers");
         let expected = Arc::new(lines_of(&messages)?);
-        let quick = [comparing(&path, &expected)?, comparing(&path, &expected)?];
+        let quick = [Comparing::start(&path, &expected)?, Comparing::start(&path, &expected)?];
         let mut stuck = UnixStream::connect(&path)?;
         serve_until(&mut sink, 3).await?;
 
-        let (before, begun) = (resident_kib(std::process::id())?, Instant::now());
-        deliver(&mut sink, &messages).await?;
-        let (after, took) = (resident_kib(std::process::id())?, begun.elapsed());
+        let before = resident_kib(std::process::id())?;
+        // A quick reader is one that has read the last batch before the next one comes, on a busy machine too.
+        let (mut sent, deadline) = (0, Instant::now() + WAIT_LIMIT);
+        for batch in messages.chunks(50) {
+            deliver(&mut sink, batch).await?;
+            sent += batch.len();
+            while !quick.iter().all(|it| it.has(sent)) {
+                ensure!(Instant::now() < deadline, "the quick readers have not got {sent} events");
+                let _over = tokio::time::timeout(Duration::from_millis(1), sink.serve()).await;
+            }
+        }
+        let after = resident_kib(std::process::id())?;
         // The messages themselves are the test's; what waits for a reader is bounded.
         ensure!(after < before + (4 << 10), "memory grew from {before} to {after} KiB");
-        ensure!(took < Duration::from_secs(10), "it took {took:?}");
         assert_eq!((sink.cut_off(), sink.refused(), sink.readers() <= 2), (1, 0, true));
-        while quick.iter().any(|it| !it.is_finished()) {
-            ensure!(begun.elapsed() < LIMIT, "the quick readers have not got everything");
-            let _over = tokio::time::timeout(Duration::from_millis(5), sink.serve()).await;
-        }
         for reader in quick {
-            reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+            reader.thread.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
         }
         // The one that was cut off finds the first events, and then the end.
         let mut rest = String::new();
@@ -149,7 +170,7 @@ fn what_waits_at_the_end_is_still_read_and_one_that_never_reads_holds_nothing_up
         let delivered = sink.deliver(&messages).await;
         ensure!(delivered.error.is_none() && delivered.count == messages.len(), "{delivered:?}");
         // It begins to read only when all is delivered: most waits for it then.
-        late.set_read_timeout(Some(LIMIT))?;
+        late.set_read_timeout(Some(WAIT_LIMIT))?;
         let late = thread::spawn(move || -> Result<String> {
             let mut text = String::new();
             late.read_to_string(&mut text)?;
@@ -166,9 +187,10 @@ fn what_waits_at_the_end_is_still_read_and_one_that_never_reads_holds_nothing_up
         let delivered = sink.deliver(&messages).await;
         ensure!(delivered.error.is_none() && delivered.count == messages.len(), "{delivered:?}");
         let begun = Instant::now();
-        sink.finish().await;
+        let finished = tokio::time::timeout(WAIT_LIMIT, sink.finish()).await;
+        finished.context("it waits for ever for one that never reads")?;
         let took = begun.elapsed();
-        ensure!((80..2000).contains(&took.as_millis()), "it waited {took:?} for one that never reads");
+        ensure!(took.as_millis() >= 80, "it gave one that never reads {took:?} only");
         Ok(())
     })
 }
@@ -208,9 +230,12 @@ fn too_many_are_sent_away_and_the_silent_and_the_gone_are_told_apart() -> Result
             (0..4).map(|_| UnixStream::connect(&path)).collect::<Result<_, _>>()?;
         serve_until(&mut sink, 4).await?;
         let mut fifth = UnixStream::connect(&path)?;
-        fifth.set_read_timeout(Some(LIMIT))?;
-        let served = tokio::time::timeout(Duration::from_millis(200), sink.serve()).await;
-        ensure!(served.is_err());
+        fifth.set_read_timeout(Some(WAIT_LIMIT))?;
+        let deadline = Instant::now() + WAIT_LIMIT;
+        while sink.refused() == 0 {
+            ensure!(Instant::now() < deadline, "the fifth is not sent away");
+            let _over = tokio::time::timeout(Duration::from_millis(5), sink.serve()).await;
+        }
         assert_eq!((fifth.read(&mut [0; 8])?, sink.refused(), sink.readers()), (0, 1, 4));
         // One that will say nothing more still reads, and what another says is of no interest.
         readers[0].shutdown(std::net::Shutdown::Write)?;
@@ -220,7 +245,7 @@ fn too_many_are_sent_away_and_the_silent_and_the_gone_are_told_apart() -> Result
         let batch = &recorded()?[..1];
         deliver(&mut sink, batch).await?;
         for reader in readers.drain(..) {
-            reader.set_read_timeout(Some(LIMIT))?;
+            reader.set_read_timeout(Some(WAIT_LIMIT))?;
             let mut line = String::new();
             BufReader::new(reader).read_line(&mut line)?;
             assert_eq!(line.trim_end(), std::str::from_utf8(&batch[0].payload)?);

@@ -9,17 +9,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
-use supervisor_tests::{Contract, Event, fixture, supervisor_bin};
+use supervisor_tests::{Contract, Event, WAIT_LIMIT, fixture, freeze, supervisor_bin};
 use supervisor_user::{
     scenario::{Lab, Owned, PidNs, Runtime, bundle, pid_namespace, until},
     schema::Subject,
 };
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
-/// How long a trace may take on a slow machine.
-const LIMIT: Duration = Duration::from_secs(90);
 /// More processes than a small ring has room for.
 const MANY: u64 = 20_000;
 const RING: &str = "65536";
@@ -48,12 +46,12 @@ impl Trace {
 
     /// Waits until it has written this.
     fn says(&self, what: &str) -> Result<()> {
-        until(what, LIMIT, || Ok(self.text()?.contains(what).then_some(())))
+        until(what, WAIT_LIMIT, || Ok(self.text()?.contains(what).then_some(())))
     }
 
     /// Its exit code, once it has ended, and all that it has written.
     fn end(mut self) -> Result<(i32, String)> {
-        let status = self.process.end(LIMIT)?;
+        let status = self.process.end(WAIT_LIMIT)?;
         Ok((status.code().context("it was killed")?, self.text()?))
     }
 
@@ -184,7 +182,7 @@ fn filters_let_only_their_own_through() -> Result<()> {
     let by_nothing = Trace::start(&["-o", "json", "--comm", "nobody"])?;
     let started = Instant::now();
     loop {
-        ensure!(started.elapsed() < LIMIT, "the traces have not seen anything");
+        ensure!(started.elapsed() < WAIT_LIMIT, "the traces have not seen anything");
         for fixture in [&mut wanted, &mut other] {
             fixture.send("zombies 1")?;
             fixture.fact("did")?;
@@ -225,13 +223,12 @@ fn filters_let_only_their_own_through() -> Result<()> {
 #[test]
 fn what_the_ring_has_no_room_for_is_counted_where_it_is_missing() -> Result<()> {
     let storm = MANY.to_string();
-    let trace = Trace::start(&["--ring", RING, "--only", "exit", "--", FIXTURE, "storm", &storm])?;
+    let mut trace = Trace::start(&["--ring", RING, "--only", "exit", "--", FIXTURE, "storm", &storm])?;
     // It reads no more until the storm is over; what it has read by then is all that happens in a moment.
     trace.says("WHAT")?;
-    let pid = Pid::from_raw(trace.process.pid() as i32).context("no pid")?;
-    kill_process(pid, Signal::STOP)?;
+    freeze(&mut trace.process)?;
     let done = trace.says("done");
-    kill_process(pid, Signal::CONT)?;
+    trace.process.signal(Signal::CONT)?;
     done?;
     let (code, text) = trace.end()?;
     ensure!(code == 0, "it ended with {code}");

@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::{
     scenes::{Scene, Told},
-    watch::{self, REPORT, Watch, say},
+    watch::{self, Watch, say},
 };
-use crate::scenario::{Container, Lab, Part, Runtime, stat, until, zombies_of};
+use crate::scenario::{Container, LIMIT, Lab, Part, Runtime, stat, until, zombies_of};
 
 /// Shows it; an error if it is not what was announced.
 pub(super) fn show(lab: &Lab, binary: &Path, scene: &Scene) -> Result<()> {
@@ -55,7 +55,7 @@ fn play(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
         closed(watch, scene, pid)?;
     }
     part.end()?;
-    until("it to be gone", REPORT, || Ok(stat(pid).is_none().then_some(())))?;
+    until("it to be gone", LIMIT, || Ok(stat(pid).is_none().then_some(())))?;
     if watch.is_none() {
         say(&format!("   Pid {pid} is gone."))?;
     }
@@ -69,7 +69,7 @@ fn in_a_container(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result
     let container = Container::run(lab, runtime, &[&program, &actor, "sleeper"])?;
     let mut watch = Watch::start(binary, &["--container", container.id()])?;
     container.exec(&[&program, &actor, "orphan-maker"])?;
-    let zombie = until("a zombie under PID 1", REPORT, || Ok(zombies_of(container.init())?.pop()))?;
+    let zombie = until("a zombie under PID 1", LIMIT, || Ok(zombies_of(container.init())?.pop()))?;
     opened(&watch, scene, zombie.pid)?;
     say(&format!("   {}.", scene.ends))?;
     container.remove()?;

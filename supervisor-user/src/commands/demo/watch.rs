@@ -12,16 +12,12 @@ use rustix::process::Signal;
 
 use crate::{
     console::{COLUMNS_VARIABLE, columns, is_utf8},
-    scenario::{Lines, Owned},
+    scenario::{LIMIT, Lines, Owned},
     words::in_ascii,
 };
 
 /// `watch` reports what is unreaped for this long.
 const GRACE: &str = "1s";
-/// How long `watch` may take to attach on a busy machine.
-const ATTACH: Duration = Duration::from_secs(10);
-/// How long a finding or its end may take, the grace period included.
-pub(super) const REPORT: Duration = Duration::from_secs(6);
 /// Grace period and report of a finding, had there been one.
 const SILENCE: Duration = Duration::from_millis(2500);
 /// The lines of one finding come together; after this much silence there are no more.
@@ -49,7 +45,7 @@ impl Watch {
             child.stdout.take().zip(child.stderr.take()).context("supervisor watch has no pipes")?;
         let watch = Self { process, findings: Lines::of(findings), messages: Lines::of(messages) };
         loop {
-            let line = watch.messages.next("supervisor watch to attach", ATTACH)?;
+            let line = watch.messages.next("supervisor watch to attach", LIMIT)?;
             let line = line.context("supervisor watch has ended at once")?;
             show(&line)?;
             if line.starts_with("watching") {
@@ -61,7 +57,7 @@ impl Watch {
     /// Shows and returns what it prints next about a process.
     pub(super) fn next_about(&self, pid: u32, word: &str) -> Result<String> {
         let pid = pid.to_string();
-        let deadline = Instant::now() + REPORT;
+        let deadline = Instant::now() + LIMIT;
         let mut text = String::new();
         while !(text.contains(&pid) && text.to_lowercase().contains(word)) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -74,7 +70,7 @@ impl Watch {
         Ok(text)
     }
 
-    /// Fails if it prints anything for as long as a finding would have taken.
+    /// Fails if it prints a finding for as long as one would have taken. What the whole host has lost is shown, and is none.
     pub(super) fn is_silent(&self) -> Result<()> {
         let deadline = Instant::now() + SILENCE;
         loop {
@@ -82,7 +78,9 @@ impl Watch {
             if left.is_zero() {
                 return Ok(());
             }
-            if let Some(line) = self.findings.next_within(left.min(PAUSE_IN_OUTPUT))? {
+            let Some(line) = self.findings.next_within(left.min(PAUSE_IN_OUTPUT))? else { continue };
+            show(&line)?;
+            if !is_loss(&line) {
                 bail!("supervisor watch was to say nothing, and said: {line}");
             }
         }
@@ -91,7 +89,7 @@ impl Watch {
     /// Ends it as Ctrl-C would, and returns its summary.
     pub(super) fn stop(&mut self) -> Result<Vec<String>> {
         self.process.signal(Signal::INT)?;
-        let status = self.process.end(REPORT)?;
+        let status = self.process.end(LIMIT)?;
         let mut summary = Vec::new();
         while let Some(line) = self.messages.next_within(PAUSE_IN_OUTPUT)? {
             summary.push(line);
@@ -99,6 +97,11 @@ impl Watch {
         ensure!(status.success(), "supervisor watch ended with {status}: {}", summary.join(" "));
         Ok(summary)
     }
+}
+
+/// Whether a line of `watch` tells of lost events.
+fn is_loss(line: &str) -> bool {
+    line.split_whitespace().nth(1) == Some("LOST")
 }
 
 /// Shows what `supervisor explain` tells of a process, and returns it.
@@ -110,10 +113,10 @@ pub(super) fn explain(binary: &Path, pid: u32) -> Result<String> {
         Owned::start(command.args(["explain", &pid]).stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let lines = Lines::of(process.child().stdout.take().context("supervisor explain has no pipe")?);
     let mut text = String::new();
-    while let Some(line) = lines.next("supervisor explain to end", ATTACH)? {
+    while let Some(line) = lines.next("supervisor explain to end", LIMIT)? {
         take(&mut text, &line)?;
     }
-    process.end(REPORT)?;
+    process.end(LIMIT)?;
     Ok(text)
 }
 
@@ -155,6 +158,12 @@ pub(super) fn say(line: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loss_is_no_finding() {
+        assert!(is_loss("00:37:35  LOST      events were lost in the last 3.9 s: 6 fork records"));
+        assert!(!is_loss("00:37:35  UNREAPED  crun[7] of LOST[8]"));
+    }
 
     #[test]
     fn another_family_than_the_announced_one_fails() {

@@ -48,6 +48,9 @@ pub(crate) fn of(result: &Value) -> Vec<Value> {
         Some(0.3),
         "% of a core",
     );
+    let agent = result["agent"]["cpu_percent"].as_f64();
+    let what = "own CPU of an agent with every sink, 5,000 healthy exits a second";
+    bars.at_most(what, agent, Some(0.5), "% of a core");
     for peer in [Contender::Bpftrace, Contender::Exitsnoop] {
         let what = format!("CPU of a trace of exits at full speed, against half of {}", peer.name());
         bars.at_most(&what, at_full(Contender::Trace), at_full(peer).map(|it| it / 2.0), "% of a core");
@@ -90,6 +93,14 @@ pub(crate) fn of(result: &Value) -> Vec<Value> {
     );
     let ps = with(0, 30_000).and_then(|it| it["ps_ms"].as_f64());
     bars.at_most("ps with 30,000 zombies, all listed", ps, Some(1500.0), "ms");
+
+    for row in result["commands"].as_array().into_iter().flatten() {
+        let (what, limit) = match row["command"].as_str().unwrap_or_default() {
+            "demo" => ("demo, of the incident or of one family, takes".to_owned(), 15.0),
+            name => (format!("{name} with 2,000 zombies takes"), 3.0),
+        };
+        bars.at_most(&what, row["seconds"].as_f64(), Some(limit), "s");
+    }
     bars.0
 }
 

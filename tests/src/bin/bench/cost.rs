@@ -5,7 +5,7 @@ use std::{fs, process::Command, thread, time::Duration};
 use anyhow::{Context, Result};
 use aya::sys::{Stats, enable_stats};
 use serde_json::{Value, json};
-use supervisor_tests::{resident_kib, supervisor_bin};
+use supervisor_tests::{QuietAgent, resident_kib, supervisor_bin};
 use supervisor_user::kernel::VERIFIED_AT_MOST;
 
 use crate::{
@@ -22,6 +22,9 @@ const RATES: [u64; 3] = [1000, 5000, 0];
 const TRIES: usize = 3;
 /// How long each is measured, in ms.
 const LENGTH: u64 = 5000;
+/// Exits a second that an agent sees, and for how long, in ms.
+const AGENT_RATE: u64 = 5000;
+const AGENT_LENGTH: u64 = 20_000;
 
 /// CPU of each contender's own process at each rate, healthy and with leaks, and while nothing happens.
 pub(crate) fn of_everybody() -> Result<Value> {
@@ -69,6 +72,24 @@ pub(crate) fn of_everybody() -> Result<Value> {
         running.stop()?;
     }
     Ok(Value::Array(rows))
+}
+
+/// CPU of an agent with every kind of sink on, whose host is healthy.
+pub(crate) fn of_agent() -> Result<Value> {
+    progress(&format!("CPU of an agent with every sink: healthy, {AGENT_RATE} exits a second"));
+    let mut load = Load::start(true)?;
+    let agent = QuietAgent::start()?;
+    let before = cpu_ns(agent.pid())?;
+    let did = load.run(&format!("storm {AGENT_RATE} healthy {AGENT_LENGTH}"))?;
+    let used = cpu_ns(agent.pid())? - before;
+    let memory = resident_kib(agent.pid())?;
+    agent.stop()?;
+    Ok(json!({
+        "wanted_rate": AGENT_RATE,
+        "exits_per_second": did.made as f64 / did.took.as_secs_f64(),
+        "cpu_percent": used as f64 / did.took.as_nanos() as f64 * 100.0,
+        "resident_kib": memory,
+    }))
 }
 
 /// What each program of `supervisor` takes a run, while healthy processes come and go.

@@ -4,6 +4,7 @@
 #![expect(clippy::cast_precision_loss, reason = "times and counts are far from 2^52")]
 
 mod bars;
+mod commands;
 mod contender;
 mod cost;
 mod cycles;
@@ -46,6 +47,8 @@ enum Part {
     Latency,
     /// How cost grows.
     Growth,
+    /// How long commands take.
+    Commands,
 }
 
 fn main() -> Result<()> {
@@ -59,6 +62,7 @@ fn main() -> Result<()> {
     }
     if wants(Part::Cost) {
         result["cost"] = cost::of_everybody()?;
+        result["agent"] = cost::of_agent()?;
         result["hooks"] = cost::of_hooks()?;
         result["kernel_memory"] = cost::kernel_memory()?;
     }
@@ -67,6 +71,9 @@ fn main() -> Result<()> {
     }
     if wants(Part::Growth) {
         result["growth"] = growth::measure()?;
+    }
+    if wants(Part::Commands) {
+        result["commands"] = commands::measure()?;
     }
     let bars = bars::of(&result);
     result["bars"] = json!(bars);

@@ -127,7 +127,14 @@ fn cost(result: &Value) -> Option<String> {
         "**CPU of the tool's own process**, of a core; full speed is {} exits a second",
         number(&full["exits_per_second"], 0)
     );
-    Some(table(&title, &head, &lines))
+    let agent = &result["agent"];
+    let agent = format!(
+        "An agent with every kind of sink on: {} % of a core at {} healthy exits a second, {} KiB.\n\n",
+        number(&agent["cpu_percent"], 2),
+        number(&agent["exits_per_second"], 0),
+        number(&agent["resident_kib"], 0)
+    );
+    Some(table(&title, &head, &lines) + &agent)
 }
 
 fn hooks(result: &Value) -> Option<String> {
