@@ -111,7 +111,7 @@ impl TraceFilter {
     }
 
     /// Whether it lets a process of this name through.
-    #[inline(always)]
+    #[inline]
     #[must_use]
     pub const fn takes(&self, comm: CommWords) -> bool {
         comm[0] & self.comm_mask[0] == self.comm[0] && comm[1] & self.comm_mask[1] == self.comm[1]

@@ -15,6 +15,7 @@ use crate::{
     host::{Host, ProcessFacts},
     kernel::{KernelError, Options, Records, Scan, Tracer, rights},
     observation::{Observation, Seen},
+    privileges::{self, PrivilegesError},
 };
 
 /// What a look can use.
@@ -49,6 +50,15 @@ impl<'a> Glance<'a> {
         }
         glance.agent = Records::of_running_agent();
         Ok(glance)
+    }
+
+    /// Gives up the capabilities that only loading the programs needed. Without programs there are none to give up.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`privileges::drop_all_but_needed`].
+    pub fn give_up_capabilities(&self) -> Result<(), PrivilegesError> {
+        self.tracer.as_ref().map_or(Ok(()), |tracer| privileges::drop_all_but_needed(tracer, &[]))
     }
 
     /// Why only `/proc` is read, if that is so.

@@ -1,4 +1,5 @@
-//! The rights that an agent needs, each with its reason, and how it gives up all others.
+//! The rights that a watch needs, each with its reason, and how it gives up all others. Every command that attaches or loads
+//! programs does so as soon as they are: what it reads afterwards is other users' data.
 //!
 //! Found by taking one after the other away from a watch on Linux 6.18: what each reason says is what stops working. The
 //! kernel asks for `CAP_BPF` and `CAP_PERFMON` where maps are made and programs loaded (`map_create()` and
@@ -93,8 +94,8 @@ pub enum PrivilegesError {
     NoNewPrivs(rustix::io::Errno),
 }
 
-/// Gives up every capability that a running agent does not need, in all of its sets, and the right to gain any by an
-/// exec. Call it once the hooks are attached, and before any other thread is started: Linux keeps rights by thread, and
+/// Gives up every capability that a running watch does not need, in all of its sets, and the right to gain any by an
+/// exec; those that the caller names are kept too. Call it once the hooks are attached, and before any other thread is started: Linux keeps rights by thread, and
 /// a new thread inherits them.
 ///
 /// After it no eBPF program can be loaded, and [`Tracer::start`] fails.
@@ -102,13 +103,14 @@ pub enum PrivilegesError {
 /// # Errors
 ///
 /// If there are other threads, or the kernel refuses.
-pub fn drop_all_but_needed(tracer: &Tracer) -> Result<(), PrivilegesError> {
+pub fn drop_all_but_needed(tracer: &Tracer, also_kept: &[Capability]) -> Result<(), PrivilegesError> {
     let threads = fs::read_dir("/proc/self/task")?.count();
     if threads != 1 {
         return Err(PrivilegesError::Threads(threads));
     }
     let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
-    let needed: CapsHashSet = kept.chain(kept_for_maps(tracer)?).collect();
+    let kept = kept.chain(kept_for_maps(tracer)?).chain(also_kept.iter().copied());
+    let needed: CapsHashSet = kept.collect();
     // Without this right the bounding set stays; it limits what an exec gives, and the flag below forbids that already.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         for capability in caps::read(None, CapSet::Bounding)?.difference(&needed) {

@@ -77,6 +77,12 @@ impl Screen {
         Ok(Self { process, master, written, columns, lines })
     }
 
+    /// The program's pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// What a terminal makes of all that was written to it so far.
     #[must_use]
     pub fn now(&self) -> vt100::Parser {

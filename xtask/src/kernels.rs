@@ -152,9 +152,9 @@ impl Line {
         let Some(version) = self.newest(here.chain(there)) else { return Ok(None) };
         let image = dir.join(format!("{IMAGE}{version}{FLAVOUR}"));
         if !image.is_file() {
-            let named = |prefix: &str| format!("{prefix}{version}{FLAVOUR}");
+            let in_package = |prefix: &str| format!("{prefix}{version}{FLAVOUR}");
             // The one that depends on the other is there too: so the other is looked for first.
-            let mut candidates = PACKAGES.iter().rev().map(|prefix| named(prefix));
+            let mut candidates = PACKAGES.iter().rev().map(|prefix| in_package(prefix));
             let package = candidates.find(|name| packages.contains(name));
             fetch(dir, index, &package.context("the package that was found is gone")?, &image)?;
         }

@@ -49,6 +49,7 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
     }
     let host = Proc::new().context("cannot read /proc")?;
     let mut glance = Glance::new(&host)?;
+    glance.give_up_capabilities()?;
     if let Some(missing) = glance.missing() {
         say(&format!("supervisor: only what /proc shows is known: {missing}"));
     }

@@ -61,6 +61,7 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     }
     let host = Proc::new().context("cannot read /proc")?;
     let mut glance = Glance::new(&host)?;
+    glance.give_up_capabilities()?;
     if let Some(missing) = glance.missing() {
         say(&format!(
             "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {missing}"

@@ -72,7 +72,6 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     engine::run(Options {
         config,
         remembers: true,
-        gives_up_rights: true,
         bpf_log: false,
         simulated_loss: SimulatedLoss::default(),
         duration: args.duration.map(|time| time.0),

@@ -39,6 +39,7 @@ use crate::{
     kernel::SimulatedLoss,
     observation::Observation,
     observer::Observer,
+    privileges,
     recording::Reader,
     report::text::Style,
     top::{
@@ -177,7 +178,8 @@ fn start(args: &TopArgs) -> Result<(Source, Top)> {
         let host = Proc::new().context("cannot read /proc")?;
         let identity = host.identity().clone();
         let grace_ns = args.grace.0.as_nanos() as u64;
-        let observer = Observer::start(host, grace_ns, false, SimulatedLoss::default())?;
+        let mut observer = Observer::start(host, grace_ns, false, SimulatedLoss::default())?;
+        privileges::drop_all_but_needed(observer.tracer(), &[])?;
         let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
         let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());
         return Ok((Source::Host(Box::new(observer), Box::new(conclusions)), Top::new(about)));

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use caps::Capability;
 use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 use supervisor_ebpf::{COMM_LEN, Exec, TraceFilter, Traced};
@@ -20,6 +21,7 @@ use crate::{
     engine,
     host::{Host as _, Proc},
     kernel::{Record, Trace, TraceOptions},
+    privileges,
     report::{Context as Said, ecs, ocsf},
     trace::{
         Cgroup, Decoder, Kind,
@@ -155,6 +157,9 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
         Some((program, rest)) => Some(spawn(program, rest)?),
         None => None,
     };
+    // The command keeps its capabilities: it is started. It may have become another user's, and has to be ended then.
+    let may_kill: &[Capability] = if command.is_some() { &[Capability::CAP_KILL] } else { &[] };
+    privileges::drop_all_but_needed(trace.tracer(), may_kill)?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut end = args.duration.and_then(|length| Instant::now().checked_add(length.0));

@@ -76,7 +76,6 @@ impl WatchArgs {
                 ..Config::default()
             },
             remembers: false,
-            gives_up_rights: false,
             bpf_log: self.bpf_log,
             simulated_loss: self.simulate_loss.clone().unwrap_or_default(),
             duration: self.duration.map(|time| time.0),

@@ -955,7 +955,8 @@ fn what_is_not_known_is_said() {
 
 #[test]
 fn a_reboot_is_advised_only_where_pid_1_of_the_host_was_watched_for_long() {
-    let by_host = |watched_ns: u64, change: &dyn Fn(&mut Reaper)| {
+    type Change = fn(&mut Reaper);
+    let by_host = |watched_ns: u64, change: Change| {
         let finding = adopted(|finding, app| {
             (app.process, app.is_subreaper, app.is_pidns_init) =
                 (process(1, "systemd").into(), Some(false), Some(true));
@@ -965,12 +966,12 @@ fn a_reboot_is_advised_only_where_pid_1_of_the_host_was_watched_for_long() {
         diagnose(&finding).remedies.join("\n")
     };
     let reboot = "none but a reboot";
-    assert!(by_host(60 * S, &|_| ()).contains(reboot));
-    let cases: [(u64, &dyn Fn(&mut Reaper)); 4] = [
-        (2 * S, &|_| ()),
-        (60 * S, &|app| app.never_waited_since_ns = Some(EXIT + 55 * S)),
-        (60 * S, &|app| app.reaped = Some((3, EXIT))),
-        (60 * S, &Reaper::waits_unknown),
+    assert!(by_host(60 * S, |_| ()).contains(reboot));
+    let cases: [(u64, Change); 4] = [
+        (2 * S, |_| ()),
+        (60 * S, |app| app.never_waited_since_ns = Some(EXIT + 55 * S)),
+        (60 * S, |app| app.reaped = Some((3, EXIT))),
+        (60 * S, Reaper::waits_unknown),
     ];
     for (number, (watched_ns, change)) in cases.into_iter().enumerate() {
         let remedies = by_host(watched_ns, change);

@@ -58,8 +58,6 @@ pub struct Options {
     pub config: Config,
     /// Whether findings that are open at the end are remembered for the next run.
     pub remembers: bool,
-    /// Whether it gives up the rights that it does not need any more once the hooks are attached.
-    pub gives_up_rights: bool,
     /// Whether the eBPF programs' own lines are logged.
     pub bpf_log: bool,
     /// What the kernel side loses on purpose.
@@ -107,16 +105,7 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 async fn watch(options: Options) -> Result<Ended> {
-    let Options {
-        config,
-        remembers,
-        gives_up_rights,
-        bpf_log,
-        simulated_loss,
-        duration: length,
-        reload,
-        record,
-    } = options;
+    let Options { config, remembers, bpf_log, simulated_loss, duration: length, reload, record } = options;
     // Before anything is attached, so that an early signal ends it cleanly too.
     let (stop, hangups) = signals(reload.is_some())?;
     let started_ns = clock::now_ns();
@@ -133,10 +122,8 @@ async fn watch(options: Options) -> Result<Ended> {
     let recorder = record.map(|record| record(&mut context)).transpose()?;
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
     let measured = Vitals::measure(&config.metrics)?;
-    if gives_up_rights {
-        // Before the first other thread is started, which are those of sinks and metrics.
-        privileges::drop_all_but_needed(observer.tracer())?;
-    }
+    // Before the first other thread is started, which are those of sinks and metrics.
+    privileges::drop_all_but_needed(observer.tracer(), &[])?;
     let stream = Stream::open(&config, context.clone(), stop.clone())?;
     let vitals = Vitals::start(&config.metrics, measured, hooks)?;
     let mut pipeline = Pipeline::new(context.host.clone(), grace_ns, config.filter.clone(), stream);

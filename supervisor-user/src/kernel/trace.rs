@@ -63,7 +63,7 @@ pub struct Trace {
     cgroups: HashMap<MapData, u64, u8>,
     has_release: bool,
     /// Holds the programs.
-    _tracer: Tracer,
+    tracer: Tracer,
 }
 
 impl Trace {
@@ -84,13 +84,19 @@ impl Trace {
             let mut followed = map(ebpf, "FOLLOWED")?;
             follow(&mut tracer, &mut followed, roots)?;
         }
-        Ok(Self { ring, lost, cgroups, has_release, _tracer: tracer })
+        Ok(Self { ring, lost, cgroups, has_release, tracer })
     }
 
     /// The hooks that are attached, in the words of `supervisor.hooks`.
     #[must_use]
     pub fn hooks(&self) -> &'static str {
         if self.has_release { "tp_btf+fentry" } else { "tp_btf" }
+    }
+
+    /// The loaded programs.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Whether it tells who reaps, and when exactly.

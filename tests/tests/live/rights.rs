@@ -3,16 +3,19 @@
 use std::{
     fs,
     fs::Permissions,
+    io::Read as _,
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
-use supervisor_tests::{Agent, Fixture, WAIT_LIMIT, Watch, fixture, supervisor_bin};
+use caps::Capability;
+use rustix::process::Signal;
+use supervisor_tests::{Agent, Fixture, Screen, WAIT_LIMIT, Watch, fixture, supervisor_bin};
 use supervisor_user::{
     privileges::{NEEDS, Until},
-    scenario::until,
+    scenario::{Owned, until},
 };
 use tempfile::TempDir;
 
@@ -145,27 +148,75 @@ fn without_a_needed_right_it_says_which() -> Result<()> {
     Ok(())
 }
 
+/// The capabilities that a process keeps once its programs are loaded, as the bits of `/proc/PID/status`.
+fn kept() -> u64 {
+    let kept = NEEDS.iter().filter(|need| need.until == Until::End);
+    kept.fold(0, |mask, need| mask | need.capability.bitmask())
+}
+
+/// Whether a thread has these capabilities, no others, and no way to others.
+fn has_only(kept: u64, status: &str) -> Result<()> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map(str::trim).with_context(|| format!("no {name} in {status}"))
+    };
+    for (set, wanted) in
+        [("CapInh:", 0), ("CapPrm:", kept), ("CapEff:", kept), ("CapBnd:", kept), ("CapAmb:", 0)]
+    {
+        let found = u64::from_str_radix(field(set)?, 16)?;
+        ensure!(found == wanted, "{set} of {}: {found:x} instead of {wanted:x}", field("Name:")?);
+    }
+    ensure!(field("NoNewPrivs:")? == "1", "it can gain capabilities");
+    Ok(())
+}
+
+#[test]
+fn every_command_that_looks_at_processes_gives_up_all_others() -> Result<()> {
+    let status = |pid: u32| fs::read_to_string(format!("/proc/{pid}/status"));
+    // It is done before the first event: a zombie that is there makes one.
+    let fixture = fixture!("never-wait", "1")?;
+    let zombie = fixture.fact("zombie")?.pid("pid")?;
+    let dir = tempfile::tempdir()?;
+    let mut watch = Watch::start(&[])?;
+    has_only(kept(), &status(watch.pid())?)?;
+    watch.wait_for("the zombie", |event| event.says("zombie-existing", zombie))?;
+    watch.stop()?;
+    let mut record = Watch::record(&dir.path().join("zombies.zst"), &[])?;
+    has_only(kept(), &status(record.pid())?)?;
+    record.wait_for("the zombie", |event| event.says("zombie-existing", zombie))?;
+    record.stop()?;
+
+    for command in ["ps --every 1h", "trace", "trace -- sleep 1000"] {
+        let mut process = Command::new(supervisor_bin()?);
+        process.args(command.split(' ')).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Owned::start(&mut process)?;
+        // `trace` begins with its header, and writes it after the first tick.
+        let mut first = [0; 1];
+        process.child().stdout.as_mut().context("no pipe")?.read_exact(&mut first)?;
+        let also = if command.starts_with("trace --") { Capability::CAP_KILL.bitmask() } else { 0 };
+        has_only(kept() | also, &status(process.pid())?).with_context(|| command.to_owned())?;
+        process.signal(Signal::TERM)?;
+        process.end(WAIT_LIMIT)?;
+    }
+    let mut top = Command::new(supervisor_bin()?);
+    top.arg("top");
+    let mut screen = Screen::start(top, 100, 30)?;
+    screen.shows("supervisor")?;
+    has_only(kept(), &status(screen.pid())?)?;
+    screen.types("q")?;
+    screen.ends()?;
+    fixture.end()
+}
+
 #[test]
 fn an_agent_gives_up_all_others_and_goes_on() -> Result<()> {
     let agent = Agent::start("[metrics]\nlisten = \"127.0.0.1:0\"\n[sinks.out.stdout]\n")?;
-    let kept = NEEDS.iter().filter(|need| need.until == Until::End);
-    let kept = kept.fold(0, |mask, need| mask | need.capability.bitmask());
     let tasks = || fs::read_dir(format!("/proc/{}/task", agent.pid()));
     until("the tracer, a sink and the metrics to run", WAIT_LIMIT, || {
         Ok((tasks()?.count() >= 3).then_some(()))
     })?;
     for task in tasks()? {
-        let status = fs::read_to_string(task?.path().join("status"))?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.map(str::trim).with_context(|| format!("no {name} in {status}"))
-        };
-        for (set, wanted) in
-            [("CapInh:", 0), ("CapPrm:", kept), ("CapEff:", kept), ("CapBnd:", kept), ("CapAmb:", 0)]
-        {
-            assert_eq!(u64::from_str_radix(field(set)?, 16)?, wanted, "{set} of {}", field("Name:")?);
-        }
-        assert_eq!(field("NoNewPrivs:")?, "1");
+        has_only(kept(), &fs::read_to_string(task?.path().join("status"))?)?;
     }
 
     let fixture = fixture!("never-wait", "1")?;

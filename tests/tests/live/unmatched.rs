@@ -3,18 +3,16 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use supervisor_tests::{fixture, supervisor_bin};
+use supervisor_tests::{WAIT_LIMIT, fixture, supervisor_bin};
 use supervisor_user::scenario::{Owned, pid_namespace};
 
 /// What nothing on this host is called.
 const NO_CONTAINER: &str = "no-such-container";
 /// The inode number of no PID namespace: the root directory of a file system has it.
 const NO_NAMESPACE: &str = "1";
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Standard output, standard error and the exit code.
 fn run(args: &[&str]) -> Result<(String, String, Option<i32>)> {
@@ -86,7 +84,7 @@ fn ps_every_ends_when_nobody_reads_it_any_more() -> Result<()> {
     stdout.read_line(&mut header)?;
     assert!(header.starts_with("PID "), "{header}");
     drop(stdout);
-    let status = ps.end(LIMIT)?;
+    let status = ps.end(WAIT_LIMIT)?;
     assert_eq!(status.code(), Some(1), "it had found something");
     fixture.end()
 }
