@@ -48,7 +48,7 @@ const ANNOTATIONS: &[&str] = &[
 ];
 
 /// Where a container's files may be, the likeliest first, and whose they must be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct OciPlaces {
     /// User id of the owner that each file must have.
     pub owner: u32,
