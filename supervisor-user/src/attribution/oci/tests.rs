@@ -101,10 +101,10 @@ fn a_user_names_only_files_of_its_own() {
 
 #[test]
 fn a_process_in_a_container_names_no_files() {
-    let mut evidence = called(&format!("crun --root /state create --bundle /b {ID}"));
+    let mut evidence = called(&format!("crun --root /tenant create --bundle /tenant {ID}"));
     speaks(&mut evidence, 0, 1);
-    assert!(!format!("{:?}", only_places(&evidence)).contains("/state"));
-    evidence = called("crun --root /state create --bundle /b web");
+    assert!(!format!("{:?}", only_places(&evidence)).contains("/tenant"));
+    evidence = called("crun --root /tenant create --bundle /tenant web");
     speaks(&mut evidence, 0, 1);
     assert!(places(&evidence).is_empty());
 }
@@ -158,10 +158,17 @@ fn only_places_of_the_claimed_container() {
     let mut evidence = called("/usr/bin/crun --root /inner create --bundle /in web");
     let outer = format!("/usr/bin/conmon -c {OTHER} -r crun -b /out --runtime-arg --root=/outer");
     evidence.creators.push(creator(10, "conmon", exec(&outer, true), false));
-    evidence.facts.cgroup = Some(format!("/machine.slice/libpod-{OTHER}.scope"));
     let places = only_places(&evidence);
     assert_eq!(places.state_files, ["/inner/web/status", "/inner/web/state.json"]);
     assert_eq!(places.bundles, ["/in"]);
+    // The control group decides which one it is.
+    evidence.facts.cgroup = Some(format!("/machine.slice/libpod-{OTHER}.scope"));
+    let places = only_places(&evidence);
+    assert_eq!(
+        (places.state_files[0].as_str(), places.bundles[0].as_str()),
+        (&*format!("/outer/{OTHER}/status"), "/out")
+    );
+    assert!(!format!("{places:?}").contains("/in"), "{places:?}");
 }
 
 #[test]
