@@ -10,7 +10,7 @@ use aya_ebpf::{
 use supervisor_ebpf::{ARGV_LEN, Exec, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
 
 use crate::{
-    kernel::{self, Ptr},
+    kernel::{self, Ptr, probe},
     maps::{ANY, EXEC_SCRATCH, EXECS, count},
     processes,
 };
@@ -86,6 +86,10 @@ pub(crate) unsafe fn fill(exec: *mut Exec, task: Ptr, bprm: Ptr) {
         }
         ptr::write(&raw mut (*exec).argv_total, total as u32);
         ptr::write(&raw mut (*exec).argv_len, len as u32);
+        // The new credentials are in place (`begin_new_exec()`, `fs/exec.c`).
+        let cred = probe::<u64>(task, kernel::TASK_CRED.load() as usize) as Ptr;
+        ptr::write(&raw mut (*exec).uid, probe(cred, kernel::CRED_UID.load() as usize));
+        ptr::write(&raw mut (*exec).level, kernel::pid_ns(task).level);
         ptr::write(&raw mut (*exec).at_ns, kernel::now_ns());
     }
 }

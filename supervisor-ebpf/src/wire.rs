@@ -172,6 +172,10 @@ pub struct Exec {
     pub argv_total: u32,
     /// Bytes of `argv` that are set.
     pub argv_len: u32,
+    /// Real user id of the process, as the initial user namespace counts. A set-user-ID file does not change it.
+    pub uid: u32,
+    /// Level of the process's innermost PID namespace; the initial one is 0.
+    pub level: u32,
     /// The file as it was named to exec, NUL-terminated.
     pub filename: [u8; FILENAME_LEN],
     /// The file name of the exec before this one, NUL-terminated; empty if there was none.
@@ -416,7 +420,7 @@ const _: () = {
     assert!(size_of::<Process>() == 128);
     assert!(size_of::<Placed>() == 144);
     assert!(PROCESSES_ENTRIES.is_power_of_two() && BLOCK.is_power_of_two() && BLOCKS.is_power_of_two());
-    assert!(size_of::<Exec>() == 16 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
+    assert!(size_of::<Exec>() == 24 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
     assert!(size_of::<Wait>() == 40);
     assert!(size_of::<Reaped>() == 56);
     assert!(size_of::<Counters>() == 14 * 8);

@@ -4,7 +4,7 @@
 
 use crate::{
     clock::Wall,
-    diagnosis::Diagnosis,
+    diagnosis::{Confidence, Diagnosis},
     host::{PidBudget, SigChld, ThreadFacts},
     shared::Shared,
 };
@@ -59,6 +59,10 @@ pub struct Finding {
     pub container: Option<Container>,
     /// What placed the container here.
     pub orchestrator: Option<Orchestrator>,
+    /// How sure container and pod are, where that is not certain.
+    pub identity_confidence: Option<Confidence>,
+    /// What was claimed of container and pod, best first, where that is not certain.
+    pub claims: Vec<IdentityClaim>,
     /// Its PID namespace.
     pub pid_ns: Option<PidNs>,
     /// Path of its control group.
@@ -367,6 +371,9 @@ pub struct Creator {
     pub verb: Option<String>,
     /// What it is.
     pub role: Role,
+    /// Whether it is a runtime, monitor or engine by the name of its file only: root has not started it, or others than
+    /// root can change the file.
+    pub is_unverified: bool,
     /// Whether it runs a program that is made to reap orphans.
     pub is_init_program: bool,
     /// Whether it exists no more.
@@ -403,6 +410,8 @@ pub struct Runtime {
     pub verb: Option<String>,
     /// What the unreaped process is to it.
     pub stage: Stage,
+    /// As [`Creator::is_unverified`].
+    pub is_unverified: bool,
 }
 
 /// A runtime's process.
@@ -443,6 +452,8 @@ pub struct Monitor {
     pub executable: Option<String>,
     /// containerd's namespace of its containers: not the Kubernetes one.
     pub namespace: Option<String>,
+    /// As [`Creator::is_unverified`].
+    pub is_unverified: bool,
 }
 
 /// A container.
@@ -467,6 +478,86 @@ pub struct Orchestrator {
     pub pod_name: Option<String>,
     /// The pod's uid.
     pub pod_uid: Option<String>,
+}
+
+/// On whose authority something is said of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// The kernel: a control group that no user names.
+    Kernel,
+    /// Root in the host's PID namespace.
+    Root,
+    /// Another user.
+    User(u32),
+    /// A process in a container, whatever its user.
+    Container,
+}
+
+impl Authority {
+    /// What is believed first has the least rank.
+    #[must_use]
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Kernel => 0,
+            Self::Root => 1,
+            Self::User(_) | Self::Container => 2,
+        }
+    }
+
+    /// Whether it may name a pod, and containers of others.
+    #[must_use]
+    pub fn is_trusted(self) -> bool {
+        matches!(self, Self::Kernel | Self::Root)
+    }
+
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Root => "root",
+            Self::User(_) => "user",
+            Self::Container => "container",
+        }
+    }
+}
+
+/// Where something about a container was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimSource {
+    /// The path of the control group.
+    Cgroup,
+    /// Arguments of a runtime or monitor.
+    Arguments,
+    /// The container's file of that path.
+    File(String),
+}
+
+impl ClaimSource {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Arguments => "arguments",
+            Self::File(_) => "file",
+        }
+    }
+}
+
+/// What one source says of container and pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityClaim {
+    /// Where it was found.
+    pub source: ClaimSource,
+    /// Who says it.
+    pub by: Authority,
+    /// The container's id.
+    pub container_id: Option<String>,
+    /// The pod.
+    pub pod: Option<Orchestrator>,
+    /// Whether container and pod of the finding rest on it.
+    pub is_accepted: bool,
 }
 
 /// A PID namespace.

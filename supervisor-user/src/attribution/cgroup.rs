@@ -25,8 +25,19 @@ const UNEXPANDED: &[(&str, &str)] =
 /// The innermost container that a path names. Groups of monitors (`libpod-conmon-ID.scope`) name none.
 #[must_use]
 pub(super) fn container(path: &str) -> Option<NamedContainer<'_>> {
+    containers(path).next()
+}
+
+/// Whether a path names that container, at any depth.
+#[must_use]
+pub(super) fn names(path: &str, id: &str) -> bool {
+    containers(path).any(|named| named.id == id)
+}
+
+/// The containers that a path names, innermost first.
+fn containers(path: &str) -> impl Iterator<Item = NamedContainer<'_>> {
     let components: Vec<&str> = components(path).collect();
-    (0..components.len()).rev().find_map(|i| {
+    (0..components.len()).rev().filter_map(move |i| {
         let name = components[i];
         prefixed(name).or_else(|| unexpanded(name)).or_else(|| bare(name, &components[..i]))
     })

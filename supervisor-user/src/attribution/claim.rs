@@ -1,52 +1,119 @@
-//! Which container the evidence claims, and through whom. Every source can be wrong in its own way; the order
-//! in which they are believed is here, once.
+//! Which container the evidence claims, and on whose authority. Every source can be wrong in its own way, or lie; the
+//! order in which they are believed is here, once.
 
 use super::{
     argv::{self, MonitorCall, MonitorKind, RuntimeCall},
-    cgroup, roles,
+    authority, cgroup, roles,
 };
 use crate::{
     evidence::{Evidence, ExecFacts, ReaperFacts},
-    finding::Role,
+    finding::{Authority, Role},
 };
+
+/// Where a claim was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The path of the control group.
+    Cgroup,
+    /// The arguments of the nearest runtime that was called for a container.
+    Runtime,
+    /// The arguments of a conmon among the creators.
+    CreatingMonitor,
+    /// The arguments of a conmon that must reap.
+    ReapingMonitor,
+    /// The arguments of a shim.
+    Shim,
+}
 
 /// The container that a source names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim<'a> {
     /// Its id.
     pub(super) id: &'a str,
-    /// Its name, where a monitor was told it.
+    /// Its name, where a monitor of the same authority was told it.
     pub(super) name: Option<&'a str>,
+    /// Where it was found.
+    pub(super) source: Source,
+    /// Who says it.
+    pub(super) speaker: Speaker,
+    /// Whether that one may speak for this process.
+    pub(super) may_speak: bool,
 }
 
-/// The container, as the best source has it:
+impl Claim<'_> {
+    /// Whether the source is about exactly this process, and not about one that it may have come from.
+    pub(super) fn is_direct(&self) -> bool {
+        matches!(self.source, Source::Runtime | Source::CreatingMonitor)
+    }
+}
+
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Speaker {
+    /// On whose authority.
+    pub(super) by: Authority,
+    /// Whether the program is known to be the one that it is named after.
+    pub(super) is_verified: bool,
+}
+
+impl Speaker {
+    fn of_exec(exec: &ExecFacts) -> Self {
+        Self { by: authority::of_exec(exec), is_verified: authority::is_verified(exec) }
+    }
+}
+
+/// The claims, best first. The authority decides: the kernel's control group, then root, then users and containers. Of
+/// one authority the order is:
 ///
-/// 1. The nearest runtime that was called for one. It names exactly the container that the process was made
-///    for, while a control group may still be that of whoever called: a process is moved into its
-///    container's only some time after the fork, not at all with cgroups disabled, and a runtime that runs
-///    inside a container makes another one within the same group.
-/// 2. conmon as a creator: it watches one container only.
-/// 3. The control group: the innermost container, but perhaps not the one of the last runtime.
+/// 1. The control group: the innermost container of its path.
+/// 2. The nearest runtime that was called for a container. It names exactly the container that the process was made for.
+/// 3. conmon as a creator: it watches one container only.
 /// 4. conmon as the reaper: it may have adopted the process of a container within its own.
 /// 5. A shim. The id is that of the pod's first container, its sandbox, and the process may be another's.
+///
+/// A runtime's process is moved into its container's group only some time after the fork, and not at all with cgroups
+/// disabled. Until then its group is that of whoever called, whose name is usually no container's.
 #[must_use]
-pub(super) fn claim<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Option<Claim<'a>> {
-    let created: Vec<MonitorCall<'_>> = creating_monitors(evidence).collect();
+pub(super) fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec<Claim<'a>> {
+    let created: Vec<(Speaker, MonitorCall<'_>)> = creating_monitors(evidence).collect();
     let reaping = evidence.reaper.as_deref().and_then(reaping_monitor);
-    let name_of = |id: &str| {
-        let mut known = created.iter().chain(&reaping);
-        known.find(|call| call.id == Some(id)).and_then(|call| call.name)
+    let monitor = |source: Source, of: &[(Speaker, MonitorCall<'a>)], kind: MonitorKind| {
+        let mut of_kind = of.iter().filter(|(_, call)| call.kind == kind);
+        of_kind.find_map(|(speaker, call)| Some((call.id?, source, *speaker)))
     };
-    let of_kind = |kind: MonitorKind| move |call: &&MonitorCall<'a>| call.kind == kind;
-    let id = runtime_calls(evidence)
-        .find_map(|(_, call)| call.container.or_else(|| call.bundle.and_then(bundle_id)))
-        .or_else(|| created.iter().filter(of_kind(MonitorKind::Conmon)).find_map(|call| call.id))
-        .or_else(|| Some(cgroup::container(cgroup?)?.id))
-        .or_else(|| reaping.iter().filter(of_kind(MonitorKind::Conmon)).find_map(|call| call.id))
-        .or_else(|| {
-            created.iter().chain(&reaping).filter(of_kind(MonitorKind::Shim)).find_map(|call| call.id)
-        })?;
-    Some(Claim { id, name: name_of(id) })
+    let both: Vec<_> = created.iter().chain(&reaping).copied().collect();
+    let in_cgroup = cgroup.and_then(|path| {
+        let speaker = Speaker { by: authority::of_cgroup(path), is_verified: true };
+        Some((cgroup::container(path)?.id, Source::Cgroup, speaker))
+    });
+    let called = runtime_calls(evidence).find_map(|(exec, call)| {
+        let id = call.container.or_else(|| call.bundle.and_then(bundle_id))?;
+        Some((id, Source::Runtime, Speaker::of_exec(exec)))
+    });
+    let found = [
+        in_cgroup,
+        called,
+        monitor(Source::CreatingMonitor, &created, MonitorKind::Conmon),
+        monitor(Source::ReapingMonitor, reaping.as_slice(), MonitorKind::Conmon),
+        monitor(Source::Shim, &both, MonitorKind::Shim),
+    ];
+    let mut claims: Vec<Claim<'a>> = found
+        .into_iter()
+        .flatten()
+        .map(|(id, source, speaker)| Claim {
+            id,
+            name: both
+                .iter()
+                .filter(|(monitor, _)| monitor.by.rank() <= speaker.by.rank().max(Authority::Root.rank()))
+                .find(|(_, call)| call.id == Some(id))
+                .and_then(|(_, call)| call.name),
+            source,
+            speaker,
+            may_speak: authority::speaks_for(speaker.by, evidence),
+        })
+        .collect();
+    claims.sort_by_key(|claim| (!claim.may_speak, claim.speaker.by.rank()));
+    claims
 }
 
 /// Calls of runtimes, nearest first: the process's own, if it is a runtime's, then its creators'.
@@ -67,19 +134,21 @@ pub(super) fn execs(evidence: &Evidence) -> impl Iterator<Item = &ExecFacts> {
 }
 
 /// Monitors among the creators, nearest first.
-pub(super) fn creating_monitors(evidence: &Evidence) -> impl Iterator<Item = MonitorCall<'_>> {
-    execs(evidence).filter_map(of_exec)
+pub(super) fn creating_monitors(evidence: &Evidence) -> impl Iterator<Item = (Speaker, MonitorCall<'_>)> {
+    execs(evidence).filter_map(|exec| Some((Speaker::of_exec(exec), of_exec(exec)?)))
 }
 
 /// The reaper's call, if it is a monitor.
 #[must_use]
-pub(super) fn reaping_monitor(reaper: &ReaperFacts) -> Option<MonitorCall<'_>> {
+pub(super) fn reaping_monitor(reaper: &ReaperFacts) -> Option<(Speaker, MonitorCall<'_>)> {
     if let Some(exec) = &reaper.exec {
-        return of_exec(exec);
+        return Some((Speaker::of_exec(exec), of_exec(exec)?));
     }
     // Of one that was there before us, `/proc` has the arguments.
     let kind = MonitorKind::of(roles::base(reaper.facts.exe.as_deref()?))?;
-    Some(argv::monitor_call(kind, &reaper.facts.args))
+    let by = authority::of_process(&reaper.facts);
+    let speaker = Speaker { by, is_verified: by == Authority::Root };
+    Some((speaker, argv::monitor_call(kind, &reaper.facts.args)))
 }
 
 /// An exec as a monitor's.

@@ -1,13 +1,15 @@
 //! From evidence to a finding: who is who in a container's process tree. Pure.
 
 mod argv;
+mod authority;
 mod cgroup;
 mod claim;
 mod oci;
+mod resolve;
 mod roles;
 
-use claim::Claim;
 pub use oci::places as oci_places;
+use resolve::{Resolved, resolve};
 
 use std::collections::BTreeSet;
 
@@ -17,8 +19,8 @@ use crate::{
     diagnosis::Diagnosis,
     evidence::{CreatorFacts, Evidence, ExecFacts, ReaperFacts},
     finding::{
-        Budget, Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, Orchestrator, Origin, PidNs,
-        PidNsMode, Process, Reaper, Role, Runtime, Stage, Tracer,
+        Budget, Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, Origin, PidNs, PidNsMode,
+        Process, Reaper, Role, Runtime, Stage, Tracer,
     },
     host::{HostIdentity, ProcessFacts, SigChld},
     identity,
@@ -39,6 +41,13 @@ fn kept(args: &[String], max: usize) -> Vec<String> {
         return args.to_vec();
     }
     args[..max - 1].iter().cloned().chain(["…".to_owned()]).collect()
+}
+
+/// The file that an exec started, if that is a runtime's, a monitor's or an engine's by its name.
+#[must_use]
+pub fn named_part(exec: &ExecFacts) -> Option<&str> {
+    let is_part = matches!(roles::role(exec), Role::Runtime | Role::Monitor | Role::Engine);
+    is_part.then(|| roles::real_file(exec))
 }
 
 /// The id of the innermost container that a control group's path names.
@@ -101,9 +110,8 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
     let monitor = monitor(evidence);
     let own_exec = evidence.exec.as_ref().filter(|exec| exec.own);
     let runtime = runtime(evidence);
-    let claim = claim::claim(evidence, cgroup.as_deref());
-    let identity = identity_of(evidence, claim.map(|claim| claim.id));
-    let container = container(claim, identity, cgroup.as_deref(), runtime.as_ref());
+    let Resolved { container, orchestrator, confidence, claims } =
+        resolve(evidence, cgroup.as_deref(), runtime.as_ref());
     let pid_ns = pid_ns(evidence, runtime.as_ref());
     Finding {
         id: identity::finding_id("zombie", &entity),
@@ -141,7 +149,9 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
         diagnosis: Diagnosis::default(),
         runtime,
         container,
-        orchestrator: orchestrator(identity, cgroup.as_deref()),
+        orchestrator,
+        identity_confidence: confidence,
+        claims,
         pid_ns,
         monitor,
         creators,
@@ -210,6 +220,7 @@ fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creato
             .and_then(|exec| argv::runtime_call(&exec.args))
             .map(|call| call.verb.to_owned()),
         role: role(facts),
+        is_unverified: exec.is_some_and(authority::is_unverified_part),
         is_init_program: exec.is_some_and(roles::is_reaping_init),
         gone: facts.gone,
     }
@@ -301,6 +312,7 @@ fn runtime(evidence: &Evidence) -> Option<Runtime> {
         executable: Some(roles::real_file(exec).to_owned()),
         verb: argv::runtime_call(&exec.args).map(|call| call.verb.to_owned()),
         stage,
+        is_unverified: authority::is_unverified_part(exec),
     })
 }
 
@@ -328,61 +340,20 @@ fn monitor(evidence: &Evidence) -> Option<Monitor> {
                 .as_ref()
                 .and_then(claim::of_exec)
                 .and_then(|call| call.namespace.map(str::to_owned)),
+            is_unverified: monitor.exec.as_ref().is_some_and(authority::is_unverified_part),
         });
     }
     // Of a process whose creators were not seen, the reaper may still be a known monitor.
     let reaper = evidence.reaper.as_ref().filter(|reaper| roles::is_monitor_name(&reaper.facts.comm))?;
     let call = claim::reaping_monitor(reaper);
     Some(Monitor {
-        namespace: call.and_then(|call| call.namespace.map(str::to_owned)),
+        namespace: call.and_then(|(_, call)| call.namespace.map(str::to_owned)),
+        // Its name is all that is known of it, if it is not known to be root's.
+        is_unverified: call.is_none_or(|(speaker, _)| !speaker.is_verified),
         name: reaper.facts.comm.clone(),
         pid: reaper.facts.pid,
         executable: reaper.facts.exe.clone(),
     })
-}
-
-/// The container that the evidence claims, with what its files add.
-fn container(
-    claim: Option<Claim<'_>>,
-    identity: oci::Identity<'_>,
-    cgroup: Option<&str>,
-    runtime: Option<&Runtime>,
-) -> Option<Container> {
-    let id = claim.map(|claim| claim.id).or(identity.id)?;
-    // A group of another container says nothing about who manages this one.
-    let in_cgroup = cgroup.and_then(cgroup::container).filter(|named| named.id == id);
-    Some(Container {
-        id: id.to_owned(),
-        name: identity.container.or(claim.and_then(|claim| claim.name)).map(str::to_owned),
-        runtime: in_cgroup
-            .and_then(|named| named.manager)
-            .or(identity.engine)
-            .map(str::to_owned)
-            .or_else(|| runtime.map(|runtime| runtime.name.clone())),
-    })
-}
-
-/// The pod, by the container's files, and its uid also by the control group.
-fn orchestrator(identity: oci::Identity<'_>, cgroup: Option<&str>) -> Option<Orchestrator> {
-    let in_cgroup = cgroup.and_then(cgroup::pod_uid);
-    if !identity.names_pod() && in_cgroup.is_none() {
-        return None;
-    }
-    Some(Orchestrator {
-        kind: "kubernetes",
-        namespace: identity.namespace.map(str::to_owned),
-        pod_name: identity.pod.map(str::to_owned),
-        pod_uid: identity.uid.map(str::to_owned).or(in_cgroup),
-    })
-}
-
-/// What the files say, if they are those of that container.
-fn identity_of<'a>(evidence: &'a Evidence, id: Option<&str>) -> oci::Identity<'a> {
-    let found = evidence.oci.as_ref().map(oci::identify).unwrap_or_default();
-    match (found.id, id) {
-        (Some(found_id), Some(id)) if found_id != id => oci::Identity::default(),
-        _ => found,
-    }
 }
 
 fn cgroup_path(evidence: &Evidence) -> Option<String> {

@@ -2,11 +2,12 @@
 
 use super::{
     argv::MonitorKind,
-    cgroup, cgroup_path,
-    claim::{claim, creating_monitors, reaping_monitor, runtime_calls},
+    authority, cgroup, cgroup_path,
+    claim::{claims, creating_monitors, reaping_monitor, runtime_calls},
 };
 use crate::{
     evidence::Evidence,
+    finding::Authority,
     host::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces, is_plain},
 };
 
@@ -29,26 +30,62 @@ const TASKS: &[&str] = &[
     "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby",
 ];
 
-/// Where the files of the claimed container may be. Only places of that one: what another runtime or monitor in
-/// the chain names is another container's.
+/// Where the files of the claimed container may be, and whose they must be. Only places of that container: what another
+/// runtime or monitor in the chain names is another container's.
+///
+/// For pods and rootful engines only root's files speak, at paths that root has named or that root's programs use. For a
+/// user's containers the user's own files speak, and only if root has no container of the same id. A process in a container
+/// names paths of its own mount namespace, which are not followed.
 #[must_use]
-pub fn places(evidence: &Evidence) -> OciPlaces {
+pub fn places(evidence: &Evidence) -> Vec<OciPlaces> {
     let cgroup = cgroup_path(evidence);
-    let claimed = claim(evidence, cgroup.as_deref()).map(|claim| claim.id);
-    if claimed.is_some_and(|id| !is_name(id)) {
-        return OciPlaces::default();
+    let claims = claims(evidence, cgroup.as_deref());
+    let claimed = claims.first();
+    if claimed.is_some_and(|claim| !claim.may_speak || !is_name(claim.id)) {
+        return Vec::new();
     }
-    let mut places = Places { id: claimed, root_named: false, found: OciPlaces::default() };
-    for (_, call) in runtime_calls(evidence) {
-        if call.container.is_none() || call.container == claimed {
+    let id = claimed.map(|claim| claim.id);
+    let by = claimed.map(|claim| claim.speaker.by).or_else(|| {
+        let mut calls = runtime_calls(evidence).filter(|(_, call)| call.bundle.is_some());
+        calls.next().map(|(exec, _)| authority::of_exec(exec))
+    });
+    let mut all = match by {
+        None => Vec::new(),
+        Some(Authority::Kernel | Authority::Root) => {
+            let mut places = named(evidence, id, Authority::Root);
+            places.of_root();
+            vec![places.found]
+        }
+        Some(by) => {
+            let mut roots = Places::of(id, 0);
+            if roots.by_engine() {
+                roots.of_root();
+            }
+            let mut all = vec![roots.found];
+            if let Authority::User(user) = by {
+                let mut places = named(evidence, id, by);
+                places.of_user(user);
+                all.push(places.found);
+            }
+            all
+        }
+    };
+    all.retain(|places| !places.is_empty());
+    all
+}
+
+/// The places that runtimes and monitors of that authority name.
+fn named<'a>(evidence: &'a Evidence, id: Option<&'a str>, by: Authority) -> Places<'a> {
+    let mut places = Places::of(id, if let Authority::User(user) = by { user } else { 0 });
+    for (_, call) in runtime_calls(evidence).filter(|(exec, _)| authority::of_exec(exec) == by) {
+        if call.container.is_none() || call.container == id {
             places.named_root(call.root);
             places.bundle(call.bundle);
         }
     }
-    let monitors: Vec<_> =
-        creating_monitors(evidence).chain(evidence.reaper.as_deref().and_then(reaping_monitor)).collect();
-    for call in &monitors {
-        if call.kind == MonitorKind::ConmonRs || call.id == claimed {
+    let reaping = evidence.reaper.as_deref().and_then(reaping_monitor);
+    for (_, call) in creating_monitors(evidence).chain(reaping).filter(|(speaker, _)| speaker.by == by) {
+        if call.kind == MonitorKind::ConmonRs || call.id == id {
             places.named_root(call.root);
             places.bundle(call.bundle);
         }
@@ -58,42 +95,7 @@ pub fn places(evidence: &Evidence) -> OciPlaces {
             places.folder(&format!("/run/containerd/io.containerd.runtime.v2.task/{namespace}"), "");
         }
     }
-    let by_engine = claimed.is_some_and(cgroup::is_id);
-    // An id that a person chose may be used again under another root, an engine's is not.
-    if by_engine || !places.root_named {
-        for root in ROOTS {
-            places.root(root);
-        }
-        for uid in users(evidence, cgroup.as_deref()) {
-            for root in USER_ROOTS {
-                places.root(&format!("/run/user/{uid}/{root}"));
-            }
-        }
-    }
-    if by_engine {
-        for root in ENGINE_ROOTS {
-            places.root(root);
-        }
-        for root in STORAGE {
-            places.folder(root, "/userdata");
-        }
-        for root in TASKS {
-            places.folder(root, "");
-        }
-    }
-    places.found
-}
-
-/// The users whose runtime it may be: of the control group, the reaper, the process; root has no such folder.
-fn users(evidence: &Evidence, cgroup: Option<&str>) -> Vec<u32> {
-    let reaper = evidence.reaper.as_ref().and_then(|reaper| reaper.facts.uid);
-    let mut users: Vec<u32> = Vec::new();
-    for uid in [cgroup.and_then(cgroup::user), reaper, evidence.facts.uid].into_iter().flatten() {
-        if uid != 0 && !users.contains(&uid) {
-            users.push(uid);
-        }
-    }
-    users
+    places
 }
 
 struct Places<'a> {
@@ -103,7 +105,46 @@ struct Places<'a> {
     found: OciPlaces,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    fn of(id: Option<&'a str>, owner: u32) -> Self {
+        Self { id, root_named: false, found: OciPlaces { owner, ..OciPlaces::default() } }
+    }
+
+    /// Whether an engine has chosen the id, so that there is one such container.
+    fn by_engine(&self) -> bool {
+        self.id.is_some_and(cgroup::is_id)
+    }
+
+    /// The places of root's runtimes and engines. An id that a person chose may be used again under another root, an
+    /// engine's is not.
+    fn of_root(&mut self) {
+        if self.by_engine() || !self.root_named {
+            for root in ROOTS {
+                self.root(root);
+            }
+        }
+        if self.by_engine() {
+            for root in ENGINE_ROOTS {
+                self.root(root);
+            }
+            for root in STORAGE {
+                self.folder(root, "/userdata");
+            }
+            for root in TASKS {
+                self.folder(root, "");
+            }
+        }
+    }
+
+    /// The places of a user's runtimes.
+    fn of_user(&mut self, user: u32) {
+        if self.by_engine() || !self.root_named {
+            for root in USER_ROOTS {
+                self.root(&format!("/run/user/{user}/{root}"));
+            }
+        }
+    }
+
     /// A root that a runtime was given.
     fn named_root(&mut self, root: Option<&str>) {
         if let Some(root) = root {
@@ -164,6 +205,19 @@ pub(super) struct Identity<'a> {
 }
 
 impl Identity<'_> {
+    /// As much of it as a user may say of the user's own container: podman is the engine that users run. Users name no
+    /// pods, and a pod's container has the name that its pod gives it.
+    #[must_use]
+    pub(super) fn of_user(self) -> Self {
+        Self { id: self.id, engine: self.engine.filter(|engine| *engine == "podman"), ..Self::default() }
+    }
+
+    /// All but the names that a pod gives.
+    #[must_use]
+    pub(super) fn without_pod(self) -> Self {
+        Self { id: self.id, engine: self.engine, ..Self::default() }
+    }
+
     /// Whether it names a pod.
     #[must_use]
     pub(super) fn names_pod(&self) -> bool {

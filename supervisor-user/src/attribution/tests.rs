@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
+    diagnosis::Confidence,
     evidence::sample::{POD, creator, exec, host, incident},
-    finding::WaitTarget,
+    finding::{Authority, Orchestrator, WaitTarget},
     host::OciFacts,
 };
 
@@ -148,7 +149,7 @@ fn a_container_is_found_only_through_the_annotations_of_its_bundle() {
     for creator in &mut evidence.creators[..2] {
         creator.exec = Some(exec("/usr/bin/crun --root /r create --bundle /b", true));
     }
-    assert_eq!(oci_places(&evidence).bundles, ["/b"]);
+    assert_eq!(oci_places(&evidence)[0].bundles, ["/b"]);
     assert_eq!(attribute(&evidence, &host(), 0).container, None);
     evidence.oci = Some(oci(
         None,
@@ -178,22 +179,33 @@ fn a_container_is_found_only_through_the_annotations_of_its_bundle() {
 }
 
 #[test]
-fn of_two_ids_the_nearest_runtime_s_is_believed() {
-    // A runtime inside a pod's container, without cgroups: its own container has the outer one's group, so
-    // that the group is true and says less. It still tells the pod, but neither name nor engine of `web`.
+fn of_two_ids_the_control_group_s_is_believed() {
+    // A runtime inside a pod's container, without cgroups: its own container has the outer one's group. Whether it made
+    // one at all is its own word.
     let mut evidence = incident();
     evidence.facts.cgroup =
         Some(format!("/kubepods.slice/kubepods-pod{}.slice/crio-{OUTER}.scope", UID.replace('-', "_")));
-    evidence.oci =
-        Some(oci(Some(OUTER), &[("io.container.manager", "cri-o"), ("io.kubernetes.pod.name", "no")]));
     let finding = attribute(&evidence, &host(), 0);
     assert_eq!(
         finding.container,
-        Some(Container { id: "web".into(), name: None, runtime: Some("crun".into()) })
+        Some(Container { id: OUTER.into(), name: None, runtime: Some("cri-o".into()) })
     );
     assert_eq!(
         finding.orchestrator,
         Some(Orchestrator { kind: "kubernetes", pod_uid: Some(UID.into()), ..Orchestrator::default() })
+    );
+    assert_eq!(finding.identity_confidence, Some(Confidence::Low));
+    let said: Vec<_> = finding
+        .claims
+        .iter()
+        .map(|claim| (claim.source.as_str(), claim.by, claim.container_id.as_deref(), claim.is_accepted))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("cgroup", Authority::Kernel, Some(OUTER), true),
+            ("arguments", Authority::Root, Some("web"), false),
+        ]
     );
 }
 
@@ -294,4 +306,151 @@ fn a_thousand_arguments_are_not_kept_in_a_finding() {
     assert_eq!((finding.process.args.len(), finding.process.args[31].as_str()), (32, "…"));
     let kept: usize = finding.creators.iter().map(|creator| creator.process.args.len()).sum();
     assert_eq!(kept, 3 * 32 + 13 * 16);
+}
+
+/// The incident, with an engine's id, and each exec made by that user in a PID namespace of that level.
+fn called_by(uid: u32, level: u32) -> Evidence {
+    let mut evidence = incident();
+    let say = |exec: &mut ExecFacts| {
+        (exec.uid, exec.level) = (Some(uid), Some(level));
+        exec.args.pop();
+        exec.args.push(ID.into());
+    };
+    evidence.facts.uid = Some(uid);
+    evidence.exec.iter_mut().for_each(say);
+    for creator in &mut evidence.creators[..2] {
+        creator.exec.iter_mut().for_each(say);
+    }
+    evidence
+}
+
+/// Files of a container of a pod, and of that owner.
+fn pod_files(owner: u32) -> OciFacts {
+    OciFacts {
+        source: "/state/status".into(),
+        owner: Some(owner),
+        ..oci(
+            Some(ID),
+            &[
+                ("io.container.manager", "cri-o"),
+                ("io.kubernetes.container.name", "victim"),
+                ("io.kubernetes.pod.name", "victim-0"),
+                ("io.kubernetes.pod.namespace", "kube-system"),
+                ("io.kubernetes.pod.uid", UID),
+            ],
+        )
+    }
+}
+
+#[test]
+fn root_on_the_host_is_believed() {
+    let mut evidence = called_by(0, 0);
+    evidence.oci = Some(pod_files(0));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(finding.container.and_then(|found| found.name).as_deref(), Some("victim"));
+    assert_eq!(finding.orchestrator.and_then(|pod| pod.pod_name).as_deref(), Some("victim-0"));
+    assert_eq!((finding.identity_confidence, finding.claims), (None, Vec::new()));
+    assert!(finding.creators.iter().all(|creator| !creator.is_unverified));
+}
+
+#[test]
+fn a_user_s_own_crun_names_no_pod() {
+    let mut evidence = called_by(1000, 0);
+    evidence.oci = Some(pod_files(1000));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(finding.orchestrator, None);
+    assert_eq!(
+        finding.container,
+        Some(Container { id: ID.into(), name: None, runtime: Some("crun".into()) })
+    );
+    assert_eq!(finding.identity_confidence, Some(Confidence::Medium));
+    assert!(finding.creators[0].is_unverified && finding.runtime.is_some_and(|it| it.is_unverified));
+    // The lie is told, as what it is.
+    let file = finding.claims.last().expect("a claim");
+    assert_eq!((file.by, file.is_accepted), (Authority::User(1000), false));
+    assert_eq!(file.pod.as_ref().and_then(|pod| pod.namespace.as_deref()), Some("kube-system"));
+}
+
+#[test]
+fn a_container_of_root_s_is_not_a_user_s() {
+    for evidence in [called_by(1000, 0), called_by(0, 1), called_by(65_534, 2)] {
+        let mut evidence = evidence;
+        evidence.oci = Some(pod_files(0));
+        let finding = attribute(&evidence, &host(), 0);
+        assert_eq!((finding.container, finding.orchestrator), (None, None));
+        assert_eq!(finding.identity_confidence, Some(Confidence::Low));
+        assert!(finding.claims.iter().all(|claim| !claim.is_accepted), "{:?}", finding.claims);
+    }
+}
+
+#[test]
+fn a_user_s_word_is_not_about_processes_of_others() {
+    let mut evidence = called_by(1000, 0);
+    evidence.facts.uid = Some(0);
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!((finding.container, finding.identity_confidence), (None, Some(Confidence::Low)));
+    // A subordinate id is one of the user's containers.
+    evidence.facts.uid = Some(100_033);
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(finding.container.map(|found| found.id).as_deref(), Some(ID));
+    assert_eq!(finding.identity_confidence, Some(Confidence::Medium));
+}
+
+#[test]
+fn a_user_s_word_does_not_rename_a_container_of_the_control_group() {
+    let mut evidence = called_by(1000, 0);
+    let uid = UID.replace('-', "_");
+    evidence.facts.cgroup = Some(format!("/kubepods.slice/kubepods-pod{uid}.slice/crio-{OUTER}.scope"));
+    evidence.creators.push(creator(
+        9,
+        "conmon",
+        ExecFacts { uid: Some(1000), level: Some(0), ..exec(&format!("conmon -c {OUTER} -n lie"), true) },
+        false,
+    ));
+    let finding = attribute(&evidence, &host(), 0);
+    let container = finding.container.expect("a container");
+    assert_eq!((container.id.as_str(), container.name), (OUTER, None));
+    assert_eq!(finding.identity_confidence, Some(Confidence::Low));
+}
+
+#[test]
+fn a_user_names_groups_below_its_own_service_only_for_itself() {
+    let mut evidence = incident();
+    (evidence.exec, evidence.facts.uid) = (None, Some(1000));
+    evidence.creators.clear();
+    let path = format!("/user.slice/user-1000.slice/user@1000.service/kubepods/pod{UID}/crio-{ID}");
+    evidence.facts.cgroup = Some(path);
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!((finding.container.map(|it| it.id).as_deref(), finding.orchestrator), (Some(ID), None));
+    assert_eq!(finding.identity_confidence, Some(Confidence::Medium));
+    evidence.facts.uid = Some(1001);
+    assert_eq!(attribute(&evidence, &host(), 0).container, None);
+}
+
+#[test]
+fn a_pod_of_the_files_is_not_that_of_another_control_group() {
+    let mut evidence = called_by(0, 0);
+    let other = UID.replace("57e67067-", "00000000_");
+    evidence.facts.cgroup = Some(format!("/kubepods.slice/kubepods-pod{other}.slice/crio-{ID}.scope"));
+    evidence.oci = Some(pod_files(0));
+    let finding = attribute(&evidence, &host(), 0);
+    let pod = finding.orchestrator.expect("a pod");
+    assert_eq!((pod.pod_name, pod.pod_uid.as_deref()), (None, Some(&*other.replace('_', "-"))));
+    assert_eq!(finding.container.and_then(|found| found.name), None);
+    assert_eq!(finding.identity_confidence, Some(Confidence::Low));
+}
+
+#[test]
+fn a_program_that_others_can_change_is_not_verified() {
+    let mut evidence = called_by(0, 0);
+    for creator in &mut evidence.creators[..2] {
+        creator.exec.as_mut().expect("an exec").roots_file = Some(false);
+    }
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(finding.container.map(|found| found.id).as_deref(), Some(ID));
+    assert_eq!(finding.identity_confidence, Some(Confidence::Medium));
+    assert_eq!(
+        finding.creators.iter().map(|creator| creator.is_unverified).collect::<Vec<_>>(),
+        [true, true, false]
+    );
 }

@@ -84,6 +84,8 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         monitor: None,
         container: None,
         orchestrator: None,
+        identity_confidence: None,
+        claims: Vec::new(),
         pid_ns: Some(PidNs { ino: 7, level: Some(0), mode: None, init: None, containers: Vec::new() }),
         cgroup: None,
         origin: Origin::Unknown,
@@ -124,7 +126,14 @@ fn descent_unknown(finding: &mut Finding, app: &mut Reaper) {
 }
 
 fn creator(pid: u32, name: &str, role: Role, gone: bool) -> Creator {
-    Creator { process: process(pid, name), verb: None, role, is_init_program: false, gone }
+    Creator {
+        process: process(pid, name),
+        verb: None,
+        role,
+        is_unverified: false,
+        is_init_program: false,
+        gone,
+    }
 }
 
 fn init_program(pid: u32, name: &str) -> Creator {
@@ -132,11 +141,11 @@ fn init_program(pid: u32, name: &str) -> Creator {
 }
 
 fn runtime(name: &str, stage: Stage) -> Runtime {
-    Runtime { name: name.into(), executable: None, verb: Some("create".into()), stage }
+    Runtime { name: name.into(), executable: None, verb: Some("create".into()), stage, is_unverified: false }
 }
 
 fn monitor(pid: u32, name: &str) -> Monitor {
-    Monitor { name: name.into(), pid, executable: None, namespace: None }
+    Monitor { name: name.into(), pid, executable: None, namespace: None, is_unverified: false }
 }
 
 fn thread(tid: u32, state: char) -> ThreadFacts {

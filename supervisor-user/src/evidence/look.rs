@@ -17,7 +17,7 @@ use supervisor_ebpf::{
 
 use super::{CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text};
 use crate::{
-    attribution::oci_places,
+    attribution::{named_part, oci_places},
     clock,
     host::{Host, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
@@ -64,7 +64,9 @@ pub struct Look<'a> {
     namespaces: Cache<u32, Vec<String>>,
     /// Control groups of zombies.
     groups: RefCell<HashMap<Groups, Option<String>>>,
-    containers: Cache<OciPlaces, Option<OciFacts>>,
+    containers: Cache<Vec<OciPlaces>, Option<OciFacts>>,
+    /// Whether only root can change the files at these paths.
+    programs: Cache<String, Option<bool>>,
     seeded_ns: Cache<(), Option<u64>>,
 }
 
@@ -99,6 +101,7 @@ impl<'a> Look<'a> {
             namespaces: Cache::default(),
             groups: RefCell::default(),
             containers: Cache::default(),
+            programs: Cache::default(),
             seeded_ns: Cache::default(),
         }
     }
@@ -208,10 +211,13 @@ impl<'a> Look<'a> {
     }
 
     fn exec(&self, id: Option<ProcessId>) -> Result<Option<ExecFacts>, KernelError> {
-        match (self.records, id) {
-            (Some(records), Some(id)) => Ok(records.exec(&id)?.as_ref().map(ExecFacts::from)),
-            _ => Ok(None),
+        let (Some(records), Some(id)) = (self.records, id) else { return Ok(None) };
+        let Some(mut exec) = records.exec(&id)?.as_ref().map(ExecFacts::from) else { return Ok(None) };
+        if let Some(path) = named_part(&exec).map(str::to_owned) {
+            let read = || Ok::<_, KernelError>(self.host.is_roots_file(&path));
+            exec.roots_file = *cached(&self.programs, path.clone(), read)?;
         }
+        Ok(Some(exec))
     }
 
     /// The exact identity of a process in `/proc`, if the task iterator saw it.

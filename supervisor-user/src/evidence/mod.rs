@@ -68,6 +68,16 @@ pub struct ExecFacts {
     pub args: Vec<String>,
     /// Whether it was the process's own exec, and not a forebear's.
     pub own: bool,
+    /// Real user id of the process that made the exec. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Level of the PID namespace of that process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
+    /// Whether only root can change the file at that path on the host. It is asked of runtimes, monitors and engines
+    /// only, and not known of a relative path, nor of one that leads to no file now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots_file: Option<bool>,
 }
 
 /// A reaper as observed.
@@ -164,6 +174,9 @@ impl From<&Exec> for ExecFacts {
             previous: (!previous.is_empty()).then_some(previous),
             args,
             own: true,
+            uid: Some(exec.uid),
+            level: Some(exec.level),
+            roots_file: None,
         }
     }
 }

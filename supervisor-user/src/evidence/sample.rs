@@ -49,7 +49,7 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
 /// An exec of a command line.
 pub(crate) fn exec(line: &str, own: bool) -> ExecFacts {
     let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    ExecFacts { at_ns: 0, filename: args[0].clone(), previous: None, args, own }
+    ExecFacts { at_ns: 0, filename: args[0].clone(), previous: None, args, own, ..ExecFacts::default() }
 }
 
 /// A creator in the host's PID namespace.

@@ -63,8 +63,12 @@ impl Host for Vanishing<'_> {
         self.answers().then(|| self.host.pid_budget(pid, v1_group))?
     }
 
-    fn oci(&self, places: &OciPlaces) -> Option<OciFacts> {
+    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts> {
         self.answers().then(|| self.host.oci(places))?
+    }
+
+    fn is_roots_file(&self, path: &str) -> Option<bool> {
+        self.answers().then(|| self.host.is_roots_file(path))?
     }
 
     fn identity(&self) -> &HostIdentity {

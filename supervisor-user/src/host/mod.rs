@@ -2,13 +2,15 @@
 //! in for the real one.
 
 mod cgroup;
+mod files;
 mod oci;
 mod proc;
 
 use std::io;
 
 pub use cgroup::PidBudget;
-pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces, is_plain};
+pub use files::is_plain;
+pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces};
 pub use proc::Proc;
 pub(crate) use proc::split_arguments;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -50,8 +52,11 @@ pub trait Host {
     /// kernel side does.
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget>;
 
-    /// What a container's files say, if one of them is there and can be read.
-    fn oci(&self, places: &OciPlaces) -> Option<OciFacts>;
+    /// What a container's files say, of the first of these places where one is there and may be read.
+    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts>;
+
+    /// Whether a path leads to a file that only root can change; `None` if it leads to none.
+    fn is_roots_file(&self, path: &str) -> Option<bool>;
 
     /// Which host this is.
     fn identity(&self) -> &HostIdentity;

@@ -1,24 +1,17 @@
-//! OCI state and bundles: the only place that reads them. A process names these files in its arguments, so
-//! they are hostile: what is read is bounded, and reading never blocks, follows no loop and wakes no device.
+//! OCI state and bundles: the only place that reads them. A process names these files in its arguments, so they are
+//! hostile: `files.rs` says which of them are read, and what is kept of one is bounded here.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Read as _,
-    os::fd::AsRawFd as _,
-    path::{Component, Path},
-};
+use std::collections::BTreeMap;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use serde::Deserialize;
+
+use super::files::{self, is_plain};
 
 /// Files of each kind that are tried.
 pub const MAX_PLACES: usize = 32;
 /// A file larger than this is not read.
 const MAX_FILE: u64 = 1 << 20;
-/// Longest path that the kernel takes.
-const MAX_PATH: usize = 4096;
 /// An annotation's value is cut to this.
 const MAX_VALUE: usize = 256;
 /// Arguments of the container's process are cut to this many bytes in all, and this many of them.
@@ -54,9 +47,11 @@ const ANNOTATIONS: &[&str] = &[
     "io.kubernetes.cri.container-type",
 ];
 
-/// Where a container's files may be, the likeliest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// Where a container's files may be, the likeliest first, and whose they must be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct OciPlaces {
+    /// User id of the owner that each file must have.
+    pub owner: u32,
     /// Runtimes' state: crun's `ROOT/ID/status`, runc's `ROOT/ID/state.json`.
     pub state_files: Vec<String>,
     /// Folders with a `config.json`.
@@ -76,6 +71,9 @@ impl OciPlaces {
 pub struct OciFacts {
     /// The file that was read; of a state file and a bundle, the state file.
     pub source: String,
+    /// User id of the owner of all files that were read. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
     /// The container's id, as the runtime's state has it.
     pub id: Option<String>,
     /// Its bundle.
@@ -92,14 +90,25 @@ pub struct OciFacts {
     pub has_pid_ns: bool,
 }
 
-/// Reads the first state file that is one, and the bundle that it names; else the first bundle.
+/// Reads the files of the first of these where there is one.
 #[must_use]
-pub(super) fn read(places: &OciPlaces) -> Option<OciFacts> {
-    let state = places.state_files.iter().take(MAX_PLACES).find_map(|path| read_state(path));
+pub(super) fn read(places: &[OciPlaces]) -> Option<OciFacts> {
+    places.iter().find_map(read_one)
+}
+
+/// Reads the first state file that is one, and the bundle that it names; else the first bundle.
+fn read_one(places: &OciPlaces) -> Option<OciFacts> {
+    let owner = places.owner;
+    let state = places.state_files.iter().take(MAX_PLACES).find_map(|path| read_state(path, owner));
     let Some((path, mut facts)) = state else {
         return places.bundles.iter().take(MAX_PLACES).find_map(|bundle| {
-            let (path, spec) = read_bundle(bundle)?;
-            let mut facts = OciFacts { source: path, bundle: Some(bundle.clone()), ..OciFacts::default() };
+            let (path, spec) = read_bundle(bundle, owner)?;
+            let mut facts = OciFacts {
+                source: path,
+                owner: Some(owner),
+                bundle: Some(bundle.clone()),
+                ..OciFacts::default()
+            };
             add_spec(&mut facts, &spec);
             Some(facts)
         });
@@ -111,7 +120,7 @@ pub(super) fn read(places: &OciPlaces) -> Option<OciFacts> {
         .iter()
         .chain(&beside)
         .chain(places.bundles.iter().take(MAX_PLACES))
-        .find_map(|bundle| read_bundle(bundle));
+        .find_map(|bundle| read_bundle(bundle, owner));
     if let Some((_, spec)) = spec {
         add_spec(&mut facts, &spec);
     }
@@ -142,8 +151,8 @@ struct RuncNamespace {
     path: String,
 }
 
-fn read_state(path: &str) -> Option<(&str, OciFacts)> {
-    let state: State = serde_json::from_slice(&read_file(path)?).ok()?;
+fn read_state(path: &str, owner: u32) -> Option<(&str, OciFacts)> {
+    let state: State = serde_json::from_slice(&files::read(path, owner, MAX_FILE).ok()?).ok()?;
     let pid = state.pid?;
     // The folder has the container's id for its name.
     let id = path.rsplit('/').nth(1)?;
@@ -152,6 +161,7 @@ fn read_state(path: &str) -> Option<(&str, OciFacts)> {
     }
     let mut facts = OciFacts {
         source: path.to_owned(),
+        owner: Some(owner),
         id: Some(id.to_owned()),
         bundle: state.bundle,
         init_pid: u32::try_from(pid).ok().filter(|pid| *pid != 0),
@@ -175,9 +185,9 @@ fn read_state(path: &str) -> Option<(&str, OciFacts)> {
     Some((path, facts))
 }
 
-fn read_bundle(bundle: &str) -> Option<(String, Spec)> {
+fn read_bundle(bundle: &str, owner: u32) -> Option<(String, Spec)> {
     let path = format!("{}/config.json", bundle.trim_end_matches('/'));
-    let spec = serde_json::from_slice(&read_file(&path)?).ok()?;
+    let spec = serde_json::from_slice(&files::read(&path, owner, MAX_FILE).ok()?).ok()?;
     Some((path, spec))
 }
 
@@ -217,37 +227,6 @@ fn annotate(facts: &mut OciFacts, key: &str, value: &str) {
 /// The longest head of at most that many bytes.
 fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
-}
-
-/// Whether a path is absolute, and goes up nowhere.
-#[must_use]
-pub fn is_plain(path: &str) -> bool {
-    path.starts_with('/')
-        && path.len() < MAX_PATH
-        && !path.contains('\0')
-        && Path::new(path).components().all(|part| part != Component::ParentDir)
-}
-
-/// A regular file's content, if it is not too large.
-fn read_file(path: &str) -> Option<Vec<u8>> {
-    if !is_plain(path) {
-        return None;
-    }
-    // To open a device or a pipe can do something; to look at it through `O_PATH` does not. The file is then
-    // opened through the descriptor, so that it is the one that was looked at.
-    let looked_at = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let stat = fstat(&looked_at).ok()?;
-    let size = u64::try_from(stat.st_size).ok()?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || size > MAX_FILE {
-        return None;
-    }
-    let again = format!("/proc/self/fd/{}", looked_at.as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = File::from(open(again, flags, Mode::empty()).ok()?);
-    let mut content = Vec::new();
-    // It may grow meanwhile.
-    file.take(MAX_FILE + 1).read_to_end(&mut content).ok()?;
-    (content.len() as u64 <= MAX_FILE).then_some(content)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use procfs::{
 
 use super::{
     Host, HostIdentity, MAX_THREADS, OciFacts, OciPlaces, PidBudget, ProcessFacts, SigChld, ThreadFacts,
-    cgroup, oci,
+    cgroup, files, oci,
 };
 
 /// Arguments are cut to this many bytes in all; a process chooses them.
@@ -99,8 +99,12 @@ impl Host for Proc {
         cgroup::pid_budget(&self.cgroup_mounts(), &lines)
     }
 
-    fn oci(&self, places: &OciPlaces) -> Option<OciFacts> {
+    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts> {
         oci::read(places)
+    }
+
+    fn is_roots_file(&self, path: &str) -> Option<bool> {
+        files::is_roots(path)
     }
 
     fn identity(&self) -> &HostIdentity {

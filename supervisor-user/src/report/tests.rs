@@ -156,6 +156,8 @@ fn trace() -> Vec<trace::Event> {
         at_ns: 1,
         argv_total: 8,
         argv_len: 8,
+        uid: 0,
+        level: 0,
         filename: [0; 256],
         previous: [0; 128],
         argv: [0; 1024],

@@ -10,7 +10,8 @@ use crate::{
     clock::Wall,
     diagnosis::{Diagnosis, call},
     finding::{
-        BlockedNamespace, Blocker, Budget, Creator, Event, EventKind, Exit, Finding, Origin, PidNs, Reaper,
+        Authority, BlockedNamespace, Blocker, Budget, ClaimSource, Creator, Event, EventKind, Exit, Finding,
+        IdentityClaim, Origin, PidNs, Reaper,
     },
     words::{clean, command_line, duration, in_ascii, signal_name, wrap},
 };
@@ -300,9 +301,36 @@ pub(super) fn place(lines: &mut Lines, finding: &Finding) {
         };
         lines.add("container", &format!("{}{name}{origin}", clean(&container.id)));
     }
+    if let Some(confidence) = finding.identity_confidence {
+        let said: Vec<String> = finding.claims.iter().map(claim_line).collect();
+        lines.add("identity", &format!("confidence {}: {}", confidence.as_str(), said.join("; ")));
+    }
     if let Some(ns) = &finding.pid_ns {
         lines.add("pid ns", &pid_ns_line(ns, finding.process.vpid));
     }
+}
+
+/// Who says what of container and pod.
+fn claim_line(claim: &IdentityClaim) -> String {
+    let by = match claim.by {
+        Authority::User(uid) => format!("user {uid}"),
+        Authority::Kernel | Authority::Root => claim.by.as_str().to_owned(),
+        Authority::Container => "a container".to_owned(),
+    };
+    let source = match &claim.source {
+        ClaimSource::Cgroup => "the control group".to_owned(),
+        ClaimSource::Arguments => "arguments".to_owned(),
+        ClaimSource::File(path) => clean(path),
+    };
+    let container = claim.container_id.as_deref().map(|id| format!("container {}", clean(id)));
+    let pod = claim.pod.as_ref().map(|pod| {
+        let name = pod.pod_name.as_deref().or(pod.pod_uid.as_deref()).map(clean).unwrap_or_default();
+        let namespace = pod.namespace.as_deref().map(|it| format!("{}/", clean(it))).unwrap_or_default();
+        format!("pod {namespace}{name}")
+    });
+    let what: Vec<String> = container.into_iter().chain(pod).collect();
+    let refused = if claim.is_accepted { "" } else { " (not believed)" };
+    format!("{by}, by {source}: {}{refused}", what.join(", "))
 }
 
 /// How a process ended, in a word or two.

@@ -292,6 +292,8 @@ mod tests {
             at_ns: 1,
             argv_total: 2000,
             argv_len: 4,
+            uid: 0,
+            level: 0,
             filename: [0; 256],
             previous: [0; 128],
             argv: [0; 1024],

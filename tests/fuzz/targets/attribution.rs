@@ -24,6 +24,8 @@ fn exec(filename: &[u8], argv: &[u8]) -> ExecFacts {
         at_ns: 1,
         argv_total: argv.len() as u32,
         argv_len: argv.len().min(ARGV_LEN) as u32,
+        uid: 0,
+        level: 0,
         filename: [0; FILENAME_LEN],
         previous: [0; PREVIOUS_FILENAME_LEN],
         argv: [0; ARGV_LEN],
@@ -59,12 +61,13 @@ fuzz_target!(|data: &[u8]| {
         }
     });
     if let Seen::Unreaped { evidence, .. } = &observation.seen {
-        let OciPlaces { state_files, bundles } = oci_places(evidence);
-        assert!(state_files.len().max(bundles.len()) <= MAX_PLACES, "too many files are looked for");
-        assert!(
-            state_files.iter().chain(&bundles).all(|path| is_plain(path)),
-            "a file outside is looked for"
-        );
+        for OciPlaces { state_files, bundles, .. } in oci_places(evidence) {
+            assert!(state_files.len().max(bundles.len()) <= MAX_PLACES, "too many files are looked for");
+            assert!(
+                state_files.iter().chain(&bundles).all(|path| is_plain(path)),
+                "a file outside is looked for"
+            );
+        }
     }
     Teller::new(host(), 1_000_000_000).tell(&observation);
 });

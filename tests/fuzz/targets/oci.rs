@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use std::{cell::OnceCell, fs};
+use std::{cell::OnceCell, fs, os::unix::fs::MetadataExt as _};
 
 use libfuzzer_sys::fuzz_target;
 use supervisor_fuzz::{Teller, changed, host, incident};
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 struct Place {
     proc: Proc,
+    owner: u32,
     dir: TempDir,
     incident: Observation,
 }
@@ -25,13 +26,14 @@ thread_local! {
 fn place() -> Place {
     let dir = tempfile::tempdir().expect("there is a place for files");
     fs::create_dir(dir.path().join("box")).expect("it is empty");
-    Place { proc: Proc::new().expect("/proc can be read"), dir, incident: incident() }
+    let owner = dir.path().metadata().expect("it is there").uid();
+    Place { proc: Proc::new().expect("/proc can be read"), owner, dir, incident: incident() }
 }
 
 // A state file and a bundle's configuration, with a NUL between them.
 fuzz_target!(|data: &[u8]| {
     PLACE.with(|it| {
-        let Place { proc, dir, incident } = it.get_or_init(place);
+        let Place { proc, owner, dir, incident } = it.get_or_init(place);
         let folder = dir.path().join("box");
         let mut parts = data.splitn(2, |byte| *byte == 0);
         for name in ["state.json", "config.json"] {
@@ -39,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let state_files = vec![folder.join("state.json").display().to_string()];
         let bundles = vec![folder.display().to_string()];
-        let Some(facts) = proc.oci(&OciPlaces { state_files, bundles }) else { return };
+        let Some(facts) = proc.oci(&[OciPlaces { owner: *owner, state_files, bundles }]) else { return };
         assert!(facts.annotations.values().all(|value| value.len() <= 256), "a value is not cut");
         assert!(facts.bundle.iter().chain(&facts.pid_ns_path).all(|path| is_plain(path)), "a path goes up");
         let observation = changed(incident.clone(), |evidence| evidence.oci = Some(facts));

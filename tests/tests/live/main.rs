@@ -20,6 +20,7 @@ mod fields;
 mod fleet;
 mod healthy;
 mod hostile;
+mod hostile_identity;
 mod incident;
 mod install;
 mod namespace;

@@ -7,6 +7,13 @@ use crate::{
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 
+/// The places of root's files.
+fn only_places(evidence: &Evidence) -> OciPlaces {
+    let mut all = places(evidence);
+    assert!(all.len() < 2 && all.iter().all(|places| places.owner == 0), "{all:?}");
+    all.pop().unwrap_or_default()
+}
+
 /// Evidence with that line as the only creator's exec.
 fn called(line: &str) -> Evidence {
     let mut evidence = incident();
@@ -24,7 +31,7 @@ fn facts(annotations: &[(&str, &str)]) -> OciFacts {
 
 #[test]
 fn a_bare_runtime_with_a_root() {
-    let places = places(&called("/usr/bin/crun --root /r/ create --bundle /b web"));
+    let places = only_places(&called("/usr/bin/crun --root /r/ create --bundle /b web"));
     assert_eq!(places.state_files, ["/r/web/status", "/r/web/state.json"]);
     assert_eq!(places.bundles, ["/b"]);
 }
@@ -32,8 +39,7 @@ fn a_bare_runtime_with_a_root() {
 #[test]
 fn a_bare_runtime_without_a_root() {
     let mut evidence = called("runc run -b b web");
-    evidence.facts.uid = Some(1000);
-    let places = places(&evidence);
+    let places = only_places(&evidence);
     assert_eq!(
         places.state_files,
         [
@@ -41,18 +47,79 @@ fn a_bare_runtime_without_a_root() {
             "/run/crun/web/state.json",
             "/run/runc/web/status",
             "/run/runc/web/state.json",
-            "/run/user/1000/crun/web/status",
-            "/run/user/1000/crun/web/state.json",
-            "/run/user/1000/runc/web/status",
-            "/run/user/1000/runc/web/state.json",
         ]
     );
     assert!(places.bundles.is_empty(), "a relative path is relative to what is not known");
+    speaks(&mut evidence, 1000, 0);
+    evidence.facts.uid = Some(1000);
+    assert_eq!(
+        super::places(&evidence),
+        [OciPlaces {
+            owner: 1000,
+            state_files: vec![
+                "/run/user/1000/crun/web/status".into(),
+                "/run/user/1000/crun/web/state.json".into(),
+                "/run/user/1000/runc/web/status".into(),
+                "/run/user/1000/runc/web/state.json".into(),
+            ],
+            bundles: Vec::new(),
+        }]
+    );
+}
+
+/// The only creator's exec was made by that user, in a PID namespace of that level.
+fn speaks(evidence: &mut Evidence, uid: u32, level: u32) {
+    let exec = evidence.creators[0].exec.as_mut().expect("an exec");
+    (exec.uid, exec.level) = (Some(uid), Some(level));
+}
+
+#[test]
+fn a_user_names_only_files_of_its_own() {
+    let line = |id: &str| format!("crun --root /home/u/state create --bundle /home/u/b {id}");
+    let mut evidence = called(&line("web"));
+    evidence.facts.uid = Some(1000);
+    speaks(&mut evidence, 1000, 0);
+    let all = places(&evidence);
+    let [own] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((own.owner, own.bundles.as_slice()), (1000, &["/home/u/b".to_owned()][..]));
+    assert_eq!(own.state_files, ["/home/u/state/web/status", "/home/u/state/web/state.json"]);
+
+    // An engine's id may be that of root's container: root's files are asked first.
+    evidence = called(&line(ID));
+    evidence.facts.uid = Some(1000);
+    speaks(&mut evidence, 1000, 0);
+    let all = places(&evidence);
+    let [roots, own] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((roots.owner, own.owner), (0, 1000));
+    assert!(roots.state_files.contains(&format!("/run/crun/{ID}/status")));
+    assert!(!format!("{roots:?}").contains("/home"), "{roots:?}");
+
+    // What user 1000 says is not about a process of root's.
+    evidence.facts.uid = Some(0);
+    assert!(places(&evidence).is_empty());
+}
+
+#[test]
+fn a_process_in_a_container_names_no_files() {
+    let mut evidence = called(&format!("crun --root /tenant create --bundle /tenant {ID}"));
+    speaks(&mut evidence, 0, 1);
+    assert!(!format!("{:?}", only_places(&evidence)).contains("/tenant"));
+    evidence = called("crun --root /tenant create --bundle /tenant web");
+    speaks(&mut evidence, 0, 1);
+    assert!(places(&evidence).is_empty());
+}
+
+#[test]
+fn a_control_group_has_root_s_files_read_whoever_names_others() {
+    let mut evidence = called(&format!("crun --root /home/u/state create --bundle /home/u/b {ID}"));
+    evidence.facts.cgroup = Some(format!("/kubepods/burstable/pod1/crio-{ID}"));
+    speaks(&mut evidence, 1000, 0);
+    assert!(!format!("{:?}", only_places(&evidence)).contains("/home"));
 }
 
 #[test]
 fn conmon_names_bundle_and_root() {
-    let places = places(&called(&format!(
+    let places = only_places(&called(&format!(
         "/usr/bin/conmon -c {ID} -u {ID} -r /usr/bin/crun -b /s/{ID}/userdata -n web --runtime-arg --root=/r"
     )));
     assert_eq!(places.state_files[0], format!("/r/{ID}/status"));
@@ -66,7 +133,7 @@ fn conmon_names_bundle_and_root() {
 fn a_shim_serves_other_containers_than_the_one_of_its_id() {
     let mut evidence = called(&format!("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id {OTHER}"));
     evidence.facts.cgroup = Some(format!("/kubepods/burstable/pod1/{ID}"));
-    let places = places(&evidence);
+    let places = only_places(&evidence);
     assert_eq!(places.state_files[1], format!("/run/containerd/runc/k8s.io/{ID}/state.json"));
     assert_eq!(places.bundles[0], format!("/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}"));
     assert!(!format!("{places:?}").contains(OTHER));
@@ -83,7 +150,7 @@ fn a_reaping_conmonrs_gives_the_root() {
         args: ["conmonrs", "--runtime", "/usr/bin/crun", "--runtime-root", "/run/cr"].map(Into::into).into(),
         ..reaper.facts.clone()
     };
-    assert_eq!(places(&evidence).state_files[0], format!("/run/cr/{ID}/status"));
+    assert_eq!(only_places(&evidence).state_files[0], format!("/run/cr/{ID}/status"));
 }
 
 #[test]
@@ -91,10 +158,17 @@ fn only_places_of_the_claimed_container() {
     let mut evidence = called("/usr/bin/crun --root /inner create --bundle /in web");
     let outer = format!("/usr/bin/conmon -c {OTHER} -r crun -b /out --runtime-arg --root=/outer");
     evidence.creators.push(creator(10, "conmon", exec(&outer, true), false));
-    evidence.facts.cgroup = Some(format!("/machine.slice/libpod-{OTHER}.scope"));
-    let places = places(&evidence);
+    let places = only_places(&evidence);
     assert_eq!(places.state_files, ["/inner/web/status", "/inner/web/state.json"]);
     assert_eq!(places.bundles, ["/in"]);
+    // The control group decides which one it is.
+    evidence.facts.cgroup = Some(format!("/machine.slice/libpod-{OTHER}.scope"));
+    let places = only_places(&evidence);
+    assert_eq!(
+        (places.state_files[0].as_str(), places.bundles[0].as_str()),
+        (&*format!("/outer/{OTHER}/status"), "/out")
+    );
+    assert!(!format!("{places:?}").contains("/in"), "{places:?}");
 }
 
 #[test]
@@ -107,17 +181,17 @@ fn hostile_arguments_lead_nowhere() {
         "crun --root /r/../x create --bundle /b/../x web",
         "containerd-shim-runc-v2 -namespace ../../x -id ..",
     ] {
-        let places = places(&called(line));
+        let places = only_places(&called(line));
         assert_eq!(places, OciPlaces::default(), "{line}");
     }
     let long = format!("crun --root /r create {}", "a".repeat(MAX_NAME + 1));
-    assert_eq!(places(&called(&long)), OciPlaces::default());
+    assert!(places(&called(&long)).is_empty());
     let mut many = called("crun --root /0 create web");
     many.creators = (0..100)
         .map(|i| creator(i, "x", exec(&format!("crun --root /{i} create --bundle /{i} web"), true), true))
         .collect::<Vec<_>>()
         .into();
-    let places = places(&many);
+    let places = only_places(&many);
     assert_eq!((places.state_files.len(), places.bundles.len()), (MAX_PLACES, MAX_PLACES));
 }
 

@@ -3,18 +3,18 @@
 use super::{
     SCHEMA_VERSION,
     supervisor::{
-        BlockFields, BlockerFields, BudgetFields, CreatorFields, EvidenceFields, ExitFields, FamilyFields,
-        FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields, PidAndName,
-        PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor,
+        BlockFields, BlockerFields, BudgetFields, ClaimFields, CreatorFields, EvidenceFields, ExitFields,
+        FamilyFields, FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields,
+        PidAndName, PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor,
         SuppressedFields, TracerLossFields, WaitFields,
     },
 };
 use crate::{
     clock::Wall,
-    diagnosis::Diagnosis,
+    diagnosis::{Confidence, Diagnosis},
     finding::{
-        Block, Blocker, Budget, Creator, Dropped, Event, EventKind, Exit, Finding, LastWait, Loss, Origin,
-        PidNs, ReapedBy, Reaper, State, Suppressed,
+        Authority, Block, Blocker, Budget, ClaimSource, Creator, Dropped, Event, EventKind, Exit, Finding,
+        IdentityClaim, LastWait, Loss, Origin, PidNs, ReapedBy, Reaper, State, Suppressed,
     },
     report::{Context, news::Subject},
     words::signal_name,
@@ -92,13 +92,17 @@ fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64)
             executable: runtime.executable.clone(),
             verb: runtime.verb.clone(),
             stage: runtime.stage,
+            unverified: runtime.is_unverified,
         }),
         monitor: finding.monitor.as_ref().map(|monitor| MonitorFields {
             name: monitor.name.clone(),
             pid: monitor.pid,
             executable: monitor.executable.clone(),
             namespace: monitor.namespace.clone(),
+            unverified: monitor.is_unverified,
         }),
+        identity_confidence: finding.identity_confidence.map(Confidence::as_str),
+        claims: finding.claims.iter().map(claim_fields).collect(),
         pid_ns: finding.pid_ns.as_ref().map(pid_ns_fields),
         cgroup: finding.cgroup.clone(),
         family: diagnosis.family.map(|family| FamilyFields { id: family.id(), name: family.name() }),
@@ -206,7 +210,29 @@ fn creator_fields(creator: &Creator) -> CreatorFields {
         args: creator.process.args.clone(),
         verb: creator.verb.clone(),
         role: creator.role,
+        unverified: creator.is_unverified,
         gone: creator.gone,
+    }
+}
+
+fn claim_fields(claim: &IdentityClaim) -> ClaimFields {
+    let pod = claim.pod.as_ref();
+    ClaimFields {
+        source: claim.source.as_str(),
+        by: claim.by.as_str(),
+        uid: match claim.by {
+            Authority::User(uid) => Some(uid),
+            Authority::Kernel | Authority::Root | Authority::Container => None,
+        },
+        path: match &claim.source {
+            ClaimSource::File(path) => Some(path.clone()),
+            ClaimSource::Cgroup | ClaimSource::Arguments => None,
+        },
+        container_id: claim.container_id.clone(),
+        pod_namespace: pod.and_then(|pod| pod.namespace.clone()),
+        pod_name: pod.and_then(|pod| pod.pod_name.clone()),
+        pod_uid: pod.and_then(|pod| pod.pod_uid.clone()),
+        accepted: claim.is_accepted,
     }
 }
 

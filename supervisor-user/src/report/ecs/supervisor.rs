@@ -62,6 +62,14 @@ pub(super) struct FindingFields {
     pub(super) runtime: Option<RuntimeFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) monitor: Option<MonitorFields>,
+    /// How sure `container` and `orchestrator` are, where that is not certain: `medium` if only a user or a container says
+    /// it, or part of it was refused; `low` if sources contradict each other, or none of them is believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["low", "medium"]))]
+    pub(super) identity_confidence: Option<&'static str>,
+    /// With `identity_confidence`: what was claimed, and who says it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) claims: Vec<ClaimFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pid_ns: Option<PidNsFields>,
     /// Path of its control group.
@@ -321,6 +329,10 @@ pub(super) struct CreatorFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verb: Option<String>,
     pub(super) role: Role,
+    /// Whether the role is by the name of the file only: root has not started it on the host, or others than root can
+    /// change the file.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) unverified: bool,
     /// Whether it exists no more.
     pub(super) gone: bool,
 }
@@ -337,6 +349,9 @@ pub(super) struct RuntimeFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verb: Option<String>,
     pub(super) stage: Stage,
+    /// As in `creators`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) unverified: bool,
 }
 
 /// The container monitor.
@@ -352,6 +367,46 @@ pub(super) struct MonitorFields {
     /// containerd's namespace, such as `k8s.io`: not the pod's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) namespace: Option<String>,
+    /// As in `creators`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) unverified: bool,
+}
+
+/// What one source says of container and pod.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ClaimFields {
+    /// Where it was found.
+    #[schemars(extend("enum" = ["cgroup", "arguments", "file"]))]
+    pub(super) source: &'static str,
+    /// On whose authority: the kernel's, root's, another user's, or a process's in a container.
+    #[schemars(extend("enum" = ["kernel", "root", "user", "container"]))]
+    pub(super) by: &'static str,
+    /// Of `user`: its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<u32>,
+    /// Of `file`: its path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
+    /// The container's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) container_id: Option<String>,
+    /// The pod's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pod_namespace: Option<String>,
+    /// The pod's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pod_name: Option<String>,
+    /// The pod's uid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pod_uid: Option<String>,
+    /// Whether `container` and `orchestrator` rest on it.
+    pub(super) accepted: bool,
+}
+
+/// What is usual is not said.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The process's PID namespace.

@@ -8,7 +8,7 @@ use crate::words::harmless_json;
 
 /// What is left out, one after the other, until the rest is small enough. A part of a list is left out of each of its
 /// elements. In OCSF, what is `supervisor` here is `unmapped.supervisor`.
-const OPTIONAL: [&str; 18] = [
+const OPTIONAL: [&str; 19] = [
     "supervisor.creators.args",
     "process.parent.args",
     "process.args",
@@ -23,6 +23,7 @@ const OPTIONAL: [&str; 18] = [
     "supervisor.remedies",
     "remediation",
     "supervisor.cgroup",
+    "supervisor.claims",
     "observables",
     "resources",
     "evidences",

@@ -1,0 +1,193 @@
+//! Which container and pod a process belongs to, after all claims and the container's files were heard. What is refused or
+//! contradicted stays in the finding, beside what is believed.
+
+use super::{
+    authority, cgroup,
+    claim::{self, Claim, Source},
+    oci::{self, Identity},
+};
+use crate::{
+    diagnosis::Confidence,
+    evidence::Evidence,
+    finding::{Authority, ClaimSource, Container, IdentityClaim, Orchestrator, Runtime},
+    host::OciFacts,
+};
+
+/// Container and pod, and how sure they are.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub(super) container: Option<Container>,
+    pub(super) orchestrator: Option<Orchestrator>,
+    /// `None` if nothing speaks against them.
+    pub(super) confidence: Option<Confidence>,
+    /// Only with a confidence.
+    pub(super) claims: Vec<IdentityClaim>,
+}
+
+pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option<&Runtime>) -> Resolved {
+    let claims = claim::claims(evidence, cgroup);
+    let believed = claims.first().filter(|claim| claim.may_speak && !is_stolen(claim, evidence.oci.as_ref()));
+    let files = Files::of(evidence.oci.as_ref(), claims.first(), believed);
+    let pod_uid = cgroup.and_then(trusted_pod_uid);
+    // The kernel's word on the pod is final.
+    let other_pod = pod_uid.as_deref().zip(files.identity.uid).is_some_and(|(cgroup, file)| cgroup != file);
+    let identity = if other_pod { files.identity.without_pod() } else { files.identity };
+    let id = believed.map(|claim| claim.id).or(identity.id);
+    let refused: Vec<&Claim<'_>> =
+        claims.iter().filter(|claim| contradicts(claim, claims.first(), believed, cgroup)).collect();
+    let is_low = other_pod || !refused.is_empty() || (files.are_refused && believed.is_none());
+    let is_medium = files.are_refused
+        || believed.is_some_and(|claim| !claim.speaker.by.is_trusted() || !claim.speaker.is_verified);
+    let confidence = if is_low { Some(Confidence::Low) } else { is_medium.then_some(Confidence::Medium) };
+    let mut heard: Vec<IdentityClaim> = Vec::new();
+    if confidence.is_some() {
+        heard.extend(believed.map(|claim| told(claim, true)));
+        heard.extend(refused.iter().map(|claim| told(claim, false)));
+        of_cgroup(&mut heard, cgroup, pod_uid.as_ref());
+        heard.extend(files.told(!other_pod));
+    }
+    Resolved {
+        container: id.map(|id| container(id, believed, identity, cgroup, runtime)),
+        orchestrator: orchestrator(identity, pod_uid),
+        confidence,
+        claims: heard,
+    }
+}
+
+/// Whether root's files have the container that a user or another container claims for itself. Such a claim only has
+/// root's files read where their path holds the id.
+fn is_stolen(claim: &Claim<'_>, files: Option<&OciFacts>) -> bool {
+    !claim.speaker.by.is_trusted() && files.is_some_and(|files| files.owner == Some(0))
+}
+
+/// Whether a claim was refused, or says something else than the one that is believed.
+fn contradicts(
+    claim: &Claim<'_>,
+    first: Option<&Claim<'_>>,
+    believed: Option<&Claim<'_>>,
+    cgroup: Option<&str>,
+) -> bool {
+    let Some(believed) = believed else { return !claim.may_speak || first == Some(claim) };
+    let is_below = believed.source == Source::Cgroup || claim.speaker.by.rank() > believed.speaker.by.rank();
+    // One that the group is within is no other one.
+    let is_around = cgroup.is_some_and(|path| cgroup::names(path, claim.id));
+    claim.is_direct() && claim.id != believed.id && is_below && !is_around
+}
+
+/// The pod's uid by a control group that no user has named.
+fn trusted_pod_uid(path: &str) -> Option<String> {
+    if authority::of_cgroup(path) == Authority::Kernel { cgroup::pod_uid(path) } else { None }
+}
+
+/// What the container's files say.
+struct Files<'a> {
+    facts: Option<&'a OciFacts>,
+    /// As much of it as is believed.
+    identity: Identity<'a>,
+    /// Whether they name a pod or a container that is not believed because of their owner.
+    are_refused: bool,
+}
+
+impl<'a> Files<'a> {
+    fn of(facts: Option<&'a OciFacts>, first: Option<&Claim<'_>>, believed: Option<&Claim<'_>>) -> Self {
+        let said = facts.map(oci::identify).unwrap_or_default();
+        let none = Self { facts, identity: Identity::default(), are_refused: false };
+        match (said.id, first) {
+            // They are another container's.
+            (Some(found), Some(claim)) if found != claim.id => none,
+            _ if facts.is_some_and(|facts| facts.owner.is_some_and(|owner| owner != 0)) => Self {
+                identity: if believed.is_some() { said.of_user() } else { Identity::default() },
+                are_refused: said.names_pod() || believed.is_none(),
+                ..none
+            },
+            // Root's files of an id that a user claims.
+            (_, Some(_)) if believed.is_none() => none,
+            _ => Self { identity: said, ..none },
+        }
+    }
+
+    /// What they say, as a claim.
+    fn told(&self, is_pod_accepted: bool) -> Option<IdentityClaim> {
+        let facts = self.facts?;
+        let said = oci::identify(facts);
+        Some(IdentityClaim {
+            source: ClaimSource::File(facts.source.clone()),
+            by: match facts.owner {
+                Some(0) | None => Authority::Root,
+                Some(uid) => Authority::User(uid),
+            },
+            container_id: said.id.map(str::to_owned),
+            pod: said.names_pod().then(|| pod(said, None)),
+            is_accepted: !self.are_refused && is_pod_accepted && self.identity != Identity::default(),
+        })
+    }
+}
+
+fn told(claim: &Claim<'_>, is_accepted: bool) -> IdentityClaim {
+    IdentityClaim {
+        source: match claim.source {
+            Source::Cgroup => ClaimSource::Cgroup,
+            Source::Runtime | Source::CreatingMonitor | Source::ReapingMonitor | Source::Shim => {
+                ClaimSource::Arguments
+            }
+        },
+        by: claim.speaker.by,
+        container_id: Some(claim.id.to_owned()),
+        pod: None,
+        is_accepted,
+    }
+}
+
+/// Adds the pod that the control group names to what the group says of the container.
+fn of_cgroup(heard: &mut Vec<IdentityClaim>, cgroup: Option<&str>, pod_uid: Option<&String>) {
+    let Some(uid) = pod_uid else { return };
+    let pod = Some(pod(Identity::default(), Some(uid.clone())));
+    match heard.iter_mut().find(|claim| claim.source == ClaimSource::Cgroup) {
+        Some(claim) => claim.pod = pod,
+        None => heard.push(IdentityClaim {
+            source: ClaimSource::Cgroup,
+            by: Authority::Kernel,
+            container_id: cgroup.and_then(cgroup::container).map(|named| named.id.to_owned()),
+            pod,
+            is_accepted: true,
+        }),
+    }
+}
+
+/// The container, with what its files add.
+fn container(
+    id: &str,
+    believed: Option<&Claim<'_>>,
+    identity: Identity<'_>,
+    cgroup: Option<&str>,
+    runtime: Option<&Runtime>,
+) -> Container {
+    // A group of another container says nothing about who manages this one.
+    let in_cgroup = cgroup.and_then(cgroup::container).filter(|named| named.id == id);
+    // Neither does a program that has only a runtime's name, if somebody better has named the container.
+    let is_trusted = believed.is_none_or(|claim| claim.speaker.by.is_trusted());
+    let made = runtime.filter(|runtime| !runtime.is_unverified || !is_trusted);
+    Container {
+        id: id.to_owned(),
+        name: identity.container.or(believed.and_then(|claim| claim.name)).map(str::to_owned),
+        runtime: in_cgroup
+            .and_then(|named| named.manager)
+            .or(identity.engine)
+            .map(str::to_owned)
+            .or_else(|| made.map(|runtime| runtime.name.clone())),
+    }
+}
+
+/// The pod, by the container's files, and its uid also by the control group.
+fn orchestrator(identity: Identity<'_>, pod_uid: Option<String>) -> Option<Orchestrator> {
+    (identity.names_pod() || pod_uid.is_some()).then(|| pod(identity, pod_uid))
+}
+
+fn pod(identity: Identity<'_>, uid: Option<String>) -> Orchestrator {
+    Orchestrator {
+        kind: "kubernetes",
+        namespace: identity.namespace.map(str::to_owned),
+        pod_name: identity.pod.map(str::to_owned),
+        pod_uid: identity.uid.map(str::to_owned).or(uid),
+    }
+}

@@ -1,0 +1,222 @@
+//! A user who is not root claims to be another's container: with a `crun` of its own, a state directory that it has written,
+//! and links to files that only root may read. The rows 3 and 4 of docs/threat-model.md.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use supervisor_tests::{Event, Fixture, Watch, run_json};
+use tempfile::TempDir;
+
+/// The attacker: `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// The files of the attacker, who owns all of them.
+struct Attacker(TempDir);
+
+impl Attacker {
+    fn new() -> Result<Self> {
+        let it = Self(tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?);
+        fs::set_permissions(it.0.path(), Permissions::from_mode(0o755))?;
+        fs::copy("/bin/false", it.at("crun"))?;
+        fs::copy(env!("CARGO_BIN_EXE_fixture"), it.at("fixture"))?;
+        for file in [it.0.path(), &it.at("crun"), &it.at("fixture")] {
+            chown(file, Some(NOBODY), Some(NOBODY))?;
+        }
+        Ok(it)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn path(&self, name: &str) -> Result<String> {
+        Ok(self.at(name).to_str().context("a plain path")?.to_owned())
+    }
+
+    /// A directory, and those above it.
+    fn make_dir(&self, name: &str) -> Result<()> {
+        fs::create_dir_all(self.at(name))?;
+        for dir in Path::new(name).ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+            chown(self.0.path().join(dir), Some(NOBODY), Some(NOBODY))?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &str, content: &str) -> Result<()> {
+        fs::write(self.at(name), content)?;
+        Ok(chown(self.at(name), Some(NOBODY), Some(NOBODY))?)
+    }
+
+    /// A zombie of a process that was called `crun --root ROOT create --bundle BUNDLE ID`.
+    fn leave_a_zombie(&self, root: &str, id: &str) -> Result<(Fixture, u32)> {
+        let nobody = NOBODY.to_string();
+        let (fixture, crun, bundle) = (self.path("fixture")?, self.path("crun")?, self.path("bundle")?);
+        let fixture = Fixture::start(
+            "setpriv",
+            &[
+                "--reuid",
+                &nobody,
+                "--regid",
+                &nobody,
+                "--clear-groups",
+                &fixture,
+                "spawns",
+                &crun,
+                "--root",
+                root,
+                "create",
+                "--bundle",
+                &bundle,
+                id,
+            ],
+        )?;
+        let pid = fixture.fact("zombie")?.pid("pid")?;
+        Ok((fixture, pid))
+    }
+}
+
+/// Says of a container that it is one of a pod in `kube-system`, as CRI-O would.
+const SPEC: &str = r#"{"ociVersion":"1.0.2","annotations":{"io.container.manager":"cri-o",
+    "io.kubernetes.container.name":"victim","io.kubernetes.pod.name":"victim-0",
+    "io.kubernetes.pod.namespace":"kube-system","io.kubernetes.pod.uid":"57e67067-89e4-4001-bdd4-8632d39ea02b"}}"#;
+
+fn status(bundle: &str) -> String {
+    format!(r#"{{"pid":1,"bundle":"{bundle}"}}"#)
+}
+
+/// An id as an engine makes them, which no container of this host has.
+fn engine_id() -> Result<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(format!("{:032x}{:032x}", std::process::id(), now.as_nanos()))
+}
+
+/// What `watch` and `ps` say of a zombie that exists.
+fn seen(watch: &mut Watch, pid: u32) -> Result<[Event; 2]> {
+    let watched = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
+    let (events, _) = run_json(&["ps", "-o", "json"])?;
+    let listed = events.into_iter().find(|event| event.is_about(pid)).context("ps does not list it")?;
+    Ok([watched, listed])
+}
+
+/// No name of the pod is where a reader looks for it, nor the name that the pod gives to the container.
+fn names_no_pod(event: &Event) {
+    assert_eq!(event.get("orchestrator"), None, "{event:?}");
+    assert_eq!(event.get("container.name"), None, "{event:?}");
+    assert!(!event.text("message").is_ok_and(|text| text.contains("victim")), "{event:?}");
+}
+
+#[test]
+fn a_user_s_own_crun_names_no_pod_of_others() -> Result<()> {
+    let attacker = Attacker::new()?;
+    let id = engine_id()?;
+    attacker.make_dir("bundle")?;
+    attacker.make_dir(&format!("state/{id}"))?;
+    attacker.write("bundle/config.json", SPEC)?;
+    attacker.write(&format!("state/{id}/status"), &status(&attacker.path("bundle")?))?;
+    let mut watch = Watch::start(&[])?;
+    let (fixture, pid) = attacker.leave_a_zombie(&attacker.path("state")?, &id)?;
+    for event in seen(&mut watch, pid)? {
+        names_no_pod(&event);
+        assert_eq!(event.text("process.user.id")?, NOBODY.to_string());
+        assert_eq!(event.text("supervisor.identity_confidence")?, "medium");
+        assert!(event.flag("supervisor.runtime.unverified")?);
+        // The lie is told as what it is.
+        let claims = event.list("supervisor.claims")?;
+        let file = claims.iter().find(|claim| claim.text("source").is_ok_and(|it| it == "file"));
+        let file = file.context("the file is no claim")?;
+        assert_eq!((file.text("pod_namespace")?, file.flag("accepted")?), ("kube-system", false));
+        assert_eq!((file.text("by")?, file.number("uid")?), ("user", NOBODY.into()));
+    }
+    fixture.end()?;
+    watch.stop()?;
+    Ok(())
+}
+
+/// A container of root's, in the directory of root's crun.
+struct Victim(PathBuf);
+
+impl Victim {
+    fn new(id: &str) -> Result<Self> {
+        let it = Self(Path::new("/run/crun").join(id));
+        fs::create_dir_all(&it.0)?;
+        fs::write(it.0.join("status"), status(it.0.to_str().context("a plain path")?))?;
+        fs::write(it.0.join("config.json"), SPEC)?;
+        Ok(it)
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _it_may_be_gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_user_does_not_become_a_container_of_root_s() -> Result<()> {
+    let attacker = Attacker::new()?;
+    let id = engine_id()?;
+    let _victim = Victim::new(&id)?;
+    attacker.make_dir("bundle")?;
+    attacker.write("bundle/config.json", SPEC)?;
+    let mut watch = Watch::start(&[])?;
+    // By root's own files, and by files of the attacker.
+    for root in ["/run/crun", &attacker.path("state")?] {
+        let (fixture, pid) = attacker.leave_a_zombie(root, &id)?;
+        for event in seen(&mut watch, pid)? {
+            names_no_pod(&event);
+            assert_eq!(event.get("container"), None, "{event:?}");
+            assert_eq!(event.text("supervisor.identity_confidence")?, "low");
+            assert!(
+                event
+                    .list("supervisor.claims")?
+                    .iter()
+                    .all(|claim| claim.flag("accepted").is_ok_and(|it| !it))
+            );
+        }
+        fixture.end()?;
+    }
+    watch.stop()?;
+    Ok(())
+}
+
+#[test]
+fn links_to_files_that_only_root_may_read_and_pipes_are_not_read() -> Result<()> {
+    let attacker = Attacker::new()?;
+    let root = tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?;
+    let secret = root.path().join("secret");
+    // Were it read as a state, the event would have what is in the bundle that it names.
+    attacker.make_dir("bundle")?;
+    attacker.make_dir("victim")?;
+    attacker.write("victim/config.json", SPEC)?;
+    fs::write(&secret, status(&attacker.path("victim")?))?;
+    fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
+
+    for id in ["linked", "piped", "kernel"] {
+        attacker.make_dir(&format!("state/{id}"))?;
+    }
+    symlink(&secret, attacker.at("state/linked/status"))?;
+    symlink(&secret, attacker.at("state/linked/config.json"))?;
+    mkfifoat(CWD, attacker.at("state/piped/status"), Mode::RUSR | Mode::WUSR)?;
+    mkfifoat(CWD, attacker.at("bundle/config.json"), Mode::RUSR | Mode::WUSR)?;
+    symlink("/proc/version", attacker.at("state/kernel/status"))?;
+    symlink("/dev/zero", attacker.at("state/kernel/state.json"))?;
+    let mut watch = Watch::start(&[])?;
+    for id in ["linked", "piped", "kernel"] {
+        let (fixture, pid) = attacker.leave_a_zombie(&attacker.path("state")?, id)?;
+        for event in seen(&mut watch, pid)? {
+            names_no_pod(&event);
+            let claims = event.list("supervisor.claims")?;
+            let by_file = |claim: &Event| claim.text("source").is_ok_and(|it| it == "file");
+            assert!(!claims.iter().any(by_file), "a file of {id} was read: {claims:?}");
+        }
+        fixture.end()?;
+    }
+    watch.stop()?;
+    Ok(())
+}
