@@ -37,7 +37,9 @@ pub(crate) fn directory(dir: &Path, taken: &str) -> io::Result<File> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
     if !is_private(&file.metadata()?) {
-        return Err(unsafe_path("other users can open the file `lock` in it, and so hold the lock: remove it"));
+        return Err(unsafe_path(
+            "other users can open the file `lock` in it, and so hold the lock: remove it",
+        ));
     }
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -40,6 +40,7 @@ use crate::{
     observation::Observation,
     observer::Observer,
     recording::Reader,
+    redact::RedactArgs,
     report::text::Style,
     top::{
         self, Top, View,
@@ -71,6 +72,8 @@ pub struct TopArgs {
     speed: u32,
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    redact: RedactArgs,
     #[command(flatten)]
     fleet: FleetArgs,
 }
@@ -177,7 +180,8 @@ fn start(args: &TopArgs) -> Result<(Source, Top)> {
         let host = Proc::new().context("cannot read /proc")?;
         let identity = host.identity().clone();
         let grace_ns = args.grace.0.as_nanos() as u64;
-        let observer = Observer::start(host, grace_ns, false, SimulatedLoss::default())?;
+        let observer =
+            Observer::start(host, args.redact.redactor()?, grace_ns, false, SimulatedLoss::default())?;
         let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
         let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());
         return Ok((Source::Host(Box::new(observer), Box::new(conclusions)), Top::new(about)));

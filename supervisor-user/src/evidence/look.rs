@@ -14,12 +14,15 @@ use supervisor_ebpf::{
     TASK_PARENT_NOCLDWAIT, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
 };
 
-use super::{CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text};
+use super::{
+    ArgsNote, CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text,
+};
 use crate::{
     attribution::oci_places,
     clock,
     host::{Host, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
+    redact::Redacted,
     shared::Shared,
 };
 
@@ -47,7 +50,7 @@ type Groups = (u64, Option<Shared<Vec<String>>>);
 
 /// One look.
 pub struct Look<'a> {
-    host: &'a dyn Host,
+    host: Redacted<'a>,
     records: Option<&'a Records>,
     tasks: HashMap<ProcessId, Task>,
     living: Vec<TaskRecord>,
@@ -72,7 +75,7 @@ impl<'a> Look<'a> {
     /// that live. Without records there are no creators, execs and waits.
     #[must_use]
     pub fn new(
-        host: &'a dyn Host,
+        host: Redacted<'a>,
         records: Option<&'a Records>,
         exited: Vec<Task>,
         living: Vec<TaskRecord>,
@@ -155,7 +158,7 @@ impl<'a> Look<'a> {
             reaper,
             budget: self.budget(&facts, task.as_ref())?,
             oci: None,
-            task,
+            task: task.map(|task| self.host.task(task)),
             facts,
         };
         // Where a container's files are is known by who is who.
@@ -208,7 +211,9 @@ impl<'a> Look<'a> {
 
     fn exec(&self, id: Option<ProcessId>) -> Result<Option<ExecFacts>, KernelError> {
         match (self.records, id) {
-            (Some(records), Some(id)) => Ok(records.exec(&id)?.as_ref().map(ExecFacts::from)),
+            (Some(records), Some(id)) => {
+                Ok(records.exec(&id)?.as_ref().map(|exec| self.host.exec(exec.into())))
+            }
             _ => Ok(None),
         }
     }
@@ -226,7 +231,7 @@ impl<'a> Look<'a> {
         });
         let first = ids.partition_point(|id| id.tgid < facts.pid);
         let named = ids[first..].iter().take_while(|id| id.tgid == facts.pid);
-        named.copied().find(|id| starts_match(self.host, facts, id.start_ns))
+        named.copied().find(|id| starts_match(&self.host, facts, id.start_ns))
     }
 
     /// PID 1 of the PID namespace with that inode number.
@@ -284,7 +289,7 @@ impl<'a> Look<'a> {
         if let Some(facts) = exited.and_then(|task| self.zombie(task)) {
             return Ok(Some(facts));
         }
-        let facts = self.host.process(id.tgid)?.filter(|facts| starts_match(self.host, facts, id.start_ns));
+        let facts = self.host.process(id.tgid)?.filter(|facts| starts_match(&self.host, facts, id.start_ns));
         if let (Some(facts), Some(task)) = (&facts, exited)
             && task.record.flags & TASK_WHOLE != 0
             && facts.is_unreaped()
@@ -304,9 +309,9 @@ impl<'a> Look<'a> {
         Some(ProcessFacts {
             pid: record.id.tgid,
             ppid: record.parent.tgid,
-            comm: text(&record.comm),
+            comm: self.host.text(text(&record.comm)),
             state: 'Z',
-            start_ticks: start_ticks(self.host, record.id.start_ns),
+            start_ticks: start_ticks(&self.host, record.id.start_ns),
             exit_status: Some(record.exit_status),
             ns_pids: record.pids.get(..=record.level as usize)?.to_vec(),
             pid_ns: Some(record.pid_ns),
@@ -320,6 +325,7 @@ impl<'a> Look<'a> {
             sigchld: None,
             exe: None,
             args: Vec::new(),
+            args_note: ArgsNote::default(),
             cgroup,
         })
     }
@@ -368,7 +374,9 @@ impl<'a> Look<'a> {
         let living = self.process_of(&id)?;
         let facts = CreatorFacts {
             id,
-            comm: living.as_ref().map_or_else(|| text(&record.comm), |living| living.comm.clone()),
+            comm: living
+                .as_ref()
+                .map_or_else(|| self.host.text(text(&record.comm)), |living| living.comm.clone()),
             exec: self.exec(Some(id))?,
             pid_ns: record.pid_ns,
             level: record.level,
@@ -391,7 +399,7 @@ impl<'a> Look<'a> {
 
     fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
         let Some(reaper) = self.host.process(pid)? else { return Ok(None) };
-        let seen = task.filter(|task| starts_match(self.host, &reaper, task.record.parent.start_ns));
+        let seen = task.filter(|task| starts_match(&self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
         // Of one that was only heard of, neither waits nor reaps were seen.
         let record = self.process(id)?.filter(|record| record.execed != HEARD_OF);

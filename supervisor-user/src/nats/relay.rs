@@ -87,7 +87,9 @@ impl Relay {
         let broker: Box<dyn Stream> = if is_tls {
             // Whoever is between could have put it there.
             if !rest.is_empty() {
-                return Err(LinkError::lost("the broker sent something between its INFO and the TLS handshake"));
+                return Err(LinkError::lost(
+                    "the broker sent something between its INFO and the TLS handshake",
+                ));
             }
             Box::new(tls::connect(access, server.host(), stream).await?)
         } else {
