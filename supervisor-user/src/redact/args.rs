@@ -130,7 +130,7 @@ mod tests {
             ("curl|-H|Authorization: Basic abc", "curl|-H|Authorization: [redacted]"),
             ("curl|-H|Authorization:|Bearer|abc", "curl|-H|Authorization:|[redacted]|abc"),
             ("sh|-c|PASSWORD=x run", "sh|-c|PASSWORD=[redacted]"),
-            ("sh|-c|run --password x", "sh|-c|run --password x"),
+            ("sh|-c|run --password x", "sh|-c|run --password [redacted]"),
             ("curl|-u|user:pw|-u|user", "curl|-u|user:[redacted]|-u|user"),
             ("podman|run|-u|1000:1000", "podman|run|-u|1000:1000"),
             ("/usr/bin/mysql|-psecret|-p|db", "/usr/bin/mysql|-p[redacted]|-p|db"),

@@ -40,6 +40,11 @@ static DATA_SOURCE: LazyLock<Regex> =
 static KEY: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"([A-Za-z_][A-Za-z0-9_.\-]*)(?:\\*["']?\s*=\s*|\\*["']\s*:\s*|:\s+|:\\*["'])"#));
 
+/// An option with its value, in a command that is one text.
+static OPTION: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r#"((?:^|[\s"'])--?([A-Za-z][A-Za-z0-9_.\-]*)[ \t]+)("[^"]*"|'[^']*'|[^\s"'\-][^\s"']*)"#)
+});
+
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern of this file")
 }
@@ -60,7 +65,8 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
     let text = then(text, |text| BEARER.replace_all(text, format!("${{1}}{MARK}")));
     let text = then(text, |text| DATA_SOURCE.replace_all(text, format!("${{1}}{MARK}${{3}}")));
     let text = then(text, urls);
-    then(text, values)
+    let text = then(text, values);
+    then(text, options)
 }
 
 /// Changes a text again.
@@ -114,6 +120,13 @@ fn user_info(url: &str) -> Option<usize> {
     let (_, port) = authority.rsplit_once(':')?;
     let is_port = port.chars().all(|c| c.is_ascii_digit()) || authority.ends_with(']');
     if is_port { None } else { url.rfind('@') }
+}
+
+/// Without the values of options that name a secret.
+fn options(text: &str) -> Cow<'_, str> {
+    OPTION.replace_all(text, |found: &Captures<'_>| {
+        if keys::is_secret(&found[2]) { format!("{}{MARK}", &found[1]) } else { found[0].to_owned() }
+    })
 }
 
 /// Without the values of keys that name a secret.
@@ -272,6 +285,10 @@ mod tests {
             ("X-Auth-Token: abc", "X-Auth-Token: [redacted]"),
             ("password='a b", "password='[redacted]"),
             ("clientSecret = x", "clientSecret = [redacted]"),
+            (
+                "run --token x 'y'; run -password 'a b'",
+                "run --token [redacted] 'y'; run -password [redacted]",
+            ),
         ]);
     }
 }
