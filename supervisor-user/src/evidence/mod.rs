@@ -77,7 +77,6 @@ impl ArgsNote {
     }
 
     /// Whether it says nothing.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }

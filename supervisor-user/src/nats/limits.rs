@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_message_is_no_line() {
-        let long = [b"MSG a 1 100000\r\n".as_slice(), &[b'x'; 100_000], b"\r\nPING\r\n"].concat();
+        let long = [b"MSG a 1 100000\r\n".as_slice(), &vec![b'x'; 100_000], b"\r\nPING\r\n"].concat();
         assert_eq!(taken(&long), Ok(()));
     }
 }

@@ -29,18 +29,15 @@ pub(super) async fn connect(
 
 fn config(access: &Access) -> Result<ClientConfig, LinkError> {
     let mut roots = RootCertStore::empty();
-    match &access.tls_ca {
-        Some(file) => {
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| wrong(file, error))?;
-            }
+    if let Some(file) = &access.tls_ca {
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(|error| wrong(file, error))?;
         }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if let (true, Some(error)) = (roots.is_empty(), found.errors.first()) {
-                return Err(LinkError::lost(format!("the system's certificates cannot be read: {error}")));
-            }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if let (true, Some(error)) = (roots.is_empty(), found.errors.first()) {
+            return Err(LinkError::lost(format!("the system's certificates cannot be read: {error}")));
         }
     }
     let builder = ClientConfig::builder().with_root_certificates(roots);

@@ -29,7 +29,7 @@ static TOKENS: LazyLock<Regex> = LazyLock::new(|| {
     ];
     regex(&formats.join("|"))
 });
-/// OpenAI and others: a name may begin so too, but has no digit.
+/// Of `OpenAI` and others: a name may begin so too, but has no digit.
 static SK_TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"\bsk-[A-Za-z0-9_-]{16,}"));
 /// The token behind this word.
 static BEARER: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b(bearer\s+)([A-Za-z0-9+/=._~-]{6,})"));
@@ -70,7 +70,7 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
 }
 
 /// Changes a text again.
-pub(super) fn then<'a>(text: Cow<'a, str>, change: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'a, str> {
+pub(super) fn then(text: Cow<'_, str>, change: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'_, str> {
     match change(&text) {
         Cow::Borrowed(same) if same.len() == text.len() => text,
         changed => Cow::Owned(changed.into_owned()),
