@@ -143,6 +143,7 @@ fn bad_sink(sink: &SinkConfig) -> Option<(Vec<&'static str>, String)> {
         }
         for server in &nats.servers {
             if let Err(error) = server.parse::<async_nats::ServerAddr>() {
+                let server = Redactor::default().text(server.clone());
                 return Some((
                     vec!["nats", "servers"],
                     format!("`{server}` is no server's address: {error}"),

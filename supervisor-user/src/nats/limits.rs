@@ -7,8 +7,10 @@
 /// The largest protocol line. The longest that a broker sends is `INFO`, with the addresses of all servers of its
 /// cluster; it takes 4 KiB from clients by default.
 pub(super) const MAX_LINE: usize = 64 << 10;
-/// The largest message with its headers: what a broker takes by default.
-pub(super) const MAX_MESSAGE: usize = 1 << 20;
+/// The largest message that is sent: what a broker takes by default.
+pub(super) const MAX_PAYLOAD: usize = 1 << 20;
+/// The largest message that is read. A broker answers the question for a stored one in base64, with its headers.
+pub(super) const MAX_MESSAGE: usize = 2 * MAX_PAYLOAD;
 
 /// A broker has sent more than it may, or something that is no NATS protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

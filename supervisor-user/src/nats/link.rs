@@ -10,6 +10,7 @@ use async_nats::{
 use tokio::{sync::watch, time::timeout};
 
 use super::relay::Relay;
+use crate::redact::Redactor;
 
 /// Requests that wait to be written; who has more to write waits.
 const REQUESTS: usize = 256;
@@ -111,7 +112,7 @@ impl Access {
             Ok(address) if matches!(address.scheme(), "nats" | "tls") && !address.host().is_empty() => {
                 Ok(address)
             }
-            _ => Err(BadAccess::Server(server.clone())),
+            _ => Err(BadAccess::Server(Redactor::default().text(server.clone()))),
         };
         let addresses = self.servers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
         if addresses.is_empty() {

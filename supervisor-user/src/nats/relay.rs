@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     Access, LinkError,
-    limits::{Limits, MAX_LINE, MAX_MESSAGE},
+    limits::{Limits, MAX_LINE, MAX_PAYLOAD},
     tls,
 };
 
@@ -95,11 +95,11 @@ impl Relay {
         } else {
             Box::new(stream)
         };
-        // The library sees a broker without TLS, which takes no larger messages than are read here.
+        // The library sees a broker without TLS, which takes no larger messages than are sent here.
         info.insert("tls_required".to_owned(), false.into());
         info.insert("tls_available".to_owned(), false.into());
         let max_payload = info.get("max_payload").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        info.insert("max_payload".to_owned(), max_payload.min(MAX_MESSAGE as u64).into());
+        info.insert("max_payload".to_owned(), max_payload.min(MAX_PAYLOAD as u64).into());
         let info = format!("INFO {}\r\n", Value::Object(info)).into_bytes();
         Ok(Self { broker, info, rest })
     }

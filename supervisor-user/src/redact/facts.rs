@@ -54,8 +54,8 @@ impl Redactor {
         let names_containers = names_containers(&exec);
         let (args, args_note) = self.arguments(&exec.args, exec.args_note, names_containers);
         ExecFacts {
-            filename: self.text(exec.filename),
-            previous: exec.previous.map(|it| self.text(it)),
+            filename: self.path(&exec.filename),
+            previous: exec.previous.map(|it| self.path(&it)),
             args,
             args_note,
             ..exec
@@ -67,8 +67,8 @@ impl Redactor {
         let (args, args_note) = self.arguments(&facts.args, facts.args_note, names_containers(&exec));
         ProcessFacts {
             comm: self.text(facts.comm),
-            exe: facts.exe.map(|it| self.text(it)),
-            cgroup: facts.cgroup.map(|it| self.text(it)),
+            exe: facts.exe.map(|it| self.path(&it)),
+            cgroup: facts.cgroup.map(|it| self.path(&it)),
             args,
             args_note,
             ..facts
@@ -96,11 +96,11 @@ impl Redactor {
         let annotations: BTreeMap<String, String> =
             facts.annotations.into_iter().map(|(key, value)| (key, self.text(value))).collect();
         OciFacts {
-            source: self.text(facts.source),
+            source: self.path(&facts.source),
             id: facts.id.map(|it| self.text(it)),
-            bundle: facts.bundle.map(|it| self.text(it)),
+            bundle: facts.bundle.map(|it| self.path(&it)),
             args: self.arguments(&facts.args, ArgsNote::default(), false).0,
-            pid_ns_path: facts.pid_ns_path.map(|it| self.text(it)),
+            pid_ns_path: facts.pid_ns_path.map(|it| self.path(&it)),
             annotations,
             ..facts
         }
@@ -126,16 +126,16 @@ impl Host for Redacted<'_> {
     }
 
     fn cgroup(&self, pid: u32) -> Option<String> {
-        self.host.cgroup(pid).map(|it| self.text(it))
+        self.host.cgroup(pid).map(|it| self.redactor.path(&it))
     }
 
     fn frozen(&self, pid: u32) -> Option<String> {
-        self.host.frozen(pid).map(|it| self.text(it))
+        self.host.frozen(pid).map(|it| self.redactor.path(&it))
     }
 
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
         let budget = self.host.pid_budget(pid, v1_group)?;
-        Some(PidBudget { source: self.text(budget.source), ..budget })
+        Some(PidBudget { source: self.redactor.path(&budget.source), ..budget })
     }
 
     fn oci(&self, places: &OciPlaces) -> Option<OciFacts> {

@@ -62,8 +62,13 @@ pub struct RedactArgs {
     )]
     mode: ArgsMode,
     /// Leave out what this regular expression matches, or its group `secret`, too
-    #[arg(long = "redact", value_name = "REGEX", help_heading = "Secrets")]
+    #[arg(long = "redact", value_name = "REGEX", value_parser = pattern, help_heading = "Secrets")]
     patterns: Vec<String>,
+}
+
+/// Reads a pattern.
+fn pattern(text: &str) -> Result<String, String> {
+    compiled(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 impl RedactArgs {
@@ -99,6 +104,13 @@ pub enum BadPattern {
     },
 }
 
+fn compiled(pattern: &str) -> Result<Regex, BadPattern> {
+    RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| {
+        let why = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+        BadPattern::Pattern { pattern: pattern.to_owned(), why }
+    })
+}
+
 /// Takes secrets out of text.
 #[derive(Clone, Debug, Default)]
 pub struct Redactor {
@@ -116,15 +128,9 @@ impl Redactor {
         if config.patterns.len() > MAX_PATTERNS {
             return Err(BadPattern::TooMany);
         }
-        let compile = |pattern: &String| {
-            RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| {
-                let why = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-                BadPattern::Pattern { pattern: pattern.clone(), why }
-            })
-        };
         Ok(Self {
             mode: config.args,
-            patterns: config.patterns.iter().map(compile).collect::<Result<_, _>>()?,
+            patterns: config.patterns.iter().map(|it| compiled(it)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -135,6 +141,12 @@ impl Redactor {
             Cow::Borrowed(_) => text,
             Cow::Owned(redacted) => redacted,
         }
+    }
+
+    /// A path without the secrets in each of its names: one of them must not hide those behind it.
+    #[must_use]
+    pub fn path(&self, path: &str) -> String {
+        path.split('/').map(|name| self.redacted(name)).collect::<Vec<_>>().join("/")
     }
 
     fn redacted<'a>(&self, text: &'a str) -> Cow<'a, str> {
@@ -174,6 +186,23 @@ mod tests {
         assert!(redactor(ArgsMode::Redacted, &["("]).is_err());
         assert!(redactor(ArgsMode::Redacted, &["(a{1000}){1000}"]).is_err());
         assert_eq!(redactor(ArgsMode::Redacted, &["a"; 65]).unwrap_err(), BadPattern::TooMany);
+    }
+
+    #[test]
+    fn a_name_of_a_path_hides_no_other() {
+        let path = Redactor::default().path("/a/API_TOKEN=x y/libpod-0123.scope");
+        assert_eq!(path, "/a/API_TOKEN=[redacted] y/libpod-0123.scope");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_can_be_redacted_and_an_option_loses_its_value(text in ".*", key in "[a-z]{0,5}-token") {
+            let redactor = Redactor::default();
+            let _any = redactor.text(text.clone());
+            let args = [text.clone(), format!("--{key}=opensesame {text}"), format!("--{key}"), "opensesame".to_owned()];
+            proptest::prop_assert!(!redactor.list(&args[1..]).concat().contains("opensesame"));
+            let _any = redactor.list(&args);
+        }
     }
 
     #[test]

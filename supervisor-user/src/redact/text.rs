@@ -40,10 +40,9 @@ static DATA_SOURCE: LazyLock<Regex> =
 static KEY: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"([A-Za-z_][A-Za-z0-9_.\-]*)(?:\\*["']?\s*=\s*|\\*["']\s*:\s*|:\s+|:\\*["'])"#));
 
-/// An option with its value, in a command that is one text.
-static OPTION: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r#"((?:^|[\s"'])--?([A-Za-z][A-Za-z0-9_.\-]*)[ \t]+)("[^"]*"|'[^']*'|[^\s"'\-][^\s"']*)"#)
-});
+/// An option before its value, in a command that is one text.
+static OPTION: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"(?:^|[\s"'])--?([A-Za-z][A-Za-z0-9_.\-]*)[ \t]+"#));
 
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern of this file")
@@ -65,8 +64,8 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
     let text = then(text, |text| BEARER.replace_all(text, format!("${{1}}{MARK}")));
     let text = then(text, |text| DATA_SOURCE.replace_all(text, format!("${{1}}{MARK}${{3}}")));
     let text = then(text, urls);
-    let text = then(text, values);
-    then(text, options)
+    let text = then(text, |text| without_values(text, &KEY));
+    then(text, |text| without_values(text, &OPTION))
 }
 
 /// Changes a text again.
@@ -122,25 +121,21 @@ fn user_info(url: &str) -> Option<usize> {
     if is_port { None } else { url.rfind('@') }
 }
 
-/// Without the values of options that name a secret.
-fn options(text: &str) -> Cow<'_, str> {
-    OPTION.replace_all(text, |found: &Captures<'_>| {
-        if keys::is_secret(&found[2]) { format!("{}{MARK}", &found[1]) } else { found[0].to_owned() }
-    })
-}
-
 /// Without the values of keys that name a secret.
-fn values(text: &str) -> Cow<'_, str> {
+fn without_values<'a>(text: &'a str, before: &Regex) -> Cow<'a, str> {
     let mut out = String::new();
     let (mut copied, mut at) = (0, 0);
-    while let Some(found) = KEY.captures_at(text, at) {
+    while let Some(found) = before.captures_at(text, at) {
         let (Some(all), key) = (found.get(0), &found[1]) else { break };
-        at = all.end();
-        if !keys::is_secret(key) {
+        // The space behind one option is the one before the next.
+        let is_option = all.as_str().ends_with([' ', '\t']) && !all.as_str().contains(['=', ':']);
+        at = all.end() - usize::from(is_option);
+        // What begins so is another option.
+        if !keys::is_secret(key) || is_option && text[all.end()..].starts_with('-') {
             continue;
         }
-        let opening = Opening::of(all.as_str(), &text[at..]);
-        let start = at + opening.len;
+        let opening = Opening::of(all.as_str(), &text[all.end()..]);
+        let start = all.end() + opening.len;
         let end = start + value_end(&text[start..], opening.quote, is_header(key));
         if end > start {
             out.push_str(&text[copied..start]);
@@ -287,8 +282,13 @@ mod tests {
             ("clientSecret = x", "clientSecret = [redacted]"),
             (
                 "run --token x 'y'; run -password 'a b'",
-                "run --token [redacted] 'y'; run -password [redacted]",
+                "run --token [redacted] 'y'; run -password '[redacted]'",
             ),
+            (
+                "run -e 'curl --password x -v' --token y",
+                "run -e 'curl --password [redacted] -v' --token [redacted]",
+            ),
+            ("run --token --verbose", "run --token --verbose"),
         ]);
     }
 }

@@ -93,7 +93,7 @@ fn a_message_that_is_too_large_is_refused() -> Result<()> {
                 flood(stream, line);
             }
         })?;
-        ensure!(said.contains("message larger than 1 MiB"), "{line}: {said}");
+        ensure!(said.contains("message larger than 2 MiB"), "{line}: {said}");
         ensure!(kib < MOST_KIB, "{line}: {kib} KiB");
     }
     Ok(())

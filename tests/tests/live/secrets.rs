@@ -48,7 +48,7 @@ impl Drop for Group {
 /// A zombie with secrets in its arguments, those of its creator, the name of its container and its control group.
 struct Planted {
     // In this order: the group can be removed when its processes are gone.
-    creator: Owned,
+    _creator: Owned,
     zombie: u32,
     _group: Group,
     _dir: tempfile::TempDir,
@@ -82,7 +82,7 @@ impl Planted {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
             Ok(if stat.contains(") Z ") { Some(pid.parse()?) } else { None })
         })?;
-        Ok(Self { creator, zombie, _group: group, _dir: dir })
+        Ok(Self { _creator: creator, zombie, _group: group, _dir: dir })
     }
 }
 
