@@ -3,9 +3,9 @@
 //! lock of any other file counts only while no other user can open that file.
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -16,17 +16,22 @@ const OTHERS: u32 = 0o077;
 /// Permissions of the group and of others to rename and remove files of a directory.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Makes a directory, with mode 0700, and keeps other agents out of it until the file that is returned is closed.
+/// Makes a directory, with mode 0700, and keeps other agents out of it until the file that is returned is closed. One
+/// that others can write to, as container engines make them, gets that mode.
 ///
 /// # Errors
 ///
-/// If the directory cannot be made, if other users can write to it or open its lock, or if another agent has it: then
-/// `taken` is the error.
+/// If the directory cannot be made or is another user's, if other users can open its lock, or if another agent has it:
+/// then `taken` is the error.
 pub(crate) fn directory(dir: &Path, taken: &str) -> io::Result<File> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let metadata = fs::metadata(dir)?;
-    if !is_ours(&metadata) || metadata.mode() & OTHERS_WRITE != 0 {
-        return Err(unsafe_path("it belongs to another user, or other users can write to it"));
+    if !is_ours(&metadata) {
+        return Err(unsafe_path("it belongs to another user: give it to the agent's, or name another one"));
+    }
+    if metadata.mode() & OTHERS_WRITE != 0 {
+        // `fchmod()`: deploy/seccomp.json has no `chmod()`.
+        File::open(dir)?.set_permissions(Permissions::from_mode(0o700))?;
     }
     let path = dir.join("lock");
     let file = OpenOptions::new()
@@ -80,12 +85,12 @@ fn unsafe_path(why: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
     fn chmod(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
     #[test]
@@ -98,11 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_can_write_to_is_refused() {
+    fn a_directory_that_others_can_write_to_is_closed_to_them() {
         let dir = tempfile::tempdir().unwrap();
-        chmod(dir.path(), 0o777);
-        let error = directory(dir.path(), "taken").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+        for mode in [0o777, 0o1777, 0o770] {
+            chmod(dir.path(), mode);
+            directory(dir.path(), "taken").unwrap();
+            assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o700);
+        }
     }
 
     #[test]
