@@ -218,8 +218,12 @@ pub struct Process {
     pub name: String,
     /// The file that it executed, or that its forebear did if it has not.
     pub executable: Option<String>,
-    /// Arguments of that exec.
+    /// Arguments of that exec: the first of them, without secrets.
     pub args: Vec<String>,
+    /// How many there were, if that is known.
+    pub args_count: Option<u32>,
+    /// Whether there were more than are here.
+    pub args_cut: bool,
     /// Start time.
     pub start_ns: Option<u64>,
     /// Real user id.

@@ -16,11 +16,12 @@ use crate::{
     kernel::{KernelError, Options, Records, Scan, Tracer, rights},
     observation::{Observation, Seen},
     privileges::{self, PrivilegesError},
+    redact::{Redacted, Redactor},
 };
 
 /// What a look can use.
 pub struct Glance<'a> {
-    host: &'a dyn Host,
+    host: Redacted<'a>,
     tracer: Option<Tracer>,
     agent: Option<Records>,
     missing: Option<String>,
@@ -32,7 +33,8 @@ impl<'a> Glance<'a> {
     /// # Errors
     ///
     /// If our own rights cannot be read.
-    pub fn new(host: &'a dyn Host) -> Result<Self, KernelError> {
+    pub fn new(host: &'a dyn Host, redactor: &'a Redactor) -> Result<Self, KernelError> {
+        let host = Redacted::new(host, redactor);
         let mut glance = Self { host, tracer: None, agent: None, missing: None };
         if let Err(reason) = rights()?.require_tracing() {
             // Where a user sees only their own processes, nothing can be said of the host.

@@ -30,6 +30,7 @@ pub mod observation;
 pub mod observer;
 pub mod privileges;
 pub mod recording;
+pub mod redact;
 pub mod report;
 pub mod scenario;
 pub mod schema;

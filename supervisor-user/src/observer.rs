@@ -19,6 +19,7 @@ use crate::{
     kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Tracer},
     ledger::{Due, Ledger, Settled, Was},
     observation::{Observation, Release, Seen},
+    redact::{Redacted, Redactor},
 };
 
 /// Ticks that an epoch may hold less than is known before it counts as a loss: the event of a reap is on its
@@ -46,6 +47,7 @@ const FREE_DELAY: Duration = Duration::from_millis(100);
 pub struct Observer<H: Host> {
     tracer: Tracer,
     host: H,
+    redactor: Redactor,
     ledger: Ledger,
     counters: Counters,
     untold_ticks: u32,
@@ -71,6 +73,7 @@ impl<H: Host> Observer<H> {
     /// If the kernel side cannot be started, or `/proc` cannot be read.
     pub fn start(
         host: H,
+        redactor: Redactor,
         grace_ns: u64,
         log: bool,
         simulated_loss: SimulatedLoss,
@@ -101,6 +104,7 @@ impl<H: Host> Observer<H> {
         Ok(Self {
             tracer,
             host,
+            redactor,
             ledger,
             counters,
             untold_ticks: 0,
@@ -231,7 +235,11 @@ impl<H: Host> Observer<H> {
     fn release(&self, at_ns: u64, by: ProcessId) -> Option<Release> {
         // That its name cannot be read is no reason not to tell the reap.
         let record = || self.tracer.records().process(&by).ok().flatten();
-        (at_ns != 0).then(|| Release { at_ns, by, comm: record().map(|record| text(&record.comm)) })
+        (at_ns != 0).then(|| Release {
+            at_ns,
+            by,
+            comm: record().map(|record| self.redactor.text(text(&record.comm))),
+        })
     }
 
     /// Looks for leftovers, and for losses. Costs two map lookups if there is neither.
@@ -334,7 +342,8 @@ impl<H: Host> Observer<H> {
         let are_reviewed = due.iter().any(|due| due.is_told);
         let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
-        let look = Look::new(&self.host, Some(self.tracer.records()), exited, living);
+        let look =
+            Look::new(Redacted::new(&self.host, &self.redactor), Some(self.tracer.records()), exited, living);
         for Due { id, exit_ns, .. } in due {
             let facts = look.process_of(&id)?;
             let Some(facts) = facts else {

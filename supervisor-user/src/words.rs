@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// Makes text that a process chose harmless for a terminal and a line: control characters, line separators and
-/// characters that change the writing direction are escaped.
+/// Makes text that a process chose harmless for a terminal and a line: control characters, line separators, characters
+/// that change the writing direction and characters that are not seen are escaped.
 #[must_use]
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -20,7 +20,18 @@ pub fn clean(text: &str) -> String {
 /// Whether a character can do something to a terminal or a line.
 fn is_hostile(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}')
+        || matches!(
+            c,
+            '\u{AD}'
+                | '\u{61C}'
+                | '\u{180E}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFB}'
+                | '\u{E0000}'..='\u{E007F}'
+        )
 }
 
 /// JSON that says the same in one line, and is harmless for a terminal: of what is hostile in a text, JSON itself
@@ -35,9 +46,11 @@ pub fn harmless_json(json: String) -> String {
         match c {
             // They stand between two of JSON's words, since within a text they are escaped.
             '\t' | '\n' | '\r' => out.push(' '),
-            // The others stand within a text; and each is one unit of UTF-16.
+            // The others stand within a text.
             c if is_hostile(c) => {
-                let _infallible = write!(out, "\\u{:04x}", u32::from(c));
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _infallible = write!(out, "\\u{unit:04x}");
+                }
             }
             c => out.push(c),
         }
@@ -74,25 +87,51 @@ pub fn ascii(c: char) -> char {
     }
 }
 
-/// Arguments in one line, cut to what a person reads.
+/// Arguments in one line, quoted as a shell reads them: where each begins and ends can be seen, whatever it holds. `…` at
+/// the end says that there are more, or that the line is cut to `max` characters, as a person reads no more.
 #[must_use]
-pub fn command_line(args: &[String], max: usize) -> String {
+pub fn command_line(args: &[String], is_cut: bool, max: usize) -> String {
     let mut line = String::new();
-    for arg in args {
-        if !line.is_empty() {
+    for (i, arg) in args.iter().enumerate() {
+        if i > 0 {
             line.push(' ');
         }
-        let arg = clean(arg);
-        if arg.is_empty() || arg.contains(' ') {
-            let _infallible = write!(line, "'{arg}'");
-        } else {
-            line.push_str(&arg);
-        }
-        if line.chars().count() > max {
-            return cut(&line, max);
+        quote(arg, &mut line);
+        // No character is wider in bytes than this.
+        if line.len() > max.saturating_mul(4) {
+            break;
         }
     }
-    line
+    if is_cut {
+        line.push_str(if line.is_empty() { "…" } else { " …" });
+    }
+    cut(&line, max)
+}
+
+/// Appends an argument as a shell reads it.
+fn quote(arg: &str, out: &mut String) {
+    // `…` stands for what is missing.
+    let is_special = |c: char| c.is_whitespace() || "'\"\\$`|&;<>()*?!#…".contains(c) || is_hostile(c);
+    if !arg.is_empty() && !arg.contains(is_special) {
+        out.push_str(arg);
+    } else if !arg.contains(|c: char| c == '\'' || is_hostile(c)) {
+        let _infallible = write!(out, "'{arg}'");
+    } else {
+        out.push_str("$'");
+        for c in arg.chars() {
+            let _infallible = match c {
+                '\'' | '\\' => write!(out, "\\{c}"),
+                '\n' => write!(out, "\\n"),
+                '\t' => write!(out, "\\t"),
+                '\r' => write!(out, "\\r"),
+                c if is_hostile(c) && u32::from(c) < 0x80 => write!(out, "\\x{:02x}", u32::from(c)),
+                c if is_hostile(c) && u32::from(c) <= 0xFFFF => write!(out, "\\u{:04x}", u32::from(c)),
+                c if is_hostile(c) => write!(out, "\\U{:08x}", u32::from(c)),
+                c => write!(out, "{c}"),
+            };
+        }
+        out.push('\'');
+    }
 }
 
 /// The beginning of a text, with `…` where the rest was cut off.
@@ -246,7 +285,44 @@ mod tests {
     #[test]
     fn command_lines_are_cut() {
         let args: Vec<String> = ["a", "", "b c", "ddddddddd"].map(String::from).into();
-        assert_eq!(command_line(&args, 80), "a '' 'b c' ddddddddd");
-        assert_eq!(command_line(&args, 10), "a '' 'b c…");
+        assert_eq!(command_line(&args, false, 80), "a '' 'b c' ddddddddd");
+        assert_eq!(command_line(&args, false, 10), "a '' 'b c…");
+        assert_eq!(command_line(&args, true, 80), "a '' 'b c' ddddddddd …");
+        assert_eq!(command_line(&[], true, 80), "…");
+    }
+
+    #[test]
+    fn each_argument_is_seen_for_itself() {
+        for (arg, quoted) in [
+            ("--a=b/c:1", "--a=b/c:1"),
+            ("naïve", "naïve"),
+            ("[redacted]", "[redacted]"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("a\\b", "'a\\b'"),
+            ("\"", "'\"'"),
+            ("…", "'…'"),
+            ("$x", "'$x'"),
+            ("it's", "$'it\\'s'"),
+            ("a\n\t", "$'a\\n\\t'"),
+            ("'\\", "$'\\'\\\\'"),
+            ("\u{1b}[31m", "$'\\x1b[31m'"),
+            ("a\u{202e}b", "$'a\\u202eb'"),
+            ("\u{e0041}", "$'\\U000e0041'"),
+            ("a\u{a0}b", "'a\u{a0}b'"),
+        ] {
+            assert_eq!(command_line(&[arg.to_owned()], false, 80), quoted);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_escaped() {
+        for c in ['\u{ad}', '\u{180e}', '\u{fff9}', '\u{fffb}', '\u{e0000}', '\u{e007f}'] {
+            let text = format!("a{c}b");
+            assert_eq!(clean(&text), format!("a\\u{{{:x}}}b", u32::from(c)));
+            let json = harmless_json(serde_json::to_string(&text).unwrap());
+            assert!(json.is_ascii(), "{json}");
+            assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
     }
 }

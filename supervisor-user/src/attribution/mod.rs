@@ -17,7 +17,7 @@ use supervisor_ebpf::TASK_EXITING;
 
 use crate::{
     diagnosis::Diagnosis,
-    evidence::{CreatorFacts, Evidence, ExecFacts, ReaperFacts},
+    evidence::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts},
     finding::{
         Budget, Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, Origin, PidNs, PidNsMode,
         Process, Reaper, Role, Runtime, Stage, Tracer,
@@ -35,12 +35,16 @@ const MAX_FAR_ARGS: usize = 16;
 /// So many creators are near.
 const NEAR: usize = 3;
 
-/// The first arguments; a mark says that there were more.
-fn kept(args: &[String], max: usize) -> Vec<String> {
-    if args.len() <= max {
-        return args.to_vec();
-    }
-    args[..max - 1].iter().cloned().chain(["…".to_owned()]).collect()
+/// The first arguments, and whether there were more.
+fn kept(args: &[String], note: ArgsNote, max: usize) -> (Vec<String>, bool) {
+    let max = note.shown.map_or(max, |shown| max.min(shown as usize));
+    (args.iter().take(max).cloned().collect(), note.is_cut || args.len() > max)
+}
+
+/// Whether an exec is a runtime's or a monitor's, whose arguments name containers.
+#[must_use]
+pub(crate) fn names_containers(exec: &ExecFacts) -> bool {
+    matches!(roles::role(exec), Role::Runtime | Role::Monitor)
 }
 
 /// The file that an exec started, if that is a runtime's, a monitor's or an engine's by its name.
@@ -97,11 +101,15 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
 pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
     let facts = &evidence.facts;
     let in_proc = process(facts, None, host);
+    let (args, args_cut) =
+        evidence.exec.as_ref().map(|exec| kept(&exec.args, exec.args_note, MAX_ARGS)).unwrap_or_default();
     let process = Process {
         // The kernel side knows it to the nanosecond, `/proc` to the clock tick.
         start_ns: evidence.id.map(|id| id.start_ns).or(in_proc.start_ns),
         executable: evidence.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
-        args: evidence.exec.as_ref().map(|exec| kept(&exec.args, MAX_ARGS)).unwrap_or_default(),
+        args,
+        args_count: evidence.exec.as_ref().and_then(|exec| exec.args_note.count),
+        args_cut,
         ..in_proc
     };
     let entity = process.entity_id.clone().unwrap_or_else(|| format!("{}@{}", facts.pid, facts.start_ticks));
@@ -186,13 +194,17 @@ fn process(facts: &ProcessFacts, exec: Option<&ExecFacts>, host: &HostIdentity) 
         (Some(ns), Some(vpid)) => identity::common_process_id(&host.boot_id, ns, facts.start_ticks, vpid),
         _ => None,
     };
+    let (args, note) = exec.map_or((&facts.args, facts.args_note), |exec| (&exec.args, exec.args_note));
+    let (args, args_cut) = kept(args, note, MAX_ARGS);
     Process {
         pid: facts.pid,
         vpid: facts.vpid(),
         entity_id: entity_id.map(|id| id.to_string()),
         name: facts.comm.clone(),
         executable: exec.map(|exec| roles::real_file(exec).to_owned()).or_else(|| facts.exe.clone()),
-        args: kept(exec.map_or(&facts.args, |exec| &exec.args), MAX_ARGS),
+        args,
+        args_count: note.count,
+        args_cut,
         start_ns: Some(facts.start_ticks * (1_000_000_000 / host.ticks_per_second)),
         uid: facts.uid,
     }
@@ -202,6 +214,8 @@ fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creato
     let exec = facts.exec.as_ref();
     let ticks = facts.id.start_ns / (1_000_000_000 / host.ticks_per_second);
     let entity = identity::common_process_id(&host.boot_id, facts.pid_ns, ticks, facts.vpid);
+    let max = if distance < NEAR { MAX_ARGS } else { MAX_FAR_ARGS };
+    let (args, args_cut) = exec.map(|exec| kept(&exec.args, exec.args_note, max)).unwrap_or_default();
     Creator {
         process: Process {
             pid: facts.id.tgid,
@@ -209,9 +223,9 @@ fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creato
             entity_id: entity.map(|id| id.to_string()),
             name: facts.comm.clone(),
             executable: exec.map(|exec| roles::real_file(exec).to_owned()),
-            args: exec
-                .map(|exec| kept(&exec.args, if distance < NEAR { MAX_ARGS } else { MAX_FAR_ARGS }))
-                .unwrap_or_default(),
+            args,
+            args_count: exec.and_then(|exec| exec.args_note.count),
+            args_cut,
             start_ns: Some(facts.id.start_ns),
             uid: None,
         },

@@ -303,7 +303,7 @@ fn a_thousand_arguments_are_not_kept_in_a_finding() {
     evidence.creators =
         (0..16).map(|pid| creator(1000 + pid, "x", exec("/bin/x"), true)).collect::<Vec<_>>().into();
     let finding = attribute(&evidence, &host(), 1);
-    assert_eq!((finding.process.args.len(), finding.process.args[31].as_str()), (32, "…"));
+    assert_eq!((finding.process.args.len(), finding.process.args_cut), (32, true));
     let kept: usize = finding.creators.iter().map(|creator| creator.process.args.len()).sum();
     assert_eq!(kept, 3 * 32 + 13 * 16);
 }

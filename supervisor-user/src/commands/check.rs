@@ -19,6 +19,7 @@ use crate::{
     finding::{BlockedNamespace, Finding},
     glance::Glance,
     host::Proc,
+    redact::Redactor,
     words::{clean, duration},
 };
 
@@ -96,7 +97,8 @@ pub(super) fn plugin_line(state: State, line: &str) -> String {
 
 fn check(args: &CheckArgs) -> Result<(State, String)> {
     let host = Proc::new().context("cannot read /proc")?;
-    let mut glance = Glance::new(&host)?;
+    let redactor = Redactor::default();
+    let mut glance = Glance::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
     let conclusions = conclude(&mut glance, &host, GRACE, &args.filter)?;
     let now_ns = clock::now_ns();

@@ -16,6 +16,7 @@ use crate::{
     glance::Glance,
     host::{Host as _, Proc},
     observation::Seen,
+    redact::RedactArgs,
     report::{Format, story},
 };
 
@@ -35,6 +36,8 @@ pub struct ExplainArgs {
     /// How it is written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    redact: RedactArgs,
 }
 
 /// Explains; the exit code says whether it is unreaped or blocked.
@@ -48,7 +51,8 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let host = Proc::new().context("cannot read /proc")?;
-    let mut glance = Glance::new(&host)?;
+    let redactor = args.redact.redactor()?;
+    let mut glance = Glance::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
     if let Some(missing) = glance.missing() {
         say(&format!("supervisor: only what /proc shows is known: {missing}"));

@@ -27,6 +27,7 @@ use crate::{
     fleet::FleetArgs,
     glance::Glance,
     host::{Host as _, Proc},
+    redact::RedactArgs,
     report::{Format, columns::Column, text::Colour},
 };
 
@@ -47,6 +48,8 @@ pub struct PsArgs {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
+    redact: RedactArgs,
+    #[command(flatten)]
     fleet: FleetArgs,
 }
 
@@ -60,7 +63,8 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
         return fleet::list(&args.fleet, &args.filter, args.output);
     }
     let host = Proc::new().context("cannot read /proc")?;
-    let mut glance = Glance::new(&host)?;
+    let redactor = args.redact.redactor()?;
+    let mut glance = Glance::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
     if let Some(missing) = glance.missing() {
         say(&format!(

@@ -65,7 +65,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
 
 /// Says what is in the recording.
 fn tell(file: &Path, written: Written) {
-    let file = command_line(&[file.display().to_string()], 4096);
+    let file = command_line(&[file.display().to_string()], false, 4096);
     say(&format!(
         "recorded {} observations in {} bytes: {file}\n\
          It holds names, arguments and control groups of processes, and who may read those may read this file. Look \

@@ -11,6 +11,7 @@ use crate::{
     exit::Exit,
     filter::Filter,
     kernel::SimulatedLoss,
+    redact::ArgsMode,
 };
 
 /// Watch as a service: events go to the sinks of a configuration.
@@ -37,6 +38,9 @@ pub struct RunArgs {
     /// End after this long
     #[arg(long, value_name = "TIME")]
     duration: Option<Time>,
+    /// How much of processes' arguments is sent: full, redacted (known secrets are left out), program, none
+    #[arg(long = "args", value_name = "HOW", hide_possible_values = true)]
+    args_mode: Option<ArgsMode>,
     #[command(flatten)]
     filter: Filter,
 }
@@ -56,7 +60,8 @@ impl RunArgs {
         .flatten()
         .chain(self.sets.iter().cloned())
         .collect();
-        let config = Config::load(self.config.as_deref(), &sets)?;
+        let mut config = Config::load(self.config.as_deref(), &sets)?;
+        config.redact.args = self.args_mode.unwrap_or(config.redact.args);
         Ok(Config { filter: self.filter.clone().or(config.filter), ..config })
     }
 }

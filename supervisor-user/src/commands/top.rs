@@ -41,6 +41,7 @@ use crate::{
     observer::Observer,
     privileges,
     recording::Reader,
+    redact::RedactArgs,
     report::text::Style,
     top::{
         self, Top, View,
@@ -72,6 +73,8 @@ pub struct TopArgs {
     speed: u32,
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    redact: RedactArgs,
     #[command(flatten)]
     fleet: FleetArgs,
 }
@@ -178,7 +181,8 @@ fn start(args: &TopArgs) -> Result<(Source, Top)> {
         let host = Proc::new().context("cannot read /proc")?;
         let identity = host.identity().clone();
         let grace_ns = args.grace.0.as_nanos() as u64;
-        let mut observer = Observer::start(host, grace_ns, false, SimulatedLoss::default())?;
+        let redactor = args.redact.redactor()?;
+        let mut observer = Observer::start(host, redactor, grace_ns, false, SimulatedLoss::default())?;
         privileges::drop_all_but_needed(observer.tracer(), &[])?;
         let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
         let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());

@@ -22,6 +22,7 @@ use crate::{
     host::{Host as _, Proc},
     kernel::{Record, Trace, TraceOptions},
     privileges,
+    redact::{RedactArgs, Redactor},
     report::{Context as Said, ecs, ocsf},
     trace::{
         Cgroup, Decoder, Kind,
@@ -87,6 +88,8 @@ pub struct TraceArgs {
     /// Only processes whose control group's path contains this
     #[arg(long, value_name = "TEXT", help_heading = "Filters")]
     cgroup: Option<String>,
+    #[command(flatten)]
+    redact: RedactArgs,
     /// A command to run: only it and its descendants are told of, until it ends
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -152,7 +155,8 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
         say("this kernel does not tell who reaps: a reap is told a little late, and without its reaper");
     }
     let context = engine::context(host.identity(), Some(trace.hooks()));
-    let mut writer = Writer::new(args, context, (!args.command.is_empty()).then_some(own));
+    let redactor = args.redact.redactor()?;
+    let mut writer = Writer::new(args, redactor, context, (!args.command.is_empty()).then_some(own));
     let mut command = match args.command.split_first() {
         Some((program, rest)) => Some(spawn(program, rest)?),
         None => None,
@@ -226,13 +230,13 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(args: &'a TraceArgs, context: Said, own: Option<u32>) -> Self {
+    fn new(args: &'a TraceArgs, redactor: Redactor, context: Said, own: Option<u32>) -> Self {
         let (wall, started_ns) = (Wall::now(), clock::now_ns());
         let lines = Lines::new(args.time, colour(), wall, started_ns);
         let out = if args.output == Output::Text { lines.header() } else { String::new() };
         Self {
             args,
-            decoder: Decoder::of(args.kinds()),
+            decoder: Decoder::of(args.kinds(), redactor),
             lines,
             tree: Tree::default(),
             context,

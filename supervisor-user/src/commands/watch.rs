@@ -13,6 +13,7 @@ use crate::{
     filter::Filter,
     fleet::FleetArgs,
     kernel::SimulatedLoss,
+    redact::RedactArgs,
     report::Format,
 };
 
@@ -45,6 +46,8 @@ pub struct WatchArgs {
     simulate_loss: Option<SimulatedLoss>,
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    redact: RedactArgs,
 }
 
 impl Default for WatchArgs {
@@ -56,6 +59,7 @@ impl Default for WatchArgs {
             bpf_log: false,
             simulate_loss: None,
             filter: Filter::default(),
+            redact: RedactArgs::default(),
         }
     }
 }
@@ -71,6 +75,7 @@ impl WatchArgs {
             config: Config {
                 grace: self.grace,
                 filter: self.filter.clone(),
+                redact: self.redact.config(),
                 flood: FloodConfig { per_reaper: 0, ..FloodConfig::default() },
                 sinks: to_stdout(self.output),
                 ..Config::default()

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{Bytes, Config, NatsConfig, SinkConfig, Time};
+use crate::redact::Redactor;
 
 /// What is wrong, and with which key.
 pub(super) struct Problem {
@@ -28,6 +29,9 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     }
     if config.grace > LONGEST {
         return of(&["grace"], format!("must be at most {LONGEST}"));
+    }
+    if let Err(error) = Redactor::new(&config.redact) {
+        return of(&["redact", "patterns"], error.to_string());
     }
     if config.flood.per == Time::from_secs(0) || config.flood.per > LONGEST {
         return of(&["flood", "per"], format!("must be longer than nothing, and at most {LONGEST}"));
@@ -139,6 +143,7 @@ fn bad_sink(sink: &SinkConfig) -> Option<(Vec<&'static str>, String)> {
         }
         for server in &nats.servers {
             if let Err(error) = server.parse::<async_nats::ServerAddr>() {
+                let server = Redactor::default().text(server.clone());
                 return Some((
                     vec!["nats", "servers"],
                     format!("`{server}` is no server's address: {error}"),

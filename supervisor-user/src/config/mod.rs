@@ -15,7 +15,7 @@ pub use file::ConfigError;
 pub use syslog::{Facility, SyslogAddress};
 pub use values::{Bytes, Time};
 
-use crate::report::Format;
+use crate::{redact::RedactConfig, report::Format};
 
 /// What is done when a sink is slower than the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -329,6 +329,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Which findings are wanted.
     pub filter: crate::filter::Filter,
+    /// What is left out of what is observed, so that secrets stay on the host.
+    pub redact: RedactConfig,
     /// Against floods.
     pub flood: FloodConfig,
     /// Metrics.
@@ -345,6 +347,7 @@ impl Default for Config {
             cluster: "default".to_owned(),
             state_dir: PathBuf::from("/var/lib/supervisor"),
             filter: crate::filter::Filter::default(),
+            redact: RedactConfig::default(),
             flood: FloodConfig::default(),
             metrics: MetricsConfig::default(),
             sinks: BTreeMap::from([("stdout".to_owned(), SinkConfig::to_stdout())]),

@@ -99,7 +99,7 @@ fn of_process(case: &Case<'_>, facts: &mut Facts) {
     }
     match finding.executed {
         Some(true) => {
-            let command = command_line(&finding.process.args, COMMAND_WIDTH);
+            let command = command_line(&finding.process.args, finding.process.args_cut, COMMAND_WIDTH);
             facts.add(Fact::Exec, "hook sched_process_exec", format!("it executed `{command}`"));
         }
         Some(false) => {

@@ -36,6 +36,7 @@ use crate::{
     observer::Observer,
     privileges,
     recording::{Counted, Writer},
+    redact::Redactor,
     report::Context,
     service,
     words::{clean, duration},
@@ -116,7 +117,8 @@ async fn watch(options: Options) -> Result<Ended> {
     let lock = remembers.then(|| open_findings::lock(&config.state_dir)).transpose().with_context(|| {
         format!("cannot use the state directory {}", clean(&config.state_dir.display().to_string()))
     })?;
-    let mut observer = Observer::start(host, grace_ns, bpf_log, simulated_loss)?;
+    let redactor = Redactor::new(&config.redact)?;
+    let mut observer = Observer::start(host, redactor, grace_ns, bpf_log, simulated_loss)?;
     let hooks = observer.tracer().hooks();
     let mut context = context(&identity, Some(hooks));
     let recorder = record.map(|record| record(&mut context)).transpose()?;
@@ -270,6 +272,7 @@ async fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pi
                 ("host", new.host != config.host),
                 ("cluster", new.cluster != config.cluster),
                 ("state_dir", new.state_dir != config.state_dir),
+                ("redact", new.redact != config.redact),
                 ("metrics", new.metrics != config.metrics),
             ];
             let fixed: Vec<&str> =
@@ -285,6 +288,7 @@ async fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pi
                 host: config.host.clone(),
                 cluster: config.cluster.clone(),
                 state_dir: config.state_dir.clone(),
+                redact: config.redact.clone(),
                 metrics: config.metrics.clone(),
                 ..new
             };

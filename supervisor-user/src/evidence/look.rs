@@ -15,12 +15,15 @@ use supervisor_ebpf::{
     TASK_ZOMBIE, TaskRecord,
 };
 
-use super::{CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text};
+use super::{
+    ArgsNote, CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text,
+};
 use crate::{
     attribution::{named_part, oci_places},
     clock,
     host::{Host, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
+    redact::Redacted,
     shared::Shared,
 };
 
@@ -48,7 +51,7 @@ type Groups = (u64, Option<Shared<Vec<String>>>);
 
 /// One look.
 pub struct Look<'a> {
-    host: &'a dyn Host,
+    host: Redacted<'a>,
     records: Option<&'a Records>,
     tasks: HashMap<ProcessId, Task>,
     living: Vec<TaskRecord>,
@@ -75,7 +78,7 @@ impl<'a> Look<'a> {
     /// that live. Without records there are no creators, execs and waits.
     #[must_use]
     pub fn new(
-        host: &'a dyn Host,
+        host: Redacted<'a>,
         records: Option<&'a Records>,
         exited: Vec<Task>,
         living: Vec<TaskRecord>,
@@ -159,7 +162,7 @@ impl<'a> Look<'a> {
             reaper,
             budget: self.budget(&facts, task.as_ref())?,
             oci: None,
-            task,
+            task: task.map(|task| self.host.task(task)),
             facts,
         };
         // Where a container's files are is known by who is who.
@@ -212,7 +215,8 @@ impl<'a> Look<'a> {
 
     fn exec(&self, id: Option<ProcessId>) -> Result<Option<ExecFacts>, KernelError> {
         let (Some(records), Some(id)) = (self.records, id) else { return Ok(None) };
-        let Some(mut exec) = records.exec(&id)?.as_ref().map(ExecFacts::from) else { return Ok(None) };
+        let Some(found) = records.exec(&id)? else { return Ok(None) };
+        let mut exec = self.host.exec((&found).into());
         if let Some(path) = named_part(&exec).map(str::to_owned) {
             let read = || Ok::<_, KernelError>(self.host.is_roots_file(&path));
             exec.roots_file = *cached(&self.programs, path.clone(), read)?;
@@ -233,7 +237,7 @@ impl<'a> Look<'a> {
         });
         let first = ids.partition_point(|id| id.tgid < facts.pid);
         let named = ids[first..].iter().take_while(|id| id.tgid == facts.pid);
-        named.copied().find(|id| starts_match(self.host, facts, id.start_ns))
+        named.copied().find(|id| starts_match(&self.host, facts, id.start_ns))
     }
 
     /// PID 1 of the PID namespace with that inode number.
@@ -291,7 +295,7 @@ impl<'a> Look<'a> {
         if let Some(facts) = exited.and_then(|task| self.zombie(task)) {
             return Ok(Some(facts));
         }
-        let facts = self.host.process(id.tgid)?.filter(|facts| starts_match(self.host, facts, id.start_ns));
+        let facts = self.host.process(id.tgid)?.filter(|facts| starts_match(&self.host, facts, id.start_ns));
         if let (Some(facts), Some(task)) = (&facts, exited)
             && task.record.flags & TASK_WHOLE != 0
             && facts.is_unreaped()
@@ -311,9 +315,9 @@ impl<'a> Look<'a> {
         Some(ProcessFacts {
             pid: record.id.tgid,
             ppid: record.parent.tgid,
-            comm: text(&record.comm),
+            comm: self.host.text(text(&record.comm)),
             state: 'Z',
-            start_ticks: start_ticks(self.host, record.id.start_ns),
+            start_ticks: start_ticks(&self.host, record.id.start_ns),
             exit_status: Some(record.exit_status),
             ns_pids: record.pids.get(..=record.level as usize)?.to_vec(),
             pid_ns: Some(record.pid_ns),
@@ -327,6 +331,7 @@ impl<'a> Look<'a> {
             sigchld: None,
             exe: None,
             args: Vec::new(),
+            args_note: ArgsNote::default(),
             cgroup,
         })
     }
@@ -375,7 +380,9 @@ impl<'a> Look<'a> {
         let living = self.process_of(&id)?;
         let facts = CreatorFacts {
             id,
-            comm: living.as_ref().map_or_else(|| text(&record.comm), |living| living.comm.clone()),
+            comm: living
+                .as_ref()
+                .map_or_else(|| self.host.text(text(&record.comm)), |living| living.comm.clone()),
             exec: self.exec(Some(id))?,
             pid_ns: record.pid_ns,
             level: record.level,
@@ -398,7 +405,7 @@ impl<'a> Look<'a> {
 
     fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
         let Some(reaper) = self.host.process(pid)? else { return Ok(None) };
-        let seen = task.filter(|task| starts_match(self.host, &reaper, task.record.parent.start_ns));
+        let seen = task.filter(|task| starts_match(&self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
         // Of one that was only heard of, neither waits nor reaps were seen.
         let record = self.process(id)?.filter(|record| record.execed != HEARD_OF);

@@ -55,6 +55,33 @@ pub struct Evidence {
     pub budget: Option<PidBudget>,
 }
 
+/// What arguments do not say of themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArgsNote {
+    /// How many there were, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Whether some are missing, or are not to be shown.
+    #[serde(default)]
+    pub is_cut: bool,
+    /// Only so many of those that are there are to be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<u32>,
+}
+
+impl ArgsNote {
+    /// Of arguments that were read, whole or cut.
+    #[must_use]
+    pub fn of(args: &[String], is_cut: bool) -> Self {
+        Self { count: (!is_cut).then_some(args.len() as u32), is_cut, shown: None }
+    }
+
+    /// Whether it says nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// An exec, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecFacts {
@@ -66,6 +93,9 @@ pub struct ExecFacts {
     pub previous: Option<String>,
     /// Those arguments that are whole in the first [`supervisor_ebpf::ARGV_LEN`] bytes.
     pub args: Vec<String>,
+    /// How many there were, and whether some are missing.
+    #[serde(default, skip_serializing_if = "ArgsNote::is_empty")]
+    pub args_note: ArgsNote,
     /// Whether it was the process's own exec, and not a forebear's.
     pub own: bool,
     /// Real user id of the process that made the exec. Recordings of older versions do not have it.
@@ -164,14 +194,16 @@ impl From<&Exec> for ExecFacts {
         let previous = text(&exec.previous);
         let bytes = &exec.argv[..(exec.argv_len as usize).min(exec.argv.len())];
         let mut args = split_arguments(bytes);
-        if exec.argv_total > exec.argv_len {
-            // The last one was cut, and half an id is a wrong id.
+        let is_cut = exec.argv_total > exec.argv_len;
+        if is_cut {
+            // The last one was cut: half an id is a wrong id, and half a secret is not known for one.
             args.pop();
         }
         Self {
             at_ns: exec.at_ns,
             filename: text(&exec.filename),
             previous: (!previous.is_empty()).then_some(previous),
+            args_note: ArgsNote::of(&args, is_cut),
             args,
             own: true,
             uid: Some(exec.uid),

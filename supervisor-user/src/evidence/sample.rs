@@ -2,7 +2,7 @@
 
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, Wait};
 
-use super::{CreatorFacts, Evidence, ExecFacts, ReaperFacts};
+use super::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts};
 use crate::host::{HostIdentity, ProcessFacts, SigChld};
 
 /// Inode of the pod's PID namespace.
@@ -42,6 +42,7 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
         sigchld: Some(SigChld::Default),
         exe: None,
         args: Vec::new(),
+        args_note: ArgsNote::default(),
         cgroup: Some("/".into()),
     }
 }
@@ -49,7 +50,14 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
 /// An exec of a command line.
 pub(crate) fn exec(line: &str, own: bool) -> ExecFacts {
     let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    ExecFacts { at_ns: 0, filename: args[0].clone(), previous: None, args, own, ..ExecFacts::default() }
+    ExecFacts {
+        at_ns: 0,
+        filename: args[0].clone(),
+        args_note: ArgsNote::of(&args, false),
+        args,
+        own,
+        ..ExecFacts::default()
+    }
 }
 
 /// A creator in the host's PID namespace.

@@ -18,6 +18,7 @@ use crate::{
     host::{Host, HostIdentity, OciFacts, OciPlaces, PidBudget, Proc, ProcessFacts, ThreadFacts},
     kernel::Task,
     observation::{Observation, Seen},
+    redact::{Redacted, Redactor},
 };
 
 /// A host that answers so many questions; after that everything is gone.
@@ -121,7 +122,9 @@ fn what_vanishes_at_any_step_is_no_error_and_nothing_is_made_up() {
     let mut asked = 0;
     for answered in 0.. {
         let host = Vanishing { host: &proc, left: Cell::new(answered) };
-        let look = Look::new(&host, None, vec![Task { record, cgroup: None }], Vec::new());
+        let redactor = Redactor::default();
+        let look =
+            Look::new(Redacted::new(&host, &redactor), None, vec![Task { record, cgroup: None }], Vec::new());
         let evidence =
             look.gather(facts.clone(), Some(zombie), Some(1)).expect("that it is gone is no error");
         if let Some(reaper) = &evidence.reaper {
@@ -166,7 +169,13 @@ fn of_zombies_in_the_same_groups_only_one_is_read_in_proc_and_the_same_is_said_o
     let zombies = [Zombie::make(&proc), Zombie::make(&proc), Zombie::make(&proc)];
     let task = |facts: &ProcessFacts| Task { record: whole(&proc, facts), cgroup: None };
     let host = Vanishing { host: &proc, left: Cell::new(1) };
-    let look = Look::new(&host, None, zombies.iter().map(|(_, facts)| task(facts)).collect(), Vec::new());
+    let redactor = Redactor::default();
+    let look = Look::new(
+        Redacted::new(&host, &redactor),
+        None,
+        zombies.iter().map(|(_, facts)| task(facts)).collect(),
+        Vec::new(),
+    );
     for (_, facts) in &zombies {
         assert_eq!(look.process_of(&id(&proc, facts)).unwrap().as_ref(), Some(facts));
     }

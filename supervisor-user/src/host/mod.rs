@@ -15,6 +15,8 @@ pub use proc::Proc;
 pub(crate) use proc::split_arguments;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::evidence::ArgsNote;
+
 /// What can be asked of a host.
 pub trait Host {
     /// A process, or `None` if there is none of that pid.
@@ -136,6 +138,9 @@ pub struct ProcessFacts {
     pub exe: Option<String>,
     /// Arguments.
     pub args: Vec<String>,
+    /// How many there were, and whether some are missing.
+    #[serde(default, skip_serializing_if = "ArgsNote::is_empty")]
+    pub args_note: ArgsNote,
     /// Path of its control group: of the unified hierarchy, or if that is its root, of the version 1 pids or
     /// memory controller.
     pub cgroup: Option<String>,

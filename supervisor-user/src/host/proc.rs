@@ -16,6 +16,7 @@ use super::{
     Host, HostIdentity, MAX_THREADS, OciFacts, OciPlaces, PidBudget, ProcessFacts, SigChld, ThreadFacts,
     cgroup, files, oci,
 };
+use crate::evidence::ArgsNote;
 
 /// Arguments are cut to this many bytes in all; a process chooses them.
 const ARGS_LIMIT: usize = 4096;
@@ -137,6 +138,7 @@ impl Proc {
         }
         let zombie = matches!(stat.state, 'Z' | 'X');
         let live_threads = if zombie && stat.num_threads <= 1 { 0 } else { live_threads(&process)? };
+        let (args, args_note) = if zombie { Default::default() } else { arguments(pid) };
         let may_see = self.privileged || status.ruid == self.uid;
         Ok(ProcessFacts {
             pid,
@@ -162,7 +164,8 @@ impl Proc {
                 .then(|| process.exe().ok())
                 .flatten()
                 .map(|exe| exe.to_string_lossy().into_owned()),
-            args: if zombie { Vec::new() } else { arguments(pid) },
+            args,
+            args_note,
             cgroup: cgroup(pid),
             ns_pids,
         })
@@ -265,14 +268,21 @@ fn sigchld(status: &Status) -> SigChld {
     }
 }
 
-fn arguments(pid: u32) -> Vec<String> {
+fn arguments(pid: u32) -> (Vec<String>, ArgsNote) {
     let mut bytes = Vec::new();
     let read = fs::File::open(format!("/proc/{pid}/cmdline"))
         .and_then(|file| file.take(ARGS_LIMIT as u64).read_to_end(&mut bytes));
     if read.is_err() {
-        return Vec::new();
+        return Default::default();
     }
-    split_arguments(&bytes)
+    let mut args = split_arguments(&bytes);
+    let is_cut = bytes.len() == ARGS_LIMIT;
+    if is_cut {
+        // The last one is not whole: half a secret is not known for one.
+        args.pop();
+    }
+    let note = ArgsNote::of(&args, is_cut);
+    (args, note)
 }
 
 /// NUL-separated arguments.

@@ -9,10 +9,14 @@ use async_nats::{
 };
 use tokio::{sync::watch, time::timeout};
 
+use super::relay::Relay;
+use crate::redact::Redactor;
+
 /// Requests that wait to be written; who has more to write waits.
 const REQUESTS: usize = 256;
-/// Messages that were received and wait to be read.
-const MESSAGES: usize = 1024;
+/// Messages that were received and wait to be read: more than are asked for at once. With the limit of
+/// [`limits`](super::limits) this bounds the memory that a broker can fill.
+const MESSAGES: usize = 128;
 /// A credentials file is not larger than this.
 const MAX_SECRET: u64 = 64 << 10;
 
@@ -80,6 +84,11 @@ impl LinkError {
     pub fn refused(error: impl fmt::Display) -> Self {
         Self::Refused(error.to_string())
     }
+
+    /// With the reason why there is no connection.
+    pub(super) fn lost(error: impl fmt::Display) -> Self {
+        Self::Lost(error.to_string())
+    }
 }
 
 impl Access {
@@ -103,7 +112,7 @@ impl Access {
             Ok(address) if matches!(address.scheme(), "nats" | "tls") && !address.host().is_empty() => {
                 Ok(address)
             }
-            _ => Err(BadAccess::Server(server.clone())),
+            _ => Err(BadAccess::Server(Redactor::default().text(server.clone()))),
         };
         let addresses = self.servers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
         if addresses.is_empty() {
@@ -133,20 +142,12 @@ impl Access {
                 .ok_or_else(|| wrong(io::Error::other("it has to be USER:PASSWORD")))?;
             options = options.user_and_password(user.to_owned(), password.to_owned());
         }
-        // The library's own error for a missing one does not name the file.
-        for file in [&self.tls_ca, &self.tls_cert, &self.tls_key].into_iter().flatten() {
-            fs::File::open(file).map_err(|source| LinkError::File { file: file.clone(), source })?;
-        }
-        if let Some(file) = &self.tls_ca {
-            options = options.add_root_certificates(file.clone());
-        }
-        if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
-            options = options.add_client_certificate(cert.clone(), key.clone());
-        }
-        if self.tls_ca.is_some() || self.tls_cert.is_some() {
-            options = options.require_tls(true);
-        }
         Ok(options)
+    }
+
+    /// Whether a broker without TLS is refused, whatever its address says.
+    pub(super) fn wants_tls(&self) -> bool {
+        self.tls_ca.is_some() || self.tls_cert.is_some()
     }
 }
 
@@ -179,6 +180,7 @@ impl Link {
         let addresses = access.addresses()?;
         let servers = addresses.len();
         let (said, trouble) = watch::channel(None);
+        let said_by_relay = said.clone();
         let options = access
             .options()?
             .name(name)
@@ -188,8 +190,8 @@ impl Link {
             .subscription_capacity(MESSAGES)
             .ping_interval(answer.max(Duration::from_secs(1)))
             .ignore_discovered_servers()
-            // The first attempt at each server counts. A lost connection is given up here before it is made again.
-            .max_reconnects(servers)
+            // A lost connection is given up here before it is made again.
+            .max_reconnects(1)
             .event_callback(move |event| {
                 let trouble = match event {
                     Event::Disconnected | Event::Closed => Some("the connection was lost".to_owned()),
@@ -204,10 +206,18 @@ impl Link {
             });
         // A name may stand for several addresses, and asking for them takes time too.
         let longest = answer.saturating_mul(servers as u32 + 1);
-        let client = timeout(longest, options.connect(addresses))
-            .await
-            .map_err(|_| LinkError::Silent(longest))?
-            .map_err(|error| LinkError::Lost(error.to_string()))?;
+        let connect = async {
+            let relay = Relay::connect(access, &addresses, answer).await?;
+            let told = move |why| {
+                // It says more than what the library makes of it.
+                said_by_relay.send_replace(Some(why));
+            };
+            let address = relay.serve(answer, told).await.map_err(LinkError::lost)?;
+            options.connect(address.to_string()).await.map_err(|error| {
+                LinkError::Lost(trouble.borrow().clone().unwrap_or_else(|| error.to_string()))
+            })
+        };
+        let client = timeout(longest, connect).await.map_err(|_| LinkError::Silent(longest))??;
         let jetstream = ContextBuilder::new().timeout(answer).build(client.clone());
         Ok(Self { client, jetstream, trouble, answer })
     }

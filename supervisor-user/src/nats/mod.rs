@@ -1,8 +1,11 @@
 //! What the agent and the fleet's readers have in common about NATS: one connection, and the names of things there.
 
+mod limits;
 mod link;
 mod names;
+mod relay;
 mod snapshot;
+mod tls;
 
 pub use link::{Access, BadAccess, Link, LinkError};
 pub use names::{Key, bucket_stream, heartbeats_of, key_of, keys_of, token};

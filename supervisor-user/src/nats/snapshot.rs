@@ -15,6 +15,8 @@ use super::{Link, LinkError};
 const BATCH: usize = 64;
 /// So many entries are read at most. A host has at most as many unreaped processes as it has pids.
 const ENTRIES: usize = 1 << 20;
+/// So many bytes of values are read at most: who reads may keep all of them.
+const BYTES: usize = 256 << 20;
 /// The end is asked for so often at most: entries of which each was replaced every time are not waited for.
 const ENDS: usize = 16;
 /// The broker forgets who reads this long after the last request.
@@ -59,7 +61,7 @@ impl Link {
         let now = timestamp(consumer.cached_info().created.unix_timestamp_nanos());
         // How many entries wait the broker does not know for sure once one of them was replaced. But all have been
         // handed over, also those that were replaced before it was their turn, when none is newer than the last.
-        let (mut read, mut position) = (0, 0);
+        let (mut read, mut bytes, mut position) = (0, 0, 0);
         let (mut end, mut ends) = (self.last(bucket, filter).await?, 1);
         while position < end {
             let from = position;
@@ -71,6 +73,13 @@ impl Link {
                 let is_deleted = operation.is_some_and(|it| matches!(it.as_str(), "DEL" | "PURGE"));
                 position = info.stream_sequence;
                 read += 1;
+                bytes += message.payload.len();
+                if bytes > BYTES {
+                    return Err(LinkError::Refused(format!(
+                        "it holds more than {} MiB: ask for one cluster or host",
+                        BYTES >> 20
+                    )));
+                }
                 let entry = Entry {
                     subject: &message.subject,
                     value: (!is_deleted).then_some(&message.payload),

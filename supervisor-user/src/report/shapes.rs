@@ -4,6 +4,12 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::{diagnosis::Family, finding::Origin};
 
+/// For what is only there if it is true.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// A time of the native format.
 pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time", "pattern": "Z$" })

@@ -155,7 +155,7 @@ impl Story {
             "executed nothing of its own".to_owned()
         } else {
             let room = self.room(depth, &format!("{}  ", subject(finding)));
-            command_line(&finding.process.args, room)
+            command_line(&finding.process.args, finding.process.args_cut, room)
         };
         let name = self.style.colour.paint("1", &subject(finding));
         self.branch(depth, &format!("{name}  {command}"));

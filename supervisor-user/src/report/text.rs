@@ -381,7 +381,7 @@ pub(super) fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
 pub(super) fn creator_line(creator: &Creator, columns: usize) -> String {
     let gone = if creator.gone { " (gone)" } else { "" };
     let verb = creator.verb.as_deref().map(|verb| format!("{}: ", clean(verb))).unwrap_or_default();
-    let command = command_line(&creator.process.args, columns);
+    let command = command_line(&creator.process.args, creator.process.args_cut, columns);
     format!("{}[{}]{gone}  {verb}{command}", clean(&creator.process.name), creator.process.pid)
 }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, Mode, fchmod, flock},
+    fs::{Mode, fchmod},
     io::Errno,
     net::{
         AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, send,
@@ -256,10 +256,9 @@ impl Socket {
         };
         let taken = |cause: &str| BindError::Taken(SinkError::unavailable(format!("binding {name}"), cause));
         let address = SocketAddrUnix::new(path).map_err(|error| failed(error.into()))?;
-        // Two agents that start at once must not take each other's file for a dead one's.
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let directory = fs::File::open(parent).map_err(failed)?;
-        flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|error| failed(error.into()))?;
+        // Nothing here is locked: other users can open the directory, and could hold its lock for ever. Agents with one
+        // state directory exclude each other there. Of two others that start at once, both may take the file of a dead
+        // one for free: the second then has the path, and the first notices that within `LOOK` and reports it.
         match fs::symlink_metadata(path) {
             Ok(there) if !there.file_type().is_socket() => {
                 return Err(taken("there is something that is no socket: remove it, or choose another path"));

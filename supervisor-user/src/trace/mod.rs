@@ -11,9 +11,9 @@ use supervisor_ebpf::{
 
 use crate::{
     attribution::container_id,
-    evidence,
+    evidence::{self, ExecFacts},
     finding::{Exit, LastWait},
-    host::split_arguments,
+    redact::Redactor,
     words::clean,
 };
 
@@ -62,6 +62,10 @@ pub enum What {
         file: String,
         /// The arguments, as far as they are kept.
         args: Vec<String>,
+        /// How many there were, if that is known.
+        args_count: Option<u32>,
+        /// Whether there were more than are here.
+        args_cut: bool,
     },
     /// It has exited, and this one must reap it.
     Exited(Exit, Named),
@@ -99,10 +103,6 @@ pub struct Named {
 }
 
 impl Named {
-    fn new(id: ProcessId, comm: [u8; 16]) -> Self {
-        Self { id, comm }
-    }
-
     /// Its name, as it is.
     #[must_use]
     pub fn name(&self) -> String {
@@ -151,14 +151,15 @@ pub struct Decoder {
     exited: HashMap<ProcessId, (u64, Option<PidNs>)>,
     /// No reap is told, so that what it would say of an exit is not remembered.
     without_reaps: bool,
+    redactor: Redactor,
     lost: u64,
 }
 
 impl Decoder {
-    /// For a trace that tells these kinds.
+    /// For a trace that tells these kinds, without secrets.
     #[must_use]
-    pub fn of(kinds: &[Kind]) -> Self {
-        Self { without_reaps: !kinds.contains(&Kind::Reap), ..Self::default() }
+    pub fn of(kinds: &[Kind], redactor: Redactor) -> Self {
+        Self { without_reaps: !kinds.contains(&Kind::Reap), redactor, ..Self::default() }
     }
 
     /// Remembers the path of a control group.
@@ -166,7 +167,8 @@ impl Decoder {
         if self.cgroups.len() >= BOUND {
             self.cgroups.clear();
         }
-        let cgroup = Rc::new(Cgroup::new(names));
+        let names: Vec<String> = names.iter().map(|name| self.redactor.text(name.clone())).collect();
+        let cgroup = Rc::new(Cgroup::new(&names));
         self.cgroups.insert(id, Rc::clone(&cgroup));
         cgroup
     }
@@ -184,6 +186,19 @@ impl Decoder {
         new
     }
 
+    /// A process whose name is no secret.
+    fn named(&self, id: ProcessId, comm: [u8; 16]) -> Named {
+        let name = evidence::text(&comm);
+        let shown = self.redactor.text(name.clone());
+        if shown == name {
+            return Named { id, comm };
+        }
+        let mut comm = [0; 16];
+        let length = shown.floor_char_boundary(comm.len() - 1);
+        comm[..length].copy_from_slice(&shown.as_bytes()[..length]);
+        Named { id, comm }
+    }
+
     /// Reads a record; `exec` belongs to that of an exec.
     pub fn event(&mut self, traced: &Traced, exec: Option<&Exec>) -> Option<Event> {
         let mut pid_ns = (traced.pid_ns != 0).then_some(PidNs {
@@ -191,17 +206,19 @@ impl Decoder {
             level: traced.level,
             vpid: traced.vpid,
         });
-        let other = Named::new(traced.other, traced.other_comm);
+        let other = self.named(traced.other, traced.other_comm);
         let what = match traced.kind {
             TRACE_FORK => What::Forked(other),
             TRACE_EXEC => {
                 let exec = exec?;
-                let bytes = exec.argv.get(..exec.argv_len as usize).unwrap_or(&exec.argv);
-                let mut args = split_arguments(bytes);
-                if exec.argv_total > exec.argv_len {
-                    args.push("…".to_owned());
+                let ExecFacts { filename, mut args, args_note, .. } = self.redactor.exec(exec.into());
+                args.truncate(args_note.shown.map_or(usize::MAX, |shown| shown as usize));
+                What::Executed {
+                    file: filename,
+                    args,
+                    args_count: args_note.count,
+                    args_cut: args_note.is_cut,
                 }
-                What::Executed { file: evidence::text(&exec.filename), args }
             }
             TRACE_EXIT => {
                 if self.exited.len() >= BOUND {
@@ -226,7 +243,7 @@ impl Decoder {
         };
         Some(Event {
             at_ns: traced.at_ns,
-            process: Named::new(traced.id, traced.comm),
+            process: self.named(traced.id, traced.comm),
             pid_ns,
             cgroup: self.cgroups.get(&traced.cgroup).cloned(),
             what,
@@ -301,10 +318,9 @@ mod tests {
         exec.filename[..4].copy_from_slice(b"/a\xff\0");
         exec.argv[..4].copy_from_slice(b"a\0b\0");
         let event = Decoder::default().event(&traced(TRACE_EXEC, 1, 1), Some(&exec)).unwrap();
-        let What::Executed { file, args } = event.what else { panic!("no exec") };
-        assert_eq!(
-            (file.as_str(), args),
-            ("/a\u{fffd}", vec!["a".to_owned(), "b".to_owned(), "…".to_owned()])
-        );
+        let What::Executed { file, args, args_count, args_cut } = event.what else { panic!("no exec") };
+        // The last one is not whole.
+        assert_eq!((file.as_str(), args), ("/a\u{fffd}", vec!["a".to_owned()]));
+        assert_eq!((args_count, args_cut), (None, true));
     }
 }

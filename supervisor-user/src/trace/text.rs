@@ -106,7 +106,7 @@ impl Lines {
 fn details(what: &What, out: &mut String) {
     let _infallible = match what {
         What::Forked(by) => write!(out, "by {}", named(by)),
-        What::Executed { file, args } => write!(out, "{}", command(file, args)),
+        What::Executed { file, args, args_cut, .. } => write!(out, "{}", command(file, args, *args_cut)),
         What::Exited(exit, parent) => write!(out, "{}; {} must reap it", status(*exit), named(parent)),
         What::Waits(wait) => write!(out, "{}", call(wait)),
         What::Reaped { by, after_ns } => {
@@ -152,9 +152,9 @@ pub(super) fn named(process: &Named) -> String {
 }
 
 /// What was executed: the file, and the arguments but the first if that is the same.
-pub(super) fn command(file: &str, args: &[String]) -> String {
+pub(super) fn command(file: &str, args: &[String], is_cut: bool) -> String {
     let words: Vec<String> = [file.to_owned()].into_iter().chain(args.iter().skip(1).cloned()).collect();
-    command_line(&words, COMMAND)
+    command_line(&words, is_cut, COMMAND)
 }
 
 /// How it ended, in two words.

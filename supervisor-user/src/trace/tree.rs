@@ -84,7 +84,9 @@ impl Tree {
         // The last name that it had.
         node.process = event.process;
         match &event.what {
-            What::Executed { file, args } => node.command = Some(command(file, args)),
+            What::Executed { file, args, args_cut, .. } => {
+                node.command = Some(command(file, args, *args_cut));
+            }
             What::Exited(exit, _) => node.exit = Some((event.at_ns, *exit)),
             What::Reaped { by, .. } => node.reap = Some((event.at_ns, *by)),
             What::Forked(_) | What::Waits(_) => {}

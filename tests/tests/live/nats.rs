@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     ops::ControlFlow,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,7 +19,7 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use nkeys::KeyPair;
 use serde_json::json;
-use supervisor_tests::{Broker, WAIT_LIMIT};
+use supervisor_tests::{Broker, WAIT_LIMIT, supervisor_bin};
 use supervisor_user::{
     config::{NatsConfig, Time},
     host::HostIdentity,
@@ -308,6 +308,37 @@ fn certificates_are_checked_on_both_sides() -> Result<()> {
         fails(&mut sink(&with_ca)?, &["cannot connect"]).await?;
         fails(&mut sink(&other_ca)?, &["cannot connect", "certificate"]).await?;
         deliver_all(&mut sink(&with_all)?, &messages(5)).await?;
+        Ok(())
+    })
+}
+
+/// The limits of what is read hold for what was decrypted.
+#[test]
+fn a_message_that_is_too_large_is_refused_in_tls_too() -> Result<()> {
+    let broker = Broker::with(|dir| {
+        make_certificates(dir)?;
+        let path = |name: &str| dir.join(name).display().to_string();
+        let (cert, key) = (path("server.pem"), path("server.key"));
+        Ok(format!("max_payload: 8388608\ntls {{ cert_file: \"{cert}\", key_file: \"{key}\" }}"))
+    })?;
+    let ca = broker.dir().join("ca.pem");
+    let list = || -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(supervisor_bin()?);
+        command.args(["ps", "--from", &broker.url(), "--nats-tls-ca"]).arg(&ca);
+        let output = command.stdin(Stdio::null()).output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    run(async {
+        let config = NatsConfig { tls_ca: Some(ca.clone()), ..config(&broker.url()) };
+        deliver_all(&mut sink(&config)?, &messages(1)).await?;
+        let (code, said) = list()?;
+        ensure!(code != Some(3), "{said}");
+        let options = async_nats::ConnectOptions::new().add_root_certificates(ca.clone());
+        let client = options.require_tls(true).connect(broker.url()).await?;
+        let bucket = async_nats::jetstream::new(client).get_key_value(BUCKET).await?;
+        bucket.put("lab.node1.large", vec![b'x'; 3 << 20].into()).await?;
+        let (code, said) = list()?;
+        ensure!(code == Some(3) && said.contains("message larger than 2 MiB"), "{code:?}: {said}");
         Ok(())
     })
 }

@@ -153,6 +153,9 @@ pub(super) struct Process {
     /// Arguments of that exec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) args: Vec<String>,
+    /// How many arguments there were, if that is known; `args` has the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) args_count: Option<u32>,
     /// When it was forked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::time")]

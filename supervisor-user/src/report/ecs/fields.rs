@@ -105,6 +105,7 @@ fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64)
         claims: finding.claims.iter().map(claim_fields).collect(),
         pid_ns: finding.pid_ns.as_ref().map(pid_ns_fields),
         cgroup: finding.cgroup.clone(),
+        args_cut: finding.process.args_cut,
         family: diagnosis.family.map(|family| FamilyFields { id: family.id(), name: family.name() }),
         verdict: diagnosis.verdict.clone(),
         confidence: diagnosis.confidence,
@@ -186,6 +187,7 @@ fn reaper_fields(reaper: &Reaper, now_ns: u64) -> ReaperFields {
         sigchld: reaper.sigchld,
         unreaped_held: reaper.unreaped_held,
         reaped_since: reaper.reaped_since,
+        args_cut: reaper.process.args_cut,
         last_wait: reaper.last_wait.as_ref().map(|wait| last_wait_fields(wait, now_ns)),
     }
 }
@@ -208,6 +210,7 @@ fn creator_fields(creator: &Creator) -> CreatorFields {
         name: creator.process.name.clone(),
         executable: creator.process.executable.clone(),
         args: creator.process.args.clone(),
+        args_cut: creator.process.args_cut,
         verb: creator.verb.clone(),
         role: creator.role,
         unverified: creator.is_unverified,

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Version of the names below `supervisor.`.
-pub const SCHEMA_VERSION: &str = "1.4";
+pub const SCHEMA_VERSION: &str = "1.5";
 /// Version of ECS that the other names are of.
 pub const ECS_VERSION: &str = "9.0.0";
 /// What the stream is called in a store of streams.
@@ -104,6 +104,7 @@ fn named(process: &finding::Process, wall: Wall) -> Process {
         name: process.name.clone(),
         executable: process.executable.clone(),
         args: process.args.clone(),
+        args_count: process.args_count,
         start: process.start_ns.map(|start_ns| wall.timestamp(start_ns)),
         user: process.uid.map(|uid| User { id: uid.to_string() }),
         ..Process::default()

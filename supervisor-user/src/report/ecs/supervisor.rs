@@ -75,6 +75,9 @@ pub(super) struct FindingFields {
     /// Path of its control group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cgroup: Option<String>,
+    /// Whether the process had more arguments than `process.args` has.
+    #[serde(skip_serializing_if = "shapes::is_false")]
+    pub(super) args_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) family: Option<FamilyFields>,
     /// Why, in one sentence.
@@ -123,6 +126,9 @@ pub(super) struct TracedFields {
     /// What it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wait: Option<WaitFields>,
+    /// Whether the process had more arguments than `process.args` has.
+    #[serde(skip_serializing_if = "shapes::is_false")]
+    pub(super) args_cut: bool,
 }
 
 /// The finding, and what becomes of it.
@@ -278,6 +284,9 @@ pub(super) struct ReaperFields {
     pub(super) wchan: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sigchld: Option<SigChld>,
+    /// Whether it had more arguments than `process.parent.args` has.
+    #[serde(skip_serializing_if = "shapes::is_false")]
+    pub(super) args_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last_wait: Option<LastWaitFields>,
     /// How many unreaped processes it has.
@@ -325,6 +334,9 @@ pub(super) struct CreatorFields {
     /// Arguments of that exec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) args: Vec<String>,
+    /// Whether there were more.
+    #[serde(skip_serializing_if = "shapes::is_false")]
+    pub(super) args_cut: bool,
     /// Of a runtime: what it was called to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verb: Option<String>,

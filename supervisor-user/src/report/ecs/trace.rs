@@ -139,9 +139,10 @@ fn process(event: &Event, context: &Context, wall: Wall) -> Process {
     };
     match &event.what {
         What::Forked(by) => process.parent = Some(Box::new(named(by, wall))),
-        What::Executed { file, args } => {
+        What::Executed { file, args, args_count, .. } => {
             process.executable = Some(file.clone());
             process.args.clone_from(args);
+            process.args_count = *args_count;
         }
         What::Exited(exit, parent) => {
             process.end = Some(wall.timestamp(event.at_ns));
@@ -177,6 +178,7 @@ fn traced_fields(event: &Event) -> TracedFields {
         }),
         cgroup: event.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
         wait: None,
+        args_cut: matches!(event.what, What::Executed { args_cut: true, .. }),
     };
     match &event.what {
         What::Exited(exit, _) => fields.exit = Some(exit_fields(*exit)),

@@ -24,7 +24,7 @@ use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
     finding::{self, Action, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
-    words::harmless_json,
+    words::{command_line, harmless_json},
 };
 
 /// Version of OCSF that the names are of.
@@ -342,6 +342,11 @@ fn evidences(finding: &Finding, told: &Told<'_>, wall: Wall) -> Vec<Evidence> {
     std::iter::once(Evidence { name, process: subject }).chain(blockers.iter().map(blocker)).collect()
 }
 
+/// Arguments in one line, if there are any.
+fn command(args: &[String], is_cut: bool) -> Option<String> {
+    (!args.is_empty()).then(|| command_line(args, is_cut, usize::MAX))
+}
+
 fn process(process: &finding::Process, wall: Wall) -> Process {
     Process {
         pid: process.pid,
@@ -349,7 +354,7 @@ fn process(process: &finding::Process, wall: Wall) -> Process {
         uid: process.entity_id.clone(),
         cpid: process.entity_id.clone(),
         path: process.executable.clone(),
-        cmd_line: Some(process.args.join(" ")).filter(|_| !process.args.is_empty()),
+        cmd_line: command(&process.args, process.args_cut),
         created_time: process.start_ns.map(|start_ns| millis(wall, start_ns)),
         namespace_pid: process.vpid,
         user: process.uid.map(|uid| User { uid: uid.to_string() }),

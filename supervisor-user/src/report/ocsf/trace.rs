@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    ErrorKind, Head, application_error, base,
+    ErrorKind, Head, application_error, base, command,
     document::{Actor, Container, Document, Process, ProcessActivity, Profile, Unmapped},
     millis,
 };
@@ -175,9 +175,9 @@ fn process(event: &Event, context: &Context, wall: Wall) -> Process {
     };
     match &event.what {
         What::Forked(by) => process.parent = Some(Box::new(named(by, wall))),
-        What::Executed { file, args } => {
+        What::Executed { file, args, args_cut, .. } => {
             process.path = Some(file.clone());
-            process.cmd_line = Some(args.join(" ")).filter(|_| !args.is_empty());
+            process.cmd_line = command(args, *args_cut);
         }
         What::Exited(_, parent) => {
             process.terminated_time = Some(millis(wall, event.at_ns));

@@ -5,7 +5,7 @@ mod repair;
 mod rotated;
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     future::pending,
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -15,7 +15,7 @@ use std::{
 
 use self::rotated::Rotated;
 use super::{Delivered, Message, SinkError, warn};
-use crate::config::FileConfig;
+use crate::{config::FileConfig, lock};
 
 /// Only who may see the processes may see what is said of them.
 const MODE: u32 = 0o600;
@@ -163,13 +163,9 @@ impl Open {
         if !metadata.is_file() {
             return Err(SinkError::unavailable(format!("opening {name}"), "it is no regular file"));
         }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let cause = "another agent writes to it: give each its own file";
-                return Err(SinkError::unavailable(format!("locking {name}"), cause));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        if !lock::file(&file).map_err(failed)? {
+            let cause = "another agent writes to it: give each its own file";
+            return Err(SinkError::unavailable(format!("locking {name}"), cause));
         }
         let size = repair::repair(&file, &name)
             .map_err(|error| SinkError::unavailable(format!("repairing the end of {name}"), error))?;

@@ -19,7 +19,13 @@ pub(super) fn fit(payload: &[u8], max: usize) -> Option<Vec<u8>> {
         return Some(format!("{}…", &text[..end]).into_bytes());
     };
     STEPS.iter().find_map(|&(characters, elements)| {
+        let args = value.pointer("/process/args").cloned();
         cut(&mut value, characters, elements);
+        if args.as_ref() != value.pointer("/process/args")
+            && let Some(Value::Object(supervisor)) = value.get_mut("supervisor")
+        {
+            supervisor.insert("args_cut".to_owned(), true.into());
+        }
         serde_json::to_string(&value)
             .ok()
             .map(|it| harmless_json(it).into_bytes())
@@ -55,6 +61,7 @@ mod tests {
         let payload = serde_json::json!({
             "event": { "action": "zombie-detected" },
             "process": { "args": vec!["\u{1}é".repeat(10_000); 100] },
+            "supervisor": {},
         });
         let payload = serde_json::to_vec(&payload).unwrap();
         for max in [1 << 20, 64 << 10, 8 << 10] {
@@ -62,6 +69,7 @@ mod tests {
             assert!(cut.len() <= max);
             let value: Value = serde_json::from_slice(&cut).unwrap();
             assert_eq!(value.pointer("/event/action").and_then(Value::as_str), Some("zombie-detected"));
+            assert_eq!(value.pointer("/supervisor/args_cut"), Some(&Value::Bool(true)));
         }
         assert_eq!(fit(&payload, 20), None);
     }

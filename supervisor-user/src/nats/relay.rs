@@ -1,0 +1,230 @@
+//! The limits of [`limits`](super::limits) between a broker and the client library, which takes a socket's address
+//! only and no stream. So the relay connects to the broker, reads its `INFO`, does the TLS handshake, and lets the
+//! library connect to it over loopback, in plain text. The limits hold for `tls://` too, since the relay reads what was
+//! decrypted.
+//!
+//! Other users of the host can connect to a port on loopback. The relay accepts one connection, of its own user, and
+//! then listens no more.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+
+use async_nats::ServerAddr;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, split},
+    net::{TcpListener, TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::{
+    Access, LinkError,
+    limits::{Limits, MAX_LINE, MAX_PAYLOAD},
+    tls,
+};
+
+/// How much is passed on at once.
+const BLOCK: usize = 16 << 10;
+
+/// A connection to a broker, in TLS or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A broker that has said who it is.
+pub(super) struct Relay {
+    broker: Box<dyn Stream>,
+    /// The first line, as the client library is to read it.
+    info: Vec<u8>,
+    /// What the broker has sent behind it.
+    rest: Vec<u8>,
+}
+
+impl Relay {
+    /// Connects to the first of the servers that answers, and trusts it as `access` says.
+    ///
+    /// # Errors
+    ///
+    /// The last server's.
+    pub(super) async fn connect(
+        access: &Access,
+        servers: &[ServerAddr],
+        answer: Duration,
+    ) -> Result<Self, LinkError> {
+        let mut last = LinkError::lost("no address is known");
+        // Not all agents begin with the same one.
+        let first = std::process::id() as usize % servers.len().max(1);
+        for server in servers[first..].iter().chain(&servers[..first]) {
+            let sockets = match lookup_host((server.host(), server.port())).await {
+                Ok(sockets) => sockets,
+                Err(error) => {
+                    last = LinkError::lost(error);
+                    continue;
+                }
+            };
+            for socket in sockets {
+                match timeout(answer, Self::connect_to(access, server, socket)).await {
+                    Ok(Ok(relay)) => return Ok(relay),
+                    Ok(Err(error)) => last = error,
+                    Err(_) => last = LinkError::lost("timed out"),
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(access: &Access, server: &ServerAddr, socket: SocketAddr) -> Result<Self, LinkError> {
+        let mut stream = TcpStream::connect(socket).await.map_err(LinkError::lost)?;
+        stream.set_nodelay(true).map_err(LinkError::lost)?;
+        let (line, rest) = first_line(&mut stream).await?;
+        let info = line.strip_prefix(b"INFO ").and_then(|json| serde_json::from_slice(json).ok());
+        let Some(Value::Object(mut info)) = info else {
+            return Err(LinkError::lost("what answers there is no NATS broker"));
+        };
+        let says_tls = info.get("tls_required").and_then(Value::as_bool) == Some(true);
+        let is_tls = says_tls || server.tls_required() || access.wants_tls();
+        let broker: Box<dyn Stream> = if is_tls {
+            // Whoever is between could have put it there.
+            if !rest.is_empty() {
+                return Err(LinkError::lost(
+                    "the broker sent something between its INFO and the TLS handshake",
+                ));
+            }
+            Box::new(tls::connect(access, server.host(), stream).await?)
+        } else {
+            Box::new(stream)
+        };
+        // The library sees a broker without TLS, which takes no larger messages than are sent here.
+        info.insert("tls_required".to_owned(), false.into());
+        info.insert("tls_available".to_owned(), false.into());
+        let max_payload = info.get("max_payload").and_then(Value::as_u64).unwrap_or(u64::MAX);
+        info.insert("max_payload".to_owned(), max_payload.min(MAX_PAYLOAD as u64).into());
+        let info = format!("INFO {}\r\n", Value::Object(info)).into_bytes();
+        Ok(Self { broker, info, rest })
+    }
+
+    /// Serves the client library at the address that is returned, until one side ends; `trouble` is told why if that is
+    /// an excess of the broker or an error.
+    ///
+    /// # Errors
+    ///
+    /// If there is no loopback interface.
+    pub(super) async fn serve(
+        self,
+        patience: Duration,
+        trouble: impl FnOnce(String) + Send + 'static,
+    ) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(async move {
+            match timeout(patience, accept(listener)).await {
+                Ok(Ok(client)) => self.pass_on(client, trouble).await,
+                Ok(Err(error)) => trouble(error.to_string()),
+                // The library has given up.
+                Err(_) => {}
+            }
+        });
+        Ok(address)
+    }
+
+    /// Passes on what both say.
+    async fn pass_on(self, client: TcpStream, trouble: impl FnOnce(String)) {
+        client.set_nodelay(true).ok();
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_broker, mut to_broker) = split(self.broker);
+        let up = async {
+            let result = copy(&mut from_client, &mut to_broker).await.map(|_| ());
+            to_broker.shutdown().await.ok();
+            result
+        };
+        let down = async {
+            let mut limits = Limits::default();
+            limits.take(&self.rest).map_err(io::Error::other)?;
+            to_client.write_all(&self.info).await?;
+            to_client.write_all(&self.rest).await?;
+            let mut block = vec![0; BLOCK];
+            loop {
+                let length = from_broker.read(&mut block).await?;
+                if length == 0 {
+                    return Ok(());
+                }
+                limits.take(&block[..length]).map_err(io::Error::other)?;
+                to_client.write_all(&block[..length]).await?;
+            }
+        };
+        let result: io::Result<()> = tokio::select! {
+            result = up => result,
+            result = down => result,
+        };
+        // Before the library sees the end of its connection.
+        if let Err(error) = result {
+            trouble(error.to_string());
+        }
+    }
+}
+
+/// The first line of a broker without its end, and what has come behind it.
+async fn first_line(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), LinkError> {
+    let (mut read, mut limits) = (Vec::new(), Limits::default());
+    loop {
+        if let Some(end) = read.windows(2).position(|it| it == b"\r\n") {
+            let rest = read.split_off(end + 2);
+            read.truncate(end);
+            return Ok((read, rest));
+        }
+        let before = read.len();
+        read.reserve(BLOCK.min(MAX_LINE));
+        let length = stream.read_buf(&mut read).await.map_err(LinkError::lost)?;
+        if length == 0 {
+            return Err(LinkError::lost("the broker has hung up before it said who it is"));
+        }
+        limits.take(&read[before..]).map_err(LinkError::lost)?;
+    }
+}
+
+/// The connection of this user's own process.
+async fn accept(listener: TcpListener) -> io::Result<TcpStream> {
+    let SocketAddr::V4(here) = listener.local_addr()? else { return Err(io::ErrorKind::Unsupported.into()) };
+    let uid = rustix::process::geteuid().as_raw();
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        if let SocketAddr::V4(peer) = peer
+            && owner(peer, here)? == Some(uid)
+        {
+            return Ok(stream);
+        }
+    }
+}
+
+/// The user whose socket is connected from `peer` to `here`.
+fn owner(peer: SocketAddrV4, here: SocketAddrV4) -> io::Result<Option<u32>> {
+    let in_hex = |at: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(at.ip().octets()), at.port());
+    let (peer, here) = (in_hex(peer), in_hex(here));
+    // Number, local address, remote address, state, queues, timer, retransmits, user: `get_tcp4_sock()`, net/ipv4/tcp_ipv4.c.
+    for line in BufReader::new(File::open("/proc/net/tcp")?).lines() {
+        let line = line?;
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if fields.get(1..3) == Some(&[peer.as_str(), here.as_str()]) {
+            return Ok(fields.get(7).and_then(|uid| uid.parse().ok()));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_connection_is_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(here) = listener.local_addr().unwrap() else { unreachable!() };
+        let client = std::net::TcpStream::connect(here).unwrap();
+        let SocketAddr::V4(peer) = client.local_addr().unwrap() else { unreachable!() };
+        assert_eq!(owner(peer, here).unwrap(), Some(rustix::process::geteuid().as_raw()));
+        assert_eq!(owner(here, here).unwrap(), None);
+    }
+}

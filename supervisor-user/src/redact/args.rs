@@ -1,0 +1,158 @@
+//! Secrets in a list of arguments, where an argument can be the value of the one before.
+
+use super::{ArgsMode, MARK, Redactor, keys};
+
+/// Programs that take a password behind a letter, which has other meanings elsewhere.
+const BY_LETTER: &[(&[&str], &str)] = &[
+    (&["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin", "sshpass"], "-p"),
+    (&["redis-cli"], "-a"),
+    (&["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete", "ldappasswd"], "-w"),
+];
+/// Programs that take USER:PASSWORD behind one of these.
+const LOGINS: &[(&str, &[&str])] = &[("curl", &["-u", "--user", "--proxy-user", "-U"])];
+
+/// What the next argument is.
+enum Next {
+    Any,
+    /// The value of a key that names a secret.
+    Secret,
+    /// USER:PASSWORD.
+    Login,
+    /// A line of a key in PEM.
+    Pem,
+}
+
+impl Redactor {
+    /// Arguments without their secrets. That there are fewer says how many there were.
+    pub(super) fn list(&self, args: &[String]) -> Vec<String> {
+        if self.mode == ArgsMode::Full {
+            return args.to_vec();
+        }
+        let program = args.first().map_or("", |it| it.rsplit('/').next().unwrap_or(it));
+        let letter = BY_LETTER.iter().find(|(names, _)| names.contains(&program)).map(|(_, it)| *it);
+        let logins: &[&str] =
+            LOGINS.iter().find(|(name, _)| *name == program).map_or(&[], |(_, options)| options);
+        let mut next = Next::Any;
+        let redact = |arg: &String| {
+            let is_option = arg.starts_with("--");
+            match next {
+                Next::Pem => {
+                    if arg.contains("-----END") {
+                        next = Next::Any;
+                    }
+                    return if arg.starts_with("-----END") { arg.clone() } else { MARK.to_owned() };
+                }
+                Next::Secret if !is_option => {
+                    next = Next::Any;
+                    return MARK.to_owned();
+                }
+                Next::Login if !is_option => {
+                    next = Next::Any;
+                    return login(arg);
+                }
+                Next::Any | Next::Secret | Next::Login => next = Next::Any,
+            }
+            if arg.contains("-----BEGIN") && !arg.contains("-----END") {
+                next = Next::Pem;
+            }
+            if let Some(password) = letter.and_then(|letter| arg.strip_prefix(letter)) {
+                // Without one behind it, mysql asks for it, and the others take the next argument.
+                if password.is_empty() && !program.starts_with('m') {
+                    next = Next::Secret;
+                }
+                let option = &arg[..arg.len() - password.len()];
+                return format!("{option}{}", if password.is_empty() { "" } else { MARK });
+            }
+            if let Some((key, value)) = assignment(arg) {
+                return format!("{key}{}", if value.is_empty() { "" } else { MARK });
+            }
+            let is_key = arg.starts_with('-') && arg.chars().all(keys::is_part) && keys::is_secret(arg);
+            if is_key || is_word(arg) {
+                next = Next::Secret;
+                return arg.clone();
+            }
+            if logins.contains(&arg.as_str()) {
+                next = Next::Login;
+            }
+            self.redacted(arg).into_owned()
+        };
+        args.iter().map(redact).collect()
+    }
+}
+
+/// The key with its sign, and the value, of an argument that is nothing but the value of a key that names a secret.
+fn assignment(arg: &str) -> Option<(&str, &str)> {
+    let at = arg.find('=')?;
+    let key = &arg[..at];
+    (key.chars().all(keys::is_part) && keys::is_secret(key)).then(|| arg.split_at(at + 1))
+}
+
+/// Whether an argument is the first word of a header whose value follows.
+fn is_word(arg: &str) -> bool {
+    ["authorization:", "proxy-authorization:", "bearer", "basic"]
+        .iter()
+        .any(|it| arg.eq_ignore_ascii_case(it))
+}
+
+/// The user of USER:PASSWORD.
+fn login(arg: &str) -> String {
+    match arg.split_once(':') {
+        Some((user, password)) if !password.is_empty() => format!("{user}:{MARK}"),
+        _ => arg.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words that are separated by a bar.
+    fn redacted(line: &str) -> String {
+        let args: Vec<String> = line.split('|').map(str::to_owned).collect();
+        let once = Redactor::default().list(&args);
+        assert_eq!(Redactor::default().list(&once), once, "it changes what is redacted already");
+        once.join("|")
+    }
+
+    #[test]
+    fn values_are_hidden_in_every_form() {
+        for (line, expected) in [
+            ("a|--password=x y|b", "a|--password=[redacted]|b"),
+            ("a|--password|x|b", "a|--password|[redacted]|b"),
+            ("a|-password|-x|b", "a|-password|[redacted]|b"),
+            ("a|--password|--verbose", "a|--password|--verbose"),
+            ("env|API_TOKEN=x&y|b", "env|API_TOKEN=[redacted]|b"),
+            (
+                "a|--api-key|x|--apikey=y|--access-key|z",
+                "a|--api-key|[redacted]|--apikey=[redacted]|--access-key|[redacted]",
+            ),
+            ("a|postgres://user:pw@host/db", "a|postgres://user:[redacted]@host/db"),
+            ("curl|-H|Authorization: Basic abc", "curl|-H|Authorization: [redacted]"),
+            ("curl|-H|Authorization:|Bearer|abc", "curl|-H|Authorization:|[redacted]|abc"),
+            ("sh|-c|PASSWORD=x run", "sh|-c|PASSWORD=[redacted]"),
+            ("sh|-c|run --password x", "sh|-c|run --password [redacted]"),
+            ("curl|-u|user:pw|-u|user", "curl|-u|user:[redacted]|-u|user"),
+            ("podman|run|-u|1000:1000", "podman|run|-u|1000:1000"),
+            ("/usr/bin/mysql|-psecret|-p|db", "/usr/bin/mysql|-p[redacted]|-p|db"),
+            ("sshpass|-p|secret|ssh|-p22", "sshpass|-p|[redacted]|ssh|-p[redacted]"),
+            (
+                "x|-----BEGIN|PRIVATE|KEY-----|MIIE|-----END|b",
+                "x|-----BEGIN|[redacted]|[redacted]|[redacted]|-----END|b",
+            ),
+            ("a|--token=|b", "a|--token=|b"),
+        ] {
+            assert_eq!(redacted(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_names_a_container_stays() {
+        for line in [
+            "/usr/bin/crun|--root|/run/crun|create|--bundle|/run/b/0123456789abcdef|--pid-file|/p|web",
+            "conmon|-c|0123|-u|0123|-r|/usr/bin/crun|-b|/run/b|-n|k8s_web_web-1_default|--exit-command-arg|--root",
+            "containerd-shim-runc-v2|-namespace|k8s.io|-id|0123|-address|/run/containerd/containerd.sock",
+        ] {
+            assert_eq!(redacted(line), line);
+        }
+    }
+}

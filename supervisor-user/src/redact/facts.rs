@@ -1,0 +1,190 @@
+//! What is read of processes, without its secrets.
+
+use std::{collections::BTreeMap, io};
+
+use super::{ArgsMode, Redactor};
+use crate::{
+    attribution::names_containers,
+    evidence::{ArgsNote, ExecFacts},
+    host::{Host, HostIdentity, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
+    kernel::Task,
+};
+
+/// A host whose secrets are not seen.
+#[derive(Clone, Copy)]
+pub struct Redacted<'a> {
+    host: &'a dyn Host,
+    redactor: &'a Redactor,
+}
+
+impl<'a> Redacted<'a> {
+    /// A host as a redactor leaves it.
+    #[must_use]
+    pub fn new(host: &'a dyn Host, redactor: &'a Redactor) -> Self {
+        Self { host, redactor }
+    }
+
+    /// A name that the kernel side has told.
+    #[must_use]
+    pub fn text(&self, text: String) -> String {
+        self.redactor.text(text)
+    }
+
+    /// An exec that the kernel side has told.
+    #[must_use]
+    pub fn exec(&self, exec: ExecFacts) -> ExecFacts {
+        self.redactor.exec(exec)
+    }
+
+    /// What the task iterator has told.
+    #[must_use]
+    pub fn task(&self, task: Task) -> Task {
+        let cgroup = task.cgroup.map(|names| {
+            let redacted: Vec<String> = names.iter().map(|name| self.text(name.clone())).collect();
+            if redacted == *names { names } else { redacted.into() }
+        });
+        Task { cgroup, ..task }
+    }
+}
+
+impl Redactor {
+    /// An exec without its secrets, and with as much of its arguments as is wanted.
+    #[must_use]
+    pub fn exec(&self, exec: ExecFacts) -> ExecFacts {
+        let names_containers = names_containers(&exec);
+        let (args, args_note) = self.arguments(&exec.args, exec.args_note, names_containers);
+        ExecFacts {
+            filename: self.path(&exec.filename),
+            previous: exec.previous.map(|it| self.path(&it)),
+            args,
+            args_note,
+            ..exec
+        }
+    }
+
+    fn process(&self, facts: ProcessFacts) -> ProcessFacts {
+        let exec = ExecFacts { filename: facts.exe.clone().unwrap_or_default(), ..ExecFacts::default() };
+        let (args, args_note) = self.arguments(&facts.args, facts.args_note, names_containers(&exec));
+        ProcessFacts {
+            comm: self.text(facts.comm),
+            exe: facts.exe.map(|it| self.path(&it)),
+            cgroup: facts.cgroup.map(|it| self.path(&it)),
+            args,
+            args_note,
+            ..facts
+        }
+    }
+
+    /// Arguments as far as they are wanted. Those of runtimes and monitors name containers: they stay, and a note says how
+    /// many may be shown.
+    fn arguments(&self, args: &[String], note: ArgsNote, names_containers: bool) -> (Vec<String>, ArgsNote) {
+        let mut args = self.list(args);
+        let shown = match self.mode {
+            ArgsMode::Full | ArgsMode::Redacted => return (args, note),
+            ArgsMode::Program => 1,
+            ArgsMode::None => 0,
+        };
+        let note =
+            ArgsNote { shown: Some(shown), is_cut: note.is_cut || args.len() > shown as usize, ..note };
+        if !names_containers {
+            args.truncate(shown as usize);
+        }
+        (args, note)
+    }
+
+    fn oci(&self, facts: OciFacts) -> OciFacts {
+        let annotations: BTreeMap<String, String> =
+            facts.annotations.into_iter().map(|(key, value)| (key, self.text(value))).collect();
+        OciFacts {
+            source: self.path(&facts.source),
+            id: facts.id.map(|it| self.text(it)),
+            bundle: facts.bundle.map(|it| self.path(&it)),
+            args: self.arguments(&facts.args, ArgsNote::default(), false).0,
+            pid_ns_path: facts.pid_ns_path.map(|it| self.path(&it)),
+            annotations,
+            ..facts
+        }
+    }
+}
+
+impl Host for Redacted<'_> {
+    fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
+        Ok(self.host.process(pid)?.map(|facts| self.redactor.process(facts)))
+    }
+
+    fn thread_group(&self, tid: u32) -> Option<u32> {
+        self.host.thread_group(tid)
+    }
+
+    fn pids(&self) -> io::Result<Vec<u32>> {
+        self.host.pids()
+    }
+
+    fn threads(&self, pid: u32) -> io::Result<Vec<ThreadFacts>> {
+        let threads = self.host.threads(pid)?;
+        Ok(threads.into_iter().map(|it| ThreadFacts { comm: self.text(it.comm), ..it }).collect())
+    }
+
+    fn cgroup(&self, pid: u32) -> Option<String> {
+        self.host.cgroup(pid).map(|it| self.redactor.path(&it))
+    }
+
+    fn frozen(&self, pid: u32) -> Option<String> {
+        self.host.frozen(pid).map(|it| self.redactor.path(&it))
+    }
+
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
+        let budget = self.host.pid_budget(pid, v1_group)?;
+        Some(PidBudget { source: self.redactor.path(&budget.source), ..budget })
+    }
+
+    fn is_roots_file(&self, path: &str) -> Option<bool> {
+        self.host.is_roots_file(path)
+    }
+
+    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts> {
+        self.host.oci(places).map(|facts| self.redactor.oci(facts))
+    }
+
+    fn identity(&self) -> &HostIdentity {
+        self.host.identity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redact::RedactConfig;
+
+    fn exec(mode: ArgsMode, filename: &str, args: &[&str]) -> ExecFacts {
+        let redactor = Redactor::new(&RedactConfig { args: mode, patterns: Vec::new() }).unwrap();
+        redactor.exec(ExecFacts {
+            filename: filename.to_owned(),
+            args: args.iter().map(|it| (*it).to_owned()).collect(),
+            args_note: ArgsNote { count: Some(args.len() as u32), ..ArgsNote::default() },
+            ..ExecFacts::default()
+        })
+    }
+
+    #[test]
+    fn a_mode_leaves_so_many_arguments_and_says_how_many_there_were() {
+        let args = ["/bin/a", "--token=x", "b"];
+        for (mode, expected, is_cut) in [
+            (ArgsMode::Full, &args[..], false),
+            (ArgsMode::Redacted, &["/bin/a", "--token=[redacted]", "b"], false),
+            (ArgsMode::Program, &["/bin/a"], true),
+            (ArgsMode::None, &[], true),
+        ] {
+            let exec = exec(mode, "/bin/a", &args);
+            assert_eq!(exec.args, expected);
+            assert_eq!((exec.args_note.count, exec.args_note.is_cut), (Some(3), is_cut));
+        }
+    }
+
+    #[test]
+    fn a_runtime_keeps_what_names_its_container() {
+        let exec = exec(ArgsMode::None, "/usr/bin/crun", &["crun", "create", "--token", "x", "web"]);
+        assert_eq!(exec.args, ["crun", "create", "--token", "[redacted]", "web"]);
+        assert_eq!(exec.args_note.shown, Some(0));
+    }
+}

@@ -1,0 +1,294 @@
+//! Secrets in a text: tokens of known formats, credentials in URLs, and values of keys that name a secret.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use regex::{Captures, Regex};
+
+use super::{MARK, keys};
+
+/// Tokens that are known by their form.
+static TOKENS: LazyLock<Regex> = LazyLock::new(|| {
+    let formats = [
+        // GitHub, GitLab, Slack, AWS.
+        r"gh[pousr]_[A-Za-z0-9]{6,}",
+        r"github_pat_[A-Za-z0-9_]{6,}",
+        r"glpat-[A-Za-z0-9_-]{6,}",
+        r"xox[abeoprs]-[A-Za-z0-9-]{6,}",
+        r"(?:AKIA|ASIA)[A-Z0-9]{12,}",
+        // JSON Web Tokens.
+        r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*",
+        // Stripe, npm, PyPI, Docker, Google, Vault.
+        r"[sr]k_(?:live|test)_[A-Za-z0-9]{6,}",
+        r"npm_[A-Za-z0-9]{30,}",
+        r"pypi-[A-Za-z0-9_-]{30,}",
+        r"dckr_pat_[A-Za-z0-9_-]{6,}",
+        r"AIza[A-Za-z0-9_-]{30,}",
+        r"hvs\.[A-Za-z0-9_-]{20,}",
+        // Private keys in PEM.
+        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
+    ];
+    regex(&formats.join("|"))
+});
+/// Of `OpenAI` and others: a name may begin so too, but has no digit.
+static SK_TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"\bsk-[A-Za-z0-9_-]{16,}"));
+/// The token behind this word.
+static BEARER: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b(bearer\s+)([A-Za-z0-9+/=._~-]{6,})"));
+/// The password of a data source without a scheme, as Go's drivers take it.
+static DATA_SOURCE: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"([^\s:/@'"=]+:)([^\s'"]+)(@(?:tcp6?|unix)\()"#));
+/// A key, and what stands between it and its value. Quotes may be escaped, as in JSON within JSON.
+static KEY: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"([A-Za-z_][A-Za-z0-9_.\-]*)(?:\\*["']?\s*=\s*|\\*["']\s*:\s*|:\s+|:\\*["'])"#));
+
+/// An option before its value, in a command that is one text.
+static OPTION: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"(?:^|[\s"'])--?([A-Za-z][A-Za-z0-9_.\-]*)[ \t]+"#));
+
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a pattern of this file")
+}
+
+/// The text without the secrets that are known here.
+pub(super) fn redacted(text: &str) -> Cow<'_, str> {
+    // Shorter than any token: only the value of a key can be a secret.
+    if text.len() < 8 && !text.contains(['=', ':']) {
+        return Cow::Borrowed(text);
+    }
+    let text = TOKENS.replace_all(text, MARK);
+    let text = then(text, |text| {
+        SK_TOKEN.replace_all(text, |found: &Captures<'_>| {
+            let token = &found[0];
+            if token.contains(|c: char| c.is_ascii_digit()) { MARK } else { token }.to_owned()
+        })
+    });
+    let text = then(text, |text| BEARER.replace_all(text, format!("${{1}}{MARK}")));
+    let text = then(text, |text| DATA_SOURCE.replace_all(text, format!("${{1}}{MARK}${{3}}")));
+    let text = then(text, urls);
+    let text = then(text, |text| without_values(text, &KEY));
+    then(text, |text| without_values(text, &OPTION))
+}
+
+/// Changes a text again.
+pub(super) fn then(text: Cow<'_, str>, change: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'_, str> {
+    match change(&text) {
+        Cow::Borrowed(same) if same.len() == text.len() => text,
+        changed => Cow::Owned(changed.into_owned()),
+    }
+}
+
+/// Without the passwords of URLs, and without user names that are tokens.
+fn urls(text: &str) -> Cow<'_, str> {
+    if !text.contains("://") {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (scheme, behind) = rest.split_at(at + 3);
+        out.push_str(scheme);
+        let end = behind.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>'));
+        let url = &behind[..end.unwrap_or(behind.len())];
+        rest = behind;
+        let Some(user_end) = user_info(url) else { continue };
+        let user = &url[..user_end];
+        // A user name alone is no secret, but some servers take a token there.
+        let takes_token = ["http", "https", "nats", "tls"].iter().any(|it| scheme[..at].ends_with(it));
+        match user.split_once(':') {
+            Some((_, "")) => out.push_str(user),
+            Some((name, _)) => {
+                out.push_str(name);
+                out.push(':');
+                out.push_str(MARK);
+            }
+            None if takes_token && !user.is_empty() => out.push_str(MARK),
+            None => out.push_str(user),
+        }
+        rest = &behind[user_end..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Where the user and the password of a URL without its scheme end.
+fn user_info(url: &str) -> Option<usize> {
+    let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+    if let Some(end) = authority.rfind('@') {
+        return Some(end);
+    }
+    // A password may hold any character if its author has not escaped it; a port has digits only.
+    let (_, port) = authority.rsplit_once(':')?;
+    let is_port = port.chars().all(|c| c.is_ascii_digit()) || authority.ends_with(']');
+    if is_port { None } else { url.rfind('@') }
+}
+
+/// Without the values of keys that name a secret.
+fn without_values<'a>(text: &'a str, before: &Regex) -> Cow<'a, str> {
+    let mut out = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = before.captures_at(text, at) {
+        let (Some(all), key) = (found.get(0), &found[1]) else { break };
+        // The space behind one option is the one before the next.
+        let is_option = all.as_str().ends_with([' ', '\t']) && !all.as_str().contains(['=', ':']);
+        at = all.end() - usize::from(is_option);
+        // What begins so is another option.
+        if !keys::is_secret(key) || is_option && text[all.end()..].starts_with('-') {
+            continue;
+        }
+        let opening = Opening::of(all.as_str(), &text[all.end()..]);
+        let start = all.end() + opening.len;
+        let end = start + value_end(&text[start..], opening.quote, is_header(key));
+        if end > start {
+            out.push_str(&text[copied..start]);
+            out.push_str(MARK);
+            (copied, at) = (end, end);
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
+}
+
+/// What stands before a value.
+struct Opening {
+    len: usize,
+    /// The quote that ends the value too, and whether a backslash is before it.
+    quote: Option<(char, bool)>,
+}
+
+impl Opening {
+    /// Behind this key and its sign.
+    fn of(key: &str, behind: &str) -> Self {
+        if let Some(quote) = key.chars().next_back().filter(|c| is_quote(*c)) {
+            return Self { len: 0, quote: Some((quote, key[..key.len() - 1].ends_with('\\'))) };
+        }
+        let slashes = behind.len() - behind.trim_start_matches('\\').len();
+        match behind[slashes..].chars().next().filter(|c| is_quote(*c)) {
+            Some(quote) => Self { len: slashes + 1, quote: Some((quote, slashes > 0)) },
+            None => Self { len: 0, quote: None },
+        }
+    }
+}
+
+fn is_quote(c: char) -> bool {
+    matches!(c, '"' | '\'')
+}
+
+/// A header has spaces in its value.
+fn is_header(key: &str) -> bool {
+    key.to_ascii_lowercase().ends_with("authorization")
+}
+
+/// Where a value ends.
+fn value_end(text: &str, quote: Option<(char, bool)>, is_header: bool) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices() {
+        let ends = match quote {
+            // What is within quotes that are escaped themselves ends at the next backslash.
+            Some((_, true)) => c == '\\',
+            Some((quote, false)) => c == quote && !is_escaped,
+            None if is_header => is_quote(c) || c == '\n',
+            None => is_quote(c) || c.is_whitespace() || c == '&',
+        };
+        if ends {
+            return at;
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_redacted(cases: &[(&str, &str)]) {
+        for (text, expected) in cases {
+            assert_eq!(redacted(text), *expected);
+            assert_eq!(redacted(expected), *expected, "it changes what is redacted already");
+        }
+    }
+
+    #[test]
+    fn tokens_are_known_by_their_form() {
+        for token in [
+            "ghp_0123456789abcdef",
+            "github_pat_11ABCDEFG_abc",
+            "glpat-abcdefghij",
+            "xoxb-123456-abcdef",
+            "AKIAIOSFODNN7EXAMPLE",
+            "eyJhbGciOi.eyJzdWIi.SflKxw-_",
+            "sk-proj-0123456789abcdef",
+            "sk_live_0123456789",
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----MIIE",
+        ] {
+            assert_eq!(redacted(token), MARK);
+            assert_eq!(redacted(&format!("web-{token}")), format!("web-{MARK}"));
+        }
+        assert_redacted(&[("-H Bearer abcdef123", "-H Bearer [redacted]")]);
+    }
+
+    #[test]
+    fn what_only_looks_alike_stays() {
+        for text in [
+            "sk-learn-preprocessing-job",
+            "npm_config_cache=/tmp/cache",
+            "https://example.org:8080/a/@scope/b?x=1",
+            "git@github.com:a/b",
+            "ssh://git@host/a",
+            "postgres://user@host/db",
+            "http://[::1]:80/a@b",
+            "/var/lib/containers/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "kubepods.slice:crio:0123456789abcdef",
+            "PWD=/home/a",
+            "--tokenizer=bpe",
+            "10:30:00",
+            "--token=",
+            "password: ",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+    }
+
+    #[test]
+    fn urls_lose_their_passwords() {
+        assert_redacted(&[
+            ("postgres://user:pw@host/db", "postgres://user:[redacted]@host/db"),
+            ("a postgres://user:p@ss@host b", "a postgres://user:[redacted]@host b"),
+            ("postgres://user:p/ss@host", "postgres://user:[redacted]@host"),
+            ("https://abc123@host/x", "https://[redacted]@host/x"),
+            ("redis://:pw@host", "redis://:[redacted]@host"),
+            ("nats://a:b@h1,nats://c:d@h2", "nats://a:[redacted]@h1,nats://c:[redacted]@h2"),
+            ("user:pw@tcp(host:3306)/db", "user:[redacted]@tcp(host:3306)/db"),
+        ]);
+    }
+
+    #[test]
+    fn values_of_keys_are_hidden_wherever_they_stand() {
+        assert_redacted(&[
+            ("host=h password=x port=1", "host=h password=[redacted] port=1"),
+            ("export API_TOKEN=x; run", "export API_TOKEN=[redacted] run"),
+            ("--opt=password=x", "--opt=password=[redacted]"),
+            (r#"{"password":"a b","user":"c"}"#, r#"{"password":"[redacted]","user":"c"}"#),
+            (r#"{"password": "a\"b"}"#, r#"{"password": "[redacted]"}"#),
+            (r#"{\"secret\":\"x\",\"a\":1}"#, r#"{\"secret\":\"[redacted]\",\"a\":1}"#),
+            ("https://h/?token=x&a=1", "https://h/?token=[redacted]&a=1"),
+            ("Authorization: Basic YTpi", "Authorization: [redacted]"),
+            ("curl -H 'Authorization: Bearer abc' x", "curl -H 'Authorization: [redacted]' x"),
+            ("X-Auth-Token: abc", "X-Auth-Token: [redacted]"),
+            ("password='a b", "password='[redacted]"),
+            ("clientSecret = x", "clientSecret = [redacted]"),
+            (
+                "run --token x 'y'; run -password 'a b'",
+                "run --token [redacted] 'y'; run -password '[redacted]'",
+            ),
+            (
+                "run -e 'curl --password x -v' --token y",
+                "run -e 'curl --password [redacted] -v' --token [redacted]",
+            ),
+            ("run --token --verbose", "run --token --verbose"),
+        ]);
+    }
+}

@@ -1,0 +1,277 @@
+//! Secrets in arguments, names and paths of what is watched: they reach no destination, recording, metric or log.
+
+use std::{
+    fs,
+    net::{SocketAddr, UdpSocket},
+    os::unix::net::{UnixDatagram, UnixStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use supervisor_tests::{Agent, Broker, Watch, http_get, supervisor_bin};
+use supervisor_user::scenario::{Lines, Owned, until};
+
+/// It is in every secret that is planted here, and nowhere else.
+const SECRET: &str = "opensesame";
+const LIMIT: Duration = Duration::from_secs(30);
+const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A control group whose name holds a secret, removed when this is dropped.
+struct Group(PathBuf);
+
+impl Group {
+    fn make() -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/mounts")?;
+        let mount = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ');
+            words.nth(1).filter(|_| words.next() == Some("cgroup2"))
+        });
+        let mount = mount.context("cgroup version 2 is not mounted")?;
+        let name = format!("supervisor-test-{}-API_TOKEN={SECRET}-group", std::process::id());
+        let group = Self(Path::new(mount).join(name));
+        fs::create_dir(&group.0).with_context(|| group.0.display().to_string())?;
+        Ok(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Until its last process has left it, it is busy.
+        let removed = until("the group to be empty", LIMIT, || Ok(fs::remove_dir(&self.0).ok()));
+        assert!(removed.is_ok() || std::thread::panicking(), "{} stays", self.0.display());
+    }
+}
+
+/// A zombie with secrets in its arguments, those of its creator, the name of its container and its control group.
+struct Planted {
+    // In this order: the group can be removed when its processes are gone.
+    _creator: Owned,
+    zombie: u32,
+    _group: Group,
+    _dir: tempfile::TempDir,
+}
+
+impl Planted {
+    fn start() -> Result<Self> {
+        let group = Group::make()?;
+        let dir = tempfile::tempdir()?;
+        // What names a container is a monitor. grep takes such arguments, reads its standard input and never waits.
+        let monitor = dir.path().join("conmon");
+        fs::copy("/usr/bin/grep", &monitor).or_else(|_| fs::copy("/bin/grep", &monitor))?;
+        let script = format!(
+            "echo $$ > {group}/cgroup.procs\n\
+             sh -c : sh --db-password={SECRET}1 --token {SECRET}2 API_TOKEN={SECRET}3 postgres://user:{SECRET}4@host/db \
+             'Authorization: Basic {SECRET}5' '{{\"secret\": \"{SECRET} 6\"}}' &\n\
+             exec {monitor} -c {ID} -n web-ghp_{SECRET}7 -e --password={SECRET}8 -e glpat-{SECRET}9 \
+             -e 'curl --password {SECRET}10 https://{SECRET}11@host' -",
+            group = group.0.display(),
+            monitor = monitor.display(),
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let creator = Owned::start(&mut command)?;
+        let children = format!("/proc/{0}/task/{0}/children", creator.pid());
+        let zombie = until("the zombie", LIMIT, || {
+            let Some(pid) = fs::read_to_string(&children)?.split_whitespace().next().map(str::to_owned)
+            else {
+                return Ok(None);
+            };
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            Ok(if stat.contains(") Z ") { Some(pid.parse()?) } else { None })
+        })?;
+        Ok(Self { _creator: creator, zombie, _group: group, _dir: dir })
+    }
+}
+
+/// Fails if a secret is in a text; where the zombie has to be in it, it is.
+fn is_clean(name: &str, text: &str, zombie: Option<u32>) -> Result<()> {
+    if let Some(at) = text.find(SECRET) {
+        let start = text.floor_char_boundary(at.saturating_sub(80));
+        let end = text.ceil_char_boundary((at + 40).min(text.len()));
+        anyhow::bail!("a secret is in {name}: {}", &text[start..end]);
+    }
+    if let Some(pid) = zombie {
+        ensure!(text.contains(&pid.to_string()), "{name} does not tell the zombie: {text}");
+    }
+    Ok(())
+}
+
+/// What a datagram socket gets until the zombie is in it.
+fn datagrams(mut receive: impl FnMut(&mut [u8]) -> std::io::Result<usize>, pid: u32) -> Result<String> {
+    let (mut datagram, mut text) = (vec![0; 1 << 20], String::new());
+    while !text.contains(&pid.to_string()) {
+        let length = receive(&mut datagram)?;
+        text.push_str(&String::from_utf8_lossy(&datagram[..length]));
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Runs the program to its end and returns both of its outputs.
+fn output(args: &[&str]) -> Result<String> {
+    let output = Command::new(supervisor_bin()?).args(args).stdin(Stdio::null()).output()?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+fn they_reach_no_destination_no_metric_and_no_log() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let broker = Broker::start()?;
+    let syslog = UdpSocket::bind("127.0.0.1:0")?;
+    let journal = UnixDatagram::bind(dir.path().join("journal.sock"))?;
+    syslog.set_read_timeout(Some(LIMIT))?;
+    journal.set_read_timeout(Some(LIMIT))?;
+    let place = dir.path().display();
+    let mut agent = Agent::start_in(
+        dir.path(),
+        &format!(
+            "[metrics]\nlisten = \"127.0.0.1:0\"\n[sinks.out]\n[sinks.out.stdout]\n\
+             [sinks.file]\nformat = \"ocsf\"\n[sinks.file.file]\npath = \"{place}/events.ocsf\"\n\
+             [sinks.people]\nformat = \"text\"\npolicy = \"spool\"\n[sinks.people.file]\npath = \"{place}/events.txt\"\n\
+             [sinks.readers.unix]\npath = \"{place}/events.sock\"\n\
+             [sinks.syslog.syslog]\naddress = \"udp:{}\"\n\
+             [sinks.journal]\nformat = \"text\"\n[sinks.journal.journald]\nsocket = \"{place}/journal.sock\"\n\
+             [sinks.siem.nats]\nservers = [\"{}\"]\n",
+            syslog.local_addr()?,
+            broker.url()
+        ),
+    )?;
+    let metrics = agent.hears("metrics are at http://")?;
+    let metrics: SocketAddr = metrics.strip_suffix("/metrics").context("no address")?.parse()?;
+    let mut reader = UnixStream::connect(dir.path().join("events.sock"))?;
+    reader.set_read_timeout(Some(LIMIT))?;
+    let planted = Planted::start()?;
+    let pid = planted.zombie;
+
+    let found = agent.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
+    is_clean("stdout", &found.0.to_string(), Some(pid))?;
+    // What is no secret is all there.
+    let args = found.get("process.args").context("no arguments")?.to_string();
+    for word in
+        ["--db-password=[redacted]", "\"--token\",\"[redacted]\"", "postgres://user:[redacted]@host/db"]
+    {
+        ensure!(args.contains(word), "{word} is not in {args}");
+    }
+    assert_eq!(found.number("process.args_count")?, 11);
+    assert_eq!(found.text("container.id")?, ID);
+    assert_eq!(found.text("container.name")?, "web-[redacted]");
+    ensure!(found.text("supervisor.cgroup")?.contains("API_TOKEN=[redacted]"), "{}", found.0);
+
+    is_clean("syslog", &datagrams(|block| syslog.recv(block), pid)?, Some(pid))?;
+    is_clean("journald", &datagrams(|block| journal.recv(block), pid)?, Some(pid))?;
+    is_clean("unix", &datagrams(|block| std::io::Read::read(&mut reader, block), pid)?, Some(pid))?;
+    for name in ["events.ocsf", "events.txt"] {
+        let text = until(name, LIMIT, || {
+            Ok(fs::read_to_string(dir.path().join(name)).ok().filter(|it| it.contains(&pid.to_string())))
+        })?;
+        is_clean(name, &text, Some(pid))?;
+    }
+    let (_, body) = http_get(metrics, "/metrics", "*/*")?;
+    is_clean("metrics", &body, None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let deadline = Instant::now() + LIMIT;
+    let stored = loop {
+        let stored = format!("{:?}", runtime.block_on(broker.stored("SUPERVISOR"))?);
+        if stored.contains(&pid.to_string()) || Instant::now() > deadline {
+            break stored;
+        }
+    };
+    is_clean("NATS", &stored, Some(pid))?;
+    // Left by a run for the next one.
+    is_clean("open findings", &fs::read_to_string(dir.path().join("state/open-findings.jsonl"))?, Some(pid))?;
+    is_clean("ps", &output(&["ps", "-o", "json"])?, Some(pid))?;
+    is_clean("ps --columns", &output(&["ps", "--columns", "pid,container,why"])?, Some(pid))?;
+    is_clean("explain", &output(&["explain", &pid.to_string()])?, Some(pid))?;
+    is_clean("ps --from", &output(&["ps", "--from", &broker.url(), "-o", "json"])?, Some(pid))?;
+    drop(planted);
+    is_clean("standard error", &agent.stop()?.join("\n"), None)
+}
+
+#[test]
+fn they_reach_no_recording_and_no_trace() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("recording.zst");
+    let path = file.to_str().context("a plain path")?;
+    let mut command = Command::new(supervisor_bin()?);
+    command.args(["record", path, "-o", "json"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut recorder = Owned::start(command.stderr(Stdio::piped()))?;
+    let said = Lines::of(recorder.child().stderr.take().context("no pipe")?);
+    while !said.next("it to watch", LIMIT)?.context("it has ended")?.contains("watching") {}
+    let mut trace = Command::new(supervisor_bin()?);
+    trace.args(["trace", "-o", "json"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut trace = Owned::start(&mut trace)?;
+    let traced = Lines::of(trace.child().stdout.take().context("no pipe")?);
+    // It tells every process, so that it is attached when it has told one.
+    let first = until("the trace to begin", LIMIT, || {
+        Command::new("true").status()?;
+        traced.next_within(Duration::from_millis(200))
+    })?;
+    let planted = Planted::start()?;
+    let pid = planted.zombie;
+    let mut lines = first;
+    let deadline = Instant::now() + LIMIT;
+    while !(lines.contains("db-password") && lines.contains(&pid.to_string())) {
+        ensure!(Instant::now() < deadline, "the trace does not tell it");
+        if let Some(line) = traced.next_within(Duration::from_millis(200))? {
+            lines.push_str(&line);
+        }
+    }
+    is_clean("trace", &lines, Some(pid))?;
+    trace.signal(Signal::TERM)?;
+    trace.end(LIMIT)?;
+
+    let shown = Lines::of(recorder.child().stdout.take().context("no pipe")?);
+    let mut text = String::new();
+    while !text.contains(&format!("\"pid\":{pid}")) {
+        text.push_str(&shown.next("the zombie", LIMIT)?.context("the recorder has ended")?);
+    }
+    is_clean("the recorder's output", &text, Some(pid))?;
+    recorder.signal(Signal::TERM)?;
+    recorder.end(LIMIT)?;
+    let content = zstd::decode_all(fs::File::open(&file)?)?;
+    is_clean("the recording", &String::from_utf8_lossy(&content), Some(pid))?;
+    is_clean("replay", &output(&["replay", path, "-o", "json"])?, Some(pid))
+}
+
+#[test]
+fn who_wants_them_gets_them_and_who_wants_nothing_gets_nothing() -> Result<()> {
+    for (mode, expected) in [("full", 11), ("redacted", 11), ("program", 1), ("none", 0)] {
+        let mut watch = Watch::start(&["--args", mode, "--cgroup", "supervisor-test-"])?;
+        let planted = Planted::start()?;
+        let found = watch.wait_for("the zombie", |event| event.says("zombie-detected", planted.zombie))?;
+        let args = found.get("process.args").and_then(|it| it.as_array()).map_or(0, Vec::len);
+        assert_eq!(args, expected, "{mode}: {}", found.0);
+        assert_eq!(found.0.to_string().contains(SECRET), mode == "full", "{mode}: {}", found.0);
+        assert_eq!(found.number("process.args_count")?, 11);
+        assert_eq!(found.get("supervisor.args_cut").is_some(), expected < 11);
+        // What names the container is used in every mode.
+        assert_eq!(found.text("container.id")?, ID);
+        drop(planted);
+        watch.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn arguments_that_are_padded_are_marked_as_cut() -> Result<()> {
+    let padding = "x".repeat(2000);
+    let mut watch = Watch::start(&[])?;
+    let script = format!("sh -c : sh --first {padding} --last & exec tail -f /dev/null");
+    let mut command = Command::new("sh");
+    let creator = Owned::start(command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()))?;
+    let found = watch.wait_for("the zombie", |event| {
+        event.action() == "zombie-detected" && event.is_under(creator.pid())
+    })?;
+    ensure!(found.flag("supervisor.args_cut")?, "{}", found.0);
+    ensure!(found.get("process.args_count").is_none(), "how many there were is not known: {}", found.0);
+    let args = found.get("process.args").context("no arguments")?.to_string();
+    ensure!(args.contains("--first") && !args.contains("--last"), "{args}");
+    let pid = found.pid("process.pid")?.to_string();
+    ensure!(output(&["explain", &pid])?.contains("--first …"), "the text does not show the cut");
+    drop(creator);
+    watch.stop()?;
+    Ok(())
+}
