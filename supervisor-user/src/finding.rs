@@ -783,6 +783,9 @@ pub struct Loss {
     pub found: u64,
     /// Findings that the resync closed.
     pub closed: u64,
+    /// Reads of other processes that were given up because they took too long, or left out after too many of those.
+    #[serde(default)]
+    pub reads: u64,
 }
 
 #[cfg(test)]

@@ -979,7 +979,7 @@ fn held(members: Vec<Member>) -> (NamespaceEvidence, Finding) {
     };
     let mut finding = attribute(&init, &host(), S);
     finding.is_exiting = true;
-    (NamespaceEvidence { init, members }, finding)
+    (NamespaceEvidence { init, members, members_left_out: 0 }, finding)
 }
 
 fn member(pid: u32, state: char, parent: u32) -> Member {

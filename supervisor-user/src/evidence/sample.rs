@@ -42,6 +42,7 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
         sigchld: Some(SigChld::Default),
         exe: None,
         args: Vec::new(),
+        args_not_read: None,
         cgroup: Some("/".into()),
     }
 }

@@ -55,7 +55,7 @@ const ANNOTATIONS: &[&str] = &[
 ];
 
 /// Where a container's files may be, the likeliest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct OciPlaces {
     /// Runtimes' state: crun's `ROOT/ID/status`, runc's `ROOT/ID/state.json`.
     pub state_files: Vec<String>,
