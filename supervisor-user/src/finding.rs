@@ -5,7 +5,7 @@
 use crate::{
     clock::Wall,
     diagnosis::Diagnosis,
-    host::{PidBudget, SigChld, ThreadFacts},
+    host::{NotRead, PidBudget, SigChld, ThreadFacts},
     shared::Shared,
 };
 use schemars::JsonSchema;
@@ -216,6 +216,8 @@ pub struct Process {
     pub executable: Option<String>,
     /// Arguments of that exec.
     pub args: Vec<String>,
+    /// Why they are not known, if they had to be read in the process's memory.
+    pub args_not_read: Option<NotRead>,
     /// Start time.
     pub start_ns: Option<u64>,
     /// Real user id.

@@ -183,6 +183,7 @@ fn process(facts: &ProcessFacts, exec: Option<&ExecFacts>, host: &HostIdentity) 
         name: facts.comm.clone(),
         executable: exec.map(|exec| roles::real_file(exec).to_owned()).or_else(|| facts.exe.clone()),
         args: kept(exec.map_or(&facts.args, |exec| &exec.args), MAX_ARGS),
+        args_not_read: facts.args_not_read.clone(),
         start_ns: Some(facts.start_ticks * (1_000_000_000 / host.ticks_per_second)),
         uid: facts.uid,
     }
@@ -202,6 +203,7 @@ fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creato
             args: exec
                 .map(|exec| kept(&exec.args, if distance < NEAR { MAX_ARGS } else { MAX_FAR_ARGS }))
                 .unwrap_or_default(),
+            args_not_read: None,
             start_ns: Some(facts.id.start_ns),
             uid: None,
         },

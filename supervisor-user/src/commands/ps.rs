@@ -26,7 +26,7 @@ use crate::{
     finding::{BlockedNamespace, Event, EventKind, Finding},
     fleet::FleetArgs,
     glance::Glance,
-    host::{Host as _, Proc},
+    host::{Host as _, Proc, ReadsLost},
     report::{Format, columns::Column, text::Colour},
 };
 
@@ -82,11 +82,23 @@ fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
     });
     let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
     namespaces.sort_by_key(|namespace| namespace.init.process.pid);
+    say_reads_lost(host);
     match args.output {
         Format::Text => print_tables(args, &findings, &namespaces)?,
         format => print_json(format, &findings, &namespaces, host, glance.hooks())?,
     }
     Ok(if findings.is_empty() && namespaces.is_empty() { Exit::Ok } else { Exit::Found })
+}
+
+/// Says so if other processes were not read.
+pub(super) fn say_reads_lost(host: &Proc) {
+    let ReadsLost { late, skipped, .. } = host.reads_lost();
+    if late + skipped > 0 {
+        say(&format!(
+            "supervisor: {late} reads of other processes took too long, and {skipped} were left out for that reason: \
+             arguments and containers may be missing"
+        ));
+    }
 }
 
 /// What is unreaped now, concluded.

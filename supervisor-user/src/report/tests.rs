@@ -66,7 +66,7 @@ fn namespace() -> BlockedNamespace {
     BlockedNamespace {
         id: "namespace-1".into(),
         since_ns: 3_100_000_000,
-        diagnosis: diagnose_namespace(&init, &blockers),
+        diagnosis: diagnose_namespace(&init, &blockers, 0),
         blockers,
         init,
     }

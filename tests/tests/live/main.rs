@@ -19,6 +19,7 @@ mod families;
 mod fleet;
 mod healthy;
 mod hostile;
+mod hostile_reads;
 mod incident;
 mod install;
 mod namespace;

@@ -16,6 +16,7 @@ use crate::{
         Block, Blocker, Budget, Creator, Dropped, Event, EventKind, Exit, Finding, LastWait, Loss, Origin,
         PidNs, ReapedBy, Reaper, State, Suppressed,
     },
+    host::NotRead,
     report::{Context, news::Subject},
     words::signal_name,
 };
@@ -179,6 +180,7 @@ fn reaper_fields(reaper: &Reaper, now_ns: u64) -> ReaperFields {
         is_pidns_init: reaper.is_pidns_init,
         state: reaper.state,
         wchan: reaper.wchan.clone(),
+        memory_locked: matches!(reaper.process.args_not_read, Some(NotRead::Late { .. })).then_some(true),
         sigchld: reaper.sigchld,
         unreaped_held: reaper.unreaped_held,
         reaped_since: reaper.reaped_since,
@@ -233,6 +235,7 @@ fn loss_fields(loss: &Loss, wall: Wall) -> LossFields {
             records: loss.records,
             resync_found: loss.found,
             resync_closed: loss.closed,
+            reads: (loss.reads > 0).then_some(loss.reads),
         }),
         sink: None,
         trace: None,
