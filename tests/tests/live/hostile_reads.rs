@@ -74,7 +74,7 @@ fn bystander(seen: impl FnOnce(u32, Duration) -> Result<Event>) -> Result<()> {
     fixture.end()
 }
 
-/// Whether an event tells that the reaper has locked its memory.
+/// Fails unless an event tells that the reaper has locked its memory.
 fn tells_of_lock(event: &Event) -> Result<()> {
     ensure!(event.get("supervisor.reaper.memory_locked").is_some(), "it does not tell: {}", event.0);
     let evidence = event.get("supervisor.evidence").map(ToString::to_string).unwrap_or_default();
@@ -166,13 +166,17 @@ fn ps_and_explain_end_while_processes_lock_their_memory() -> Result<()> {
     for pid in [zombie, other] {
         let found = events.iter().find(|event| event.says("zombie-existing", pid));
         let found = found.with_context(|| format!("{pid} is not listed: {listed}"))?;
-        if pid == zombie {
+        // Where an agent runs that has seen its exec, its arguments are known from there.
+        if pid == zombie && found.text("supervisor.hooks")? == "iter" {
             tells_of_lock(found)?;
         }
     }
     for pid in [zombie, attacker.pid()] {
-        let told = ended(&["explain", &pid.to_string()])?;
-        ensure!(told.contains("its memory map is locked"), "{told}");
+        let told = ended(&["explain", &pid.to_string(), "-o", "json"])?;
+        let event = events_of(&told)?.pop().with_context(|| format!("nothing is told of {pid}"))?;
+        if event.text("supervisor.hooks")? == "iter" {
+            ensure!(told.contains("its memory map is locked"), "{told}");
+        }
     }
     fixture.send("reap")?;
     fixture.fact("reaped")?;
@@ -200,20 +204,16 @@ fn many_threads_and_many_members_of_a_namespace_delay_nobody() -> Result<()> {
     let (agent, target) = agent()?;
     bystander(|pid, within| of(&agent, pid, within))?;
     let crowd = den.attack(&["crowd", "800", "400"])?;
-    let fact = crowd.fact("crowd")?;
-    let (init, zombie) = (fact.pid("init")?, fact.pid("zombie")?);
+    let init = crowd.fact("crowd")?.pid("init")?;
     let made = Instant::now();
-    let mut blocked = None;
-    let mut found = false;
-    while blocked.is_none() || !found {
+    let blocked = loop {
         let left = ON_TIME.checked_sub(made.elapsed()).context("the crowd was not reported on time")?;
-        let Some(event) = agent.event(left)? else { continue };
-        found |= event.says("zombie-detected", zombie);
-        if event.says("namespace-blocked", init) {
-            blocked = Some(event);
+        if let Some(event) = agent.event(left)?
+            && event.says("namespace-blocked", init)
+        {
+            break event;
         }
-    }
-    let blocked = blocked.context("it was waited for")?;
+    };
     let holders = blocked.get("supervisor.blockers").and_then(|it| it.as_array()).map_or(0, Vec::len);
     assert_eq!(holders, 400, "all that hold it are told");
     for _ in 0..BYSTANDERS {
