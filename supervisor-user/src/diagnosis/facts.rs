@@ -217,7 +217,8 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
 /// What it says of a process that its arguments cannot be read. They lie in its memory.
 fn memory(why: &NotRead) -> Option<String> {
     let NotRead::Late { wchan } = why else { return None };
-    let place = wchan.as_deref().map(|it| format!(" (the reader slept in {})", clean(it))).unwrap_or_default();
+    let place =
+        wchan.as_deref().map(|it| format!(" (the reader slept in {})", clean(it))).unwrap_or_default();
     Some(format!("its memory map is locked, so that its arguments cannot be read{place}"))
 }
 

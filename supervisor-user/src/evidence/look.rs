@@ -181,7 +181,9 @@ impl<'a> Look<'a> {
     /// As [`Look::gather`].
     pub fn namespace(&self, init: Evidence) -> Result<NamespaceEvidence, EvidenceError> {
         let inside = |record: &&TaskRecord| {
-            init.task.as_ref().is_some_and(|task| record.id != task.record.id && is_inside(record, &task.record))
+            init.task
+                .as_ref()
+                .is_some_and(|task| record.id != task.record.id && is_inside(record, &task.record))
         };
         let ids = |records: &mut dyn Iterator<Item = &TaskRecord>| {
             let mut ids: Vec<ProcessId> = records.filter(inside).map(|record| record.id).collect();

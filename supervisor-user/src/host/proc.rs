@@ -55,10 +55,8 @@ impl DirectProc {
 pub(super) fn identity() -> io::Result<HostIdentity> {
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
     let uname = rustix::system::uname();
-    let id = fs::read_to_string("/etc/machine-id")
-        .ok()
-        .map(|id| id.trim().to_owned())
-        .filter(|id| !id.is_empty());
+    let id =
+        fs::read_to_string("/etc/machine-id").ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
     Ok(HostIdentity {
         id,
         hostname: uname.nodename().to_string_lossy().into_owned(),

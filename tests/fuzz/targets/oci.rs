@@ -7,13 +7,13 @@ use std::{cell::OnceCell, fs};
 use libfuzzer_sys::fuzz_target;
 use supervisor_fuzz::{Teller, changed, host, incident};
 use supervisor_user::{
-    host::{Host as _, OciPlaces, Proc, is_plain},
+    host::{DirectProc, Host as _, OciPlaces, is_plain},
     observation::Observation,
 };
 use tempfile::TempDir;
 
 struct Place {
-    proc: Proc,
+    proc: DirectProc,
     dir: TempDir,
     incident: Observation,
 }
@@ -25,7 +25,7 @@ thread_local! {
 fn place() -> Place {
     let dir = tempfile::tempdir().expect("there is a place for files");
     fs::create_dir(dir.path().join("box")).expect("it is empty");
-    Place { proc: Proc::new().expect("/proc can be read"), dir, incident: incident() }
+    Place { proc: DirectProc::new().expect("/proc can be read"), dir, incident: incident() }
 }
 
 // A state file and a bundle's configuration, with a NUL between them.

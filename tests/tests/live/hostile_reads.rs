@@ -130,7 +130,8 @@ fn a_run_reports_others_on_time_while_processes_lock_their_memory() -> Result<()
         is_healthy(target)?;
     }
     let (_, metrics) = http_get(target, "/metrics", "*/*")?;
-    let late = metrics.lines().find_map(|line| line.strip_prefix("supervisor_reads_lost_total{kind=\"late\"} "));
+    let late =
+        metrics.lines().find_map(|line| line.strip_prefix("supervisor_reads_lost_total{kind=\"late\"} "));
     ensure!(late.is_some_and(|count| count != "0"), "no read was counted as late: {metrics}");
     ends_on_time(agent)
 }

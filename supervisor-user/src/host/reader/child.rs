@@ -24,7 +24,7 @@ pub(super) fn start() -> io::Result<Reader> {
     let (mut stream, theirs) = UnixStream::pair()?;
     // The file of this program may have been replaced since.
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("supervisor").arg(READER);
+    command.arg0("supervisor-read").arg(READER);
     // It can outlive us, so it holds none of our outputs open.
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: it makes system calls only, none of which allocates or takes a lock.

@@ -69,7 +69,8 @@ impl Proc {
             Ok(answer) => Ok(Ok(answer)),
             Err(Unanswered::NotRead(why)) => Ok(Err(why)),
             Err(Unanswered::Broken(error)) => {
-                let why = format!("cannot start the process that reads /proc (/proc/self/exe {READER}): {error}");
+                let why =
+                    format!("cannot start the process that reads /proc (/proc/self/exe {READER}): {error}");
                 Err(io::Error::new(error.kind(), why))
             }
         }

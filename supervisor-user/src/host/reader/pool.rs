@@ -116,7 +116,8 @@ impl Pool {
             Ok(reader) => reader,
             Err(error) => return Err(self.broken(error)),
         };
-        let answer = wire::frame(request).map_err(End::Broken).and_then(|frame| exchange(&mut reader, &frame));
+        let answer =
+            wire::frame(request).map_err(End::Broken).and_then(|frame| exchange(&mut reader, &frame));
         let answer = answer.and_then(|answer| {
             let document = wire::whole(&answer).map_err(End::Broken)?.unwrap_or_default();
             serde_json::from_slice(document).map_err(|error| End::Broken(error.into()))
