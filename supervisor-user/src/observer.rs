@@ -406,7 +406,7 @@ fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec
         return None;
     }
     let exe = facts.exe.as_ref()?;
-    let args = host.arguments(facts.pid, facts.start_ticks).ok()?;
+    let arguments = host.arguments(facts.pid, facts.start_ticks).ok()?;
     let mut exec = Exec {
         at_ns: 0,
         argv_total: 0,
@@ -418,7 +418,7 @@ fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec
     let name = exe.as_bytes();
     let len = name.len().min(exec.filename.len() - 1);
     exec.filename[..len].copy_from_slice(&name[..len]);
-    let argv: Vec<u8> = args.iter().flat_map(|arg| arg.bytes().chain([0])).collect();
+    let argv: Vec<u8> = arguments.iter().flat_map(|arg| arg.bytes().chain([0])).collect();
     let len = argv.len().min(exec.argv.len());
     exec.argv[..len].copy_from_slice(&argv[..len]);
     exec.argv_len = len as u32;
