@@ -3,13 +3,16 @@
 use std::{
     fs::{self, Permissions},
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::{
+    fs::{CWD, FileType, Mode, makedev, mknodat},
+    mount::{UnmountFlags, unmount},
+};
 use supervisor_tests::{Agent, Event, Fixture, Watch, events_of, fixture, http_get, supervisor_bin};
 use supervisor_user::scenario::{Lines, Owned};
 use tempfile::TempDir;
@@ -197,6 +200,37 @@ fn ended(args: &[&str]) -> Result<String> {
     }
     process.end(END)?;
     Ok(printed)
+}
+
+/// A directory with a mount that is taken away when this is dropped.
+struct Mounted(String);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // It fails only if nothing was mounted.
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_reader_that_cannot_be_killed_holds_up_neither_reports_nor_the_end() -> Result<()> {
+    let den = Den::new()?;
+    let mounted = Mounted(den.path("mounted")?);
+    fs::create_dir(&mounted.0)?;
+    let files = fixture!("dead-files", &mounted.0)?;
+    files.fact("mounted")?;
+    let (agent, target) = agent()?;
+    let runc = den.path("runc")?;
+    symlink("/bin/false", &runc)?;
+    let bundle = format!("{}/bundle", mounted.0);
+    let runtime = fixture!("spawns", &runc, "create", "--bundle", &bundle, "a-container")?;
+    of(&agent, runtime.fact("zombie")?.pid("pid")?, ON_TIME)?;
+    bystander(|pid, within| of(&agent, pid, within))?;
+    is_healthy(target)?;
+    let (_, metrics) = http_get(target, "/metrics", "*/*")?;
+    ensure!(metrics.contains("\nsupervisor_readers_stuck 1\n"), "its reader is not stuck: {metrics}");
+    ends_on_time(agent)?;
+    files.end()
 }
 
 #[test]
