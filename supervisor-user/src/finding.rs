@@ -5,7 +5,7 @@
 use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
-    host::{PidBudget, SigChld, ThreadFacts},
+    host::{NotRead, PidBudget, SigChld, ThreadFacts},
     shared::Shared,
 };
 use schemars::JsonSchema;
@@ -224,6 +224,8 @@ pub struct Process {
     pub args_count: Option<u32>,
     /// Whether there were more than are here.
     pub args_cut: bool,
+    /// Why they are not known, if they had to be read in the process's memory.
+    pub args_not_read: Option<NotRead>,
     /// Start time.
     pub start_ns: Option<u64>,
     /// Real user id.
@@ -878,6 +880,9 @@ pub struct Loss {
     pub found: u64,
     /// Findings that the resync closed.
     pub closed: u64,
+    /// Reads of other processes that were given up because they took too long, or left out after too many of those.
+    #[serde(default)]
+    pub reads: u64,
 }
 
 #[cfg(test)]

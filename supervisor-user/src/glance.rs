@@ -60,7 +60,7 @@ impl<'a> Glance<'a> {
     ///
     /// Those of [`privileges::drop_all_but_needed`].
     pub fn give_up_capabilities(&self) -> Result<(), PrivilegesError> {
-        self.tracer.as_ref().map_or(Ok(()), |tracer| privileges::drop_all_but_needed(tracer, &[]))
+        self.tracer.as_ref().map_or(Ok(()), |tracer| privileges::drop_all_but_needed(Some(tracer), &[]))
     }
 
     /// Why only `/proc` is read, if that is so.

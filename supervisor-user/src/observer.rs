@@ -15,7 +15,7 @@ use crate::{
     clock,
     evidence::{EvidenceError, Look, starts_match, text},
     finding::Loss,
-    host::{Host, ProcessFacts},
+    host::{Host, ProcessFacts, ReadsLost},
     kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Tracer},
     ledger::{Due, Ledger, Settled, Was},
     observation::{Observation, Release, Seen},
@@ -40,6 +40,9 @@ const REVIEWS: usize = 64;
 const REVIEW_PAUSE: u64 = 50;
 /// But for no longer than this.
 const REVIEW_PAUSE_MAX_NS: u64 = 30_000_000_000;
+/// How long one tick inspects before it leaves the rest to the next: so long, or as long as the scan of all processes took
+/// that each inspection begins with.
+const INSPECT_NS: u64 = 500_000_000;
 /// Longer than the RCU grace period between a reap and its free, on a busy host too.
 const FREE_DELAY: Duration = Duration::from_millis(100);
 
@@ -50,6 +53,7 @@ pub struct Observer<H: Host> {
     redactor: Redactor,
     ledger: Ledger,
     counters: Counters,
+    reads_lost: ReadsLost,
     untold_ticks: u32,
     loss: Loss,
     lost_ns: u64,
@@ -94,7 +98,9 @@ impl<H: Host> Observer<H> {
         living.extend(init);
         for id in living {
             // Kernel threads have made no exec.
-            if let Some(exec) = host.process(id.tgid)?.and_then(|facts| exec_of(&host, &facts, &id)) {
+            if let Some(facts) = host.process(id.tgid)?
+                && let Some(exec) = exec_of(&host, &facts, &id)
+            {
                 tracer.seed_exec(&id, &exec)?;
             }
         }
@@ -107,6 +113,7 @@ impl<H: Host> Observer<H> {
             redactor,
             ledger,
             counters,
+            reads_lost: ReadsLost::default(),
             untold_ticks: 0,
             loss: Loss { since_ns: attached_ns, ..Loss::default() },
             lost_ns: 0,
@@ -269,6 +276,9 @@ impl<H: Host> Observer<H> {
     fn look_for_losses(&mut self, now_ns: u64) -> Result<(), KernelError> {
         let now = self.tracer.records().counters()?;
         let before = std::mem::replace(&mut self.counters, now);
+        let reads = self.host.reads_lost();
+        let before_reads = std::mem::replace(&mut self.reads_lost, reads);
+        self.loss.reads += (reads.late - before_reads.late) + (reads.skipped - before_reads.skipped);
         let exits = now.lost_exits - before.lost_exits;
         let events = now.lost_events - before.lost_events;
         self.loss.exits += exits;
@@ -342,9 +352,15 @@ impl<H: Host> Observer<H> {
         let are_reviewed = due.iter().any(|due| due.is_told);
         let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
+        let scanned_ns = clock::now_ns();
+        let until_ns = scanned_ns + INSPECT_NS.max(scanned_ns.saturating_sub(now_ns));
         let look =
             Look::new(Redacted::new(&self.host, &self.redactor), Some(self.tracer.records()), exited, living);
         for Due { id, exit_ns, .. } in due {
+            if clock::now_ns() > until_ns {
+                self.ledger.resume_at(now_ns);
+                break;
+            }
             let facts = look.process_of(&id)?;
             let Some(facts) = facts else {
                 self.ledger.settle(&id, Settled::NotYet, now_ns);
@@ -392,12 +408,14 @@ fn gone(id: ProcessId, was: Was, at_ns: u64, free_ns: Option<u64>, release: Opti
     Observation::at(at_ns, seen)
 }
 
-/// What a living process runs, in the form that the exec hook would have stored.
+/// What a living process runs, in the form that the exec hook would have stored. None if its arguments cannot be read now:
+/// an inspection tries again.
 fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec> {
     if !starts_match(host, facts, id.start_ns) {
         return None;
     }
     let exe = facts.exe.as_ref()?;
+    let (arguments, note) = host.arguments(facts).ok()?;
     let mut exec = Exec {
         at_ns: 0,
         argv_total: 0,
@@ -412,10 +430,10 @@ fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec
     let name = exe.as_bytes();
     let len = name.len().min(exec.filename.len() - 1);
     exec.filename[..len].copy_from_slice(&name[..len]);
-    let argv: Vec<u8> = facts.args.iter().flat_map(|arg| arg.bytes().chain([0])).collect();
+    let argv: Vec<u8> = arguments.iter().flat_map(|arg| arg.bytes().chain([0])).collect();
     let len = argv.len().min(exec.argv.len());
     exec.argv[..len].copy_from_slice(&argv[..len]);
     exec.argv_len = len as u32;
-    exec.argv_total = argv.len() as u32;
+    exec.argv_total = argv.len() as u32 + u32::from(note.is_cut);
     Some(exec)
 }

@@ -103,13 +103,14 @@ pub enum PrivilegesError {
 /// # Errors
 ///
 /// If there are other threads, or the kernel refuses.
-pub fn drop_all_but_needed(tracer: &Tracer, also_kept: &[Capability]) -> Result<(), PrivilegesError> {
+pub fn drop_all_but_needed(tracer: Option<&Tracer>, also_kept: &[Capability]) -> Result<(), PrivilegesError> {
     let threads = fs::read_dir("/proc/self/task")?.count();
     if threads != 1 {
         return Err(PrivilegesError::Threads(threads));
     }
     let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
-    let kept = kept.chain(kept_for_maps(tracer)?).chain(also_kept.iter().copied());
+    let for_maps = tracer.map(kept_for_maps).transpose()?.flatten();
+    let kept = kept.chain(for_maps).chain(also_kept.iter().copied());
     let needed: CapsHashSet = kept.collect();
     // Without this right the bounding set stays; it limits what an exec gives, and the flag below forbids that already.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {

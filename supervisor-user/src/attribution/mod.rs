@@ -205,6 +205,7 @@ fn process(facts: &ProcessFacts, exec: Option<&ExecFacts>, host: &HostIdentity) 
         args,
         args_count: note.count,
         args_cut,
+        args_not_read: facts.args_not_read.clone(),
         start_ns: Some(facts.start_ticks * (1_000_000_000 / host.ticks_per_second)),
         uid: facts.uid,
     }
@@ -226,6 +227,7 @@ fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creato
             args,
             args_count: exec.and_then(|exec| exec.args_note.count),
             args_cut,
+            args_not_read: None,
             start_ns: Some(facts.id.start_ns),
             uid: None,
         },

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use super::ps::say_reads_lost;
 use crate::{
     clock::{self, Wall},
     conclusions::Conclusions,
@@ -70,6 +71,7 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
         (None, Some(ino)) => vec![explain_namespace(&mut glance, &mut conclusions, ino)?],
         (None, None) => bail!("name a process, a PID namespace or a family"),
     };
+    say_reads_lost(&host);
     let is_found = kinds.iter().any(|kind| !matches!(kind, EventKind::Explained(_)));
     let mut printer = Printer::new(args.output, context(host.identity(), glance.hooks()));
     for (i, kind) in kinds.into_iter().enumerate() {

@@ -31,7 +31,7 @@ use clap::{Arg, ArgAction, Parser, Subcommand};
 use crate::{
     console::{self, Colouring, say},
     exit::Exit,
-    memory, scenario,
+    host, memory, scenario,
     words::clean,
 };
 
@@ -125,6 +125,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<std::ffi::OsString>,
     },
+    /// Reads other processes for a collector
+    #[command(name = host::READER, hide = true)]
+    Reader,
 }
 
 /// Runs the command line; errors go to standard error, in one sentence with its cause.
@@ -159,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Man(args) => man::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),
+        Command::Reader => host::serve().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         say(&format!("supervisor: {}", clean(&format!("{error:#}"))));

@@ -26,7 +26,7 @@ use crate::{
     finding::{BlockedNamespace, Event, EventKind, Finding},
     fleet::FleetArgs,
     glance::Glance,
-    host::{Host as _, Proc},
+    host::{Host as _, Proc, ReadsLost},
     redact::RedactArgs,
     report::{Format, columns::Column, text::Colour},
 };
@@ -89,6 +89,7 @@ fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
     });
     let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
     namespaces.sort_by_key(|namespace| namespace.init.process.pid);
+    say_reads_lost(host);
     match args.output {
         Format::Text => print_tables(args, &findings, &namespaces)?,
         format => print_json(format, &findings, &namespaces, host, glance.hooks())?,
@@ -105,6 +106,17 @@ fn nothing(conclusions: &Conclusions, filter: &Filter, unknown: Option<String>) 
         (Some(unknown), others) => format!("nothing matches: {unknown}; {}", without_filter(others)),
         (None, _) if *filter == Filter::default() => "nothing is unreaped".to_owned(),
         (None, others) => format!("nothing that matches is unreaped; {}", without_filter(others)),
+    }
+}
+
+/// Says so if other processes were not read.
+pub(super) fn say_reads_lost(host: &Proc) {
+    let ReadsLost { late, skipped, .. } = host.reads_lost();
+    if late + skipped > 0 {
+        say(&format!(
+            "supervisor: {late} reads of other processes took too long, and {skipped} were left out for that reason: \
+             arguments and containers may be missing"
+        ));
     }
 }
 

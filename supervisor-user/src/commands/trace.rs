@@ -163,7 +163,7 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
     };
     // The command keeps its capabilities: it is started. It may have become another user's, and has to be ended then.
     let may_kill: &[Capability] = if command.is_some() { &[Capability::CAP_KILL] } else { &[] };
-    privileges::drop_all_but_needed(trace.tracer(), may_kill)?;
+    privileges::drop_all_but_needed(Some(trace.tracer()), may_kill)?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut end = args.duration.and_then(|length| Instant::now().checked_add(length.0));

@@ -218,7 +218,7 @@ impl Conclusions {
         let namespace = BlockedNamespace {
             id: identity::finding_id("namespace", &init.id),
             since_ns: before.map_or(at_ns, |blocked| blocked.namespace.since_ns),
-            diagnosis: diagnose_namespace(&init, &blockers),
+            diagnosis: diagnose_namespace(&init, &blockers, evidence.members_left_out),
             blockers,
             init,
         };

@@ -71,7 +71,10 @@ fn held(at_ns: u64, members: Vec<Member>) -> Observation {
     (init.id, init.at_ns, init.exit_ns) = (Some(pause()), at_ns, Some(FIRST));
     Observation::at(
         at_ns,
-        Seen::Held { id: pause(), evidence: Box::new(NamespaceEvidence { init, members }) },
+        Seen::Held {
+            id: pause(),
+            evidence: Box::new(NamespaceEvidence { init, members, members_left_out: 0 }),
+        },
     )
 }
 

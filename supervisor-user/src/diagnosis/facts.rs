@@ -3,7 +3,7 @@
 use super::case::{Case, name};
 use crate::{
     finding::{Exit, LastWait, PidNsMode, WaitTarget},
-    host::SigChld,
+    host::{MAX_THREADS, NotRead, SigChld, ThreadFacts},
     words::{clean, command_line, duration, signal_name},
 };
 
@@ -35,6 +35,8 @@ pub(super) enum Fact {
     ReaperState,
     /// Its control group.
     Frozen,
+    /// Whether its memory can be read.
+    Memory,
     /// What a SIGCHLD does to it.
     SigChld,
     /// Its wait calls.
@@ -83,6 +85,9 @@ fn of_process(case: &Case<'_>, facts: &mut Facts) {
         &format!("/proc/{pid}/stat"),
         format!("its first thread is in state {}{wchan}", finding.state),
     );
+    if let Some(text) = finding.process.args_not_read.as_ref().and_then(memory) {
+        facts.add(Fact::Memory, &format!("/proc/{pid}/cmdline"), text);
+    }
     if !finding.threads.is_empty() {
         let live: Vec<String> = finding
             .threads
@@ -94,7 +99,7 @@ fn of_process(case: &Case<'_>, facts: &mut Facts) {
         facts.add(
             Fact::Threads,
             &format!("/proc/{pid}/task"),
-            format!("{} threads, living: {live}", finding.threads.len()),
+            format!("{} threads, living: {live}", thread_count(&finding.threads)),
         );
     }
     match finding.executed {
@@ -176,7 +181,8 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
             0 => String::new(),
             count => {
                 let states: Vec<String> = reaper.threads.iter().map(|it| it.state.to_string()).collect();
-                format!("; its {count} threads are in {}", states.join(" "))
+                let first = if count < MAX_THREADS { "" } else { "first " };
+                format!("; its {first}{count} threads are in {}", states.join(" "))
             }
         };
         facts.add(
@@ -184,6 +190,9 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
             &format!("/proc/{pid}/stat, wchan"),
             format!("the parent is in state {state}{wchan}{threads}"),
         );
+    }
+    if let Some(text) = reaper.process.args_not_read.as_ref().and_then(memory) {
+        facts.add(Fact::Memory, &format!("/proc/{pid}/cmdline"), text);
     }
     if let Some(file) = &reaper.frozen {
         facts.add(Fact::Frozen, &clean(file), "the parent's control group is frozen".to_owned());
@@ -203,6 +212,20 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
     if let Some(held) = reaper.unreaped_held.filter(|held| *held > 1) {
         facts.add(Fact::Held, "iter/task", format!("the parent has {held} unreaped children"));
     }
+}
+
+/// What it says of a process that its arguments cannot be read. They lie in its memory.
+fn memory(why: &NotRead) -> Option<String> {
+    let NotRead::Late { wchan } = why else { return None };
+    let place =
+        wchan.as_deref().map(|it| format!(" (the reader slept in {})", clean(it))).unwrap_or_default();
+    Some(format!("its memory map is locked, so that its arguments cannot be read{place}"))
+}
+
+/// How many threads there are, as far as they were looked at.
+fn thread_count(threads: &[ThreadFacts]) -> String {
+    let more = if threads.len() < MAX_THREADS { "" } else { "the first " };
+    format!("{more}{}", threads.len())
 }
 
 fn of_waits(case: &Case<'_>, facts: &mut Facts) {

@@ -52,9 +52,9 @@ fn blocker(member: &Member) -> Blocker {
     }
 }
 
-/// Says what holds a namespace, and who can release it.
+/// Says what holds a namespace, and who can release it. `members_left_out` is how many more processes it has.
 #[must_use]
-pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker]) -> Diagnosis {
+pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out: u64) -> Diagnosis {
     let ino = init.pid_ns.as_ref().map(|ns| format!(" {}", ns.ino)).unwrap_or_default();
     // Before it gets there it closes its files, which can hang too.
     let waits = matches!(init.wchan.as_deref(), Some("zap_pid_ns_processes" | "do_wait"));
@@ -67,6 +67,10 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker]) -> Diagnosis {
         [one] => describe(one),
         [first, rest @ ..] => format!("{} and {} more", describe(first), rest.len()),
     };
+    let left_out = match members_left_out {
+        0 => String::new(),
+        count => format!("; {count} other processes in it were not looked at"),
+    };
     let mut remedies: Vec<String> = blockers.iter().map(remedy).collect();
     if remedies.is_empty() {
         remedies.push("look again: what held it may have gone in between".to_owned());
@@ -74,7 +78,7 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker]) -> Diagnosis {
     let verdict = Verdict {
         family: Some(Family::F8),
         sentence: format!(
-            "PID namespace{ino} cannot end: its PID 1, {}, has exited and {does}, and it is held by {held}",
+            "PID namespace{ino} cannot end: its PID 1, {}, has exited and {does}, and it is held by {held}{left_out}",
             name(&init.process)
         ),
         confidence: match (blockers, waits) {

@@ -1021,7 +1021,7 @@ fn held(members: Vec<Member>) -> (NamespaceEvidence, Finding) {
     };
     let mut finding = attribute(&init, &host(), S);
     finding.is_exiting = true;
-    (NamespaceEvidence { init, members }, finding)
+    (NamespaceEvidence { init, members, members_left_out: 0 }, finding)
 }
 
 fn member(pid: u32, state: char, parent: u32) -> Member {
@@ -1039,7 +1039,7 @@ fn member(pid: u32, state: char, parent: u32) -> Member {
 fn holds(members: Vec<Member>, confidence: Confidence, words: &[&str]) -> Vec<Blocker> {
     let (evidence, init) = held(members);
     let blockers = blockers(&evidence);
-    let diagnosis = diagnose_namespace(&init, &blockers);
+    let diagnosis = diagnose_namespace(&init, &blockers, evidence.members_left_out);
     is_sound(&diagnosis, true);
     assert_eq!((diagnosis.family, diagnosis.confidence), (Some(Family::F8), confidence), "{diagnosis:#?}");
     assert_eq!(diagnosis.remedies.len(), blockers.len().max(1));
@@ -1092,7 +1092,7 @@ fn f8_needs_to_see_where_its_init_sleeps() {
     let blockers = blockers(&evidence);
     let mut diagnose = |wchan: Option<&str>| {
         init.wchan = wchan.map(str::to_owned);
-        diagnose_namespace(&init, &blockers)
+        diagnose_namespace(&init, &blockers, evidence.members_left_out)
     };
     assert_eq!(diagnose(Some("do_wait")).confidence, High);
     assert_eq!(diagnose(None).confidence, Medium);

@@ -125,7 +125,7 @@ async fn watch(options: Options) -> Result<Ended> {
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
     let measured = Vitals::measure(&config.metrics)?;
     // Before the first other thread is started, which are those of sinks and metrics.
-    privileges::drop_all_but_needed(observer.tracer(), &[])?;
+    privileges::drop_all_but_needed(Some(observer.tracer()), &[])?;
     let stream = Stream::open(&config, context.clone(), stop.clone())?;
     let vitals = Vitals::start(&config.metrics, measured, hooks)?;
     let mut pipeline = Pipeline::new(context.host.clone(), grace_ns, config.filter.clone(), stream);

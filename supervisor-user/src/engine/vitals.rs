@@ -62,6 +62,7 @@ impl Vitals {
     /// If a map cannot be read.
     pub(super) fn tick(&self, observer: &mut Observer<impl Host>, pipeline: &mut Pipeline) -> Result<()> {
         let counters = observer.counters()?;
+        let reads = observer.host().reads_lost();
         let tracer = observer.tracer();
         let maps = tracer.map_fill()?;
         let programs = if self.measured.is_some() { tracer.program_runs()? } else { Vec::new() };
@@ -70,7 +71,7 @@ impl Vitals {
         let stream = pipeline.stream();
         let sinks = stream.stats().map(|(name, stats)| (name.to_owned(), stats)).collect();
         let suppressed = stream.suppressed();
-        self.metrics.set(Snapshot { counters, open, suppressed, sinks, maps, programs });
+        self.metrics.set(Snapshot { counters, reads, open, suppressed, sinks, maps, programs });
         Ok(())
     }
 }

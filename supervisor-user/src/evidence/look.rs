@@ -31,6 +31,8 @@ use crate::{
 const MAX_CREATORS: usize = 16;
 /// Members of a PID namespace whose control groups are read.
 const MAX_NS_MEMBERS: usize = 64;
+/// Members of a PID namespace that cannot end that are looked at; the evidence says how many others there are.
+const MAX_MEMBERS: usize = 1024;
 
 /// What went wrong in gathering.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,8 @@ pub struct Look<'a> {
     /// All that the iterator named, sorted, once somebody asks.
     ids: OnceCell<Vec<ProcessId>>,
     held: HashMap<ProcessId, u64>,
+    processes: Cache<u32, Option<ProcessFacts>>,
+    threads: Cache<u32, Vec<ThreadFacts>>,
     reapers: Cache<(u32, bool), Option<Shared<ReaperFacts>>>,
     creators: Cache<ProcessId, Option<(CreatorFacts, ProcessId)>>,
     /// All creators from one upwards.
@@ -96,6 +100,8 @@ impl<'a> Look<'a> {
             living,
             ids: OnceCell::new(),
             held,
+            processes: Cache::default(),
+            threads: Cache::default(),
             reapers: Cache::default(),
             creators: Cache::default(),
             descents: Cache::default(),
@@ -137,6 +143,7 @@ impl<'a> Look<'a> {
             }
             _ => None,
         };
+        let facts = self.with_arguments(facts, exec.as_ref());
         let threads = self.threads(&facts)?;
         let reaper = self.reaper(&facts, task.as_ref())?;
         let mut evidence = Evidence {
@@ -180,22 +187,32 @@ impl<'a> Look<'a> {
     ///
     /// As [`Look::gather`].
     pub fn namespace(&self, init: Evidence) -> Result<NamespaceEvidence, EvidenceError> {
+        let inside = |record: &&TaskRecord| {
+            init.task
+                .as_ref()
+                .is_some_and(|task| record.id != task.record.id && is_inside(record, &task.record))
+        };
+        let ids = |records: &mut dyn Iterator<Item = &TaskRecord>| {
+            let mut ids: Vec<ProcessId> = records.filter(inside).map(|record| record.id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        // Zombies are what holds it most often, and cost the least.
+        let mut all = ids(&mut self.tasks.values().map(|task| &task.record));
+        all.extend(ids(&mut self.living.iter()));
+        let members_left_out = all.len().saturating_sub(MAX_MEMBERS) as u64;
         let mut members = Vec::new();
-        if let Some(task) = &init.task {
-            let all = self.tasks.values().map(|task| &task.record).chain(&self.living);
-            let inside = all.filter(|record| record.id != task.record.id && is_inside(record, &task.record));
-            for record in inside {
-                members.extend(self.member(&record.id)?);
-            }
+        for id in all.iter().take(MAX_MEMBERS) {
+            members.extend(self.member(id)?);
         }
         members.sort_by_key(|member: &Member| member.id.tgid);
-        Ok(NamespaceEvidence { init, members })
+        Ok(NamespaceEvidence { init, members, members_left_out })
     }
 
     fn member(&self, id: &ProcessId) -> Result<Option<Member>, EvidenceError> {
         let Some(facts) = self.process_of(id)? else { return Ok(None) };
         let threads = self.threads(&facts)?;
-        let reaper = self.host.process(facts.ppid)?.map(|reaper| (reaper.pid, reaper.comm));
+        let reaper = self.read(facts.ppid)?.map(|reaper| (reaper.pid, reaper.comm));
         let tracer = self.tracer(&facts, &threads)?;
         Ok(Some(Member { id: *id, threads, reaper, tracer, facts }))
     }
@@ -295,7 +312,7 @@ impl<'a> Look<'a> {
         if let Some(facts) = exited.and_then(|task| self.zombie(task)) {
             return Ok(Some(facts));
         }
-        let facts = self.host.process(id.tgid)?.filter(|facts| starts_match(&self.host, facts, id.start_ns));
+        let facts = self.read(id.tgid)?.filter(|facts| starts_match(&self.host, facts, id.start_ns));
         if let (Some(facts), Some(task)) = (&facts, exited)
             && task.record.flags & TASK_WHOLE != 0
             && facts.is_unreaped()
@@ -332,12 +349,33 @@ impl<'a> Look<'a> {
             exe: None,
             args: Vec::new(),
             args_note: ArgsNote::default(),
+            args_not_read: None,
             cgroup,
         })
     }
 
-    fn threads(&self, facts: &ProcessFacts) -> Result<Vec<ThreadFacts>, io::Error> {
-        if facts.threads > 1 { self.host.threads(facts.pid) } else { Ok(Vec::new()) }
+    /// A process in `/proc`, which is read once.
+    fn read(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
+        Ok((*cached(&self.processes, pid, || self.host.process(pid))?).clone())
+    }
+
+    fn threads(&self, facts: &ProcessFacts) -> io::Result<Vec<ThreadFacts>> {
+        if facts.threads <= 1 {
+            return Ok(Vec::new());
+        }
+        Ok((*cached(&self.threads, facts.pid, || self.host.threads(facts.pid))?).clone())
+    }
+
+    /// Adds the arguments of a living process whose exec is not known. They are in its memory, which it can lock, and
+    /// it can write anything there: what the exec hook saw is better.
+    fn with_arguments(&self, facts: ProcessFacts, exec: Option<&ExecFacts>) -> ProcessFacts {
+        if exec.is_some() || matches!(facts.state, 'Z' | 'X') {
+            return facts;
+        }
+        match self.host.arguments(&facts) {
+            Ok((args, args_note)) => ProcessFacts { args, args_note, ..facts },
+            Err(why) => ProcessFacts { args_not_read: Some(why), ..facts },
+        }
     }
 
     fn tracer(
@@ -351,7 +389,7 @@ impl<'a> Look<'a> {
         };
         // The thread that traces is told.
         let pid = self.host.thread_group(pid).unwrap_or(pid);
-        let comm = self.host.process(pid)?.map(|tracer| tracer.comm);
+        let comm = self.read(pid)?.map(|tracer| tracer.comm);
         Ok(Some(TracerFacts { tid, pid, comm }))
     }
 
@@ -404,11 +442,13 @@ impl<'a> Look<'a> {
     }
 
     fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
-        let Some(reaper) = self.host.process(pid)? else { return Ok(None) };
+        let Some(reaper) = self.read(pid)? else { return Ok(None) };
         let seen = task.filter(|task| starts_match(&self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
         // Of one that was only heard of, neither waits nor reaps were seen.
         let record = self.process(id)?.filter(|record| record.execed != HEARD_OF);
+        let exec = self.exec(id)?;
+        let reaper = self.with_arguments(reaper, exec.as_ref());
         let flag = |flag: u32, unknown: u32| {
             let flags = seen.map(|task| task.record.flags).filter(|flags| flags & unknown == 0);
             flags.map(|flags| flags & flag != 0)
@@ -416,7 +456,7 @@ impl<'a> Look<'a> {
         let facts = ReaperFacts {
             threads: self.threads(&reaper)?,
             frozen: self.host.frozen(reaper.pid),
-            exec: self.exec(id)?,
+            exec,
             is_subreaper: flag(TASK_PARENT_IS_SUBREAPER, TASK_PARENT_SUBREAPER_UNKNOWN),
             no_cld_wait: flag(TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN),
             reaped: record.map(|record| (record.reaped, record.reaped_ns)),

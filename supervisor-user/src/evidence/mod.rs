@@ -170,8 +170,11 @@ pub struct CreatorFacts {
 pub struct NamespaceEvidence {
     /// Its init.
     pub init: Evidence,
-    /// Every other process that has a pid in it.
+    /// The other processes that have a pid in it.
     pub members: Vec<Member>,
+    /// How many more there are: they were not looked at.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub members_left_out: u64,
 }
 
 /// A process in a PID namespace.
@@ -187,6 +190,11 @@ pub struct Member {
     pub reaper: Option<(u32, String)>,
     /// Who traces it, or one of its threads.
     pub tracer: Option<TracerFacts>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl From<&Exec> for ExecFacts {

@@ -43,6 +43,7 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
         exe: None,
         args: Vec::new(),
         args_note: ArgsNote::default(),
+        args_not_read: None,
         cgroup: Some("/".into()),
     }
 }

@@ -15,7 +15,10 @@ use super::Look;
 use crate::{
     conclusions::Conclusions,
     filter::Filter,
-    host::{Host, HostIdentity, OciFacts, OciPlaces, PidBudget, Proc, ProcessFacts, ThreadFacts},
+    host::{
+        Arguments, DirectProc, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts,
+        ThreadFacts,
+    },
     kernel::Task,
     observation::{Observation, Seen},
     redact::{Redacted, Redactor},
@@ -23,7 +26,7 @@ use crate::{
 
 /// A host that answers so many questions; after that everything is gone.
 struct Vanishing<'a> {
-    host: &'a Proc,
+    host: &'a DirectProc,
     left: Cell<usize>,
 }
 
@@ -38,6 +41,10 @@ impl Vanishing<'_> {
 impl Host for Vanishing<'_> {
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
         if self.answers() { self.host.process(pid) } else { Ok(None) }
+    }
+
+    fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {
+        if self.answers() { self.host.arguments(facts) } else { Ok(Arguments::default()) }
     }
 
     fn thread_group(&self, tid: u32) -> Option<u32> {
@@ -81,7 +88,7 @@ impl Host for Vanishing<'_> {
 struct Zombie(Child);
 
 impl Zombie {
-    fn make(host: &Proc) -> (Self, ProcessFacts) {
+    fn make(host: &DirectProc) -> (Self, ProcessFacts) {
         let zombie = Self(Command::new("true").spawn().expect("true is everywhere"));
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -101,13 +108,13 @@ impl Drop for Zombie {
     }
 }
 
-fn id(host: &Proc, facts: &ProcessFacts) -> ProcessId {
+fn id(host: &DirectProc, facts: &ProcessFacts) -> ProcessId {
     ProcessId::new(facts.pid, facts.start_ticks * 1_000_000_000 / host.identity().ticks_per_second)
 }
 
 #[test]
 fn what_vanishes_at_any_step_is_no_error_and_nothing_is_made_up() {
-    let proc = Proc::new().expect("/proc can be read");
+    let proc = DirectProc::new().expect("/proc can be read");
     let (_zombie, facts) = Zombie::make(&proc);
     let own = proc.process(std::process::id()).unwrap().expect("this process is there");
     let init = proc.process(1).unwrap().expect("PID 1 is there");
@@ -146,7 +153,7 @@ fn what_vanishes_at_any_step_is_no_error_and_nothing_is_made_up() {
 }
 
 /// What the task iterator says of a zombie.
-fn whole(host: &Proc, facts: &ProcessFacts) -> TaskRecord {
+fn whole(host: &DirectProc, facts: &ProcessFacts) -> TaskRecord {
     let mut record = TaskRecord {
         id: id(host, facts),
         parent: ProcessId::new(facts.ppid, 1),
@@ -165,7 +172,7 @@ fn whole(host: &Proc, facts: &ProcessFacts) -> TaskRecord {
 
 #[test]
 fn of_zombies_in_the_same_groups_only_one_is_read_in_proc_and_the_same_is_said_of_all() {
-    let proc = Proc::new().expect("/proc can be read");
+    let proc = DirectProc::new().expect("/proc can be read");
     let zombies = [Zombie::make(&proc), Zombie::make(&proc), Zombie::make(&proc)];
     let task = |facts: &ProcessFacts| Task { record: whole(&proc, facts), cgroup: None };
     let host = Vanishing { host: &proc, left: Cell::new(1) };

@@ -5,26 +5,36 @@ mod cgroup;
 mod files;
 mod oci;
 mod proc;
+mod reader;
 
 use std::io;
 
 pub use cgroup::PidBudget;
 pub use files::is_plain;
 pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces};
-pub use proc::Proc;
+pub use proc::DirectProc;
 pub(crate) use proc::split_arguments;
+pub use reader::Proc;
+pub(crate) use reader::{READER, serve};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::evidence::ArgsNote;
 
 /// What can be asked of a host.
 pub trait Host {
-    /// A process, or `None` if there is none of that pid.
+    /// A process without its arguments, or `None` if there is none of that pid.
     ///
     /// # Errors
     ///
     /// If `/proc` cannot be read.
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>>;
+
+    /// The arguments of the process with that start time: none if it is gone, or has none.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read in time: they are in the process's own memory.
+    fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead>;
 
     /// The process that a thread belongs to; `None` if there is no such thread.
     fn thread_group(&self, tid: u32) -> Option<u32>;
@@ -62,10 +72,42 @@ pub trait Host {
 
     /// Which host this is.
     fn identity(&self) -> &HostIdentity;
+
+    /// What was not read so far because an answer was late. Call it now and then.
+    fn reads_lost(&self) -> ReadsLost {
+        ReadsLost::default()
+    }
 }
+
+/// Arguments, and what is missing of them.
+pub type Arguments = (Vec<String>, ArgsNote);
 
 /// More threads of one process than this are not looked at.
 pub const MAX_THREADS: usize = 64;
+
+/// Reads of other processes that have no result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadsLost {
+    /// Reads that were given up because they took too long.
+    pub late: u64,
+    /// Reads that were not tried because too many were late.
+    pub skipped: u64,
+    /// Processes that read for us, were killed, and are kept by the kernel: how many there are now.
+    pub stuck: u64,
+}
+
+/// Why something was not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotRead {
+    /// It took too long, now or a short while ago.
+    Late {
+        /// The kernel function that the one who read slept in.
+        wchan: Option<String>,
+    },
+    /// Too many reads were late.
+    Skipped,
+}
 
 /// Which host, which boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +162,7 @@ pub struct ProcessFacts {
     pub pid_ns: Option<u32>,
     /// Real user id.
     pub uid: Option<u32>,
-    /// Threads that are neither dead nor a zombie. A process with one has not exited.
+    /// 0 if all its threads are dead or zombies. A process with one that is not has not exited.
     pub live_threads: usize,
     /// Threads that there are.
     pub threads: u64,
@@ -136,11 +178,14 @@ pub struct ProcessFacts {
     pub sigchld: Option<SigChld>,
     /// Path of its executable.
     pub exe: Option<String>,
-    /// Arguments.
+    /// Arguments, where they are wanted: they are not read if its exec was seen.
     pub args: Vec<String>,
     /// How many there were, and whether some are missing.
     #[serde(default, skip_serializing_if = "ArgsNote::is_empty")]
     pub args_note: ArgsNote,
+    /// Why its arguments are not known, although they are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args_not_read: Option<NotRead>,
     /// Path of its control group: of the unified hierarchy, or if that is its root, of the version 1 pids or
     /// memory controller.
     pub cgroup: Option<String>,

@@ -1,4 +1,4 @@
-//! The real host.
+//! The real host. A read can sleep for as long as the process that is read likes, so this runs in a reader.
 
 use std::{
     cell::{Ref, RefCell},
@@ -13,17 +13,21 @@ use procfs::{
 };
 
 use super::{
-    Host, HostIdentity, MAX_THREADS, OciFacts, OciPlaces, PidBudget, ProcessFacts, SigChld, ThreadFacts,
-    cgroup, files, oci,
+    Arguments, Host, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts,
+    SigChld, ThreadFacts, cgroup, files, oci,
 };
 use crate::evidence::ArgsNote;
 
 /// Arguments are cut to this many bytes in all; a process chooses them.
 const ARGS_LIMIT: usize = 4096;
 
-/// The running host's `/proc`.
+/// Of a process whose first thread has exited, more other threads than this are not looked at: with more, it counts
+/// as alive.
+const MAX_EXITED_THREADS: usize = 4096;
+
+/// The running host's `/proc`, read by this process.
 #[derive(Debug)]
-pub struct Proc {
+pub struct DirectProc {
     identity: HostIdentity,
     /// Whether exit statuses of other users' processes are shown to us; they read as 0 if not.
     privileged: bool,
@@ -31,28 +35,16 @@ pub struct Proc {
     cgroup_mounts: RefCell<(Instant, Vec<cgroup::Mount>)>,
 }
 
-impl Proc {
+impl DirectProc {
     /// Reads the host's identity.
     ///
     /// # Errors
     ///
     /// If `/proc` is not mounted.
     pub fn new() -> io::Result<Self> {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        let uname = rustix::system::uname();
         let myself = Process::myself().and_then(|myself| myself.status()).map_err(io::Error::other)?;
-        let id = fs::read_to_string("/etc/machine-id")
-            .ok()
-            .map(|id| id.trim().to_owned())
-            .filter(|id| !id.is_empty());
         Ok(Self {
-            identity: HostIdentity {
-                id,
-                hostname: uname.nodename().to_string_lossy().into_owned(),
-                boot_id,
-                kernel: uname.release().to_string_lossy().into_owned(),
-                ticks_per_second: rustix::param::clock_ticks_per_second(),
-            },
+            identity: identity()?,
             privileged: myself.capeff >> 19 & 1 == 1,
             uid: myself.ruid,
             cgroup_mounts: RefCell::new((Instant::now(), cgroup::mounts())),
@@ -60,9 +52,46 @@ impl Proc {
     }
 }
 
-impl Host for Proc {
+/// Which host this is.
+pub(super) fn identity() -> io::Result<HostIdentity> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+    let uname = rustix::system::uname();
+    let id =
+        fs::read_to_string("/etc/machine-id").ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+    Ok(HostIdentity {
+        id,
+        hostname: uname.nodename().to_string_lossy().into_owned(),
+        boot_id,
+        kernel: uname.release().to_string_lossy().into_owned(),
+        ticks_per_second: rustix::param::clock_ticks_per_second(),
+    })
+}
+
+/// The names of `/proc` that are pids. Nothing of the processes is touched.
+pub(super) fn pids() -> io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
+impl DirectProc {
+    /// The arguments of the process that started then; none if it is gone.
+    pub(super) fn arguments_of(pid: u32, start_ticks: u64) -> Arguments {
+        arguments(pid, start_ticks).unwrap_or_default()
+    }
+}
+
+impl Host for DirectProc {
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
         gone_is_none(self.read(pid))
+    }
+
+    fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {
+        Ok(Self::arguments_of(facts.pid, facts.start_ticks))
     }
 
     fn thread_group(&self, tid: u32) -> Option<u32> {
@@ -71,13 +100,7 @@ impl Host for Proc {
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {
-        let mut pids = Vec::new();
-        for entry in fs::read_dir("/proc")? {
-            if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
-                pids.push(pid);
-            }
-        }
-        Ok(pids)
+        pids()
     }
 
     fn threads(&self, pid: u32) -> io::Result<Vec<ThreadFacts>> {
@@ -113,7 +136,7 @@ impl Host for Proc {
     }
 }
 
-impl Proc {
+impl DirectProc {
     /// The hierarchies that are mounted now; they are looked for again only now and then.
     fn cgroup_mounts(&self) -> Ref<'_, Vec<cgroup::Mount>> {
         const KEEP: Duration = Duration::from_secs(1);
@@ -137,8 +160,11 @@ impl Proc {
             return Err(ProcError::NotFound(None));
         }
         let zombie = matches!(stat.state, 'Z' | 'X');
-        let live_threads = if zombie && stat.num_threads <= 1 { 0 } else { live_threads(&process)? };
-        let (args, args_note) = if zombie { Default::default() } else { arguments(pid) };
+        let live_threads = match (zombie, stat.num_threads) {
+            (false, threads) => threads as usize,
+            (true, ..=1) => 0,
+            (true, _) => usize::from(has_live_thread(&process)?),
+        };
         let may_see = self.privileged || status.ruid == self.uid;
         Ok(ProcessFacts {
             pid,
@@ -164,8 +190,9 @@ impl Proc {
                 .then(|| process.exe().ok())
                 .flatten()
                 .map(|exe| exe.to_string_lossy().into_owned()),
-            args,
-            args_note,
+            args: Vec::new(),
+            args_note: ArgsNote::default(),
+            args_not_read: None,
             cgroup: cgroup(pid),
             ns_pids,
         })
@@ -235,13 +262,14 @@ fn gone_is_none<T>(result: ProcResult<T>) -> io::Result<Option<T>> {
     absent_is_none(result).map_err(io::Error::other)
 }
 
-fn live_threads(process: &Process) -> ProcResult<usize> {
-    let mut live = 0;
-    for task in process.tasks()? {
+fn has_live_thread(process: &Process) -> ProcResult<bool> {
+    for (seen, task) in process.tasks()?.enumerate() {
         let stat = absent_is_none(task.and_then(|task| task.stat()))?;
-        live += usize::from(stat.is_some_and(|stat| !matches!(stat.state, 'Z' | 'X')));
+        if seen >= MAX_EXITED_THREADS || stat.is_some_and(|stat| !matches!(stat.state, 'Z' | 'X')) {
+            return Ok(true);
+        }
     }
-    Ok(live)
+    Ok(false)
 }
 
 /// None if it may not be seen; an error if the process is gone.
@@ -268,13 +296,15 @@ fn sigchld(status: &Status) -> SigChld {
     }
 }
 
-fn arguments(pid: u32) -> (Vec<String>, ArgsNote) {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(format!("/proc/{pid}/cmdline"))
-        .and_then(|file| file.take(ARGS_LIMIT as u64).read_to_end(&mut bytes));
-    if read.is_err() {
-        return Default::default();
+/// None if there is no such process any more.
+fn arguments(pid: u32, start_ticks: u64) -> ProcResult<Arguments> {
+    // Both files are of the process that had the pid when this was opened.
+    let process = Process::new(pid as i32)?;
+    if process.stat()?.starttime != start_ticks {
+        return Err(ProcError::NotFound(None));
     }
+    let mut bytes = Vec::new();
+    process.open_relative("cmdline")?.take(ARGS_LIMIT as u64).read_to_end(&mut bytes)?;
     let mut args = split_arguments(&bytes);
     let is_cut = bytes.len() == ARGS_LIMIT;
     if is_cut {
@@ -282,7 +312,7 @@ fn arguments(pid: u32) -> (Vec<String>, ArgsNote) {
         args.pop();
     }
     let note = ArgsNote::of(&args, is_cut);
-    (args, note)
+    Ok((args, note))
 }
 
 /// NUL-separated arguments.
@@ -316,7 +346,7 @@ mod tests {
 
     #[test]
     fn this_process_is_read() {
-        let host = Proc::new().expect("/proc is mounted");
+        let host = DirectProc::new().expect("/proc is mounted");
         let me = host.process(std::process::id()).expect("readable").expect("exists");
         assert!(!me.is_unreaped());
         assert!(me.live_threads >= 1);

@@ -222,6 +222,11 @@ impl Ledger {
         due
     }
 
+    /// Says that not all that were due were looked at: the others stay due.
+    pub fn resume_at(&mut self, at_ns: u64) {
+        self.next_ns = self.next_ns.min(at_ns);
+    }
+
     /// Whether a due leftover that is a zombie now has been one for the grace period, as far as was seen. If not,
     /// it is due again when it will have been.
     pub fn has_waited(&mut self, id: &ProcessId, now_ns: u64) -> bool {

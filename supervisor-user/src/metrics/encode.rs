@@ -123,7 +123,16 @@ impl Out<'_> {
             "What the kernel side could not store or tell, or did not see",
             None,
             lost.map(|(kind, count)| ([("kind", kind)], count)),
-        )
+        )?;
+        let reads = [("late", snapshot.reads.late), ("skipped", snapshot.reads.skipped)];
+        self.counter(
+            "reads_lost",
+            "Reads of other processes that took too long, or were left out for that reason",
+            None,
+            reads.map(|(kind, count)| ([("kind", kind)], count)),
+        )?;
+        let help = "Processes that read for this one, were killed, and are kept by the kernel";
+        self.gauge("readers_stuck", help, None, [([], snapshot.reads.stuck)])
     }
 
     fn findings(&mut self, snapshot: &Snapshot) -> fmt::Result {

@@ -7,6 +7,7 @@ use supervisor_ebpf::Counters;
 use crate::{
     diagnosis::Family,
     finding::{BlockedNamespace, Finding},
+    host::ReadsLost,
     kernel::{MapFill, ProgramRuns},
     sink::Stats,
 };
@@ -19,6 +20,8 @@ const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
 pub struct Snapshot {
     /// What the kernel side has counted since the start.
     pub counters: Counters,
+    /// Reads of other processes that were late since the start.
+    pub reads: ReadsLost,
     /// The findings that are open and wanted.
     pub open: OpenFindings,
     /// Events that the flood limiter has kept back since the start.

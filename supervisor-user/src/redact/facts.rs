@@ -6,7 +6,10 @@ use super::{ArgsMode, Redactor};
 use crate::{
     attribution::names_containers,
     evidence::{ArgsNote, ExecFacts},
-    host::{Host, HostIdentity, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
+    host::{
+        Arguments, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ReadsLost,
+        ThreadFacts,
+    },
     kernel::Task,
 };
 
@@ -63,14 +66,10 @@ impl Redactor {
     }
 
     fn process(&self, facts: ProcessFacts) -> ProcessFacts {
-        let exec = ExecFacts { filename: facts.exe.clone().unwrap_or_default(), ..ExecFacts::default() };
-        let (args, args_note) = self.arguments(&facts.args, facts.args_note, names_containers(&exec));
         ProcessFacts {
             comm: self.text(facts.comm),
             exe: facts.exe.map(|it| self.path(&it)),
             cgroup: facts.cgroup.map(|it| self.path(&it)),
-            args,
-            args_note,
             ..facts
         }
     }
@@ -110,6 +109,16 @@ impl Redactor {
 impl Host for Redacted<'_> {
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
         Ok(self.host.process(pid)?.map(|facts| self.redactor.process(facts)))
+    }
+
+    fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {
+        let (args, note) = self.host.arguments(facts)?;
+        let exec = ExecFacts { filename: facts.exe.clone().unwrap_or_default(), ..ExecFacts::default() };
+        Ok(self.redactor.arguments(&args, note, names_containers(&exec)))
+    }
+
+    fn reads_lost(&self) -> ReadsLost {
+        self.host.reads_lost()
     }
 
     fn thread_group(&self, tid: u32) -> Option<u32> {

@@ -105,6 +105,7 @@ fn lost(loss: &Loss, now_ns: u64) -> String {
         (loss.exits, "exits that the table of unreaped processes had no room for"),
         (loss.reaps, "reaps that were not seen, or that the event ring had no room for"),
         (loss.records, "fork, exec or wait records that were not seen, or that there was no room for"),
+        (loss.reads, "reads of other processes that took too long, or were left out for that reason"),
     ] {
         if count > 0 {
             parts.push(format!("{count} {what}"));

@@ -50,6 +50,7 @@ fn namespace() -> BlockedNamespace {
     init.creators = vec![creator(4, "runc", exec("/usr/bin/runc create pod", true), true)].into();
     let zombie = incident();
     let evidence = NamespaceEvidence {
+        members_left_out: 0,
         init,
         members: vec![Member {
             id: zombie.id.expect("it is known"),
@@ -65,7 +66,7 @@ fn namespace() -> BlockedNamespace {
     BlockedNamespace {
         id: "namespace-1".into(),
         since_ns: 3_100_000_000,
-        diagnosis: diagnose_namespace(&init, &blockers),
+        diagnosis: diagnose_namespace(&init, &blockers, 0),
         blockers,
         init,
     }

@@ -13,6 +13,7 @@ use crate::{
         Authority, BlockedNamespace, Blocker, Budget, ClaimSource, Creator, Event, EventKind, Exit, Finding,
         IdentityClaim, Origin, PidNs, Reaper,
     },
+    host::NotRead,
     words::{clean, command_line, duration, in_ascii, signal_name, wrap},
 };
 
@@ -361,6 +362,9 @@ pub(super) fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
     if let Some(state) = reaper.state {
         let wchan = reaper.wchan.as_deref().map(|wchan| format!(" in {}", clean(wchan))).unwrap_or_default();
         parts.push(format!("state {state}{wchan}"));
+    }
+    if let Some(NotRead::Late { .. }) = &reaper.process.args_not_read {
+        parts.push("its memory map is locked".to_owned());
     }
     let wait = match (&reaper.last_wait, reaper.never_waited_since_ns) {
         (Some(wait), _) => {

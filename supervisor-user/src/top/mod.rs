@@ -183,7 +183,7 @@ impl Top {
     /// Takes in what has happened.
     pub fn event(&mut self, event: &Event) {
         if let EventKind::Lost(loss) = &event.kind {
-            self.lost += loss.exits + loss.reaps + loss.records;
+            self.lost += loss.exits + loss.reaps + loss.records + loss.reads;
         }
         let text = text::event(event, Style::PLAIN);
         self.line(text.lines().next().unwrap_or_default().to_owned());

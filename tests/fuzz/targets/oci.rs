@@ -7,13 +7,13 @@ use std::{cell::OnceCell, fs, os::unix::fs::MetadataExt as _};
 use libfuzzer_sys::fuzz_target;
 use supervisor_fuzz::{Teller, changed, host, incident};
 use supervisor_user::{
-    host::{Host as _, OciPlaces, Proc, is_plain},
+    host::{DirectProc, Host as _, OciPlaces, is_plain},
     observation::Observation,
 };
 use tempfile::TempDir;
 
 struct Place {
-    proc: Proc,
+    proc: DirectProc,
     owner: u32,
     dir: TempDir,
     incident: Observation,
@@ -27,7 +27,7 @@ fn place() -> Place {
     let dir = tempfile::tempdir().expect("there is a place for files");
     fs::create_dir(dir.path().join("box")).expect("it is empty");
     let owner = dir.path().metadata().expect("it is there").uid();
-    Place { proc: Proc::new().expect("/proc can be read"), owner, dir, incident: incident() }
+    Place { proc: DirectProc::new().expect("/proc can be read"), owner, dir, incident: incident() }
 }
 
 // A state file and a bundle's configuration, with a NUL between them.

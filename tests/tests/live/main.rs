@@ -23,6 +23,7 @@ mod hostile;
 mod hostile_broker;
 mod hostile_identity;
 mod hostile_locks;
+mod hostile_reads;
 mod incident;
 mod install;
 mod namespace;

@@ -16,6 +16,7 @@ use crate::{
         Authority, Block, Blocker, Budget, ClaimSource, Creator, Dropped, Event, EventKind, Exit, Finding,
         IdentityClaim, LastWait, Loss, Origin, PidNs, ReapedBy, Reaper, State, Suppressed,
     },
+    host::NotRead,
     report::{Context, news::Subject},
     words::signal_name,
 };
@@ -184,6 +185,7 @@ fn reaper_fields(reaper: &Reaper, now_ns: u64) -> ReaperFields {
         is_pidns_init: reaper.is_pidns_init,
         state: reaper.state,
         wchan: reaper.wchan.clone(),
+        memory_locked: matches!(reaper.process.args_not_read, Some(NotRead::Late { .. })).then_some(true),
         sigchld: reaper.sigchld,
         unreaped_held: reaper.unreaped_held,
         reaped_since: reaper.reaped_since,
@@ -262,6 +264,7 @@ fn loss_fields(loss: &Loss, wall: Wall) -> LossFields {
             records: loss.records,
             resync_found: loss.found,
             resync_closed: loss.closed,
+            reads: (loss.reads > 0).then_some(loss.reads),
         }),
         sink: None,
         trace: None,

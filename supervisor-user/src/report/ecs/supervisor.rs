@@ -282,6 +282,9 @@ pub(super) struct ReaperFields {
     /// Kernel function that it sleeps in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wchan: Option<String>,
+    /// Its memory map is locked, so that its arguments cannot be read in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_locked: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sigchld: Option<SigChld>,
     /// Whether it had more arguments than `process.parent.args` has.
@@ -483,6 +486,9 @@ pub(super) struct TracerLossFields {
     pub(super) resync_found: u64,
     /// Findings that turned out to be over.
     pub(super) resync_closed: u64,
+    /// Reads of other processes that took too long, or were left out after too many of those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reads: Option<u64>,
 }
 
 /// What a sink has not got.

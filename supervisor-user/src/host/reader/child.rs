@@ -1,0 +1,95 @@
+//! A reader as a child process: this program again, with the hidden subcommand.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::{fd::OwnedFd, unix::net::UnixStream, unix::process::CommandExt as _},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use procfs::{FromRead as _, process::Stat};
+use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+
+use super::{
+    READER, READY,
+    pool::{Process, Reader},
+};
+
+/// How long a reader may take to start, on a busy host.
+const START_WITHIN: Duration = Duration::from_secs(5);
+
+/// Starts a reader, and waits until it has given up its capabilities and is ready.
+pub(super) fn start() -> io::Result<Reader> {
+    let (mut stream, theirs) = UnixStream::pair()?;
+    // The file of this program may have been replaced since.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("supervisor-read").arg(READER);
+    // It can outlive us, so it holds none of our outputs open.
+    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+    // SAFETY: it makes system calls only, none of which allocates or takes a lock.
+    unsafe { command.pre_exec(prepare) };
+    let mut child = Started(command.spawn()?);
+    drop(command);
+    stream.set_read_timeout(Some(START_WITHIN))?;
+    let mut said = [0; READY.len()];
+    if let Err(error) = stream.read_exact(&mut said) {
+        child.kill();
+        child.has_ended();
+        return Err(io::Error::new(error.kind(), format!("it does not start: {error}")));
+    }
+    stream.set_nonblocking(true)?;
+    Ok(Reader { stream, process: Box::new(child) })
+}
+
+/// Between fork and exec.
+fn prepare() -> io::Result<()> {
+    // What ends us ends it too, when the socket closes; until then we still need it.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: no handler is involved.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    // It holds none of the descriptors open that we were started with. Without the call, Linux before 5.11, it does.
+    // SAFETY: it marks descriptors, and closes none before the exec.
+    let _older_kernel =
+        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    // An exec keeps the capabilities of a user other than root only if they are ambient.
+    let mut sets = capabilities(None)?;
+    let kept = sets.permitted & (CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH);
+    sets.inheritable |= kept;
+    set_capabilities(None, sets)?;
+    for capability in kept.iter() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
+}
+
+struct Started(Child);
+
+impl Started {
+    /// One of its files in `/proc`. Its own memory map is not locked: it has one thread, which maps nothing of others.
+    fn file(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(format!("/proc/{}/{name}", self.0.id()))
+    }
+}
+
+impl Process for Started {
+    fn is_running(&self) -> bool {
+        let stat = self.file("stat").ok().and_then(|stat| Stat::from_read(stat.as_slice()).ok());
+        stat.is_some_and(|stat| stat.state == 'R')
+    }
+
+    fn wchan(&self) -> Option<String> {
+        let wchan = String::from_utf8(self.file("wchan").ok()?).ok()?;
+        Some(wchan).filter(|wchan| !wchan.is_empty() && wchan != "0")
+    }
+
+    fn kill(&mut self) {
+        let _ended_already = self.0.kill();
+    }
+
+    fn has_ended(&mut self) -> bool {
+        // An error is that it was reaped already.
+        !matches!(self.0.try_wait(), Ok(None))
+    }
+}

@@ -1,0 +1,142 @@
+//! The host's `/proc`, read by another process: a *reader*. The collector itself opens no file of a process that it
+//! watches, because the kernel can let the one who reads sleep for as long as the other likes.
+//!
+//! | file | where a read can sleep | who can hold it up |
+//! |---|---|---|
+//! | `cmdline` (also `environ`, `maps`, `mem`, which are not read) | `mmap_read_lock_killable()` in `access_remote_vm()`, `mm/memory.c` | any process, of itself: its thread faults on a FUSE page with the lock held, and another waits to write. The pages themselves cannot be on FUSE: `get_mm_cmdline()` passes `FOLL_ANON` |
+//! | OCI state and bundles | `request_wait_answer()`, `fs/fuse/dev.c`: not killable once the FUSE server has read the request; the same for NFS | who serves a file system that we can see |
+//! | `cgroup` | `cgroup_mutex` in `proc_cgroup_show()`, `kernel/cgroup/cgroup.c`: not killable; `cpuset_attach()` takes a target's memory map lock under it | who moves such a process to another cpuset: root, or an engine |
+//! | `stat`, `status` | no lock of the target (`do_task_stat()`, `task_mem()`), but `mmput()` at the end: if the target has exited meanwhile, the reader runs its `exit_mmap()` and `exit_aio()` | a process, for the moment of its exit |
+//! | `exe`, `ns/pid` | `task_lock()`, which spins (`get_task_exe_file()`, `ns_get_name()`); the last `fput()` of a file runs its file system's release | as above |
+//! | `task`, `wchan`, `cgroup.events`, `pids.max` | nothing of the target: `get_wchan()` takes `pi_lock` and looks at a sleeping stack; kernfs has locks of its own | nobody |
+//!
+//! `io`, `stack`, `syscall` and `personality` take `exec_update_lock`, which an `execve` from FUSE holds. They are not
+//! read.
+//!
+//! A thread instead of a process is not enough: one that is not killable keeps its process from ending. So everything
+//! that belongs to another process is read by the reader, and nothing needs to be decided by the table, except which
+//! requests are left out first ([`wire::Request::can_be_held_up`]).
+//!
+//! - An answer has a deadline. A reader that is late is killed, counted, and replaced at the next request.
+//! - A request that was late is remembered and not repeated for a while, which grows.
+//! - There are at most 8 readers that cannot be killed: 4 from requests that a process can hold up, which are left out
+//!   from then on, and 4 from others.
+//! - Late answers take a second, and then a tenth of the collector's time.
+//!
+//! A reader has the capabilities that a running agent keeps, and no others. It ends when its socket is closed.
+
+mod child;
+mod pool;
+mod serve;
+mod wire;
+
+use std::{cell::RefCell, io};
+
+pub(crate) use serve::serve;
+
+use self::{
+    pool::{Pool, Unanswered},
+    wire::Request,
+};
+use super::{
+    Arguments, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ReadsLost,
+    ThreadFacts, proc,
+};
+
+/// The first argument of a `supervisor` that is a reader.
+pub(crate) const READER: &str = "__reader";
+/// What a reader says first.
+const READY: &[u8] = b"ready";
+
+/// The running host, read through a reader. What it does not answer in time is as if it were not there.
+pub struct Proc {
+    identity: HostIdentity,
+    pool: RefCell<Pool>,
+}
+
+impl Proc {
+    /// Reads the host's identity. The program that calls it must serve as a reader if its first argument is the hidden
+    /// subcommand for that: it is started at the first question.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` is not mounted.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { identity: proc::identity()?, pool: RefCell::new(Pool::new(child::start)) })
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> io::Result<Result<T, NotRead>> {
+        match self.pool.borrow_mut().ask(request) {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Unanswered::NotRead(why)) => Ok(Err(why)),
+            Err(Unanswered::Broken(error)) => {
+                let why =
+                    format!("cannot start the process that reads /proc (/proc/self/exe {READER}): {error}");
+                Err(io::Error::new(error.kind(), why))
+            }
+        }
+    }
+
+    /// An answer in which the reader may tell an error.
+    fn ask_fallible<T: serde::de::DeserializeOwned + Default>(&self, request: &Request) -> io::Result<T> {
+        let answer: Result<Result<T, String>, NotRead> = self.ask(request)?;
+        answer.map_or_else(|_not_read| Ok(T::default()), |answer| answer.map_err(io::Error::other))
+    }
+
+    /// An answer that may be absent.
+    fn ask_option<T: serde::de::DeserializeOwned>(&self, request: &Request) -> Option<T> {
+        self.ask::<Option<T>>(request).ok()?.ok()?
+    }
+}
+
+impl Host for Proc {
+    fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
+        self.ask_fallible(&Request::Process(pid))
+    }
+
+    fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {
+        let request = Request::Arguments { pid: facts.pid, start_ticks: facts.start_ticks };
+        // That no reader can be started is reported where the process itself is read.
+        self.ask(&request).unwrap_or(Err(NotRead::Skipped))
+    }
+
+    fn thread_group(&self, tid: u32) -> Option<u32> {
+        self.ask_option(&Request::ThreadGroup(tid))
+    }
+
+    fn pids(&self) -> io::Result<Vec<u32>> {
+        proc::pids()
+    }
+
+    fn threads(&self, pid: u32) -> io::Result<Vec<ThreadFacts>> {
+        self.ask_fallible(&Request::Threads(pid))
+    }
+
+    fn cgroup(&self, pid: u32) -> Option<String> {
+        self.ask_option(&Request::Cgroup(pid))
+    }
+
+    fn frozen(&self, pid: u32) -> Option<String> {
+        self.ask_option(&Request::Frozen(pid))
+    }
+
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
+        self.ask_option(&Request::PidBudget { pid, v1_group: v1_group.map(str::to_owned) })
+    }
+
+    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts> {
+        self.ask_option(&Request::Oci(places.to_vec()))
+    }
+
+    fn is_roots_file(&self, path: &str) -> Option<bool> {
+        self.ask_option(&Request::IsRootsFile(path.to_owned()))
+    }
+
+    fn identity(&self) -> &HostIdentity {
+        &self.identity
+    }
+
+    fn reads_lost(&self) -> ReadsLost {
+        self.pool.borrow_mut().lost()
+    }
+}

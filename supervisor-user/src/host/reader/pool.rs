@@ -1,0 +1,283 @@
+//! The readers of one collector: one that answers, and those that the kernel does not let go.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::de::DeserializeOwned;
+
+use super::wire::{self, Request};
+use crate::host::{NotRead, ReadsLost};
+
+/// A reader that sleeps in an answer for this long is given up. An answer takes less than a millisecond.
+pub(super) const DEADLINE: Duration = Duration::from_millis(200);
+/// A reader that runs, or waits for a CPU, is given up after this long.
+const HARD_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a killed reader may take to end before it counts as stuck.
+const KILLED_WITHIN: Duration = Duration::from_millis(10);
+/// With this many stuck readers, requests that a process can hold up are not made any more; with twice as many, none is.
+pub(super) const MAX_STUCK: usize = 4;
+/// A request that was late is not repeated for this long, and then for twice as long each time.
+const PAUSE: Duration = Duration::from_secs(10);
+/// But for no longer than this.
+const PAUSE_MAX: Duration = Duration::from_mins(5);
+/// Late requests that are remembered.
+const MAX_REMEMBERED: usize = 1024;
+/// The collector waits for late answers for this long at most, and then for a tenth of the time that passes.
+const ALLOWANCE: Duration = Duration::from_secs(1);
+const ALLOWANCE_SHARE: u32 = 10;
+
+/// A process that reads for us.
+pub(super) trait Process {
+    /// Whether it runs or waits for a CPU, and does not sleep.
+    fn is_running(&self) -> bool;
+    /// The kernel function that it sleeps in.
+    fn wchan(&self) -> Option<String>;
+    /// Sends SIGKILL.
+    fn kill(&mut self);
+    /// Whether it has ended; if it has, it is reaped.
+    fn has_ended(&mut self) -> bool;
+}
+
+/// A reader, and the socket to it, which does not block.
+pub(super) struct Reader {
+    pub(super) stream: UnixStream,
+    pub(super) process: Box<dyn Process>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// The request was late, or not made.
+    NotRead(NotRead),
+    /// No reader has ever answered.
+    Broken(io::Error),
+}
+
+/// A request that was late.
+struct Late {
+    wchan: Option<String>,
+    until: Instant,
+    pause: Duration,
+}
+
+/// All readers of a collector.
+pub(super) struct Pool {
+    start: Box<dyn Fn() -> io::Result<Reader>>,
+    reader: Option<Reader>,
+    /// Those that were killed and do not end, each with the request that it sleeps in.
+    stuck: Vec<(Request, Reader)>,
+    late: HashMap<Request, Late>,
+    allowance: Allowance,
+    lost: ReadsLost,
+    has_answered: bool,
+}
+
+impl Pool {
+    pub(super) fn new(start: impl Fn() -> io::Result<Reader> + 'static) -> Self {
+        Self {
+            start: Box::new(start),
+            reader: None,
+            stuck: Vec::new(),
+            late: HashMap::new(),
+            allowance: Allowance { left: ALLOWANCE, at: Instant::now() },
+            lost: ReadsLost::default(),
+            has_answered: false,
+        }
+    }
+
+    /// What was lost so far. Reaps the readers that have ended meanwhile, so call it now and then.
+    pub(super) fn lost(&mut self) -> ReadsLost {
+        self.stuck.retain_mut(|(_, reader)| !reader.process.has_ended());
+        ReadsLost { stuck: self.stuck.len() as u64, ..self.lost }
+    }
+
+    /// Asks the reader, and starts one if there is none.
+    pub(super) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, Unanswered> {
+        self.lost();
+        let now = Instant::now();
+        let is_stuck = self.stuck.iter().any(|(held, _)| held == request);
+        let late = self.late.get(request).filter(|late| is_stuck || now < late.until);
+        if is_stuck || late.is_some() {
+            let wchan = late.and_then(|late| late.wchan.clone());
+            return Err(Unanswered::NotRead(NotRead::Late { wchan }));
+        }
+        let most = if request.can_be_held_up() { MAX_STUCK } else { 2 * MAX_STUCK };
+        if self.stuck.len() >= most || (request.can_be_held_up() && self.allowance.is_spent(now)) {
+            self.lost.skipped += 1;
+            return Err(Unanswered::NotRead(NotRead::Skipped));
+        }
+        let reader = self.reader.take().map_or_else(|| (self.start)(), Ok);
+        let mut reader = match reader {
+            Ok(reader) => reader,
+            Err(error) => return Err(self.broken(error)),
+        };
+        let answer =
+            wire::frame(request).map_err(End::Broken).and_then(|frame| exchange(&mut reader, &frame));
+        let answer = answer.and_then(|answer| {
+            let document = wire::whole(&answer).map_err(End::Broken)?.unwrap_or_default();
+            serde_json::from_slice(document).map_err(|error| End::Broken(error.into()))
+        });
+        match answer {
+            Ok(answer) => {
+                self.reader = Some(reader);
+                self.has_answered = true;
+                self.late.remove(request);
+                Ok(answer)
+            }
+            Err(end) => {
+                let wchan = reader.process.wchan();
+                self.give_up(request, reader);
+                match end {
+                    End::Late => Err(Unanswered::NotRead(self.remember(request, wchan, now))),
+                    End::Broken(error) => Err(self.broken(error)),
+                }
+            }
+        }
+    }
+
+    /// Ends a reader. One that the kernel does not let go is kept until it does.
+    fn give_up(&mut self, request: &Request, mut reader: Reader) {
+        if !ends(&mut reader, KILLED_WITHIN) {
+            self.stuck.push((request.clone(), reader));
+        }
+    }
+
+    /// Takes in that a request was late.
+    fn remember(&mut self, request: &Request, wchan: Option<String>, asked: Instant) -> NotRead {
+        let now = Instant::now();
+        self.lost.late += 1;
+        self.allowance.spend(now, now - asked);
+        let pause = self.late.get(request).map_or(PAUSE, |late| (late.pause * 2).min(PAUSE_MAX));
+        if self.late.len() >= MAX_REMEMBERED {
+            self.late.retain(|_, late| now < late.until);
+        }
+        if self.late.len() < MAX_REMEMBERED || self.late.contains_key(request) {
+            self.late.insert(request.clone(), Late { wchan: wchan.clone(), until: now + pause, pause });
+        }
+        NotRead::Late { wchan }
+    }
+
+    /// Takes in that a reader could not be started, or has ended. Where none ever worked, none will.
+    fn broken(&mut self, error: io::Error) -> Unanswered {
+        if !self.has_answered {
+            return Unanswered::Broken(error);
+        }
+        self.lost.skipped += 1;
+        Unanswered::NotRead(NotRead::Skipped)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // A stuck reader is left to the process that adopts it: the end of the collector does not wait for it.
+        if let Some(mut reader) = self.reader.take() {
+            ends(&mut reader, KILLED_WITHIN);
+        }
+    }
+}
+
+/// Kills a reader, and says whether it has ended within that time.
+fn ends(reader: &mut Reader, within: Duration) -> bool {
+    reader.process.kill();
+    let deadline = Instant::now() + within;
+    while !reader.process.has_ended() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Why an exchange has no answer.
+enum End {
+    Late,
+    Broken(io::Error),
+}
+
+/// Sends a request, and waits for the answer.
+fn exchange(reader: &mut Reader, request: &[u8]) -> Result<Vec<u8>, End> {
+    let mut patience = Patience::new();
+    let mut rest = request;
+    while !rest.is_empty() {
+        match reader.stream.write(rest) {
+            Ok(len) => rest = &rest[len..],
+            Err(error) => patience.wait(reader, PollFlags::OUT, error)?,
+        }
+    }
+    let mut answer = Vec::new();
+    let mut part = [0; 4096];
+    while wire::whole(&answer).map_err(End::Broken)?.is_none() {
+        match reader.stream.read(&mut part) {
+            Ok(0) => return Err(End::Broken(io::ErrorKind::UnexpectedEof.into())),
+            Ok(len) => answer.extend_from_slice(&part[..len]),
+            Err(error) => patience.wait(reader, PollFlags::IN, error)?,
+        }
+    }
+    Ok(answer)
+}
+
+/// How long an exchange may take.
+struct Patience {
+    deadline: Instant,
+    hard: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { deadline: now + DEADLINE, hard: now + HARD_DEADLINE }
+    }
+
+    /// Waits after this error until the socket is ready.
+    fn wait(&mut self, reader: &Reader, flags: PollFlags, error: io::Error) -> Result<(), End> {
+        match error.kind() {
+            io::ErrorKind::Interrupted => return Ok(()),
+            io::ErrorKind::WouldBlock => {}
+            _ => return Err(End::Broken(error)),
+        }
+        loop {
+            let now = Instant::now();
+            if now >= self.deadline {
+                // On a busy host it may not have had the CPU yet.
+                if now >= self.hard || !reader.process.is_running() {
+                    return Err(End::Late);
+                }
+                self.deadline = now + DEADLINE;
+            }
+            let left = Timespec::try_from(self.deadline - now).ok();
+            match poll(&mut [PollFd::new(&reader.stream, flags)], left.as_ref()) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(End::Broken(error.into())),
+            }
+        }
+    }
+}
+
+/// Time that may be spent on late answers.
+struct Allowance {
+    left: Duration,
+    at: Instant,
+}
+
+impl Allowance {
+    fn is_spent(&mut self, now: Instant) -> bool {
+        self.left = (self.left + now.saturating_duration_since(self.at) / ALLOWANCE_SHARE).min(ALLOWANCE);
+        self.at = now;
+        self.left < DEADLINE
+    }
+
+    fn spend(&mut self, now: Instant, time: Duration) {
+        self.at = now;
+        self.left = self.left.saturating_sub(time);
+    }
+}
+
+#[cfg(test)]
+mod tests;

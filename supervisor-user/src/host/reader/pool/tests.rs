@@ -1,0 +1,210 @@
+use std::{cell::RefCell, rc::Rc, thread};
+
+use super::*;
+
+/// How a reader of these tests behaves.
+#[derive(Clone, Copy, Default)]
+struct Nature {
+    /// It never answers a request about this pid.
+    never_answers: Option<u32>,
+    /// A SIGKILL does not end it until it is released.
+    cannot_be_killed: bool,
+    /// It seems to wait for a CPU all the time.
+    is_busy: bool,
+    /// It ends at the first request.
+    dies: bool,
+}
+
+/// What the tests know of all readers.
+#[derive(Default)]
+struct World {
+    nature: Nature,
+    started: usize,
+    killed: usize,
+    released: bool,
+}
+
+type Shared = Rc<RefCell<World>>;
+
+struct Fake(Shared, bool);
+
+impl Process for Fake {
+    fn is_running(&self) -> bool {
+        self.0.borrow().nature.is_busy
+    }
+
+    fn wchan(&self) -> Option<String> {
+        Some("access_remote_vm".to_owned())
+    }
+
+    fn kill(&mut self) {
+        self.0.borrow_mut().killed += 1;
+        self.1 = true;
+    }
+
+    fn has_ended(&mut self) -> bool {
+        let world = self.0.borrow();
+        self.1 && (world.released || !world.nature.cannot_be_killed)
+    }
+}
+
+/// Readers that answer with the pid that is asked for, as the pid of a thread's process.
+fn pool(nature: Nature) -> (Pool, Shared) {
+    let world = Shared::new(RefCell::new(World { nature, ..World::default() }));
+    let started = Rc::clone(&world);
+    let pool = Pool::new(move || {
+        started.borrow_mut().started += 1;
+        let Nature { never_answers, dies, .. } = started.borrow().nature;
+        let (stream, theirs) = UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            while let Ok(Some(request)) = wire::read::<Request>(&theirs) {
+                let (Request::ThreadGroup(pid) | Request::Arguments { pid, .. }) = request else { return };
+                if dies {
+                    return;
+                }
+                if never_answers == Some(pid) {
+                    kept.push(pid);
+                } else if wire::write(&theirs, &pid).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Reader { stream, process: Box::new(Fake(Rc::clone(&started), false)) })
+    });
+    (pool, world)
+}
+
+/// What a process can hold up.
+fn arguments(pid: u32) -> Request {
+    Request::Arguments { pid, start_ticks: 1 }
+}
+
+fn late(answer: &Result<u32, Unanswered>) -> bool {
+    matches!(answer, Err(Unanswered::NotRead(NotRead::Late { .. })))
+}
+
+fn skipped(answer: &Result<u32, Unanswered>) -> bool {
+    matches!(answer, Err(Unanswered::NotRead(NotRead::Skipped)))
+}
+
+#[test]
+fn one_reader_answers_many_requests() {
+    let (mut pool, world) = pool(Nature::default());
+    for pid in 0..100 {
+        assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(pid)).unwrap(), pid);
+    }
+    assert_eq!(world.borrow().started, 1);
+    assert_eq!(pool.lost(), ReadsLost::default());
+}
+
+#[test]
+fn a_late_answer_is_given_up_at_its_deadline_and_counted_and_the_next_request_has_another_reader() {
+    let (mut pool, world) = pool(Nature { never_answers: Some(1), ..Nature::default() });
+    let asked = Instant::now();
+    let answer = pool.ask::<u32>(&arguments(1));
+    assert!(asked.elapsed() >= DEADLINE && asked.elapsed() < 10 * DEADLINE, "{:?}", asked.elapsed());
+    match answer {
+        Err(Unanswered::NotRead(NotRead::Late { wchan })) => {
+            assert_eq!(wchan.as_deref(), Some("access_remote_vm"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pool.ask::<u32>(&arguments(2)).unwrap(), 2);
+    assert_eq!((world.borrow().started, world.borrow().killed), (2, 1));
+    assert_eq!(pool.lost(), ReadsLost { late: 1, ..ReadsLost::default() });
+}
+
+#[test]
+fn a_request_that_was_late_is_not_repeated_at_once() {
+    let (mut pool, world) = pool(Nature { never_answers: Some(1), ..Nature::default() });
+    assert!(late(&pool.ask(&arguments(1))));
+    let asked = Instant::now();
+    for _ in 0..100 {
+        assert!(late(&pool.ask(&arguments(1))));
+    }
+    assert!(asked.elapsed() < DEADLINE, "{:?}", asked.elapsed());
+    assert_eq!((world.borrow().started, pool.lost().late), (1, 1));
+}
+
+#[test]
+fn a_request_that_was_late_is_repeated_after_a_pause_that_grows_and_forgotten_when_it_is_answered() {
+    let (mut pool, world) = pool(Nature { never_answers: Some(1), ..Nature::default() });
+    assert!(late(&pool.ask(&arguments(1))));
+    let overdue = |pool: &mut Pool| {
+        let late = pool.late.get_mut(&arguments(1)).expect("it is remembered");
+        late.until = Instant::now();
+        late.pause
+    };
+    assert_eq!(overdue(&mut pool), PAUSE);
+    assert!(late(&pool.ask(&arguments(1))));
+    assert_eq!(overdue(&mut pool), 2 * PAUSE);
+    world.borrow_mut().nature.never_answers = None;
+    assert_eq!(pool.ask::<u32>(&arguments(1)).unwrap(), 1);
+    assert!(pool.late.is_empty());
+}
+
+#[test]
+fn with_too_many_stuck_readers_only_what_cannot_be_held_up_is_asked_until_one_ends() {
+    let nature = Nature { cannot_be_killed: true, ..Nature::default() };
+    let (mut pool, world) = pool(nature);
+    for pid in 0..MAX_STUCK as u32 {
+        // One after the other, so that the allowance is not what ends it.
+        pool.allowance.left = ALLOWANCE;
+        world.borrow_mut().nature.never_answers = Some(pid);
+        // The reader that answers is replaced, since the pid that is not answered is another one.
+        pool.reader = None;
+        assert!(late(&pool.ask(&arguments(pid))), "pid {pid}");
+    }
+    pool.allowance.left = ALLOWANCE;
+    world.borrow_mut().nature.never_answers = None;
+    assert!(skipped(&pool.ask(&arguments(100))));
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(100)).unwrap(), 100);
+    assert_eq!(pool.lost(), ReadsLost { late: 4, skipped: 1, stuck: 4 });
+
+    // What a stuck reader sleeps in is not asked again, however long ago it was.
+    for late in pool.late.values_mut() {
+        late.until = Instant::now();
+    }
+    assert!(late(&pool.ask(&arguments(0))));
+
+    world.borrow_mut().released = true;
+    assert_eq!(pool.lost().stuck, 0);
+    assert_eq!(pool.ask::<u32>(&arguments(100)).unwrap(), 100);
+}
+
+#[test]
+fn late_answers_take_no_more_than_their_allowance() {
+    let (mut pool, _world) = pool(Nature { never_answers: Some(1), ..Nature::default() });
+    pool.allowance.left = DEADLINE;
+    assert!(late(&pool.ask(&arguments(1))));
+    assert!(skipped(&pool.ask(&arguments(2))));
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(2)).unwrap(), 2, "nobody can hold this up");
+    pool.allowance.at = Instant::now().checked_sub(ALLOWANCE_SHARE * DEADLINE).expect("a time");
+    assert_eq!(pool.ask::<u32>(&arguments(2)).unwrap(), 2);
+}
+
+#[test]
+fn a_reader_that_waits_for_a_cpu_gets_more_time() {
+    let nature = Nature { never_answers: Some(1), is_busy: true, ..Nature::default() };
+    let (mut pool, _world) = pool(nature);
+    let asked = Instant::now();
+    assert!(late(&pool.ask(&arguments(1))));
+    assert!(asked.elapsed() >= HARD_DEADLINE, "{:?}", asked.elapsed());
+}
+
+#[test]
+fn where_no_reader_ever_answers_it_is_an_error_and_otherwise_a_loss() {
+    let (mut broken, _world) = pool(Nature { dies: true, ..Nature::default() });
+    assert!(matches!(broken.ask::<u32>(&Request::ThreadGroup(1)), Err(Unanswered::Broken(_))));
+
+    let (mut pool, world) = pool(Nature::default());
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(1)).unwrap(), 1);
+    world.borrow_mut().nature.dies = true;
+    pool.reader = None;
+    assert!(skipped(&pool.ask(&Request::ThreadGroup(1))));
+    assert_eq!(pool.lost().skipped, 1);
+    world.borrow_mut().nature.dies = false;
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(1)).unwrap(), 1);
+}

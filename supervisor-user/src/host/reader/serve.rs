@@ -1,0 +1,54 @@
+//! The reader's side.
+
+use std::{
+    io::{self, Write as _},
+    os::{fd::AsFd as _, unix::net::UnixStream},
+};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::{READY, wire, wire::Request};
+use crate::{
+    host::{DirectProc, Host as _},
+    privileges,
+};
+
+/// Answers what comes on standard input, a socket, until that is closed.
+///
+/// # Errors
+///
+/// If capabilities cannot be given up, `/proc` cannot be read, or the other side says something that is no request.
+pub(crate) fn serve() -> Result<()> {
+    let stream = io::stdin().as_fd().try_clone_to_owned().context("standard input is not open")?;
+    let mut stream = UnixStream::from(stream);
+    // A killed collector closes the socket; this also ends a reader that sleeps in an answer then.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::thread::set_name(c"supervisor-read")?;
+    privileges::drop_all_but_needed(None, &[])?;
+    let host = DirectProc::new()?;
+    stream.write_all(READY)?;
+    while let Some(request) = wire::read(&stream)? {
+        answer(&host, &request, &stream)?;
+    }
+    Ok(())
+}
+
+fn answer(host: &DirectProc, request: &Request, stream: &UnixStream) -> io::Result<()> {
+    let said = |error: io::Error| error.to_string();
+    match request {
+        Request::Process(pid) => wire::write(stream, &host.process(*pid).map_err(said)),
+        Request::Arguments { pid, start_ticks } => {
+            wire::write(stream, &DirectProc::arguments_of(*pid, *start_ticks))
+        }
+        Request::ThreadGroup(tid) => wire::write(stream, &host.thread_group(*tid)),
+        Request::Threads(pid) => wire::write(stream, &host.threads(*pid).map_err(said)),
+        Request::Cgroup(pid) => wire::write(stream, &host.cgroup(*pid)),
+        Request::Frozen(pid) => wire::write(stream, &host.frozen(*pid)),
+        Request::PidBudget { pid, v1_group } => {
+            wire::write(stream, &host.pid_budget(*pid, v1_group.as_deref()))
+        }
+        Request::Oci(places) => wire::write(stream, &host.oci(places)),
+        Request::IsRootsFile(path) => wire::write(stream, &host.is_roots_file(path)),
+    }
+}
