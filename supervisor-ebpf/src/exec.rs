@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use supervisor_ebpf::{ARGV_LEN, Exec, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
+use supervisor_ebpf::{ARGV_LEN, Exec, FILENAME_LEN, PREVIOUS_FILENAME_LEN, UNKNOWN_USER};
 
 use crate::{
     kernel::{self, Ptr, probe},
@@ -87,8 +87,12 @@ pub(crate) unsafe fn fill(exec: *mut Exec, task: Ptr, bprm: Ptr) {
         ptr::write(&raw mut (*exec).argv_total, total as u32);
         ptr::write(&raw mut (*exec).argv_len, len as u32);
         // The new credentials are in place (`begin_new_exec()`, `fs/exec.c`).
-        let cred = probe::<u64>(task, kernel::TASK_CRED.load() as usize) as Ptr;
-        ptr::write(&raw mut (*exec).uid, probe(cred, kernel::CRED_UID.load() as usize));
+        let mut uid = UNKNOWN_USER;
+        if kernel::has(&kernel::TASK_CRED) {
+            let cred = probe::<u64>(task, kernel::TASK_CRED.load() as usize) as Ptr;
+            uid = probe(cred, kernel::CRED_UID.load() as usize);
+        }
+        ptr::write(&raw mut (*exec).uid, uid);
         ptr::write(&raw mut (*exec).level, kernel::pid_ns(task).level);
         ptr::write(&raw mut (*exec).at_ns, kernel::now_ns());
     }

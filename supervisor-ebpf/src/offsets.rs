@@ -47,9 +47,9 @@ macro_rules! for_each_offset {
             /// Status of the thread's own exit, as `wait(2)` gives it.
             TASK_EXIT_CODE: field "task_struct" "exit_code", required;
             /// Its credentials.
-            TASK_CRED: field "task_struct" "real_cred", zombie;
+            TASK_CRED: field "task_struct" "real_cred", user;
             /// Real user id.
-            CRED_UID: field "cred" "uid", zombie;
+            CRED_UID: field "cred" "uid", user;
             /// Not zero while it is traced.
             TASK_PTRACE: field "task_struct" "ptrace", zombie;
             /// Its `struct pid`; NULL once it was released.
@@ -165,6 +165,8 @@ pub enum Need {
     Arguments,
     /// The file of an exec.
     Filename,
+    /// Whose process it is.
+    User,
     /// All of a zombie that `/proc` tells too.
     Zombie,
 }
@@ -184,6 +186,9 @@ impl Need {
             Self::WaitRequest => "it is not known which children a wait call asks for",
             Self::Arguments => "the arguments of processes that have exited are not known",
             Self::Filename => "the executed files of processes that have exited are not known",
+            Self::User => {
+                "the users of processes that have exited are not known, so their word counts for nothing"
+            }
             Self::Zombie => "each zombie is read from /proc, which takes longer if there are thousands",
         }
     }
@@ -229,6 +234,7 @@ macro_rules! list {
     (@need wait_request) => { Need::WaitRequest };
     (@need arguments) => { Need::Arguments };
     (@need filename) => { Need::Filename };
+    (@need user) => { Need::User };
     (@need zombie) => { Need::Zombie };
 }
 

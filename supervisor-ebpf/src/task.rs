@@ -120,7 +120,8 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
 /// direct load the verifier looks up types by their names.
 #[inline(always)]
 fn whole(task: Ptr, record: &mut TaskRecord) {
-    if !kernel::has(&kernel::TASK_CRED) || !kernel::has(&kernel::TASK_CGROUPS) {
+    let needs = [&kernel::TASK_CRED, &kernel::TASK_CGROUPS, &kernel::TASK_PTRACE];
+    if !needs.into_iter().all(kernel::has) {
         return;
     }
     let signal = probe::<u64>(task, kernel::TASK_SIGNAL.load() as usize) as Ptr;

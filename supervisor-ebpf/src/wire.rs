@@ -162,6 +162,9 @@ pub struct Process {
 /// was seen to run no program in its threads, so what it does is not known.
 pub const HEARD_OF: u8 = 2;
 
+/// A user that is not known: no user has this id (`uid_valid()`, `include/linux/uidgid.h`).
+pub const UNKNOWN_USER: u32 = u32::MAX;
+
 /// Value of `EXECS`: the last exec of a process. The key is its [`ProcessId`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +175,8 @@ pub struct Exec {
     pub argv_total: u32,
     /// Bytes of `argv` that are set.
     pub argv_len: u32,
-    /// Real user id of the process, as the initial user namespace counts. A set-user-ID file does not change it.
+    /// Real user id of the process, as the initial user namespace counts, or [`UNKNOWN_USER`]. A set-user-ID file does not
+    /// change it.
     pub uid: u32,
     /// Level of the process's innermost PID namespace; the initial one is 0.
     pub level: u32,

@@ -421,7 +421,7 @@ fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec
         argv_total: 0,
         argv_len: 0,
         // An id that is not known is no user's, and never root's.
-        uid: facts.uid.unwrap_or(u32::MAX),
+        uid: facts.uid.unwrap_or(supervisor_ebpf::UNKNOWN_USER),
         level: facts.level().unwrap_or(u32::MAX),
         filename: [0; supervisor_ebpf::FILENAME_LEN],
         previous: [0; supervisor_ebpf::PREVIOUS_FILENAME_LEN],

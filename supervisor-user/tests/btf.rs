@@ -141,7 +141,8 @@ fn a_kernel_without_an_optional_field_goes_without_all_that_the_field_is_for() {
         ("arg_start", "arg_begin", Need::Arguments),
         ("linux_binprm", "linux_binary", Need::Filename),
         ("orig_ax", "orig_rx", Need::WaitRequest),
-        ("real_cred", "real_cret", Need::Zombie),
+        ("real_cred", "real_cret", Need::User),
+        ("ptrace", "ptrage", Need::Zombie),
         ("dfl_cgrp", "dfl_cgrt", Need::Cgroup),
     ];
     for kernel in KERNELS {

@@ -25,7 +25,7 @@ pub(super) fn of_exec(exec: &ExecFacts) -> Authority {
 #[must_use]
 pub(super) fn of_process(facts: &ProcessFacts) -> Authority {
     // An id that is not known is no user's, and never root's.
-    of(facts.uid.unwrap_or(u32::MAX), facts.level())
+    of(facts.uid.unwrap_or(supervisor_ebpf::UNKNOWN_USER), facts.level())
 }
 
 fn of(uid: u32, level: Option<u32>) -> Authority {

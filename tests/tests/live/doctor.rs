@@ -11,6 +11,15 @@ use supervisor_user::kernel::VERIFIED_AT_MOST;
 fn the_verifier_has_no_more_work_with_any_program_than_it_may_have() -> Result<()> {
     let output = Command::new(supervisor_bin()?).arg("doctor").output()?;
     let report = String::from_utf8(output.stdout)?;
+    // Before 5.16 the kernel counts, and does not say (`bpf_prog_info::verified_insns`).
+    if !report.contains("instructions verified)") {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        assert!(
+            release.starts_with("5.14.") || release.starts_with("5.15."),
+            "no figures on {release}{report}"
+        );
+        return Ok(());
+    }
     for (program, bound) in VERIFIED_AT_MOST {
         let line = report.lines().find(|line| line.split_whitespace().nth(1) == Some(program));
         let line = line.with_context(|| format!("nothing of {program}: {report}"))?;

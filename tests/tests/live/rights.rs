@@ -153,9 +153,16 @@ fn without_a_needed_right_it_says_which() -> Result<()> {
 }
 
 /// The capabilities that a process keeps once its programs are loaded, as the bits of `/proc/PID/status`.
-fn kept() -> u64 {
-    let kept = NEEDS.iter().filter(|need| need.until == Until::End);
-    kept.fold(0, |mask, need| mask | need.capability.bitmask())
+fn kept() -> Result<u64> {
+    let kernel = |name: &str| fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    let release = kernel("osrelease")?;
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().context("no version")?, numbers.next().context("no version")?);
+    // `bpf(2)` asks for the capability for each command there.
+    let for_maps = version < (5, 19) && kernel("unprivileged_bpf_disabled")?.trim() != "0";
+    let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
+    let kept = kept.chain(for_maps.then_some(Capability::CAP_BPF));
+    Ok(kept.fold(0, |mask, capability| mask | capability.bitmask()))
 }
 
 /// Whether a thread has these capabilities, no others, and no way to others.
@@ -182,11 +189,11 @@ fn every_command_that_looks_at_processes_gives_up_all_others() -> Result<()> {
     let zombie = fixture.fact("zombie")?.pid("pid")?;
     let dir = tempfile::tempdir()?;
     let mut watch = Watch::start(&[])?;
-    has_only(kept(), &status(watch.pid())?)?;
+    has_only(kept()?, &status(watch.pid())?)?;
     watch.wait_for("the zombie", |event| event.says("zombie-existing", zombie))?;
     watch.stop()?;
     let mut record = Watch::record(&dir.path().join("zombies.zst"), &[])?;
-    has_only(kept(), &status(record.pid())?)?;
+    has_only(kept()?, &status(record.pid())?)?;
     record.wait_for("the zombie", |event| event.says("zombie-existing", zombie))?;
     record.stop()?;
 
@@ -198,7 +205,7 @@ fn every_command_that_looks_at_processes_gives_up_all_others() -> Result<()> {
         let mut first = [0; 1];
         process.child().stdout.as_mut().context("no pipe")?.read_exact(&mut first)?;
         let also = if command.starts_with("trace --") { Capability::CAP_KILL.bitmask() } else { 0 };
-        has_only(kept() | also, &status(process.pid())?).with_context(|| command.to_owned())?;
+        has_only(kept()? | also, &status(process.pid())?).with_context(|| command.to_owned())?;
         process.signal(Signal::TERM)?;
         process.end(WAIT_LIMIT)?;
     }
@@ -206,7 +213,7 @@ fn every_command_that_looks_at_processes_gives_up_all_others() -> Result<()> {
     top.arg("top");
     let mut screen = Screen::start(top, 100, 30)?;
     screen.shows("supervisor")?;
-    has_only(kept(), &status(screen.pid())?)?;
+    has_only(kept()?, &status(screen.pid())?)?;
     screen.types("q")?;
     screen.ends()?;
     fixture.end()
@@ -220,7 +227,7 @@ fn an_agent_gives_up_all_others_and_goes_on() -> Result<()> {
         Ok((tasks()?.count() >= 3).then_some(()))
     })?;
     for task in tasks()? {
-        has_only(kept(), &fs::read_to_string(task?.path().join("status"))?)?;
+        has_only(kept()?, &fs::read_to_string(task?.path().join("status"))?)?;
     }
 
     let fixture = fixture!("never-wait", "1")?;
