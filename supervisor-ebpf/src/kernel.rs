@@ -21,8 +21,8 @@ for_each_offset!(globals);
 /// A kernel address.
 pub(crate) type Ptr = *const c_void;
 
-/// Whether the running kernel has a field that is not required. The global is constant when the verifier reads it, so it
-/// drops the branch that is never taken, and with it a load that it would refuse.
+/// Whether the running kernel has a field that is not required. The global is constant when the verifier reads it, so the
+/// verifier drops the branch that is never taken, and with it a load that it would refuse.
 #[inline(always)]
 pub(crate) fn has(offset: &Global<u32>) -> bool {
     offset.load() != MISSING

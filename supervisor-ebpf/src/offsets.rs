@@ -147,7 +147,7 @@ pub enum OffsetKind {
 }
 
 /// Whether the programs can do without an offset, and what they go without then. If one offset of a need is missing, all of
-/// that need are set to [`MISSING`], so that a program has to look at one only.
+/// that need are set to [`MISSING`], so that a program checks only one.
 #[cfg(feature = "user")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -159,21 +159,21 @@ pub enum Need {
     NoCldWait,
     /// The control group of a task.
     Cgroup,
-    /// What a wait call asks for.
+    /// The children that a wait call asks for.
     WaitRequest,
     /// The arguments of an exec.
     Arguments,
     /// The file of an exec.
     Filename,
-    /// Whose process it is.
+    /// The user of a process.
     User,
-    /// All of a zombie that `/proc` tells too.
+    /// Everything about a zombie that `/proc` shows too.
     Zombie,
 }
 
 #[cfg(feature = "user")]
 impl Need {
-    /// What is not known, or costs more, without it.
+    /// Names what is not known, or costs more, without it.
     #[must_use]
     pub const fn loss(self) -> &'static str {
         match self {
@@ -187,7 +187,7 @@ impl Need {
             Self::Arguments => "the arguments of processes that have exited are not known",
             Self::Filename => "the executed files of processes that have exited are not known",
             Self::User => {
-                "the users of processes that have exited are not known, so their word counts for nothing"
+                "the users of processes that have exited are not known, so their arguments do not count as root's"
             }
             Self::Zombie => "each zombie is read from /proc, which takes longer if there are thousands",
         }

@@ -1,4 +1,4 @@
-//! What apt knows: the host's own lists, or lists of another suite of the same archive, kept apart from the host's.
+//! apt's package lists: the host's own, or lists of another suite of the same archive, kept apart from the host's.
 
 use std::{
     fs,

@@ -116,7 +116,7 @@ impl Line {
     fn get(self, dir: &Path) -> Result<Kernel> {
         let index = match self {
             Self::V6_1 | Self::V6_12 => Index::host(),
-            // Which is the newest is for today's list to say.
+            // Only today's list knows the newest.
             Self::Newest => {
                 let index = Index::of_suite(BACKPORTS, dir)?;
                 if let Err(error) = index.update() {
@@ -153,7 +153,7 @@ impl Line {
         let image = dir.join(format!("{IMAGE}{version}{FLAVOUR}"));
         if !image.is_file() {
             let in_package = |prefix: &str| format!("{prefix}{version}{FLAVOUR}");
-            // The one that depends on the other is there too: so the other is looked for first.
+            // The package that only depends on the other exists too, so the other is tried first.
             let mut candidates = PACKAGES.iter().rev().map(|prefix| in_package(prefix));
             let package = candidates.find(|name| packages.contains(name));
             fetch(dir, index, &package.context("the package that was found is gone")?, &image)?;

@@ -1,5 +1,5 @@
-//! Which container the evidence claims, and on whose authority. Every source can be wrong in its own way, or lie; the
-//! order in which they are believed is here, once.
+//! Which container the evidence claims, and on whose authority. Every source can be wrong in its own way, or lie. This
+//! file is the only one that orders them.
 
 use super::{
     argv::{self, MonitorCall, MonitorKind, RuntimeCall},
@@ -36,21 +36,21 @@ pub(super) struct Claim<'a> {
     pub(super) source: Source,
     /// Who says it.
     pub(super) speaker: Speaker,
-    /// Whether that one may speak for this process.
+    /// Whether the speaker may speak for this process.
     pub(super) may_speak: bool,
 }
 
 impl Claim<'_> {
-    /// Whether the source is about exactly this process, and not about one that it may have come from.
+    /// Whether the source is about exactly this process, and not about a process that it may descend from.
     pub(super) fn is_direct(&self) -> bool {
         matches!(self.source, Source::Runtime | Source::CreatingMonitor)
     }
 }
 
-/// Who says something.
+/// The author of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Speaker {
-    /// On whose authority.
+    /// The authority that the author has.
     pub(super) by: Authority,
     /// Whether the program is known to be the one that it is named after.
     pub(super) is_verified: bool,
@@ -72,7 +72,7 @@ impl Speaker {
 /// 5. A shim. The id is that of the pod's first container, its sandbox, and the process may be another's.
 ///
 /// A runtime's process is moved into its container's group only some time after the fork, and not at all with cgroups
-/// disabled. Until then its group is that of whoever called, whose name is usually no container's.
+/// disabled. Until then it is in its caller's group, whose name is usually not a container's.
 #[must_use]
 pub(super) fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec<Claim<'a>> {
     let created: Vec<(Speaker, MonitorCall<'_>)> = creating_monitors(evidence).collect();

@@ -1,5 +1,5 @@
-//! Which container and pod a process belongs to, after all claims and the container's files were heard. What is refused or
-//! contradicted stays in the finding, beside what is believed.
+//! Which container and pod a process belongs to, once all claims and the container's files were read. A claim that is
+//! refused or contradicted stays in the finding, beside the claim that is believed.
 
 use super::{
     authority, cgroup,
@@ -18,9 +18,9 @@ use crate::{
 pub(super) struct Resolved {
     pub(super) container: Option<Container>,
     pub(super) orchestrator: Option<Orchestrator>,
-    /// `None` if nothing speaks against them.
+    /// `None` if there is no doubt about them.
     pub(super) confidence: Option<Confidence>,
-    /// Only with a confidence.
+    /// Empty without a confidence.
     pub(super) claims: Vec<IdentityClaim>,
 }
 
@@ -54,13 +54,13 @@ pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option
     }
 }
 
-/// Whether root's files have the container that a user or another container claims for itself. Such a claim only has
-/// root's files read where their path holds the id.
+/// Whether root's files have the container that a user or another container claims for itself. For such a claim, root's
+/// files are read only where their path holds the id.
 fn is_stolen(claim: &Claim<'_>, files: Option<&OciFacts>) -> bool {
     !claim.speaker.by.is_trusted() && files.is_some_and(|files| files.owner == Some(0))
 }
 
-/// Whether a claim was refused, or says something else than the one that is believed.
+/// Whether a claim was refused, or names another container than the claim that is believed.
 fn contradicts(
     claim: &Claim<'_>,
     first: Option<&Claim<'_>>,
@@ -69,7 +69,7 @@ fn contradicts(
 ) -> bool {
     let Some(believed) = believed else { return !claim.may_speak || first == Some(claim) };
     let is_below = believed.source == Source::Cgroup || claim.speaker.by.rank() > believed.speaker.by.rank();
-    // One that the group is within is no other one.
+    // A container around the group's innermost one is no contradiction.
     let is_around = cgroup.is_some_and(|path| cgroup::names(path, claim.id));
     claim.is_direct() && claim.id != believed.id && is_below && !is_around
 }
@@ -164,7 +164,7 @@ fn container(
 ) -> Container {
     // A group of another container says nothing about who manages this one.
     let in_cgroup = cgroup.and_then(cgroup::container).filter(|named| named.id == id);
-    // Neither does a program that has only a runtime's name, if somebody better has named the container.
+    // Neither does a program that has only a runtime's name, if a trusted authority has named the container.
     let is_trusted = believed.is_none_or(|claim| claim.speaker.by.is_trusted());
     let made = runtime.filter(|runtime| !runtime.is_unverified || !is_trusted);
     Container {

@@ -82,7 +82,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
             Some(Ok(true)) => report.good("PID 1", "this kernel does not hide it from tracing"),
             Some(Ok(false)) => report.line("without", "PID 1", HIDDEN_INIT),
             Some(Err(error)) => report.bad("PID 1", &clean(&error.to_string())),
-            // It has been said why nothing can be seen.
+            // A line above says why.
             None => {}
         }
     } else {
@@ -137,7 +137,7 @@ impl Report {
         }
     }
 
-    /// What the kernel's BTF lacks; false if nothing can be watched without it.
+    /// Reports what the kernel's BTF lacks; false if nothing can be watched without it.
     fn types(&mut self, offsets: Result<Offsets, KernelError>) -> bool {
         let offsets = match offsets {
             Ok(offsets) => offsets,
@@ -164,7 +164,7 @@ impl Report {
         true
     }
 
-    /// A program that the kernel refuses, and all that it says of it where that was asked for.
+    /// Reports a program that the kernel refuses, with the verifier's log if the user asked for it.
     fn refused(&mut self, verdict: &str, hook: &str, before: &str, error: &KernelError) {
         self.missing += u32::from(verdict == "MISSING");
         self.line(verdict, hook, &clean(&format!("{before}{error}")));

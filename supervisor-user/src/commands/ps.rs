@@ -100,7 +100,7 @@ fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
     Ok(if findings.is_empty() && namespaces.is_empty() { Exit::Ok } else { Exit::Found })
 }
 
-/// What it means that nothing is listed.
+/// Says why nothing is listed.
 fn nothing(conclusions: &Conclusions, filter: &Filter, unknown: Option<String>) -> String {
     match (unknown, conclusions.unwanted()) {
         (Some(unknown), others) => format!("nothing matches: {unknown}; {}", without_filter(others)),

@@ -161,7 +161,7 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
         Some((program, rest)) => Some(spawn(program, rest)?),
         None => None,
     };
-    // The command keeps its capabilities: it is started. It may have become another user's, and has to be ended then.
+    // The command has started and keeps its capabilities. It may have become another user's; `CAP_KILL` ends it then.
     let may_kill: &[Capability] = if command.is_some() { &[Capability::CAP_KILL] } else { &[] };
     privileges::drop_all_but_needed(Some(trace.tracer()), may_kill)?;
     let mut ticks = interval(TICK);

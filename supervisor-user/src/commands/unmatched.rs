@@ -1,4 +1,4 @@
-//! What is said when filters leave nothing: whether they name something that is not there, and what they leave out.
+//! The message for filters that match nothing: whether they name something that is not there, and how much they leave out.
 
 use anyhow::Result;
 
@@ -10,7 +10,7 @@ use crate::{
     words::clean,
 };
 
-/// The container or the PID namespace that a filter names and that no process is in, as a sentence. `None` if they are
+/// A sentence about the container or the PID namespace that a filter names and that no process is in. `None` if they are
 /// there, or the filter names none.
 ///
 /// # Errors
@@ -38,7 +38,7 @@ fn is_there(glance: &mut Glance<'_>, host: &Proc, wanted: &Filter) -> Result<boo
     Ok(glance.any(|evidence| wanted.wants(&attribute(evidence, identity, 0)))?)
 }
 
-/// How much there is that the filters do not let through.
+/// Says how many findings the filters leave out.
 pub(super) fn without_filter(others: usize) -> String {
     match others {
         0 => "nothing else is unreaped either".to_owned(),

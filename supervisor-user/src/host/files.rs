@@ -73,7 +73,7 @@ pub(super) enum Refused {
     /// Others than its owner can write to it.
     #[error("writable by others than its owner")]
     Writable,
-    /// It has other names, so that it may be another container's file.
+    /// It has another hard link, so it may be another container's file.
     #[error("has more than one hard link")]
     HardLink,
     /// It is too large.
@@ -117,7 +117,7 @@ pub(super) fn read(path: &str, owner: u32, max: u64) -> Result<Vec<u8>, Refused>
         return Err(Refused::Size);
     }
     // The descriptor is opened again, and not the path, so that this is the file that was checked. `O_NONBLOCK`: the file
-    // may have a lease (`fcntl(2)`), whose holder could let the open wait.
+    // may have a lease (`fcntl(2)`), whose holder could delay the open.
     let again = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = File::from(open(again, flags, Mode::empty())?);
@@ -205,7 +205,7 @@ fn foreign(file: &OwnedFd) -> Result<(), Refused> {
     }
 }
 
-/// Whether only root can change a file, or put another one in a directory's place for one of root's.
+/// Whether only root can change a file. Of a directory: whether only root can replace root's files in it.
 fn is_roots_alone(stat: &Stat) -> bool {
     // In a sticky directory only the owner of a file can move or remove it (`may_delete()`, `fs/namei.c`).
     let is_sticky_dir =

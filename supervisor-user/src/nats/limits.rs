@@ -1,5 +1,5 @@
-//! What a broker may send: the size of each protocol line and of each message. The client library has no such limits:
-//! it reads until a line ends.
+//! The limits on a broker's bytes: the size of each protocol line and of each message. The client library has no such
+//! limits: it reads until a line ends.
 //!
 //! The protocol: lines that end with `\r\n`. Behind the line of a `MSG` or `HMSG` comes the message, whose size is the
 //! last word of the line, and `\r\n`.

@@ -34,7 +34,7 @@ const BLOCK: usize = 16 << 10;
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A broker that has said who it is.
+/// A broker that has sent its `INFO`.
 pub(super) struct Relay {
     broker: Box<dyn Stream>,
     /// The first line, as the client library is to read it.
@@ -87,7 +87,7 @@ impl Relay {
         let says_tls = info.get("tls_required").and_then(Value::as_bool) == Some(true);
         let is_tls = says_tls || server.tls_required() || access.wants_tls();
         let broker: Box<dyn Stream> = if is_tls {
-            // Whoever is between could have put it there.
+            // Somebody on the way could have inserted it.
             if !rest.is_empty() {
                 return Err(LinkError::lost(
                     "the broker sent something between its INFO and the TLS handshake",
@@ -106,8 +106,8 @@ impl Relay {
         Ok(Self { broker, info, rest })
     }
 
-    /// Serves the client library at the address that is returned, until one side ends; `trouble` is told why if that is
-    /// an excess of the broker or an error.
+    /// Serves the client library at the address that is returned, until one side ends. `trouble` gets the reason if that
+    /// is an excess of the broker or an error.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Relay {
         Ok(address)
     }
 
-    /// Passes on what both say.
+    /// Passes bytes on in both directions.
     async fn pass_on(self, client: TcpStream, trouble: impl FnOnce(String)) {
         client.set_nodelay(true).ok();
         let (mut from_client, mut to_client) = client.into_split();
@@ -166,7 +166,7 @@ impl Relay {
     }
 }
 
-/// The first line of a broker without its end, and what has come behind it.
+/// The first line of a broker without its end, and the bytes behind it.
 async fn first_line(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), LinkError> {
     let (mut read, mut limits) = (Vec::new(), Limits::default());
     loop {
@@ -179,7 +179,7 @@ async fn first_line(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), LinkEr
         read.reserve(BLOCK.min(MAX_LINE));
         let length = stream.read_buf(&mut read).await.map_err(LinkError::lost)?;
         if length == 0 {
-            return Err(LinkError::lost("the broker has hung up before it said who it is"));
+            return Err(LinkError::lost("the broker closed the connection before it sent its INFO"));
         }
         limits.take(&read[before..]).map_err(LinkError::lost)?;
     }

@@ -15,7 +15,7 @@ use super::{Link, LinkError};
 const BATCH: usize = 64;
 /// So many entries are read at most. A host has at most as many unreaped processes as it has pids.
 const ENTRIES: usize = 1 << 20;
-/// So many bytes of values are read at most: who reads may keep all of them.
+/// The most bytes of values that are read: the caller may keep all of them.
 const BYTES: usize = 256 << 20;
 /// The end is asked for so often at most: entries of which each was replaced every time are not waited for.
 const ENDS: usize = 16;

@@ -1,4 +1,4 @@
-//! TLS to a broker: whom it trusts, and who the client is.
+//! TLS to a broker: the certificates that the agent trusts, and the agent's own.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -16,7 +16,7 @@ use super::{Access, LinkError};
 ///
 /// # Errors
 ///
-/// If a file is not as it should be, or the broker is not the one that it should be.
+/// If a file cannot be used, or no trusted certificate names the broker.
 pub(super) async fn connect(
     access: &Access,
     host: &str,

@@ -11,7 +11,7 @@ const BY_LETTER: &[(&[&str], &str)] = &[
 /// Programs that take USER:PASSWORD behind one of these.
 const LOGINS: &[(&str, &[&str])] = &[("curl", &["-u", "--user", "--proxy-user", "-U"])];
 
-/// What the next argument is.
+/// The meaning of the next argument.
 enum Next {
     Any,
     /// The value of a key that names a secret.
@@ -23,7 +23,7 @@ enum Next {
 }
 
 impl Redactor {
-    /// Arguments without their secrets. That there are fewer says how many there were.
+    /// Arguments without their secrets, as many as before.
     pub(super) fn list(&self, args: &[String]) -> Vec<String> {
         if self.mode == ArgsMode::Full {
             return args.to_vec();

@@ -1,4 +1,4 @@
-//! What is read of processes, without its secrets.
+//! Facts about processes, without their secrets.
 
 use std::{collections::BTreeMap, io};
 
@@ -13,7 +13,7 @@ use crate::{
     kernel::Task,
 };
 
-/// A host whose secrets are not seen.
+/// A host that is read without its secrets.
 #[derive(Clone, Copy)]
 pub struct Redacted<'a> {
     host: &'a dyn Host,
@@ -27,19 +27,19 @@ impl<'a> Redacted<'a> {
         Self { host, redactor }
     }
 
-    /// A name that the kernel side has told.
+    /// A name that the kernel side has reported.
     #[must_use]
     pub fn text(&self, text: String) -> String {
         self.redactor.text(text)
     }
 
-    /// An exec that the kernel side has told.
+    /// An exec that the kernel side has reported.
     #[must_use]
     pub fn exec(&self, exec: ExecFacts) -> ExecFacts {
         self.redactor.exec(exec)
     }
 
-    /// What the task iterator has told.
+    /// A record of the task iterator.
     #[must_use]
     pub fn task(&self, task: Task) -> Task {
         let cgroup = task.cgroup.map(|names| {
@@ -74,8 +74,8 @@ impl Redactor {
         }
     }
 
-    /// Arguments as far as they are wanted. Those of runtimes and monitors name containers: they stay, and a note says how
-    /// many may be shown.
+    /// As many arguments as the mode allows. The arguments of runtimes and monitors name containers: they stay, and a note
+    /// says how many may be shown.
     fn arguments(&self, args: &[String], note: ArgsNote, names_containers: bool) -> (Vec<String>, ArgsNote) {
         let mut args = self.list(args);
         let shown = match self.mode {

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use facts::Redacted;
 
-/// What stands for a secret.
+/// The text that replaces a secret.
 pub const MARK: &str = "[redacted]";
-/// So many patterns are taken from a configuration.
+/// The most patterns of a configuration.
 const MAX_PATTERNS: usize = 64;
 /// A compiled pattern takes at most this much memory.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
@@ -78,7 +78,7 @@ impl RedactArgs {
         RedactConfig { args: self.mode, patterns: self.patterns.clone() }
     }
 
-    /// What does it.
+    /// The redactor of these arguments.
     ///
     /// # Errors
     ///

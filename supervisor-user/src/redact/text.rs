@@ -29,7 +29,7 @@ static TOKENS: LazyLock<Regex> = LazyLock::new(|| {
     ];
     regex(&formats.join("|"))
 });
-/// Of `OpenAI` and others: a name may begin so too, but has no digit.
+/// Tokens of `OpenAI` and others. A name may begin with the same letters, but such a name has no digit.
 static SK_TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"\bsk-[A-Za-z0-9_-]{16,}"));
 /// The token behind this word.
 static BEARER: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b(bearer\s+)([A-Za-z0-9+/=._~-]{6,})"));
@@ -50,7 +50,7 @@ fn regex(pattern: &str) -> Regex {
 
 /// The text without the secrets that are known here.
 pub(super) fn redacted(text: &str) -> Cow<'_, str> {
-    // Shorter than any token: only the value of a key can be a secret.
+    // Such a text is shorter than any token: only the value of a key can be a secret in it.
     if text.len() < 8 && !text.contains(['=', ':']) {
         return Cow::Borrowed(text);
     }
@@ -130,7 +130,7 @@ fn without_values<'a>(text: &'a str, before: &Regex) -> Cow<'a, str> {
         // The space behind one option is the one before the next.
         let is_option = all.as_str().ends_with([' ', '\t']) && !all.as_str().contains(['=', ':']);
         at = all.end() - usize::from(is_option);
-        // What begins so is another option.
+        // A hyphen begins another option.
         if !keys::is_secret(key) || is_option && text[all.end()..].starts_with('-') {
             continue;
         }

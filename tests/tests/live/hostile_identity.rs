@@ -1,5 +1,6 @@
 //! A user who is not root claims to be another's container: with a `crun` of its own, a state directory that it has written,
-//! and links to files that only root may read. The rows 3 and 4 of docs/threat-model.md.
+//! and links to files that only root may read. The sections "Files of containers" and "Identity" of
+//! docs/threat-model.md.
 
 use std::{
     fs::{self, Permissions},

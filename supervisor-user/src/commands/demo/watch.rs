@@ -70,7 +70,8 @@ impl Watch {
         Ok(text)
     }
 
-    /// Fails if it prints a finding for as long as one would have taken. What the whole host has lost is shown, and is none.
+    /// Fails if it prints a finding for as long as one would have taken. A loss report of the host is shown, and is no
+    /// finding.
     pub(super) fn is_silent(&self) -> Result<()> {
         let deadline = Instant::now() + SILENCE;
         loop {
@@ -99,7 +100,7 @@ impl Watch {
     }
 }
 
-/// Whether a line of `watch` tells of lost events.
+/// Whether a line of `watch` reports lost events.
 fn is_loss(line: &str) -> bool {
     line.split_whitespace().nth(1) == Some("LOST")
 }

@@ -44,12 +44,12 @@ pub(super) fn start() -> io::Result<Reader> {
 
 /// Between fork and exec.
 fn prepare() -> io::Result<()> {
-    // What ends us ends it too, when the socket closes; until then we still need it.
+    // A signal to the process group must not end it: the collector needs it until its own end, which closes the socket.
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: no handler is involved.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-    // It holds none of the descriptors open that we were started with. Without the call, Linux before 5.11, it does.
+    // It must hold no descriptor open that the collector inherited. Before Linux 5.11 the call fails, and it does.
     // SAFETY: it marks descriptors, and closes none before the exec.
     let _older_kernel =
         unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
@@ -67,7 +67,7 @@ fn prepare() -> io::Result<()> {
 struct Started(Child);
 
 impl Started {
-    /// One of its files in `/proc`. Its own memory map is not locked: it has one thread, which maps nothing of others.
+    /// One of its files in `/proc`. Its memory map is not locked: it has one thread, and maps no file of others.
     fn file(&self, name: &str) -> io::Result<Vec<u8>> {
         fs::read(format!("/proc/{}/{name}", self.0.id()))
     }
@@ -89,7 +89,7 @@ impl Process for Started {
     }
 
     fn has_ended(&mut self) -> bool {
-        // An error is that it was reaped already.
+        // An error means that it was reaped already.
         !matches!(self.0.try_wait(), Ok(None))
     }
 }

@@ -1,5 +1,5 @@
 //! The host's `/proc`, read by another process: a *reader*. The collector itself opens no file of a process that it
-//! watches, because the kernel can let the one who reads sleep for as long as the other likes.
+//! watches, because that process can make the one that reads sleep in the kernel for as long as it likes.
 //!
 //! | file | where a read can sleep | who can hold it up |
 //! |---|---|---|
@@ -13,9 +13,9 @@
 //! `io`, `stack`, `syscall` and `personality` take `exec_update_lock`, which an `execve` from FUSE holds. They are not
 //! read.
 //!
-//! A thread instead of a process is not enough: one that is not killable keeps its process from ending. So everything
-//! that belongs to another process is read by the reader, and nothing needs to be decided by the table, except which
-//! requests are left out first ([`wire::Request::can_be_held_up`]).
+//! A thread instead of a process is not enough: one that is not killable keeps its process from ending. So the reader
+//! reads everything that belongs to another process. The table decides only which requests are left out first
+//! ([`wire::Request::can_be_held_up`]).
 //!
 //! - An answer has a deadline. A reader that is late is killed, counted, and replaced at the next request.
 //! - A request that was late is remembered and not repeated for a while, which grows.
@@ -45,10 +45,10 @@ use super::{
 
 /// The first argument of a `supervisor` that is a reader.
 pub(crate) const READER: &str = "__reader";
-/// What a reader says first.
+/// The first bytes that a reader sends.
 const READY: &[u8] = b"ready";
 
-/// The running host, read through a reader. What it does not answer in time is as if it were not there.
+/// The running host, read through a reader. Facts that the reader does not give in time count as absent.
 pub struct Proc {
     identity: HostIdentity,
     pool: RefCell<Pool>,
@@ -77,7 +77,7 @@ impl Proc {
         }
     }
 
-    /// An answer in which the reader may tell an error.
+    /// An answer in which the reader may report an error.
     fn ask_fallible<T: serde::de::DeserializeOwned + Default>(&self, request: &Request) -> io::Result<T> {
         let answer: Result<Result<T, String>, NotRead> = self.ask(request)?;
         answer.map_or_else(|_not_read| Ok(T::default()), |answer| answer.map_err(io::Error::other))

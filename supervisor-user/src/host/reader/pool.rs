@@ -19,11 +19,11 @@ pub(super) const DEADLINE: Duration = Duration::from_millis(200);
 const HARD_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a killed reader may take to end before it counts as stuck.
 const KILLED_WITHIN: Duration = Duration::from_millis(10);
-/// With this many stuck readers, requests that a process can hold up are not made any more; with twice as many, none is.
+/// With this many stuck readers, requests that a process can hold up are left out; with twice as many, all requests are.
 pub(super) const MAX_STUCK: usize = 4;
 /// A request that was late is not repeated for this long, and then for twice as long each time.
 const PAUSE: Duration = Duration::from_secs(10);
-/// But for no longer than this.
+/// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_mins(5);
 /// Late requests that are remembered.
 const MAX_REMEMBERED: usize = 1024;
@@ -147,7 +147,7 @@ impl Pool {
         }
     }
 
-    /// Takes in that a request was late.
+    /// Records that a request was late.
     fn remember(&mut self, request: &Request, wchan: Option<String>, asked: Instant) -> NotRead {
         let now = Instant::now();
         self.lost.late += 1;
@@ -162,7 +162,7 @@ impl Pool {
         NotRead::Late { wchan }
     }
 
-    /// Takes in that a reader could not be started, or has ended. Where none ever worked, none will.
+    /// Records that a reader could not be started, or has ended. Where no reader ever answered, none will.
     fn broken(&mut self, error: io::Error) -> Unanswered {
         if !self.has_answered {
             return Unanswered::Broken(error);

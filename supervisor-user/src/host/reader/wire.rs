@@ -1,4 +1,4 @@
-//! What the collector and its reader say to each other: frames of a length and a JSON document.
+//! The protocol between the collector and its reader: frames of a length and a JSON document.
 
 use std::io::{self, Read, Write};
 
