@@ -18,7 +18,7 @@ use crate::{
     filter::Filter,
     finding::{BlockedNamespace, Finding},
     glance::Glance,
-    host::Proc,
+    host::{Host as _, Proc, ReadsLost},
     redact::Redactor,
     words::{clean, duration},
 };
@@ -112,7 +112,20 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     {
         return Ok((State::Unknown, format!("{unknown}; {}", without_filter(conclusions.unwanted()))));
     }
-    Ok(judge(args, &old, &blocked, glance.missing(), now_ns))
+    let (state, line) = judge(args, &old, &blocked, glance.missing(), now_ns);
+    Ok(with_reads_lost(state, line, host.reads_lost()))
+}
+
+/// The same where not all processes could be read: then nothing is known to be all right.
+fn with_reads_lost(state: State, line: String, lost: ReadsLost) -> (State, String) {
+    let count = lost.late + lost.skipped;
+    if count == 0 {
+        return (state, line);
+    }
+    let state = if state == State::Ok { State::Unknown } else { state };
+    // The performance data comes last.
+    let note = format!(" ({count} reads of other processes were late or left out) | ");
+    (state, line.replacen(" | ", &note, 1))
 }
 
 /// The state, and the line without its beginning; `missing` says why namespaces were not looked for.
@@ -200,4 +213,21 @@ fn performance(args: &CheckArgs, old: &[&Finding], blocked: Option<usize>, now_n
         blocked.unwrap_or_default(),
         oldest.unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_not_all_right() {
+        let line = || "no unreaped process | unreaped=0;1;10;0".to_owned();
+        let read = ReadsLost::default();
+        assert_eq!(with_reads_lost(State::Ok, line(), read), (State::Ok, line()));
+        let lost = ReadsLost { late: 1, skipped: 2, stuck: 0 };
+        let expected =
+            "no unreaped process (3 reads of other processes were late or left out) | unreaped=0;1;10;0";
+        assert_eq!(with_reads_lost(State::Ok, line(), lost), (State::Unknown, expected.to_owned()));
+        assert_eq!(with_reads_lost(State::Critical, line(), lost).0, State::Critical);
+    }
 }
