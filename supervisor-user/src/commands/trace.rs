@@ -163,7 +163,13 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
     };
     // The command has started and keeps its capabilities. It may have become another user's; `CAP_KILL` ends it then.
     let may_kill: &[Capability] = if command.is_some() { &[Capability::CAP_KILL] } else { &[] };
-    privileges::drop_all_but_needed(Some(trace.tracer()), may_kill)?;
+    if let Err(error) = privileges::drop_all_but_needed(Some(trace.tracer()), may_kill) {
+        if let Some(mut command) = command {
+            let _ended_meanwhile = command.kill();
+            command.wait()?;
+        }
+        return Err(error.into());
+    }
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut end = args.duration.and_then(|length| Instant::now().checked_add(length.0));
