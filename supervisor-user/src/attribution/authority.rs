@@ -47,6 +47,7 @@ pub(super) fn of_cgroup(path: &str) -> Authority {
 pub(super) fn speaks_for(by: Authority, evidence: &Evidence) -> bool {
     match by {
         Authority::Kernel | Authority::Root | Authority::Container => true,
+        Authority::User(supervisor_ebpf::UNKNOWN_USER) => false,
         Authority::User(user) => evidence.facts.uid.is_some_and(|uid| uid == user || uid >= SUB_UID_MIN),
     }
 }

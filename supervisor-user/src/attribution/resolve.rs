@@ -26,7 +26,7 @@ pub(super) struct Resolved {
 
 pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option<&Runtime>) -> Resolved {
     let claims = claim::claims(evidence, cgroup);
-    let believed = claims.first().filter(|claim| claim.may_speak && !is_stolen(claim, evidence.oci.as_ref()));
+    let believed = claims.first().filter(|claim| claim.may_speak && !may_be_stolen(claim, evidence));
     let files = Files::of(evidence.oci.as_ref(), claims.first(), believed);
     let pod_uid = cgroup.and_then(trusted_pod_uid);
     // The kernel's word on the pod is final.
@@ -54,10 +54,11 @@ pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option
     }
 }
 
-/// Whether root's files have the container that a user or another container claims for itself. For such a claim, root's
-/// files are read only where their path holds the id.
-fn is_stolen(claim: &Claim<'_>, files: Option<&OciFacts>) -> bool {
-    !claim.speaker.by.is_trusted() && files.is_some_and(|files| files.owner == Some(0))
+/// Whether root's files have the container that a user or another container claims for itself, or could not be read in
+/// time. For such a claim, root's files are read only where their path holds the id.
+fn may_be_stolen(claim: &Claim<'_>, evidence: &Evidence) -> bool {
+    let has_it = evidence.oci.as_ref().is_some_and(|files| files.owner == Some(0));
+    !claim.speaker.by.is_trusted() && (has_it || evidence.oci_not_read)
 }
 
 /// Whether a claim was refused, or names another container than the claim that is believed.

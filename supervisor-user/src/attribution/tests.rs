@@ -384,6 +384,28 @@ fn a_container_of_root_s_is_not_a_user_s() {
 }
 
 #[test]
+fn a_user_is_not_believed_while_root_s_files_cannot_be_read() {
+    let mut evidence = called_by(1000, 0);
+    evidence.oci_not_read = true;
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!((finding.container, finding.identity_confidence), (None, Some(Confidence::Low)));
+    let mut evidence = called_by(0, 0);
+    evidence.oci_not_read = true;
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(finding.container.map(|found| found.id).as_deref(), Some(ID), "root's word needs no file");
+}
+
+#[test]
+fn a_user_who_is_not_known_speaks_for_nobody() {
+    let mut evidence = called_by(supervisor_ebpf::UNKNOWN_USER, 0);
+    for uid in [0, 1000, 100_033, supervisor_ebpf::UNKNOWN_USER] {
+        evidence.facts.uid = Some(uid);
+        let finding = attribute(&evidence, &host(), 0);
+        assert_eq!((finding.container, finding.identity_confidence), (None, Some(Confidence::Low)), "{uid}");
+    }
+}
+
+#[test]
 fn a_user_s_word_is_not_about_processes_of_others() {
     let mut evidence = called_by(1000, 0);
     evidence.facts.uid = Some(0);

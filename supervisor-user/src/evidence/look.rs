@@ -21,7 +21,7 @@ use super::{
 use crate::{
     attribution::{named_part, oci_places},
     clock,
-    host::{Host, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
+    host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
     redact::Redacted,
     shared::Shared,
@@ -71,7 +71,7 @@ pub struct Look<'a> {
     namespaces: Cache<u32, Vec<String>>,
     /// Control groups of zombies.
     groups: RefCell<HashMap<Groups, Option<String>>>,
-    containers: Cache<Vec<OciPlaces>, Option<OciFacts>>,
+    containers: Cache<Vec<OciPlaces>, Result<Option<OciFacts>, NotRead>>,
     /// Whether only root can change the files at these paths.
     programs: Cache<String, Option<bool>>,
     seeded_ns: Cache<(), Option<u64>>,
@@ -169,6 +169,7 @@ impl<'a> Look<'a> {
             reaper,
             budget: self.budget(&facts, task.as_ref())?,
             oci: None,
+            oci_not_read: false,
             task: task.map(|task| self.host.task(task)),
             facts,
         };
@@ -176,7 +177,10 @@ impl<'a> Look<'a> {
         let places = oci_places(&evidence);
         if !places.is_empty() {
             let read = || Ok::<_, EvidenceError>(self.host.oci(&places));
-            evidence.oci.clone_from(&*cached(&self.containers, places.clone(), read)?);
+            match &*cached(&self.containers, places.clone(), read)? {
+                Ok(facts) => evidence.oci.clone_from(facts),
+                Err(_) => evidence.oci_not_read = true,
+            }
         }
         Ok(evidence)
     }

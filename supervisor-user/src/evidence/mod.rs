@@ -51,6 +51,9 @@ pub struct Evidence {
     pub waits_known_since_ns: Option<u64>,
     /// What its container's files say.
     pub oci: Option<OciFacts>,
+    /// Whether those files could not be read in time, so that they may contradict what others claim.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oci_not_read: bool,
     /// How many tasks there are, and may be, where it lives.
     pub budget: Option<PidBudget>,
 }

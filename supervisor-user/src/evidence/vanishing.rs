@@ -71,8 +71,8 @@ impl Host for Vanishing<'_> {
         self.answers().then(|| self.host.pid_budget(pid, v1_group))?
     }
 
-    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts> {
-        self.answers().then(|| self.host.oci(places))?
+    fn oci(&self, places: &[OciPlaces]) -> Result<Option<OciFacts>, NotRead> {
+        if self.answers() { self.host.oci(places) } else { Ok(None) }
     }
 
     fn is_roots_file(&self, path: &str) -> Option<bool> {

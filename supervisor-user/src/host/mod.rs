@@ -65,9 +65,14 @@ pub trait Host {
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget>;
 
     /// What a container's files say, of the first of these places where one is there and may be read.
-    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts>;
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read in time.
+    fn oci(&self, places: &[OciPlaces]) -> Result<Option<OciFacts>, NotRead>;
 
-    /// Whether a path leads to a file that only root can change; `None` if it leads to none.
+    /// Whether a path leads to a file that only root can change; `None` if it leads to none. False if that cannot be found
+    /// out in time.
     fn is_roots_file(&self, path: &str) -> Option<bool>;
 
     /// Which host this is.

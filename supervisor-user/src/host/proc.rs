@@ -123,8 +123,8 @@ impl Host for DirectProc {
         cgroup::pid_budget(&self.cgroup_mounts(), &lines)
     }
 
-    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts> {
-        oci::read(places)
+    fn oci(&self, places: &[OciPlaces]) -> Result<Option<OciFacts>, NotRead> {
+        Ok(oci::read(places))
     }
 
     fn is_roots_file(&self, path: &str) -> Option<bool> {

@@ -151,8 +151,8 @@ impl Host for Redacted<'_> {
         self.host.is_roots_file(path)
     }
 
-    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts> {
-        self.host.oci(places).map(|facts| self.redactor.oci(facts))
+    fn oci(&self, places: &[OciPlaces]) -> Result<Option<OciFacts>, NotRead> {
+        Ok(self.host.oci(places)?.map(|facts| self.redactor.oci(facts)))
     }
 
     fn identity(&self) -> &HostIdentity {

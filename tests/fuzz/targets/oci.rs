@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let state_files = vec![folder.join("state.json").display().to_string()];
         let bundles = vec![folder.display().to_string()];
-        let Some(facts) = proc.oci(&[OciPlaces { owner: *owner, state_files, bundles }]) else { return };
+        let Ok(Some(facts)) = proc.oci(&[OciPlaces { owner: *owner, state_files, bundles }]) else { return };
         assert!(facts.annotations.values().all(|value| value.len() <= 256), "a value is not cut");
         assert!(facts.bundle.iter().chain(&facts.pid_ns_path).all(|path| is_plain(path)), "a path goes up");
         let observation = changed(incident.clone(), |evidence| evidence.oci = Some(facts));

@@ -124,12 +124,15 @@ impl Host for Proc {
         self.ask_option(&Request::PidBudget { pid, v1_group: v1_group.map(str::to_owned) })
     }
 
-    fn oci(&self, places: &[OciPlaces]) -> Option<OciFacts> {
-        self.ask_option(&Request::Oci(places.to_vec()))
+    fn oci(&self, places: &[OciPlaces]) -> Result<Option<OciFacts>, NotRead> {
+        self.ask(&Request::Oci(places.to_vec())).unwrap_or(Err(NotRead::Skipped))
     }
 
     fn is_roots_file(&self, path: &str) -> Option<bool> {
-        self.ask_option(&Request::IsRootsFile(path.to_owned()))
+        // An attack that makes reads late must not make a program trusted.
+        self.ask(&Request::IsRootsFile(path.to_owned()))
+            .unwrap_or(Err(NotRead::Skipped))
+            .unwrap_or(Some(false))
     }
 
     fn identity(&self) -> &HostIdentity {

@@ -48,7 +48,7 @@ fn answer(host: &DirectProc, request: &Request, stream: &UnixStream) -> io::Resu
         Request::PidBudget { pid, v1_group } => {
             wire::write(stream, &host.pid_budget(*pid, v1_group.as_deref()))
         }
-        Request::Oci(places) => wire::write(stream, &host.oci(places)),
+        Request::Oci(places) => wire::write(stream, &host.oci(places).unwrap_or_default()),
         Request::IsRootsFile(path) => wire::write(stream, &host.is_roots_file(path)),
     }
 }
