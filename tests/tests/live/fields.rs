@@ -28,6 +28,7 @@ fn without_the_fields_that_are_not_required_a_zombie_is_found_and_less_is_said_o
         fixture.end()?;
         watch.stop()?;
     }
-    assert_eq!(confidences, ["high", "medium"]);
+    // What its wait calls ask for is not known either.
+    assert_eq!(confidences, ["high", "low"]);
     Ok(())
 }
