@@ -45,7 +45,10 @@ fn healthy_processes_cause_no_event_and_are_all_counted() -> Result<()> {
     // A kernel can fail to run the free hook (docs/limitations.md): then it is counted as lost, and nothing else is.
     let freed = counted.reaps + counted.lost;
     assert!((PROCESSES..=at_most).contains(&freed), "reaps: {counted:?}, at most {at_most}");
-    assert!(counted.lost <= PROCESSES / 100, "lost: {counted:?}");
+    // A kernel that hides PID 1 runs no hook in its threads, and how many frees fall into them depends on what it does then.
+    let hides_init = fs::read("/proc/1/syscall").is_err();
+    let most_lost = if hides_init { PROCESSES / 10 } else { PROCESSES / 100 };
+    assert!(counted.lost <= most_lost, "lost: {counted:?}");
 
     let found = outcome.events.iter().find(|event| event.is_about(pid) || event.is_under(pid));
     assert_eq!(found, None);

@@ -31,18 +31,18 @@ fn ps_says_that_nothing_matches_and_how_many_others_there_are() -> Result<()> {
         for format in ["text", "json"] {
             let (stdout, stderr, code) = run(&["ps", "-o", format, filter[0], filter[1]])?;
             assert_eq!((stdout.as_str(), code), ("", Some(0)), "{filter:?}");
-            assert!(stderr.starts_with(&format!("nothing matches: {unknown}; ")), "{filter:?}: {stderr}");
-            assert!(
-                stderr.ends_with(" other findings are there without the filters\n"),
-                "{filter:?}: {stderr}"
-            );
+            // On a busy machine a line about late reads can stand before it.
+            let said = stderr.lines().last().unwrap_or_default();
+            assert!(said.starts_with(&format!("nothing matches: {unknown}; ")), "{filter:?}: {stderr}");
+            assert!(said.ends_with(" other findings are there without the filters"), "{filter:?}: {stderr}");
             assert!(!stderr.contains("nothing is unreaped"), "{filter:?}: {stderr}");
         }
     }
     // What is named is there, and has no zombie.
     let own = pid_namespace(fixture.pid())?.to_string();
     let (_, stderr, code) = run(&["ps", "--pidns", &own, "--comm", "no-such-name"])?;
-    assert!(stderr.starts_with("nothing that matches is unreaped; "), "{stderr}");
+    let said = stderr.lines().last().unwrap_or_default();
+    assert!(said.starts_with("nothing that matches is unreaped; "), "{stderr}");
     assert_eq!(code, Some(0));
     let (stdout, ..) = run(&["ps", "--columns", "pid", "--no-headers"])?;
     for pid in zombies {
@@ -66,8 +66,10 @@ fn check_knows_nothing_of_what_is_not_there() -> Result<()> {
     }
     let own = pid_namespace(fixture.pid())?.to_string();
     let (stdout, _, code) = run(&["check", "--min-age", "0s", "--pidns", &own, "--comm", "no-such-name"])?;
-    assert!(stdout.starts_with("SUPERVISOR OK - no unreaped process"), "{stdout}");
-    assert_eq!(code, Some(0), "{stdout}");
+    // A late read on a busy machine makes even that UNKNOWN, and says so.
+    let (state, expected) = if stdout.contains("were late or left out") { ("UNKNOWN", 3) } else { ("OK", 0) };
+    assert!(stdout.starts_with(&format!("SUPERVISOR {state} - no unreaped process")), "{stdout}");
+    assert_eq!(code, Some(expected), "{stdout}");
     fixture.end()
 }
 
