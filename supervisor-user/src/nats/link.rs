@@ -382,6 +382,30 @@ mod tests {
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
+    #[tokio::test]
+    async fn the_relay_ends_with_its_link_although_the_broker_reads_nothing() {
+        let (broker, access, _file) = broker_with_password().await;
+        let (link, (_stream, _)) = tokio::join!(Link::open(&access, "test", LIMIT), let_in(&broker));
+        let link = link.unwrap();
+        let task = link.serving.task();
+        // More than the sockets and the library hold.
+        let message = vec![b'x'; 512 << 10];
+        while let Ok(result) =
+            timeout(Duration::from_millis(500), link.client.publish("a", message.clone().into())).await
+        {
+            result.unwrap();
+        }
+        assert!(!task.is_finished());
+        drop(link);
+        timeout(LIMIT, async {
+            while !task.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+
     fn access(server: &str) -> Access {
         Access { servers: vec![server.to_owned()], ..Access::default() }
     }

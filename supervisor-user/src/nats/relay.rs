@@ -56,6 +56,12 @@ pub(super) struct Serving {
 }
 
 impl Serving {
+    /// What says whether the task has ended.
+    #[cfg(test)]
+    pub(super) fn task(&self) -> tokio::task::AbortHandle {
+        self.task.abort_handle()
+    }
+
     /// Where the client library connects to.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
@@ -63,6 +69,7 @@ impl Serving {
 }
 
 impl Drop for Serving {
+    // A broker that keeps the connection open and reads nothing holds up `copy` for ever.
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -148,7 +155,7 @@ impl Relay {
             let client = timeout(patience, accept(&listener)).await;
             let pass_on = async {
                 match client {
-                    Ok(Ok(client)) => self.pass_on(client, trouble).await,
+                    Ok(Ok(client)) => self.pass_on(client, patience, trouble).await,
                     Ok(Err(error)) => trouble(error.to_string()),
                     // The library has given up.
                     Err(_) => {}
@@ -160,13 +167,14 @@ impl Relay {
     }
 
     /// Passes bytes on in both directions.
-    async fn pass_on(self, client: TcpStream, trouble: impl FnOnce(String)) {
+    async fn pass_on(self, client: TcpStream, patience: Duration, trouble: impl FnOnce(String)) {
         client.set_nodelay(true).ok();
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_broker, mut to_broker) = split(self.broker);
         let up = async {
             let result = copy(&mut from_client, &mut to_broker).await.map(|_| ());
-            to_broker.shutdown().await.ok();
+            // In TLS it writes, and the broker may not read any more.
+            timeout(patience, to_broker.shutdown()).await.ok();
             result
         };
         let down = async {
