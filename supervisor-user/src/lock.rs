@@ -3,10 +3,11 @@
 //! lock of any other file counts only while no other user can open that file.
 
 use std::{
+    env,
     fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::process::geteuid;
@@ -17,11 +18,11 @@ const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 
 /// Makes a directory, with mode 0700, and keeps other agents out of it until the file that is returned is closed. One
-/// that others can write to, as container engines make them, gets that mode.
+/// that others can write to, as container engines make them, gets that mode if only the agent uses it.
 ///
 /// # Errors
 ///
-/// If the directory cannot be made or is another user's, if other users can open its lock, or if another agent has it:
+/// If the directory cannot be made, is another user's, or is shared with other users, if other users can open its lock, or if another agent has it:
 /// then `taken` is the error.
 pub(crate) fn directory(dir: &Path, taken: &str) -> io::Result<File> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -30,8 +31,7 @@ pub(crate) fn directory(dir: &Path, taken: &str) -> io::Result<File> {
         return Err(unsafe_path("it belongs to another user: give it to the agent's, or name another one"));
     }
     if metadata.mode() & OTHERS_WRITE != 0 {
-        // `fchmod()`: deploy/seccomp.json has no `chmod()`.
-        File::open(dir)?.set_permissions(Permissions::from_mode(0o700))?;
+        close_to_others(dir, geteuid().as_raw(), &shared_directories())?;
     }
     let path = dir.join("lock");
     let file = OpenOptions::new()
@@ -51,6 +51,54 @@ pub(crate) fn directory(dir: &Path, taken: &str) -> io::Result<File> {
         Err(TryLockError::WouldBlock) => Err(io::Error::new(io::ErrorKind::ResourceBusy, taken)),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Gives a directory mode 0700, unless it is one of `shared` or others than `uid` have files in it.
+fn close_to_others(dir: &Path, uid: u32, shared: &[PathBuf]) -> io::Result<()> {
+    let opened = File::open(dir)?;
+    let why = if is_one_of(&opened.metadata()?, shared) {
+        Some("all users keep temporary files in it".to_owned())
+    } else {
+        foreign_entry(dir, uid)?
+    };
+    if let Some(why) = why {
+        let what_to_do = "name a directory that only the agent uses, such as a new one in it";
+        return Err(unsafe_path(format!("other users can write to it, and {why}: {what_to_do}")));
+    }
+    // `fchmod()`: deploy/seccomp.json has no `chmod()`.
+    opened.set_permissions(Permissions::from_mode(0o700))
+}
+
+/// Directories for temporary files of all users.
+fn shared_directories() -> Vec<PathBuf> {
+    let named = env::var_os("TMPDIR").map(PathBuf::from);
+    ["/tmp", "/var/tmp", "/dev/shm"].map(PathBuf::from).into_iter().chain(named).collect()
+}
+
+/// Whether a directory is one of others, by whatever path.
+fn is_one_of(metadata: &Metadata, others: &[PathBuf]) -> bool {
+    let is_same = |other: Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
+    others.iter().filter_map(|path| fs::metadata(path).ok()).any(is_same)
+}
+
+/// An entry of a directory that does not belong to `uid`, in words.
+fn foreign_entry(dir: &Path, uid: u32) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        // Of a link itself. An entry that is gone belongs to nobody.
+        let owner = match entry.metadata() {
+            Ok(metadata) => metadata.uid(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if owner != uid {
+            return Ok(Some(format!(
+                "the entry {:?} in it belongs to user {owner}",
+                entry.file_name().to_string_lossy()
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// Takes the lock of a file that events are written to; false if another agent has it. Where other users can open the
@@ -79,8 +127,8 @@ fn is_private(metadata: &Metadata) -> bool {
     metadata.is_file() && is_ours(metadata) && metadata.mode() & OTHERS == 0
 }
 
-fn unsafe_path(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, why)
+fn unsafe_path(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why.into())
 }
 
 #[cfg(test)]
@@ -102,13 +150,67 @@ mod tests {
         directory(dir.path(), "taken").unwrap();
     }
 
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
     #[test]
-    fn a_directory_that_others_can_write_to_is_closed_to_them() {
+    fn a_directory_with_no_files_of_others_is_closed_to_them() {
         let dir = tempfile::tempdir().unwrap();
-        for mode in [0o777, 0o1777, 0o770] {
-            chmod(dir.path(), mode);
+        // The first time it is empty, then it holds the agent's own files.
+        for others in [0o777, 0o1777, 0o770] {
+            chmod(dir.path(), others);
             directory(dir.path(), "taken").unwrap();
-            assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o700);
+            assert_eq!(mode(dir.path()), 0o700);
+            fs::create_dir_all(dir.path().join("spool")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_directory_with_a_file_of_another_user_is_refused_and_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("theirs"), "").unwrap();
+        chmod(dir.path(), 0o1777);
+        // A test that is not root cannot make such a file: the other user is the agent here.
+        let error = close_to_others(dir.path(), geteuid().as_raw() + 1, &[]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        let says = error.to_string();
+        assert!(says.contains("\"theirs\"") && says.contains("name a directory"), "{says}");
+        assert_eq!(mode(dir.path()), 0o1777);
+    }
+
+    #[test]
+    fn a_directory_that_others_cannot_write_to_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        for own in [0o700, 0o755] {
+            chmod(dir.path(), own);
+            directory(dir.path(), "taken").unwrap();
+            assert_eq!(mode(dir.path()), own);
+        }
+    }
+
+    #[test]
+    fn the_directories_for_temporary_files_are_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = shared_directories();
+        assert!(!is_one_of(&fs::metadata(dir.path()).unwrap(), &shared));
+        // `env::temp_dir()` is `$TMPDIR`, if that is set.
+        for path in ["/tmp", "/var/tmp", "/dev/shm"].map(PathBuf::from).into_iter().chain([env::temp_dir()]) {
+            assert!(shared.contains(&path), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_shared_directory_is_refused_by_any_path_and_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (shared, link) = (dir.path().join("shared"), dir.path().join("link"));
+        fs::create_dir(&shared).unwrap();
+        chmod(&shared, 0o1777);
+        symlink(&shared, &link).unwrap();
+        for path in [&shared, &link, &dir.path().join("./shared")] {
+            let error = close_to_others(path, geteuid().as_raw(), std::slice::from_ref(&shared)).unwrap_err();
+            assert!(error.to_string().contains("temporary files"), "{error}");
+            assert_eq!(mode(&shared), 0o1777);
         }
     }
 

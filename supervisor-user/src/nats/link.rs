@@ -1,7 +1,7 @@
 //! One connection to a broker, which is given up at the first trouble: whoever uses it makes a new one. So nothing
 //! is kept for a broker that is away, and no request waits for an answer that cannot come any more.
 
-use std::{fmt, fs, io, path::PathBuf, time::Duration};
+use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions, Event, ServerAddr,
@@ -9,7 +9,10 @@ use async_nats::{
 };
 use tokio::{sync::watch, time::timeout};
 
-use super::relay::Relay;
+use super::{
+    credentials::Credentials,
+    relay::{Relay, Serving},
+};
 use crate::redact::Redactor;
 
 /// Requests that wait to be written; who has more to write waits.
@@ -128,10 +131,10 @@ impl Access {
 
     /// What the client library is told. The files are read anew each time: they may have been replaced.
     fn options(&self) -> Result<ConnectOptions, LinkError> {
-        let mut options = ConnectOptions::new();
+        let mut credentials = Credentials::None;
         if let Some(file) = &self.credentials {
             let wrong = |source| LinkError::File { file: file.clone(), source };
-            options = options.credentials(&secret(file).map_err(wrong)?).map_err(wrong)?;
+            credentials = secret(file).and_then(|text| Credentials::parse(&text)).map_err(wrong)?;
         }
         if let Some(file) = &self.user_password {
             let wrong = |source| LinkError::File { file: file.clone(), source };
@@ -140,9 +143,10 @@ impl Access {
                 .trim_end_matches(['\r', '\n'])
                 .split_once(':')
                 .ok_or_else(|| wrong(io::Error::other("it has to be USER:PASSWORD")))?;
-            options = options.user_and_password(user.to_owned(), password.to_owned());
+            credentials = Credentials::Password { user: user.to_owned(), password: password.to_owned() };
         }
-        Ok(options)
+        // 0 means no limit. After a disconnect the library makes one attempt, which gets no credentials.
+        Ok(credentials.once().max_reconnects(1))
     }
 
     /// Whether a broker without TLS is refused, whatever its address says.
@@ -165,6 +169,9 @@ pub struct Link {
     client: Client,
     jetstream: Context,
     trouble: watch::Receiver<Option<String>>,
+    /// Keeps the relay's port taken. The relay ends with the last clone.
+    #[cfg_attr(not(test), expect(dead_code, reason = "held for its drop"))]
+    serving: Arc<Serving>,
     /// How long the broker may take for one answer.
     pub(super) answer: Duration,
 }
@@ -190,8 +197,6 @@ impl Link {
             .subscription_capacity(MESSAGES)
             .ping_interval(answer.max(Duration::from_secs(1)))
             .ignore_discovered_servers()
-            // A lost connection is given up here before it is made again.
-            .max_reconnects(1)
             .event_callback(move |event| {
                 let trouble = match event {
                     Event::Disconnected | Event::Closed => Some("the connection was lost".to_owned()),
@@ -212,14 +217,17 @@ impl Link {
                 // It says more than what the library makes of it.
                 said_by_relay.send_replace(Some(why));
             };
-            let address = relay.serve(answer, told).await.map_err(LinkError::lost)?;
-            options.connect(address.to_string()).await.map_err(|error| {
-                LinkError::Lost(trouble.borrow().clone().unwrap_or_else(|| error.to_string()))
-            })
+            let serving = relay.serve(answer, told).await.map_err(LinkError::lost)?;
+            match options.connect(serving.address().to_string()).await {
+                Ok(client) => Ok((client, serving)),
+                Err(error) => {
+                    Err(LinkError::Lost(trouble.borrow().clone().unwrap_or_else(|| error.to_string())))
+                }
+            }
         };
-        let client = timeout(longest, connect).await.map_err(|_| LinkError::Silent(longest))??;
+        let (client, serving) = timeout(longest, connect).await.map_err(|_| LinkError::Silent(longest))??;
         let jetstream = ContextBuilder::new().timeout(answer).build(client.clone());
-        Ok(Self { client, jetstream, trouble, answer })
+        Ok(Self { client, jetstream, trouble, serving: Arc::new(serving), answer })
     }
 
     /// Its requests. Each is to be made within [`Link::run`].
@@ -296,7 +304,107 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+
     use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+    const INFO: &str = "INFO {\"server_id\":\"x\",\"server_name\":\"x\",\"version\":\"2.10.0\",\"go\":\"\",\
+                        \"host\":\"\",\"port\":1,\"headers\":true,\"max_payload\":1048576,\"proto\":1}\r\n";
+
+    /// Lets the next client in and returns what it has sent.
+    async fn let_in(broker: &TcpListener) -> (TcpStream, String) {
+        let (mut stream, _) = broker.accept().await.unwrap();
+        stream.write_all(INFO.as_bytes()).await.unwrap();
+        let mut sent = Vec::new();
+        while !sent.ends_with(b"PING\r\n") {
+            assert!(stream.read_buf(&mut sent).await.unwrap() > 0, "the client has hung up");
+        }
+        stream.write_all(b"PONG\r\n").await.unwrap();
+        (stream, String::from_utf8(sent).unwrap())
+    }
+
+    /// A broker, and an access to it with a password in a file.
+    async fn broker_with_password() -> (TcpListener, Access, tempfile::NamedTempFile) {
+        let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, "agent:secret\n").unwrap();
+        let address = broker.local_addr().unwrap();
+        let user_password = Some(file.path().to_owned());
+        (broker, Access { user_password, ..access(&format!("nats://{address}")) }, file)
+    }
+
+    #[tokio::test]
+    async fn who_listens_at_the_address_after_a_disconnect_gets_no_credentials() {
+        let (broker, access, _file) = broker_with_password().await;
+        let address = broker.local_addr().unwrap().to_string();
+        let (client, (stream, sent)) =
+            tokio::join!(access.options().unwrap().connect(address), let_in(&broker));
+        assert!(sent.contains("secret"), "{sent}");
+        let client = client.unwrap();
+        drop(stream);
+        // The library connects again by itself.
+        let (mut thief, _) = timeout(LIMIT, broker.accept()).await.unwrap().unwrap();
+        thief.write_all(INFO.as_bytes()).await.unwrap();
+        let mut sent = Vec::new();
+        // With `INFO` unread, the end is a reset.
+        timeout(LIMIT, thief.read_to_end(&mut sent)).await.unwrap().ok();
+        assert_eq!(String::from_utf8_lossy(&sent), "");
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_can_listen_at_the_relays_port_or_use_it() {
+        let (broker, access, _file) = broker_with_password().await;
+        let (link, (stream, sent)) = tokio::join!(Link::open(&access, "test", LIMIT), let_in(&broker));
+        let link = link.unwrap();
+        assert!(sent.contains("secret"), "{sent}");
+        let relay = link.serving.address();
+        let mut broker_side = Some(stream);
+        for is_connected in [true, false] {
+            // `TcpListener` of std sets SO_REUSEADDR.
+            let error = std::net::TcpListener::bind(relay).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "connected: {is_connected}");
+            let mut late = TcpStream::connect(relay).await.unwrap();
+            let mut got = Vec::new();
+            timeout(LIMIT, late.read_to_end(&mut got)).await.unwrap().ok();
+            assert_eq!(got, b"", "connected: {is_connected}");
+            if broker_side.take().is_some() {
+                timeout(LIMIT, link.trouble()).await.unwrap();
+            }
+        }
+        drop(link);
+        // It does not block.
+        let second = broker.into_std().unwrap().accept();
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn the_relay_ends_with_its_link_although_the_broker_reads_nothing() {
+        let (broker, access, _file) = broker_with_password().await;
+        let (link, (_stream, _)) = tokio::join!(Link::open(&access, "test", LIMIT), let_in(&broker));
+        let link = link.unwrap();
+        let task = link.serving.task();
+        // More than the sockets and the library hold.
+        let message = vec![b'x'; 512 << 10];
+        while let Ok(result) =
+            timeout(Duration::from_millis(500), link.client.publish("a", message.clone().into())).await
+        {
+            result.unwrap();
+        }
+        assert!(!task.is_finished());
+        drop(link);
+        timeout(LIMIT, async {
+            while !task.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
 
     fn access(server: &str) -> Access {
         Access { servers: vec![server.to_owned()], ..Access::default() }

@@ -1,5 +1,6 @@
 //! What the agent and the fleet's readers have in common about NATS: one connection, and the names of things there.
 
+mod credentials;
 mod limits;
 mod link;
 mod names;

@@ -3,8 +3,9 @@
 //! library connect to it over loopback, in plain text. The limits hold for `tls://` too, since the relay reads what was
 //! decrypted.
 //!
-//! Other users of the host can connect to a port on loopback. The relay accepts one connection, of its own user, and
-//! then listens no more.
+//! Other users of the host can connect to a port on loopback. The relay serves one connection, of its own user. It
+//! keeps the port until the link ends, so that no other process can listen there when the library connects again, and
+//! closes each later connection.
 
 use std::{
     fs::File,
@@ -18,7 +19,8 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, split},
     net::{TcpListener, TcpStream, lookup_host},
-    time::timeout,
+    task::JoinHandle,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -29,6 +31,9 @@ use super::{
 
 /// How much is passed on at once.
 const BLOCK: usize = 16 << 10;
+
+/// How long the relay waits after an error of `accept`, such as too many open files.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection to a broker, in TLS or not.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -41,6 +46,33 @@ pub(super) struct Relay {
     info: Vec<u8>,
     /// What the broker has sent behind it.
     rest: Vec<u8>,
+}
+
+/// A relay that serves the client library. Its task, port and connections end when this is dropped.
+#[derive(Debug)]
+pub(super) struct Serving {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// What says whether the task has ended.
+    #[cfg(test)]
+    pub(super) fn task(&self) -> tokio::task::AbortHandle {
+        self.task.abort_handle()
+    }
+
+    /// Where the client library connects to.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Serving {
+    // A broker that keeps the connection open and reads nothing holds up `copy` for ever.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Relay {
@@ -106,7 +138,7 @@ impl Relay {
         Ok(Self { broker, info, rest })
     }
 
-    /// Serves the client library at the address that is returned, until one side ends. `trouble` gets the reason if that
+    /// Serves the client library until one side ends or the result is dropped. `trouble` gets the reason if that
     /// is an excess of the broker or an error.
     ///
     /// # Errors
@@ -116,28 +148,33 @@ impl Relay {
         self,
         patience: Duration,
         trouble: impl FnOnce(String) + Send + 'static,
-    ) -> io::Result<SocketAddr> {
+    ) -> io::Result<Serving> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        tokio::spawn(async move {
-            match timeout(patience, accept(listener)).await {
-                Ok(Ok(client)) => self.pass_on(client, trouble).await,
-                Ok(Err(error)) => trouble(error.to_string()),
-                // The library has given up.
-                Err(_) => {}
-            }
+        let task = tokio::spawn(async move {
+            let client = timeout(patience, accept(&listener)).await;
+            let pass_on = async {
+                match client {
+                    Ok(Ok(client)) => self.pass_on(client, patience, trouble).await,
+                    Ok(Err(error)) => trouble(error.to_string()),
+                    // The library has given up.
+                    Err(_) => {}
+                }
+            };
+            tokio::join!(pass_on, refuse(&listener));
         });
-        Ok(address)
+        Ok(Serving { address, task })
     }
 
     /// Passes bytes on in both directions.
-    async fn pass_on(self, client: TcpStream, trouble: impl FnOnce(String)) {
+    async fn pass_on(self, client: TcpStream, patience: Duration, trouble: impl FnOnce(String)) {
         client.set_nodelay(true).ok();
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_broker, mut to_broker) = split(self.broker);
         let up = async {
             let result = copy(&mut from_client, &mut to_broker).await.map(|_| ());
-            to_broker.shutdown().await.ok();
+            // In TLS it writes, and the broker may not read any more.
+            timeout(patience, to_broker.shutdown()).await.ok();
             result
         };
         let down = async {
@@ -186,7 +223,7 @@ async fn first_line(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), LinkEr
 }
 
 /// The connection of this user's own process.
-async fn accept(listener: TcpListener) -> io::Result<TcpStream> {
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     let SocketAddr::V4(here) = listener.local_addr()? else { return Err(io::ErrorKind::Unsupported.into()) };
     let uid = rustix::process::geteuid().as_raw();
     loop {
@@ -195,6 +232,15 @@ async fn accept(listener: TcpListener) -> io::Result<TcpStream> {
             && owner(peer, here)? == Some(uid)
         {
             return Ok(stream);
+        }
+    }
+}
+
+/// Closes each connection, without an end.
+async fn refuse(listener: &TcpListener) {
+    loop {
+        if listener.accept().await.is_err() {
+            sleep(PAUSE).await;
         }
     }
 }

@@ -70,17 +70,35 @@ fn a_lock_of_another_user_stops_no_sink() -> Result<()> {
     Ok(())
 }
 
+/// What `cat` says of a file as another user; `None` if that user can read it.
+fn read_as_nobody(path: &Path) -> Result<Option<String>> {
+    let mut command = Command::new("cat");
+    command.arg(path).env("LC_ALL", "C").uid(NOBODY).gid(NOBODY).stdin(Stdio::null());
+    let output = command.output()?;
+    Ok((!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
 #[test]
 fn no_other_user_can_open_what_the_agent_locks() -> Result<()> {
     let dir = tempfile::tempdir()?;
     chmod(dir.path(), 0o755)?;
+    // Everybody may enter these directories, so that only the mode of a lock keeps others out.
+    let holders = ["state", "state/spool", "state/spool/out"].map(|holder| dir.path().join(holder));
+    for holder in &holders {
+        fs::create_dir(holder)?;
+        chmod(holder, 0o755)?;
+    }
     let agent = Agent::start_in(dir.path(), "[sinks.out]\npolicy = \"spool\"\n[sinks.out.stdout]\n")?;
-    for lock in ["state/lock", "state/spool/out/lock"] {
-        let lock = dir.path().join(lock);
+    for holder in [&holders[0], &holders[2]] {
+        let (lock, control) = (holder.join("lock"), holder.join("control"));
         ensure!(fs::metadata(&lock)?.permissions().mode() & 0o777 == 0o600, "{}", lock.display());
-        let mut command = Command::new("flock");
-        command.arg("--nonblock").arg(&lock).arg("true").uid(NOBODY).gid(NOBODY).stderr(Stdio::null());
-        ensure!(!command.status()?.success(), "another user has locked {}", lock.display());
+        fs::write(&control, "")?;
+        chmod(&control, 0o644)?;
+        ensure!(read_as_nobody(&control)?.is_none(), "nobody cannot enter {}", holder.display());
+        fs::remove_file(&control)?;
+        let error = read_as_nobody(&lock)?;
+        let is_denied = error.as_ref().is_some_and(|error| error.contains("Permission denied"));
+        ensure!(is_denied, "another user opens {}: {error:?}", lock.display());
     }
     agent.stop()?;
     Ok(())
