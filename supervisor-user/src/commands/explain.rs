@@ -55,6 +55,7 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
     let redactor = args.redact.redactor()?;
     let mut glance = Glance::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
+    host.replace_reader()?;
     if let Some(missing) = glance.missing() {
         say(&format!("supervisor: only what /proc shows is known: {missing}"));
     }

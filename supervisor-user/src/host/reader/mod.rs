@@ -22,6 +22,9 @@
 //! - There are at most 8 readers that cannot be killed: 4 from requests that a process can hold up, which are left out
 //!   from then on, and 4 from others.
 //! - Late answers take a second, and then a tenth of the collector's time.
+//! - A reader that died while it was idle is replaced, and the request repeated once.
+//! - After a failed start there is a pause, which grows. After 5 failed starts in a row a request is an error, unless the
+//!   host is out of pids or memory.
 //!
 //! A reader has the capabilities that a running agent keeps, and no others. It ends when its socket is closed.
 
@@ -69,12 +72,25 @@ impl Proc {
         match self.pool.borrow_mut().ask(request) {
             Ok(answer) => Ok(Ok(answer)),
             Err(Unanswered::NotRead(why)) => Ok(Err(why)),
-            Err(Unanswered::Broken(error)) => {
-                let why =
-                    format!("cannot start the process that reads /proc (/proc/self/exe {READER}): {error}");
-                Err(io::Error::new(error.kind(), why))
-            }
+            Err(Unanswered::Broken(error)) => Err(broken(&error)),
         }
+    }
+
+    /// Replaces the reader. Call it after the collector has given up capabilities: the reader that replaces a late one is
+    /// started without them, and this start shows whether that is possible.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started as a reader.
+    pub fn replace_reader(&self) -> io::Result<()> {
+        self.pool.borrow_mut().replace().map_err(|error| {
+            let why = format!(
+                "{}. This process has given up its capabilities: let its user execute the program without \
+                 CAP_DAC_OVERRIDE, and remove file capabilities from it",
+                broken(&error)
+            );
+            io::Error::new(error.kind(), why)
+        })
     }
 
     /// An answer in which the reader may report an error.
@@ -87,6 +103,11 @@ impl Proc {
     fn ask_option<T: serde::de::DeserializeOwned>(&self, request: &Request) -> Option<T> {
         self.ask::<Option<T>>(request).ok()?.ok()?
     }
+}
+
+fn broken(error: &io::Error) -> io::Error {
+    let why = format!("cannot start the process that reads /proc (/proc/self/exe {READER}): {error}");
+    io::Error::new(error.kind(), why)
 }
 
 impl Host for Proc {
