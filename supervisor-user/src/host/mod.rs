@@ -29,6 +29,12 @@ pub trait Host {
     /// If `/proc` cannot be read.
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>>;
 
+    /// Whether the last [`Host::process`] was not answered in time. Then its `None` does not mean that there is no such
+    /// process.
+    fn was_not_read(&self) -> bool {
+        false
+    }
+
     /// The arguments of the process with that start time: none if it is gone, or has none.
     ///
     /// # Errors

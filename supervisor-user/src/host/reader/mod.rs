@@ -33,7 +33,10 @@ mod pool;
 mod serve;
 mod wire;
 
-use std::{cell::RefCell, io};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+};
 
 pub(crate) use serve::serve;
 
@@ -55,6 +58,7 @@ const READY: &[u8] = b"ready";
 pub struct Proc {
     identity: HostIdentity,
     pool: RefCell<Pool>,
+    was_not_read: Cell<bool>,
 }
 
 impl Proc {
@@ -65,7 +69,11 @@ impl Proc {
     ///
     /// If `/proc` is not mounted.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { identity: proc::identity()?, pool: RefCell::new(Pool::new(child::start)) })
+        Ok(Self {
+            identity: proc::identity()?,
+            pool: RefCell::new(Pool::new(child::start)),
+            was_not_read: Cell::new(false),
+        })
     }
 
     fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> io::Result<Result<T, NotRead>> {
@@ -112,7 +120,13 @@ fn broken(error: &io::Error) -> io::Error {
 
 impl Host for Proc {
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
-        self.ask_fallible(&Request::Process(pid))
+        let answer: Result<Result<_, String>, NotRead> = self.ask(&Request::Process(pid))?;
+        self.was_not_read.set(answer.is_err());
+        answer.map_or(Ok(None), |answer| answer.map_err(io::Error::other))
+    }
+
+    fn was_not_read(&self) -> bool {
+        self.was_not_read.get()
     }
 
     fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {
