@@ -100,6 +100,7 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     let redactor = Redactor::default();
     let mut glance = Glance::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
+    host.replace_reader()?;
     let conclusions = conclude(&mut glance, &host, GRACE, &args.filter)?;
     let now_ns = clock::now_ns();
     let min_age_ns = args.min_age.0.as_nanos() as u64;

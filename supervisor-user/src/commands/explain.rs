@@ -55,6 +55,7 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
     let redactor = args.redact.redactor()?;
     let mut glance = Glance::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
+    host.replace_reader()?;
     if let Some(missing) = glance.missing() {
         say(&format!("supervisor: only what /proc shows is known: {missing}"));
     }
@@ -67,7 +68,7 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
         _ => pid,
     });
     let kinds = match (pid, args.pidns) {
-        (Some(pid), _) => explain_process(&mut glance, &mut conclusions, pid)?,
+        (Some(pid), _) => explain_process(&host, &mut glance, &mut conclusions, pid)?,
         (None, Some(ino)) => vec![explain_namespace(&mut glance, &mut conclusions, ino)?],
         (None, None) => bail!("name a process, a PID namespace or a family"),
     };
@@ -92,13 +93,19 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
 
 /// The process; and of one that is PID 1 of a namespace that cannot end, the namespace too.
 fn explain_process(
+    host: &Proc,
     glance: &mut Glance<'_>,
     conclusions: &mut Conclusions,
     pid: u32,
 ) -> Result<Vec<EventKind>> {
-    let (evidence, namespaces) = glance
-        .process(pid)?
-        .with_context(|| format!("there is no process {pid}: it was reaped, or never was"))?;
+    let Some((evidence, namespaces)) = glance.process(pid)? else {
+        if host.was_not_read() {
+            bail!(
+                "process {pid} could not be read in time: another process holds up reads of /proc; try again in 10 s"
+            );
+        }
+        bail!("there is no process {pid}: it was reaped, or never was");
+    };
     for namespace in namespaces {
         conclusions.take(&namespace);
     }

@@ -66,6 +66,7 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     let redactor = args.redact.redactor()?;
     let mut glance = Glance::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
+    host.replace_reader()?;
     if let Some(missing) = glance.missing() {
         say(&format!(
             "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {missing}"

@@ -184,6 +184,7 @@ fn start(args: &TopArgs) -> Result<(Source, Top)> {
         let redactor = args.redact.redactor()?;
         let mut observer = Observer::start(host, redactor, grace_ns, false, SimulatedLoss::default())?;
         privileges::drop_all_but_needed(Some(observer.tracer()), &[])?;
+        observer.host().replace_reader()?;
         let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
         let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());
         return Ok((Source::Host(Box::new(observer), Box::new(conclusions)), Top::new(about)));

@@ -219,7 +219,12 @@ fn memory(why: &NotRead) -> Option<String> {
     let NotRead::Late { wchan } = why else { return None };
     let place =
         wchan.as_deref().map(|it| format!(" (the reader slept in {})", clean(it))).unwrap_or_default();
-    Some(format!("its memory map is locked, so that its arguments cannot be read{place}"))
+    let what = if why.is_memory_locked() {
+        "its memory map is locked, so that its arguments cannot be read"
+    } else {
+        "its arguments were not read in time"
+    };
+    Some(format!("{what}{place}"))
 }
 
 /// How many threads there are, as far as they were looked at.

@@ -126,6 +126,7 @@ async fn watch(options: Options) -> Result<Ended> {
     let measured = Vitals::measure(&config.metrics)?;
     // Before the first other thread is started, which are those of sinks and metrics.
     privileges::drop_all_but_needed(Some(observer.tracer()), &[])?;
+    observer.host().replace_reader()?;
     let stream = Stream::open(&config, context.clone(), stop.clone())?;
     let vitals = Vitals::start(&config.metrics, measured, hooks)?;
     let mut pipeline = Pipeline::new(context.host.clone(), grace_ns, config.filter.clone(), stream);

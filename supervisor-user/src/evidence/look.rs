@@ -3,7 +3,7 @@
 
 use std::{
     cell::{OnceCell, RefCell},
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::Hash,
     io,
     rc::Rc,
@@ -61,6 +61,8 @@ pub struct Look<'a> {
     ids: OnceCell<Vec<ProcessId>>,
     held: HashMap<ProcessId, u64>,
     processes: Cache<u32, Option<ProcessFacts>>,
+    /// Processes that were not read in time.
+    not_read: RefCell<HashSet<u32>>,
     threads: Cache<u32, Vec<ThreadFacts>>,
     reapers: Cache<(u32, bool), Option<Shared<ReaperFacts>>>,
     creators: Cache<ProcessId, Option<(CreatorFacts, ProcessId)>>,
@@ -101,6 +103,7 @@ impl<'a> Look<'a> {
             ids: OnceCell::new(),
             held,
             processes: Cache::default(),
+            not_read: RefCell::default(),
             threads: Cache::default(),
             reapers: Cache::default(),
             creators: Cache::default(),
@@ -317,6 +320,10 @@ impl<'a> Look<'a> {
             return Ok(Some(facts));
         }
         let facts = self.read(id.tgid)?.filter(|facts| starts_match(&self.host, facts, id.start_ns));
+        if facts.is_none() && self.is_not_read(id.tgid) {
+            // A late read does not hide a zombie. Only its control group is not known.
+            return Ok(exited.and_then(|task| self.recorded(&task.record, None)));
+        }
         if let (Some(facts), Some(task)) = (&facts, exited)
             && task.record.flags & TASK_WHOLE != 0
             && facts.is_unreaped()
@@ -329,10 +336,15 @@ impl<'a> Look<'a> {
     /// What `/proc` would say of a zombie, by its record. `None` if the record does not say all, or if no zombie of
     /// the same control groups was read in `/proc` before.
     fn zombie(&self, Task { record, cgroup }: &Task) -> Option<ProcessFacts> {
+        let cgroup = self.groups.borrow().get(&(record.css_set, cgroup.clone()))?.clone();
+        self.recorded(record, cgroup)
+    }
+
+    /// What `/proc` would say of a zombie with that control group. `None` if the record does not say all.
+    fn recorded(&self, record: &TaskRecord, cgroup: Option<String>) -> Option<ProcessFacts> {
         if record.flags & TASK_WHOLE == 0 {
             return None;
         }
-        let cgroup = self.groups.borrow().get(&(record.css_set, cgroup.clone()))?.clone();
         Some(ProcessFacts {
             pid: record.id.tgid,
             ppid: record.parent.tgid,
@@ -360,7 +372,19 @@ impl<'a> Look<'a> {
 
     /// A process in `/proc`, which is read once.
     fn read(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
-        Ok((*cached(&self.processes, pid, || self.host.process(pid))?).clone())
+        let read = || {
+            let facts = self.host.process(pid)?;
+            if self.host.was_not_read() {
+                self.not_read.borrow_mut().insert(pid);
+            }
+            Ok::<_, io::Error>(facts)
+        };
+        Ok((*cached(&self.processes, pid, read)?).clone())
+    }
+
+    /// Whether [`Look::read`] got no answer in time.
+    fn is_not_read(&self, pid: u32) -> bool {
+        self.not_read.borrow().contains(&pid)
     }
 
     fn threads(&self, facts: &ProcessFacts) -> io::Result<Vec<ThreadFacts>> {
@@ -429,7 +453,8 @@ impl<'a> Look<'a> {
             pid_ns: record.pid_ns,
             level: record.level,
             vpid: record.vpid,
-            gone: living.is_none(),
+            // A late read does not mean that it is gone.
+            gone: record.released == 1 || (living.is_none() && !self.is_not_read(id.tgid)),
         };
         Ok(Some((facts, record.creator)))
     }

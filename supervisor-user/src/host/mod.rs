@@ -29,6 +29,12 @@ pub trait Host {
     /// If `/proc` cannot be read.
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>>;
 
+    /// Whether the last [`Host::process`] was not answered in time. Then its `None` does not mean that there is no such
+    /// process.
+    fn was_not_read(&self) -> bool {
+        false
+    }
+
     /// The arguments of the process with that start time: none if it is gone, or has none.
     ///
     /// # Errors
@@ -112,6 +118,18 @@ pub enum NotRead {
     },
     /// Too many reads were late.
     Skipped,
+}
+
+impl NotRead {
+    /// Whether the reader slept where it waits for the memory map of another process. `/proc/PID/wchan` leaves out the
+    /// functions of the scheduler and of locks, so that it mostly names the caller of `down_read()`.
+    #[must_use]
+    pub fn is_memory_locked(&self) -> bool {
+        let Self::Late { wchan: Some(wchan) } = self else { return false };
+        ["access_remote_vm", "__access_remote_vm", "mmap_read_lock", "rwsem_down_read_slowpath", "down_read"]
+            .iter()
+            .any(|function| wchan.starts_with(function))
+    }
 }
 
 /// Which host, which boot.
@@ -274,5 +292,20 @@ impl SigChld {
             Self::Blocked => "blocked",
             Self::NoCldWait => "nocldwait",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NotRead;
+
+    #[test]
+    fn only_a_reader_that_slept_at_the_memory_map_says_that_the_map_is_locked() {
+        let late = |wchan: Option<&str>| NotRead::Late { wchan: wchan.map(str::to_owned) };
+        assert!(late(Some("__access_remote_vm")).is_memory_locked());
+        assert!(late(Some("mmap_read_lock_killable")).is_memory_locked());
+        assert!(!late(Some("request_wait_answer")).is_memory_locked());
+        assert!(!late(None).is_memory_locked());
+        assert!(!NotRead::Skipped.is_memory_locked());
     }
 }

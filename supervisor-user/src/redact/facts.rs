@@ -111,6 +111,10 @@ impl Host for Redacted<'_> {
         Ok(self.host.process(pid)?.map(|facts| self.redactor.process(facts)))
     }
 
+    fn was_not_read(&self) -> bool {
+        self.host.was_not_read()
+    }
+
     fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {
         let (args, note) = self.host.arguments(facts)?;
         let exec = ExecFacts { filename: facts.exe.clone().unwrap_or_default(), ..ExecFacts::default() };

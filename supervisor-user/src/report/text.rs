@@ -363,8 +363,10 @@ pub(super) fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
         let wchan = reaper.wchan.as_deref().map(|wchan| format!(" in {}", clean(wchan))).unwrap_or_default();
         parts.push(format!("state {state}{wchan}"));
     }
-    if let Some(NotRead::Late { .. }) = &reaper.process.args_not_read {
-        parts.push("its memory map is locked".to_owned());
+    match &reaper.process.args_not_read {
+        Some(why) if why.is_memory_locked() => parts.push("its memory map is locked".to_owned()),
+        Some(NotRead::Late { .. }) => parts.push("its arguments were not read in time".to_owned()),
+        Some(NotRead::Skipped) | None => {}
     }
     let wait = match (&reaper.last_wait, reaper.never_waited_since_ns) {
         (Some(wait), _) => {

@@ -13,11 +13,13 @@ use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambien
 
 use super::{
     READER, READY,
-    pool::{Process, Reader},
+    pool::{Process, Reader, ends},
 };
 
 /// How long a reader may take to start, on a busy host.
 const START_WITHIN: Duration = Duration::from_secs(5);
+/// How long one that does not start may take to end.
+const KILLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Starts a reader, and waits until it has given up its capabilities and is ready.
 pub(super) fn start() -> io::Result<Reader> {
@@ -29,17 +31,19 @@ pub(super) fn start() -> io::Result<Reader> {
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: it makes system calls only, none of which allocates or takes a lock.
     unsafe { command.pre_exec(prepare) };
-    let mut child = Started(command.spawn()?);
+    let child = Started(command.spawn()?);
     drop(command);
     stream.set_read_timeout(Some(START_WITHIN))?;
     let mut said = [0; READY.len()];
-    if let Err(error) = stream.read_exact(&mut said) {
-        child.kill();
-        child.has_ended();
+    let is_ready = stream.read_exact(&mut said);
+    stream.set_nonblocking(true)?;
+    let mut reader = Reader { stream, process: Box::new(child) };
+    if let Err(error) = is_ready {
+        // It has read nothing of another process, so SIGKILL ends it. Without the wait it stays a zombie.
+        ends(&mut reader, KILLED_WITHIN);
         return Err(io::Error::new(error.kind(), format!("it does not start: {error}")));
     }
-    stream.set_nonblocking(true)?;
-    Ok(Reader { stream, process: Box::new(child) })
+    Ok(reader)
 }
 
 /// Between fork and exec.

@@ -22,6 +22,9 @@
 //! - There are at most 8 readers that cannot be killed: 4 from requests that a process can hold up, which are left out
 //!   from then on, and 4 from others.
 //! - Late answers take a second, and then a tenth of the collector's time.
+//! - A reader that died while it was idle is replaced, and the request repeated once.
+//! - After a failed start there is a pause, which grows. After 5 failed starts in a row a request is an error, unless the
+//!   host is out of pids or memory.
 //!
 //! A reader has the capabilities that a running agent keeps, and no others. It ends when its socket is closed.
 
@@ -30,7 +33,10 @@ mod pool;
 mod serve;
 mod wire;
 
-use std::{cell::RefCell, io};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+};
 
 pub(crate) use serve::serve;
 
@@ -52,6 +58,7 @@ const READY: &[u8] = b"ready";
 pub struct Proc {
     identity: HostIdentity,
     pool: RefCell<Pool>,
+    was_not_read: Cell<bool>,
 }
 
 impl Proc {
@@ -62,19 +69,36 @@ impl Proc {
     ///
     /// If `/proc` is not mounted.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { identity: proc::identity()?, pool: RefCell::new(Pool::new(child::start)) })
+        Ok(Self {
+            identity: proc::identity()?,
+            pool: RefCell::new(Pool::new(child::start)),
+            was_not_read: Cell::new(false),
+        })
     }
 
     fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> io::Result<Result<T, NotRead>> {
         match self.pool.borrow_mut().ask(request) {
             Ok(answer) => Ok(Ok(answer)),
             Err(Unanswered::NotRead(why)) => Ok(Err(why)),
-            Err(Unanswered::Broken(error)) => {
-                let why =
-                    format!("cannot start the process that reads /proc (/proc/self/exe {READER}): {error}");
-                Err(io::Error::new(error.kind(), why))
-            }
+            Err(Unanswered::Broken(error)) => Err(broken(&error)),
         }
+    }
+
+    /// Replaces the reader. Call it after the collector has given up capabilities: the reader that replaces a late one is
+    /// started without them, and this start shows whether that is possible.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started as a reader.
+    pub fn replace_reader(&self) -> io::Result<()> {
+        self.pool.borrow_mut().replace().map_err(|error| {
+            let why = format!(
+                "{}. This process has given up its capabilities: let its user execute the program without \
+                 CAP_DAC_OVERRIDE, and remove file capabilities from it",
+                broken(&error)
+            );
+            io::Error::new(error.kind(), why)
+        })
     }
 
     /// An answer in which the reader may report an error.
@@ -89,9 +113,20 @@ impl Proc {
     }
 }
 
+fn broken(error: &io::Error) -> io::Error {
+    let why = format!("cannot start the process that reads /proc (/proc/self/exe {READER}): {error}");
+    io::Error::new(error.kind(), why)
+}
+
 impl Host for Proc {
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
-        self.ask_fallible(&Request::Process(pid))
+        let answer: Result<Result<_, String>, NotRead> = self.ask(&Request::Process(pid))?;
+        self.was_not_read.set(answer.is_err());
+        answer.map_or(Ok(None), |answer| answer.map_err(io::Error::other))
+    }
+
+    fn was_not_read(&self) -> bool {
+        self.was_not_read.get()
     }
 
     fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {

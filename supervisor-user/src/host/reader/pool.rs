@@ -30,6 +30,10 @@ const MAX_REMEMBERED: usize = 1024;
 /// The collector waits for late answers for this long at most, and then for a tenth of the time that passes.
 const ALLOWANCE: Duration = Duration::from_secs(1);
 const ALLOWANCE_SHARE: u32 = 10;
+/// After a failed start the collector starts no reader for this long, and then for twice as long each time.
+const START_PAUSE: Duration = Duration::from_secs(1);
+/// From this many failed starts in a row on, a request is an error: 15 s after the first one.
+const MAX_FAILED_STARTS: u32 = 5;
 
 /// A process that reads for us.
 pub(super) trait Process {
@@ -54,7 +58,7 @@ pub(super) struct Reader {
 pub(super) enum Unanswered {
     /// The request was late, or not made.
     NotRead(NotRead),
-    /// No reader has ever answered.
+    /// No reader has ever answered, or none can be started any more.
     Broken(io::Error),
 }
 
@@ -63,6 +67,13 @@ struct Late {
     wchan: Option<String>,
     until: Instant,
     pause: Duration,
+}
+
+/// Starts that failed one after the other.
+struct FailedStarts {
+    count: u32,
+    until: Instant,
+    error: (io::ErrorKind, String),
 }
 
 /// All readers of a collector.
@@ -75,6 +86,7 @@ pub(super) struct Pool {
     allowance: Allowance,
     lost: ReadsLost,
     has_answered: bool,
+    failed_starts: Option<FailedStarts>,
 }
 
 impl Pool {
@@ -87,6 +99,7 @@ impl Pool {
             allowance: Allowance { left: ALLOWANCE, at: Instant::now() },
             lost: ReadsLost::default(),
             has_answered: false,
+            failed_starts: None,
         }
     }
 
@@ -111,14 +124,61 @@ impl Pool {
             self.lost.skipped += 1;
             return Err(Unanswered::NotRead(NotRead::Skipped));
         }
-        let reader = self.reader.take().map_or_else(|| (self.start)(), Ok);
-        let mut reader = match reader {
-            Ok(reader) => reader,
-            Err(error) => return Err(self.broken(error)),
-        };
-        let answer =
-            wire::frame(request).map_err(End::Broken).and_then(|frame| exchange(&mut reader, &frame));
-        let answer = answer.and_then(|answer| {
+        let frame = wire::frame(request).map_err(Unanswered::Broken)?;
+        if let Some(reader) = self.reader.take() {
+            match self.exchange(reader, request, &frame) {
+                // It may have died while it was idle: the OOM killer does not know what it is for.
+                Err(End::Broken(_)) => {}
+                Err(End::Late(why)) => return Err(Unanswered::NotRead(why)),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+        let reader = self.started()?;
+        self.exchange(reader, request, &frame).map_err(|end| match end {
+            End::Late(why) => Unanswered::NotRead(why),
+            End::Broken(error) => self.no_answer(error),
+        })
+    }
+
+    /// Replaces the reader, and fails if that is not possible. Call it after the collector has given up capabilities:
+    /// the next reader is started without them.
+    pub(super) fn replace(&mut self) -> io::Result<()> {
+        let reader = (self.start)()?;
+        if let Some(mut idle) = self.reader.replace(reader) {
+            // It sleeps in no answer, so SIGKILL ends it.
+            ends(&mut idle, HARD_DEADLINE);
+        }
+        Ok(())
+    }
+
+    /// Starts a reader, unless a start failed a short while ago.
+    fn started(&mut self) -> Result<Reader, Unanswered> {
+        let now = Instant::now();
+        if let Some(failed) = self.failed_starts.as_ref().filter(|failed| now < failed.until) {
+            let (kind, why) = failed.error.clone();
+            return Err(self.no_answer(io::Error::new(kind, why)));
+        }
+        let reader = (self.start)();
+        let done = Instant::now();
+        self.allowance.spend(done, done - now);
+        reader.map_err(|error| {
+            let count = self.failed_starts.as_ref().map_or(0, |failed| failed.count) + 1;
+            let pause = START_PAUSE.saturating_mul(1 << (count - 1).min(16)).min(PAUSE_MAX);
+            let why = (error.kind(), error.to_string());
+            self.failed_starts = Some(FailedStarts { count, until: done + pause, error: why });
+            self.no_answer(error)
+        })
+    }
+
+    /// One exchange with a reader, which is kept if it answers.
+    fn exchange<T: DeserializeOwned>(
+        &mut self,
+        mut reader: Reader,
+        request: &Request,
+        frame: &[u8],
+    ) -> Result<T, End<NotRead>> {
+        let asked = Instant::now();
+        let answer = exchange(&mut reader, frame).and_then(|answer| {
             let document = wire::whole(&answer).map_err(End::Broken)?.unwrap_or_default();
             serde_json::from_slice(document).map_err(|error| End::Broken(error.into()))
         });
@@ -126,16 +186,17 @@ impl Pool {
             Ok(answer) => {
                 self.reader = Some(reader);
                 self.has_answered = true;
+                self.failed_starts = None;
                 self.late.remove(request);
                 Ok(answer)
             }
             Err(end) => {
                 let wchan = reader.process.wchan();
                 self.give_up(request, reader);
-                match end {
-                    End::Late => Err(Unanswered::NotRead(self.remember(request, wchan, now))),
-                    End::Broken(error) => Err(self.broken(error)),
-                }
+                Err(match end {
+                    End::Late(()) => End::Late(self.remember(request, wchan, asked)),
+                    End::Broken(error) => End::Broken(error),
+                })
             }
         }
     }
@@ -162,9 +223,12 @@ impl Pool {
         NotRead::Late { wchan }
     }
 
-    /// Records that a reader could not be started, or has ended. Where no reader ever answered, none will.
-    fn broken(&mut self, error: io::Error) -> Unanswered {
-        if !self.has_answered {
+    /// What a request without a reader has: an error where no reader will answer, or else a loss.
+    fn no_answer(&mut self, error: io::Error) -> Unanswered {
+        let failed = self.failed_starts.as_ref().map_or(0, |failed| failed.count);
+        // Where the host is out of pids or memory, or too busy, waiting helps. The agent must outlive that.
+        let may_pass = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory);
+        if !self.has_answered || (failed >= MAX_FAILED_STARTS && !may_pass) {
             return Unanswered::Broken(error);
         }
         self.lost.skipped += 1;
@@ -182,7 +246,7 @@ impl Drop for Pool {
 }
 
 /// Kills a reader, and says whether it has ended within that time.
-fn ends(reader: &mut Reader, within: Duration) -> bool {
+pub(super) fn ends(reader: &mut Reader, within: Duration) -> bool {
     reader.process.kill();
     let deadline = Instant::now() + within;
     while !reader.process.has_ended() {
@@ -195,13 +259,13 @@ fn ends(reader: &mut Reader, within: Duration) -> bool {
 }
 
 /// Why an exchange has no answer.
-enum End {
-    Late,
+enum End<Late> {
+    Late(Late),
     Broken(io::Error),
 }
 
 /// Sends a request, and waits for the answer.
-fn exchange(reader: &mut Reader, request: &[u8]) -> Result<Vec<u8>, End> {
+fn exchange(reader: &mut Reader, request: &[u8]) -> Result<Vec<u8>, End<()>> {
     let mut patience = Patience::new();
     let mut rest = request;
     while !rest.is_empty() {
@@ -235,7 +299,7 @@ impl Patience {
     }
 
     /// Waits after this error until the socket is ready.
-    fn wait(&mut self, reader: &Reader, flags: PollFlags, error: io::Error) -> Result<(), End> {
+    fn wait(&mut self, reader: &Reader, flags: PollFlags, error: io::Error) -> Result<(), End<()>> {
         match error.kind() {
             io::ErrorKind::Interrupted => return Ok(()),
             io::ErrorKind::WouldBlock => {}
@@ -246,7 +310,7 @@ impl Patience {
             if now >= self.deadline {
                 // On a busy host it may not have had the CPU yet.
                 if now >= self.hard || !reader.process.is_running() {
-                    return Err(End::Late);
+                    return Err(End::Late(()));
                 }
                 self.deadline = now + DEADLINE;
             }

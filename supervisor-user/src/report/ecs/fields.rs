@@ -185,7 +185,12 @@ fn reaper_fields(reaper: &Reaper, now_ns: u64) -> ReaperFields {
         is_pidns_init: reaper.is_pidns_init,
         state: reaper.state,
         wchan: reaper.wchan.clone(),
-        memory_locked: matches!(reaper.process.args_not_read, Some(NotRead::Late { .. })).then_some(true),
+        memory_locked: reaper
+            .process
+            .args_not_read
+            .as_ref()
+            .is_some_and(NotRead::is_memory_locked)
+            .then_some(true),
         sigchld: reaper.sigchld,
         unreaped_held: reaper.unreaped_held,
         reaped_since: reaper.reaped_since,

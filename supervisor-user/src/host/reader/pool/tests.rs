@@ -13,6 +13,8 @@ struct Nature {
     is_busy: bool,
     /// It ends at the first request.
     dies: bool,
+    /// It cannot be started, for this reason.
+    does_not_start: Option<io::ErrorKind>,
 }
 
 /// What the tests know of all readers.
@@ -54,7 +56,10 @@ fn pool(nature: Nature) -> (Pool, Shared) {
     let started = Rc::clone(&world);
     let pool = Pool::new(move || {
         started.borrow_mut().started += 1;
-        let Nature { never_answers, dies, .. } = started.borrow().nature;
+        let Nature { never_answers, dies, does_not_start, .. } = started.borrow().nature;
+        if let Some(kind) = does_not_start {
+            return Err(kind.into());
+        }
         let (stream, theirs) = UnixStream::pair()?;
         stream.set_nonblocking(true)?;
         thread::spawn(move || {
@@ -207,4 +212,68 @@ fn where_no_reader_ever_answers_it_is_an_error_and_otherwise_a_loss() {
     assert_eq!(pool.lost().skipped, 1);
     world.borrow_mut().nature.dies = false;
     assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(1)).unwrap(), 1);
+}
+
+#[test]
+fn a_request_is_repeated_once_if_the_reader_died_while_it_was_idle() {
+    let (mut pool, world) = pool(Nature::default());
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(1)).unwrap(), 1);
+    let (stream, closed) = UnixStream::pair().unwrap();
+    drop(closed);
+    pool.reader.as_mut().expect("it answered").stream = stream;
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(2)).unwrap(), 2);
+    assert_eq!((world.borrow().started, pool.lost()), (2, ReadsLost::default()));
+}
+
+/// A pool that has answered, and whose reader cannot be replaced any more.
+fn pool_without_starts(kind: io::ErrorKind) -> (Pool, Shared) {
+    let (mut pool, world) = pool(Nature::default());
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(1)).unwrap(), 1);
+    world.borrow_mut().nature.does_not_start = Some(kind);
+    pool.reader = None;
+    (pool, world)
+}
+
+fn end_the_pause(pool: &mut Pool) {
+    pool.failed_starts.as_mut().expect("a start has failed").until = Instant::now();
+}
+
+#[test]
+fn a_request_is_an_error_after_several_failed_starts_and_answered_once_a_start_succeeds() {
+    let (mut pool, world) = pool_without_starts(io::ErrorKind::PermissionDenied);
+    for _ in 1..MAX_FAILED_STARTS {
+        assert!(skipped(&pool.ask(&Request::ThreadGroup(1))));
+        let started = world.borrow().started;
+        assert!(skipped(&pool.ask(&Request::ThreadGroup(1))));
+        assert_eq!(world.borrow().started, started, "no start in the pause");
+        end_the_pause(&mut pool);
+    }
+    for _ in 0..2 {
+        let answer = pool.ask::<u32>(&Request::ThreadGroup(1));
+        assert!(matches!(answer, Err(Unanswered::Broken(_))), "{answer:?}");
+    }
+    world.borrow_mut().nature.does_not_start = None;
+    end_the_pause(&mut pool);
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(1)).unwrap(), 1);
+    assert!(pool.failed_starts.is_none());
+}
+
+#[test]
+fn failed_starts_on_a_host_without_pids_stay_a_loss() {
+    let (mut pool, _world) = pool_without_starts(io::ErrorKind::WouldBlock);
+    for _ in 0..2 * MAX_FAILED_STARTS {
+        assert!(skipped(&pool.ask(&Request::ThreadGroup(1))));
+        end_the_pause(&mut pool);
+    }
+}
+
+#[test]
+fn a_reader_that_cannot_be_replaced_is_an_error_at_once() {
+    let (mut pool, world) = pool(Nature::default());
+    pool.replace().unwrap();
+    assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(1)).unwrap(), 1);
+    pool.replace().unwrap();
+    assert_eq!((world.borrow().started, world.borrow().killed), (2, 1));
+    world.borrow_mut().nature.does_not_start = Some(io::ErrorKind::PermissionDenied);
+    assert!(pool.replace().is_err());
 }
