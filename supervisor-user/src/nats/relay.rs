@@ -245,15 +245,18 @@ async fn refuse(listener: &TcpListener) {
     }
 }
 
-/// The user whose socket is connected from `peer` to `here`.
+/// The user whose socket is connected from `peer` to `here`. A socket that waits after its end (`TIME_WAIT`) is listed as
+/// root's, whoever had it.
 fn owner(peer: SocketAddrV4, here: SocketAddrV4) -> io::Result<Option<u32>> {
+    /// `TCP_ESTABLISHED`, `include/net/tcp_states.h`.
+    const ESTABLISHED: &str = "01";
     let in_hex = |at: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(at.ip().octets()), at.port());
     let (peer, here) = (in_hex(peer), in_hex(here));
     // Number, local address, remote address, state, queues, timer, retransmits, user: `get_tcp4_sock()`, net/ipv4/tcp_ipv4.c.
     for line in BufReader::new(File::open("/proc/net/tcp")?).lines() {
         let line = line?;
         let fields: Vec<&str> = line.split_whitespace().collect();
-        if fields.get(1..3) == Some(&[peer.as_str(), here.as_str()]) {
+        if fields.get(1..4) == Some(&[peer.as_str(), here.as_str(), ESTABLISHED]) {
             return Ok(fields.get(7).and_then(|uid| uid.parse().ok()));
         }
     }
@@ -272,5 +275,10 @@ mod tests {
         let SocketAddr::V4(peer) = client.local_addr().unwrap() else { unreachable!() };
         assert_eq!(owner(peer, here).unwrap(), Some(rustix::process::geteuid().as_raw()));
         assert_eq!(owner(here, here).unwrap(), None);
+        // Its own end is the first: then it is no connection of anybody any more.
+        let (accepted, _) = listener.accept().unwrap();
+        drop(client);
+        drop(accepted);
+        assert_eq!(owner(peer, here).unwrap(), None);
     }
 }
