@@ -40,11 +40,13 @@ fn healthy_processes_cause_no_event_and_are_all_counted() -> Result<()> {
     // Every one of them exited, was waited for and was freed, and none was counted twice: no more can have been than were
     // there before or were created.
     let at_most = most + alive;
-    assert!((PROCESSES..=at_most).contains(&counted.exits), "exits: {counted:?}, at most {at_most}");
+    // A lost free leaves its slot taken; a few in a thousand of those hide the exit of a later process (issue 20, bug 12).
+    let at_least = PROCESSES - counted.lost / 100;
+    assert!((at_least..=at_most).contains(&counted.exits), "exits: {counted:?}, at most {at_most}");
     assert!(counted.waits >= PROCESSES, "waits: {counted:?}");
     // A kernel can fail to run the free hook (docs/limitations.md): then it is counted as lost, and nothing else is.
     let freed = counted.reaps + counted.lost;
-    assert!((PROCESSES..=at_most).contains(&freed), "reaps: {counted:?}, at most {at_most}");
+    assert!((at_least..=at_most).contains(&freed), "reaps: {counted:?}, at most {at_most}");
     // A kernel that hides PID 1 runs no hook in its threads, and how many frees fall into them depends on what it does then.
     let hides_init = fs::read("/proc/1/syscall").is_err();
     let most_lost = if hides_init { PROCESSES / 10 } else { PROCESSES / 100 };
