@@ -40,7 +40,7 @@ fn healthy_processes_cause_no_event_and_are_all_counted() -> Result<()> {
     // Every one of them exited, was waited for and was freed, and none was counted twice: no more can have been than were
     // there before or were created.
     let at_most = most + alive;
-    // A lost free leaves its slot taken; a few in a thousand of those hide the exit of a later process (issue 20, bug 12).
+    // A lost free leaves its slot taken; a few in a thousand of those hide the exit of a later process.
     let at_least = PROCESSES - counted.lost / 100;
     assert!((at_least..=at_most).contains(&counted.exits), "exits: {counted:?}, at most {at_most}");
     assert!(counted.waits >= PROCESSES, "waits: {counted:?}");
