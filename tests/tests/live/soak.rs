@@ -137,7 +137,9 @@ fn what_was_said_is_what_was_true() -> Result<()> {
         if done > 0.3 && early.is_none() {
             early = Some(memory(&plain, &robbed)?);
             let run = std::mem::replace(&mut killed, Watching::start(&[])?);
-            first_run = Some(run.kill("the one that was killed", SOON)?);
+            // A kernel that hides PID 1 can lose a free, and the close then comes with a reconciliation.
+            let hides_init = std::fs::read("/proc/1/syscall").is_err();
+            first_run = Some(run.kill("the one that was killed", if hides_init { LATE } else { SOON })?);
         }
         if done > 0.4 && !robbed_once {
             robbed_once = true;
