@@ -15,6 +15,12 @@ pub fn resident_kib(pid: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
+/// Whether this kernel keeps the host's PID 1 from being traced: then it shows nobody its system calls either.
+#[must_use]
+pub fn hides_init() -> bool {
+    fs::read("/proc/1/syscall").is_err()
+}
+
 /// Stops a process with SIGSTOP, and waits until none of its threads runs any more, which takes a while on a busy machine.
 pub fn freeze(process: &mut Owned) -> Result<()> {
     process.signal(Signal::STOP)?;
