@@ -31,7 +31,7 @@ pub use case::Case;
 pub use contract::Contract;
 pub use event::{Event, events_in, finding_of, findings_of, of_process};
 pub use messages::{HOSTILE, hostile, hostile_in, message, octet_counted, recorded, repeated};
-pub use oracle::{Judgement, Life, Run, judge, lives};
+pub use oracle::{Judgement, Life, Run, Slack, judge, lives};
 pub use process::{end_by, freeze, hides_init, resident_kib};
 pub use prometheus::{Prometheus, http_get, promtool};
 pub use quiet_agent::QuietAgent;

@@ -59,8 +59,25 @@ pub struct Run<'a> {
     pub from: u64,
     /// It was told to end, or killed, after this.
     pub until: u64,
-    /// How long after the grace period, or after a reap, it may take to tell.
-    pub slack: Duration,
+    /// How long it may take to tell.
+    pub slack: Slack,
+}
+
+/// How long a watch may take to tell what happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Slack {
+    /// A zombie, after its grace period.
+    pub found: Duration,
+    /// A reap, after it.
+    pub closed: Duration,
+}
+
+impl Slack {
+    /// The same for both.
+    #[must_use]
+    pub fn both(slack: Duration) -> Self {
+        Self { found: slack, closed: slack }
+    }
 }
 
 /// What is right and wrong in what a run has said.
@@ -176,12 +193,12 @@ pub fn judge(run: &Run<'_>, lives: &[Life], reapers: &[u32], healthy: &[u32]) ->
             _ => {}
         }
     }
-    let slack = run.slack.as_nanos() as u64;
+    let [slack_found, slack_closed] = [run.slack.found, run.slack.closed].map(|it| it.as_nanos() as u64);
     for ((life, is_found), is_closed) in lives.iter().zip(is_found).zip(is_closed) {
         let from = life.zombie_by.max(run.from);
         let until = life.reaped_from.unwrap_or(u64::MAX).min(run.until);
-        let has_to_be_found = until.saturating_sub(from) >= GRACE_NS + slack;
-        let has_to_be_closed = is_found && life.reaped_by.is_some_and(|by| by + slack <= run.until);
+        let has_to_be_found = until.saturating_sub(from) >= GRACE_NS + slack_found;
+        let has_to_be_closed = is_found && life.reaped_by.is_some_and(|by| by + slack_closed <= run.until);
         judgement.made += usize::from(has_to_be_found);
         judgement.found += usize::from(is_found);
         judgement.reaped += usize::from(has_to_be_closed);
@@ -238,7 +255,7 @@ mod tests {
     }
 
     fn judged(events: &[Event], lives: &[Life]) -> Judgement {
-        let run = Run { events, from: 0, until: 100 * S, slack: Duration::from_secs(2) };
+        let run = Run { events, from: 0, until: 100 * S, slack: Slack::both(Duration::from_secs(2)) };
         judge(&run, lives, &[1], &[]).unwrap()
     }
 

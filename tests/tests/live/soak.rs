@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use supervisor_tests::{
-    Event, Judgement, Life, Run, Watch, fixture, hides_init, judge, lives, resident_kib, supervisor_bin,
+    Event, Judgement, Life, Run, Slack, Watch, fixture, hides_init, judge, lives, resident_kib,
+    supervisor_bin,
 };
 use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, zombies_of};
 
@@ -92,7 +93,7 @@ struct Watched {
     events: Vec<Event>,
     from: u64,
     until: u64,
-    slack: Duration,
+    slack: Slack,
 }
 
 impl Watching {
@@ -101,13 +102,13 @@ impl Watching {
         Ok(Self { watch, from: wall()? })
     }
 
-    fn stop(self, name: &'static str, slack: Duration) -> Result<Watched> {
+    fn stop(self, name: &'static str, slack: Slack) -> Result<Watched> {
         let until = wall()?;
         let events = self.watch.stop()?.events;
         Ok(Watched { name, events, from: self.from, until, slack })
     }
 
-    fn kill(self, name: &'static str, slack: Duration) -> Result<Watched> {
+    fn kill(self, name: &'static str, slack: Slack) -> Result<Watched> {
         let until = wall()?;
         let events = self.watch.kill()?;
         Ok(Watched { name, events, from: self.from, until, slack })
@@ -138,7 +139,8 @@ fn what_was_said_is_what_was_true() -> Result<()> {
             early = Some(memory(&plain, &robbed)?);
             let run = std::mem::replace(&mut killed, Watching::start(&[])?);
             // A kernel that hides PID 1 can lose a free, and the close then comes with a reconciliation.
-            first_run = Some(run.kill("the one that was killed", if hides_init() { LATE } else { SOON })?);
+            let slack = Slack { found: SOON, closed: if hides_init() { LATE } else { SOON } };
+            first_run = Some(run.kill("the one that was killed", slack)?);
         }
         if done > 0.4 && !robbed_once {
             robbed_once = true;
@@ -173,19 +175,19 @@ fn what_was_said_is_what_was_true() -> Result<()> {
     lives.append(&mut incident.lives);
     let runs = [
         first_run.context("it was too short for a kill")?,
-        plain.stop("the one that sees all", SOON)?,
-        robbed.stop("the one that is robbed and stopped", LATE)?,
-        killed.stop("the one after the kill", SOON)?,
+        plain.stop("the one that sees all", Slack::both(SOON))?,
+        robbed.stop("the one that is robbed and stopped", Slack::both(LATE))?,
+        killed.stop("the one after the kill", Slack::both(SOON))?,
     ];
     let reapers = [mix.pid(), incident.monitor.pid()];
     mix.end()?;
     let mut is_good = true;
     for Watched { name, events, from, until, slack } in &runs {
-        let judged = |slack: Duration| -> Result<Judgement> {
+        let judged = |slack: Slack| -> Result<Judgement> {
             judge(&Run { events, from: *from, until: *until, slack }, &lives, &reapers, &[healthy])
         };
-        let longest = judged(*slack)?.percentile(100);
-        let judgement = judged((longest * 2).max(*slack))?;
+        let longest = judged(*slack)?.percentile(100) * 2;
+        let judgement = judged(Slack { found: longest.max(slack.found), closed: longest.max(slack.closed) })?;
         println!("{name}: {judgement}");
         is_good &= judgement.is_good() && judgement.made > 0;
     }
