@@ -40,7 +40,16 @@ fn sched_process_fork(ctx: BtfTracePointContext) {
         seen: 0,
         released: 0,
         counted: u8::from(counted),
-        wait: Wait { at_ns: zero, count: zero, request: zero, any_ns: zero, any_gap_ns: zero },
+        wait: Wait {
+            at_ns: zero,
+            count: zero,
+            request: zero,
+            any_ns: zero,
+            any_gap_ns: zero,
+            any_handler: zero,
+            kinds: 0,
+            pad: 0,
+        },
     };
     if processes::insert(kernel::process_id(child), &process).is_err() {
         count!(lost_forks);

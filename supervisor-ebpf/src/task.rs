@@ -83,6 +83,7 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         pids: [0; PID_LEVELS],
         pid_nss: [0; PID_LEVELS],
         css_set: 0,
+        parent_handler: 0,
         comm: [0; COMM_LEN],
         uid: 0,
         exit_status: 0,

@@ -191,7 +191,7 @@ pub struct Exec {
 /// The last wait syscall of a process; its `count` is 0 if it has made none since it is watched.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(default))]
 pub struct Wait {
     /// When it was entered.
     pub at_ns: u64,
@@ -203,7 +203,31 @@ pub struct Wait {
     pub any_ns: u64,
     /// How long before that the round of such waits before it was; `0` if there was none.
     pub any_gap_ns: u64,
+    /// `sa_handler` of `SIGCHLD` at the last such wait: an address, or `SIG_DFL` (0) or `SIG_IGN` (1). An address of a
+    /// process is not recorded: the evidence keeps only whether the handler is still the same.
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub any_handler: u64,
+    /// `WAITED_*` bits of all its wait calls since it is watched.
+    pub kinds: u32,
+    /// Always zero.
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub pad: u32,
 }
+
+/// It has made a wait that any exited child satisfies ([`Wait::takes_any`]).
+pub const WAITED_ANY: u32 = 1;
+/// It has waited for a child by its pid.
+pub const WAITED_PID: u32 = 2;
+/// It has waited for a process group.
+pub const WAITED_PGID: u32 = 4;
+/// It has waited for a child by a pidfd.
+pub const WAITED_PIDFD: u32 = 8;
+/// It has waited with `WNOWAIT`, which reaps nothing.
+pub const WAITED_PEEK: u32 = 16;
+/// It has waited with `__WNOTHREAD`, or with `__WCLONE` and without `__WALL`.
+pub const WAITED_NARROW: u32 = 32;
+/// It has made a wait call that was not decoded.
+pub const WAITED_UNKNOWN: u32 = 64;
 
 /// Waits for any child that are closer together belong to one round.
 pub const WAIT_ROUND_NS: u64 = 100_000_000;
@@ -353,6 +377,9 @@ pub const TASK_PARENT_SUBREAPER_UNKNOWN: u32 = 128;
 /// This kernel does not say whether [`TASK_PARENT_NOCLDWAIT`] holds.
 pub const TASK_PARENT_NOCLDWAIT_UNKNOWN: u32 = 256;
 
+/// Its real parent's `SIGCHLD` handler takes a `siginfo_t`: `SA_SIGINFO`.
+pub const TASK_PARENT_SIGINFO: u32 = 512;
+
 /// Record of the task iterator: one process as the kernel knows it now.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -380,6 +407,9 @@ pub struct TaskRecord {
     /// data is not to be given away.
     #[cfg_attr(feature = "user", serde(skip))]
     pub css_set: u64,
+    /// `sa_handler` of its real parent's `SIGCHLD` now, as [`Wait::any_handler`].
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub parent_handler: u64,
     /// Name. What is from here on is set with [`TASK_WHOLE`] only, and recorded as if `/proc` had told it.
     #[cfg_attr(feature = "user", serde(skip))]
     pub comm: [u8; COMM_LEN],
@@ -421,14 +451,14 @@ pub const SCAN_RECONCILE: u32 = 3;
 const _: () = {
     assert!(size_of::<ProcessId>() == 16);
     assert!(size_of::<Unreaped>() == 64);
-    assert!(size_of::<Process>() == 128);
-    assert!(size_of::<Placed>() == 144);
+    assert!(size_of::<Process>() == 144);
+    assert!(size_of::<Placed>() == 160);
     assert!(PROCESSES_ENTRIES.is_power_of_two() && BLOCK.is_power_of_two() && BLOCKS.is_power_of_two());
     assert!(size_of::<Exec>() == 24 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
-    assert!(size_of::<Wait>() == 40);
+    assert!(size_of::<Wait>() == 56);
     assert!(size_of::<Reaped>() == 56);
     assert!(size_of::<Counters>() == 14 * 8);
-    assert!(size_of::<TaskRecord>() == 160);
+    assert!(size_of::<TaskRecord>() == 168);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
     assert!(size_of::<Control>() == 24);
 };

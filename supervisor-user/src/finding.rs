@@ -5,7 +5,8 @@
 use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
-    host::{NotRead, PidBudget, SigChld, ThreadFacts},
+    evidence::EndFacts,
+    host::{CpuFacts, NotRead, PidBudget, PipeFacts, SigChld, ThreadCall, ThreadFacts},
     shared::Shared,
 };
 use schemars::JsonSchema;
@@ -33,6 +34,8 @@ pub struct Finding {
     pub executed: Option<bool>,
     /// Its pid as its reaper's wait calls name it.
     pub pid_of_reaper: Option<u32>,
+    /// Its process group, as the initial PID namespace counts.
+    pub pgrp: Option<u32>,
     /// What its exit sends to its parent; 17 is `SIGCHLD`.
     pub exit_signal: Option<i32>,
     /// Who traces it, or one of its threads.
@@ -304,6 +307,28 @@ pub struct Reaper {
     pub unreaped_held: Option<u64>,
     /// Since when it was seen in the same state and place, without a wait call.
     pub same_since_ns: u64,
+    /// `WAITED_*` bits of all its wait calls since the hooks were attached; 0 is not known.
+    pub wait_kinds: u32,
+    /// Its process group, as the initial PID namespace counts.
+    pub pgrp: Option<u32>,
+    /// When it executed its program, if that was seen.
+    pub exec_ns: Option<u64>,
+    /// The program that it ran before that.
+    pub previous_program: Option<String>,
+    /// What its threads do in the kernel.
+    pub calls: Vec<ThreadCall>,
+    /// The pipe that one of them reads.
+    pub pipe: Option<PipeFacts>,
+    /// Whether it has an io_uring descriptor.
+    pub has_io_uring: Option<bool>,
+    /// Limits of its processor time.
+    pub cpu: Option<CpuFacts>,
+    /// Processor time that it has used, in clock ticks.
+    pub cpu_ticks: Option<u64>,
+    /// Whether its `SIGCHLD` handler was replaced since it last waited for any child.
+    pub handler_changed: Option<bool>,
+    /// Whether its `SIGCHLD` handler takes a `siginfo_t`.
+    pub takes_siginfo: Option<bool>,
 }
 
 /// A wait call that was seen.
@@ -384,6 +409,8 @@ pub struct Creator {
     pub is_init_program: bool,
     /// Whether it exists no more.
     pub gone: bool,
+    /// How it ended, if that was seen.
+    pub end: Option<EndFacts>,
 }
 
 /// What a process is in a container's process tree.

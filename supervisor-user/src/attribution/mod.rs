@@ -140,6 +140,7 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
         threads: evidence.threads.clone(),
         role: own_exec.map_or(Role::Other, roles::role),
         executed: evidence.exec.as_ref().map(|exec| exec.own),
+        pgrp: facts.pgrp,
         exit_signal: evidence.task.as_ref().map(|task| task.record.exit_signal),
         tracer: evidence.tracer.as_ref().map(|tracer| Tracer {
             pid: tracer.pid,
@@ -239,6 +240,7 @@ fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creato
         is_unverified: exec.is_some_and(authority::is_unverified_part),
         is_init_program: exec.is_some_and(roles::is_reaping_init),
         gone: facts.gone,
+        end: facts.end.clone(),
     }
 }
 
@@ -294,6 +296,22 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         ever_reaped: facts.facts.child_faults > 0,
         unreaped_held: facts.held,
         same_since_ns: 0,
+        wait_kinds: wait.map_or(0, |wait| wait.kinds),
+        pgrp: facts.facts.pgrp,
+        exec_ns: facts
+            .exec
+            .as_ref()
+            .filter(|exec| exec.own)
+            .map(|exec| exec.at_ns)
+            .filter(|at_ns| *at_ns != 0),
+        previous_program: facts.exec.as_ref().and_then(|exec| exec.previous.clone()),
+        calls: facts.calls.clone(),
+        pipe: facts.pipe.clone(),
+        has_io_uring: facts.has_io_uring,
+        cpu: facts.cpu,
+        cpu_ticks: facts.facts.cpu_ticks,
+        handler_changed: facts.handler_changed,
+        takes_siginfo: facts.takes_siginfo,
     }
 }
 

@@ -246,6 +246,7 @@ fn a_lost_child_becomes_sure() {
                 request: Wait::pack(CALL_WAIT4, WAIT_ANY, 0, 1),
                 any_ns,
                 any_gap_ns: 0,
+                ..Wait::default()
             });
             reaper.reaped = Some((count, any_ns + S / 10));
         }

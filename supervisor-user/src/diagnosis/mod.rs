@@ -2,6 +2,7 @@
 //! one sentence, and cites the facts that it rests on.
 
 mod adopted;
+mod axes;
 mod blocked;
 mod case;
 mod exiting;
@@ -23,6 +24,7 @@ use serde::Serialize;
 pub(crate) use facts::{call, exit};
 
 pub use self::{
+    axes::{Cause, Position, Prognosis},
     family::{Family, Page, UnknownFamily, book, page_text},
     namespace::{blockers, diagnose_namespace},
 };
@@ -33,6 +35,12 @@ use crate::finding::Finding;
 pub struct Diagnosis {
     /// The class of cause; none if the evidence supports none.
     pub family: Option<Family>,
+    /// Who must reap it, and how that process got it.
+    pub position: Option<Position>,
+    /// What that process does instead of reaping it.
+    pub cause: Option<Cause>,
+    /// Whether it will go away by itself.
+    pub prognosis: Prognosis,
     /// One sentence, without the full stop.
     pub verdict: String,
     /// How sure it is.
@@ -162,7 +170,7 @@ fn conclude(verdict: Verdict, facts: Vec<(Fact, String, String)>) -> Diagnosis {
     for (id, observed) in (1..).zip(&mut evidence) {
         observed.id = id;
     }
-    Diagnosis { family, verdict: sentence, confidence, evidence, remedies, wont_help }
+    Diagnosis { family, verdict: sentence, confidence, evidence, remedies, wont_help, ..Diagnosis::default() }
 }
 
 /// No rule applies: that is said, with what is missing.

@@ -55,6 +55,17 @@ fn reaper(pid: u32, name: &str) -> Reaper {
         ever_reaped: false,
         unreaped_held: Some(1),
         same_since_ns: LOOKED,
+        wait_kinds: 0,
+        pgrp: None,
+        exec_ns: None,
+        previous_program: None,
+        calls: Vec::new(),
+        pipe: None,
+        has_io_uring: None,
+        cpu: None,
+        cpu_ticks: None,
+        handler_changed: None,
+        takes_siginfo: None,
     }
 }
 
@@ -71,6 +82,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         role: Role::Other,
         executed: Some(true),
         pid_of_reaper: Some(100),
+        pgrp: None,
         exit_signal: Some(libc::SIGCHLD),
         tracer: None,
         exit: Some(Exit::Code(0)),
@@ -133,6 +145,7 @@ fn creator(pid: u32, name: &str, role: Role, gone: bool) -> Creator {
         is_unverified: false,
         is_init_program: false,
         gone,
+        end: None,
     }
 }
 
@@ -178,7 +191,7 @@ impl Reaper {
 /// What every diagnosis has to be, whatever it says.
 #[track_caller]
 fn is_sound(diagnosis: &Diagnosis, is_zombie: bool) {
-    let Diagnosis { family, verdict, evidence, remedies, wont_help, confidence } = diagnosis;
+    let Diagnosis { family, verdict, evidence, remedies, wont_help, confidence, .. } = diagnosis;
     assert!(evidence.iter().any(|it| it.cited), "nothing is cited: {diagnosis:#?}");
     assert!(evidence.iter().map(|it| it.id).eq(1..=evidence.len() as u32), "ids: {evidence:#?}");
     assert!(evidence.is_sorted_by_key(|it| !it.cited), "what is cited comes first: {evidence:#?}");

@@ -360,6 +360,8 @@ impl<'a> Look<'a> {
             tracer: None,
             child_faults: 0,
             sigchld_pending: false,
+            pgrp: None,
+            cpu_ticks: None,
             wchan: None,
             sigchld: None,
             exe: None,
@@ -455,6 +457,7 @@ impl<'a> Look<'a> {
             vpid: record.vpid,
             // A late read does not mean that it is gone.
             gone: record.released == 1 || (living.is_none() && !self.is_not_read(id.tgid)),
+            end: None,
         };
         Ok(Some((facts, record.creator)))
     }
@@ -492,6 +495,12 @@ impl<'a> Look<'a> {
             held: id.and_then(|id| self.held.get(&id).copied()),
             id,
             wait: record.map(|record| record.wait).filter(|wait| wait.count > 0),
+            calls: Vec::new(),
+            pipe: None,
+            has_io_uring: None,
+            cpu: None,
+            handler_changed: None,
+            takes_siginfo: None,
             facts: reaper,
         };
         Ok(Some(facts.into()))

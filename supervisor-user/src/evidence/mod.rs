@@ -11,7 +11,9 @@ use supervisor_ebpf::{Exec, ProcessId, Wait};
 
 pub use self::look::{EvidenceError, Look, starts_match};
 use crate::{
-    host::{OciFacts, PidBudget, ProcessFacts, ThreadFacts, split_arguments},
+    host::{
+        CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, ThreadCall, ThreadFacts, split_arguments,
+    },
     kernel::Task,
     shared::Shared,
 };
@@ -94,6 +96,9 @@ pub struct ExecFacts {
     pub filename: String,
     /// The file of the exec before, if there was one.
     pub previous: Option<String>,
+    /// When that exec was; 0 if it was before the watch. Not known in recordings of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_ns: Option<u64>,
     /// Those arguments that are whole in the first [`supervisor_ebpf::ARGV_LEN`] bytes.
     pub args: Vec<String>,
     /// How many there were, and whether some are missing.
@@ -136,6 +141,25 @@ pub struct ReaperFacts {
     pub reaped: Option<(u64, u64)>,
     /// How many unreaped processes it has now, this one included.
     pub held: Option<u64>,
+    /// What its threads do in the kernel, as far as it could be read. Recordings of older versions have none of what is
+    /// from here on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<ThreadCall>,
+    /// The pipe that one of its threads reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipe: Option<PipeFacts>,
+    /// Whether it has an io_uring descriptor: waits through it pass no hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_io_uring: Option<bool>,
+    /// Limits of its processor time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<CpuFacts>,
+    /// Whether its `SIGCHLD` handler is another one than when it last waited for any child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler_changed: Option<bool>,
+    /// Whether its `SIGCHLD` handler takes a `siginfo_t`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_siginfo: Option<bool>,
 }
 
 /// A tracer as observed.
@@ -166,6 +190,21 @@ pub struct CreatorFacts {
     pub vpid: u32,
     /// Whether it exists no more.
     pub gone: bool,
+    /// How it ended, if that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<EndFacts>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndFacts {
+    /// Exit status in the encoding of `wait(2)`.
+    pub status: i32,
+    /// When its last thread exited; of one whose exit was not seen, when it was freed.
+    pub at_ns: u64,
+    /// Who sent it the signal that ended it: pid and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed_by: Option<(u32, String)>,
 }
 
 /// A PID namespace whose init has exited and cannot finish.
@@ -214,6 +253,7 @@ impl From<&Exec> for ExecFacts {
             at_ns: exec.at_ns,
             filename: text(&exec.filename),
             previous: (!previous.is_empty()).then_some(previous),
+            previous_ns: None,
             args_note: ArgsNote::of(&args, is_cut),
             args,
             own: true,

@@ -1,6 +1,6 @@
 //! Evidence for tests: the incident, to be changed as a test needs it.
 
-use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, Wait};
+use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, WAITED_PID, Wait};
 
 use super::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts};
 use crate::host::{HostIdentity, ProcessFacts, SigChld};
@@ -38,6 +38,8 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
         tracer: None,
         child_faults: 0,
         sigchld_pending: false,
+        pgrp: None,
+        cpu_ticks: None,
         wchan: None,
         sigchld: Some(SigChld::Default),
         exe: None,
@@ -71,6 +73,7 @@ pub(crate) fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> Crea
         level: 0,
         vpid: pid,
         gone,
+        end: None,
     }
 }
 
@@ -100,9 +103,17 @@ pub(crate) fn incident() -> Evidence {
                     request: Wait::pack(CALL_WAIT4, WAIT_PID, 20, 0),
                     any_ns: 0,
                     any_gap_ns: 0,
+                    kinds: WAITED_PID,
+                    ..Wait::default()
                 }),
                 reaped: Some((1, 1_950_000_000)),
                 held: Some(1),
+                calls: Vec::new(),
+                pipe: None,
+                has_io_uring: None,
+                cpu: None,
+                handler_changed: None,
+                takes_siginfo: None,
             }
             .into(),
         ),

@@ -1,6 +1,7 @@
 //! The host as `/proc` shows it: the only place that reads it. Behind a trait, so that a recording can stand
 //! in for the real one.
 
+mod calls;
 mod cgroup;
 mod files;
 mod oci;
@@ -9,6 +10,7 @@ mod reader;
 
 use std::io;
 
+pub use calls::{Call, CpuFacts, MAX_WRITERS, OpenFile, PipeFacts, ThreadCall, Writer};
 pub use cgroup::PidBudget;
 pub use files::is_plain;
 pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces};
@@ -195,6 +197,12 @@ pub struct ProcessFacts {
     pub child_faults: u64,
     /// Whether a `SIGCHLD` is pending.
     pub sigchld_pending: bool,
+    /// Its process group, as the initial PID namespace counts. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pgrp: Option<u32>,
+    /// Processor time that it has used, all threads together, in clock ticks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ticks: Option<u64>,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
     /// What `SIGCHLD` does to it.

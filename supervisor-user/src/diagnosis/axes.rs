@@ -1,0 +1,139 @@
+//! The three answers of a diagnosis, in the words of the event contract.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Who must reap, and how it got the zombie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Position {
+    /// The reaper was its parent from the beginning.
+    OwnChild,
+    /// PID 1 of a PID namespace adopted it.
+    AdoptedByInit,
+    /// A subreaper adopted it.
+    AdoptedBySubreaper,
+    /// A tracer must collect it first.
+    HeldByTracer,
+}
+
+impl Position {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OwnChild => "own-child",
+            Self::AdoptedByInit => "adopted-by-init",
+            Self::AdoptedBySubreaper => "adopted-by-subreaper",
+            Self::HeldByTracer => "held-by-tracer",
+        }
+    }
+}
+
+/// What the reaper does instead of reaping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// It makes no wait call.
+    NeverWaits,
+    /// Its waits name other processes.
+    WaitsByPid,
+    /// It waits for a process group that the zombie is not in.
+    WaitsForGroup,
+    /// Options of its waits, or the zombie's exit signal, exclude the zombie.
+    NarrowedWait,
+    /// It waits for another child that lives, and may come to this one next.
+    WaitingForAnother,
+    /// It reads a pipe or a socket to its end before it waits.
+    Reading,
+    /// It runs, or would if it got a processor.
+    Busy,
+    /// `SIGCHLD` is blocked, so that it is never told.
+    SigchldBlocked,
+    /// It used to reap any child, and its `SIGCHLD` handler was replaced since.
+    HandlerReplaced,
+    /// It executed another program after it had forked the zombie.
+    ImageReplaced,
+    /// It reaps one child for each `SIGCHLD`, and one signal stands for several exits.
+    Coalesced,
+    /// It waits in rounds.
+    Periodic,
+    /// It looked at the exit with `WNOWAIT`.
+    Peeked,
+    /// It is stopped, frozen or in uninterruptible sleep.
+    CannotRun,
+    /// A tracer must collect the zombie first.
+    Traced,
+    /// Its waits cannot be seen.
+    Unseen,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::NeverWaits,
+        Self::WaitsByPid,
+        Self::WaitsForGroup,
+        Self::NarrowedWait,
+        Self::WaitingForAnother,
+        Self::Reading,
+        Self::Busy,
+        Self::SigchldBlocked,
+        Self::HandlerReplaced,
+        Self::ImageReplaced,
+        Self::Coalesced,
+        Self::Periodic,
+        Self::Peeked,
+        Self::CannotRun,
+        Self::Traced,
+        Self::Unseen,
+    ];
+
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverWaits => "never-waits",
+            Self::WaitsByPid => "waits-by-pid",
+            Self::WaitsForGroup => "waits-for-group",
+            Self::NarrowedWait => "narrowed-wait",
+            Self::WaitingForAnother => "waiting-for-another",
+            Self::Reading => "reading",
+            Self::Busy => "busy",
+            Self::SigchldBlocked => "sigchld-blocked",
+            Self::HandlerReplaced => "handler-replaced",
+            Self::ImageReplaced => "image-replaced",
+            Self::Coalesced => "coalesced",
+            Self::Periodic => "periodic",
+            Self::Peeked => "peeked",
+            Self::CannotRun => "cannot-run",
+            Self::Traced => "traced",
+            Self::Unseen => "unseen",
+        }
+    }
+}
+
+/// Whether a zombie will go away by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prognosis {
+    /// No: nobody will ask for it.
+    Leaked,
+    /// Yes: its reaper is late.
+    Late,
+    /// The evidence does not say.
+    #[default]
+    Unknown,
+}
+
+impl Prognosis {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Leaked => "leaked",
+            Self::Late => "late",
+            Self::Unknown => "unknown",
+        }
+    }
+}
