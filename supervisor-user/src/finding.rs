@@ -329,6 +329,10 @@ pub struct Reaper {
     pub handler_changed: Option<bool>,
     /// Whether its `SIGCHLD` handler takes a `siginfo_t`.
     pub takes_siginfo: Option<bool>,
+    /// Whether it has a `SIGCHLD` handler, blocked or not.
+    pub sigchld_caught: Option<bool>,
+    /// Its parent, pid and name, if both block `SIGCHLD`: a mask survives fork and exec.
+    pub mask_inherited_from: Option<(u32, String)>,
 }
 
 /// A wait call that was seen.

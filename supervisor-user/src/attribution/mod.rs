@@ -312,6 +312,8 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         cpu_ticks: facts.facts.cpu_ticks,
         handler_changed: facts.handler_changed,
         takes_siginfo: facts.takes_siginfo,
+        sigchld_caught: facts.facts.sigchld_caught,
+        mask_inherited_from: None,
     }
 }
 

@@ -1,12 +1,15 @@
 //! Orphans that whoever adopted them does not reap: F5, F2, F3, F1.
 
 use super::{
-    Confidence, Family, Verdict,
-    case::{Case, Habit, SIGKILL, name, stop_gap},
+    Cause, Confidence, Family, Verdict,
+    advice::{Line, Premise, remedy, sigkill, stop_gap, wont_help},
+    case::{Case, Habit, name},
     facts::Fact,
+    own::wait_for_it,
+    waits,
 };
 use crate::{
-    finding::{Creator, Origin, PidNsMode, Role, Stage},
+    finding::{Creator, Exit, Origin, PidNsMode, Role, Stage},
     words::{clean, duration},
 };
 
@@ -31,6 +34,8 @@ pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
     let most = if is_above { Confidence::High } else { Confidence::Medium };
     Some(Verdict {
         family: Some(Family::F5),
+        cause: waits::cause(case),
+        prognosis: waits::prognosis(case),
         sentence: format!(
             "{} is there as an init and is neither PID 1 nor a subreaper, so the orphan went past it to {}, which {}",
             name(&init.process),
@@ -39,11 +44,15 @@ pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
         ),
         confidence: confidence(case).min(most),
         cites: vec![Fact::Creators, Fact::Descent, Fact::Reaper, Fact::Waits],
-        remedies: vec![
-            "make it a subreaper: `tini -s`, or TINI_SUBREAPER=1".to_owned(),
-            "or make it PID 1: exec it as the container's command, without a shell before it".to_owned(),
+        advice: vec![
+            remedy(&[], "make it a subreaper: `tini -s`, or TINI_SUBREAPER=1"),
+            remedy(
+                &[Premise::NamespaceIsNotShared],
+                "or make it PID 1: exec it as the container's command, without a shell before it",
+            ),
+            replace_sandbox_init(case),
+            sigkill(),
         ],
-        wont_help: vec![SIGKILL.to_owned()],
     })
 }
 
@@ -55,32 +64,28 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
     }
     let is_host = reaper.process.pid == 1;
     let what = if is_host { "PID 1 of the host" } else { "PID 1 of its PID namespace" };
-    let adopted = match (case.is_own(), case.lost_parent()) {
-        (Some(_), Some(parent)) => format!("adopted it ({}, which forked it, is gone) and", name(parent)),
+    let adopted = match (case.is_own(), case.lost_parent_story()) {
+        (Some(_), Some(parent)) => format!("adopted it ({parent}) and"),
         (Some(_), None) => "adopted it and".to_owned(),
         (None, _) => "must reap it (whether it adopted it was not seen) and".to_owned(),
     };
     let who = name(&reaper.process);
     let sentence = format!("{who}, {what}, {adopted} {}", case.instead());
-    let (family, sentence, remedy) = match case.finding.origin {
+    let (family, sentence, at_source) = match case.finding.origin {
         Origin::HealthCheck { period_ns } => (
             Family::F3,
             format!(
                 "an exec session that comes about every {}, as health checks do, left it; {sentence}",
                 duration(period_ns)
             ),
-            "let the probe not leave processes behind: no background jobs, `exec` the last command",
+            Some("let the probe not leave processes behind: no background jobs, `exec` the last command"),
         ),
         Origin::Exec => (
             Family::F3,
             format!("an exec session left it; {sentence}"),
-            "let the executed command wait for what it starts",
+            Some("let the executed command wait for what it starts"),
         ),
-        _ => (
-            Family::F2,
-            sentence,
-            "let the application reap: `while (waitpid(-1, &status, WNOHANG) > 0)` when SIGCHLD comes",
-        ),
+        _ => (Family::F2, sentence, None),
     };
     // A single session may be a person's, and an init reaps: if this one does not, something else is wrong.
     let most = match (reaper.role, case.finding.origin) {
@@ -88,28 +93,94 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
         (_, Origin::Exec) => Confidence::Medium,
         _ => Confidence::High,
     };
-    let mut remedies = vec![remedy.to_owned(), stop_gap(case, reaper)];
-    if !is_host {
-        let only_if = if case.is_own().is_none() { "if it was adopted, " } else { "" };
-        remedies.insert(
-            0,
-            format!(
-                "{only_if}run an init as PID 1: `--init` of podman and docker, tini or catatonit in the image, or \
-                 shareProcessNamespace in the Pod"
-            ),
-        );
+    let only_if = if case.is_own().is_none() { "if it was adopted, " } else { "" };
+    let mut advice = vec![
+        remedy(
+            &[Premise::Adopted, Premise::ReaperIsContainerInit, Premise::NamespaceIsNotShared],
+            format!("{only_if}{}", init_as_pid1(case)),
+        ),
+        replace_sandbox_init(case),
+    ];
+    advice.extend(at_source.map(|text| remedy(&[], text)));
+    advice.extend(busybox_timeout(case));
+    advice.extend(killed_creator(case));
+    if at_source.is_none() {
+        advice.push(wait_for_it(case));
     }
+    advice.extend([
+        stop_gap(case, reaper),
+        sigkill(),
+        wont_help(
+            &[Premise::ReaperIsContainerInit, Premise::NamespaceIsNotShared],
+            "the pause process: it reaps only where the PID namespace is shared (F16)",
+        ),
+    ]);
     Some(Verdict {
         family: Some(family),
+        cause: waits::cause(case),
+        prognosis: waits::prognosis(case),
         sentence,
         confidence: confidence(case).min(most),
         cites: vec![Fact::Descent, Fact::Reaper, Fact::Creators, Fact::Waits],
-        remedies,
-        wont_help: vec![
-            SIGKILL.to_owned(),
-            "the pause process: it reaps only where the PID namespace is shared (F16)".to_owned(),
-        ],
+        advice,
     })
+}
+
+/// How the container gets an init.
+fn init_as_pid1(case: &Case<'_>) -> &'static str {
+    let engine = case.finding.container.as_ref().and_then(|container| container.runtime.as_deref());
+    match engine {
+        Some("lxc") => "run an init as PID 1: `lxc-execute` brings one, or name an init in `lxc.init.cmd`",
+        _ => {
+            "run an init as PID 1: `--init` of podman and docker, tini or catatonit in the image, or \
+             shareProcessNamespace in the Pod"
+        }
+    }
+}
+
+/// In a shared namespace, the sandbox's PID 1 gets the orphans of all its containers.
+fn replace_sandbox_init(case: &Case<'_>) -> Line {
+    let pid1 = case
+        .finding
+        .pid_ns
+        .as_ref()
+        .and_then(|ns| ns.init.as_ref())
+        .map_or("PID 1".to_owned(), |init| clean(&init.name));
+    remedy(
+        &[Premise::ReaperIsContainerInit, Premise::NamespaceIsShared],
+        format!(
+            "replace {pid1}, PID 1 of the PID namespace that the containers share, by one that reaps (the pause image \
+             of Kubernetes does); `tini -s` as a container's command reaps what descends from it"
+        ),
+    )
+}
+
+/// busybox's `timeout` forks its timer away from itself, so each call leaves an orphan.
+fn busybox_timeout(case: &Case<'_>) -> Option<Line> {
+    let process = &case.finding.process;
+    let file = process.executable.as_deref()?.rsplit('/').next()?;
+    (process.name == "timeout" && matches!(file, "busybox" | "timeout")).then(|| {
+        remedy(
+            &[],
+            "use the probe's own time limit (`timeoutSeconds`) or the `timeout` of coreutils: busybox's leaves its timer \
+             to PID 1 at each call",
+        )
+    })
+}
+
+/// A creator that was killed could not wait.
+fn killed_creator(case: &Case<'_>) -> Option<Line> {
+    let creator = case.finding.creators.first().filter(|creator| creator.gone)?;
+    let Exit::Signal { number: 9, .. } = Exit::from_wait_status(creator.end.as_ref()?.status) else {
+        return None;
+    };
+    Some(remedy(
+        &[],
+        format!(
+            "let whoever killed {} end its whole process group, or give it more time: what it had started became an orphan",
+            name(&creator.process)
+        ),
+    ))
 }
 
 /// F1: a subreaper, mostly a container monitor, that waits only for what it started.
@@ -145,39 +216,101 @@ pub(super) fn by_subreaper(case: &Case<'_>) -> Option<Verdict> {
     } else if is_own.is_none() {
         format!("{who}{what} must reap it (whether it adopted it was not seen) and {instead}")
     } else {
-        let orphan =
-            case.lost_parent().map(|parent| format!(" ({}, which forked it, is gone)", name(parent)));
-        format!("{who}{what} adopted it{} and {instead}", orphan.unwrap_or_default())
+        let orphan = case.lost_parent_story().map(|parent| format!(" ({parent})")).unwrap_or_default();
+        format!("{who}{what} adopted it{orphan} and {instead}")
     };
-    let monitor = clean(&reaper.process.name);
-    let is_crun = case.finding.runtime.as_ref().is_none_or(|runtime| runtime.name == "crun");
-    let upgrade = if !is_monitor {
-        format!("make {monitor} wait for any child, not only for its own")
-    } else if monitor.contains("shim") {
-        format!("upgrade containerd, of which {monitor} is a part: it has to wait for any child")
-    } else if !is_crun {
-        format!("make {monitor} wait for any child; if it is conmon-rs, upgrade to 0.6.6 or later")
-    } else {
-        "conmon-rs 0.6.6 or later, or conmon, or runc instead of crun, avoid it: upgrade or switch one of them"
-            .to_owned()
-    };
-    let loss = if is_monitor { "; containers under it lose their log and exit status" } else { "" };
-    let mut wont_help = vec![SIGKILL.to_owned()];
+    let mut advice = upgrades(case, is_monitor);
+    advice.extend(end_it(case, is_monitor));
+    advice.push(sigkill());
     if is_monitor {
-        wont_help
-            .push("deleting the Pod by force: it removes the API object and leaves the zombie".to_owned());
-        wont_help.push("an init in the container: the orphan is adopted outside of it".to_owned());
+        advice.extend([
+            wont_help(&[], "deleting the Pod by force: it removes the API object and leaves the zombie"),
+            wont_help(
+                &[Premise::ReaperIsOutside],
+                "an init in the container: the orphan is adopted outside of it",
+            ),
+        ]);
     } else {
-        wont_help.push("an init as PID 1: a subreaper that is nearer gets the orphan".to_owned());
+        advice.push(wont_help(&[], "an init as PID 1: a subreaper that is nearer gets the orphan"));
     }
     Some(Verdict {
         family: Some(Family::F1),
+        cause: waits::cause(case),
+        prognosis: waits::prognosis(case),
         sentence,
         confidence: confidence(case),
         cites: vec![Fact::Descent, Fact::Creators, Fact::Reaper, Fact::Subreaper, Fact::Waits],
-        remedies: vec![upgrade, format!("{}{loss}", stop_gap(case, reaper))],
-        wont_help,
+        advice,
     })
+}
+
+/// Which other parts leave no such orphan.
+fn upgrades(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
+    let Some(reaper) = case.reaper else { return Vec::new() };
+    let monitor = clean(&reaper.process.name);
+    if !is_monitor {
+        return vec![match waits::cause(case) {
+            Some(Cause::WaitsByPid) => wait_for_it(case),
+            _ => remedy(&[], format!("make {monitor} wait for any child, not only for its own")),
+        }];
+    }
+    if monitor.contains("shim") {
+        return vec![remedy(
+            &[],
+            format!("upgrade containerd, of which {monitor} is a part: it has to wait for any child"),
+        )];
+    }
+    let runtime = case.finding.runtime.as_ref();
+    let is_crun = runtime.is_none_or(|runtime| runtime.name == "crun");
+    let is_failed_create =
+        runtime.is_none_or(|runtime| runtime.verb.as_deref() != Some("exec") && runtime.stage == Stage::Init);
+    if !is_failed_create || !is_crun {
+        // conmon-rs 0.6.6 looks for orphans after a failed create only.
+        return vec![
+            remedy(&[], format!("make {monitor} wait for any child; conmon (C) does")),
+            wont_help(
+                &[],
+                "conmon-rs 0.6.6 or runc: an orphan of a running container or of an exec stays there too",
+            ),
+        ];
+    }
+    vec![
+        remedy(
+            &[],
+            "conmon-rs 0.6.6 or later, or conmon, or runc instead of crun, avoid it: upgrade or switch one of them",
+        ),
+        remedy(
+            &[Premise::NamespaceIsShared],
+            "or give each container its own PID namespace (`shareProcessNamespace: false`): crun then forks once, and \
+             reaps it",
+        ),
+    ]
+}
+
+/// The stop-gap, and what it costs.
+fn end_it(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
+    let Some(reaper) = case.reaper else { return Vec::new() };
+    if !is_monitor {
+        return vec![stop_gap(case, reaper)];
+    }
+    let who = name(&reaper.process);
+    let pid = reaper.process.pid;
+    vec![
+        remedy(
+            &[Premise::IsNotLate, Premise::ReaperIsNotHostInit],
+            format!(
+                "stop-gap: `kill -KILL {pid}` ends {who}: its zombies go to the next subreaper or PID 1, and are gone if \
+                 that reaps; containers under it lose their log and exit status"
+            ),
+        ),
+        wont_help(
+            &[],
+            format!(
+                "SIGTERM to {who}: conmon-rs then stops the sandbox and waits for it, which waits for this zombie, so \
+                 that a pod that still worked is blocked too"
+            ),
+        ),
+    ]
 }
 
 /// The stage that forked a container init and the runtime that started the stage, if the runtime did it that way: other

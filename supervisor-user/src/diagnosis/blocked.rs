@@ -1,8 +1,9 @@
 //! F11: the reaper cannot run.
 
 use super::{
-    Confidence, Family, Verdict,
-    case::{Case, SIGKILL, name},
+    Cause, Confidence, Family, Prognosis, Verdict,
+    advice::{remedy, sigkill, wont_help},
+    case::{Case, name},
     facts::Fact,
 };
 use crate::{finding::Reaper, host::MAX_THREADS, words::clean};
@@ -15,7 +16,7 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let who = name(&reaper.process);
     let place = |wchan: Option<&str>| wchan.map(|it| format!(" in {}", clean(it))).unwrap_or_default();
-    let (why, remedy, confidence) = if let Some(file) = &reaper.frozen {
+    let (why, way_out, confidence) = if let Some(file) = &reaper.frozen {
         (
             "its control group is frozen".to_owned(),
             format!("thaw the control group: {} says that it is frozen", clean(file)),
@@ -48,7 +49,7 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
                         place(wchan)
                     )
                 };
-                let remedy = if is_vfork {
+                let way_out = if is_vfork {
                     "find its vfork child, which shares its memory, and why that does not exec or exit"
                 } else {
                     "find what it waits for there; if it is storage or a network mount, that is what hangs"
@@ -59,22 +60,27 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
                     // D for a moment is ordinary.
                     (false, false) => Confidence::Low,
                 };
-                (what, remedy.to_owned(), confidence)
+                (what, way_out.to_owned(), confidence)
             }
             _ => return None,
         }
     };
     Some(Verdict {
         family: Some(Family::F11),
+        cause: Some(Cause::CannotRun),
+        prognosis: Prognosis::Unknown,
         sentence: format!("{who} must reap it and cannot run: {why}"),
         confidence,
         cites: vec![Fact::Reaper, Fact::ReaperState, Fact::Frozen],
-        remedies: vec![remedy],
-        wont_help: vec![
-            SIGKILL.to_owned(),
-            format!(
-                "blaming {}: it is blocked, and may reap as soon as it runs",
-                clean(&reaper.process.name)
+        advice: vec![
+            remedy(&[], way_out),
+            sigkill(),
+            wont_help(
+                &[],
+                format!(
+                    "blaming {}: it is blocked, and may reap as soon as it runs",
+                    clean(&reaper.process.name)
+                ),
             ),
         ],
     })

@@ -1,13 +1,13 @@
 //! A finding as the rules ask about it.
 
-use super::Confidence;
+use supervisor_ebpf::{WAITED_ANY, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
+
+use super::{Confidence, Position, facts::exit};
 use crate::{
-    finding::{Finding, Process, Reaper, Role, WaitTarget},
+    finding::{Exit, Finding, Process, Reaper, Role, WaitTarget},
+    host::{Call, ThreadCall},
     words::{clean, duration},
 };
-
-/// What never helps.
-pub(super) const SIGKILL: &str = "SIGKILL to it: it is dead already, and only its reaper can end the zombie";
 
 /// Who was watched for this long has shown its habit.
 const WELL_WATCHED_NS: u64 = 10_000_000_000;
@@ -17,6 +17,9 @@ const WATCHED_NS: u64 = 1_000_000_000;
 const EXITING_NS: u64 = 100_000_000;
 /// A free can follow its reap by this much: RCU callbacks may be lazy.
 const FREE_DELAY_NS: u64 = 10_000_000_000;
+
+/// Waits for children by their names.
+pub(super) const BY_NAME: u32 = WAITED_PID | WAITED_PIDFD | WAITED_PEEK;
 
 /// A finding, and what its reaper's waits amount to.
 pub(super) struct Case<'a> {
@@ -81,6 +84,46 @@ impl<'a> Case<'a> {
         self.reaper.is_some_and(|reaper| reaper.adopted == Some(false))
     }
 
+    /// Who must reap it, and how it got it.
+    pub(super) fn position(&self) -> Option<Position> {
+        let reaper = self.reaper?;
+        Some(match (self.is_own()?, reaper.is_pidns_init) {
+            (true, _) => Position::OwnChild,
+            (false, Some(true)) => Position::AdoptedByInit,
+            (false, _) => Position::AdoptedBySubreaper,
+        })
+    }
+
+    /// Whether a thread of the reaper runs or could run: what it did not do yet proves nothing.
+    pub(super) fn is_runnable(&self) -> bool {
+        self.reaper.is_some_and(|reaper| {
+            reaper.state == Some('R')
+                || reaper.threads.iter().any(|thread| thread.state == 'R')
+                || reaper.calls.iter().any(|it| it.call == Call::Running)
+        })
+    }
+
+    /// What the reaper does in the kernel, if it has one living thread only: of several, another one than that which
+    /// forked may wait.
+    pub(super) fn only_call(&self) -> Option<&'a Call> {
+        let reaper = self.reaper?;
+        let live = reaper.threads.iter().filter(|thread| thread.is_live()).count();
+        match reaper.calls.as_slice() {
+            [ThreadCall { call, .. }] if live <= 1 => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Whether all wait calls of the reaper since the watch began are known to be of these kinds.
+    pub(super) fn waits_only(&self, kinds: u32) -> bool {
+        self.reaper.is_some_and(|reaper| reaper.wait_kinds != 0 && reaper.wait_kinds & !kinds == 0)
+    }
+
+    /// For how long the reaper could have reaped it while it was watched.
+    pub(super) fn waited_for_ns(&self) -> u64 {
+        self.finding.looked_ns.saturating_sub(self.zombie_ns())
+    }
+
     pub(super) fn habit(&self) -> Habit {
         let Some(reaper) = self.reaper else { return Habit::Unknown };
         // Since when it certainly was one to be waited for.
@@ -105,7 +148,7 @@ impl<'a> Case<'a> {
     }
 
     /// Since when it was one to be waited for, or was about to be.
-    fn zombie_ns(&self) -> u64 {
+    pub(super) fn zombie_ns(&self) -> u64 {
         self.finding.exit_ns.unwrap_or(self.finding.seen_ns)
     }
 
@@ -120,10 +163,7 @@ impl<'a> Case<'a> {
         };
         let watched_ns = self.finding.looked_ns.saturating_sub(since_ns);
         let before_exit = self.finding.exit_ns.is_some_and(|exit_ns| since_ns <= exit_ns);
-        // Waits through io_uring pass no hook.
-        let reaps_unseen = reaper.last_wait.is_none()
-            && reaper.reaped.is_some_and(|(_, at_ns)| at_ns > since_ns + FREE_DELAY_NS);
-        Some(if reaps_unseen {
+        Some(if self.reaps_unseen() {
             Confidence::Low
         } else if before_exit || watched_ns >= WELL_WATCHED_NS {
             Confidence::High
@@ -134,12 +174,21 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Whether the reaper's children are reaped although it makes no wait call. Waits through io_uring pass no hook.
+    pub(super) fn reaps_unseen(&self) -> bool {
+        let Some(reaper) = self.reaper.filter(|reaper| reaper.last_wait.is_none()) else { return false };
+        let reaped_ns = reaper.reaped.map(|(_, at_ns)| at_ns);
+        reaped_ns
+            .zip(reaper.never_waited_since_ns)
+            .is_some_and(|(at_ns, since)| at_ns > since + FREE_DELAY_NS)
+    }
+
     /// The process that the reaper forked and waited for last, if that is in the unreaped one's descent.
     fn started_and_waited_for(&self) -> Option<&'a Process> {
         let reaper = self.reaper?;
         // Other namespaces' pids are other numbers.
-        let is_on_host = reaper.process.vpid == Some(reaper.process.pid);
-        let Some(WaitTarget::Pid(pid)) = reaper.last_wait.as_ref()?.target.filter(|_| is_on_host) else {
+        let target = reaper.last_wait.as_ref()?.target.filter(|_| self.is_on_host());
+        let Some(WaitTarget::Pid(pid)) = target else {
             return None;
         };
         let mut pairs = self.finding.creators.iter().zip(self.finding.creators.iter().skip(1));
@@ -153,9 +202,11 @@ impl<'a> Case<'a> {
     pub(super) fn instead(&self) -> String {
         match self.habit() {
             Habit::Never { for_ns } => no_call(for_ns),
-            Habit::ByName => match self.started_and_waited_for() {
-                Some(child) => format!("waits only for what it started (last for {})", name(child)),
-                None => "was seen to wait only for children that it names".to_owned(),
+            Habit::ByName => match (self.started_and_waited_for(), self.waits_only(BY_NAME)) {
+                (Some(child), true) => format!("waits only for what it started (last for {})", name(child)),
+                (Some(child), false) => format!("waited last for what it started ({})", name(child)),
+                (None, true) => "waits only for children that it names".to_owned(),
+                (None, false) => "was seen to wait for children that it names".to_owned(),
             },
             Habit::AskedForIt { ago_ns, exited: false } => {
                 format!("asked for it last {} ago, before it had exited", duration(ago_ns))
@@ -167,8 +218,44 @@ impl<'a> Case<'a> {
             Habit::After { .. } => {
                 format!("has waited for any child since {} and did not get it", self.since())
             }
+            Habit::Otherwise if self.is_for_another_group() => self.group(),
             Habit::Otherwise | Habit::Unknown => "does not reap it".to_owned(),
         }
+    }
+
+    /// Whether the reaper's last wait was for a process group, and the unreaped one is not known to be in it.
+    pub(super) fn is_for_another_group(&self) -> bool {
+        let Some(reaper) = self.reaper.filter(|reaper| reaper.wait_kinds & WAITED_ANY == 0) else {
+            return false;
+        };
+        let target = reaper.last_wait.as_ref().and_then(|wait| wait.target);
+        let group = match target {
+            Some(WaitTarget::Pgid(0)) => reaper.pgrp,
+            Some(WaitTarget::Pgid(group)) => Some(group).filter(|_| self.is_on_host()),
+            _ => return false,
+        };
+        group.zip(self.finding.pgrp).is_none_or(|(waited, own)| waited != own)
+    }
+
+    /// For which group the reaper waits, and in which the unreaped one is.
+    fn group(&self) -> String {
+        let target = self.reaper.and_then(|reaper| reaper.last_wait.as_ref()?.target);
+        let pgrp = self.reaper.and_then(|reaper| reaper.pgrp);
+        let waited = match (target, pgrp) {
+            (Some(WaitTarget::Pgid(0)), Some(group)) => format!("its own process group ({group})"),
+            (Some(WaitTarget::Pgid(0)), None) => "its own process group".to_owned(),
+            (Some(WaitTarget::Pgid(group)), _) => format!("process group {group}"),
+            _ => "a process group".to_owned(),
+        };
+        let own =
+            self.finding.pgrp.map(|group| format!(", and this one is in group {group}")).unwrap_or_default();
+        let only = if self.waits_only(WAITED_PGID) { "only " } else { "" };
+        format!("waits {only}for {waited}{own}")
+    }
+
+    /// Whether the reaper counts pids as the host does.
+    fn is_on_host(&self) -> bool {
+        self.reaper.is_some_and(|reaper| reaper.process.vpid == Some(reaper.process.pid))
     }
 
     /// Since when the reaper could have got it, as far as was seen.
@@ -196,9 +283,16 @@ impl<'a> Case<'a> {
         watched_ns.is_some_and(|watched_ns| watched_ns >= WELL_WATCHED_NS) && !self.reaps_others()
     }
 
-    /// The process that forked it, if that is gone. With `CLONE_PARENT` it need not have been its parent.
-    pub(super) fn lost_parent(&self) -> Option<&'a Process> {
-        self.finding.creators.first().filter(|creator| creator.gone).map(|creator| &creator.process)
+    /// The process that forked it and is gone, with how it ended, in a sentence.
+    pub(super) fn lost_parent_story(&self) -> Option<String> {
+        let creator = self.finding.creators.first().filter(|creator| creator.gone)?;
+        let who = name(&creator.process);
+        let Some(end) = &creator.end else { return Some(format!("{who}, which forked it, is gone")) };
+        let how = exit(Exit::from_wait_status(end.status));
+        let lived = creator.process.start_ns.map(|start_ns| end.at_ns.saturating_sub(start_ns));
+        let after = lived.map(|ns| format!(" after {}", duration(ns))).unwrap_or_default();
+        let by = end.killed_by.as_ref().map(|(pid, comm)| format!(" by {} (pid {pid})", clean(comm)));
+        Some(format!("{who}, which forked it, {how}{}{after}", by.unwrap_or_default()))
     }
 
     pub(super) fn has_role(&self, role: Role) -> bool {
@@ -209,24 +303,6 @@ impl<'a> Case<'a> {
 /// What was seen of a reaper that does not wait.
 pub(super) fn no_call(for_ns: u64) -> String {
     format!("has made no wait call in the {} that it was watched", duration(for_ns))
-}
-
-/// What ending a reaper gives: whoever adopts its zombies may reap them, or not.
-pub(super) fn stop_gap(case: &Case<'_>, reaper: &Reaper) -> String {
-    let who = name(&reaper.process);
-    if reaper.process.pid == 1 && case.never_reaps() {
-        "stop-gap: none but a reboot, since PID 1 of the host cannot be ended".to_owned()
-    } else if reaper.process.pid == 1 {
-        format!("look again in a minute: {who} was not watched long enough to say that it does not reap")
-    } else if reaper.is_pidns_init == Some(true) {
-        format!(
-            "stop-gap: restart the container of {who}, which is its PID 1: its zombies go with the PID namespace"
-        )
-    } else {
-        format!(
-            "stop-gap: end or restart {who}: its zombies go to the next subreaper or PID 1, and are gone if that reaps"
-        )
-    }
 }
 
 /// A process in a sentence.

@@ -1,6 +1,11 @@
 //! What is no zombie: it lives, or some of its threads do, or it has not finished exiting.
 
-use super::{Confidence, Family, Verdict, case::Case, facts::Fact};
+use super::{
+    Confidence, Family, Prognosis, Verdict,
+    advice::{remedy, wont_help},
+    case::Case,
+    facts::Fact,
+};
 use crate::words::clean;
 
 /// To exit for less than this is ordinary.
@@ -14,11 +19,12 @@ pub(super) fn not_exited(case: &Case<'_>) -> Option<Verdict> {
     }
     Some(Verdict {
         family: None,
+        cause: None,
+        prognosis: Prognosis::Unknown,
         sentence: "it has not exited".to_owned(),
         confidence: Confidence::High,
         cites: vec![Fact::State],
-        remedies: Vec::new(),
-        wont_help: Vec::new(),
+        advice: Vec::new(),
     })
 }
 
@@ -36,6 +42,8 @@ pub(super) fn threads_alive(case: &Case<'_>) -> Option<Verdict> {
     let others = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
     Some(Verdict {
         family: Some(Family::F9),
+        cause: None,
+        prognosis: Prognosis::Unknown,
         sentence: format!(
             "its first thread has exited and thread {} (tid {}, state {}{place}){others} lives on: it is no zombie \
              to be reaped, and nothing has leaked",
@@ -45,11 +53,16 @@ pub(super) fn threads_alive(case: &Case<'_>) -> Option<Verdict> {
         ),
         confidence: Confidence::High,
         cites: vec![Fact::State, Fact::Threads],
-        remedies: vec![match stuck {
-            Some(_) => "find what the thread in state D waits for: it cannot end before".to_owned(),
-            None => "look at its threads with `ps -L -p PID`; end the process if it is not wanted".to_owned(),
-        }],
-        wont_help: vec!["waiting for it, or an init: it has not exited".to_owned()],
+        advice: vec![
+            remedy(
+                &[],
+                match stuck {
+                    Some(_) => "find what the thread in state D waits for: it cannot end before",
+                    None => "look at its threads with `ps -L -p PID`; end the process if it is not wanted",
+                },
+            ),
+            wont_help(&[], "waiting for it, or an init: it has not exited"),
+        ],
     })
 }
 
@@ -90,10 +103,15 @@ pub(super) fn still_exiting(case: &Case<'_>) -> Option<Verdict> {
     let is_sure = place.is_some() && age_ns.is_none_or(|age_ns| age_ns >= ORDINARY_NS);
     Some(Verdict {
         family: Some(Family::F12),
+        cause: None,
+        prognosis: Prognosis::Unknown,
         sentence: format!("it is still exiting and no zombie yet: {why}"),
         confidence: if is_sure { Confidence::High } else { Confidence::Medium },
         cites: vec![Fact::Exit, Fact::State],
-        remedies,
-        wont_help: vec!["its reaper: there is nothing to wait for yet".to_owned()],
+        advice: remedies
+            .into_iter()
+            .map(|text| remedy(&[], text))
+            .chain([wont_help(&[], "its reaper: there is nothing to wait for yet")])
+            .collect(),
     })
 }

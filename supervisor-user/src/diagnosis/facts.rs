@@ -3,12 +3,14 @@
 use super::case::{Case, name};
 use crate::{
     finding::{Exit, LastWait, PidNsMode, WaitTarget},
-    host::{MAX_THREADS, NotRead, SigChld, ThreadFacts},
+    host::{Call, MAX_THREADS, NotRead, OpenFile, SigChld, ThreadCall, ThreadFacts},
     words::{clean, command_line, duration, signal_name},
 };
 
 /// Width of a command line in a fact.
 const COMMAND_WIDTH: usize = 100;
+/// More threads than this are not described.
+const MAX_CALLS: usize = 4;
 
 /// A kind of fact that a rule can cite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,16 @@ pub(super) enum Fact {
     Memory,
     /// What a SIGCHLD does to it.
     SigChld,
+    /// From whom its signal mask comes.
+    Mask,
+    /// Whether its SIGCHLD handler is still the same.
+    Handler,
+    /// What its threads do in the kernel.
+    Calls,
+    /// The pipe that it reads.
+    Pipe,
+    /// What it executed, and when.
+    Image,
     /// Its wait calls.
     Waits,
     /// What else it has reaped.
@@ -208,10 +220,94 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
         let pending = if reaper.sigchld_pending { ", and one is pending" } else { "" };
         facts.add(Fact::SigChld, &format!("/proc/{pid}/status"), format!("SIGCHLD {what}{pending}"));
     }
+    of_state(case, facts);
     of_waits(case, facts);
     if let Some(held) = reaper.unreaped_held.filter(|held| *held > 1) {
         facts.add(Fact::Held, "iter/task", format!("the parent has {held} unreaped children"));
     }
+}
+
+/// What the reaper does instead of waiting, and what has changed about it.
+fn of_state(case: &Case<'_>, facts: &mut Facts) {
+    let Some(reaper) = case.reaper else { return };
+    let pid = reaper.process.pid;
+    if let Some((from, comm)) = &reaper.mask_inherited_from {
+        facts.add(
+            Fact::Mask,
+            &format!("/proc/{from}/status SigBlk"),
+            format!("{} (pid {from}), which started the parent, blocks SIGCHLD too", clean(comm)),
+        );
+    }
+    if let Some(changed) = reaper.handler_changed {
+        let text = if changed { "another one than" } else { "the same as" };
+        facts.add(
+            Fact::Handler,
+            "hook sched_process_wait, iter/task sa_handler",
+            format!("the parent's SIGCHLD handler is {text} when it last waited for any child"),
+        );
+    }
+    let calls: Vec<String> = reaper.calls.iter().filter_map(doing).take(MAX_CALLS).collect();
+    if !calls.is_empty() {
+        facts.add(
+            Fact::Calls,
+            &format!("/proc/{pid}/task/TID/syscall"),
+            format!("the parent's threads: {}", calls.join(", ")),
+        );
+    }
+    if let Some(pipe) = &reaper.pipe {
+        let writers: Vec<String> =
+            pipe.writers.iter().map(|it| format!("{} (pid {})", clean(&it.comm), it.pid)).collect();
+        let more = if pipe.is_complete { "" } else { "; not all processes were looked at" };
+        let writers = if writers.is_empty() { "no other process".to_owned() } else { writers.join(", ") };
+        facts.add(
+            Fact::Pipe,
+            "/proc/PID/fd",
+            format!("the parent reads pipe {}, which {writers} can write to{more}", pipe.ino),
+        );
+    }
+    if let Some(exec_ns) = reaper.exec_ns {
+        let file = reaper.process.executable.as_deref().map_or("a file".to_owned(), clean);
+        let before = reaper
+            .previous_program
+            .as_deref()
+            .map(|it| format!(", and ran {} before", clean(it)))
+            .unwrap_or_default();
+        let ago = duration(case.finding.looked_ns.saturating_sub(exec_ns));
+        facts.add(
+            Fact::Image,
+            "hook sched_process_exec",
+            format!("the parent executed {file} {ago} ago{before}"),
+        );
+    }
+    if reaper.has_io_uring == Some(true) {
+        facts.add(
+            Fact::Waits,
+            &format!("/proc/{pid}/fd"),
+            "the parent has an io_uring: waits through it are not seen".to_owned(),
+        );
+    }
+}
+
+/// What a thread does.
+fn doing(thread: &ThreadCall) -> Option<String> {
+    let what = match &thread.call {
+        Call::Running => "runs".to_owned(),
+        Call::Wait(request) => {
+            let wait = supervisor_ebpf::Wait { request: *request, ..Default::default() };
+            format!("is in {}", call(&LastWait::of(&wait)))
+        }
+        Call::Read { fd, file } => match file {
+            OpenFile::Pipe(_) => format!("reads a pipe (descriptor {fd})"),
+            OpenFile::Socket => format!("reads a socket (descriptor {fd})"),
+            OpenFile::Other => format!("reads descriptor {fd}"),
+        },
+        Call::Poll => "waits for descriptors".to_owned(),
+        Call::Signal => "waits for a signal".to_owned(),
+        Call::Sleep => "sleeps for a time".to_owned(),
+        Call::Uring => "waits for an io_uring".to_owned(),
+        Call::Futex | Call::Other(_) => return None,
+    };
+    Some(format!("{} {what}", thread.tid))
 }
 
 /// What it says of a process that its arguments cannot be read. They lie in its memory.

@@ -55,6 +55,18 @@ pub enum Family {
     F17,
     /// The reaper waits only now and then.
     F18,
+    /// It reads a child's output to its end before it waits.
+    F19,
+    /// It waits for another child first.
+    F20,
+    /// `SIGCHLD` is blocked, so that the reaper is never told.
+    F21,
+    /// The handler that reaped was replaced.
+    F22,
+    /// The reaper executed another program after it had forked.
+    F23,
+    /// The reaper runs, or waits for a processor.
+    F24,
 }
 
 /// What there is to know about a family. Text is Markdown with code spans only.
@@ -83,7 +95,7 @@ pub struct UnknownFamily {
 
 impl Family {
     /// All of them, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::F1,
         Self::F2,
         Self::F3,
@@ -102,6 +114,12 @@ impl Family {
         Self::F16,
         Self::F17,
         Self::F18,
+        Self::F19,
+        Self::F20,
+        Self::F21,
+        Self::F22,
+        Self::F23,
+        Self::F24,
     ];
 
     /// The id, the same for ever: `F1`.
@@ -142,7 +160,19 @@ impl Family {
             Self::F16 => ("F16", "pause-without-sharing", "pause cannot reap without a shared namespace"),
             Self::F17 => ("F17", "lost-sigchld", "One wait per SIGCHLD loses a child"),
             Self::F18 => ("F18", "late-reaper", "The reaper waits only now and then"),
+            Self::F19 => ("F19", "reads-to-end", "The reaper reads to the end before it waits"),
+            Self::F20 => ("F20", "waits-for-another", "The reaper waits for another child first"),
+            Self::F21 => ("F21", "sigchld-blocked", "SIGCHLD is blocked in the reaper"),
+            Self::F22 => ("F22", "handler-replaced", "The reaper's SIGCHLD handler was replaced"),
+            Self::F23 => ("F23", "image-replaced", "The reaper executed another program since"),
+            Self::F24 => ("F24", "reaper-busy", "The reaper has not had the time"),
         }
+    }
+
+    /// Whether its findings are zombies: not a PID namespace, nor a process that has not exited.
+    #[must_use]
+    pub(super) const fn is_of_zombies(self) -> bool {
+        !matches!(self, Self::F8 | Self::F9 | Self::F12)
     }
 
     /// The anchor of its heading in the book, as GitHub and mdBook make it.
@@ -296,9 +326,9 @@ mod tests {
 
     #[test]
     fn an_unknown_family_names_the_valid_ones() {
-        let error = "F19".parse::<Family>().expect_err("there is no F19").to_string();
-        assert!(error.starts_with("there is no family \"F19\"; there are F1, F2, "), "{error}");
-        assert!(error.ends_with(", F18"), "{error}");
+        let error = "F99".parse::<Family>().expect_err("there is no F99").to_string();
+        assert!(error.starts_with("there is no family \"F99\"; there are F1, F2, "), "{error}");
+        assert!(error.ends_with(", F24"), "{error}");
     }
 
     #[test]

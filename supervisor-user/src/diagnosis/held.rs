@@ -1,8 +1,9 @@
 //! A zombie that an ordinary wait of its parent does not get: F10, F14, F15.
 
 use super::{
-    Confidence, Family, Verdict,
-    case::{Case, Habit, SIGKILL, name},
+    Cause, Confidence, Family, Prognosis, Verdict,
+    advice::{remedy, sigkill, wont_help},
+    case::{Case, Habit, name},
     facts::Fact,
 };
 use crate::{
@@ -35,11 +36,16 @@ pub(super) fn by_tracer(case: &Case<'_>) -> Option<Verdict> {
         reaper.map(|reaper| format!(", and {} gets it only then", name(&reaper.process))).unwrap_or_default();
     Some(Verdict {
         family: Some(Family::F10),
+        cause: Some(Cause::Traced),
+        prognosis: Prognosis::Unknown,
         sentence: format!("{who} {what} and has not collected its exit{for_whom}"),
         confidence: Confidence::High,
         cites: vec![Fact::Tracer, Fact::State],
-        remedies: vec![format!("let {who} wait, detach or end: detaching hands it back to its parent")],
-        wont_help: vec![SIGKILL.to_owned(), "its parent's wait: the tracer comes first".to_owned()],
+        advice: vec![
+            remedy(&[], format!("let {who} wait, detach or end: detaching hands it back to its parent")),
+            sigkill(),
+            wont_help(&[], "its parent's wait: the tracer comes first"),
+        ],
     })
 }
 
@@ -58,6 +64,8 @@ pub(super) fn by_exit_signal(case: &Case<'_>) -> Option<Verdict> {
         reaper.last_wait.as_ref().is_some_and(|wait| wait.flags.iter().any(|flag| is_for_clones(flag)));
     Some(Verdict {
         family: Some(Family::F14),
+        cause: Some(Cause::NarrowedWait),
+        prognosis: if tries_all { Prognosis::Unknown } else { Prognosis::Leaked },
         sentence: format!(
             "it was cloned with {what} instead of SIGCHLD, and a plain wait of {} does not see it: only a wait with \
              __WALL or __WCLONE does",
@@ -65,13 +73,11 @@ pub(super) fn by_exit_signal(case: &Case<'_>) -> Option<Verdict> {
         ),
         confidence: if tries_all { Confidence::Medium } else { Confidence::High },
         cites: vec![Fact::ExitSignal, Fact::Waits],
-        remedies: vec![
-            format!("make {} wait with __WALL", clean(&reaper.process.name)),
-            "clone with SIGCHLD as the exit signal".to_owned(),
-        ],
-        wont_help: vec![
-            SIGKILL.to_owned(),
-            "ignoring SIGCHLD in the parent: it does not apply to this one".to_owned(),
+        advice: vec![
+            remedy(&[], format!("make {} wait with __WALL", clean(&reaper.process.name))),
+            remedy(&[], "clone with SIGCHLD as the exit signal"),
+            sigkill(),
+            wont_help(&[], "ignoring SIGCHLD in the parent: it does not apply to this one"),
         ],
     })
 }
@@ -114,14 +120,21 @@ pub(super) fn peeked_only(case: &Case<'_>) -> Option<Verdict> {
     };
     Some(Verdict {
         family: Some(Family::F15),
+        cause: Some(Cause::Peeked),
+        prognosis: if is_named && is_old { Prognosis::Leaked } else { Prognosis::Unknown },
         sentence,
         confidence: if is_named && is_old { Confidence::High } else { Confidence::Medium },
         cites: vec![Fact::Waits, Fact::State],
-        remedies: vec![format!(
-            "make {} wait once more without WNOWAIT: a peek is not a reap",
-            clean(&reaper.process.name)
-        )],
-        wont_help: vec![SIGKILL.to_owned()],
+        advice: vec![
+            remedy(
+                &[],
+                format!(
+                    "make {} wait once more without WNOWAIT: a peek is not a reap",
+                    clean(&reaper.process.name)
+                ),
+            ),
+            sigkill(),
+        ],
     })
 }
 

@@ -2,9 +2,13 @@
 //! one sentence, and cites the facts that it rests on.
 
 mod adopted;
+mod advice;
 mod axes;
 mod blocked;
+mod busy;
+mod calls;
 mod case;
+mod changed;
 mod exiting;
 mod facts;
 mod family;
@@ -15,7 +19,9 @@ mod pages;
 mod runtime;
 #[cfg(test)]
 mod tests;
+mod waits;
 
+use advice::{Kind, Line};
 use case::Case;
 use facts::Fact;
 use schemars::JsonSchema;
@@ -95,35 +101,47 @@ pub struct Observed {
 #[derive(Debug)]
 struct Verdict {
     family: Option<Family>,
+    cause: Option<Cause>,
+    prognosis: Prognosis,
     sentence: String,
     confidence: Confidence,
     cites: Vec<Fact>,
-    remedies: Vec<String>,
-    wont_help: Vec<String>,
+    advice: Vec<Line>,
 }
 
 /// A rule says nothing of what it does not apply to.
 type Rule = fn(&Case<'_>) -> Option<Verdict>;
 
-/// In this order: first what is no zombie, then what no reaper could collect, then a reaper that cannot run, then
-/// what it does. `docs/families.md` shows the same order.
-const RULES: [Rule; 15] = [
-    exiting::not_exited,
-    exiting::threads_alive,
-    exiting::still_exiting,
+/// What is no zombie has no reaper to blame.
+const NO_ZOMBIE: [Rule; 3] = [exiting::not_exited, exiting::threads_alive, exiting::still_exiting];
+
+/// What the reaper does instead of reaping, where more than its waits says so. In this order: what no wait of the reaper
+/// collects, then a reaper that cannot run, then one that is on its way, then one that never will be.
+const MECHANISMS: [Rule; 13] = [
     held::by_tracer,
     held::by_exit_signal,
     blocked::reaper_cannot_run,
     held::peeked_only,
-    runtime::monitor_zombie,
-    runtime::helper,
+    busy::starved,
+    calls::waiting_for_another,
+    calls::reading,
+    changed::sigchld_blocked,
+    changed::handler_replaced,
+    changed::image_replaced,
     own::lost_sigchld,
+    own::one_per_signal,
     own::late_reaper,
-    adopted::init_not_pid1,
-    adopted::by_pid1,
-    adopted::by_subreaper,
-    own::never_waits,
 ];
+
+/// So many of them come before the zombie's own part in a container: they say that its reaper is not to blame.
+const BEFORE_PARTS: usize = 4;
+
+/// The zombie is itself a part of the machinery.
+const PARTS: [Rule; 2] = [runtime::monitor_zombie, runtime::helper];
+
+/// Who must reap it, where only the reaper's waits say why it does not.
+const POSITIONS: [Rule; 4] =
+    [adopted::init_not_pid1, adopted::by_pid1, adopted::by_subreaper, own::never_waits];
 
 impl Diagnosis {
     /// Keeps the verdict and gives up what was said beside it: that takes most of the room of a finding, and
@@ -145,23 +163,38 @@ pub fn in_full(finding: &Finding) -> Finding {
 #[must_use]
 pub fn diagnose(finding: &Finding) -> Diagnosis {
     let case = Case::new(finding);
-    conclude(judge(&case), facts::of(&case))
+    conclude(&case, judge(&case), facts::of(&case))
 }
 
 /// The same, abridged: of many that are only counted or listed, nobody reads the rest.
 #[must_use]
 pub fn diagnose_in_short(finding: &Finding) -> Diagnosis {
-    let mut diagnosis = conclude(judge(&Case::new(finding)), Vec::new());
+    let case = Case::new(finding);
+    let mut diagnosis = conclude(&case, judge(&case), Vec::new());
     diagnosis.abridge();
     diagnosis
 }
 
 fn judge(case: &Case<'_>) -> Verdict {
-    RULES.iter().find_map(|rule| rule(case)).unwrap_or_else(|| unknown(case))
+    let first = |rules: &[Rule]| rules.iter().find_map(|rule| rule(case));
+    if let Some(verdict) = first(&NO_ZOMBIE) {
+        return verdict;
+    }
+    let (before, after) = MECHANISMS.split_at(BEFORE_PARTS);
+    if let Some(verdict) = first(before) {
+        return verdict;
+    }
+    let mechanism = first(after);
+    if let Some(part) = first(&PARTS) {
+        let (cause, prognosis) = mechanism
+            .map_or((part.cause, part.prognosis), |mechanism| (mechanism.cause, mechanism.prognosis));
+        return Verdict { cause, prognosis, ..part };
+    }
+    mechanism.or_else(|| first(&POSITIONS)).unwrap_or_else(|| unknown(case))
 }
 
-fn conclude(verdict: Verdict, facts: Vec<(Fact, String, String)>) -> Diagnosis {
-    let Verdict { family, sentence, confidence, cites, remedies, wont_help } = verdict;
+fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)>) -> Diagnosis {
+    let Verdict { family, cause, prognosis, sentence, confidence, cites, advice } = verdict;
     let mut evidence: Vec<Observed> = facts
         .into_iter()
         .map(|(fact, source, text)| Observed { id: 0, source, text, cited: cites.contains(&fact) })
@@ -170,7 +203,25 @@ fn conclude(verdict: Verdict, facts: Vec<(Fact, String, String)>) -> Diagnosis {
     for (id, observed) in (1..).zip(&mut evidence) {
         observed.id = id;
     }
-    Diagnosis { family, verdict: sentence, confidence, evidence, remedies, wont_help, ..Diagnosis::default() }
+    let position = match cause {
+        Some(Cause::Traced) => Some(Position::HeldByTracer),
+        _ if cause.is_none() && family.is_none_or(|family| !family.is_of_zombies()) => None,
+        _ => case.position(),
+    };
+    // What a thread that runs has not done yet, it may do now.
+    let is_open = cause == Some(Cause::Unseen) || (cause.is_some() && case.is_runnable());
+    let most = if is_open { Confidence::Medium } else { Confidence::High };
+    Diagnosis {
+        family,
+        position,
+        cause,
+        prognosis,
+        verdict: sentence,
+        confidence: confidence.min(most),
+        evidence,
+        remedies: advice::texts(&advice, Kind::Remedy, case, prognosis),
+        wont_help: advice::texts(&advice, Kind::WontHelp, case, prognosis),
+    }
 }
 
 /// No rule applies: that is said, with what is missing.
@@ -198,12 +249,15 @@ fn unknown(case: &Case<'_>) -> Verdict {
             vec!["run `supervisor watch` beforehand, so that the reaper's waits are seen".to_owned()],
         ),
     };
+    let mut advice: Vec<Line> = remedies.into_iter().map(|text| advice::remedy(&[], text)).collect();
+    advice.push(advice::sigkill());
     Verdict {
         family: None,
+        cause: waits::cause(case),
+        prognosis: Prognosis::Unknown,
         sentence,
         confidence: Confidence::Low,
         cites: vec![Fact::State, Fact::Reaper, Fact::Descent, Fact::Waits],
-        remedies,
-        wont_help: vec![case::SIGKILL.to_owned()],
+        advice,
     }
 }

@@ -1,7 +1,8 @@
 //! F8: a PID namespace whose init has exited and cannot finish, and what holds it.
 
 use super::{
-    Confidence, Diagnosis, Family, Verdict,
+    Confidence, Diagnosis, Family, Prognosis, Verdict,
+    advice::{self, Line},
     case::{Case, name},
     conclude,
     facts::{self, Fact},
@@ -71,12 +72,22 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out
         0 => String::new(),
         count => format!("; {count} other processes in it were not looked at"),
     };
-    let mut remedies: Vec<String> = blockers.iter().map(remedy).collect();
-    if remedies.is_empty() {
-        remedies.push("look again: what held it may have gone in between".to_owned());
+    let mut lines: Vec<Line> = blockers.iter().map(|blocker| advice::remedy(&[], remedy(blocker))).collect();
+    if lines.is_empty() {
+        lines.push(advice::remedy(&[], "look again: what held it may have gone in between"));
     }
+    lines.extend([
+        advice::wont_help(&[], format!("SIGKILL to {}: it has exited already", name(&init.process))),
+        advice::wont_help(
+            &[],
+            "deleting the Pod or container by force: it removes the engine's record and leaves this",
+        ),
+        advice::wont_help(&[], "starting something new in the namespace: fork gives ENOMEM there"),
+    ]);
     let verdict = Verdict {
         family: Some(Family::F8),
+        cause: None,
+        prognosis: Prognosis::Unknown,
         sentence: format!(
             "PID namespace{ino} cannot end: its PID 1, {}, has exited and {does}, and it is held by {held}{left_out}",
             name(&init.process)
@@ -87,19 +98,14 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out
             (_, false) => Confidence::Medium,
         },
         cites: vec![Fact::Exit, Fact::State, Fact::PidNs],
-        remedies,
-        wont_help: vec![
-            format!("SIGKILL to {}: it has exited already", name(&init.process)),
-            "deleting the Pod or container by force: it removes the engine's record and leaves this"
-                .to_owned(),
-            "starting something new in the namespace: fork gives ENOMEM there".to_owned(),
-        ],
+        advice: lines,
     };
-    let mut facts = facts::of(&Case::new(init));
+    let case = Case::new(init);
+    let mut facts = facts::of(&case);
     for blocker in blockers {
         facts.push((Fact::PidNs, format!("/proc/{}/status, ns/pid", blocker.pid), describe(blocker)));
     }
-    conclude(verdict, facts)
+    conclude(&case, verdict, facts)
 }
 
 fn who((pid, comm): &(u32, String)) -> String {

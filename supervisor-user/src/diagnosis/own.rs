@@ -1,16 +1,25 @@
 //! What a reaper does that can run: it loses one, comes late, or never waits. F17, F18, F4.
 
 use super::{
-    Confidence, Family, Verdict,
-    case::{Case, Habit, SIGKILL, name, no_call, stop_gap},
+    Cause, Confidence, Family, Position, Prognosis, Verdict,
+    advice::{no_init, remedy, sigkill, stop_gap},
+    case::{Case, Habit, name, no_call},
     facts::Fact,
+    waits,
 };
-use crate::words::{clean, duration};
+use crate::{
+    finding::WaitTarget,
+    host::SigChld,
+    words::{clean, duration},
+};
+use supervisor_ebpf::{WAITED_PID, WAITED_PIDFD};
 
 /// A round that is later than this many of the last gap is no round any more.
 const OVERDUE: u64 = 2;
 /// And this much is never late.
 const SLACK_NS: u64 = 1_000_000_000;
+/// Who asks for its children by their pids in rounds does so at least this often.
+const ROUND_BY_PID_NS: u64 = 90_000_000_000;
 
 /// F17: it waited for any child while this one was there to be got, and got another.
 pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
@@ -30,53 +39,130 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
         (false, true) => "had exited or was about to, got another, and did not ask again",
         (false, false) => "had exited or was about to, did not get it, and did not ask again",
     };
+    let is_sure = sure && got_another && was_here;
     Some(Verdict {
         family: Some(Family::F17),
+        cause: Some(Cause::Coalesced),
+        prognosis: if is_sure { Prognosis::Leaked } else { Prognosis::Unknown },
         sentence: format!(
             "{} waited for any child when this one {got}: signals of several exits become one SIGCHLD, and one wait \
              for each loses the rest",
             name(&reaper.process)
         ),
-        confidence: if sure && got_another && was_here { Confidence::High } else { Confidence::Medium },
+        confidence: if is_sure { Confidence::High } else { Confidence::Medium },
         cites: vec![Fact::Waits, Fact::Exit, Fact::ReapedOthers],
-        remedies: vec![format!(
-            "make {} loop on SIGCHLD: `while (waitpid(-1, &status, WNOHANG) > 0)`",
-            clean(&reaper.process.name)
-        )],
-        wont_help: vec![SIGKILL.to_owned()],
+        advice: vec![
+            remedy(
+                &[],
+                format!(
+                    "make {} loop on SIGCHLD: `while (waitpid(-1, &status, WNOHANG) > 0)`",
+                    clean(&reaper.process.name)
+                ),
+            ),
+            sigkill(),
+        ],
     })
 }
 
-/// F18: it waits for any child in rounds, and the next is not due yet.
-pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
+/// F17 too: its handler waits for the pid that each signal names.
+pub(super) fn one_per_signal(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
-    let Habit::Before { ago_ns, gap_ns: Some(gap_ns) } = case.habit() else { return None };
-    if ago_ns > gap_ns.saturating_mul(OVERDUE).saturating_add(SLACK_NS) {
+    // A handler that takes a `siginfo_t` knows one pid. Whoever peeks or waits by descriptor knows its children.
+    let by_signal = reaper.takes_siginfo == Some(true)
+        && reaper.sigchld == Some(SigChld::Handled)
+        && case.waits_only(WAITED_PID)
+        && reaper.last_wait.as_ref().is_some_and(|wait| !wait.flags.contains(&"WNOHANG"));
+    let (count, _) = reaper.reaped?;
+    if !by_signal || count == 0 || case.position() != Some(Position::OwnChild) {
         return None;
     }
-    // Of one whose exit was not seen, rounds may have passed it by. A gap says that there were two rounds, and not
-    // that they are regular: the waits of two bursts of exits have a gap too.
-    let confidence = match case.finding.exit_ns {
-        None => Confidence::Low,
-        Some(_) if ago_ns > gap_ns => Confidence::Low,
-        Some(_) => Confidence::Medium,
+    let asked_for_it = matches!(case.habit(), Habit::AskedForIt { .. });
+    if asked_for_it || reaper.sigchld_pending {
+        return None;
+    }
+    let who = name(&reaper.process);
+    Some(Verdict {
+        family: Some(Family::F17),
+        cause: Some(Cause::Coalesced),
+        prognosis: Prognosis::Leaked,
+        sentence: format!(
+            "{who} waits on each SIGCHLD for the pid that the signal names, and has reaped {count} children that way: \
+             signals of several exits become one, which names one pid, and the rest is lost"
+        ),
+        confidence: Confidence::Medium,
+        cites: vec![Fact::Waits, Fact::SigChld, Fact::Handler, Fact::ReapedOthers, Fact::Held],
+        advice: vec![
+            remedy(
+                &[],
+                format!(
+                    "make the handler of {} loop: `while (waitpid(-1, &status, WNOHANG) > 0)`, or ask for each child \
+                     that it knows",
+                    clean(&reaper.process.name)
+                ),
+            ),
+            stop_gap(case, reaper),
+            sigkill(),
+            no_init(),
+        ],
+    })
+}
+
+/// F18: it waits in rounds, and the next is not due yet.
+pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    let who = name(&reaper.process);
+    let (sentence, confidence) = match case.habit() {
+        Habit::Before { ago_ns, gap_ns: Some(gap_ns) } => {
+            if ago_ns > gap_ns.saturating_mul(OVERDUE).saturating_add(SLACK_NS) {
+                return None;
+            }
+            // Of one whose exit was not seen, rounds may have passed it by. A gap says that there were two rounds, and
+            // not that they are regular: the waits of two bursts of exits have a gap too.
+            let confidence = match case.finding.exit_ns {
+                None => Confidence::Low,
+                Some(_) if ago_ns > gap_ns => Confidence::Low,
+                Some(_) => Confidence::Medium,
+            };
+            let sentence = format!(
+                "{who} waits for any child only now and then, the last two times {} apart and {} ago: if it goes on \
+                 like that, its next round gets this one, and nothing has leaked",
+                duration(gap_ns),
+                duration(ago_ns)
+            );
+            (sentence, confidence)
+        }
+        // It polls its children by their pids; a wait that blocks would have got this one.
+        Habit::AskedForIt { ago_ns, exited: false } if ago_ns <= ROUND_BY_PID_NS => {
+            let polls = reaper
+                .last_wait
+                .as_ref()
+                .is_some_and(|wait| wait.flags.contains(&"WNOHANG") && !wait.flags.contains(&"WNOWAIT"));
+            if !polls {
+                return None;
+            }
+            let sentence = format!(
+                "{who} asks for this one by its pid now and then, the last time {} ago, before it had exited: its next \
+                 round gets it, and nothing has leaked",
+                duration(ago_ns)
+            );
+            (sentence, Confidence::Medium)
+        }
+        _ => return None,
     };
     Some(Verdict {
         family: Some(Family::F18),
-        sentence: format!(
-            "{} waits for any child only now and then, the last two times {} apart and {} ago: if it goes on like \
-             that, its next round gets this one, and nothing has leaked",
-            name(&reaper.process),
-            duration(gap_ns),
-            duration(ago_ns)
-        ),
+        cause: Some(Cause::Periodic),
+        prognosis: Prognosis::Late,
+        sentence,
         confidence,
         cites: vec![Fact::Waits, Fact::Exit],
-        remedies: vec![format!(
-            "if that is too late, make {} wait when SIGCHLD comes",
-            clean(&reaper.process.name)
-        )],
-        wont_help: vec![SIGKILL.to_owned()],
+        advice: vec![
+            remedy(
+                &[],
+                format!("if that is too late, make {} wait when SIGCHLD comes", clean(&reaper.process.name)),
+            ),
+            sigkill(),
+        ],
     })
 }
 
@@ -90,7 +176,8 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         Habit::Never { for_ns } => (no_call(for_ns), case.is_habit_sure().unwrap_or_default()),
         // It may come to this one when it has got the others.
         Habit::ByName => {
-            ("was seen to wait only for other children, which it names".to_owned(), Confidence::Medium)
+            let only = if case.waits_only(super::case::BY_NAME) { "waits only" } else { "was seen to wait" };
+            (format!("{only} for other children, which it names"), Confidence::Medium)
         }
         Habit::AskedForIt { .. } => (case.instead(), Confidence::Medium),
         Habit::Before { ago_ns, .. } => (
@@ -106,14 +193,18 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         }
         // It waited for any child and did not get this one, nor any other: that is not this.
         Habit::After { .. } => return None,
+        Habit::Otherwise if case.is_for_another_group() => (case.instead(), Confidence::Medium),
         Habit::Otherwise | Habit::Unknown => {
             ("was not seen to wait for it, nor seen never to wait".to_owned(), Confidence::Low)
         }
     };
     let confidence = if case.is_seen_own() { confidence } else { confidence.min(Confidence::Medium) };
     let created = if reaper.created == Some(true) { "created it" } else { "is its parent" };
+    let cause = waits::cause(case);
     Some(Verdict {
         family: Some(Family::F4),
+        cause,
+        prognosis: waits::prognosis(case),
         sentence: format!("{} {created} and {what}", name(&reaper.process)),
         confidence,
         cites: vec![
@@ -122,13 +213,37 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
             Fact::Waits,
             Fact::ReapedOthers,
         ],
-        remedies: vec![
-            format!("make {} wait for its children: only it can reap them", clean(&reaper.process.name)),
-            stop_gap(case, reaper),
-        ],
-        wont_help: vec![
-            SIGKILL.to_owned(),
-            "an init (tini, --init): it gets orphans, and this one has a living parent".to_owned(),
-        ],
+        advice: vec![wait_for_it(case), stop_gap(case, reaper), sigkill(), no_init()],
     })
+}
+
+/// How the reaper's program has to be changed. One that waits by pid breaks if somebody in it waits for any child: that
+/// takes away the exit statuses that others in it wait for.
+pub(super) fn wait_for_it(case: &Case<'_>) -> super::advice::Line {
+    let who = case.reaper.map(|reaper| clean(&reaper.process.name)).unwrap_or_default();
+    let by_name = matches!(case.habit(), Habit::ByName | Habit::AskedForIt { .. })
+        || case.waits_only(WAITED_PID | WAITED_PIDFD);
+    let by_group = case
+        .reaper
+        .and_then(|reaper| reaper.last_wait.as_ref()?.target)
+        .is_some_and(|target| matches!(target, WaitTarget::Pgid(_)));
+    let is_own = case.is_own();
+    let text = match (is_own, by_name, by_group) {
+        (Some(true), true, _) => format!(
+            "make {who} wait for this child too, by its pid: a loop over `waitpid(-1)` would take the exit statuses \
+             that it waits for elsewhere"
+        ),
+        (Some(true), ..) => format!("make {who} wait for its children: only it can reap them"),
+        (_, true, _) => format!(
+            "let {who} reap orphans that it does not know, and only those (find one with `waitid(P_ALL, …, WNOHANG | \
+             WNOWAIT | WEXITED)`, then wait for its pid): a loop over `waitpid(-1)` would take the exit statuses that \
+             it waits for elsewhere"
+        ),
+        (_, _, true) => {
+            format!("let {who} wait for any child (`waitpid(-1, …)`), not only for a process group")
+        }
+        _ => "let the application reap: `while (waitpid(-1, &status, WNOHANG) > 0)` when SIGCHLD comes"
+            .to_owned(),
+    };
+    remedy(&[], text)
 }

@@ -27,6 +27,12 @@ pub(super) const WHICH: &[(&str, &[Family])] = &[
     ("Is its exit signal another than SIGCHLD?", &[Family::F14]),
     ("Is every thread of the reaper stopped, frozen or in D?", &[Family::F11]),
     ("Did the reaper wait for it with WNOWAIT only?", &[Family::F15]),
+    ("Does the reaper run, or want to, with a SIGCHLD pending?", &[Family::F24]),
+    ("Is the reaper inside a wait for another child of its own?", &[Family::F20]),
+    ("Does the reaper read the zombie's output, which another process holds open?", &[Family::F19]),
+    ("Is SIGCHLD blocked and pending in the reaper?", &[Family::F21]),
+    ("Was the SIGCHLD handler that reaped replaced?", &[Family::F22]),
+    ("Did the reaper execute another program after it had forked the zombie?", &[Family::F23]),
     ("Is the zombie a monitor: conmon, conmonrs, a shim?", &[Family::F7]),
     ("Is it a runtime's command or helper, not a container's init?", &[Family::F6]),
     ("Did the reaper wait for any child after the exit, and get others?", &[Family::F17]),
@@ -66,6 +72,12 @@ pub(super) const fn page(family: Family) -> &'static Page {
         Family::F16 => &F16,
         Family::F17 => &F17,
         Family::F18 => &F18,
+        Family::F19 => &F19,
+        Family::F20 => &F20,
+        Family::F21 => &F21,
+        Family::F22 => &F22,
+        Family::F23 => &F23,
+        Family::F24 => &F24,
     }
 }
 
@@ -153,7 +165,8 @@ static F3: Page = Page {
         seen: an administrator's exec looks the same as a probe.",
     remedies: &[
         "A probe that does not fork: `httpGet`, `tcpSocket` or `grpc` instead of `exec`, or `sh -c 'exec command'`.",
-        "Let the probe's command end well before `timeoutSeconds`, for example `timeout 3 command` where it is 5 s.",
+        "Let the probe's command end well before `timeoutSeconds`. Do not use the `timeout` of busybox for it: it leaves its \
+         timer to PID 1 at each call; that of coreutils does not.",
         "An init as PID 1: `docker run --init`, `podman run --init`, tini in the image, or `shareProcessNamespace: true`.",
         "Stop-gap: restart the container.",
     ],
@@ -576,4 +589,129 @@ static F18: Page = Page {
         "1bit-MONSTER/1bit-MONSTER#522",
         "wait(2)",
     ],
+};
+
+static F19: Page = Page {
+    looks_like: "A zombie under a parent that sleeps in `pipe_read`, `poll` or a socket. The parent is perl with backticks, \
+        a `subprocess` with captured output, a shell in `$(...)`. Something that the zombie had started in the background runs on.",
+    why: "The parent reads the child's output until end of file and waits for the child after that. End of file comes when \
+        the last writer closes the pipe. A background process inherits the write end, so the parent reads on although its \
+        child has exited. The parent's code is right.",
+    evidence: "The parent is in `read` or `poll` (/proc/PID/task/TID/syscall), and a process that descends from the zombie \
+        (`sched_process_fork`) holds the write end of that pipe (/proc/PID/fd). Confidence drops where the descent of the \
+        holder was not seen; a socket does not show who holds its other end.",
+    remedies: &[
+        "Redirect the output of what is started in the background: `daemon >/dev/null 2>&1 &`.",
+        "Or end the process that holds the pipe. The verdict names it.",
+        "In the parent: read only until the child has exited, or give the child a file for its output.",
+    ],
+    wont_help: &[
+        "An init: the zombie has a living parent.",
+        "Ending or restarting the parent: the next run of the same command does the same.",
+        "SIGKILL to the zombie.",
+    ],
+    sources: &["Perl/perl5#11953", "pipe(7)", "read(2)"],
+};
+
+static F20: Page = Page {
+    looks_like: "A parent with several children. It sleeps in `do_wait`, one of its children lives, and others that exited \
+        before are zombies. They go one after the other.",
+    why: "The parent waits for its children in an order of its own, each by its pid, and is inside the wait for one that \
+        still runs. It comes to the zombie when that one has ended. Examples: dpkg-deb, a shell's pipeline, a script that \
+        joins its workers in order.",
+    evidence: "The parent has one thread, and that is inside `wait4` or `waitid` for another pid \
+        (/proc/PID/task/TID/syscall). Confidence is medium: whether it asks for this one next is not seen before it does.",
+    remedies: &[
+        "Nothing, if the child that it waits for is meant to run on.",
+        "If that child should have ended, look at it: it keeps the others waiting.",
+        "In the parent: wait for any child (`waitpid(-1, ...)`) and look the pid up.",
+    ],
+    wont_help: &[
+        "An init: the zombie has a living parent.",
+        "Ending the parent: it works as it was made to.",
+        "SIGKILL to the zombie.",
+    ],
+    sources: &["wait(2)", "kernel/exit.c"],
+};
+
+static F21: Page = Page {
+    looks_like: "A shell or daemon that hangs in `wait`, its child a zombie. In /proc/PID/status bit 17 is set in `SigBlk` \
+        and in `ShdPnd`. The same program works when it is started by hand.",
+    why: "A signal mask survives fork and exec. A launcher that blocks SIGCHLD, for signalfd or `sigtimedwait`, and does not \
+        restore the mask before exec gives it to its children. Such a child sleeps in `sigsuspend` or waits for its handler, \
+        and the signal stays pending for ever.",
+    evidence: "SIGCHLD is in the reaper's `SigBlk` and pending; it has a handler (`SigCgt`) or sleeps in `rt_sigsuspend`, and \
+        asked for no child. If its own parent blocks SIGCHLD too, the mask was inherited.",
+    remedies: &[
+        "In the launcher: restore the signal mask between fork and exec (`sigprocmask`, `pthread_sigmask`; \
+         `posix_spawnattr_setsigmask`; Python: `signal.pthread_sigmask` in the child).",
+        "In the program: unblock SIGCHLD when it starts.",
+        "For now: end the reaper. Who adopts its zombies may reap them.",
+    ],
+    wont_help: &[
+        "`kill -CHLD` to the reaper: the signal is pending already.",
+        "Restarting it from the same launcher: the mask is inherited again.",
+        "An init: the zombie has a living parent.",
+    ],
+    sources: &["DOMjudge/domjudge#3669", "9fans/plan9port#6", "signal(7)", "sigsuspend(2)"],
+};
+
+static F22: Page = Page {
+    looks_like: "A daemon that reaped its children for a while and does so no more. From some moment on every child stays. \
+        In that moment it loaded a plug-in, a JVM or another language's runtime.",
+    why: "There is one disposition of SIGCHLD for each process. A library that sets its own handler, or the default action, \
+        takes away the one that reaped. Nothing tells the program.",
+    evidence: "The reaper waited for any child before, and its `sa_handler` of SIGCHLD is another one now than at that wait \
+        (`sighand_struct` in `sched_process_wait` and in the task iterator). An exec between the two does not count.",
+    remedies: &[
+        "Set the handler again after the library was loaded.",
+        "Or wait outside of a signal handler: signalfd, a thread in `waitpid(-1)`, a pidfd for each child.",
+        "Stop-gap: restart the daemon.",
+    ],
+    wont_help: &[
+        "`kill -CHLD` to it: its handler is not there any more.",
+        "An init: the zombies have a living parent.",
+        "SIGKILL to the zombie.",
+    ],
+    sources: &["syslog-ng/syslog-ng#2099", "sigaction(2)"],
+};
+
+static F23: Page = Page {
+    looks_like: "A zombie under a program that never started anything of that name. The same pid was another program, or \
+        another run of the same one, when the zombie was forked. `sh -c 'helper & exec app'` does it.",
+    why: "An exec keeps the pid and the children, and loses everything that the old program knew about them. The new program \
+        waits for the children that it started, by their pids, or for none.",
+    evidence: "The reaper's exec (`sched_process_exec`) is younger than the zombie's fork, and the reaper was its parent all \
+        the time. The verdict names both programs.",
+    remedies: &[
+        "A window manager or daemon that restarts itself: collect what it does not know once after the start \
+         (`waitpid(-1, ..., WNOHANG)` before it starts anything), or hand the pids over.",
+        "A shell: no `exec` behind a background job; or start the job from a process that stays.",
+        "Stop-gap: restart it.",
+    ],
+    wont_help: &[
+        "An init: the zombie has a living parent.",
+        "`kill -CHLD` to it: the new program does not know the child.",
+        "SIGKILL to the zombie.",
+    ],
+    sources: &["awesomeWM/awesome#1193", "containers/bubblewrap#146", "execve(2)"],
+};
+
+static F24: Page = Page {
+    looks_like: "Zombies under a process in state R, or under one whose container is at its CPU limit. They go when the load \
+        does.",
+    why: "The reaper has a SIGCHLD pending, or a handler that has noted it, and computes or waits for a processor. It comes \
+        to the zombie when it runs.",
+    evidence: "A thread of the reaper is in state R while SIGCHLD is pending or handled; `cpu.stat` of its control group \
+        shows whether it is throttled. Confidence is never high: a look is a moment.",
+    remedies: &[
+        "Wait, or look at why it computes for so long.",
+        "A CPU limit (`cpu.max`) that throttles it: raise it.",
+    ],
+    wont_help: &[
+        "A signal to the reaper: one is pending already.",
+        "An init: the zombie has a living parent.",
+        "SIGKILL to the zombie.",
+    ],
+    sources: &["proc(5)", "kernel/signal.c"],
 };

@@ -2,8 +2,10 @@
 
 use super::{
     Confidence, Family, Verdict,
-    case::{Case, Habit, SIGKILL, name, stop_gap},
+    advice::{Premise, remedy, sigkill, stop_gap, wont_help},
+    case::{Case, Habit, name},
     facts::Fact,
+    waits,
 };
 use crate::{
     finding::{Role, Stage},
@@ -23,6 +25,8 @@ pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
     };
     Some(Verdict {
         family: Some(Family::F7),
+        cause: waits::cause(case),
+        prognosis: waits::prognosis(case),
         sentence: format!(
             "it is itself a container monitor ({}), and {}, {how}, {}",
             clean(&case.finding.process.name),
@@ -31,15 +35,22 @@ pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
         ),
         confidence: confidence(case),
         cites: vec![Fact::Exec, Fact::Reaper, Fact::Waits],
-        remedies: vec![
-            format!(
-                "make {} wait for it: upgrade it, or if it is an engine that is PID 1 of a container, start that \
-                 container with an init (`--init`)",
-                clean(&reaper.process.name)
+        advice: vec![
+            remedy(
+                &[Premise::ReaperIsContainerInit],
+                format!(
+                    "start the container of {} with an init as PID 1 (`--init`, tini): it gets what is left there",
+                    clean(&reaper.process.name)
+                ),
             ),
+            remedy(&[], format!("make {} wait for it: upgrade it", clean(&reaper.process.name))),
             stop_gap(case, reaper),
+            sigkill(),
+            wont_help(
+                &[Premise::ReaperIsOutside],
+                "an init in the container that it watched: the monitor is outside of it",
+            ),
         ],
-        wont_help: vec![SIGKILL.to_owned(), "an init in the container: this one is outside of it".to_owned()],
     })
 }
 
@@ -60,7 +71,7 @@ pub(super) fn helper(case: &Case<'_>) -> Option<Verdict> {
         format!("it is {}'s own command", clean(runtime))
     };
     let reaper = case.reaper?;
-    let remedy = match (runtime, is_stage) {
+    let fix = match (runtime, is_stage) {
         ("runc", true) => "upgrade runc: stages left behind were fixed (runc#1443, runc#2023)".to_owned(),
         (_, true) => "upgrade the runtime or engine that left it".to_owned(),
         (_, false) => format!(
@@ -70,11 +81,17 @@ pub(super) fn helper(case: &Case<'_>) -> Option<Verdict> {
     };
     Some(Verdict {
         family: Some(Family::F6),
+        cause: waits::cause(case),
+        prognosis: waits::prognosis(case),
         sentence: format!("{what}, left to {}, which {}", name(&reaper.process), case.instead()),
         confidence: confidence(case),
         cites: vec![Fact::Exec, Fact::Creators, Fact::Reaper, Fact::Waits],
-        remedies: vec![remedy, stop_gap(case, reaper)],
-        wont_help: vec![SIGKILL.to_owned(), "an init in the container: this one is outside of it".to_owned()],
+        advice: vec![
+            remedy(&[], fix),
+            stop_gap(case, reaper),
+            sigkill(),
+            wont_help(&[Premise::ReaperIsOutside], "an init in the container: this one is outside of it"),
+        ],
     })
 }
 

@@ -1,10 +1,15 @@
 //! Every rule, and what is easily confused with it.
 
+mod causes;
+
 use std::ops::RangeInclusive;
 
+use supervisor_ebpf::{WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
+
 use super::{
+    Cause,
     Confidence::{self, High, Low, Medium},
-    Diagnosis, Family, blockers, diagnose, diagnose_namespace,
+    Diagnosis, Family, Position, Prognosis, blockers, diagnose, diagnose_namespace,
 };
 use crate::{
     attribution::attribute,
@@ -66,6 +71,8 @@ fn reaper(pid: u32, name: &str) -> Reaper {
         cpu_ticks: None,
         handler_changed: None,
         takes_siginfo: None,
+        sigchld_caught: None,
+        mask_inherited_from: None,
     }
 }
 
@@ -176,6 +183,14 @@ impl Reaper {
         self.last_wait =
             Some(LastWait { at_ns, call: Some(call), target: Some(target), flags: flags.into() });
         self.waits = Some(1);
+        self.wait_kinds |= match target {
+            _ if flags.contains(&"WNOWAIT") => WAITED_PEEK,
+            _ if flags.contains(&"__WCLONE") => WAITED_NARROW,
+            WaitTarget::Any => WAITED_ANY,
+            WaitTarget::Pid(_) => WAITED_PID,
+            WaitTarget::Pgid(_) => WAITED_PGID,
+            WaitTarget::PidFd(_) => WAITED_PIDFD,
+        };
         self.never_waited_since_ns = None;
     }
 
@@ -204,6 +219,13 @@ fn is_sound(diagnosis: &Diagnosis, is_zombie: bool) {
     }
     assert!(family.is_some() || *confidence == Low || !is_zombie, "no family, and sure of it");
     assert!(family.is_none() || !remedies.is_empty(), "no remedy for {family:?}");
+    for line in remedies {
+        assert!(!wont_help.contains(line), "{line:?} is said to help and not to help");
+        let is_once = remedies.iter().filter(|it| *it == line).count() == 1;
+        assert!(is_once, "{line:?} is there twice");
+        let ends_reaper = line.contains("end or restart") || line.contains("kill -KILL");
+        assert!(!ends_reaper || diagnosis.prognosis != Prognosis::Late, "{line:?} of what is only late");
+    }
     assert!(!is_zombie || wont_help.iter().any(|it| it.contains("SIGKILL")), "{wont_help:#?}");
     if *family == Some(Family::F4) {
         assert!(wont_help.iter().any(|it| it.contains("init")), "{wont_help:#?}");
@@ -396,8 +418,8 @@ fn f11_the_reaper_cannot_run() {
         says(&finding, Family::F11, High..=High, &["frozen", "cannot run"]);
     }
     // F4: it could run.
-    for state in ['S', 'R', 'I'] {
-        says(&f11(state, "do_wait", 0), Family::F4, High..=High, &["!cannot run"]);
+    for (state, confidence) in [('S', High), ('R', Medium), ('I', High)] {
+        says(&f11(state, "do_wait", 0), Family::F4, confidence..=confidence, &["!cannot run"]);
     }
 }
 
@@ -412,8 +434,9 @@ fn f11_every_thread_has_to_be_held() {
     says(&f11(&['T', 'T', 'Z']), Family::F11, High..=High, &["stopped"]);
     says(&f11(&['Z', 'T']), Family::F11, High..=High, &["stopped"]);
     says(&f11(&['T', 'D']), Family::F11, Medium..=Medium, &[]);
-    for states in [['T', 'S'], ['D', 'R'], ['T', 'I']] {
-        says(&f11(&states), Family::F4, High..=High, &["!cannot run"]);
+    // What a thread that runs has not done yet, it may do now.
+    for (states, confidence) in [(['T', 'S'], High), (['D', 'R'], Medium), (['T', 'I'], High)] {
+        says(&f11(&states), Family::F4, confidence..=confidence, &["!cannot run"]);
     }
     // No more are looked at, and one beyond may run.
     says(&f11(&vec!['T'; MAX_THREADS]), Family::F11, Medium..=Medium, &[]);
@@ -529,7 +552,7 @@ fn f4_depends_on_how_long_it_was_watched() {
 fn f4_a_parent_that_waits_for_others() {
     // It may come to this one, when it has got the others.
     let other = own(|_, app| app.waited_for(7, EXIT - S));
-    says(&other, Family::F4, Medium..=Medium, &["seen to wait only for other children"]);
+    says(&other, Family::F4, Medium..=Medium, &["waits only for other children"]);
     says(
         &own(|_, app| app.waited(EXIT, WaitTarget::PidFd(3), &[])),
         Family::F4,
@@ -538,7 +561,17 @@ fn f4_a_parent_that_waits_for_others() {
     );
     // It did ask for this one.
     let polled = own(|_, app| app.waited(EXIT - 2 * S, WaitTarget::Pid(100), &["WNOHANG"]));
-    says(&polled, Family::F4, Medium..=Medium, &["asked for it last 7.0 s ago, before", "!other children"]);
+    says(&polled, Family::F18, Medium..=Medium, &["asks for this one by its pid", "7.0 s ago, before it"]);
+    let once = own(|it, app| {
+        it.looked_ns = EXIT + 200 * S;
+        app.waited(EXIT - 2 * S, WaitTarget::Pid(100), &["WNOHANG"]);
+    });
+    says(
+        &once,
+        Family::F4,
+        Medium..=Medium,
+        &["asked for it last 3 min 22 s ago, before", "!other children"],
+    );
     let asked = own(|_, app| app.waited(EXIT, WaitTarget::Pid(100), &["WNOHANG"]));
     says(&asked, Family::F4, Medium..=Medium, &["asked for it 5.0 s ago and did not get it"]);
     // In its own PID namespace, 100 is another one.
@@ -555,15 +588,19 @@ fn f4_a_parent_that_waits_for_others() {
         app.waited(SEEN - S, WaitTarget::Any, &[]);
     });
     says(&existing, Family::F4, Medium..=Medium, &["since it was seen first", "!exited"]);
-    // Neither a group, nor clones, nor a call of 32 bits that was not decoded, is a wait for children that it names.
-    let group = own(|_, app| app.waited(EXIT + S, WaitTarget::Pgid(0), &[]));
+    // Neither clones, nor a call of 32 bits that was not decoded, is a wait for children that it names.
     let clones = own(|_, app| app.waited(EXIT + S, WaitTarget::Any, &["__WCLONE"]));
-    let mut undecoded = group.clone();
+    let mut undecoded = clones.clone();
     let wait = undecoded.reaper.as_mut().and_then(|app| app.last_wait.as_mut()).expect("there is one");
     (wait.call, wait.target) = (None, None);
-    for finding in [&group, &clones, &undecoded] {
+    for finding in [&clones, &undecoded] {
         says(finding, Family::F4, Low..=Low, &["!names", "!never waits", "not seen to wait for it"]);
     }
+    let group = own(|it, app| {
+        (it.pgrp, app.pgrp) = (Some(77), Some(50));
+        app.waited(EXIT + S, WaitTarget::Pgid(0), &[]);
+    });
+    says(&group, Family::F4, Medium..=Medium, &["its own process group (50)", "group 77", "!names"]);
 }
 
 #[test]
@@ -944,9 +981,12 @@ fn f7_the_zombie_is_a_monitor() {
         High..=High,
         &["itself a container monitor", "which started it"],
     );
-    // One that is kept for some minutes is alive.
-    advises(&diagnosis, &["!five minutes", "--init"]);
-    says(&by_pid1(zombie(|_| ())), Family::F7, High..=High, &["which adopted it"]);
+    // One that is kept for some minutes is alive. An init helps only where its reaper is a container's PID 1.
+    advises(&diagnosis, &["!five minutes", "!--init"]);
+    assert!(diagnosis.wont_help.iter().any(|it| it.contains("an init in the container")), "{diagnosis:#?}");
+    let inside = says(&by_pid1(zombie(|_| ())), Family::F7, High..=High, &["which adopted it"]);
+    advises(&inside, &["--init"]);
+    assert!(!inside.wont_help.iter().any(|it| it.contains("an init")), "{inside:#?}");
     says(&adopted(zombie(|app| app.role = Role::Monitor)), Family::F7, High..=High, &[]);
     says(&own(zombie(|app| app.waited(EXIT - S, WaitTarget::Any, &[]))), Family::F7, Medium..=Medium, &[]);
     says(&own(zombie(Reaper::waits_unknown)), Family::F7, Medium..=Medium, &[]);

@@ -364,6 +364,7 @@ impl<'a> Look<'a> {
             cpu_ticks: None,
             wchan: None,
             sigchld: None,
+            sigchld_caught: None,
             exe: None,
             args: Vec::new(),
             args_note: ArgsNote::default(),

@@ -42,6 +42,7 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
         cpu_ticks: None,
         wchan: None,
         sigchld: Some(SigChld::Default),
+        sigchld_caught: None,
         exe: None,
         args: Vec::new(),
         args_note: ArgsNote::default(),

@@ -207,6 +207,9 @@ pub struct ProcessFacts {
     pub wchan: Option<String>,
     /// What `SIGCHLD` does to it.
     pub sigchld: Option<SigChld>,
+    /// Whether it has a handler for `SIGCHLD`, blocked or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigchld_caught: Option<bool>,
     /// Path of its executable.
     pub exe: Option<String>,
     /// Arguments, where they are wanted: they are not read if its exec was seen.

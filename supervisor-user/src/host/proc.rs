@@ -188,6 +188,7 @@ impl DirectProc {
                 .flatten()
                 .filter(|wchan| !wchan.is_empty() && wchan != "0"),
             sigchld: (!zombie).then(|| sigchld(&status)),
+            sigchld_caught: (!zombie).then_some(status.sigcgt & SIGCHLD_BIT != 0),
             exe: (!zombie)
                 .then(|| process.exe().ok())
                 .flatten()

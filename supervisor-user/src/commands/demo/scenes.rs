@@ -69,7 +69,7 @@ const USUAL: Scene = Scene {
     needs: &[],
 };
 
-const SCENES: [Scene; 18] = [
+const SCENES: [Scene; 24] = [
     Scene {
         family: Family::F1,
         does: "A subreaper adopts an orphan, and waits only for what it started itself",
@@ -206,6 +206,53 @@ const SCENES: [Scene; 18] = [
         ends: "Nobody has to tell it: its next round is due",
         part: &["slow-reaper", "3000", "2"],
         told: Told::Late,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F19,
+        does: "A parent reads its child's output to the end, and a process in the background holds the pipe open",
+        ends: "That process ends, and the parent reaps at once",
+        part: &["reads-to-end"],
+        told: Told::OfName,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F20,
+        does: "A parent waits for its first child, which runs on, and its second child has exited",
+        ends: "The first child is killed, and the parent reaps both",
+        part: &["waits-in-order"],
+        told: Told::OfName,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F21,
+        does: "A parent sleeps until SIGCHLD comes, and has inherited a mask that blocks it",
+        ends: "The parent is killed, and its own parent reaps the zombie",
+        part: &["blocked-mask"],
+        told: Told::OfName,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F22,
+        does: "A parent reaps in its SIGCHLD handler, until the handler is replaced",
+        ends: "Told to, the parent waits for its child",
+        part: &["replaced-handler"],
+        ..USUAL
+    },
+    Scene {
+        family: Family::F23,
+        does: "A parent executes another program while its child runs, and that knows of no child",
+        ends: "The parent is killed, and its own parent reaps the zombie",
+        part: &["replaced-image", "@demo-f23", ACTOR, "sleeper"],
+        told: Told::OfName,
+        ..USUAL
+    },
+    Scene {
+        family: Family::F24,
+        does: "A parent computes, with SIGCHLD blocked, and its child has exited",
+        ends: "The parent is done, and reaps its child",
+        part: &["computes"],
+        told: Told::OfName,
         ..USUAL
     },
 ];

@@ -4,8 +4,10 @@
 //! with it. `supervisor demo` plays them as actors; the tests have a program of their own for them and for more.
 
 mod blocked;
+mod changed;
 pub mod family;
 mod healthy;
+mod late;
 mod lost;
 mod namespace;
 mod orphans;
@@ -49,6 +51,12 @@ pub fn play(args: &[&str]) -> Result<()> {
         ["exit-signal", signal] => lost::exit_signal(number(signal)? as i32),
         ["peek"] => lost::peek(),
         ["coalesced", count] => lost::coalesced(number(count)?),
+        ["reads-to-end"] => late::reads_to_end(),
+        ["waits-in-order"] => late::waits_in_order(),
+        ["computes"] => late::computes(),
+        ["blocked-mask"] => changed::blocked_mask(),
+        ["replaced-handler"] => changed::replaced_handler(),
+        ["replaced-image", program, ref args @ ..] => changed::replaced_image(program, args),
         ["slow-reaper", milliseconds] => slow::slow_reaper(number(milliseconds)?, None),
         ["slow-reaper", milliseconds, round] => {
             slow::slow_reaper(number(milliseconds)?, Some(number(round)?))

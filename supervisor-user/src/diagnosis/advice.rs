@@ -1,0 +1,143 @@
+//! What to do and what will not help. Each line carries the premises under which it is true, and a line whose premise
+//! is known to be false is left out.
+
+use super::{
+    Prognosis,
+    case::{Case, name},
+};
+use crate::finding::{PidNsMode, Reaper};
+
+/// A fact that a line of advice rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Premise {
+    /// The reaper was its parent from the beginning.
+    OwnChild,
+    /// The reaper has adopted it.
+    Adopted,
+    /// The reaper is PID 1 of a container.
+    ReaperIsContainerInit,
+    /// The reaper is not PID 1 of the host.
+    ReaperIsNotHostInit,
+    /// The reaper lives outside of the zombie's PID namespace.
+    ReaperIsOutside,
+    /// The zombie's PID namespace belongs to one container only.
+    NamespaceIsNotShared,
+    /// Several containers share the zombie's PID namespace.
+    NamespaceIsShared,
+    /// It will not go away by itself, as far as is known.
+    IsNotLate,
+}
+
+impl Premise {
+    /// Whether it is true; `None` if the evidence does not say.
+    fn holds(self, case: &Case<'_>, prognosis: Prognosis) -> Option<bool> {
+        let reaper = case.reaper;
+        let ns = case.finding.pid_ns.as_ref();
+        match self {
+            Self::OwnChild => case.is_own(),
+            Self::Adopted => case.is_own().map(|is_own| !is_own),
+            Self::ReaperIsContainerInit => reaper?.is_pidns_init.map(|it| it && !is_host_init(case)),
+            Self::ReaperIsNotHostInit => Some(!is_host_init(case)),
+            Self::ReaperIsOutside => {
+                // Inside, it has a pid in the zombie's namespace, and only PID 1 of it adopts there.
+                let level = ns?.level?;
+                Some(level == 0 || reaper?.is_pidns_init != Some(true) || is_host_init(case))
+            }
+            Self::NamespaceIsShared => is_shared(case),
+            Self::NamespaceIsNotShared => is_shared(case).map(|it| !it),
+            Self::IsNotLate => Some(prognosis != Prognosis::Late),
+        }
+    }
+}
+
+fn is_host_init(case: &Case<'_>) -> bool {
+    case.reaper.is_some_and(|reaper| reaper.process.pid == 1)
+}
+
+/// Whether several containers share the zombie's PID namespace.
+fn is_shared(case: &Case<'_>) -> Option<bool> {
+    let ns = case.finding.pid_ns.as_ref()?;
+    match (ns.mode, ns.containers.len()) {
+        (Some(PidNsMode::Joined), _) | (_, 2..) => Some(true),
+        (Some(PidNsMode::Own | PidNsMode::Host), _) => Some(false),
+        (None, _) => None,
+    }
+}
+
+/// What a line is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Remedy,
+    WontHelp,
+}
+
+/// A line of advice.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    kind: Kind,
+    premises: &'static [Premise],
+    text: String,
+}
+
+/// A remedy that helps under these premises.
+pub(super) fn remedy(premises: &'static [Premise], text: impl Into<String>) -> Line {
+    Line { kind: Kind::Remedy, premises, text: text.into() }
+}
+
+/// What does not help under these premises.
+pub(super) fn wont_help(premises: &'static [Premise], text: impl Into<String>) -> Line {
+    Line { kind: Kind::WontHelp, premises, text: text.into() }
+}
+
+/// What never helps.
+pub(super) fn sigkill() -> Line {
+    wont_help(&[], "SIGKILL to it: it is dead already, and only its reaper can end the zombie")
+}
+
+/// That an init cannot help.
+pub(super) fn no_init() -> Line {
+    wont_help(
+        &[Premise::OwnChild],
+        "an init (tini, --init): it gets orphans, and this one has a living parent",
+    )
+}
+
+/// What ending a reaper gives: whoever adopts its zombies may reap them, or not.
+pub(super) fn stop_gap(case: &Case<'_>, reaper: &Reaper) -> Line {
+    let who = name(&reaper.process);
+    if is_host_init(case) && case.never_reaps() {
+        remedy(&[Premise::IsNotLate], "stop-gap: none but a reboot, since PID 1 of the host cannot be ended")
+    } else if is_host_init(case) {
+        remedy(
+            &[],
+            format!("look again in a minute: {who} was not watched long enough to say that it does not reap"),
+        )
+    } else if reaper.is_pidns_init == Some(true) {
+        remedy(
+            &[Premise::IsNotLate, Premise::ReaperIsNotHostInit],
+            format!(
+                "stop-gap: restart the container of {who}, which is its PID 1: its zombies go with the PID namespace"
+            ),
+        )
+    } else {
+        remedy(
+            &[Premise::IsNotLate, Premise::ReaperIsNotHostInit],
+            format!(
+                "stop-gap: end or restart {who}: its zombies go to the next subreaper or PID 1, and are gone if that \
+                 reaps"
+            ),
+        )
+    }
+}
+
+/// The lines of a kind that no known fact contradicts, each once.
+pub(super) fn texts(lines: &[Line], kind: Kind, case: &Case<'_>, prognosis: Prognosis) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for line in lines.iter().filter(|line| line.kind == kind) {
+        let is_contradicted = line.premises.iter().any(|it| it.holds(case, prognosis) == Some(false));
+        if !is_contradicted && !texts.contains(&line.text) {
+            texts.push(line.text.clone());
+        }
+    }
+    texts
+}

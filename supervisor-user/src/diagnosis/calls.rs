@@ -1,0 +1,114 @@
+//! The reaper is in a call that ends before it comes to this one: F19, F20.
+
+use super::{
+    Cause, Confidence, Family, Position, Prognosis, Verdict,
+    advice::{no_init, remedy, sigkill, wont_help},
+    case::{Case, Habit, name},
+    facts::Fact,
+};
+use crate::{
+    finding::{LastWait, WaitTarget},
+    host::{Call, OpenFile, Writer},
+    words::clean,
+};
+
+/// F20: it is inside a wait for another child, and may ask for this one next.
+pub(super) fn waiting_for_another(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    if case.position() != Some(Position::OwnChild) || reaper.created == Some(false) {
+        return None;
+    }
+    let Some(Call::Wait(request)) = case.only_call() else { return None };
+    let wait = LastWait::of(&supervisor_ebpf::Wait { request: *request, ..Default::default() });
+    let whom = match wait.target? {
+        WaitTarget::Pid(pid) if case.finding.pid_of_reaper != Some(pid) => format!("pid {pid}"),
+        WaitTarget::PidFd(fd) => format!("the child of pidfd {fd}"),
+        _ => return None,
+    };
+    let who = name(&reaper.process);
+    Some(Verdict {
+        family: Some(Family::F20),
+        cause: Some(Cause::WaitingForAnother),
+        prognosis: Prognosis::Late,
+        sentence: format!(
+            "{who} waits for another child of its own first ({whom}, which has not exited): it can ask for this one \
+             when that has ended"
+        ),
+        confidence: Confidence::Medium,
+        cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Waits],
+        advice: vec![
+            remedy(&[], format!("nothing, if {whom} is to run on: this one goes when {who} comes to it")),
+            remedy(&[], format!("look at what {whom} of {who} does, if it should have ended")),
+            sigkill(),
+            no_init(),
+        ],
+    })
+}
+
+/// F19: it reads a pipe or socket to its end before it waits.
+pub(super) fn reading(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    if case.position() != Some(Position::OwnChild) || matches!(case.habit(), Habit::After { .. }) {
+        return None;
+    }
+    let holder = reaper.pipe.as_ref().and_then(|pipe| pipe.writers.iter().find(|it| is_left_by(it, case)));
+    if let Some(holder) = holder {
+        return Some(held_open(case, holder));
+    }
+    // Without a writer that the zombie left behind, it is a reading parent only if it was seen to wait later.
+    let Some(Call::Read { fd, file: file @ (OpenFile::Pipe(_) | OpenFile::Socket) }) = case.only_call()
+    else {
+        return None;
+    };
+    if !matches!(case.habit(), Habit::ByName) || !case.reaps_others() {
+        return None;
+    }
+    let what = if *file == OpenFile::Socket { "a socket" } else { "a pipe" };
+    let who = name(&reaper.process);
+    Some(Verdict {
+        family: Some(Family::F19),
+        cause: Some(Cause::Reading),
+        prognosis: Prognosis::Late,
+        sentence: format!("{who} reads {what} (descriptor {fd}) and has not come to wait for this one"),
+        confidence: Confidence::Low,
+        cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Waits],
+        advice: vec![
+            remedy(&[], format!("find who writes to descriptor {fd} of {who}, and why it does not end")),
+            sigkill(),
+            no_init(),
+        ],
+    })
+}
+
+/// Whether a process that holds a pipe was left behind by the zombie.
+fn is_left_by(writer: &Writer, case: &Case<'_>) -> bool {
+    let same_group = case.finding.pgrp == Some(writer.pgrp)
+        && case.reaper.is_some_and(|reaper| reaper.pgrp != case.finding.pgrp);
+    writer.is_descendant == Some(true) || (writer.is_descendant.is_none() && same_group)
+}
+
+fn held_open(case: &Case<'_>, holder: &Writer) -> Verdict {
+    let who = case.reaper.map(|reaper| name(&reaper.process)).unwrap_or_default();
+    let holds = format!("{} (pid {})", clean(&holder.comm), holder.pid);
+    Verdict {
+        family: Some(Family::F19),
+        cause: Some(Cause::Reading),
+        prognosis: Prognosis::Late,
+        sentence: format!(
+            "{who} reads this one's output to its end before it waits, and {holds}, which this one left behind, still \
+             holds the pipe open"
+        ),
+        confidence: if holder.is_descendant == Some(true) { Confidence::High } else { Confidence::Medium },
+        cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Pipe],
+        advice: vec![
+            remedy(&[], format!("end {holds}, or let it close the pipe: then {who} waits at once")),
+            remedy(
+                &[],
+                "redirect the output of what the command starts in the background (`>/dev/null 2>&1 &`)",
+            ),
+            sigkill(),
+            wont_help(&[], format!("ending or restarting {who}: the next run of the command does the same")),
+            no_init(),
+        ],
+    }
+}

@@ -1,0 +1,143 @@
+//! Something about the reaper keeps it from ever asking: F21, F22, F23.
+
+use super::{
+    Cause, Confidence, Family, Position, Prognosis, Verdict,
+    advice::{Premise, no_init, remedy, sigkill, stop_gap, wont_help},
+    case::{Case, Habit, name},
+    facts::Fact,
+};
+use crate::{
+    host::{Call, SigChld},
+    words::{clean, duration},
+};
+
+/// F21: `SIGCHLD` is blocked and pending, and the reaper waits for it.
+pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    if reaper.sigchld != Some(SigChld::Blocked) || !reaper.sigchld_pending {
+        return None;
+    }
+    // Whoever asks for any child does not need the signal.
+    if matches!(case.habit(), Habit::Before { .. } | Habit::After { .. }) {
+        return None;
+    }
+    let waits_for_signal = reaper.calls.iter().any(|it| it.call == Call::Signal);
+    if !waits_for_signal && reaper.sigchld_caught != Some(true) {
+        return None;
+    }
+    let who = name(&reaper.process);
+    let from = reaper.mask_inherited_from.as_ref().map(|(pid, comm)| format!("{} (pid {pid})", clean(comm)));
+    let inherited = from
+        .as_ref()
+        .map(|from| format!("; {from}, which started it, blocks it too, so the mask was inherited"))
+        .unwrap_or_default();
+    let sits = if waits_for_signal { " and sleeps until a signal comes" } else { "" };
+    let launcher = from.unwrap_or_else(|| "whoever starts it".to_owned());
+    Some(Verdict {
+        family: Some(Family::F21),
+        cause: Some(Cause::SigchldBlocked),
+        prognosis: Prognosis::Leaked,
+        sentence: format!(
+            "{who} must reap it{sits}, but SIGCHLD is blocked there and pending, so that it is never told{inherited}"
+        ),
+        confidence: if waits_for_signal { Confidence::High } else { Confidence::Medium },
+        cites: vec![Fact::Reaper, Fact::SigChld, Fact::Mask, Fact::Calls, Fact::Waits],
+        advice: vec![
+            remedy(
+                &[],
+                format!(
+                    "let {launcher} unblock SIGCHLD between fork and exec (`sigprocmask`): a mask survives exec"
+                ),
+            ),
+            remedy(
+                &[Premise::ReaperIsNotHostInit],
+                format!("for now: end {who}; whoever gets its zombies may reap them"),
+            ),
+            sigkill(),
+            wont_help(&[], "`kill -CHLD` to the reaper: the signal is pending already, and stays blocked"),
+            wont_help(&[], "restarting the reaper from the same parent: it inherits the mask again"),
+            no_init(),
+        ],
+    })
+}
+
+/// F22: it used to reap any child, and its handler is another one since.
+pub(super) fn handler_replaced(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    if reaper.handler_changed != Some(true) {
+        return None;
+    }
+    let Habit::Before { ago_ns, .. } = case.habit() else { return None };
+    let who = name(&reaper.process);
+    let now = match reaper.sigchld {
+        Some(SigChld::Default | SigChld::NoCldWait) => "SIGCHLD has its default action now",
+        Some(SigChld::Ignored) => "SIGCHLD is ignored now",
+        _ => "SIGCHLD has another handler now",
+    };
+    Some(Verdict {
+        family: Some(Family::F22),
+        cause: Some(Cause::HandlerReplaced),
+        prognosis: Prognosis::Leaked,
+        sentence: format!(
+            "{who} used to reap any child, the last time {} ago; its SIGCHLD handler was replaced since ({now}), and \
+             nothing asks for its children any more",
+            duration(ago_ns)
+        ),
+        confidence: Confidence::High,
+        cites: vec![Fact::Reaper, Fact::Waits, Fact::SigChld, Fact::Handler, Fact::ReapedOthers],
+        advice: vec![
+            remedy(
+                &[],
+                format!(
+                    "restore the handler in {} after loading the library that replaces it (a JVM, a language runtime), \
+                     or wait outside of a signal handler",
+                    clean(&reaper.process.name)
+                ),
+            ),
+            stop_gap(case, reaper),
+            sigkill(),
+            no_init(),
+        ],
+    })
+}
+
+/// F23: it executed another program after it had forked this one.
+pub(super) fn image_replaced(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    if case.position() != Some(Position::OwnChild) {
+        return None;
+    }
+    let exec_ns = reaper.exec_ns.filter(|exec_ns| Some(*exec_ns) > case.finding.process.start_ns)?;
+    if matches!(case.habit(), Habit::After { .. } | Habit::Before { .. } | Habit::AskedForIt { .. }) {
+        return None;
+    }
+    let who = name(&reaper.process);
+    let file = |path: &str| clean(path);
+    let old = reaper.previous_program.as_deref().map_or("another program".to_owned(), file);
+    let new = reaper.process.executable.as_deref().map_or_else(|| clean(&reaper.process.name), file);
+    let programs = if old == new { format!("{new} again") } else { format!("{new} in place of {old}") };
+    let ago = duration(case.finding.looked_ns.saturating_sub(exec_ns));
+    Some(Verdict {
+        family: Some(Family::F23),
+        cause: Some(Cause::ImageReplaced),
+        prognosis: Prognosis::Leaked,
+        sentence: format!(
+            "{who} forked it and then executed {programs} ({ago} ago): the new program does not know this child and {}",
+            case.instead()
+        ),
+        confidence: Confidence::High,
+        cites: vec![Fact::Reaper, Fact::Descent, Fact::Image, Fact::Waits],
+        advice: vec![
+            remedy(
+                &[],
+                format!(
+                    "let {new} collect children that it does not know when it starts (`waitpid` with WNOHANG, once for each)"
+                ),
+            ),
+            remedy(&[], format!("or let {old} hand their pids over, or wait for them before its exec")),
+            stop_gap(case, reaper),
+            sigkill(),
+            no_init(),
+        ],
+    })
+}

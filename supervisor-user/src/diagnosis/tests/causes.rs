@@ -1,0 +1,308 @@
+//! What the reaper does instead of reaping, and whether it will still reap.
+
+use supervisor_ebpf::{CALL_WAIT4, WAIT_PID, Wait};
+
+use super::*;
+use crate::{
+    evidence::EndFacts,
+    host::{Call, OpenFile, PipeFacts, SigChld, ThreadCall, Writer},
+};
+
+/// Its only thread is in this call.
+fn in_call(app: &mut Reaper, call: Call) {
+    app.calls = vec![ThreadCall { tid: app.process.pid, call }];
+}
+
+fn waits_for(pid: u32) -> Call {
+    Call::Wait(Wait::pack(CALL_WAIT4, WAIT_PID, pid, 0))
+}
+
+#[track_caller]
+fn is(finding: &Finding, cause: impl Into<Option<Cause>>, prognosis: Prognosis, family: Family) -> Diagnosis {
+    let diagnosis = says(finding, family, Low..=High, &[]);
+    assert_eq!((diagnosis.cause, diagnosis.prognosis), (cause.into(), prognosis), "{diagnosis:#?}");
+    diagnosis
+}
+
+#[test]
+fn positions() {
+    let position = |finding: &Finding| diagnose(finding).position;
+    assert_eq!(position(&own(|_, _| ())), Some(Position::OwnChild));
+    assert_eq!(position(&by_pid1(|_, _| ())), Some(Position::AdoptedByInit));
+    assert_eq!(position(&adopted(|_, _| ())), Some(Position::AdoptedBySubreaper));
+    let traced = own(|it, _| it.tracer = Some(Tracer { pid: 9, name: None, tid: 100 }));
+    assert_eq!(position(&traced), Some(Position::HeldByTracer));
+    assert_eq!(position(&by_pid1(descent_unknown)), None);
+    let alive = own(|it, _| (it.state, it.is_exiting, it.exit_ns) = ('S', false, None));
+    assert_eq!((position(&alive), diagnose(&alive).cause), (None, None));
+}
+
+#[test]
+fn a_parent_that_has_not_waited_yet_may_still_wait() {
+    let after = |age_ns| own(|it, _| it.looked_ns = EXIT + age_ns);
+    is(&after(5 * S), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    is(&after(10 * S), Cause::NeverWaits, Prognosis::Leaked, Family::F4);
+    // A thread of it runs, so it may be on its way.
+    let runs = own(|it, app| (it.looked_ns, app.state) = (EXIT + 10 * S, Some('R')));
+    let diagnosis = is(&runs, Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    assert_eq!(diagnosis.confidence, Medium);
+    // Nobody asks for an orphan.
+    is(&by_pid1(|_, _| ()), Cause::NeverWaits, Prognosis::Leaked, Family::F2);
+    is(&adopted(|_, app| app.waited_for(60, EXIT - S)), Cause::WaitsByPid, Prognosis::Leaked, Family::F1);
+}
+
+#[test]
+fn waits_through_io_uring_are_not_seen() {
+    let diagnosis = is(
+        &own(|it, app| (it.looked_ns, app.has_io_uring) = (EXIT + 60 * S, Some(true))),
+        Cause::Unseen,
+        Prognosis::Unknown,
+        Family::F4,
+    );
+    assert!(diagnosis.confidence < High, "{diagnosis:#?}");
+}
+
+#[test]
+fn the_wait_is_for_another_group() {
+    let group = by_pid1(|it, app| {
+        (it.pgrp, app.pgrp) = (Some(77), Some(50));
+        app.waited(EXIT + S, WaitTarget::Pgid(0), &["WNOHANG"]);
+    });
+    let diagnosis = is(&group, Cause::WaitsForGroup, Prognosis::Leaked, Family::F2);
+    assert!(
+        diagnosis.verdict.contains("waits only for its own process group (50), and this one is in group 77")
+    );
+    advises(&diagnosis, &["wait for any child"]);
+    // In the same group it would have got it.
+    let same = by_pid1(|it, app| {
+        (it.pgrp, app.pgrp) = (Some(50), Some(50));
+        app.waited(EXIT + S, WaitTarget::Pgid(0), &["WNOHANG"]);
+    });
+    is(&same, Cause::Unseen, Prognosis::Unknown, Family::F2);
+}
+
+#[test]
+fn f19_it_reads_to_the_end() {
+    let reads = |is_descendant, pgrp| {
+        own(|it, app| {
+            (it.pgrp, app.pgrp) = (Some(100), Some(50));
+            in_call(app, Call::Read { fd: 3, file: OpenFile::Pipe(9) });
+            let writers = vec![Writer { pid: 101, comm: "sleep\n".into(), is_descendant, pgrp }];
+            app.pipe = Some(PipeFacts { ino: 9, writers, is_complete: true });
+        })
+    };
+    let diagnosis = is(&reads(Some(true), 100), Cause::Reading, Prognosis::Late, Family::F19);
+    assert_eq!(diagnosis.confidence, High);
+    assert!(diagnosis.verdict.contains("sleep\\u{a} (pid 101)"), "{diagnosis:#?}");
+    advises(&diagnosis, &["end sleep", "redirect the output", "!restart"]);
+    // It may be anybody's pipe.
+    assert_eq!(is(&reads(None, 100), Cause::Reading, Prognosis::Late, Family::F19).confidence, Medium);
+    is(&reads(Some(false), 100), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    is(&reads(None, 7), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    // A server that reads and never waits does not come to it.
+    let server = own(|it, app| {
+        it.looked_ns = EXIT + 60 * S;
+        in_call(app, Call::Read { fd: 5, file: OpenFile::Socket });
+    });
+    is(&server, Cause::NeverWaits, Prognosis::Leaked, Family::F4);
+    // One that was seen to wait by pid, and to reap, may.
+    let client = own(|_, app| {
+        in_call(app, Call::Read { fd: 5, file: OpenFile::Socket });
+        app.waited_for(7, EXIT - 5 * S);
+        app.reaped = Some((3, EXIT - 5 * S));
+    });
+    assert_eq!(is(&client, Cause::Reading, Prognosis::Late, Family::F19).confidence, Low);
+}
+
+#[test]
+fn f20_it_waits_for_another_first() {
+    let waits = |pid| {
+        own(|_, app| {
+            app.waited_for(pid, EXIT - S);
+            in_call(app, waits_for(pid));
+        })
+    };
+    let diagnosis = is(&waits(99), Cause::WaitingForAnother, Prognosis::Late, Family::F20);
+    assert!(diagnosis.verdict.contains("pid 99"), "{diagnosis:#?}");
+    advises(&diagnosis, &["!end or restart", "!restart"]);
+    // Another thread waits, or it has adopted this one: it does not come to it.
+    let by_thread = own(|_, app| {
+        app.waited_for(99, EXIT - S);
+        app.threads = vec![thread(50, 'S'), thread(51, 'S')];
+        in_call(app, waits_for(99));
+    });
+    is(&by_thread, Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
+    let orphan = adopted(|_, app| {
+        app.waited_for(99, EXIT - S);
+        in_call(app, waits_for(99));
+    });
+    is(&orphan, Cause::WaitsByPid, Prognosis::Leaked, Family::F1);
+}
+
+#[test]
+fn f21_sigchld_is_blocked() {
+    let blocked = |is_pending, caught| {
+        own(|_, app| {
+            (app.sigchld, app.sigchld_pending) = (Some(SigChld::Blocked), is_pending);
+            app.sigchld_caught = Some(caught);
+        })
+    };
+    let mut sits = blocked(true, false);
+    in_call(sits.reaper.as_mut().expect("there is one"), Call::Signal);
+    sits.reaper.as_mut().expect("there is one").mask_inherited_from = Some((40, "launcher".into()));
+    let diagnosis = is(&sits, Cause::SigchldBlocked, Prognosis::Leaked, Family::F21);
+    assert_eq!(diagnosis.confidence, High);
+    assert!(diagnosis.verdict.contains("launcher (pid 40)"), "{diagnosis:#?}");
+    advises(&diagnosis, &["let launcher (pid 40) unblock SIGCHLD"]);
+    assert!(diagnosis.wont_help.iter().any(|it| it.contains("kill -CHLD")), "{diagnosis:#?}");
+    is(&blocked(true, true), Cause::SigchldBlocked, Prognosis::Leaked, Family::F21);
+    // Nothing shows that it wants the signal; or the signal was taken.
+    is(&blocked(true, false), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    is(&blocked(false, true), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    // `system(3)` blocks it, and waits for its own child.
+    let mut system = blocked(true, true);
+    let app = system.reaper.as_mut().expect("there is one");
+    app.waited_for(99, EXIT - S);
+    in_call(app, waits_for(99));
+    is(&system, Cause::WaitingForAnother, Prognosis::Late, Family::F20);
+    // It runs.
+    let mut runs = blocked(true, false);
+    runs.reaper.as_mut().expect("there is one").state = Some('R');
+    is(&runs, Cause::Busy, Prognosis::Late, Family::F24);
+}
+
+#[test]
+fn f22_its_handler_was_replaced() {
+    let replaced = |changed, at_ns| {
+        own(|_, app| {
+            app.waited(at_ns, WaitTarget::Any, &["WNOHANG"]);
+            (app.handler_changed, app.sigchld, app.ever_reaped) = (changed, Some(SigChld::Default), true);
+        })
+    };
+    let diagnosis =
+        is(&replaced(Some(true), EXIT - S), Cause::HandlerReplaced, Prognosis::Leaked, Family::F22);
+    advises(&diagnosis, &["restore the handler in app"]);
+    is(&replaced(Some(false), EXIT - S), None, Prognosis::Unknown, Family::F4);
+    is(&replaced(None, EXIT - S), None, Prognosis::Unknown, Family::F4);
+    // It asks all the same.
+    is(&replaced(Some(true), EXIT + S), Cause::Coalesced, Prognosis::Unknown, Family::F17);
+}
+
+#[test]
+fn f23_it_runs_another_program() {
+    let replaced = |exec_ns| {
+        own(|it, app| {
+            it.process.start_ns = Some(90 * S);
+            app.exec_ns = Some(exec_ns);
+            app.process.executable = Some("/usr/bin/new".into());
+            app.previous_program = Some("/usr/bin/old".into());
+        })
+    };
+    let diagnosis = is(&replaced(95 * S), Cause::ImageReplaced, Prognosis::Leaked, Family::F23);
+    assert!(diagnosis.verdict.contains("/usr/bin/new in place of /usr/bin/old"), "{diagnosis:#?}");
+    is(&replaced(80 * S), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    // An orphan was not forked by it.
+    let orphan = by_pid1(|it, app| (it.process.start_ns, app.exec_ns) = (Some(90 * S), Some(95 * S)));
+    is(&orphan, Cause::NeverWaits, Prognosis::Leaked, Family::F2);
+}
+
+#[test]
+fn f24_it_has_not_had_the_time() {
+    let busy = |pending, sigchld, state| {
+        own(|_, app| {
+            (app.sigchld_pending, app.sigchld, app.state) = (pending, Some(sigchld), Some(state));
+        })
+    };
+    let diagnosis = is(&busy(true, SigChld::Handled, 'R'), Cause::Busy, Prognosis::Late, Family::F24);
+    assert_eq!(diagnosis.confidence, Medium);
+    assert_eq!(
+        is(&busy(false, SigChld::Handled, 'R'), Cause::Busy, Prognosis::Late, Family::F24).confidence,
+        Low
+    );
+    is(&busy(false, SigChld::Default, 'R'), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    is(&busy(true, SigChld::Handled, 'S'), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+}
+
+#[test]
+fn f17_one_wait_for_the_pid_of_each_signal() {
+    let server = |takes_siginfo, flags: &[&'static str], reaped| {
+        own(|_, app| {
+            app.waited(EXIT, WaitTarget::Pid(7), flags);
+            (app.takes_siginfo, app.sigchld) = (takes_siginfo, Some(SigChld::Handled));
+            app.reaped = Some((reaped, EXIT));
+        })
+    };
+    let diagnosis = is(&server(Some(true), &[], 3), Cause::Coalesced, Prognosis::Leaked, Family::F17);
+    assert!(!diagnosis.verdict.contains("ask again"), "{diagnosis:#?}");
+    // Go peeks by pid before it reaps; another polls; a third has no such handler, or reaped none.
+    is(&server(Some(true), &["WEXITED", "WNOWAIT"], 3), Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
+    is(&server(Some(true), &["WNOHANG"], 3), Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
+    is(&server(Some(false), &[], 3), Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
+    is(&server(Some(true), &[], 0), Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
+}
+
+#[test]
+fn who_waits_by_pid_is_not_told_to_wait_for_any_child() {
+    for finding in [
+        own(|_, app| app.waited_for(7, EXIT - S)),
+        by_pid1(|_, app| app.waited_for(7, EXIT - S)),
+        adopted(|_, app| app.waited_for(7, EXIT - S)),
+    ] {
+        let diagnosis = diagnose(&finding);
+        let advice = diagnosis.remedies.join("\n");
+        assert!(advice.contains("would take the exit statuses"), "{advice}");
+        assert!(!advice.contains("while (waitpid(-1"), "{advice}");
+    }
+}
+
+#[test]
+fn a_shared_namespace_needs_another_pid_1() {
+    let shared = by_pid1(|it, _| {
+        let ns = it.pid_ns.as_mut().expect("there is one");
+        ns.mode = Some(crate::finding::PidNsMode::Joined);
+    });
+    let diagnosis = diagnose(&shared);
+    advises(&diagnosis, &["!shareProcessNamespace", "replace PID 1", "tini -s"]);
+    assert!(!diagnosis.wont_help.iter().any(|it| it.contains("pause")), "{diagnosis:#?}");
+    let alone = by_pid1(|it, _| {
+        it.pid_ns.as_mut().expect("there is one").mode = Some(crate::finding::PidNsMode::Own);
+    });
+    advises(&diagnose(&alone), &["shareProcessNamespace", "!replace PID 1"]);
+}
+
+#[test]
+fn how_its_creator_ended_is_said() {
+    let killed = by_pid1(|it, _| {
+        it.creators[0].process.start_ns = Some(EXIT - 4 * S);
+        it.creators[0].end =
+            Some(EndFacts { status: 9, at_ns: EXIT - 2 * S, killed_by: Some((50, "app".into())) });
+    });
+    let diagnosis = diagnose(&killed);
+    assert!(
+        diagnosis
+            .verdict
+            .contains("parent (pid 60), which forked it, was killed by SIGKILL by app (pid 50) after 2.0 s"),
+        "{diagnosis:#?}"
+    );
+    advises(&diagnosis, &["whole process group"]);
+    let exited = by_pid1(|it, _| {
+        it.creators[0].end = Some(EndFacts { status: 0, at_ns: EXIT, killed_by: None });
+    });
+    advises(&diagnose(&exited), &["!whole process group"]);
+}
+
+#[test]
+fn the_incident_has_three_cures_and_sigterm_is_none() {
+    let incident = attribute(&incident(), &host(), S);
+    let diagnosis = diagnose(&incident);
+    let axes = (diagnosis.position, diagnosis.cause, diagnosis.prognosis);
+    assert_eq!(axes, (Some(Position::AdoptedBySubreaper), Some(Cause::WaitsByPid), Prognosis::Leaked));
+    advises(&diagnosis, &["conmon-rs 0.6.6", "shareProcessNamespace: false", "kill -KILL 10"]);
+    assert!(diagnosis.wont_help.iter().any(|it| it.contains("SIGTERM to monitor")), "{diagnosis:#?}");
+    // An exec's orphan stays under conmon-rs 0.6.6, and under runc.
+    let mut exec = incident;
+    exec.runtime.as_mut().expect("there is one").verb = Some("exec".into());
+    let diagnosis = diagnose(&exec);
+    advises(&diagnosis, &["!0.6.6", "conmon (C)"]);
+    assert!(diagnosis.wont_help.iter().any(|it| it.contains("0.6.6")), "{diagnosis:#?}");
+}

@@ -1,0 +1,53 @@
+//! What the reaper's wait calls amount to: the part of the cause that no other evidence explains better.
+
+use super::{
+    Cause, Confidence, Prognosis,
+    case::{Case, Habit},
+};
+
+/// A parent that has not waited for its own child for less than this may be about to.
+const SETTLED_NS: u64 = 10_000_000_000;
+
+/// The cause by the reaper's waits alone. `None` if they do not say one.
+pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
+    let reaper = case.reaper?;
+    Some(match case.habit() {
+        Habit::Never { .. } if is_unseen(case) => Cause::Unseen,
+        Habit::Never { .. } => Cause::NeverWaits,
+        Habit::ByName | Habit::AskedForIt { exited: false, .. } => Cause::WaitsByPid,
+        Habit::Otherwise if case.is_for_another_group() => Cause::WaitsForGroup,
+        Habit::Otherwise if is_narrowed(case) => Cause::NarrowedWait,
+        Habit::Unknown if !reaper.ever_reaped => Cause::NeverWaits,
+        Habit::Otherwise | Habit::Unknown => Cause::Unseen,
+        Habit::Before { .. } | Habit::After { .. } | Habit::AskedForIt { exited: true, .. } => return None,
+    })
+}
+
+/// Whether it will go away by itself, if nothing but the reaper's waits is known.
+pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
+    match cause(case) {
+        Some(Cause::WaitsForGroup | Cause::NarrowedWait) => Prognosis::Leaked,
+        Some(Cause::NeverWaits | Cause::WaitsByPid) => {
+            let is_sure = case.is_habit_sure() >= Some(Confidence::Medium);
+            let is_settled = case.waited_for_ns() >= SETTLED_NS && !case.is_runnable();
+            match case.is_own() {
+                // Nobody asks for an orphan by its pid, and who has asked for no child until now has no reason to.
+                Some(false) if is_sure => Prognosis::Leaked,
+                _ if is_sure && is_settled => Prognosis::Leaked,
+                _ => Prognosis::Unknown,
+            }
+        }
+        _ => Prognosis::Unknown,
+    }
+}
+
+/// Whether the reaper may wait without a wait call: through io_uring.
+fn is_unseen(case: &Case<'_>) -> bool {
+    case.reaper.is_some_and(|reaper| reaper.has_io_uring == Some(true)) || case.reaps_unseen()
+}
+
+/// Whether the options of the last wait leave out ordinary children or those of other threads.
+fn is_narrowed(case: &Case<'_>) -> bool {
+    let wait = case.reaper.and_then(|reaper| reaper.last_wait.as_ref());
+    wait.is_some_and(|wait| wait.flags.iter().any(|flag| matches!(*flag, "__WCLONE" | "__WNOTHREAD")))
+}
