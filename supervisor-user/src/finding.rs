@@ -76,8 +76,32 @@ pub struct Finding {
     pub blocks: Vec<Block>,
     /// What it costs: pids, where they are limited.
     pub budget: Option<Budget>,
+    /// What its reaper did with earlier ones.
+    pub pattern: Option<Pattern>,
     /// Why it is unreaped.
     pub diagnosis: Diagnosis,
+}
+
+/// What a reaper did with earlier findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// How many it has reaped.
+    pub reaped: u64,
+    /// Nanoseconds from exit to reap of the one in the middle, among the latest.
+    pub median_ns: u64,
+    /// Of the one that it left longest, among the latest.
+    pub longest_ns: u64,
+    /// Whether one is open that is overdue: older than any that it has reaped.
+    pub is_broken: bool,
+}
+
+impl Pattern {
+    /// Whether a zombie of that age is older than this reaper leaves any.
+    #[must_use]
+    pub fn is_overdue_at(longest_ns: u64, age_ns: u64) -> bool {
+        const SLACK_NS: u64 = 1_000_000_000;
+        age_ns > longest_ns.saturating_mul(2).saturating_add(SLACK_NS)
+    }
 }
 
 /// A PID namespace whose init has exited and cannot finish.

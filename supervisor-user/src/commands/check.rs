@@ -15,6 +15,7 @@ use crate::{
     clock,
     config::Time,
     console::print,
+    diagnosis::Prognosis,
     filter::Filter,
     finding::{BlockedNamespace, Finding},
     glance::Glance,
@@ -25,7 +26,7 @@ use crate::{
 
 /// What its exit codes and its line mean.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, or a PID namespace cannot end; \
-3 UNKNOWN: it could not be checked, a filter names a container or PID namespace that is not there, or wrong usage. Performance data: unreaped, blocked (PID namespaces), oldest \
+3 UNKNOWN: it could not be checked, a filter names a container or PID namespace that is not there, or wrong usage. Performance data: unreaped, leaked and late (of these), blocked (PID namespaces), oldest \
 (seconds, if known).";
 /// A zombie has to stay this long to be one.
 const GRACE: Duration = Duration::from_millis(200);
@@ -36,7 +37,7 @@ const NAMED: usize = 3;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct CheckArgs {
-    /// WARNING from this many unreaped processes on
+    /// WARNING from this many unreaped processes on; those that will go away by themselves (late) do not count
     #[arg(short, long, default_value_t = 1, value_name = "COUNT")]
     warning: u64,
     /// CRITICAL from this many on
@@ -137,7 +138,9 @@ pub(super) fn judge(
     missing: Option<&str>,
     now_ns: u64,
 ) -> (State, String) {
-    let state = state(args, old.len() as u64, blocked.len());
+    // What goes away by itself is nobody's work.
+    let late = old.iter().filter(|it| it.diagnosis.prognosis == Prognosis::Late).count();
+    let state = state(args, (old.len() - late) as u64, blocked.len());
     let mut line = sentence(args, old, blocked);
     if let Some(missing) = missing {
         line = format!("{line} (PID namespaces that cannot end were not looked for: {})", clean(missing));
@@ -173,6 +176,15 @@ fn sentence(args: &CheckArgs, old: &[&Finding], blocked: &[&BlockedNamespace]) -
         1 => "1 unreaped process".to_owned(),
         count => format!("{count} unreaped processes"),
     };
+    let counted: Vec<String> = [Prognosis::Leaked, Prognosis::Late]
+        .into_iter()
+        .map(|prognosis| (prognosis, with(old, prognosis)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(prognosis, count)| format!("{count} {}", prognosis.as_str()))
+        .collect();
+    if !counted.is_empty() {
+        line = format!("{line} ({})", counted.join(", "));
+    }
     let mut reapers: BTreeMap<(u32, String, &str), u64> = BTreeMap::new();
     for finding in old {
         let (pid, name) = finding
@@ -202,15 +214,22 @@ fn sentence(args: &CheckArgs, old: &[&Finding], blocked: &[&BlockedNamespace]) -
     line.replace('|', "/")
 }
 
+/// How many have this prognosis.
+fn with(old: &[&Finding], prognosis: Prognosis) -> usize {
+    old.iter().filter(|it| it.diagnosis.prognosis == prognosis).count()
+}
+
 fn performance(args: &CheckArgs, old: &[&Finding], blocked: Option<usize>, now_ns: u64) -> String {
     let oldest = old.iter().filter_map(|finding| finding.exit_ns).min();
     let oldest = oldest.map(|exit_ns| format!(" oldest={}s", now_ns.saturating_sub(exit_ns) / 1_000_000_000));
     let blocked = blocked.map(|blocked| format!(" blocked={blocked};;1;0"));
     format!(
-        "unreaped={};{};{};0{}{}",
+        "unreaped={};{};{};0 leaked={};;;0 late={};;;0{}{}",
         old.len(),
         args.warning,
         args.critical,
+        with(old, Prognosis::Leaked),
+        with(old, Prognosis::Late),
         blocked.unwrap_or_default(),
         oldest.unwrap_or_default()
     )

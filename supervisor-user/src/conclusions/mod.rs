@@ -2,6 +2,7 @@
 //! observations gives the same events as the watch did.
 
 mod growth;
+mod outcomes;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ mod tests;
 use std::collections::HashMap;
 
 use growth::Growth;
+use outcomes::Outcomes;
 use sessions::Sessions;
 use supervisor_ebpf::ProcessId;
 
@@ -33,6 +35,7 @@ pub struct Conclusions {
     namespaces: HashMap<ProcessId, Blocked>,
     sessions: Sessions,
     growth: Growth,
+    outcomes: Outcomes,
     last: Last,
 }
 
@@ -60,6 +63,7 @@ impl Conclusions {
             namespaces: HashMap::new(),
             sessions: Sessions::default(),
             growth: Growth::default(),
+            outcomes: Outcomes::default(),
             last: Last::default(),
         }
     }
@@ -182,6 +186,7 @@ impl Conclusions {
         {
             finding.origin = Origin::HealthCheck { period_ns };
         }
+        finding.pattern = self.outcomes.of(id, &finding);
         finding.diagnosis = diagnose_in_short(&finding);
         finding
     }
@@ -196,6 +201,11 @@ impl Conclusions {
         self.growth.uncount(&finding);
         let reap_ns = release.map(|release| release.at_ns).or(free_ns);
         let dwell_ns = finding.exit_ns.zip(reap_ns).map(|(exit_ns, reap_ns)| reap_ns.saturating_sub(exit_ns));
+        let is_reaper = |release: &Release| {
+            let reaper = finding.reaper.as_ref()?;
+            Some(reaper.process.pid == release.by.tgid)
+        };
+        self.outcomes.reaped(id, &finding, dwell_ns, release.and_then(is_reaper));
         // Who ends while it reaps has no record any more by the time that this is told.
         let parent = finding.reaper.as_ref().map(|it| &it.process);
         let by = release.map(|Release { by, comm, .. }| {
@@ -328,12 +338,13 @@ fn who(reaper: &Reaper) -> (u32, Option<&str>) {
     (reaper.process.pid, reaper.process.entity_id.as_deref())
 }
 
-/// Whether the verdict, the reaper or the consequence is another one.
+/// Whether cause, prognosis, reaper or consequence is another one. A confidence that has changed is no news.
 fn has_changed(before: &Finding, now: &Finding) -> bool {
     let key = |finding: &Finding| {
         (
             finding.diagnosis.family,
-            finding.diagnosis.confidence,
+            finding.diagnosis.cause,
+            finding.diagnosis.prognosis,
             finding.blocks.clone(),
             finding.origin.as_str(),
         )

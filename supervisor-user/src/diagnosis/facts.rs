@@ -57,6 +57,8 @@ pub(super) enum Fact {
     ReapedOthers,
     /// What else it has not.
     Held,
+    /// What became of earlier findings.
+    Pattern,
     /// Who created it.
     Creators,
     /// Its PID namespace.
@@ -222,6 +224,19 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
     }
     of_state(case, facts);
     of_waits(case, facts);
+    if let Some(pattern) = case.finding.pattern {
+        let broken = if pattern.is_broken { "; one is older than any of these" } else { "" };
+        facts.add(
+            Fact::Pattern,
+            "earlier findings",
+            format!(
+                "the parent has reaped {} findings before: {} after the exit in the middle, {} at most{broken}",
+                pattern.reaped,
+                duration(pattern.median_ns),
+                duration(pattern.longest_ns)
+            ),
+        );
+    }
     if let Some(held) = reaper.unreaped_held.filter(|held| *held > 1) {
         facts.add(Fact::Held, "iter/task", format!("the parent has {held} unreaped children"));
     }

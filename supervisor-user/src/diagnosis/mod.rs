@@ -117,7 +117,7 @@ const NO_ZOMBIE: [Rule; 3] = [exiting::not_exited, exiting::threads_alive, exiti
 
 /// What the reaper does instead of reaping, where more than its waits says so. In this order: what no wait of the reaper
 /// collects, then a reaper that cannot run, then one that is on its way, then one that never will be.
-const MECHANISMS: [Rule; 13] = [
+const MECHANISMS: [Rule; 14] = [
     held::by_tracer,
     held::by_exit_signal,
     blocked::reaper_cannot_run,
@@ -130,6 +130,7 @@ const MECHANISMS: [Rule; 13] = [
     changed::image_replaced,
     own::lost_sigchld,
     own::one_per_signal,
+    own::late_before,
     own::late_reaper,
 ];
 

@@ -18,6 +18,10 @@ use supervisor_ebpf::{WAITED_PID, WAITED_PIDFD};
 const OVERDUE: u64 = 2;
 /// And this much is never late.
 const SLACK_NS: u64 = 1_000_000_000;
+/// So many outcomes show a habit.
+const ENOUGH_OUTCOMES: u64 = 2;
+/// And so many leave little doubt.
+const MANY_OUTCOMES: u64 = 5;
 /// Who asks for its children by their pids in rounds does so at least this often.
 const ROUND_BY_PID_NS: u64 = 90_000_000_000;
 
@@ -103,6 +107,37 @@ pub(super) fn one_per_signal(case: &Case<'_>) -> Option<Verdict> {
             stop_gap(case, reaper),
             sigkill(),
             no_init(),
+        ],
+    })
+}
+
+/// F18: it has reaped earlier ones, each some time after its exit, and this one is not older than those.
+pub(super) fn late_before(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    let pattern =
+        case.finding.pattern.filter(|pattern| pattern.reaped >= ENOUGH_OUTCOMES && !pattern.is_broken)?;
+    let age_ns = case.finding.looked_ns.saturating_sub(case.finding.exit_ns?);
+    let who = name(&reaper.process);
+    let is_sure = pattern.reaped >= MANY_OUTCOMES && age_ns <= pattern.longest_ns;
+    Some(Verdict {
+        family: Some(Family::F18),
+        cause: Some(Cause::Periodic),
+        prognosis: Prognosis::Late,
+        sentence: format!(
+            "{who} has reaped {} earlier ones like this, {} after their exit in the middle and {} at most: it comes to \
+             them now and then, and nothing has leaked",
+            pattern.reaped,
+            duration(pattern.median_ns),
+            duration(pattern.longest_ns)
+        ),
+        confidence: if is_sure { Confidence::High } else { Confidence::Medium },
+        cites: vec![Fact::Pattern, Fact::Exit, Fact::Waits],
+        advice: vec![
+            remedy(
+                &[],
+                format!("if that is too late, make {} wait when SIGCHLD comes", clean(&reaper.process.name)),
+            ),
+            sigkill(),
         ],
     })
 }

@@ -110,6 +110,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         origin: Origin::Unknown,
         blocks: Vec::new(),
         budget: None,
+        pattern: None,
         diagnosis: Diagnosis::default(),
     };
     change(&mut finding, &mut app);

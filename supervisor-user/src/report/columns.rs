@@ -23,6 +23,10 @@ pub enum Column {
     Age,
     /// Class of cause
     Family,
+    /// What the reaper does instead of reaping
+    Cause,
+    /// Whether it will go away by itself
+    Prognosis,
     /// Why, in one sentence
     Why,
     /// Who must reap it
@@ -55,6 +59,8 @@ impl Column {
             Self::Exit => "EXIT",
             Self::Age => "AGE",
             Self::Family => "FAMILY",
+            Self::Cause => "CAUSE",
+            Self::Prognosis => "PROGNOSIS",
             Self::Why => "WHY",
             Self::Reaper => "REAPER",
             Self::ReaperIs => "REAPER IS",
@@ -78,6 +84,8 @@ impl Column {
             Self::Exit => finding.exit.map(short_exit),
             Self::Age => finding.exit_ns.map(|at_ns| duration(now_ns.saturating_sub(at_ns))),
             Self::Family => finding.diagnosis.family.map(|family| family.to_string()),
+            Self::Cause => finding.diagnosis.cause.map(|cause| cause.as_str().to_owned()),
+            Self::Prognosis => Some(finding.diagnosis.prognosis.as_str().to_owned()),
             Self::Why => Some(clean(&finding.diagnosis.verdict)),
             Self::Reaper => reaper.map(|reaper| named(&reaper.process.name, reaper.process.pid)),
             Self::ReaperIs => reaper.and_then(|reaper| {

@@ -7,7 +7,7 @@ use super::{
     text::{Lines, Style, blocker_line, budget, creator_line, headline, pid_ns_line, place, reaper_lines},
 };
 use crate::{
-    diagnosis::Diagnosis,
+    diagnosis::{Diagnosis, Prognosis},
     finding::{BlockedNamespace, Finding},
     words::{clean, command_line, duration, wrap},
 };
@@ -124,7 +124,15 @@ impl Story {
                 )
             },
         );
-        self.item("", &format!("Confidence {}; {family}", diagnosis.confidence.as_str()));
+        let prognosis = match diagnosis.prognosis {
+            Prognosis::Leaked => "It will not go away by itself. ",
+            Prognosis::Late => "It will go away by itself. ",
+            Prognosis::Unknown if diagnosis.cause.is_some() => {
+                "Whether it will go away by itself is not known. "
+            }
+            Prognosis::Unknown => "",
+        };
+        self.item("", &format!("{prognosis}Confidence {}; {family}", diagnosis.confidence.as_str()));
         for (title, items) in
             [("What to do", &diagnosis.remedies), ("What will not help", &diagnosis.wont_help)]
         {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Wall,
-    diagnosis::{Diagnosis, call},
+    diagnosis::{Diagnosis, Prognosis, call},
     finding::{
         Authority, BlockedNamespace, Blocker, Budget, ClaimSource, Creator, Event, EventKind, Exit, Finding,
         IdentityClaim, Origin, PidNs, Reaper,
@@ -154,7 +154,12 @@ impl Lines {
 
 fn why(lines: &mut Lines, diagnosis: &Diagnosis) {
     let family = diagnosis.family.map(|family| format!("{family}, ")).unwrap_or_default();
-    lines.add("why", &format!("{} [{family}{}]", diagnosis.verdict, diagnosis.confidence.as_str()));
+    let prognosis = match diagnosis.prognosis {
+        Prognosis::Unknown => String::new(),
+        known => format!("{}, ", known.as_str()),
+    };
+    let confidence = diagnosis.confidence.as_str();
+    lines.add("why", &format!("{} [{family}{prognosis}{confidence}]", diagnosis.verdict));
 }
 
 /// Why, and what to do.

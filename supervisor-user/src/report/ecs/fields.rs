@@ -5,8 +5,8 @@ use super::{
     supervisor::{
         BlockFields, BlockerFields, BudgetFields, ClaimFields, CreatorFields, EvidenceFields, ExitFields,
         FamilyFields, FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields,
-        PidAndName, PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor,
-        SuppressedFields, TracerLossFields, WaitFields,
+        PatternFields, PidAndName, PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields,
+        Supervisor, SuppressedFields, TracerLossFields, WaitFields,
     },
 };
 use crate::{
@@ -108,6 +108,15 @@ fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64)
         cgroup: finding.cgroup.clone(),
         args_cut: finding.process.args_cut,
         family: diagnosis.family.map(|family| FamilyFields { id: family.id(), name: family.name() }),
+        position: diagnosis.position,
+        cause: diagnosis.cause,
+        prognosis: (finding.state == 'Z' && matches!(told.subject, Subject::Zombie))
+            .then_some(diagnosis.prognosis),
+        pattern: finding.pattern.map(|pattern| PatternFields {
+            reaped: pattern.reaped,
+            median_ns: pattern.median_ns,
+            longest_ns: pattern.longest_ns,
+        }),
         verdict: diagnosis.verdict.clone(),
         confidence: diagnosis.confidence,
         evidence: diagnosis
@@ -212,6 +221,7 @@ pub(super) fn wait_fields(wait: &LastWait) -> WaitFields {
 }
 
 fn creator_fields(creator: &Creator) -> CreatorFields {
+    let end = creator.end.as_ref();
     CreatorFields {
         pid: creator.process.pid,
         name: creator.process.name.clone(),
@@ -222,6 +232,11 @@ fn creator_fields(creator: &Creator) -> CreatorFields {
         role: creator.role,
         unverified: creator.is_unverified,
         gone: creator.gone,
+        exit: end.map(|end| exit_fields(Exit::from_wait_status(end.status))),
+        lived_ns: end.zip(creator.process.start_ns).map(|(end, start_ns)| end.at_ns.saturating_sub(start_ns)),
+        killed_by: end
+            .and_then(|end| end.killed_by.as_ref())
+            .map(|(pid, name)| PidAndName { pid: *pid, name: name.clone() }),
     }
 }
 

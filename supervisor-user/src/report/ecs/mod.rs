@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Version of the names below `supervisor.`.
-pub const SCHEMA_VERSION: &str = "1.5";
+pub const SCHEMA_VERSION: &str = "1.6";
 /// Version of ECS that the other names are of.
 pub const ECS_VERSION: &str = "9.0.0";
 /// What the stream is called in a store of streams.

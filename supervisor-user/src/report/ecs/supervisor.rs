@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use crate::{
-    diagnosis::Confidence,
+    diagnosis::{Cause, Confidence, Position, Prognosis},
     finding::{BlockerKind, PidNsMode, Role, Stage, State},
     host::SigChld,
     report::{news::Subject, shapes},
@@ -80,6 +80,18 @@ pub(super) struct FindingFields {
     pub(super) args_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) family: Option<FamilyFields>,
+    /// Who must reap it, and how that process got it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) position: Option<Position>,
+    /// What that process does instead of reaping it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cause: Option<Cause>,
+    /// Of a zombie: whether it will go away by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prognosis: Option<Prognosis>,
+    /// What the same reaper did with earlier findings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pattern: Option<PatternFields>,
     /// Why, in one sentence.
     #[schemars(length(min = 1))]
     pub(super) verdict: String,
@@ -108,6 +120,17 @@ pub(super) struct FindingFields {
     pub(super) blockers: Vec<BlockerFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) budget: Option<BudgetFields>,
+}
+
+/// What a reaper did with earlier findings.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PatternFields {
+    /// How many it has reaped.
+    pub(super) reaped: u64,
+    /// From exit to reap, of the one in the middle among the latest.
+    pub(super) median_ns: u64,
+    /// From exit to reap, of the one that it left longest among the latest.
+    pub(super) longest_ns: u64,
 }
 
 /// What is said of an event of a trace.
@@ -350,6 +373,15 @@ pub(super) struct CreatorFields {
     pub(super) unverified: bool,
     /// Whether it exists no more.
     pub(super) gone: bool,
+    /// How it ended, if that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exit: Option<ExitFields>,
+    /// How long it had lived, if that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lived_ns: Option<u64>,
+    /// Who sent the signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) killed_by: Option<PidAndName>,
 }
 
 /// The container runtime that it comes from.

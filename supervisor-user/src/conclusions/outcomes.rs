@@ -1,0 +1,105 @@
+//! What became of earlier findings of the same reaper: whether it reaped them, and how late.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use supervisor_ebpf::ProcessId;
+
+use crate::finding::{Finding, Pattern};
+
+/// Reapers that are remembered.
+const MAX_REAPERS: usize = 1024;
+/// Outcomes of one reaper that are remembered.
+const MAX_OUTCOMES: usize = 16;
+
+/// Which findings are alike: the reaper (its entity id, or its pid), and whether it had adopted them.
+type Key = (String, Option<bool>);
+
+/// Outcomes by reaper.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    of: HashMap<Key, Record>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    /// From exit to reap, the latest last.
+    dwells_ns: VecDeque<u64>,
+    /// Those that were reaped when it was not seen by whom: they count once the reaper is seen alive after it.
+    unconfirmed_ns: VecDeque<u64>,
+    /// How many were reaped in all.
+    reaped: u64,
+    /// Open findings that are older than any that was reaped.
+    overdue: HashSet<ProcessId>,
+    used: u64,
+}
+
+impl Outcomes {
+    /// What this finding's reaper did with earlier ones.
+    pub(super) fn of(&mut self, id: &ProcessId, finding: &Finding) -> Option<Pattern> {
+        let record = self.of.get_mut(&key(finding)?)?;
+        // It is here, so it was not its end that had freed the earlier ones.
+        for dwell_ns in std::mem::take(&mut record.unconfirmed_ns) {
+            record.confirm(dwell_ns);
+        }
+        let mut sorted: Vec<u64> = record.dwells_ns.iter().copied().collect();
+        sorted.sort_unstable();
+        let longest_ns = *sorted.last()?;
+        let age_ns = finding.exit_ns.map(|exit_ns| finding.looked_ns.saturating_sub(exit_ns));
+        if age_ns.is_none_or(|age_ns| Pattern::is_overdue_at(longest_ns, age_ns)) {
+            record.overdue.insert(*id);
+        }
+        Some(Pattern {
+            reaped: record.reaped,
+            median_ns: sorted[sorted.len() / 2],
+            longest_ns,
+            is_broken: !record.overdue.is_empty(),
+        })
+    }
+
+    /// A finding was reaped, so long after its exit; `by_reaper` says whether its reaper did it, if that was seen.
+    pub(super) fn reaped(
+        &mut self,
+        id: &ProcessId,
+        finding: &Finding,
+        dwell_ns: Option<u64>,
+        by_reaper: Option<bool>,
+    ) {
+        let Some(key) = key(finding) else { return };
+        if let Some(record) = self.of.get_mut(&key) {
+            record.overdue.remove(id);
+        }
+        let Some(dwell_ns) = dwell_ns.filter(|_| by_reaper != Some(false)) else { return };
+        let now = self.of.values().map(|record| record.used).max().unwrap_or(0) + 1;
+        if !self.of.contains_key(&key) && self.of.len() >= MAX_REAPERS {
+            let oldest = self.of.iter().min_by_key(|(_, record)| record.used).map(|(key, _)| key.clone());
+            oldest.map(|key| self.of.remove(&key));
+        }
+        let record = self.of.entry(key).or_default();
+        record.used = now;
+        if by_reaper == Some(true) {
+            record.confirm(dwell_ns);
+        } else {
+            push(&mut record.unconfirmed_ns, dwell_ns);
+        }
+    }
+}
+
+impl Record {
+    fn confirm(&mut self, dwell_ns: u64) {
+        self.reaped += 1;
+        push(&mut self.dwells_ns, dwell_ns);
+    }
+}
+
+fn push(outcomes: &mut VecDeque<u64>, dwell_ns: u64) {
+    if outcomes.len() == MAX_OUTCOMES {
+        outcomes.pop_front();
+    }
+    outcomes.push_back(dwell_ns);
+}
+
+fn key(finding: &Finding) -> Option<Key> {
+    let reaper = finding.reaper.as_ref()?;
+    let process = &reaper.process;
+    Some((process.entity_id.clone().unwrap_or_else(|| process.pid.to_string()), reaper.adopted))
+}
