@@ -280,7 +280,9 @@ fn of_state(case: &Case<'_>, facts: &mut Facts) {
             format!("the parent reads pipe {}, which {writers} can write to{more}", pipe.ino),
         );
     }
-    if let Some(exec_ns) = reaper.exec_ns {
+    // Its exec matters only if it came after the fork.
+    let is_later = |exec_ns: &u64| case.finding.process.start_ns.is_some_and(|start_ns| start_ns < *exec_ns);
+    if let Some(exec_ns) = reaper.exec_ns.filter(is_later) {
         let file = reaper.process.executable.as_deref().map_or("a file".to_owned(), clean);
         let before = reaper
             .previous_program

@@ -53,12 +53,12 @@ fn what_is_unreaped_is_on_the_screen_of_any_size() {
 fn enter_shows_the_whole_story_and_escape_ends_it() {
     let (mut top, conclusions) = recorded();
     assert!(top.key(Key::Enter, &conclusions));
-    let text = screen(&mut top, 120, 50);
+    let text = screen(&mut top, 120, 70);
     for word in ["the whole story", "Where it comes from", "Who must reap it"] {
         assert!(text.contains(word), "{word}:\n{text}");
     }
     top.key(Key::Move(5), &conclusions);
-    assert_ne!(screen(&mut top, 120, 50), text, "it scrolls");
+    assert_ne!(screen(&mut top, 120, 70), text, "it scrolls");
     top.key(Key::Escape, &conclusions);
     assert!(!screen(&mut top, 120, 50).contains("the whole story"));
 }
