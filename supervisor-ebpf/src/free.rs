@@ -6,6 +6,7 @@ use supervisor_ebpf::{Process, ProcessId, Reaped, Unreaped};
 
 use crate::{
     kernel::{self, Ptr},
+    kill,
     maps::{CONTROL, EVENTS, EXECS, add, count, is_lost},
     processes, unreaped,
 };
@@ -38,6 +39,7 @@ fn sched_process_free(ctx: BtfTracePointContext) {
         }
     }
     forget(task, id, free_ns);
+    kill::forget(task, id);
 }
 
 /// Sends the one event that there is.

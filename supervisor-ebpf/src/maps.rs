@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use supervisor_ebpf::{
     BLOCKS, CgroupPath, Control, Counters, DISPLACED_ENTRIES, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES,
-    EXECS_ENTRIES, Exec, PROCESSES_ENTRIES, Placed, Process, ProcessId, TaskRecord, UnreapedBlock,
+    EXECS_ENTRIES, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process, ProcessId, TaskRecord, UnreapedBlock,
 };
 
 /// `BPF_NOEXIST`: insert only.
@@ -28,6 +28,8 @@ pub(crate) static DISPLACED: LruHashMap<ProcessId, Process> =
     LruHashMap::with_max_entries(DISPLACED_ENTRIES, 0);
 #[map]
 pub(crate) static EXECS: LruHashMap<ProcessId, Exec> = LruHashMap::with_max_entries(EXECS_ENTRIES, 0);
+#[map]
+pub(crate) static KILLS: LruHashMap<ProcessId, Kill> = LruHashMap::with_max_entries(KILLS_ENTRIES, 0);
 /// How many processes of each exit epoch are unreaped, summed over the CPUs (a CPU's own cell wraps).
 #[map]
 static EPOCH_COUNTS: PerCpuArray<[u64; EPOCHS]> = PerCpuArray::with_max_entries(1, 0);

@@ -10,7 +10,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
     COMM_LEN, CgroupPath, HEARD_OF, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED,
-    TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT,
+    TASK_ENDING, TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT,
     TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
     Unreaped,
 };
@@ -51,6 +51,7 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
     let state = match exit_state {
         EXIT_ZOMBIE if kernel::is_group_dead(task) => TASK_ZOMBIE,
         0 if kernel::is_group_dead(task) => TASK_EXITING,
+        0 | EXIT_ZOMBIE if kernel::is_ending(task) => TASK_ENDING,
         0 | EXIT_ZOMBIE => 0,
         // Released, or about to be.
         _ => return 0,
@@ -93,7 +94,7 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
     if scan == SCAN_SEED {
         seed(task, record, ns.vpid);
     }
-    if state != 0 {
+    if state & (TASK_ZOMBIE | TASK_EXITING) != 0 {
         // Of one that is still exiting, the exit hook will tell, unless it was not attached yet.
         if !unreaped::mark(record.id, pass) && (state == TASK_ZOMBIE || scan == SCAN_SEED) {
             found(record.id, pass);

@@ -28,6 +28,8 @@ pub const PROCESSES_ENTRIES: u32 = 32_768;
 pub const DISPLACED_ENTRIES: u32 = 16_384;
 /// Bound of `EXECS`: those of them that called exec.
 pub const EXECS_ENTRIES: u32 = 8_192;
+/// Bound of `KILLS`: processes that were killed last and were not freed.
+pub const KILLS_ENTRIES: u32 = 1_024;
 /// Bytes of the ring `EVENTS`.
 pub const EVENTS_BYTES: u32 = 256 * 1024;
 
@@ -186,6 +188,18 @@ pub struct Exec {
     pub previous: [u8; PREVIOUS_FILENAME_LEN],
     /// NUL-separated arguments.
     pub argv: [u8; ARGV_LEN],
+}
+
+/// Value of `KILLS`: the first SIGKILL that a process got. The key is its [`ProcessId`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kill {
+    /// Which process sent it; not known if the kernel did, for example because memory was short.
+    pub by: ProcessId,
+    /// When.
+    pub at_ns: u64,
+    /// Name of the sender then.
+    pub comm: [u8; COMM_LEN],
 }
 
 /// The last wait syscall of a process; its `count` is 0 if it has made none since it is watched.
@@ -353,6 +367,10 @@ pub struct Counters {
     pub lost_waits: u64,
     /// Records that were looked for because they had been there, and that an LRU map had dropped.
     pub evicted: u64,
+    /// SIGKILLs that were sent.
+    pub kills: u64,
+    /// Senders of SIGKILL that `KILLS` did not take.
+    pub lost_kills: u64,
 }
 
 /// The task is a zombie: exited, all threads gone, not reaped.
@@ -379,6 +397,10 @@ pub const TASK_PARENT_NOCLDWAIT_UNKNOWN: u32 = 256;
 
 /// Its real parent's `SIGCHLD` handler takes a `siginfo_t`: `SA_SIGINFO`.
 pub const TASK_PARENT_SIGINFO: u32 = 512;
+
+/// All threads of the process were told to exit, by SIGKILL, another signal or `exit_group` (`SIGNAL_GROUP_EXIT`), it does
+/// not dump core, and not all of them have begun to.
+pub const TASK_ENDING: u32 = 1024;
 
 /// Record of the task iterator: one process as the kernel knows it now.
 #[repr(C)]
@@ -456,8 +478,9 @@ const _: () = {
     assert!(PROCESSES_ENTRIES.is_power_of_two() && BLOCK.is_power_of_two() && BLOCKS.is_power_of_two());
     assert!(size_of::<Exec>() == 24 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
     assert!(size_of::<Wait>() == 56);
+    assert!(size_of::<Kill>() == 40);
     assert!(size_of::<Reaped>() == 56);
-    assert!(size_of::<Counters>() == 14 * 8);
+    assert!(size_of::<Counters>() == 16 * 8);
     assert!(size_of::<TaskRecord>() == 168);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
     assert!(size_of::<Control>() == 24);
@@ -465,7 +488,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Control, Counters, Exec, Placed, Process, ProcessId, Reaped, TaskRecord, Unreaped};
+    use super::{Control, Counters, Exec, Kill, Placed, Process, ProcessId, Reaped, TaskRecord, Unreaped};
 
     // SAFETY: each is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the
     // size assertions above are the sums of the fields.
@@ -480,6 +503,8 @@ mod pod {
     unsafe impl aya::Pod for Placed {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Reaped {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Kill {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Counters {}
     // SAFETY: as above.

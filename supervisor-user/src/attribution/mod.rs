@@ -155,6 +155,7 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
             rate_per_hour: None,
             exhausted_in_ns: None,
         }),
+        ending: evidence.ending.clone(),
         diagnosis: Diagnosis::default(),
         runtime,
         container,

@@ -5,6 +5,7 @@ mod adopted;
 mod axes;
 mod blocked;
 mod case;
+mod ending;
 mod exiting;
 mod facts;
 mod family;
@@ -25,6 +26,7 @@ pub(crate) use facts::{call, exit};
 
 pub use self::{
     axes::{Cause, Position, Prognosis},
+    ending::last_place,
     family::{Family, Page, UnknownFamily, book, page_text},
     namespace::{blockers, diagnose_namespace},
 };
@@ -107,7 +109,8 @@ type Rule = fn(&Case<'_>) -> Option<Verdict>;
 
 /// In this order: first what is no zombie, then what no reaper could collect, then a reaper that cannot run, then
 /// what it does. `docs/families.md` shows the same order.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
+    ending::cannot_exit,
     exiting::not_exited,
     exiting::threads_alive,
     exiting::still_exiting,

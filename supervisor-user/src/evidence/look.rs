@@ -10,13 +10,13 @@ use std::{
 };
 
 use supervisor_ebpf::{
-    HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
+    HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_ENDING, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
     TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE,
     TASK_ZOMBIE, TaskRecord,
 };
 
 use super::{
-    ArgsNote, CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text,
+    ArgsNote, CreatorFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text,
 };
 use crate::{
     attribution::{named_part, oci_places},
@@ -149,6 +149,7 @@ impl<'a> Look<'a> {
         let facts = self.with_arguments(facts, exec.as_ref());
         let threads = self.threads(&facts)?;
         let reaper = self.reaper(&facts, task.as_ref())?;
+        let ending = self.ending(&facts, &threads, task.as_ref(), exit_ns)?;
         let mut evidence = Evidence {
             at_ns: clock::now_ns(),
             exit_ns,
@@ -171,6 +172,7 @@ impl<'a> Look<'a> {
             },
             reaper,
             budget: self.budget(&facts, task.as_ref())?,
+            ending,
             oci: None,
             oci_not_read: false,
             task: task.map(|task| self.host.task(task)),
@@ -186,6 +188,28 @@ impl<'a> Look<'a> {
             }
         }
         Ok(evidence)
+    }
+
+    /// What is known of a process that was told to exit, if it is one and no zombie yet.
+    fn ending(
+        &self,
+        facts: &ProcessFacts,
+        threads: &[ThreadFacts],
+        task: Option<&Task>,
+        exit_ns: Option<u64>,
+    ) -> Result<Option<EndingFacts>, EvidenceError> {
+        let is_ending = |task: &&Task| task.record.flags & (TASK_ENDING | TASK_EXITING) != 0;
+        let Some(task) = task.filter(is_ending).filter(|_| !facts.is_unreaped()) else { return Ok(None) };
+        let kill = self.records.map_or(Ok(None), |records| records.kill(&task.record.id))?;
+        let killer = kill.filter(|kill| kill.by.is_known());
+        // What a process was in is told by a thread that has not exited.
+        let tid = threads.iter().find(|thread| thread.is_live()).map_or(facts.pid, |thread| thread.tid);
+        Ok(Some(EndingFacts {
+            since_ns: kill.map(|kill| kill.at_ns).or(exit_ns),
+            killed_by: killer.map(|kill| (kill.by.tgid, self.host.text(text(&kill.comm)))),
+            frozen: self.host.frozen(tid),
+            mounts: self.host.remote_mounts(tid),
+        }))
     }
 
     /// Gathers the other processes of the PID namespace whose init this is.

@@ -12,7 +12,8 @@ use supervisor_ebpf::{Exec, ProcessId, Wait};
 pub use self::look::{EvidenceError, Look, starts_match};
 use crate::{
     host::{
-        CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, ThreadCall, ThreadFacts, split_arguments,
+        CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts,
+        split_arguments,
     },
     kernel::Task,
     shared::Shared,
@@ -58,6 +59,25 @@ pub struct Evidence {
     pub oci_not_read: bool,
     /// How many tasks there are, and may be, where it lives.
     pub budget: Option<PidBudget>,
+    /// Of one that was told to exit and is no zombie yet. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<EndingFacts>,
+}
+
+/// What is known of a process that was told to exit and is no zombie yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndingFacts {
+    /// When it got its first SIGKILL, or else its last thread exited, if either was seen.
+    pub since_ns: Option<u64>,
+    /// Who sent that SIGKILL, if that was seen and it was not the kernel: pid and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed_by: Option<(u32, String)>,
+    /// The file that says that its control group is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// File systems of other servers that one of its threads can wait for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<RemoteMount>,
 }
 
 /// What arguments do not say of themselves.

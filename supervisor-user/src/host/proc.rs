@@ -14,7 +14,7 @@ use procfs::{
 
 use super::{
     Arguments, Host, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts,
-    SigChld, ThreadFacts, cgroup, files, oci,
+    RemoteMount, SigChld, ThreadFacts, cgroup, files, mounts, oci,
 };
 use crate::evidence::ArgsNote;
 
@@ -113,6 +113,10 @@ impl Host for DirectProc {
 
     fn frozen(&self, pid: u32) -> Option<String> {
         cgroup::frozen(&self.cgroup_mounts(), &memberships(pid)?)
+    }
+
+    fn remote_mounts(&self, tid: u32) -> Vec<RemoteMount> {
+        mounts::remote(tid)
     }
 
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {

@@ -6,7 +6,7 @@ use aya::{
     programs::loaded_programs,
 };
 use supervisor_ebpf::{
-    Control, Counters, Exec, Placed, Process, ProcessId, Unreaped, UnreapedBlock, place_of,
+    Control, Counters, Exec, Kill, Placed, Process, ProcessId, Unreaped, UnreapedBlock, place_of,
 };
 
 use super::KernelError;
@@ -17,6 +17,7 @@ pub struct Records {
     processes: Array<MapData, Placed>,
     displaced: HashMap<MapData, ProcessId, Process>,
     pub(super) execs: HashMap<MapData, ProcessId, Exec>,
+    kills: HashMap<MapData, ProcessId, Kill>,
     counters: PerCpuArray<MapData, Counters>,
     pub(super) control: Array<MapData, Control>,
 }
@@ -33,6 +34,7 @@ impl Records {
             processes: typed("PROCESSES", map("PROCESSES")?)?,
             displaced: typed("DISPLACED", map("DISPLACED")?)?,
             execs: typed("EXECS", map("EXECS")?)?,
+            kills: typed("KILLS", map("KILLS")?)?,
             counters: typed("COUNTERS", map("COUNTERS")?)?,
             control: typed("CONTROL", map("CONTROL")?)?,
         })
@@ -111,6 +113,15 @@ impl Records {
         optional("EXECS", self.execs.get(id, 0))
     }
 
+    /// The first SIGKILL that a process got.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup; that it is not there is none.
+    pub fn kill(&self, id: &ProcessId) -> Result<Option<Kill>, KernelError> {
+        optional("KILLS", self.kills.get(id, 0))
+    }
+
     /// The counters, summed over the CPUs.
     ///
     /// # Errors
@@ -133,6 +144,8 @@ impl Records {
             lost_execs: sum.lost_execs + cpu.lost_execs,
             lost_waits: sum.lost_waits + cpu.lost_waits,
             evicted: sum.evicted + cpu.evicted,
+            kills: sum.kills + cpu.kills,
+            lost_kills: sum.lost_kills + cpu.lost_kills,
         }))
     }
 }

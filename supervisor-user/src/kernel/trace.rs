@@ -25,8 +25,8 @@ const TRACEPOINTS: [(&str, &str); 4] = [
 ];
 
 /// Maps that only a watch needs, with the smallest bounds that they can have.
-const UNUSED: [(&str, u32); 5] =
-    [("UNREAPED", 1), ("PROCESSES", 1), ("DISPLACED", 1), ("EXECS", 1), ("EVENTS", 4096)];
+const UNUSED: [(&str, u32); 6] =
+    [("UNREAPED", 1), ("PROCESSES", 1), ("DISPLACED", 1), ("EXECS", 1), ("KILLS", 1), ("EVENTS", 4096)];
 
 /// Something that the kernel side tells.
 pub enum Record<'a> {

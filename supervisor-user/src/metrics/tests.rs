@@ -44,7 +44,7 @@ fn a_finding_is_counted_from_open_to_close() {
         metrics.observe(&event);
     }
     metrics.set(Snapshot {
-        open: OpenFindings::count(conclusions.open(), conclusions.namespaces()),
+        open: OpenFindings::count(conclusions.open(), conclusions.namespaces(), conclusions.exits()),
         ..Snapshot::default()
     });
     let text = metrics.render(Exposition::OpenMetrics).expect("it renders");
@@ -59,7 +59,7 @@ fn a_finding_is_counted_from_open_to_close() {
         metrics.observe(&event);
     }
     metrics.set(Snapshot {
-        open: OpenFindings::count(conclusions.open(), conclusions.namespaces()),
+        open: OpenFindings::count(conclusions.open(), conclusions.namespaces(), conclusions.exits()),
         ..Snapshot::default()
     });
     let text = metrics.render(Exposition::OpenMetrics).expect("it renders");

@@ -113,6 +113,7 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
         Span::styled("supervisor top", look.bold(Color::Cyan)),
         count(top.data.findings.len(), "unreaped"),
         count(top.data.namespaces.len(), blocked),
+        count(top.data.exits.len(), "stuck in exit"),
     ];
     if top.lost > 0 {
         spans.push(Span::styled(format!("  {} lost", top.lost), look.bold(Color::Yellow)));
@@ -169,6 +170,7 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
             REAPER_WIDTHS.into_iter().chain([area.width]).collect(),
         ),
         Page::Namespaces => fitting(&top.data.namespace_columns, area.width),
+        Page::Exits => fitting(&top.data.exit_columns, area.width),
         Page::Events => (vec!["EVENT"], vec![area.width]),
     };
     if rows.is_empty() {
@@ -177,6 +179,7 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
             _ if !top.filter.is_empty() => "nothing matches the filter",
             Page::Findings | Page::Reapers => "nothing is unreaped",
             Page::Namespaces => "no PID namespace is blocked",
+            Page::Exits => "no process is stuck in its exit",
             Page::Events => "nothing has happened yet",
         };
         frame.render_widget(Paragraph::new(format!("\n  {text}")), area);

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Version of the names below `supervisor.`.
-pub const SCHEMA_VERSION: &str = "1.5";
+pub const SCHEMA_VERSION: &str = "1.6";
 /// Version of ECS that the other names are of.
 pub const ECS_VERSION: &str = "9.0.0";
 /// What the stream is called in a store of streams.
@@ -214,6 +214,8 @@ fn rules() -> Value {
         rule("process-explained", "state", "zombie", &["none"]),
         rule("namespace-blocked", "alert", "namespace", &["open", "updated"]),
         rule("namespace-released", "event", "namespace", &["closed"]),
+        rule("exit-blocked", "alert", "exit", &["open", "updated"]),
+        rule("exit-finished", "event", "exit", &["closed"]),
         of_the_stream("events-lost", "pipeline_error", "loss"),
         of_the_stream("findings-suppressed", "event", "suppressed"),
         of_a_trace("process-forked", "start"),
