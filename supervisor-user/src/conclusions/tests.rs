@@ -102,6 +102,9 @@ fn kind(event: &Event) -> (&'static str, u32) {
         EventKind::Blocked { namespace, again: false } => ("blocked", namespace.init.process.pid),
         EventKind::Blocked { namespace, again: true } => ("blocked again", namespace.init.process.pid),
         EventKind::Released { namespace, .. } => ("released", namespace.init.process.pid),
+        EventKind::ExitBlocked { finding, again: false } => ("stuck", finding.process.pid),
+        EventKind::ExitBlocked { finding, again: true } => ("stuck again", finding.process.pid),
+        EventKind::ExitFinished { finding, .. } => ("finished", finding.process.pid),
         EventKind::Lost(_) | EventKind::Dropped(_) | EventKind::Suppressed(_) => ("lost", 0),
     }
 }

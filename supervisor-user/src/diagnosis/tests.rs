@@ -102,6 +102,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         cgroup: None,
         origin: Origin::Unknown,
         blocks: Vec::new(),
+        ending: None,
         budget: None,
         diagnosis: Diagnosis::default(),
     };

@@ -151,7 +151,7 @@ fn names_of_runtimes_are_bounded() {
     let other = finding.clone();
     finding.runtime = None;
     finding.diagnosis.family = None;
-    let open = OpenFindings::count([&other, &other, &finding], []);
+    let open = OpenFindings::count([&other, &other, &finding], [], []);
     let counts: Vec<_> = open.iter().collect();
     assert_eq!(counts, [(["F1", "other", "unreaped"], 2), (["unknown", "none", "unreaped"], 1)]);
 }
