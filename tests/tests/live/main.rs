@@ -48,6 +48,7 @@ mod sink_syslog;
 mod sink_unix;
 mod soak;
 mod storm;
+mod stuck;
 mod top;
 mod trace;
 mod unmatched;
