@@ -1,8 +1,6 @@
 //! A process is killed: remember who sent the SIGKILL, and when. A process that cannot exit is found by the task iterator.
 
-use aya_ebpf::{
-    helpers::bpf_get_current_task_btf, macros::btf_tracepoint, programs::BtfTracePointContext,
-};
+use aya_ebpf::{helpers::bpf_get_current_task_btf, macros::btf_tracepoint, programs::BtfTracePointContext};
 use supervisor_ebpf::{Kill, ProcessId};
 
 use crate::{

@@ -9,7 +9,8 @@ use aya_ebpf::{
 };
 use supervisor_ebpf::{
     BLOCKS, CgroupPath, Control, Counters, DISPLACED_ENTRIES, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES,
-    EXECS_ENTRIES, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process, ProcessId, TaskRecord, UnreapedBlock,
+    EXECS_ENTRIES, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process, ProcessId, TaskRecord,
+    UnreapedBlock,
 };
 
 /// `BPF_NOEXIST`: insert only.

@@ -95,8 +95,7 @@ impl Exiting {
             return;
         }
         let next_ns = since_ns.unwrap_or(now_ns).saturating_add(self.grace_ns);
-        self.known
-            .insert(id, Known { since_ns, next_ns, review_ns: REVIEW_NS, place: None, is_told: false });
+        self.known.insert(id, Known { since_ns, next_ns, review_ns: REVIEW_NS, place: None, is_told: false });
         self.scan_ns = self.scan_ns.min(next_ns);
     }
 

@@ -746,10 +746,7 @@ impl EventKind {
     #[must_use]
     pub fn severity(&self) -> u8 {
         match self {
-            Self::Explained(_)
-            | Self::Reaped { .. }
-            | Self::Released { .. }
-            | Self::ExitFinished { .. } => 1,
+            Self::Explained(_) | Self::Reaped { .. } | Self::Released { .. } | Self::ExitFinished { .. } => 1,
             Self::Detected(_)
             | Self::Existing(_)
             | Self::State(_)

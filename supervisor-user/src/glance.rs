@@ -121,7 +121,11 @@ impl<'a> Glance<'a> {
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
-    pub fn stuck(&mut self, grace: Duration, mut tell: impl FnMut(&Observation)) -> Result<(), EvidenceError> {
+    pub fn stuck(
+        &mut self,
+        grace: Duration,
+        mut tell: impl FnMut(&Observation),
+    ) -> Result<(), EvidenceError> {
         /// Between two scans.
         const PAUSE: Duration = Duration::from_millis(250);
         /// The grace period of the last that is seen, and the two inspections.

@@ -403,7 +403,9 @@ impl<H: Host> Observer<H> {
             }
             let (inspected, evidence) = inspect(&look, id, since_ns)?;
             let found = match (self.exiting.settle(&id, inspected, now_ns), evidence) {
-                (Verdict::Stuck, Some(evidence)) => Seen::Stuck { id, grace_ns: self.exiting.grace_ns(), evidence },
+                (Verdict::Stuck, Some(evidence)) => {
+                    Seen::Stuck { id, grace_ns: self.exiting.grace_ns(), evidence }
+                }
                 (Verdict::Finished, _) => Seen::Finished { id },
                 _ => continue,
             };

@@ -120,7 +120,8 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     {
         return Ok((State::Unknown, format!("{unknown}; {}", without_filter(conclusions.unwanted()))));
     }
-    let (state, line) = judge(args, &old, &Critical { blocked: &blocked, stuck: &stuck }, glance.missing(), now_ns);
+    let (state, line) =
+        judge(args, &old, &Critical { blocked: &blocked, stuck: &stuck }, glance.missing(), now_ns);
     Ok(with_reads_lost(state, line, host.reads_lost()))
 }
 
@@ -234,8 +235,7 @@ fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> Stri
 fn performance(args: &CheckArgs, old: &[&Finding], critical: Option<(usize, usize)>, now_ns: u64) -> String {
     let oldest = old.iter().filter_map(|finding| finding.exit_ns).min();
     let oldest = oldest.map(|exit_ns| format!(" oldest={}s", now_ns.saturating_sub(exit_ns) / 1_000_000_000));
-    let critical =
-        critical.map(|(blocked, stuck)| format!(" blocked={blocked};;1;0 stuck={stuck};;1;0"));
+    let critical = critical.map(|(blocked, stuck)| format!(" blocked={blocked};;1;0 stuck={stuck};;1;0"));
     format!(
         "unreaped={};{};{};0{}{}",
         old.len(),

@@ -156,22 +156,15 @@ pub(super) fn conclude(
     Ok(conclusions)
 }
 
-fn print_json(
-    format: Format,
-    found: &Found<'_>,
-    host: &Proc,
-    hooks: Option<&'static str>,
-) -> Result<()> {
+fn print_json(format: Format, found: &Found<'_>, host: &Proc, hooks: Option<&'static str>) -> Result<()> {
     let mut printer = Printer::new(format, context(host.identity(), hooks));
     let zombies = found.findings.iter().map(|finding| EventKind::State(Box::new(in_full(finding))));
     let blocked = found
         .namespaces
         .iter()
         .map(|it| EventKind::Blocked { namespace: Box::new((*it).clone()), again: false });
-    let exits = found
-        .exits
-        .iter()
-        .map(|it| EventKind::ExitBlocked { finding: Box::new(in_full(it)), again: false });
+    let exits =
+        found.exits.iter().map(|it| EventKind::ExitBlocked { finding: Box::new(in_full(it)), again: false });
     for kind in zombies.chain(blocked).chain(exits) {
         let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
         printer.write(&event)?;

@@ -6,7 +6,7 @@ use super::{Conclusions, Open, remember};
 use crate::{
     attribution::attribute,
     clock::Wall,
-    diagnosis::{diagnose_in_short, in_full},
+    diagnosis::{diagnose_in_short, in_full, last_place},
     evidence::Evidence,
     finding::{Block, Event, EventKind, Finding},
     identity,
@@ -28,8 +28,8 @@ impl Conclusions {
                 Some(before) if was_told => has_changed(&before.finding, &finding),
                 _ => true,
             };
-        let kind = is_news
-            .then(|| EventKind::ExitBlocked { finding: Box::new(in_full(&finding)), again: was_told });
+        let kind =
+            is_news.then(|| EventKind::ExitBlocked { finding: Box::new(in_full(&finding)), again: was_told });
         self.exits.insert(*id, Open { finding, told });
         kind
     }
@@ -56,8 +56,7 @@ impl Conclusions {
             };
             open.finding.blocks = blocks;
             if open.told {
-                let kind =
-                    EventKind::ExitBlocked { finding: Box::new(in_full(&open.finding)), again: true };
+                let kind = EventKind::ExitBlocked { finding: Box::new(in_full(&open.finding)), again: true };
                 events.push(Event { at_ns, wall, kind });
             }
         }
@@ -66,24 +65,21 @@ impl Conclusions {
 
     /// The PID namespaces that wait for it: its own, if it is PID 1 there, and those of which it is a blocker.
     fn blocks_of_exit(&self, id: &ProcessId, finding: &Finding) -> Vec<Block> {
-        let own = finding
-            .pid_ns
-            .as_ref()
-            .filter(|ns| ns.level > Some(0) && finding.process.vpid == Some(1))
-            .map(|ns| Block {
-                ino: ns.ino,
-                init_pid: finding.process.pid,
-                init_name: finding.process.name.clone(),
-                since_ns: finding.ending.as_ref().and_then(|it| it.since_ns).unwrap_or(finding.seen_ns),
-            });
+        let own =
+            finding.pid_ns.as_ref().filter(|ns| ns.level > Some(0) && finding.process.vpid == Some(1)).map(
+                |ns| Block {
+                    ino: ns.ino,
+                    init_pid: finding.process.pid,
+                    init_name: finding.process.name.clone(),
+                    since_ns: finding.ending.as_ref().and_then(|it| it.since_ns).unwrap_or(finding.seen_ns),
+                },
+            );
         own.into_iter().chain(self.blocks_of(id)).collect()
     }
 }
 
-/// Whether the verdict or the consequence is another one.
+/// Whether the cause or the consequence is another one. The verdict itself tells how long it lasts.
 fn has_changed(before: &Finding, now: &Finding) -> bool {
-    let key = |finding: &Finding| {
-        (finding.diagnosis.family, finding.diagnosis.verdict.clone(), finding.blocks.clone())
-    };
-    key(before) != key(now)
+    let cause = |finding: &Finding| (finding.diagnosis.family, finding.diagnosis.confidence);
+    cause(before) != cause(now) || last_place(before) != last_place(now) || before.blocks != now.blocks
 }

@@ -60,9 +60,8 @@ pub(super) fn cannot_exit(case: &Case<'_>) -> Option<Verdict> {
         reason(&hold),
         consequence(finding)
     );
-    let is_ordinary = ending
-        .since_ns
-        .is_some_and(|since_ns| finding.looked_ns.saturating_sub(since_ns) < ORDINARY_NS);
+    let is_ordinary =
+        ending.since_ns.is_some_and(|since_ns| finding.looked_ns.saturating_sub(since_ns) < ORDINARY_NS);
     let confidence = match &hold {
         _ if is_ordinary => Confidence::Low,
         Hold::Frozen(_) | Hold::Tracer(_) | Hold::Fuse(Some(_)) | Hold::Network(Some(_)) => Confidence::High,
@@ -152,7 +151,9 @@ fn reason(hold: &Hold<'_>) -> String {
     match hold {
         Hold::Frozen(file) => format!("is frozen with its control group: {} says so", clean(file)),
         Hold::Tracer(tracer) => format!("is stopped by its tracer, {tracer}"),
-        Hold::Fuse(mount) => format!("waits for {}, whose server does not answer", file_system(*mount, "FUSE")),
+        Hold::Fuse(mount) => {
+            format!("waits for {}, whose server does not answer", file_system(*mount, "FUSE"))
+        }
         Hold::Network(mount) => {
             format!("waits for {}, whose server does not answer", file_system(*mount, "network"))
         }
@@ -200,7 +201,10 @@ fn remedies(hold: &Hold<'_>, finding: &Finding, thread: &Thread<'_>) -> Vec<Stri
             let number = mount.and_then(|mount| mount.connection);
             let number = number.map_or_else(|| "N".to_owned(), |number| number.to_string());
             vec![
-                format!("mend the server of {}: the thread ends with its answer", file_system(*mount, "FUSE")),
+                format!(
+                    "mend the server of {}: the thread ends with its answer",
+                    file_system(*mount, "FUSE")
+                ),
                 format!(
                     "or give the file system up: `echo 1 > /sys/fs/fuse/connections/{number}/abort`; each program that \
                      uses it gets errors until it is mounted again, and data that was not written is lost"
@@ -208,7 +212,10 @@ fn remedies(hold: &Hold<'_>, finding: &Finding, thread: &Thread<'_>) -> Vec<Stri
             ]
         }
         Hold::Network(mount) => vec![
-            format!("bring back the server of {}: the thread ends with its answer", file_system(*mount, "network")),
+            format!(
+                "bring back the server of {}: the thread ends with its answer",
+                file_system(*mount, "network")
+            ),
             stack,
         ],
         Hold::Sleep => vec![stack],
@@ -219,7 +226,9 @@ fn remedies(hold: &Hold<'_>, finding: &Finding, thread: &Thread<'_>) -> Vec<Stri
 fn wont_help(hold: &Hold<'_>, finding: &Finding) -> Vec<String> {
     let mut lines = vec!["SIGKILL once more: it was told to exit already".to_owned()];
     if finding.container.is_some() {
-        lines.push("deleting the Pod or container by force: it removes the record and leaves the process".to_owned());
+        lines.push(
+            "deleting the Pod or container by force: it removes the record and leaves the process".to_owned(),
+        );
         lines.push("restarting the shim, monitor or engine: the process stays as it is".to_owned());
     } else if let Some(reaper) = &finding.reaper
         && !matches!(hold, Hold::Runs)

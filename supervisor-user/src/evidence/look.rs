@@ -10,13 +10,14 @@ use std::{
 };
 
 use supervisor_ebpf::{
-    HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_ENDING, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
-    TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE,
-    TASK_ZOMBIE, TaskRecord,
+    HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_ENDING, TASK_EXITING,
+    TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN,
+    TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
 };
 
 use super::{
-    ArgsNote, CreatorFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text,
+    ArgsNote, CreatorFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts,
+    TracerFacts, text,
 };
 use crate::{
     attribution::{named_part, oci_places},

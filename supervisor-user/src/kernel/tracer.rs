@@ -14,8 +14,9 @@ use aya::{
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
     BLOCK, BLOCKS, CGROUP_NAME_LEN, CgroupPath, Control, DISPLACED_ENTRIES, EPOCHS, EVENTS_BYTES,
-    EXECS_ENTRIES, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process, ProcessId, Reaped, SCAN_ALL, SCAN_EXITED,
-    SCAN_RECONCILE, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord, Unreaped,
+    EXECS_ENTRIES, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process, ProcessId, Reaped,
+    SCAN_ALL, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord,
+    Unreaped,
 };
 
 use crate::{clock, memory, shared::Shared};

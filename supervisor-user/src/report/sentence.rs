@@ -41,8 +41,7 @@ pub fn sentence(event: &Event) -> String {
         }
         EventKind::ExitBlocked { finding, .. } => cannot_exit(finding),
         EventKind::ExitFinished { finding, blocked_ns } => {
-            let after =
-                blocked_ns.map(|blocked| format!(" {} after it was told to", duration(blocked)));
+            let after = blocked_ns.map(|blocked| format!(" {} after it was told to", duration(blocked)));
             format!("{} has exited{}", subject(finding), after.unwrap_or_default())
         }
         EventKind::Lost(loss) => lost(loss, event.at_ns),

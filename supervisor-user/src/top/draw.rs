@@ -21,7 +21,7 @@ use crate::{
 const HELP: &str = "\
 up down  j k        one line
 PgUp PgDn Home End  ten lines, the first, the last
-Tab  left right     the next page, the one before; 1 2 3 4 too
+Tab  left right     the next page, the one before; 1 to 5 too
 Enter               the whole story, Esc closes it; of a reaper, what it holds
 /                   filter as you type; Enter keeps it, Esc ends it
 s  r                sort by the next column, the other way round
@@ -113,8 +113,10 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
         Span::styled("supervisor top", look.bold(Color::Cyan)),
         count(top.data.findings.len(), "unreaped"),
         count(top.data.namespaces.len(), blocked),
-        count(top.data.exits.len(), "stuck in exit"),
     ];
+    if !top.data.exits.is_empty() {
+        spans.push(count(top.data.exits.len(), "stuck in exit"));
+    }
     if top.lost > 0 {
         spans.push(Span::styled(format!("  {} lost", top.lost), look.bold(Color::Yellow)));
     }

@@ -70,8 +70,7 @@ pub enum Page {
 
 impl Page {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Findings, Self::Reapers, Self::Namespaces, Self::Events, Self::Exits];
+    pub const ALL: [Self; 5] = [Self::Findings, Self::Reapers, Self::Namespaces, Self::Events, Self::Exits];
 
     /// As it is called.
     #[must_use]
