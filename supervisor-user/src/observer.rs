@@ -338,16 +338,12 @@ impl<H: Host> Observer<H> {
         if now_ns < self.reconcile_ns {
             return Ok(());
         }
-<<<<<<< HEAD
+        self.missed = self.tracer.missed()?;
         let mut ending = Vec::new();
         let exited = self.tracer.scan(Scan::Reconcile, |record| ending.push(*record))?;
         for (id, since_ns) in all_exiting(self.tracer.records(), &exited, &ending)? {
             self.exiting.seen(id, since_ns, now_ns);
         }
-=======
-        self.missed = self.tracer.missed()?;
-        let exited = self.tracer.scan(Scan::Reconcile, |_| {})?;
->>>>>>> 8fa304a (kernel: what a process's waits were for, its SIGCHLD handler, the programs at forks, and how creators ended)
         let entries = self.tracer.records().unreaped()?;
         self.loss.found += self.ledger.walk(&entries, now_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
