@@ -31,7 +31,7 @@ pub const EXECS_ENTRIES: u32 = 8_192;
 /// Bound of `KILLS`: processes that were killed last and were not freed.
 pub const KILLS_ENTRIES: u32 = 1_024;
 /// Bound of `ENDS`: gone processes whose records a child needs.
-pub const ENDS_ENTRIES: u32 = 8_192;
+pub const ENDS_ENTRIES: u32 = 4_096;
 /// Bytes of the ring `EVENTS`.
 pub const EVENTS_BYTES: u32 = 256 * 1024;
 
