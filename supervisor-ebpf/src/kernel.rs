@@ -101,11 +101,44 @@ pub(crate) fn is_last_exit(task: Ptr, group_dead: impl FnOnce() -> u64) -> bool 
     if EXIT_ARGS.load() >= 2 { group_dead() & 1 == 1 } else { is_group_dead(task) }
 }
 
+/// `include/linux/sched/signal.h`
+const SIGNAL_GROUP_EXIT: u32 = 4;
+
+/// Whether all threads of a task's process were told to exit, and it does not dump core. By the helper: for each direct
+/// load the verifier looks up types by their names.
+#[inline(always)]
+pub(crate) fn is_ending(task: Ptr) -> bool {
+    let signal: Ptr = load(task, &TASK_SIGNAL);
+    let flags: u32 = probe(signal, SIGNAL_FLAGS.load() as usize);
+    if flags & SIGNAL_GROUP_EXIT == 0 {
+        return false;
+    }
+    !has(&SIGNAL_CORE_STATE) || probe::<u64>(signal, SIGNAL_CORE_STATE.load() as usize) == 0
+}
+
+/// What the signals of a task do, where the running kernel tells; its threads share it.
+#[inline(always)]
+pub(crate) fn sighand(task: Ptr) -> Option<Ptr> {
+    has(&TASK_SIGHAND).then(|| load(task, &TASK_SIGHAND))
+}
+
+/// Where in `struct sighand_struct` the action of `SIGCHLD` is.
+#[inline(always)]
+pub(crate) fn sigchld_action() -> usize {
+    const SIGCHLD: usize = 17;
+    SIGHAND_ACTION.load() as usize + (SIGCHLD - 1) * SIGACTION_SIZE.load() as usize
+}
+
+/// What `SIGCHLD` does to a task's process, as `Wait::any_handler`; 0 where the running kernel does not tell, which the
+/// flags of the task iterator say. A direct load, because this is done at each wait for any child.
+#[inline(always)]
+pub(crate) fn sigchld_handler(task: Ptr) -> u64 {
+    sighand(task).map_or(0, |sighand| load(sighand.wrapping_byte_add(sigchld_action()), &SIGACTION_HANDLER))
+}
+
 /// What `wait(2)` will say of a process (`wait_task_zombie()`, `kernel/exit.c`).
 #[inline(always)]
 pub(crate) fn exit_status(leader: Ptr) -> u32 {
-    /// `include/linux/sched/signal.h`
-    const SIGNAL_GROUP_EXIT: u32 = 4;
     let signal: Ptr = load(leader, &TASK_SIGNAL);
     // Both are loaded in any case: else the compiler merges the loads, and Linux 6.1's verifier the pointers.
     let flags: u32 = load(signal, &SIGNAL_FLAGS);

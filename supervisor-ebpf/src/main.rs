@@ -1,7 +1,7 @@
 //! The eBPF programs of `supervisor`: one file per hook.
 //!
 //! `exit` puts a process among the `unreaped`, `free` takes it out; what stays is what was not reaped. `release` notes who reaps. `fork`,
-//! `exec` and `wait` keep in `processes` what the kernel will have forgotten by then. `task` walks all processes when user
+//! `exec` and `wait` keep in `processes` what the kernel will have forgotten by then, and `kill` who killed whom. `task` walks all processes when user
 //! space asks. Nothing is sent to user space for a process that is reaped in time.
 //!
 //! `trace` has programs of its own, which are attached for `supervisor trace` only, and instead of the others.
@@ -17,6 +17,7 @@ mod exit;
 mod fork;
 mod free;
 mod kernel;
+mod kill;
 mod maps;
 mod processes;
 mod release;

@@ -38,8 +38,8 @@ impl Exit {
         match self {
             Self::Ok => "done; `ps`: nothing is unreaped",
             Self::Found => {
-                "`ps`, `explain`: it is unreaped, or a PID namespace is blocked; `ps --from` also: a node is stale; \
-                 `doctor`: something is missing; `demo`: it did not go as announced"
+                "`ps`, `explain`: it is unreaped, a PID namespace is blocked, or a process cannot exit; `ps --from` \
+                 also: a node is stale; `doctor`: something is missing; `demo`: it did not go as announced"
             }
             Self::Usage => "wrong usage, or a wrong configuration",
             Self::Failed => {

@@ -5,7 +5,7 @@
 use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
-    evidence::EndFacts,
+    evidence::{EndFacts, EndingFacts},
     host::{CpuFacts, NotRead, PidBudget, PipeFacts, SigChld, ThreadCall, ThreadFacts},
     shared::Shared,
 };
@@ -32,6 +32,8 @@ pub struct Finding {
     pub role: Role,
     /// Whether it has executed a file since it was forked.
     pub executed: Option<bool>,
+    /// The program that its creator ran when it forked it, if the creator has executed another one since.
+    pub forked_as: Option<String>,
     /// Its pid as its reaper's wait calls name it.
     pub pid_of_reaper: Option<u32>,
     /// Its process group, as the initial PID namespace counts.
@@ -78,6 +80,8 @@ pub struct Finding {
     pub budget: Option<Budget>,
     /// What its reaper did with earlier ones.
     pub pattern: Option<Pattern>,
+    /// Of one that was told to exit and is no zombie yet: what is known of that.
+    pub ending: Option<EndingFacts>,
     /// Why it is unreaped.
     pub diagnosis: Diagnosis,
 }
@@ -727,6 +731,20 @@ pub enum EventKind {
         /// For how long it was blocked; not known if its init's exit was not seen.
         blocked_ns: Option<u64>,
     },
+    /// A process was told to exit and cannot, or something about that has changed.
+    ExitBlocked {
+        /// The process, with what it blocks.
+        finding: Box<Finding>,
+        /// Whether it was reported before.
+        again: bool,
+    },
+    /// A reported one has exited.
+    ExitFinished {
+        /// As it was reported.
+        finding: Box<Finding>,
+        /// For how long it could not exit; not known if that was not seen.
+        blocked_ns: Option<u64>,
+    },
     /// Something could not be counted.
     Lost(Loss),
     /// A sink was too slow, and events for it were dropped.
@@ -747,6 +765,8 @@ impl EventKind {
             Self::Reaped { .. } => Action::ZombieReaped,
             Self::Blocked { .. } => Action::NamespaceBlocked,
             Self::Released { .. } => Action::NamespaceReleased,
+            Self::ExitBlocked { .. } => Action::ExitBlocked,
+            Self::ExitFinished { .. } => Action::ExitFinished,
             Self::Lost(_) | Self::Dropped(_) => Action::EventsLost,
             Self::Suppressed(_) => Action::FindingsSuppressed,
         }
@@ -756,14 +776,16 @@ impl EventKind {
     #[must_use]
     pub fn severity(&self) -> u8 {
         match self {
-            Self::Explained(_) | Self::Reaped { .. } | Self::Released { .. } => 1,
+            Self::Explained(_) | Self::Reaped { .. } | Self::Released { .. } | Self::ExitFinished { .. } => 1,
             Self::Detected(_)
             | Self::Existing(_)
             | Self::State(_)
             | Self::Updated(_)
             | Self::Suppressed(_) => 3,
             Self::Lost(_) | Self::Dropped(_) => 4,
-            Self::Blocked { .. } => 5,
+            // It keeps a container, or a PID namespace, from its end.
+            Self::ExitBlocked { finding, .. } if finding.blocks.is_empty() => 4,
+            Self::Blocked { .. } | Self::ExitBlocked { .. } => 5,
         }
     }
 
@@ -776,6 +798,8 @@ impl EventKind {
             | Self::State(finding)
             | Self::Updated(finding)
             | Self::Explained(finding)
+            | Self::ExitBlocked { finding, .. }
+            | Self::ExitFinished { finding, .. }
             | Self::Reaped { finding, .. } => Some(finding),
             Self::Blocked { namespace, .. } | Self::Released { namespace, .. } => Some(&namespace.init),
             Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => None,
@@ -786,9 +810,9 @@ impl EventKind {
     #[must_use]
     pub fn duration_ns(&self) -> Option<u64> {
         match self {
-            Self::Reaped { dwell_ns: duration, .. } | Self::Released { blocked_ns: duration, .. } => {
-                *duration
-            }
+            Self::Reaped { dwell_ns: duration, .. }
+            | Self::Released { blocked_ns: duration, .. }
+            | Self::ExitFinished { blocked_ns: duration, .. } => *duration,
             _ => None,
         }
     }
@@ -806,6 +830,9 @@ impl EventKind {
             Self::Blocked { namespace, again: false } => (&namespace.id, State::Open),
             Self::Blocked { namespace, again: true } => (&namespace.id, State::Updated),
             Self::Released { namespace, .. } => (&namespace.id, State::Closed),
+            Self::ExitBlocked { finding, again: false } => (&finding.id, State::Open),
+            Self::ExitBlocked { finding, again: true } => (&finding.id, State::Updated),
+            Self::ExitFinished { finding, .. } => (&finding.id, State::Closed),
             Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => return None,
         })
     }
@@ -827,6 +854,10 @@ pub enum Action {
     NamespaceBlocked,
     /// A reported one could finish.
     NamespaceReleased,
+    /// A process was told to exit and cannot, or something about that has changed.
+    ExitBlocked,
+    /// A reported one has exited.
+    ExitFinished,
     /// What `explain` says of a process that is no zombie.
     ProcessExplained,
     /// Something could not be counted, or was dropped.
@@ -856,6 +887,8 @@ impl Action {
             Self::ZombieReaped => "zombie-reaped",
             Self::NamespaceBlocked => "namespace-blocked",
             Self::NamespaceReleased => "namespace-released",
+            Self::ExitBlocked => "exit-blocked",
+            Self::ExitFinished => "exit-finished",
             Self::ProcessExplained => "process-explained",
             Self::EventsLost => "events-lost",
             Self::FindingsSuppressed => "findings-suppressed",

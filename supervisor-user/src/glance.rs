@@ -12,9 +12,11 @@ use supervisor_ebpf::ProcessId;
 use crate::{
     clock,
     evidence::{Evidence, EvidenceError, Look},
+    exiting::{Exiting, Inspected},
     host::{Host, ProcessFacts},
     kernel::{KernelError, Options, Records, Scan, Tracer, rights},
     observation::{Observation, Seen},
+    observer::{all_exiting, inspect},
     privileges::{self, PrivilegesError},
     redact::{Redacted, Redactor},
 };
@@ -24,6 +26,7 @@ pub struct Glance<'a> {
     host: Redacted<'a>,
     tracer: Option<Tracer>,
     agent: Option<Records>,
+    exiting: Option<Exiting>,
     missing: Option<String>,
 }
 
@@ -35,7 +38,7 @@ impl<'a> Glance<'a> {
     /// If our own rights cannot be read.
     pub fn new(host: &'a dyn Host, redactor: &'a Redactor) -> Result<Self, KernelError> {
         let host = Redacted::new(host, redactor);
-        let mut glance = Self { host, tracer: None, agent: None, missing: None };
+        let mut glance = Self { host, tracer: None, agent: None, exiting: None, missing: None };
         if let Err(reason) = rights()?.require_tracing() {
             // Where a user sees only their own processes, nothing can be said of the host.
             if !matches!(host.process(1), Ok(Some(_))) {
@@ -107,6 +110,63 @@ impl<'a> Glance<'a> {
             let Some(facts) = look.process_of(&id)? else { continue };
             if let Some(seen) = observe(&look, id, facts, exits.get(&id).copied())? {
                 tell(&seen);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells which processes were told to exit and have not for so long. Waits only if there is one that may be, and it is
+    /// not known since when. Without programs nothing is told.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn stuck(
+        &mut self,
+        grace: Duration,
+        mut tell: impl FnMut(&Observation),
+    ) -> Result<(), EvidenceError> {
+        /// Between two scans.
+        const PAUSE: Duration = Duration::from_millis(250);
+        /// The grace period of the last that is seen, and the two inspections.
+        const INSPECTIONS: Duration = Duration::from_secs(2);
+        let (Some(tracer), grace_ns) = (&mut self.tracer, grace.as_nanos() as u64) else { return Ok(()) };
+        let exiting = self.exiting.get_or_insert_with(|| Exiting::new(grace_ns));
+        let until_ns = clock::now_ns() + (grace + INSPECTIONS).as_nanos() as u64;
+        loop {
+            let now_ns = clock::now_ns();
+            let mut living = Vec::new();
+            let exited = tracer.scan(Scan::All, |record| living.push(*record))?;
+            let records = self.agent.as_ref().unwrap_or(tracer.records());
+            let present = all_exiting(records, &exited, &living)?;
+            exiting.scanned(&present, now_ns, 0);
+            let look = Look::new(self.host, self.agent.as_ref(), exited, living);
+            for (id, _) in present {
+                // That is another finding, and no reason to wait.
+                if let Some(facts) = look.process_of(&id)?
+                    && look.is_held_init(&id, &facts)?
+                {
+                    exiting.settle(&id, Inspected::HoldsNamespace, now_ns);
+                }
+            }
+            for (id, since_ns) in exiting.due(now_ns) {
+                let (inspected, _) = inspect(&look, id, since_ns)?;
+                exiting.settle(&id, inspected, now_ns);
+            }
+            if exiting.is_settled(until_ns) {
+                break;
+            }
+            thread::sleep(PAUSE);
+        }
+        let mut stuck: Vec<(ProcessId, Option<u64>)> = exiting.stuck().collect();
+        if stuck.is_empty() {
+            return Ok(());
+        }
+        stuck.sort_unstable();
+        let look = self.look()?;
+        for (id, since_ns) in stuck {
+            if let (Inspected::Asleep(_), Some(evidence)) = inspect(&look, id, since_ns)? {
+                tell(&Observation::at(clock::now_ns(), Seen::Stuck { id, grace_ns, evidence }));
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ pub mod diagnosis;
 pub mod engine;
 pub mod evidence;
 pub mod exit;
+pub mod exiting;
 pub mod filter;
 pub mod finding;
 pub mod fleet;

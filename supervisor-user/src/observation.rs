@@ -56,6 +56,20 @@ pub enum Seen {
         /// The init.
         id: ProcessId,
     },
+    /// A process was told to exit and cannot. Observed now and then while it stays.
+    Stuck {
+        /// Which process.
+        id: ProcessId,
+        /// How long such a process must not have exited to be observed.
+        grace_ns: u64,
+        /// What was gathered of it.
+        evidence: Box<Evidence>,
+    },
+    /// Such a process has exited, or is observed otherwise from now on.
+    Finished {
+        /// Which process.
+        id: ProcessId,
+    },
     /// Something could not be counted.
     Lost {
         /// What.
@@ -79,7 +93,7 @@ impl Seen {
     /// Whether it is the end of something that was observed.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        matches!(self, Self::Reaped { .. } | Self::Released { .. })
+        matches!(self, Self::Reaped { .. } | Self::Released { .. } | Self::Finished { .. })
     }
 }
 

@@ -9,14 +9,15 @@ use std::{
     time::Duration,
 };
 
-use supervisor_ebpf::{Counters, Exec, ProcessId, Unreaped};
+use supervisor_ebpf::{Counters, Exec, ProcessId, TASK_ENDING, TASK_EXITING, TaskRecord, Unreaped};
 
 use crate::{
     clock,
-    evidence::{EvidenceError, Look, starts_match, text},
+    evidence::{Evidence, EvidenceError, Look, starts_match, text},
+    exiting::{Exiting, Inspected, Verdict},
     finding::Loss,
     host::{Host, ProcessFacts, ReadsLost},
-    kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Tracer},
+    kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Task, Tracer},
     ledger::{Due, Ledger, Settled, Was},
     observation::{Observation, Release, Seen},
     redact::{Redacted, Redactor},
@@ -46,13 +47,25 @@ const INSPECT_NS: u64 = 500_000_000;
 /// Longer than the RCU grace period between a reap and its free, on a busy host too.
 const FREE_DELAY: Duration = Duration::from_millis(100);
 
+/// How long something has to last to be observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Grace {
+    /// That a process is unreaped.
+    pub zombie_ns: u64,
+    /// That a process was told to exit and has not.
+    pub exit_ns: u64,
+}
+
 /// What watches.
 pub struct Observer<H: Host> {
     tracer: Tracer,
     host: H,
     redactor: Redactor,
     ledger: Ledger,
+    exiting: Exiting,
     counters: Counters,
+    /// What was lost because the kernel left out hooks, by the last reconciliation.
+    missed: Counters,
     reads_lost: ReadsLost,
     untold_ticks: u32,
     loss: Loss,
@@ -69,7 +82,7 @@ pub struct Observer<H: Host> {
 }
 
 impl<H: Host> Observer<H> {
-    /// Attaches the hooks first, then scans what is there already. A process is observed from the grace period on;
+    /// Attaches the hooks first, then scans what is there already. A process is observed from its grace period on;
     /// with `log`, the programs' own lines are logged; what `simulated_loss` names is lost.
     ///
     /// # Errors
@@ -78,22 +91,29 @@ impl<H: Host> Observer<H> {
     pub fn start(
         host: H,
         redactor: Redactor,
-        grace_ns: u64,
+        grace: Grace,
         log: bool,
         simulated_loss: SimulatedLoss,
     ) -> Result<Self, EvidenceError> {
         let other = Records::of_running_agent();
-        let ledger = Ledger::new(grace_ns);
+        let ledger = Ledger::new(grace.zombie_ns);
         let report_after_ns = ledger.report_after_ns();
         let mut tracer =
             Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss, trace: None })?;
         let attached_ns = clock::now_ns();
         let mut living = Vec::new();
         let mut init = None;
+        let mut exiting = Exiting::new(grace.exit_ns);
         let exited = tracer.scan(Scan::Seed, |record| {
+            if record.flags & TASK_ENDING != 0 {
+                exiting.seen(record.id, None, attached_ns);
+            }
             living.push(record.id);
             init = init.or((record.level == 0).then_some(record.ns_init));
         })?;
+        for task in exited.iter().filter(|task| task.record.flags & TASK_EXITING != 0) {
+            exiting.seen(task.record.id, None, attached_ns);
+        }
         // The iterator was seen to leave out the host's PID 1; its descendants' creator it is all the same.
         living.extend(init);
         for id in living {
@@ -112,7 +132,9 @@ impl<H: Host> Observer<H> {
             host,
             redactor,
             ledger,
+            exiting,
             counters,
+            missed: Counters::default(),
             reads_lost: ReadsLost::default(),
             untold_ticks: 0,
             loss: Loss { since_ns: attached_ns, ..Loss::default() },
@@ -134,6 +156,11 @@ impl<H: Host> Observer<H> {
         *known = exit_ns.or(*known);
         self.ledger.take_over(*id, was, clock::now_ns());
         true
+    }
+
+    /// The same of a process that an earlier run has reported as unable to exit since that time.
+    pub fn take_over_exit(&mut self, id: &ProcessId, since_ns: Option<u64>) -> bool {
+        self.exiting.take_over(id, since_ns)
     }
 
     /// A descriptor that becomes readable when the kernel side has told a reap; then call [`Observer::drain`].
@@ -161,7 +188,7 @@ impl<H: Host> Observer<H> {
     ///
     /// If the counters cannot be read.
     pub fn counters(&self) -> Result<Counters, KernelError> {
-        self.tracer.records().counters()
+        Ok(self.tracer.records().counters()? + self.missed)
     }
 
     /// Everything that was lost from the start to [`Observer::finish`]: what could not be stored or told, and frees
@@ -179,6 +206,7 @@ impl<H: Host> Observer<H> {
             + counters.lost_execs
             + counters.lost_waits
             + counters.evicted
+            + counters.lost_kills
             + self.unseen_frees)
     }
 
@@ -269,12 +297,13 @@ impl<H: Host> Observer<H> {
         self.reconcile(now_ns, &mut seen)?;
         self.tell_loss(now_ns, &mut seen);
         self.look_at_due(now_ns, &mut seen)?;
+        self.look_at_exiting(now_ns, &mut seen)?;
         Ok(seen)
     }
 
     /// Takes in what the kernel side could not store or tell since the last tick.
     fn look_for_losses(&mut self, now_ns: u64) -> Result<(), KernelError> {
-        let now = self.tracer.records().counters()?;
+        let now = self.counters()?;
         let before = std::mem::replace(&mut self.counters, now);
         let reads = self.host.reads_lost();
         let before_reads = std::mem::replace(&mut self.reads_lost, reads);
@@ -286,7 +315,11 @@ impl<H: Host> Observer<H> {
         self.loss.records += (now.lost_forks - before.lost_forks)
             + (now.lost_execs - before.lost_execs)
             + (now.lost_waits - before.lost_waits)
-            + (now.evicted - before.evicted);
+            + (now.evicted - before.evicted)
+            + (now.lost_kills - before.lost_kills);
+        if now.kills > before.kills {
+            self.exiting.killed(now_ns);
+        }
         if exits + events > 0 {
             self.lost_ns = now_ns;
             self.reconcile_by(now_ns);
@@ -305,7 +338,12 @@ impl<H: Host> Observer<H> {
         if now_ns < self.reconcile_ns {
             return Ok(());
         }
-        let exited = self.tracer.scan(Scan::Reconcile, |_| {})?;
+        self.missed = self.tracer.missed()?;
+        let mut ending = Vec::new();
+        let exited = self.tracer.scan(Scan::Reconcile, |record| ending.push(*record))?;
+        for (id, since_ns) in all_exiting(self.tracer.records(), &exited, &ending)? {
+            self.exiting.seen(id, since_ns, now_ns);
+        }
         let entries = self.tracer.records().unreaped()?;
         self.loss.found += self.ledger.walk(&entries, now_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
@@ -339,6 +377,45 @@ impl<H: Host> Observer<H> {
             self.told_ns = now_ns;
             seen.push(Observation::at(now_ns, Seen::Lost { loss }));
         }
+    }
+
+    /// Looks for processes that were told to exit and have not, if it is time for that: a SIGKILL is so long ago, or such
+    /// a process is known. Each reconciliation looks for others.
+    fn look_at_exiting(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
+        if !self.exiting.is_due(now_ns) {
+            return Ok(());
+        }
+        let mut ending = Vec::new();
+        let exited = self.tracer.scan(Scan::Exited, |record| ending.push(*record))?;
+        let present = all_exiting(self.tracer.records(), &exited, &ending)?;
+        let took_ns = clock::now_ns().saturating_sub(now_ns);
+        for id in self.exiting.scanned(&present, now_ns, took_ns) {
+            seen.push(Observation::at(now_ns, Seen::Finished { id }));
+        }
+        let due = self.exiting.due(now_ns);
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut living = Vec::new();
+        let exited = self.tracer.scan(Scan::All, |record| living.push(*record))?;
+        let host = Redacted::new(&self.host, &self.redactor);
+        let look = Look::new(host, Some(self.tracer.records()), exited, living);
+        let until_ns = clock::now_ns() + INSPECT_NS;
+        for (id, since_ns) in due {
+            if clock::now_ns() > until_ns {
+                break;
+            }
+            let (inspected, evidence) = inspect(&look, id, since_ns)?;
+            let found = match (self.exiting.settle(&id, inspected, now_ns), evidence) {
+                (Verdict::Stuck, Some(evidence)) => {
+                    Seen::Stuck { id, grace_ns: self.exiting.grace_ns(), evidence }
+                }
+                (Verdict::Finished, _) => Seen::Finished { id },
+                _ => continue,
+            };
+            seen.push(Observation::at(clock::now_ns(), found));
+        }
+        Ok(())
     }
 
     /// Looks at leftovers that are due. `/proc`, or the task iterator now, has to agree that one is this process, and
@@ -386,6 +463,7 @@ impl<H: Host> Observer<H> {
                 seen.push(Observation::at(clock::now_ns(), Seen::Held { id, evidence }));
                 self.ledger.settle(&id, Settled::Held, now_ns);
             } else {
+                self.exiting.seen(id, exit_ns, now_ns);
                 self.ledger.settle(&id, Settled::NotYet, now_ns);
             }
         }
@@ -396,6 +474,42 @@ impl<H: Host> Observer<H> {
         }
         Ok(())
     }
+}
+
+/// All processes that a scan found to have been told to exit and have not, with the time of their SIGKILL, if that was
+/// seen.
+pub(crate) fn all_exiting(
+    records: &Records,
+    exited: &[Task],
+    living: &[TaskRecord],
+) -> Result<Vec<(ProcessId, Option<u64>)>, KernelError> {
+    let exited = exited.iter().map(|task| &task.record);
+    exited
+        .chain(living)
+        .filter(|record| record.flags & (TASK_ENDING | TASK_EXITING) != 0)
+        .map(|record| {
+            let kill = records.kill(&record.id)?;
+            Ok((record.id, kill.map(|kill| kill.at_ns)))
+        })
+        .collect()
+}
+
+/// Inspects one that does not exit.
+pub(crate) fn inspect(
+    look: &Look<'_>,
+    id: ProcessId,
+    since_ns: Option<u64>,
+) -> Result<(Inspected, Option<Box<Evidence>>), EvidenceError> {
+    let Some(facts) = look.process_of(&id)?.filter(|facts| !facts.is_unreaped()) else {
+        return Ok((Inspected::Running, None));
+    };
+    if look.is_held_init(&id, &facts)? {
+        return Ok((Inspected::HoldsNamespace, None));
+    }
+    let mut evidence = Box::new(look.gather(facts, Some(id), None)?);
+    let Some(ending) = &mut evidence.ending else { return Ok((Inspected::Running, None)) };
+    ending.since_ns = since_ns.or(ending.since_ns);
+    Ok((Inspected::of(&evidence), Some(evidence)))
 }
 
 /// That a process which was observed is gone: since its release, if that was seen, or else since `at_ns`.
@@ -418,6 +532,7 @@ fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec
     let (arguments, note) = host.arguments(facts).ok()?;
     let mut exec = Exec {
         at_ns: 0,
+        previous_ns: 0,
         argv_total: 0,
         argv_len: 0,
         // An id that is not known is no user's, and never root's.

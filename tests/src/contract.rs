@@ -46,6 +46,7 @@ impl Contract {
         match action.split_once('-') {
             Some(("zombie", _)) => check_finding(event, action),
             Some(("namespace", _)) => check_namespace(event, action),
+            Some(("exit", _)) => check_exit(event, action),
             _ => Ok(()),
         }
     }
@@ -73,6 +74,21 @@ fn check_finding(event: &Event, action: &str) -> Result<()> {
         // The reap itself may not have been seen: then only the absence was.
         "zombie-reaped" => ensure!(known || event.get("event.duration").is_none(), "a duration since when?"),
         _ => {}
+    }
+    Ok(())
+}
+
+fn check_exit(event: &Event, action: &str) -> Result<()> {
+    event.field("process.entity_id")?;
+    let told = event.get("supervisor.ending_ns").is_some();
+    if action == "exit-blocked" {
+        diagnosis::check_opening(event)?;
+        if told {
+            let (told, grace) = (event.number("supervisor.ending_ns")?, event.number("supervisor.grace_ns")?);
+            ensure!(told >= grace, "reported {told} ns after it was told to exit, within the grace period");
+        }
+    } else {
+        ensure!(told == event.get("event.duration").is_some(), "event.duration contradicts ending_ns");
     }
     Ok(())
 }

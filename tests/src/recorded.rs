@@ -67,6 +67,8 @@ impl Recorded {
             let id = match &observation.seen {
                 Seen::Unreaped { id, .. }
                 | Seen::Held { id, .. }
+                | Seen::Stuck { id, .. }
+                | Seen::Finished { id }
                 | Seen::Reaped { id, .. }
                 | Seen::Released { id } => *id,
                 Seen::Lost { .. } => continue,
@@ -93,7 +95,7 @@ impl Kept {
             Seen::Unreaped { id, evidence, .. } => {
                 (id.tgid, evidence.reaper.as_ref().map(|reaper| reaper.facts.pid))
             }
-            Seen::Held { id, .. } => (id.tgid, None),
+            Seen::Held { id, .. } | Seen::Stuck { id, .. } => (id.tgid, None),
             _ => return false,
         };
         let is_wanted = self.wanted.contains(&pid) || reaper.is_some_and(|pid| self.wanted.contains(&pid));

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// What its exit codes and its line mean.
-pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, or a PID namespace cannot end; \
-3 UNKNOWN: it could not be checked, a filter names a container or PID namespace that is not there, or wrong usage. Performance data: unreaped, leaked and late (of these), blocked (PID namespaces), oldest \
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, a PID namespace cannot end, or a process was told to exit and cannot; \
+3 UNKNOWN: it could not be checked, a filter names a container or PID namespace that is not there, or wrong usage. Performance data: unreaped, leaked and late (of these), blocked (PID namespaces), stuck (processes that cannot exit), oldest \
 (seconds, if known).";
 /// A zombie has to stay this long to be one.
 const GRACE: Duration = Duration::from_millis(200);
@@ -47,6 +47,10 @@ pub struct CheckArgs {
     /// others, those count that were started that long ago
     #[arg(long, default_value = "1m", value_name = "TIME")]
     min_age: Time,
+    /// How long a process must be told to exit and not have exited to count. If there is one of unknown age, the check
+    /// waits that long
+    #[arg(long, default_value = "5s", value_name = "TIME")]
+    exit_grace: Time,
     #[command(flatten)]
     filter: Filter,
 }
@@ -102,19 +106,23 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     let mut glance = Glance::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
     host.replace_reader()?;
-    let conclusions = conclude(&mut glance, &host, GRACE, &args.filter)?;
+    let conclusions = conclude(&mut glance, &host, GRACE, args.exit_grace.0, &args.filter)?;
     let now_ns = clock::now_ns();
     let min_age_ns = args.min_age.0.as_nanos() as u64;
     let old: Vec<&Finding> = conclusions.open().filter(|it| may_be_older(it, now_ns, min_age_ns)).collect();
     let blocked: Vec<&BlockedNamespace> =
         conclusions.namespaces().filter(|it| may_be_older(&it.init, now_ns, min_age_ns)).collect();
+    let stuck: Vec<&Finding> =
+        conclusions.exits().filter(|it| may_be_older(it, now_ns, min_age_ns)).collect();
     if old.is_empty()
         && blocked.is_empty()
+        && stuck.is_empty()
         && let Some(unknown) = unknown_place(&mut glance, &host, &args.filter)?
     {
         return Ok((State::Unknown, format!("{unknown}; {}", without_filter(conclusions.unwanted()))));
     }
-    let (state, line) = judge(args, &old, &blocked, glance.missing(), now_ns);
+    let (state, line) =
+        judge(args, &old, &Critical { blocked: &blocked, stuck: &stuck }, glance.missing(), now_ns);
     Ok(with_reads_lost(state, line, host.reads_lost()))
 }
 
@@ -130,28 +138,40 @@ fn with_reads_lost(state: State, line: String, lost: ReadsLost) -> (State, Strin
     (state, line.replacen(" | ", &note, 1))
 }
 
+/// What is CRITICAL, however few there are.
+pub(super) struct Critical<'a> {
+    /// PID namespaces that cannot end.
+    pub(super) blocked: &'a [&'a BlockedNamespace],
+    /// Processes that cannot exit.
+    pub(super) stuck: &'a [&'a Finding],
+}
+
 /// The state, and the line without its beginning; `missing` says why namespaces were not looked for.
 pub(super) fn judge(
     args: &CheckArgs,
     old: &[&Finding],
-    blocked: &[&BlockedNamespace],
+    critical: &Critical<'_>,
     missing: Option<&str>,
     now_ns: u64,
 ) -> (State, String) {
     // What goes away by itself is nobody's work.
     let late = old.iter().filter(|it| it.diagnosis.prognosis == Prognosis::Late).count();
-    let state = state(args, (old.len() - late) as u64, blocked.len());
-    let mut line = sentence(args, old, blocked);
+    let counts = (critical.blocked.len(), critical.stuck.len());
+    let state = state(args, (old.len() - late) as u64, counts.0 + counts.1);
+    let mut line = sentence(args, old, critical);
     if let Some(missing) = missing {
-        line = format!("{line} (PID namespaces that cannot end were not looked for: {})", clean(missing));
+        line = format!(
+            "{line} (PID namespaces that cannot end, and processes that cannot exit, were not looked for: {})",
+            clean(missing)
+        );
     }
     // What was not looked for has no number.
-    let blocked = missing.is_none().then_some(blocked.len());
-    (state, format!("{line} | {}", performance(args, old, blocked, now_ns)))
+    let counts = missing.is_none().then_some(counts);
+    (state, format!("{line} | {}", performance(args, old, counts, now_ns)))
 }
 
-fn state(args: &CheckArgs, unreaped: u64, blocked: usize) -> State {
-    if blocked > 0 || unreaped >= args.critical {
+fn state(args: &CheckArgs, unreaped: u64, critical: usize) -> State {
+    if critical > 0 || unreaped >= args.critical {
         State::Critical
     } else if unreaped >= args.warning {
         State::Warning
@@ -160,13 +180,14 @@ fn state(args: &CheckArgs, unreaped: u64, blocked: usize) -> State {
     }
 }
 
-/// Whether it is unreaped for that long, as far as is known: it cannot be for longer than it exists.
+/// Whether it is unreaped, or was told to exit, for that long, as far as is known: it cannot be for longer than it exists.
 fn may_be_older(finding: &Finding, now_ns: u64, min_age_ns: u64) -> bool {
-    let since_ns = finding.exit_ns.or(finding.process.start_ns).unwrap_or(0);
+    let told_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
+    let since_ns = told_ns.or(finding.exit_ns).or(finding.process.start_ns).unwrap_or(0);
     now_ns.saturating_sub(since_ns) >= min_age_ns
 }
 
-fn sentence(args: &CheckArgs, old: &[&Finding], blocked: &[&BlockedNamespace]) -> String {
+fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> String {
     let mut line = match old.len() {
         // There may be younger ones.
         0 if !args.min_age.0.is_zero() => {
@@ -207,8 +228,17 @@ fn sentence(args: &CheckArgs, old: &[&Finding], blocked: &[&BlockedNamespace]) -
     if reapers.len() > NAMED {
         line = format!("{line} and {} more reapers", reapers.len() - NAMED);
     }
-    for namespace in blocked.iter().take(NAMED) {
+    for namespace in critical.blocked.iter().take(NAMED) {
         line = format!("{line}; {}", namespace.diagnosis.verdict);
+    }
+    for finding in critical.stuck.iter().take(NAMED) {
+        let process = &finding.process;
+        line = format!(
+            "{line}; {} (pid {}) cannot exit: {}",
+            clean(&process.name),
+            process.pid,
+            finding.diagnosis.verdict
+        );
     }
     // A `|` begins the performance data.
     line.replace('|', "/")
@@ -219,10 +249,10 @@ fn with(old: &[&Finding], prognosis: Prognosis) -> usize {
     old.iter().filter(|it| it.diagnosis.prognosis == prognosis).count()
 }
 
-fn performance(args: &CheckArgs, old: &[&Finding], blocked: Option<usize>, now_ns: u64) -> String {
+fn performance(args: &CheckArgs, old: &[&Finding], critical: Option<(usize, usize)>, now_ns: u64) -> String {
     let oldest = old.iter().filter_map(|finding| finding.exit_ns).min();
     let oldest = oldest.map(|exit_ns| format!(" oldest={}s", now_ns.saturating_sub(exit_ns) / 1_000_000_000));
-    let blocked = blocked.map(|blocked| format!(" blocked={blocked};;1;0"));
+    let critical = critical.map(|(blocked, stuck)| format!(" blocked={blocked};;1;0 stuck={stuck};;1;0"));
     format!(
         "unreaped={};{};{};0 leaked={};;;0 late={};;;0{}{}",
         old.len(),
@@ -230,7 +260,7 @@ fn performance(args: &CheckArgs, old: &[&Finding], blocked: Option<usize>, now_n
         args.critical,
         with(old, Prognosis::Leaked),
         with(old, Prognosis::Late),
-        blocked.unwrap_or_default(),
+        critical.unwrap_or_default(),
         oldest.unwrap_or_default()
     )
 }

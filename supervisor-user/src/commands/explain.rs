@@ -73,7 +73,10 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
         (None, None) => bail!("name a process, a PID namespace or a family"),
     };
     say_reads_lost(&host);
-    let is_found = kinds.iter().any(|kind| !matches!(kind, EventKind::Explained(_)));
+    let is_found = kinds.iter().any(|kind| match kind {
+        EventKind::Explained(finding) => finding.ending.is_some(),
+        _ => true,
+    });
     let mut printer = Printer::new(args.output, context(host.identity(), glance.hooks()));
     for (i, kind) in kinds.into_iter().enumerate() {
         let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };

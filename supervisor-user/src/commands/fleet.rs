@@ -20,7 +20,7 @@ use crate::{
     filter::Filter,
     fleet::{
         FindingKind, Fleet, FleetArgs,
-        list::{NAMESPACES, ZOMBIES, namespace, place, status, zombie},
+        list::{EXITS, NAMESPACES, ZOMBIES, exit, namespace, place, status, zombie},
         read,
     },
     nats::Link,
@@ -134,6 +134,13 @@ fn print_tables(fleet: &Fleet, filter: &Filter) -> Result<()> {
             namespaces.iter().map(|(key, row)| namespace(fleet, key, row)),
             colour(),
         );
+    }
+    let exits: Vec<_> = of(FindingKind::Exit).collect();
+    if !exits.is_empty() {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        table(&mut out, &EXITS, exits.iter().map(|(key, row)| exit(fleet, key, row)), colour());
     }
     if out.is_empty() {
         let nodes = fleet.hosts.len();

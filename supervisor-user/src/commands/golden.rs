@@ -76,8 +76,10 @@ fn look(conclusions: &Conclusions, now_ns: u64) -> String {
     let Command::Check(args) = Cli::parse_from(["supervisor", "check"]).command.expect("a command") else {
         panic!("another command");
     };
+    let exits: Vec<&Finding> = conclusions.exits().collect();
+    let critical = check::Critical { blocked: &namespaces, stuck: &exits };
     for (missing, note) in [(None, ""), (Some("rights are missing"), "  # without rights")] {
-        let (state, line) = check::judge(&args, &findings, &namespaces, missing, now_ns);
+        let (state, line) = check::judge(&args, &findings, &critical, missing, now_ns);
         let _infallible = write!(out, "\n$ supervisor check{note}\n{}", check::plugin_line(state, &line));
     }
     if let Some(finding) = findings.first() {

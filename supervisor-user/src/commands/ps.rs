@@ -28,7 +28,11 @@ use crate::{
     glance::Glance,
     host::{Host as _, Proc, ReadsLost},
     redact::RedactArgs,
-    report::{Format, columns::Column, text::Colour},
+    report::{
+        Format,
+        columns::{Column, EXITS, exit_cells},
+        text::Colour,
+    },
 };
 
 /// List what is unreaped now.
@@ -37,6 +41,10 @@ pub struct PsArgs {
     /// How long a zombie must stay to be listed: every process is one for a moment
     #[arg(long, default_value = "200ms", value_name = "TIME")]
     grace: Time,
+    /// How long a process must be told to exit and not have exited to be listed. If there is one of unknown age, the list
+    /// waits that long
+    #[arg(long, default_value = "5s", value_name = "TIME")]
+    exit_grace: Time,
     /// How the list is written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
@@ -83,22 +91,34 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
 
 /// Lists once.
 fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
-    let conclusions = conclude(glance, host, args.grace.0, &args.filter)?;
+    let conclusions = conclude(glance, host, args.grace.0, args.exit_grace.0, &args.filter)?;
     let mut findings: Vec<&Finding> = conclusions.open().collect();
     findings.sort_by_key(|finding| {
         (finding.reaper.as_ref().map(|reaper| reaper.process.pid), finding.process.pid)
     });
     let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
     namespaces.sort_by_key(|namespace| namespace.init.process.pid);
+    let mut exits: Vec<&Finding> = conclusions.exits().collect();
+    exits.sort_by_key(|finding| finding.process.pid);
+    let found = Found { findings: &findings, namespaces: &namespaces, exits: &exits };
     say_reads_lost(host);
     match args.output {
-        Format::Text => print_tables(args, &findings, &namespaces)?,
-        format => print_json(format, &findings, &namespaces, host, glance.hooks())?,
+        Format::Text => print_tables(args, &found)?,
+        format => print_json(format, &found, host, glance.hooks())?,
     }
-    if findings.is_empty() && namespaces.is_empty() {
+    let is_empty = findings.is_empty() && namespaces.is_empty() && exits.is_empty();
+    if is_empty {
         say(&nothing(&conclusions, &args.filter, unknown_place(glance, host, &args.filter)?));
     }
-    Ok(if findings.is_empty() && namespaces.is_empty() { Exit::Ok } else { Exit::Found })
+    Ok(if is_empty { Exit::Ok } else { Exit::Found })
+}
+
+/// What is listed.
+struct Found<'a> {
+    findings: &'a [&'a Finding],
+    namespaces: &'a [&'a BlockedNamespace],
+    /// Processes that cannot exit.
+    exits: &'a [&'a Finding],
 }
 
 /// Says why nothing is listed.
@@ -121,38 +141,39 @@ pub(super) fn say_reads_lost(host: &Proc) {
     }
 }
 
-/// What is unreaped now, concluded.
+/// What is unreaped now, and what was told to exit and cannot, concluded.
 pub(super) fn conclude(
     glance: &mut Glance<'_>,
     host: &Proc,
     grace: Duration,
+    exit_grace: Duration,
     filter: &Filter,
 ) -> Result<Conclusions> {
     let mut conclusions = Conclusions::new(host.identity().clone(), grace.as_nanos() as u64, filter.clone());
     glance.unreaped(grace, |observation| conclusions.note(observation))?;
+    glance.stuck(exit_grace, |observation| conclusions.note(observation))?;
     conclusions.recount();
     Ok(conclusions)
 }
 
-fn print_json(
-    format: Format,
-    findings: &[&Finding],
-    namespaces: &[&BlockedNamespace],
-    host: &Proc,
-    hooks: Option<&'static str>,
-) -> Result<()> {
+fn print_json(format: Format, found: &Found<'_>, host: &Proc, hooks: Option<&'static str>) -> Result<()> {
     let mut printer = Printer::new(format, context(host.identity(), hooks));
-    let zombies = findings.iter().map(|finding| EventKind::State(Box::new(in_full(finding))));
-    let blocked =
-        namespaces.iter().map(|it| EventKind::Blocked { namespace: Box::new((*it).clone()), again: false });
-    for kind in zombies.chain(blocked) {
+    let zombies = found.findings.iter().map(|finding| EventKind::State(Box::new(in_full(finding))));
+    let blocked = found
+        .namespaces
+        .iter()
+        .map(|it| EventKind::Blocked { namespace: Box::new((*it).clone()), again: false });
+    let exits =
+        found.exits.iter().map(|it| EventKind::ExitBlocked { finding: Box::new(in_full(it)), again: false });
+    for kind in zombies.chain(blocked).chain(exits) {
         let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
         printer.write(&event)?;
     }
     Ok(())
 }
 
-fn print_tables(args: &PsArgs, findings: &[&Finding], namespaces: &[&BlockedNamespace]) -> Result<()> {
+fn print_tables(args: &PsArgs, found: &Found<'_>) -> Result<()> {
+    let Found { findings, namespaces, exits } = *found;
     let mut out = String::new();
     if args.every.is_some() && io::stdout().is_terminal() {
         // From the top of an empty screen.
@@ -168,6 +189,12 @@ fn print_tables(args: &PsArgs, findings: &[&Finding], namespaces: &[&BlockedName
         }
         blocked_table(&mut out, namespaces, colour());
     }
+    if !exits.is_empty() && !args.listing.is_chosen() {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        exits_table(&mut out, exits, clock::now_ns(), colour());
+    }
     print(&out)
 }
 
@@ -175,6 +202,11 @@ fn print_tables(args: &PsArgs, findings: &[&Finding], namespaces: &[&BlockedName
 pub(super) fn blocked_table(out: &mut String, namespaces: &[&BlockedNamespace], colour: Colour) {
     let header = ["BLOCKED PID NS", "PID 1", "STATE", "HELD BY", "CONTAINER"];
     table(out, &header, namespaces.iter().map(|namespace| namespace_row(namespace)), colour);
+}
+
+/// Writes the list of processes that cannot exit.
+pub(super) fn exits_table(out: &mut String, exits: &[&Finding], now_ns: u64, colour: Colour) {
+    table(out, &EXITS, exits.iter().map(|finding| exit_cells(finding, now_ns)), colour);
 }
 
 fn namespace_row(namespace: &BlockedNamespace) -> [String; 5] {

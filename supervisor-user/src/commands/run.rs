@@ -26,6 +26,9 @@ pub struct RunArgs {
     /// How long a process must be unreaped to be reported, such as 500ms, 1s or 2m
     #[arg(long, value_name = "TIME")]
     grace: Option<Time>,
+    /// How long a process must be told to exit and not have exited to be reported, such as 5s
+    #[arg(long, value_name = "TIME")]
+    exit_grace: Option<Time>,
     /// What the hosts belong to that report to one place
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
@@ -52,6 +55,7 @@ impl RunArgs {
             |key: &str, value: Option<String>| value.map(|it| format!("{key}={}", toml::Value::String(it)));
         let sets: Vec<String> = [
             text("grace", self.grace.map(|it| it.to_string())),
+            text("exit_grace", self.exit_grace.map(|it| it.to_string())),
             text("cluster", self.cluster.clone()),
             text("state_dir", self.state_dir.as_ref().map(|it| it.display().to_string())),
             text("metrics.listen", self.metrics.map(|it| it.to_string())),

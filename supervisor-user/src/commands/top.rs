@@ -38,7 +38,7 @@ use crate::{
     host::{Host as _, Proc},
     kernel::SimulatedLoss,
     observation::Observation,
-    observer::Observer,
+    observer::{Grace, Observer},
     privileges,
     recording::Reader,
     redact::RedactArgs,
@@ -65,8 +65,11 @@ pub struct TopArgs {
     /// How long a process must be unreaped to be shown, such as 500ms, 1s or 2m
     #[arg(long, default_value = "1s", value_name = "TIME")]
     grace: Time,
+    /// How long a process must be told to exit and not have exited to be shown, such as 5s
+    #[arg(long, default_value = "5s", value_name = "TIME")]
+    exit_grace: Time,
     /// Show a recording instead of this host, at the pace that it was made
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["grace", "from"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grace", "exit_grace", "from"])]
     replay: Option<PathBuf>,
     /// So many times as fast
     #[arg(long, value_name = "TIMES", default_value_t = 1, requires = "replay")]
@@ -181,8 +184,9 @@ fn start(args: &TopArgs) -> Result<(Source, Top)> {
         let host = Proc::new().context("cannot read /proc")?;
         let identity = host.identity().clone();
         let grace_ns = args.grace.0.as_nanos() as u64;
+        let grace = Grace { zombie_ns: grace_ns, exit_ns: args.exit_grace.0.as_nanos() as u64 };
         let redactor = args.redact.redactor()?;
-        let mut observer = Observer::start(host, redactor, grace_ns, false, SimulatedLoss::default())?;
+        let mut observer = Observer::start(host, redactor, grace, false, SimulatedLoss::default())?;
         privileges::drop_all_but_needed(Some(observer.tracer()), &[])?;
         observer.host().replace_reader()?;
         let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));

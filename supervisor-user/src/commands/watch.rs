@@ -32,6 +32,9 @@ pub struct WatchArgs {
     /// How long a process must be unreaped to be reported, such as 500ms, 1s or 2m
     #[arg(long, default_value = "1s", value_name = "TIME")]
     grace: Time,
+    /// How long a process must be told to exit and not have exited to be reported, such as 5s
+    #[arg(long, default_value = "5s", value_name = "TIME")]
+    exit_grace: Time,
     /// End after this long
     #[arg(long, value_name = "TIME")]
     duration: Option<Time>,
@@ -54,6 +57,7 @@ impl Default for WatchArgs {
     fn default() -> Self {
         Self {
             grace: Time::from_secs(1),
+            exit_grace: Time::from_secs(5),
             duration: None,
             output: Format::Text,
             bpf_log: false,
@@ -74,6 +78,7 @@ impl WatchArgs {
         Options {
             config: Config {
                 grace: self.grace,
+                exit_grace: self.exit_grace,
                 filter: self.filter.clone(),
                 redact: self.redact.config(),
                 flood: FloodConfig { per_reaper: 0, ..FloodConfig::default() },

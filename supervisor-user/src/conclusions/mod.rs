@@ -1,6 +1,7 @@
 //! What follows from the observations: findings, and the events that open, update and close them. Pure: a recording of
 //! observations gives the same events as the watch did.
 
+mod exits;
 mod growth;
 mod outcomes;
 mod sessions;
@@ -33,6 +34,7 @@ pub struct Conclusions {
     filter: Filter,
     open: HashMap<ProcessId, Open>,
     namespaces: HashMap<ProcessId, Blocked>,
+    exits: HashMap<ProcessId, Open>,
     sessions: Sessions,
     growth: Growth,
     outcomes: Outcomes,
@@ -61,6 +63,7 @@ impl Conclusions {
             filter,
             open: HashMap::new(),
             namespaces: HashMap::new(),
+            exits: HashMap::new(),
             sessions: Sessions::default(),
             growth: Growth::default(),
             outcomes: Outcomes::default(),
@@ -83,10 +86,15 @@ impl Conclusions {
         self.namespaces.values().filter(|blocked| blocked.told).map(|blocked| &blocked.namespace)
     }
 
-    /// How many findings are open that the filters do not let through, blocked PID namespaces included.
+    /// Processes that cannot exit and are wanted, with their diagnosis abridged: see [`in_full`].
+    pub fn exits(&self) -> impl Iterator<Item = &Finding> {
+        self.exits.values().filter(|open| open.told).map(|open| &*open.finding)
+    }
+
+    /// How many findings are open that the filters do not let through, of all kinds.
     #[must_use]
     pub fn unwanted(&self) -> usize {
-        self.open.values().filter(|open| !open.told).count()
+        self.open.values().chain(self.exits.values()).filter(|open| !open.told).count()
             + self.namespaces.values().filter(|blocked| !blocked.told).count()
     }
 
@@ -99,6 +107,9 @@ impl Conclusions {
             }
             Seen::Held { id, .. } | Seen::Released { id } => {
                 self.namespaces.get(id).is_some_and(|blocked| blocked.told)
+            }
+            Seen::Stuck { id, .. } | Seen::Finished { id } => {
+                self.exits.get(id).is_some_and(|open| open.told)
             }
             Seen::Lost { .. } => true,
         }
@@ -128,6 +139,10 @@ impl Conclusions {
             }
             Seen::Held { id, evidence } => self.held(id, evidence, *at_ns, *wall),
             Seen::Released { id } => self.released(id, *at_ns, *wall),
+            Seen::Stuck { id, grace_ns, evidence } => {
+                self.stuck(id, *grace_ns, evidence).map(event).into_iter().collect()
+            }
+            Seen::Finished { id } => self.finished(id, *at_ns).map(event).into_iter().collect(),
             Seen::Lost { loss } => vec![event(EventKind::Lost(loss.clone()))],
         }
     }
@@ -290,7 +305,7 @@ impl Conclusions {
     fn refresh_blocks(&mut self, at_ns: u64, wall: Wall) -> Vec<Event> {
         let mut ids: Vec<ProcessId> = self.open.keys().copied().collect();
         ids.sort();
-        let mut events = Vec::new();
+        let mut events = self.refresh_exits(at_ns, wall);
         for id in ids {
             let blocks = self.blocks_of(&id);
             let Some(open) = self.open.get_mut(&id).filter(|open| open.finding.blocks != blocks) else {

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     diagnosis::Family,
     evidence::{
-        Member, ReaperFacts,
+        EndingFacts, Member, ReaperFacts,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
     finding::{BlockerKind, Budget, Loss},
@@ -102,6 +102,9 @@ fn kind(event: &Event) -> (&'static str, u32) {
         EventKind::Blocked { namespace, again: false } => ("blocked", namespace.init.process.pid),
         EventKind::Blocked { namespace, again: true } => ("blocked again", namespace.init.process.pid),
         EventKind::Released { namespace, .. } => ("released", namespace.init.process.pid),
+        EventKind::ExitBlocked { finding, again: false } => ("stuck", finding.process.pid),
+        EventKind::ExitBlocked { finding, again: true } => ("stuck again", finding.process.pid),
+        EventKind::ExitFinished { finding, .. } => ("finished", finding.process.pid),
         EventKind::Lost(_) | EventKind::Dropped(_) | EventKind::Suppressed(_) => ("lost", 0),
     }
 }
@@ -122,6 +125,44 @@ fn only(conclusions: &Conclusions) -> Finding {
     let open: Vec<&Finding> = conclusions.open().collect();
     let [one] = open[..] else { panic!("{} are open", open.len()) };
     one.clone()
+}
+
+/// PID 1 of the pod's namespace, which was killed and cannot exit.
+fn stuck(at_ns: u64, wchan: &str) -> Observation {
+    let mut evidence = incident();
+    evidence.facts =
+        ProcessFacts { state: 'D', wchan: Some(wchan.into()), ..facts(5, "pause", &[5, 1], POD) };
+    (evidence.id, evidence.at_ns, evidence.exit_ns) = (Some(pause()), at_ns, None);
+    evidence.ending =
+        Some(EndingFacts { since_ns: Some(FIRST), killed_by: None, frozen: None, mounts: Vec::new() });
+    Observation::at(at_ns, Seen::Stuck { id: pause(), grace_ns: 5 * S, evidence: Box::new(evidence) })
+}
+
+#[test]
+fn one_that_cannot_exit_is_opened_updated_and_closed() {
+    let mut all = Conclusions::new(host(), S, Filter::default());
+    let opened = follow(&mut all, &stuck(FIRST + 6 * S, "request_wait_answer"), &[("stuck", 5)]);
+    let EventKind::ExitBlocked { finding, .. } = &opened[0].kind else { unreachable!() };
+    assert_eq!((finding.grace_ns, finding.blocks.len()), (5 * S, 1));
+    assert_eq!(finding.blocks[0].init_pid, 5, "it is PID 1, and its namespace waits for it");
+    assert_eq!((all.exits().count(), all.open().count()), (1, 0));
+    let changed = follow(&mut all, &stuck(FIRST + 8 * S, "io_schedule"), &[("stuck again", 5)]);
+    assert_eq!(changed[0].kind.finding().map(|it| it.0), opened[0].kind.finding().map(|it| it.0));
+    let end = Observation::at(FIRST + 9 * S, Seen::Finished { id: pause() });
+    let closed = follow(&mut all, &end, &[("finished", 5)]);
+    assert_eq!(closed[0].kind.duration_ns(), Some(9 * S));
+    follow(&mut all, &end, &[]);
+    assert_eq!(all.exits().count(), 0);
+}
+
+#[test]
+fn what_no_filter_wants_is_not_reported_as_stuck() {
+    let filter = Filter { pid: Some(6), ..Filter::default() };
+    let mut all = Conclusions::new(host(), S, filter);
+    follow(&mut all, &stuck(FIRST + 6 * S, "request_wait_answer"), &[]);
+    assert_eq!((all.exits().count(), all.unwanted()), (0, 1));
+    follow(&mut all, &Observation::at(FIRST + 9 * S, Seen::Finished { id: pause() }), &[]);
+    assert_eq!(all.unwanted(), 0);
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     if !config.state_dir.is_absolute() {
         return of(&["state_dir"], "must be an absolute path".to_owned());
     }
+    if config.exit_grace > LONGEST {
+        return of(&["exit_grace"], format!("must be at most {LONGEST}"));
+    }
     if config.grace > LONGEST {
         return of(&["grace"], format!("must be at most {LONGEST}"));
     }

@@ -321,6 +321,8 @@ pub struct MetricsConfig {
 pub struct Config {
     /// How long a process must be unreaped to be reported.
     pub grace: Time,
+    /// How long a process must be told to exit and not have exited to be reported.
+    pub exit_grace: Time,
     /// What the events call this host.
     pub host: HostConfig,
     /// What the hosts belong to that report to one place: the second part of NATS subjects.
@@ -343,6 +345,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             grace: Time::from_secs(1),
+            exit_grace: Time::from_secs(5),
             host: HostConfig::default(),
             cluster: "default".to_owned(),
             state_dir: PathBuf::from("/var/lib/supervisor"),

@@ -62,7 +62,7 @@ fn compare(all: &toml::Value, shown: &toml::Value, path: &mut String, missing: &
 #[test]
 fn a_wrong_file_is_refused_with_line_and_key() {
     /// What is wrong, and what the error begins with.
-    const WRONG: [(&str, &str); 34] = [
+    const WRONG: [(&str, &str); 35] = [
         ("grace = 1", "f:1: grace: "),
         ("grace = \"soon\"", "f:1: grace: `soon` is no time"),
         ("grace = \"-1s\"", "f:1: grace: a time cannot be negative"),
@@ -113,6 +113,7 @@ fn a_wrong_file_is_refused_with_line_and_key() {
             "f:3: sinks.b.nats.stream: sinks.a writes to it already",
         ),
         ("grace = \"25h\"", "f:1: grace: must be at most 24h"),
+        ("exit_grace = \"25h\"", "f:1: exit_grace: must be at most 24h"),
         ("[flood]\nper = \"25h\"", "f:2: flood.per: must be longer than nothing, and at most 24h"),
         ("[sinks.a.nats]\nservers = []", "f:2: sinks.a.nats.servers: there is none"),
     ];

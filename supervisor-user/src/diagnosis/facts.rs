@@ -2,6 +2,7 @@
 
 use super::case::{Case, name};
 use crate::{
+    evidence::EndingFacts,
     finding::{Exit, LastWait, PidNsMode, WaitTarget},
     host::{Call, MAX_THREADS, NotRead, OpenFile, SigChld, ThreadCall, ThreadFacts},
     words::{clean, command_line, duration, signal_name},
@@ -21,6 +22,12 @@ pub(super) enum Fact {
     State,
     /// Its threads.
     Threads,
+    /// Who killed it.
+    Kill,
+    /// Its own control group.
+    EndingFrozen,
+    /// File systems that it can wait for.
+    Mounts,
     /// What it executed.
     Exec,
     /// Signal of its exit.
@@ -82,6 +89,37 @@ impl Facts {
     }
 }
 
+/// Of one that was told to exit.
+fn of_ending(ending: &EndingFacts, looked_ns: u64, pid: u32, facts: &mut Facts) {
+    if let (Some((by, comm)), Some(since_ns)) = (&ending.killed_by, ending.since_ns) {
+        let ago = duration(looked_ns.saturating_sub(since_ns));
+        facts.add(
+            Fact::Kill,
+            "hook signal_generate",
+            format!("{} (pid {by}) sent it SIGKILL {ago} ago", clean(comm)),
+        );
+    }
+    if let Some(file) = &ending.frozen {
+        facts.add(Fact::EndingFrozen, file, "its control group is frozen".to_owned());
+    }
+    for mount in &ending.mounts {
+        let waiting = match mount.waiting {
+            Some(count) => format!(", where {count} requests wait for an answer"),
+            None => String::new(),
+        };
+        facts.add(
+            Fact::Mounts,
+            &format!("/proc/{pid}/task/TID/mountinfo"),
+            format!(
+                "it can use the {} file system {} on {}{waiting}",
+                clean(&mount.fs_type),
+                clean(&mount.source),
+                clean(&mount.mount_point)
+            ),
+        );
+    }
+}
+
 fn of_process(case: &Case<'_>, facts: &mut Facts) {
     let finding = case.finding;
     let pid = finding.process.pid;
@@ -115,6 +153,9 @@ fn of_process(case: &Case<'_>, facts: &mut Facts) {
             &format!("/proc/{pid}/task"),
             format!("{} threads, living: {live}", thread_count(&finding.threads)),
         );
+    }
+    if let Some(ending) = &finding.ending {
+        of_ending(ending, finding.looked_ns, pid, facts);
     }
     match finding.executed {
         Some(true) => {

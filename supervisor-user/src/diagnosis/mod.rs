@@ -9,6 +9,7 @@ mod busy;
 mod calls;
 mod case;
 mod changed;
+mod ending;
 mod exiting;
 mod facts;
 mod family;
@@ -31,6 +32,7 @@ pub(crate) use facts::{call, exit};
 
 pub use self::{
     axes::{Cause, Position, Prognosis},
+    ending::last_place,
     family::{Family, Page, UnknownFamily, book, page_text},
     namespace::{blockers, diagnose_namespace},
 };
@@ -113,7 +115,8 @@ struct Verdict {
 type Rule = fn(&Case<'_>) -> Option<Verdict>;
 
 /// What is no zombie has no reaper to blame.
-const NO_ZOMBIE: [Rule; 3] = [exiting::not_exited, exiting::threads_alive, exiting::still_exiting];
+const NO_ZOMBIE: [Rule; 4] =
+    [ending::cannot_exit, exiting::not_exited, exiting::threads_alive, exiting::still_exiting];
 
 /// What the reaper does instead of reaping, where more than its waits says so. In this order: what no wait of the reaper
 /// collects, then a reaper that cannot run, then one that is on its way, then one that never will be.

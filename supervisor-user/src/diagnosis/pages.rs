@@ -47,8 +47,8 @@ pub(super) const WHICH: &[(&str, &[Family])] = &[
 /// What the table does not say.
 pub(super) const BESIDE: &[&str] = &[
     "Beside the table: F8 is a finding about a PID namespace and lists the processes that block it, each of its own \
-     family. F13 never leaves a zombie and is never a finding. F9 and F12 are no findings of `watch` either; \
-     `supervisor explain PID` tells them. F16 is advice within F2.",
+     family. F13 never leaves a zombie and is never a finding. F9 and F12 are no zombies: they are a finding \
+     (`exit-blocked`) if the process was told to exit and has not for 5 s, and else only `supervisor explain PID` tells them. F16 is advice within F2.",
 ];
 
 /// The page of a family.
@@ -339,17 +339,21 @@ static F8: Page = Page {
 
 static F9: Page = Page {
     looks_like: "`ps` shows `Zl` and `<defunct>`, yet the process uses CPU or holds its ports. `ps -L -p PID` (or \
-        /proc/PID/task) shows threads that are not Z, and `Threads` in /proc/PID/status is above 1. No finding in `watch`; \
-        `supervisor explain PID` tells it.",
+        /proc/PID/task) shows threads that are not Z, and `Threads` in /proc/PID/status is above 1. A process that \
+        works on is no finding in `watch`; `supervisor explain PID` tells it. A killed one whose other thread does not end \
+        is the finding `exit-blocked`.",
     why: "The first thread has ended (`pthread_exit` in main) and others live. /proc/PID shows the first thread's state. \
         The process has not exited: `delay_group_leader` keeps `do_wait` from reaping a leader while other threads of its \
-        group are there, and no SIGCHLD is sent before the last one is gone.",
+        group are there, and no SIGCHLD is sent before the last one is gone. \
+        SIGKILL ends the first thread at once, but a thread in D only when what it waits for comes: a FUSE or NFS server, a \
+        disk. So the runtime, shim or conmon is not told that the container has ended, and the Pod cannot be deleted.",
     evidence: "A state other than Z in /proc/PID/task/TID/stat, and no exit of the whole group (`signal->live` above 0 in \
         the exit hook). A thread that has exited under a tracer is Z, not alive: F10. Confidence is full when /proc can be read.",
     remedies: &[
         "Usually nothing: it works as written. Monitoring that reads only /proc/PID/stat is what is wrong.",
         "To end it: SIGTERM or SIGKILL to the pid; living threads take signals. Then the parent can reap.",
-        "A thread in D keeps it: read its wchan (`ps -L -o lwp,stat,wchan:32 -p PID`) and see F11.",
+        "A thread in D keeps it: read its wchan (`ps -L -o lwp,stat,wchan:32 -p PID`) and mend the storage. A FUSE file system \
+         can be given up: `echo 1 > /sys/fs/fuse/connections/N/abort`. Its programs get errors until it is mounted again.",
         "In the program: let main wait for its threads (`pthread_join`) instead of leaving first.",
     ],
     wont_help: &[
@@ -412,11 +416,12 @@ static F11: Page = Page {
 
 static F12: Page = Page {
     looks_like: "The process was killed or has called exit, is still there and is not Z, but D, S or R, often as a name in \
-        brackets with no memory. No finding in `watch`, which looks again later; `supervisor explain PID` tells it and \
-        prints wchan.",
+        brackets with no memory. After 5 s it is the finding `exit-blocked`, unless it runs; `supervisor explain PID` tells \
+        it and prints wchan.",
     why: "`do_exit` gives back what the process holds before `exit_notify` makes it a zombie: memory (`exit_mm`), files \
         (`exit_files`, and last closes in `exit_task_work`), namespaces. A close that waits for a dead server or a \
-        FUSE daemon keeps it there. It is no zombie: no parent is told yet and none can reap it. One that still writes a \
+        FUSE daemon keeps it there. A killed process in a frozen control group of version 1 does not begin before \
+        it is thawed; version 2 lets it die. It is no zombie: no parent is told yet and none can reap it. One that still writes a \
         core dump has not come this far: its group has not passed the exit hook.",
     evidence: "The exit hook saw the whole group go and /proc shows another state than Z. The hook fires before \
         `exit_mm` from 6.16 on, after it earlier. wchan names the place. PID 1 of a PID namespace in `zap_pid_ns_processes` or `do_wait` is F8. Confidence \
@@ -425,6 +430,7 @@ static F12: Page = Page {
         "Read `cat /proc/PID/wchan` and, as root, `cat /proc/PID/stack`.",
         "Network or FUSE file system: bring the server or daemon back; FUSE can be cut off by \
          `echo 1 > /sys/fs/fuse/connections/N/abort`.",
+        "Frozen: thaw the control group, `echo THAWED > …/freezer.state`.",
         "Wait, where it gives back much memory or flushes files.",
     ],
     wont_help: &["SIGKILL: it exits already.", "Fixing, restarting or killing the parent.", "An init."],

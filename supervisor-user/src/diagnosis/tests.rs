@@ -14,14 +14,14 @@ use super::{
 use crate::{
     attribution::attribute,
     evidence::{
-        Member, NamespaceEvidence, TracerFacts,
+        EndingFacts, Member, NamespaceEvidence, TracerFacts,
         sample::{POD, facts, host, incident},
     },
     finding::{
         Blocker, BlockerKind, Creator, Exit, Finding, LastWait, Monitor, Origin, PidNs, Process, Reaper,
         Role, Runtime, Stage, Tracer, WaitTarget,
     },
-    host::{MAX_THREADS, ProcessFacts, ThreadFacts},
+    host::{MAX_THREADS, ProcessFacts, RemoteMount, ThreadFacts},
 };
 
 const S: u64 = 1_000_000_000;
@@ -88,6 +88,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         threads: Vec::new(),
         role: Role::Other,
         executed: Some(true),
+        forked_as: None,
         pid_of_reaper: Some(100),
         pgrp: None,
         exit_signal: Some(libc::SIGCHLD),
@@ -109,6 +110,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         cgroup: None,
         origin: Origin::Unknown,
         blocks: Vec::new(),
+        ending: None,
         budget: None,
         pattern: None,
         diagnosis: Diagnosis::default(),
@@ -314,6 +316,77 @@ fn f9_other_threads_live() {
     says(&f2, Family::F9, High..=High, &["!PID 1"]);
     f2.tracer = Some(Tracer { pid: 9, name: None, tid: 101 });
     says(&f2, Family::F9, High..=High, &[]);
+}
+
+/// A process that was killed 12 s ago, with one thread that does not end.
+fn stuck(state: char, place: (char, &str), change: impl FnOnce(&mut EndingFacts)) -> Finding {
+    let mut ending = EndingFacts {
+        since_ns: Some(LOOKED - 12 * S),
+        killed_by: Some((9, "runc".into())),
+        frozen: None,
+        mounts: Vec::new(),
+    };
+    change(&mut ending);
+    own(|it, _| {
+        (it.state, it.is_exiting, it.exit_ns) = (state, state == 'Z', None);
+        let last = ThreadFacts { wchan: Some(place.1.to_owned()), ..thread(102, place.0) };
+        it.threads = vec![thread(100, state), last];
+        it.ending = Some(ending);
+    })
+}
+
+fn mount(fs_type: &str, source: &str, waiting: Option<u64>) -> RemoteMount {
+    RemoteMount {
+        fs_type: fs_type.into(),
+        source: source.into(),
+        mount_point: format!("/mnt/{source}"),
+        connection: waiting.map(|_| 47),
+        waiting,
+    }
+}
+
+#[test]
+fn one_that_was_killed_and_cannot_exit_names_what_keeps_it() {
+    let fuse = ('D', "request_wait_answer");
+    let both = stuck('Z', fuse, |it| {
+        it.mounts = vec![mount("fuse", "dead", Some(1)), mount("fuse.sshfs", "idle", Some(0))];
+    });
+    let words = [
+        "runc (pid 9) sent it SIGKILL 12.0 s ago",
+        "tid 102",
+        "request_wait_answer",
+        "fuse file system dead",
+    ];
+    says(&both, Family::F9, High..=High, &words);
+    assert!(diagnose(&both).remedies.iter().any(|it| it.contains("/sys/fs/fuse/connections/47/abort")));
+    // Of two that may be it, none is blamed.
+    let either = stuck('Z', fuse, |it| {
+        it.mounts = vec![mount("fuse", "one", None), mount("fuse", "other", None)];
+    });
+    says(&either, Family::F9, Medium..=Medium, &["a FUSE file system", "!one", "!other"]);
+    let nfs = stuck('S', ('D', "rpc_wait_bit_killable"), |it| it.mounts = vec![mount("nfs4", "filer", None)]);
+    says(&nfs, Family::F12, High..=High, &["nfs4 file system filer"]);
+    let frozen = stuck('D', ('D', "__refrigerator"), |it| it.frozen = Some("/g/freezer.state".into()));
+    says(&frozen, Family::F12, High..=High, &["frozen with its control group", "/g/freezer.state"]);
+    assert_eq!(
+        diagnose(&frozen).remedies,
+        ["thaw the control group, or the frozen one above it: `echo THAWED > /g/freezer.state`"]
+    );
+    let disk = stuck('Z', ('D', "io_schedule"), |it| it.killed_by = None);
+    says(&disk, Family::F9, Medium..=Medium, &["it was told to exit 12.0 s ago", "io_schedule"]);
+    let runs = stuck('Z', ('R', "0"), |_| ());
+    says(&runs, Family::F9, Low..=Low, &["gives back much memory"]);
+}
+
+#[test]
+fn pid_1_that_waits_for_its_namespace_is_another_finding() {
+    for (wchan, words) in [("zap_pid_ns_processes", "is released"), ("request_wait_answer", "and it has not")]
+    {
+        let mut init = stuck('S', ('S', wchan), |_| ());
+        (init.is_exiting, init.wchan) = (true, Some(wchan.to_owned()));
+        (init.process.vpid, init.pid_ns.as_mut().expect("there is one").level) = (Some(1), Some(1));
+        says(&init, Family::F12, Low..=High, &["PID 1 of PID namespace 7", words]);
+    }
 }
 
 #[test]

@@ -38,8 +38,10 @@ impl Flood {
 
     /// Whether an event is to be told. Closes, blocked namespaces and losses always are.
     pub(super) fn lets_through(&mut self, event: &EventKind, now_ns: u64) -> bool {
-        let (EventKind::Detected(finding) | EventKind::Existing(finding) | EventKind::Updated(finding)) =
-            event
+        let (EventKind::Detected(finding)
+        | EventKind::Existing(finding)
+        | EventKind::Updated(finding)
+        | EventKind::ExitBlocked { finding, .. }) = event
         else {
             return true;
         };

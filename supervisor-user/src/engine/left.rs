@@ -37,7 +37,12 @@ pub(super) async fn take_over(
         let mut gone = Vec::new();
         left.open.retain(|key, line| {
             let was = if key.is_namespace { Was::Held } else { Was::Told };
-            let stays = is_same_boot && observer.take_over(&key.id, was, line.exit_ns);
+            let stays = is_same_boot
+                && if key.is_exit {
+                    observer.take_over_exit(&key.id, line.exit_ns)
+                } else {
+                    observer.take_over(&key.id, was, line.exit_ns)
+                };
             if !stays {
                 gone.push((*key, *line));
             }
@@ -51,7 +56,9 @@ pub(super) async fn take_over(
             // By the clock of the boot that it was observed in.
             let at_ns = observation.wall.boot_ns(Wall::now().timestamp(clock::now_ns()));
             let id = key.id;
-            let seen = if key.is_namespace {
+            let seen = if key.is_exit {
+                Seen::Finished { id }
+            } else if key.is_namespace {
                 Seen::Released { id }
             } else {
                 Seen::Reaped { id, free_ns: None, release: None }

@@ -33,7 +33,7 @@ use crate::{
     identity,
     kernel::{SimulatedLoss, map_sizes},
     memory,
-    observer::Observer,
+    observer::{Grace, Observer},
     privileges,
     recording::{Counted, Writer},
     redact::Redactor,
@@ -118,7 +118,8 @@ async fn watch(options: Options) -> Result<Ended> {
         format!("cannot use the state directory {}", clean(&config.state_dir.display().to_string()))
     })?;
     let redactor = Redactor::new(&config.redact)?;
-    let mut observer = Observer::start(host, redactor, grace_ns, bpf_log, simulated_loss)?;
+    let grace = Grace { zombie_ns: grace_ns, exit_ns: config.exit_grace.0.as_nanos() as u64 };
+    let mut observer = Observer::start(host, redactor, grace, bpf_log, simulated_loss)?;
     let hooks = observer.tracer().hooks();
     let mut context = context(&identity, Some(hooks));
     let recorder = record.map(|record| record(&mut context)).transpose()?;
@@ -270,6 +271,7 @@ async fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pi
         Ok(new) => {
             let fixed = [
                 ("grace", new.grace != config.grace),
+                ("exit_grace", new.exit_grace != config.exit_grace),
                 ("host", new.host != config.host),
                 ("cluster", new.cluster != config.cluster),
                 ("state_dir", new.state_dir != config.state_dir),
@@ -286,6 +288,7 @@ async fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pi
             // What holds from the next start on is compared with what holds now next time too.
             *config = Config {
                 grace: config.grace,
+                exit_grace: config.exit_grace,
                 host: config.host.clone(),
                 cluster: config.cluster.clone(),
                 state_dir: config.state_dir.clone(),

@@ -74,6 +74,9 @@ struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Key {
     pub(super) is_namespace: bool,
+    /// Whether it is a process that cannot exit.
+    #[serde(default)]
+    pub(super) is_exit: bool,
     pub(super) id: ProcessId,
 }
 
@@ -82,7 +85,7 @@ pub(super) struct Key {
 pub(super) struct Line {
     offset: u64,
     len: usize,
-    /// When the process exited, if that was seen.
+    /// When the process exited, or was told to, if that was seen.
     pub(super) exit_ns: Option<u64>,
 }
 
@@ -281,8 +284,9 @@ fn path(dir: &Path) -> PathBuf {
 /// What an observation opens.
 fn opened(observation: &Observation) -> Option<Key> {
     match observation.seen {
-        Seen::Unreaped { id, .. } => Some(Key { is_namespace: false, id }),
-        Seen::Held { id, .. } => Some(Key { is_namespace: true, id }),
+        Seen::Unreaped { id, .. } => Some(Key { is_namespace: false, is_exit: false, id }),
+        Seen::Held { id, .. } => Some(Key { is_namespace: true, is_exit: false, id }),
+        Seen::Stuck { id, .. } => Some(Key { is_namespace: false, is_exit: true, id }),
         _ => None,
     }
 }
@@ -290,8 +294,9 @@ fn opened(observation: &Observation) -> Option<Key> {
 /// What it is the end of.
 fn ended(observation: &Observation) -> Option<Key> {
     match observation.seen {
-        Seen::Reaped { id, .. } => Some(Key { is_namespace: false, id }),
-        Seen::Released { id } => Some(Key { is_namespace: true, id }),
+        Seen::Reaped { id, .. } => Some(Key { is_namespace: false, is_exit: false, id }),
+        Seen::Released { id } => Some(Key { is_namespace: true, is_exit: false, id }),
+        Seen::Finished { id } => Some(Key { is_namespace: false, is_exit: true, id }),
         _ => None,
     }
 }
@@ -300,6 +305,7 @@ fn exit_ns(observation: &Observation) -> Option<u64> {
     match &observation.seen {
         Seen::Unreaped { evidence, .. } => evidence.exit_ns,
         Seen::Held { evidence, .. } => evidence.init.exit_ns,
+        Seen::Stuck { evidence, .. } => evidence.ending.as_ref().and_then(|ending| ending.since_ns),
         _ => None,
     }
 }

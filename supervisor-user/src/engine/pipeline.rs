@@ -200,7 +200,8 @@ impl Pipeline {
     pub(super) fn compare(&self) {
         let zombies = self.conclusions.open().map(|finding| finding.id.clone());
         let namespaces = self.conclusions.namespaces().map(|namespace| namespace.id.clone());
-        self.stream.compare(zombies.chain(namespaces).collect());
+        let exits = self.conclusions.exits().map(|finding| finding.id.clone());
+        self.stream.compare(zombies.chain(namespaces).chain(exits).collect());
     }
 
     /// Puts into their lists what they did not have.
@@ -211,6 +212,10 @@ impl Pipeline {
             let ids: HashSet<String> = ids.into_iter().collect();
             for finding in self.conclusions.open().filter(|it| ids.contains(&it.id)) {
                 let kind = EventKind::State(Box::new(in_full(finding)));
+                self.stream.list(sink, &Event { at_ns, wall, kind }).await?;
+            }
+            for finding in self.conclusions.exits().filter(|it| ids.contains(&it.id)) {
+                let kind = EventKind::ExitBlocked { finding: Box::new(in_full(finding)), again: true };
                 self.stream.list(sink, &Event { at_ns, wall, kind }).await?;
             }
             for namespace in self.conclusions.namespaces().filter(|it| ids.contains(&it.id)) {

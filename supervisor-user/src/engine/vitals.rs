@@ -67,7 +67,7 @@ impl Vitals {
         let maps = tracer.map_fill()?;
         let programs = if self.measured.is_some() { tracer.program_runs()? } else { Vec::new() };
         let conclusions = pipeline.conclusions();
-        let open = OpenFindings::count(conclusions.open(), conclusions.namespaces());
+        let open = OpenFindings::count(conclusions.open(), conclusions.namespaces(), conclusions.exits());
         let stream = pipeline.stream();
         let sinks = stream.stats().map(|(name, stats)| (name.to_owned(), stats)).collect();
         let suppressed = stream.suppressed();

@@ -1,5 +1,7 @@
 //! What was observed, before anything is concluded from it: plain data that a recording holds too.
 
+mod execs;
+mod handler;
 mod look;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -12,7 +14,8 @@ use supervisor_ebpf::{Exec, ProcessId, Wait};
 pub use self::look::{EvidenceError, Look, starts_match};
 use crate::{
     host::{
-        CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, ThreadCall, ThreadFacts, split_arguments,
+        CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts,
+        split_arguments,
     },
     kernel::Task,
     shared::Shared,
@@ -58,6 +61,25 @@ pub struct Evidence {
     pub oci_not_read: bool,
     /// How many tasks there are, and may be, where it lives.
     pub budget: Option<PidBudget>,
+    /// Of one that was told to exit and is no zombie yet. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<EndingFacts>,
+}
+
+/// What is known of a process that was told to exit and is no zombie yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndingFacts {
+    /// When it got its first SIGKILL, or else its last thread exited, if either was seen.
+    pub since_ns: Option<u64>,
+    /// Who sent that SIGKILL, if that was seen and it was not the kernel: pid and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed_by: Option<(u32, String)>,
+    /// The file that says that its control group is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// File systems of other servers that one of its threads can wait for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<RemoteMount>,
 }
 
 /// What arguments do not say of themselves.
@@ -96,7 +118,8 @@ pub struct ExecFacts {
     pub filename: String,
     /// The file of the exec before, if there was one.
     pub previous: Option<String>,
-    /// When that exec was; 0 if it was before the watch. Not known in recordings of older versions.
+    /// When that exec was; 0 if it was before the watch. Without a file: it was until then, and was not kept. `None` if
+    /// there was none. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_ns: Option<u64>,
     /// Those arguments that are whole in the first [`supervisor_ebpf::ARGV_LEN`] bytes.
@@ -180,8 +203,12 @@ pub struct CreatorFacts {
     pub id: ProcessId,
     /// Its name.
     pub comm: String,
-    /// Its exec, or its nearest forebear's.
+    /// The exec of the program that it ran when it forked the next one: its own exec, or the one of the ancestor that it was
+    /// forked from.
     pub exec: Option<ExecFacts>,
+    /// Whether it has executed another program since that fork.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_executed_since: bool,
     /// Inode of its innermost PID namespace.
     pub pid_ns: u32,
     /// Level of that.
@@ -252,8 +279,8 @@ impl From<&Exec> for ExecFacts {
         Self {
             at_ns: exec.at_ns,
             filename: text(&exec.filename),
+            previous_ns: (!previous.is_empty() || exec.previous_ns != 0).then_some(exec.previous_ns),
             previous: (!previous.is_empty()).then_some(previous),
-            previous_ns: None,
             args_note: ArgsNote::of(&args, is_cut),
             args,
             own: true,

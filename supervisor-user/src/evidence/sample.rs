@@ -70,6 +70,7 @@ pub(crate) fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> Crea
         id: ProcessId::new(pid, 1),
         comm: comm.into(),
         exec: Some(exec),
+        has_executed_since: false,
         pid_ns: HOST,
         level: 0,
         vpid: pid,
@@ -82,6 +83,7 @@ pub(crate) fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> Crea
 pub(crate) fn incident() -> Evidence {
     let crun = "/usr/bin/crun --root /run/crun create --bundle /b web";
     Evidence {
+        ending: None,
         facts: facts(22, "crun", &[22, 2], POD),
         exit_ns: Some(2_000_000_000),
         at_ns: 3_200_000_000,

@@ -17,7 +17,7 @@ use crate::{
     filter::Filter,
     host::{
         Arguments, DirectProc, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts,
-        ThreadFacts,
+        RemoteMount, ThreadFacts,
     },
     kernel::Task,
     observation::{Observation, Seen},
@@ -61,6 +61,10 @@ impl Host for Vanishing<'_> {
 
     fn cgroup(&self, pid: u32) -> Option<String> {
         self.answers().then(|| self.host.cgroup(pid))?
+    }
+
+    fn remote_mounts(&self, tid: u32) -> Vec<RemoteMount> {
+        if self.answers() { self.host.remote_mounts(tid) } else { Vec::new() }
     }
 
     fn frozen(&self, pid: u32) -> Option<String> {
@@ -163,6 +167,7 @@ fn whole(host: &DirectProc, facts: &ProcessFacts) -> TaskRecord {
         css_set: 1,
         uid: facts.uid.unwrap(),
         exit_status: facts.exit_status.unwrap(),
+        pgrp: facts.pgrp.unwrap(),
         ..TaskRecord::default()
     };
     record.comm[..facts.comm.len()].copy_from_slice(facts.comm.as_bytes());

@@ -72,6 +72,8 @@ pub struct Supervisor {
     pub pid_ns: Option<PidNs>,
     /// Its control group.
     pub cgroup: Option<String>,
+    /// How long ago it was told to exit, when this was written.
+    pub ending_ns: Option<u64>,
     /// What holds a PID namespace.
     #[serde(default)]
     pub blockers: Vec<Blocker>,
@@ -85,6 +87,8 @@ pub enum FindingKind {
     Zombie,
     /// A PID namespace that cannot end.
     Namespace,
+    /// A process that was told to exit and cannot.
+    Exit,
 }
 
 /// The state of a finding of a [`Document`].
@@ -193,7 +197,7 @@ impl Document {
             monitor: it.monitor.as_ref().map(|monitor| (monitor.name.as_str(), monitor.pid)),
             cgroup: it.cgroup.as_deref(),
         };
-        let reaper = it.reaper.as_ref().filter(|_| it.finding.kind == FindingKind::Zombie);
+        let reaper = it.reaper.as_ref().filter(|_| it.finding.kind != FindingKind::Namespace);
         let reapers = it.blockers.iter().filter_map(|blocker| blocker.reaper.as_ref()).chain(reaper);
         filter.wants_subject(&subject) && filter.wants_reaper(reapers.map(|reaper| reaper.pid))
     }

@@ -1,6 +1,6 @@
 //! What lists say of the findings of all nodes.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{Document, Fleet, HostState, Row};
 use crate::{
@@ -22,6 +22,9 @@ pub(crate) const ZOMBIES: [&str; 9] =
 /// The columns of [`namespace`].
 pub(crate) const NAMESPACES: [&str; 7] =
     ["HOST", "BLOCKED PID NS", "PID 1", "HELD BY", "AGE", "CONTAINER", "STATUS"];
+
+/// The columns of [`exit`].
+pub(crate) const EXITS: [&str; 7] = ["HOST", "CANNOT EXIT", "NAME", "FAMILY", "FOR", "CONTAINER", "STATUS"];
 
 /// An unreaped process.
 pub(crate) fn zombie(fleet: &Fleet, key: &Key, row: &Row) -> [String; 9] {
@@ -55,6 +58,24 @@ pub(crate) fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
         cell(&named(&row.document.process.name, row.document.process.pid)),
         if held.is_empty() { unknown() } else { cell(&held.join(", ")) },
         age(fleet, &row.document),
+        container(&row.document),
+        status(fleet.state_of(key), fleet.now),
+    ]
+}
+
+/// A process that cannot exit.
+pub(crate) fn exit(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
+    let it = &row.document.supervisor;
+    let since = it.ending_ns.map(|ending_ns| {
+        let before = SignedDuration::from_nanos(ending_ns.try_into().unwrap_or(i64::MAX));
+        ago(row.document.at.saturating_sub(before).unwrap_or(row.document.at), fleet.now)
+    });
+    [
+        host(fleet, key),
+        row.document.process.pid.to_string(),
+        cell(&row.document.process.name),
+        it.family.as_ref().map_or_else(unknown, |family| cell(&family.id)),
+        since.unwrap_or_else(unknown),
         container(&row.document),
         status(fleet.state_of(key), fleet.now),
     ]

@@ -4,6 +4,7 @@
 mod calls;
 mod cgroup;
 mod files;
+mod mounts;
 mod oci;
 mod proc;
 mod reader;
@@ -13,6 +14,7 @@ use std::io;
 pub use calls::{Call, CpuFacts, MAX_WRITERS, OpenFile, PipeFacts, ThreadCall, Writer};
 pub use cgroup::PidBudget;
 pub use files::is_plain;
+pub use mounts::RemoteMount;
 pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces};
 pub use proc::DirectProc;
 pub(crate) use proc::split_arguments;
@@ -66,6 +68,10 @@ pub trait Host {
 
     /// The file that says that a process's control group, or one above it, is frozen; `None` if none does.
     fn frozen(&self, pid: u32) -> Option<String>;
+
+    /// File systems of another server that a thread can see, those with waiting requests first; at most a few. None if they
+    /// cannot be read, or if the thread has no mount namespace any more.
+    fn remote_mounts(&self, tid: u32) -> Vec<RemoteMount>;
 
     /// How many processes there may be where a process lives: in the tightest limited control group above it, or
     /// on the host. `None` if that cannot be read. Of a zombie, `/proc` does not show the version 1 group: the

@@ -14,7 +14,7 @@ use procfs::{
 
 use super::{
     Arguments, Host, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts,
-    SigChld, ThreadFacts, cgroup, files, oci,
+    RemoteMount, SigChld, ThreadFacts, cgroup, files, mounts, oci,
 };
 use crate::evidence::ArgsNote;
 
@@ -115,6 +115,10 @@ impl Host for DirectProc {
         cgroup::frozen(&self.cgroup_mounts(), &memberships(pid)?)
     }
 
+    fn remote_mounts(&self, tid: u32) -> Vec<RemoteMount> {
+        mounts::remote(tid)
+    }
+
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
         let lines = match v1_group {
             Some(path) => vec![cgroup::in_pids_group(path)],
@@ -181,7 +185,7 @@ impl DirectProc {
             child_faults: stat.cminflt,
             sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
             pgrp: u32::try_from(stat.pgrp).ok(),
-            cpu_ticks: Some(stat.utime + stat.stime),
+            cpu_ticks: (!zombie).then_some(stat.utime + stat.stime),
             // A zombie sleeps nowhere, and has given up its executable and arguments.
             wchan: (!zombie)
                 .then(|| process.wchan().ok())

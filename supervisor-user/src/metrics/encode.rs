@@ -106,6 +106,7 @@ impl Out<'_> {
             ("exits", "Processes that have exited", counters.exits),
             ("waits", "Wait calls", counters.waits),
             ("reaps", "Processes that were reaped", counters.frees),
+            ("kills", "SIGKILLs that were sent", counters.kills),
         ] {
             self.counter(name, help, None, [([], count)])?;
         }
@@ -116,6 +117,7 @@ impl Out<'_> {
             ("fork", counters.lost_forks),
             ("exec", counters.lost_execs),
             ("wait", counters.lost_waits),
+            ("kill", counters.lost_kills),
             ("record", counters.evicted),
         ];
         self.counter(

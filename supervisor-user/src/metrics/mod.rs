@@ -62,6 +62,7 @@ type Kind = [(&'static str, &'static str); 1];
 
 const ZOMBIE: Kind = [("kind", "zombie")];
 const NAMESPACE: Kind = [("kind", "namespace")];
+const EXIT: Kind = [("kind", "exit")];
 
 /// What is counted event by event.
 #[derive(Debug)]
@@ -152,7 +153,7 @@ impl Counted {
             closed_by_resync: Counter::default(),
         };
         // A series that is there from the start shows its first increase.
-        for kind in [ZOMBIE, NAMESPACE] {
+        for kind in [ZOMBIE, NAMESPACE, EXIT] {
             for family in [&counted.opened, &counted.updated, &counted.closed] {
                 drop(family.get_or_create(&kind));
             }
@@ -202,6 +203,9 @@ impl Counted {
             EventKind::Blocked { again: false, .. } => count(&self.opened, &NAMESPACE),
             EventKind::Blocked { again: true, .. } => count(&self.updated, &NAMESPACE),
             EventKind::Released { .. } => count(&self.closed, &NAMESPACE),
+            EventKind::ExitBlocked { again: false, .. } => count(&self.opened, &EXIT),
+            EventKind::ExitBlocked { again: true, .. } => count(&self.updated, &EXIT),
+            EventKind::ExitFinished { .. } => count(&self.closed, &EXIT),
             EventKind::Lost(loss) => {
                 self.found.inc_by(loss.found);
                 self.closed_by_resync.inc_by(loss.closed);

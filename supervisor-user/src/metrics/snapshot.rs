@@ -43,6 +43,7 @@ impl OpenFindings {
     pub fn count<'a>(
         zombies: impl IntoIterator<Item = &'a Finding>,
         namespaces: impl IntoIterator<Item = &'a BlockedNamespace>,
+        exits: impl IntoIterator<Item = &'a Finding>,
     ) -> Self {
         let mut open = Self::default();
         for zombie in zombies {
@@ -51,6 +52,9 @@ impl OpenFindings {
         }
         for blocked in namespaces {
             open.add(blocked.diagnosis.family.map(Family::id), &blocked.init, "blocked");
+        }
+        for stuck in exits {
+            open.add(stuck.diagnosis.family.map(Family::id), stuck, "exiting");
         }
         open
     }

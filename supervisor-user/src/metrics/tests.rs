@@ -44,7 +44,7 @@ fn a_finding_is_counted_from_open_to_close() {
         metrics.observe(&event);
     }
     metrics.set(Snapshot {
-        open: OpenFindings::count(conclusions.open(), conclusions.namespaces()),
+        open: OpenFindings::count(conclusions.open(), conclusions.namespaces(), conclusions.exits()),
         ..Snapshot::default()
     });
     let text = metrics.render(Exposition::OpenMetrics).expect("it renders");
@@ -59,7 +59,7 @@ fn a_finding_is_counted_from_open_to_close() {
         metrics.observe(&event);
     }
     metrics.set(Snapshot {
-        open: OpenFindings::count(conclusions.open(), conclusions.namespaces()),
+        open: OpenFindings::count(conclusions.open(), conclusions.namespaces(), conclusions.exits()),
         ..Snapshot::default()
     });
     let text = metrics.render(Exposition::OpenMetrics).expect("it renders");
@@ -151,7 +151,7 @@ fn names_of_runtimes_are_bounded() {
     let other = finding.clone();
     finding.runtime = None;
     finding.diagnosis.family = None;
-    let open = OpenFindings::count([&other, &other, &finding], []);
+    let open = OpenFindings::count([&other, &other, &finding], [], []);
     let counts: Vec<_> = open.iter().collect();
     assert_eq!(counts, [(["F1", "other", "unreaped"], 2), (["unknown", "none", "unreaped"], 1)]);
 }

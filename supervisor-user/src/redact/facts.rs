@@ -8,7 +8,7 @@ use crate::{
     evidence::{ArgsNote, ExecFacts},
     host::{
         Arguments, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ReadsLost,
-        ThreadFacts,
+        RemoteMount, ThreadFacts,
     },
     kernel::Task,
 };
@@ -144,6 +144,15 @@ impl Host for Redacted<'_> {
 
     fn frozen(&self, pid: u32) -> Option<String> {
         self.host.frozen(pid).map(|it| self.redactor.path(&it))
+    }
+
+    fn remote_mounts(&self, tid: u32) -> Vec<RemoteMount> {
+        let redacted = |mount: RemoteMount| RemoteMount {
+            source: self.redactor.path(&mount.source),
+            mount_point: self.redactor.path(&mount.mount_point),
+            ..mount
+        };
+        self.host.remote_mounts(tid).into_iter().map(redacted).collect()
     }
 
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {

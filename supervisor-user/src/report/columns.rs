@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::text::short_exit;
 use crate::{
+    diagnosis::last_place,
     finding::Finding,
     words::{clean, duration},
 };
@@ -114,6 +115,25 @@ impl Column {
         }
         compare_cells(&self.cell(one, 0), &self.cell(other, 0))
     }
+}
+
+/// What lists say of a process that cannot exit: see [`exit_cells`].
+pub(crate) const EXITS: [&str; 7] =
+    ["CANNOT EXIT", "NAME", "STATE", "FOR", "FAMILY", "WAITS IN", "CONTAINER"];
+
+/// A process that cannot exit, with the place of the thread that does not.
+pub(crate) fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {
+    let (state, wchan) = last_place(finding);
+    let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
+    [
+        finding.process.pid.to_string(),
+        clean(&finding.process.name),
+        state.to_string(),
+        since_ns.map_or_else(unknown, |since_ns| duration(now_ns.saturating_sub(since_ns))),
+        Column::Family.cell(finding, now_ns),
+        wchan.map_or_else(unknown, clean),
+        Column::Container.cell(finding, now_ns),
+    ]
 }
 
 /// The order of two cells: of numbers by their values.

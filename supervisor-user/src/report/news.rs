@@ -23,9 +23,15 @@ impl Kind {
     /// Of an event.
     pub(super) fn of(event: &EventKind) -> Self {
         match event {
-            EventKind::Detected(_) | EventKind::Updated(_) | EventKind::Blocked { .. } => Self::Alert,
+            EventKind::Detected(_)
+            | EventKind::Updated(_)
+            | EventKind::Blocked { .. }
+            | EventKind::ExitBlocked { .. } => Self::Alert,
             EventKind::Existing(_) | EventKind::State(_) | EventKind::Explained(_) => Self::State,
-            EventKind::Reaped { .. } | EventKind::Released { .. } | EventKind::Suppressed(_) => Self::Event,
+            EventKind::Reaped { .. }
+            | EventKind::Released { .. }
+            | EventKind::ExitFinished { .. }
+            | EventKind::Suppressed(_) => Self::Event,
             EventKind::Lost(_) | EventKind::Dropped(_) => Self::PipelineError,
         }
     }
@@ -39,4 +45,6 @@ pub(super) enum Subject {
     Zombie,
     /// A PID namespace that cannot end.
     Namespace,
+    /// A process that was told to exit and cannot.
+    Exit,
 }

@@ -15,7 +15,7 @@ pub fn sentence(event: &Event) -> String {
             format!("{} (it had exited before supervisor started)", unreaped(finding, event.at_ns))
         }
         EventKind::Updated(finding) => {
-            let blocks: Vec<String> = finding.blocks.iter().map(block).collect();
+            let blocks: Vec<String> = finding.blocks.iter().map(|it| block(finding, it)).collect();
             let blocks = if blocks.is_empty() { String::new() } else { format!("; {}", blocks.join("; ")) };
             format!("{}{blocks}", unreaped(finding, event.at_ns))
         }
@@ -38,6 +38,11 @@ pub fn sentence(event: &Event) -> String {
             let ino = init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default();
             let process = &init.process;
             format!("PID namespace {ino} of {} (pid {}) could end{after}", clean(&process.name), process.pid)
+        }
+        EventKind::ExitBlocked { finding, .. } => cannot_exit(finding),
+        EventKind::ExitFinished { finding, blocked_ns } => {
+            let after = blocked_ns.map(|blocked| format!(" {} after it was told to", duration(blocked)));
+            format!("{} has exited{}", subject(finding), after.unwrap_or_default())
         }
         EventKind::Lost(loss) => lost(loss, event.at_ns),
         EventKind::Dropped(Dropped { sink, count, since_ns }) => format!(
@@ -69,8 +74,18 @@ pub(super) fn reaped_by(by: &ReapedBy) -> String {
     by.name.as_ref().map_or_else(|| format!("pid {pid}"), |name| format!("{} (pid {pid})", clean(name)))
 }
 
+/// A process that cannot exit, and the PID namespaces of others that wait for it.
+fn cannot_exit(finding: &Finding) -> String {
+    let others = finding.blocks.iter().filter(|block| block.init_pid != finding.process.pid);
+    let others: String = others.map(|it| format!("; {}", block(finding, it))).collect();
+    format!("{} cannot exit: {}{others}", subject(finding), finding.diagnosis.verdict)
+}
+
 /// What a process blocks.
-pub(super) fn block(block: &Block) -> String {
+pub(super) fn block(of: &Finding, block: &Block) -> String {
+    if block.init_pid == of.process.pid {
+        return format!("it is PID 1 of PID namespace {}, which cannot end before", block.ino);
+    }
     format!(
         "it blocks the end of PID namespace {}, whose PID 1 {} (pid {}) has exited",
         block.ino,

@@ -23,6 +23,7 @@ const MUST: &str = "  ◄ must reap";
 pub fn process(finding: &Finding, style: Style) -> String {
     let mut story = Story { out: String::new(), style };
     let word = match (finding.state, finding.is_exiting) {
+        _ if finding.ending.is_some() => "EXITING",
         ('Z', _) if finding.threads.iter().all(|thread| !thread.is_live()) => "UNREAPED",
         ('Z', _) => "THREADS RUN",
         (_, true) => "EXITING",
@@ -39,7 +40,7 @@ pub fn process(finding: &Finding, style: Style) -> String {
     if !finding.blocks.is_empty() {
         story.title("What it blocks");
         for held in &finding.blocks {
-            story.item("- ", &block(held));
+            story.item("- ", &block(finding, held));
         }
     }
     if let Some(text) = finding.budget.as_ref().and_then(budget) {

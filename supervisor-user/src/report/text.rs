@@ -114,6 +114,24 @@ fn lines_of(event: &Event, style: Style) -> String {
             lines.out
         }
         EventKind::Released { .. } => format!("{time}  {}  {}\n", word("1;32", "RELEASED"), sentence(event)),
+        EventKind::ExitBlocked { finding, .. } => {
+            let process = &finding.process;
+            let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
+            let since = since_ns.map_or_else(
+                || "  told to exit at a time that is not known".to_owned(),
+                |since_ns| format!("  told to exit {} ago", duration(event.at_ns.saturating_sub(since_ns))),
+            );
+            let first = format!(
+                "{time}  {}  {}[{}]{since}",
+                word("1;31", "STUCK"),
+                clean(&process.name),
+                process.pid
+            );
+            block(&first, finding, event.at_ns, style)
+        }
+        EventKind::ExitFinished { .. } => {
+            format!("{time}  {}  {}\n", word("1;32", "EXITED"), sentence(event))
+        }
         EventKind::Lost(_) | EventKind::Dropped(_) => {
             format!("{time}  {}  {}\n", word("1;33", "LOST"), sentence(event))
         }
@@ -182,7 +200,7 @@ fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
 /// What it blocks and costs.
 fn consequences(lines: &mut Lines, finding: &Finding) {
     for (i, held) in finding.blocks.iter().enumerate() {
-        lines.add(if i == 0 { "blocks" } else { "" }, &blocks(held));
+        lines.add(if i == 0 { "blocks" } else { "" }, &blocks(finding, held));
     }
     if let Some(text) = finding.budget.as_ref().and_then(budget) {
         lines.add("pids", &text);

@@ -21,7 +21,7 @@ use crate::{
 const HELP: &str = "\
 up down  j k        one line
 PgUp PgDn Home End  ten lines, the first, the last
-Tab  left right     the next page, the one before; 1 2 3 4 too
+Tab  left right     the next page, the one before; 1 to 5 too
 Enter               the whole story, Esc closes it; of a reaper, what it holds
 /                   filter as you type; Enter keeps it, Esc ends it
 s  r                sort by the next column, the other way round
@@ -114,6 +114,9 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
         count(top.data.findings.len(), "unreaped"),
         count(top.data.namespaces.len(), blocked),
     ];
+    if !top.data.exits.is_empty() {
+        spans.push(count(top.data.exits.len(), "stuck in exit"));
+    }
     if top.lost > 0 {
         spans.push(Span::styled(format!("  {} lost", top.lost), look.bold(Color::Yellow)));
     }
@@ -169,6 +172,7 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
             REAPER_WIDTHS.into_iter().chain([area.width]).collect(),
         ),
         Page::Namespaces => fitting(&top.data.namespace_columns, area.width),
+        Page::Exits => fitting(&top.data.exit_columns, area.width),
         Page::Events => (vec!["EVENT"], vec![area.width]),
     };
     if rows.is_empty() {
@@ -177,6 +181,7 @@ fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
             _ if !top.filter.is_empty() => "nothing matches the filter",
             Page::Findings | Page::Reapers => "nothing is unreaped",
             Page::Namespaces => "no PID namespace is blocked",
+            Page::Exits => "no process is stuck in its exit",
             Page::Events => "nothing has happened yet",
         };
         frame.render_widget(Paragraph::new(format!("\n  {text}")), area);

@@ -6,7 +6,7 @@ use super::{Row, View};
 use crate::{
     fleet::{
         self, FindingKind, Fleet,
-        list::{NAMESPACES, ZOMBIES, host, namespace, zombie},
+        list::{EXITS, NAMESPACES, ZOMBIES, exit, host, namespace, zombie},
         story::story,
     },
     nats::Key,
@@ -15,6 +15,7 @@ use crate::{
 
 /// How wide the columns of lists are.
 const ZOMBIE_WIDTHS: [u16; 9] = [18, 8, 16, 14, 7, 24, 12, 24, 24];
+const EXIT_WIDTHS: [u16; 7] = [18, 11, 16, 7, 12, 24, 24];
 const NAMESPACE_WIDTHS: [u16; 7] = [18, 14, 22, 24, 12, 24, 24];
 /// Where the age stands, which is sorted by time.
 const AGE: usize = 6;
@@ -76,6 +77,14 @@ impl View for Fleet {
 
     fn namespaces(&self, _now_ns: u64) -> Vec<Row> {
         of(self, FindingKind::Namespace).map(|(key, it)| row((key, it), namespace(self, key, it))).collect()
+    }
+
+    fn exit_columns(&self) -> Vec<super::Column> {
+        EXITS.into_iter().zip(EXIT_WIDTHS).collect()
+    }
+
+    fn exits(&self, _now_ns: u64) -> Vec<Row> {
+        of(self, FindingKind::Exit).map(|(key, it)| row((key, it), exit(self, key, it))).collect()
     }
 
     fn story(&self, wanted: &str, columns: usize) -> Option<String> {

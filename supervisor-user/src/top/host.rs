@@ -6,7 +6,7 @@ use crate::{
     diagnosis::in_full,
     finding::{BlockedNamespace, Finding},
     report::{
-        columns::{Column, named, unknown},
+        columns::{Column, EXITS, exit_cells, named, unknown},
         story,
         text::Style,
     },
@@ -25,6 +25,8 @@ const COLUMNS: [(Column, u16); 9] = [
     (Column::Pidns, 11),
     (Column::Why, 120),
 ];
+/// Of the columns of processes that cannot exit.
+const EXIT_WIDTHS: [u16; 7] = [11, 16, 6, 12, 7, 24, 24];
 const SORTS: [Column; 6] =
     [Column::Age, Column::Pid, Column::Name, Column::Family, Column::Reaper, Column::Container];
 
@@ -71,9 +73,19 @@ impl View for Conclusions {
         Self::namespaces(self).map(|it| namespace(it, now_ns)).collect()
     }
 
+    fn exit_columns(&self) -> Vec<super::Column> {
+        EXITS.into_iter().zip(EXIT_WIDTHS).collect()
+    }
+
+    fn exits(&self, now_ns: u64) -> Vec<Row> {
+        Self::exits(self)
+            .map(|it| Row { id: it.id.clone(), cells: exit_cells(it, now_ns).into(), trend: Vec::new() })
+            .collect()
+    }
+
     fn story(&self, id: &str, columns: usize) -> Option<String> {
         let style = Style { columns, ..Style::PLAIN };
-        let finding = self.open().find(|it| it.id == id);
+        let finding = self.open().chain(Self::exits(self)).find(|it| it.id == id);
         let finding = finding.map(|it| story::process(&in_full(it), style));
         let namespace = || {
             let namespace = Self::namespaces(self).find(|it| it.id == id)?;

@@ -42,6 +42,12 @@ pub trait View {
     /// PID namespaces that cannot end.
     fn namespaces(&self, now_ns: u64) -> Vec<Row>;
 
+    /// What is shown of each process that cannot exit.
+    fn exit_columns(&self) -> Vec<Column>;
+
+    /// Processes that were told to exit and cannot.
+    fn exits(&self, now_ns: u64) -> Vec<Row>;
+
     /// The whole story of a row, in lines of so many columns where it can be wrapped.
     fn story(&self, id: &str, columns: usize) -> Option<String>;
 }
@@ -58,11 +64,13 @@ pub enum Page {
     Namespaces,
     /// What has happened.
     Events,
+    /// Processes that cannot exit.
+    Exits,
 }
 
 impl Page {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Findings, Self::Reapers, Self::Namespaces, Self::Events];
+    pub const ALL: [Self; 5] = [Self::Findings, Self::Reapers, Self::Namespaces, Self::Events, Self::Exits];
 
     /// As it is called.
     #[must_use]
@@ -72,6 +80,7 @@ impl Page {
             Self::Reapers => "Reapers",
             Self::Namespaces => "PID namespaces",
             Self::Events => "Events",
+            Self::Exits => "Stuck exits",
         }
     }
 }
@@ -134,6 +143,8 @@ struct Data {
     reapers: Vec<Row>,
     namespace_columns: Vec<Column>,
     namespaces: Vec<Row>,
+    exit_columns: Vec<Column>,
+    exits: Vec<Row>,
 }
 
 /// The state of the screen.
@@ -216,6 +227,8 @@ impl Top {
         }
         let mut namespaces = view.namespaces(now_ns);
         namespaces.sort_by(|one, other| one.cells.cmp(&other.cells));
+        let mut exits = view.exits(now_ns);
+        exits.sort_by(|one, other| one.cells.cmp(&other.cells));
         self.data = Data {
             columns: view.columns(),
             sorted: view.sorts()[self.sort],
@@ -223,6 +236,8 @@ impl Top {
             reapers: self.rates.rows(),
             namespace_columns: view.namespace_columns(),
             namespaces,
+            exit_columns: view.exit_columns(),
+            exits,
         };
         self.keep_in_list();
     }
@@ -267,7 +282,7 @@ impl Top {
             }
             Key::Tab => self.turn(1),
             Key::BackTab => self.turn(Page::ALL.len() - 1),
-            Key::Char(c @ '1'..='4') => {
+            Key::Char(c @ '1'..='5') => {
                 self.page = Page::ALL[c as usize - '1' as usize];
                 self.detail = None;
             }
@@ -308,7 +323,7 @@ impl Top {
                 self.page = Page::Findings;
                 return;
             }
-            Page::Findings | Page::Namespaces => view.story(&row.id, self.columns),
+            Page::Findings | Page::Namespaces | Page::Exits => view.story(&row.id, self.columns),
             Page::Events => Some(row.cells.join("\n")),
         };
         self.detail = text.map(|text| Detail { id: row.id, text, scroll: 0 });
@@ -320,6 +335,7 @@ impl Top {
             Page::Findings => Box::new(self.data.findings.iter()),
             Page::Reapers => Box::new(self.data.reapers.iter()),
             Page::Namespaces => Box::new(self.data.namespaces.iter()),
+            Page::Exits => Box::new(self.data.exits.iter()),
             // The newest first.
             Page::Events => Box::new(self.events.iter().rev()),
         };

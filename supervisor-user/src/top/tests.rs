@@ -108,6 +108,7 @@ fn every_page_has_its_list() {
         ('2', ["HOLDS", "TREND"]),
         ('3', ["BLOCKED FOR", "pause"]),
         ('4', ["UNREAPED", "BLOCKED"]),
+        ('5', ["5 Stuck exits", "no process is stuck in its exit"]),
     ] {
         top.key(Key::Char(key), &conclusions);
         let text = screen(&mut top, 80, 24);

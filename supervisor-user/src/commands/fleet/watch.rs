@@ -106,6 +106,7 @@ impl Teller<'_> {
             let action = match row.document.supervisor.finding.kind {
                 FindingKind::Zombie => "zombie-existing",
                 FindingKind::Namespace => "namespace-blocked",
+                FindingKind::Exit => "exit-blocked",
             };
             let payload = row.raw.as_deref().unwrap_or_default();
             let event = Event { cluster: &key.cluster, host: &key.host, action, stored: row.stored, payload };

@@ -8,6 +8,7 @@
 //! | `cgroup` | `cgroup_mutex` in `proc_cgroup_show()`, `kernel/cgroup/cgroup.c`: not killable; `cpuset_attach()` takes a target's memory map lock under it | who moves such a process to another cpuset: root, or an engine |
 //! | `stat`, `status` | no lock of the target (`do_task_stat()`, `task_mem()`), but `mmput()` at the end: if the target has exited meanwhile, the reader runs its `exit_mmap()` and `exit_aio()` | a process, for the moment of its exit |
 //! | `exe`, `ns/pid` | `task_lock()`, which spins (`get_task_exe_file()`, `ns_get_name()`); the last `fput()` of a file runs its file system's release | as above |
+//! | `mountinfo`, `/sys/fs/fuse/connections` | `namespace_sem` in `m_start()`, `fs/namespace.c`; the owner of a mount namespace can mount in it, but not hold the lock; no file system is asked | nobody for long |
 //! | `task`, `wchan`, `cgroup.events`, `pids.max` | nothing of the target: `get_wchan()` takes `pi_lock` and looks at a sleeping stack; kernfs has locks of its own | nobody |
 //!
 //! `io`, `stack`, `syscall` and `personality` take `exec_update_lock`, which an `execve` from FUSE holds. They are not
@@ -46,7 +47,7 @@ use self::{
 };
 use super::{
     Arguments, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ReadsLost,
-    ThreadFacts, proc,
+    RemoteMount, ThreadFacts, proc,
 };
 
 /// The first argument of a `supervisor` that is a reader.
@@ -153,6 +154,10 @@ impl Host for Proc {
 
     fn frozen(&self, pid: u32) -> Option<String> {
         self.ask_option(&Request::Frozen(pid))
+    }
+
+    fn remote_mounts(&self, tid: u32) -> Vec<RemoteMount> {
+        self.ask(&Request::RemoteMounts(tid)).ok().and_then(Result::ok).unwrap_or_default()
     }
 
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {

@@ -45,6 +45,7 @@ fn answer(host: &DirectProc, request: &Request, stream: &UnixStream) -> io::Resu
         Request::Threads(pid) => wire::write(stream, &host.threads(*pid).map_err(said)),
         Request::Cgroup(pid) => wire::write(stream, &host.cgroup(*pid)),
         Request::Frozen(pid) => wire::write(stream, &host.frozen(*pid)),
+        Request::RemoteMounts(tid) => wire::write(stream, &host.remote_mounts(*tid)),
         Request::PidBudget { pid, v1_group } => {
             wire::write(stream, &host.pid_budget(*pid, v1_group.as_deref()))
         }

@@ -20,6 +20,7 @@ pub(super) enum Request {
     Threads(u32),
     Cgroup(u32),
     Frozen(u32),
+    RemoteMounts(u32),
     PidBudget { pid: u32, v1_group: Option<String> },
     Oci(Vec<OciPlaces>),
     IsRootsFile(String),

@@ -67,7 +67,8 @@ pub(super) struct Event {
     /// 1 is good news, 5 the worst.
     #[schemars(range(min = 1, max = 5))]
     pub(super) severity: u8,
-    /// Of a finding that is over, in nanoseconds: exit to reap, or exit of PID 1 to the end of its namespace. Of a reap in
+    /// Of a finding that is over, in nanoseconds: exit to reap, exit of PID 1 to the end of its namespace,
+    /// or SIGKILL to exit. Of a reap in
     /// a trace: exit to reap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) duration: Option<u64>,
@@ -133,7 +134,7 @@ pub(super) struct Agent {
     pub(super) ephemeral_id: String,
 }
 
-/// A process: the unreaped one, or the PID 1 of a namespace that cannot end. `parent` is its reaper.
+/// A process: the unreaped one, the one that cannot exit, or the PID 1 of a namespace that cannot end. `parent` is its reaper.
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Process {
     /// Pid on the host.

@@ -42,7 +42,10 @@ pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervi
             kind => kind.process().map(|finding| {
                 let told = Told {
                     id: &finding.id,
-                    subject: Subject::Zombie,
+                    subject: match kind {
+                        EventKind::ExitBlocked { .. } | EventKind::ExitFinished { .. } => Subject::Exit,
+                        _ => Subject::Zombie,
+                    },
                     diagnosis: &finding.diagnosis,
                     blockers: &[],
                     reaped_by: match kind {
@@ -79,15 +82,22 @@ struct Told<'a> {
 
 fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64) -> FindingFields {
     let diagnosis = told.diagnosis;
+    let ending = finding.ending.as_ref();
+    let since_ns = ending.and_then(|ending| ending.since_ns);
     FindingFields {
         finding: FindingState { id: told.id.to_owned(), kind: told.subject, state },
         exit: finding.exit.filter(|_| finding.is_exiting).map(exit_fields),
         age_ns: finding.exit_ns.map(|exit_ns| now_ns.saturating_sub(exit_ns)),
         grace_ns: finding.grace_ns,
         exit_time_known: finding.exit_ns.is_some(),
+        ending_ns: since_ns.map(|since_ns| now_ns.saturating_sub(since_ns)),
+        killed_by: ending
+            .and_then(|ending| ending.killed_by.as_ref())
+            .map(|(pid, name)| PidAndName { pid: *pid, name: name.clone() }),
         reaper: finding.reaper.as_ref().map(|reaper| reaper_fields(reaper, now_ns)),
         reaped_by: told.reaped_by.map(|by| ReapedByFields { pid: by.id.tgid, name: by.name.clone() }),
         creators: finding.creators.iter().map(creator_fields).collect(),
+        forked_as: finding.forked_as.clone(),
         runtime: finding.runtime.as_ref().map(|runtime| RuntimeFields {
             name: runtime.name.clone(),
             executable: runtime.executable.clone(),

@@ -214,6 +214,8 @@ fn rules() -> Value {
         rule("process-explained", "state", "zombie", &["none"]),
         rule("namespace-blocked", "alert", "namespace", &["open", "updated"]),
         rule("namespace-released", "event", "namespace", &["closed"]),
+        rule("exit-blocked", "alert", "exit", &["open", "updated"]),
+        rule("exit-finished", "event", "exit", &["closed"]),
         of_the_stream("events-lost", "pipeline_error", "loss"),
         of_the_stream("findings-suppressed", "event", "suppressed"),
         of_a_trace("process-forked", "start"),

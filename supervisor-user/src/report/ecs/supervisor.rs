@@ -46,10 +46,17 @@ pub(super) struct FindingFields {
     /// Time since the exit, if that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) age_ns: Option<u64>,
-    /// How long a process must be unreaped to be reported.
+    /// How long a process must be unreaped, or must not have exited, to be reported.
     pub(super) grace_ns: u64,
     /// Whether its exit was seen.
     pub(super) exit_time_known: bool,
+    /// Of one that was told to exit and is no zombie yet: time since its first SIGKILL, or else since the exit of its last
+    /// thread, if either was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ending_ns: Option<u64>,
+    /// Who sent that SIGKILL, if that was seen and it was not the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) killed_by: Option<PidAndName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaper: Option<ReaperFields>,
     /// Of one that is reaped: who did it, where that is seen.
@@ -58,6 +65,9 @@ pub(super) struct FindingFields {
     /// Who forked it, and who forked that one; nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) creators: Vec<CreatorFields>,
+    /// The program that its creator ran when it forked it, if the creator has executed another one since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) forked_as: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) runtime: Option<RuntimeFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -354,7 +364,7 @@ pub(super) struct CreatorFields {
     pub(super) pid: u32,
     /// As in `/proc/PID/comm`.
     pub(super) name: String,
-    /// The file that it executed.
+    /// The program that it ran when it forked the one before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) executable: Option<String>,
     /// Arguments of that exec.

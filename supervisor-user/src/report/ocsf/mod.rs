@@ -98,10 +98,15 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         | EventKind::State(finding)
         | EventKind::Updated(finding)
         | EventKind::Explained(finding)
+        | EventKind::ExitBlocked { finding, .. }
+        | EventKind::ExitFinished { finding, .. }
         | EventKind::Reaped { finding, .. } => {
             let told = Told {
                 id: &finding.id,
-                subject: Subject::Zombie,
+                subject: match event.kind {
+                    EventKind::ExitBlocked { .. } | EventKind::ExitFinished { .. } => Subject::Exit,
+                    _ => Subject::Zombie,
+                },
                 diagnosis: &finding.diagnosis,
                 seen_ns: finding.seen_ns,
                 namespace: None,
@@ -310,11 +315,16 @@ fn finding_info(told: &Told<'_>, wall: Wall) -> FindingInfo {
     let general = match told.subject {
         Subject::Zombie => "A process has exited and is not reaped",
         Subject::Namespace => "A PID namespace cannot end",
+        Subject::Exit => "A process was told to exit and cannot",
     };
     let family = told.diagnosis.family;
     FindingInfo {
         uid: told.id.to_owned(),
-        title: family.map_or(general, crate::diagnosis::Family::title),
+        title: match told.subject {
+            // A family's title says why; here it is the consequence that matters.
+            Subject::Exit => general,
+            Subject::Zombie | Subject::Namespace => family.map_or(general, crate::diagnosis::Family::title),
+        },
         desc: told.diagnosis.verdict.clone(),
         types: [told.subject],
         analytic: family.map(|family| Analytic {
@@ -335,7 +345,7 @@ fn evidences(finding: &Finding, told: &Told<'_>, wall: Wall) -> Vec<Evidence> {
         ..process(&finding.process, wall)
     };
     let name = match told.subject {
-        Subject::Zombie => EvidenceName::Subject,
+        Subject::Zombie | Subject::Exit => EvidenceName::Subject,
         Subject::Namespace => EvidenceName::NamespaceInit,
     };
     let blockers = told.namespace.map_or(&[][..], |namespace| &namespace.blockers);

@@ -1,0 +1,130 @@
+//! File systems that another program or host serves: a thread that waits for one may sleep where no signal wakes it.
+
+use std::{collections::HashMap, fs};
+
+use procfs::process::{MountInfo, Process};
+use serde::{Deserialize, Serialize};
+
+/// Where the kernel shows its connections to FUSE servers.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+/// More mounts than this are not named.
+const MAX_MOUNTS: usize = 8;
+
+/// A mount of such a file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteMount {
+    /// Its type, such as `fuse.sshfs` or `nfs4`.
+    pub fs_type: String,
+    /// What is mounted, as the mount names it.
+    pub source: String,
+    /// Where, as the thread sees it.
+    pub mount_point: String,
+    /// Number of its connection in `/sys/fs/fuse/connections`, if it is FUSE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<u32>,
+    /// Requests that the FUSE server has not answered, if that can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
+}
+
+impl RemoteMount {
+    /// Whether it is FUSE.
+    #[must_use]
+    pub fn is_fuse(&self) -> bool {
+        is_fuse(&self.fs_type)
+    }
+}
+
+fn is_fuse(fs_type: &str) -> bool {
+    matches!(fs_type, "fuse" | "fuseblk" | "virtiofs") || fs_type.starts_with("fuse.")
+}
+
+fn is_network(fs_type: &str) -> bool {
+    matches!(fs_type, "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" | "9p" | "afs" | "lustre" | "glusterfs")
+}
+
+/// Those that a thread can see, with waiting requests first.
+pub(super) fn remote(tid: u32) -> Vec<RemoteMount> {
+    let Ok(mounts) = Process::new(tid.cast_signed()).and_then(|thread| thread.mountinfo()) else {
+        return Vec::new();
+    };
+    let waiting = waiting();
+    choose(mounts.into_iter().map(|mount| of(mount, &waiting)))
+}
+
+/// Requests that wait, by connection.
+fn waiting() -> HashMap<u32, u64> {
+    let Ok(connections) = fs::read_dir(CONNECTIONS) else { return HashMap::new() };
+    connections
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            let waiting = fs::read_to_string(entry.path().join("waiting")).ok()?.trim().parse().ok()?;
+            Some((number, waiting))
+        })
+        .collect()
+}
+
+fn of(mount: MountInfo, waiting: &HashMap<u32, u64>) -> RemoteMount {
+    let connection = device(&mount.majmin).filter(|_| is_fuse(&mount.fs_type));
+    RemoteMount {
+        source: mount.mount_source.unwrap_or_default(),
+        mount_point: mount.mount_point.to_string_lossy().into_owned(),
+        waiting: connection.and_then(|number| waiting.get(&number).copied()),
+        connection,
+        fs_type: mount.fs_type,
+    }
+}
+
+/// The device `MAJOR:MINOR` as the kernel encodes it, which is the name of a connection (`fuse_ctl_add_conn()`,
+/// `fs/fuse/control.c`).
+fn device(majmin: &str) -> Option<u32> {
+    let (major, minor) = majmin.split_once(':')?;
+    Some(major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?)
+}
+
+/// Those of another server, each once.
+fn choose(mounts: impl Iterator<Item = RemoteMount>) -> Vec<RemoteMount> {
+    let mut chosen: Vec<RemoteMount> = Vec::new();
+    for mount in mounts.filter(|mount| mount.is_fuse() || is_network(&mount.fs_type)) {
+        let is_same = |other: &RemoteMount| match mount.connection {
+            Some(number) => other.connection == Some(number),
+            None => other.source == mount.source,
+        };
+        if !chosen.iter().any(is_same) {
+            chosen.push(mount);
+        }
+    }
+    chosen.sort_by_key(|mount| mount.waiting.unwrap_or(0) == 0);
+    chosen.truncate(MAX_MOUNTS);
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(fs_type: &str, source: &str, connection: Option<u32>, waiting: Option<u64>) -> RemoteMount {
+        RemoteMount {
+            fs_type: fs_type.to_owned(),
+            source: source.to_owned(),
+            mount_point: format!("/mnt/{source}"),
+            connection,
+            waiting,
+        }
+    }
+
+    #[test]
+    fn mounts_with_waiting_requests_come_first_and_local_ones_not_at_all() {
+        let mounts = [
+            mount("ext4", "disk", None, None),
+            mount("fuse.sshfs", "idle", Some(41), Some(0)),
+            mount("nfs4", "server:/export", None, None),
+            mount("fuse", "hung", Some(42), Some(2)),
+            mount("fuse", "bind mount of hung", Some(42), Some(2)),
+        ];
+        let chosen = choose(mounts.into_iter());
+        let sources: Vec<&str> = chosen.iter().map(|mount| mount.source.as_str()).collect();
+        assert_eq!(sources, ["hung", "idle", "server:/export"]);
+    }
+}
