@@ -140,7 +140,8 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
         threads: evidence.threads.clone(),
         role: own_exec.map_or(Role::Other, roles::role),
         executed: evidence.exec.as_ref().map(|exec| exec.own),
-        pgrp: facts.pgrp,
+        pgrp: facts.pgrp(),
+        pgrp_in_reaper_ns: evidence.reaper.as_ref().and_then(|reaper| facts.pgrp_at(reaper.facts.level()?)),
         exit_signal: evidence.task.as_ref().map(|task| task.record.exit_signal),
         tracer: evidence.tracer.as_ref().map(|tracer| Tracer {
             pid: tracer.pid,
@@ -297,7 +298,7 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         unreaped_held: facts.held,
         same_since_ns: 0,
         wait_kinds: wait.map_or(0, |wait| wait.kinds),
-        pgrp: facts.facts.pgrp,
+        pgrp: facts.facts.pgrp(),
         exec_ns: facts
             .exec
             .as_ref()
@@ -306,7 +307,8 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
             .filter(|at_ns| *at_ns != 0),
         previous_program: facts.exec.as_ref().and_then(|exec| exec.previous.clone()),
         calls: facts.calls.clone(),
-        pipe: facts.pipe.clone(),
+        pipe: evidence.reaper_pipe.clone(),
+        parent_blocks_sigchld: facts.parent_blocks_sigchld.clone(),
         has_io_uring: facts.has_io_uring,
         cpu: facts.cpu,
         cpu_ticks: facts.facts.cpu_ticks,

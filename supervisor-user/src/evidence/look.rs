@@ -12,16 +12,19 @@ use std::{
 use supervisor_ebpf::{
     HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
     TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE,
-    TASK_ZOMBIE, TaskRecord,
+    TASK_ZOMBIE, TaskRecord, WAIT_PGID, WAITED_PGID, Wait,
 };
 
 use super::{
     ArgsNote, CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text,
 };
 use crate::{
-    attribution::{named_part, oci_places},
+    attribution::{container_id, named_part, oci_places},
     clock,
-    host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
+    host::{
+        Call, Host, MAX_WRITERS, NotRead, OciFacts, OciPlaces, OpenFile, PidBudget, PipeFacts, PipeWriters,
+        ProcessFacts, SigChld, ThreadFacts, Writer,
+    },
     kernel::{KernelError, Records, Task},
     redact::Redacted,
     shared::Shared,
@@ -29,7 +32,7 @@ use crate::{
 
 /// Creators that are followed upwards.
 const MAX_CREATORS: usize = 16;
-/// Members of a PID namespace whose control groups are read.
+/// Members of a PID namespace whose control groups are read, and of one that cannot end also their calls.
 const MAX_NS_MEMBERS: usize = 64;
 /// Members of a PID namespace that cannot end that are looked at; the evidence says how many others there are.
 const MAX_MEMBERS: usize = 1024;
@@ -69,7 +72,9 @@ pub struct Look<'a> {
     /// All creators from one upwards.
     descents: Cache<ProcessId, Shared<Vec<CreatorFacts>>>,
     inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
-    budgets: Cache<Option<String>, Option<PidBudget>>,
+    budgets: Cache<(Option<String>, Option<u32>), Option<PidBudget>>,
+    /// Which processes hold the write ends of pipes.
+    pipes: Cache<(), Option<PipeWriters>>,
     namespaces: Cache<u32, Vec<String>>,
     /// Control groups of zombies.
     groups: RefCell<HashMap<Groups, Option<String>>>,
@@ -110,6 +115,7 @@ impl<'a> Look<'a> {
             descents: Cache::default(),
             inits: Cache::default(),
             budgets: Cache::default(),
+            pipes: Cache::default(),
             namespaces: Cache::default(),
             groups: RefCell::default(),
             containers: Cache::default(),
@@ -149,6 +155,12 @@ impl<'a> Look<'a> {
         let facts = self.with_arguments(facts, exec.as_ref());
         let threads = self.threads(&facts)?;
         let reaper = self.reaper(&facts, task.as_ref())?;
+        let facts = match &reaper {
+            Some(reaper) if waits_for_group(reaper) => self.with_groups(facts)?,
+            _ => facts,
+        };
+        let budget =
+            self.budget(&facts, task.as_ref(), [reaper.as_ref().map(|it| &it.facts), ns_init.as_deref()])?;
         let mut evidence = Evidence {
             at_ns: clock::now_ns(),
             exit_ns,
@@ -169,8 +181,12 @@ impl<'a> Look<'a> {
                 Some(reaper) if reaper.reaped.is_some() => *cached(&self.seeded_ns, (), || self.seeded_ns())?,
                 _ => None,
             },
+            reaper_pipe: match &reaper {
+                Some(reaper) => self.pipe(reaper, id)?,
+                None => None,
+            },
             reaper,
-            budget: self.budget(&facts, task.as_ref())?,
+            budget,
             oci: None,
             oci_not_read: false,
             task: task.map(|task| self.host.task(task)),
@@ -208,9 +224,16 @@ impl<'a> Look<'a> {
         let mut all = ids(&mut self.tasks.values().map(|task| &task.record));
         all.extend(ids(&mut self.living.iter()));
         let members_left_out = all.len().saturating_sub(MAX_MEMBERS) as u64;
-        let mut members = Vec::new();
+        let mut members: Vec<Member> = Vec::new();
+        let mut stuck = 0;
         for id in all.iter().take(MAX_MEMBERS) {
-            members.extend(self.member(id)?);
+            let Some(mut member) = self.member(id)? else { continue };
+            if !member.facts.is_unreaped() && stuck < MAX_NS_MEMBERS {
+                stuck += 1;
+                member.frozen = self.host.frozen(id.tgid);
+                member.calls = self.host.calls(id.tgid);
+            }
+            members.push(member);
         }
         members.sort_by_key(|member: &Member| member.id.tgid);
         Ok(NamespaceEvidence { init, members, members_left_out })
@@ -221,7 +244,7 @@ impl<'a> Look<'a> {
         let threads = self.threads(&facts)?;
         let reaper = self.read(facts.ppid)?.map(|reaper| (reaper.pid, reaper.comm));
         let tracer = self.tracer(&facts, &threads)?;
-        Ok(Some(Member { id: *id, threads, reaper, tracer, facts }))
+        Ok(Some(Member { id: *id, threads, reaper, tracer, facts, frozen: None, calls: Vec::new() }))
     }
 
     /// What the task iterator says of a process; of one that lives without its control group.
@@ -360,7 +383,7 @@ impl<'a> Look<'a> {
             tracer: None,
             child_faults: 0,
             sigchld_pending: false,
-            pgrp: None,
+            ns_pgrps: Vec::new(),
             cpu_ticks: None,
             wchan: None,
             sigchld: None,
@@ -370,6 +393,15 @@ impl<'a> Look<'a> {
             args_not_read: None,
             cgroup,
         })
+    }
+
+    /// Adds the process groups of a zombie that the task iterator has told, which does not know them.
+    fn with_groups(&self, facts: ProcessFacts) -> io::Result<ProcessFacts> {
+        if !facts.ns_pgrps.is_empty() {
+            return Ok(facts);
+        }
+        let read = self.read(facts.pid)?.filter(|read| read.start_ticks == facts.start_ticks);
+        Ok(ProcessFacts { ns_pgrps: read.map(|read| read.ns_pgrps).unwrap_or_default(), ..facts })
     }
 
     /// A process in `/proc`, which is read once.
@@ -488,6 +520,10 @@ impl<'a> Look<'a> {
         let facts = ReaperFacts {
             threads: self.threads(&reaper)?,
             frozen: self.host.frozen(reaper.pid),
+            calls: self.host.calls(reaper.pid),
+            parent_blocks_sigchld: self.blocking_parent(&reaper, record.as_ref())?,
+            has_io_uring: self.host.has_io_uring(reaper.pid),
+            cpu: self.host.cpu(reaper.pid),
             exec,
             is_subreaper: flag(TASK_PARENT_IS_SUBREAPER, TASK_PARENT_SUBREAPER_UNKNOWN),
             no_cld_wait: flag(TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN),
@@ -495,10 +531,6 @@ impl<'a> Look<'a> {
             held: id.and_then(|id| self.held.get(&id).copied()),
             id,
             wait: record.map(|record| record.wait).filter(|wait| wait.count > 0),
-            calls: Vec::new(),
-            pipe: None,
-            has_io_uring: None,
-            cpu: None,
             handler_changed: None,
             takes_siginfo: None,
             facts: reaper,
@@ -518,15 +550,86 @@ impl<'a> Look<'a> {
         Ok((*groups).clone())
     }
 
-    fn budget(&self, facts: &ProcessFacts, task: Option<&Task>) -> Result<Option<PidBudget>, EvidenceError> {
+    /// The limit of pids where a process lives: of its own control group, since it is charged there until it is released.
+    /// `/proc` does not show the version 1 group of a zombie; a process of the same container is in the same or near it.
+    fn budget(
+        &self,
+        facts: &ProcessFacts,
+        task: Option<&Task>,
+        others: [Option<&ProcessFacts>; 2],
+    ) -> Result<Option<PidBudget>, EvidenceError> {
         let of_v1 = task.filter(|task| task.record.flags & TASK_CGROUP_V1 != 0);
         let v1_group =
             of_v1.and_then(|task| task.cgroup.as_ref()).map(|names| format!("/{}", names.join("/")));
-        let key = v1_group.clone().or_else(|| facts.cgroup.clone());
+        let neighbour =
+            others.into_iter().flatten().find(|other| is_neighbour(facts, other)).map(|it| it.pid);
+        let key = (v1_group.clone().or_else(|| facts.cgroup.clone()), neighbour);
         let budget = cached(&self.budgets, key, || {
-            Ok::<_, EvidenceError>(self.host.pid_budget(facts.pid, v1_group.as_deref()))
+            Ok::<_, EvidenceError>(self.host.pid_budget(facts.pid, v1_group.as_deref(), neighbour))
         })?;
         Ok((*budget).clone())
+    }
+
+    /// The parent of a reaper that blocks `SIGCHLD`, if it blocks it too and has created the reaper. One that has adopted it,
+    /// as `systemd --user` does, blocks it for its own use.
+    fn blocking_parent(
+        &self,
+        reaper: &ProcessFacts,
+        record: Option<&Process>,
+    ) -> io::Result<Option<(u32, String)>> {
+        let Some(creator) = record.map(|record| record.creator) else { return Ok(None) };
+        if reaper.sigchld != Some(SigChld::Blocked) || creator.tgid != reaper.ppid {
+            return Ok(None);
+        }
+        let parent = self.read(reaper.ppid)?.filter(|it| starts_match(&self.host, it, creator.start_ns));
+        let blocks = parent.filter(|parent| parent.sigchld == Some(SigChld::Blocked));
+        Ok(blocks.map(|parent| (parent.pid, parent.comm)))
+    }
+
+    /// The pipe that a thread of the reaper reads, and who can write to it.
+    fn pipe(
+        &self,
+        reaper: &ReaperFacts,
+        zombie: Option<ProcessId>,
+    ) -> Result<Option<PipeFacts>, EvidenceError> {
+        let read = reaper.calls.iter().find_map(|thread| match thread.call {
+            Call::Read { file: OpenFile::Pipe(ino), .. } => Some(ino),
+            _ => None,
+        });
+        let Some(ino) = read else { return Ok(None) };
+        let found = cached(&self.pipes, (), || Ok::<_, EvidenceError>(self.host.pipe_writers()))?;
+        let Some(all) = &*found else {
+            return Ok(Some(PipeFacts { ino, writers: Vec::new(), is_complete: false }));
+        };
+        let pids = || all.pairs.iter().filter(|(of, pid)| *of == ino && *pid != reaper.facts.pid);
+        let mut writers = Vec::new();
+        for (_, pid) in pids().take(MAX_WRITERS) {
+            let Some(facts) = self.read(*pid)? else { continue };
+            let is_descendant = match zombie {
+                Some(zombie) => self.is_descendant(&facts, zombie)?,
+                None => None,
+            };
+            let pgrp = facts.pgrp().unwrap_or_default();
+            writers.push(Writer { pid: *pid, comm: facts.comm, is_descendant, pgrp });
+        }
+        Ok(Some(PipeFacts { ino, is_complete: all.is_complete && pids().count() <= MAX_WRITERS, writers }))
+    }
+
+    /// Whether `ancestor` is among the creators of a process. `None` if they are not known up to there.
+    fn is_descendant(&self, facts: &ProcessFacts, ancestor: ProcessId) -> Result<Option<bool>, KernelError> {
+        let Some(records) = self.records else { return Ok(None) };
+        let remembered = records.id_of(facts.pid)?;
+        let mut next = remembered.filter(|id| starts_match(&self.host, facts, id.start_ns));
+        for _ in 0..MAX_CREATORS {
+            match next {
+                Some(id) if id == ancestor => return Ok(Some(true)),
+                // Nobody is older than who created it.
+                Some(id) if id.start_ns < ancestor.start_ns => return Ok(Some(false)),
+                Some(id) => next = records.process(&id)?.map(|it| it.creator).filter(|id| id.is_known()),
+                None => break,
+            }
+        }
+        Ok(None)
     }
 
     fn seeded_ns(&self) -> Result<Option<u64>, KernelError> {
@@ -545,6 +648,23 @@ fn cached<K: Eq + Hash + Clone, V, E>(
     let value = Rc::new(read()?);
     cache.borrow_mut().insert(key, value.clone());
     Ok(value)
+}
+
+/// Whether a reaper has waited for a process group, or does.
+fn waits_for_group(reaper: &ReaperFacts) -> bool {
+    let of_call = |call: &Call| match call {
+        Call::Wait(request) => Wait { request: *request, ..Wait::default() }.idtype() == WAIT_PGID,
+        _ => false,
+    };
+    reaper.wait.is_some_and(|wait| wait.kinds & WAITED_PGID != 0 || wait.idtype() == WAIT_PGID)
+        || reaper.calls.iter().any(|thread| of_call(&thread.call))
+}
+
+/// Whether two processes are in one container, or in one control group other than the root.
+fn is_neighbour(one: &ProcessFacts, other: &ProcessFacts) -> bool {
+    let (Some(one), Some(other)) = (&one.cgroup, &other.cgroup) else { return false };
+    let container = container_id(one);
+    (container.is_some() && container == container_id(other)) || (one == other && one != "/")
 }
 
 /// Whether a process has a pid in the PID namespace that another one's innermost is.
