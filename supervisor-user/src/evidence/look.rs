@@ -1,6 +1,8 @@
 //! One look at the host and the kernel side: gathers evidence of any number of processes. What several have in
 //! common, as their reaper, is read once.
 
+mod activity;
+
 use std::{
     cell::{OnceCell, RefCell},
     collections::{BTreeSet, HashMap, HashSet},
@@ -12,8 +14,10 @@ use std::{
 use supervisor_ebpf::{
     HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_EXITING, TASK_PARENT_IS_SUBREAPER,
     TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE,
-    TASK_ZOMBIE, TaskRecord, WAIT_PGID, WAITED_PGID, Wait,
+    TASK_ZOMBIE, TaskRecord,
 };
+
+use activity::waits_for_group;
 
 use super::{
     ArgsNote, CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text,
@@ -21,10 +25,7 @@ use super::{
 use crate::{
     attribution::{container_id, named_part, oci_places},
     clock,
-    host::{
-        Call, Host, MAX_WRITERS, NotRead, OciFacts, OciPlaces, OpenFile, PidBudget, PipeFacts, PipeWriters,
-        ProcessFacts, SigChld, ThreadFacts, Writer,
-    },
+    host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
     redact::Redacted,
     shared::Shared,
@@ -561,75 +562,16 @@ impl<'a> Look<'a> {
         let of_v1 = task.filter(|task| task.record.flags & TASK_CGROUP_V1 != 0);
         let v1_group =
             of_v1.and_then(|task| task.cgroup.as_ref()).map(|names| format!("/{}", names.join("/")));
-        let neighbour =
-            others.into_iter().flatten().find(|other| is_neighbour(facts, other)).map(|it| it.pid);
+        let neighbour = others
+            .into_iter()
+            .flatten()
+            .find(|other| matches!(facts.state, 'Z' | 'X') && is_neighbour(facts, other))
+            .map(|other| other.pid);
         let key = (v1_group.clone().or_else(|| facts.cgroup.clone()), neighbour);
         let budget = cached(&self.budgets, key, || {
             Ok::<_, EvidenceError>(self.host.pid_budget(facts.pid, v1_group.as_deref(), neighbour))
         })?;
         Ok((*budget).clone())
-    }
-
-    /// The parent of a reaper that blocks `SIGCHLD`, if it blocks it too and has created the reaper. One that has adopted it,
-    /// as `systemd --user` does, blocks it for its own use.
-    fn blocking_parent(
-        &self,
-        reaper: &ProcessFacts,
-        record: Option<&Process>,
-    ) -> io::Result<Option<(u32, String)>> {
-        let Some(creator) = record.map(|record| record.creator) else { return Ok(None) };
-        if reaper.sigchld != Some(SigChld::Blocked) || creator.tgid != reaper.ppid {
-            return Ok(None);
-        }
-        let parent = self.read(reaper.ppid)?.filter(|it| starts_match(&self.host, it, creator.start_ns));
-        let blocks = parent.filter(|parent| parent.sigchld == Some(SigChld::Blocked));
-        Ok(blocks.map(|parent| (parent.pid, parent.comm)))
-    }
-
-    /// The pipe that a thread of the reaper reads, and who can write to it.
-    fn pipe(
-        &self,
-        reaper: &ReaperFacts,
-        zombie: Option<ProcessId>,
-    ) -> Result<Option<PipeFacts>, EvidenceError> {
-        let read = reaper.calls.iter().find_map(|thread| match thread.call {
-            Call::Read { file: OpenFile::Pipe(ino), .. } => Some(ino),
-            _ => None,
-        });
-        let Some(ino) = read else { return Ok(None) };
-        let found = cached(&self.pipes, (), || Ok::<_, EvidenceError>(self.host.pipe_writers()))?;
-        let Some(all) = &*found else {
-            return Ok(Some(PipeFacts { ino, writers: Vec::new(), is_complete: false }));
-        };
-        let pids = || all.pairs.iter().filter(|(of, pid)| *of == ino && *pid != reaper.facts.pid);
-        let mut writers = Vec::new();
-        for (_, pid) in pids().take(MAX_WRITERS) {
-            let Some(facts) = self.read(*pid)? else { continue };
-            let is_descendant = match zombie {
-                Some(zombie) => self.is_descendant(&facts, zombie)?,
-                None => None,
-            };
-            let pgrp = facts.pgrp().unwrap_or_default();
-            writers.push(Writer { pid: *pid, comm: facts.comm, is_descendant, pgrp });
-        }
-        Ok(Some(PipeFacts { ino, is_complete: all.is_complete && pids().count() <= MAX_WRITERS, writers }))
-    }
-
-    /// Whether `ancestor` is among the creators of a process. `None` if they are not known up to there.
-    fn is_descendant(&self, facts: &ProcessFacts, ancestor: ProcessId) -> Result<Option<bool>, KernelError> {
-        let Some(records) = self.records else { return Ok(None) };
-        let remembered = records.id_of(facts.pid)?;
-        let mut next = remembered.filter(|id| starts_match(&self.host, facts, id.start_ns));
-        for _ in 0..MAX_CREATORS {
-            match next {
-                Some(id) if id == ancestor => return Ok(Some(true)),
-                // Nobody is older than who created it.
-                Some(id) if id.start_ns < ancestor.start_ns => return Ok(Some(false)),
-                Some(id) => next = records.process(&id)?.map(|it| it.creator).filter(|id| id.is_known()),
-                None => break,
-            }
-        }
-        Ok(None)
     }
 
     fn seeded_ns(&self) -> Result<Option<u64>, KernelError> {
@@ -648,16 +590,6 @@ fn cached<K: Eq + Hash + Clone, V, E>(
     let value = Rc::new(read()?);
     cache.borrow_mut().insert(key, value.clone());
     Ok(value)
-}
-
-/// Whether a reaper has waited for a process group, or does.
-fn waits_for_group(reaper: &ReaperFacts) -> bool {
-    let of_call = |call: &Call| match call {
-        Call::Wait(request) => Wait { request: *request, ..Wait::default() }.idtype() == WAIT_PGID,
-        _ => false,
-    };
-    reaper.wait.is_some_and(|wait| wait.kinds & WAITED_PGID != 0 || wait.idtype() == WAIT_PGID)
-        || reaper.calls.iter().any(|thread| of_call(&thread.call))
 }
 
 /// Whether two processes are in one container, or in one control group other than the root.

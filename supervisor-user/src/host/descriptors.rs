@@ -212,6 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn a_search_is_used_again_for_twenty_times_as_long_as_it_took() {
+        let search = |took: u64| Search {
+            done: Instant::now().checked_sub(Duration::from_secs(10)).expect("the host is up for longer"),
+            took: Duration::from_secs(took),
+            writers: PipeWriters::default(),
+        };
+        // Twice as long as it must be: this test can be slow.
+        assert_eq!([search(0), search(1)].map(|it| it.is_fresh()), [false, true]);
+    }
+
+    #[test]
     fn an_io_uring_is_seen() {
         let mut child = Command::new("sleep").arg("600").spawn().expect("sleep");
         assert_eq!(has_io_uring(child.id()), Some(false));
