@@ -6,9 +6,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use supervisor_ebpf::{
-    CALL_WAIT4, CALL_WAITID, WAIT_ANY, WAIT_PGID, WAIT_PID, WAIT_ROUND_NS, WAITED_ANY, Wait,
-};
+use supervisor_ebpf::{CALL_WAITID, WAIT_ROUND_NS, WAITED_ANY, Wait};
 
 use crate::{
     kernel::{self, Ptr},
@@ -75,7 +73,7 @@ pub(crate) fn request(task: *mut task_struct) -> u64 {
         NR_WAIT4 => {
             let pid: i32 = kernel::load::<u64>(regs, &kernel::REGS_ARG0) as i32;
             let options = kernel::load::<u64>(regs, &kernel::REGS_ARG2) as u32;
-            wait4(pid, options)
+            Wait::pack_wait4(pid, options)
         }
         NR_WAITID => Wait::pack(
             CALL_WAITID,
@@ -84,17 +82,5 @@ pub(crate) fn request(task: *mut task_struct) -> u64 {
             kernel::load::<u64>(regs, &kernel::REGS_ARG3) as u32,
         ),
         _ => 0,
-    }
-}
-
-/// `wait4(2)`: -1 is any child, 0 the caller's group, below -1 another group.
-#[inline(always)]
-fn wait4(pid: i32, options: u32) -> u64 {
-    if pid == -1 {
-        Wait::pack(CALL_WAIT4, WAIT_ANY, 0, options)
-    } else if pid > 0 {
-        Wait::pack(CALL_WAIT4, WAIT_PID, pid as u32, options)
-    } else {
-        Wait::pack(CALL_WAIT4, WAIT_PGID, pid.wrapping_neg() as u32, options)
     }
 }

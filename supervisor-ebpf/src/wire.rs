@@ -301,6 +301,18 @@ impl Wait {
         (target as u64) | ((flags as u64) << 32) | ((idtype as u64) << 40) | ((call as u64) << 48)
     }
 
+    /// Packs a request of `wait4(2)`: -1 is any child, 0 the caller's group, below -1 another group.
+    #[must_use]
+    pub const fn pack_wait4(pid: i32, options: u32) -> u64 {
+        if pid == -1 {
+            Self::pack(CALL_WAIT4, WAIT_ANY, 0, options)
+        } else if pid > 0 {
+            Self::pack(CALL_WAIT4, WAIT_PID, pid as u32, options)
+        } else {
+            Self::pack(CALL_WAIT4, WAIT_PGID, pid.wrapping_neg() as u32, options)
+        }
+    }
+
     /// Whether a request reaps whichever child has exited.
     #[must_use]
     pub const fn takes_any(request: u64) -> bool {

@@ -6,7 +6,7 @@ use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
     evidence::{EndFacts, EndingFacts},
-    host::{CpuFacts, NotRead, PidBudget, PipeFacts, SigChld, ThreadCall, ThreadFacts},
+    host::{Call, CpuFacts, NotRead, PidBudget, PipeFacts, SigChld, ThreadCall, ThreadFacts},
     shared::Shared,
 };
 use schemars::JsonSchema;
@@ -38,6 +38,8 @@ pub struct Finding {
     pub pid_of_reaper: Option<u32>,
     /// Its process group, as the initial PID namespace counts.
     pub pgrp: Option<u32>,
+    /// Its process group as its reaper's wait calls name it.
+    pub pgrp_in_reaper_ns: Option<u32>,
     /// What its exit sends to its parent; 17 is `SIGCHLD`.
     pub exit_signal: Option<i32>,
     /// Who traces it, or one of its threads.
@@ -136,10 +138,14 @@ pub struct Blocker {
     pub name: String,
     /// Who must reap it, or the tracer that must: pid and name.
     pub reaper: Option<(u32, String)>,
-    /// State letter.
+    /// State letter; of a process that has not ended, that of a thread that cannot.
     pub state: char,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
+    /// The system call that this thread is in.
+    pub call: Option<Call>,
+    /// The file of the frozen control group that it is in or below.
+    pub frozen: Option<String>,
 }
 
 /// How a process holds a PID namespace.
@@ -311,7 +317,7 @@ pub struct Reaper {
     pub sigchld: Option<SigChld>,
     /// Whether a `SIGCHLD` is pending.
     pub sigchld_pending: bool,
-    /// The file that says that its control group is frozen.
+    /// The file of the frozen control group that it is in or below.
     pub frozen: Option<String>,
     /// What its exec makes of it.
     pub role: Role,
@@ -347,6 +353,8 @@ pub struct Reaper {
     pub calls: Vec<ThreadCall>,
     /// The pipe that one of them reads.
     pub pipe: Option<PipeFacts>,
+    /// Its parent, pid and name, if that created it and blocks `SIGCHLD` as it does: it may have its mask from there.
+    pub parent_blocks_sigchld: Option<(u32, String)>,
     /// Whether it has an io_uring descriptor.
     pub has_io_uring: Option<bool>,
     /// Limits of its processor time.
@@ -359,8 +367,6 @@ pub struct Reaper {
     pub takes_siginfo: Option<bool>,
     /// Whether it has a `SIGCHLD` handler, blocked or not.
     pub sigchld_caught: Option<bool>,
-    /// Its parent, pid and name, if both block `SIGCHLD`: a mask survives fork and exec.
-    pub mask_inherited_from: Option<(u32, String)>,
 }
 
 /// A wait call that was seen.

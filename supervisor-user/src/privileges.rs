@@ -63,7 +63,8 @@ pub const NEEDS: [Need; 4] = [
     Need {
         capability: Capability::CAP_SYS_PTRACE,
         until: Until::End,
-        why: "reads exit statuses, executables, namespaces and sleeping places of other users' processes in /proc",
+        why: "reads exit statuses, executables, namespaces, sleeping places, system calls and descriptors of other users' \
+              processes in /proc",
         is_required: true,
     },
     Need {

@@ -146,7 +146,8 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
             .filter(|creator| creator.has_executed_since)
             .and_then(|creator| creator.exec.as_ref())
             .map(|exec| roles::real_file(exec).to_owned()),
-        pgrp: facts.pgrp,
+        pgrp: facts.pgrp(),
+        pgrp_in_reaper_ns: evidence.reaper.as_ref().and_then(|reaper| facts.pgrp_at(reaper.facts.level()?)),
         exit_signal: evidence.task.as_ref().map(|task| task.record.exit_signal),
         tracer: evidence.tracer.as_ref().map(|tracer| Tracer {
             pid: tracer.pid,
@@ -305,7 +306,7 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         unreaped_held: facts.held,
         same_since_ns: 0,
         wait_kinds: wait.map_or(0, |wait| wait.kinds),
-        pgrp: facts.facts.pgrp,
+        pgrp: facts.facts.pgrp(),
         exec_ns: facts
             .exec
             .as_ref()
@@ -314,14 +315,14 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
             .filter(|at_ns| *at_ns != 0),
         previous_program: facts.exec.as_ref().and_then(|exec| exec.previous.clone()),
         calls: facts.calls.clone(),
-        pipe: facts.pipe.clone(),
+        pipe: evidence.reaper_pipe.clone(),
+        parent_blocks_sigchld: facts.parent_blocks_sigchld.clone(),
         has_io_uring: facts.has_io_uring,
         cpu: facts.cpu,
         cpu_ticks: facts.facts.cpu_ticks,
         handler_changed: facts.handler_changed,
         takes_siginfo: facts.takes_siginfo,
         sigchld_caught: facts.facts.sigchld_caught,
-        mask_inherited_from: None,
     }
 }
 

@@ -88,6 +88,8 @@ fn member(pid: u32, parent: u32) -> Member {
         threads: Vec::new(),
         reaper: Some((parent, "monitor".into())),
         tracer: None,
+        frozen: None,
+        calls: Vec::new(),
     }
 }
 
@@ -437,7 +439,8 @@ fn sessions_without_a_period_are_no_health_check() {
 fn limited(n: u32, at_ns: u64, source: Option<&str>, current: u64) -> Observation {
     seen(at_ns, |evidence| {
         (evidence.id, evidence.facts.pid) = (Some(ProcessId::new(100 + n, 1)), 100 + n);
-        evidence.budget = source.map(|source| PidBudget { current, max: 100, source: source.into() });
+        evidence.budget =
+            source.map(|source| PidBudget { current, max: 100, source: source.into(), fork_failures: None });
     })
 }
 

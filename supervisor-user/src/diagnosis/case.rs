@@ -229,12 +229,13 @@ impl<'a> Case<'a> {
             return false;
         };
         let target = reaper.last_wait.as_ref().and_then(|wait| wait.target);
-        let group = match target {
-            Some(WaitTarget::Pgid(0)) => reaper.pgrp,
-            Some(WaitTarget::Pgid(group)) => Some(group).filter(|_| self.is_on_host()),
+        let groups = match target {
+            Some(WaitTarget::Pgid(0)) => reaper.pgrp.zip(self.finding.pgrp),
+            // It counts as the caller does.
+            Some(WaitTarget::Pgid(group)) => Some(group).zip(self.finding.pgrp_in_reaper_ns),
             _ => return false,
         };
-        group.zip(self.finding.pgrp).is_none_or(|(waited, own)| waited != own)
+        groups.is_none_or(|(waited, own)| waited != own)
     }
 
     /// For which group the reaper waits, and in which the unreaped one is.

@@ -26,7 +26,8 @@ pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let who = name(&reaper.process);
-    let from = reaper.mask_inherited_from.as_ref().map(|(pid, comm)| format!("{} (pid {pid})", clean(comm)));
+    let from =
+        reaper.parent_blocks_sigchld.as_ref().map(|(pid, comm)| format!("{} (pid {pid})", clean(comm)));
     let inherited = from
         .as_ref()
         .map(|from| format!("; {from}, which started it, blocks it too, so the mask was inherited"))

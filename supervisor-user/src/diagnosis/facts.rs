@@ -287,7 +287,7 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
 fn of_state(case: &Case<'_>, facts: &mut Facts) {
     let Some(reaper) = case.reaper else { return };
     let pid = reaper.process.pid;
-    if let Some((from, comm)) = &reaper.mask_inherited_from {
+    if let Some((from, comm)) = &reaper.parent_blocks_sigchld {
         facts.add(
             Fact::Mask,
             &format!("/proc/{from}/status SigBlk"),
@@ -363,7 +363,7 @@ fn doing(thread: &ThreadCall) -> Option<String> {
         Call::Signal => "waits for a signal".to_owned(),
         Call::Sleep => "sleeps for a time".to_owned(),
         Call::Uring => "waits for an io_uring".to_owned(),
-        Call::Futex | Call::Other(_) => return None,
+        Call::Futex | Call::NoCall | Call::Compat | Call::Other(_) => return None,
     };
     Some(format!("{} {what}", thread.tid))
 }

@@ -10,7 +10,8 @@ use super::{
 use crate::{
     evidence::{Member, NamespaceEvidence},
     finding::{Blocker, BlockerKind, Finding},
-    words::clean,
+    host::Call,
+    words::{clean, command_line},
 };
 
 /// Everything that has a pid in the namespace and does not go by itself. A zombie of the init is reaped by the init,
@@ -50,6 +51,11 @@ fn blocker(member: &Member) -> Blocker {
         },
         state: stuck.map_or(facts.state, |thread| thread.state),
         wchan: stuck.map_or_else(|| facts.wchan.clone(), |thread| thread.wchan.clone()),
+        call: {
+            let tid = stuck.map_or(facts.pid, |thread| thread.tid);
+            member.calls.iter().find(|thread| thread.tid == tid).map(|thread| thread.call.clone())
+        },
+        frozen: member.frozen.clone(),
     }
 }
 
@@ -125,10 +131,18 @@ fn describe(blocker: &Blocker) -> String {
             let of = of.map(|it| format!(" by {}", who(it))).unwrap_or_default();
             format!("{what}, held{of}, its tracer")
         }
-        BlockerKind::Task => {
-            let place = blocker.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
-            format!("{what}, which has not ended: state {}{place}", blocker.state)
-        }
+        BlockerKind::Task => match &blocker.frozen {
+            Some(file) => {
+                format!("{what}, which has not ended: its control group {} is frozen", clean(group(file)))
+            }
+            None => {
+                let place =
+                    blocker.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
+                let call = blocker.call.as_ref().and_then(Call::name);
+                let call = call.map(|call| format!(", in system call {call}")).unwrap_or_default();
+                format!("{what}, which has not ended: state {}{place}{call}", blocker.state)
+            }
+        },
     }
 }
 
@@ -143,6 +157,23 @@ fn remedy(blocker: &Blocker) -> String {
         (BlockerKind::Tracer, Some(tracer)) => {
             format!("let {} detach from pid {pid}, wait for it, or end", who(tracer))
         }
-        _ => format!("find what pid {pid} waits for: `cat /proc/{pid}/stack`"),
+        _ => match &blocker.frozen {
+            Some(file) => format!("thaw the control group of pid {pid}: `{}`", thaw(file)),
+            None => format!("find what pid {pid} waits for: `cat /proc/{pid}/stack`"),
+        },
     }
+}
+
+/// The control group whose file says that it is frozen.
+fn group(file: &str) -> &str {
+    file.rsplit_once('/').map_or(file, |(group, _)| group)
+}
+
+/// The command that thaws the control group whose file says that it is frozen: version 1 says so where it is thawed.
+pub(super) fn thaw(file: &str) -> String {
+    let (word, file) = match file.strip_suffix("cgroup.events") {
+        Some(group) => ("0", format!("{group}cgroup.freeze")),
+        None => ("THAWED", file.to_owned()),
+    };
+    format!("echo {word} > {}", command_line(&[file], false, usize::MAX))
 }

@@ -21,7 +21,7 @@ use crate::{
         Blocker, BlockerKind, Creator, Exit, Finding, LastWait, Monitor, Origin, PidNs, Process, Reaper,
         Role, Runtime, Stage, Tracer, WaitTarget,
     },
-    host::{MAX_THREADS, ProcessFacts, RemoteMount, ThreadFacts},
+    host::{Call, MAX_THREADS, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts},
 };
 
 const S: u64 = 1_000_000_000;
@@ -72,7 +72,7 @@ fn reaper(pid: u32, name: &str) -> Reaper {
         handler_changed: None,
         takes_siginfo: None,
         sigchld_caught: None,
-        mask_inherited_from: None,
+        parent_blocks_sigchld: None,
     }
 }
 
@@ -91,6 +91,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         forked_as: None,
         pid_of_reaper: Some(100),
         pgrp: None,
+        pgrp_in_reaper_ns: None,
         exit_signal: Some(libc::SIGCHLD),
         tracer: None,
         exit: Some(Exit::Code(0)),
@@ -1159,6 +1160,8 @@ fn member(pid: u32, state: char, parent: u32) -> Member {
         threads: Vec::new(),
         reaper: Some((parent, "reaper\n".into())),
         tracer: None,
+        frozen: None,
+        calls: Vec::new(),
     }
 }
 
@@ -1198,6 +1201,9 @@ fn f8_what_holds_a_pid_namespace() {
     stuck.facts.wchan = Some("nfs_wait".into());
     let task = holds(vec![stuck], High, &["state D in nfs_wait"]);
     assert_eq!(task[0].kind, BlockerKind::Task);
+    let mut calls = member(22, 'D', 5);
+    calls.calls = vec![ThreadCall { tid: 22, call: Call::Other(libc::SYS_openat as u64) }];
+    holds(vec![calls], High, &["state D, in system call openat"]);
     // A tracer does not hold what is in D.
     assert_eq!(holds(vec![traced(member(22, 'D', 5), 9)], High, &["state D"])[0].kind, BlockerKind::Task);
     assert_eq!(holds(vec![traced(member(22, 't', 5), 9)], High, &["gdb"])[0].kind, BlockerKind::Tracer);
@@ -1211,6 +1217,23 @@ fn f8_what_holds_a_pid_namespace() {
     let all = vec![member(22, 'Z', 10), member(23, 'Z', 5), member(24, 'D', 5)];
     assert_eq!(holds(all, High, &["and 1 more"]).iter().map(|it| it.pid).collect::<Vec<_>>(), [22, 24]);
     assert_eq!(holds(Vec::new(), Low, &["not found"]), []);
+}
+
+#[test]
+fn f8_a_frozen_blocker_is_thawed() {
+    for (file, command) in [
+        (
+            "/sys/fs/cgroup/freezer/a b/freezer.state",
+            "`echo THAWED > '/sys/fs/cgroup/freezer/a b/freezer.state'`",
+        ),
+        ("/sys/fs/cgroup/a/cgroup.events", "`echo 0 > /sys/fs/cgroup/a/cgroup.freeze`"),
+    ] {
+        let (evidence, init) = held(vec![Member { frozen: Some(file.to_owned()), ..member(22, 'D', 5) }]);
+        let diagnosis = diagnose_namespace(&init, &blockers(&evidence), 0);
+        let group = file.rsplit_once('/').map(|it| it.0).unwrap();
+        assert!(diagnosis.verdict.contains(&format!("control group {group} is frozen")), "{diagnosis:#?}");
+        assert_eq!(diagnosis.remedies, [format!("thaw the control group of pid 22: {command}")]);
+    }
 }
 
 #[test]

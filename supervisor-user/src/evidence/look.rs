@@ -1,6 +1,8 @@
 //! One look at the host and the kernel side: gathers evidence of any number of processes. What several have in
 //! common, as their reaper, is read once.
 
+mod activity;
+
 use std::{
     cell::{OnceCell, RefCell},
     collections::{BTreeSet, HashMap, HashSet},
@@ -15,14 +17,16 @@ use supervisor_ebpf::{
     TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
 };
 
+use activity::waits_for_group;
+
 use super::{
     ArgsNote, CreatorFacts, EndFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence,
     ReaperFacts, TracerFacts, execs::Execs, handler::is_handler_changed, text,
 };
 use crate::{
-    attribution::{named_part, oci_places},
+    attribution::{container_id, named_part, oci_places},
     clock,
-    host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
+    host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
     redact::Redacted,
     shared::Shared,
@@ -30,7 +34,7 @@ use crate::{
 
 /// Creators that are followed upwards.
 const MAX_CREATORS: usize = 16;
-/// Members of a PID namespace whose control groups are read.
+/// Members of a PID namespace whose control groups are read, and of one that cannot end also their calls.
 const MAX_NS_MEMBERS: usize = 64;
 /// Members of a PID namespace that cannot end that are looked at; the evidence says how many others there are.
 const MAX_MEMBERS: usize = 1024;
@@ -70,7 +74,9 @@ pub struct Look<'a> {
     /// All creators from one upwards that has forked somebody at that time.
     descents: Cache<(ProcessId, u64), Shared<Vec<CreatorFacts>>>,
     inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
-    budgets: Cache<Option<String>, Option<PidBudget>>,
+    budgets: Cache<(Option<String>, Option<u32>), Option<PidBudget>>,
+    /// Which processes hold the write ends of pipes.
+    pipes: Cache<(), Option<PipeWriters>>,
     namespaces: Cache<u32, Vec<String>>,
     /// Control groups of zombies.
     groups: RefCell<HashMap<Groups, Option<String>>>,
@@ -111,6 +117,7 @@ impl<'a> Look<'a> {
             descents: Cache::default(),
             inits: Cache::default(),
             budgets: Cache::default(),
+            pipes: Cache::default(),
             namespaces: Cache::default(),
             groups: RefCell::default(),
             containers: Cache::default(),
@@ -153,6 +160,12 @@ impl<'a> Look<'a> {
         let threads = self.threads(&facts)?;
         let reaper = self.reaper(&facts, task.as_ref())?;
         let ending = self.ending(&facts, &threads, task.as_ref(), exit_ns)?;
+        let facts = match &reaper {
+            Some(reaper) if waits_for_group(reaper) => self.with_groups(facts)?,
+            _ => facts,
+        };
+        let budget =
+            self.budget(&facts, task.as_ref(), [reaper.as_ref().map(|it| &it.facts), ns_init.as_deref()])?;
         let mut evidence = Evidence {
             at_ns: clock::now_ns(),
             exit_ns,
@@ -173,8 +186,12 @@ impl<'a> Look<'a> {
                 Some(reaper) if reaper.reaped.is_some() => *cached(&self.seeded_ns, (), || self.seeded_ns())?,
                 _ => None,
             },
+            reaper_pipe: match &reaper {
+                Some(reaper) => self.pipe(reaper, id)?,
+                None => None,
+            },
             reaper,
-            budget: self.budget(&facts, task.as_ref())?,
+            budget,
             ending,
             oci: None,
             oci_not_read: false,
@@ -235,9 +252,16 @@ impl<'a> Look<'a> {
         let mut all = ids(&mut self.tasks.values().map(|task| &task.record));
         all.extend(ids(&mut self.living.iter()));
         let members_left_out = all.len().saturating_sub(MAX_MEMBERS) as u64;
-        let mut members = Vec::new();
+        let mut members: Vec<Member> = Vec::new();
+        let mut stuck = 0;
         for id in all.iter().take(MAX_MEMBERS) {
-            members.extend(self.member(id)?);
+            let Some(mut member) = self.member(id)? else { continue };
+            if !member.facts.is_unreaped() && stuck < MAX_NS_MEMBERS {
+                stuck += 1;
+                member.frozen = self.host.frozen(id.tgid);
+                member.calls = self.host.calls(id.tgid);
+            }
+            members.push(member);
         }
         members.sort_by_key(|member: &Member| member.id.tgid);
         Ok(NamespaceEvidence { init, members, members_left_out })
@@ -248,7 +272,7 @@ impl<'a> Look<'a> {
         let threads = self.threads(&facts)?;
         let reaper = self.read(facts.ppid)?.map(|reaper| (reaper.pid, reaper.comm));
         let tracer = self.tracer(&facts, &threads)?;
-        Ok(Some(Member { id: *id, threads, reaper, tracer, facts }))
+        Ok(Some(Member { id: *id, threads, reaper, tracer, facts, frozen: None, calls: Vec::new() }))
     }
 
     /// What the task iterator says of a process; of one that lives without its control group.
@@ -393,7 +417,7 @@ impl<'a> Look<'a> {
             tracer: None,
             child_faults: 0,
             sigchld_pending: false,
-            pgrp: Some(record.pgrp),
+            ns_pgrps: Vec::from([record.pgrp]),
             cpu_ticks: None,
             wchan: None,
             sigchld: None,
@@ -404,6 +428,15 @@ impl<'a> Look<'a> {
             args_not_read: None,
             cgroup,
         })
+    }
+
+    /// Adds the process groups of a zombie that the task iterator has told, which does not know them.
+    fn with_groups(&self, facts: ProcessFacts) -> io::Result<ProcessFacts> {
+        if facts.ns_pgrps.len() == facts.ns_pids.len() {
+            return Ok(facts);
+        }
+        let read = self.read(facts.pid)?.filter(|read| read.start_ticks == facts.start_ticks);
+        Ok(ProcessFacts { ns_pgrps: read.map(|read| read.ns_pgrps).unwrap_or_default(), ..facts })
     }
 
     /// A process in `/proc`, which is read once.
@@ -562,16 +595,16 @@ impl<'a> Look<'a> {
         let facts = ReaperFacts {
             threads: self.threads(&reaper)?,
             frozen: self.host.frozen(reaper.pid),
+            calls: self.host.calls(reaper.pid),
+            parent_blocks_sigchld: self.blocking_parent(&reaper, record.as_ref())?,
+            has_io_uring: self.host.has_io_uring(reaper.pid),
+            cpu: self.host.cpu(reaper.pid),
             is_subreaper: flag(TASK_PARENT_IS_SUBREAPER, TASK_PARENT_SUBREAPER_UNKNOWN),
             no_cld_wait: flag(TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN),
             reaped: record.map(|record| (record.reaped, record.reaped_ns)),
             held: id.and_then(|id| self.held.get(&id).copied()),
             id,
             wait: record.map(|record| record.wait).filter(|wait| wait.count > 0),
-            calls: Vec::new(),
-            pipe: None,
-            has_io_uring: None,
-            cpu: None,
             handler_changed: record
                 .zip(handler)
                 .and_then(|(record, now)| is_handler_changed(&record, exec.as_ref(), now)),
@@ -594,13 +627,25 @@ impl<'a> Look<'a> {
         Ok((*groups).clone())
     }
 
-    fn budget(&self, facts: &ProcessFacts, task: Option<&Task>) -> Result<Option<PidBudget>, EvidenceError> {
+    /// The limit of pids where a process lives: of its own control group, since it is charged there until it is released.
+    /// `/proc` does not show the version 1 group of a zombie; a process of the same container is in the same or near it.
+    fn budget(
+        &self,
+        facts: &ProcessFacts,
+        task: Option<&Task>,
+        others: [Option<&ProcessFacts>; 2],
+    ) -> Result<Option<PidBudget>, EvidenceError> {
         let of_v1 = task.filter(|task| task.record.flags & TASK_CGROUP_V1 != 0);
         let v1_group =
             of_v1.and_then(|task| task.cgroup.as_ref()).map(|names| format!("/{}", names.join("/")));
-        let key = v1_group.clone().or_else(|| facts.cgroup.clone());
+        let neighbour = others
+            .into_iter()
+            .flatten()
+            .find(|other| matches!(facts.state, 'Z' | 'X') && is_neighbour(facts, other))
+            .map(|other| other.pid);
+        let key = (v1_group.clone().or_else(|| facts.cgroup.clone()), neighbour);
         let budget = cached(&self.budgets, key, || {
-            Ok::<_, EvidenceError>(self.host.pid_budget(facts.pid, v1_group.as_deref()))
+            Ok::<_, EvidenceError>(self.host.pid_budget(facts.pid, v1_group.as_deref(), neighbour))
         })?;
         Ok((*budget).clone())
     }
@@ -621,6 +666,13 @@ fn cached<K: Eq + Hash + Clone, V, E>(
     let value = Rc::new(read()?);
     cache.borrow_mut().insert(key, value.clone());
     Ok(value)
+}
+
+/// Whether two processes are in one container, or in one control group other than the root.
+fn is_neighbour(one: &ProcessFacts, other: &ProcessFacts) -> bool {
+    let (Some(one), Some(other)) = (&one.cgroup, &other.cgroup) else { return false };
+    let container = container_id(one);
+    (container.is_some() && container == container_id(other)) || (one == other && one != "/")
 }
 
 /// Whether a process has a pid in the PID namespace that another one's innermost is.

@@ -4,6 +4,8 @@ mod execs;
 mod handler;
 mod look;
 #[cfg(test)]
+mod reading;
+#[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
 mod vanishing;
@@ -64,6 +66,10 @@ pub struct Evidence {
     /// Of one that was told to exit and is no zombie yet. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<EndingFacts>,
+    /// The pipe that a thread of the reaper reads, and what its writers are to this process. Recordings of older versions do
+    /// not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaper_pipe: Option<PipeFacts>,
 }
 
 /// What is known of a process that was told to exit and is no zombie yet.
@@ -168,9 +174,9 @@ pub struct ReaperFacts {
     /// from here on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ThreadCall>,
-    /// The pipe that one of its threads reads.
+    /// Its parent, pid and name, if that created it and blocks `SIGCHLD` as it does: it may have its mask from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pipe: Option<PipeFacts>,
+    pub parent_blocks_sigchld: Option<(u32, String)>,
     /// Whether it has an io_uring descriptor: waits through it pass no hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_io_uring: Option<bool>,
@@ -259,6 +265,13 @@ pub struct Member {
     pub reaper: Option<(u32, String)>,
     /// Who traces it, or one of its threads.
     pub tracer: Option<TracerFacts>,
+    /// The file of the frozen control group that it is in or below, if it has not exited. Recordings of older versions have
+    /// none of what is from here on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// The system calls that its threads are in, if it has not exited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<ThreadCall>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

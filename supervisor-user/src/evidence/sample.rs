@@ -38,7 +38,7 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
         tracer: None,
         child_faults: 0,
         sigchld_pending: false,
-        pgrp: None,
+        ns_pgrps: Vec::new(),
         cpu_ticks: None,
         wchan: None,
         sigchld: Some(SigChld::Default),
@@ -112,7 +112,7 @@ pub(crate) fn incident() -> Evidence {
                 reaped: Some((1, 1_950_000_000)),
                 held: Some(1),
                 calls: Vec::new(),
-                pipe: None,
+                parent_blocks_sigchld: None,
                 has_io_uring: None,
                 cpu: None,
                 handler_changed: None,
@@ -135,5 +135,6 @@ pub(crate) fn incident() -> Evidence {
         oci: None,
         oci_not_read: false,
         budget: None,
+        reaper_pipe: None,
     }
 }

@@ -1,6 +1,14 @@
-//! What the threads of a process do in the kernel, and what they wait for there.
+//! The system calls that the threads of a process are in, from `/proc/PID/task/TID/syscall`.
+
+use std::{borrow::Cow, fs};
 
 use serde::{Deserialize, Serialize};
+use supervisor_ebpf::{CALL_WAITID, Wait};
+
+use super::{
+    MAX_THREADS,
+    descriptors::{OpenFile, open_file},
+};
 
 /// What one thread does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,22 +19,24 @@ pub struct ThreadCall {
     pub call: Call,
 }
 
-/// A system call that a thread is in, from `/proc/PID/task/TID/syscall`.
+/// A system call that a thread is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
     /// It runs, or is about to.
     Running,
+    /// It sleeps outside of a system call: it waits for a page, or is stopped.
+    NoCall,
     /// `wait4` or `waitid`, packed as [`supervisor_ebpf::Wait::pack`] does.
     Wait(u64),
-    /// It reads a descriptor: `read`, `readv`, `recvfrom`, `recvmsg` and their kin.
+    /// It reads a descriptor: `read`, `readv`, `recvfrom`, `recvmsg`, `recvmmsg`, `splice`.
     Read {
         /// The descriptor.
         fd: u32,
         /// What it leads to.
         file: OpenFile,
     },
-    /// It waits for one of several descriptors: `poll`, `select`, `epoll_wait` and their kin.
+    /// It waits for one of several descriptors: `poll`, `select`, `epoll_wait` and their variants.
     Poll,
     /// It waits for a signal: `pause`, `rt_sigsuspend`, `rt_sigtimedwait`.
     Signal,
@@ -38,52 +48,228 @@ pub enum Call {
     Uring,
     /// Another call, by its number on this architecture.
     Other(u64),
+    /// A call of a 32-bit program: its numbers are those of another architecture.
+    Compat,
 }
 
-/// What a descriptor leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OpenFile {
-    /// A pipe or FIFO with that inode number.
-    Pipe(u64),
-    /// A socket.
-    Socket,
-    /// Anything else, or it could not be read.
-    Other,
+const READ: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_splice,
+];
+
+const POLL: &[i64] = &[
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_select,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+];
+
+const SIGNAL: &[i64] = &[
+    libc::SYS_rt_sigsuspend,
+    libc::SYS_rt_sigtimedwait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_pause,
+];
+
+const SLEEP: &[i64] = &[libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
+const FUTEX: &[i64] = &[libc::SYS_futex, libc::SYS_futex_waitv];
+
+/// Other calls in which a thread was seen in uninterruptible sleep.
+const NAMES: &[(i64, &str)] = &[
+    (libc::SYS_close, "close"),
+    (libc::SYS_execve, "execve"),
+    (libc::SYS_exit_group, "exit_group"),
+    (libc::SYS_fsync, "fsync"),
+    (libc::SYS_getdents64, "getdents64"),
+    (libc::SYS_ioctl, "ioctl"),
+    (libc::SYS_munmap, "munmap"),
+    (libc::SYS_newfstatat, "newfstatat"),
+    (libc::SYS_openat, "openat"),
+    (libc::SYS_statx, "statx"),
+    (libc::SYS_umount2, "umount2"),
+    (libc::SYS_unlinkat, "unlinkat"),
+    (libc::SYS_write, "write"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, "open"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_stat, "stat"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_unlink, "unlink"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_vfork, "vfork"),
+];
+
+impl Call {
+    /// The name of the call, or its number. `None` if the thread is in no system call.
+    #[must_use]
+    pub fn name(&self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Running | Self::NoCall => return None,
+            Self::Wait(request) if (request >> 48) as u8 == CALL_WAITID => "waitid",
+            Self::Wait(_) => "wait4",
+            Self::Read { .. } => "read",
+            Self::Poll => "poll",
+            Self::Signal => "sigsuspend",
+            Self::Sleep => "nanosleep",
+            Self::Futex => "futex",
+            Self::Uring => "io_uring_enter",
+            Self::Compat => "(32-bit)",
+            Self::Other(number) => match NAMES.iter().find(|(of, _)| of.cast_unsigned() == *number) {
+                Some((_, name)) => name,
+                None => return Some(Cow::Owned(number.to_string())),
+            },
+        }))
+    }
 }
 
-/// A pipe that a process reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PipeFacts {
-    /// Its inode number.
-    pub ino: u64,
-    /// Other processes that hold its write end open, at most [`MAX_WRITERS`].
-    pub writers: Vec<Writer>,
-    /// Whether all processes were looked at. If not, there may be more writers.
-    pub is_complete: bool,
+/// The calls of a process's threads. A thread that is gone, or that may not be read, is left out.
+pub(super) fn read(pid: u32) -> Vec<ThreadCall> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
+    tids.take(MAX_THREADS)
+        .filter_map(|tid: u32| {
+            let task = format!("/proc/{pid}/task/{tid}");
+            let line = fs::read_to_string(format!("{task}/syscall")).ok()?;
+            // Threads can have descriptors of their own.
+            let call = decode(&line, |fd| open_file(&format!("{task}/fd/{fd}")))?;
+            Some(ThreadCall { tid, call })
+        })
+        .collect()
 }
 
-/// More writers of one pipe than this are not named.
-pub const MAX_WRITERS: usize = 4;
-
-/// A process that holds the write end of a pipe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Writer {
-    /// Host pid.
-    pub pid: u32,
-    /// Name.
-    pub comm: String,
-    /// Whether the unreaped process is among its ancestors, if its creators are known.
-    pub is_descendant: Option<bool>,
-    /// Its process group, as the initial PID namespace counts.
-    pub pgrp: u32,
+/// Decodes what `proc_pid_syscall()` (`fs/proc/base.c`) writes: `running`, or the number of the call, six arguments, the
+/// stack pointer and the program counter; outside of a call -1 and the last two.
+fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
+    let mut words = line.split_ascii_whitespace();
+    let number = match words.next()? {
+        "running" => return Some(Call::Running),
+        "-1" => return Some(Call::NoCall),
+        number => number.parse::<i64>().ok()?,
+    };
+    let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let [first, second, third, fourth, _, _] = [hex()?, hex()?, hex()?, hex()?, hex()?, hex()?];
+    let stack = hex()?;
+    // A 32-bit program has its stack in the first 4 GiB; a 64-bit one does not, even if it is linked to fixed addresses.
+    if stack >> 32 == 0 {
+        return Some(Call::Compat);
+    }
+    Some(match number {
+        libc::SYS_wait4 => Call::Wait(Wait::pack_wait4(first as i32, third as u32)),
+        libc::SYS_waitid => Call::Wait(Wait::pack(CALL_WAITID, first as u8, second as u32, fourth as u32)),
+        libc::SYS_io_uring_enter => Call::Uring,
+        number if READ.contains(&number) => {
+            let fd = first as u32;
+            Call::Read { fd, file: open(fd) }
+        }
+        number if POLL.contains(&number) => Call::Poll,
+        number if SIGNAL.contains(&number) => Call::Signal,
+        number if SLEEP.contains(&number) => Call::Sleep,
+        number if FUTEX.contains(&number) => Call::Futex,
+        number => Call::Other(number.cast_unsigned()),
+    })
 }
 
-/// Limits of a process's processor time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CpuFacts {
-    /// How often the tightest control group above it was throttled (`nr_throttled` of `cpu.stat`).
-    pub throttled: u64,
-    /// `cpu.max` in thousandths of a processor, if there is a limit.
-    pub limit_millis: Option<u64>,
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Read as _},
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use proptest::prelude::*;
+    use supervisor_ebpf::{CALL_WAIT4, WAIT_ANY, WAIT_PGID, WAIT_PID};
+
+    use super::*;
+
+    /// A line of a 64-bit program.
+    fn line(number: i64, args: [u64; 4]) -> String {
+        let [a, b, c, d] = args;
+        format!("{number} {a:#x} {b:#x} {c:#x} {d:#x} 0x0 0x0 0x7ffc12345678 0x7f0011112222\n")
+    }
+
+    fn call(number: i64, args: [u64; 4]) -> Option<Call> {
+        decode(&line(number, args), |_| OpenFile::Pipe(42))
+    }
+
+    #[test]
+    fn each_call_is_decoded() {
+        let wait =
+            |idtype, target, options| Some(Call::Wait(Wait::pack(CALL_WAIT4, idtype, target, options)));
+        // The kernel shows a `pid_t` of -1 as the register has it.
+        assert_eq!(call(libc::SYS_wait4, [u64::MAX, 0, 0, 0]), wait(WAIT_ANY, 0, 0));
+        assert_eq!(call(libc::SYS_wait4, [0xFFFF_FFFF, 0, 1, 0]), wait(WAIT_ANY, 0, 1));
+        assert_eq!(call(libc::SYS_wait4, [77, 0, 0, 0]), wait(WAIT_PID, 77, 0));
+        assert_eq!(call(libc::SYS_wait4, [0, 0, 0, 0]), wait(WAIT_PGID, 0, 0));
+        assert_eq!(call(libc::SYS_wait4, [(-5_i64).cast_unsigned(), 0, 0, 0]), wait(WAIT_PGID, 5, 0));
+        let options = u64::from(libc::WEXITED.cast_unsigned());
+        assert_eq!(
+            call(libc::SYS_waitid, [u64::from(libc::P_PID), 9, 0, options]),
+            Some(Call::Wait(Wait::pack(CALL_WAITID, WAIT_PID, 9, libc::WEXITED.cast_unsigned())))
+        );
+        let read = Some(Call::Read { fd: 3, file: OpenFile::Pipe(42) });
+        assert_eq!(call(libc::SYS_read, [3, 0, 0, 0]), read);
+        assert_eq!(call(libc::SYS_recvmsg, [3, 0, 0, 0]), read);
+        assert_eq!(call(libc::SYS_ppoll, [0; 4]), Some(Call::Poll));
+        assert_eq!(call(libc::SYS_rt_sigsuspend, [0; 4]), Some(Call::Signal));
+        assert_eq!(call(libc::SYS_clock_nanosleep, [0; 4]), Some(Call::Sleep));
+        assert_eq!(call(libc::SYS_futex, [0; 4]), Some(Call::Futex));
+        assert_eq!(call(libc::SYS_io_uring_enter, [0; 4]), Some(Call::Uring));
+        let open = call(libc::SYS_openat, [0; 4]).expect("a call");
+        assert_eq!((open.name().as_deref(), open), (Some("openat"), Call::Other(libc::SYS_openat as u64)));
+        assert_eq!(Call::Other(9999).name().as_deref(), Some("9999"));
+    }
+
+    #[test]
+    fn what_is_no_call_of_this_architecture_is_not_decoded() {
+        let none = |line: &str| decode(line, |_| panic!("nothing is read"));
+        assert_eq!(none("running\n"), Some(Call::Running));
+        assert_eq!(none("-1 0x7ffc12345678 0x7f0011112222\n"), Some(Call::NoCall));
+        // Its stack is in the first 4 GiB: number 3 is `read` there.
+        assert_eq!(none("3 0x0 0x0 0x0 0x0 0x0 0x0 0xffd01234 0xf7f01234\n"), Some(Call::Compat));
+        assert_eq!(none(""), None);
+        assert_eq!(none("61 0x1 0x2"), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_line_is_read(line in "(-?[0-9]{1,20}|running)?( (0x)?[0-9a-f]{1,17}){0,10}") {
+            let _any = decode(&line, |_| OpenFile::Other);
+        }
+    }
+
+    #[test]
+    fn a_thread_of_this_process_that_reads_a_pipe_is_seen_to_do_so() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_pid()).expect("somebody listens");
+            reader.read(&mut [0])
+        });
+        let tid = told.recv().expect("a thread").cast_unsigned();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let calls = read(std::process::id());
+            let call = calls.into_iter().find(|thread| thread.tid == tid).map(|thread| thread.call);
+            if let Some(Call::Read { file: OpenFile::Pipe(_), .. }) = call {
+                break;
+            }
+            assert!(Instant::now() < deadline, "it is seen in {call:?}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(writer);
+        assert_eq!(thread.join().expect("no panic").expect("the end of the pipe"), 0);
+    }
 }

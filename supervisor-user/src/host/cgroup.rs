@@ -1,5 +1,5 @@
-//! Control groups as their file systems show them: which one a process is in, whether it is frozen, and how many
-//! processes it may hold.
+//! Control groups as their file systems show them: which one a process is in, whether it is frozen, how many processes it
+//! may hold, and how much processor time it has.
 
 use std::{
     fs,
@@ -34,6 +34,19 @@ pub struct PidBudget {
     pub current: u64,
     /// Tasks at most.
     pub max: u64,
+    /// Forks that this limit has refused, as far as `pids.events` of the control groups says. Recordings of older versions do
+    /// not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork_failures: Option<u64>,
+}
+
+/// Limits of a process's processor time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuFacts {
+    /// How often the tightest control group above it was throttled (`nr_throttled` of `cpu.stat`).
+    pub throttled: u64,
+    /// `cpu.max` in thousandths of a processor, if there is a limit.
+    pub limit_millis: Option<u64>,
 }
 
 /// The mounted hierarchies, of the root of each.
@@ -102,17 +115,22 @@ fn directories(mounts: &[Mount], lines: &[Membership], controller: &str) -> Vec<
     all
 }
 
-/// The file that says that a group is frozen.
+/// The file of a process's group, or of one above it, that says that it is frozen: of the nearest group that was frozen
+/// itself, since only that can be thawed.
 pub(super) fn frozen(mounts: &[Mount], lines: &[Membership]) -> Option<String> {
-    // Both tell the effective state, a frozen group above included.
-    let unified = directories(mounts, lines, "").first().map(|dir| dir.join("cgroup.events"));
-    let freezer = directories(mounts, lines, "freezer").first().map(|dir| dir.join("freezer.state"));
+    let unified = directories(mounts, lines, "");
+    let freezer = directories(mounts, lines, "freezer");
     let says = |file: &Path, words: &[&str]| {
         fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| words.contains(&line.trim())))
     };
-    unified
-        .filter(|file| says(file, &["frozen 1"]))
-        .or_else(|| freezer.filter(|file| says(file, &["FROZEN", "FREEZING"])))
+    // Of the innermost group both tell the effective state, a frozen group above included.
+    let found = |groups: &[PathBuf], state: &str, words: &[&str], own: &str| {
+        let innermost = groups.first().filter(|group| says(&group.join(state), words))?;
+        let itself = groups.iter().find(|group| says(&group.join(own), &["1"]));
+        Some(itself.unwrap_or(innermost).join(state))
+    };
+    found(&unified, "cgroup.events", &["frozen 1"], "cgroup.freeze")
+        .or_else(|| found(&freezer, "freezer.state", &["FROZEN", "FREEZING"], "freezer.self_freezing"))
         .map(|file| file.to_string_lossy().into_owned())
 }
 
@@ -121,25 +139,78 @@ pub(super) fn in_pids_group(path: &str) -> Membership {
     Membership { controllers: vec!["pids".to_owned()], path: path.to_owned() }
 }
 
+/// The memberships of a process; if it has none in the version 1 pids hierarchy, or is shown in its root as every zombie is,
+/// with that of another process.
+pub(super) fn with_pids_group(
+    mut own: Vec<Membership>,
+    others: impl FnOnce() -> Option<Vec<Membership>>,
+) -> Vec<Membership> {
+    if of(&own, "pids").is_none_or(|path| path == "/")
+        && let Some(path) = others().as_deref().and_then(|others| of(others, "pids"))
+    {
+        own.retain(|line| !line.controllers.iter().any(|name| name == "pids"));
+        own.push(in_pids_group(path));
+    }
+    own
+}
+
 /// The tightest limit: the one with the least room left.
 pub(super) fn pid_budget(mounts: &[Mount], lines: &[Membership]) -> Option<PidBudget> {
     let of_host = host_budget();
     ["", "pids"]
         .into_iter()
-        .flat_map(|controller| directories(mounts, lines, controller))
-        .filter_map(|dir| group_budget(&dir))
+        .flat_map(|controller| {
+            // Before Linux 6.12 a refused fork counts in the group of the one who forks, and since then in the group whose
+            // limit it is.
+            let mut refused = None;
+            directories(mounts, lines, controller).into_iter().filter_map(move |dir| {
+                refused = refused.max(named_number(&dir.join("pids.events"), "max"));
+                group_budget(&dir, refused)
+            })
+        })
         .chain(of_host)
         .min_by_key(|budget| budget.max.saturating_sub(budget.current))
 }
 
 /// The limit of one group; `max` is none.
-fn group_budget(dir: &Path) -> Option<PidBudget> {
+fn group_budget(dir: &Path, fork_failures: Option<u64>) -> Option<PidBudget> {
     let limit = dir.join("pids.max");
     Some(PidBudget {
         max: number(&limit)?,
         current: number(&dir.join("pids.current"))?,
         source: limit.to_string_lossy().into_owned(),
+        fork_failures,
     })
+}
+
+/// The tightest limit of processor time, and how often it has applied. `None` if the process is in no group that is seen.
+pub(super) fn cpu(mounts: &[Mount], lines: &[Membership]) -> Option<CpuFacts> {
+    let groups = ["", "cpu"].map(|controller| directories(mounts, lines, controller)).concat();
+    if groups.is_empty() {
+        return None;
+    }
+    let limited = groups.iter().filter_map(|dir| {
+        let throttled = named_number(&dir.join("cpu.stat"), "nr_throttled").unwrap_or_default();
+        Some(CpuFacts { throttled, limit_millis: Some(limit_millis(dir)?) })
+    });
+    Some(
+        limited
+            .min_by_key(|facts| facts.limit_millis)
+            .unwrap_or(CpuFacts { throttled: 0, limit_millis: None }),
+    )
+}
+
+/// The limit of one group: `cpu.max` of version 2, which is `max` or a time in each period, or the same of version 1.
+fn limit_millis(dir: &Path) -> Option<u64> {
+    let (quota, period): (u64, u64) = match fs::read_to_string(dir.join("cpu.max")) {
+        Ok(text) => {
+            let (quota, period) = text.trim().split_once(' ')?;
+            (quota.parse().ok()?, period.parse().ok()?)
+        }
+        // -1 is no limit, and no number here.
+        Err(_) => (number(&dir.join("cpu.cfs_quota_us"))?, number(&dir.join("cpu.cfs_period_us"))?),
+    };
+    quota.checked_mul(1000)?.checked_div(period)
 }
 
 fn host_budget() -> Option<PidBudget> {
@@ -147,11 +218,22 @@ fn host_budget() -> Option<PidBudget> {
     // The fourth field of /proc/loadavg is `running/all`, where all are the tasks of the host.
     let loadavg = fs::read_to_string("/proc/loadavg").ok()?;
     let current = loadavg.split(' ').nth(3)?.split_once('/')?.1.parse().ok()?;
-    Some(PidBudget { source: PID_MAX.to_owned(), current, max: number(Path::new(PID_MAX))? })
+    Some(PidBudget {
+        source: PID_MAX.to_owned(),
+        current,
+        max: number(Path::new(PID_MAX))?,
+        fork_failures: None,
+    })
 }
 
 fn number(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// The number in the line that begins with a name.
+fn named_number(file: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 #[cfg(test)]
@@ -211,8 +293,59 @@ mod tests {
         assert_eq!((budget.current, budget.max), (8, 10), "the limit above counts");
         assert_eq!(frozen(&mounts, &lines), None);
         write("a/b/freezer.state", "FROZEN\n");
-        assert!(frozen(&mounts, &lines).is_some_and(|file| file.ends_with("a/b/freezer.state")));
+        let named = |end: &str| frozen(&mounts, &lines).is_some_and(|file| file.ends_with(end));
+        assert!(named("/a/b/freezer.state"));
+        write("a/b/freezer.self_freezing", "0\n");
+        write("a/freezer.self_freezing", "1\n");
+        assert!(named("/a/freezer.state"), "the group above was frozen, and only that can be thawed");
+        write("a/b/pids.events", "max 3\n");
+        write("a/pids.events", "max 1\n");
+        let budget = pid_budget(&mounts, &lines).expect("a limit");
+        assert_eq!(budget.fork_failures, Some(3), "an old kernel counts where the fork was");
         let outside = memberships("3:pids:/../a/b\n");
         assert_eq!(directories(&mounts, &outside, "pids"), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn of_a_zombie_the_pids_group_of_version_1_is_its_neighbours() {
+        let zombie = || memberships("8:pids:/\n0::/docker/abc\n");
+        let group = |own: Vec<Membership>, other: Option<&str>| {
+            let lines = with_pids_group(own, || other.map(memberships));
+            of(&lines, "pids").map(str::to_owned)
+        };
+        assert_eq!(
+            group(zombie(), Some("8:pids:/docker/abc\n0::/docker/abc\n")).as_deref(),
+            Some("/docker/abc")
+        );
+        assert_eq!(group(zombie(), Some("0::/docker/abc\n")).as_deref(), Some("/"));
+        assert_eq!(group(zombie(), None).as_deref(), Some("/"));
+        let living = memberships("8:pids:/own\n0::/docker/abc\n");
+        assert_eq!(group(living, Some("8:pids:/docker/abc\n")).as_deref(), Some("/own"));
+        assert_eq!(group(memberships("0::/docker/abc\n"), Some("0::/docker/abc\n")), None);
+    }
+
+    #[test]
+    fn limits_of_processor_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::create_dir_all(dir.path().join("a/b")).expect("a group");
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+        let mount =
+            |controller: &str| [Mount { controllers: vec![controller.into()], place: dir.path().into() }];
+        let (v1, v2) = (memberships("4:cpu:/a/b\n"), memberships("0::/a/b\n"));
+        assert_eq!(cpu(&mount("cpu"), &v2), None, "in no group that is mounted");
+        assert_eq!(cpu(&mount(""), &v2), Some(CpuFacts { throttled: 0, limit_millis: None }));
+        write("a/cpu.max", "50000 100000\n");
+        write("a/cpu.stat", "usage_usec 7\nnr_periods 9\nnr_throttled 8\nthrottled_usec 5\n");
+        write("a/b/cpu.max", "max 100000\n");
+        assert_eq!(cpu(&mount(""), &v2), Some(CpuFacts { throttled: 8, limit_millis: Some(500) }));
+        write("a/b/cpu.max", "20000 100000\n");
+        assert_eq!(cpu(&mount(""), &v2), Some(CpuFacts { throttled: 0, limit_millis: Some(200) }));
+        fs::remove_file(dir.path().join("a/cpu.max")).expect("removed");
+        fs::remove_file(dir.path().join("a/b/cpu.max")).expect("removed");
+        write("a/cpu.cfs_quota_us", "1500000\n");
+        write("a/cpu.cfs_period_us", "1000000\n");
+        write("a/b/cpu.cfs_quota_us", "-1\n");
+        write("a/b/cpu.cfs_period_us", "100000\n");
+        assert_eq!(cpu(&mount("cpu"), &v1), Some(CpuFacts { throttled: 8, limit_millis: Some(1500) }));
     }
 }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod cgroup;
+mod descriptors;
 mod files;
 mod mounts;
 mod oci;
@@ -11,8 +12,9 @@ mod reader;
 
 use std::io;
 
-pub use calls::{Call, CpuFacts, MAX_WRITERS, OpenFile, PipeFacts, ThreadCall, Writer};
-pub use cgroup::PidBudget;
+pub use calls::{Call, ThreadCall};
+pub use cgroup::{CpuFacts, PidBudget};
+pub use descriptors::{MAX_WRITERS, OpenFile, PipeFacts, PipeWriters, Writer};
 pub use files::is_plain;
 pub use mounts::RemoteMount;
 pub use oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces};
@@ -63,20 +65,32 @@ pub trait Host {
     /// If `/proc` cannot be read.
     fn threads(&self, pid: u32) -> io::Result<Vec<ThreadFacts>>;
 
+    /// The system calls that its threads are in, at most [`MAX_THREADS`] of them. What cannot be read is left out.
+    fn calls(&self, pid: u32) -> Vec<ThreadCall>;
+
+    /// Whether a process has an io_uring descriptor, if that can be found out.
+    fn has_io_uring(&self, pid: u32) -> Option<bool>;
+
+    /// Which processes hold the write ends of pipes. `None` if that could not be read in time.
+    fn pipe_writers(&self) -> Option<PipeWriters>;
+
     /// Path of a process's control group: see [`ProcessFacts::cgroup`].
     fn cgroup(&self, pid: u32) -> Option<String>;
 
-    /// The file that says that a process's control group, or one above it, is frozen; `None` if none does.
+    /// The file of the frozen control group that a process is in or below: `freezer.state` or `cgroup.events`; `None` if
+    /// none is frozen.
     fn frozen(&self, pid: u32) -> Option<String>;
 
     /// File systems of another server that a thread can see, those with waiting requests first; at most a few. None if they
     /// cannot be read, or if the thread has no mount namespace any more.
     fn remote_mounts(&self, tid: u32) -> Vec<RemoteMount>;
+    /// The limits of a process's processor time. `None` if its control groups cannot be read.
+    fn cpu(&self, pid: u32) -> Option<CpuFacts>;
 
     /// How many processes there may be where a process lives: in the tightest limited control group above it, or
     /// on the host. `None` if that cannot be read. Of a zombie, `/proc` does not show the version 1 group: the
-    /// kernel side does.
-    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget>;
+    /// kernel side may do, and else `neighbour` has it, the pid of a living process of the same container.
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>, neighbour: Option<u32>) -> Option<PidBudget>;
 
     /// What a container's files say, of the first of these places where one is there and may be read.
     ///
@@ -203,9 +217,10 @@ pub struct ProcessFacts {
     pub child_faults: u64,
     /// Whether a `SIGCHLD` is pending.
     pub sigchld_pending: bool,
-    /// Its process group, as the initial PID namespace counts. Recordings of older versions do not have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pgrp: Option<u32>,
+    /// Its process group at every namespace level, outermost first; 0 where the group has no number. Recordings of older
+    /// versions do not have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ns_pgrps: Vec<u32>,
     /// Processor time that it has used, all threads together, in clock ticks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ticks: Option<u64>,
@@ -242,6 +257,18 @@ impl ProcessFacts {
     #[must_use]
     pub fn vpid(&self) -> Option<u32> {
         self.ns_pids.last().copied()
+    }
+
+    /// Its process group, as the initial PID namespace counts.
+    #[must_use]
+    pub fn pgrp(&self) -> Option<u32> {
+        self.pgrp_at(0)
+    }
+
+    /// Its process group, as the namespace of that level counts.
+    #[must_use]
+    pub fn pgrp_at(&self, level: u32) -> Option<u32> {
+        self.ns_pgrps.get(level as usize).copied().filter(|pgrp| *pgrp != 0)
     }
 
     /// Depth of its PID namespace; the initial one is 0.

@@ -13,8 +13,9 @@ use procfs::{
 };
 
 use super::{
-    Arguments, Host, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts,
-    RemoteMount, SigChld, ThreadFacts, cgroup, files, mounts, oci,
+    Arguments, CpuFacts, Host, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget,
+    PipeWriters, ProcessFacts, RemoteMount, SigChld, ThreadCall, ThreadFacts, calls, cgroup, descriptors,
+    files, mounts, oci,
 };
 use crate::evidence::ArgsNote;
 
@@ -33,6 +34,8 @@ pub struct DirectProc {
     privileged: bool,
     uid: u32,
     cgroup_mounts: RefCell<(Instant, Vec<cgroup::Mount>)>,
+    /// The last search for the writers of pipes.
+    pipes: RefCell<Option<descriptors::Search>>,
 }
 
 impl DirectProc {
@@ -48,6 +51,7 @@ impl DirectProc {
             privileged: myself.capeff >> 19 & 1 == 1,
             uid: myself.ruid,
             cgroup_mounts: RefCell::new((Instant::now(), cgroup::mounts())),
+            pipes: RefCell::new(None),
         })
     }
 }
@@ -107,6 +111,24 @@ impl Host for DirectProc {
         Ok(gone_is_none(threads(pid))?.unwrap_or_default())
     }
 
+    fn calls(&self, pid: u32) -> Vec<ThreadCall> {
+        calls::read(pid)
+    }
+
+    fn has_io_uring(&self, pid: u32) -> Option<bool> {
+        descriptors::has_io_uring(pid)
+    }
+
+    fn pipe_writers(&self) -> Option<PipeWriters> {
+        let mut last = self.pipes.borrow_mut();
+        let fresh = last.take().filter(descriptors::Search::is_fresh);
+        let search = match fresh {
+            Some(search) => search,
+            None => descriptors::Search::of(pids().ok()?),
+        };
+        Some(last.insert(search).writers.clone())
+    }
+
     fn cgroup(&self, pid: u32) -> Option<String> {
         cgroup(pid)
     }
@@ -119,10 +141,17 @@ impl Host for DirectProc {
         mounts::remote(tid)
     }
 
-    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
+    fn cpu(&self, pid: u32) -> Option<CpuFacts> {
+        cgroup::cpu(&self.cgroup_mounts(), &memberships(pid)?)
+    }
+
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>, neighbour: Option<u32>) -> Option<PidBudget> {
         let lines = match v1_group {
             Some(path) => vec![cgroup::in_pids_group(path)],
-            None => memberships(pid).unwrap_or_default(),
+            None => {
+                let own = memberships(pid).unwrap_or_default();
+                cgroup::with_pids_group(own, || neighbour.and_then(memberships))
+            }
         };
         cgroup::pid_budget(&self.cgroup_mounts(), &lines)
     }
@@ -184,7 +213,7 @@ impl DirectProc {
             tracer: tracer(&status),
             child_faults: stat.cminflt,
             sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
-            pgrp: u32::try_from(stat.pgrp).ok(),
+            ns_pgrps: status.nspgid.iter().flatten().map(|pgrp| *pgrp as u32).collect(),
             cpu_ticks: (!zombie).then_some(stat.utime + stat.stime),
             // A zombie sleeps nowhere, and has given up its executable and arguments.
             wchan: (!zombie)
@@ -358,6 +387,8 @@ mod tests {
         assert!(!me.is_unreaped());
         assert!(me.live_threads >= 1);
         assert_eq!(me.ns_pids.first().copied(), Some(std::process::id()));
+        let pgrp = rustix::process::getpgrp().as_raw_pid().cast_unsigned();
+        assert_eq!((me.pgrp(), me.ns_pgrps.len()), (Some(pgrp), me.ns_pids.len()));
         assert!(host.process(0x7FFF_FFFF).expect("no error").is_none());
     }
 }

@@ -106,6 +106,21 @@ impl Records {
         optional("DISPLACED", self.displaced.get(id, 0))
     }
 
+    /// The process that is remembered at the slot of a pid: the one that has it now, or had it last.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup.
+    pub fn id_of(&self, pid: u32) -> Result<Option<ProcessId>, KernelError> {
+        let place = place_of(pid);
+        if place >= self.processes.len() {
+            return Ok(None);
+        }
+        let placed = self.processes.get(&place, 0);
+        let placed = placed.map_err(|source| KernelError::Map { map: "PROCESSES", source })?;
+        Ok(Some(placed.id).filter(|id| id.is_known() && id.tgid == pid))
+    }
+
     /// The last exec of a process.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use crate::{
     attribution::names_containers,
     evidence::{ArgsNote, ExecFacts},
     host::{
-        Arguments, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ReadsLost,
-        RemoteMount, ThreadFacts,
+        Arguments, CpuFacts, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters,
+        ProcessFacts, ReadsLost, RemoteMount, ThreadCall, ThreadFacts,
     },
     kernel::Task,
 };
@@ -138,6 +138,22 @@ impl Host for Redacted<'_> {
         Ok(threads.into_iter().map(|it| ThreadFacts { comm: self.text(it.comm), ..it }).collect())
     }
 
+    fn calls(&self, pid: u32) -> Vec<ThreadCall> {
+        self.host.calls(pid)
+    }
+
+    fn has_io_uring(&self, pid: u32) -> Option<bool> {
+        self.host.has_io_uring(pid)
+    }
+
+    fn pipe_writers(&self) -> Option<PipeWriters> {
+        self.host.pipe_writers()
+    }
+
+    fn cpu(&self, pid: u32) -> Option<CpuFacts> {
+        self.host.cpu(pid)
+    }
+
     fn cgroup(&self, pid: u32) -> Option<String> {
         self.host.cgroup(pid).map(|it| self.redactor.path(&it))
     }
@@ -155,8 +171,8 @@ impl Host for Redacted<'_> {
         self.host.remote_mounts(tid).into_iter().map(redacted).collect()
     }
 
-    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
-        let budget = self.host.pid_budget(pid, v1_group)?;
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>, neighbour: Option<u32>) -> Option<PidBudget> {
+        let budget = self.host.pid_budget(pid, v1_group, neighbour)?;
         Some(PidBudget { source: self.redactor.path(&budget.source), ..budget })
     }
 

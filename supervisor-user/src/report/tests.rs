@@ -10,9 +10,10 @@ use crate::{
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
     finding::{
-        Block, BlockedNamespace, Container, Dropped, Event, EventKind, Finding, Loss, ReapedBy, Suppressed,
+        Block, BlockedNamespace, Budget, Container, Dropped, Event, EventKind, Finding, Loss, ReapedBy,
+        Suppressed,
     },
-    host::ProcessFacts,
+    host::{PidBudget, ProcessFacts},
     schema::Subject,
     trace::{self, Decoder},
 };
@@ -58,6 +59,8 @@ fn namespace() -> BlockedNamespace {
             threads: Vec::new(),
             reaper: Some((10, "monitor".into())),
             tracer: None,
+            frozen: None,
+            calls: Vec::new(),
         }],
     };
     let mut init = attribute(&evidence.init, &host(), 1_000_000_000);
@@ -300,6 +303,21 @@ fn text_blocks() {
         _ => format!("{line}\n"),
     });
     golden("events.txt", &lines.collect::<String>());
+}
+
+#[test]
+fn forks_that_a_limit_has_refused_are_told() {
+    let mut limited = finding();
+    let pids = PidBudget { source: "/pids.max".into(), current: 5, max: 40, fork_failures: Some(7) };
+    limited.budget = Some(Budget { pids, unreaped: None, rate_per_hour: None, exhausted_in_ns: None });
+    let budget = |finding: &Finding| text::budget(finding.budget.as_ref().expect("it has one"));
+    assert_eq!(budget(&limited).as_deref(), Some("5 of 40 in use (/pids.max); fork has failed 7 times"));
+    let event = Event { kind: EventKind::State(Box::new(limited.clone())), ..events().remove(0) };
+    let line = ecs::line(&event, &context(), 1).expect("the model is JSON");
+    let document: Value = serde_json::from_str(&line).expect("valid JSON");
+    assert_eq!(document["supervisor"]["budget"]["fork_failures"], 7);
+    limited.budget.as_mut().expect("it has one").pids.fork_failures = Some(0);
+    assert_eq!(budget(&limited), None);
 }
 
 #[test]

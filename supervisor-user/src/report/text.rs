@@ -13,7 +13,7 @@ use crate::{
         Authority, BlockedNamespace, Blocker, Budget, ClaimSource, Creator, Event, EventKind, Exit, Finding,
         IdentityClaim, Origin, PidNs, Reaper,
     },
-    host::NotRead,
+    host::{Call, NotRead},
     words::{clean, command_line, duration, in_ascii, signal_name, wrap},
 };
 
@@ -207,11 +207,12 @@ fn consequences(lines: &mut Lines, finding: &Finding) {
     }
 }
 
-/// Only what is worth a line: many, growing, or few pids left.
+/// Only what is worth a line: many, growing, few pids left, or forks that failed.
 pub(super) fn budget(budget: &Budget) -> Option<String> {
     let left = budget.pids.max.saturating_sub(budget.pids.current);
     let is_tight = left < budget.pids.max / 10;
-    if !is_tight && budget.rate_per_hour.is_none() {
+    let failures = budget.pids.fork_failures.filter(|count| *count > 0);
+    if !is_tight && budget.rate_per_hour.is_none() && failures.is_none() {
         return None;
     }
     let unreaped =
@@ -227,6 +228,9 @@ pub(super) fn budget(budget: &Budget) -> Option<String> {
     }
     if let Some(left_ns) = budget.exhausted_in_ns {
         let _infallible = write!(text, ": none left in {}", duration(left_ns));
+    }
+    if let Some(count) = failures {
+        let _infallible = write!(text, "; fork has failed {count} times");
     }
     Some(text)
 }
@@ -247,8 +251,11 @@ pub(super) fn blocker_line(blocker: &Blocker) -> String {
         .as_ref()
         .map(|(pid, name)| format!(", {}[{pid}] must reap it", clean(name)))
         .unwrap_or_default();
+    let call = blocker.call.as_ref().and_then(Call::name).map(|it| format!(", in system call {it}"));
+    let call = call.unwrap_or_default();
+    let frozen = blocker.frozen.as_deref().map(|it| format!(", frozen: {}", clean(it))).unwrap_or_default();
     format!(
-        "{:<6}  {}[{}]  state {}{wchan}{reaper}",
+        "{:<6}  {}[{}]  state {}{wchan}{call}{frozen}{reaper}",
         blocker.kind.as_str(),
         clean(&blocker.name),
         blocker.pid,

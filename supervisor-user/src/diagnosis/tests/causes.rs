@@ -149,7 +149,7 @@ fn f21_sigchld_is_blocked() {
     };
     let mut sits = blocked(true, false);
     in_call(sits.reaper.as_mut().expect("there is one"), Call::Signal);
-    sits.reaper.as_mut().expect("there is one").mask_inherited_from = Some((40, "launcher".into()));
+    sits.reaper.as_mut().expect("there is one").parent_blocks_sigchld = Some((40, "launcher".into()));
     let diagnosis = is(&sits, Cause::SigchldBlocked, Prognosis::Leaked, Family::F21);
     assert_eq!(diagnosis.confidence, High);
     assert!(diagnosis.verdict.contains("launcher (pid 40)"), "{diagnosis:#?}");

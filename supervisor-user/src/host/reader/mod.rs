@@ -9,10 +9,9 @@
 //! | `stat`, `status` | no lock of the target (`do_task_stat()`, `task_mem()`), but `mmput()` at the end: if the target has exited meanwhile, the reader runs its `exit_mmap()` and `exit_aio()` | a process, for the moment of its exit |
 //! | `exe`, `ns/pid` | `task_lock()`, which spins (`get_task_exe_file()`, `ns_get_name()`); the last `fput()` of a file runs its file system's release | as above |
 //! | `mountinfo`, `/sys/fs/fuse/connections` | `namespace_sem` in `m_start()`, `fs/namespace.c`; the owner of a mount namespace can mount in it, but not hold the lock; no file system is asked | nobody for long |
-//! | `task`, `wchan`, `cgroup.events`, `pids.max` | nothing of the target: `get_wchan()` takes `pi_lock` and looks at a sleeping stack; kernfs has locks of its own | nobody |
-//!
-//! `io`, `stack`, `syscall` and `personality` take `exec_update_lock`, which an `execve` from FUSE holds. They are not
-//! read.
+//! | `syscall` (also `io`, `stack` and `personality`, which are not read) | `exec_update_lock` in `lock_trace()`, `fs/proc/base.c`: killable. `begin_new_exec()`, `fs/exec.c`, holds it while it closes descriptors | any process, of itself: it calls `execve` with a FUSE file open that is marked close-on-exec, and the server does not answer the flush |
+//! | `fd` and its links, not followed | `file_lock` of the descriptor table, which spins (`proc_readfd_common()`, `fs/proc/fd.c`); the last `fput()` as for `exe`. `fdinfo` is not read: the file's driver writes it (`ep_show_fdinfo()` takes `ep->mtx`) | as for `exe` |
+//! | `task`, `wchan`, `cgroup.events`, `pids.max`, `cpu.max` and the like | nothing of the target: `get_wchan()` takes `pi_lock` and looks at a sleeping stack; kernfs has locks of its own | nobody |
 //!
 //! A thread instead of a process is not enough: one that is not killable keeps its process from ending. So the reader
 //! reads everything that belongs to another process. The table decides only which requests are left out first
@@ -46,8 +45,8 @@ use self::{
     wire::Request,
 };
 use super::{
-    Arguments, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ReadsLost,
-    RemoteMount, ThreadFacts, proc,
+    Arguments, CpuFacts, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters,
+    ProcessFacts, ReadsLost, RemoteMount, ThreadCall, ThreadFacts, proc,
 };
 
 /// The first argument of a `supervisor` that is a reader.
@@ -148,6 +147,18 @@ impl Host for Proc {
         self.ask_fallible(&Request::Threads(pid))
     }
 
+    fn calls(&self, pid: u32) -> Vec<ThreadCall> {
+        self.ask(&Request::Calls(pid)).ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    fn has_io_uring(&self, pid: u32) -> Option<bool> {
+        self.ask_option(&Request::HasIoUring(pid))
+    }
+
+    fn pipe_writers(&self) -> Option<PipeWriters> {
+        self.ask_option(&Request::PipeWriters)
+    }
+
     fn cgroup(&self, pid: u32) -> Option<String> {
         self.ask_option(&Request::Cgroup(pid))
     }
@@ -160,8 +171,12 @@ impl Host for Proc {
         self.ask(&Request::RemoteMounts(tid)).ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    fn pid_budget(&self, pid: u32, v1_group: Option<&str>) -> Option<PidBudget> {
-        self.ask_option(&Request::PidBudget { pid, v1_group: v1_group.map(str::to_owned) })
+    fn cpu(&self, pid: u32) -> Option<CpuFacts> {
+        self.ask_option(&Request::Cpu(pid))
+    }
+
+    fn pid_budget(&self, pid: u32, v1_group: Option<&str>, neighbour: Option<u32>) -> Option<PidBudget> {
+        self.ask_option(&Request::PidBudget { pid, v1_group: v1_group.map(str::to_owned), neighbour })
     }
 
     fn oci(&self, places: &[OciPlaces]) -> Result<Option<OciFacts>, NotRead> {

@@ -43,11 +43,15 @@ fn answer(host: &DirectProc, request: &Request, stream: &UnixStream) -> io::Resu
         }
         Request::ThreadGroup(tid) => wire::write(stream, &host.thread_group(*tid)),
         Request::Threads(pid) => wire::write(stream, &host.threads(*pid).map_err(said)),
+        Request::Calls(pid) => wire::write(stream, &host.calls(*pid)),
+        Request::HasIoUring(pid) => wire::write(stream, &host.has_io_uring(*pid)),
+        Request::PipeWriters => wire::write(stream, &host.pipe_writers()),
         Request::Cgroup(pid) => wire::write(stream, &host.cgroup(*pid)),
         Request::Frozen(pid) => wire::write(stream, &host.frozen(*pid)),
         Request::RemoteMounts(tid) => wire::write(stream, &host.remote_mounts(*tid)),
-        Request::PidBudget { pid, v1_group } => {
-            wire::write(stream, &host.pid_budget(*pid, v1_group.as_deref()))
+        Request::Cpu(pid) => wire::write(stream, &host.cpu(*pid)),
+        Request::PidBudget { pid, v1_group, neighbour } => {
+            wire::write(stream, &host.pid_budget(*pid, v1_group.as_deref(), *neighbour))
         }
         Request::Oci(places) => wire::write(stream, &host.oci(places).unwrap_or_default()),
         Request::IsRootsFile(path) => wire::write(stream, &host.is_roots_file(path)),

@@ -18,10 +18,14 @@ pub(super) enum Request {
     Arguments { pid: u32, start_ticks: u64 },
     ThreadGroup(u32),
     Threads(u32),
+    Calls(u32),
+    HasIoUring(u32),
+    PipeWriters,
     Cgroup(u32),
     Frozen(u32),
     RemoteMounts(u32),
-    PidBudget { pid: u32, v1_group: Option<String> },
+    Cpu(u32),
+    PidBudget { pid: u32, v1_group: Option<String>, neighbour: Option<u32> },
     Oci(Vec<OciPlaces>),
     IsRootsFile(String),
 }
@@ -30,7 +34,7 @@ impl Request {
     /// Whether an unprivileged process can make the answer wait for as long as it likes: see the list in the module
     /// above.
     pub(super) fn can_be_held_up(&self) -> bool {
-        matches!(self, Self::Arguments { .. } | Self::Oci(_) | Self::IsRootsFile(_))
+        matches!(self, Self::Arguments { .. } | Self::Calls(_) | Self::Oci(_) | Self::IsRootsFile(_))
     }
 }
 

@@ -1,5 +1,7 @@
 //! From the internal model to what is below `supervisor`.
 
+use std::borrow::Cow;
+
 use super::{
     SCHEMA_VERSION,
     supervisor::{
@@ -16,7 +18,7 @@ use crate::{
         Authority, Block, Blocker, Budget, ClaimSource, Creator, Dropped, Event, EventKind, Exit, Finding,
         IdentityClaim, LastWait, Loss, Origin, PidNs, ReapedBy, Reaper, State, Suppressed,
     },
-    host::NotRead,
+    host::{Call, NotRead},
     report::{Context, news::Subject},
     words::signal_name,
 };
@@ -169,6 +171,8 @@ fn blocker_fields(blocker: &Blocker) -> BlockerFields {
         reaper: blocker.reaper.as_ref().map(|(pid, name)| PidAndName { pid: *pid, name: name.clone() }),
         state: blocker.state,
         wchan: blocker.wchan.clone(),
+        call: blocker.call.as_ref().and_then(Call::name).map(Cow::into_owned),
+        frozen: blocker.frozen.clone(),
     }
 }
 
@@ -178,6 +182,7 @@ fn budget_fields(budget: &Budget) -> BudgetFields {
         pids_current: budget.pids.current,
         pids_max: budget.pids.max,
         source: budget.pids.source.clone(),
+        fork_failures: budget.pids.fork_failures,
         rate_per_hour: budget.rate_per_hour,
         exhausted_in_ns: budget.exhausted_in_ns,
     }

@@ -250,6 +250,12 @@ pub(super) struct BlockerFields {
     /// Kernel function that it sleeps in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wchan: Option<String>,
+    /// System call that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) call: Option<String>,
+    /// The file of the frozen control group that it is in or below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) frozen: Option<String>,
 }
 
 /// Pids, under the tightest limit where the process lives.
@@ -264,6 +270,9 @@ pub(super) struct BudgetFields {
     pub(super) pids_max: u64,
     /// The file that says so.
     pub(super) source: String,
+    /// Forks that this limit has refused, as far as `pids.events` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fork_failures: Option<u64>,
     /// How many more are unreaped after an hour, if they grow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rate_per_hour: Option<u64>,

@@ -1,0 +1,89 @@
+//! What a reaper does instead of reaping, as far as it takes more than its own files in `/proc`.
+
+use std::io;
+
+use supervisor_ebpf::{Process, ProcessId, WAIT_PGID, WAITED_PGID, Wait};
+
+use super::{EvidenceError, Look, MAX_CREATORS, ReaperFacts, cached, starts_match};
+use crate::{
+    host::{Call, Host as _, MAX_WRITERS, OpenFile, PipeFacts, ProcessFacts, SigChld, Writer},
+    kernel::KernelError,
+};
+
+impl Look<'_> {
+    /// The parent of a reaper that blocks `SIGCHLD`, if it blocks it too and has created the reaper. One that has adopted it,
+    /// as `systemd --user` does, blocks it for its own use.
+    pub(super) fn blocking_parent(
+        &self,
+        reaper: &ProcessFacts,
+        record: Option<&Process>,
+    ) -> io::Result<Option<(u32, String)>> {
+        let Some(creator) = record.map(|record| record.creator) else { return Ok(None) };
+        if reaper.sigchld != Some(SigChld::Blocked) || creator.tgid != reaper.ppid {
+            return Ok(None);
+        }
+        let parent = self.read(reaper.ppid)?.filter(|it| starts_match(&self.host, it, creator.start_ns));
+        let blocks = parent.filter(|parent| parent.sigchld == Some(SigChld::Blocked));
+        Ok(blocks.map(|parent| (parent.pid, parent.comm)))
+    }
+
+    /// The pipe that a thread of the reaper reads, and who can write to it.
+    pub(super) fn pipe(
+        &self,
+        reaper: &ReaperFacts,
+        zombie: Option<ProcessId>,
+    ) -> Result<Option<PipeFacts>, EvidenceError> {
+        let read = reaper.calls.iter().find_map(|thread| match thread.call {
+            Call::Read { file: OpenFile::Pipe(ino), .. } => Some(ino),
+            _ => None,
+        });
+        let Some(ino) = read else { return Ok(None) };
+        let found = cached(&self.pipes, (), || Ok::<_, EvidenceError>(self.host.pipe_writers()))?;
+        let Some(all) = &*found else {
+            return Ok(Some(PipeFacts { ino, writers: Vec::new(), is_complete: false }));
+        };
+        let pids = || all.pairs.iter().filter(|(of, pid)| *of == ino && *pid != reaper.facts.pid);
+        let mut writers = Vec::new();
+        let mut is_complete = all.is_complete && pids().count() <= MAX_WRITERS;
+        for (_, pid) in pids().take(MAX_WRITERS) {
+            let Some(facts) = self.read(*pid)? else {
+                is_complete &= !self.is_not_read(*pid);
+                continue;
+            };
+            let is_descendant = match zombie {
+                Some(zombie) => self.is_descendant(&facts, zombie)?,
+                None => None,
+            };
+            let pgrp = facts.pgrp().unwrap_or_default();
+            writers.push(Writer { pid: *pid, comm: facts.comm, is_descendant, pgrp });
+        }
+        Ok(Some(PipeFacts { ino, writers, is_complete }))
+    }
+
+    /// Whether `ancestor` is among the creators of a process. `None` if they are not known up to there.
+    fn is_descendant(&self, facts: &ProcessFacts, ancestor: ProcessId) -> Result<Option<bool>, KernelError> {
+        let Some(records) = self.records else { return Ok(None) };
+        let remembered = records.id_of(facts.pid)?;
+        let mut next = remembered.filter(|id| starts_match(&self.host, facts, id.start_ns));
+        for _ in 0..MAX_CREATORS {
+            match next {
+                Some(id) if id == ancestor => return Ok(Some(true)),
+                // Nobody is older than who created it.
+                Some(id) if id.start_ns < ancestor.start_ns => return Ok(Some(false)),
+                Some(id) => next = records.process(&id)?.map(|it| it.creator).filter(|id| id.is_known()),
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a reaper has waited for a process group, or does.
+pub(super) fn waits_for_group(reaper: &ReaperFacts) -> bool {
+    let of_call = |call: &Call| match call {
+        Call::Wait(request) => Wait { request: *request, ..Wait::default() }.idtype() == WAIT_PGID,
+        _ => false,
+    };
+    reaper.wait.is_some_and(|wait| wait.kinds & WAITED_PGID != 0 || wait.idtype() == WAIT_PGID)
+        || reaper.calls.iter().any(|thread| of_call(&thread.call))
+}

@@ -1,0 +1,244 @@
+//! What the descriptors of processes lead to: pipes and who can write to them, and io_uring.
+//!
+//! `/proc/PID/fd` is listed, and its links are read and are not followed: following one asks the file system of the file.
+//! The permission bits of a link are the mode of the open file (`tid_fd_update_inode()`, `fs/proc/fd.c`), so
+//! `fdinfo` is not needed, whose content comes from the driver of the file.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// More writers of one pipe than this are not named.
+pub const MAX_WRITERS: usize = 4;
+/// A search for the writers of pipes reads this many descriptors in all, a tenth of them of one process.
+const MAX_DESCRIPTORS: usize = 20_000;
+/// It takes no longer than this: a quarter of what a reader has for an answer.
+const SEARCH_TIME: Duration = Duration::from_millis(50);
+/// After a search, its result is used again for this many times as long as it took: searches take 5 % of the time.
+const REUSED_FOR: u32 = 20;
+
+/// What a descriptor leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenFile {
+    /// A pipe without a name, with that inode number.
+    Pipe(u64),
+    /// A socket.
+    Socket,
+    /// Anything else, or it could not be read.
+    Other,
+}
+
+/// A pipe that a process reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipeFacts {
+    /// Its inode number.
+    pub ino: u64,
+    /// Other processes that hold its write end open, at most [`MAX_WRITERS`].
+    pub writers: Vec<Writer>,
+    /// Whether all processes were searched, and all writers are named. If not, there may be more writers.
+    pub is_complete: bool,
+}
+
+/// A process that holds the write end of a pipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// Host pid.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+    /// Whether the unreaped process is among its ancestors, if its creators are known.
+    pub is_descendant: Option<bool>,
+    /// Its process group, as the initial PID namespace counts; 0 if it is not known.
+    pub pgrp: u32,
+}
+
+/// Which processes hold the write ends of pipes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipeWriters {
+    /// Inode number of a pipe and pid of a process, each pair once.
+    pub pairs: Vec<(u64, u32)>,
+    /// Whether all processes were searched.
+    pub is_complete: bool,
+}
+
+/// A search for the writers of pipes.
+#[derive(Debug)]
+pub(super) struct Search {
+    done: Instant,
+    took: Duration,
+    pub(super) writers: PipeWriters,
+}
+
+impl Search {
+    /// Searches all processes, the youngest pids first: the writer of a pipe was mostly forked by its reader.
+    pub(super) fn of(mut pids: Vec<u32>) -> Self {
+        let began = Instant::now();
+        pids.sort_unstable_by(|a, b| b.cmp(a));
+        let mut writers = PipeWriters { pairs: Vec::new(), is_complete: true };
+        let mut left = MAX_DESCRIPTORS;
+        for pid in pids {
+            if left == 0 || began.elapsed() > SEARCH_TIME {
+                writers.is_complete = false;
+                break;
+            }
+            let most = left.min(MAX_DESCRIPTORS / 10);
+            let found = each(pid, most, |file, descriptor| {
+                if let OpenFile::Pipe(ino) = open_file_of(file)
+                    && is_writable(descriptor)
+                    && !writers.pairs.ends_with(&[(ino, pid)])
+                {
+                    writers.pairs.push((ino, pid));
+                }
+                None::<()>
+            });
+            left -= found.read;
+            writers.is_complete &= found.is_whole;
+        }
+        writers.pairs.sort_unstable();
+        writers.pairs.dedup();
+        Self { done: Instant::now(), took: began.elapsed(), writers }
+    }
+
+    /// Whether its result may be used again now.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.done.elapsed() < self.took * REUSED_FOR
+    }
+}
+
+/// Whether a process has an io_uring descriptor. `None` if that is not known: its descriptors cannot be read, or there are
+/// too many.
+pub(super) fn has_io_uring(pid: u32) -> Option<bool> {
+    let found = each(pid, MAX_DESCRIPTORS / 10, |file, _| (file == "anon_inode:[io_uring]").then_some(()));
+    if found.value.is_some() { Some(true) } else { found.is_whole.then_some(false) }
+}
+
+/// What a descriptor's link leads to.
+pub(super) fn open_file(descriptor: &str) -> OpenFile {
+    let link = fs::read_link(descriptor).ok();
+    link.as_deref().and_then(Path::to_str).map_or(OpenFile::Other, open_file_of)
+}
+
+fn open_file_of(link: &str) -> OpenFile {
+    let ino = |link: &str| link.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok();
+    match ino(link) {
+        Some(ino) => OpenFile::Pipe(ino),
+        None if link.starts_with("socket:[") => OpenFile::Socket,
+        None => OpenFile::Other,
+    }
+}
+
+fn is_writable(descriptor: &Path) -> bool {
+    const OWNER_WRITES: u32 = 0o200;
+    fs::symlink_metadata(descriptor).is_ok_and(|link| link.permissions().mode() & OWNER_WRITES != 0)
+}
+
+/// What came of reading the descriptors of a process.
+struct Found<T> {
+    value: Option<T>,
+    /// How many were read.
+    read: usize,
+    /// Whether these were all. A process that is gone has none.
+    is_whole: bool,
+}
+
+/// Gives each descriptor of a process to `take`, its link and its path, until that returns a value.
+fn each<T>(pid: u32, most: usize, mut take: impl FnMut(&str, &Path) -> Option<T>) -> Found<T> {
+    let mut found = Found { value: None, read: 0, is_whole: true };
+    let descriptors = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(descriptors) => descriptors,
+        Err(error) => return Found { is_whole: is_gone(&error), ..found },
+    };
+    for descriptor in descriptors.map_while(Result::ok) {
+        if found.read == most {
+            return Found { is_whole: false, ..found };
+        }
+        found.read += 1;
+        let path = descriptor.path();
+        // A descriptor can be closed meanwhile; a name that is not UTF-8 is a path.
+        let Ok(link) = fs::read_link(&path) else { continue };
+        found.value = link.to_str().and_then(|link| take(link, &path));
+        if found.value.is_some() {
+            break;
+        }
+    }
+    found
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    [libc::ENOENT, libc::ESRCH].map(Some).contains(&error.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    #[test]
+    fn of_a_pipe_the_process_that_can_write_to_it_is_found() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let OpenFile::Pipe(ino) = open_file(&format!("/proc/self/fd/{}", reader.as_raw_fd())) else {
+            panic!("it is a pipe")
+        };
+        // Other tests of this process can hand the writing end on while it is open here.
+        let mut child =
+            Command::new("sleep").arg("600").stdout(writer).stdin(Stdio::null()).spawn().expect("sleep");
+        let search = Search::of(vec![std::process::id(), child.id()]);
+        child.kill().expect("it can be killed");
+        child.wait().expect("it is ours");
+        let pids: Vec<u32> = search.writers.pairs.iter().filter(|it| it.0 == ino).map(|it| it.1).collect();
+        assert_eq!(pids, [child.id()], "this process holds the reading end only");
+        assert!(search.writers.is_complete);
+        let gone = Search::of(vec![child.id()]);
+        assert_eq!(gone.writers, PipeWriters { pairs: Vec::new(), is_complete: true }, "it is gone");
+    }
+
+    #[test]
+    fn a_process_with_more_descriptors_than_are_read_is_not_searched_whole() {
+        let _some = [io::pipe().expect("a pipe"), io::pipe().expect("a pipe")];
+        let found = each(std::process::id(), 3, |_, _| None::<()>);
+        assert_eq!((found.read, found.is_whole), (3, false));
+        let first = each(std::process::id(), 3, |_, _| Some(()));
+        assert_eq!((first.read, first.value), (1, Some(())), "it ends with what was looked for");
+    }
+
+    #[test]
+    fn a_search_is_used_again_for_twenty_times_as_long_as_it_took() {
+        let search = |took: u64| Search {
+            done: Instant::now().checked_sub(Duration::from_secs(10)).expect("the host is up for longer"),
+            took: Duration::from_secs(took),
+            writers: PipeWriters::default(),
+        };
+        // Twice as long as it must be: this test can be slow.
+        assert_eq!([search(0), search(1)].map(|it| it.is_fresh()), [false, true]);
+    }
+
+    #[test]
+    fn an_io_uring_is_seen() {
+        let mut child = Command::new("sleep").arg("600").spawn().expect("sleep");
+        assert_eq!(has_io_uring(child.id()), Some(false));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it is ours");
+        let mut parameters = [0_u8; 120];
+        // SAFETY: `struct io_uring_params` has 120 bytes; the kernel writes no more.
+        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) };
+        if fd < 0 {
+            // The administrator can forbid it.
+            assert_eq!(io::Error::last_os_error().raw_os_error(), Some(libc::EPERM));
+            return;
+        }
+        // SAFETY: the kernel has just made it, for us.
+        let ring = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        assert_eq!(has_io_uring(std::process::id()), Some(true));
+        drop(ring);
+    }
+}
