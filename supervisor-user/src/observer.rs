@@ -83,7 +83,7 @@ impl<H: Host> Observer<H> {
         simulated_loss: SimulatedLoss,
     ) -> Result<Self, EvidenceError> {
         let other = Records::of_running_agent();
-        let ledger = Ledger::new(grace_ns);
+        let mut ledger = Ledger::new(grace_ns);
         let report_after_ns = ledger.report_after_ns();
         let mut tracer =
             Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss, trace: None })?;
@@ -104,6 +104,7 @@ impl<H: Host> Observer<H> {
                 tracer.seed_exec(&id, &exec)?;
             }
         }
+        ledger.begin(exited.iter().map(|task| task.record.id));
         let counters = tracer.records().counters()?;
         // Another watch may have seen when those exited that this one has not; it may also have ended.
         let mut exits = other.and_then(|other| other.exits().ok()).unwrap_or_default();
@@ -307,7 +308,7 @@ impl<H: Host> Observer<H> {
         }
         let exited = self.tracer.scan(Scan::Reconcile, |_| {})?;
         let entries = self.tracer.records().unreaped()?;
-        self.loss.found += self.ledger.walk(&entries, now_ns);
+        self.ledger.walk(&entries, now_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
         let stored: HashMap<ProcessId, &Unreaped> = entries.iter().map(|entry| (entry.id, entry)).collect();
         for (id, was) in self.ledger.resync(&present, &entries) {
@@ -325,6 +326,7 @@ impl<H: Host> Observer<H> {
 
     /// Tells what was lost, but not more often than is bearable.
     fn tell_loss(&mut self, now_ns: u64, seen: &mut Vec<Observation>) {
+        self.loss.found += self.ledger.take_found();
         let Loss { since_ns, reaps, .. } = self.loss;
         if self.loss == (Loss { since_ns, ..Loss::default() }) {
             self.loss.since_ns = now_ns;
