@@ -1,6 +1,6 @@
 //! Golden tests: one finding, as every output writes it.
 
-use super::{Context, ecs, ocsf, story, text};
+use super::{Context, ecs, ocsf, sentence, story, text};
 use crate::{
     attribution::attribute,
     clock::Wall,
@@ -104,7 +104,7 @@ fn events() -> Vec<Event> {
         EventKind::Lost(Loss { since_ns: 3_000_000_000, exits: 3, found: 3, ..Loss::default() }),
         EventKind::Blocked { namespace: blocked(), again: true },
         EventKind::Explained(Box::new(running())),
-        EventKind::Dropped(Dropped { sink: "siem".into(), count: 12, since_ns: 3_000_000_000 }),
+        EventKind::Dropped(Dropped { sink: "siem".into(), count: 12, failed: 7, since_ns: 3_000_000_000 }),
         EventKind::Suppressed(Suppressed {
             reaper_pid: 10,
             reaper_name: "monitor".into(),
@@ -299,6 +299,20 @@ fn text_blocks() {
         _ => format!("{line}\n"),
     });
     golden("events.txt", &lines.collect::<String>());
+}
+
+#[test]
+fn a_sink_that_drops_events_is_slow_or_fails() {
+    let says = |failed| {
+        let dropped = Dropped { sink: "siem".into(), count: 12, failed, since_ns: 0 };
+        let kind = EventKind::Dropped(dropped);
+        sentence::sentence(&Event { at_ns: 1_000_000_000, wall: Wall::at_offset(0), kind })
+    };
+    let within = "12 events for it were dropped within 1.0 s";
+    assert_eq!(says(0), format!("sink siem was too slow: {within}"));
+    assert_eq!(says(12), format!("sink siem failed: {within}"));
+    let both = format!("sink siem was too slow and failed: {within}, 7 of them because it failed");
+    assert_eq!(says(7), both);
 }
 
 #[test]

@@ -11,11 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::session::{Made, Place, Session};
 use super::{Delivered, Message, SinkError, warn};
-use crate::{
-    config::NatsConfig,
-    host::HostIdentity,
-    nats::Access,
-};
+use crate::{config::NatsConfig, host::HostIdentity, nats::Access};
 
 /// A heartbeat that could not be sent is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
