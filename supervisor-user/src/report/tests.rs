@@ -6,7 +6,7 @@ use crate::{
     clock::Wall,
     diagnosis::{blockers, diagnose, diagnose_namespace},
     evidence::{
-        Member, NamespaceEvidence,
+        ArgsNote, ExecFacts, Member, NamespaceEvidence,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
     finding::{
@@ -299,6 +299,39 @@ fn text_blocks() {
         _ => format!("{line}\n"),
     });
     golden("events.txt", &lines.collect::<String>());
+}
+
+#[test]
+fn arguments_that_are_cut_are_marked_in_every_output() {
+    let cut = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        ExecFacts { args_note: ArgsNote::of(&args, true), args, ..exec("/usr/bin/crun", true) }
+    };
+    let event_of = |args: &[&str]| {
+        let mut evidence = incident();
+        evidence.exec = Some(cut(args));
+        evidence.creators = vec![creator(21, "crun", cut(args), true)].into();
+        let mut finding = attribute(&evidence, &host(), 1_000_000_000);
+        finding.diagnosis = diagnose(&finding);
+        Event { kind: EventKind::Detected(Box::new(finding)), ..events().remove(0) }
+    };
+    for (args, line) in [(&["crun", "run"][..], "crun run …"), (&[], "…")] {
+        let event = event_of(args);
+        let parsed = |line: String| serde_json::from_str::<Value>(&line).expect("it is JSON");
+        let ecs = parsed(ecs::line(&event, &context(), 1).unwrap());
+        for marked in ["/supervisor/args_cut", "/supervisor/creators/0/args_cut"] {
+            assert_eq!(ecs.pointer(marked), Some(&Value::Bool(true)), "{marked}");
+        }
+        let ocsf = parsed(ocsf::line(&event, &context(), 1).unwrap());
+        assert_eq!(ocsf.pointer("/evidences/0/process/cmd_line"), Some(&Value::from(line)));
+        let EventKind::Detected(finding) = &event.kind else { panic!("another event") };
+        let [text, story] =
+            [text::event(&event, text::Style::PLAIN), story::process(finding, text::Style::PLAIN)];
+        for shown in [text, story] {
+            let marked = |it: &str| it.contains("crun[21] (gone)") && it.ends_with(&format!(" {line}"));
+            assert!(shown.lines().any(marked), "{shown}");
+        }
+    }
 }
 
 #[test]
