@@ -17,7 +17,7 @@ fn key(host: &str, finding: &str) -> Key {
 
 /// Two nodes with a zombie each, a blocked namespace, and a node that reports no more.
 fn fleet() -> Fleet {
-    let mut fleet = Fleet { now: Timestamp::from_second(100).unwrap(), ..Fleet::default() };
+    let mut fleet = Fleet::default();
     for (name, state) in [
         ("node-a", HostState::Reports),
         ("node-b", HostState::Reports),
@@ -25,6 +25,7 @@ fn fleet() -> Fleet {
     ] {
         fleet.hosts.insert(("lab".into(), name.into()), Host { name: name.into(), state });
     }
+    fleet.now = Timestamp::from_second(100).unwrap();
     let zombie = |pid: u32, name: &str, end: i64| {
         let end = Timestamp::from_second(end).unwrap().to_string();
         json!({
