@@ -33,7 +33,8 @@ use crate::{
     words::{clean, harmless_json},
 };
 
-/// Lists what is unreaped on all nodes, with `before` in front of the text; the exit code says whether there is anything, or a node does not report.
+/// Lists what is unreaped on all nodes, with `before` in front of the text; the exit code says whether there is anything,
+/// or a node does not report.
 ///
 /// # Errors
 ///
@@ -140,6 +141,11 @@ fn silent(fleet: &Fleet) -> impl Iterator<Item = Line<'_>> {
     stale.map(move |((cluster, _), host)| Line::Silent(fleet, cluster, host))
 }
 
+/// Whether the list has a line for each silent node, which needs its name and its status.
+fn shows_silent(listing: &Listing) -> bool {
+    !listing.is_chosen() || (listing.names(Column::Host) && listing.names(Column::Status))
+}
+
 /// The lists, on a terminal of so many columns.
 fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour) -> String {
     let of = |kind: FindingKind| {
@@ -152,7 +158,7 @@ fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour)
     });
     let mut lines: Vec<Line<'_>> =
         zombies.into_iter().map(|(key, row)| Line::Zombie(fleet, key, row)).collect();
-    if !listing.is_chosen() || listing.names(Column::Host) {
+    if shows_silent(listing) {
         lines.extend(silent(fleet));
     }
     let mut out = String::new();
@@ -172,7 +178,9 @@ fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour)
 }
 
 fn print_tables(fleet: &Fleet, filter: &Filter, listing: &Listing, before: &str) -> Result<()> {
-    if listing.is_chosen() && !listing.names(Column::Status) {
+    // A list that is made again and again empties the screen: what is said comes after it.
+    print(&format!("{before}{}", tables(fleet, listing, columns(), colour())))?;
+    if !shows_silent(listing) {
         say_stale(fleet);
     }
     if fleet.rows.is_empty() && silent(fleet).next().is_none() {
@@ -184,7 +192,7 @@ fn print_tables(fleet: &Fleet, filter: &Filter, listing: &Listing, before: &str)
             say(&format!("nothing that matches is unreaped; {others}; nodes that report: {nodes}"));
         }
     }
-    print(&format!("{before}{}", tables(fleet, listing, columns(), colour())))
+    Ok(())
 }
 
 #[cfg(test)]
