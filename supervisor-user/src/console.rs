@@ -19,7 +19,7 @@ use crate::{
         Context, Format, encode,
         text::{COLUMNS, Colour, Style},
     },
-    words::wrap,
+    words::{width, wrap},
 };
 
 /// A line for people, on standard error. That nobody reads it is no error.
@@ -35,7 +35,7 @@ pub fn say(text: &str) {
 fn wrapped(text: &str, columns: usize) -> String {
     let mut out = String::new();
     for line in text.split('\n') {
-        if line.chars().count() > columns {
+        if width(line) > columns {
             wrap(&mut out, line, "", "", columns);
         } else {
             out.push_str(line);

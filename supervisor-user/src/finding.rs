@@ -753,7 +753,7 @@ pub enum EventKind {
     },
     /// Something could not be counted.
     Lost(Loss),
-    /// A sink was too slow, and events for it were dropped.
+    /// A sink was too slow or failed, and events for it were dropped.
     Dropped(Dropped),
     /// One reaper left so many that only their number is told.
     Suppressed(Suppressed),
@@ -941,6 +941,8 @@ pub struct Dropped {
     pub sink: String,
     /// How many.
     pub count: u64,
+    /// How many of them because the sink failed, and not because it was too slow.
+    pub failed: u64,
     /// Since when.
     pub since_ns: u64,
 }

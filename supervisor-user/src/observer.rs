@@ -16,7 +16,7 @@ use crate::{
     evidence::{Evidence, EvidenceError, Look, starts_match, text},
     exiting::{Exiting, Inspected, Verdict},
     finding::Loss,
-    host::{Host, ProcessFacts, ReadsLost},
+    host::{Arguments, Host, NotRead, ProcessFacts, ReadsLost},
     kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Task, Tracer},
     ledger::{Due, Ledger, Settled, Was},
     observation::{Observation, Release, Seen},
@@ -96,7 +96,7 @@ impl<H: Host> Observer<H> {
         simulated_loss: SimulatedLoss,
     ) -> Result<Self, EvidenceError> {
         let other = Records::of_running_agent();
-        let ledger = Ledger::new(grace.zombie_ns);
+        let mut ledger = Ledger::new(grace.zombie_ns);
         let report_after_ns = ledger.report_after_ns();
         let mut tracer =
             Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss, trace: None })?;
@@ -118,12 +118,14 @@ impl<H: Host> Observer<H> {
         living.extend(init);
         for id in living {
             // Kernel threads have made no exec.
-            if let Some(facts) = host.process(id.tgid)?
-                && let Some(exec) = exec_of(&host, &facts, &id)
+            let facts = host.process(id.tgid)?;
+            if let Some(facts) = facts.filter(|facts| starts_match(&host, facts, id.start_ns))
+                && let Some(exec) = exec_of(&facts, || host.arguments(&facts))
             {
                 tracer.seed_exec(&id, &exec)?;
             }
         }
+        ledger.begin(exited.iter().map(|task| task.record.id));
         let counters = tracer.records().counters()?;
         // Another watch may have seen when those exited that this one has not; it may also have ended.
         let mut exits = other.and_then(|other| other.exits().ok()).unwrap_or_default();
@@ -345,7 +347,7 @@ impl<H: Host> Observer<H> {
             self.exiting.seen(id, since_ns, now_ns);
         }
         let entries = self.tracer.records().unreaped()?;
-        self.loss.found += self.ledger.walk(&entries, now_ns);
+        self.ledger.walk(&entries, now_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
         let stored: HashMap<ProcessId, &Unreaped> = entries.iter().map(|entry| (entry.id, entry)).collect();
         for (id, was) in self.ledger.resync(&present, &entries) {
@@ -363,6 +365,7 @@ impl<H: Host> Observer<H> {
 
     /// Tells what was lost, but not more often than is bearable.
     fn tell_loss(&mut self, now_ns: u64, seen: &mut Vec<Observation>) {
+        self.loss.found += self.ledger.take_found();
         let Loss { since_ns, reaps, .. } = self.loss;
         if self.loss == (Loss { since_ns, ..Loss::default() }) {
             self.loss.since_ns = now_ns;
@@ -522,14 +525,13 @@ fn gone(id: ProcessId, was: Was, at_ns: u64, free_ns: Option<u64>, release: Opti
     Observation::at(at_ns, seen)
 }
 
-/// What a living process runs, in the form that the exec hook would have stored. None if its arguments cannot be read now:
-/// an inspection tries again.
-fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec> {
-    if !starts_match(host, facts, id.start_ns) {
-        return None;
-    }
+/// What a living process runs, in the form that the exec hook would have stored. `None` for a kernel thread. Arguments that
+/// cannot be read now are stored as missing: an inspection reads them again.
+fn exec_of(facts: &ProcessFacts, arguments: impl FnOnce() -> Result<Arguments, NotRead>) -> Option<Exec> {
     let exe = facts.exe.as_ref()?;
-    let (arguments, note) = host.arguments(facts).ok()?;
+    let (arguments, note) = arguments().unwrap_or_default();
+    // In the middle of an exec, the kernel shows none.
+    let is_cut = note.is_cut || arguments.is_empty();
     let mut exec = Exec {
         at_ns: 0,
         previous_ns: 0,
@@ -549,6 +551,29 @@ fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec
     let len = argv.len().min(exec.argv.len());
     exec.argv[..len].copy_from_slice(&argv[..len]);
     exec.argv_len = len as u32;
-    exec.argv_total = argv.len() as u32 + u32::from(note.is_cut);
+    exec.argv_total = argv.len() as u32 + u32::from(is_cut);
     Some(exec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{ArgsNote, ExecFacts, sample};
+
+    #[test]
+    fn an_exec_whose_arguments_were_not_read_says_that_they_are_missing() {
+        let facts =
+            ProcessFacts { exe: Some("/usr/bin/conmonrs".into()), ..sample::facts(7, "conmonrs", &[7], 1) };
+        let seeded = |arguments: Result<Arguments, NotRead>| {
+            let exec = ExecFacts::from(&exec_of(&facts, || arguments).unwrap());
+            assert_eq!(exec.filename, "/usr/bin/conmonrs");
+            (exec.args, exec.args_note.is_cut)
+        };
+        assert_eq!(seeded(Err(NotRead::Skipped)), (Vec::new(), true));
+        assert_eq!(seeded(Ok(Arguments::default())), (Vec::new(), true));
+        let args = vec!["conmonrs".to_owned(), "--runtime".to_owned()];
+        assert_eq!(seeded(Ok((args.clone(), ArgsNote::of(&args, false)))), (args, false));
+        let kernel_thread = ProcessFacts { exe: None, ..facts.clone() };
+        assert!(exec_of(&kernel_thread, || Ok(Arguments::default())).is_none());
+    }
 }

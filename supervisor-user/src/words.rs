@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use unicode_truncate::UnicodeTruncateStr as _;
+use unicode_width::UnicodeWidthStr as _;
+
 /// Makes text that a process chose harmless for a terminal and a line: control characters, line separators, characters
 /// that change the writing direction and characters that are not seen are escaped.
 #[must_use]
@@ -58,6 +61,18 @@ pub fn harmless_json(json: String) -> String {
     out
 }
 
+/// Columns of a terminal that a text takes: two for a Chinese character or an emoji, none for a combining accent.
+#[must_use]
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The text with spaces behind it, so that it takes at least so many columns.
+#[must_use]
+pub fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
 /// The same for a terminal that has only ASCII: of what we write ourselves, each other character has another one of the
 /// same width. What others have chosen, such as a process's name, stays as it is.
 #[must_use]
@@ -88,17 +103,18 @@ pub fn ascii(c: char) -> char {
 }
 
 /// Arguments in one line, quoted as a shell reads them: where each begins and ends can be seen, whatever it holds. `…` at
-/// the end says that there are more, or that the line is cut to `max` characters, as a person reads no more.
+/// the end says that there are more, or that the line is cut to `max` columns, as a person reads no more.
 #[must_use]
-pub fn command_line(args: &[String], is_cut: bool, max: usize) -> String {
+pub fn command_line(args: &[String], mut is_cut: bool, max: usize) -> String {
     let mut line = String::new();
     for (i, arg) in args.iter().enumerate() {
         if i > 0 {
             line.push(' ');
         }
         quote(arg, &mut line);
-        // No character is wider in bytes than this.
-        if line.len() > max.saturating_mul(4) {
+        // The rest is not shown: `cut()` keeps no more bytes.
+        if line.len() > max.saturating_mul(COLUMN_BYTES) {
+            is_cut = true;
             break;
         }
     }
@@ -134,13 +150,20 @@ fn quote(arg: &str, out: &mut String) {
     }
 }
 
-/// The beginning of a text, with `…` where the rest was cut off.
+/// The most bytes a column of a cut text has on average: combining characters take no column, and a text can consist of
+/// them.
+const COLUMN_BYTES: usize = 8;
+
+/// The beginning of a text that takes at most `max` columns, with `…` where the rest was cut off.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
+    let max_bytes = max.saturating_mul(COLUMN_BYTES);
+    if text.len() <= max_bytes && width(text) <= max {
         return text.to_owned();
     }
-    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
+    let bounded = &text[..text.floor_char_boundary(max_bytes)];
+    let (kept, _) = bounded.unicode_truncate(max.saturating_sub(1));
+    format!("{kept}…")
 }
 
 /// A duration the way a person says it.
@@ -201,7 +224,7 @@ pub fn wrap(out: &mut String, text: &str, first: &str, rest: &str, columns: usiz
     let mut line = first.to_owned();
     let mut empty = true;
     for word in unbroken(text) {
-        if !empty && line.chars().count() + 1 + word.chars().count() > columns {
+        if !empty && width(&line) + 1 + width(word) > columns {
             out.push_str(&line);
             out.push('\n');
             rest.clone_into(&mut line);
@@ -266,6 +289,38 @@ mod tests {
         let [before, after] =
             [written, &json].map(|it| serde_json::from_str::<serde_json::Value>(it).unwrap());
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn wide_and_combining_characters_take_the_columns_that_a_terminal_gives_them() {
+        for (text, columns) in
+            [("abc", 3), ("名前", 4), ("🦀", 2), ("e\u{301}", 1), ("\u{1100}\u{1161}", 2), ("…", 1)]
+        {
+            assert_eq!(width(text), columns, "{text}");
+            assert_eq!(width(&padded(text, 6)), 6, "{text}");
+        }
+        assert_eq!(padded("名前", 3), "名前");
+        assert_eq!(cut("名前名前", 8), "名前名前");
+        assert_eq!(cut("名前名前", 7), "名前名…");
+        assert_eq!(cut("名前名前", 6), "名前…", "half a character is none");
+        assert_eq!(cut("e\u{301}e\u{301}e", 3), "e\u{301}e\u{301}e");
+        assert_eq!(cut("e\u{301}e\u{301}e", 2), "e\u{301}…");
+    }
+
+    #[test]
+    fn a_text_of_combining_characters_is_cut_and_marked() {
+        let marks = "\u{301}".repeat(1000);
+        let text = cut(&marks, 10);
+        assert!(text.len() <= 10 * COLUMN_BYTES + '…'.len_utf8() && text.ends_with('…'), "{}", text.len());
+        let line = command_line(&["a".to_owned(), marks, "--last".to_owned()], false, 10);
+        assert!(line.ends_with('…') && !line.contains("--last"), "{line}");
+    }
+
+    #[test]
+    fn wide_text_is_wrapped_by_its_columns() {
+        let mut out = String::new();
+        wrap(&mut out, "名前 名前 名前", "", "", 9);
+        assert_eq!(out, "名前 名前\n名前\n");
     }
 
     #[test]

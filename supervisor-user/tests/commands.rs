@@ -135,3 +135,40 @@ fn every_exit_code_is_documented() -> Result<()> {
     ensure!(rows.eq(&codes), "README.md's table should be:\n{}", codes.join("\n"));
     Ok(())
 }
+
+/// Exit code and standard output of a command line.
+fn outcome(args: &[&str]) -> Result<(Option<i32>, String)> {
+    let output = Command::new(env!("CARGO_BIN_EXE_supervisor")).args(args).output()?;
+    Ok((output.status.code(), String::from_utf8(output.stdout)?))
+}
+
+#[test]
+fn every_usage_error_of_check_is_unknown_to_monitoring() -> Result<()> {
+    const UNKNOWN: &str = "SUPERVISOR UNKNOWN - wrong usage\n";
+    for args in [
+        &["check", "--bad"][..],
+        &["--color", "never", "check", "--bad"],
+        &["--color=never", "check", "--warning", "many"],
+        &["--color", "sometimes", "check"],
+        &["--color", "check"],
+        &["--bad", "check"],
+        &["check", "--color", "sometimes"],
+        &["check", "extra"],
+    ] {
+        ensure!(outcome(args)? == (Some(3), UNKNOWN.to_owned()), "{args:?}: {:?}", outcome(args)?);
+    }
+    for args in [
+        &["--color", "never", "ps", "--bad"][..],
+        &["config", "--check"],
+        &["help", "check", "extra"],
+        &["trace", "--bad", "--", "check"],
+        &["--bad"],
+    ] {
+        ensure!(
+            outcome(args)? == (Some(Exit::Usage as i32), String::new()),
+            "{args:?}: {:?}",
+            outcome(args)?
+        );
+    }
+    Ok(())
+}

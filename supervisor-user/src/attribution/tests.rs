@@ -365,7 +365,7 @@ fn a_user_s_own_crun_names_no_pod() {
     );
     assert_eq!(finding.identity_confidence, Some(Confidence::Medium));
     assert!(finding.creators[0].is_unverified && finding.runtime.is_some_and(|it| it.is_unverified));
-    // The lie is told, as what it is.
+    // The claim is reported as refused.
     let file = finding.claims.last().expect("a claim");
     assert_eq!((file.by, file.is_accepted), (Authority::User(1000), false));
     assert_eq!(file.pod.as_ref().and_then(|pod| pod.namespace.as_deref()), Some("kube-system"));

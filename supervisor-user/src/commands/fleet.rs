@@ -10,30 +10,42 @@ use serde::de::IgnoredAny;
 
 pub(super) use self::{top::Nodes, watch::watch};
 use super::{
+    listing::{Listed, Listing},
     table::{table, unknown},
     unmatched::without_filter,
 };
 use crate::{
-    console::{colour, print, say},
+    console::{colour, columns, print, say},
     engine::block_on,
     exit::Exit,
     filter::Filter,
     fleet::{
-        FindingKind, Fleet, FleetArgs,
-        list::{EXITS, NAMESPACES, ZOMBIES, exit, namespace, place, status, zombie},
+        FindingKind, Fleet, FleetArgs, Host, Row,
+        list::{EXITS, NAMESPACES, ZOMBIES, cell_of, exit, key_of, namespace, place, status},
         read,
     },
-    nats::Link,
-    report::Format,
+    nats::{Key, Link},
+    report::{
+        Format,
+        columns::{Column, SortKey},
+        text::Colour,
+    },
     words::{clean, harmless_json},
 };
 
-/// Lists what is unreaped on all nodes; the exit code says whether there is anything, or a node does not report.
+/// Lists what is unreaped on all nodes, with `before` in front of the text; the exit code says whether there is anything,
+/// or a node does not report.
 ///
 /// # Errors
 ///
 /// If the broker cannot be read, no node matches, or standard output cannot be written.
-pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<Exit> {
+pub(super) fn list(
+    args: &FleetArgs,
+    filter: &Filter,
+    output: Format,
+    listing: &Listing,
+    before: &str,
+) -> Result<Exit> {
     anyhow::ensure!(
         output != Format::Ocsf,
         "the bucket holds ECS documents: with --from there are -o text and -o json"
@@ -50,7 +62,7 @@ pub(super) fn list(args: &FleetArgs, filter: &Filter, output: Format) -> Result<
         args.bucket()
     );
     if output == Format::Text {
-        print_tables(&fleet, filter)?;
+        print_tables(&fleet, filter, listing, before)?;
     } else {
         print_documents(&fleet)?;
     }
@@ -81,9 +93,7 @@ fn json(bytes: &[u8]) -> Option<String> {
 }
 
 fn print_documents(fleet: &Fleet) -> Result<()> {
-    for (_, host) in fleet.stale() {
-        say(&format!("supervisor: {} is {}", clean(&host.name), status(host.state, fleet.now)));
-    }
+    say_stale(fleet);
     for raw in fleet.rows.values().filter_map(|row| row.raw.as_deref()) {
         if !write(&json(raw).unwrap_or_default())? {
             break;
@@ -92,7 +102,52 @@ fn print_documents(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-fn print_tables(fleet: &Fleet, filter: &Filter) -> Result<()> {
+fn say_stale(fleet: &Fleet) {
+    for (_, host) in fleet.stale() {
+        say(&format!("supervisor: {} is {}", clean(&host.name), status(host.state, fleet.now)));
+    }
+}
+
+/// A line of the list of unreaped processes.
+enum Line<'a> {
+    Zombie(&'a Fleet, &'a Key, &'a Row),
+    /// A node that does not report and has left no finding.
+    Silent(&'a Fleet, &'a str, &'a Host),
+}
+
+impl Listed for Line<'_> {
+    fn cell(&self, column: Column) -> String {
+        match (self, column) {
+            (Self::Zombie(fleet, key, row), column) => cell_of(column, fleet, key, row),
+            (Self::Silent(fleet, cluster, host), Column::Host) => place(fleet, cluster, &host.name),
+            (Self::Silent(fleet, _, host), Column::Status) => status(host.state, fleet.now),
+            (Self::Silent(..), _) => unknown(),
+        }
+    }
+
+    fn key(&self, column: Column) -> SortKey {
+        match self {
+            Self::Zombie(fleet, key, row) => key_of(column, fleet, key, row),
+            Self::Silent(..) => SortKey::of(self.cell(column)),
+        }
+    }
+}
+
+/// Nodes that do not report and have left no finding.
+fn silent(fleet: &Fleet) -> impl Iterator<Item = Line<'_>> {
+    let stale = fleet.stale().filter(|((cluster, host), _)| {
+        !fleet.rows.keys().any(|key| key.cluster == *cluster && key.host == *host)
+    });
+    stale.map(move |((cluster, _), host)| Line::Silent(fleet, cluster, host))
+}
+
+/// Whether the list has a line for each silent node, which needs its name and its status.
+fn shows_silent(listing: &Listing) -> bool {
+    !listing.is_chosen() || (listing.names(Column::Host) && listing.names(Column::Status))
+}
+
+/// The lists, on a terminal of so many columns.
+fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour) -> String {
     let of = |kind: FindingKind| {
         fleet.rows.iter().filter(move |(_, row)| row.document.supervisor.finding.kind == kind)
     };
@@ -101,48 +156,41 @@ fn print_tables(fleet: &Fleet, filter: &Filter) -> Result<()> {
         let reaper = row.document.supervisor.reaper.as_ref().map(|reaper| reaper.pid);
         (&key.cluster, &key.host, reaper, row.document.process.pid)
     });
-    let namespaces: Vec<_> = of(FindingKind::Namespace).collect();
-    let silent: Vec<_> = fleet
-        .stale()
-        .filter(|((cluster, host), _)| {
-            !fleet.rows.keys().any(|key| key.cluster == *cluster && key.host == *host)
-        })
-        .collect();
-
-    let mut out = String::new();
-    if !zombies.is_empty() || !silent.is_empty() {
-        let silent = silent.into_iter().map(|((cluster, _), host)| {
-            let mut cells = [(); 9].map(|()| unknown());
-            cells[0] = place(fleet, cluster, &host.name);
-            cells[8] = status(host.state, fleet.now);
-            cells
-        });
-        table(
-            &mut out,
-            &ZOMBIES,
-            zombies.iter().map(|(key, row)| zombie(fleet, key, row)).chain(silent),
-            colour(),
-        );
+    let mut lines: Vec<Line<'_>> =
+        zombies.into_iter().map(|(key, row)| Line::Zombie(fleet, key, row)).collect();
+    if shows_silent(listing) {
+        lines.extend(silent(fleet));
     }
-    if !namespaces.is_empty() {
+    let mut out = String::new();
+    if !lines.is_empty() {
+        listing.write(&ZOMBIES, room, &mut out, lines, colour);
+    }
+    let namespaces: Vec<_> = of(FindingKind::Namespace).collect();
+    // Who chooses columns reads a list of processes by a program.
+    if !namespaces.is_empty() && !listing.is_chosen() {
         if !out.is_empty() {
             out.push('\n');
         }
-        table(
-            &mut out,
-            &NAMESPACES,
-            namespaces.iter().map(|(key, row)| namespace(fleet, key, row)),
-            colour(),
-        );
+        let rows = namespaces.into_iter().map(|(key, row)| namespace(fleet, key, row));
+        table(&mut out, &NAMESPACES, rows, colour);
     }
     let exits: Vec<_> = of(FindingKind::Exit).collect();
     if !exits.is_empty() {
         if !out.is_empty() {
             out.push('\n');
         }
-        table(&mut out, &EXITS, exits.iter().map(|(key, row)| exit(fleet, key, row)), colour());
+        table(&mut out, &EXITS, exits.iter().map(|(key, row)| exit(fleet, key, row)), colour);
     }
-    if out.is_empty() {
+    out
+}
+
+fn print_tables(fleet: &Fleet, filter: &Filter, listing: &Listing, before: &str) -> Result<()> {
+    // A list that is made again and again empties the screen: what is said comes after it.
+    print(&format!("{before}{}", tables(fleet, listing, columns(), colour())))?;
+    if !shows_silent(listing) {
+        say_stale(fleet);
+    }
+    if fleet.rows.is_empty() && silent(fleet).next().is_none() {
         let nodes = fleet.hosts.len();
         if *filter == Filter::default() {
             say(&format!("nothing is unreaped; nodes that report: {nodes}"));
@@ -151,5 +199,8 @@ fn print_tables(fleet: &Fleet, filter: &Filter) -> Result<()> {
             say(&format!("nothing that matches is unreaped; {others}; nodes that report: {nodes}"));
         }
     }
-    print(&out)
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,10 @@ use super::table::{HEADER, align, width};
 use crate::{
     clock, console,
     finding::Finding,
-    report::{columns::Column, text::Colour},
+    report::{
+        columns::{Column, SortKey},
+        text::Colour,
+    },
 };
 
 /// What is listed without being asked for.
@@ -43,10 +46,36 @@ pub struct Listing {
     no_headers: bool,
 }
 
+/// A line of a list.
+pub(super) trait Listed {
+    /// What a column says.
+    fn cell(&self, column: Column) -> String;
+    /// What the line is sorted by in a column.
+    fn key(&self, column: Column) -> SortKey;
+}
+
+/// A finding of this host at a time.
+struct At<'a>(&'a Finding, u64);
+
+impl Listed for At<'_> {
+    fn cell(&self, column: Column) -> String {
+        column.cell(self.0, self.1)
+    }
+
+    fn key(&self, column: Column) -> SortKey {
+        column.key(self.0)
+    }
+}
+
 impl Listing {
     /// Whether somebody has asked for columns.
     pub(super) fn is_chosen(&self) -> bool {
         !self.columns.is_empty()
+    }
+
+    /// Whether somebody has asked for this column.
+    pub(super) fn names(&self, column: Column) -> bool {
+        self.columns.contains(&column)
     }
 
     /// Writes the list. Where nobody has asked for columns, a narrow terminal gets fewer.
@@ -63,22 +92,34 @@ impl Listing {
         findings: &[&Finding],
         colour: Colour,
     ) {
-        let mut findings = findings.to_vec();
+        let lines = findings.iter().map(|finding| At(finding, now_ns)).collect();
+        self.write(&USUAL, room, out, lines, colour);
+    }
+
+    /// Writes a list of anything, with `usual` columns where nobody has asked for others.
+    pub(super) fn write<L: Listed>(
+        &self,
+        usual: &[Column],
+        room: Option<usize>,
+        out: &mut String,
+        mut lines: Vec<L>,
+        colour: Colour,
+    ) {
         if let Some(column) = self.sort {
-            findings.sort_by(|one, other| column.compare(one, other));
+            lines.sort_by_cached_key(|line| line.key(column));
         }
         if self.reverse {
-            findings.reverse();
+            lines.reverse();
         }
-        let mut columns = if self.is_chosen() { self.columns.clone() } else { USUAL.to_vec() };
-        let mut rows = self.rows(&columns, &findings, now_ns);
+        let mut columns = if self.is_chosen() { self.columns.clone() } else { usual.to_vec() };
+        let mut rows = self.rows(&columns, &lines);
         if let Some(room) = room.filter(|_| !self.is_chosen()) {
             for spared in SPARED {
                 if width(&rows) <= room {
                     break;
                 }
                 columns.retain(|column| *column != spared);
-                rows = self.rows(&columns, &findings, now_ns);
+                rows = self.rows(&columns, &lines);
             }
         }
         let first = usize::from(!self.no_headers);
@@ -89,11 +130,9 @@ impl Listing {
         align(out, &rows, room, paint, colour);
     }
 
-    fn rows(&self, columns: &[Column], findings: &[&Finding], now_ns: u64) -> Vec<Vec<String>> {
+    fn rows<L: Listed>(&self, columns: &[Column], lines: &[L]) -> Vec<Vec<String>> {
         let header: Vec<String> = columns.iter().map(|column| column.header().to_owned()).collect();
-        let rows = findings
-            .iter()
-            .map(|finding| columns.iter().map(|column| column.cell(finding, now_ns)).collect());
+        let rows = lines.iter().map(|line| columns.iter().map(|column| line.cell(*column)).collect());
         (!self.no_headers).then_some(header).into_iter().chain(rows).collect()
     }
 }
@@ -105,6 +144,7 @@ fn meaning(column: Column, cell: &str) -> Option<&'static str> {
         (Column::Exit, "exit 0" | "-") => None,
         (Column::Exit, _) => Some("31"),
         (Column::State, "D" | "T" | "t" | "Z") => Some("33"),
+        (Column::Status, cell) if cell.starts_with("stale") => Some("33"),
         _ => None,
     }
 }

@@ -24,9 +24,9 @@ pub mod trace;
 mod unmatched;
 pub mod watch;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Arg, ArgAction, Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     console::{self, Colouring, say},
@@ -123,11 +123,20 @@ enum Command {
     #[command(name = scenario::ACTOR, hide = true)]
     Actor {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<std::ffi::OsString>,
+        args: Vec<OsString>,
     },
     /// Reads other processes for a collector
     #[command(name = host::READER, hide = true)]
     Reader,
+}
+
+/// Whether arguments that clap refuses name the command `check`. The first argument that is the name of a command
+/// counts: global options and their values can stand before it.
+fn names_check(mut args: impl Iterator<Item = OsString>) -> bool {
+    let mut cli = Cli::command();
+    // Without it, `help` is no command yet.
+    cli.build();
+    args.find_map(|arg| cli.find_subcommand(arg)).is_some_and(|command| command.get_name() == "check")
 }
 
 /// Runs the command line; errors go to standard error, in one sentence with its cause.
@@ -137,7 +146,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // To a monitoring system, 2 would mean that the host is in a critical state.
-        Err(error) if error.use_stderr() && std::env::args_os().nth(1).is_some_and(|it| it == "check") => {
+        Err(error) if error.use_stderr() && names_check(std::env::args_os().skip(1)) => {
             say(error.to_string().trim_end());
             return ExitCode::from(check::report(check::State::Unknown, "wrong usage") as u8);
         }

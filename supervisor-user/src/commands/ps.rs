@@ -68,7 +68,9 @@ pub struct PsArgs {
 /// If `/proc`, or with `--from` the broker, cannot be read, or standard output cannot be written.
 pub fn run(args: &PsArgs) -> Result<Exit> {
     if args.fleet.is_given() {
-        return fleet::list(&args.fleet, &args.filter, args.output);
+        return repeat(args.every, || {
+            fleet::list(&args.fleet, &args.filter, args.output, &args.listing, args.screen_start())
+        });
     }
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
@@ -80,12 +82,24 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
             "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {missing}"
         ));
     }
+    repeat(args.every, || list(args, &host, &mut glance))
+}
+
+/// Lists once, or again and again until nobody reads it.
+fn repeat(every: Option<Time>, mut list: impl FnMut() -> Result<Exit>) -> Result<Exit> {
     loop {
-        let found = list(args, &host, &mut glance)?;
-        let Some(every) = args.every else { return Ok(found) };
+        let found = list()?;
+        let Some(every) = every else { return Ok(found) };
         if !wait_while_read(every.0)? {
             return Ok(found);
         }
+    }
+}
+
+impl PsArgs {
+    /// What a list begins with: one of many on a terminal begins at the top of an empty screen.
+    fn screen_start(&self) -> &'static str {
+        if self.every.is_some() && io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" }
     }
 }
 
@@ -174,11 +188,7 @@ fn print_json(format: Format, found: &Found<'_>, host: &Proc, hooks: Option<&'st
 
 fn print_tables(args: &PsArgs, found: &Found<'_>) -> Result<()> {
     let Found { findings, namespaces, exits } = *found;
-    let mut out = String::new();
-    if args.every.is_some() && io::stdout().is_terminal() {
-        // From the top of an empty screen.
-        out.push_str("\x1b[H\x1b[2J");
-    }
+    let mut out = args.screen_start().to_owned();
     if !findings.is_empty() {
         args.listing.list(&mut out, findings, colour());
     }

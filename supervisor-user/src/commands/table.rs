@@ -1,7 +1,10 @@
 //! Lists for people.
 
 pub(super) use crate::report::columns::{named, unknown};
-use crate::{report::text::Colour, words::wrap};
+use crate::{
+    report::text::Colour,
+    words::{self, wrap},
+};
 
 /// How headers are painted: bold.
 pub(super) const HEADER: &str = "1";
@@ -40,7 +43,7 @@ pub(super) fn align(
             };
             out.push_str(&paint(i, j).map_or_else(|| shown.clone(), |code| colour.paint(code, &shown)));
             if j + 1 < last {
-                out.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+                out.extend(std::iter::repeat_n(' ', width - words::width(cell)));
                 out.push_str(GAP);
             }
         }
@@ -68,6 +71,23 @@ pub(super) fn width(rows: &[Vec<String>]) -> usize {
 
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().map(|row| words::width(&row[column])).max().unwrap_or(0);
     (0..columns).map(width).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other_whatever_the_names() {
+        let rows = ["a", "名前", "🦀", "e\u{301}"].map(|name| [name.to_owned(), "1".to_owned()]);
+        let mut out = String::new();
+        table(&mut out, &["NAME", "PID"], rows.into_iter(), Colour::Never);
+        let at: Vec<usize> = out
+            .lines()
+            .map(|line| words::width(&line[..line.find(['P', '1']).expect("a second column")]))
+            .collect();
+        assert_eq!(at, [6; 5], "{out}");
+    }
 }

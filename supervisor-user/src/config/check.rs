@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{Bytes, Config, NatsConfig, SinkConfig, Time};
-use crate::redact::Redactor;
+use crate::{
+    nats::{Access, BadAccess},
+    redact::Redactor,
+};
 
 /// What is wrong, and with which key.
 pub(super) struct Problem {
@@ -140,35 +143,34 @@ fn bad_sink(sink: &SinkConfig) -> Option<(Vec<&'static str>, String)> {
     {
         return Some((vec!["unix", "max_readers"], "must be at least 1".to_owned()));
     }
-    if let Some(nats) = nats {
-        if nats.servers.is_empty() {
-            return Some((vec!["nats", "servers"], "there is none".to_owned()));
-        }
-        for server in &nats.servers {
-            if let Err(error) = server.parse::<async_nats::ServerAddr>() {
-                let server = Redactor::default().text(server.clone());
-                return Some((
-                    vec!["nats", "servers"],
-                    format!("`{server}` is no server's address: {error}"),
-                ));
-            }
-        }
-        if nats.tls_cert.is_some() != nats.tls_key.is_some() {
-            return Some((vec!["nats", "tls_cert"], "tls_cert and tls_key need each other".to_owned()));
-        }
-        if nats.credentials.is_some() && nats.user_password.is_some() {
-            return Some((vec!["nats", "user_password"], "credentials are given already".to_owned()));
-        }
-        for (key, name) in [("stream", &nats.stream), ("bucket", &nats.bucket)] {
-            if let Some(cause) = bad_name(name) {
-                return Some((vec!["nats", key], cause));
-            }
-        }
-        for (key, time) in [("heartbeat", nats.heartbeat), ("ack_timeout", nats.ack_timeout)] {
-            if !NatsConfig::TIMES.contains(&time.0) {
-                return Some((vec!["nats", key], "must be from 100ms to 1h".to_owned()));
-            }
-        }
+    if let Some((key, cause)) = nats.as_ref().and_then(NatsConfig::problem) {
+        return Some((vec!["nats", key], cause));
     }
     None
+}
+
+impl NatsConfig {
+    /// The first value that the sink cannot use: its key and the cause.
+    #[must_use]
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        if let Err(error) = Access::from(self).addresses() {
+            let key = match &error {
+                BadAccess::NoServer | BadAccess::Server(_) => "servers",
+                BadAccess::HalfCertificate => "tls_cert",
+                BadAccess::TwoUsers => "user_password",
+            };
+            return Some((key, error.to_string()));
+        }
+        for (key, name) in [("stream", &self.stream), ("bucket", &self.bucket)] {
+            if let Some(cause) = bad_name(name) {
+                return Some((key, cause));
+            }
+        }
+        for (key, time) in [("heartbeat", self.heartbeat), ("ack_timeout", self.ack_timeout)] {
+            if !Self::TIMES.contains(&time.0) {
+                return Some((key, format!("{time} is out of range: it must be from 100ms to 1h")));
+            }
+        }
+        None
+    }
 }

@@ -62,7 +62,7 @@ fn compare(all: &toml::Value, shown: &toml::Value, path: &mut String, missing: &
 #[test]
 fn a_wrong_file_is_refused_with_line_and_key() {
     /// What is wrong, and what the error begins with.
-    const WRONG: [(&str, &str); 35] = [
+    const WRONG: [(&str, &str); 39] = [
         ("grace = 1", "f:1: grace: "),
         ("grace = \"soon\"", "f:1: grace: `soon` is no time"),
         ("grace = \"-1s\"", "f:1: grace: a time cannot be negative"),
@@ -115,7 +115,23 @@ fn a_wrong_file_is_refused_with_line_and_key() {
         ("grace = \"25h\"", "f:1: grace: must be at most 24h"),
         ("exit_grace = \"25h\"", "f:1: exit_grace: must be at most 24h"),
         ("[flood]\nper = \"25h\"", "f:2: flood.per: must be longer than nothing, and at most 24h"),
-        ("[sinks.a.nats]\nservers = []", "f:2: sinks.a.nats.servers: there is none"),
+        ("[sinks.a.nats]\nservers = []", "f:2: sinks.a.nats.servers: no NATS server is named"),
+        (
+            "[sinks.a.nats]\nservers = [\"nats://h\", \"ws://h:80\"]",
+            "f:2: sinks.a.nats.servers: `ws://h:80` is no NATS server",
+        ),
+        (
+            "[sinks.a.nats]\nservers = [\"tls://h\"]\ntls_key = \"/key\"",
+            "f:1: sinks.a.nats.tls_cert: the client's certificate and its key belong together",
+        ),
+        (
+            "[sinks.a.nats]\nservers = [\"nats://h\"]\nbucket = \"a.b\"",
+            "f:3: sinks.a.nats.bucket: a name has 1 to 64",
+        ),
+        (
+            "[sinks.a.nats]\nservers = [\"nats://h\"]\nheartbeat = \"10ms\"",
+            "f:3: sinks.a.nats.heartbeat: 10ms is out of range",
+        ),
     ];
     for (text, wanted) in WRONG {
         let error = Config::parse(text, "f").expect_err(text).to_string();

@@ -21,7 +21,7 @@ use crate::{
     finding::{Dropped, Event, EventKind},
     host::HostIdentity,
     report::Context,
-    sink::{self, Outlet, Place, Stats, Stop},
+    sink::{self, DropCount, Outlet, Place, Stats, Stop},
     words::clean,
 };
 
@@ -224,20 +224,22 @@ impl Stream {
     fn tell_drops(&mut self, now_ns: u64) -> Result<()> {
         for i in 0..self.outlets.len() {
             let Route { name, outlet, drops, missed, .. } = &mut self.outlets[i];
-            let count = outlet.as_ref().map_or(*missed, Outlet::untold);
+            // What has no outlet could not be opened.
+            let count = outlet.as_ref().map_or(DropCount { all: *missed, failed: *missed }, Outlet::untold);
             // Where nobody will ever read again, what is dropped is told once.
             let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);
-            if count == 0 || (is_closed && drops.is_some()) {
+            if count.all == 0 || (is_closed && drops.is_some()) {
                 continue;
             }
             let Drops { since_ns, told, next_ns } =
                 drops.get_or_insert(Drops { since_ns: now_ns, told: 0, next_ns: now_ns });
             let has_room = outlet.as_ref().is_some_and(Outlet::has_room);
-            if now_ns < *next_ns || !(has_room || count > *told) {
+            if now_ns < *next_ns || !(has_room || count.all > *told) {
                 continue;
             }
-            (*told, *next_ns) = (count, now_ns + TELL_DROPS_NS);
-            let dropped = Dropped { sink: name.clone(), count, since_ns: *since_ns };
+            (*told, *next_ns) = (count.all, now_ns + TELL_DROPS_NS);
+            let DropCount { all, failed } = count;
+            let dropped = Dropped { sink: name.clone(), count: all, failed, since_ns: *since_ns };
             let event = Event { at_ns: now_ns, wall: Wall::now(), kind: EventKind::Dropped(dropped) };
             self.sequence += 1;
             let mut encoder = Encoder::new(&event, &self.context, self.sequence);

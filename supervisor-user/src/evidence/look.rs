@@ -156,7 +156,7 @@ impl<'a> Look<'a> {
             }
             _ => None,
         };
-        let facts = self.with_arguments(facts, exec.as_ref());
+        let (facts, exec) = self.with_arguments(facts, exec)?;
         let threads = self.threads(&facts)?;
         let reaper = self.reaper(&facts, task.as_ref())?;
         let ending = self.ending(&facts, &threads, task.as_ref(), exit_ns)?;
@@ -291,7 +291,7 @@ impl<'a> Look<'a> {
     fn exec(&self, id: Option<ProcessId>) -> Result<Option<ExecFacts>, KernelError> {
         let (Some(records), Some(id)) = (self.records, id) else { return Ok(None) };
         let Some(found) = records.exec(&id)? else { return Ok(None) };
-        Ok(Some(self.with_owner(self.host.exec((&found).into()))?))
+        self.with_owner(self.host.exec((&found).into())).map(Some)
     }
 
     /// Adds whether only root can change the file of a runtime, monitor or engine.
@@ -463,16 +463,25 @@ impl<'a> Look<'a> {
         Ok((*cached(&self.threads, facts.pid, || self.host.threads(facts.pid))?).clone())
     }
 
-    /// Adds the arguments of a living process whose exec is not known. They are in its memory, which it can lock, and
-    /// it can write anything there: what the exec hook saw is better.
-    fn with_arguments(&self, facts: ProcessFacts, exec: Option<&ExecFacts>) -> ProcessFacts {
-        if exec.is_some() || matches!(facts.state, 'Z' | 'X') {
-            return facts;
+    /// Adds the arguments of a living process whose exec is not known, or was seeded without them. They are in its memory,
+    /// which it can lock, and it can write anything there: what the exec hook saw is better.
+    pub(super) fn with_arguments(
+        &self,
+        facts: ProcessFacts,
+        exec: Option<ExecFacts>,
+    ) -> Result<(ProcessFacts, Option<ExecFacts>), KernelError> {
+        let is_known = exec.as_ref().is_some_and(|exec| !exec.lacks_arguments());
+        if is_known || matches!(facts.state, 'Z' | 'X') {
+            return Ok((facts, exec));
         }
-        match self.host.arguments(&facts) {
-            Ok((args, args_note)) => ProcessFacts { args, args_note, ..facts },
-            Err(why) => ProcessFacts { args_not_read: Some(why), ..facts },
-        }
+        Ok(match (self.host.arguments(&facts), exec) {
+            (Ok((args, args_note)), None) => (ProcessFacts { args, args_note, ..facts }, None),
+            (Ok((args, args_note)), Some(exec)) if !args.is_empty() => {
+                (facts, Some(self.with_owner(ExecFacts { args, args_note, ..exec })?))
+            }
+            (Ok(_), exec) => (facts, exec),
+            (Err(why), exec) => (ProcessFacts { args_not_read: Some(why), ..facts }, exec),
+        })
     }
 
     fn tracer(
@@ -534,7 +543,11 @@ impl<'a> Look<'a> {
     fn creator(&self, id: ProcessId) -> Result<Option<(CreatorFacts, Execs, ProcessId)>, EvidenceError> {
         let Some(record) = self.process(Some(id))? else { return Ok(None) };
         let living = self.process_of(&id)?;
-        let execs = Execs { last: self.exec(Some(id))?, any: record.execed != 0 };
+        let mut last = self.exec(Some(id))?;
+        if let Some(living) = living.as_ref().filter(|_| last.is_some()) {
+            last = self.with_arguments(living.clone(), last)?.1;
+        }
+        let execs = Execs { last, any: record.execed != 0 };
         let facts = CreatorFacts {
             id,
             comm: living
@@ -583,8 +596,7 @@ impl<'a> Look<'a> {
         let id = seen.map(|task| task.record.parent);
         // Of one that was only heard of, neither waits nor reaps were seen.
         let record = self.process(id)?.filter(|record| record.execed != HEARD_OF);
-        let exec = self.exec(id)?;
-        let reaper = self.with_arguments(reaper, exec.as_ref());
+        let (reaper, exec) = self.with_arguments(reaper, self.exec(id)?)?;
         let flag = |flag: u32, unknown: u32| {
             let flags = seen.map(|task| task.record.flags).filter(|flags| flags & unknown == 0);
             flags.map(|flags| flags & flag != 0)

@@ -97,7 +97,7 @@ pub struct ArgsNote {
     /// Whether some are missing, or are not to be shown.
     #[serde(default)]
     pub is_cut: bool,
-    /// Only so many of those that are there are to be shown.
+    /// The number of arguments that may be shown, where that is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<u32>,
 }
@@ -277,6 +277,13 @@ pub struct Member {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+impl ExecFacts {
+    /// Whether it was stored when the watch began, from a process whose arguments could not be read then.
+    fn lacks_arguments(&self) -> bool {
+        self.at_ns == 0 && self.args.is_empty() && self.args_note.count.is_none()
+    }
 }
 
 impl From<&Exec> for ExecFacts {

@@ -11,7 +11,7 @@ use std::{
 
 use supervisor_ebpf::{ProcessId, TASK_WHOLE, TASK_ZOMBIE, TaskRecord};
 
-use super::Look;
+use super::{ArgsNote, ExecFacts, Look};
 use crate::{
     conclusions::Conclusions,
     filter::Filter,
@@ -210,4 +210,26 @@ fn of_zombies_in_the_same_groups_only_one_is_read_in_proc_and_the_same_is_said_o
         assert_eq!(read.pgrp(), facts.pgrp());
         assert_eq!(read, ProcessFacts { ns_pgrps: read.ns_pgrps.clone(), ..facts.clone() });
     }
+}
+
+#[test]
+fn an_exec_that_was_seeded_without_arguments_gets_them_later() {
+    let proc = DirectProc::new().expect("/proc can be read");
+    let own = proc.process(std::process::id()).unwrap().expect("this process is there");
+    let (args, note) = proc.arguments(&own).unwrap();
+    let redactor = Redactor::default();
+    let missing = ArgsNote::of(&[], true);
+    let seeded = ExecFacts { filename: "/bin/it".into(), args_note: missing, ..ExecFacts::default() };
+    let completed = |answers: usize, exec: ExecFacts| {
+        let host = Vanishing { host: &proc, left: Cell::new(answers) };
+        let look = Look::new(Redacted::new(&host, &redactor), None, Vec::new(), Vec::new());
+        look.with_arguments(own.clone(), Some(exec)).unwrap().1.expect("it is still there")
+    };
+    let exec = completed(1, seeded.clone());
+    assert_eq!((exec.filename.as_str(), exec.args, exec.args_note), ("/bin/it", args, note));
+    assert_eq!(completed(0, seeded.clone()), seeded, "nobody answers");
+    let seen = ExecFacts { at_ns: 1, ..seeded.clone() };
+    assert_eq!(completed(1, seen.clone()), seen, "the hook saw that they are longer than it stores");
+    let empty = ExecFacts { args_note: ArgsNote::of(&[], false), ..seeded };
+    assert_eq!(completed(1, empty.clone()), empty, "it has none");
 }

@@ -18,6 +18,8 @@ pub struct Document {
     pub process: Process,
     /// Its container.
     pub container: Option<Container>,
+    /// Its pod.
+    pub orchestrator: Option<Orchestrator>,
     /// Everything that ECS has no name for.
     pub supervisor: Supervisor,
 }
@@ -40,8 +42,24 @@ pub struct Process {
     pub pid: u32,
     /// Name.
     pub name: String,
+    /// Pid in its PID namespace.
+    pub vpid: Option<u32>,
     /// When it exited.
     pub end: Option<Timestamp>,
+}
+
+/// A pod of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Orchestrator {
+    /// The pod.
+    pub resource: Resource,
+}
+
+/// What an [`Orchestrator`] names.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Resource {
+    /// The pod's name.
+    pub name: Option<String>,
 }
 
 /// A container of a [`Document`].
@@ -60,10 +78,16 @@ pub struct Supervisor {
     pub finding: FindingState,
     /// The class of cause.
     pub family: Option<Family>,
+    /// What the reaper does instead of reaping.
+    pub cause: Option<String>,
+    /// Whether it will go away by itself.
+    pub prognosis: Option<String>,
+    /// Why, in one sentence.
+    pub verdict: Option<String>,
     /// How the process ended.
     pub exit: Option<Exit>,
     /// Who must reap it.
-    pub reaper: Option<Named>,
+    pub reaper: Option<Reaper>,
     /// The container runtime.
     pub runtime: Option<Runtime>,
     /// The container monitor.
@@ -121,6 +145,21 @@ pub struct Named {
     pub pid: u32,
     /// Name.
     pub name: String,
+}
+
+/// Who must reap the process of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reaper {
+    /// Host pid.
+    pub pid: u32,
+    /// Name.
+    pub name: String,
+    /// State, as `ps` shows it.
+    pub state: Option<String>,
+    /// Whether it is PID 1 of its namespace.
+    pub is_pidns_init: Option<bool>,
+    /// Whether it is a subreaper.
+    pub is_subreaper: Option<bool>,
 }
 
 /// A container runtime of a [`Document`].
@@ -198,8 +237,9 @@ impl Document {
             cgroup: it.cgroup.as_deref(),
         };
         let reaper = it.reaper.as_ref().filter(|_| it.finding.kind != FindingKind::Namespace);
-        let reapers = it.blockers.iter().filter_map(|blocker| blocker.reaper.as_ref()).chain(reaper);
-        filter.wants_subject(&subject) && filter.wants_reaper(reapers.map(|reaper| reaper.pid))
+        let others = it.blockers.iter().filter_map(|blocker| blocker.reaper.as_ref());
+        let reapers = others.map(|other| other.pid).chain(reaper.map(|reaper| reaper.pid));
+        filter.wants_subject(&subject) && filter.wants_reaper(reapers)
     }
 }
 

@@ -7,18 +7,30 @@ use crate::{
     finding,
     nats::Key,
     report::{
-        columns::{named, unknown},
+        columns::{Column, SortKey, named, reaper_is, unknown},
         text::short_exit,
     },
-    words::{clean, duration},
+    words::{clean, cut, duration},
 };
 
-/// No name or list takes more characters of a line than this.
+/// No name or list takes more columns than this.
 const CELL: usize = 60;
 
-/// The columns of [`zombie`].
-pub(crate) const ZOMBIES: [&str; 9] =
-    ["HOST", "PID", "NAME", "EXIT", "FAMILY", "REAPER", "AGE", "CONTAINER", "STATUS"];
+/// No sentence takes more columns than this.
+const SENTENCE: usize = 500;
+
+/// The usual columns of a list of unreaped processes.
+pub(crate) const ZOMBIES: [Column; 9] = [
+    Column::Host,
+    Column::Pid,
+    Column::Name,
+    Column::Exit,
+    Column::Family,
+    Column::Reaper,
+    Column::Age,
+    Column::Container,
+    Column::Status,
+];
 /// The columns of [`namespace`].
 pub(crate) const NAMESPACES: [&str; 7] =
     ["HOST", "BLOCKED PID NS", "PID 1", "HELD BY", "AGE", "CONTAINER", "STATUS"];
@@ -26,25 +38,46 @@ pub(crate) const NAMESPACES: [&str; 7] =
 /// The columns of [`exit`].
 pub(crate) const EXITS: [&str; 7] = ["HOST", "CANNOT EXIT", "NAME", "FAMILY", "FOR", "CONTAINER", "STATUS"];
 
-/// An unreaped process.
-pub(crate) fn zombie(fleet: &Fleet, key: &Key, row: &Row) -> [String; 9] {
-    let it = &row.document.supervisor;
-    let exit = it.exit.as_ref().and_then(|exit| match (exit.code, exit.signal) {
-        (Some(code), _) => Some(finding::Exit::Code(code)),
-        (None, Some(number)) => Some(finding::Exit::Signal { number, core_dumped: false }),
-        (None, None) => None,
-    });
-    [
-        host(fleet, key),
-        row.document.process.pid.to_string(),
-        cell(&row.document.process.name),
-        exit.map_or_else(unknown, short_exit),
-        it.family.as_ref().map_or_else(unknown, |family| cell(&family.id)),
-        it.reaper.as_ref().map_or_else(unknown, |reaper| cell(&named(&reaper.name, reaper.pid))),
-        age(fleet, &row.document),
-        container(&row.document),
-        status(fleet.state_of(key), fleet.now),
-    ]
+/// What a column says of an unreaped process.
+pub(crate) fn cell_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> String {
+    let Document { process, container, orchestrator, supervisor: it, .. } = &row.document;
+    let reaper = it.reaper.as_ref();
+    let known = match column {
+        Column::Host => Some(host(fleet, key)),
+        Column::Pid => Some(process.pid.to_string()),
+        Column::Name => Some(cell(&process.name)),
+        Column::Exit => it.exit.as_ref().and_then(|exit| match (exit.code, exit.signal) {
+            (Some(code), _) => Some(short_exit(finding::Exit::Code(code))),
+            (None, Some(number)) => Some(short_exit(finding::Exit::Signal { number, core_dumped: false })),
+            (None, None) => None,
+        }),
+        Column::Age => process.end.map(|end| ago(end, fleet.now)),
+        Column::Family => it.family.as_ref().map(|family| cell(&family.id)),
+        Column::Cause => it.cause.as_deref().map(cell),
+        Column::Prognosis => it.prognosis.as_deref().map(cell),
+        Column::Why => it.verdict.as_deref().map(|verdict| shortened(verdict, SENTENCE)),
+        Column::Reaper => reaper.map(|reaper| cell(&named(&reaper.name, reaper.pid))),
+        Column::ReaperIs => reaper.and_then(|reaper| reaper_is(reaper.is_pidns_init, reaper.is_subreaper)),
+        Column::State => reaper.and_then(|reaper| reaper.state.as_deref()).map(cell),
+        Column::Pidns => it.pid_ns.as_ref().map(|ns| ns.ino.to_string()),
+        Column::Vpid => process.vpid.map(|vpid| vpid.to_string()),
+        Column::Container => container.as_ref().map(|container| cell(&container.id)),
+        Column::Pod => orchestrator.as_ref().and_then(|it| it.resource.name.as_deref()).map(cell),
+        Column::Runtime => it.runtime.as_ref().map(|runtime| cell(&runtime.name)),
+        Column::Monitor => it.monitor.as_ref().map(|monitor| cell(&named(&monitor.name, monitor.pid))),
+        Column::Cgroup => it.cgroup.as_deref().map(|path| shortened(path, SENTENCE)),
+        Column::Status => Some(status(fleet.state_of(key), fleet.now)),
+    };
+    known.unwrap_or_else(unknown)
+}
+
+/// What an unreaped process is sorted by in a column.
+pub(crate) fn key_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> SortKey {
+    match column {
+        // The oldest first.
+        Column::Age => SortKey::Number(row.document.process.end.map_or(i128::MIN, Timestamp::as_nanosecond)),
+        _ => SortKey::of(cell_of(column, fleet, key, row)),
+    }
 }
 
 /// A PID namespace that cannot end.
@@ -120,7 +153,11 @@ pub(crate) fn status(state: HostState, now: Timestamp) -> String {
 
 /// Text of another host, harmless and not too long.
 pub(crate) fn cell(text: &str) -> String {
-    let text: String = text.chars().take(CELL + 1).collect();
-    let text = clean(&text);
-    if text.chars().count() <= CELL { text } else { text.chars().take(CELL - 1).chain(['…']).collect() }
+    shortened(text, CELL)
+}
+
+fn shortened(text: &str, columns: usize) -> String {
+    // The text can be a megabyte, of which only the beginning is shown.
+    let text: String = text.chars().take(8 * columns).collect();
+    cut(&clean(&text), columns)
 }

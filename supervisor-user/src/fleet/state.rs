@@ -16,7 +16,7 @@ use crate::{
 
 /// So much of the findings is shown, in bytes of their documents.
 const MAX_BYTES: usize = 512 << 20;
-/// So many findings that filters leave out are counted: a hostile bucket may hold any number of them.
+/// The most findings that are counted as left out by filters: a hostile bucket can hold any number of them.
 const MAX_UNWANTED: usize = 65_536;
 /// A node may be silent for so many of its heartbeats.
 const MISSED: u32 = 3;
@@ -211,5 +211,16 @@ impl Fleet {
     /// Nodes that do not report.
     pub fn stale(&self) -> impl Iterator<Item = (&(String, String), &Host)> {
         self.hosts.iter().filter(|(_, host)| host.state != HostState::Reports)
+    }
+}
+
+#[cfg(test)]
+impl Row {
+    /// A row with this document.
+    pub(crate) fn of(document: &serde_json::Value) -> Self {
+        let document = serde_json::to_vec(document).expect("it is JSON");
+        let bytes = document.len();
+        let document = Document::read(&document).expect("it is a finding");
+        Self { document, raw: None, stored: Timestamp::UNIX_EPOCH, bytes }
     }
 }

@@ -28,6 +28,10 @@ pub struct Ledger {
     leftovers: HashMap<ProcessId, Leftover>,
     known: [u64; EPOCHS],
     missing: HashSet<ProcessId>,
+    /// Processes that had exited before the hooks were attached.
+    existing: HashSet<ProcessId>,
+    /// Leftovers whose exits the hooks missed, since the last [`Ledger::take_found`].
+    found: u64,
     /// No leftover is due before this.
     next_ns: u64,
 }
@@ -93,6 +97,8 @@ impl Ledger {
             leftovers: HashMap::new(),
             known: [0; EPOCHS],
             missing: HashSet::new(),
+            existing: HashSet::new(),
+            found: 0,
             next_ns: u64::MAX,
         }
     }
@@ -125,20 +131,28 @@ impl Ledger {
         })
     }
 
-    /// Takes in what is in the kernel's table. Returns how many were new here and had not been seen to exit.
-    pub fn walk(&mut self, entries: &[Unreaped], now_ns: u64) -> u64 {
-        let mut found = 0;
+    /// Names the processes that had exited before the hooks were attached: no hook has missed their exits.
+    pub fn begin(&mut self, existing: impl IntoIterator<Item = ProcessId>) {
+        self.existing.extend(existing);
+    }
+
+    /// Takes in what is in the kernel's table, and counts the new entries whose exits the hooks missed.
+    pub fn walk(&mut self, entries: &[Unreaped], now_ns: u64) {
         for Unreaped { id, exit_ns, .. } in entries {
             let age_ns = now_ns.saturating_sub(*exit_ns);
             if age_ns < self.report_after_ns() || self.leftovers.contains_key(id) {
                 continue;
             }
-            found += u64::from(*exit_ns == 0);
+            self.found += u64::from(*exit_ns == 0 && !self.existing.contains(id));
             // One whose exit was not seen may have exited just now: it gets the whole grace period.
             let since_ns = if *exit_ns == 0 { now_ns } else { *exit_ns };
             self.insert(*id, *exit_ns, State::Waiting, since_ns + self.grace_ns);
         }
-        found
+    }
+
+    /// The number of leftovers since the last call whose exits the hooks missed.
+    pub fn take_found(&mut self) -> u64 {
+        std::mem::take(&mut self.found)
     }
 
     /// Takes in one that had exited before the start, and that an earlier run has told: it is looked at now, and its end

@@ -67,6 +67,12 @@ struct Watch {
     /// Findings that this run has ever opened.
     ever_told: BTreeSet<ProcessId>,
     ever_held: BTreeSet<ProcessId>,
+    /// Processes that had exited before the watch.
+    existing: HashSet<ProcessId>,
+    /// How many exits the ledger counts as missed.
+    found: u64,
+    /// Due processes whose exits the hook missed.
+    missed: BTreeSet<ProcessId>,
     /// What an earlier run has told.
     taken_over: BTreeSet<ProcessId>,
     /// When one was last seen not to be a zombie.
@@ -79,6 +85,7 @@ impl Watch {
         let mut kernel = Kernel::new(start_ns, ledger.report_after_ns());
         let left = kernel.begin(before);
         let existing = kernel.scan(true);
+        ledger.begin(existing.iter().copied());
         let [mut told, mut held] = [BTreeSet::new(), BTreeSet::new()];
         for (id, was) in left {
             assert!(existing.contains(&id));
@@ -99,6 +106,9 @@ impl Watch {
             reconciled_ns: now_ns,
             walks: 0,
             reconciliations: 0,
+            existing,
+            found: 0,
+            missed: BTreeSet::new(),
             taken_over: &told | &held,
             ever_held: held.clone(),
             ever_told: BTreeSet::new(),
@@ -151,7 +161,9 @@ impl Watch {
         if now_ns >= self.reconcile_ns {
             self.reconcile(now_ns, &mut meanwhile);
         }
+        self.found += self.ledger.take_found();
         self.look_at_due(now_ns, reviews, &mut meanwhile);
+        assert!(self.missed.len() as u64 <= self.found, "a missed exit is not counted");
     }
 
     fn reconcile_by(&mut self, now_ns: u64) {
@@ -196,6 +208,9 @@ impl Watch {
         for due in all_due {
             self.go_on(meanwhile);
             let id = due.id;
+            if due.exit_ns.is_none() && !self.existing.contains(&id) {
+                self.missed.insert(id);
+            }
             if let (Some(exit_ns), Some(true_ns)) = (due.exit_ns, self.kernel.exit_ns(&id)) {
                 assert_eq!(exit_ns, true_ns, "{id:?}: it exited then");
             }

@@ -32,12 +32,13 @@ fn opened_once_and_closed_once() {
     assert!(!ledger.has_unknown(&epochs, T + SECOND / 2), "within the grace period nothing is looked for");
     let now = T + SECOND + 1;
     assert!(ledger.has_unknown(&epochs, now));
-    assert_eq!(ledger.walk(&entries, now), 0, "it was seen to exit");
+    ledger.walk(&entries, now);
     assert_eq!(ledger.all_due(now), [Due { id: id(7), exit_ns: Some(T), is_told: false }]);
     ledger.settle(&id(7), Settled::Told, now);
     assert!(ledger.all_due(now + SECOND).is_empty());
     assert!(!ledger.has_unknown(&epochs, now + SECOND), "an open finding costs no more walks");
-    assert_eq!(ledger.walk(&entries, now + SECOND), 0);
+    ledger.walk(&entries, now + SECOND);
+    assert_eq!(ledger.take_found(), 0, "its exit was seen");
     assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Told));
     assert_eq!(ledger.reaped(&reaped(7, T)), None);
     assert!(!ledger.has_untold(&[0; EPOCHS]));
@@ -76,6 +77,17 @@ fn unknown_exit_time_gets_the_whole_grace_period() {
     ledger.walk(&entries, T);
     assert!(ledger.all_due(T + SECOND - 1).is_empty());
     assert_eq!(ledger.all_due(T + SECOND), [Due { id: id(7), exit_ns: None, is_told: false }]);
+}
+
+#[test]
+fn each_missed_exit_is_counted_once_whichever_walk_finds_it() {
+    let mut ledger = Ledger::new(SECOND);
+    ledger.begin([id(6)]);
+    ledger.walk(&[entry(6, 0), entry(7, T), entry(8, 0)], T + SECOND);
+    ledger.walk(&[entry(6, 0), entry(8, 0), entry(9, 0)], T + 2 * SECOND);
+    assert_eq!(ledger.take_found(), 2, "8 and 9: the exit of 7 was seen, and 6 exited before the watch");
+    ledger.walk(&[entry(6, 0), entry(8, 0), entry(9, 0)], T + 3 * SECOND);
+    assert_eq!(ledger.take_found(), 0);
 }
 
 #[test]

@@ -159,7 +159,9 @@ impl Out<'_> {
             |count: Count| sinks.iter().map(move |(name, stats)| ([("sink", name.as_str())], count(stats)));
         let counters: [(_, _, Count); 4] = [
             ("sink_delivered", "Events that the sink has taken", |stats| stats.delivered),
-            ("sink_dropped", "Events that were dropped because the sink was too slow", |stats| stats.dropped),
+            ("sink_dropped", "Events that were dropped because the sink was too slow or failed", |stats| {
+                stats.dropped
+            }),
             ("sink_failures", "Attempts to deliver to the sink that failed", |stats| stats.failures),
             ("sink_readers_cut_off", "Readers of a socket that were too slow", |stats| stats.cut_off),
         ];

@@ -1,7 +1,5 @@
 //! What lists say of a finding, a column each.
 
-use std::cmp::Ordering;
-
 use clap::ValueEnum;
 
 use super::text::short_exit;
@@ -14,6 +12,8 @@ use crate::{
 /// Something that is said of each finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Column {
+    /// Node; only with --from
+    Host,
     /// Pid on the host
     Pid,
     /// Its name
@@ -50,11 +50,14 @@ pub enum Column {
     Monitor,
     /// Control group
     Cgroup,
+    /// Whether the node reports; only with --from
+    Status,
 }
 
 impl Column {
     pub(crate) fn header(self) -> &'static str {
         match self {
+            Self::Host => "HOST",
             Self::Pid => "PID",
             Self::Name => "NAME",
             Self::Exit => "EXIT",
@@ -73,6 +76,7 @@ impl Column {
             Self::Runtime => "RUNTIME",
             Self::Monitor => "MONITOR",
             Self::Cgroup => "CGROUP",
+            Self::Status => "STATUS",
         }
     }
 
@@ -89,12 +93,7 @@ impl Column {
             Self::Prognosis => Some(finding.diagnosis.prognosis.as_str().to_owned()),
             Self::Why => Some(clean(&finding.diagnosis.verdict)),
             Self::Reaper => reaper.map(|reaper| named(&reaper.process.name, reaper.process.pid)),
-            Self::ReaperIs => reaper.and_then(|reaper| {
-                let is = [(reaper.is_pidns_init, "init"), (reaper.is_subreaper, "subreaper")];
-                let is: Vec<&str> =
-                    is.iter().filter(|(is, _)| *is == Some(true)).map(|(_, word)| *word).collect();
-                (!is.is_empty()).then(|| is.join(","))
-            }),
+            Self::ReaperIs => reaper.and_then(|reaper| reaper_is(reaper.is_pidns_init, reaper.is_subreaper)),
             Self::State => reaper.and_then(|reaper| reaper.state).map(|state| state.to_string()),
             Self::Pidns => finding.pid_ns.as_ref().map(|ns| ns.ino.to_string()),
             Self::Vpid => finding.process.vpid.map(|vpid| vpid.to_string()),
@@ -103,17 +102,18 @@ impl Column {
             Self::Runtime => finding.runtime.as_ref().map(|runtime| clean(&runtime.name)),
             Self::Monitor => finding.monitor.as_ref().map(|monitor| named(&monitor.name, monitor.pid)),
             Self::Cgroup => finding.cgroup.as_deref().map(clean),
+            Self::Host | Self::Status => None,
         };
         known.unwrap_or_else(unknown)
     }
 
-    /// The order of two findings: see [`compare_cells`].
-    pub(crate) fn compare(self, one: &Finding, other: &Finding) -> Ordering {
-        if self == Self::Age {
+    /// What a finding is sorted by in this column.
+    pub(crate) fn key(self, finding: &Finding) -> SortKey {
+        match self {
             // The oldest first.
-            return one.exit_ns.unwrap_or(0).cmp(&other.exit_ns.unwrap_or(0));
+            Self::Age => SortKey::Number(finding.exit_ns.unwrap_or(0).into()),
+            _ => SortKey::of(self.cell(finding, 0)),
         }
-        compare_cells(&self.cell(one, 0), &self.cell(other, 0))
     }
 }
 
@@ -136,12 +136,27 @@ pub(crate) fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {
     ]
 }
 
-/// The order of two cells: of numbers by their values.
-pub(crate) fn compare_cells(one: &str, other: &str) -> Ordering {
-    match (one.parse::<u64>(), other.parse::<u64>()) {
-        (Ok(one), Ok(other)) => one.cmp(&other),
-        _ => one.cmp(other),
+/// What a line is sorted by: numbers come before text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SortKey {
+    /// A number, or a time in nanoseconds.
+    Number(i128),
+    /// Anything else.
+    Text(String),
+}
+
+impl SortKey {
+    /// That of a cell.
+    pub(crate) fn of(cell: String) -> Self {
+        cell.parse::<u64>().map_or(Self::Text(cell), |number| Self::Number(number.into()))
     }
+}
+
+/// Whether a reaper is an init or a subreaper, in words.
+pub(crate) fn reaper_is(is_init: Option<bool>, is_subreaper: Option<bool>) -> Option<String> {
+    let is = [(is_init, "init"), (is_subreaper, "subreaper")];
+    let is: Vec<&str> = is.iter().filter(|(is, _)| *is == Some(true)).map(|(_, word)| *word).collect();
+    (!is.is_empty()).then(|| is.join(","))
 }
 
 /// What is not known.
@@ -152,4 +167,17 @@ pub(crate) fn unknown() -> String {
 /// A process, as lists name it.
 pub(crate) fn named(name: &str, pid: u32) -> String {
     format!("{}[{pid}]", clean(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_sorted_before_text_and_by_their_values() {
+        let mut cells = ["1a", "10", "-", "9"].map(|cell| SortKey::of(cell.to_owned()));
+        cells.sort();
+        let text = |cell: &str| SortKey::Text(cell.to_owned());
+        assert_eq!(cells, [SortKey::Number(9), SortKey::Number(10), text("-"), text("1a")]);
+    }
 }

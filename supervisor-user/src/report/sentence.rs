@@ -45,11 +45,7 @@ pub fn sentence(event: &Event) -> String {
             format!("{} has exited{}", subject(finding), after.unwrap_or_default())
         }
         EventKind::Lost(loss) => lost(loss, event.at_ns),
-        EventKind::Dropped(Dropped { sink, count, since_ns }) => format!(
-            "sink {} was too slow: {count} events for it were dropped within {}",
-            clean(sink),
-            duration(event.at_ns.saturating_sub(*since_ns))
-        ),
+        EventKind::Dropped(dropped) => sink_drops(dropped, event.at_ns),
         EventKind::Suppressed(Suppressed { reaper_pid, reaper_name, count, since_ns }) => format!(
             "{count} more findings of {} (pid {reaper_pid}) were opened or updated within {} and are not told one by \
              one; `supervisor ps` lists them",
@@ -57,6 +53,16 @@ pub fn sentence(event: &Event) -> String {
             duration(event.at_ns.saturating_sub(*since_ns))
         ),
     }
+}
+
+fn sink_drops(Dropped { sink, count, failed, since_ns }: &Dropped, now_ns: u64) -> String {
+    let (why, of_them) = match *failed {
+        0 => ("was too slow", String::new()),
+        failed if failed == *count => ("failed", String::new()),
+        failed => ("was too slow and failed", format!(", {failed} of them because it failed")),
+    };
+    let within = duration(now_ns.saturating_sub(*since_ns));
+    format!("sink {} {why}: {count} events for it were dropped within {within}{of_them}", clean(sink))
 }
 
 fn unreaped(finding: &Finding, now_ns: u64) -> String {

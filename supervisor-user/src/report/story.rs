@@ -9,7 +9,7 @@ use super::{
 use crate::{
     diagnosis::{Diagnosis, Prognosis},
     finding::{BlockedNamespace, Finding},
-    words::{clean, command_line, duration, wrap},
+    words::{clean, command_line, duration, width, wrap},
 };
 
 const INDENT: &str = "  ";
@@ -172,7 +172,7 @@ impl Story {
 
     /// How many columns of a command fit at this depth beside other text.
     fn room(&self, depth: usize, others: &str) -> usize {
-        let used = INDENT.len() + 3 * depth + others.chars().count();
+        let used = INDENT.len() + 3 * depth + width(others);
         self.style.columns.saturating_sub(used).clamp(NARROW_COMMAND, COMMAND_WIDTH)
     }
 

@@ -1,12 +1,12 @@
 //! Golden tests: one finding, as every output writes it.
 
-use super::{Context, ecs, ocsf, story, text};
+use super::{Context, ecs, ocsf, sentence, story, text};
 use crate::{
     attribution::attribute,
     clock::Wall,
     diagnosis::{blockers, diagnose, diagnose_namespace},
     evidence::{
-        Member, NamespaceEvidence,
+        ArgsNote, ExecFacts, Member, NamespaceEvidence,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
     finding::{
@@ -107,7 +107,7 @@ fn events() -> Vec<Event> {
         EventKind::Lost(Loss { since_ns: 3_000_000_000, exits: 3, found: 3, ..Loss::default() }),
         EventKind::Blocked { namespace: blocked(), again: true },
         EventKind::Explained(Box::new(running())),
-        EventKind::Dropped(Dropped { sink: "siem".into(), count: 12, since_ns: 3_000_000_000 }),
+        EventKind::Dropped(Dropped { sink: "siem".into(), count: 12, failed: 7, since_ns: 3_000_000_000 }),
         EventKind::Suppressed(Suppressed {
             reaper_pid: 10,
             reaper_name: "monitor".into(),
@@ -318,6 +318,53 @@ fn forks_that_a_limit_has_refused_are_told() {
     assert_eq!(document["supervisor"]["budget"]["fork_failures"], 7);
     limited.budget.as_mut().expect("it has one").pids.fork_failures = Some(0);
     assert_eq!(budget(&limited), None);
+}
+
+#[test]
+fn arguments_that_are_cut_are_marked_in_every_output() {
+    let cut = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        ExecFacts { args_note: ArgsNote::of(&args, true), args, ..exec("/usr/bin/crun", true) }
+    };
+    let event_of = |args: &[&str]| {
+        let mut evidence = incident();
+        evidence.exec = Some(cut(args));
+        evidence.creators = vec![creator(21, "crun", cut(args), true)].into();
+        let mut finding = attribute(&evidence, &host(), 1_000_000_000);
+        finding.diagnosis = diagnose(&finding);
+        Event { kind: EventKind::Detected(Box::new(finding)), ..events().remove(0) }
+    };
+    for (args, line) in [(&["crun", "run"][..], "crun run …"), (&[], "…")] {
+        let event = event_of(args);
+        let parsed = |line: String| serde_json::from_str::<Value>(&line).expect("it is JSON");
+        let ecs = parsed(ecs::line(&event, &context(), 1).unwrap());
+        for marked in ["/supervisor/args_cut", "/supervisor/creators/0/args_cut"] {
+            assert_eq!(ecs.pointer(marked), Some(&Value::Bool(true)), "{marked}");
+        }
+        let ocsf = parsed(ocsf::line(&event, &context(), 1).unwrap());
+        assert_eq!(ocsf.pointer("/evidences/0/process/cmd_line"), Some(&Value::from(line)));
+        let EventKind::Detected(finding) = &event.kind else { panic!("another event") };
+        let [text, story] =
+            [text::event(&event, text::Style::PLAIN), story::process(finding, text::Style::PLAIN)];
+        for shown in [text, story] {
+            let marked = |it: &str| it.contains("crun[21] (gone)") && it.ends_with(&format!(" {line}"));
+            assert!(shown.lines().any(marked), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_drops_events_is_slow_or_fails() {
+    let says = |failed| {
+        let dropped = Dropped { sink: "siem".into(), count: 12, failed, since_ns: 0 };
+        let kind = EventKind::Dropped(dropped);
+        sentence::sentence(&Event { at_ns: 1_000_000_000, wall: Wall::at_offset(0), kind })
+    };
+    let within = "12 events for it were dropped within 1.0 s";
+    assert_eq!(says(0), format!("sink siem was too slow: {within}"));
+    assert_eq!(says(12), format!("sink siem failed: {within}"));
+    let both = format!("sink siem was too slow and failed: {within}, 7 of them because it failed");
+    assert_eq!(says(7), both);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub use file::FileSink;
 pub use journald::JournaldSink;
 pub use message::{FindingState, Head, Message};
 pub use nats::NatsSink;
-pub use outlet::{Outlet, Stats, Stop};
+pub use outlet::{DropCount, Outlet, Stats, Stop};
 pub use stdout::StdoutSink;
 pub use syslog::SyslogSink;
 pub use unix::UnixSink;

@@ -1,24 +1,20 @@
 //! All nodes: what their agents have left at a broker.
 
-use std::cmp::Ordering;
-
 use super::{Row, View};
 use crate::{
     fleet::{
         self, FindingKind, Fleet,
-        list::{EXITS, NAMESPACES, ZOMBIES, exit, host, namespace, zombie},
+        list::{EXITS, NAMESPACES, ZOMBIES, cell_of, exit, host, key_of, namespace},
         story::story,
     },
     nats::Key,
-    report::columns::{compare_cells, named, unknown},
+    report::columns::{Column, named, unknown},
 };
 
 /// How wide the columns of lists are.
 const ZOMBIE_WIDTHS: [u16; 9] = [18, 8, 16, 14, 7, 24, 12, 24, 24];
 const EXIT_WIDTHS: [u16; 7] = [18, 11, 16, 7, 12, 24, 24];
 const NAMESPACE_WIDTHS: [u16; 7] = [18, 14, 22, 24, 12, 24, 24];
-/// Where the age stands, which is sorted by time.
-const AGE: usize = 6;
 
 /// A finding, and where it is kept.
 type Entry<'a> = (&'a Key, &'a fleet::Row);
@@ -35,31 +31,20 @@ fn row(entry: Entry<'_>, cells: impl Into<Vec<String>>) -> Row {
     Row { id: id(entry), cells: cells.into(), trend: Vec::new() }
 }
 
-/// The oldest first, or by what the column says.
-fn compare(column: usize, (one, its): &(Row, Entry<'_>), (other, others): &(Row, Entry<'_>)) -> Ordering {
-    let end = |(_, row): &Entry<'_>| row.document.process.end;
-    if column == AGE {
-        end(its).cmp(&end(others))
-    } else {
-        compare_cells(&one.cells[column], &other.cells[column])
-    }
-}
-
 impl View for Fleet {
     fn columns(&self) -> Vec<super::Column> {
-        ZOMBIES.into_iter().zip(ZOMBIE_WIDTHS).collect()
+        ZOMBIES.map(Column::header).into_iter().zip(ZOMBIE_WIDTHS).collect()
     }
 
     fn sorts(&self) -> Vec<&'static str> {
-        ZOMBIES.to_vec()
+        ZOMBIES.map(Column::header).to_vec()
     }
 
     fn findings(&self, sort: usize, _now_ns: u64) -> Vec<Row> {
-        let all = of(self, FindingKind::Zombie);
-        let mut rows: Vec<_> =
-            all.map(|(key, it)| (row((key, it), zombie(self, key, it)), (key, it))).collect();
-        rows.sort_by(|one, other| compare(sort, one, other));
-        rows.into_iter().map(|(row, _)| row).collect()
+        let mut entries: Vec<Entry<'_>> = of(self, FindingKind::Zombie).collect();
+        entries.sort_by_cached_key(|(key, it)| key_of(ZOMBIES[sort], self, key, it));
+        let cells = |key, it| ZOMBIES.map(|column| cell_of(column, self, key, it));
+        entries.into_iter().map(|(key, it)| row((key, it), cells(key, it))).collect()
     }
 
     fn reapers(&self) -> Vec<String> {

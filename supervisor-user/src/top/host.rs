@@ -41,9 +41,7 @@ impl View for Conclusions {
 
     fn findings(&self, sort: usize, now_ns: u64) -> Vec<Row> {
         let mut findings: Vec<&Finding> = self.open().collect();
-        findings.sort_by(|one, other| {
-            SORTS[sort].compare(one, other).then(one.process.pid.cmp(&other.process.pid))
-        });
+        findings.sort_by_cached_key(|finding| (SORTS[sort].key(finding), finding.process.pid));
         let row = |finding: &Finding| Row {
             id: finding.id.clone(),
             cells: COLUMNS.iter().map(|(column, _)| column.cell(finding, now_ns)).collect(),

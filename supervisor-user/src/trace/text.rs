@@ -8,7 +8,7 @@ use crate::{
     diagnosis::call,
     finding::Exit,
     report::{columns, text::Colour},
-    words::{command_line, duration, signal_name},
+    words::{command_line, duration, padded, signal_name},
 };
 
 /// How times are written.
@@ -58,7 +58,8 @@ impl Lines {
     /// Appends the line of an event.
     pub fn event(&mut self, event: &Event, out: &mut String) {
         self.time(event.at_ns, out);
-        let _infallible = write!(out, "  {:>7} {:<15} ", event.process.id.tgid, event.process.shown());
+        let name = padded(&event.process.shown(), 15);
+        let _infallible = write!(out, "  {:>7} {name} ", event.process.id.tgid);
         let (word, code) = match &event.what {
             What::Forked(_) => ("fork", "36"),
             What::Executed { .. } => ("exec", "34"),
@@ -222,6 +223,17 @@ mod tests {
             " 2.000000  LOST  3 records: they came faster than they were read; filters or --only let fewer come",
         ];
         assert_eq!(lines(Time::Relative).lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn wide_names_move_no_column() {
+        let mut record = traced(TRACE_FORK, 1_000_100_000, 0);
+        record.comm = [0; 16];
+        record.comm[..6].copy_from_slice("名前".as_bytes());
+        let mut out = String::new();
+        Lines::new(Time::Relative, Colour::Never, Wall::at_offset(0), 1_000_000_000)
+            .event(&Decoder::default().event(&record, None).unwrap(), &mut out);
+        assert_eq!(out, " 0.000100       20 名前            fork  by init[1]\n");
     }
 
     #[test]

@@ -8,7 +8,11 @@ use super::{
     Event, Named, What,
     text::{command, lost, named, short, status},
 };
-use crate::{finding::Exit, report::text::Colour, words::cut};
+use crate::{
+    finding::Exit,
+    report::text::Colour,
+    words::{cut, width},
+};
 
 /// How many processes are drawn at most.
 const BOUND: usize = 10_000;
@@ -154,7 +158,7 @@ impl Node {
         let _infallible = write!(out, "{start:>10} {lived:>10}  {painted} {name}");
         if let Some(command) = &self.command {
             // A line that the terminal breaks would break the tree.
-            let used = 26 + ended.chars().count() + name.chars().count();
+            let used = 26 + width(&ended) + width(&name);
             let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(used).max(NARROW_COMMAND));
             let _infallible = write!(out, "  {}", cut(command, room));
         }

@@ -127,7 +127,7 @@ fn a_user_s_own_crun_names_no_pod_of_others() -> Result<()> {
         assert_eq!(event.text("process.user.id")?, NOBODY.to_string());
         assert_eq!(event.text("supervisor.identity_confidence")?, "medium");
         assert!(event.flag("supervisor.runtime.unverified")?);
-        // The lie is told as what it is.
+        // The claim is reported as refused.
         let claims = event.list("supervisor.claims")?;
         let file = claims.iter().find(|claim| claim.text("source").is_ok_and(|it| it == "file"));
         let file = file.context("the file is no claim")?;

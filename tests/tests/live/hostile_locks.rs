@@ -2,30 +2,45 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{BufRead as _, BufReader},
-    os::unix::{fs::PermissionsExt as _, net::UnixStream, process::CommandExt as _},
+    io::{self, BufRead as _, BufReader},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::Path,
-    process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::{
+    process::{Gid, Uid},
+    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+};
 use supervisor_tests::{Agent, Event, fixture};
-use supervisor_user::scenario::{Owned, until};
+use supervisor_user::scenario::until;
 
 const NOBODY: u32 = 65_534;
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A process of another user that holds the lock of a file or directory until it is dropped.
-fn lock_as_nobody(path: &Path) -> Result<Owned> {
-    let mut command = Command::new("flock");
-    command.arg("--exclusive").arg("--no-fork").arg(path).args(["sleep", "600"]);
-    command.uid(NOBODY).gid(NOBODY).stdin(Stdio::null());
-    let owned = Owned::start(&mut command)?;
-    until("the lock to be held", LIMIT, || {
-        Ok(matches!(File::open(path)?.try_lock(), Err(TryLockError::WouldBlock)).then_some(()))
-    })?;
-    Ok(owned)
+/// Opens a file or directory as another user. Linux keeps user ids by thread: the other threads of this process stay root.
+fn open_as_nobody(path: &Path) -> Result<io::Result<File>> {
+    let opened = thread::scope(|scope| {
+        let open = scope.spawn(|| {
+            let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+            set_thread_groups(&[])?;
+            set_thread_res_gid(gid, gid, gid)?;
+            set_thread_res_uid(uid, uid, uid)?;
+            Ok::<_, io::Error>(File::open(path))
+        });
+        open.join()
+    });
+    Ok(opened.ok().context("the thread has panicked")??)
+}
+
+/// The lock of a file or directory, which another user has opened; it is held until this is dropped.
+fn lock_as_nobody(path: &Path) -> Result<File> {
+    let file = open_as_nobody(path)??;
+    file.try_lock()?;
+    ensure!(matches!(File::open(path)?.try_lock(), Err(TryLockError::WouldBlock)), "it is not held");
+    Ok(file)
 }
 
 fn chmod(path: &Path, mode: u32) -> Result<()> {
@@ -70,14 +85,6 @@ fn a_lock_of_another_user_stops_no_sink() -> Result<()> {
     Ok(())
 }
 
-/// What `cat` says of a file as another user; `None` if that user can read it.
-fn read_as_nobody(path: &Path) -> Result<Option<String>> {
-    let mut command = Command::new("cat");
-    command.arg(path).env("LC_ALL", "C").uid(NOBODY).gid(NOBODY).stdin(Stdio::null());
-    let output = command.output()?;
-    Ok((!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned()))
-}
-
 #[test]
 fn no_other_user_can_open_what_the_agent_locks() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -94,11 +101,11 @@ fn no_other_user_can_open_what_the_agent_locks() -> Result<()> {
         ensure!(fs::metadata(&lock)?.permissions().mode() & 0o777 == 0o600, "{}", lock.display());
         fs::write(&control, "")?;
         chmod(&control, 0o644)?;
-        ensure!(read_as_nobody(&control)?.is_none(), "nobody cannot enter {}", holder.display());
+        ensure!(open_as_nobody(&control)?.is_ok(), "nobody cannot enter {}", holder.display());
         fs::remove_file(&control)?;
-        let error = read_as_nobody(&lock)?;
-        let is_denied = error.as_ref().is_some_and(|error| error.contains("Permission denied"));
-        ensure!(is_denied, "another user opens {}: {error:?}", lock.display());
+        let opened = open_as_nobody(&lock)?.map_err(|error| error.kind());
+        let is_denied = matches!(opened, Err(io::ErrorKind::PermissionDenied));
+        ensure!(is_denied, "another user opens {}: {opened:?}", lock.display());
     }
     agent.stop()?;
     Ok(())

@@ -307,7 +307,7 @@ fn loss_fields(loss: &Loss, wall: Wall) -> LossFields {
 }
 
 fn dropped_fields(dropped: &Dropped, wall: Wall) -> LossFields {
-    let sink = SinkLossFields { name: dropped.sink.clone(), dropped: dropped.count };
+    let sink = SinkLossFields { name: dropped.sink.clone(), dropped: dropped.count, failed: dropped.failed };
     LossFields { since: wall.timestamp(dropped.since_ns), tracer: None, sink: Some(sink), trace: None }
 }
 

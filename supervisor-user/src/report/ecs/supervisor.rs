@@ -549,6 +549,9 @@ pub(super) struct SinkLossFields {
     pub(super) name: String,
     /// Events that it had no room for.
     pub(super) dropped: u64,
+    /// How many of them because the sink failed: its destination was down, it could not be opened, or its spool could not
+    /// be written or read. The others came faster than it delivers.
+    pub(super) failed: u64,
 }
 
 /// Openings and updates of findings that are not told one by one.

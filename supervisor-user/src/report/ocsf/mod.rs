@@ -352,9 +352,9 @@ fn evidences(finding: &Finding, told: &Told<'_>, wall: Wall) -> Vec<Evidence> {
     std::iter::once(Evidence { name, process: subject }).chain(blockers.iter().map(blocker)).collect()
 }
 
-/// Arguments in one line, if there are any.
+/// Arguments in one line, if there are any. Where all of them are missing, the line is the mark of that.
 fn command(args: &[String], is_cut: bool) -> Option<String> {
-    (!args.is_empty()).then(|| command_line(args, is_cut, usize::MAX))
+    (!args.is_empty() || is_cut).then(|| command_line(args, is_cut, usize::MAX))
 }
 
 fn process(process: &finding::Process, wall: Wall) -> Process {

@@ -11,11 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::session::{Made, Place, Session};
 use super::{Delivered, Message, SinkError, warn};
-use crate::{
-    config::NatsConfig,
-    host::HostIdentity,
-    nats::{Access, token},
-};
+use crate::{config::NatsConfig, host::HostIdentity, nats::Access};
 
 /// A heartbeat that could not be sent is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
@@ -44,22 +40,10 @@ impl NatsSink {
     ///
     /// If the configuration cannot be right. That no broker is there now is no error.
     pub fn open(config: &NatsConfig, cluster: &str, host: &HostIdentity) -> Result<Self, SinkError> {
-        let access = Access::from(config);
-        let wrong = |source: String| SinkError::unavailable("NATS", source);
-        access.addresses().map_err(|error| wrong(error.to_string()))?;
-        for (key, name) in [("stream", &config.stream), ("bucket", &config.bucket)] {
-            if token(name) != *name {
-                return Err(wrong(format!(
-                    "{key} is `{name}`: it may have 64 letters, digits, `-` and `_`, and nothing else"
-                )));
-            }
+        if let Some((key, cause)) = config.problem() {
+            return Err(SinkError::unavailable("NATS", format!("{key}: {cause}")));
         }
-        for (key, time) in [("heartbeat", config.heartbeat), ("ack_timeout", config.ack_timeout)] {
-            if !NatsConfig::TIMES.contains(&time.0) {
-                return Err(wrong(format!("{key} is {time}: it has to be from 100ms to 1h")));
-            }
-        }
-        let place = Place::new(config, access, cluster, host);
+        let place = Place::new(config, Access::from(config), cluster, host);
         Ok(Self {
             place,
             session: None,

@@ -2,6 +2,8 @@
 //!
 //! Nothing that a sink does can hold up the tracer or another sink, unless its policy is `block`.
 
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use std::{
@@ -63,7 +65,7 @@ struct State {
     queue: Queue,
     stats: Stats,
     /// Not told yet.
-    untold: u64,
+    untold: DropCount,
     /// When it was last said that it fails, and whether that it does not any more is still to be said.
     said: Option<(Instant, bool)>,
     /// Since when nothing more comes.
@@ -130,6 +132,16 @@ pub struct Stats {
     pub cut_off: u64,
 }
 
+/// How many events a sink has dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropCount {
+    /// All of them.
+    pub all: u64,
+    /// Those that it dropped because it failed: its destination was down, it could not be opened, or its spool could not
+    /// be written or read. It dropped the others because they came faster than it delivers.
+    pub failed: u64,
+}
+
 impl Outlet {
     /// Starts a sink's thread. `state_dir` is where its spool is, if it has one.
     ///
@@ -154,7 +166,7 @@ impl Outlet {
             state: Mutex::new(State {
                 queue,
                 stats: Stats { is_up: true, ..Stats::default() },
-                untold: 0,
+                untold: DropCount::default(),
                 said: None,
                 stopping: None,
                 comparison: Comparison::None,
@@ -184,8 +196,13 @@ impl Outlet {
 
     /// Puts a message in. With the policy `block` it waits for room; else what has no room is dropped, and counted.
     pub async fn push(&mut self, message: &Message) {
-        while !self.try_push(message) {
-            if !self.waits_for_room(message) {
+        loop {
+            let is_failing = match self.offer(message) {
+                Ok(true) => return,
+                Ok(false) => false,
+                Err(_) => true,
+            };
+            if !self.waits_for_room(message, is_failing) {
                 return;
             }
             tokio::select! {
@@ -197,11 +214,11 @@ impl Outlet {
 
     /// Whether a message that has no room is to be waited with. If not, it is dropped, or put in all the same: the last
     /// ones have the time that all have to be delivered at the end.
-    fn waits_for_room(&self, message: &Message) -> bool {
+    fn waits_for_room(&self, message: &Message, is_failing: bool) -> bool {
         let mut state = self.shared.state();
         if self.policy != Policy::Block || state.ended {
-            state.stats.dropped += 1;
-            state.untold += 1;
+            let is_failing = is_failing || state.is_failing();
+            state.drop_events(1, is_failing);
             return false;
         }
         if !*self.stop.borrow() {
@@ -217,11 +234,15 @@ impl Outlet {
 
     /// Puts a message in if there is room; without one, nothing is counted.
     pub fn try_push(&mut self, message: &Message) -> bool {
+        self.offer(message).unwrap_or(false)
+    }
+
+    /// The same; an error is the spool's, which was reported.
+    fn offer(&mut self, message: &Message) -> io::Result<bool> {
         let pushed = match &mut self.spool {
-            Some(spool) => spool.push(message).unwrap_or_else(|error| {
+            Some(spool) => spool.push(message).inspect_err(|error| {
                 self.shared.warn(&self.name, &format!("its spool does not take events: {error}"));
-                false
-            }),
+            })?,
             None => match &mut *self.shared.state() {
                 State { queue: Queue::Memory(memory), ended: false, .. } => memory.push(message),
                 _ => false,
@@ -230,7 +251,7 @@ impl Outlet {
         if pushed {
             self.shared.work.notify_one();
         }
-        pushed
+        Ok(pushed)
     }
 
     /// Whether much of its buffer is free again.
@@ -245,20 +266,20 @@ impl Outlet {
 
     /// How many were dropped that nobody was told of.
     #[must_use]
-    pub fn untold(&self) -> u64 {
+    pub fn untold(&self) -> DropCount {
         self.shared.state().untold
     }
 
     /// Counts events that were meant for it before it was opened.
     pub fn missed(&self, count: u64) {
-        let mut state = self.shared.state();
-        state.stats.dropped += count;
-        state.untold += count;
+        self.shared.state().drop_events(count, true);
     }
 
     /// Says that so many of them were told.
-    pub fn told(&self, count: u64) {
-        self.shared.state().untold -= count;
+    pub fn told(&self, count: DropCount) {
+        let untold = &mut self.shared.state().untold;
+        untold.all -= count.all;
+        untold.failed -= count.failed;
     }
 
     /// Lets the sink compare the findings that it keeps with those that are open, before it delivers anything that is
@@ -288,7 +309,7 @@ impl Outlet {
             Queue::Memory(memory) => (memory.len(), memory.bytes()),
             Queue::Spool(gauge) => (gauge.messages(), gauge.bytes()),
         };
-        let is_up = state.stats.is_up && !state.is_down;
+        let is_up = !state.is_failing();
         Stats { is_up, waiting, waiting_bytes, ..state.stats.clone() }
     }
 
@@ -321,7 +342,7 @@ impl Outlet {
             Queue::Memory(memory) => memory.len(),
             Queue::Spool(_) => 0,
         };
-        waiting + state.untold
+        waiting + state.untold.all
     }
 }
 
@@ -346,6 +367,20 @@ impl Shared {
 }
 
 impl State {
+    /// Whether nothing can be delivered now.
+    fn is_failing(&self) -> bool {
+        !self.stats.is_up || self.is_down || self.ended
+    }
+
+    /// Counts events that are dropped: because the sink fails, or because it is slower than they come.
+    fn drop_events(&mut self, count: u64, is_failing: bool) {
+        self.stats.dropped += count;
+        self.untold.all += count;
+        if is_failing {
+            self.untold.failed += count;
+        }
+    }
+
     /// Counts a delivery that failed.
     fn fail(&mut self) {
         self.stats.failures += 1;

@@ -168,9 +168,7 @@ impl Thread {
         let first = spool.first(BATCH);
         let damaged = spool.take_damaged();
         if damaged > 0 {
-            let mut state = self.shared.state();
-            state.stats.dropped += damaged;
-            state.untold += damaged;
+            self.shared.state().drop_events(damaged, true);
         }
         first.unwrap_or_else(|error| {
             self.shared.warn(&self.name, &format!("its spool cannot be read: {error}"));

@@ -1,0 +1,73 @@
+use std::os::unix::net::UnixDatagram;
+
+use super::*;
+use crate::{
+    config::JournaldConfig,
+    engine::block_on,
+    sink::{JournaldSink, message::Head},
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn message() -> Message {
+    let head = Head {
+        id: String::new(),
+        action: String::new(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        severity: 1,
+        finding: None,
+        is_news: true,
+        sentence: String::new(),
+    };
+    let payload: Arc<[u8]> = vec![b'x'; 8 << 10].into();
+    Message { head, ecs: Arc::clone(&payload), payload }
+}
+
+/// A sink for the journal whose socket is at this path, with room for seven messages.
+fn outlet(socket: &Path) -> Outlet {
+    let journald = JournaldConfig { socket: socket.to_owned() };
+    let place = Place::Journald(JournaldSink::open(&journald).unwrap());
+    let buffer = crate::config::Bytes(64 << 10);
+    let config = SinkConfig { buffer, journald: Some(journald), stdout: None, ..SinkConfig::to_stdout() };
+    Outlet::start("out", &config, place, Path::new("/nonexistent"), watch::channel(false).1).unwrap()
+}
+
+/// Puts messages in until one is dropped; says how many were because the sink failed.
+fn drops(outlet: &mut Outlet) -> DropCount {
+    let begun = Instant::now();
+    while outlet.untold().all == 0 {
+        assert!(begun.elapsed() < LIMIT, "nothing is dropped");
+        block_on(async {
+            outlet.push(&message()).await;
+            Ok(())
+        })
+        .unwrap();
+    }
+    outlet.untold()
+}
+
+#[test]
+fn a_sink_that_is_down_drops_because_it_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outlet = outlet(&dir.path().join("socket"));
+    outlet.try_push(&message());
+    let begun = Instant::now();
+    while outlet.stats().failures == 0 {
+        assert!(begun.elapsed() < LIMIT, "the delivery does not fail");
+        std::thread::yield_now();
+    }
+    assert_eq!(drops(&mut outlet), DropCount { all: 1, failed: 1 });
+    outlet.told(DropCount { all: 1, failed: 1 });
+    assert_eq!(outlet.untold(), DropCount::default());
+    outlet.missed(3);
+    assert_eq!(outlet.untold(), DropCount { all: 3, failed: 3 });
+}
+
+#[test]
+fn a_sink_that_is_slow_drops_because_it_is_slow() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    // It takes what its queue has room for.
+    let _socket = UnixDatagram::bind(&path).unwrap();
+    assert_eq!(drops(&mut outlet(&path)), DropCount { all: 1, failed: 0 });
+}
