@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use caps::CapSet;
 use serde_json::{Value, json};
 use supervisor_user::scenario::{Lab, program, until};
 
@@ -76,7 +77,10 @@ impl<'a> Containerd<'a> {
         fs::write(&config, text)?;
         let containerd = program("containerd").context("containerd is not installed")?;
         let config = config.to_str().context("the lab's path is no UTF-8")?;
-        let guard = Guard::start(fixture, &containerd, &["--log-level", "error", "--config", config])?;
+        let containerd = containerd.to_str().context("containerd's path is no UTF-8")?;
+        // The log is in the lab: it tells of each container that is started.
+        let args = ["-c", r#"exec "$0" --config "$1" 2>"$1.log""#, containerd, config];
+        let guard = Guard::start(fixture, Path::new("/bin/sh"), &args)?;
         let this = Self { lab, guard, socket, containers: Vec::new(), execs: Cell::new(0) };
         until("containerd to answer", WAIT_LIMIT, || {
             let status = this.ctr(["version"]).stderr(Stdio::null()).status()?;
@@ -146,11 +150,14 @@ impl<'a> Containerd<'a> {
         if let Some(pid) = spec.joins {
             pid_ns["path"] = format!("/proc/{pid}/ns/pid").into();
         }
-        let mut resources = json!({});
+        // As a privileged container: an inner runtime can pass on only what its own container may use.
+        let mut resources = json!({"devices": [{"allow": true, "access": "rwm"}]});
         if let Some(limit) = spec.pids {
             resources["pids"] = json!({"limit": limit});
         }
-        let all: Vec<String> = caps::all().into_iter().map(|it| it.to_string()).collect();
+        // All that the tests have, which need not be all that there are.
+        let own = caps::read(None, CapSet::Permitted)?;
+        let own: Vec<String> = own.into_iter().map(|it| it.to_string()).collect();
         Ok(json!({
             "ociVersion": "1.0.2",
             "root": {"path": root, "readonly": false},
@@ -160,10 +167,12 @@ impl<'a> Containerd<'a> {
                 "cwd": "/",
                 "env": ["PATH=/bin:/usr/bin:/usr/sbin", "HOME=/root"],
                 "args": spec.args,
-                "capabilities": {"bounding": all, "effective": all, "permitted": all},
+                "capabilities": {"bounding": own, "effective": own, "permitted": own},
             },
             "linux": {
-                "namespaces": [{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, pid_ns],
+                "namespaces": [
+                    {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}, pid_ns,
+                ],
                 "cgroupsPath": spec.cgroup,
                 "resources": resources,
             },
@@ -185,7 +194,7 @@ impl Drop for Containerd<'_> {
 }
 
 /// Removes a control group and those above it, in every hierarchy, as far as they are empty.
-fn remove_groups(group: &str) {
+pub fn remove_groups(group: &str) {
     let hierarchies = fs::read_dir(CGROUPS).into_iter().flatten().filter_map(|it| Some(it.ok()?.path()));
     for hierarchy in hierarchies.chain([PathBuf::from(CGROUPS)]) {
         let groups = Path::new(group.trim_start_matches('/')).ancestors();

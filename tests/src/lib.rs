@@ -30,7 +30,7 @@ mod watch;
 pub use agent::Agent;
 pub use broker::{Broker, Stored};
 pub use case::Case;
-pub use containerd::{Containerd, Spec, container_id, pod_cgroup};
+pub use containerd::{Containerd, Spec, container_id, pod_cgroup, remove_groups};
 pub use contract::Contract;
 pub use event::{Event, events_in, finding_of, findings_of, of_process};
 pub use guard::{Guard, child_of, signal, zombie_of};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use supervisor_tests::{Event, Guard, WAIT_LIMIT, Watch, supervisor_bin};
+use supervisor_tests::{Event, Guard, WAIT_LIMIT, Watch, remove_groups, supervisor_bin};
 use supervisor_user::scenario::{Lab, program, stat, until};
 
 use super::{FIXTURE, Truth, finding_under, script, silent_about};
@@ -91,6 +91,8 @@ impl Drop for Lxc {
     fn drop(&mut self) {
         // If this fails, the guard kills the container.
         let _ = self.lxc("lxc-stop", &["-k"]).status();
+        // lxc leaves this one.
+        remove_groups("lxc.pivot");
     }
 }
 
