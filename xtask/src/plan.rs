@@ -23,7 +23,7 @@ const DISTRIBUTION_LLVM: u32 = 22;
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Programs that the demo and the tests watch or send to, with their packages.
-pub(crate) const PROGRAMS: [(&str, &str); 13] = [
+pub(crate) const PROGRAMS: [(&str, &str); 19] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
@@ -37,6 +37,12 @@ pub(crate) const PROGRAMS: [(&str, &str); 13] = [
     ("jq", "jq"),
     ("zstdcat", "zstd"),
     ("systemd-analyze", "systemd"),
+    ("containerd", "containerd"),
+    ("lxc-start", "lxc"),
+    ("redis-check-rdb", "redis-tools"),
+    ("git", "git"),
+    ("perl", "perl-base"),
+    ("python3", "python3-minimal"),
 ];
 
 /// Programs that only one task needs.

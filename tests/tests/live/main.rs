@@ -1,5 +1,6 @@
 //! The live tests. They are one program, so that it is linked once; `cargo xtask test FILE::` runs those of one file.
 
+mod cases;
 mod check;
 mod clock_step;
 mod commands;

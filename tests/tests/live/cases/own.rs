@@ -1,0 +1,129 @@
+//! Parents that have a reason not to reap their own child yet, or are kept from it.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use supervisor_tests::{Guard, Watch, child_of, signal, supervisor_bin, zombie_of};
+use supervisor_user::scenario::{Lab, program, stat, wchan};
+
+use super::{FIXTURE, Truth, script, silent_about};
+
+/// The interpreter itself: what `PATH` has may be a script that looks for one.
+fn python() -> Result<PathBuf> {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output()?;
+    ensure!(output.status.success(), "python3 ended with {}", output.status);
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+}
+
+/// Perl/perl5#11953: backticks read to the end of the pipe before they wait.
+#[test]
+fn perl_reads_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let (service, parent) = (lab.path().join("start-service.sh"), lab.path().join("parent.pl"));
+    script(&service, "#!/bin/sh\nsleep 600 &\nexit 0\n")?;
+    script(&parent, &format!("my $out = `{}`;\nprint \"status $?\\n\";\n", service.display()))?;
+    let mut watch = Watch::recorded("f19-perl-backtick")?;
+    let perl = program("perl").context("perl is not installed")?;
+    let guard = Guard::start(FIXTURE, &perl, &[parent.to_str().context("no UTF-8")?])?;
+    let perl = guard.program();
+    let zombie = zombie_of(perl)?.pid;
+    let holder = child_of(guard.pid(), "the background process", |it| it.comm == "sleep")?.pid;
+    watch.keep(&[zombie]);
+    let truth = Truth {
+        family: "F19",
+        position: "own-child",
+        cause: "reading",
+        prognosis: "late",
+        names: &["sleep", &holder.to_string()],
+        remedies: &["redirect"],
+        no_remedy: &["restart", "end perl", "kill perl"],
+        wont_help: &["init"],
+        ..Truth::default()
+    };
+    truth.is_told_of(&mut watch, zombie, perl)?;
+    signal(holder, Signal::TERM)?;
+    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
+    let outcome = watch.stop()?;
+    truth.holds_in(&outcome.events, zombie)?;
+    silent_about(&outcome.events, &[perl, holder])
+}
+
+/// LeaYeh/minishell#222: the jobs run at the same time, and are waited for in the order of their start.
+#[test]
+fn python_waits_for_its_first_job() -> Result<()> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let jobs = lab.path().join("jobs.py");
+    let text = "import subprocess\n\
+                jobs = [subprocess.Popen(['sleep', s]) for s in ('600', '0.5')]\n\
+                for job in jobs:\n    job.wait()\n";
+    script(&jobs, text)?;
+    let mut watch = Watch::recorded("f20-ordered-wait")?;
+    let guard = Guard::start(FIXTURE, &python()?, &[jobs.to_str().context("no UTF-8")?])?;
+    let python = guard.program();
+    let zombie = zombie_of(python)?.pid;
+    let first = child_of(python, "the first job", |it| it.pid != zombie && it.comm == "sleep")?.pid;
+    watch.keep(&[zombie]);
+    let name = stat(python).context("python has ended")?.comm;
+    let truth = Truth {
+        family: "F20",
+        position: "own-child",
+        cause: "waiting-for-another",
+        prognosis: "late",
+        names: &["sleep", &first.to_string()],
+        no_remedy: &["restart", &format!("end {name}"), &format!("kill {name}")],
+        ..Truth::default()
+    };
+    truth.is_told_of(&mut watch, zombie, python)?;
+    signal(first, Signal::TERM)?;
+    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
+    let outcome = watch.stop()?;
+    truth.holds_in(&outcome.events, zombie)?;
+    silent_about(&outcome.events, &[python, first])
+}
+
+/// jow-/ucode#382: the launcher waits with `sigtimedwait`, and its command inherits the mask. A shell waits in `sigsuspend`
+/// then, and is never told.
+#[test]
+fn a_shell_inherits_a_mask_that_blocks_sigchld() -> Result<()> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let (launcher, job) = (lab.path().join("launcher.py"), lab.path().join("job.sh"));
+    script(&job, "sleep 0.5 &\nwait $!\necho finished\n")?;
+    let text = format!(
+        "import os, signal\n\
+         signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGCHLD}})\n\
+         pid = os.fork()\n\
+         if pid == 0:\n    os.execvp('dash', ['dash', '{}'])\n\
+         signal.sigtimedwait({{signal.SIGCHLD}}, 600)\n",
+        job.display()
+    );
+    script(&launcher, &text)?;
+    let mut watch = Watch::recorded("f21-dash-blocked-chld")?;
+    let guard = Guard::start(FIXTURE, &python()?, &[launcher.to_str().context("no UTF-8")?])?;
+    let launcher = guard.program();
+    let shell = child_of(launcher, "the shell", |it| it.comm == "dash")?.pid;
+    let zombie = zombie_of(shell)?.pid;
+    watch.keep(&[zombie]);
+    let name = stat(launcher).context("the launcher has ended")?.comm;
+    let truth = Truth {
+        family: "F21",
+        position: "own-child",
+        cause: "sigchld-blocked",
+        prognosis: "leaked",
+        names: &["inherited", &name],
+        remedies: &["mask", &name],
+        wont_help: &["init", "CHLD", "restart"],
+        ..Truth::default()
+    };
+    truth.is_told_of(&mut watch, zombie, shell)?;
+    // What will not help does not: the shell is not woken.
+    signal(shell, Signal::CHILD)?;
+    watch.settle(FIXTURE)?;
+    ensure!(stat(zombie).is_some_and(|it| it.state == 'Z'), "SIGCHLD has helped");
+    ensure!(wchan(shell).is_some_and(|it| it.contains("sigsuspend")), "the shell was woken");
+    drop(guard);
+    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
+    let outcome = watch.stop()?;
+    truth.holds_in(&outcome.events, zombie)?;
+    silent_about(&outcome.events, &[launcher, shell])
+}
