@@ -359,7 +359,7 @@ fn pid_1_that_waits_for_its_namespace_is_another_finding() {
     for (wchan, words) in [("zap_pid_ns_processes", "is released"), ("request_wait_answer", "and it has not")]
     {
         let mut init = stuck('S', ('S', wchan), |_| ());
-        (init.is_exiting, init.wchan) = (true, Some(wchan.to_owned()));
+        (init.is_exiting, init.wchan, init.threads) = (true, Some(wchan.to_owned()), Vec::new());
         (init.process.vpid, init.pid_ns.as_mut().expect("there is one").level) = (Some(1), Some(1));
         says(&init, Family::F12, Low..=High, &["PID 1 of PID namespace 7", words]);
     }

@@ -203,6 +203,9 @@ pub struct ProcessFacts {
     pub child_faults: u64,
     /// Whether a `SIGCHLD` is pending.
     pub sigchld_pending: bool,
+    /// Whether it dumps core. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dumps_core: bool,
     /// Its process group, as the initial PID namespace counts. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pgrp: Option<u32>,

@@ -184,6 +184,7 @@ impl DirectProc {
             tracer: tracer(&status),
             child_faults: stat.cminflt,
             sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
+            dumps_core: status.core_dumping == Some(true),
             pgrp: u32::try_from(stat.pgrp).ok(),
             cpu_ticks: Some(stat.utime + stat.stime),
             // A zombie sleeps nowhere, and has given up its executable and arguments.
