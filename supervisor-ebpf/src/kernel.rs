@@ -104,16 +104,12 @@ pub(crate) fn is_last_exit(task: Ptr, group_dead: impl FnOnce() -> u64) -> bool 
 /// `include/linux/sched/signal.h`
 const SIGNAL_GROUP_EXIT: u32 = 4;
 
-/// Whether all threads of a task's process were told to exit, and it does not dump core. By the helper: for each direct
-/// load the verifier looks up types by their names.
+/// Whether all threads of a task's process were told to exit. By the helper: for each direct load the verifier looks up
+/// types by their names.
 #[inline(always)]
 pub(crate) fn is_ending(task: Ptr) -> bool {
     let signal: Ptr = load(task, &TASK_SIGNAL);
-    let flags: u32 = probe(signal, SIGNAL_FLAGS.load() as usize);
-    if flags & SIGNAL_GROUP_EXIT == 0 {
-        return false;
-    }
-    !has(&SIGNAL_CORE_STATE) || probe::<u64>(signal, SIGNAL_CORE_STATE.load() as usize) == 0
+    probe::<u32>(signal, SIGNAL_FLAGS.load() as usize) & SIGNAL_GROUP_EXIT != 0
 }
 
 /// What the signals of a task do, where the running kernel tells; its threads share it.

@@ -78,8 +78,6 @@ macro_rules! for_each_offset {
             PIDTYPE_PGID: enumerator "pid_type" "PIDTYPE_PGID", zombie;
             /// `SIGNAL_*` flags.
             SIGNAL_FLAGS: field "signal_struct" "flags", required;
-            /// Not NULL while the process dumps core; since 5.16.
-            SIGNAL_CORE_STATE: field "signal_struct" "core_state", core_dump;
             /// Status of the whole group's exit, where a thread or a signal has ended them all.
             SIGNAL_GROUP_EXIT_CODE: field "signal_struct" "group_exit_code", required;
             /// Bit offset of the flag that `PR_SET_CHILD_SUBREAPER` sets.
@@ -177,8 +175,6 @@ pub enum Need {
     User,
     /// Everything about a zombie that `/proc` shows too.
     Zombie,
-    /// Whether a process dumps core.
-    CoreDump,
 }
 
 #[cfg(feature = "user")]
@@ -201,7 +197,6 @@ impl Need {
             Self::User => {
                 "the users of processes that have exited are not known, so their arguments do not count as root's"
             }
-            Self::CoreDump => "a process that dumps core for long is reported as one that cannot exit",
             Self::Zombie => "each zombie is read from /proc, which takes longer if there are thousands",
         }
     }
@@ -249,7 +244,6 @@ macro_rules! list {
     (@need filename) => { Need::Filename };
     (@need user) => { Need::User };
     (@need zombie) => { Need::Zombie };
-    (@need core_dump) => { Need::CoreDump };
 }
 
 #[cfg(feature = "user")]

@@ -479,8 +479,8 @@ pub const TASK_PARENT_NOCLDWAIT_UNKNOWN: u32 = 256;
 /// Its real parent has a `SIGCHLD` handler that takes a `siginfo_t`: `SA_SIGINFO`.
 pub const TASK_PARENT_SIGINFO: u32 = 512;
 
-/// All threads of the process were told to exit, by SIGKILL, another signal or `exit_group` (`SIGNAL_GROUP_EXIT`), it does
-/// not dump core, and not all of them have begun to.
+/// All threads of the process were told to exit, by SIGKILL, another signal or `exit_group` (`SIGNAL_GROUP_EXIT`), and not
+/// all of them have begun to.
 pub const TASK_ENDING: u32 = 1024;
 
 /// Record of the task iterator: one process as the kernel knows it now.

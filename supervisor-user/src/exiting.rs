@@ -60,7 +60,7 @@ pub struct Place(Vec<(u32, char, Option<String>)>);
 pub enum Inspected {
     /// No thread can run.
     Asleep(Place),
-    /// One runs, so that it may end by itself, or the process has just ended.
+    /// One runs, or it dumps core, so that it may end by itself; or the process has just ended.
     Running,
     /// It is PID 1 of a PID namespace and waits for the others in it: that is another finding.
     HoldsNamespace,
@@ -226,7 +226,7 @@ impl Inspected {
             own.into_iter().chain(threads).filter(|(_, state, _)| !matches!(state, 'Z' | 'X')).collect();
         live.sort_unstable();
         live.dedup();
-        if live.is_empty() || live.iter().any(|(_, state, _)| *state == 'R') {
+        if facts.dumps_core || live.is_empty() || live.iter().any(|(_, state, _)| *state == 'R') {
             return Self::Running;
         }
         Self::Asleep(Place(live))

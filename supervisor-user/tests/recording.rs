@@ -38,7 +38,6 @@ fn observations() -> Vec<Observation> {
         Seen::Reaped { id, free_ns: Some(u64::MAX), release: Some(release) },
         Seen::Reaped { id, free_ns: None, release: None },
         Seen::Released { id },
-        Seen::Finished { id },
         Seen::Lost { loss },
     ];
     let wall = Wall::at_offset(-5);

@@ -54,7 +54,7 @@ pub(super) fn cannot_exit(case: &Case<'_>) -> Option<Verdict> {
     let comma = if thread.named.is_some() { ", " } else { "" };
     let place = thread.wchan.map(|it| format!(" in {}", clean(it))).unwrap_or_default();
     let sentence = format!(
-        "{}, and it has not: {who}{comma}state {}{place}) {}{}",
+        "{}, and it has not exited: {who}{comma}state {}{place}) {}{}",
         told(finding, ending),
         thread.state,
         reason(&hold),

@@ -219,7 +219,9 @@ impl<'a> Look<'a> {
         exit_ns: Option<u64>,
     ) -> Result<Option<EndingFacts>, EvidenceError> {
         let is_ending = |task: &&Task| task.record.flags & (TASK_ENDING | TASK_EXITING) != 0;
-        let Some(task) = task.filter(is_ending).filter(|_| !facts.is_unreaped()) else { return Ok(None) };
+        // One that dumps core is told to exit too, and makes progress.
+        let is_candidate = !facts.is_unreaped() && !facts.dumps_core;
+        let Some(task) = task.filter(is_ending).filter(|_| is_candidate) else { return Ok(None) };
         let kill = self.records.map_or(Ok(None), |records| records.kill(&task.record.id))?;
         let killer = kill.filter(|kill| kill.by.is_known());
         // What a process was in is told by a thread that has not exited.
@@ -417,6 +419,7 @@ impl<'a> Look<'a> {
             tracer: None,
             child_faults: 0,
             sigchld_pending: false,
+            dumps_core: false,
             ns_pgrps: Vec::from([record.pgrp]),
             cpu_ticks: None,
             wchan: None,

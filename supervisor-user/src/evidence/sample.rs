@@ -38,6 +38,7 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
         tracer: None,
         child_faults: 0,
         sigchld_pending: false,
+        dumps_core: false,
         ns_pgrps: Vec::new(),
         cpu_ticks: None,
         wchan: None,

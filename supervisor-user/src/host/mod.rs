@@ -217,6 +217,9 @@ pub struct ProcessFacts {
     pub child_faults: u64,
     /// Whether a `SIGCHLD` is pending.
     pub sigchld_pending: bool,
+    /// Whether it dumps core. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dumps_core: bool,
     /// Its process group at every namespace level, outermost first; 0 where the group has no number. Recordings of older
     /// versions do not have it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -213,6 +213,7 @@ impl DirectProc {
             tracer: tracer(&status),
             child_faults: stat.cminflt,
             sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
+            dumps_core: status.core_dumping == Some(true),
             ns_pgrps: status.nspgid.iter().flatten().map(|pgrp| *pgrp as u32).collect(),
             cpu_ticks: (!zombie).then_some(stat.utime + stat.stime),
             // A zombie sleeps nowhere, and has given up its executable and arguments.

@@ -29,10 +29,13 @@ pub fn process(finding: &Finding, style: Style) -> String {
         (_, true) => "EXITING",
         _ => "ALIVE",
     };
-    let since = match finding.exit_ns {
-        Some(exit_ns) => format!("  {} ago", duration(finding.looked_ns.saturating_sub(exit_ns))),
-        None if finding.is_exiting => "  when is not known".to_owned(),
-        None => String::new(),
+    let ago = |at_ns| duration(finding.looked_ns.saturating_sub(at_ns));
+    let told_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
+    let since = match (finding.exit_ns, told_ns) {
+        (Some(exit_ns), _) => format!("  {} ago", ago(exit_ns)),
+        (None, Some(told_ns)) => format!("  told to exit {} ago", ago(told_ns)),
+        (None, None) if finding.is_exiting => "  when is not known".to_owned(),
+        (None, None) => String::new(),
     };
     let how = if finding.is_exiting { headline(finding) } else { subject(finding) };
     story.line(&format!("{}  {how}{since}", style.colour.paint("1;31", word)));

@@ -6,14 +6,14 @@ use crate::{
     clock::Wall,
     diagnosis::{blockers, diagnose, diagnose_namespace},
     evidence::{
-        ArgsNote, ExecFacts, Member, NamespaceEvidence,
+        ArgsNote, EndingFacts, ExecFacts, Member, NamespaceEvidence,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
     finding::{
         Block, BlockedNamespace, Budget, Container, Dropped, Event, EventKind, Finding, Loss, ReapedBy,
         Suppressed,
     },
-    host::{PidBudget, ProcessFacts},
+    host::{PidBudget, ProcessFacts, RemoteMount},
     schema::Subject,
     trace::{self, Decoder},
 };
@@ -35,6 +35,27 @@ fn finding() -> Finding {
     let mut finding = attribute(&evidence, &host(), 1_000_000_000);
     finding.diagnosis = diagnose(&finding);
     finding
+}
+
+/// The same process, killed while it waits for a FUSE server.
+fn stuck() -> Finding {
+    let mut stuck = Finding { state: 'D', is_exiting: false, exit: None, exit_ns: None, ..finding() };
+    stuck.wchan = Some("request_wait_answer".into());
+    let mount = RemoteMount {
+        fs_type: "fuse.sshfs".into(),
+        source: "files:".into(),
+        mount_point: "/mnt".into(),
+        connection: Some(47),
+        waiting: Some(1),
+    };
+    stuck.ending = Some(EndingFacts {
+        since_ns: Some(1_000_000_000),
+        killed_by: Some((10, "runc".into())),
+        frozen: None,
+        mounts: vec![mount],
+    });
+    stuck.diagnosis = diagnose(&stuck);
+    stuck
 }
 
 /// The pod's namespace, when `pause` was killed.
@@ -114,6 +135,8 @@ fn events() -> Vec<Event> {
             count: 1200,
             since_ns: 3_000_000_000,
         }),
+        EventKind::ExitBlocked { finding: Box::new(stuck()), again: false },
+        EventKind::ExitFinished { finding: Box::new(stuck()), blocked_ns: Some(6_000_000_000) },
     ]
     .into_iter()
     .map(|kind| Event { at_ns: 3_200_000_000, wall, kind })
