@@ -26,11 +26,15 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
     count!(execs);
 
     let id = kernel::process_id(task);
+    let mut is_first = false;
     if let Some(record) = processes::get(id) {
         // SAFETY: fields of a live map value.
         unsafe {
+            is_first = (*record).execed == 0;
             (*record).comm = kernel::comm(task);
             (*record).execed = 1;
+            // The waits of the program before say nothing of this one. Its other threads are gone (`de_thread()`).
+            (*record).wait.kinds = 0;
         }
     }
 
@@ -40,12 +44,14 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
     let stored = unsafe {
         let previous = &raw mut (*exec).previous;
         *previous.cast::<u8>() = 0;
+        fill(exec, task, bprm);
+        let mut previous_ns = if is_first { 0 } else { (*exec).at_ns };
         if let Some(before) = EXECS.get_ptr(id) {
+            previous_ns = (*before).at_ns;
             let filename = &raw const (*before).filename;
             bpf_probe_read_kernel_str(previous.cast(), PREVIOUS_FILENAME_LEN as u32, filename.cast());
         }
-
-        fill(exec, task, bprm);
+        (*exec).previous_ns = previous_ns;
         EXECS.insert(id, &*exec, ANY)
     };
     if stored.is_err() {
@@ -53,7 +59,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
     }
 }
 
-/// Writes all but the previous file of an exec.
+/// Writes all but the previous exec of an exec.
 ///
 /// # Safety
 ///

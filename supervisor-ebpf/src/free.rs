@@ -2,12 +2,12 @@
 
 use aya_ebpf::{Global, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
-use supervisor_ebpf::{Process, ProcessId, Reaped, Unreaped};
+use supervisor_ebpf::{End, Kill, Process, ProcessId, Reaped, Unreaped};
 
 use crate::{
     kernel::{self, Ptr},
     kill,
-    maps::{CONTROL, EVENTS, EXECS, add, count, is_lost},
+    maps::{ANY, CONTROL, ENDS, EVENTS, EXECS, KILLS, add, count, fetch_add, is_lost},
     processes, unreaped,
 };
 
@@ -32,13 +32,17 @@ fn sched_process_free(ctx: BtfTracePointContext) {
     count!(frees);
     let free_ns = kernel::now_ns();
     let id = kernel::process_id(task);
+    let mut exited_ns = free_ns;
     if let Some(Unreaped { exit_ns, release_ns, reaper, .. }) = unreaped::remove(id) {
         debug!(&ctx, "process {} is freed", id.tgid);
+        if exit_ns != 0 {
+            exited_ns = exit_ns;
+        }
         if free_ns.saturating_sub(exit_ns) >= GRACE_NS.load() {
             tell(&Reaped { id, exit_ns, free_ns, release_ns, reaper });
         }
     }
-    forget(task, id, free_ns);
+    forget(task, id, exited_ns, free_ns);
     kill::forget(task, id);
 }
 
@@ -52,9 +56,10 @@ fn tell(reaped: &Reaped) {
     }
 }
 
-/// Drops what is remembered of a process, unless a living or remembered child needs it for its descent.
+/// Drops what is remembered of a process, unless a living or remembered child needs it for its descent: then it says how
+/// the process ended.
 #[inline(always)]
-fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
+fn forget(task: Ptr, id: ProcessId, exit_ns: u64, free_ns: u64) {
     let Some(record) = processes::get(id) else {
         if CONTROL.get(0).is_some_and(|control| control.seeded_ns != 0 && id.start_ns > control.seeded_ns) {
             count!(evicted);
@@ -62,22 +67,37 @@ fn forget(task: Ptr, id: ProcessId, free_ns: u64) {
         let _absent = EXECS.remove(id);
         return;
     };
-    // SAFETY (here and below): fields of a live map value. The mark comes before the count is read, and a child does
-    // it the other way round.
-    let (creator, parent, children) = unsafe {
-        (*record).released = 1;
-        ((*record).creator, (*record).parent, (&raw const (*record).children).read_volatile())
+    // SAFETY (here and below): fields of a live map value.
+    let (creator, parent, is_needed) = unsafe {
+        ((*record).creator, (*record).parent, (&raw const (*record).children).read_volatile() != 0)
     };
     if creator == parent
         && let Some(creator) = processes::get(creator)
     {
         reaped(creator, free_ns);
     }
-    if children == 0 {
-        processes::drop_unneeded(id, record);
-    } else {
-        // SAFETY: as above. A stage of a runtime names itself without exec: keep its last name.
+    if is_needed {
+        let status = kernel::exit_status(task);
+        let kill = if status & 0x7f == kill::SIGKILL as u32 { KILLS.get_ptr(id) } else { None };
+        // SAFETY: as above. The first `SIGKILL` is written once.
+        let kill = kill.map_or_else(Kill::default, |kill| unsafe { *kill });
+        let end = End { exit_ns, status: status.cast_signed(), pad: 0, kill };
+        // If there is no room, how it ended is not known.
+        let _ = ENDS.insert(id, &end, ANY);
+        // A stage of a runtime names itself without exec: keep its last name.
         unsafe { (*record).comm = kernel::comm(task) };
+    }
+    // The mark comes before the count is read, and a child does it the other way round. Both are full barriers, so that one
+    // of them sees that nobody needs the record any more.
+    let children = unsafe {
+        (*record).released = 1;
+        fetch_add(&raw mut (*record).children, 0)
+    };
+    if children == 0 {
+        if is_needed {
+            let _ = ENDS.remove(id);
+        }
+        processes::drop_unneeded(id, record);
     }
 }
 

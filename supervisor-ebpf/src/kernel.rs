@@ -112,6 +112,26 @@ pub(crate) fn is_ending(task: Ptr) -> bool {
     probe::<u32>(signal, SIGNAL_FLAGS.load() as usize) & SIGNAL_GROUP_EXIT != 0
 }
 
+/// What the signals of a task do, where the running kernel tells; its threads share it.
+#[inline(always)]
+pub(crate) fn sighand(task: Ptr) -> Option<Ptr> {
+    has(&TASK_SIGHAND).then(|| load(task, &TASK_SIGHAND))
+}
+
+/// Where in `struct sighand_struct` the action of `SIGCHLD` is.
+#[inline(always)]
+pub(crate) fn sigchld_action() -> usize {
+    const SIGCHLD: usize = 17;
+    SIGHAND_ACTION.load() as usize + (SIGCHLD - 1) * SIGACTION_SIZE.load() as usize
+}
+
+/// What `SIGCHLD` does to a task's process, as `Wait::any_handler`; 0 where the running kernel does not tell, which the
+/// flags of the task iterator say. A direct load, because this is done at each wait for any child.
+#[inline(always)]
+pub(crate) fn sigchld_handler(task: Ptr) -> u64 {
+    sighand(task).map_or(0, |sighand| load(sighand.wrapping_byte_add(sigchld_action()), &SIGACTION_HANDLER))
+}
+
 /// What `wait(2)` will say of a process (`wait_task_zombie()`, `kernel/exit.c`).
 #[inline(always)]
 pub(crate) fn exit_status(leader: Ptr) -> u32 {

@@ -8,7 +8,8 @@ use crate::{
     maps::{EEXIST, KILLS, NOEXIST, count},
 };
 
-const SIGKILL: i32 = 9;
+/// `include/uapi/asm-generic/signal.h`
+pub(crate) const SIGKILL: i32 = 9;
 /// `TRACE_SIGNAL_DELIVERED`, `include/trace/events/signal.h`.
 const DELIVERED: i32 = 0;
 /// `SEND_SIG_PRIV`, `include/linux/sched/signal.h`: the kernel itself sends it, and the current task is any.

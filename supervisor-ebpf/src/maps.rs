@@ -8,9 +8,9 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use supervisor_ebpf::{
-    BLOCKS, CgroupPath, Control, Counters, DISPLACED_ENTRIES, EPOCH_SHIFT, EPOCHS, EVENTS_BYTES,
-    EXECS_ENTRIES, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process, ProcessId, TaskRecord,
-    UnreapedBlock,
+    BLOCKS, CgroupPath, Control, Counters, DISPLACED_ENTRIES, ENDS_ENTRIES, EPOCH_SHIFT, EPOCHS,
+    EVENTS_BYTES, EXECS_ENTRIES, End, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process,
+    ProcessId, TaskRecord, UnreapedBlock,
 };
 
 /// `BPF_NOEXIST`: insert only.
@@ -31,6 +31,8 @@ pub(crate) static DISPLACED: LruHashMap<ProcessId, Process> =
 pub(crate) static EXECS: LruHashMap<ProcessId, Exec> = LruHashMap::with_max_entries(EXECS_ENTRIES, 0);
 #[map]
 pub(crate) static KILLS: LruHashMap<ProcessId, Kill> = LruHashMap::with_max_entries(KILLS_ENTRIES, 0);
+#[map]
+pub(crate) static ENDS: LruHashMap<ProcessId, End> = LruHashMap::with_max_entries(ENDS_ENTRIES, 0);
 /// How many processes of each exit epoch are unreaped, summed over the CPUs (a CPU's own cell wraps).
 #[map]
 static EPOCH_COUNTS: PerCpuArray<[u64; EPOCHS]> = PerCpuArray::with_max_entries(1, 0);
@@ -61,6 +63,35 @@ pub(crate) unsafe fn add(cell: *mut u64, value: i64) {
     // SAFETY: `BPF_ATOMIC | BPF_ADD` on an aligned cell that the caller vouches for.
     unsafe {
         asm!("lock *(u64 *)({cell} + 0) += {value}", cell = in(reg) cell, value = in(reg) value);
+    }
+}
+
+/// The same; returns what was there before. Also a full memory barrier: an atomic operation that returns a value is one, and
+/// one that does not is none (`Documentation/bpf/linux-notes.rst`, `kernel/bpf/core.c`).
+///
+/// # Safety
+///
+/// `cell` points into a live map value and is 8-byte aligned.
+#[inline(always)]
+pub(crate) unsafe fn fetch_add(cell: *mut u64, value: i64) -> u64 {
+    let before;
+    // SAFETY: `BPF_ATOMIC | BPF_ADD | BPF_FETCH` (Linux 5.12) on an aligned cell that the caller vouches for.
+    unsafe {
+        asm!("{value} = atomic_fetch_add((u64 *)({cell} + 0), {value})", cell = in(reg) cell, value = inlateout(reg) value => before);
+    }
+    before
+}
+
+/// Sets bits of a cell.
+///
+/// # Safety
+///
+/// `cell` points into a live map value and is 8-byte aligned.
+#[inline(always)]
+pub(crate) unsafe fn set_bits(cell: *mut u64, bits: u64) {
+    // SAFETY: `BPF_ATOMIC | BPF_OR` (Linux 5.12) on an aligned cell that the caller vouches for.
+    unsafe {
+        asm!("lock *(u64 *)({cell} + 0) |= {bits}", cell = in(reg) cell, bits = in(reg) bits);
     }
 }
 

@@ -59,17 +59,23 @@ macro_rules! for_each_offset {
             /// Its memory, NULL once it has passed `exit_mm()`.
             TASK_MM: field "task_struct" "mm", arguments;
             /// What its signals do.
-            TASK_SIGHAND: field "task_struct" "sighand", nocldwait;
+            TASK_SIGHAND: field "task_struct" "sighand", sigchld;
             /// One `struct k_sigaction` a signal.
-            SIGHAND_ACTION: field "sighand_struct" "action", nocldwait;
+            SIGHAND_ACTION: field "sighand_struct" "action", sigchld;
             /// Size of an element of `sighand_struct::action`.
-            SIGACTION_SIZE: size "k_sigaction" "", nocldwait;
+            SIGACTION_SIZE: size "k_sigaction" "", sigchld;
+            /// What a signal does: the address of its handler, `SIG_DFL` or `SIG_IGN`.
+            SIGACTION_HANDLER: field "k_sigaction" "sa.sa_handler", sigchld;
             /// `SA_*` of a signal.
-            SIGACTION_FLAGS: field "k_sigaction" "sa.sa_flags", nocldwait;
+            SIGACTION_FLAGS: field "k_sigaction" "sa.sa_flags", sigchld;
             /// Threads that have not begun to exit.
             SIGNAL_LIVE: field "signal_struct" "live", required;
             /// Threads that were not released.
             SIGNAL_THREADS: field "signal_struct" "nr_threads", zombie;
+            /// Pointers to the `struct pid` of each kind of group that the process is in.
+            SIGNAL_PIDS: field "signal_struct" "pids", zombie;
+            /// Index of the process group among them.
+            PIDTYPE_PGID: enumerator "pid_type" "PIDTYPE_PGID", zombie;
             /// `SIGNAL_*` flags.
             SIGNAL_FLAGS: field "signal_struct" "flags", required;
             /// Status of the whole group's exit, where a thread or a signal has ended them all.
@@ -155,8 +161,8 @@ pub enum Need {
     Required,
     /// Whether a reaper is a subreaper.
     Subreaper,
-    /// Whether a reaper has set `SA_NOCLDWAIT`.
-    NoCldWait,
+    /// What `SIGCHLD` does to a reaper.
+    SigChld,
     /// The control group of a task.
     Cgroup,
     /// The children that a wait call asks for.
@@ -179,7 +185,9 @@ impl Need {
         match self {
             Self::Required => "nothing works without it",
             Self::Subreaper => "it is not known whether a reaper is a subreaper",
-            Self::NoCldWait => "it is not known whether a reaper has set SA_NOCLDWAIT",
+            Self::SigChld => {
+                "it is not known whether a reaper has set SA_NOCLDWAIT or has replaced its SIGCHLD handler"
+            }
             Self::Cgroup => {
                 "the control group of a zombie is not known on cgroup version 1, and `trace` shows none"
             }
@@ -229,7 +237,7 @@ macro_rules! list {
     (@kind arguments) => { OffsetKind::Arguments };
     (@need required) => { Need::Required };
     (@need subreaper) => { Need::Subreaper };
-    (@need nocldwait) => { Need::NoCldWait };
+    (@need sigchld) => { Need::SigChld };
     (@need cgroup) => { Need::Cgroup };
     (@need wait_request) => { Need::WaitRequest };
     (@need arguments) => { Need::Arguments };

@@ -6,7 +6,9 @@
 
 use supervisor_ebpf::{Placed, Process, ProcessId, place_of};
 
-use crate::maps::{ANY, CONTROL, DISPLACED, EEXIST, EXECS, NOEXIST, PROCESSES, add, count, swap, written};
+use crate::maps::{
+    ANY, CONTROL, DISPLACED, EEXIST, ENDS, EXECS, NOEXIST, PROCESSES, add, count, fetch_add, swap, written,
+};
 
 /// How many generations of creators that nobody needs any more one free cleans up.
 const GENERATIONS: u32 = 4;
@@ -122,14 +124,15 @@ pub(crate) fn drop_unneeded(mut id: ProcessId, mut record: *mut Process) {
             count!(evicted);
             return;
         };
-        // SAFETY: fields of a live map value.
-        let (released, children) = unsafe {
-            add(&raw mut (*above).children, -1);
-            ((&raw const (*above).released).read_volatile(), (&raw const (*above).children).read_volatile())
+        // SAFETY: fields of a live map value. The count is changed before the mark is read: see `forget` in `free.rs`.
+        let (children, released) = unsafe {
+            let before = fetch_add(&raw mut (*above).children, -1);
+            (before.wrapping_sub(1), (&raw const (*above).released).read_volatile())
         };
         if released == 0 || children != 0 {
             return;
         }
+        let _ = ENDS.remove(creator);
         (id, record) = (creator, above);
     }
 }

@@ -1,7 +1,7 @@
 //! The task iterator: every process as it is now, when user space reads it.
 //!
 //! At the start it finds what exited before the hooks were attached; after a loss it finds what they missed;
-//! and for a leftover it tells what `/proc` does not: the reaper's subreaper flag and `SA_NOCLDWAIT`, who else
+//! and for a leftover it tells what `/proc` does not: the reaper's subreaper flag and `SIGCHLD` handler, who else
 //! is in its PID namespace, and on cgroup v1 the cgroup. Of a zombie it also tells what `/proc` does, so that
 //! thousands can be looked at without opening files of each.
 
@@ -11,8 +11,8 @@ use aya_ebpf::helpers::generated::bpf_seq_write;
 use supervisor_ebpf::{
     COMM_LEN, CgroupPath, HEARD_OF, PID_LEVELS, Process, ProcessId, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED,
     TASK_ENDING, TASK_EXITING, TASK_HAS_CGROUP, TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT,
-    TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
-    Unreaped,
+    TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SIGINFO, TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE,
+    TASK_ZOMBIE, TaskRecord, Unreaped,
 };
 
 use crate::{
@@ -88,9 +88,12 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         comm: [0; COMM_LEN],
         uid: 0,
         exit_status: 0,
+        pgrp: 0,
+        pad: 0,
     };
     kernel::pids(task, &mut record.pids, &mut record.pid_nss);
-    record.flags |= is_subreaper(parent) | has_nocldwait(parent);
+    record.flags |= is_subreaper(parent);
+    sigchld(parent, record);
     if scan == SCAN_SEED {
         seed(task, record, ns.vpid);
     }
@@ -138,6 +141,10 @@ fn whole(task: Ptr, record: &mut TaskRecord) {
     record.comm = probe(task, kernel::TASK_COMM.load() as usize);
     record.uid = probe(cred, kernel::CRED_UID.load() as usize);
     record.exit_status = kernel::exit_status(task).cast_signed();
+    let groups = kernel::SIGNAL_PIDS.load() as usize;
+    let group = groups + kernel::PIDTYPE_PGID.load() as usize * size_of::<Ptr>();
+    let group = probe::<u64>(signal, group) as Ptr;
+    record.pgrp = probe(group, kernel::PID_NUMBERS.load() as usize + kernel::UPID_NR.load() as usize);
 }
 
 /// Appends to what user space reads. If the buffer is full, the kernel throws this task's part away and runs
@@ -197,18 +204,24 @@ fn is_subreaper(task: Ptr) -> u32 {
     u32::from(is_set) * TASK_PARENT_IS_SUBREAPER
 }
 
-/// Whether a task's process has `SA_NOCLDWAIT` for `SIGCHLD`, as a flag of a child's record; `/proc` does not tell.
+/// Adds to a child's record what `SIGCHLD` does to a task's process; `/proc` shows less of it.
 #[inline(always)]
-fn has_nocldwait(task: Ptr) -> u32 {
-    const SIGCHLD: usize = 17;
+fn sigchld(task: Ptr, record: &mut TaskRecord) {
     /// `include/uapi/asm-generic/signal-defs.h`
     const SA_NOCLDWAIT: u64 = 2;
-    if !kernel::has(&kernel::TASK_SIGHAND) {
-        return TASK_PARENT_NOCLDWAIT_UNKNOWN;
-    }
-    let sighand: Ptr = kernel::load(task, &kernel::TASK_SIGHAND);
-    let action =
-        kernel::SIGHAND_ACTION.load() as usize + (SIGCHLD - 1) * kernel::SIGACTION_SIZE.load() as usize;
+    /// Same file.
+    const SA_SIGINFO: u64 = 4;
+    /// Same file. Whatever is larger is the address of a handler.
+    const SIG_IGN: u64 = 1;
+    let sighand = kernel::sighand(task).filter(|sighand| !sighand.is_null());
+    let Some(sighand) = sighand else {
+        record.flags |= TASK_PARENT_NOCLDWAIT_UNKNOWN;
+        return;
+    };
+    let action = kernel::sigchld_action();
     let flags: u64 = probe(sighand, action + kernel::SIGACTION_FLAGS.load() as usize);
-    u32::from(flags & SA_NOCLDWAIT != 0) * TASK_PARENT_NOCLDWAIT
+    record.parent_handler = probe(sighand, action + kernel::SIGACTION_HANDLER.load() as usize);
+    let takes_info = record.parent_handler > SIG_IGN && flags & SA_SIGINFO != 0;
+    record.flags |= u32::from(flags & SA_NOCLDWAIT != 0) * TASK_PARENT_NOCLDWAIT
+        | u32::from(takes_info) * TASK_PARENT_SIGINFO;
 }

@@ -15,7 +15,7 @@ use supervisor_ebpf::{
 use crate::{
     cgroup, exec,
     kernel::{self, Ptr},
-    maps::{ANY, add},
+    maps::{ANY, EEXIST, NOEXIST, add},
     wait,
 };
 
@@ -27,12 +27,21 @@ static TRACE: RingBuf = RingBuf::with_byte_size(4096, 0);
 /// How many records the ring had no room for.
 #[map]
 static TRACE_LOST: Array<u64> = Array::with_max_entries(1, 0);
-/// The processes whose descendants are traced with them; and with any filter, those whose exit was told.
+/// The processes whose descendants are traced with them.
 #[map]
 static FOLLOWED: HashMap<ProcessId, u8> = HashMap::with_max_entries(1, 0);
+/// The processes whose exit has passed the filters, until they are freed: whether their reap was told. The value is one of
+/// `EXITED` and `REAPED`.
+#[map]
+static ENDED: HashMap<ProcessId, u8> = HashMap::with_max_entries(1, 0);
 /// The control groups whose paths were told, and what user space says of them.
 #[map]
 static CGROUPS_TOLD: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1, 0);
+
+/// Value of `ENDED`: its exit was told.
+const EXITED: u8 = 1;
+/// And its reap.
+const REAPED: u8 = 2;
 
 /// What is traced.
 #[unsafe(no_mangle)]
@@ -81,6 +90,7 @@ fn trace_exec(ctx: BtfTracePointContext) {
         (&raw mut (*record).event).write(event);
         let exec = &raw mut (*record).exec;
         (*exec).previous = [0; _];
+        (*exec).previous_ns = 0;
         exec::fill(exec, task, bprm);
     }
     entry.submit(NO_WAKEUP);
@@ -99,8 +109,12 @@ fn trace_exit(ctx: BtfTracePointContext) {
     if !is_right(&filter, leader, id) {
         return;
     }
-    if has_filter(&filter) && filter.follow == 0 {
-        follow(id);
+    match ENDED.insert(id, EXITED, NOEXIST) {
+        Ok(()) => {}
+        // Without `group_dead`, two last threads can both see that none is live: then the first has told it.
+        Err(EEXIST) => return,
+        // Its reap may be told twice, or not at all.
+        Err(_) => lose(),
     }
     if tells(&filter, TRACE_EXIT) {
         let parent: Ptr = kernel::load(leader, &kernel::TASK_REAL_PARENT);
@@ -129,10 +143,19 @@ fn trace_release(ctx: FEntryContext) {
     reaped(task, unsafe { bpf_get_current_task_btf() } as Ptr);
 }
 
-/// As `free`, where the other cannot be attached.
+/// As `free`: tells the reaps that `trace_release` has not, because it cannot be attached, because it ran already on this CPU,
+/// or because a leader was released together with its last thread (`goto repeat` in `release_task()`).
 #[btf_tracepoint(function = "sched_process_free")]
 fn trace_free(ctx: BtfTracePointContext) {
-    reaped(ctx.arg(0), core::ptr::null());
+    let task: Ptr = ctx.arg(0);
+    reaped(task, core::ptr::null());
+    if kernel::is_leader(task) {
+        let id = kernel::process_id(task);
+        let _ = ENDED.remove(id);
+        if TRACE_FILTER.load().follow != 0 {
+            let _ = FOLLOWED.remove(id);
+        }
+    }
 }
 
 #[inline(always)]
@@ -142,8 +165,15 @@ fn reaped(task: Ptr, reaper: Ptr) {
     }
     let id = kernel::process_id(task);
     let filter = TRACE_FILTER.load();
-    // By now it is in no PID namespace any more, so that its exit has decided.
-    if has_filter(&filter) && FOLLOWED.remove(id).is_err() {
+    // SAFETY: one byte. Who writes it is done before the process is freed.
+    match unsafe { ENDED.get(id) } {
+        Some(&REAPED) => return,
+        None if !is_right_without_exit(&filter, task, id) => return,
+        Some(_) | None => {}
+    }
+    if !reaper.is_null() && ENDED.insert(id, REAPED, ANY).is_err() {
+        // It would be told once more when it is freed.
+        lose();
         return;
     }
     if tells(&filter, TRACE_REAP) {
@@ -156,9 +186,10 @@ fn tells(filter: &TraceFilter, kind: u32) -> bool {
     filter.kinds & (1 << kind) != 0
 }
 
+/// Whether all filters let a process through that exited before the trace began. It is in no PID namespace any more.
 #[inline(always)]
-fn has_filter(filter: &TraceFilter) -> bool {
-    filter.follow != 0 || filter.pid_ns != 0 || filter.comm_mask[0] != 0
+fn is_right_without_exit(filter: &TraceFilter, leader: Ptr, id: ProcessId) -> bool {
+    filter.pid_ns == 0 && filter.takes(kernel::comm_words(leader)) && (filter.follow == 0 || is_followed(id))
 }
 
 /// Whether all filters let a process through.
@@ -231,6 +262,7 @@ fn wanted_cgroup(task: Ptr) -> Option<u64> {
     if let Some(told) = unsafe { CGROUPS_TOLD.get(id) } {
         return (*told != CGROUP_UNWANTED).then_some(id);
     }
+    // If there is no room, it is told with the next record.
     let Some(mut entry) = TRACE.reserve::<TracedCgroup>(0) else { return Some(id) };
     let record = entry.as_mut_ptr();
     // SAFETY: the reserved record has this layout. What is not written are the ends of names, which are not read.
@@ -238,9 +270,9 @@ fn wanted_cgroup(task: Ptr) -> Option<u64> {
         (&raw mut (*record).id).write(id);
         cgroup::path_of(directory, &raw mut (*record).path);
     }
+    // Before user space can read it, and never over its answer. If it is not remembered, it is told again.
+    let _ = CGROUPS_TOLD.insert(id, CGROUP_TOLD, NOEXIST);
     entry.submit(NO_WAKEUP);
-    // If it is not remembered, it is told again.
-    let _ = CGROUPS_TOLD.insert(id, CGROUP_TOLD, ANY);
     Some(id)
 }
 

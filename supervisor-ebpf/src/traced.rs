@@ -4,8 +4,10 @@ use crate::{COMM_LEN, CgroupPath, Exec, ProcessId};
 
 /// Bytes of the ring `TRACE` while there is a trace.
 pub const TRACE_BYTES: u32 = 8 << 20;
-/// Bound of `FOLLOWED` while there is a trace with filters.
+/// Bound of `FOLLOWED` while there is a trace.
 pub const FOLLOWED_ENTRIES: u32 = 65_536;
+/// Bound of `ENDED` while there is a trace: processes that have exited and were not freed.
+pub const ENDED_ENTRIES: u32 = 65_536;
 /// Bound of `CGROUPS_TOLD` while there is a trace.
 pub const CGROUPS_TOLD_ENTRIES: u32 = 4096;
 /// Value of `CGROUPS_TOLD`: its path was told.

@@ -12,6 +12,8 @@ static LOST_BLOCKS: Global<u32> = Global::new(0);
 
 /// `-ENOSPC`.
 const ENOSPC: i32 = -28;
+/// `-EBUSY`.
+const EBUSY: i32 = -16;
 
 /// At how many places it is looked. Of those whose first is taken, where half of all are, one in 2^15 finds none.
 const PLACES: u32 = 16;
@@ -38,7 +40,8 @@ pub(crate) fn get(id: ProcessId) -> Option<*mut Unreaped> {
     places(id).find(|entry| unsafe { (**entry).id } == id && id.start_ns != 0)
 }
 
-/// Takes in a process that is not there yet. `-EEXIST` if it is, `-ENOSPC` if there is no room.
+/// Takes in a process that is not there yet. `-EEXIST` if it is, `-ENOSPC` if there is no room, `-EBUSY` if it cannot be said
+/// whether it is there.
 ///
 /// It could be at a later place than the one that it would get now, if two hooks insert it and what was at the first place is
 /// freed in between: then one entry is left over, and given away in time.
@@ -72,11 +75,37 @@ pub(crate) fn insert(unreaped: &Unreaped) -> Result<(), i32> {
                 }
             }
             if seen == id.start_ns {
-                return Err(EEXIST);
+                match is_another(entry, id) {
+                    Some(true) => {}
+                    Some(false) => return Err(EEXIST),
+                    None => return Err(EBUSY),
+                }
             }
         }
     }
     Err(ENOSPC)
+}
+
+/// Whether a place whose owner started at the same time as a process is another process's: two that are forked on two CPUs
+/// can start in the same nanosecond. `None` if the place is being taken all that time.
+///
+/// # Safety
+///
+/// `entry` is a live map value.
+#[inline(always)]
+unsafe fn is_another(entry: *const Unreaped, id: ProcessId) -> Option<bool> {
+    /// Who takes a place makes it whole a few stores later.
+    const READS: u32 = 8;
+    for _ in 0..READS {
+        // SAFETY: fields of a live map value.
+        let (whole_ns, tgid) = unsafe {
+            ((&raw const (*entry).whole_ns).read_volatile(), (&raw const (*entry).id.tgid).read_volatile())
+        };
+        if whole_ns == id.start_ns {
+            return Some(tgid != id.tgid);
+        }
+    }
+    None
 }
 
 /// Counts that the place of a process is given to another because its free was not seen.

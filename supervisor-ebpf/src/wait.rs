@@ -1,4 +1,4 @@
-//! A process waits for children: keep when, for whom and how.
+//! A process waits for children: keep when, for whom and how, and what `SIGCHLD` does to it then.
 
 use aya_ebpf::{
     bindings::task_struct,
@@ -6,11 +6,13 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use supervisor_ebpf::{CALL_WAIT4, CALL_WAITID, WAIT_ANY, WAIT_PGID, WAIT_PID, WAIT_ROUND_NS, Wait};
+use supervisor_ebpf::{
+    CALL_WAIT4, CALL_WAITID, WAIT_ANY, WAIT_PGID, WAIT_PID, WAIT_ROUND_NS, WAITED_ANY, Wait,
+};
 
 use crate::{
     kernel::{self, Ptr},
-    maps::{CONTROL, add, count},
+    maps::{CONTROL, add, count, set_bits},
     processes,
 };
 
@@ -44,7 +46,14 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
         (*wait).at_ns = at_ns;
         (*wait).request = request;
         add(&raw mut (*wait).count, 1);
-        if Wait::takes_any(request) {
+        let kind = Wait::kind(request);
+        // Atomic, so that of two threads that wait at once neither loses its bit. With its padding it is one aligned word, of
+        // which it is the lower half.
+        if (*wait).kinds & kind != kind {
+            set_bits((&raw mut (*wait).kinds).cast(), u64::from(kind));
+        }
+        if kind == WAITED_ANY {
+            (*wait).any_handler = kernel::sigchld_handler(task as Ptr);
             let gap_ns = at_ns.saturating_sub((*wait).any_ns);
             if gap_ns >= WAIT_ROUND_NS && (*wait).any_ns != 0 {
                 (*wait).any_gap_ns = gap_ns;

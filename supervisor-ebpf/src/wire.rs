@@ -30,6 +30,8 @@ pub const DISPLACED_ENTRIES: u32 = 16_384;
 pub const EXECS_ENTRIES: u32 = 8_192;
 /// Bound of `KILLS`: processes that were killed last and were not freed.
 pub const KILLS_ENTRIES: u32 = 1_024;
+/// Bound of `ENDS`: gone processes whose records a child needs.
+pub const ENDS_ENTRIES: u32 = 4_096;
 /// Bytes of the ring `EVENTS`.
 pub const EVENTS_BYTES: u32 = 256 * 1024;
 
@@ -160,6 +162,21 @@ pub struct Process {
     pub wait: Wait,
 }
 
+/// Value of `ENDS`: how a process ended that has been reaped and whose record a child still needs. The key is its
+/// [`ProcessId`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// When its last thread exited; if that was not seen, when it was freed.
+    pub exit_ns: u64,
+    /// Exit status in the encoding of `wait(2)`.
+    pub status: i32,
+    /// Always zero.
+    pub pad: u32,
+    /// The SIGKILL that ended it; all zero if none did, or if it was not seen.
+    pub kill: Kill,
+}
+
 /// In [`Process::execed`]: others have named it as the host's PID 1, and the iterator left it out. A kernel that does so
 /// was seen to run no program in its threads, so what it does is not known.
 pub const HEARD_OF: u8 = 2;
@@ -173,6 +190,9 @@ pub const UNKNOWN_USER: u32 = u32::MAX;
 pub struct Exec {
     /// When.
     pub at_ns: u64,
+    /// When the exec before this one was. `0` if there was none, or if it was before the watch. If that exec was not kept,
+    /// it is the same time as `at_ns`, and `previous` is empty.
+    pub previous_ns: u64,
     /// Bytes of the whole argument vector; more than [`ARGV_LEN`] means that `argv` is its head only.
     pub argv_total: u32,
     /// Bytes of `argv` that are set.
@@ -184,7 +204,7 @@ pub struct Exec {
     pub level: u32,
     /// The file as it was named to exec, NUL-terminated.
     pub filename: [u8; FILENAME_LEN],
-    /// The file name of the exec before this one, NUL-terminated; empty if there was none.
+    /// The file name of the exec before this one, NUL-terminated; empty if there was none, or if it is not known.
     pub previous: [u8; PREVIOUS_FILENAME_LEN],
     /// NUL-separated arguments.
     pub argv: [u8; ARGV_LEN],
@@ -217,11 +237,11 @@ pub struct Wait {
     pub any_ns: u64,
     /// How long before that the round of such waits before it was; `0` if there was none.
     pub any_gap_ns: u64,
-    /// `sa_handler` of `SIGCHLD` at the last such wait: an address, or `SIG_DFL` (0) or `SIG_IGN` (1). An address of a
-    /// process is not recorded: the evidence keeps only whether the handler is still the same.
+    /// `sa_handler` of `SIGCHLD` at the last such wait: an address, or `SIG_DFL` (0) or `SIG_IGN` (1). Recordings do not
+    /// hold it, because it is an address: the evidence keeps only whether the handler is still the same.
     #[cfg_attr(feature = "user", serde(skip))]
     pub any_handler: u64,
-    /// `WAITED_*` bits of all its wait calls since it is watched.
+    /// `WAITED_*` bits of all its wait calls since the watch began, or since its last exec ([`Wait::kind`]).
     pub kinds: u32,
     /// Always zero.
     #[cfg_attr(feature = "user", serde(skip))]
@@ -238,7 +258,7 @@ pub const WAITED_PGID: u32 = 4;
 pub const WAITED_PIDFD: u32 = 8;
 /// It has waited with `WNOWAIT`, which reaps nothing.
 pub const WAITED_PEEK: u32 = 16;
-/// It has waited with `__WNOTHREAD`, or with `__WCLONE` and without `__WALL`.
+/// It has waited for any child with `__WNOTHREAD`, or with `__WCLONE` and without `__WALL`: other children are left out.
 pub const WAITED_NARROW: u32 = 32;
 /// It has made a wait call that was not decoded.
 pub const WAITED_UNKNOWN: u32 = 64;
@@ -281,17 +301,39 @@ impl Wait {
         (target as u64) | ((flags as u64) << 32) | ((idtype as u64) << 40) | ((call as u64) << 48)
     }
 
-    /// Whether a request reaps whichever child has exited: for any, not a peek, and not for the children of an
-    /// unusual `clone` only.
+    /// Whether a request reaps whichever child has exited.
     #[must_use]
     pub const fn takes_any(request: u64) -> bool {
+        Self::kind(request) == WAITED_ANY
+    }
+
+    /// The `WAITED_*` bit of a request. A wait for any child that asks for stopped children only has none: it neither
+    /// reaps an exited child nor sees one.
+    #[must_use]
+    pub const fn kind(request: u64) -> u32 {
         const WEXITED: u64 = 1 << (32 + 2);
         const WNOWAIT: u64 = 1 << (32 + 4);
+        const WNOTHREAD: u64 = 1 << (32 + 5);
+        const WALL: u64 = 1 << (32 + 6);
         const WCLONE: u64 = 1 << (32 + 7);
         let call = (request >> 48) as u8;
-        let any = (request >> 40) as u8 == WAIT_ANY;
-        let exited = call == CALL_WAIT4 || (call == CALL_WAITID && request & WEXITED != 0);
-        any && exited && request & (WNOWAIT | WCLONE) == 0
+        if call != CALL_WAIT4 && call != CALL_WAITID {
+            return WAITED_UNKNOWN;
+        }
+        if request & WNOWAIT != 0 {
+            return WAITED_PEEK;
+        }
+        match (request >> 40) as u8 {
+            WAIT_PID => WAITED_PID,
+            WAIT_PGID => WAITED_PGID,
+            WAIT_PIDFD => WAITED_PIDFD,
+            // `eligible_child()`, `kernel/exit.c`: `__WALL` outweighs `__WCLONE`.
+            WAIT_ANY if request & WNOTHREAD != 0 || request & (WCLONE | WALL) == WCLONE => WAITED_NARROW,
+            WAIT_ANY if call == CALL_WAIT4 || request & WEXITED != 0 => WAITED_ANY,
+            WAIT_ANY => 0,
+            // The kernel refuses other kinds with EINVAL, before the hook.
+            _ => WAITED_UNKNOWN,
+        }
     }
 
     /// The call: [`CALL_WAIT4`], [`CALL_WAITID`] or 0.
@@ -373,6 +415,32 @@ pub struct Counters {
     pub lost_kills: u64,
 }
 
+#[cfg(feature = "user")]
+impl core::ops::Add for Counters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            forks: self.forks + other.forks,
+            thread_forks: self.thread_forks + other.thread_forks,
+            execs: self.execs + other.execs,
+            exits: self.exits + other.exits,
+            waits: self.waits + other.waits,
+            frees: self.frees + other.frees,
+            events: self.events + other.events,
+            lost_exits: self.lost_exits + other.lost_exits,
+            lost_events: self.lost_events + other.lost_events,
+            lost_frees: self.lost_frees + other.lost_frees,
+            lost_forks: self.lost_forks + other.lost_forks,
+            lost_execs: self.lost_execs + other.lost_execs,
+            lost_waits: self.lost_waits + other.lost_waits,
+            evicted: self.evicted + other.evicted,
+            kills: self.kills + other.kills,
+            lost_kills: self.lost_kills + other.lost_kills,
+        }
+    }
+}
+
 /// The task is a zombie: exited, all threads gone, not reaped.
 pub const TASK_ZOMBIE: u32 = 1;
 /// The whole process is exiting and is not a zombie yet.
@@ -392,10 +460,11 @@ pub const TASK_WHOLE: u32 = 64;
 
 /// This kernel does not say whether [`TASK_PARENT_IS_SUBREAPER`] holds.
 pub const TASK_PARENT_SUBREAPER_UNKNOWN: u32 = 128;
-/// This kernel does not say whether [`TASK_PARENT_NOCLDWAIT`] holds.
+/// This kernel does not say what `SIGCHLD` does to the real parent: neither [`TASK_PARENT_NOCLDWAIT`] and
+/// [`TASK_PARENT_SIGINFO`] nor [`TaskRecord::parent_handler`] are known.
 pub const TASK_PARENT_NOCLDWAIT_UNKNOWN: u32 = 256;
 
-/// Its real parent's `SIGCHLD` handler takes a `siginfo_t`: `SA_SIGINFO`.
+/// Its real parent has a `SIGCHLD` handler that takes a `siginfo_t`: `SA_SIGINFO`.
 pub const TASK_PARENT_SIGINFO: u32 = 512;
 
 /// All threads of the process were told to exit, by SIGKILL, another signal or `exit_group` (`SIGNAL_GROUP_EXIT`), and not
@@ -441,6 +510,12 @@ pub struct TaskRecord {
     /// Exit status in the encoding of `wait(2)`.
     #[cfg_attr(feature = "user", serde(skip))]
     pub exit_status: i32,
+    /// Process group, as the initial PID namespace counts.
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub pgrp: u32,
+    /// Always zero.
+    #[cfg_attr(feature = "user", serde(skip))]
+    pub pad: u32,
 }
 
 /// The innermost components of a cgroup path, innermost first, each NUL-terminated; unused ones are empty.
@@ -476,19 +551,23 @@ const _: () = {
     assert!(size_of::<Process>() == 144);
     assert!(size_of::<Placed>() == 160);
     assert!(PROCESSES_ENTRIES.is_power_of_two() && BLOCK.is_power_of_two() && BLOCKS.is_power_of_two());
-    assert!(size_of::<Exec>() == 24 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
+    assert!(size_of::<Exec>() == 32 + FILENAME_LEN + PREVIOUS_FILENAME_LEN + ARGV_LEN);
     assert!(size_of::<Wait>() == 56);
     assert!(size_of::<Kill>() == 40);
+    assert!((core::mem::offset_of!(Process, wait) + core::mem::offset_of!(Wait, kinds)).is_multiple_of(8));
     assert!(size_of::<Reaped>() == 56);
+    assert!(size_of::<End>() == 16 + size_of::<Kill>());
     assert!(size_of::<Counters>() == 16 * 8);
-    assert!(size_of::<TaskRecord>() == 168);
+    assert!(size_of::<TaskRecord>() == 176);
     assert!(size_of::<CgroupPath>() == CGROUP_DEPTH * CGROUP_NAME_LEN);
     assert!(size_of::<Control>() == 24);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Control, Counters, Exec, Kill, Placed, Process, ProcessId, Reaped, TaskRecord, Unreaped};
+    use super::{
+        Control, Counters, End, Exec, Kill, Placed, Process, ProcessId, Reaped, TaskRecord, Unreaped,
+    };
 
     // SAFETY: each is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the
     // size assertions above are the sums of the fields.
@@ -501,6 +580,8 @@ mod pod {
     unsafe impl aya::Pod for Exec {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Placed {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for End {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Reaped {}
     // SAFETY: as above.
@@ -535,12 +616,15 @@ mod tests {
         const WNOHANG: u32 = 1;
         const WEXITED: u32 = 4;
         const WNOWAIT: u32 = 0x0100_0000;
+        const WNOTHREAD: u32 = 0x2000_0000;
         const WALL: u32 = 0x4000_0000;
         const WCLONE: u32 = 0x8000_0000;
         for (call, idtype, options, takes) in [
             (CALL_WAIT4, WAIT_ANY, 0, true),
             (CALL_WAIT4, WAIT_ANY, WNOHANG | WALL, true),
             (CALL_WAIT4, WAIT_ANY, WCLONE, false),
+            (CALL_WAIT4, WAIT_ANY, WCLONE | WALL, true),
+            (CALL_WAIT4, WAIT_ANY, WNOTHREAD, false),
             (CALL_WAIT4, WAIT_PID, 0, false),
             (CALL_WAIT4, WAIT_PGID, 0, false),
             (CALL_WAITID, WAIT_ANY, WEXITED, true),
@@ -553,6 +637,33 @@ mod tests {
                 takes,
                 "{call} {idtype} {options:x}"
             );
+        }
+    }
+
+    #[test]
+    fn each_wait_has_one_kind() {
+        const WSTOPPED: u32 = 2;
+        const WEXITED: u32 = 4;
+        const WNOWAIT: u32 = 0x0100_0000;
+        const WNOTHREAD: u32 = 0x2000_0000;
+        const WALL: u32 = 0x4000_0000;
+        const WCLONE: u32 = 0x8000_0000;
+        for (call, idtype, options, kind) in [
+            (CALL_WAIT4, WAIT_ANY, WALL, WAITED_ANY),
+            (CALL_WAITID, WAIT_ANY, WEXITED | WSTOPPED, WAITED_ANY),
+            (CALL_WAITID, WAIT_ANY, WSTOPPED, 0),
+            (CALL_WAIT4, WAIT_PID, WNOTHREAD, WAITED_PID),
+            (CALL_WAIT4, WAIT_PGID, 0, WAITED_PGID),
+            (CALL_WAITID, WAIT_PIDFD, WEXITED, WAITED_PIDFD),
+            (CALL_WAITID, WAIT_ANY, WEXITED | WNOWAIT, WAITED_PEEK),
+            (CALL_WAITID, WAIT_PID, WEXITED | WNOWAIT, WAITED_PEEK),
+            (CALL_WAIT4, WAIT_ANY, WNOTHREAD | WALL, WAITED_NARROW),
+            (CALL_WAIT4, WAIT_ANY, WCLONE, WAITED_NARROW),
+            (CALL_WAITID, 9, WEXITED, WAITED_UNKNOWN),
+            (0, WAIT_ANY, 0, WAITED_UNKNOWN),
+        ] {
+            let found = Wait::kind(Wait::pack(call, idtype, 0, options));
+            assert_eq!(found, kind, "{call} {idtype} {options:x}");
         }
     }
 }

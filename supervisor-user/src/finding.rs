@@ -32,6 +32,8 @@ pub struct Finding {
     pub role: Role,
     /// Whether it has executed a file since it was forked.
     pub executed: Option<bool>,
+    /// The program that its creator ran when it forked it, if the creator has executed another one since.
+    pub forked_as: Option<String>,
     /// Its pid as its reaper's wait calls name it.
     pub pid_of_reaper: Option<u32>,
     /// Its process group, as the initial PID namespace counts.

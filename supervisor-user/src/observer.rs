@@ -64,6 +64,8 @@ pub struct Observer<H: Host> {
     ledger: Ledger,
     exiting: Exiting,
     counters: Counters,
+    /// What was lost because the kernel left out hooks, by the last reconciliation.
+    missed: Counters,
     reads_lost: ReadsLost,
     untold_ticks: u32,
     loss: Loss,
@@ -132,6 +134,7 @@ impl<H: Host> Observer<H> {
             ledger,
             exiting,
             counters,
+            missed: Counters::default(),
             reads_lost: ReadsLost::default(),
             untold_ticks: 0,
             loss: Loss { since_ns: attached_ns, ..Loss::default() },
@@ -185,7 +188,7 @@ impl<H: Host> Observer<H> {
     ///
     /// If the counters cannot be read.
     pub fn counters(&self) -> Result<Counters, KernelError> {
-        self.tracer.records().counters()
+        Ok(self.tracer.records().counters()? + self.missed)
     }
 
     /// Everything that was lost from the start to [`Observer::finish`]: what could not be stored or told, and frees
@@ -300,7 +303,7 @@ impl<H: Host> Observer<H> {
 
     /// Takes in what the kernel side could not store or tell since the last tick.
     fn look_for_losses(&mut self, now_ns: u64) -> Result<(), KernelError> {
-        let now = self.tracer.records().counters()?;
+        let now = self.counters()?;
         let before = std::mem::replace(&mut self.counters, now);
         let reads = self.host.reads_lost();
         let before_reads = std::mem::replace(&mut self.reads_lost, reads);
@@ -335,6 +338,7 @@ impl<H: Host> Observer<H> {
         if now_ns < self.reconcile_ns {
             return Ok(());
         }
+        self.missed = self.tracer.missed()?;
         let mut ending = Vec::new();
         let exited = self.tracer.scan(Scan::Reconcile, |record| ending.push(*record))?;
         for (id, since_ns) in all_exiting(self.tracer.records(), &exited, &ending)? {
@@ -528,6 +532,7 @@ fn exec_of(host: &dyn Host, facts: &ProcessFacts, id: &ProcessId) -> Option<Exec
     let (arguments, note) = host.arguments(facts).ok()?;
     let mut exec = Exec {
         at_ns: 0,
+        previous_ns: 0,
         argv_total: 0,
         argv_len: 0,
         // An id that is not known is no user's, and never root's.

@@ -11,7 +11,7 @@ const KERNELS: [&str; 4] = ["6.1", "6.12", "6.18", "7.3"];
 
 /// What every global is, by `bpftool` and `pahole` (see `btf/README.md`), not by the code under test.
 #[rustfmt::skip]
-const EXPECTED: [(&str, [u32; 4]); 50] = [
+const EXPECTED: [(&str, [u32; 4]); 53] = [
     // global                   6.1  6.12  6.18   7.3
     ("TASK_PID",              [ 2416,  2432,  1264,  2872]),
     ("TASK_TGID",             [ 2420,  2436,  1268,  2876]),
@@ -32,9 +32,12 @@ const EXPECTED: [(&str, [u32; 4]); 50] = [
     ("TASK_SIGHAND",          [ 3080,  3080,  1856,  3528]),
     ("SIGHAND_ACTION",        [   32,    32,    32,    32]),
     ("SIGACTION_SIZE",        [   32,    32,    32,    32]),
+    ("SIGACTION_HANDLER",     [    0,     0,     0,     0]),
     ("SIGACTION_FLAGS",       [    8,     8,     8,     8]),
     ("SIGNAL_LIVE",           [    4,     4,     4,     4]),
     ("SIGNAL_THREADS",        [    8,     8,     8,     8]),
+    ("SIGNAL_PIDS",           [  360,   352,   360,   376]),
+    ("PIDTYPE_PGID",          [    2,     2,     2,     2]),
     ("SIGNAL_FLAGS",          [  116,   116,   116,   116]),
     ("SIGNAL_GROUP_EXIT_CODE",[   96,    96,    96,    96]),
     ("SIGNAL_SUBREAPER_BIT",  [ 1024,  1024,  1024,  1024]),
@@ -136,8 +139,9 @@ fn a_missing_member_that_is_required_is_named_with_its_type() {
 fn a_kernel_without_an_optional_field_goes_without_all_that_the_field_is_for() {
     let cases = [
         ("is_child_subreaper", "is_child_subreeper", Need::Subreaper),
-        ("sa_flags", "sa_fl4gs", Need::NoCldWait),
-        ("sighand_struct", "sighand_strict", Need::NoCldWait),
+        ("sa_flags", "sa_fl4gs", Need::SigChld),
+        ("sa_handler", "sa_handles", Need::SigChld),
+        ("sighand_struct", "sighand_strict", Need::SigChld),
         ("arg_start", "arg_begin", Need::Arguments),
         ("linux_binprm", "linux_binary", Need::Filename),
         ("orig_ax", "orig_rx", Need::WaitRequest),

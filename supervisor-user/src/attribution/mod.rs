@@ -140,6 +140,12 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
         threads: evidence.threads.clone(),
         role: own_exec.map_or(Role::Other, roles::role),
         executed: evidence.exec.as_ref().map(|exec| exec.own),
+        forked_as: evidence
+            .creators
+            .first()
+            .filter(|creator| creator.has_executed_since)
+            .and_then(|creator| creator.exec.as_ref())
+            .map(|exec| roles::real_file(exec).to_owned()),
         pgrp: facts.pgrp,
         exit_signal: evidence.task.as_ref().map(|task| task.record.exit_signal),
         tracer: evidence.tracer.as_ref().map(|tracer| Tracer {

@@ -81,6 +81,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         threads: Vec::new(),
         role: Role::Other,
         executed: Some(true),
+        forked_as: None,
         pid_of_reaper: Some(100),
         pgrp: None,
         exit_signal: Some(libc::SIGCHLD),

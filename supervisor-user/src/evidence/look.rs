@@ -11,13 +11,13 @@ use std::{
 
 use supervisor_ebpf::{
     HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_ENDING, TASK_EXITING,
-    TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN,
+    TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SIGINFO,
     TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
 };
 
 use super::{
-    ArgsNote, CreatorFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts,
-    TracerFacts, text,
+    ArgsNote, CreatorFacts, EndFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence,
+    ReaperFacts, TracerFacts, execs::Execs, handler::is_handler_changed, text,
 };
 use crate::{
     attribution::{named_part, oci_places},
@@ -66,9 +66,9 @@ pub struct Look<'a> {
     not_read: RefCell<HashSet<u32>>,
     threads: Cache<u32, Vec<ThreadFacts>>,
     reapers: Cache<(u32, bool), Option<Shared<ReaperFacts>>>,
-    creators: Cache<ProcessId, Option<(CreatorFacts, ProcessId)>>,
-    /// All creators from one upwards.
-    descents: Cache<ProcessId, Shared<Vec<CreatorFacts>>>,
+    creators: Cache<ProcessId, Option<(CreatorFacts, Execs, ProcessId)>>,
+    /// All creators from one upwards that has forked somebody at that time.
+    descents: Cache<(ProcessId, u64), Shared<Vec<CreatorFacts>>>,
     inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
     budgets: Cache<Option<String>, Option<PidBudget>>,
     namespaces: Cache<u32, Vec<String>>,
@@ -132,12 +132,14 @@ impl<'a> Look<'a> {
     ) -> Result<Evidence, EvidenceError> {
         let task = id.and_then(|id| self.task(&id));
         let record = self.process(id)?;
-        let creators = match record.as_ref().map(|record| record.creator) {
-            Some(creator) => (*cached(&self.descents, creator, || self.descent(creator))?).clone(),
-            None => Shared::default(),
+        let creators = match (&record, id) {
+            (Some(record), Some(id)) => self.creators_of(&id, record.creator)?,
+            _ => Shared::default(),
         };
         let exec = match &record {
-            Some(record) if record.execed == 0 => inherited(&creators),
+            Some(record) if record.execed == 0 => {
+                creators.first().and_then(|creator| creator.exec.clone()).map(ExecFacts::inherited)
+            }
             _ => self.exec(id)?,
         };
         let ns_init = match task.as_ref().map(|task| task.record.ns_init) {
@@ -267,12 +269,18 @@ impl<'a> Look<'a> {
     fn exec(&self, id: Option<ProcessId>) -> Result<Option<ExecFacts>, KernelError> {
         let (Some(records), Some(id)) = (self.records, id) else { return Ok(None) };
         let Some(found) = records.exec(&id)? else { return Ok(None) };
-        let mut exec = self.host.exec((&found).into());
-        if let Some(path) = named_part(&exec).map(str::to_owned) {
+        Ok(Some(self.with_owner(self.host.exec((&found).into()))?))
+    }
+
+    /// Adds whether only root can change the file of a runtime, monitor or engine.
+    fn with_owner(&self, mut exec: ExecFacts) -> Result<ExecFacts, KernelError> {
+        if exec.roots_file.is_none()
+            && let Some(path) = named_part(&exec).map(str::to_owned)
+        {
             let read = || Ok::<_, KernelError>(self.host.is_roots_file(&path));
             exec.roots_file = *cached(&self.programs, path.clone(), read)?;
         }
-        Ok(Some(exec))
+        Ok(exec)
     }
 
     /// The exact identity of a process in `/proc`, if the task iterator saw it.
@@ -388,7 +396,7 @@ impl<'a> Look<'a> {
             child_faults: 0,
             sigchld_pending: false,
             dumps_core: false,
-            pgrp: None,
+            pgrp: Some(record.pgrp),
             cpu_ticks: None,
             wchan: None,
             sigchld: None,
@@ -451,43 +459,80 @@ impl<'a> Look<'a> {
         Ok(Some(TracerFacts { tid, pid, comm }))
     }
 
-    /// A creator, and who created it, and so on.
-    fn descent(&self, nearest: ProcessId) -> Result<Shared<Vec<CreatorFacts>>, EvidenceError> {
-        let mut creators: Vec<CreatorFacts> = Vec::new();
-        let mut next = Some(nearest);
-        while let Some(id) = next.filter(|id| id.is_known() && creators.len() < MAX_CREATORS) {
-            let found = cached(&self.creators, id, || self.creator(id))?;
-            let Some((creator, above)) = &*found else { break };
-            creators.push(creator.clone());
-            next = Some(*above);
-        }
-        // Who has made no exec still runs its creator's file.
-        for i in (0..creators.len()).rev() {
-            if creators[i].exec.is_none() {
-                creators[i].exec = creators.get(i + 1).and_then(|above| above.exec.clone()).map(not_own);
-            }
-        }
-        Ok(creators.into())
+    /// The creators of a process, nearest first, each with the program that it ran when it forked the one before it.
+    fn creators_of(
+        &self,
+        id: &ProcessId,
+        nearest: ProcessId,
+    ) -> Result<Shared<Vec<CreatorFacts>>, EvidenceError> {
+        let found = cached(&self.creators, nearest, || self.creator(nearest))?;
+        let Some((_, execs, _)) = &*found else { return Ok(Shared::default()) };
+        // Those that it forked while it ran the same program share the list.
+        let forked_ns = execs.representative(id.start_ns);
+        let creators = cached(&self.descents, (nearest, forked_ns), || self.descent(nearest, forked_ns))?;
+        Ok((*creators).clone())
     }
 
-    /// A creator, and who created that one.
-    fn creator(&self, id: ProcessId) -> Result<Option<(CreatorFacts, ProcessId)>, EvidenceError> {
+    /// The creators from one upwards, which has forked somebody at that time.
+    fn descent(
+        &self,
+        nearest: ProcessId,
+        forked_ns: u64,
+    ) -> Result<Shared<Vec<CreatorFacts>>, EvidenceError> {
+        let mut creators: Vec<(CreatorFacts, Execs)> = Vec::new();
+        let mut next = nearest;
+        while next.is_known() && creators.len() < MAX_CREATORS {
+            let found = cached(&self.creators, next, || self.creator(next))?;
+            let Some((creator, execs, above)) = &*found else { break };
+            creators.push((creator.clone(), execs.clone()));
+            next = *above;
+        }
+        // From the farthest down, since each may run the program that the one above it ran at the fork.
+        for i in (0..creators.len()).rev() {
+            let forked_ns = if i == 0 { forked_ns } else { creators[i - 1].0.id.start_ns };
+            let inherited = creators.get(i + 1).and_then(|(above, _)| above.exec.clone());
+            let (creator, execs) = &mut creators[i];
+            let exec = execs.at(forked_ns, inherited.as_ref());
+            creator.exec = exec.map(|exec| self.with_owner(exec)).transpose()?;
+            creator.has_executed_since = execs.since(forked_ns);
+        }
+        Ok(creators.into_iter().map(|(creator, _)| creator).collect::<Vec<_>>().into())
+    }
+
+    /// A creator without its exec, its execs, and who created it.
+    fn creator(&self, id: ProcessId) -> Result<Option<(CreatorFacts, Execs, ProcessId)>, EvidenceError> {
         let Some(record) = self.process(Some(id))? else { return Ok(None) };
         let living = self.process_of(&id)?;
+        let execs = Execs { last: self.exec(Some(id))?, any: record.execed != 0 };
         let facts = CreatorFacts {
             id,
             comm: living
                 .as_ref()
                 .map_or_else(|| self.host.text(text(&record.comm)), |living| living.comm.clone()),
-            exec: self.exec(Some(id))?,
+            exec: None,
+            has_executed_since: false,
             pid_ns: record.pid_ns,
             level: record.level,
             vpid: record.vpid,
             // A late read does not mean that it is gone.
             gone: record.released == 1 || (living.is_none() && !self.is_not_read(id.tgid)),
-            end: None,
+            end: self.end(&id, &record)?,
         };
-        Ok(Some((facts, record.creator)))
+        Ok(Some((facts, execs, record.creator)))
+    }
+
+    fn end(&self, id: &ProcessId, record: &Process) -> Result<Option<EndFacts>, KernelError> {
+        let Some(records) = self.records.filter(|_| record.released == 1) else { return Ok(None) };
+        let end = records.end(id)?;
+        Ok(end.map(|end| EndFacts {
+            status: end.status,
+            at_ns: end.exit_ns,
+            killed_by: end
+                .kill
+                .by
+                .is_known()
+                .then(|| (end.kill.by.tgid, self.host.text(text(&end.kill.comm)))),
+        }))
     }
 
     fn reaper(
@@ -513,10 +558,12 @@ impl<'a> Look<'a> {
             let flags = seen.map(|task| task.record.flags).filter(|flags| flags & unknown == 0);
             flags.map(|flags| flags & flag != 0)
         };
+        let handler = seen
+            .filter(|task| task.record.flags & TASK_PARENT_NOCLDWAIT_UNKNOWN == 0)
+            .map(|task| task.record.parent_handler);
         let facts = ReaperFacts {
             threads: self.threads(&reaper)?,
             frozen: self.host.frozen(reaper.pid),
-            exec,
             is_subreaper: flag(TASK_PARENT_IS_SUBREAPER, TASK_PARENT_SUBREAPER_UNKNOWN),
             no_cld_wait: flag(TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN),
             reaped: record.map(|record| (record.reaped, record.reaped_ns)),
@@ -527,8 +574,11 @@ impl<'a> Look<'a> {
             pipe: None,
             has_io_uring: None,
             cpu: None,
-            handler_changed: None,
-            takes_siginfo: None,
+            handler_changed: record
+                .zip(handler)
+                .and_then(|(record, now)| is_handler_changed(&record, exec.as_ref(), now)),
+            takes_siginfo: flag(TASK_PARENT_SIGINFO, TASK_PARENT_NOCLDWAIT_UNKNOWN),
+            exec,
             facts: reaper,
         };
         Ok(Some(facts.into()))
@@ -579,15 +629,6 @@ fn cached<K: Eq + Hash + Clone, V, E>(
 fn is_inside(record: &TaskRecord, init: &TaskRecord) -> bool {
     let level = init.level as usize;
     level < PID_LEVELS && record.level >= init.level && record.pid_nss[level] == init.pid_ns
-}
-
-/// A process that was forked while we watched and made no exec runs the file of its creator.
-fn inherited(creators: &[CreatorFacts]) -> Option<ExecFacts> {
-    creators.first().and_then(|creator| creator.exec.clone()).map(not_own)
-}
-
-fn not_own(exec: ExecFacts) -> ExecFacts {
-    ExecFacts { own: false, ..exec }
 }
 
 /// Whether a process in `/proc` is the one that started at that time.

@@ -1,5 +1,7 @@
 //! What was observed, before anything is concluded from it: plain data that a recording holds too.
 
+mod execs;
+mod handler;
 mod look;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -116,7 +118,8 @@ pub struct ExecFacts {
     pub filename: String,
     /// The file of the exec before, if there was one.
     pub previous: Option<String>,
-    /// When that exec was; 0 if it was before the watch. Not known in recordings of older versions.
+    /// When that exec was; 0 if it was before the watch. Without a file: it was until then, and was not kept. `None` if
+    /// there was none. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_ns: Option<u64>,
     /// Those arguments that are whole in the first [`supervisor_ebpf::ARGV_LEN`] bytes.
@@ -200,8 +203,12 @@ pub struct CreatorFacts {
     pub id: ProcessId,
     /// Its name.
     pub comm: String,
-    /// Its exec, or its nearest forebear's.
+    /// The exec of the program that it ran when it forked the next one: its own exec, or the one of the ancestor that it was
+    /// forked from.
     pub exec: Option<ExecFacts>,
+    /// Whether it has executed another program since that fork.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_executed_since: bool,
     /// Inode of its innermost PID namespace.
     pub pid_ns: u32,
     /// Level of that.
@@ -272,8 +279,8 @@ impl From<&Exec> for ExecFacts {
         Self {
             at_ns: exec.at_ns,
             filename: text(&exec.filename),
+            previous_ns: (!previous.is_empty() || exec.previous_ns != 0).then_some(exec.previous_ns),
             previous: (!previous.is_empty()).then_some(previous),
-            previous_ns: None,
             args_note: ArgsNote::of(&args, is_cut),
             args,
             own: true,

@@ -70,6 +70,7 @@ pub(crate) fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> Crea
         id: ProcessId::new(pid, 1),
         comm: comm.into(),
         exec: Some(exec),
+        has_executed_since: false,
         pid_ns: HOST,
         level: 0,
         vpid: pid,

@@ -167,6 +167,7 @@ fn whole(host: &DirectProc, facts: &ProcessFacts) -> TaskRecord {
         css_set: 1,
         uid: facts.uid.unwrap(),
         exit_status: facts.exit_status.unwrap(),
+        pgrp: facts.pgrp.unwrap(),
         ..TaskRecord::default()
     };
     record.comm[..facts.comm.len()].copy_from_slice(facts.comm.as_bytes());

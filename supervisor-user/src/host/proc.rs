@@ -186,7 +186,7 @@ impl DirectProc {
             sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
             dumps_core: status.core_dumping == Some(true),
             pgrp: u32::try_from(stat.pgrp).ok(),
-            cpu_ticks: Some(stat.utime + stat.stime),
+            cpu_ticks: (!zombie).then_some(stat.utime + stat.stime),
             // A zombie sleeps nowhere, and has given up its executable and arguments.
             wchan: (!zombie)
                 .then(|| process.wchan().ok())

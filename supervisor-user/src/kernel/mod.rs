@@ -2,6 +2,7 @@
 
 mod btf;
 mod error;
+mod missed;
 mod records;
 mod rights;
 mod simulated_loss;

@@ -6,7 +6,7 @@ use aya::{
     programs::loaded_programs,
 };
 use supervisor_ebpf::{
-    Control, Counters, Exec, Kill, Placed, Process, ProcessId, Unreaped, UnreapedBlock, place_of,
+    Control, Counters, End, Exec, Kill, Placed, Process, ProcessId, Unreaped, UnreapedBlock, place_of,
 };
 
 use super::KernelError;
@@ -18,6 +18,7 @@ pub struct Records {
     displaced: HashMap<MapData, ProcessId, Process>,
     pub(super) execs: HashMap<MapData, ProcessId, Exec>,
     kills: HashMap<MapData, ProcessId, Kill>,
+    ends: HashMap<MapData, ProcessId, End>,
     counters: PerCpuArray<MapData, Counters>,
     pub(super) control: Array<MapData, Control>,
 }
@@ -35,6 +36,7 @@ impl Records {
             displaced: typed("DISPLACED", map("DISPLACED")?)?,
             execs: typed("EXECS", map("EXECS")?)?,
             kills: typed("KILLS", map("KILLS")?)?,
+            ends: typed("ENDS", map("ENDS")?)?,
             counters: typed("COUNTERS", map("COUNTERS")?)?,
             control: typed("CONTROL", map("CONTROL")?)?,
         })
@@ -122,6 +124,15 @@ impl Records {
         optional("KILLS", self.kills.get(id, 0))
     }
 
+    /// How a process ended that was reaped and whose record a child needs.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lookup; that it is not there is none.
+    pub fn end(&self, id: &ProcessId) -> Result<Option<End>, KernelError> {
+        optional("ENDS", self.ends.get(id, 0))
+    }
+
     /// The counters, summed over the CPUs.
     ///
     /// # Errors
@@ -129,24 +140,7 @@ impl Records {
     /// The error of the lookup.
     pub fn counters(&self) -> Result<Counters, KernelError> {
         let cpus = self.counters.get(&0, 0).map_err(|source| KernelError::Map { map: "COUNTERS", source })?;
-        Ok(cpus.iter().fold(Counters::default(), |sum, cpu| Counters {
-            forks: sum.forks + cpu.forks,
-            thread_forks: sum.thread_forks + cpu.thread_forks,
-            execs: sum.execs + cpu.execs,
-            exits: sum.exits + cpu.exits,
-            waits: sum.waits + cpu.waits,
-            frees: sum.frees + cpu.frees,
-            events: sum.events + cpu.events,
-            lost_exits: sum.lost_exits + cpu.lost_exits,
-            lost_events: sum.lost_events + cpu.lost_events,
-            lost_frees: sum.lost_frees + cpu.lost_frees,
-            lost_forks: sum.lost_forks + cpu.lost_forks,
-            lost_execs: sum.lost_execs + cpu.lost_execs,
-            lost_waits: sum.lost_waits + cpu.lost_waits,
-            evicted: sum.evicted + cpu.evicted,
-            kills: sum.kills + cpu.kills,
-            lost_kills: sum.lost_kills + cpu.lost_kills,
-        }))
+        Ok(cpus.iter().fold(Counters::default(), |sum, cpu| sum + *cpu))
     }
 }
 

@@ -7,17 +7,18 @@ use aya::{
     maps::{Array, HashMap, MapData, RingBuf},
 };
 use supervisor_ebpf::{
-    CGROUP_UNWANTED, CGROUPS_TOLD_ENTRIES, FOLLOWED_ENTRIES, ProcessId, TRACE_BYTES, TraceFilter, Traced,
-    TracedCgroup, TracedExec,
+    CGROUP_UNWANTED, CGROUPS_TOLD_ENTRIES, ENDED_ENTRIES, FOLLOWED_ENTRIES, ProcessId, TRACE_BYTES,
+    TraceFilter, Traced, TracedCgroup, TracedExec,
 };
 
 use super::{
-    KernelError, Options, Scan, Tracer,
+    KernelError, Options, Scan, Tracer, missed,
     tracer::{components, map, tracepoint, try_release},
 };
 
 /// Programs with their hooks; what ends a process comes first, so that no end is missed of what is seen to begin.
-const TRACEPOINTS: [(&str, &str); 4] = [
+const TRACEPOINTS: [(&str, &str); 5] = [
+    ("trace_free", "sched_process_free"),
     ("trace_exit", "sched_process_exit"),
     ("trace_wait", "sched_process_wait"),
     ("trace_exec", "sched_process_exec"),
@@ -25,8 +26,15 @@ const TRACEPOINTS: [(&str, &str); 4] = [
 ];
 
 /// Maps that only a watch needs, with the smallest bounds that they can have.
-const UNUSED: [(&str, u32); 6] =
-    [("UNREAPED", 1), ("PROCESSES", 1), ("DISPLACED", 1), ("EXECS", 1), ("KILLS", 1), ("EVENTS", 4096)];
+const UNUSED: [(&str, u32); 7] = [
+    ("UNREAPED", 1),
+    ("PROCESSES", 1),
+    ("DISPLACED", 1),
+    ("EXECS", 1),
+    ("KILLS", 1),
+    ("ENDS", 1),
+    ("EVENTS", 4096),
+];
 
 /// Something that the kernel side tells.
 pub enum Record<'a> {
@@ -135,13 +143,19 @@ impl Trace {
         Ok(())
     }
 
-    /// How many records were lost so far: the ring had no room for them.
+    /// How many records were lost so far: the ring had no room for them, or the kernel left out the program. A reap that
+    /// `trace_release` misses is told by `trace_free`.
     ///
     /// # Errors
     ///
     /// The error of the lookup.
     pub fn lost(&self) -> Result<u64, KernelError> {
-        self.lost.get(&0, 0).map_err(|source| KernelError::Map { map: "TRACE_LOST", source })
+        let mut lost =
+            self.lost.get(&0, 0).map_err(|source| KernelError::Map { map: "TRACE_LOST", source })?;
+        for (program, _) in TRACEPOINTS {
+            lost += missed::of(&self.tracer.ebpf, program)?;
+        }
+        Ok(lost)
     }
 }
 
@@ -159,8 +173,7 @@ impl Cgroups<'_> {
 /// Attaches the programs; returns whether the one that sees the reap itself is among them.
 fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, KernelError> {
     let has_release = try_release(ebpf, "trace_release", btf, |_, _| Ok(())).is_ok();
-    let free = (!has_release).then_some(("trace_free", "sched_process_free"));
-    for (program, hook) in free.into_iter().chain(TRACEPOINTS) {
+    for (program, hook) in TRACEPOINTS {
         tracepoint(ebpf, program, hook, btf)?
             .attach()
             .map_err(|refusal| KernelError::Program { program, refusal: Box::new(refusal) })?;
@@ -176,6 +189,7 @@ pub(super) fn apply<'a>(options: &'a TraceOptions, loader: &mut EbpfLoader<'a>) 
     loader.map_max_entries("TRACE", options.ring_bytes);
     loader.map_max_entries("CGROUPS_TOLD", CGROUPS_TOLD_ENTRIES);
     loader.map_max_entries("FOLLOWED", FOLLOWED_ENTRIES);
+    loader.map_max_entries("ENDED", ENDED_ENTRIES);
     loader.override_global("TRACE_FILTER", &options.filter, true);
 }
 

@@ -178,6 +178,7 @@ fn trace() -> Vec<trace::Event> {
     };
     let mut exec = Exec {
         at_ns: 1,
+        previous_ns: 0,
         argv_total: 8,
         argv_len: 8,
         uid: 0,

@@ -307,6 +307,7 @@ mod tests {
     fn an_exec_says_that_arguments_are_missing() {
         let mut exec = Exec {
             at_ns: 1,
+            previous_ns: 0,
             argv_total: 2000,
             argv_len: 4,
             uid: 0,

@@ -22,6 +22,7 @@ thread_local! {
 fn exec(filename: &[u8], argv: &[u8]) -> ExecFacts {
     let mut exec = Exec {
         at_ns: 1,
+        previous_ns: 0,
         argv_total: argv.len() as u32,
         argv_len: argv.len().min(ARGV_LEN) as u32,
         uid: 0,

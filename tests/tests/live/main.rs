@@ -6,6 +6,7 @@ mod commands;
 mod conmon;
 mod container;
 mod cost;
+mod creators;
 mod demo;
 mod detach;
 mod docs;

@@ -1,6 +1,7 @@
 //! `supervisor trace`: what happened is told, all of it, in its order, and what was lost is counted.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     os::unix::fs::FileExt as _,
     process::{Command, Stdio},
@@ -123,6 +124,34 @@ fn a_command_is_traced_from_its_fork_to_its_reap() -> Result<()> {
     assert_eq!(*args, serde_json::json!([FIXTURE, "reap-after", "500"]));
     let wait = parents.iter().find(|event| event.action() == "process-waited").context("no wait")?;
     ensure!(wait.get("supervisor.wait.call").is_some(), "{}", wait.0);
+    Ok(())
+}
+
+/// Before 6.16 both threads can look like the last one; and where the reap itself is seen, a leader that exited first is
+/// released together with the other thread.
+#[test]
+fn a_process_whose_last_threads_exit_at_once_exits_once_and_is_reaped_once() -> Result<()> {
+    const COUNT: usize = 300;
+    let command = [FIXTURE, "races", &COUNT.to_string()];
+    let options = ["-o", "json", "--only", "exit,reap", "--"];
+    let (code, text) = Trace::start(&[&options[..], &command].concat())?.end()?;
+    ensure!(code == 0, "it ended with {code}: {text}");
+    let mut ends: BTreeMap<(u32, String), Vec<&str>> = BTreeMap::new();
+    let all = events(&text)?;
+    for event in &all {
+        ensure!(event.action() != "events-lost", "{}", event.0);
+        // A pid can be used again.
+        let started = event.text("process.start")?.to_owned();
+        ends.entry((event.pid("process.pid")?, started)).or_default().push(event.action());
+    }
+    assert_eq!(ends.len(), COUNT + 1, "the command is one of them");
+    let mut reaped = 0;
+    for (process, actions) in &ends {
+        ensure!(["process-exited", "process-reaped"].starts_with(&actions[..]), "{process:?}: {actions:?}");
+        reaped += usize::from(actions.len() == 2);
+    }
+    // The trace ends with the reap of the command, before the last frees of its children.
+    ensure!(reaped > COUNT / 2, "only {reaped} are reaped");
     Ok(())
 }
 

@@ -97,6 +97,7 @@ fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64)
         reaper: finding.reaper.as_ref().map(|reaper| reaper_fields(reaper, now_ns)),
         reaped_by: told.reaped_by.map(|by| ReapedByFields { pid: by.id.tgid, name: by.name.clone() }),
         creators: finding.creators.iter().map(creator_fields).collect(),
+        forked_as: finding.forked_as.clone(),
         runtime: finding.runtime.as_ref().map(|runtime| RuntimeFields {
             name: runtime.name.clone(),
             executable: runtime.executable.clone(),

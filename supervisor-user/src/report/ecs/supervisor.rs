@@ -65,6 +65,9 @@ pub(super) struct FindingFields {
     /// Who forked it, and who forked that one; nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) creators: Vec<CreatorFields>,
+    /// The program that its creator ran when it forked it, if the creator has executed another one since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) forked_as: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) runtime: Option<RuntimeFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -338,7 +341,7 @@ pub(super) struct CreatorFields {
     pub(super) pid: u32,
     /// As in `/proc/PID/comm`.
     pub(super) name: String,
-    /// The file that it executed.
+    /// The program that it ran when it forked the one before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) executable: Option<String>,
     /// Arguments of that exec.

@@ -1,0 +1,64 @@
+//! Whether a reaper still has the `SIGCHLD` handler that it reaped with.
+
+use supervisor_ebpf::Process;
+
+use super::ExecFacts;
+
+/// Whether the `SIGCHLD` handler of a process is another one than when it last waited for any child. Not known if it has not
+/// done so since its last exec, which sets all handlers to the default.
+pub(super) fn is_handler_changed(record: &Process, exec: Option<&ExecFacts>, handler: u64) -> Option<bool> {
+    let exec_ns = match exec {
+        Some(exec) => exec.at_ns,
+        None if record.execed == 0 => 0,
+        None => return None,
+    };
+    let wait = &record.wait;
+    (wait.any_ns > exec_ns).then_some(wait.any_handler != handler)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANDLER: u64 = 0x40_1000;
+    const SIG_DFL: u64 = 0;
+
+    /// A process that waited for any child at 20, with that handler.
+    fn waited_with(any_handler: u64, execed: u8) -> Process {
+        let mut process = Process { execed, ..Process::default() };
+        (process.wait.any_ns, process.wait.any_handler) = (20, any_handler);
+        process
+    }
+
+    fn exec(at_ns: u64) -> ExecFacts {
+        ExecFacts { at_ns, ..ExecFacts::default() }
+    }
+
+    #[test]
+    fn a_handler_that_was_there_all_the_time_is_not_changed() {
+        for handler in [HANDLER, SIG_DFL] {
+            let process = waited_with(handler, 1);
+            assert_eq!(is_handler_changed(&process, Some(&exec(10)), handler), Some(false));
+        }
+    }
+
+    #[test]
+    fn another_handler_and_none_are_changes() {
+        let process = waited_with(HANDLER, 0);
+        assert_eq!(is_handler_changed(&process, None, HANDLER + 16), Some(true));
+        assert_eq!(is_handler_changed(&process, None, SIG_DFL), Some(true));
+    }
+
+    #[test]
+    fn an_exec_since_the_wait_is_no_change() {
+        let process = waited_with(HANDLER, 1);
+        assert_eq!(is_handler_changed(&process, Some(&exec(30)), SIG_DFL), None);
+        // It has executed something, and when is not known.
+        assert_eq!(is_handler_changed(&process, None, SIG_DFL), None);
+    }
+
+    #[test]
+    fn without_a_wait_for_any_child_there_is_nothing_to_compare() {
+        assert_eq!(is_handler_changed(&Process::default(), None, HANDLER), None);
+    }
+}
