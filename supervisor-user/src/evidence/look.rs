@@ -19,7 +19,7 @@ use super::{
     ArgsNote, CreatorFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts, TracerFacts, text,
 };
 use crate::{
-    attribution::{named_part, oci_places},
+    attribution::{named_part, oci_places, sandbox_places},
     clock,
     host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
@@ -172,20 +172,30 @@ impl<'a> Look<'a> {
             reaper,
             budget: self.budget(&facts, task.as_ref())?,
             oci: None,
+            sandbox: None,
             oci_not_read: false,
             task: task.map(|task| self.host.task(task)),
             facts,
         };
         // Where a container's files are is known by who is who.
-        let places = oci_places(&evidence);
-        if !places.is_empty() {
-            let read = || Ok::<_, EvidenceError>(self.host.oci(&places));
-            match &*cached(&self.containers, places.clone(), read)? {
-                Ok(facts) => evidence.oci.clone_from(facts),
-                Err(_) => evidence.oci_not_read = true,
-            }
+        match self.oci(oci_places(&evidence))? {
+            Ok(facts) => evidence.oci = facts,
+            Err(_) => evidence.oci_not_read = true,
+        }
+        let sandbox = sandbox_places(&evidence);
+        if !sandbox.is_empty() {
+            evidence.sandbox = self.oci(vec![sandbox])?.ok().flatten();
         }
         Ok(evidence)
+    }
+
+    /// A container's files, which are read once.
+    fn oci(&self, places: Vec<OciPlaces>) -> Result<Result<Option<OciFacts>, NotRead>, EvidenceError> {
+        if places.is_empty() {
+            return Ok(Ok(None));
+        }
+        let read = || Ok::<_, EvidenceError>(self.host.oci(&places));
+        Ok((*cached(&self.containers, places.clone(), read)?).clone())
     }
 
     /// Gathers the other processes of the PID namespace whose init this is.
