@@ -164,7 +164,7 @@ fn recordings_are_of_the_family_they_are_named_for() -> Result<()> {
 /// CRI-O's own names, and its monitor that has daemonised: who is who, and the pod, as far as it was recorded.
 #[test]
 fn the_incident_under_cri_o_is_named() -> Result<()> {
-    let recordings_of = |name: &str| recordings().map(|all| all.into_iter().find(|it| it.ends_with(name)));
+    let all = recordings()?;
     for (name, [crun, conmonrs], uid, [namespace, pod]) in [
         (
             "f8-crio-incident.zst",
@@ -172,14 +172,9 @@ fn the_incident_under_cri_o_is_named() -> Result<()> {
             Some("7d1f0c9e-5b7a-4c3e-9a61-0f2e8d4c6b00"),
             ["shop", "web-pod"],
         ),
-        (
-            "f8-crio-incident-names.zst",
-            ["crio-crun", "crio-conmonrs"],
-            None,
-            ["default", "nginx-sandbox"],
-        ),
+        ("f8-crio-incident-names.zst", ["crio-crun", "crio-conmonrs"], None, ["default", "nginx-sandbox"]),
     ] {
-        let events = events(&recordings_of(name)?.context("it is in the tree")?)?;
+        let events = events(all.iter().find(|it| it.ends_with(name)).context("it is in the tree")?)?;
         let events: Vec<Value> = events.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         let of = |process: &str, action: &str| {
             let is_it = |it: &&Value| it["process"]["name"] == process && it["event"]["action"] == action;
@@ -190,7 +185,10 @@ fn the_incident_under_cri_o_is_named() -> Result<()> {
             let it = &event["supervisor"];
             assert_eq!((&it["runtime"]["name"], &it["runtime"]["verb"]), (&"crun".into(), &"create".into()));
             assert_eq!(it["runtime"]["stage"], "init");
-            assert_eq!((&it["monitor"]["name"], &it["monitor"]["pid"]), (&conmonrs.into(), &it["reaper"]["pid"]));
+            assert_eq!(
+                (&it["monitor"]["name"], &it["monitor"]["pid"]),
+                (&conmonrs.into(), &it["reaper"]["pid"])
+            );
             assert_eq!(event["container"]["runtime"], "cri-o");
             assert_eq!(event["orchestrator"]["resource"]["id"].as_str(), uid);
             assert_eq!(it["pid_ns"]["mode"], "joined");
@@ -200,7 +198,10 @@ fn the_incident_under_cri_o_is_named() -> Result<()> {
         assert_eq!(blocked["orchestrator"]["namespace"], namespace);
         assert_eq!(blocked["orchestrator"]["resource"]["name"], pod);
         let message = blocked["message"].as_str().unwrap_or_default();
-        ensure!(message.starts_with(&format!("container POD of pod {namespace}/{pod}: ")), "{message}");
+        ensure!(
+            message.ends_with(&format!("; it is that of container POD of pod {namespace}/{pod}")),
+            "{message}"
+        );
         // The monitor itself, once it is killed: not the stage that it daemonised from.
         let monitor = of(conmonrs, "zombie-detected")?;
         assert_eq!(monitor["supervisor"]["monitor"]["pid"], monitor["process"]["pid"]);

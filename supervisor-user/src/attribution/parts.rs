@@ -26,7 +26,7 @@ pub(super) fn creator_role(facts: &CreatorFacts, runtimes: &Runtimes<'_>) -> Rol
     let is_init = facts.vpid == 1;
     match &facts.exec {
         // LXC's monitor is the process of `lxc-start` that was forked to stay.
-        Some(exec) if runtimes.stays(exec) && !exec.own && !facts.gone && !is_init => Role::Monitor,
+        Some(exec) if stays(exec) && !exec.own && !facts.gone && !is_init => Role::Monitor,
         Some(exec) if !is_init || runtimes.name(exec).is_some() => runtimes.role(exec),
         _ if is_init => Role::Init,
         _ => Role::Other,
@@ -36,10 +36,17 @@ pub(super) fn creator_role(facts: &CreatorFacts, runtimes: &Runtimes<'_>) -> Rol
 /// What a reaper is.
 #[must_use]
 pub(super) fn reaper_role(facts: &ReaperFacts, evidence: &Evidence) -> Role {
-    if let Some(exec) = &facts.exec {
-        return Runtimes::of(&evidence.creators).role(exec);
+    match &facts.exec {
+        // A living one has children, and so is the monitor.
+        Some(exec) if stays(exec) => Role::Monitor,
+        Some(exec) => Runtimes::of(&evidence.creators).role(exec),
+        None if is_monitor_process(facts) => Role::Monitor,
+        None => Role::Other,
     }
-    if is_monitor_process(facts) { Role::Monitor } else { Role::Other }
+}
+
+fn stays(exec: &ExecFacts) -> bool {
+    roles::stays(roles::real_file(exec))
 }
 
 fn is_monitor(exec: &ExecFacts) -> bool {
@@ -48,7 +55,7 @@ fn is_monitor(exec: &ExecFacts) -> bool {
 
 /// Whether a process whose exec was not seen runs a monitor's file: one that was there before us, or that daemonised.
 fn is_monitor_process(facts: &ReaperFacts) -> bool {
-    facts.facts.exe.as_deref().is_some_and(|file| roles::monitor_kind(file).is_some())
+    facts.facts.exe.as_deref().is_some_and(|file| roles::monitor_kind(file).is_some() || roles::stays(file))
 }
 
 /// The nearest runtime, the process itself included, and what the process is to it.
@@ -72,7 +79,7 @@ pub(super) fn runtime(evidence: &Evidence, cgroup: Option<&str>) -> Option<Runti
         Stage::Runtime
     } else if !is_runtime {
         Stage::Container
-    } else if evidence.has_children || (runtimes.stays(exec) && evidence.facts.vpid() != Some(1)) {
+    } else if evidence.has_children || (stays(exec) && evidence.facts.vpid() != Some(1)) {
         Stage::Intermediate
     } else {
         Stage::Init
@@ -173,7 +180,7 @@ pub(super) fn monitor(evidence: &Evidence) -> Option<Monitor> {
 /// process, the living one is it.
 fn named_monitor<'a>(creators: &'a [CreatorFacts], runtimes: &Runtimes<'_>) -> Option<&'a CreatorFacts> {
     let is_monitor = |creator: &CreatorFacts| {
-        let stays = || creator.exec.as_ref().is_some_and(|exec| runtimes.stays(exec)) && creator.vpid != 1;
+        let stays = || creator.exec.as_ref().is_some_and(stays) && creator.vpid != 1;
         creator_role(creator, runtimes) == Role::Monitor || stays()
     };
     let first = creators.iter().position(is_monitor)?;

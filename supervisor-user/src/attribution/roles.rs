@@ -122,12 +122,6 @@ impl<'a> Runtimes<'a> {
         argv::runtime_call(self.find(exec)?.1, &exec.args)
     }
 
-    /// Whether an exec's runtime stays as the parent of the container's PID 1, and so is its monitor.
-    #[must_use]
-    pub(super) fn stays(&self, exec: &ExecFacts) -> bool {
-        self.find(exec).is_some_and(|(_, kind)| matches!(kind, Lxc("start" | "execute") | Nspawn))
-    }
-
     /// What an exec makes of a process.
     #[must_use]
     pub(super) fn role(&self, exec: &ExecFacts) -> Role {
@@ -174,6 +168,12 @@ pub(super) fn role_of_file(path: &str) -> Role {
         Some(Shell) => Role::Shell,
         None => Role::Other,
     }
+}
+
+/// Whether a file is a runtime that stays as the parent of the container's PID 1, and so is its monitor.
+#[must_use]
+pub(super) fn stays(path: &str) -> bool {
+    matches!(program(path), Some(Runtime(_, Lxc("start" | "execute") | Nspawn)))
 }
 
 /// The kind of monitor in a file.

@@ -266,7 +266,7 @@ fn ages_in_closing_events_are_those_of_the_close() {
     follow(&mut all, &blocked, &[("blocked", 5), ("updated", 22)]);
     let closed = follow(&mut all, &reaped(62 * S, zombie()), &[("reaped", 22)]);
     let after = closed[0].kind.process().expect("a finding");
-    assert_eq!(ages(&closed[0], &after.diagnosis), (("reaped", 22), Some("60 s ago".to_owned())));
+    assert_eq!(ages(&closed[0], &after.diagnosis), (("reaped", 22), Some("1 min 0 s ago".to_owned())));
     assert_eq!(
         (after.diagnosis.family, after.diagnosis.confidence),
         (before.diagnosis.family, before.diagnosis.confidence),
@@ -275,7 +275,7 @@ fn ages_in_closing_events_are_those_of_the_close() {
     let released = Observation::at(63 * S, Seen::Released { id: pause() });
     let released = follow(&mut all, &released, &[("released", 5)]);
     let EventKind::Released { namespace, .. } = &released[0].kind else { unreachable!() };
-    assert_eq!(ages(&released[0], &namespace.diagnosis), (("released", 5), Some("60 s ago".to_owned())));
+    assert_eq!(ages(&released[0], &namespace.diagnosis), (("released", 5), Some("1 min 0 s ago".to_owned())));
 }
 
 #[test]

@@ -178,24 +178,24 @@ impl<'a> Look<'a> {
             facts,
         };
         // Where a container's files are is known by who is who.
-        match self.oci(oci_places(&evidence))? {
+        match self.oci(&oci_places(&evidence))? {
             Ok(facts) => evidence.oci = facts,
             Err(_) => evidence.oci_not_read = true,
         }
         let sandbox = sandbox_places(&evidence);
         if !sandbox.is_empty() {
-            evidence.sandbox = self.oci(vec![sandbox])?.ok().flatten();
+            evidence.sandbox = self.oci(&[sandbox])?.ok().flatten();
         }
         Ok(evidence)
     }
 
     /// A container's files, which are read once.
-    fn oci(&self, places: Vec<OciPlaces>) -> Result<Result<Option<OciFacts>, NotRead>, EvidenceError> {
+    fn oci(&self, places: &[OciPlaces]) -> Result<Result<Option<OciFacts>, NotRead>, EvidenceError> {
         if places.is_empty() {
             return Ok(Ok(None));
         }
-        let read = || Ok::<_, EvidenceError>(self.host.oci(&places));
-        Ok((*cached(&self.containers, places.clone(), read)?).clone())
+        let read = || Ok::<_, EvidenceError>(self.host.oci(places));
+        Ok((*cached(&self.containers, places.to_vec(), read)?).clone())
     }
 
     /// Gathers the other processes of the PID namespace whose init this is.

@@ -31,9 +31,7 @@ pub fn sentence(event: &Event) -> String {
             format!("{} was reaped{after}{by}", subject(finding))
         }
         EventKind::Blocked { namespace, .. } => {
-            let names = Names::of(&namespace.init).filter(Names::are_known);
-            let whose = names.map(|names| format!("{}: ", names.phrase())).unwrap_or_default();
-            format!("{whose}{}", namespace.diagnosis.verdict)
+            format!("{}{}", namespace.diagnosis.verdict, place(&namespace.init, "; it is that of "))
         }
         EventKind::Released { namespace, blocked_ns } => {
             let after = blocked_ns
@@ -46,7 +44,7 @@ pub fn sentence(event: &Event) -> String {
                 "PID namespace {ino} of {} (pid {}){} could end{after}",
                 clean(&process.name),
                 process.pid,
-                place(init)
+                place(init, " in ")
             )
         }
         EventKind::Lost(loss) => lost(loss, event.at_ns),
@@ -73,10 +71,10 @@ fn unreaped(finding: &Finding, now_ns: u64) -> String {
     format!("{} {how}{since} and is not reaped: {}", subject(finding), finding.diagnosis.verdict)
 }
 
-/// Where a process lives, behind its name: nothing, if its container has only an id.
-pub(super) fn place(finding: &Finding) -> String {
+/// Where a process lives, behind `lead`: nothing, if its container has only an id.
+pub(super) fn place(finding: &Finding, lead: &str) -> String {
     let names = Names::of(finding).filter(Names::are_known);
-    names.map(|names| format!(" in {}", names.phrase())).unwrap_or_default()
+    names.map(|names| format!("{lead}{}", names.phrase())).unwrap_or_default()
 }
 
 /// Who has reaped one.

@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{
-    sentence::{block, place as place_of},
-    text::{Lines, Style, blocker_line, budget, creator_line, headline, pid_ns_line, place, reaper_lines},
+    sentence::block,
+    text::{
+        Lines, Style, blocker_line, budget, creator_line, headline, pid_ns_line, place, place_of,
+        reaper_lines,
+    },
 };
 use crate::{
     diagnosis::Diagnosis,

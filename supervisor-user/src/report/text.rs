@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    sentence::{block as blocks, place as place_of, reaped_by, sentence},
+    sentence::{block as blocks, place as place_behind, reaped_by, sentence},
     story,
 };
 use crate::{
@@ -235,6 +235,11 @@ pub(super) fn blocker_line(blocker: &Blocker) -> String {
         blocker.pid,
         blocker.state
     )
+}
+
+/// Where it lives, at the end of a headline.
+pub(super) fn place_of(finding: &Finding) -> String {
+    place_behind(finding, ", in ")
 }
 
 pub(super) fn headline(finding: &Finding) -> String {

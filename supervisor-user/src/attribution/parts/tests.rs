@@ -197,6 +197,18 @@ fn lxc_has_a_container_a_runtime_and_a_monitor() {
 }
 
 #[test]
+fn the_monitor_of_lxc_is_known_as_a_reaper_too() {
+    let mut evidence = found_later("/usr/bin/lxc-start [lxc monitor]");
+    evidence.facts.comm = "lxc-start".into();
+    let finding = said(&evidence);
+    assert_eq!(monitor_of(&finding), Some(("monitor", 10)));
+    assert_eq!(finding.reaper.map(|reaper| reaper.role), Some(Role::Monitor));
+    let title = ExecFacts { args: vec!["[lxc monitor] /p web1".into()], ..exec("/usr/bin/lxc-start", true) };
+    evidence.reaper.as_mut().expect("a reaper").exec = Some(title);
+    assert_eq!(said(&evidence).reaper.map(|reaper| reaper.role), Some(Role::Monitor));
+}
+
+#[test]
 fn lxc_attach_is_an_exec_session() {
     let attach = "/usr/bin/lxc-attach -P /var/lib/lxc -n web1 -- /bin/sh -c x";
     let mut evidence = lxc();
