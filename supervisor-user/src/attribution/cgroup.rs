@@ -125,7 +125,7 @@ fn bare<'a>(name: &'a str, above: &[&str]) -> Option<NamedContainer<'a>> {
 /// LXC's groups: `lxc.payload.NAME` since 4.0, `lxc.payload/NAME` shortly before, and `lxc/NAME` at the root of the
 /// hierarchy before that. Groups of its monitors (`lxc.monitor.NAME`) name none.
 fn lxc<'a>(name: &'a str, above: &[&str]) -> Option<NamedContainer<'a>> {
-    let id = name.strip_prefix("lxc.payload.").or_else(|| match above {
+    let id = name.strip_prefix("lxc.payload.").or(match above {
         [.., "lxc.payload"] | ["", "lxc"] => Some(name),
         _ => None,
     })?;

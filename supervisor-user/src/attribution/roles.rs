@@ -25,7 +25,7 @@ use Program::{Engine, Init, Monitor, Runtime, Shell};
 use RuntimeKind::{Lxc, Nspawn, Oci};
 
 /// Every program that is recognised, by the name of its file. Distributions and engines rename the same program:
-/// CRI-O's static bundle has `crio-crun`, Docker had `docker-runc`, BuildKit has `buildkit-runc`.
+/// CRI-O's static bundle has `crio-crun`, Docker had `docker-runc`, its image builder has `buildkit-runc`.
 const PROGRAMS: &[(&str, Program)] = &[
     ("crun", Runtime("crun", Oci)),
     ("crio-crun", Runtime("crun", Oci)),
@@ -136,7 +136,7 @@ impl<'a> Runtimes<'a> {
             None => {
                 let is_told =
                     |told: &&str| if told.contains('/') { *told == file } else { *told == base(file) };
-                self.told.iter().any(|told| is_told(told)).then(|| (base(file), Oci))
+                self.told.iter().any(is_told).then(|| (base(file), Oci))
             }
         }
     }
