@@ -3,7 +3,10 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{BlockedNamespace, Finding};
+use crate::{
+    finding::{BlockedNamespace, Finding},
+    names::Names,
+};
 
 /// Filters; each that is given must match.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -22,7 +25,7 @@ pub struct Filter {
     /// Only processes that the process with this host pid must reap
     #[arg(long, value_name = "PID")]
     pub reaper: Option<u32>,
-    /// Only processes of the container with this id, the beginning of its id, or this name
+    /// Only processes of the container with this id, the beginning of its id, this name, or as lists show it
     #[arg(long, value_name = "ID")]
     pub container: Option<String>,
     /// Only processes that this container runtime left, such as crun
@@ -45,8 +48,8 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// Inode of its PID namespace.
     pub pid_ns: Option<u32>,
-    /// Id and name of its container.
-    pub container: Option<(&'a str, Option<&'a str>)>,
+    /// The names of its container.
+    pub container: Option<Names<'a>>,
     /// The container runtime.
     pub runtime: Option<&'a str>,
     /// Name and host pid of the container monitor.
@@ -101,9 +104,7 @@ impl Filter {
         self.pid.is_none_or(|pid| pid == subject.pid)
             && self.pidns.is_none_or(|ino| Some(ino) == subject.pid_ns)
             && is(self.comm.as_ref(), Some(subject.name), |comm, name| comm == name)
-            && is(self.container.as_ref(), subject.container, |wanted, (id, name)| {
-                id.starts_with(wanted) || name == Some(wanted)
-            })
+            && is(self.container.as_ref(), subject.container, |wanted, names| names.are_meant_by(wanted))
             && is(self.runtime.as_ref(), subject.runtime, |wanted, name| wanted == name)
             && is(self.monitor.as_ref(), subject.monitor, |wanted, (name, pid)| {
                 wanted == name || wanted == pid.to_string()
@@ -117,7 +118,7 @@ fn subject(finding: &Finding) -> Subject<'_> {
         pid: finding.process.pid,
         name: &finding.process.name,
         pid_ns: finding.pid_ns.as_ref().map(|ns| ns.ino),
-        container: finding.container.as_ref().map(|it| (it.id.as_str(), it.name.as_deref())),
+        container: Names::of(finding),
         runtime: finding.runtime.as_ref().map(|runtime| &*runtime.name),
         monitor: finding.monitor.as_ref().map(|monitor| (&*monitor.name, monitor.pid)),
         cgroup: finding.cgroup.as_deref(),

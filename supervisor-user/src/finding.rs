@@ -455,11 +455,11 @@ pub struct Creator {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// crun, runc, youki.
+    /// crun, runc, youki, runsc, LXC's programs, systemd-nspawn.
     Runtime,
-    /// conmon, conmonrs, a shim.
+    /// conmon, conmonrs, a shim, LXC's monitor.
     Monitor,
-    /// podman, crio, containerd, dockerd, kubelet.
+    /// podman, crio, containerd, dockerd, buildkitd, kubelet.
     Engine,
     /// PID 1 of a PID namespace, or a program made to be it.
     Init,
@@ -473,11 +473,11 @@ pub enum Role {
 /// A container runtime's part in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
-    /// `crun`, `runc`, `youki`.
+    /// `crun`, `runc`, `youki`, `runsc`, `lxc`, `systemd-nspawn`, `kata`; or the name of the file that a monitor calls.
     pub name: String,
     /// The file that was executed.
     pub executable: Option<String>,
-    /// `create`, `run`, `exec`.
+    /// `create`, `run`, `exec`; of LXC `start`, `execute`, `attach`. Not known if its exec was not seen.
     pub verb: Option<String>,
     /// What the unreaped process is to it.
     pub stage: Stage,
@@ -485,11 +485,33 @@ pub struct Runtime {
     pub is_unverified: bool,
 }
 
+impl Runtime {
+    /// Whether it was called to start a process in a container that runs: `exec`, or LXC's `attach`.
+    #[must_use]
+    pub fn is_session(&self) -> bool {
+        matches!(self.verb.as_deref(), Some("exec" | "attach"))
+    }
+
+    /// What the unreaped process is, for a sentence; `vpid` is its pid in its innermost namespace.
+    #[must_use]
+    pub fn describe(&self, vpid: Option<u32>) -> &'static str {
+        match (self.stage, self.is_session()) {
+            (Stage::Init, false) => "the container init",
+            (Stage::Init, true) => "the first process of an exec session",
+            (Stage::Intermediate, _) => "an intermediate stage",
+            (Stage::Container, true) => "a process of an exec session",
+            (Stage::Container, false) if vpid == Some(1) => "the container's PID 1",
+            (Stage::Container, false) => "a process of the container",
+            (Stage::Runtime, _) => "the called process",
+        }
+    }
+}
+
 /// A runtime's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// The container's first process, which has not executed the container's command.
+    /// The first process of a container or exec session, which has not executed the command.
     Init,
     /// One that only prepares and forks the next.
     Intermediate,
@@ -497,19 +519,6 @@ pub enum Stage {
     Container,
     /// The process that was called with the verb.
     Runtime,
-}
-
-impl Stage {
-    /// What the process is, for a sentence.
-    #[must_use]
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Init => "the container init",
-            Self::Intermediate => "an intermediate stage",
-            Self::Container => "a process",
-            Self::Runtime => "the process",
-        }
-    }
 }
 
 /// A container monitor.

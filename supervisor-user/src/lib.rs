@@ -26,6 +26,7 @@ pub mod ledger;
 mod lock;
 mod memory;
 pub mod metrics;
+pub mod names;
 pub mod nats;
 pub mod observation;
 pub mod observer;

@@ -447,7 +447,7 @@ impl<H: Host> Observer<H> {
                 continue;
             };
             if facts.is_unreaped() {
-                if self.ledger.release(&id) {
+                if self.ledger.release(&id, now_ns) {
                     seen.push(Observation::at(now_ns, Seen::Released { id }));
                 }
                 // It took its time to become a zombie.

@@ -39,7 +39,6 @@ const EXPECTED: [(&str, [u32; 4]); 53] = [
     ("SIGNAL_PIDS",           [  360,   352,   360,   376]),
     ("PIDTYPE_PGID",          [    2,     2,     2,     2]),
     ("SIGNAL_FLAGS",          [  116,   116,   116,   116]),
-    ("SIGNAL_CORE_STATE",     [  120,   120,   120,   120]),
     ("SIGNAL_GROUP_EXIT_CODE",[   96,    96,    96,    96]),
     ("SIGNAL_SUBREAPER_BIT",  [ 1024,  1024,  1024,  1024]),
     ("PID_LEVEL",             [    4,     4,     4,     4]),
@@ -148,7 +147,6 @@ fn a_kernel_without_an_optional_field_goes_without_all_that_the_field_is_for() {
         ("orig_ax", "orig_rx", Need::WaitRequest),
         ("real_cred", "real_cret", Need::User),
         ("ptrace", "ptrage", Need::Zombie),
-        ("core_state", "core_stake", Need::CoreDump),
         ("dfl_cgrp", "dfl_cgrt", Need::Cgroup),
     ];
     for kernel in KERNELS {

@@ -161,8 +161,59 @@ fn recordings_are_of_the_family_they_are_named_for() -> Result<()> {
     Ok(())
 }
 
+/// CRI-O's own names, and its monitor that has daemonised: who is who, and the pod, as far as it was recorded.
+#[test]
+fn the_incident_under_cri_o_is_named() -> Result<()> {
+    let all = recordings()?;
+    for (name, [crun, conmonrs], uid, [namespace, pod]) in [
+        (
+            "f8-crio-incident.zst",
+            ["crun", "conmonrs"],
+            Some("7d1f0c9e-5b7a-4c3e-9a61-0f2e8d4c6b00"),
+            ["shop", "web-pod"],
+        ),
+        ("f8-crio-incident-names.zst", ["crio-crun", "crio-conmonrs"], None, ["default", "nginx-sandbox"]),
+    ] {
+        let events = events(all.iter().find(|it| it.ends_with(name)).context("it is in the tree")?)?;
+        let events: Vec<Value> = events.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let of = |process: &str, action: &str| {
+            let is_it = |it: &&Value| it["process"]["name"] == process && it["event"]["action"] == action;
+            events.iter().find(is_it).with_context(|| format!("{name}: no {action} of {process}"))
+        };
+        for action in ["zombie-detected", "zombie-reaped"] {
+            let event = of(crun, action)?;
+            let it = &event["supervisor"];
+            assert_eq!((&it["runtime"]["name"], &it["runtime"]["verb"]), (&"crun".into(), &"create".into()));
+            assert_eq!(it["runtime"]["stage"], "init");
+            assert_eq!(
+                (&it["monitor"]["name"], &it["monitor"]["pid"]),
+                (&conmonrs.into(), &it["reaper"]["pid"])
+            );
+            assert_eq!(event["container"]["runtime"], "cri-o");
+            assert_eq!(event["orchestrator"]["resource"]["id"].as_str(), uid);
+            assert_eq!(it["pid_ns"]["mode"], "joined");
+            assert_eq!(it["pid_ns"]["containers"].as_array().map(Vec::len), Some(1), "{name}: {action}");
+        }
+        let blocked = of("pause", "namespace-blocked")?;
+        assert_eq!(blocked["orchestrator"]["namespace"], namespace);
+        assert_eq!(blocked["orchestrator"]["resource"]["name"], pod);
+        let message = blocked["message"].as_str().unwrap_or_default();
+        ensure!(
+            message.ends_with(&format!("; it is that of container POD of pod {namespace}/{pod}")),
+            "{message}"
+        );
+        // The monitor itself, once it is killed: not the stage that it daemonised from.
+        let monitor = of(conmonrs, "zombie-detected")?;
+        assert_eq!(monitor["supervisor"]["monitor"]["pid"], monitor["process"]["pid"]);
+        assert_eq!(monitor["supervisor"]["family"]["id"], "F7");
+    }
+    Ok(())
+}
+
 /// Where absolute paths may lead.
-const PLACES: [&str; 9] = [
+const PLACES: [&str; 11] = [
+    "/etc/crio/",
+    "/pause",
     "/usr/",
     "/bin/",
     "/sbin/",
@@ -176,11 +227,15 @@ const PLACES: [&str; 9] = [
 
 /// Programs, by the names of processes and of their files. A name that is to be added tells nothing of where the
 /// recording was made.
-const PROGRAMS: [&str; 22] = [
+const PROGRAMS: [&str; 28] = [
     "busybox",
     "conmon",
+    "conmonrs",
     "containerd-shim",
     "containerd-shim-runc-v2",
+    "crio",
+    "crio-conmonrs",
+    "crio-crun",
     "crun",
     "demo-monitor",
     "exe",
@@ -198,7 +253,9 @@ const PROGRAMS: [&str; 22] = [
     "sh",
     "sleep",
     "supervisor",
+    "systemd",
     "tini",
+    "tokio-runtime-w",
 ];
 
 /// The absolute paths in a text: a slash begins one, unless it stands behind what can be part of a path.
@@ -237,8 +294,18 @@ fn told(field: &str, value: &Value, places: &mut Vec<String>) {
 
 /// Whether a control group may have this name: the one that recordings tell, a container's, or a fixture's.
 fn is_group(name: &str) -> bool {
-    let known = ["", "system.slice", "live-test.service"].contains(&name);
-    let made = ["supervisor-lab-", "supervisor-fixture-", "libpod-"];
+    const KNOWN: [&str; 8] = [
+        "",
+        "besteffort",
+        "crio",
+        "crio.service",
+        "init.scope",
+        "kubepods",
+        "live-test.service",
+        "system.slice",
+    ];
+    let known = KNOWN.contains(&name);
+    let made = ["supervisor-lab-", "supervisor-fixture-", "libpod-", "crio-", "pod7d1f0c9e-"];
     let is_id = name.len() == 64 && name.bytes().all(|it| it.is_ascii_hexdigit());
     known || is_id || made.iter().any(|it| name.starts_with(it))
 }

@@ -1,9 +1,24 @@
 //! Arguments of runtimes and monitors. They are hostile input: nothing in them is believed beyond its form.
 
+mod machines;
+
+/// The form of a runtime's arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RuntimeKind {
+    /// As runc's: options, a verb, options, a container.
+    Oci,
+    /// One program for each verb.
+    Lxc(&'static str),
+    /// systemd-nspawn.
+    Nspawn,
+}
+
 /// A runtime's command line, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RuntimeCall<'a> {
-    /// `create`, `run`, `exec`, …
+    /// Whose form it has.
+    pub(super) kind: RuntimeKind,
+    /// `create`, `run`, `exec`, …; of LXC `start`, `execute`, `attach`.
     pub(super) verb: &'a str,
     /// The container that it is about.
     pub(super) container: Option<&'a str>,
@@ -79,12 +94,20 @@ const BUNDLE: &[&str] = &["--bundle", "-b"];
 /// Parses a runtime's arguments, the program's name first. `None` without a verb: `runc init`, which runs the
 /// stages, is no call of its own.
 #[must_use]
-pub(super) fn runtime_call(args: &[String]) -> Option<RuntimeCall<'_>> {
+pub(super) fn runtime_call(kind: RuntimeKind, args: &[String]) -> Option<RuntimeCall<'_>> {
+    match kind {
+        RuntimeKind::Oci => oci_call(args),
+        RuntimeKind::Lxc(verb) => machines::lxc_call(verb, args),
+        RuntimeKind::Nspawn => machines::nspawn_call(args),
+    }
+}
+
+fn oci_call(args: &[String]) -> Option<RuntimeCall<'_>> {
     let mut rest = args.get(1..)?.iter().map(String::as_str);
     let (mut root, mut bundle) = (None, None);
     let verb = positional(&mut rest, GLOBAL_VALUES, ROOT, &mut root).filter(|verb| VERBS.contains(verb))?;
     let container = positional(&mut rest, VERB_VALUES, BUNDLE, &mut bundle);
-    Some(RuntimeCall { verb, container, root, bundle })
+    Some(RuntimeCall { kind: RuntimeKind::Oci, verb, container, root, bundle })
 }
 
 /// The next argument that is neither an option nor an option's value. On the way, the value of the `wanted`
@@ -125,19 +148,6 @@ pub(super) enum MonitorKind {
     Shim,
 }
 
-impl MonitorKind {
-    /// Of a program, by the name of its file.
-    #[must_use]
-    pub(super) fn of(name: &str) -> Option<Self> {
-        match name {
-            "conmon" | "crio-conmon" => Some(Self::Conmon),
-            "conmonrs" | "crio-conmonrs" => Some(Self::ConmonRs),
-            _ if name.contains("containerd-shim") => Some(Self::Shim),
-            _ => None,
-        }
-    }
-}
-
 /// What a monitor's arguments say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MonitorCall<'a> {
@@ -153,6 +163,8 @@ pub(super) struct MonitorCall<'a> {
     pub(super) runtime: Option<&'a str>,
     /// Where that keeps its containers' state.
     pub(super) root: Option<&'a str>,
+    /// The bundle of the pod's sandbox, in which conmonrs keeps its own files.
+    pub(super) sandbox: Option<&'a str>,
     /// containerd's namespace, which is none of Kubernetes.
     pub(super) namespace: Option<&'a str>,
 }
@@ -168,8 +180,16 @@ pub(super) fn monitor_call(kind: MonitorKind, args: &[String]) -> MonitorCall<'_
             .find(|(name, value)| names.contains(name) && !value.is_empty())
             .map(|(_, value)| *value)
     };
-    let none =
-        MonitorCall { kind, id: None, name: None, bundle: None, runtime: None, root: None, namespace: None };
+    let none = MonitorCall {
+        kind,
+        id: None,
+        name: None,
+        bundle: None,
+        runtime: None,
+        root: None,
+        sandbox: None,
+        namespace: None,
+    };
     match kind {
         MonitorKind::Conmon => MonitorCall {
             id: value(&["-c", "--cid"]).or_else(|| value(&["-u", "--cuuid"])),
@@ -179,9 +199,12 @@ pub(super) fn monitor_call(kind: MonitorKind, args: &[String]) -> MonitorCall<'_
             root: passed_root(&options),
             ..none
         },
-        MonitorKind::ConmonRs => {
-            MonitorCall { runtime: value(&["-r", "--runtime"]), root: value(&["--runtime-root"]), ..none }
-        }
+        MonitorKind::ConmonRs => MonitorCall {
+            runtime: value(&["-r", "--runtime"]),
+            root: value(&["--runtime-root"]),
+            sandbox: value(&["--runtime-dir"]),
+            ..none
+        },
         MonitorKind::Shim => MonitorCall {
             id: value(&["-id", "--id"]),
             bundle: value(&["-bundle", "--bundle"]),
@@ -259,12 +282,13 @@ mod tests {
                 .chain(written(&global)).chain([verb.to_owned()])
                 .chain(written(&own)).chain([container.clone()]).chain(rest).collect();
             let call = RuntimeCall {
+                kind: RuntimeKind::Oci,
                 verb,
                 container: Some(&container),
                 root: last(&global, ROOT),
                 bundle: last(&own, BUNDLE),
             };
-            prop_assert_eq!(runtime_call(&args), Some(call), "{:?}", args);
+            prop_assert_eq!(runtime_call(RuntimeKind::Oci, &args), Some(call), "{:?}", args);
         }
 
         #[test]
@@ -288,6 +312,7 @@ mod tests {
                 bundle: first(&["-b", "--bundle"]),
                 runtime: first(&["-r", "--runtime"]),
                 root: passed.iter().any(|arg| arg == "--root=/r").then_some("/r"),
+                sandbox: None,
                 namespace: None,
             };
             prop_assert_eq!(monitor_call(MonitorKind::Conmon, &args), call, "{:?}", args);
@@ -317,13 +342,14 @@ mod tests {
             ("youki create", "create", None),
         ] {
             let args = words(line);
-            let call = runtime_call(&args).map(|call| (call.verb, call.container));
+            let call = runtime_call(RuntimeKind::Oci, &args).map(|call| (call.verb, call.container));
             assert_eq!(call, Some((verb, container)), "{line}");
         }
         for line in ["crun", "crun --root", "crun --version", "sh create x"] {
             let args = words(line);
             assert!(
-                runtime_call(&args).is_none_or(|call| line.starts_with("sh") && call.verb == "create"),
+                runtime_call(RuntimeKind::Oci, &args)
+                    .is_none_or(|call| line.starts_with("sh") && call.verb == "create"),
                 "{line}"
             );
         }
@@ -339,11 +365,11 @@ mod tests {
             ("runc exec --process /tmp/p --detach web --root /no", None, None),
         ] {
             let args = words(line);
-            let call = runtime_call(&args).expect("a call");
+            let call = runtime_call(RuntimeKind::Oci, &args).expect("a call");
             assert_eq!((call.container, call.root, call.bundle), (Some("web"), root, bundle), "{line}");
         }
-        assert_eq!(runtime_call(&words("runc init")), None);
-        assert_eq!(runtime_call(&words("runc --root")), None);
+        assert_eq!(runtime_call(RuntimeKind::Oci, &words("runc init")), None);
+        assert_eq!(runtime_call(RuntimeKind::Oci, &words("runc --root")), None);
     }
 
     #[test]
@@ -363,6 +389,7 @@ mod tests {
                 bundle: Some("/b"),
                 runtime: Some("/usr/bin/crun"),
                 root: Some("/r"),
+                sandbox: None,
                 namespace: None,
             }
         );
@@ -382,18 +409,6 @@ mod tests {
         let args = words("conmonrs -c systemd --runtime /usr/bin/crun --runtime-dir /d --runtime-root /r");
         let call = monitor_call(MonitorKind::ConmonRs, &args);
         assert_eq!((call.id, call.runtime, call.root), (None, Some("/usr/bin/crun"), Some("/r")));
-    }
-
-    #[test]
-    fn kinds_of_monitors() {
-        for (name, kind) in [
-            ("conmon", Some(MonitorKind::Conmon)),
-            ("crio-conmonrs", Some(MonitorKind::ConmonRs)),
-            ("containerd-shim-runc-v2", Some(MonitorKind::Shim)),
-            ("docker-containerd-shim", Some(MonitorKind::Shim)),
-            ("runc", None),
-        ] {
-            assert_eq!(MonitorKind::of(name), kind, "{name}");
-        }
+        assert_eq!(call.sandbox, Some("/d"));
     }
 }

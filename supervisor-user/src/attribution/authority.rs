@@ -1,10 +1,10 @@
 //! On whose authority a process says something. Names and arguments are the process's own; its user, its PID namespace and
 //! its control group are the kernel's word.
 
-use super::{cgroup, named_part};
+use super::cgroup;
 use crate::{
     evidence::{Evidence, ExecFacts},
-    finding::Authority,
+    finding::{Authority, Role},
     host::ProcessFacts,
 };
 
@@ -58,8 +58,8 @@ pub(super) fn is_verified(exec: &ExecFacts) -> bool {
     of_exec(exec) == Authority::Root && exec.roots_file != Some(false)
 }
 
-/// Whether an exec has only the name of a runtime, monitor or engine.
+/// Whether an exec that is of that role has only the name of a runtime, monitor or engine.
 #[must_use]
-pub(super) fn is_unverified_part(exec: &ExecFacts) -> bool {
-    named_part(exec).is_some() && !is_verified(exec)
+pub(super) fn is_unverified_part(exec: &ExecFacts, role: Role) -> bool {
+    matches!(role, Role::Runtime | Role::Monitor | Role::Engine) && !is_verified(exec)
 }

@@ -1,12 +1,27 @@
 //! Container ids and pod uids in control-group names.
 
+use std::borrow::Cow;
+
+/// What LXC and systemd-nspawn are called as managers. They are runtimes too, and a container's id is the name that a
+/// person gave it.
+pub(super) const LXC: &str = "lxc";
+pub(super) const NSPAWN: &str = "systemd-nspawn";
+
 /// A container as its control group names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NamedContainer<'a> {
     /// Its id.
-    pub(super) id: &'a str,
+    pub(super) id: Cow<'a, str>,
     /// What made the group. A bare id below `kubepods` may be containerd's or cri-dockerd's.
     pub(super) manager: Option<&'static str>,
+}
+
+impl NamedContainer<'_> {
+    /// The runtime that manages its containers itself, if that has made the group.
+    #[must_use]
+    pub(super) fn machine_runtime(&self) -> Option<&'static str> {
+        self.manager.filter(|manager| matches!(*manager, LXC | NSPAWN))
+    }
 }
 
 /// Prefixes of the container managers: systemd's scopes, and the groups of some without systemd.
@@ -39,7 +54,12 @@ fn containers(path: &str) -> impl Iterator<Item = NamedContainer<'_>> {
     let components: Vec<&str> = components(path).collect();
     (0..components.len()).rev().filter_map(move |i| {
         let name = components[i];
-        prefixed(name).or_else(|| unexpanded(name)).or_else(|| bare(name, &components[..i]))
+        let (above, below) = (&components[..i], &components[i + 1..]);
+        prefixed(name)
+            .or_else(|| unexpanded(name))
+            .or_else(|| bare(name, above))
+            .or_else(|| lxc(name, above))
+            .or_else(|| nspawn(name, above, below))
     })
 }
 
@@ -80,7 +100,7 @@ fn prefixed(name: &str) -> Option<NamedContainer<'_>> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
     PREFIXES.iter().find_map(|(prefix, manager)| {
         let id = name.strip_prefix(prefix)?;
-        is_id(id).then_some(NamedContainer { id, manager: Some(manager) })
+        is_id(id).then_some(NamedContainer { id: id.into(), manager: Some(manager) })
     })
 }
 
@@ -88,7 +108,7 @@ fn unexpanded(name: &str) -> Option<NamedContainer<'_>> {
     let (slice, id) = name.rsplit_once(':')?;
     let (_, middle) = slice.rsplit_once(':')?;
     let (_, manager) = UNEXPANDED.iter().find(|(prefix, _)| *prefix == middle)?;
-    is_id(id).then_some(NamedContainer { id, manager: Some(manager) })
+    is_id(id).then_some(NamedContainer { id: id.into(), manager: Some(manager) })
 }
 
 /// A group that has only the id for a name, known by what is above it.
@@ -99,7 +119,46 @@ fn bare<'a>(name: &'a str, above: &[&str]) -> Option<NamedContainer<'a>> {
         name if name.starts_with("kubepods") => Some(None),
         _ => None,
     })?;
-    is_id(name).then_some(NamedContainer { id: name, manager })
+    is_id(name).then_some(NamedContainer { id: name.into(), manager })
+}
+
+/// LXC's groups: `lxc.payload.NAME` since 4.0, `lxc.payload/NAME` shortly before, and `lxc/NAME` at the root of the
+/// hierarchy before that. Groups of its monitors (`lxc.monitor.NAME`) name none.
+fn lxc<'a>(name: &'a str, above: &[&str]) -> Option<NamedContainer<'a>> {
+    let id = name.strip_prefix("lxc.payload.").or(match above {
+        [.., "lxc.payload"] | ["", "lxc"] => Some(name),
+        _ => None,
+    })?;
+    (!id.is_empty()).then(|| NamedContainer { id: id.into(), manager: Some(LXC) })
+}
+
+/// systemd-nspawn's unit, and below it the group of the container: `machine-NAME.scope/payload`, or
+/// `systemd-nspawn@NAME.service/payload`. Virtual machines have such scopes too, without a payload.
+fn nspawn<'a>(name: &'a str, above: &[&str], below: &[&str]) -> Option<NamedContainer<'a>> {
+    let of_scope = || name.strip_prefix("machine-")?.strip_suffix(".scope");
+    let of_service = || name.strip_prefix("systemd-nspawn@")?.strip_suffix(".service");
+    let id = of_scope().or_else(of_service).filter(|id| !id.is_empty())?;
+    let is_payload = above.last() == Some(&"machine.slice") && below.first() == Some(&"payload");
+    is_payload.then(|| NamedContainer { id: unescaped(id), manager: Some(NSPAWN) })
+}
+
+/// A unit's name without the escapes of systemd.unit(5): `\x2d` is a dash.
+fn unescaped(name: &str) -> Cow<'_, str> {
+    if !name.contains("\\x") {
+        return name.into();
+    }
+    let mut parts = name.split("\\x");
+    let mut out = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                out.extend(&part.as_bytes()[2..]);
+            }
+            None => out.extend([b"\\x", part.as_bytes()].concat()),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned().into()
 }
 
 /// Container managers' ids are 64 hexadecimal digits.
@@ -128,8 +187,19 @@ mod tests {
 
     /// What a component of a path may look like, and almost.
     fn component() -> impl Strategy<Value = String> {
-        const PLAIN: [&str; 7] =
-            ["docker", "kubepods", "kubepods.slice", "libpod_parent", "user@7.service", "init.scope", ""];
+        const PLAIN: [&str; 11] = [
+            "docker",
+            "kubepods",
+            "kubepods.slice",
+            "libpod_parent",
+            "user@7.service",
+            "init.scope",
+            "lxc",
+            "lxc.payload.web1",
+            "machine-a\\x2db\\x.scope",
+            "payload",
+            "",
+        ];
         const BEFORE: [&str; 7] = ["", "docker-", "libpod-", "crio-", "a:crio:", "pod", "kubepods-pod"];
         prop_oneof![
             select(&PLAIN[..]).prop_map(str::to_owned),
@@ -152,9 +222,9 @@ mod tests {
         fn what_any_path_names_is_an_id(names in vec(component(), 0..6)) {
             let path = names.join("/");
             let found = container(&path);
-            if let Some(NamedContainer { id, .. }) = found {
+            if let Some(NamedContainer { id, .. }) = found.clone().filter(|it| it.machine_runtime().is_none()) {
                 let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
-                prop_assert!(id.len() == 64 && is_hex && names.iter().any(|name| name.contains(id)));
+                prop_assert!(id.len() == 64 && is_hex && names.iter().any(|name| name.contains(&*id)));
             }
             let pod = pod_uid(&path);
             if let Some(uid) = &pod {
@@ -215,7 +285,40 @@ mod tests {
             ),
             (format!("/kubepods/pod{UID}/crio-{OUTER}/libpod_parent/libpod-{ID}/container"), Some("podman")),
         ] {
-            assert_eq!(container(&path), Some(NamedContainer { id: ID, manager }), "{path}");
+            assert_eq!(container(&path), Some(NamedContainer { id: ID.into(), manager }), "{path}");
+        }
+    }
+
+    #[test]
+    fn containers_that_people_have_named() {
+        for (path, id, manager) in [
+            ("/lxc.payload.web1", "web1", LXC),
+            ("/lxc.payload.web1/init.scope (deleted)", "web1", LXC),
+            ("/user.slice/user-1000.slice/lxc.payload.my-box/system.slice/x.service", "my-box", LXC),
+            ("/lxc.payload/web1", "web1", LXC),
+            ("/lxc/web1", "web1", LXC),
+            ("/lxc/web1/user.slice", "web1", LXC),
+            ("/lxc.payload.outer/lxc.payload.inner/x", "inner", LXC),
+            ("/machine.slice/machine-web.scope/payload", "web", NSPAWN),
+            ("/machine.slice/machine-my\\x2dbox.scope/payload/system.slice/x.service", "my-box", NSPAWN),
+            ("/machine.slice/systemd-nspawn@web.service/payload/init.scope", "web", NSPAWN),
+            ("/machine.slice/machine-a\\x2.scope/payload", "a\\x2", NSPAWN),
+        ] {
+            let expected = NamedContainer { id: id.into(), manager: Some(manager) };
+            assert_eq!(container(path), Some(expected), "{path}");
+        }
+        for path in [
+            "/lxc.monitor.web1",
+            "/lxc.monitor/web1",
+            "/lxc",
+            "/lxc.payload.",
+            "/a/lxc/web1",
+            "/machine.slice/machine-web.scope/supervisor",
+            "/machine.slice/machine-qemu\\x2d1\\x2dvm.scope/libvirt/emulator",
+            "/machine-web.scope/payload",
+            "/system.slice/systemd-nspawn@web.service/supervisor",
+        ] {
+            assert_eq!(container(path), None, "{path}");
         }
     }
 

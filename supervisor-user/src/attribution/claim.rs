@@ -1,13 +1,16 @@
 //! Which container the evidence claims, and on whose authority. Every source can be wrong in its own way, or lie. This
 //! file is the only one that orders them.
 
+use std::borrow::Cow;
+
 use super::{
-    argv::{self, MonitorCall, MonitorKind, RuntimeCall},
-    authority, cgroup, roles,
+    argv::{MonitorCall, MonitorKind, RuntimeCall, RuntimeKind},
+    authority, cgroup,
+    roles::{self, Runtimes},
 };
 use crate::{
     evidence::{Evidence, ExecFacts, ReaperFacts},
-    finding::{Authority, Role},
+    finding::Authority,
 };
 
 /// Where a claim was found.
@@ -26,10 +29,12 @@ pub(super) enum Source {
 }
 
 /// The container that a source names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim<'a> {
     /// Its id.
-    pub(super) id: &'a str,
+    pub(super) id: Cow<'a, str>,
+    /// Whether an OCI runtime keeps its state and bundle; LXC and systemd-nspawn do not.
+    pub(super) is_oci: bool,
     /// Its name, where a monitor of the same authority was told it.
     pub(super) name: Option<&'a str>,
     /// Where it was found.
@@ -57,7 +62,8 @@ pub(super) struct Speaker {
 }
 
 impl Speaker {
-    fn of_exec(exec: &ExecFacts) -> Self {
+    /// Who speaks in an exec.
+    pub(super) fn of_exec(exec: &ExecFacts) -> Self {
         Self { by: authority::of_exec(exec), is_verified: authority::is_verified(exec) }
     }
 }
@@ -79,16 +85,18 @@ pub(super) fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec
     let reaping = evidence.reaper.as_deref().and_then(reaping_monitor);
     let monitor = |source: Source, of: &[(Speaker, MonitorCall<'a>)], kind: MonitorKind| {
         let mut of_kind = of.iter().filter(|(_, call)| call.kind == kind);
-        of_kind.find_map(|(speaker, call)| Some((call.id?, source, *speaker)))
+        of_kind.find_map(|(speaker, call)| Some((call.id?.into(), true, source, *speaker)))
     };
     let both: Vec<_> = created.iter().chain(&reaping).copied().collect();
     let in_cgroup = cgroup.and_then(|path| {
         let speaker = Speaker { by: authority::of_cgroup(path), is_verified: true };
-        Some((cgroup::container(path)?.id, Source::Cgroup, speaker))
+        let named = cgroup::container(path)?;
+        let is_oci = named.machine_runtime().is_none();
+        Some((named.id, is_oci, Source::Cgroup, speaker))
     });
     let called = runtime_calls(evidence).find_map(|(exec, call)| {
         let id = call.container.or_else(|| call.bundle.and_then(bundle_id))?;
-        Some((id, Source::Runtime, Speaker::of_exec(exec)))
+        Some((id.into(), call.kind == RuntimeKind::Oci, Source::Runtime, Speaker::of_exec(exec)))
     });
     let found = [
         in_cgroup,
@@ -100,13 +108,14 @@ pub(super) fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec
     let mut claims: Vec<Claim<'a>> = found
         .into_iter()
         .flatten()
-        .map(|(id, source, speaker)| Claim {
-            id,
+        .map(|(id, is_oci, source, speaker)| Claim {
             name: both
                 .iter()
                 .filter(|(monitor, _)| monitor.by.rank() <= speaker.by.rank().max(Authority::Root.rank()))
-                .find(|(_, call)| call.id == Some(id))
+                .find(|(_, call)| call.id == Some(&*id))
                 .and_then(|(_, call)| call.name),
+            id,
+            is_oci,
             source,
             speaker,
             may_speak: authority::speaks_for(speaker.by, evidence),
@@ -118,9 +127,8 @@ pub(super) fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec
 
 /// Calls of runtimes, nearest first: the process's own, if it is a runtime's, then its creators'.
 pub(super) fn runtime_calls(evidence: &Evidence) -> impl Iterator<Item = (&ExecFacts, RuntimeCall<'_>)> {
-    execs(evidence)
-        .filter(|exec| roles::runtime(exec).is_some())
-        .filter_map(|exec| Some((exec, argv::runtime_call(&exec.args)?)))
+    let runtimes = Runtimes::of(&evidence.creators);
+    execs(evidence).filter_map(move |exec| Some((exec, runtimes.call(exec)?)))
 }
 
 /// The process's own exec, and its creators'. One that is a forebear's comes with that forebear.
@@ -135,30 +143,20 @@ pub(super) fn execs(evidence: &Evidence) -> impl Iterator<Item = &ExecFacts> {
 
 /// Monitors among the creators, nearest first.
 pub(super) fn creating_monitors(evidence: &Evidence) -> impl Iterator<Item = (Speaker, MonitorCall<'_>)> {
-    execs(evidence).filter_map(|exec| Some((Speaker::of_exec(exec), of_exec(exec)?)))
+    execs(evidence).filter_map(|exec| Some((Speaker::of_exec(exec), roles::monitor_call(exec)?)))
 }
 
 /// The reaper's call, if it is a monitor.
 #[must_use]
 pub(super) fn reaping_monitor(reaper: &ReaperFacts) -> Option<(Speaker, MonitorCall<'_>)> {
     if let Some(exec) = &reaper.exec {
-        return Some((Speaker::of_exec(exec), of_exec(exec)?));
+        return Some((Speaker::of_exec(exec), roles::monitor_call(exec)?));
     }
-    // Of one that was there before us, `/proc` has the arguments.
-    let kind = MonitorKind::of(roles::base(reaper.facts.exe.as_deref()?))?;
+    // Of one that was there before us, or that daemonised without an exec, `/proc` has file and arguments.
+    let file = reaper.facts.exe.as_deref()?;
+    let call = roles::monitor_call_of(roles::monitor_kind(file)?, file, &reaper.facts.args);
     let by = authority::of_process(&reaper.facts);
-    let speaker = Speaker { by, is_verified: by == Authority::Root };
-    Some((speaker, argv::monitor_call(kind, &reaper.facts.args)))
-}
-
-/// An exec as a monitor's.
-#[must_use]
-pub(super) fn of_exec(exec: &ExecFacts) -> Option<MonitorCall<'_>> {
-    if roles::role(exec) != Role::Monitor {
-        return None;
-    }
-    let kind = MonitorKind::of(roles::base(roles::real_file(exec)))?;
-    Some(argv::monitor_call(kind, &exec.args))
+    Some((Speaker { by, is_verified: by == Authority::Root }, call))
 }
 
 /// Engines name a bundle's folder after the container: `…/ID`, podman and CRI-O `…/ID/userdata`. The id itself

@@ -5,11 +5,13 @@ mod authority;
 mod cgroup;
 mod claim;
 mod oci;
+mod parts;
 mod resolve;
 mod roles;
 
-pub use oci::places as oci_places;
+pub use oci::{places as oci_places, sandbox_places};
 use resolve::{Resolved, resolve};
+use roles::Runtimes;
 
 use std::collections::BTreeSet;
 
@@ -19,10 +21,10 @@ use crate::{
     diagnosis::Diagnosis,
     evidence::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts},
     finding::{
-        Budget, Container, Creator, Exit, Finding, LastWait, Monitor, NsInit, Origin, PidNs, PidNsMode,
-        Process, Reaper, Role, Runtime, Stage, Tracer,
+        Budget, Container, Creator, Exit, Finding, LastWait, NsInit, Origin, PidNs, PidNsMode, Process,
+        Reaper, Role, Runtime, Tracer,
     },
-    host::{HostIdentity, ProcessFacts, SigChld},
+    host::{HostIdentity, OciFacts, ProcessFacts, SigChld},
     identity,
     shared::Shared,
 };
@@ -56,8 +58,8 @@ pub fn named_part(exec: &ExecFacts) -> Option<&str> {
 
 /// The id of the innermost container that a control group's path names.
 #[must_use]
-pub fn container_id(path: &str) -> Option<&str> {
-    cgroup::container(path).map(|named| named.id)
+pub fn container_id(path: &str) -> Option<String> {
+    cgroup::container(path).map(|named| named.id.into_owned())
 }
 
 /// What was made of the last evidence: of many that one process leaves, the reaper and the creators are the same.
@@ -70,8 +72,9 @@ pub struct Last {
 impl Last {
     fn creators(&mut self, facts: &Shared<Vec<CreatorFacts>>, host: &HostIdentity) -> Shared<Vec<Creator>> {
         if self.creators.0 != *facts {
+            let runtimes = Runtimes::of(facts);
             let all: Vec<Creator> =
-                facts.iter().enumerate().map(|(i, facts)| creator(facts, i, host)).collect();
+                facts.iter().enumerate().map(|(i, facts)| creator(facts, i, &runtimes, host)).collect();
             self.creators =
                 (facts.clone(), if all == *self.creators.1 { self.creators.1.clone() } else { all.into() });
         }
@@ -115,12 +118,11 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
     let entity = process.entity_id.clone().unwrap_or_else(|| format!("{}@{}", facts.pid, facts.start_ticks));
     let cgroup = cgroup_path(evidence);
     let creators = last.creators(&evidence.creators, host);
-    let monitor = monitor(evidence);
-    let own_exec = evidence.exec.as_ref().filter(|exec| exec.own);
-    let runtime = runtime(evidence);
+    let monitor = parts::monitor(evidence);
+    let runtime = parts::runtime(evidence, cgroup.as_deref());
     let Resolved { container, orchestrator, confidence, claims } =
         resolve(evidence, cgroup.as_deref(), runtime.as_ref());
-    let pid_ns = pid_ns(evidence, runtime.as_ref());
+    let pid_ns = pid_ns(evidence, runtime.as_ref(), container.as_ref());
     Finding {
         id: identity::finding_id("zombie", &entity),
         exit: facts.exit_status.map(Exit::from_wait_status),
@@ -138,7 +140,7 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
             || evidence.task.as_ref().is_some_and(|task| task.record.flags & TASK_EXITING != 0),
         wchan: facts.wchan.clone(),
         threads: evidence.threads.clone(),
-        role: own_exec.map_or(Role::Other, roles::role),
+        role: parts::own_role(evidence),
         executed: evidence.exec.as_ref().map(|exec| exec.own),
         forked_as: evidence
             .creators
@@ -185,9 +187,9 @@ fn origin(
     pid_ns: Option<&PidNs>,
     creators: &[Creator],
 ) -> Origin {
-    match runtime.map(|runtime| runtime.verb.as_deref()) {
-        Some(Some("exec")) => Origin::Exec,
-        Some(Some(_)) => Origin::Entrypoint,
+    match runtime {
+        Some(runtime) if runtime.is_session() => Origin::Exec,
+        Some(Runtime { verb: Some(_), .. }) => Origin::Entrypoint,
         None if container.is_none()
             && !creators.is_empty()
             && pid_ns.is_some_and(|ns| ns.level == Some(0)) =>
@@ -221,8 +223,9 @@ fn process(facts: &ProcessFacts, exec: Option<&ExecFacts>, host: &HostIdentity) 
     }
 }
 
-fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creator {
+fn creator(facts: &CreatorFacts, distance: usize, runtimes: &Runtimes<'_>, host: &HostIdentity) -> Creator {
     let exec = facts.exec.as_ref();
+    let role = parts::creator_role(facts, runtimes);
     let ticks = facts.id.start_ns / (1_000_000_000 / host.ticks_per_second);
     let entity = identity::common_process_id(&host.boot_id, facts.pid_ns, ticks, facts.vpid);
     let max = if distance < NEAR { MAX_ARGS } else { MAX_FAR_ARGS };
@@ -241,23 +244,13 @@ fn creator(facts: &CreatorFacts, distance: usize, host: &HostIdentity) -> Creato
             start_ns: Some(facts.id.start_ns),
             uid: None,
         },
-        verb: exec
-            .filter(|exec| roles::runtime(exec).is_some())
-            .and_then(|exec| argv::runtime_call(&exec.args))
-            .map(|call| call.verb.to_owned()),
-        role: role(facts),
-        is_unverified: exec.is_some_and(authority::is_unverified_part),
+        verb: exec.and_then(|exec| runtimes.call(exec)).map(|call| call.verb.to_owned()),
+        role,
+        is_unverified: exec.is_some_and(|exec| authority::is_unverified_part(exec, role)),
         is_init_program: exec.is_some_and(roles::is_reaping_init),
         gone: facts.gone,
         end: facts.end.clone(),
     }
-}
-
-fn role(facts: &CreatorFacts) -> Role {
-    if facts.vpid == 1 && facts.exec.as_ref().is_none_or(|exec| roles::runtime(exec).is_none()) {
-        return Role::Init;
-    }
-    facts.exec.as_ref().map_or(Role::Other, roles::role)
 }
 
 fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) -> Reaper {
@@ -288,7 +281,7 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         },
         sigchld_pending: facts.facts.sigchld_pending,
         frozen: facts.frozen.clone(),
-        role: facts.exec.as_ref().map_or(Role::Other, roles::role),
+        role: parts::reaper_role(facts, evidence),
         last_wait: wait.as_ref().map(LastWait::of),
         waits: wait.map(|wait| wait.count),
         any_wait_ns,
@@ -326,81 +319,6 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
     }
 }
 
-/// The nearest runtime, the process itself included, and what the process is to it.
-fn runtime(evidence: &Evidence) -> Option<Runtime> {
-    let own = evidence.exec.as_ref();
-    // `runc init` is an exec of its own too, but of a stage: only a verb makes it a call.
-    let called = own
-        .filter(|own| own.own && roles::runtime(own).is_some())
-        .filter(|own| argv::runtime_call(&own.args).is_some());
-    let creators = || evidence.creators.iter().filter_map(|creator| creator.exec.as_ref());
-    // A runtime's stages execute its file again, without a verb: what was called is above them.
-    let runtimes = || called.into_iter().chain(creators()).filter(|exec| roles::runtime(exec).is_some());
-    let exec =
-        runtimes().find(|exec| argv::runtime_call(&exec.args).is_some()).or_else(|| runtimes().next())?;
-    let name = roles::runtime(exec)?;
-    // A process that still runs the runtime's file has not become the container's command.
-    let is_runtime = own.is_some_and(|own| roles::runtime(own).is_some());
-    let stage = if is_runtime && roles::is_intermediate(&evidence.facts.comm) {
-        Stage::Intermediate
-    } else if called.is_some() {
-        Stage::Runtime
-    } else if !is_runtime {
-        Stage::Container
-    } else if evidence.has_children {
-        Stage::Intermediate
-    } else {
-        Stage::Init
-    };
-    Some(Runtime {
-        name: name.to_owned(),
-        executable: Some(roles::real_file(exec).to_owned()),
-        verb: argv::runtime_call(&exec.args).map(|call| call.verb.to_owned()),
-        stage,
-        is_unverified: authority::is_unverified_part(exec),
-    })
-}
-
-/// The nearest creator that is a monitor by name; else the process that started the runtime, if it must reap
-/// the orphan because it is a subreaper.
-fn monitor(evidence: &Evidence) -> Option<Monitor> {
-    let named = evidence.creators.iter().find(|creator| role(creator) == Role::Monitor);
-    let by_deed = || {
-        let runtime = evidence
-            .creators
-            .iter()
-            .rposition(|creator| creator.exec.as_ref().is_some_and(|exec| roles::runtime(exec).is_some()))?;
-        let starter = evidence.creators.get(runtime + 1)?;
-        let reaper = evidence.reaper.as_ref()?;
-        (reaper.id == Some(starter.id) && reaper.is_subreaper == Some(true)).then_some(starter)
-    };
-    let found = named.or_else(by_deed);
-    if let Some(monitor) = found {
-        return Some(Monitor {
-            name: monitor.comm.clone(),
-            pid: monitor.id.tgid,
-            executable: monitor.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
-            namespace: monitor
-                .exec
-                .as_ref()
-                .and_then(claim::of_exec)
-                .and_then(|call| call.namespace.map(str::to_owned)),
-            is_unverified: monitor.exec.as_ref().is_some_and(authority::is_unverified_part),
-        });
-    }
-    // Of a process whose creators were not seen, the reaper may still be a known monitor.
-    let reaper = evidence.reaper.as_ref().filter(|reaper| roles::is_monitor_name(&reaper.facts.comm))?;
-    let call = claim::reaping_monitor(reaper);
-    Some(Monitor {
-        namespace: call.and_then(|(_, call)| call.namespace.map(str::to_owned)),
-        // Its name is all that is known of it, if it is not known to be root's.
-        is_unverified: call.is_none_or(|(speaker, _)| !speaker.is_verified),
-        name: reaper.facts.comm.clone(),
-        pid: reaper.facts.pid,
-        executable: reaper.facts.exe.clone(),
-    })
-}
-
 fn cgroup_path(evidence: &Evidence) -> Option<String> {
     // On version 2, and wherever `/proc` shows more than the root, it has the whole path.
     let shown = evidence.facts.cgroup.clone().filter(|path| path != "/");
@@ -410,14 +328,14 @@ fn cgroup_path(evidence: &Evidence) -> Option<String> {
         .or_else(|| evidence.facts.cgroup.clone())
 }
 
-fn pid_ns(evidence: &Evidence, runtime: Option<&Runtime>) -> Option<PidNs> {
+fn pid_ns(evidence: &Evidence, runtime: Option<&Runtime>, container: Option<&Container>) -> Option<PidNs> {
     let facts = &evidence.facts;
     let ino = facts.pid_ns.or_else(|| evidence.task.as_ref().map(|task| task.record.pid_ns))?;
     let level = facts.level().or_else(|| evidence.task.as_ref().map(|task| task.record.level));
     Some(PidNs {
         ino,
         level,
-        mode: pid_ns_mode(evidence, runtime, ino, level),
+        mode: pid_ns_mode(evidence, runtime, container, ino, level),
         init: evidence.ns_init.as_ref().map(|init| NsInit {
             pid: init.pid,
             name: init.comm.clone(),
@@ -427,7 +345,7 @@ fn pid_ns(evidence: &Evidence, runtime: Option<&Runtime>) -> Option<PidNs> {
             .ns_groups
             .iter()
             .filter_map(|group| cgroup::container(group))
-            .map(|container| container.id.to_owned())
+            .map(|container| container.id.into_owned())
             .collect::<BTreeSet<String>>()
             .into_iter()
             .collect(),
@@ -435,10 +353,11 @@ fn pid_ns(evidence: &Evidence, runtime: Option<&Runtime>) -> Option<PidNs> {
 }
 
 /// The process through which the descent entered the namespace tells: pid 1 means that it was made for it.
-/// An exec session always enters its container's namespace, which says nothing about the container.
+/// An exec session always enters its container's namespace, so there the container must tell.
 fn pid_ns_mode(
     evidence: &Evidence,
     runtime: Option<&Runtime>,
+    container: Option<&Container>,
     ino: u32,
     level: Option<u32>,
 ) -> Option<PidNsMode> {
@@ -453,8 +372,28 @@ fn pid_ns_mode(
     if vpid == 1 {
         return Some(PidNsMode::Own);
     }
-    let is_exec = runtime.is_some_and(|runtime| runtime.verb.as_deref() == Some("exec"));
-    (!is_exec).then_some(PidNsMode::Joined)
+    if !runtime.is_some_and(Runtime::is_session) {
+        return Some(PidNsMode::Joined);
+    }
+    container_ns_mode(evidence, container)
+}
+
+/// How a running container came to its PID namespace: the namespace was made for it if PID 1 is its first process.
+fn container_ns_mode(evidence: &Evidence, container: Option<&Container>) -> Option<PidNsMode> {
+    let own_if = |is_own: bool| Some(if is_own { PidNsMode::Own } else { PidNsMode::Joined });
+    let init = evidence.ns_init.as_ref();
+    // The files of another container say nothing of this one.
+    let is_its =
+        |facts: &&OciFacts| facts.id.as_ref().is_none_or(|id| container.is_some_and(|it| it.id == *id));
+    let files = evidence.oci.as_ref().filter(is_its);
+    if let Some((first, init)) = files.and_then(|files| files.init_pid).zip(init) {
+        return own_if(first == init.pid);
+    }
+    if let Some(files) = files.filter(|files| files.has_pid_ns) {
+        return own_if(files.pid_ns_path.is_none());
+    }
+    let of_init = init.and_then(|init| init.cgroup.as_deref()).and_then(cgroup::container)?;
+    own_if(container?.id == of_init.id)
 }
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ const ENGINE_ROOTS: &[&str] = &["/run/containerd/runc/k8s.io", "/run/docker/runt
 /// Where podman and CRI-O keep bundles, as `ID/userdata`.
 const STORAGE: &[&str] =
     &["/run/containers/storage/overlay-containers", "/var/lib/containers/storage/overlay-containers"];
+/// Where containerd keeps bundles, as `NAMESPACE/ID`.
+const CONTAINERD_TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
+/// Where docker keeps what it knows of a container, as `ID/config.v2.json`.
+const DOCKER_CONTAINERS: &str = "/var/lib/docker/containers";
 /// Where containerd keeps bundles, as `ID`; the last is of one that docker started.
 const TASKS: &[&str] = &[
     "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
@@ -41,10 +45,10 @@ pub fn places(evidence: &Evidence) -> Vec<OciPlaces> {
     let cgroup = cgroup_path(evidence);
     let claims = claims(evidence, cgroup.as_deref());
     let claimed = claims.first();
-    if claimed.is_some_and(|claim| !claim.may_speak || !is_name(claim.id)) {
+    if claimed.is_some_and(|claim| !claim.may_speak || !claim.is_oci || !is_name(&claim.id)) {
         return Vec::new();
     }
-    let id = claimed.map(|claim| claim.id);
+    let id = claimed.map(|claim| &*claim.id);
     let by = claimed.map(|claim| claim.speaker.by).or_else(|| {
         let mut calls = runtime_calls(evidence).filter(|(_, call)| call.bundle.is_some());
         calls.next().map(|(exec, _)| authority::of_exec(exec))
@@ -74,6 +78,29 @@ pub fn places(evidence: &Evidence) -> Vec<OciPlaces> {
     all
 }
 
+/// Where the `config.json` of the pod's sandbox may be, if the container's own files name no pod: engines remove those of
+/// a container that has failed. Only a monitor that root runs on the host says of which pod it is.
+#[must_use]
+pub fn sandbox_places(evidence: &Evidence) -> OciPlaces {
+    let mut places = OciPlaces::default();
+    if evidence.oci.as_ref().map(identify).is_some_and(|identity| identity.names_pod()) {
+        return places;
+    }
+    let reaping = evidence.reaper.as_deref().and_then(reaping_monitor);
+    let monitors = creating_monitors(evidence).chain(reaping);
+    for (_, call) in monitors.filter(|(speaker, _)| speaker.by == Authority::Root) {
+        if let Some(bundle) = call.sandbox {
+            add(&mut places.bundles, bundle.to_owned());
+        }
+        // A shim has the id of its pod's sandbox.
+        let names = call.namespace.zip(call.id).filter(|(namespace, id)| is_name(namespace) && is_name(id));
+        if let Some((namespace, id)) = names {
+            add(&mut places.bundles, format!("{CONTAINERD_TASKS}/{namespace}/{id}"));
+        }
+    }
+    places
+}
+
 /// The places that runtimes and monitors of that authority name.
 fn named<'a>(evidence: &'a Evidence, id: Option<&'a str>, by: Authority) -> Places<'a> {
     let mut places = Places::of(id, if let Authority::User(user) = by { user } else { 0 });
@@ -92,7 +119,7 @@ fn named<'a>(evidence: &'a Evidence, id: Option<&'a str>, by: Authority) -> Plac
         // A shim serves all containers of its pod.
         if let Some(namespace) = call.namespace.filter(|namespace| is_name(namespace)) {
             places.root(&format!("/run/containerd/runc/{namespace}"));
-            places.folder(&format!("/run/containerd/io.containerd.runtime.v2.task/{namespace}"), "");
+            places.folder(&format!("{CONTAINERD_TASKS}/{namespace}"), "");
         }
     }
     places
@@ -132,6 +159,9 @@ impl<'a> Places<'a> {
             }
             for root in TASKS {
                 self.folder(root, "");
+            }
+            if let Some(id) = self.id {
+                add(&mut self.found.docker_files, format!("{DOCKER_CONTAINERS}/{id}/config.v2.json"));
             }
         }
     }
@@ -218,11 +248,45 @@ impl Identity<'_> {
         Self { id: self.id, engine: self.engine, ..Self::default() }
     }
 
+    /// The same, of a pod that another one names, where this names none.
+    #[must_use]
+    pub(super) fn or_pod_of(self, other: Self) -> Self {
+        if self.names_pod() {
+            return self;
+        }
+        // The sandbox's container has a name of its own.
+        let is_same = self.id.is_some() && self.id == other.id;
+        Self {
+            container: self.container.or(other.container.filter(|_| is_same)),
+            pod: other.pod,
+            namespace: other.namespace,
+            uid: other.uid,
+            ..self
+        }
+    }
+
     /// Whether it names a pod.
     #[must_use]
     pub(super) fn names_pod(&self) -> bool {
         self.pod.is_some() || self.namespace.is_some() || self.uid.is_some()
     }
+}
+
+/// What the kubelet makes of a container's name for engines that know no pods:
+/// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`. None of its parts can have a `_`.
+#[must_use]
+pub(super) fn kubernetes_name(name: &str) -> Option<Identity<'_>> {
+    let parts: Vec<&str> = name.split('_').collect();
+    let ["k8s", container, pod, namespace, uid, attempt] = parts[..] else { return None };
+    let is_number = !attempt.is_empty() && attempt.bytes().all(|byte| byte.is_ascii_digit());
+    let is_whole = [container, pod, namespace, uid].iter().all(|part| !part.is_empty());
+    (is_number && is_whole).then(|| Identity {
+        container: Some(container),
+        pod: Some(pod),
+        namespace: Some(namespace),
+        uid: Some(uid),
+        ..Identity::default()
+    })
 }
 
 /// Reads the annotations as their engine means them. Whoever writes a pod's manifest chooses other annotations
@@ -235,9 +299,11 @@ pub(super) fn identify(facts: &OciFacts) -> Identity<'_> {
         Some("cri-o") => Some("cri-o"),
         None if value(CRIO_CONTAINER_ID).is_some() => Some("cri-o"),
         None if value(CRI_SANDBOX_ID).is_some() => Some("containerd"),
+        None if facts.name.is_some() => Some("docker"),
         Some(_) | None => None,
     };
     let id = facts.id.as_deref();
+    let named = facts.name.as_deref().filter(|name| !name.is_empty());
     let crio = || Identity {
         id: id.or_else(|| value(CRIO_CONTAINER_ID)),
         container: value("io.kubernetes.container.name")
@@ -258,6 +324,10 @@ pub(super) fn identify(facts: &OciFacts) -> Identity<'_> {
             uid: value("io.kubernetes.cri.sandbox-uid"),
             engine,
         },
+        Some("docker") => {
+            let plain = Identity { container: named, ..Identity::default() };
+            Identity { id, engine, ..named.and_then(kubernetes_name).unwrap_or(plain) }
+        }
         _ => crio(),
     }
 }

@@ -28,11 +28,15 @@ pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option
     let claims = claim::claims(evidence, cgroup);
     let believed = claims.first().filter(|claim| claim.may_speak && !may_be_stolen(claim, evidence));
     let files = Files::of(evidence.oci.as_ref(), claims.first(), believed);
+    let sandbox = evidence.sandbox.as_ref().filter(|facts| facts.owner == Some(0));
+    let id = believed.map(|claim| &*claim.id).or(files.identity.id);
+    let identity = Identity { id, ..files.identity }
+        .or_pod_of(sandbox.map(oci::identify).unwrap_or_default())
+        .or_pod_of(believed.and_then(|claim| of_kubelet(claim, id, cgroup)).unwrap_or_default());
     let pod_uid = cgroup.and_then(trusted_pod_uid);
     // The kernel's word on the pod is final.
-    let other_pod = pod_uid.as_deref().zip(files.identity.uid).is_some_and(|(cgroup, file)| cgroup != file);
-    let identity = if other_pod { files.identity.without_pod() } else { files.identity };
-    let id = believed.map(|claim| claim.id).or(identity.id);
+    let other_pod = pod_uid.as_deref().zip(identity.uid).is_some_and(|(cgroup, file)| cgroup != file);
+    let identity = if other_pod { identity.without_pod() } else { identity };
     let refused: Vec<&Claim<'_>> =
         claims.iter().filter(|claim| contradicts(claim, claims.first(), believed, cgroup)).collect();
     let is_low = other_pod || !refused.is_empty() || (files.are_refused && believed.is_none());
@@ -45,12 +49,32 @@ pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option
         heard.extend(refused.iter().map(|claim| told(claim, false)));
         of_cgroup(&mut heard, cgroup, pod_uid.as_ref());
         heard.extend(files.told(!other_pod));
+        heard.extend(sandbox.map(|facts| told_of_sandbox(facts, !other_pod)));
     }
     Resolved {
         container: id.map(|id| container(id, believed, identity, cgroup, runtime)),
         orchestrator: orchestrator(identity, pod_uid),
         confidence,
         claims: heard,
+    }
+}
+
+/// What a container's name says of its pod: of one that root named, and not of podman's, which people name.
+fn of_kubelet<'a>(claim: &Claim<'a>, id: Option<&'a str>, cgroup: Option<&str>) -> Option<Identity<'a>> {
+    let manager = cgroup.and_then(cgroup::container).and_then(|named| named.manager);
+    let named = claim.name.filter(|_| claim.speaker.by.is_trusted() && manager != Some("podman"))?;
+    Some(Identity { id, ..oci::kubernetes_name(named)? })
+}
+
+/// What the files of the pod's sandbox say, as a claim. They name no container but their own.
+fn told_of_sandbox(facts: &OciFacts, is_accepted: bool) -> IdentityClaim {
+    let said = oci::identify(facts);
+    IdentityClaim {
+        source: ClaimSource::File(facts.source.clone()),
+        by: Authority::Root,
+        container_id: None,
+        pod: said.names_pod().then(|| pod(said, None)),
+        is_accepted,
     }
 }
 
@@ -71,7 +95,7 @@ fn contradicts(
     let Some(believed) = believed else { return !claim.may_speak || first == Some(claim) };
     let is_below = believed.source == Source::Cgroup || claim.speaker.by.rank() > believed.speaker.by.rank();
     // A container around the group's innermost one is no contradiction.
-    let is_around = cgroup.is_some_and(|path| cgroup::names(path, claim.id));
+    let is_around = cgroup.is_some_and(|path| cgroup::names(path, &claim.id));
     claim.is_direct() && claim.id != believed.id && is_below && !is_around
 }
 
@@ -133,7 +157,7 @@ fn told(claim: &Claim<'_>, is_accepted: bool) -> IdentityClaim {
             }
         },
         by: claim.speaker.by,
-        container_id: Some(claim.id.to_owned()),
+        container_id: Some(claim.id.clone().into_owned()),
         pod: None,
         is_accepted,
     }
@@ -148,7 +172,7 @@ fn of_cgroup(heard: &mut Vec<IdentityClaim>, cgroup: Option<&str>, pod_uid: Opti
         None => heard.push(IdentityClaim {
             source: ClaimSource::Cgroup,
             by: Authority::Kernel,
-            container_id: cgroup.and_then(cgroup::container).map(|named| named.id.to_owned()),
+            container_id: cgroup.and_then(cgroup::container).map(|named| named.id.into_owned()),
             pod,
             is_accepted: true,
         }),

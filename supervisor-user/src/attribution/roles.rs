@@ -1,61 +1,230 @@
 //! Who is who, by the file that was executed. A name alone proves little: a process chooses its own.
 
-use crate::{evidence::ExecFacts, finding::Role};
+use super::argv::{self, MonitorKind, RuntimeCall, RuntimeKind};
+use crate::{
+    evidence::{CreatorFacts, ExecFacts},
+    finding::Role,
+};
 
-const RUNTIMES: &[&str] = &["crun", "runc", "youki"];
-const MONITORS: &[&str] = &[
-    "conmon",
-    "crio-conmon",
-    "conmonrs",
-    "crio-conmonrs",
-    "containerd-shim",
-    "containerd-shim-runc-v1",
-    "containerd-shim-runc-v2",
-    "docker-containerd-shim",
+/// What a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// A container runtime: its name, and the form of its arguments.
+    Runtime(&'static str, RuntimeKind),
+    /// A container monitor.
+    Monitor(MonitorKind),
+    /// A container engine, or what calls engines.
+    Engine,
+    /// A program made to be PID 1; some only reap orphans.
+    Init { only_reaps: bool },
+    /// A shell.
+    Shell,
+}
+
+use Program::{Engine, Init, Monitor, Runtime, Shell};
+use RuntimeKind::{Lxc, Nspawn, Oci};
+
+/// Every program that is recognised, by the name of its file. Distributions and engines rename the same program:
+/// CRI-O's static bundle has `crio-crun`, Docker had `docker-runc`, its image builder has `buildkit-runc`.
+const PROGRAMS: &[(&str, Program)] = &[
+    ("crun", Runtime("crun", Oci)),
+    ("crio-crun", Runtime("crun", Oci)),
+    ("runc", Runtime("runc", Oci)),
+    ("crio-runc", Runtime("runc", Oci)),
+    ("docker-runc", Runtime("runc", Oci)),
+    ("buildkit-runc", Runtime("runc", Oci)),
+    ("youki", Runtime("youki", Oci)),
+    ("runsc", Runtime("runsc", Oci)),
+    ("lxc-start", Runtime("lxc", Lxc("start"))),
+    ("lxc-execute", Runtime("lxc", Lxc("execute"))),
+    ("lxc-attach", Runtime("lxc", Lxc("attach"))),
+    ("systemd-nspawn", Runtime("systemd-nspawn", Nspawn)),
+    ("conmon", Monitor(MonitorKind::Conmon)),
+    ("crio-conmon", Monitor(MonitorKind::Conmon)),
+    ("conmonrs", Monitor(MonitorKind::ConmonRs)),
+    ("crio-conmonrs", Monitor(MonitorKind::ConmonRs)),
+    ("containerd-shim", Monitor(MonitorKind::Shim)),
+    ("docker-containerd-shim", Monitor(MonitorKind::Shim)),
+    ("podman", Engine),
+    ("buildah", Engine),
+    ("crio", Engine),
+    ("containerd", Engine),
+    ("docker-containerd", Engine),
+    ("dockerd", Engine),
+    ("buildkitd", Engine),
+    ("lxd", Engine),
+    ("incusd", Engine),
+    ("kubelet", Engine),
+    ("pause", Init { only_reaps: false }),
+    ("systemd", Init { only_reaps: false }),
+    ("tini", Init { only_reaps: true }),
+    ("tini-static", Init { only_reaps: true }),
+    ("docker-init", Init { only_reaps: true }),
+    ("dumb-init", Init { only_reaps: true }),
+    ("catatonit", Init { only_reaps: true }),
+    ("s6-svscan", Init { only_reaps: true }),
+    ("sh", Shell),
+    ("bash", Shell),
+    ("dash", Shell),
+    ("ash", Shell),
+    ("zsh", Shell),
+    ("ksh", Shell),
+    ("fish", Shell),
+    ("busybox", Shell),
 ];
-const ENGINES: &[&str] = &["podman", "crio", "containerd", "dockerd", "kubelet", "buildah"];
-const INITS: &[&str] = &["pause", "tini", "docker-init", "dumb-init", "catatonit", "s6-svscan", "systemd"];
-const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "busybox"];
+
+/// containerd calls the shim of a runtime by this and the runtime's name: `containerd-shim-runc-v2`.
+const SHIM_PREFIX: &str = "containerd-shim-";
+/// The shim that is the runtime too.
+const KATA_SHIM: &str = "containerd-shim-kata-v2";
 /// Names that stages give themselves before they fork the next one.
 const INTERMEDIATE: &[&str] = &["runc:[0:PARENT]", "runc:[1:CHILD]", "youki:[1:INTER]"];
 /// `TASK_COMM_LEN` without the NUL: names are cut to it.
 const COMM_MAX: usize = 15;
 
-/// The runtime that an exec started, if it is one. Runtimes re-execute themselves from a descriptor, so that
-/// a container cannot overwrite them; then the exec before it, or the first argument, has the name.
+/// What the program in a file is.
+fn program(path: &str) -> Option<Program> {
+    // The kernel marks a file that is no more, such as one that was upgraded.
+    let name = base(path.strip_suffix(" (deleted)").unwrap_or(path));
+    let known = PROGRAMS.iter().find(|(file, _)| *file == name).map(|(_, program)| *program);
+    known.or_else(|| name.starts_with(SHIM_PREFIX).then_some(Monitor(MonitorKind::Shim)))
+}
+
+/// The runtimes among a process's creators: those of the table, and those that a monitor was told to call.
+///
+/// A monitor's word makes no exec more than a runtime's: with which authority that one speaks is another question.
+#[derive(Debug, Default)]
+pub(super) struct Runtimes<'a> {
+    /// What monitors' arguments name as the runtime.
+    told: Vec<&'a str>,
+}
+
+impl<'a> Runtimes<'a> {
+    /// Those of a process with these creators.
+    #[must_use]
+    pub(super) fn of(creators: &'a [CreatorFacts]) -> Self {
+        let execs = creators.iter().filter_map(|creator| creator.exec.as_ref());
+        let told =
+            execs.filter_map(|exec| monitor_call(exec)?.runtime).filter(|path| program(path).is_none());
+        Self { told: told.collect() }
+    }
+
+    /// The name of the runtime that an exec started, if it is one. Runtimes re-execute themselves from a descriptor, so
+    /// that a container cannot overwrite them; then the exec before it, or the first argument, has the name.
+    #[must_use]
+    pub(super) fn name<'e>(&self, exec: &'e ExecFacts) -> Option<&'e str> {
+        Some(self.find(exec)?.0)
+    }
+
+    /// What a runtime was called for.
+    #[must_use]
+    pub(super) fn call<'e>(&self, exec: &'e ExecFacts) -> Option<RuntimeCall<'e>> {
+        argv::runtime_call(self.find(exec)?.1, &exec.args)
+    }
+
+    /// What an exec makes of a process.
+    #[must_use]
+    pub(super) fn role(&self, exec: &ExecFacts) -> Role {
+        if self.find(exec).is_some() { Role::Runtime } else { role(exec) }
+    }
+
+    fn find<'e>(&self, exec: &'e ExecFacts) -> Option<(&'e str, RuntimeKind)> {
+        let file = real_file(exec);
+        match program(file) {
+            Some(Runtime(name, kind)) => Some((name, kind)),
+            Some(_) => None,
+            None => {
+                let is_told =
+                    |told: &&str| if told.contains('/') { *told == file } else { *told == base(file) };
+                self.told.iter().any(is_told).then(|| (base(file), Oci))
+            }
+        }
+    }
+}
+
+/// The name of the runtime in a file, as a monitor's arguments have it.
 #[must_use]
-pub(super) fn runtime(exec: &ExecFacts) -> Option<&'static str> {
-    let name = base(real_file(exec));
-    RUNTIMES.iter().copied().find(|runtime| *runtime == name)
+pub(super) fn runtime_name(path: &str) -> &str {
+    match program(path) {
+        Some(Runtime(name, _)) => name,
+        _ => base(path),
+    }
 }
 
 /// What an exec makes of a process.
 #[must_use]
 pub(super) fn role(exec: &ExecFacts) -> Role {
-    let name = base(real_file(exec));
-    [
-        (RUNTIMES, Role::Runtime),
-        (MONITORS, Role::Monitor),
-        (ENGINES, Role::Engine),
-        (INITS, Role::Init),
-        (SHELLS, Role::Shell),
-    ]
-    .into_iter()
-    .find(|(names, _)| names.contains(&name))
-    .map_or(Role::Other, |(_, role)| role)
+    role_of_file(real_file(exec))
+}
+
+/// What a file makes of a process that runs it.
+#[must_use]
+pub(super) fn role_of_file(path: &str) -> Role {
+    match program(path) {
+        Some(Runtime(..)) => Role::Runtime,
+        Some(Monitor(_)) => Role::Monitor,
+        Some(Engine) => Role::Engine,
+        Some(Init { .. }) => Role::Init,
+        Some(Shell) => Role::Shell,
+        None => Role::Other,
+    }
+}
+
+/// Whether a file is a runtime that stays as the parent of the container's PID 1, and so is its monitor.
+#[must_use]
+pub(super) fn stays(path: &str) -> bool {
+    matches!(program(path), Some(Runtime(_, Lxc("start" | "execute") | Nspawn)))
+}
+
+/// The kind of monitor in a file.
+#[must_use]
+pub(super) fn monitor_kind(path: &str) -> Option<MonitorKind> {
+    match program(path)? {
+        Monitor(kind) => Some(kind),
+        _ => None,
+    }
+}
+
+/// An exec as a monitor's.
+#[must_use]
+pub(super) fn monitor_call(exec: &ExecFacts) -> Option<argv::MonitorCall<'_>> {
+    let file = real_file(exec);
+    Some(monitor_call_of(monitor_kind(file)?, file, &exec.args))
+}
+
+/// The arguments of a monitor in that file.
+#[must_use]
+pub(super) fn monitor_call_of<'a>(
+    kind: MonitorKind,
+    file: &str,
+    args: &'a [String],
+) -> argv::MonitorCall<'a> {
+    let call = argv::monitor_call(kind, args);
+    if base(file) == KATA_SHIM { argv::MonitorCall { runtime: Some("kata"), ..call } } else { call }
 }
 
 /// Whether an exec started a program whose only task is to reap orphans.
 #[must_use]
 pub(super) fn is_reaping_init(exec: &ExecFacts) -> bool {
-    const NAMES: &[&str] = &["tini", "tini-static", "docker-init", "dumb-init", "catatonit", "s6-svscan"];
-    exec.own && NAMES.contains(&base(real_file(exec)))
+    exec.own && program(real_file(exec)) == Some(Init { only_reaps: true })
 }
 
 /// Whether a name, which the kernel cuts, is a monitor's.
 #[must_use]
 pub(super) fn is_monitor_name(comm: &str) -> bool {
-    MONITORS.iter().any(|name| name.get(..COMM_MAX).unwrap_or(name) == comm)
+    let mut monitors = PROGRAMS.iter().filter(|(_, program)| matches!(program, Monitor(_)));
+    // All shims' names are the same once they are cut.
+    monitors.any(|(name, _)| cut(name) == comm) || comm == cut(SHIM_PREFIX)
+}
+
+/// Whether a name, which the kernel cuts, is that of the file at a path.
+#[must_use]
+pub(super) fn is_name_of(comm: &str, path: &str) -> bool {
+    cut(base(path)) == comm
+}
+
+fn cut(name: &str) -> &str {
+    name.get(..COMM_MAX).unwrap_or(name)
 }
 
 /// Whether a runtime's process only prepares the next one.
@@ -83,4 +252,82 @@ pub(super) fn real_file(exec: &ExecFacts) -> &str {
 #[must_use]
 pub(super) fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::sample::{creator, exec};
+
+    #[test]
+    fn runtimes_under_all_their_names() {
+        let none = Runtimes::default();
+        for (line, name, verb) in [
+            ("/usr/libexec/crio/crio-crun --root=/run/crun create --bundle /b web", "crun", Some("create")),
+            ("/usr/bin/crio-runc create --bundle /b web", "runc", Some("create")),
+            ("/usr/bin/docker-runc create --bundle /b web", "runc", Some("create")),
+            ("/usr/bin/buildkit-runc --log /l run --bundle /b web", "runc", Some("run")),
+            ("/usr/local/bin/runsc --root=/r --log=/l create --bundle /b web", "runsc", Some("create")),
+            ("/usr/bin/youki -r /r exec web sh", "youki", Some("exec")),
+            ("/usr/bin/lxc-start -n web", "lxc", Some("start")),
+            ("/usr/bin/lxc-execute -n web -- app", "lxc", Some("execute")),
+            ("lxc-attach -n web -- sh", "lxc", Some("attach")),
+            ("/usr/bin/systemd-nspawn -M web -bD /c", "systemd-nspawn", Some("run")),
+            ("runc init", "runc", None),
+        ] {
+            let exec = exec(line, true);
+            let call = none.call(&exec).map(|call| call.verb);
+            assert_eq!(
+                (none.name(&exec), none.role(&exec), call),
+                (Some(name), Role::Runtime, verb),
+                "{line}"
+            );
+        }
+        for line in ["/usr/bin/lxc-ls", "/usr/bin/crun2", "/usr/bin/conmon -c x"] {
+            assert_eq!(none.name(&exec(line, true)), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn monitors_under_all_their_names() {
+        for (file, kind) in [
+            ("/usr/libexec/crio/conmon", Some(MonitorKind::Conmon)),
+            ("crio-conmon", Some(MonitorKind::Conmon)),
+            ("/usr/bin/crio-conmonrs", Some(MonitorKind::ConmonRs)),
+            ("/usr/bin/conmonrs (deleted)", Some(MonitorKind::ConmonRs)),
+            ("containerd-shim-runc-v2", Some(MonitorKind::Shim)),
+            ("/opt/kata/bin/containerd-shim-kata-v2", Some(MonitorKind::Shim)),
+            ("containerd-shim-runsc-v1", Some(MonitorKind::Shim)),
+            ("docker-containerd-shim", Some(MonitorKind::Shim)),
+            ("/usr/bin/containerd", None),
+            ("my-containerd-shim-x", None),
+            ("runc", None),
+        ] {
+            assert_eq!(monitor_kind(file), kind, "{file}");
+        }
+        for comm in ["conmon", "crio-conmonrs", "containerd-shim", "docker-containe"] {
+            assert!(is_monitor_name(comm), "{comm}");
+        }
+        assert!(!is_monitor_name("containerd") && !is_monitor_name("crun"));
+    }
+
+    #[test]
+    fn a_monitor_names_the_runtime_that_it_calls() {
+        for (monitor, path) in [
+            ("/usr/bin/conmonrs --runtime /opt/oci-1.2 --runtime-root /r", "/opt/oci-1.2"),
+            ("/usr/bin/conmon -c x -r /opt/oci-1.2 -b /b", "/opt/oci-1.2"),
+            ("/usr/bin/conmon -c x -r oci-1.2 -b /b", "/usr/bin/oci-1.2"),
+        ] {
+            let creators = [creator(10, "monitor", exec(monitor, true), false)];
+            let runtimes = Runtimes::of(&creators);
+            let called = exec(&format!("{path} --root /r create --bundle /b web"), true);
+            assert_eq!(runtimes.name(&called), Some("oci-1.2"), "{monitor}");
+            assert_eq!(runtimes.call(&called).and_then(|call| call.container), Some("web"));
+            assert_eq!(runtimes.name(&exec("/tmp/oci-1.3 create web", true)), None);
+            assert_eq!(Runtimes::default().name(&called), None);
+        }
+        // What is known to be something else stays that.
+        let creators = [creator(10, "conmon", exec("/usr/bin/conmon -r /bin/sh", true), false)];
+        assert_eq!(Runtimes::of(&creators).name(&exec("/bin/sh -c create", true)), None);
+    }
 }

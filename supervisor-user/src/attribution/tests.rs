@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     diagnosis::Confidence,
     evidence::sample::{POD, creator, exec, host, incident},
-    finding::{Authority, Orchestrator, WaitTarget},
+    finding::{Authority, Orchestrator, Stage, WaitTarget},
     host::OciFacts,
 };
 
@@ -53,17 +53,73 @@ fn a_namespace_of_its_own_is_told_from_a_joined_one() {
 }
 
 #[test]
-fn an_exec_session_says_nothing_about_how_its_namespace_came_to_be() {
+fn an_exec_session_is_told_from_the_container() {
     let mut evidence = incident();
     let line = "/usr/bin/runc --root /r exec --user 0 web sh";
     for creator in &mut evidence.creators[..2] {
         creator.exec = Some(exec(line, true));
     }
+    let describe = |finding: &Finding| {
+        let runtime = finding.runtime.as_ref().expect("a runtime");
+        (runtime.stage, runtime.describe(finding.process.vpid))
+    };
+    evidence.exec = Some(exec(line, false));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(describe(&finding), (Stage::Init, "the first process of an exec session"));
     evidence.exec = Some(exec("/bin/sh", true));
     let finding = attribute(&evidence, &host(), 0);
-    assert_eq!(finding.pid_ns.and_then(|ns| ns.mode), None);
+    assert_eq!(describe(&finding), (Stage::Container, "a process of an exec session"));
+    assert_eq!(finding.origin, Origin::Exec);
     assert_eq!(finding.runtime.and_then(|runtime| runtime.verb).as_deref(), Some("exec"));
     assert_eq!(finding.container.map(|container| container.id).as_deref(), Some("web"));
+}
+
+#[test]
+fn the_container_of_an_exec_session_says_how_its_namespace_came_to_be() {
+    let mut evidence = incident();
+    for creator in &mut evidence.creators[..2] {
+        creator.exec = Some(exec(&format!("/usr/bin/runc exec {ID} sh"), true));
+    }
+    evidence.exec = Some(exec("/bin/sh", true));
+    let mode = |evidence: &Evidence| attribute(evidence, &host(), 0).pid_ns.and_then(|ns| ns.mode);
+    assert_eq!(mode(&evidence), None, "nothing was seen of the container");
+    let group = |id: &str| Some(format!("/docker/{id}"));
+    evidence.facts.cgroup = group(ID);
+    let mut init =
+        ProcessFacts { cgroup: group(ID), ..(**evidence.ns_init.as_ref().expect("PID 1")).clone() };
+    evidence.ns_init = Some(init.clone().into());
+    assert_eq!(mode(&evidence), Some(PidNsMode::Own), "its PID 1 is in the same container");
+    init.cgroup = group(OUTER);
+    evidence.ns_init = Some(init.into());
+    assert_eq!(mode(&evidence), Some(PidNsMode::Joined), "its PID 1 is in another");
+    let files = |first, path: Option<&str>| OciFacts {
+        init_pid: first,
+        has_pid_ns: true,
+        pid_ns_path: path.map(str::to_owned),
+        ..oci(Some(ID), &[])
+    };
+    for (files, expected) in [
+        (files(Some(5), None), PidNsMode::Own),
+        (files(Some(6), None), PidNsMode::Joined),
+        (files(None, None), PidNsMode::Own),
+        (files(None, Some("/proc/5/ns/pid")), PidNsMode::Joined),
+        (OciFacts { id: Some(OUTER.into()), ..files(Some(5), None) }, PidNsMode::Joined),
+    ] {
+        evidence.oci = Some(files);
+        assert_eq!(mode(&evidence), Some(expected), "{:?}", evidence.oci);
+    }
+}
+
+#[test]
+fn a_container_s_pid_1_is_called_that() {
+    let mut evidence = incident();
+    evidence.facts.ns_pids = vec![22, 1];
+    evidence.exec = Some(exec("/app", true));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(
+        finding.runtime.map(|runtime| runtime.describe(finding.process.vpid)),
+        Some("the container's PID 1")
+    );
 }
 
 #[test]
@@ -475,4 +531,87 @@ fn a_program_that_others_can_change_is_not_verified() {
         finding.creators.iter().map(|creator| creator.is_unverified).collect::<Vec<_>>(),
         [true, true, false]
     );
+}
+
+/// What CRI-O's configuration for a pod's sandbox says.
+fn sandbox() -> OciFacts {
+    OciFacts {
+        source: "/s/userdata/config.json".into(),
+        owner: Some(0),
+        ..oci(
+            None,
+            &[
+                ("io.container.manager", "cri-o"),
+                ("io.kubernetes.container.name", "POD"),
+                ("io.kubernetes.cri-o.ContainerID", OUTER),
+                ("io.kubernetes.cri-o.ContainerType", "sandbox"),
+                ("io.kubernetes.pod.name", "web-pod"),
+                ("io.kubernetes.pod.namespace", "shop"),
+                ("io.kubernetes.pod.uid", UID),
+            ],
+        )
+    }
+}
+
+fn pod_of(finding: &Finding) -> Option<(Option<&str>, Option<&str>, Option<&str>)> {
+    let pod = finding.orchestrator.as_ref()?;
+    Some((pod.namespace.as_deref(), pod.pod_name.as_deref(), pod.pod_uid.as_deref()))
+}
+
+#[test]
+fn the_sandbox_names_the_pod_of_a_container_whose_bundle_is_gone() {
+    let mut evidence = called_by(0, 0);
+    evidence.sandbox = Some(sandbox());
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(pod_of(&finding), Some((Some("shop"), Some("web-pod"), Some(UID))));
+    let container = finding.container.expect("a container");
+    assert_eq!((container.id.as_str(), container.name), (ID, None), "POD is the sandbox's own container");
+    assert_eq!(finding.identity_confidence, None);
+
+    // The sandbox's own container has the sandbox's name.
+    let mut pause = evidence.clone();
+    pause.facts.cgroup = Some(format!("/crio-{OUTER}.scope"));
+    let name = attribute(&pause, &host(), 0).container.and_then(|container| container.name);
+    assert_eq!(name.as_deref(), Some("POD"));
+
+    // The container's own files go before it, and the kernel's word before all.
+    evidence.oci = Some(pod_files(0));
+    assert_eq!(
+        attribute(&evidence, &host(), 0).orchestrator.and_then(|pod| pod.pod_name).as_deref(),
+        Some("victim-0")
+    );
+    evidence.oci = None;
+    let other = UID.replace("57e67067-", "00000000_");
+    evidence.facts.cgroup = Some(format!("/kubepods.slice/kubepods-pod{other}.slice/crio-{ID}.scope"));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(pod_of(&finding), Some((None, None, Some(&*other.replace('_', "-")))));
+    assert_eq!(finding.identity_confidence, Some(Confidence::Low));
+    assert!(finding.claims.iter().any(|claim| claim.source.as_str() == "file" && !claim.is_accepted));
+}
+
+#[test]
+fn a_sandbox_of_a_user_s_is_not_believed() {
+    let mut evidence = called_by(0, 0);
+    evidence.sandbox = Some(OciFacts { owner: Some(1000), ..sandbox() });
+    assert_eq!(attribute(&evidence, &host(), 0).orchestrator, None);
+}
+
+#[test]
+fn a_name_of_the_kubelet_s_names_the_pod() {
+    let conmon = |name: &str| exec(&format!("/usr/bin/conmon -c {ID} -r /usr/bin/crun -n {name}"), false);
+    let name = format!("k8s_web_web-pod_shop_{UID}_0");
+    let mut evidence = called_by(0, 0);
+    evidence.creators[2].exec = Some(conmon(&name));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(pod_of(&finding), Some((Some("shop"), Some("web-pod"), Some(UID))));
+    assert_eq!(finding.container.and_then(|container| container.name).as_deref(), Some("web"));
+    // podman's containers have the names that people give them.
+    evidence.facts.cgroup = Some(format!("/machine.slice/libpod-{ID}.scope"));
+    let finding = attribute(&evidence, &host(), 0);
+    assert_eq!(finding.container.and_then(|container| container.name).as_deref(), Some(&*name));
+    assert_eq!(finding.orchestrator, None);
+    // So have a user's.
+    let mut evidence = called_by(1000, 0);
+    evidence.creators[2].exec = Some(ExecFacts { uid: Some(1000), level: Some(0), ..conmon(&name) });
+    assert_eq!(attribute(&evidence, &host(), 0).orchestrator, None);
 }

@@ -15,10 +15,16 @@ use crate::{
     report::{story, text},
 };
 
-/// One of a joined PID namespace that is blocked, of a container, of an exec session, of many processes, and of a
-/// namespace that much holds.
-const RECORDINGS: [&str; 5] =
-    ["f1-incident", "f2-podman-entrypoint", "f3-crun-exec", "f17-coalesced", "f8-zombie-tracer-task"];
+/// One of a joined PID namespace that is blocked, of the same in a pod of CRI-O, of a container, of an exec session, of many
+/// processes, and of a namespace that much holds.
+const RECORDINGS: [&str; 6] = [
+    "f1-incident",
+    "f8-crio-incident",
+    "f2-podman-entrypoint",
+    "f3-crun-exec",
+    "f17-coalesced",
+    "f8-zombie-tracer-task",
+];
 /// Columns that are asked for, most of them others than the usual ones.
 const CHOSEN: &str = " --columns pid,age,reaper,runtime,why --sort pid";
 

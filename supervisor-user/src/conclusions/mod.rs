@@ -18,7 +18,7 @@ use supervisor_ebpf::ProcessId;
 use crate::{
     attribution::{Last, attribute, attribute_after},
     clock::Wall,
-    diagnosis::{blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
+    diagnosis::{Diagnosis, blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
     evidence::{Evidence, NamespaceEvidence},
     filter::Filter,
     finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
@@ -50,6 +50,7 @@ struct Open {
 
 struct Blocked {
     namespace: BlockedNamespace,
+    members_left_out: u64,
     told: bool,
 }
 
@@ -229,6 +230,7 @@ impl Conclusions {
         });
         told.then(|| {
             finding.diagnosis = diagnose(&finding);
+            close(&mut finding, reap_ns);
             EventKind::Reaped { finding, dwell_ns, by }
         })
     }
@@ -264,16 +266,22 @@ impl Conclusions {
             let kind = EventKind::Blocked { namespace: Box::new(namespace.clone()), again: was_told };
             events.push(Event { at_ns, wall, kind });
         }
-        self.namespaces.insert(*id, Blocked { namespace, told });
+        let members_left_out = evidence.members_left_out;
+        self.namespaces.insert(*id, Blocked { namespace, members_left_out, told });
         events.extend(self.refresh_blocks(at_ns, wall));
         events
     }
 
     fn released(&mut self, id: &ProcessId, at_ns: u64, wall: Wall) -> Vec<Event> {
-        let Some(Blocked { namespace, told }) = self.namespaces.remove(id) else { return Vec::new() };
+        let Some(Blocked { mut namespace, members_left_out, told }) = self.namespaces.remove(id) else {
+            return Vec::new();
+        };
         let blocked_ns = namespace.init.exit_ns.map(|exit_ns| at_ns.saturating_sub(exit_ns));
         let mut events = Vec::new();
         if told {
+            let BlockedNamespace { init, blockers, diagnosis, .. } = &mut namespace;
+            init.looked_ns = at_ns;
+            *diagnosis = diagnose_namespace(init, blockers, members_left_out);
             let kind = EventKind::Released { namespace: Box::new(namespace), blocked_ns };
             events.push(Event { at_ns, wall, kind });
         }
@@ -321,6 +329,17 @@ impl Conclusions {
     }
 }
 
+/// Brings a finding's ages to those of its close. The verdict stays that of the last look: it is not judged by what was
+/// not looked at.
+fn close(finding: &mut Finding, at_ns: Option<u64>) {
+    let Some(at_ns) = at_ns else { return };
+    finding.looked_ns = at_ns.max(finding.looked_ns);
+    let now = diagnose(finding);
+    if now.family == finding.diagnosis.family {
+        finding.diagnosis = Diagnosis { confidence: finding.diagnosis.confidence, ..now };
+    }
+}
+
 /// Carries on what only the looks before can tell.
 fn remember(finding: &mut Finding, before: Option<&Finding>) {
     let Some(before) = before else {
@@ -333,6 +352,13 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
     finding.exit_ns = finding.exit_ns.or(before.exit_ns);
     if let (Origin::Exec, Origin::HealthCheck { .. }) = (finding.origin, before.origin) {
         finding.origin = before.origin;
+    }
+    // A review does not list who lives: nobody is known to share the namespace then.
+    if let (Some(ns), Some(old)) = (&mut finding.pid_ns, &before.pid_ns)
+        && ns.ino == old.ino
+        && ns.containers.is_empty()
+    {
+        ns.containers.clone_from(&old.containers);
     }
     let Some(reaper) = &mut finding.reaper else { return };
     reaper.same_since_ns = finding.looked_ns;

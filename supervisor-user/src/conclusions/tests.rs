@@ -280,6 +280,50 @@ fn what_the_looks_before_told_is_remembered() {
 }
 
 #[test]
+fn who_shares_the_namespace_is_not_lost_in_updates_and_closes() {
+    const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+    let mut all = conclusions(Filter::default());
+    let containers = |events: &[Event]| {
+        let finding = events[0].kind.process().expect("it is about one");
+        finding.pid_ns.as_ref().map(|ns| ns.containers.clone())
+    };
+    let lists = |groups: Vec<String>| move |evidence: &mut Evidence| evidence.ns_groups = groups;
+    let shared = lists(vec![format!("/crio-{OTHER}.scope")]);
+    follow(&mut all, &seen(FIRST, shared), &[("detected", 22)]);
+    // A review lists nobody who lives.
+    let updated = follow(&mut all, &seen(4 * S, moves_to_pid_1), &[("updated", 22)]);
+    assert_eq!(containers(&updated), Some(vec![OTHER.to_owned()]));
+    let closed = follow(&mut all, &reaped(5 * S, zombie()), &[("reaped", 22)]);
+    assert_eq!(containers(&closed), Some(vec![OTHER.to_owned()]));
+}
+
+#[test]
+fn ages_in_closing_events_are_those_of_the_close() {
+    let ages = |event: &Event, diagnosis: &Diagnosis| {
+        let facts: Vec<&str> = diagnosis.evidence.iter().map(|it| it.text.as_str()).collect();
+        let exit = facts.iter().find(|text| text.starts_with("its last thread exited"));
+        (kind(event), exit.and_then(|text| text.rsplit(", ").next()).map(str::to_owned))
+    };
+    let mut all = conclusions(Filter::default());
+    let opened = follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+    let before = opened[0].kind.process().expect("a finding").clone();
+    let blocked = held(4 * S, vec![member(22, 10)]);
+    follow(&mut all, &blocked, &[("blocked", 5), ("updated", 22)]);
+    let closed = follow(&mut all, &reaped(62 * S, zombie()), &[("reaped", 22)]);
+    let after = closed[0].kind.process().expect("a finding");
+    assert_eq!(ages(&closed[0], &after.diagnosis), (("reaped", 22), Some("1 min 0 s ago".to_owned())));
+    assert_eq!(
+        (after.diagnosis.family, after.diagnosis.confidence),
+        (before.diagnosis.family, before.diagnosis.confidence),
+        "the verdict is the last look's"
+    );
+    let released = Observation::at(63 * S, Seen::Released { id: pause() });
+    let released = follow(&mut all, &released, &[("released", 5)]);
+    let EventKind::Released { namespace, .. } = &released[0].kind else { unreachable!() };
+    assert_eq!(ages(&released[0], &namespace.diagnosis), (("released", 5), Some("1 min 0 s ago".to_owned())));
+}
+
+#[test]
 fn a_lost_child_becomes_sure() {
     let mut all = conclusions(Filter::default());
     let waits = |any_ns, count| {

@@ -24,7 +24,7 @@ use super::{
     ReaperFacts, TracerFacts, execs::Execs, handler::is_handler_changed, text,
 };
 use crate::{
-    attribution::{container_id, named_part, oci_places},
+    attribution::{container_id, named_part, oci_places, sandbox_places},
     clock,
     host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
     kernel::{KernelError, Records, Task},
@@ -194,18 +194,19 @@ impl<'a> Look<'a> {
             budget,
             ending,
             oci: None,
+            sandbox: None,
             oci_not_read: false,
             task: task.map(|task| self.host.task(task)),
             facts,
         };
         // Where a container's files are is known by who is who.
-        let places = oci_places(&evidence);
-        if !places.is_empty() {
-            let read = || Ok::<_, EvidenceError>(self.host.oci(&places));
-            match &*cached(&self.containers, places.clone(), read)? {
-                Ok(facts) => evidence.oci.clone_from(facts),
-                Err(_) => evidence.oci_not_read = true,
-            }
+        match self.oci(&oci_places(&evidence))? {
+            Ok(facts) => evidence.oci = facts,
+            Err(_) => evidence.oci_not_read = true,
+        }
+        let sandbox = sandbox_places(&evidence);
+        if !sandbox.is_empty() {
+            evidence.sandbox = self.oci(&[sandbox])?.ok().flatten();
         }
         Ok(evidence)
     }
@@ -232,6 +233,15 @@ impl<'a> Look<'a> {
             frozen: self.host.frozen(tid),
             mounts: self.host.remote_mounts(tid),
         }))
+    }
+
+    /// A container's files, which are read once.
+    fn oci(&self, places: &[OciPlaces]) -> Result<Result<Option<OciFacts>, NotRead>, EvidenceError> {
+        if places.is_empty() {
+            return Ok(Ok(None));
+        }
+        let read = || Ok::<_, EvidenceError>(self.host.oci(places));
+        Ok((*cached(&self.containers, places.to_vec(), read)?).clone())
     }
 
     /// Gathers the other processes of the PID namespace whose init this is.

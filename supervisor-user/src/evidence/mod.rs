@@ -58,7 +58,11 @@ pub struct Evidence {
     pub waits_known_since_ns: Option<u64>,
     /// What its container's files say.
     pub oci: Option<OciFacts>,
-    /// Whether those files could not be read in time, so that they may contradict what others claim.
+    /// What the files of its pod's sandbox say, where its container's files name no pod. Recordings of older versions do
+    /// not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<OciFacts>,
+    /// Whether its container's files could not be read in time, so that they may contradict what others claim.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oci_not_read: bool,
     /// How many tasks there are, and may be, where it lives.

@@ -134,6 +134,7 @@ pub(crate) fn incident() -> Evidence {
         ns_groups: Vec::new(),
         waits_known_since_ns: Some(0),
         oci: None,
+        sandbox: None,
         oci_not_read: false,
         budget: None,
         reaper_pipe: None,

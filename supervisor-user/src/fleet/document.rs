@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::filter::{Filter, Subject};
+use crate::{
+    filter::{Filter, Subject},
+    names::Names,
+};
 
 /// No finding is larger than this, in bytes: a broker takes messages of 1 MiB.
 const MAX: usize = 1 << 20;
@@ -18,7 +21,7 @@ pub struct Document {
     pub process: Process,
     /// Its container.
     pub container: Option<Container>,
-    /// Its pod.
+    /// What placed the container on its host.
     pub orchestrator: Option<Orchestrator>,
     /// Everything that ECS has no name for.
     pub supervisor: Supervisor,
@@ -48,20 +51,6 @@ pub struct Process {
     pub end: Option<Timestamp>,
 }
 
-/// A pod of a [`Document`].
-#[derive(Clone, Debug, Deserialize)]
-pub struct Orchestrator {
-    /// The pod.
-    pub resource: Resource,
-}
-
-/// What an [`Orchestrator`] names.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Resource {
-    /// The pod's name.
-    pub name: Option<String>,
-}
-
 /// A container of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
 pub struct Container {
@@ -69,6 +58,24 @@ pub struct Container {
     pub id: String,
     /// Name.
     pub name: Option<String>,
+}
+
+/// What placed the container of a [`Document`] on its host.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Orchestrator {
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The pod.
+    pub resource: Resource,
+}
+
+/// The pod of a [`Document`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Resource {
+    /// Name.
+    pub name: Option<String>,
+    /// Uid.
+    pub id: Option<String>,
 }
 
 /// What stands below `supervisor.` in a [`Document`].
@@ -223,6 +230,20 @@ impl Document {
         }
     }
 
+    /// The names of its container.
+    #[must_use]
+    pub fn names(&self) -> Option<Names<'_>> {
+        let Container { id, name } = self.container.as_ref()?;
+        let pod = self.orchestrator.as_ref();
+        Some(Names {
+            id,
+            container: name.as_deref(),
+            namespace: pod.and_then(|pod| pod.namespace.as_deref()),
+            pod: pod.and_then(|pod| pod.resource.name.as_deref()),
+            pod_uid: pod.and_then(|pod| pod.resource.id.as_deref()),
+        })
+    }
+
     /// Whether it passes a filter, as a finding of this host would.
     #[must_use]
     pub fn passes(&self, filter: &Filter) -> bool {
@@ -231,7 +252,7 @@ impl Document {
             pid: self.process.pid,
             name: &self.process.name,
             pid_ns: it.pid_ns.as_ref().map(|ns| ns.ino),
-            container: self.container.as_ref().map(|it| (it.id.as_str(), it.name.as_deref())),
+            container: self.names(),
             runtime: it.runtime.as_ref().map(|runtime| runtime.name.as_str()),
             monitor: it.monitor.as_ref().map(|monitor| (monitor.name.as_str(), monitor.pid)),
             cgroup: it.cgroup.as_deref(),

@@ -127,7 +127,7 @@ pub(crate) fn place(fleet: &Fleet, cluster: &str, name: &str) -> String {
 }
 
 fn container(document: &Document) -> String {
-    document.container.as_ref().map_or_else(unknown, |container| cell(&container.id))
+    document.names().map_or_else(unknown, |names| cell(&names.label()))
 }
 
 /// How long ago it exited; by that host's clock, and this broker's.

@@ -56,13 +56,15 @@ pub struct OciPlaces {
     pub state_files: Vec<String>,
     /// Folders with a `config.json`.
     pub bundles: Vec<String>,
+    /// What docker knows of a container: `config.v2.json`.
+    pub docker_files: Vec<String>,
 }
 
 impl OciPlaces {
     /// Whether there is nowhere to look.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.state_files.is_empty() && self.bundles.is_empty()
+        self.state_files.is_empty() && self.bundles.is_empty() && self.docker_files.is_empty()
     }
 }
 
@@ -74,8 +76,11 @@ pub struct OciFacts {
     /// User id of the owner of all files that were read. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<u32>,
-    /// The container's id, as the runtime's state has it.
+    /// The container's id, as the runtime's state has it, or docker's file.
     pub id: Option<String>,
+    /// The name that docker's file has for it. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its bundle.
     pub bundle: Option<String>,
     /// Host pid of its first process, as the runtime saw it.
@@ -96,8 +101,42 @@ pub(super) fn read(places: &[OciPlaces]) -> Option<OciFacts> {
     places.iter().find_map(read_one)
 }
 
-/// Reads the first state file that is one, and the bundle that it names; else the first bundle.
+/// Reads the files of runtime and engine, and what docker knows of the container.
 fn read_one(places: &OciPlaces) -> Option<OciFacts> {
+    let facts = read_oci(places);
+    let docker = places
+        .docker_files
+        .iter()
+        .take(MAX_PLACES)
+        .find_map(|path| Some((path, read_docker(path, places.owner)?)));
+    let Some((path, docker)) = docker else { return facts };
+    let mut facts = facts.unwrap_or_else(|| OciFacts {
+        source: path.clone(),
+        owner: Some(places.owner),
+        ..OciFacts::default()
+    });
+    facts.id.get_or_insert(docker.id);
+    facts.name = Some(cut(docker.name.trim_start_matches('/'), MAX_VALUE).to_owned());
+    Some(facts)
+}
+
+/// What is of use in docker's `config.v2.json`. Its labels are an image's too.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerContainer {
+    #[serde(rename = "ID")]
+    id: String,
+    name: String,
+}
+
+fn read_docker(path: &str, owner: u32) -> Option<DockerContainer> {
+    let found: DockerContainer = serde_json::from_slice(&files::read(path, owner, MAX_FILE).ok()?).ok()?;
+    // The folder has the container's id for its name.
+    (path.rsplit('/').nth(1) == Some(&*found.id)).then_some(found)
+}
+
+/// Reads the first state file that is one, and the bundle that it names; else the first bundle.
+fn read_oci(places: &OciPlaces) -> Option<OciFacts> {
     let owner = places.owner;
     let state = places.state_files.iter().take(MAX_PLACES).find_map(|path| read_state(path, owner));
     let Some((path, mut facts)) = state else {

@@ -251,10 +251,13 @@ impl Ledger {
         leftover.next_ns <= now_ns
     }
 
-    /// Says that a leftover is a zombie; whether it was told that it is held in its exit, which it is no more.
-    pub fn release(&mut self, id: &ProcessId) -> bool {
+    /// Says that a leftover is a zombie; whether it was told that it is held in its exit, which it is no more. Its parent
+    /// can reap it only from now on, so it gets a whole grace period.
+    pub fn release(&mut self, id: &ProcessId, now_ns: u64) -> bool {
         let held = self.leftovers.get_mut(id).filter(|leftover| leftover.state == State::Held);
-        held.map(|leftover| leftover.state = State::Waiting).is_some()
+        let Some(leftover) = held else { return false };
+        (leftover.state, leftover.not_zombie_ns) = (State::Waiting, Some(now_ns));
+        true
     }
 
     /// Says what came of a due leftover.

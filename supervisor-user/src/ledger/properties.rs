@@ -216,7 +216,8 @@ impl Watch {
             }
             let settled = match self.kernel.state(&id) {
                 Some(State::Zombie) => {
-                    if self.ledger.release(&id) {
+                    if self.ledger.release(&id, now_ns) {
+                        self.not_zombie.insert(id, now_ns);
                         assert!(self.held.remove(&id), "{id:?}: what is released was held");
                     }
                     if !self.ledger.has_waited(&id, now_ns) {

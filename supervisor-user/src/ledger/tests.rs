@@ -130,10 +130,12 @@ fn what_is_held_in_its_exit_is_told_apart() {
     ledger.settle(&id(7), Settled::NotYet, now + SECOND / 4);
     assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Held));
     // The other one can finish, and then stays a zombie.
-    assert!(ledger.release(&id(8)));
-    assert!(!ledger.release(&id(8)), "that is told once");
-    let later = now + 5 * SECOND;
-    assert!(!ledger.has_waited(&id(8), now + SECOND / 2));
+    let released = now + 5 * SECOND;
+    assert!(ledger.release(&id(8), released));
+    assert!(!ledger.release(&id(8), released + SECOND / 2), "that is told once");
+    assert!(!ledger.has_waited(&id(8), released), "its parent could not reap it before");
+    assert!(!ledger.has_waited(&id(8), released + SECOND / 2));
+    let later = released + SECOND;
     assert!(ledger.has_waited(&id(8), later));
     ledger.settle(&id(8), Settled::Told, later);
     assert_eq!(ledger.reaped(&reaped(8, T)), Some(Was::Told));

@@ -97,6 +97,7 @@ impl Redactor {
         OciFacts {
             source: self.path(&facts.source),
             id: facts.id.map(|it| self.text(it)),
+            name: facts.name.map(|it| self.text(it)),
             bundle: facts.bundle.map(|it| self.path(&it)),
             args: self.arguments(&facts.args, ArgsNote::default(), false).0,
             pid_ns_path: facts.pid_ns_path.map(|it| self.path(&it)),

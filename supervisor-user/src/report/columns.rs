@@ -6,6 +6,7 @@ use super::text::short_exit;
 use crate::{
     diagnosis::last_place,
     finding::Finding,
+    names::Names,
     words::{clean, duration},
 };
 
@@ -40,7 +41,7 @@ pub enum Column {
     Pidns,
     /// Pid in there
     Vpid,
-    /// Container id
+    /// Pod and container, or the container's short id
     Container,
     /// Kubernetes pod
     Pod,
@@ -97,7 +98,7 @@ impl Column {
             Self::State => reaper.and_then(|reaper| reaper.state).map(|state| state.to_string()),
             Self::Pidns => finding.pid_ns.as_ref().map(|ns| ns.ino.to_string()),
             Self::Vpid => finding.process.vpid.map(|vpid| vpid.to_string()),
-            Self::Container => finding.container.as_ref().map(|container| clean(&container.id)),
+            Self::Container => Names::of(finding).map(|names| names.label()),
             Self::Pod => finding.orchestrator.as_ref().and_then(|it| it.pod_name.as_deref()).map(clean),
             Self::Runtime => finding.runtime.as_ref().map(|runtime| clean(&runtime.name)),
             Self::Monitor => finding.monitor.as_ref().map(|monitor| named(&monitor.name, monitor.pid)),

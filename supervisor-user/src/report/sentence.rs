@@ -2,7 +2,8 @@
 
 use crate::{
     diagnosis::exit,
-    finding::{Block, Dropped, Event, EventKind, Finding, Loss, ReapedBy, Suppressed},
+    finding::{Block, Dropped, Event, EventKind, Finding, Loss, ReapedBy, Runtime, Stage, Suppressed},
+    names::Names,
     words::{clean, duration},
 };
 
@@ -29,7 +30,9 @@ pub fn sentence(event: &Event) -> String {
             let by = by.as_ref().map(|by| format!(" by {}", reaped_by(by))).unwrap_or_default();
             format!("{} was reaped{after}{by}", subject(finding))
         }
-        EventKind::Blocked { namespace, .. } => namespace.diagnosis.verdict.clone(),
+        EventKind::Blocked { namespace, .. } => {
+            format!("{}{}", namespace.diagnosis.verdict, place(&namespace.init, "; it is that of "))
+        }
         EventKind::Released { namespace, blocked_ns } => {
             let after = blocked_ns
                 .map(|blocked| format!(" {} after its PID 1 had exited", duration(blocked)))
@@ -37,7 +40,12 @@ pub fn sentence(event: &Event) -> String {
             let init = &namespace.init;
             let ino = init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default();
             let process = &init.process;
-            format!("PID namespace {ino} of {} (pid {}) could end{after}", clean(&process.name), process.pid)
+            format!(
+                "PID namespace {ino} of {} (pid {}){} could end{after}",
+                clean(&process.name),
+                process.pid,
+                place(init, " in ")
+            )
         }
         EventKind::ExitBlocked { finding, .. } => cannot_exit(finding),
         EventKind::ExitFinished { finding, blocked_ns } => {
@@ -74,6 +82,12 @@ fn unreaped(finding: &Finding, now_ns: u64) -> String {
     format!("{} {how}{since} and is not reaped: {}", subject(finding), finding.diagnosis.verdict)
 }
 
+/// Where a process lives, behind `lead`: nothing, if its container has only an id.
+pub(super) fn place(finding: &Finding, lead: &str) -> String {
+    let names = Names::of(finding).filter(Names::are_known);
+    names.map(|names| format!("{lead}{}", names.phrase())).unwrap_or_default()
+}
+
 /// Who has reaped one.
 pub(super) fn reaped_by(by: &ReapedBy) -> String {
     let pid = by.id.tgid;
@@ -103,21 +117,27 @@ pub(super) fn block(of: &Finding, block: &Block) -> String {
 /// The process, and what it is.
 fn subject(finding: &Finding) -> String {
     let process = &finding.process;
-    let of = match (&finding.runtime, &finding.container) {
-        (Some(runtime), Some(container)) => {
-            let verb = runtime.verb.as_deref().map(|verb| format!(" {}", clean(verb))).unwrap_or_default();
-            format!(
-                ", {} of `{}{verb}` for container {}",
-                runtime.stage.describe(),
-                clean(&runtime.name),
-                clean(&container.id)
-            )
-        }
-        (_, Some(container)) => format!(", of container {}", clean(&container.id)),
-        _ => String::new(),
+    let container = Names::of(finding).map(|names| names.phrase());
+    let of = match (&finding.runtime, container) {
+        (Some(runtime), Some(container)) => format!(", {}", part(runtime, process.vpid, &container)),
+        (None, Some(container)) => format!(", of {container}"),
+        (_, None) => String::new(),
     };
     let end = if of.is_empty() { "" } else { "," };
     format!("{} (pid {}){of}{end}", clean(&process.name), process.pid)
+}
+
+/// What a process is to its runtime and container.
+fn part(runtime: &Runtime, vpid: Option<u32>, container: &str) -> String {
+    match runtime.stage {
+        Stage::Container if runtime.is_session() => format!("a process of an exec session in {container}"),
+        Stage::Container if vpid == Some(1) => format!("PID 1 of {container}"),
+        Stage::Container => format!("a process of {container}"),
+        Stage::Init | Stage::Intermediate | Stage::Runtime => {
+            let verb = runtime.verb.as_deref().map(|verb| format!(" {}", clean(verb))).unwrap_or_default();
+            format!("{} of `{}{verb}` for {container}", runtime.describe(vpid), clean(&runtime.name))
+        }
+    }
 }
 
 fn lost(loss: &Loss, now_ns: u64) -> String {

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use super::{
     sentence::block,
-    text::{Lines, Style, blocker_line, budget, creator_line, headline, pid_ns_line, place, reaper_lines},
+    text::{
+        Lines, Style, blocker_line, budget, creator_line, headline, pid_ns_line, place, place_of,
+        reaper_lines,
+    },
 };
 use crate::{
     diagnosis::{Diagnosis, Prognosis},
@@ -38,7 +41,7 @@ pub fn process(finding: &Finding, style: Style) -> String {
         (None, None) => String::new(),
     };
     let how = if finding.is_exiting { headline(finding) } else { subject(finding) };
-    story.line(&format!("{}  {how}{since}", style.colour.paint("1;31", word)));
+    story.line(&format!("{}  {how}{since}{}", style.colour.paint("1;31", word), place_of(finding)));
     story.verdict(&finding.diagnosis);
     if !finding.blocks.is_empty() {
         story.title("What it blocks");
@@ -73,9 +76,10 @@ pub fn namespace(namespace: &BlockedNamespace, style: Style) -> String {
         None => String::new(),
     };
     story.line(&format!(
-        "{}  PID namespace {ino} of {}{since}",
+        "{}  PID namespace {ino} of {}{since}{}",
         style.colour.paint("1;31", "BLOCKED"),
-        headline(&namespace.init)
+        headline(&namespace.init),
+        place_of(&namespace.init)
     ));
     story.verdict(&namespace.diagnosis);
     story.title("What holds it");
@@ -192,8 +196,13 @@ impl Story {
         if let Some(cgroup) = &finding.cgroup {
             lines.add("cgroup", &clean(cgroup));
         }
-        if let Some(ns) = finding.pid_ns.as_ref().filter(|ns| !ns.containers.is_empty()) {
-            lines.add("shares", &format!("{} with {}", pid_ns_line(ns, None), ns.containers.join(", ")));
+        if let Some(ns) = &finding.pid_ns {
+            let own = finding.container.as_ref().map(|container| &container.id);
+            let others: Vec<String> =
+                ns.containers.iter().filter(|id| Some(*id) != own).map(|id| clean(id)).collect();
+            if !others.is_empty() {
+                lines.add("shares", &format!("{} with {}", pid_ns_line(ns, None), others.join(", ")));
+            }
         }
         self.title("Where it lives");
         for line in lines.out.lines().skip(1) {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    sentence::{block as blocks, reaped_by, sentence},
+    sentence::{block as blocks, place as place_behind, reaped_by, sentence},
     story,
 };
 use crate::{
@@ -82,12 +82,14 @@ fn lines_of(event: &Event, style: Style) -> String {
             } else {
                 since(finding, event.at_ns)
             };
-            let headline = format!("{time}  {}  {}{since}", word("1;31", "UNREAPED"), headline(finding));
+            let (headline, place) = (headline(finding), place_of(finding));
+            let headline = format!("{time}  {}  {headline}{since}{place}", word("1;31", "UNREAPED"));
             block(&headline, finding, event.at_ns, style)
         }
         EventKind::Updated(finding) => {
             let since = since(finding, event.at_ns);
-            let headline = format!("{time}  {}  {}{since}", word("1;31", "UPDATED"), headline(finding));
+            let (headline, place) = (headline(finding), place_of(finding));
+            let headline = format!("{time}  {}  {headline}{since}{place}", word("1;31", "UPDATED"));
             let mut lines = Lines::new(&headline, style);
             why(&mut lines, &finding.diagnosis);
             consequences(&mut lines, finding);
@@ -98,16 +100,18 @@ fn lines_of(event: &Event, style: Style) -> String {
                 dwell_ns.map(|dwell| format!(", {} after its exit", duration(dwell))).unwrap_or_default();
             let (name, pid) = (clean(&finding.process.name), finding.process.pid);
             let by = by.as_ref().map(|by| format!(", by {}", reaped_by(by))).unwrap_or_default();
-            format!("{time}  {}  {name}[{pid}]{after}{by}\n", word("1;32", "REAPED"))
+            let place = place_of(finding);
+            format!("{time}  {}  {name}[{pid}]{after}{by}{place}\n", word("1;32", "REAPED"))
         }
         EventKind::Blocked { namespace, .. } => {
             let init = &namespace.init;
             let first = format!(
-                "{time}  {}  PID namespace {} of {}{}",
+                "{time}  {}  PID namespace {} of {}{}{}",
                 word("1;31", "BLOCKED"),
                 init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default(),
                 headline(init),
-                since(init, event.at_ns)
+                since(init, event.at_ns),
+                place_of(init)
             );
             let mut lines = Lines::new(&first, style);
             namespace_lines(&mut lines, namespace);
@@ -263,6 +267,11 @@ pub(super) fn blocker_line(blocker: &Blocker) -> String {
     )
 }
 
+/// Where it lives, at the end of a headline.
+pub(super) fn place_of(finding: &Finding) -> String {
+    place_behind(finding, ", in ")
+}
+
 pub(super) fn headline(finding: &Finding) -> String {
     let process = &finding.process;
     let exit = finding.exit.map(|exit| format!("  {}", short_exit(exit))).unwrap_or_default();
@@ -310,8 +319,10 @@ fn who(lines: &mut Lines, finding: &Finding, now_ns: u64) {
 pub(super) fn place(lines: &mut Lines, finding: &Finding) {
     if let Some(runtime) = &finding.runtime {
         let verb = runtime.verb.as_deref().map(|verb| format!(" {}", clean(verb))).unwrap_or_default();
-        lines
-            .add("runtime", &format!("{}{verb}; this is {}", clean(&runtime.name), runtime.stage.describe()));
+        lines.add(
+            "runtime",
+            &format!("{}{verb}; this is {}", clean(&runtime.name), runtime.describe(finding.process.vpid)),
+        );
     }
     if let Some(monitor) = &finding.monitor {
         lines.add("monitor", &format!("{}[{}]", clean(&monitor.name), monitor.pid));
@@ -322,7 +333,9 @@ pub(super) fn place(lines: &mut Lines, finding: &Finding) {
         lines.add("pod", &format!("{namespace}{name}"));
     }
     if let Some(container) = &finding.container {
-        let name = container.name.as_deref().map(|name| format!("  ({})", clean(name))).unwrap_or_default();
+        let id = clean(&container.id);
+        let what = container.name.as_deref().filter(|name| **name != container.id);
+        let what = what.map_or_else(|| id.clone(), |name| format!("{}  ({id})", clean(name)));
         let origin = match finding.origin {
             Origin::Exec => ", left by an exec session".to_owned(),
             Origin::HealthCheck { period_ns } => {
@@ -330,7 +343,7 @@ pub(super) fn place(lines: &mut Lines, finding: &Finding) {
             }
             Origin::Entrypoint | Origin::Host | Origin::Unknown => String::new(),
         };
-        lines.add("container", &format!("{}{name}{origin}", clean(&container.id)));
+        lines.add("container", &format!("{what}{origin}"));
     }
     if let Some(confidence) = finding.identity_confidence {
         let said: Vec<String> = finding.claims.iter().map(claim_line).collect();

@@ -140,7 +140,7 @@ impl Cgroup {
     fn new(names: &[String]) -> Self {
         let start = if names.len() < CGROUP_DEPTH { "/" } else { "…/" };
         let path = format!("{start}{}", names.join("/"));
-        Self { container: container_id(&path).map(str::to_owned), path }
+        Self { container: container_id(&path), path }
     }
 }
 

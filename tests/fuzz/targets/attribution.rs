@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use supervisor_ebpf::{ARGV_LEN, Exec, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
 use supervisor_fuzz::{Teller, changed, host, incident};
 use supervisor_user::{
-    attribution::oci_places,
+    attribution::{oci_places, sandbox_places},
     evidence::ExecFacts,
     host::{MAX_PLACES, OciPlaces, is_plain},
     observation::{Observation, Seen},
@@ -62,12 +62,12 @@ fuzz_target!(|data: &[u8]| {
         }
     });
     if let Seen::Unreaped { evidence, .. } = &observation.seen {
-        for OciPlaces { state_files, bundles, .. } in oci_places(evidence) {
-            assert!(state_files.len().max(bundles.len()) <= MAX_PLACES, "too many files are looked for");
-            assert!(
-                state_files.iter().chain(&bundles).all(|path| is_plain(path)),
-                "a file outside is looked for"
-            );
+        let places = oci_places(evidence).into_iter().chain([sandbox_places(evidence)]);
+        for OciPlaces { state_files, bundles, docker_files, .. } in places {
+            for paths in [state_files, bundles, docker_files] {
+                assert!(paths.len() <= MAX_PLACES, "too many files are looked for");
+                assert!(paths.iter().all(|path| is_plain(path)), "a file outside is looked for");
+            }
         }
     }
     Teller::new(host(), 1_000_000_000).tell(&observation);

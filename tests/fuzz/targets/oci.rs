@@ -30,19 +30,22 @@ fn place() -> Place {
     Place { proc: DirectProc::new().expect("/proc can be read"), owner, dir, incident: incident() }
 }
 
-// A state file and a bundle's configuration, with a NUL between them.
+// A state file, a bundle's configuration, and docker's file, with a NUL between them.
 fuzz_target!(|data: &[u8]| {
     PLACE.with(|it| {
         let Place { proc, owner, dir, incident } = it.get_or_init(place);
         let folder = dir.path().join("box");
-        let mut parts = data.splitn(2, |byte| *byte == 0);
-        for name in ["state.json", "config.json"] {
+        let mut parts = data.splitn(3, |byte| *byte == 0);
+        for name in ["state.json", "config.json", "config.v2.json"] {
             fs::write(folder.join(name), parts.next().unwrap_or_default()).expect("it can be written");
         }
         let state_files = vec![folder.join("state.json").display().to_string()];
         let bundles = vec![folder.display().to_string()];
-        let Ok(Some(facts)) = proc.oci(&[OciPlaces { owner: *owner, state_files, bundles }]) else { return };
+        let docker_files = vec![folder.join("config.v2.json").display().to_string()];
+        let places = [OciPlaces { owner: *owner, state_files, bundles, docker_files }];
+        let Ok(Some(facts)) = proc.oci(&places) else { return };
         assert!(facts.annotations.values().all(|value| value.len() <= 256), "a value is not cut");
+        assert!(facts.name.iter().all(|name| name.len() <= 256), "a name is not cut");
         assert!(facts.bundle.iter().chain(&facts.pid_ns_path).all(|path| is_plain(path)), "a path goes up");
         let observation = changed(incident.clone(), |evidence| evidence.oci = Some(facts));
         Teller::new(host(), 1_000_000_000).tell(&observation);

@@ -62,7 +62,7 @@ fn a_bare_runtime_without_a_root() {
                 "/run/user/1000/runc/web/status".into(),
                 "/run/user/1000/runc/web/state.json".into(),
             ],
-            bundles: Vec::new(),
+            ..OciPlaces::default()
         }]
     );
 }
@@ -261,4 +261,97 @@ fn podman_and_bare_bundles() {
     assert_eq!(identify(&facts(&[("io.kubernetes.pod.name", "")])), Identity::default());
     let bare = facts(&[("io.kubernetes.pod.name", "web-0")]);
     assert_eq!(identify(&bare), Identity { pod: Some("web-0"), ..Identity::default() });
+}
+
+#[test]
+fn names_that_the_kubelet_makes() {
+    let name = "k8s_web_web-pod_shop_7d1f0c9e-5b7a-4c3e-9a61-0f2e8d4c6b00_12";
+    let identity = kubernetes_name(name).expect("a pod's");
+    assert_eq!(
+        (identity.container, identity.pod, identity.namespace, identity.uid),
+        (Some("web"), Some("web-pod"), Some("shop"), Some("7d1f0c9e-5b7a-4c3e-9a61-0f2e8d4c6b00"))
+    );
+    for name in [
+        "web",
+        "k8s_web_web-pod_shop_1",
+        "k8s_web__shop_uid_1",
+        "k8s_a_b_c_d_x",
+        "k8s_a_b_c_d_",
+        "x_a_b_c_d_1",
+    ] {
+        assert_eq!(kubernetes_name(name), None, "{name}");
+    }
+}
+
+#[test]
+fn docker_s_file_names_the_container_and_its_pod() {
+    let named = |name: &str| OciFacts { name: Some(name.to_owned()), ..facts(&[]) };
+    let plain = named("web");
+    let identity = identify(&plain);
+    assert_eq!(
+        (identity.container, identity.engine, identity.names_pod()),
+        (Some("web"), Some("docker"), false)
+    );
+    let of_pod = named("k8s_web_web-0_prod_57e67067_0");
+    let identity = identify(&of_pod);
+    assert_eq!(
+        (identity.container, identity.pod, identity.engine),
+        (Some("web"), Some("web-0"), Some("docker"))
+    );
+    // Who builds an image chooses its labels, and so annotations.
+    let labelled = OciFacts { name: Some("web".into()), ..facts(&[("io.kubernetes.pod.name", "lie")]) };
+    assert!(!identify(&labelled).names_pod());
+}
+
+#[test]
+fn docker_s_files_are_looked_for_by_an_engine_s_id_only() {
+    let path = format!("/var/lib/docker/containers/{ID}/config.v2.json");
+    let places = only_places(&called(&format!("docker-runc create --bundle /b {ID}")));
+    assert_eq!(places.docker_files, [path]);
+    assert!(only_places(&called("runc create --bundle /b web")).docker_files.is_empty());
+}
+
+#[test]
+fn a_machine_s_name_leads_to_no_runtime_s_files() {
+    for line in ["lxc-start -n web", "systemd-nspawn -M web"] {
+        assert!(places(&called(line)).is_empty(), "{line}");
+    }
+    let mut evidence = called("/bin/sh -c x");
+    evidence.facts.cgroup = Some("/lxc.payload.web".into());
+    assert!(places(&evidence).is_empty());
+}
+
+#[test]
+fn the_sandbox_is_where_root_s_monitor_says() {
+    let line = |dir: &str| format!("/usr/bin/conmonrs --runtime /usr/bin/crun --runtime-dir {dir}");
+    let mut evidence = called(&line("/s/userdata"));
+    let places = sandbox_places(&evidence);
+    assert_eq!((places.owner, places.bundles.as_slice()), (0, &["/s/userdata".to_owned()][..]));
+    // The container's own files name the pod.
+    evidence.oci = Some(facts(&[("io.kubernetes.pod.name", "web-0")]));
+    assert!(sandbox_places(&evidence).is_empty());
+    evidence.oci = None;
+    speaks(&mut evidence, 1000, 0);
+    assert!(sandbox_places(&evidence).is_empty(), "a user says of no pod");
+    speaks(&mut evidence, 0, 1);
+    assert!(sandbox_places(&evidence).is_empty(), "root in a container is its tenant");
+    assert!(sandbox_places(&called(&line("/s/../userdata"))).is_empty());
+
+    let shim = called(&format!("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id {ID}"));
+    assert_eq!(
+        sandbox_places(&shim).bundles,
+        [format!("/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}")]
+    );
+    assert!(sandbox_places(&called("containerd-shim-runc-v2 -namespace ../x -id ..")).is_empty());
+
+    // One that daemonised is known by its file and arguments in `/proc`.
+    let mut evidence = called("/bin/sh -c x");
+    let reaper = evidence.reaper.as_mut().expect("a reaper");
+    reaper.facts = ProcessFacts {
+        exe: Some("/usr/bin/crio-conmonrs".into()),
+        args: ["crio-conmonrs", "--runtime-dir", "/s/userdata"].map(Into::into).into(),
+        uid: Some(0),
+        ..reaper.facts.clone()
+    };
+    assert_eq!(sandbox_places(&evidence).bundles, ["/s/userdata"]);
 }

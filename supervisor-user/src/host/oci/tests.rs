@@ -60,11 +60,11 @@ fn me() -> u32 {
 }
 
 fn state(path: &str) -> Option<OciFacts> {
-    read(&[OciPlaces { owner: me(), state_files: vec![path.into()], bundles: Vec::new() }])
+    read(&[OciPlaces { owner: me(), state_files: vec![path.into()], ..OciPlaces::default() }])
 }
 
 fn bundle(path: &str) -> Option<OciFacts> {
-    read(&[OciPlaces { owner: me(), state_files: Vec::new(), bundles: vec![path.into()] }])
+    read(&[OciPlaces { owner: me(), bundles: vec![path.into()], ..OciPlaces::default() }])
 }
 
 #[test]
@@ -79,6 +79,7 @@ fn crun_state_and_its_bundle() {
             source: source.clone(),
             owner: Some(me()),
             id: Some("c1".into()),
+            name: None,
             bundle: Some(folder.text("bundle")),
             init_pid: Some(10_096),
             annotations: BTreeMap::from([
@@ -119,11 +120,39 @@ fn the_next_place_is_tried() {
         owner: me(),
         state_files: vec![folder.text("none/status"), folder.write("bad/status", "{")],
         bundles: vec!["relative".into(), folder.text("none"), folder.text("bundle")],
+        docker_files: Vec::new(),
     };
     let facts = read(std::slice::from_ref(&places)).expect("facts");
     assert_eq!(facts.source, folder.text("bundle/config.json"));
     assert_eq!((facts.id, facts.init_pid, facts.has_pid_ns), (None, None, true));
     assert_eq!(read(&[OciPlaces::default()]), None);
+}
+
+#[test]
+fn docker_s_file_adds_a_name() {
+    let folder = Folder::new();
+    let text =
+        r#"{"ID":"d1","Name":"/web","Config":{"Env":["TOKEN=x"],"Labels":{"io.kubernetes.pod.name":"lie"}}}"#;
+    let docker_files = vec![folder.write("docker/d1/config.v2.json", text)];
+    let alone = OciPlaces { owner: me(), docker_files: docker_files.clone(), ..OciPlaces::default() };
+    let facts = read(&[alone]).expect("facts");
+    assert_eq!(
+        facts,
+        OciFacts {
+            source: docker_files[0].clone(),
+            owner: Some(me()),
+            id: Some("d1".into()),
+            name: Some("web".into()),
+            ..OciFacts::default()
+        }
+    );
+    let state_files = vec![folder.write("runc/d1/state.json", &runc_state("d1", "/no/bundle"))];
+    let both = OciPlaces { owner: me(), state_files, docker_files, ..OciPlaces::default() };
+    let facts = read(&[both]).expect("facts");
+    assert_eq!((facts.name.as_deref(), facts.init_pid), (Some("web"), Some(10_111)));
+    // One that lies about whose it is.
+    let docker_files = vec![folder.write("docker/d2/config.v2.json", text)];
+    assert_eq!(read(&[OciPlaces { owner: me(), docker_files, ..OciPlaces::default() }]), None);
 }
 
 #[test]
@@ -150,6 +179,7 @@ fn a_file_of_another_owner_says_nothing() {
         owner,
         state_files: vec![source.clone()],
         bundles: vec![folder.text("bundle")],
+        docker_files: Vec::new(),
     };
     assert_eq!(read(&[of(me() + 1)]), None);
     // The next places are asked.
