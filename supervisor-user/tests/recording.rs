@@ -57,7 +57,7 @@ fn recorded() -> (TempDir, PathBuf) {
         writer.write(&observation).unwrap();
     }
     let written = writer.finish(counted()).unwrap();
-    assert_eq!((written.observations, written.bytes), (5, fs::metadata(&file).unwrap().len()));
+    assert_eq!((written.observations, written.bytes), (4, fs::metadata(&file).unwrap().len()));
     (dir, file)
 }
 

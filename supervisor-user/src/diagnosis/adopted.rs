@@ -157,9 +157,8 @@ fn replace_sandbox_init(case: &Case<'_>) -> Line {
 
 /// busybox's `timeout` forks its timer away from itself, so each call leaves an orphan.
 fn busybox_timeout(case: &Case<'_>) -> Option<Line> {
-    let process = &case.finding.process;
-    let file = process.executable.as_deref()?.rsplit('/').next()?;
-    (process.name == "timeout" && matches!(file, "busybox" | "timeout")).then(|| {
+    // That of coreutils is the parent of its command, and leaves no orphan.
+    (case.finding.process.name == "timeout" && case.is_own() == Some(false)).then(|| {
         remedy(
             &[],
             "use the probe's own time limit (`timeoutSeconds`) or the `timeout` of coreutils: busybox's leaves its timer \

@@ -2,7 +2,7 @@
 
 use super::{
     Cause, Confidence, Family, Prognosis, Verdict,
-    advice::{remedy, sigkill, wont_help},
+    advice::{no_init, remedy, sigkill, wont_help},
     case::{Case, Habit, name},
     facts::Fact,
 };
@@ -40,7 +40,11 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
             "give its control group more processor time (`cpu.max`, the container's CPU limit)",
         ));
     }
-    advice.extend([sigkill(), wont_help(&[], "a signal to the reaper: it gets to no signal before it runs")]);
+    advice.extend([
+        sigkill(),
+        wont_help(&[], "a signal to the reaper: it gets to no signal before it runs"),
+        no_init(),
+    ]);
     Some(Verdict {
         family: Some(Family::F24),
         cause: Some(Cause::Busy),

@@ -172,7 +172,8 @@ fn a_group_below_the_containers_is_frozen() -> Result<()> {
     ensure!(blocked.text("supervisor.family.id")? == "F8", "F8: {}", blocked.0);
     let blockers = blocked.list("supervisor.blockers")?;
     ensure!(blockers.len() == 1 && blockers[0].pid("pid")? == task, "only {task} blocks: {}", blocked.0);
-    let (events, _) = run_json(&["explain", &init.to_string(), "-o", "json"])?;
+    let ino = blocked.number("supervisor.pid_ns.ino")?.to_string();
+    let (events, _) = run_json(&["explain", "--pidns", &ino, "-o", "json"])?;
     let explained = events.into_iter().find(|event| event.is_about(init)).context("explain says nothing")?;
     for event in [&blocked, &explained] {
         let said = format!("{} {}", event.text("supervisor.verdict")?, text_of(event, "evidence"));
