@@ -836,18 +836,18 @@ impl EventKind {
     #[must_use]
     pub fn finding(&self) -> Option<(&str, State)> {
         Some(match self {
-            Self::Detected(finding) | Self::Existing(finding) | Self::State(finding) => {
-                (&finding.id, State::Open)
+            Self::Detected(finding)
+            | Self::Existing(finding)
+            | Self::State(finding)
+            | Self::ExitBlocked { finding, again: false } => (&finding.id, State::Open),
+            Self::Updated(finding) | Self::ExitBlocked { finding, again: true } => {
+                (&finding.id, State::Updated)
             }
-            Self::Updated(finding) => (&finding.id, State::Updated),
             Self::Explained(finding) => (&finding.id, State::None),
-            Self::Reaped { finding, .. } => (&finding.id, State::Closed),
+            Self::Reaped { finding, .. } | Self::ExitFinished { finding, .. } => (&finding.id, State::Closed),
             Self::Blocked { namespace, again: false } => (&namespace.id, State::Open),
             Self::Blocked { namespace, again: true } => (&namespace.id, State::Updated),
             Self::Released { namespace, .. } => (&namespace.id, State::Closed),
-            Self::ExitBlocked { finding, again: false } => (&finding.id, State::Open),
-            Self::ExitBlocked { finding, again: true } => (&finding.id, State::Updated),
-            Self::ExitFinished { finding, .. } => (&finding.id, State::Closed),
             Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => return None,
         })
     }

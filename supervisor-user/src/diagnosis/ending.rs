@@ -92,7 +92,7 @@ fn is_own_pid_1(finding: &Finding) -> bool {
 fn last_thread(finding: &Finding) -> Option<Thread<'_>> {
     let live = || finding.threads.iter().filter(|thread| thread.is_live());
     let Some(thread) = live().find(|thread| thread.state == 'D').or_else(|| live().next()) else {
-        return (finding.state != 'Z').then(|| Thread {
+        return (finding.state != 'Z').then_some(Thread {
             named: None,
             tid: finding.process.pid,
             state: finding.state,

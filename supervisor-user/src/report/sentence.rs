@@ -97,8 +97,9 @@ pub(super) fn reaped_by(by: &ReapedBy) -> String {
 /// A process that cannot exit, and the PID namespaces of others that wait for it.
 fn cannot_exit(finding: &Finding) -> String {
     let others = finding.blocks.iter().filter(|block| block.init_pid != finding.process.pid);
-    let others: String = others.map(|it| format!("; {}", block(finding, it))).collect();
-    format!("{} cannot exit: {}{others}", subject(finding), finding.diagnosis.verdict)
+    let what = format!("{} cannot exit: {}", subject(finding), finding.diagnosis.verdict);
+    let parts: Vec<String> = [what].into_iter().chain(others.map(|it| block(finding, it))).collect();
+    parts.join("; ")
 }
 
 /// What a process blocks.
