@@ -17,11 +17,13 @@ pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
     if reaper.sigchld != Some(SigChld::Blocked) || !reaper.sigchld_pending {
         return None;
     }
-    // Whoever asks for any child does not need the signal.
-    if matches!(case.habit(), Habit::Before { .. } | Habit::After { .. }) {
-        return None;
-    }
     let waits_for_signal = reaper.calls.iter().any(|it| it.call == Call::Signal);
+    // Whoever asks for any child in rounds does not need the signal. A shell asks once, and then sleeps until it comes.
+    match case.habit() {
+        Habit::After { .. } | Habit::Before { gap_ns: Some(_), .. } => return None,
+        Habit::Before { gap_ns: None, .. } if !waits_for_signal => return None,
+        _ => {}
+    }
     if !waits_for_signal && reaper.sigchld_caught != Some(true) {
         return None;
     }

@@ -156,6 +156,14 @@ fn f21_sigchld_is_blocked() {
     advises(&diagnosis, &["let launcher (pid 40) unblock SIGCHLD"]);
     assert!(diagnosis.wont_help.iter().any(|it| it.contains("kill -CHLD")), "{diagnosis:#?}");
     is(&blocked(true, true), Cause::SigchldBlocked, Prognosis::Leaked, Family::F21);
+    // dash asks for any child once, and sleeps then. One that asks in rounds does not need the signal.
+    let mut dash = blocked(true, true);
+    let app = dash.reaper.as_mut().expect("there is one");
+    app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]);
+    in_call(app, Call::Signal);
+    is(&dash, Cause::SigchldBlocked, Prognosis::Leaked, Family::F21);
+    dash.reaper.as_mut().expect("there is one").any_wait_gap_ns = Some(10 * S);
+    is(&dash, Cause::Periodic, Prognosis::Late, Family::F18);
     // Nothing shows that it wants the signal; or the signal was taken.
     is(&blocked(true, false), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     is(&blocked(false, true), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
