@@ -3,7 +3,9 @@
 
 use anyhow::{Result, ensure};
 use supervisor_tests::{WAIT_LIMIT, Watch, finding_of, supervisor_bin};
-use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
+use supervisor_user::scenario::{
+    Exit, Lab, Monitor, NO_SUCH_COMMAND, PidNs, Pod, Runtime, create, until, zombies_of,
+};
 
 use crate::exec::orphan_of_an_exec;
 
@@ -14,9 +16,10 @@ fn a_missing_command_leaves_both_stages(name: &str, pid_ns: fn(&Pod) -> PidNs<'_
     let lab = Lab::new(&supervisor_bin()?)?;
     let pod = Pod::start(&lab)?;
     let mut monitor = Monitor::start(&lab)?;
-    let mut watch = Watch::recorded(&format!("f1-youki-{name}"))?;
+    let mut watch = Watch::recorded(&format!("f6-youki-{name}"))?;
     let created = create(&lab, &mut monitor, Runtime::Youki, pid_ns(&pod))?;
     assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
+    ensure!(created.log.contains(NO_SUCH_COMMAND), "it failed for another reason: {}", created.log);
     let mut zombies = until("both stages to be zombies", WAIT_LIMIT, || {
         let zombies = zombies_of(monitor.pid())?;
         Ok((zombies.len() == STAGES.len()).then_some(zombies))
@@ -27,7 +30,7 @@ fn a_missing_command_leaves_both_stages(name: &str, pid_ns: fn(&Pod) -> PidNs<'_
     for (zombie, stage) in zombies.iter().zip(STAGES) {
         assert_eq!(zombie.comm, stage);
         let found = watch.wait_for("a stage", |event| event.says("zombie-detected", zombie.pid))?;
-        assert_eq!(found.text("supervisor.family.id")?, "F1");
+        assert_eq!(found.text("supervisor.family.id")?, "F6");
         assert_eq!(found.text("supervisor.position")?, "adopted-by-subreaper");
         assert_eq!(found.text("supervisor.prognosis")?, "leaked");
         assert_eq!(found.pid("supervisor.reaper.pid")?, monitor.pid());
