@@ -16,7 +16,7 @@ fn a_missing_command_leaves_both_stages(name: &str, pid_ns: fn(&Pod) -> PidNs<'_
     let lab = Lab::new(&supervisor_bin()?)?;
     let pod = Pod::start(&lab)?;
     let mut monitor = Monitor::start(&lab)?;
-    let mut watch = Watch::recorded(&format!("f6-youki-{name}"))?;
+    let mut watch = Watch::recorded(&format!("f1-youki-{name}"))?;
     let created = create(&lab, &mut monitor, Runtime::Youki, pid_ns(&pod))?;
     assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
     ensure!(created.log.contains(NO_SUCH_COMMAND), "it failed for another reason: {}", created.log);
@@ -30,7 +30,7 @@ fn a_missing_command_leaves_both_stages(name: &str, pid_ns: fn(&Pod) -> PidNs<'_
     for (zombie, stage) in zombies.iter().zip(STAGES) {
         assert_eq!(zombie.comm, stage);
         let found = watch.wait_for("a stage", |event| event.says("zombie-detected", zombie.pid))?;
-        assert_eq!(found.text("supervisor.family.id")?, "F6");
+        assert_eq!(found.text("supervisor.family.id")?, "F1");
         assert_eq!(found.text("supervisor.position")?, "adopted-by-subreaper");
         assert_eq!(found.text("supervisor.prognosis")?, "leaked");
         assert_eq!(found.pid("supervisor.reaper.pid")?, monitor.pid());

@@ -94,7 +94,8 @@ fn a_probe_uses_the_timeout_of_busybox() -> Result<()> {
     };
     let told = truth.is_told_of(&mut watch, zombie, init)?;
     // busybox executes an applet as itself. What its creator executed after the fork is another program.
-    let is_busybox = |file: &str| ["/busybox", "/timeout", "/proc/self/exe"].iter().any(|it| file.ends_with(it));
+    let is_busybox =
+        |file: &str| ["/busybox", "/timeout", "/proc/self/exe"].iter().any(|it| file.ends_with(it));
     for field in ["process.executable", "supervisor.forked_as"] {
         let file = told.text(field)?;
         ensure!(is_busybox(file), "{field} is {file}: {}", told.0);
