@@ -355,7 +355,7 @@ pub struct Reaper {
     pub pipe: Option<PipeFacts>,
     /// Its parent, pid and name, if that created it and blocks `SIGCHLD` as it does: it may have its mask from there.
     pub parent_blocks_sigchld: Option<(u32, String)>,
-    /// Whether it has an io_uring descriptor.
+    /// Whether it has an `io_uring` descriptor.
     pub has_io_uring: Option<bool>,
     /// Limits of its processor time.
     pub cpu: Option<CpuFacts>,

@@ -17,6 +17,7 @@ mod test;
 mod toolchain;
 mod verdicts;
 mod vm;
+mod youki;
 
 #[cfg(test)]
 #[path = "../../tests/tests/live/docs/commands.rs"]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{binary, fuzz, plan::KERNELS, process, setup, vm};
+use crate::{binary, fuzz, plan::KERNELS, process, setup, vm, youki};
 
 /// Checks formatting and lints, runs the unit tests of every crate, then the core of the live tests on other kernels, then
 /// the live tests one by one. Only the chosen ones of this kernel if there is a filter.
@@ -29,7 +29,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     // Before those on this kernel, so that the last lines are the test runner's own.
     let elsewhere = if filter.is_empty() { vm::run(&vm::Args::core()) } else { Ok(()) };
     let mut live = process::cargo();
-    live.env("SUPERVISOR_BIN", binary);
+    live.env("SUPERVISOR_BIN", binary).env("PATH", youki::path()?);
     live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast"]);
     binary::link_statically(&mut live)?;
     live.args(["--", "--test-threads=1"]).args(filter);

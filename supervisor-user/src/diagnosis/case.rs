@@ -174,7 +174,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Whether the reaper's children are reaped although it makes no wait call. Waits through io_uring pass no hook.
+    /// Whether the reaper's children are reaped although it makes no wait call. Waits through `io_uring` pass no hook.
     pub(super) fn reaps_unseen(&self) -> bool {
         let Some(reaper) = self.reaper.filter(|reaper| reaper.last_wait.is_none()) else { return false };
         let reaped_ns = reaper.reaped.map(|(_, at_ns)| at_ns);

@@ -363,7 +363,7 @@ fn doing(thread: &ThreadCall) -> Option<String> {
         Call::Signal => "waits for a signal".to_owned(),
         Call::Sleep => "sleeps for a time".to_owned(),
         Call::Uring => "waits for an io_uring".to_owned(),
-        Call::Futex | Call::NoCall | Call::Compat | Call::Other(_) => return None,
+        Call::Futex | Call::Outside | Call::Compat | Call::Other(_) => return None,
     };
     Some(format!("{} {what}", thread.tid))
 }

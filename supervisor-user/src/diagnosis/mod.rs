@@ -190,9 +190,10 @@ fn judge(case: &Case<'_>) -> Verdict {
     }
     let mechanism = first(after);
     if let Some(part) = first(&PARTS) {
-        let (cause, prognosis) = mechanism
-            .map_or((part.cause, part.prognosis), |mechanism| (mechanism.cause, mechanism.prognosis));
-        return Verdict { cause, prognosis, ..part };
+        return match mechanism {
+            Some(Verdict { cause, prognosis, .. }) => Verdict { cause, prognosis, ..part },
+            None => part,
+        };
     }
     mechanism.or_else(|| first(&POSITIONS)).unwrap_or_else(|| unknown(case))
 }

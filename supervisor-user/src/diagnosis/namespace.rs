@@ -131,18 +131,18 @@ fn describe(blocker: &Blocker) -> String {
             let of = of.map(|it| format!(" by {}", who(it))).unwrap_or_default();
             format!("{what}, held{of}, its tracer")
         }
-        BlockerKind::Task => match &blocker.frozen {
-            Some(file) => {
-                format!("{what}, which has not ended: its control group {} is frozen", clean(group(file)))
+        BlockerKind::Task => {
+            if let Some(file) = &blocker.frozen {
+                return format!(
+                    "{what}, which has not ended: its control group {} is frozen",
+                    clean(group(file))
+                );
             }
-            None => {
-                let place =
-                    blocker.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
-                let call = blocker.call.as_ref().and_then(Call::name);
-                let call = call.map(|call| format!(", in system call {call}")).unwrap_or_default();
-                format!("{what}, which has not ended: state {}{place}{call}", blocker.state)
-            }
-        },
+            let place = blocker.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
+            let call = blocker.call.as_ref().and_then(Call::name);
+            let call = call.map(|call| format!(", in system call {call}")).unwrap_or_default();
+            format!("{what}, which has not ended: state {}{place}{call}", blocker.state)
+        }
     }
 }
 

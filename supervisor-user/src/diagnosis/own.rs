@@ -235,10 +235,9 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
     };
     let confidence = if case.is_seen_own() { confidence } else { confidence.min(Confidence::Medium) };
     let created = if reaper.created == Some(true) { "created it" } else { "is its parent" };
-    let cause = waits::cause(case);
     Some(Verdict {
         family: Some(Family::F4),
-        cause,
+        cause: waits::cause(case),
         prognosis: waits::prognosis(case),
         sentence: format!("{} {created} and {what}", name(&reaper.process)),
         confidence,

@@ -41,7 +41,7 @@ pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
     }
 }
 
-/// Whether the reaper may wait without a wait call: through io_uring.
+/// Whether the reaper may wait without a wait call: through `io_uring`.
 fn is_unseen(case: &Case<'_>) -> bool {
     case.reaper.is_some_and(|reaper| reaper.has_io_uring == Some(true)) || case.reaps_unseen()
 }

@@ -96,6 +96,7 @@ mod tests {
         found.map(|exec| (exec.filename, exec.own, exec.args.len()))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with an option")]
     fn is(file: &str, own: bool, args: usize) -> Option<(String, bool, usize)> {
         Some((file.to_owned(), own, args))
     }

@@ -181,7 +181,7 @@ pub struct ReaperFacts {
     /// Its parent, pid and name, if that created it and blocks `SIGCHLD` as it does: it may have its mask from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_blocks_sigchld: Option<(u32, String)>,
-    /// Whether it has an io_uring descriptor: waits through it pass no hook.
+    /// Whether it has an `io_uring` descriptor: waits through it pass no hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_io_uring: Option<bool>,
     /// Limits of its processor time.

@@ -70,11 +70,11 @@ fn of_a_reaper_that_reads_a_pipe_the_other_process_at_the_pipe_is_known() {
     let holder =
         Command::new("sleep").arg("600").stdin(Stdio::null()).stdout(writer).process_group(0).spawn();
     let holder = Ends(holder.expect("sleep"));
-    let reaper =
+    let shell =
         Command::new("sh").args(["-c", "true & exec cat"]).stdin(reader).stdout(Stdio::null()).spawn();
-    let reaper = Ends(reaper.expect("sh"));
+    let shell = Ends(shell.expect("sh"));
     let reads = |call: &Call| matches!(call, Call::Read { fd: 0, file: OpenFile::Pipe(_) });
-    let evidence = gather(&host, reaper.0.id(), reads);
+    let evidence = gather(&host, shell.0.id(), reads);
     let pipe = evidence.reaper_pipe.expect("it reads one");
     let writers: Vec<(u32, &str, u32)> =
         pipe.writers.iter().map(|writer| (writer.pid, writer.comm.as_str(), writer.pgrp)).collect();

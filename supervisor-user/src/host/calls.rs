@@ -26,7 +26,7 @@ pub enum Call {
     /// It runs, or is about to.
     Running,
     /// It sleeps outside of a system call: it waits for a page, or is stopped.
-    NoCall,
+    Outside,
     /// `wait4` or `waitid`, packed as [`supervisor_ebpf::Wait::pack`] does.
     Wait(u64),
     /// It reads a descriptor: `read`, `readv`, `recvfrom`, `recvmsg`, `recvmmsg`, `splice`.
@@ -44,7 +44,7 @@ pub enum Call {
     Sleep,
     /// It waits for another thread: `futex`.
     Futex,
-    /// It waits for completions of an io_uring.
+    /// It waits for completions of an `io_uring`.
     Uring,
     /// Another call, by its number on this architecture.
     Other(u64),
@@ -114,7 +114,7 @@ impl Call {
     #[must_use]
     pub fn name(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
-            Self::Running | Self::NoCall => return None,
+            Self::Running | Self::Outside => return None,
             Self::Wait(request) if (request >> 48) as u8 == CALL_WAITID => "waitid",
             Self::Wait(_) => "wait4",
             Self::Read { .. } => "read",
@@ -153,7 +153,7 @@ fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
     let mut words = line.split_ascii_whitespace();
     let number = match words.next()? {
         "running" => return Some(Call::Running),
-        "-1" => return Some(Call::NoCall),
+        "-1" => return Some(Call::Outside),
         number => number.parse::<i64>().ok()?,
     };
     let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
@@ -234,7 +234,7 @@ mod tests {
     fn what_is_no_call_of_this_architecture_is_not_decoded() {
         let none = |line: &str| decode(line, |_| panic!("nothing is read"));
         assert_eq!(none("running\n"), Some(Call::Running));
-        assert_eq!(none("-1 0x7ffc12345678 0x7f0011112222\n"), Some(Call::NoCall));
+        assert_eq!(none("-1 0x7ffc12345678 0x7f0011112222\n"), Some(Call::Outside));
         // Its stack is in the first 4 GiB: number 3 is `read` there.
         assert_eq!(none("3 0x0 0x0 0x0 0x0 0x0 0x0 0xffd01234 0xf7f01234\n"), Some(Call::Compat));
         assert_eq!(none(""), None);

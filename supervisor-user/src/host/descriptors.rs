@@ -1,4 +1,4 @@
-//! What the descriptors of processes lead to: pipes and who can write to them, and io_uring.
+//! What the descriptors of processes lead to: pipes and who can write to them, and `io_uring`.
 //!
 //! `/proc/PID/fd` is listed, and its links are read and are not followed: following one asks the file system of the file.
 //! The permission bits of a link are the mode of the open file (`tid_fd_update_inode()`, `fs/proc/fd.c`), so
@@ -111,7 +111,7 @@ impl Search {
     }
 }
 
-/// Whether a process has an io_uring descriptor. `None` if that is not known: its descriptors cannot be read, or there are
+/// Whether a process has an `io_uring` descriptor. `None` if that is not known: its descriptors cannot be read, or there are
 /// too many.
 pub(super) fn has_io_uring(pid: u32) -> Option<bool> {
     let found = each(pid, MAX_DESCRIPTORS / 10, |file, _| (file == "anon_inode:[io_uring]").then_some(()));

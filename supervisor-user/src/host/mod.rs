@@ -68,7 +68,7 @@ pub trait Host {
     /// The system calls that its threads are in, at most [`MAX_THREADS`] of them. What cannot be read is left out.
     fn calls(&self, pid: u32) -> Vec<ThreadCall>;
 
-    /// Whether a process has an io_uring descriptor, if that can be found out.
+    /// Whether a process has an `io_uring` descriptor, if that can be found out.
     fn has_io_uring(&self, pid: u32) -> Option<bool>;
 
     /// Which processes hold the write ends of pipes. `None` if that could not be read in time.

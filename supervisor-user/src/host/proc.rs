@@ -146,12 +146,11 @@ impl Host for DirectProc {
     }
 
     fn pid_budget(&self, pid: u32, v1_group: Option<&str>, neighbour: Option<u32>) -> Option<PidBudget> {
-        let lines = match v1_group {
-            Some(path) => vec![cgroup::in_pids_group(path)],
-            None => {
-                let own = memberships(pid).unwrap_or_default();
-                cgroup::with_pids_group(own, || neighbour.and_then(memberships))
-            }
+        let lines = if let Some(path) = v1_group {
+            vec![cgroup::in_pids_group(path)]
+        } else {
+            let own = memberships(pid).unwrap_or_default();
+            cgroup::with_pids_group(own, || neighbour.and_then(memberships))
         };
         cgroup::pid_budget(&self.cgroup_mounts(), &lines)
     }

@@ -28,6 +28,8 @@ pub enum Runtime {
     Crun,
     /// Keeps its stages its own children.
     Runc,
+    /// Does not wait for its stages if `create` fails.
+    Youki,
 }
 
 impl Runtime {
@@ -37,6 +39,7 @@ impl Runtime {
         match self {
             Self::Crun => "crun",
             Self::Runc => "runc",
+            Self::Youki => "youki",
         }
     }
 
@@ -144,12 +147,15 @@ fn spec(rootfs: &Path, pid_ns: PidNs<'_>, args: &[&str]) -> Result<Spec> {
         .env(vec!["PATH=/bin".to_owned()])
         .cwd("/")
         .build()?;
-    let proc = MountBuilder::default().destination("/proc").typ("proc").source("proc").build()?;
+    let mount =
+        |place: &str, typ: &str| MountBuilder::default().destination(place).typ(typ).source(typ).build();
+    // The devices are made anew for each container: youki fails where they are there already.
+    let mounts = vec![mount("/proc", "proc")?, mount("/dev", "tmpfs")?];
     Ok(SpecBuilder::default()
         .version("1.0.2")
         .root(RootBuilder::default().path(rootfs).readonly(false).build()?)
         .process(process)
-        .mounts(vec![proc])
+        .mounts(mounts)
         .linux(linux.build()?)
         .build()?)
 }

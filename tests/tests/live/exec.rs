@@ -15,7 +15,8 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// It forks a child that outlives it.
 const CHECK: [&str; 3] = ["sh", "-c", "sleep 0.1 &"];
 
-fn orphan_of_an_exec(runtime: Runtime) -> Result<()> {
+/// Executes a check in a container of this runtime, and compares what is said of the process that it leaves.
+pub(crate) fn orphan_of_an_exec(runtime: Runtime) -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     lab.add_busybox(&["sh", "sleep"])?;
     let mut watch = Watch::recorded(&format!("f3-{}-exec", runtime.name()))?;

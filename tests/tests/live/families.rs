@@ -37,7 +37,8 @@ fn f4_a_parent_that_never_waits_for_its_own_child() -> Result<()> {
 
 #[test]
 fn f20_a_parent_that_waits_for_another_child_first() -> Result<()> {
-    Case { args: &["waits-for-other"], family: "F20", reaper: "parent", advice: &["init"], ..Case::default() }.check(FIXTURE)
+    Case { args: &["waits-for-other"], family: "F20", reaper: "parent", advice: &["init"], ..Case::default() }
+        .check(FIXTURE)
 }
 
 #[test]

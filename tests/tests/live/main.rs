@@ -54,3 +54,4 @@ mod stuck;
 mod top;
 mod trace;
 mod unmatched;
+mod youki;

@@ -70,7 +70,7 @@ impl Look<'_> {
                 Some(id) if id == ancestor => return Ok(Some(true)),
                 // Nobody is older than who created it.
                 Some(id) if id.start_ns < ancestor.start_ns => return Ok(Some(false)),
-                Some(id) => next = records.process(&id)?.map(|it| it.creator).filter(|id| id.is_known()),
+                Some(id) => next = records.process(&id)?.map(|it| it.creator).filter(ProcessId::is_known),
                 None => break,
             }
         }
