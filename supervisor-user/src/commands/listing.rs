@@ -13,11 +13,14 @@ use crate::{
 };
 
 /// What is listed without being asked for.
-const USUAL: [Column; 10] = [
+const USUAL: [Column; 13] = [
     Column::Pid,
     Column::Name,
     Column::Exit,
+    Column::Age,
     Column::Family,
+    Column::Cause,
+    Column::Prognosis,
     Column::Reaper,
     Column::ReaperIs,
     Column::State,
@@ -26,7 +29,15 @@ const USUAL: [Column; 10] = [
     Column::Container,
 ];
 /// Those of them that are left out first where a terminal is narrow.
-const SPARED: [Column; 5] = [Column::Vpid, Column::State, Column::ReaperIs, Column::Pidns, Column::Container];
+const SPARED: [Column; 7] = [
+    Column::Vpid,
+    Column::State,
+    Column::ReaperIs,
+    Column::Pidns,
+    Column::Exit,
+    Column::Family,
+    Column::Container,
+];
 
 /// What a list looks like.
 #[derive(Args, Clone, Debug, Default)]

@@ -14,6 +14,9 @@ use crate::{
     words::{clean, command_line},
 };
 
+/// More groups of blockers than this are counted only, so that an event stays small.
+const MAX_GROUPS: usize = 8;
+
 /// Everything that has a pid in the namespace and does not go by itself. A zombie of the init is reaped by the init,
 /// and so is none.
 #[must_use]
@@ -69,16 +72,27 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out
         Some(wchan) if !waits => format!("sleeps in {}", clean(wchan)),
         _ => "waits until every pid in it is released".to_owned(),
     };
-    let held = match blockers {
+    let groups = groups(blockers);
+    let held = match groups.as_slice() {
         [] => "something that was not found".to_owned(),
-        [one] => describe(one),
-        [first, rest @ ..] => format!("{} and {} more", describe(first), rest.len()),
+        [only] => describe_all(only),
+        [first, rest @ ..] => {
+            format!("{} and {} more", describe_all(first), rest.iter().map(Vec::len).sum::<usize>())
+        }
     };
     let left_out = match members_left_out {
         0 => String::new(),
         count => format!("; {count} other processes in it were not looked at"),
     };
-    let mut lines: Vec<Line> = blockers.iter().map(|blocker| advice::remedy(&[], remedy(blocker))).collect();
+    let mut lines: Vec<Line> =
+        groups.iter().take(MAX_GROUPS).map(|group| advice::remedy(&[], remedy(group))).collect();
+    if groups.len() > MAX_GROUPS {
+        let more = groups.len() - MAX_GROUPS;
+        lines.push(advice::remedy(
+            &[],
+            format!("{more} more processes hold it: look again when these do not"),
+        ));
+    }
     if lines.is_empty() {
         lines.push(advice::remedy(&[], "look again: what held it may have gone in between"));
     }
@@ -108,10 +122,41 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out
     };
     let case = Case::new(init);
     let mut facts = facts::of(&case);
-    for blocker in blockers {
-        facts.push((Fact::PidNs, format!("/proc/{}/status, ns/pid", blocker.pid), describe(blocker)));
+    for group in groups.iter().take(MAX_GROUPS) {
+        facts.push((Fact::PidNs, format!("/proc/{}/status, ns/pid", group[0].pid), describe_all(group)));
     }
     conclude(&case, verdict, facts)
+}
+
+/// Blockers that one and the same process can let go of, or that are alike in nothing.
+fn groups(blockers: &[Blocker]) -> Vec<Vec<&Blocker>> {
+    let mut groups: Vec<Vec<&Blocker>> = Vec::new();
+    for blocker in blockers {
+        let is_zombie = blocker.kind == BlockerKind::Zombie && blocker.reaper.is_some();
+        let same = |group: &&mut Vec<&Blocker>| {
+            is_zombie && group[0].kind == blocker.kind && group[0].reaper == blocker.reaper
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(blocker),
+            None => groups.push(vec![blocker]),
+        }
+    }
+    groups
+}
+
+/// A group of blockers in a sentence: the first stands for all.
+fn describe_all(group: &[&Blocker]) -> String {
+    let [first, rest @ ..] = group else { return String::new() };
+    if rest.is_empty() {
+        return describe(first);
+    }
+    let of = first.reaper.as_ref().map(who).unwrap_or_default();
+    format!(
+        "{} zombies that {of} does not reap (the first is {}, pid {})",
+        group.len(),
+        clean(&first.name),
+        first.pid
+    )
 }
 
 fn who((pid, comm): &(u32, String)) -> String {
@@ -146,12 +191,21 @@ fn describe(blocker: &Blocker) -> String {
     }
 }
 
-fn remedy(blocker: &Blocker) -> String {
+fn remedy(group: &[&Blocker]) -> String {
+    let [blocker, rest @ ..] = group else { return String::new() };
     let pid = blocker.pid;
+    let others = if rest.is_empty() { String::new() } else { format!(" and {} others", rest.len()) };
     match (blocker.kind, blocker.reaper.as_ref()) {
+        // Nobody can end PID 1 of the host.
+        (BlockerKind::Zombie, Some(reaper @ (1, _))) => {
+            format!(
+                "{} must reap pid {pid}{others} (why it does not: `supervisor explain {pid}`)",
+                who(reaper)
+            )
+        }
         (BlockerKind::Zombie, Some(reaper)) => format!(
-            "{} must reap pid {pid} (why it does not: `supervisor explain {pid}`); last: end it, so that another \
-             adopts the zombie and may reap it",
+            "{} must reap pid {pid}{others} (why it does not: `supervisor explain {pid}`); last: end it with SIGKILL, so \
+             that another adopts its zombies and may reap them",
             who(reaper)
         ),
         (BlockerKind::Tracer, Some(tracer)) => {
@@ -159,6 +213,7 @@ fn remedy(blocker: &Blocker) -> String {
         }
         _ => match &blocker.frozen {
             Some(file) => format!("thaw the control group of pid {pid}: `{}`", thaw(file)),
+            None if blocker.state == 'T' => format!("continue pid {pid}: `kill -CONT {pid}`"),
             None => format!("find what pid {pid} waits for: `cat /proc/{pid}/stack`"),
         },
     }

@@ -1172,12 +1172,12 @@ fn holds(members: Vec<Member>, confidence: Confidence, words: &[&str]) -> Vec<Bl
     let diagnosis = diagnose_namespace(&init, &blockers, evidence.members_left_out);
     is_sound(&diagnosis, true);
     assert_eq!((diagnosis.family, diagnosis.confidence), (Some(Family::F8), confidence), "{diagnosis:#?}");
-    assert_eq!(diagnosis.remedies.len(), blockers.len().max(1));
+    assert!((1..=blockers.len().max(1)).contains(&diagnosis.remedies.len()), "{diagnosis:#?}");
     for word in words {
         assert!(diagnosis.verdict.contains(word), "{word}: {}", diagnosis.verdict);
     }
-    for blocker in &blockers {
-        let named = |text: &str| text.contains(&format!("(pid {})", blocker.pid));
+    for blocker in blockers.iter().take(1) {
+        let named = |text: &str| text.contains(&format!("pid {})", blocker.pid));
         assert!(diagnosis.evidence.iter().any(|it| it.cited && named(&it.text)), "{diagnosis:#?}");
     }
     blockers
@@ -1217,6 +1217,19 @@ fn f8_what_holds_a_pid_namespace() {
     let all = vec![member(22, 'Z', 10), member(23, 'Z', 5), member(24, 'D', 5)];
     assert_eq!(holds(all, High, &["and 1 more"]).iter().map(|it| it.pid).collect::<Vec<_>>(), [22, 24]);
     assert_eq!(holds(Vec::new(), Low, &["not found"]), []);
+    // Many of one reaper are one thing to do.
+    let many: Vec<Member> = (100..179).map(|pid| member(pid, 'Z', 10)).collect();
+    let (evidence, init) = held(many);
+    let diagnosis = diagnose_namespace(&init, &blockers(&evidence), 0);
+    assert!(
+        diagnosis.verdict.contains("79 zombies that reaper\\u{a} (pid 10) does not reap"),
+        "{diagnosis:#?}"
+    );
+    assert_eq!((diagnosis.remedies.len(), diagnosis.evidence.iter().filter(|it| it.cited).count()), (1, 4));
+    // PID 1 of the host cannot be ended; one that is stopped can go on.
+    let (evidence, init) = held(vec![member(100, 'Z', 1), member(101, 'T', 5)]);
+    let remedies = diagnose_namespace(&init, &blockers(&evidence), 0).remedies.join("\n");
+    assert!(!remedies.contains("SIGKILL") && remedies.contains("kill -CONT 101"), "{remedies}");
 }
 
 #[test]

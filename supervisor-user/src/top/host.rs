@@ -14,12 +14,14 @@ use crate::{
 };
 
 /// Each with its width.
-const COLUMNS: [(Column, u16); 9] = [
+const COLUMNS: [(Column, u16); 11] = [
     (Column::Pid, 8),
     (Column::Name, 16),
     (Column::Exit, 14),
     (Column::Age, 12),
     (Column::Family, 7),
+    (Column::Cause, 19),
+    (Column::Prognosis, 9),
     (Column::Reaper, 24),
     (Column::Container, 24),
     (Column::Pidns, 11),
