@@ -27,7 +27,7 @@ fn thresholds_and_ages() -> Result<()> {
     let (line, code) = mine(&["--min-age", "0s"])?;
     let start = format!("SUPERVISOR WARNING - 2 unreaped processes: 2 of fixture[{parent}] (F4) | ");
     assert!(line.starts_with(&start), "{line}");
-    assert!(line.contains("unreaped=2;1;10;0 blocked=0;;1;0"), "{line}");
+    assert!(line.contains("unreaped=2;1;10;0 leaked=0;;;0 late=0;;;0 blocked=0;;1;0 stuck=0;;1;0"), "{line}");
     assert_eq!(code, Some(1));
     let (line, code) = mine(&["--min-age", "0s", "--warning", "3"])?;
     assert!(line.starts_with("SUPERVISOR OK - 2 unreaped"), "{line}");

@@ -23,7 +23,11 @@ impl Look<'_> {
             return Ok(None);
         }
         let parent = self.read(reaper.ppid)?.filter(|it| starts_match(&self.host, it, creator.start_ns));
-        let blocks = parent.filter(|parent| parent.sigchld == Some(SigChld::Blocked));
+        // `do_sigtimedwait()`, `kernel/signal.c`, unblocks what it waits for while it sleeps.
+        let waits_for_it = |parent: &ProcessFacts| {
+            parent.wchan.as_deref().is_some_and(|wchan| wchan.contains("sigtimedwait"))
+        };
+        let blocks = parent.filter(|it| it.sigchld == Some(SigChld::Blocked) || waits_for_it(it));
         Ok(blocks.map(|parent| (parent.pid, parent.comm)))
     }
 
