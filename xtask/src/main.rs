@@ -72,6 +72,8 @@ enum Task {
     Docs(docs::Args),
     /// Boot other kernels in qemu; run `supervisor doctor`, `supervisor demo` and the live tests there
     Vm(vm::Args),
+    /// Print what is concluded from each recording, whether it is right, and how often each confidence is
+    Verdicts,
     /// Record the layout of a kernel's types, for the tests of the offsets
     Btf(btf::Args),
 }
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Docs(args) => docs::run(&args),
         Task::Vm(args) => vm::run(&args),
+        Task::Verdicts => verdicts_of_recordings(),
         Task::Btf(args) => btf::run(&args),
     };
     match result {
@@ -102,6 +105,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Needs neither rights nor a particular kernel.
+fn verdicts_of_recordings() -> anyhow::Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args(["run", "--quiet", "--locked", "--package", "supervisor-user", "--example", "verdicts"]);
+    cargo.arg(process::workspace().join("tests/recordings"));
+    process::visibly(cargo)
 }
 
 #[cfg(test)]

@@ -1,0 +1,127 @@
+//! Compares what is concluded from each recording with what is true of it, which `tests/recordings/truth.json` says.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+use supervisor_user::{
+    conclusions::Conclusions,
+    diagnosis::{Confidence, Diagnosis, Prognosis},
+    filter::Filter,
+    finding::EventKind,
+    recording::Reader,
+};
+
+/// What is true of a zombie.
+#[derive(Debug, Deserialize)]
+struct Truth {
+    position: String,
+    cause: String,
+    prognosis: String,
+}
+
+/// One verdict.
+#[derive(Debug)]
+pub(crate) struct Row {
+    recording: String,
+    process: String,
+    position: String,
+    cause: String,
+    prognosis: String,
+    /// How sure it is.
+    pub(crate) confidence: Confidence,
+    /// Whether position and cause are right, and the prognosis is not wrong. `None` if nobody has said what is true.
+    pub(crate) is_right: Option<bool>,
+}
+
+/// All verdicts of all recordings in a directory.
+pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
+    let truths: BTreeMap<String, BTreeMap<String, Truth>> =
+        serde_json::from_str(&fs::read_to_string(dir.join("truth.json"))?)?;
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "zst") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    ensure!(!files.is_empty(), "there are no recordings in {}", dir.display());
+    let mut rows = Vec::new();
+    for file in files {
+        let name =
+            file.file_stem().and_then(|it| it.to_str()).context("a name that is not UTF-8")?.to_owned();
+        let mut reader = Reader::open(&file)?;
+        let header = reader.header().clone();
+        let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
+        for observation in reader.by_ref() {
+            for event in conclusions.take(&observation?) {
+                let (EventKind::Detected(finding)
+                | EventKind::Existing(finding)
+                | EventKind::Updated(finding)) = event.kind
+                else {
+                    continue;
+                };
+                let truth = truths.get(&name).and_then(|of| of.get(&finding.process.name));
+                rows.push(row(&name, &finding.process.name, &finding.diagnosis, truth));
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn row(recording: &str, process: &str, diagnosis: &Diagnosis, truth: Option<&Truth>) -> Row {
+    let word = |it: Option<&'static str>| it.unwrap_or("-").to_owned();
+    let position = word(diagnosis.position.map(supervisor_user::diagnosis::Position::as_str));
+    let cause = word(diagnosis.cause.map(supervisor_user::diagnosis::Cause::as_str));
+    let is_right = truth.map(|truth| {
+        // `unknown` is no claim.
+        let prognosis = diagnosis.prognosis;
+        let is_possible = prognosis == Prognosis::Unknown || prognosis.as_str() == truth.prognosis;
+        truth.position == position && truth.cause == cause && is_possible
+    });
+    Row {
+        recording: recording.to_owned(),
+        process: process.to_owned(),
+        position,
+        cause,
+        prognosis: diagnosis.prognosis.as_str().to_owned(),
+        confidence: diagnosis.confidence,
+        is_right,
+    }
+}
+
+/// How many verdicts of a confidence are right, and how many there are.
+pub(crate) fn share(rows: &[Row], confidence: Confidence) -> (usize, usize) {
+    let judged = || rows.iter().filter(|row| row.confidence == confidence && row.is_right.is_some());
+    (judged().filter(|row| row.is_right == Some(true)).count(), judged().count())
+}
+
+/// All verdicts, and how often each confidence is right.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let mut out = String::new();
+    let head = ["RECORDING", "PROCESS", "POSITION", "CAUSE", "PROGNOSIS", "CONFIDENCE", "RIGHT"];
+    let mut line = |cells: [&str; 7]| {
+        let [recording, process, position, cause, prognosis, confidence, right] = cells;
+        let _infallible = writeln!(
+            out,
+            "{recording:<31} {process:<16} {position:<21} {cause:<20} {prognosis:<9} {confidence:<10} {right}"
+        );
+    };
+    line(head);
+    for row in rows {
+        let right = row.is_right.map_or("not judged", |is_right| if is_right { "yes" } else { "NO" });
+        let confidence = row.confidence.as_str();
+        line([&row.recording, &row.process, &row.position, &row.cause, &row.prognosis, confidence, right]);
+    }
+    for confidence in [Confidence::High, Confidence::Medium, Confidence::Low] {
+        let (right, all) = share(rows, confidence);
+        let _infallible = writeln!(out, "{}: {right} of {all} right", confidence.as_str());
+    }
+    out
+}

@@ -1,0 +1,20 @@
+//! A confidence is worth what it says: see `cargo xtask verdicts`.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use supervisor_user::diagnosis::Confidence;
+
+mod calibration;
+
+#[test]
+fn high_is_right_in_95_and_medium_in_75_of_100() -> Result<()> {
+    let rows = calibration::rows(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings"))?;
+    for (confidence, least) in [(Confidence::High, 95), (Confidence::Medium, 75)] {
+        let (right, all) = calibration::share(&rows, confidence);
+        ensure!(all > 0, "no verdict is of {} confidence", confidence.as_str());
+        let table = calibration::table(&rows);
+        ensure!(right * 100 >= all * least, "{}: {right} of {all}\n{table}", confidence.as_str());
+    }
+    Ok(())
+}
