@@ -11,6 +11,7 @@ mod tests;
 use std::collections::HashMap;
 
 use growth::Growth;
+pub use outcomes::Outcome;
 use outcomes::Outcomes;
 use sessions::Sessions;
 use supervisor_ebpf::ProcessId;
@@ -70,6 +71,17 @@ impl Conclusions {
             outcomes: Outcomes::default(),
             last: Last::default(),
         }
+    }
+
+    /// What reapers did with earlier findings, to be kept beyond the end of the agent.
+    #[must_use]
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        self.outcomes.all()
+    }
+
+    /// Takes in what an earlier run has kept.
+    pub fn restore_outcomes(&mut self, outcomes: Vec<Outcome>) {
+        self.outcomes.restore(outcomes);
     }
 
     /// Wants other findings from now on; what was told stays told.

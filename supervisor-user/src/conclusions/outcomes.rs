@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
 
 use crate::finding::{Finding, Pattern};
@@ -13,6 +14,19 @@ const MAX_OUTCOMES: usize = 16;
 
 /// Which findings are alike: the reaper (its entity id, or its pid), and whether it had adopted them.
 type Key = (String, Option<bool>);
+
+/// What one reaper did with earlier findings, to be kept beyond the end of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Its entity id, or its pid.
+    pub reaper: String,
+    /// Whether it had adopted what it reaped.
+    pub adopted: Option<bool>,
+    /// How many it has reaped.
+    pub reaped: u64,
+    /// Nanoseconds from exit to reap, the latest last.
+    pub dwells_ns: Vec<u64>,
+}
 
 /// Outcomes by reaper.
 #[derive(Debug, Default)]
@@ -34,6 +48,30 @@ struct Record {
 }
 
 impl Outcomes {
+    /// All that is known, to be kept.
+    pub(super) fn all(&self) -> Vec<Outcome> {
+        let known = self.of.iter().filter(|(_, record)| record.reaped > 0);
+        known
+            .map(|((reaper, adopted), record)| Outcome {
+                reaper: reaper.clone(),
+                adopted: *adopted,
+                reaped: record.reaped,
+                dwells_ns: record.dwells_ns.iter().copied().collect(),
+            })
+            .collect()
+    }
+
+    /// Takes in what was kept.
+    pub(super) fn restore(&mut self, outcomes: Vec<Outcome>) {
+        for Outcome { reaper, adopted, reaped, dwells_ns } in outcomes.into_iter().take(MAX_REAPERS) {
+            let record = self.of.entry((reaper, adopted)).or_default();
+            record.reaped += reaped;
+            for dwell_ns in dwells_ns.into_iter().take(MAX_OUTCOMES) {
+                push(&mut record.dwells_ns, dwell_ns);
+            }
+        }
+    }
+
     /// What this finding's reaper did with earlier ones.
     pub(super) fn of(&mut self, id: &ProcessId, finding: &Finding) -> Option<Pattern> {
         let record = self.of.get_mut(&key(finding)?)?;

@@ -567,3 +567,29 @@ fn a_finding_counts_under_the_limit_that_it_has() {
     all.take(&limited(1, 8 * S, GROUP, 50));
     assert_eq!(unreaped(&all, 101), Some(1));
 }
+
+#[test]
+fn a_reaper_that_has_reaped_two_late_is_late_with_the_third_and_a_restart_does_not_forget_it() {
+    use crate::diagnosis::{Cause, Prognosis};
+
+    let mut all = conclusions(Filter::default());
+    for at_ns in [7 * S, 9 * S] {
+        follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+        assert_eq!(only(&all).diagnosis.cause, Some(Cause::WaitsByPid), "once is no habit");
+        follow(&mut all, &reaped(at_ns, zombie()), &[("reaped", 22)]);
+    }
+    let mut next = conclusions(Filter::default());
+    let late = |all: &mut Conclusions| {
+        follow(all, &seen(5 * S, |_| ()), &[("detected", 22)]);
+        let finding = only(all);
+        assert_eq!(finding.pattern.map(|it| (it.reaped, it.longest_ns)), Some((2, 7 * S)));
+        (finding.diagnosis.cause, finding.diagnosis.prognosis)
+    };
+    assert_eq!(late(&mut all), (Some(Cause::Periodic), Prognosis::Late));
+    // What is kept was confirmed: the reaper was seen after it.
+    next.restore_outcomes(all.outcomes());
+    assert_eq!(late(&mut next), (Some(Cause::Periodic), Prognosis::Late));
+    // It is older than any that this reaper has reaped.
+    follow(&mut next, &seen(20 * S, |_| ()), &[("updated", 22)]);
+    assert_eq!(only(&next).diagnosis.prognosis, Prognosis::Leaked);
+}

@@ -2,6 +2,7 @@
 
 mod encoder;
 mod flood;
+mod history;
 mod left;
 mod open_findings;
 mod pipeline;
@@ -134,6 +135,7 @@ async fn watch(options: Options) -> Result<Ended> {
     pipeline = pipeline.recorded_by(recorder).measured_by(vitals.as_ref().map(Vitals::metrics));
     if let Some(lock) = lock {
         left::take_over(&mut pipeline, &mut observer, &config, lock, &context.host).await?;
+        pipeline.conclusions().restore_outcomes(history::read(&config.state_dir, &context.host.boot_id));
     }
     // It is no fault if the kernel does not tell which they are.
     let _they_stay = memory::give_back_file();
@@ -150,7 +152,8 @@ async fn watch(options: Options) -> Result<Ended> {
 
     let events = poll(observer.event_fd()?)?;
     let end = length.and_then(|length| Instant::now().checked_add(length));
-    let mut agent = Agent { config, reload, observer, pipeline, vitals, stop, hangups, events, end };
+    let history = remembers.then(|| context.host.boot_id.clone());
+    let mut agent = Agent { config, history, reload, observer, pipeline, vitals, stop, hangups, events, end };
     let ran = agent.run().await;
     told(service::stopping());
     let ended = match ran {
@@ -165,6 +168,8 @@ async fn watch(options: Options) -> Result<Ended> {
 /// What runs.
 struct Agent {
     config: Config,
+    /// This boot, if what reapers did is kept for the next run.
+    history: Option<String>,
     reload: Option<Box<dyn Fn() -> Result<Config>>>,
     observer: Observer<Proc>,
     pipeline: Pipeline,
@@ -183,6 +188,7 @@ impl Agent {
         // By then, what was there before was looked at.
         let mut compare = Instant::now() + Duration::from_mins(1).max(self.config.grace.0 * 2);
         let mut compared = Instant::now();
+        let mut saved = Instant::now();
         loop {
             let woken = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -216,6 +222,10 @@ impl Agent {
                 compare = compared + COMPARE;
                 self.pipeline.compare();
             }
+            if saved.elapsed() >= history::SAVE_EVERY {
+                saved = Instant::now();
+                self.save_history();
+            }
             self.pipeline.complete().await?;
             if let Some(vitals) = &self.vitals {
                 vitals.tick(&mut self.observer, &mut self.pipeline)?;
@@ -226,11 +236,21 @@ impl Agent {
     /// Takes in what happened since the last tick, which belongs to this watch too, and says what was seen.
     async fn end(&mut self, started_ns: u64) -> Result<Counted> {
         self.pipeline.take(self.observer.finish()?).await?;
+        self.save_history();
         let counted = Counted::new(&self.observer.counters()?, self.observer.lost()?);
         let watched = duration(clock::now_ns().saturating_sub(started_ns));
         say(&format!("watched for {watched}: {}", self.pipeline.summary()));
         say(&format!("counted: {counted}"));
         Ok(counted)
+    }
+
+    /// Keeps what reapers did with earlier findings. That it cannot be kept is no reason to end.
+    fn save_history(&mut self) {
+        let Some(boot_id) = &self.history else { return };
+        let outcomes = self.pipeline.conclusions().outcomes();
+        if let Err(error) = history::write(&self.config.state_dir, boot_id, outcomes) {
+            say(&format!("supervisor: cannot keep what reapers did in the state directory: {error}"));
+        }
     }
 
     /// Reads the configuration anew, and goes on with it, or with the old one if the new one is wrong.

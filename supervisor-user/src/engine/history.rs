@@ -1,0 +1,91 @@
+//! What reapers did with earlier findings, kept in the state directory so that a restart of the agent forgets nothing.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::conclusions::Outcome;
+
+/// The file's name in the state directory.
+const FILE: &str = "history.json";
+/// A longer file is none of ours: there are at most 1,024 reapers with 16 outcomes each.
+const MAX_BYTES: u64 = 1 << 20;
+/// How often it is written while the agent runs.
+pub(super) const SAVE_EVERY: Duration = Duration::from_mins(5);
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    /// Processes of another boot have nothing to do with those of this one.
+    boot_id: String,
+    outcomes: Vec<Outcome>,
+}
+
+/// What an earlier run of this boot has kept. A file that is damaged, or too long, holds nothing.
+pub(super) fn read(dir: &Path, boot_id: &str) -> Vec<Outcome> {
+    let mut text = Vec::new();
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(dir.join(FILE));
+    let Ok(file) = file else { return Vec::new() };
+    if file.take(MAX_BYTES).read_to_end(&mut text).is_err() {
+        return Vec::new();
+    }
+    let document: Option<Document> = serde_json::from_slice(&text).ok();
+    document
+        .filter(|document| document.boot_id == boot_id)
+        .map(|document| document.outcomes)
+        .unwrap_or_default()
+}
+
+/// Keeps it for the next run.
+///
+/// # Errors
+///
+/// If the state directory cannot be written.
+pub(super) fn write(dir: &Path, boot_id: &str, outcomes: Vec<Outcome>) -> io::Result<()> {
+    let path = dir.join(FILE);
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(&serde_json::to_vec(&Document { boot_id: boot_id.to_owned(), outcomes })?)?;
+    fs::rename(new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        Outcome { reaper: "x".into(), adopted: Some(true), reaped: 3, dwells_ns: vec![1, 2, 3] }
+    }
+
+    #[test]
+    fn what_is_kept_is_read_by_the_same_boot_only() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path(), "a"), []);
+        write(dir.path(), "a", vec![outcome()]).unwrap();
+        write(dir.path(), "a", vec![outcome(), outcome()]).unwrap();
+        assert_eq!(read(dir.path(), "a"), [outcome(), outcome()]);
+        assert_eq!(read(dir.path(), "b"), []);
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_or_a_link_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), "{").unwrap();
+        assert_eq!(read(dir.path(), "a"), []);
+        let other = dir.path().join("other");
+        write(dir.path(), "a", vec![outcome()]).unwrap();
+        fs::rename(dir.path().join(FILE), &other).unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join(FILE)).unwrap();
+        assert_eq!(read(dir.path(), "a"), []);
+    }
+}
