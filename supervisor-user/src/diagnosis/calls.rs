@@ -90,15 +90,22 @@ fn is_left_by(writer: &Writer, case: &Case<'_>) -> bool {
 fn held_open(case: &Case<'_>, holder: &Writer) -> Verdict {
     let who = case.reaper.map(|reaper| name(&reaper.process)).unwrap_or_default();
     let holds = format!("{} (pid {})", clean(&holder.comm), holder.pid);
+    let is_in_read =
+        case.reaper.is_some_and(|it| it.calls.iter().any(|it| matches!(it.call, Call::Read { .. })));
+    let reads = if is_in_read { "reads" } else { "polls" };
     Verdict {
         family: Some(Family::F19),
         cause: Some(Cause::Reading),
         prognosis: Prognosis::Late,
         sentence: format!(
-            "{who} reads this one's output to its end before it waits, and {holds}, which this one left behind, still \
+            "{who} {reads} this one's output to its end before it waits, and {holds}, which this one left behind, still \
              holds the pipe open"
         ),
-        confidence: if holder.is_descendant == Some(true) { Confidence::High } else { Confidence::Medium },
+        confidence: if holder.is_descendant == Some(true) && is_in_read {
+            Confidence::High
+        } else {
+            Confidence::Medium
+        },
         cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Pipe],
         advice: vec![
             remedy(&[], format!("end {holds}, or let it close the pipe: then {who} waits at once")),

@@ -61,8 +61,11 @@ pub struct Writer {
 /// Which processes hold the write ends of pipes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipeWriters {
-    /// Inode number of a pipe and pid of a process, each pair once.
+    /// Inode number of a pipe and pid of a process that can write to it, each pair once.
     pub pairs: Vec<(u64, u32)>,
+    /// The same of processes that can read from it.
+    #[serde(default)]
+    pub readers: Vec<(u64, u32)>,
     /// Whether all processes were searched.
     pub is_complete: bool,
 }
@@ -80,7 +83,7 @@ impl Search {
     pub(super) fn of(mut pids: Vec<u32>) -> Self {
         let began = Instant::now();
         pids.sort_unstable_by(|a, b| b.cmp(a));
-        let mut writers = PipeWriters { pairs: Vec::new(), is_complete: true };
+        let mut writers = PipeWriters { is_complete: true, ..PipeWriters::default() };
         let mut left = MAX_DESCRIPTORS;
         for pid in pids {
             if left == 0 || began.elapsed() > SEARCH_TIME {
@@ -89,19 +92,22 @@ impl Search {
             }
             let most = left.min(MAX_DESCRIPTORS / 10);
             let found = each(pid, most, |file, descriptor| {
-                if let OpenFile::Pipe(ino) = open_file_of(file)
-                    && is_writable(descriptor)
-                    && !writers.pairs.ends_with(&[(ino, pid)])
-                {
-                    writers.pairs.push((ino, pid));
+                if let OpenFile::Pipe(ino) = open_file_of(file) {
+                    let ends =
+                        if is_writable(descriptor) { &mut writers.pairs } else { &mut writers.readers };
+                    if !ends.ends_with(&[(ino, pid)]) {
+                        ends.push((ino, pid));
+                    }
                 }
                 None::<()>
             });
             left -= found.read;
             writers.is_complete &= found.is_whole;
         }
-        writers.pairs.sort_unstable();
-        writers.pairs.dedup();
+        for ends in [&mut writers.pairs, &mut writers.readers] {
+            ends.sort_unstable();
+            ends.dedup();
+        }
         Self { done: Instant::now(), took: began.elapsed(), writers }
     }
 
@@ -199,7 +205,7 @@ mod tests {
         assert_eq!(pids, [child.id()], "this process holds the reading end only");
         assert!(search.writers.is_complete);
         let gone = Search::of(vec![child.id()]);
-        assert_eq!(gone.writers, PipeWriters { pairs: Vec::new(), is_complete: true }, "it is gone");
+        assert_eq!(gone.writers, PipeWriters { is_complete: true, ..PipeWriters::default() }, "it is gone");
     }
 
     #[test]

@@ -6,9 +6,12 @@ use supervisor_ebpf::{Process, ProcessId, WAIT_PGID, WAITED_PGID, Wait};
 
 use super::{EvidenceError, Look, MAX_CREATORS, ReaperFacts, cached, starts_match};
 use crate::{
-    host::{Call, Host as _, MAX_WRITERS, OpenFile, PipeFacts, ProcessFacts, SigChld, Writer},
+    host::{Call, Host as _, MAX_WRITERS, OpenFile, PipeFacts, PipeWriters, ProcessFacts, SigChld, Writer},
     kernel::KernelError,
 };
+
+/// Of the pipes of a reaper that polls, this many are looked at.
+const MAX_POLLED: usize = 16;
 
 impl Look<'_> {
     /// The parent of a reaper that blocks `SIGCHLD`, if it blocks it too and has created the reaper. One that has adopted it,
@@ -31,7 +34,8 @@ impl Look<'_> {
         Ok(blocks.map(|parent| (parent.pid, parent.comm)))
     }
 
-    /// The pipe that a thread of the reaper reads, and who can write to it.
+    /// The pipe that a thread of the reaper reads, and who can write to it. Of a reaper that polls, the first pipe that it
+    /// can read and that a descendant of the zombie holds open.
     pub(super) fn pipe(
         &self,
         reaper: &ReaperFacts,
@@ -41,11 +45,35 @@ impl Look<'_> {
             Call::Read { file: OpenFile::Pipe(ino), .. } => Some(ino),
             _ => None,
         });
-        let Some(ino) = read else { return Ok(None) };
+        let polls = reaper.calls.iter().any(|thread| thread.call == Call::Poll);
+        if read.is_none() && !polls {
+            return Ok(None);
+        }
         let found = cached(&self.pipes, (), || Ok::<_, EvidenceError>(self.host.pipe_writers()))?;
         let Some(all) = &*found else {
-            return Ok(Some(PipeFacts { ino, writers: Vec::new(), is_complete: false }));
+            return Ok(read.map(|ino| PipeFacts { ino, writers: Vec::new(), is_complete: false }));
         };
+        if let Some(ino) = read {
+            return self.writers(all, ino, reaper, zombie).map(Some);
+        }
+        let own = all.readers.iter().filter(|(_, pid)| *pid == reaper.facts.pid).map(|(ino, _)| *ino);
+        for ino in own.take(MAX_POLLED) {
+            let pipe = self.writers(all, ino, reaper, zombie)?;
+            if pipe.writers.iter().any(|writer| writer.is_descendant == Some(true)) {
+                return Ok(Some(pipe));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Who can write to a pipe of the reaper.
+    fn writers(
+        &self,
+        all: &PipeWriters,
+        ino: u64,
+        reaper: &ReaperFacts,
+        zombie: Option<ProcessId>,
+    ) -> Result<PipeFacts, EvidenceError> {
         let pids = || all.pairs.iter().filter(|(of, pid)| *of == ino && *pid != reaper.facts.pid);
         let mut writers = Vec::new();
         let mut is_complete = all.is_complete && pids().count() <= MAX_WRITERS;
@@ -61,7 +89,7 @@ impl Look<'_> {
             let pgrp = facts.pgrp().unwrap_or_default();
             writers.push(Writer { pid: *pid, comm: facts.comm, is_descendant, pgrp });
         }
-        Ok(Some(PipeFacts { ino, writers, is_complete }))
+        Ok(PipeFacts { ino, writers, is_complete })
     }
 
     /// Whether `ancestor` is among the creators of a process. `None` if they are not known up to there.

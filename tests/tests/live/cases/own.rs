@@ -49,6 +49,39 @@ fn perl_reads_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
     silent_about(&outcome.events, &[perl, holder])
 }
 
+/// The same of a parent that polls: `subprocess.run` with captured output.
+#[test]
+fn python_polls_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let (service, parent) = (lab.path().join("start-service.sh"), lab.path().join("parent.py"));
+    script(&service, "#!/bin/sh\nsleep 600 &\nexit 0\n")?;
+    let text = format!("import subprocess\nsubprocess.run(['{}'], capture_output=True)\n", service.display());
+    script(&parent, &text)?;
+    let mut watch = Watch::recorded("f19-python-captures")?;
+    let guard = Guard::start(FIXTURE, &python()?, &[parent.to_str().context("no UTF-8")?])?;
+    let python = guard.program();
+    let zombie = zombie_of(python)?.pid;
+    let holder = child_of(guard.pid(), "the background process", |it| it.comm == "sleep")?.pid;
+    watch.keep(&[zombie]);
+    let truth = Truth {
+        family: "F19",
+        position: "own-child",
+        cause: "reading",
+        prognosis: "late",
+        names: &["sleep", &holder.to_string()],
+        remedies: &["redirect"],
+        no_remedy: &["restart"],
+        wont_help: &["init"],
+        ..Truth::default()
+    };
+    truth.is_told_of(&mut watch, zombie, python)?;
+    signal(holder, Signal::TERM)?;
+    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
+    let outcome = watch.stop()?;
+    truth.holds_in(&outcome.events, zombie)?;
+    silent_about(&outcome.events, &[python, holder])
+}
+
 /// LeaYeh/minishell#222: the jobs run at the same time, and are waited for in the order of their start.
 #[test]
 fn python_waits_for_its_first_job() -> Result<()> {
