@@ -344,7 +344,10 @@ fn a_lost_child_becomes_sure() {
     follow(&mut all, &seen(FIRST, waits(2 * S + 1_000_000, 1)), &[("detected", 22)]);
     let first = only(&all).diagnosis;
     assert_eq!((first.family, first.confidence.as_str()), (Some(Family::F17), "medium"));
-    follow(&mut all, &seen(5 * S, waits(4 * S, 2)), &[("updated", 22)]);
+    // It has just waited, and may wait again.
+    follow(&mut all, &seen(5 * S, waits(4 * S, 2)), &[]);
+    assert_eq!(only(&all).diagnosis.confidence.as_str(), "medium");
+    follow(&mut all, &seen(7 * S, waits(4 * S, 2)), &[("updated", 22)]);
     assert_eq!(only(&all).diagnosis.confidence.as_str(), "high");
 }
 

@@ -158,7 +158,8 @@ fn replace_sandbox_init(case: &Case<'_>) -> Line {
 /// busybox's `timeout` forks its timer away from itself, so each call leaves an orphan.
 fn busybox_timeout(case: &Case<'_>) -> Option<Line> {
     // That of coreutils is the parent of its command, and leaves no orphan.
-    (case.finding.process.name == "timeout" && case.is_own() == Some(false)).then(|| {
+    let is_timer = case.finding.process.name == "timeout" && case.finding.executed == Some(false);
+    (is_timer && case.is_own() == Some(false)).then(|| {
         remedy(
             &[],
             "use the probe's own time limit (`timeoutSeconds`) or the `timeout` of coreutils: busybox's leaves its timer \
@@ -259,6 +260,12 @@ fn upgrades(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
             format!("upgrade containerd, of which {monitor} is a part: it has to wait for any child"),
         )];
     }
+    if let Some(kind) = ends_with_container(&monitor) {
+        return vec![remedy(&[], format!("run an init in the container of {kind}, or upgrade {monitor}"))];
+    }
+    if monitor == "conmon" || monitor.ends_with("-conmon") {
+        return vec![remedy(&[], format!("upgrade {monitor}: it waits for any child when SIGCHLD comes"))];
+    }
     let runtime = case.finding.runtime.as_ref();
     let is_crun = runtime.is_none_or(|runtime| runtime.name == "crun");
     let is_failed_create =
@@ -286,6 +293,13 @@ fn upgrades(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     ]
 }
 
+/// Monitors whose end ends their container.
+fn ends_with_container(monitor: &str) -> Option<&'static str> {
+    [("lxc", "LXC"), ("systemd-nspawn", "systemd-nspawn")]
+        .into_iter()
+        .find_map(|(part, kind)| monitor.contains(part).then_some(kind))
+}
+
 /// The stop-gap, and what it costs.
 fn end_it(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     let Some(reaper) = case.reaper else { return Vec::new() };
@@ -294,6 +308,15 @@ fn end_it(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     }
     let who = name(&reaper.process);
     let pid = reaper.process.pid;
+    let monitor = &reaper.process.name;
+    if monitor.contains("shim") || ends_with_container(monitor).is_some() {
+        return vec![remedy(
+            &[Premise::IsNotLate, Premise::ReaperIsNotHostInit],
+            format!(
+                "stop-gap: restart the container of {who}: it ends when {who} is ended, and its zombies with it"
+            ),
+        )];
+    }
     vec![
         remedy(
             &[Premise::IsNotLate, Premise::ReaperIsNotHostInit],

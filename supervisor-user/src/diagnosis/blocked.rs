@@ -5,6 +5,7 @@ use super::{
     advice::{remedy, sigkill, wont_help},
     case::{Case, name},
     facts::Fact,
+    namespace::thaw,
 };
 use crate::{finding::Reaper, host::MAX_THREADS, words::clean};
 
@@ -19,7 +20,7 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
     let (why, way_out, confidence) = if let Some(file) = &reaper.frozen {
         (
             "its control group is frozen".to_owned(),
-            format!("thaw the control group: {} says that it is frozen", clean(file)),
+            format!("thaw the control group: `{}`", thaw(file)),
             Confidence::High,
         )
     } else {

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::host::SigChld;
 
+/// For longer than this it is no burst.
+const LONG_NS: u64 = 60_000_000_000;
+
 /// F24: its threads run or are runnable while a `SIGCHLD` is pending, or a handler has to do with it.
 pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
@@ -48,7 +51,12 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         family: Some(Family::F24),
         cause: Some(Cause::Busy),
-        prognosis: Prognosis::Late,
+        // Who runs for that long does not come to it soon.
+        prognosis: if limit.is_some() || case.waited_for_ns() < LONG_NS {
+            Prognosis::Late
+        } else {
+            Prognosis::Unknown
+        },
         sentence: format!(
             "{} must reap it and is busy: it runs or waits for a processor{pending}{throttled}",
             name(&reaper.process)

@@ -1,10 +1,10 @@
 //! A finding as the rules ask about it.
 
-use supervisor_ebpf::{WAITED_ANY, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
+use supervisor_ebpf::{WAITED_ANY, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD, Wait};
 
 use super::{Confidence, Position, facts::exit};
 use crate::{
-    finding::{Exit, Finding, Process, Reaper, Role, WaitTarget},
+    finding::{Exit, Finding, LastWait, Process, Reaper, Role, WaitTarget},
     host::{Call, ThreadCall},
     words::{clean, duration},
 };
@@ -114,6 +114,18 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Whether the reaper asked for another child by its pid a moment ago without blocking: it polls its children.
+    pub(super) fn polls_others(&self) -> bool {
+        const MOMENT_NS: u64 = 2_000_000_000;
+        let wait = self.reaper.and_then(|reaper| reaper.last_wait.as_ref());
+        wait.is_some_and(|wait| {
+            matches!(wait.target, Some(WaitTarget::Pid(_) | WaitTarget::PidFd(_)))
+                && wait.flags.contains(&"WNOHANG")
+                && wait.at_ns > self.zombie_ns()
+                && self.finding.looked_ns.saturating_sub(wait.at_ns) <= MOMENT_NS
+        })
+    }
+
     /// Whether all wait calls of the reaper since the watch began are known to be of these kinds.
     pub(super) fn waits_only(&self, kinds: u32) -> bool {
         self.reaper.is_some_and(|reaper| reaper.wait_kinds != 0 && reaper.wait_kinds & !kinds == 0)
@@ -129,6 +141,15 @@ impl<'a> Case<'a> {
         // Since when it certainly was one to be waited for.
         let zombie_ns = self.zombie_ns();
         let ago = |at_ns: u64| self.finding.looked_ns.saturating_sub(at_ns);
+        if reaper.last_wait.is_none()
+            && let Some(request) = self.wait_that_it_is_in()
+        {
+            // It began before the hooks were attached.
+            return match request.target {
+                Some(WaitTarget::Pid(_) | WaitTarget::PidFd(_)) => Habit::ByName,
+                _ => Habit::Unknown,
+            };
+        }
         match (reaper.any_wait_ns, &reaper.last_wait) {
             (Some(at_ns), _) if at_ns >= zombie_ns => {
                 Habit::After { sure: at_ns >= self.finding.seen_ns || at_ns - zombie_ns >= EXITING_NS }
@@ -147,6 +168,14 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// A wait call that a thread of the reaper is in now.
+    pub(super) fn wait_that_it_is_in(&self) -> Option<LastWait> {
+        self.reaper?.calls.iter().find_map(|thread| match thread.call {
+            Call::Wait(request) => Some(LastWait::of(&Wait { request, ..Wait::default() })),
+            _ => None,
+        })
+    }
+
     /// Since when it was one to be waited for, or was about to be.
     pub(super) fn zombie_ns(&self) -> u64 {
         self.finding.exit_ns.unwrap_or(self.finding.seen_ns)
@@ -158,7 +187,10 @@ impl<'a> Case<'a> {
         let reaper = self.reaper?;
         let since_ns = match self.habit() {
             Habit::Never { .. } => reaper.never_waited_since_ns?,
-            Habit::ByName => reaper.last_wait.as_ref()?.at_ns,
+            Habit::ByName | Habit::AskedForIt { .. } => match &reaper.last_wait {
+                Some(wait) => wait.at_ns,
+                None => return Some(Confidence::Medium),
+            },
             _ => return None,
         };
         let watched_ns = self.finding.looked_ns.saturating_sub(since_ns);
@@ -176,7 +208,10 @@ impl<'a> Case<'a> {
 
     /// Whether the reaper's children are reaped although it makes no wait call. Waits through `io_uring` pass no hook.
     pub(super) fn reaps_unseen(&self) -> bool {
-        let Some(reaper) = self.reaper.filter(|reaper| reaper.last_wait.is_none()) else { return false };
+        // Children that reap themselves because SIGCHLD is ignored count as reaped too.
+        let may_use_io_uring =
+            |reaper: &&Reaper| reaper.last_wait.is_none() && reaper.has_io_uring != Some(false);
+        let Some(reaper) = self.reaper.filter(may_use_io_uring) else { return false };
         let reaped_ns = reaper.reaped.map(|(_, at_ns)| at_ns);
         reaped_ns
             .zip(reaper.never_waited_since_ns)
@@ -235,7 +270,7 @@ impl<'a> Case<'a> {
             Some(WaitTarget::Pgid(group)) => Some(group).zip(self.finding.pgrp_in_reaper_ns),
             _ => return false,
         };
-        groups.is_none_or(|(waited, own)| waited != own)
+        groups.is_some_and(|(waited, own)| waited != own)
     }
 
     /// For which group the reaper waits, and in which the unreaped one is.

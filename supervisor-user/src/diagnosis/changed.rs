@@ -11,6 +11,9 @@ use crate::{
     words::{clean, duration},
 };
 
+/// A handler that is replaced for a moment only is back by then.
+const SETTLED_NS: u64 = 1_000_000_000;
+
 /// F21: `SIGCHLD` is blocked and pending, and the reaper waits for it.
 pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
@@ -80,7 +83,8 @@ pub(super) fn handler_replaced(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         family: Some(Family::F22),
         cause: Some(Cause::HandlerReplaced),
-        prognosis: Prognosis::Leaked,
+        // A handler can be replaced for a moment, as perl does around backticks.
+        prognosis: if case.waited_for_ns() >= SETTLED_NS { Prognosis::Leaked } else { Prognosis::Unknown },
         sentence: format!(
             "{who} used to reap any child, the last time {} ago; its SIGCHLD handler was replaced since ({now}), and \
              nothing asks for its children any more",
@@ -108,6 +112,9 @@ pub(super) fn handler_replaced(case: &Case<'_>) -> Option<Verdict> {
 pub(super) fn image_replaced(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if case.position() != Some(Position::OwnChild) {
+        return None;
+    }
+    if reaper.created == Some(false) {
         return None;
     }
     let exec_ns = reaper.exec_ns.filter(|exec_ns| Some(*exec_ns) > case.finding.process.start_ns)?;

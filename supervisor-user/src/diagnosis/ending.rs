@@ -4,6 +4,7 @@ use super::{
     Confidence, Family, Prognosis, Verdict, advice,
     case::{Case, name},
     facts::Fact,
+    namespace::thaw,
 };
 use crate::{
     evidence::EndingFacts,
@@ -193,14 +194,9 @@ fn remedies(hold: &Hold<'_>, finding: &Finding, thread: &Thread<'_>) -> Vec<Stri
         finding.process.pid, thread.tid
     );
     match hold {
-        Hold::Frozen(file) => vec![format!(
-            "thaw the control group, or the frozen one above it: {}",
-            if file.ends_with("freezer.state") {
-                format!("`echo THAWED > {}`", clean(file))
-            } else {
-                format!("`echo 0 > {}`", clean(&file.replace("cgroup.events", "cgroup.freeze")))
-            }
-        )],
+        Hold::Frozen(file) => {
+            vec![format!("thaw the control group, or the frozen one above it: `{}`", thaw(file))]
+        }
         Hold::Tracer(tracer) => vec![format!("let {tracer} continue it or detach, or end {tracer}")],
         Hold::Fuse(mount) => {
             let number = mount.and_then(|mount| mount.connection);

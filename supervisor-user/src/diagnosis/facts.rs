@@ -100,7 +100,7 @@ fn of_ending(ending: &EndingFacts, looked_ns: u64, pid: u32, facts: &mut Facts) 
         );
     }
     if let Some(file) = &ending.frozen {
-        facts.add(Fact::EndingFrozen, file, "its control group is frozen".to_owned());
+        facts.add(Fact::EndingFrozen, &clean(file), "its control group is frozen".to_owned());
     }
     for mount in &ending.mounts {
         let waiting = match mount.waiting {

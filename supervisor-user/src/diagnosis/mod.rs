@@ -125,12 +125,12 @@ const MECHANISMS: [Rule; 14] = [
     held::by_exit_signal,
     blocked::reaper_cannot_run,
     held::peeked_only,
+    changed::image_replaced,
     busy::starved,
     calls::waiting_for_another,
     calls::reading,
     changed::sigchld_blocked,
     changed::handler_replaced,
-    changed::image_replaced,
     own::lost_sigchld,
     own::one_per_signal,
     own::late_before,
@@ -191,7 +191,9 @@ fn judge(case: &Case<'_>) -> Verdict {
     let mechanism = first(after);
     if let Some(part) = first(&PARTS) {
         return match mechanism {
-            Some(Verdict { cause, prognosis, .. }) => Verdict { cause, prognosis, ..part },
+            Some(Verdict { cause, prognosis, confidence, .. }) => {
+                Verdict { cause, prognosis, confidence: part.confidence.min(confidence), ..part }
+            }
             None => part,
         };
     }

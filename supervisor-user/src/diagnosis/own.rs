@@ -8,7 +8,7 @@ use super::{
     waits,
 };
 use crate::{
-    finding::WaitTarget,
+    finding::{Pattern, WaitTarget},
     host::SigChld,
     words::{clean, duration},
 };
@@ -18,12 +18,14 @@ use supervisor_ebpf::{WAITED_PID, WAITED_PIDFD};
 const OVERDUE: u64 = 2;
 /// And this much is never late.
 const SLACK_NS: u64 = 1_000_000_000;
+/// Who has not waited for this long after a wait that missed one does not loop.
+const QUIET_NS: u64 = 2_000_000_000;
 /// So many outcomes show a habit.
 const ENOUGH_OUTCOMES: u64 = 2;
-/// And so many leave little doubt.
-const MANY_OUTCOMES: u64 = 5;
 /// Who asks for its children by their pids in rounds does so at least this often.
 const ROUND_BY_PID_NS: u64 = 90_000_000_000;
+/// Two waits that are farther apart are no rounds.
+const LONGEST_ROUND_NS: u64 = 600_000_000_000;
 
 /// F17: it waited for any child while this one was there to be got, and got another.
 pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
@@ -37,20 +39,25 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
     let got_another = since || reaper.reaped.is_some_and(|(count, at_ns)| count > 0 && at_ns > any_ns);
     // An adopted one may have been somebody else's zombie when that wait was made, unless it was seen here before.
     let was_here = case.is_own() == Some(true) || (since && any_ns >= case.finding.seen_ns);
+    // One that takes a child at a time comes back.
+    let quiet_ns = case.finding.looked_ns.saturating_sub(any_ns);
+    let round_ns = reaper.any_wait_gap_ns.unwrap_or(0).saturating_mul(OVERDUE);
+    let is_quiet = quiet_ns >= QUIET_NS.max(round_ns.saturating_add(SLACK_NS));
+    let again = if is_quiet { ", and did not ask again" } else { "" };
     let got = match (sure, got_another) {
-        (true, true) => "had exited, got another, and did not ask again",
-        (true, false) => "had exited, did not get it, and did not ask again",
-        (false, true) => "had exited or was about to, got another, and did not ask again",
-        (false, false) => "had exited or was about to, did not get it, and did not ask again",
+        (true, true) => "had exited, and got another",
+        (true, false) => "had exited, and did not get it",
+        (false, true) => "had exited or was about to, and got another",
+        (false, false) => "had exited or was about to, and did not get it",
     };
-    let is_sure = sure && got_another && was_here;
+    let is_sure = sure && got_another && was_here && is_quiet;
     Some(Verdict {
         family: Some(Family::F17),
         cause: Some(Cause::Coalesced),
         prognosis: if is_sure { Prognosis::Leaked } else { Prognosis::Unknown },
         sentence: format!(
-            "{} waited for any child when this one {got}: signals of several exits become one SIGCHLD, and one wait \
-             for each loses the rest",
+            "{} waited for any child when this one {got}{again}: signals of several exits become one SIGCHLD, and one \
+             wait for each loses the rest",
             name(&reaper.process)
         ),
         confidence: if is_sure { Confidence::High } else { Confidence::Medium },
@@ -73,6 +80,8 @@ pub(super) fn one_per_signal(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     // A handler that takes a `siginfo_t` knows one pid. Whoever peeks or waits by descriptor knows its children.
     let by_signal = reaper.takes_siginfo == Some(true)
+        // Of several threads, any can have waited, and not the handler.
+        && reaper.threads.is_empty()
         && reaper.sigchld == Some(SigChld::Handled)
         && case.waits_only(WAITED_PID)
         && reaper.last_wait.as_ref().is_some_and(|wait| !wait.flags.contains(&"WNOHANG"));
@@ -118,7 +127,10 @@ pub(super) fn late_before(case: &Case<'_>) -> Option<Verdict> {
         case.finding.pattern.filter(|pattern| pattern.reaped >= ENOUGH_OUTCOMES && !pattern.is_broken)?;
     let age_ns = case.finding.looked_ns.saturating_sub(case.finding.exit_ns?);
     let who = name(&reaper.process);
-    let is_sure = pattern.reaped >= MANY_OUTCOMES && age_ns <= pattern.longest_ns;
+    // Those were other programs, perhaps.
+    if Pattern::is_overdue_at(pattern.longest_ns, age_ns) {
+        return None;
+    }
     Some(Verdict {
         family: Some(Family::F18),
         cause: Some(Cause::Periodic),
@@ -130,7 +142,7 @@ pub(super) fn late_before(case: &Case<'_>) -> Option<Verdict> {
             duration(pattern.median_ns),
             duration(pattern.longest_ns)
         ),
-        confidence: if is_sure { Confidence::High } else { Confidence::Medium },
+        confidence: Confidence::Medium,
         cites: vec![Fact::Pattern, Fact::Exit, Fact::Waits],
         advice: vec![
             remedy(
@@ -148,7 +160,7 @@ pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
     let who = name(&reaper.process);
     let (sentence, confidence) = match case.habit() {
         Habit::Before { ago_ns, gap_ns: Some(gap_ns) } => {
-            if ago_ns > gap_ns.saturating_mul(OVERDUE).saturating_add(SLACK_NS) {
+            if gap_ns > LONGEST_ROUND_NS || ago_ns > gap_ns.saturating_mul(OVERDUE).saturating_add(SLACK_NS) {
                 return None;
             }
             // Of one whose exit was not seen, rounds may have passed it by. A gap says that there were two rounds, and
@@ -167,7 +179,7 @@ pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
             (sentence, confidence)
         }
         // It polls its children by their pids; a wait that blocks would have got this one.
-        Habit::AskedForIt { ago_ns, exited: false } if ago_ns <= ROUND_BY_PID_NS => {
+        Habit::AskedForIt { ago_ns, exited: false } if ago_ns <= ROUND_BY_PID_NS && case.reaps_others() => {
             let polls = reaper
                 .last_wait
                 .as_ref()

@@ -635,7 +635,10 @@ fn f4_a_parent_that_waits_for_others() {
         &["other children"],
     );
     // It did ask for this one.
-    let polled = own(|_, app| app.waited(EXIT - 2 * S, WaitTarget::Pid(100), &["WNOHANG"]));
+    let polled = own(|_, app| {
+        app.waited(EXIT - 2 * S, WaitTarget::Pid(100), &["WNOHANG"]);
+        app.ever_reaped = true;
+    });
     says(&polled, Family::F18, Medium..=Medium, &["asks for this one by its pid", "7.0 s ago, before it"]);
     let once = own(|it, app| {
         it.looked_ns = EXIT + 200 * S;
@@ -710,7 +713,7 @@ fn f17_a_child_is_lost() {
         &lost(EXIT + S, Some((3, EXIT + 2 * S))),
         Family::F17,
         High..=High,
-        &["had exited, got another"],
+        &["had exited, and got another, and did not ask again"],
     );
     advises(&diagnosis, &["WNOHANG"]);
     // It may still have been exiting.
@@ -781,7 +784,9 @@ fn f18_waits_in_rounds() {
     });
     says(&by_pid1, Family::F18, Medium..=Medium, &["!adopted"]);
     // No overflow.
-    says(&rounds(6 * S, Some(u64::MAX), exit), Family::F18, Medium..=Medium, &[]);
+    says(&rounds(6 * S, Some(590 * S), exit), Family::F18, Medium..=Medium, &[]);
+    // These are no rounds; and no overflow.
+    says(&rounds(6 * S, Some(u64::MAX), exit), Family::F4, Medium..=Medium, &["!round"]);
 }
 
 #[test]

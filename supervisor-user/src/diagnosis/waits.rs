@@ -6,7 +6,9 @@ use super::{
 };
 
 /// A parent that has not waited for its own child for less than this may be about to.
-const SETTLED_NS: u64 = 10_000_000_000;
+const SETTLED_NS: u64 = 60_000_000_000;
+/// Who was watched for less than this may wait in rounds.
+const WATCHED_NS: u64 = 10_000_000_000;
 
 /// The cause by the reaper's waits alone. `None` if they do not say one.
 pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
@@ -17,7 +19,7 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
         Habit::ByName | Habit::AskedForIt { exited: false, .. } => Cause::WaitsByPid,
         Habit::Otherwise if case.is_for_another_group() => Cause::WaitsForGroup,
         Habit::Otherwise if is_narrowed(case) => Cause::NarrowedWait,
-        Habit::Unknown if !reaper.ever_reaped => Cause::NeverWaits,
+        Habit::Unknown if !reaper.ever_reaped && case.wait_that_it_is_in().is_none() => Cause::NeverWaits,
         Habit::Otherwise | Habit::Unknown => Cause::Unseen,
         Habit::Before { .. } | Habit::After { .. } | Habit::AskedForIt { exited: true, .. } => return None,
     })
@@ -26,19 +28,33 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
 /// Whether it will go away by itself, if nothing but the reaper's waits is known.
 pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
     match cause(case) {
-        Some(Cause::WaitsForGroup | Cause::NarrowedWait) => Prognosis::Leaked,
+        // A wait before the exit says nothing of the next one.
+        Some(Cause::WaitsForGroup | Cause::NarrowedWait) => {
+            let wait = case.reaper.and_then(|reaper| reaper.last_wait.as_ref());
+            let is_after = wait.is_some_and(|wait| wait.at_ns >= case.zombie_ns());
+            if is_after { Prognosis::Leaked } else { Prognosis::Unknown }
+        }
         Some(Cause::NeverWaits | Cause::WaitsByPid) => {
             let is_sure = case.is_habit_sure() >= Some(Confidence::Medium);
             let is_settled = case.waited_for_ns() >= SETTLED_NS && !case.is_runnable();
             match case.is_own() {
-                // Nobody asks for an orphan by its pid, and who has asked for no child until now has no reason to.
-                Some(false) if is_sure => Prognosis::Leaked,
-                _ if is_sure && is_settled => Prognosis::Leaked,
+                // Nobody asks for an orphan by its pid. Who has asked for no child may do so in rounds.
+                Some(false) if is_sure && (!is_never(case) || is_watched(case)) => Prognosis::Leaked,
+                _ if is_sure && is_settled && !case.polls_others() => Prognosis::Leaked,
                 _ => Prognosis::Unknown,
             }
         }
         _ => Prognosis::Unknown,
     }
+}
+
+fn is_never(case: &Case<'_>) -> bool {
+    matches!(case.habit(), Habit::Never { .. } | Habit::Unknown)
+}
+
+/// Whether the reaper was watched for long enough to see its rounds.
+fn is_watched(case: &Case<'_>) -> bool {
+    matches!(case.habit(), Habit::Never { for_ns } if for_ns >= WATCHED_NS)
 }
 
 /// Whether the reaper may wait without a wait call: through `io_uring`.

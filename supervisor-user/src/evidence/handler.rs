@@ -4,6 +4,9 @@ use supervisor_ebpf::Process;
 
 use super::ExecFacts;
 
+/// `SIG_IGN`; `SIG_DFL` is 0.
+const SIG_IGN: u64 = 1;
+
 /// Whether the `SIGCHLD` handler of a process is another one than when it last waited for any child. Not known if it has not
 /// done so since its last exec, which sets all handlers to the default.
 pub(super) fn is_handler_changed(record: &Process, exec: Option<&ExecFacts>, handler: u64) -> Option<bool> {
@@ -13,7 +16,8 @@ pub(super) fn is_handler_changed(record: &Process, exec: Option<&ExecFacts>, han
         None => return None,
     };
     let wait = &record.wait;
-    (wait.any_ns > exec_ns).then_some(wait.any_handler != handler)
+    // Who waited without a handler did not need one.
+    (wait.any_ns > exec_ns).then_some(wait.any_handler > SIG_IGN && wait.any_handler != handler)
 }
 
 #[cfg(test)]

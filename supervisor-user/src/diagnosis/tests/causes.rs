@@ -41,13 +41,22 @@ fn positions() {
 fn a_parent_that_has_not_waited_yet_may_still_wait() {
     let after = |age_ns| own(|it, _| it.looked_ns = EXIT + age_ns);
     is(&after(5 * S), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
-    is(&after(10 * S), Cause::NeverWaits, Prognosis::Leaked, Family::F4);
+    is(&after(59 * S), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    is(&after(60 * S), Cause::NeverWaits, Prognosis::Leaked, Family::F4);
     // A thread of it runs, so it may be on its way.
-    let runs = own(|it, app| (it.looked_ns, app.state) = (EXIT + 10 * S, Some('R')));
+    let runs = own(|it, app| (it.looked_ns, app.state) = (EXIT + 60 * S, Some('R')));
     let diagnosis = is(&runs, Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     assert_eq!(diagnosis.confidence, Medium);
-    // Nobody asks for an orphan.
+    // Nobody asks for an orphan by its pid; for any child it may ask in rounds, which are not seen at once.
     is(&by_pid1(|_, _| ()), Cause::NeverWaits, Prognosis::Leaked, Family::F2);
+    let young = by_pid1(|_, app| app.never_waited_since_ns = Some(LOOKED - 9 * S));
+    is(&young, Cause::NeverWaits, Prognosis::Unknown, Family::F2);
+    // It polls another child of its own.
+    let polls = own(|it, app| {
+        it.looked_ns = EXIT + 90 * S;
+        app.waited(it.looked_ns - S / 10, WaitTarget::Pid(7), &["WNOHANG"]);
+    });
+    is(&polls, Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
     is(&adopted(|_, app| app.waited_for(60, EXIT - S)), Cause::WaitsByPid, Prognosis::Leaked, Family::F1);
 }
 
@@ -276,6 +285,61 @@ fn a_shared_namespace_needs_another_pid_1() {
         it.pid_ns.as_mut().expect("there is one").mode = Some(crate::finding::PidNsMode::Own);
     });
     advises(&diagnose(&alone), &["shareProcessNamespace", "!replace PID 1"]);
+}
+
+#[test]
+fn a_reaper_that_is_in_a_wait_since_before_the_watch_is_known_by_it() {
+    // conmonrs sits in a wait for `pause`, and the watch came later.
+    let sits = |request| {
+        adopted(|_, app| {
+            app.waits_unknown();
+            app.threads = vec![thread(50, 'S'), thread(51, 'S')];
+            app.calls = vec![ThreadCall { tid: 51, call: request }];
+        })
+    };
+    is(&sits(waits_for(7)), Cause::WaitsByPid, Prognosis::Leaked, Family::F1);
+    let any = Call::Wait(Wait::pack(CALL_WAIT4, supervisor_ebpf::WAIT_ANY, 0, 0));
+    is(&sits(any), Cause::Unseen, Prognosis::Unknown, Family::F1);
+}
+
+#[test]
+fn a_new_program_that_waits_for_its_own_child_does_not_come_to_the_old_ones() {
+    let replaced = own(|it, app| {
+        it.process.start_ns = Some(90 * S);
+        app.exec_ns = Some(95 * S);
+        app.waited_for(99, EXIT - S);
+        in_call(app, waits_for(99));
+    });
+    is(&replaced, Cause::ImageReplaced, Prognosis::Leaked, Family::F23);
+}
+
+#[test]
+fn one_that_takes_a_child_at_a_time_comes_back() {
+    let loops = |ago_ns| {
+        own(|it, app| {
+            it.looked_ns = EXIT + 10 * S;
+            app.waited(it.looked_ns - ago_ns, WaitTarget::Any, &[]);
+            app.any_wait_gap_ns = Some(2 * S);
+            app.reaped = Some((3, it.looked_ns - ago_ns + MS));
+        })
+    };
+    let diagnosis = is(&loops(S), Cause::Coalesced, Prognosis::Unknown, Family::F17);
+    assert!(diagnosis.confidence < High && !diagnosis.verdict.contains("ask again"), "{diagnosis:#?}");
+    is(&loops(6 * S), Cause::Coalesced, Prognosis::Leaked, Family::F17);
+}
+
+#[test]
+fn the_end_of_a_shim_ends_its_container() {
+    let shim = adopted(|it, app| {
+        app.role = Role::Monitor;
+        app.process.name = "containerd-shim".into();
+        it.runtime = Some(runtime("runc", Stage::Container));
+    });
+    let diagnosis = diagnose(&shim);
+    advises(&diagnosis, &["restart the container", "!kill -KILL"]);
+    assert!(!diagnosis.wont_help.iter().any(|it| it.contains("conmon-rs")), "{diagnosis:#?}");
+    let conmon = adopted(|_, app| (app.role, app.process.name) = (Role::Monitor, "conmon".into()));
+    advises(&diagnose(&conmon), &["!0.6.6", "upgrade conmon"]);
 }
 
 #[test]

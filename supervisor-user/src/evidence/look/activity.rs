@@ -57,7 +57,7 @@ impl Look<'_> {
             return self.writers(all, ino, reaper, zombie).map(Some);
         }
         let own = all.readers.iter().filter(|(_, pid)| *pid == reaper.facts.pid).map(|(ino, _)| *ino);
-        for ino in own.take(MAX_POLLED) {
+        for ino in own.rev().take(MAX_POLLED) {
             let pipe = self.writers(all, ino, reaper, zombie)?;
             if pipe.writers.iter().any(|writer| writer.is_descendant == Some(true)) {
                 return Ok(Some(pipe));

@@ -44,7 +44,12 @@ impl Truth<'_> {
     /// Waits until the watch says so of a process, and asks the other commands. Returns what the watch said.
     fn is_told_of(&self, watch: &mut Watch, pid: u32, reaper: u32) -> Result<Event> {
         let what = format!("the cause {} of {pid}", self.cause);
-        let found = watch.wait_for(&what, |event| event.is_about(pid) && self.has_cause(event))?;
+        // A prognosis can need some seconds of watching.
+        let is_so = |event: &Event| {
+            let prognosis = event.text("supervisor.prognosis");
+            event.is_about(pid) && self.has_cause(event) && prognosis.is_ok_and(|it| it == self.prognosis)
+        };
+        let found = watch.wait_for(&what, is_so)?;
         self.compare(&found, reaper).context("watch")?;
         let pid_text = pid.to_string();
         for args in [&["ps", "-o", "json", "--pid", &pid_text], &["explain", &pid_text, "-o", "json"][..]] {
