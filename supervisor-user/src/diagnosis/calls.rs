@@ -83,7 +83,7 @@ pub(super) fn reading(case: &Case<'_>) -> Option<Verdict> {
 /// Whether a process that holds a pipe was left behind by the zombie.
 fn is_left_by(writer: &Writer, case: &Case<'_>) -> bool {
     let same_group = case.finding.pgrp == Some(writer.pgrp)
-        && case.reaper.is_some_and(|reaper| reaper.pgrp != case.finding.pgrp);
+        && case.reaper.is_some_and(|reaper| reaper.pgrp.is_some() && reaper.pgrp != case.finding.pgrp);
     writer.is_descendant == Some(true) || (writer.is_descendant.is_none() && same_group)
 }
 

