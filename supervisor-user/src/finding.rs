@@ -359,8 +359,6 @@ pub struct Reaper {
     pub has_io_uring: Option<bool>,
     /// Limits of its processor time.
     pub cpu: Option<CpuFacts>,
-    /// Processor time that it has used, in clock ticks.
-    pub cpu_ticks: Option<u64>,
     /// Whether its `SIGCHLD` handler was replaced since it last waited for any child.
     pub handler_changed: Option<bool>,
     /// Whether its `SIGCHLD` handler takes a `siginfo_t`.

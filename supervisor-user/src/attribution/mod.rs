@@ -312,7 +312,6 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         parent_blocks_sigchld: facts.parent_blocks_sigchld.clone(),
         has_io_uring: facts.has_io_uring,
         cpu: facts.cpu,
-        cpu_ticks: facts.facts.cpu_ticks,
         handler_changed: facts.handler_changed,
         takes_siginfo: facts.takes_siginfo,
         sigchld_caught: facts.facts.sigchld_caught,

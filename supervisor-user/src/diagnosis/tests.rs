@@ -68,7 +68,6 @@ fn reaper(pid: u32, name: &str) -> Reaper {
         pipe: None,
         has_io_uring: None,
         cpu: None,
-        cpu_ticks: None,
         handler_changed: None,
         takes_siginfo: None,
         sigchld_caught: None,

@@ -431,7 +431,6 @@ impl<'a> Look<'a> {
             sigchld_pending: false,
             dumps_core: false,
             ns_pgrps: Vec::from([record.pgrp]),
-            cpu_ticks: None,
             wchan: None,
             sigchld: None,
             sigchld_caught: None,

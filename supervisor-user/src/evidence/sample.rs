@@ -40,7 +40,6 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
         sigchld_pending: false,
         dumps_core: false,
         ns_pgrps: Vec::new(),
-        cpu_ticks: None,
         wchan: None,
         sigchld: Some(SigChld::Default),
         sigchld_caught: None,

@@ -224,9 +224,6 @@ pub struct ProcessFacts {
     /// versions do not have it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ns_pgrps: Vec<u32>,
-    /// Processor time that it has used, all threads together, in clock ticks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_ticks: Option<u64>,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
     /// What `SIGCHLD` does to it.

@@ -214,7 +214,6 @@ impl DirectProc {
             sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
             dumps_core: status.core_dumping == Some(true),
             ns_pgrps: status.nspgid.iter().flatten().map(|pgrp| *pgrp as u32).collect(),
-            cpu_ticks: (!zombie).then_some(stat.utime + stat.stime),
             // A zombie sleeps nowhere, and has given up its executable and arguments.
             wchan: (!zombie)
                 .then(|| process.wchan().ok())
