@@ -8,7 +8,7 @@ use super::{
     waits,
 };
 use crate::{
-    finding::{Pattern, WaitTarget},
+    finding::{Pattern, Reaper, WaitTarget},
     host::SigChld,
     words::{clean, duration},
 };
@@ -120,6 +120,25 @@ pub(super) fn one_per_signal(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
+/// F18: the reaper comes to its children now and then.
+fn late(reaper: &Reaper, sentence: String, confidence: Confidence, cites: Vec<Fact>) -> Verdict {
+    Verdict {
+        family: Some(Family::F18),
+        cause: Some(Cause::Periodic),
+        prognosis: Prognosis::Late,
+        sentence,
+        confidence,
+        cites,
+        advice: vec![
+            remedy(
+                &[],
+                format!("if that is too late, make {} wait when SIGCHLD comes", clean(&reaper.process.name)),
+            ),
+            sigkill(),
+        ],
+    }
+}
+
 /// F18: it has reaped earlier ones, each some time after its exit, and this one is not older than those.
 pub(super) fn late_before(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
@@ -131,27 +150,14 @@ pub(super) fn late_before(case: &Case<'_>) -> Option<Verdict> {
     if Pattern::is_overdue_at(pattern.longest_ns, age_ns) {
         return None;
     }
-    Some(Verdict {
-        family: Some(Family::F18),
-        cause: Some(Cause::Periodic),
-        prognosis: Prognosis::Late,
-        sentence: format!(
-            "{who} has reaped {} earlier ones like this, {} after their exit in the middle and {} at most: it comes to \
-             them now and then, and nothing has leaked",
-            pattern.reaped,
-            duration(pattern.median_ns),
-            duration(pattern.longest_ns)
-        ),
-        confidence: Confidence::Medium,
-        cites: vec![Fact::Pattern, Fact::Exit, Fact::Waits],
-        advice: vec![
-            remedy(
-                &[],
-                format!("if that is too late, make {} wait when SIGCHLD comes", clean(&reaper.process.name)),
-            ),
-            sigkill(),
-        ],
-    })
+    let sentence = format!(
+        "{who} has reaped {} earlier ones like this, {} after their exit in the middle and {} at most: it comes to \
+         them now and then, and nothing has leaked",
+        pattern.reaped,
+        duration(pattern.median_ns),
+        duration(pattern.longest_ns)
+    );
+    Some(late(reaper, sentence, Confidence::Medium, vec![Fact::Pattern, Fact::Exit, Fact::Waits]))
 }
 
 /// F18: it waits in rounds, and the next is not due yet.
@@ -196,21 +202,7 @@ pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
         }
         _ => return None,
     };
-    Some(Verdict {
-        family: Some(Family::F18),
-        cause: Some(Cause::Periodic),
-        prognosis: Prognosis::Late,
-        sentence,
-        confidence,
-        cites: vec![Fact::Waits, Fact::Exit],
-        advice: vec![
-            remedy(
-                &[],
-                format!("if that is too late, make {} wait when SIGCHLD comes", clean(&reaper.process.name)),
-            ),
-            sigkill(),
-        ],
-    })
+    Some(late(reaper, sentence, confidence, vec![Fact::Waits, Fact::Exit]))
 }
 
 /// F4: its own child, for which it does not wait. An init helps orphans only.

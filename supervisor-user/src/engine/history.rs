@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::open_findings::create_beside;
 use crate::conclusions::Outcome;
 
 /// The file's name in the state directory.
@@ -49,12 +50,7 @@ pub(super) fn read(dir: &Path, boot_id: &str) -> Vec<Outcome> {
 /// If the state directory cannot be written.
 pub(super) fn write(dir: &Path, boot_id: &str, outcomes: Vec<Outcome>) -> io::Result<()> {
     let path = dir.join(FILE);
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let (new, mut file) = create_beside(&path)?;
     file.write_all(&serde_json::to_vec(&Document { boot_id: boot_id.to_owned(), outcomes })?)?;
     fs::rename(new, path)
 }

@@ -323,6 +323,17 @@ fn read_line(file: &File, line: &Line) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Creates an empty file beside another one, which it is to replace. Only the agent's user may read it.
+pub(super) fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&new)?;
+    Ok((new, file))
+}
+
 /// Writes a new file with the lines of those that are open, and puts it into the place of the old one.
 fn rewrite(
     path: &Path,
@@ -330,12 +341,7 @@ fn rewrite(
     open: &BTreeMap<Key, Line>,
     old: Option<&File>,
 ) -> io::Result<(File, u64, BTreeMap<Key, Line>)> {
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&new)?;
+    let (new, mut file) = create_beside(path)?;
     let mut text = serde_json::to_vec(header)?;
     text.push(b'\n');
     file.write_all(&text)?;

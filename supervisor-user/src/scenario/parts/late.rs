@@ -15,7 +15,7 @@ use super::{family::so_many_children_of, hold, say, sys};
 pub(super) fn reads_to_end() -> Result<()> {
     let gate = Gate::new()?;
     let parent = sys::fork(|| {
-        gate.leave();
+        gate.open();
         let Ok((mut from, to)) = pipe() else { return 97 };
         let Ok(child) = sys::fork(|| i32::from(sys::fork_free(|| gate.pass()).is_err())) else { return 96 };
         drop(to);
@@ -25,13 +25,7 @@ pub(super) fn reads_to_end() -> Result<()> {
         }
         sys::sleep_for_ever()
     })?;
-    let zombie = only_child_once_dead(parent)?;
-    say(&format!("zombie pid={zombie} parent={parent}"))?;
-    hold(|| {
-        gate.open();
-        sys::until("the parent to reap its child", || sys::state_of(zombie).is_none())
-    })?;
-    sys::end(&[parent])
+    reaps_behind(&gate, parent)
 }
 
 /// A parent of two that waits for the first to end, and then for the second, which has ended before.
@@ -64,7 +58,7 @@ pub(super) fn waits_in_order() -> Result<()> {
 pub(super) fn computes() -> Result<()> {
     let gate = Gate::new()?;
     let parent = sys::fork(|| {
-        gate.leave();
+        gate.open();
         if sys::block(libc::SIGCHLD).is_err() {
             return 97;
         }
@@ -77,6 +71,11 @@ pub(super) fn computes() -> Result<()> {
         }
         sys::sleep_for_ever()
     })?;
+    reaps_behind(&gate, parent)
+}
+
+/// Says which child has exited, and opens the gate when it is told to: then the parent reaps.
+fn reaps_behind(gate: &Gate, parent: Pid) -> Result<()> {
     let zombie = only_child_once_dead(parent)?;
     say(&format!("zombie pid={zombie} parent={parent}"))?;
     hold(|| {
@@ -109,11 +108,7 @@ impl Gate {
         Ok(Self { inside, outside: std::cell::Cell::new(Some(outside)) })
     }
 
-    /// Lets a forked process give up its own way to hold it closed.
-    fn leave(&self) {
-        self.open();
-    }
-
+    /// Opens it, unless another process holds it closed too: a forked process gives up its own way first.
     fn open(&self) {
         drop(self.outside.take());
     }

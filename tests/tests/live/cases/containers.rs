@@ -8,7 +8,7 @@ use supervisor_tests::{
 };
 use supervisor_user::scenario::{Lab, program, until};
 
-use super::{FIXTURE, Truth, finding_under, script, silent_about};
+use super::{FIXTURE, Truth, finding_under, script};
 
 /// The fixture under the name of a program of the container.
 fn add_server(lab: &Lab, name: &str) -> Result<String> {
@@ -49,10 +49,7 @@ fn a_detector_kills_a_late_plugin() -> Result<()> {
     ensure!(shell.number("exit.signal")? == 9, "how the shell ended: {}", shell.0);
     ensure!(told.text("container.id")? == id, "the container is {id}: {}", told.0);
     drop(containerd);
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[init])
+    truth.holds_to_the_end(watch, zombie, &[init])
 }
 
 /// Snapchat/KeyDB#681: busybox's `timeout` leaves its timer to PID 1, a database, at each probe.
@@ -101,10 +98,7 @@ fn a_probe_uses_the_timeout_of_busybox() -> Result<()> {
         ensure!(is_busybox(forked_as), "forked as {forked_as}: {}", told.0);
     }
     drop(containerd);
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[init])
+    truth.holds_to_the_end(watch, zombie, &[init])
 }
 
 /// The most processes of the CI server's container.
@@ -151,10 +145,7 @@ fn a_ci_server_runs_git_until_no_pid_is_left() -> Result<()> {
     ensure!(budget.number("supervisor.budget.pids_max")? == u64::from(PIDS), "another limit: {}", budget.0);
     ensure!(budget.text("supervisor.budget.source")?.contains(&id), "another place: {}", budget.0);
     drop(containerd);
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[init])
+    truth.holds_to_the_end(watch, zombie, &[init])
 }
 
 /// Two repositories; each fetch into the second one starts `git gc`, because two loose objects stay in the directory that

@@ -81,6 +81,14 @@ impl Truth<'_> {
         Ok(())
     }
 
+    /// Waits until the process is reaped, and ends the watch: what it said held to the end, and these caused no finding.
+    fn holds_to_the_end(&self, mut watch: Watch, pid: u32, healthy: &[u32]) -> Result<()> {
+        watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
+        let outcome = watch.stop()?;
+        self.holds_in(&outcome.events, pid)?;
+        silent_about(&outcome.events, healthy)
+    }
+
     fn has_cause(&self, event: &Event) -> bool {
         event.text("supervisor.cause").is_ok_and(|cause| cause == self.cause)
     }

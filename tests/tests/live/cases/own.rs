@@ -1,13 +1,16 @@
 //! Parents that have a reason not to reap their own child yet, or are kept from it.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use supervisor_tests::{Guard, Watch, child_of, signal, supervisor_bin, zombie_of};
 use supervisor_user::scenario::{Lab, program, stat, wchan};
 
-use super::{FIXTURE, Truth, script, silent_about};
+use super::{FIXTURE, Truth, script};
 
 /// The interpreter itself: what `PATH` has may be a script that looks for one.
 fn python() -> Result<PathBuf> {
@@ -19,48 +22,35 @@ fn python() -> Result<PathBuf> {
 /// Perl/perl5#11953: backticks read to the end of the pipe before they wait.
 #[test]
 fn perl_reads_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
-    let lab = Lab::new(&supervisor_bin()?)?;
-    let (service, parent) = (lab.path().join("start-service.sh"), lab.path().join("parent.pl"));
-    script(&service, "#!/bin/sh\nsleep 600 &\nexit 0\n")?;
-    script(&parent, &format!("my $out = `{}`;\nprint \"status $?\\n\";\n", service.display()))?;
-    let mut watch = Watch::recorded("f19-perl-backtick")?;
     let perl = program("perl").context("perl is not installed")?;
-    let guard = Guard::start(FIXTURE, &perl, &[parent.to_str().context("no UTF-8")?])?;
-    let perl = guard.program();
-    let zombie = zombie_of(perl)?.pid;
-    let holder = child_of(guard.pid(), "the background process", |it| it.comm == "sleep")?.pid;
-    watch.keep(&[zombie]);
-    let truth = Truth {
-        family: "F19",
-        position: "own-child",
-        cause: "reading",
-        prognosis: "late",
-        names: &["sleep", &holder.to_string()],
-        remedies: &["redirect"],
-        no_remedy: &["restart", "end perl", "kill perl"],
-        wont_help: &["init"],
-        ..Truth::default()
-    };
-    truth.is_told_of(&mut watch, zombie, perl)?;
-    signal(holder, Signal::TERM)?;
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[perl, holder])
+    let text = |service: &str| format!("my $out = `{service}`;\nprint \"status $?\\n\";\n");
+    keeps_a_pipe_open("f19-perl-backtick", &perl, text, &["restart", "end perl", "kill perl"])
 }
 
 /// The same of a parent that polls: `subprocess.run` with captured output.
 #[test]
 fn python_polls_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
+    let text =
+        |service: &str| format!("import subprocess\nsubprocess.run(['{service}'], capture_output=True)\n");
+    keeps_a_pipe_open("f19-python-captures", &python()?, text, &["restart"])
+}
+
+/// `interpreter` runs a script, whose text is given the command that it takes the output of. What that command starts in
+/// the background holds the output open.
+fn keeps_a_pipe_open(
+    recording: &str,
+    interpreter: &Path,
+    text: impl FnOnce(&str) -> String,
+    no_remedy: &[&str],
+) -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
-    let (service, parent) = (lab.path().join("start-service.sh"), lab.path().join("parent.py"));
+    let (service, parent) = (lab.path().join("start-service.sh"), lab.path().join("parent"));
     script(&service, "#!/bin/sh\nsleep 600 &\nexit 0\n")?;
-    let text = format!("import subprocess\nsubprocess.run(['{}'], capture_output=True)\n", service.display());
-    script(&parent, &text)?;
-    let mut watch = Watch::recorded("f19-python-captures")?;
-    let guard = Guard::start(FIXTURE, &python()?, &[parent.to_str().context("no UTF-8")?])?;
-    let python = guard.program();
-    let zombie = zombie_of(python)?.pid;
+    script(&parent, &text(service.to_str().context("no UTF-8")?))?;
+    let mut watch = Watch::recorded(recording)?;
+    let guard = Guard::start(FIXTURE, interpreter, &[parent.to_str().context("no UTF-8")?])?;
+    let reaper = guard.program();
+    let zombie = zombie_of(reaper)?.pid;
     let holder = child_of(guard.pid(), "the background process", |it| it.comm == "sleep")?.pid;
     watch.keep(&[zombie]);
     let truth = Truth {
@@ -70,16 +60,13 @@ fn python_polls_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
         prognosis: "late",
         names: &["sleep", &holder.to_string()],
         remedies: &["redirect"],
-        no_remedy: &["restart"],
+        no_remedy,
         wont_help: &["init"],
         ..Truth::default()
     };
-    truth.is_told_of(&mut watch, zombie, python)?;
+    truth.is_told_of(&mut watch, zombie, reaper)?;
     signal(holder, Signal::TERM)?;
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[python, holder])
+    truth.holds_to_the_end(watch, zombie, &[reaper, holder])
 }
 
 /// LeaYeh/minishell#222: the jobs run at the same time, and are waited for in the order of their start.
@@ -109,10 +96,7 @@ fn python_waits_for_its_first_job() -> Result<()> {
     };
     truth.is_told_of(&mut watch, zombie, python)?;
     signal(first, Signal::TERM)?;
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[python, first])
+    truth.holds_to_the_end(watch, zombie, &[python, first])
 }
 
 /// jow-/ucode#382: the launcher waits with `sigtimedwait`, and its command inherits the mask. A shell waits in `sigsuspend`
@@ -155,8 +139,5 @@ fn a_shell_inherits_a_mask_that_blocks_sigchld() -> Result<()> {
     ensure!(stat(zombie).is_some_and(|it| it.state == 'Z'), "SIGCHLD has helped");
     ensure!(wchan(shell).is_some_and(|it| it.contains("sigsuspend")), "the shell was woken");
     drop(guard);
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[launcher, shell])
+    truth.holds_to_the_end(watch, zombie, &[launcher, shell])
 }

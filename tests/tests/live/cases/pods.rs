@@ -9,7 +9,7 @@ use supervisor_tests::{
 };
 use supervisor_user::scenario::{Lab, program, stat, until};
 
-use super::{FIXTURE, Truth, finding_under, has_all, has_none, script, silent_about, text_of};
+use super::{FIXTURE, Truth, finding_under, has_all, has_none, script, text_of};
 
 /// A worker: each of its jobs leaves a child that outlives the job.
 const WORKER: [&str; 3] = ["/bin/sh", "-c", "while :; do (sleep 1 &); sleep 3; done"];
@@ -40,10 +40,7 @@ fn sandbox_that_does_not_reap(recording: &str, init: &[&str], truth: &Truth<'_>)
     let told = truth.is_told_of(&mut watch, zombie, pause)?;
     ensure!(told.text("container.id")? == id, "the container is {id}: {}", told.0);
     drop(containerd);
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[pause, worker])
+    truth.holds_to_the_end(watch, zombie, &[pause, worker])
 }
 
 #[test]
@@ -138,10 +135,7 @@ fn kubernetes_in_a_container_does_not_reap_its_shims() -> Result<()> {
         ensure!(lives && monitor != zombie, "the monitor is {monitor}: {}", told.0);
     }
     drop(containerd);
-    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
-    let outcome = watch.stop()?;
-    truth.holds_in(&outcome.events, zombie)?;
-    silent_about(&outcome.events, &[k0s])
+    truth.holds_to_the_end(watch, zombie, &[k0s])
 }
 
 /// opencontainers/runc#2105: a group below the container's is frozen, and the container is killed.
