@@ -1,11 +1,12 @@
 //! A running container, started by a real runtime.
 
 use std::{
+    fs::{self, File},
     path::PathBuf,
     process::{Command, ExitStatus, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{
     container::{PidNs, Runtime, bundle},
@@ -31,18 +32,24 @@ impl Container {
     pub fn run(lab: &Lab, runtime: Runtime, args: &[&str]) -> Result<Self> {
         let id = lab.container_id(runtime.name());
         let bundle = bundle(lab, &id, PidNs::Own, args)?;
-        let (state, pid_file) = (lab.state(runtime.name()), bundle.join("pid"));
+        let (state, pid_file, log) = (lab.state(runtime.name()), bundle.join("pid"), bundle.join("log"));
         let mut command = command(runtime, &state)?;
         command.arg("run").arg("--pid-file").arg(&pid_file).arg("--bundle").arg(&bundle).arg(&id);
-        let mut run = Owned::start(command.stdin(Stdio::piped()))?;
+        let mut run = Owned::start(command.stdin(Stdio::piped()).stderr(File::create(&log)?))?;
+        let has_not_ended = |run: &mut Owned| {
+            let Some(status) = run.child().try_wait()? else { return Ok(()) };
+            // Without its message the status still says that it failed.
+            let message = fs::read_to_string(&log).unwrap_or_default();
+            bail!("{} run ended with {status}: {}", runtime.name(), message.trim());
+        };
         let init = until("the container to start", LIMIT, || {
-            let ended = run.child().try_wait()?;
-            ensure!(ended.is_none(), "{} run has ended at once", runtime.name());
+            has_not_ended(&mut run)?;
             // A file that is not there, or not written yet, is no error.
-            Ok(std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok()))
+            Ok(fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok()))
         })?;
-        let container = Self { runtime, state, id, init, run };
+        let mut container = Self { runtime, state, id, init, run };
         until("the container to run", LIMIT, || {
+            has_not_ended(&mut container.run)?;
             let output = container.command(&["state"])?.stdout(Stdio::piped()).output()?;
             let text = String::from_utf8_lossy(&output.stdout);
             Ok(text.lines().any(|line| line.contains("status") && line.contains("running")).then_some(()))

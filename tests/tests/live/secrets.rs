@@ -6,6 +6,7 @@ use std::{
     os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -30,7 +31,10 @@ impl Group {
             words.nth(1).filter(|_| words.next() == Some("cgroup2"))
         });
         let mount = mount.context("cgroup version 2 is not mounted")?;
-        let name = format!("supervisor-test-{}-API_TOKEN={SECRET}-group", std::process::id());
+        // Tests of one process run at the same time.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("supervisor-test-{}-{number}-API_TOKEN={SECRET}-group", std::process::id());
         let group = Self(Path::new(mount).join(name));
         fs::create_dir(&group.0).with_context(|| group.0.display().to_string())?;
         Ok(group)
