@@ -402,6 +402,12 @@ impl<'a> Look<'a> {
         Ok(facts)
     }
 
+    /// Whether a zombie was not reaped while its evidence was gathered, which takes long on a busy machine.
+    #[must_use]
+    pub fn is_still_there(&self, id: &ProcessId) -> bool {
+        self.host.is_there(id.tgid)
+    }
+
     /// What `/proc` would say of a zombie, by its record. `None` if the record does not say all, or if no zombie of
     /// the same control groups was read in `/proc` before.
     fn zombie(&self, Task { record, cgroup }: &Task) -> Option<ProcessFacts> {

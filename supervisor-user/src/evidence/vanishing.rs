@@ -51,6 +51,10 @@ impl Host for Vanishing<'_> {
         self.answers().then(|| self.host.thread_group(tid))?
     }
 
+    fn is_there(&self, pid: u32) -> bool {
+        self.answers() && self.host.is_there(pid)
+    }
+
     fn pids(&self) -> io::Result<Vec<u32>> {
         if self.answers() { self.host.pids() } else { Ok(Vec::new()) }
     }

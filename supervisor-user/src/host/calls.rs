@@ -1,6 +1,6 @@
 //! The system calls that the threads of a process are in, from `/proc/PID/task/TID/syscall`.
 
-use std::{borrow::Cow, fs};
+use std::{borrow::Cow, fs, fs::File, os::unix::fs::FileExt as _};
 
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{CALL_WAITID, Wait};
@@ -17,6 +17,9 @@ pub struct ThreadCall {
     pub tid: u32,
     /// The system call that it is in.
     pub call: Call,
+    /// For how long it sleeps there at most, in nanoseconds. `None` if there is no limit, or if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ns: Option<u64>,
 }
 
 /// A system call that a thread is in.
@@ -142,9 +145,61 @@ pub(super) fn read(pid: u32) -> Vec<ThreadCall> {
             let line = fs::read_to_string(format!("{task}/syscall")).ok()?;
             // Threads can have descriptors of their own.
             let call = decode(&line, |fd| open_file(&format!("{task}/fd/{fd}")))?;
-            Some(ThreadCall { tid, call })
+            let timeout_ns = timeout(&line).and_then(|timeout| timeout.read(|at| timespec(pid, at)));
+            Some(ThreadCall { tid, call, timeout_ns })
         })
         .collect()
+}
+
+/// Where a call says for how long it sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timeout {
+    /// In the call itself.
+    Milliseconds(i32),
+    /// In a `timespec` at this address of the caller.
+    Timespec(u64),
+}
+
+impl Timeout {
+    /// In nanoseconds.
+    fn read(self, timespec: impl FnOnce(u64) -> Option<u64>) -> Option<u64> {
+        match self {
+            Self::Milliseconds(count) => Some(u64::try_from(count).ok()? * 1_000_000),
+            Self::Timespec(address) => timespec(address),
+        }
+    }
+}
+
+/// The timeout of the call in this line of `/proc/PID/task/TID/syscall`. `None` if it has none, and for `select`, which
+/// has a `timeval`.
+fn timeout(line: &str) -> Option<Timeout> {
+    let mut words = line.split_ascii_whitespace();
+    let number: i64 = words.next()?.parse().ok()?;
+    let mut argument = |index| u64::from_str_radix(words.nth(index)?.strip_prefix("0x")?, 16).ok();
+    Some(match number {
+        libc::SYS_nanosleep => Timeout::Timespec(argument(0)?),
+        libc::SYS_clock_nanosleep => {
+            let is_absolute = argument(1)? & u64::from(libc::TIMER_ABSTIME.cast_unsigned()) != 0;
+            Timeout::Timespec(argument(0).filter(|_| !is_absolute)?)
+        }
+        libc::SYS_ppoll => Timeout::Timespec(argument(2).filter(|address| *address != 0)?),
+        libc::SYS_pselect6 => Timeout::Timespec(argument(4).filter(|address| *address != 0)?),
+        libc::SYS_epoll_pwait => Timeout::Milliseconds(argument(3)? as i32),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait => Timeout::Milliseconds(argument(3)? as i32),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => Timeout::Milliseconds(argument(2)? as i32),
+        _ => return None,
+    })
+}
+
+/// The `timespec` at an address of a process, in nanoseconds. The process can write anything there.
+fn timespec(pid: u32, address: u64) -> Option<u64> {
+    let mut bytes = [0; 16];
+    File::open(format!("/proc/{pid}/mem")).ok()?.read_exact_at(&mut bytes, address).ok()?;
+    let [seconds, nanoseconds] =
+        [&bytes[..8], &bytes[8..]].map(|half| half.try_into().map(u64::from_ne_bytes));
+    Some(seconds.ok()?.saturating_mul(1_000_000_000).saturating_add(nanoseconds.ok()?))
 }
 
 /// Decodes what `proc_pid_syscall()` (`fs/proc/base.c`) writes: `running`, or the number of the call, six arguments, the
@@ -231,6 +286,29 @@ mod tests {
     }
 
     #[test]
+    fn the_timeout_of_a_call_is_found() {
+        let of = |number, args| timeout(&line(number, args));
+        assert_eq!(of(libc::SYS_nanosleep, [64, 0, 0, 0]), Some(Timeout::Timespec(64)));
+        assert_eq!(of(libc::SYS_clock_nanosleep, [0, 0, 64, 0]), Some(Timeout::Timespec(64)));
+        assert_eq!(of(libc::SYS_clock_nanosleep, [0, 1, 64, 0]), None, "an absolute time is no duration");
+        assert_eq!(of(libc::SYS_ppoll, [1, 2, 64, 0]), Some(Timeout::Timespec(64)));
+        assert_eq!(of(libc::SYS_ppoll, [1, 2, 0, 0]), None, "it has none");
+        assert_eq!(of(libc::SYS_epoll_pwait, [1, 2, 3, 100]), Some(Timeout::Milliseconds(100)));
+        assert_eq!(of(libc::SYS_pause, [0; 4]), None);
+        assert_eq!(timeout("running\n"), None);
+        assert_eq!(Timeout::Milliseconds(-1).read(|_| None), None, "it waits for ever");
+        assert_eq!(Timeout::Milliseconds(100).read(|_| None), Some(100_000_000));
+    }
+
+    #[test]
+    fn a_timespec_is_read_from_the_memory_of_a_process() {
+        let time = [7_u64, 9];
+        let address = std::ptr::from_ref(&time) as u64;
+        assert_eq!(timespec(std::process::id(), address), Some(7_000_000_009));
+        assert_eq!(timespec(std::process::id(), 16), None, "there is no memory");
+    }
+
+    #[test]
     fn what_is_no_call_of_this_architecture_is_not_decoded() {
         let none = |line: &str| decode(line, |_| panic!("nothing is read"));
         assert_eq!(none("running\n"), Some(Call::Running));
@@ -247,6 +325,7 @@ mod tests {
         #[test]
         fn any_line_is_read(line in "(-?[0-9]{1,20}|running)?( (0x)?[0-9a-f]{1,17}){0,10}") {
             let _any = decode(&line, |_| OpenFile::Other);
+            let _any = timeout(&line);
         }
     }
 

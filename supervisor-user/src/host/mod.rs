@@ -51,6 +51,9 @@ pub trait Host {
     /// The process that a thread belongs to; `None` if there is no such thread.
     fn thread_group(&self, tid: u32) -> Option<u32>;
 
+    /// Whether a process with this pid is there now, a zombie included. Nothing of the process is touched.
+    fn is_there(&self, pid: u32) -> bool;
+
     /// All pids that are in use by processes.
     ///
     /// # Errors

@@ -71,6 +71,11 @@ pub(super) fn identity() -> io::Result<HostIdentity> {
     })
 }
 
+/// Whether `/proc` has a directory for this pid. It has one until `release_task()` unhashes the process.
+pub(super) fn is_there(pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_ok()
+}
+
 /// The names of `/proc` that are pids. Nothing of the processes is touched.
 pub(super) fn pids() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
@@ -101,6 +106,10 @@ impl Host for DirectProc {
     fn thread_group(&self, tid: u32) -> Option<u32> {
         let status = Process::new(tid as i32).and_then(|process| status(&process)).ok()?;
         Some(status.tgid as u32)
+    }
+
+    fn is_there(&self, pid: u32) -> bool {
+        is_there(pid)
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {

@@ -130,6 +130,10 @@ impl Host for Redacted<'_> {
         self.host.thread_group(tid)
     }
 
+    fn is_there(&self, pid: u32) -> bool {
+        self.host.is_there(pid)
+    }
+
     fn pids(&self) -> io::Result<Vec<u32>> {
         self.host.pids()
     }

@@ -139,6 +139,10 @@ impl Host for Proc {
         self.ask_option(&Request::ThreadGroup(tid))
     }
 
+    fn is_there(&self, pid: u32) -> bool {
+        proc::is_there(pid)
+    }
+
     fn pids(&self) -> io::Result<Vec<u32>> {
         proc::pids()
     }
