@@ -37,6 +37,8 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
                 "let the tracer continue it or detach".to_owned(),
                 sure,
             ),
+            // It has run since: what it sleeps in now passes by, as each vfork does.
+            'D' if waited_lately(case, reaper) => return None,
             'D' => {
                 let is_vfork = wchan.is_some_and(|it| it.contains("vfork") || it.contains("kernel_clone"));
                 let long = case.finding.looked_ns.saturating_sub(reaper.same_since_ns) >= LONG_NS;
@@ -85,6 +87,12 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
             ),
         ],
     })
+}
+
+/// Whether the reaper made a wait call a moment ago, after the zombie had exited.
+fn waited_lately(case: &Case<'_>, reaper: &Reaper) -> bool {
+    let from_ns = case.zombie_ns().max(case.finding.looked_ns.saturating_sub(LONG_NS));
+    reaper.last_wait.as_ref().is_some_and(|wait| wait.at_ns >= from_ns)
 }
 
 /// How a reaper is held.

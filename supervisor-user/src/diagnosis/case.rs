@@ -103,6 +103,12 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// The longest sleep of a thread of the reaper that is not longer than this.
+    pub(super) fn longest_sleep_ns(&self, most_ns: u64) -> Option<u64> {
+        let sleeps = self.reaper?.calls.iter().filter_map(|thread| thread.timeout_ns);
+        sleeps.filter(|sleep_ns| *sleep_ns <= most_ns).max()
+    }
+
     /// What the reaper does in the kernel, if it has one living thread only: of several, another one than that which
     /// forked may wait.
     pub(super) fn only_call(&self) -> Option<&'a Call> {

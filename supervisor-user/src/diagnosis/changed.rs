@@ -13,6 +13,8 @@ use crate::{
 
 /// A handler that is replaced for a moment only is back by then.
 const SETTLED_NS: u64 = 1_000_000_000;
+/// A reaper that blocks SIGCHLD while it works has unblocked it by then.
+const WORKED_NS: u64 = 60_000_000_000;
 
 /// F21: `SIGCHLD` is blocked and pending, and the reaper waits for it.
 pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
@@ -42,7 +44,12 @@ pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         family: Some(Family::F21),
         cause: Some(Cause::SigchldBlocked),
-        prognosis: Prognosis::Leaked,
+        // A program may block the signal while it works, and unblock it in its next `ppoll`.
+        prognosis: if waits_for_signal || case.waited_for_ns() >= WORKED_NS {
+            Prognosis::Leaked
+        } else {
+            Prognosis::Unknown
+        },
         sentence: format!(
             "{who} must reap it{sits}, but SIGCHLD is blocked there and pending, so that it is never told{inherited}"
         ),

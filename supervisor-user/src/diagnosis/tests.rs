@@ -484,6 +484,10 @@ fn f11_the_reaper_cannot_run() {
     says(&f11('D', "nfs_wait", LOOKED - 2 * S), Family::F11, High..=High, &["in nfs_wait", "!once"]);
     says(&f11('D', "kernel_clone", LOOKED), Family::F11, Medium..=Medium, &["vfork"]);
     says(&f11('D', "kernel_clone", LOOKED - 2 * S), Family::F11, High..=High, &["vfork"]);
+    // It has waited for another child since: the vfork is one of many.
+    let mut busy = f11('D', "kernel_clone", LOOKED);
+    busy.reaper.as_mut().expect("there is one").waited(LOOKED - MS, WaitTarget::Pid(7), &["WNOHANG"]);
+    says(&busy, Family::F4, Low..=High, &["!cannot run"]);
     let frozen = |finding: &mut Finding, app: &mut Reaper| {
         app.frozen = Some("/sys/fs/cgroup/a/cgroup.events".into());
         finding.origin = Origin::Exec;
@@ -1206,7 +1210,7 @@ fn f8_what_holds_a_pid_namespace() {
     let task = holds(vec![stuck], High, &["state D in nfs_wait"]);
     assert_eq!(task[0].kind, BlockerKind::Task);
     let mut calls = member(22, 'D', 5);
-    calls.calls = vec![ThreadCall { tid: 22, call: Call::Other(libc::SYS_openat as u64) }];
+    calls.calls = vec![ThreadCall { tid: 22, call: Call::Other(libc::SYS_openat as u64), timeout_ns: None }];
     holds(vec![calls], High, &["state D, in system call openat"]);
     // A tracer does not hold what is in D.
     assert_eq!(holds(vec![traced(member(22, 'D', 5), 9)], High, &["state D"])[0].kind, BlockerKind::Task);

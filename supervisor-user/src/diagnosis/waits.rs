@@ -7,8 +7,10 @@ use super::{
 
 /// A parent that has not waited for its own child for less than this may be about to.
 const SETTLED_NS: u64 = 60_000_000_000;
-/// Who was watched for less than this may wait in rounds.
+/// A reaper that was watched for less than this may wait in rounds.
 const WATCHED_NS: u64 = 10_000_000_000;
+/// A reaper that sleeps at a stretch must be watched for this many of its sleeps.
+const SLEEPS: u64 = 2;
 
 /// The cause by the reaper's waits alone. `None` if they do not say one.
 pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
@@ -52,9 +54,12 @@ fn is_never(case: &Case<'_>) -> bool {
     matches!(case.habit(), Habit::Never { .. } | Habit::Unknown)
 }
 
-/// Whether the reaper was watched for long enough to see its rounds.
+/// Whether the reaper was watched for long enough to see its rounds. A `sleep 30` can be one of them; a `sleep 600` is
+/// not over within a minute.
 fn is_watched(case: &Case<'_>) -> bool {
-    matches!(case.habit(), Habit::Never { for_ns } if for_ns >= WATCHED_NS)
+    let sleep_ns = case.longest_sleep_ns(SETTLED_NS).unwrap_or(0);
+    let needed_ns = (sleep_ns * SLEEPS).clamp(WATCHED_NS, SETTLED_NS);
+    matches!(case.habit(), Habit::Never { for_ns } if for_ns >= needed_ns)
 }
 
 /// Whether the reaper may wait without a wait call: through `io_uring`.
