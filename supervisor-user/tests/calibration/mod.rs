@@ -25,8 +25,8 @@ struct Truth {
     prognosis: String,
 }
 
-/// One verdict.
-#[derive(Debug)]
+/// A verdict. One about many zombies of a recording is one row.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Row {
     recording: String,
     process: String,
@@ -68,7 +68,10 @@ pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
                     continue;
                 };
                 let truth = truths.get(&name).and_then(|of| of.get(&finding.process.name));
-                rows.push(row(&name, &finding.process.name, &finding.diagnosis, truth));
+                let row = row(&name, &finding.process.name, &finding.diagnosis, truth);
+                if !rows.contains(&row) {
+                    rows.push(row);
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ fn a_detector_kills_a_late_plugin() -> Result<()> {
     lab.add_busybox(&["sh", "sleep"])?;
     script(&lab.rootfs().join("plugin.sh"), "#!/bin/sh\nsleep 1.5 &\nwait\n")?;
     let detector = add_server(&lab, "node-problem-detector")?;
-    let mut watch = Watch::recorded("f2-late-plugin")?;
+    let mut watch = Watch::recorded("case-late-plugin")?;
     let mut containerd = Containerd::start(FIXTURE, &lab)?;
     let id = container_id()?;
     let init = containerd.run(Spec {
@@ -64,7 +64,7 @@ fn a_probe_uses_the_timeout_of_busybox() -> Result<()> {
     // The server is the same file as this tool: it looks at its name.
     let server = program("redis-check-rdb").context("redis-tools is not installed")?;
     fs::copy(server, lab.rootfs().join("bin/redis-server"))?;
-    let mut watch = Watch::recorded("f3-busybox-timeout")?;
+    let mut watch = Watch::recorded("case-busybox-timeout")?;
     let mut containerd = Containerd::start(FIXTURE, &lab)?;
     let id = container_id()?;
     let init = containerd.run(Spec {
@@ -111,7 +111,7 @@ fn a_ci_server_runs_git_until_no_pid_is_left() -> Result<()> {
     lab.add_busybox(&["sh"])?;
     add_repositories(&lab.rootfs())?;
     let server = add_server(&lab, "pikoci")?;
-    let mut watch = Watch::recorded("f2-git-background")?;
+    let mut watch = Watch::recorded("case-git-background")?;
     let mut containerd = Containerd::start(FIXTURE, &lab)?;
     let id = container_id()?;
     let fetch = ["git", "-C", "/repo", "fetch", "-q", "/origin", "main"];

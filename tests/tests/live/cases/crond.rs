@@ -17,7 +17,7 @@ fn crond_reaps_in_rounds() -> Result<()> {
     let (tabs, log) = (lab.path().join("tabs"), lab.path().join("crond.log"));
     fs::create_dir(&tabs)?;
     fs::write(tabs.join("root"), JOBS)?;
-    let mut watch = Watch::recorded("f18-busybox-crond")?;
+    let mut watch = Watch::recorded("case-busybox-crond")?;
     let busybox = program("busybox").context("busybox is not installed")?;
     let (tabs, log) = (tabs.to_str().context("no UTF-8")?, log.to_str().context("no UTF-8")?);
     let guard = Guard::start(FIXTURE, &busybox, &["crond", "-f", "-L", log, "-c", tabs])?;

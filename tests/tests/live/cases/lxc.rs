@@ -102,7 +102,7 @@ impl Drop for Lxc {
 #[test]
 fn an_application_is_pid_1() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
-    let mut watch = Watch::recorded("f2-lxc")?;
+    let mut watch = Watch::recorded("case-lxc")?;
     let container = Lxc::start(&lab, "/bin/sh -c '(sleep 1; exit 3) & exit 0'")?;
     watch.keep(&[container.init]);
     container.compare(watch, &Truth { family: "F2", ..TRUTH }).map(drop)
@@ -111,7 +111,7 @@ fn an_application_is_pid_1() -> Result<()> {
 #[test]
 fn an_attached_session_leaves_a_process() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
-    let mut watch = Watch::recorded("f3-lxc-attach")?;
+    let mut watch = Watch::recorded("case-lxc-attach")?;
     let container = Lxc::start(&lab, ":")?;
     watch.keep(&[container.init]);
     let attach = ["--", "/bin/sh", "-c", "(sleep 1; exit 4) & exit 0"];

@@ -37,7 +37,7 @@ fn compare_with(
 /// systemd/systemd#2961: one SIGCHLD stands for many exits, and the handler waits for the pid that it names.
 #[test]
 fn a_handler_waits_for_the_pid_that_the_signal_names() -> Result<()> {
-    let watch = Watch::recorded("f17-si-pid")?;
+    let watch = Watch::recorded("case-si-pid")?;
     let truth = Truth {
         family: "F17",
         position: "own-child",
@@ -53,7 +53,7 @@ fn a_handler_waits_for_the_pid_that_the_signal_names() -> Result<()> {
 /// syslog-ng/syslog-ng#2099: the handler reaps any child, until a JVM in the process resets SIGCHLD to its default.
 #[test]
 fn a_library_replaces_the_handler_that_reaped() -> Result<()> {
-    let watch = Watch::recorded("f22-handler-replaced")?;
+    let watch = Watch::recorded("case-handler-replaced")?;
     let truth = Truth {
         family: "F22",
         position: "own-child",
@@ -74,7 +74,7 @@ fn a_program_restarts_itself_by_exec() -> Result<()> {
     for name in [&before, &after] {
         symlink(FIXTURE, name)?;
     }
-    let watch = Watch::recorded("f23-image-replaced")?;
+    let watch = Watch::recorded("case-image-replaced")?;
     let truth = Truth {
         family: "F23",
         position: "own-child",
@@ -95,7 +95,7 @@ fn a_program_restarts_itself_by_exec() -> Result<()> {
 /// The parent reaps between two pieces of work, and one of these takes long.
 #[test]
 fn a_parent_is_busy() -> Result<()> {
-    let watch = Watch::recorded("f24-busy")?;
+    let watch = Watch::recorded("case-busy")?;
     let truth = Truth {
         family: "F24",
         position: "own-child",
@@ -111,7 +111,7 @@ fn a_parent_is_busy() -> Result<()> {
 /// TritonDataCenter/containerpilot#409: PID 1 reaps its own process group only.
 #[test]
 fn pid_1_waits_for_its_own_group() -> Result<()> {
-    let watch = Watch::recorded("f2-pgid-init")?;
+    let watch = Watch::recorded("case-pgid-init")?;
     let fixture = fixture!("pid1-waits-for-group")?;
     let fact = fixture.fact("zombie")?;
     let (zombie, init) = (fact.pid("pid")?, fact.pid("init")?);

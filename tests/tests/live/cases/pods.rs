@@ -55,7 +55,7 @@ fn a_sandbox_does_not_reap() -> Result<()> {
         no_remedy: &["shareProcessNamespace"],
         ..Truth::default()
     };
-    sandbox_that_does_not_reap("f2-sandbox", &[], &truth)
+    sandbox_that_does_not_reap("case-sandbox", &[], &truth)
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_sandbox_does_not_reap_and_tini_is_in_the_image() -> Result<()> {
     };
     let tini = program("tini").context("tini is not installed")?;
     let tini = tini.to_str().context("no UTF-8")?;
-    sandbox_that_does_not_reap("f5-sandbox-tini", &[tini, "--"], &truth)
+    sandbox_that_does_not_reap("case-sandbox-tini", &[tini, "--"], &truth)
 }
 
 /// Where the inner containerd listens.
@@ -93,7 +93,7 @@ fn kubernetes_in_a_container_does_not_reap_its_shims() -> Result<()> {
         "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{INNER}\"\n"
     );
     fs::write(root.join("etc/containerd.toml"), config)?;
-    let mut watch = Watch::recorded("f7-shim-in-container")?;
+    let mut watch = Watch::recorded("case-shim-in-container")?;
     let mut containerd = Containerd::start(FIXTURE, &lab)?;
     let id = container_id()?;
     let group = format!("/docker/{id}");
@@ -145,7 +145,7 @@ fn a_group_below_the_containers_is_frozen() -> Result<()> {
     lab.add_busybox(&["sh", "sleep"])?;
     script(&lab.rootfs().join("job.sh"), "#!/bin/sh\nsleep 3600 &\nsleep 3601 &\nwait\n")?;
     let tini = program("tini").context("tini is not installed")?;
-    let mut watch = Watch::recorded("f8-frozen-group")?;
+    let mut watch = Watch::recorded("case-frozen-group")?;
     let mut containerd = Containerd::start(FIXTURE, &lab)?;
     let id = container_id()?;
     let group = format!("{}/{id}", pod_cgroup()?);
