@@ -49,6 +49,7 @@ mod sink_journald;
 mod sink_syslog;
 mod sink_unix;
 mod soak;
+mod soak_causes;
 mod storm;
 mod stuck;
 mod top;

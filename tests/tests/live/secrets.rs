@@ -108,6 +108,7 @@ fn datagrams(mut receive: impl FnMut(&mut [u8]) -> std::io::Result<usize>, pid: 
     let (mut datagram, mut text) = (vec![0; 1 << 20], String::new());
     while !text.contains(&pid.to_string()) {
         let length = receive(&mut datagram)?;
+        ensure!(length > 0, "it ended without {pid}: {text}");
         text.push_str(&String::from_utf8_lossy(&datagram[..length]));
         text.push('\n');
     }
@@ -132,7 +133,7 @@ fn they_reach_no_destination_no_metric_and_no_log() -> Result<()> {
     let mut agent = Agent::start_in(
         dir.path(),
         &format!(
-            "[metrics]\nlisten = \"127.0.0.1:0\"\n[sinks.out]\n[sinks.out.stdout]\n\
+            "[filter]\ncontainer = \"{ID}\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n[sinks.out]\n[sinks.out.stdout]\n\
              [sinks.file]\nformat = \"ocsf\"\n[sinks.file.file]\npath = \"{place}/events.ocsf\"\n\
              [sinks.people]\nformat = \"text\"\npolicy = \"spool\"\n[sinks.people.file]\npath = \"{place}/events.txt\"\n\
              [sinks.readers.unix]\npath = \"{place}/events.sock\"\n\
