@@ -47,6 +47,8 @@ pub struct Spec<'a> {
     pub joins: Option<u32>,
     /// It sees the host's control groups, and can change them.
     pub has_cgroups: bool,
+    /// A file that it sees under another path: the file's own path, and that one.
+    pub file: Option<(&'a str, &'a str)>,
 }
 
 /// An id as containerd gives it to containers of Kubernetes.
@@ -65,6 +67,11 @@ pub fn pod_cgroup() -> Result<String> {
 impl<'a> Containerd<'a> {
     /// Starts it. `fixture` is the path of the fixture program.
     pub fn start(fixture: &str, lab: &'a Lab) -> Result<Self> {
+        Self::start_in(std::process::id(), fixture, lab)
+    }
+
+    /// Starts it in the mount namespace of a process.
+    pub fn start_in(process: u32, fixture: &str, lab: &'a Lab) -> Result<Self> {
         let place = lab.path().join("containerd");
         fs::create_dir(&place)?;
         let (config, socket) = (place.join("config.toml"), place.join("socket"));
@@ -79,7 +86,8 @@ impl<'a> Containerd<'a> {
         let config = config.to_str().context("the lab's path is no UTF-8")?;
         let containerd = containerd.to_str().context("containerd's path is no UTF-8")?;
         // The log is in the lab: it tells of each container that is started.
-        let args = ["-c", r#"exec "$0" --config "$1" 2>"$1.log""#, containerd, config];
+        let script = r#"exec nsenter --target "$2" --mount "$0" --config "$1" 2>"$1.log""#;
+        let args = ["-c", script, containerd, config, &process.to_string()];
         let guard = Guard::start(fixture, Path::new("/bin/sh"), &args)?;
         let this = Self { lab, guard, socket, containers: Vec::new(), execs: Cell::new(0) };
         until("containerd to answer", WAIT_LIMIT, || {
@@ -145,6 +153,11 @@ impl<'a> Containerd<'a> {
         }
         if spec.has_cgroups {
             bind(CGROUPS, "rw")?;
+        }
+        if let Some((source, path)) = spec.file {
+            fs::write(root.join(path.trim_start_matches('/')), "")?;
+            let options = ["rbind", "rw"];
+            mounts.push(json!({"destination": path, "source": source, "type": "none", "options": options}));
         }
         let mut pid_ns = json!({"type": "pid"});
         if let Some(pid) = spec.joins {

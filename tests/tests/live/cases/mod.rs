@@ -17,6 +17,7 @@ mod lxc;
 mod misled;
 mod own;
 mod pods;
+mod storage;
 
 /// The fixture program.
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");

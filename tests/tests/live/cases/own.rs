@@ -1,9 +1,6 @@
 //! Parents that have a reason not to reap their own child yet, or are kept from it.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
