@@ -9,13 +9,27 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{process, setup, toolchain};
+use crate::{bpf, plan::DEMO, process, setup};
 
 const FLAG: &str = "-C target-feature=+crt-static";
 
-/// Builds the binary and tells where it is.
-pub(crate) fn build_and_tell() -> Result<()> {
-    setup::ensure()?;
+/// What to build.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build the eBPF object anew instead, into supervisor-ebpf/object; installs its compiler and linker where they are missing
+    #[arg(long)]
+    bpf: bool,
+    /// Write nothing: exit 1 if the committed object is not, byte for byte, what its sources give, 2 if its compiler cannot be
+    /// had
+    #[arg(long, requires = "bpf")]
+    check: bool,
+}
+
+/// Builds the binary, or the eBPF object, and tells where it is.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.bpf {
+        return if args.check { bpf::check() } else { bpf::build() };
+    }
     let binary = build()?;
     let bytes = fs::metadata(&binary).with_context(|| format!("no {}", binary.display()))?.len();
     println!("{} ({}.{} MB)", shown(&binary), bytes / 1_000_000, bytes % 1_000_000 / 100_000);
@@ -49,7 +63,7 @@ pub(crate) fn link_statically(cargo: &mut Command) -> Result<String> {
 
 /// Builds the binary and becomes `supervisor demo`.
 pub(crate) fn demo(args: &[String]) -> Result<()> {
-    setup::ensure()?;
+    setup::ensure(&[&DEMO])?;
     let mut command = Command::new(build()?);
     process::without_cargo_run(&mut command);
     let error = command.arg("demo").args(args).exec();
@@ -59,7 +73,7 @@ pub(crate) fn demo(args: &[String]) -> Result<()> {
 /// The triple of this host; with `--target` it keeps the flag away from build scripts and macros, which cannot
 /// be linked so.
 pub(crate) fn host() -> Result<String> {
-    let version = toolchain::output(Command::new("rustc").arg("-vV")).context("rustc -vV fails")?;
+    let version = process::output(Command::new("rustc").arg("-vV")).context("rustc -vV fails")?;
     let host =
         version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
     Ok(host.to_owned())

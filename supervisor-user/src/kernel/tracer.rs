@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FEntry, Iter, ProgramError, fentry::FEntryLinkId},
 };
@@ -24,8 +24,6 @@ use crate::{clock, memory, shared::Shared};
 use super::{
     KernelError, Offsets, Records, SimulatedLoss, TraceOptions, missed, records::typed, rights, trace,
 };
-
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/supervisor-ebpf"));
 
 /// The tracepoints of the floor, which are both hook and program names.
 const TRACEPOINTS: [&str; 6] = [
