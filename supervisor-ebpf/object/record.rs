@@ -76,22 +76,21 @@ fn hash_of_sources(files: &[(PathBuf, Vec<u8>)], lock: &str) -> String {
         hash.update(format!("{} {}\n", path.display(), content.len()));
         hash.update(content);
     }
-    for package in locked(lock) {
-        hash.update(package);
+    for line in locked(lock) {
+        hash.update(line);
     }
     hex(hash)
 }
 
-/// The entries of the lock file that are about [`CRATES`]: names, versions and checksums.
-fn locked(lock: &str) -> impl Iterator<Item = String> {
-    lock.split("[[package]]").filter_map(|entry| {
-        let name = entry.lines().find_map(|line| line.strip_prefix("name = \""))?;
-        let is_compiled_in = CRATES.iter().any(|prefix| name.starts_with(prefix));
-        let facts = entry
-            .lines()
-            .filter(|line| ["name = ", "version = ", "checksum = "].iter().any(|key| line.starts_with(key)));
-        is_compiled_in.then(|| facts.map(|line| format!("{line}\n")).collect())
-    })
+/// The lines of the lock file that say what [`CRATES`] are: names, versions and checksums.
+fn locked(lock: &str) -> impl Iterator<Item = &str> {
+    let entries = lock.split("[[package]]").filter(|entry| {
+        let name = entry.lines().find_map(|line| line.strip_prefix("name = \""));
+        name.is_some_and(|name| CRATES.iter().any(|prefix| name.starts_with(prefix)))
+    });
+    let is_fact =
+        |line: &&str| ["name = ", "version = ", "checksum = "].iter().any(|key| line.starts_with(key));
+    entries.flat_map(str::lines).filter(is_fact)
 }
 
 fn hex(hash: Sha256) -> String {

@@ -33,11 +33,11 @@ pub(crate) fn build() -> Result<()> {
 /// fresh one.
 pub(crate) fn check() -> Result<()> {
     let committed = fs::read(process::workspace().join(OBJECT)).with_context(|| format!("no {OBJECT}"))?;
-    let tools = toolchain::get().or_else(|error| {
+    let tools = toolchain::get().map_err(|error| {
         eprintln!(
             "The compiler of the eBPF object cannot be had here, so the object was NOT compared: {error:#}"
         );
-        Err(process::Exit(2))
+        process::Exit(2)
     })?;
     ensure!(
         record::is_current(process::workspace())? && fresh(&tools)? == committed,
@@ -63,7 +63,7 @@ fn fresh(tools: &Tools) -> Result<Vec<u8>> {
 fn compile(tools: &Tools, folder: &Path) -> Result<()> {
     let mut cargo = tools.cargo();
     cargo.current_dir(process::workspace());
-    cargo.args(["build", "--quiet", "--release", "--locked", "--package", "supervisor-ebpf"]);
+    cargo.args(["build", "--release", "--locked", "--package", "supervisor-ebpf"]);
     cargo.args(["--bin", "supervisor-ebpf", "--features", "program", "--target", recipe::TARGET]);
     cargo.args(["-Zbuild-std=core", "-Ztrim-paths", "--target-dir"]).arg(folder);
     cargo.envs(recipe::PROFILE).env("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
@@ -74,7 +74,7 @@ fn compile(tools: &Tools, folder: &Path) -> Result<()> {
     let own = env::var_os("PATH").unwrap_or_default();
     let linker = tools.linker.parent().map(PathBuf::from);
     cargo.env("PATH", env::join_paths(linker.into_iter().chain(env::split_paths(&own)))?);
-    process::visibly(cargo)
+    process::condensed(&format!("bpf: cargo build, with {}", recipe::RUSTC), cargo)
 }
 
 #[cfg(test)]

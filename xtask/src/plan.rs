@@ -72,7 +72,7 @@ impl Programs {
     pub(crate) fn missing(&self) -> Option<Step> {
         let missing = self.programs.iter().filter(|(name, _)| !usable(name));
         let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
-        (!packages.is_empty()).then(|| Step::Install { why: self.why, packages })
+        (!packages.is_empty()).then_some(Step::Install { why: self.why, packages })
     }
 }
 

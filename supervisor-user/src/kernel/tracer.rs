@@ -14,7 +14,7 @@ use aya::{
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
     BLOCK, BLOCKS, CGROUP_NAME_LEN, CgroupPath, Control, Counters, DISPLACED_ENTRIES, ENDS_ENTRIES, EPOCHS,
-    EVENTS_BYTES, EXECS_ENTRIES, End, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process,
+    EVENTS_BYTES, EXECS_ENTRIES, End, Exec, KILLS_ENTRIES, Kill, OBJECT, PROCESSES_ENTRIES, Placed, Process,
     ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
     TASK_ZOMBIE, TaskRecord, Unreaped,
 };
