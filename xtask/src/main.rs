@@ -1,6 +1,7 @@
 //! `cargo xtask`: fetch what the build needs, build, show, test.
 
 mod apt;
+mod arch;
 mod bench;
 mod binary;
 mod bpf;

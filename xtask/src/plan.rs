@@ -47,6 +47,14 @@ pub(crate) const EMULATOR: &str = "qemu-system-x86_64";
 /// The same, with its package.
 pub(crate) const KERNELS: Programs =
     Programs { why: "boots other kernels", programs: &[(EMULATOR, "qemu-system-x86")] };
+/// What links for arm64 on another architecture.
+pub(crate) const CROSS_AARCH64: Programs = Programs {
+    why: "links programs for arm64",
+    programs: &[
+        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        ("aarch64-linux-gnu-gcc", "libc6-dev-arm64-cross"),
+    ],
+};
 /// What makes packages for other distributions.
 pub(crate) const PACKAGERS: Programs =
     Programs { why: "makes the RPM package", programs: &[("rpmbuild", "rpm")] };

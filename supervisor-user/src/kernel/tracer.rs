@@ -22,7 +22,7 @@ use supervisor_ebpf::{
 use crate::{clock, memory, shared::Shared};
 
 use super::{
-    KernelError, Offsets, Records, SimulatedLoss, TraceOptions, missed, records::typed, rights, trace,
+    KernelError, Offsets, Records, SimulatedLoss, TraceOptions, arch, missed, records::typed, rights, trace,
 };
 
 /// The tracepoints of the floor, which are both hook and program names.
@@ -441,6 +441,7 @@ fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelE
         trace::apply(options, &mut loader);
     }
     options.simulated_loss.apply(&mut loader);
+    arch::apply(&mut loader);
     loader.load(OBJECT).map_err(KernelError::of_load)
 }
 
