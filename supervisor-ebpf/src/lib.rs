@@ -15,3 +15,8 @@ pub use offsets::{HELPERS, Helper, MISSING};
 pub use offsets::{Need, OFFSETS, Offset, OffsetKind};
 pub use traced::*;
 pub use wire::*;
+
+/// The eBPF programs. `build.rs` makes sure that they were built from these sources.
+#[cfg(feature = "user")]
+pub static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/object/supervisor.bpf.o"));

@@ -71,7 +71,7 @@ pub(crate) unsafe fn add(cell: *mut u64, value: i64) {
 ///
 /// # Safety
 ///
-/// `cell` points into a live map value and is 8-byte aligned.
+/// `cell` points into a live map value or the stack and is 8-byte aligned.
 #[inline(always)]
 pub(crate) unsafe fn fetch_add(cell: *mut u64, value: i64) -> u64 {
     let before;
@@ -121,12 +121,21 @@ pub(crate) unsafe fn exchange(cell: *mut u64, old: u64, new: u64) -> u64 {
     seen
 }
 
-/// What was stored before this is stored before what is stored after it: the compiler does not move it, and x86 does not
-/// either.
+/// Whether the processor may reorder stores, and loads. User space sets it: 0 on x86-64.
+#[unsafe(no_mangle)]
+static WEAK_ORDER: Global<u32> = Global::new(1);
+
+/// Other CPUs see what was stored before this before what is stored after it. What was loaded before this was loaded before what
+/// is loaded after it. On x86-64 the compiler alone could move them, and the verifier drops the branch.
 #[inline(always)]
-pub(crate) fn written() {
-    // SAFETY: nothing.
+pub(crate) fn ordered() {
+    // SAFETY: no instruction.
     unsafe { asm!("") };
+    if WEAK_ORDER.load() != 0 {
+        let mut cell = 0;
+        // SAFETY: an aligned cell of the stack; only the barrier matters.
+        unsafe { fetch_add(&raw mut cell, 0) };
+    }
 }
 
 /// A zero of which the compiler does not know that it is one. It would make a call of the stores of several, to a

@@ -122,16 +122,16 @@ macro_rules! for_each_offset {
             KN_NAME: field "kernfs_node" "name", cgroup;
             /// Number of arguments of `sched_process_exit`: since 6.16 the second is `group_dead`.
             EXIT_ARGS: arguments "btf_trace_sched_process_exit" "", required;
-            /// Number of the syscall that the task is in (`orig_ax`).
-            REGS_SYSCALL: field "pt_regs" "orig_ax", wait_request;
+            /// Number of the syscall that the task is in, on x86-64 or on arm64; so are the arguments.
+            REGS_SYSCALL: field "pt_regs" "orig_ax|syscallno", wait_request;
             /// First argument of a syscall.
-            REGS_ARG0: field "pt_regs" "di", wait_request;
+            REGS_ARG0: field "pt_regs" "di|orig_x0", wait_request;
             /// Second.
-            REGS_ARG1: field "pt_regs" "si", wait_request;
+            REGS_ARG1: field "pt_regs" "si|regs[1]", wait_request;
             /// Third.
-            REGS_ARG2: field "pt_regs" "dx", wait_request;
+            REGS_ARG2: field "pt_regs" "dx|regs[2]", wait_request;
             /// Fourth.
-            REGS_ARG3: field "pt_regs" "r10", wait_request;
+            REGS_ARG3: field "pt_regs" "r10|regs[3]", wait_request;
         }
     };
 }

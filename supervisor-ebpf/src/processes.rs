@@ -7,7 +7,7 @@
 use supervisor_ebpf::{Placed, Process, ProcessId, place_of};
 
 use crate::maps::{
-    ANY, CONTROL, DISPLACED, EEXIST, ENDS, EXECS, NOEXIST, PROCESSES, add, count, fetch_add, swap, written,
+    ANY, CONTROL, DISPLACED, EEXIST, ENDS, EXECS, NOEXIST, PROCESSES, add, count, fetch_add, ordered, swap,
 };
 
 /// How many generations of creators that nobody needs any more one free cleans up.
@@ -59,7 +59,7 @@ fn store(id: ProcessId, process: &Process, flags: u64) -> Result<(), i32> {
             }
             if taken.read_volatile() == 0 && swap(taken, 0, id.start_ns) {
                 (*placed).process = *process;
-                written();
+                ordered();
                 (*placed).id.tgid = id.tgid;
                 return Ok(());
             }

@@ -4,7 +4,7 @@
 use aya_ebpf::Global;
 use supervisor_ebpf::{BLOCK, BLOCKS, ProcessId, Unreaped};
 
-use crate::maps::{CONTROL, EEXIST, UNREAPED, count, count_epoch, exchange, swap, written};
+use crate::maps::{CONTROL, EEXIST, UNREAPED, count, count_epoch, exchange, ordered, swap};
 
 /// For tests: bits of a block's number that are not used, so that there are fewer.
 #[unsafe(no_mangle)]
@@ -69,7 +69,7 @@ pub(crate) fn insert(unreaped: &Unreaped) -> Result<(), i32> {
                     (*entry).release_ns = 0;
                     (*entry).seen = unreaped.seen;
                     (*entry).id.tgid = id.tgid;
-                    written();
+                    ordered();
                     (*entry).whole_ns = id.start_ns;
                     return Ok(());
                 }
@@ -97,12 +97,12 @@ unsafe fn is_another(entry: *const Unreaped, id: ProcessId) -> Option<bool> {
     /// Who takes a place makes it whole a few stores later.
     const READS: u32 = 8;
     for _ in 0..READS {
-        // SAFETY: fields of a live map value.
-        let (whole_ns, tgid) = unsafe {
-            ((&raw const (*entry).whole_ns).read_volatile(), (&raw const (*entry).id.tgid).read_volatile())
-        };
+        // SAFETY: a field of a live map value.
+        let whole_ns = unsafe { (&raw const (*entry).whole_ns).read_volatile() };
         if whole_ns == id.start_ns {
-            return Some(tgid != id.tgid);
+            ordered();
+            // SAFETY: as above.
+            return Some(unsafe { (&raw const (*entry).id.tgid).read_volatile() } != id.tgid);
         }
     }
     None
@@ -125,9 +125,11 @@ fn given_away(exit_ns: u64) {
 unsafe fn left_over(entry: *const Unreaped, owner: u64) -> Option<u64> {
     /// The exit hook takes its time before it inserts, and may be interrupted between both.
     const MARGIN_NS: u64 = 1_000_000_000;
-    // SAFETY: fields of a live map value. Who just takes the place has not made it whole.
-    let (whole_ns, exit_ns, seen) =
-        unsafe { ((&raw const (*entry).whole_ns).read_volatile(), (*entry).exit_ns, (*entry).seen) };
+    // SAFETY: a field of a live map value. Who just takes the place has not made it whole.
+    let whole_ns = unsafe { (&raw const (*entry).whole_ns).read_volatile() };
+    ordered();
+    // SAFETY: as above.
+    let (exit_ns, seen) = unsafe { ((*entry).exit_ns, (*entry).seen) };
     let control = CONTROL.get(0)?;
     let is_gone = exit_ns + MARGIN_NS < control.passed_ns && control.pass.wrapping_sub(seen) > 1;
     (whole_ns == owner && is_gone).then_some(exit_ns)

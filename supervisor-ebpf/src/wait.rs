@@ -1,6 +1,7 @@
 //! A process waits for children: keep when, for whom and how, and what `SIGCHLD` does to it then.
 
 use aya_ebpf::{
+    Global,
     bindings::task_struct,
     helpers::{bpf_get_current_task_btf, generated::bpf_task_pt_regs},
     macros::btf_tracepoint,
@@ -14,10 +15,12 @@ use crate::{
     processes,
 };
 
-/// `__NR_wait4`, `arch/x86/entry/syscalls/syscall_64.tbl`.
-const NR_WAIT4: u64 = 61;
-/// `__NR_waitid`, same file.
-const NR_WAITID: u64 = 247;
+/// `__NR_wait4` of this architecture. User space sets it, and those below, so one object serves every architecture.
+#[unsafe(no_mangle)]
+static NR_WAIT4: Global<u32> = Global::new(0);
+/// `__NR_waitid`.
+#[unsafe(no_mangle)]
+static NR_WAITID: Global<u32> = Global::new(0);
 
 /// `void sched_process_wait(struct pid *pid)`
 ///
@@ -69,18 +72,19 @@ pub(crate) fn request(task: *mut task_struct) -> u64 {
     }
     // SAFETY: the current task has saved registers.
     let regs = unsafe { bpf_task_pt_regs(task) } as Ptr;
-    match kernel::load::<u64>(regs, &kernel::REGS_SYSCALL) {
-        NR_WAIT4 => {
-            let pid: i32 = kernel::load::<u64>(regs, &kernel::REGS_ARG0) as i32;
-            let options = kernel::load::<u64>(regs, &kernel::REGS_ARG2) as u32;
-            Wait::pack_wait4(pid, options)
-        }
-        NR_WAITID => Wait::pack(
+    // 32 bits are all of it on arm64, and the lower half on x86-64.
+    let number: u32 = kernel::load(regs, &kernel::REGS_SYSCALL);
+    let argument = |offset| kernel::load::<u64>(regs, offset);
+    if number == NR_WAIT4.load() {
+        Wait::pack_wait4(argument(&kernel::REGS_ARG0) as i32, argument(&kernel::REGS_ARG2) as u32)
+    } else if number == NR_WAITID.load() {
+        Wait::pack(
             CALL_WAITID,
-            kernel::load::<u64>(regs, &kernel::REGS_ARG0) as u8,
-            kernel::load::<u64>(regs, &kernel::REGS_ARG1) as u32,
-            kernel::load::<u64>(regs, &kernel::REGS_ARG3) as u32,
-        ),
-        _ => 0,
+            argument(&kernel::REGS_ARG0) as u8,
+            argument(&kernel::REGS_ARG1) as u32,
+            argument(&kernel::REGS_ARG3) as u32,
+        )
+    } else {
+        0
     }
 }

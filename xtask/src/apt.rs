@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{process, toolchain};
+use crate::process;
 
 /// Package lists.
 pub(crate) struct Index {
@@ -56,7 +56,7 @@ impl Index {
     pub(crate) fn search(&self, pattern: &str) -> Vec<String> {
         let mut search = self.command("apt-cache");
         search.args(["search", "--names-only", pattern]);
-        let lines = toolchain::output(&mut search).unwrap_or_default();
+        let lines = process::output(&mut search).unwrap_or_default();
         lines.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
     }
 
@@ -80,7 +80,7 @@ impl Index {
 fn archive() -> Result<String> {
     let mut targets = Command::new("apt-get");
     targets.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]);
-    let uris = toolchain::output(&mut targets).unwrap_or_default();
+    let uris = process::output(&mut targets).unwrap_or_default();
     let uri = uris.lines().next().context("apt knows no archive of Debian; see `apt-get indextargets`")?;
     Ok(uri.to_owned())
 }

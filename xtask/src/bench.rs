@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use crate::{binary, plan::PEERS, process, setup};
+use crate::{
+    binary,
+    plan::{DEMO, PEERS, TESTS},
+    process, setup,
+};
 
 /// What is measured, and where it goes.
 #[derive(clap::Args)]
@@ -22,7 +26,7 @@ pub(crate) struct Args {
 
 /// Builds and runs it; its exit code says whether every bar is met.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure_with(&PEERS)?;
+    setup::ensure(&[&DEMO, &TESTS, &PEERS])?;
     ensure!(
         setup::is_root(),
         "the bench traces and needs root: sudo -E env \"PATH=$PATH\" cargo xtask bench"

@@ -9,14 +9,34 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{process, setup, toolchain};
+use crate::{arch::Arch, bpf, plan::DEMO, process, setup};
 
 const FLAG: &str = "-C target-feature=+crt-static";
 
-/// Builds the binary and tells where it is.
-pub(crate) fn build_and_tell() -> Result<()> {
-    setup::ensure()?;
-    let binary = build()?;
+/// What to build.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build the eBPF object anew instead, into supervisor-ebpf/object; installs its compiler and linker where they are missing
+    #[arg(long)]
+    bpf: bool,
+    /// Write nothing: exit 1 if the committed object is not, byte for byte, what its sources give, 2 if its compiler cannot be
+    /// had
+    #[arg(long, requires = "bpf")]
+    check: bool,
+    /// Build for this architecture instead of the host's
+    #[arg(long, value_name = "ARCH", conflicts_with = "bpf")]
+    target: Option<Arch>,
+}
+
+/// Builds the binary, or the eBPF object, and tells where it is.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.bpf {
+        return if args.check { bpf::check() } else { bpf::build() };
+    }
+    let binary = match args.target {
+        Some(arch) if arch.triple() != host()? => build_for(arch)?,
+        _ => build()?,
+    };
     let bytes = fs::metadata(&binary).with_context(|| format!("no {}", binary.display()))?.len();
     println!("{} ({}.{} MB)", shown(&binary), bytes / 1_000_000, bytes % 1_000_000 / 100_000);
     Ok(())
@@ -38,18 +58,32 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Builds the binary for another architecture; returns its path.
+fn build_for(arch: Arch) -> Result<PathBuf> {
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--release", "--locked", "--package", "supervisor-user"]);
+    arch.prepare(&mut cargo)?;
+    link_statically_for(&mut cargo, arch.triple());
+    process::visibly(cargo)?;
+    Ok(process::target_dir()?.join(arch.triple()).join("release/supervisor"))
+}
+
 /// Makes a cargo build link the C library in, so that what is built runs on any Linux, and in a machine that has nothing
 /// else. Returns the folder below the target directory that it then uses.
 pub(crate) fn link_statically(cargo: &mut Command) -> Result<String> {
     let host = host()?;
-    let flags = env::var("RUSTFLAGS").map_or_else(|_| FLAG.to_owned(), |flags| format!("{flags} {FLAG}"));
-    cargo.args(["--target", &host]).env("RUSTFLAGS", flags);
+    link_statically_for(cargo, &host);
     Ok(host)
+}
+
+fn link_statically_for(cargo: &mut Command, triple: &str) {
+    let flags = env::var("RUSTFLAGS").map_or_else(|_| FLAG.to_owned(), |flags| format!("{flags} {FLAG}"));
+    cargo.args(["--target", triple]).env("RUSTFLAGS", flags);
 }
 
 /// Builds the binary and becomes `supervisor demo`.
 pub(crate) fn demo(args: &[String]) -> Result<()> {
-    setup::ensure()?;
+    setup::ensure(&[&DEMO])?;
     let mut command = Command::new(build()?);
     process::without_cargo_run(&mut command);
     let error = command.arg("demo").args(args).exec();
@@ -59,7 +93,7 @@ pub(crate) fn demo(args: &[String]) -> Result<()> {
 /// The triple of this host; with `--target` it keeps the flag away from build scripts and macros, which cannot
 /// be linked so.
 pub(crate) fn host() -> Result<String> {
-    let version = toolchain::output(Command::new("rustc").arg("-vV")).context("rustc -vV fails")?;
+    let version = process::output(Command::new("rustc").arg("-vV")).context("rustc -vV fails")?;
     let host =
         version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
     Ok(host.to_owned())

@@ -11,7 +11,7 @@ use btfparse::{Readable, TypeInformation};
 
 use crate::{
     kernels::{self, Wanted},
-    process, setup, toolchain,
+    process,
 };
 
 /// Where the tests read it.
@@ -28,7 +28,6 @@ pub(crate) struct Args {
 
 /// Writes what the offsets need of a kernel's BTF, if they come out of it as they do out of the whole.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure()?;
     let dir = kernels::dir()?;
     let (banner, whole) = match &args.kernel {
         Some(wanted) => {
@@ -68,7 +67,7 @@ fn version(release: &str) -> Option<String> {
 fn offsets(file: &Path) -> Result<String> {
     let mut cargo = process::cargo();
     cargo.args(["run", "--quiet", "--locked", "--package", "supervisor-user", "--example", "offsets"]);
-    let offsets = toolchain::output(cargo.arg(file).stderr(Stdio::inherit()));
+    let offsets = process::output(cargo.arg(file).stderr(Stdio::inherit()));
     offsets.with_context(|| format!("the offsets of {} cannot be resolved", file.display()))
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{binary, plan::PACKAGERS, process, setup, toolchain};
+use crate::{binary, plan::PACKAGERS, process, setup};
 
 /// The package is for these, in Debian's word.
 const ARCHITECTURE: &str = "amd64";
@@ -47,7 +47,7 @@ if [ \"$1\" = purge ]; then rm -rf /var/lib/supervisor; rmdir /etc/supervisor 2>
 /// Makes everything in `dist` below cargo's target directory.
 pub(crate) fn run() -> Result<()> {
     ensure!(cfg!(target_arch = "x86_64"), "packages are made on x86-64");
-    setup::ensure_with(&PACKAGERS)?;
+    setup::ensure(&[&PACKAGERS])?;
     let binary = binary::build()?;
     let dist = process::target_dir()?.join("dist");
     if dist.exists() {
@@ -63,7 +63,7 @@ pub(crate) fn run() -> Result<()> {
     fs::write(&bill, bill_of_materials(&crates()?))?;
     files.push(bill);
     let names = files.iter().filter_map(|file| file.file_name());
-    let sums = toolchain::output(Command::new("sha256sum").args(names).current_dir(&dist));
+    let sums = process::output(Command::new("sha256sum").args(names).current_dir(&dist));
     fs::write(dist.join("SHA256SUMS"), sums.context("sha256sum fails")?)?;
     for file in &files {
         println!("{} ({} KB)", file.display(), fs::metadata(file)?.len() / 1000);
@@ -90,7 +90,7 @@ fn fill(stage: &Path, binary: &Path) -> Result<()> {
         quietly(Command::new("gzip").args(["-9", "--no-name"]).arg(page?.path()))?;
     }
     for (shell, place) in COMPLETIONS {
-        let script = toolchain::output(Command::new(binary).args(["completions", shell]));
+        let script = process::output(Command::new(binary).args(["completions", shell]));
         write(&stage.join(place), &script.context("supervisor completions fails")?)?;
     }
     let doc = stage.join("usr/share/doc/supervisor");
@@ -113,13 +113,13 @@ fn tarball(dist: &Path, stage: &Path) -> Result<PathBuf> {
 
 /// The Debian package, where there is `dpkg-deb`.
 fn debian(dist: &Path, stage: &Path) -> Result<Option<PathBuf>> {
-    if toolchain::output(Command::new("dpkg-deb").arg("--version")).is_none() {
+    if process::output(Command::new("dpkg-deb").arg("--version")).is_none() {
         eprintln!("WARNING: there is no dpkg-deb, the Debian package is LEFT OUT");
         return Ok(None);
     }
     let root = dist.join("deb");
     quietly(Command::new("cp").arg("-a").arg(stage).arg(&root))?;
-    let size = toolchain::output(Command::new("du").args(["-sk"]).arg(&root)).unwrap_or_default();
+    let size = process::output(Command::new("du").args(["-sk"]).arg(&root)).unwrap_or_default();
     let size = size.split_whitespace().next().unwrap_or("0").to_owned();
     let control = format!(
         "Package: supervisor
@@ -150,7 +150,7 @@ Description: {SUMMARY}
 /// The RPM package, where there is `rpmbuild`. Its scripts do what the Debian package's do, but RPM knows no
 /// purge: what the agent has stored stays.
 fn rpm(dist: &Path, stage: &Path) -> Result<Option<PathBuf>> {
-    if toolchain::output(Command::new("rpmbuild").arg("--version")).is_none() {
+    if process::output(Command::new("rpmbuild").arg("--version")).is_none() {
         eprintln!("WARNING: there is no rpmbuild, the RPM package is LEFT OUT");
         return Ok(None);
     }
@@ -237,7 +237,7 @@ fn crates() -> Result<BTreeSet<Linked>> {
     let mut cargo = process::cargo();
     cargo.args(["tree", "--locked", "--package", "supervisor-user", "--edges", "normal", "--prefix", "none"]);
     cargo.args(["--target", &binary::host()?, "--format", "{p}|{l}"]);
-    let tree = toolchain::output(cargo.stderr(Stdio::inherit())).context("cargo tree fails")?;
+    let tree = process::output(cargo.stderr(Stdio::inherit())).context("cargo tree fails")?;
     Ok(tree.lines().filter_map(parse_crate).collect())
 }
 

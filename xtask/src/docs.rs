@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use crate::{binary, process, setup, toolchain};
+use crate::{
+    binary,
+    plan::{DEMO, TESTS},
+    process, setup,
+};
 
 /// The one version of mdBook that the book is made with.
 const MDBOOK_VERSION: &str = "0.5.4";
@@ -37,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn images() -> Result<()> {
-    setup::ensure()?;
+    setup::ensure(&[&DEMO, &TESTS])?;
     ensure!(
         setup::is_root(),
         "the pictures are of what is traced, which needs root: sudo -E env \"PATH=$PATH\" cargo xtask docs"
@@ -85,6 +89,6 @@ fn mdbook() -> Result<PathBuf> {
 }
 
 fn is_right(program: &Path) -> bool {
-    let version = toolchain::output(Command::new(program).arg("--version"));
+    let version = process::output(Command::new(program).arg("--version"));
     version.is_some_and(|text| text.trim() == format!("mdbook v{MDBOOK_VERSION}"))
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{binary, process, setup};
+use crate::{binary, process};
 
 /// What `cargo fuzz` gives rustc, without a sanitizer: there is little unsafe code to be watched, and no nightly is needed.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -40,7 +40,6 @@ pub(crate) fn check_lock() -> Result<()> {
 
 /// Builds the targets, runs each, and fails if one has found something.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure()?;
     let tree = process::workspace().join(TREE);
     let place = process::target_dir()?.join("fuzz");
     let mut names: Vec<String> = fs::read_dir(tree.join("targets"))?

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, process::Comma
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{plan, toolchain};
+use crate::{plan, process};
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
@@ -67,7 +67,7 @@ pub(crate) fn build(files: &[(&Path, &str)], preparation: &str, steps: &[Step]) 
     for name in PROGRAMS {
         let program = plan::program(name).with_context(|| format!("{name} is not installed"))?;
         archive.file(&format!("bin/{name}"), &read(&program)?)?;
-        let linked = toolchain::output(Command::new("ldd").arg(&program)).unwrap_or_default();
+        let linked = process::output(Command::new("ldd").arg(&program)).unwrap_or_default();
         libraries.extend(parse_ldd(&linked).map(str::to_owned));
     }
     for library in libraries {

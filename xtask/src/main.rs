@@ -1,8 +1,10 @@
 //! `cargo xtask`: fetch what the build needs, build, show, test.
 
 mod apt;
+mod arch;
 mod bench;
 mod binary;
+mod bpf;
 mod btf;
 mod dist;
 mod docs;
@@ -14,7 +16,6 @@ mod process;
 mod setup;
 mod soak;
 mod test;
-mod toolchain;
 mod verdicts;
 mod vm;
 mod youki;
@@ -37,14 +38,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what building and testing need; only what is missing
+    /// Install the programs that the demo and the tests need; only what is missing
     Setup {
         /// Change nothing: list what is missing and the commands that would be run; exit 1 if there are any
         #[arg(long)]
         check: bool,
     },
     /// Build the release binary, which is statically linked
-    Build,
+    Build(binary::Args),
     /// Build, then run `supervisor demo`
     Demo {
         /// Passed on to `supervisor demo`
@@ -82,10 +83,10 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Setup { check: true } => setup::check(),
         Task::Setup { check: false } => setup::run(),
-        Task::Build => binary::build_and_tell(),
+        Task::Build(args) => binary::run(&args),
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
-        Task::Lint => setup::ensure().and_then(|()| test::lint()),
+        Task::Lint => test::lint(),
         Task::Dist => dist::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),

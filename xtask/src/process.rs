@@ -83,6 +83,12 @@ pub(crate) fn without_cargo_run(command: &mut Command) {
     };
 }
 
+/// What a command prints, if it can be run and succeeds.
+pub(crate) fn output(command: &mut Command) -> Option<String> {
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
+}
+
 /// Runs a command whose output everybody shall see; its exit code becomes ours if it fails.
 pub(crate) fn visibly(mut command: Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", name(&command)))?;

@@ -19,7 +19,6 @@ pub(crate) struct Args {
 
 /// Runs it, and shows what it prints.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure()?;
     ensure!(
         setup::is_root(),
         "the soak loads eBPF programs and needs root: sudo -E env \"PATH=$PATH\" cargo xtask soak"

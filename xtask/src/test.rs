@@ -2,15 +2,18 @@
 
 use anyhow::Result;
 
-use crate::{binary, fuzz, plan::KERNELS, process, setup, vm, youki};
+use crate::{
+    binary, fuzz,
+    plan::{DEMO, KERNELS, TESTS},
+    process, setup, vm, youki,
+};
 
 /// Checks formatting and lints, runs the unit tests of every crate, then the core of the live tests on other kernels, then
 /// the live tests one by one. Only the chosen ones of this kernel if there is a filter.
 pub(crate) fn run(filter: &[String]) -> Result<()> {
+    setup::ensure(&[&DEMO, &TESTS])?;
     if filter.is_empty() {
-        setup::ensure_with(&KERNELS)?;
-    } else {
-        setup::ensure()?;
+        setup::ensure(&[&KERNELS])?;
     }
     lint()?;
     let binary = binary::build()?;

@@ -18,8 +18,8 @@ use crate::{
     binary,
     initramfs::{self, Step, quoted},
     kernels::{self, Kernel, LINES, Wanted},
-    plan::{EMULATOR, KERNELS},
-    process, setup, toolchain,
+    plan::{DEMO, EMULATOR, KERNELS},
+    process, setup,
     verdicts::{Heard, Verdicts, clean},
 };
 
@@ -108,7 +108,7 @@ impl Args {
 /// Boots every kernel and tells how it went.
 pub(crate) fn run(args: &Args) -> Result<()> {
     anyhow::ensure!(cfg!(target_arch = "x86_64"), "the kernels are x86-64's, and this host is not");
-    setup::ensure_with(&KERNELS)?;
+    setup::ensure(&[&DEMO, &KERNELS])?;
     let dir = kernels::dir()?;
     let wanted = if args.kernels.is_empty() { &LINES[..] } else { &args.kernels };
     let kernels = wanted.iter().map(|it| it.get(&dir)).collect::<Result<Vec<Kernel>>>()?;
@@ -193,7 +193,7 @@ fn data() -> Result<Vec<PathBuf>> {
 
 /// The files that a program of live tests is made of, by the names of its tests.
 fn names_of_files(executable: &str) -> Result<BTreeSet<String>> {
-    let list = toolchain::output(Command::new(executable).args(["--list", "--format", "terse"]));
+    let list = process::output(Command::new(executable).args(["--list", "--format", "terse"]));
     let list = list.with_context(|| format!("{executable} does not list its tests"))?;
     Ok(list.lines().filter_map(|line| Some(line.split_once("::")?.0.to_owned())).collect())
 }

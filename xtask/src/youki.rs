@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{process, toolchain};
+use crate::process;
 
 const VERSION: &str = "0.7.0";
 /// The folder below cargo's target directory where it is put.
@@ -31,6 +31,6 @@ pub(crate) fn path() -> Result<OsString> {
 }
 
 fn is_right(program: &Path) -> bool {
-    let version = toolchain::output(Command::new(program).arg("--version"));
+    let version = process::output(Command::new(program).arg("--version"));
     version.is_some_and(|text| text.lines().next() == Some(&format!("youki version: {VERSION}")))
 }

@@ -1,5 +1,6 @@
 //! The kernel side as user space sees it: the only place that knows aya, BTF and the maps.
 
+mod arch;
 mod btf;
 mod error;
 mod missed;

@@ -7,14 +7,14 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FEntry, Iter, ProgramError, fentry::FEntryLinkId},
 };
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
     BLOCK, BLOCKS, CGROUP_NAME_LEN, CgroupPath, Control, Counters, DISPLACED_ENTRIES, ENDS_ENTRIES, EPOCHS,
-    EVENTS_BYTES, EXECS_ENTRIES, End, Exec, KILLS_ENTRIES, Kill, PROCESSES_ENTRIES, Placed, Process,
+    EVENTS_BYTES, EXECS_ENTRIES, End, Exec, KILLS_ENTRIES, Kill, OBJECT, PROCESSES_ENTRIES, Placed, Process,
     ProcessId, Reaped, SCAN_ALL, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED, TASK_EXITING, TASK_HAS_CGROUP,
     TASK_ZOMBIE, TaskRecord, Unreaped,
 };
@@ -22,10 +22,8 @@ use supervisor_ebpf::{
 use crate::{clock, memory, shared::Shared};
 
 use super::{
-    KernelError, Offsets, Records, SimulatedLoss, TraceOptions, missed, records::typed, rights, trace,
+    KernelError, Offsets, Records, SimulatedLoss, TraceOptions, arch, missed, records::typed, rights, trace,
 };
-
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/supervisor-ebpf"));
 
 /// The tracepoints of the floor, which are both hook and program names.
 const TRACEPOINTS: [&str; 6] = [
@@ -443,6 +441,7 @@ fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelE
         trace::apply(options, &mut loader);
     }
     options.simulated_loss.apply(&mut loader);
+    arch::apply(&mut loader);
     loader.load(OBJECT).map_err(KernelError::of_load)
 }
 

@@ -1,0 +1,15 @@
+//! What the programs have to know of the processor's architecture.
+
+use aya::EbpfLoader;
+
+static NR_WAIT4: u32 = libc::SYS_wait4 as u32;
+static NR_WAITID: u32 = libc::SYS_waitid as u32;
+/// x86-64 keeps the order of stores, and that of loads; others, such as arm64, need not.
+static WEAK_ORDER: u32 = if cfg!(target_arch = "x86_64") { 0 } else { 1 };
+
+/// Tells the programs.
+pub(super) fn apply(loader: &mut EbpfLoader<'_>) {
+    loader.override_global("NR_WAIT4", &NR_WAIT4, true);
+    loader.override_global("NR_WAITID", &NR_WAITID, true);
+    loader.override_global("WEAK_ORDER", &WEAK_ORDER, true);
+}

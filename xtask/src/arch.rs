@@ -1,0 +1,66 @@
+//! The processor architectures that supervisor is built for.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    plan::{CROSS_AARCH64, Programs},
+    process, setup,
+};
+
+/// An architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Arch {
+    /// Debian's amd64.
+    #[value(name = "x86_64", alias = "amd64")]
+    X86_64,
+    /// Debian's arm64.
+    #[value(name = "aarch64", alias = "arm64")]
+    Aarch64,
+}
+
+impl Arch {
+    /// Rust's name of the target.
+    pub(crate) fn triple(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-unknown-linux-gnu",
+            Self::Aarch64 => "aarch64-unknown-linux-gnu",
+        }
+    }
+
+    /// What links programs for it on a host of another architecture.
+    fn cross(self) -> Option<(&'static str, &'static Programs)> {
+        match self {
+            Self::X86_64 => None,
+            Self::Aarch64 => Some(("aarch64-linux-gnu-gcc", &CROSS_AARCH64)),
+        }
+    }
+
+    /// Lets a cargo command build for this architecture: installs Rust's standard library and the linker where they are missing.
+    pub(crate) fn prepare(self, cargo: &mut Command) -> Result<()> {
+        add_standard_library(self.triple())?;
+        if let Some((linker, programs)) = self.cross()
+            && !cfg!(target_arch = "aarch64")
+        {
+            setup::ensure(&[programs])?;
+            let triple = self.triple().to_uppercase().replace('-', "_");
+            cargo.env(format!("CARGO_TARGET_{triple}_LINKER"), linker);
+        }
+        Ok(())
+    }
+}
+
+/// Adds the standard library of a target to the toolchain that runs this task.
+fn add_standard_library(triple: &str) -> Result<()> {
+    let sysroot = process::output(Command::new("rustc").args(["--print", "sysroot"]));
+    let sysroot = sysroot.context("rustc --print sysroot fails")?;
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(triple).join("lib").is_dir() {
+        return Ok(());
+    }
+    let mut add = Command::new("rustup");
+    process::without_cargo_run(&mut add);
+    add.args(["target", "add", triple]);
+    process::condensed(&format!("build: rustup target add {triple}"), add)
+        .with_context(|| format!("this compiler has no standard library for {triple}"))
+}
