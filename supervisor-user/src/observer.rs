@@ -457,7 +457,9 @@ impl<H: Host> Observer<H> {
                 let existing = exit_ns.is_none() && self.existing.contains_key(&id);
                 let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
                 let evidence = Box::new(look.gather(facts, Some(id), exit_ns)?);
-                seen.push(Observation::at(clock::now_ns(), Seen::Unreaped { id, existing, evidence }));
+                // The scan has confirmed it. While evidence of it and of those before it was gathered, which a late
+                // read delays, it may have been reaped.
+                seen.push(Observation::at(scanned_ns, Seen::Unreaped { id, existing, evidence }));
                 self.ledger.settle(&id, Settled::Told, now_ns);
             } else if look.is_held_init(&id, &facts)? {
                 let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
