@@ -149,7 +149,7 @@ pub(super) fn read(pid: u32) -> Vec<ThreadCall> {
 
 /// Decodes what `proc_pid_syscall()` (`fs/proc/base.c`) writes: `running`, or the number of the call, six arguments, the
 /// stack pointer and the program counter; outside of a call -1 and the last two.
-fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
+pub(super) fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
     let mut words = line.split_ascii_whitespace();
     let number = match words.next()? {
         "running" => return Some(Call::Running),
