@@ -10,6 +10,11 @@ use crate::maps::{CONTROL, EEXIST, UNREAPED, count, count_epoch, exchange, order
 #[unsafe(no_mangle)]
 static LOST_BLOCKS: Global<u32> = Global::new(0);
 
+/// A random number of this load. Without it, anybody could compute all slots of a pid, and occupy them with zombies before
+/// a victim gets that pid.
+#[unsafe(no_mangle)]
+static SLOTS_SEED: Global<u32> = Global::new(0);
+
 /// `-ENOSPC`.
 const ENOSPC: i32 = -28;
 /// `-EBUSY`.
@@ -18,12 +23,13 @@ const EBUSY: i32 = -16;
 /// At how many places it is looked. Of those whose first is taken, where half of all are, one in 2^15 finds none.
 const PLACES: u32 = 16;
 
-/// Where a process can be: at the place of its pid, or at others that are far from it, and others for each pid.
+/// Where a process can be: at the place of its pid, or at others that are far from it, others for each pid, and not known
+/// outside of this load.
 #[inline(always)]
 fn places(id: ProcessId) -> impl Iterator<Item = *mut Unreaped> {
     /// 2^32 divided by the golden ratio, as in `include/linux/hash.h`.
     const GOLDEN_RATIO_32: u32 = 0x61C8_8647;
-    let step = id.tgid.wrapping_mul(GOLDEN_RATIO_32) >> 16 | 1;
+    let step = (id.tgid ^ SLOTS_SEED.load()).wrapping_mul(GOLDEN_RATIO_32) >> 16 | 1;
     let blocks = (BLOCKS - 1) & !LOST_BLOCKS.load();
     (0..PLACES).filter_map(move |i| {
         let place = id.tgid.wrapping_add(i * step);

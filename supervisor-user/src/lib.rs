@@ -30,6 +30,7 @@ pub mod names;
 pub mod nats;
 pub mod observation;
 pub mod observer;
+mod plain_file;
 pub mod privileges;
 pub mod recording;
 pub mod redact;

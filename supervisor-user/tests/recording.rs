@@ -299,6 +299,21 @@ fn a_hostile_file_takes_little_memory() {
 }
 
 #[test]
+fn a_line_that_is_nested_deeply_is_refused() {
+    // Without a limit, the parser would use up its stack.
+    let deep = "[".repeat(MAX_LINE - 100);
+    let header = serde_json::to_string(&header()).unwrap();
+    for lines in
+        [vec![format!("{{\"supervisor_recording\":{deep}")], vec![header, format!("{{\"at_ns\":{deep}")]]
+    {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let (observations, error) = read(compressed(&lines));
+        assert!(observations.is_empty());
+        assert!(matches!(error.unwrap().reason, Reason::NoHeader | Reason::Line(_)));
+    }
+}
+
+#[test]
 fn what_is_too_long_to_be_read_is_left_out_and_counted() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings/f4-never-wait.zst");
     let mut long = Reader::open(&golden).unwrap().next().unwrap().unwrap();

@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// Makes the same mix again; another one each time if not given
     #[arg(long)]
     seed: Option<u64>,
+    /// Adds attackers: a quarter of the processes that become zombies try to mislead or to delay the watches
+    #[arg(long)]
+    attackers: bool,
 }
 
 /// Runs it, and shows what it prints.
@@ -31,6 +34,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     soak.env("SUPERVISOR_BIN", binary);
     soak.env("SUPERVISOR_SOAK_SECONDS", (args.minutes * 60).to_string());
     soak.env("SUPERVISOR_SOAK_SEED", seed.to_string());
+    if args.attackers {
+        soak.env("SUPERVISOR_SOAK_ATTACKERS", "1");
+    }
     soak.args(["test", "--package", "supervisor-tests", "--test", "live", "--locked"]);
     binary::link_statically(&mut soak)?;
     soak.args(["--", "soak::", "--nocapture"]);

@@ -1,6 +1,6 @@
 //! Reading a configuration: from a file, with keys set on top of it. Errors name file, line, key and cause.
 
-use std::{fs, io::Read as _, ops::Range, path::Path};
+use std::{ops::Range, path::Path};
 
 use serde::Deserialize as _;
 use toml::{
@@ -9,6 +9,7 @@ use toml::{
 };
 
 use super::{Config, check};
+use crate::plain_file;
 
 /// A larger file is no configuration.
 const MAX_FILE: u64 = 1 << 20;
@@ -97,16 +98,8 @@ impl Config {
 }
 
 fn read(file: &Path) -> Result<String, ConfigError> {
-    let error = |source| ConfigError::Read { file: file.display().to_string(), source };
-    let mut text = String::new();
-    fs::File::open(file).map_err(error)?.take(MAX_FILE + 1).read_to_string(&mut text).map_err(error)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(error(std::io::Error::new(
-            std::io::ErrorKind::FileTooLarge,
-            "it is larger than 1 MiB, which no configuration is",
-        )));
-    }
-    Ok(text)
+    plain_file::read(file, MAX_FILE)
+        .map_err(|source| ConfigError::Read { file: file.display().to_string(), source })
 }
 
 /// One `KEY=VALUE` as a table.

@@ -160,3 +160,17 @@ fn what_is_set_goes_before_what_the_file_says() {
         assert!(error.starts_with(wanted), "{error}");
     }
 }
+
+#[test]
+fn a_configuration_that_is_nested_deeply_is_refused() {
+    // Without a limit, the parser would use up its stack.
+    let many = 100_000;
+    for text in [
+        format!("a = {}", "[".repeat(many)),
+        format!("filter = {}1{}", "{a=".repeat(many), "}".repeat(many)),
+        format!("{}a = 1", "a.".repeat(many)),
+        format!("[{}a]", "a.".repeat(many)),
+    ] {
+        assert!(Config::parse(&text, "f").unwrap_err().to_string().contains("recursion"));
+    }
+}

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     time::Duration,
 };
@@ -11,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::open_findings::create_beside;
-use crate::conclusions::Outcome;
+use crate::{conclusions::Outcome, plain_file};
 
 /// The file's name in the state directory.
 const FILE: &str = "history.json";
@@ -30,9 +29,9 @@ struct Document {
 /// What an earlier run of this boot has kept. A file that is damaged, or too long, holds nothing.
 pub(super) fn read(dir: &Path, boot_id: &str) -> Vec<Outcome> {
     let mut text = Vec::new();
-    let file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(dir.join(FILE));
-    let Ok(file) = file else { return Vec::new() };
+    let Ok(file) = plain_file::open(&dir.join(FILE), OpenOptions::new().read(true)) else {
+        return Vec::new();
+    };
     if file.take(MAX_BYTES).read_to_end(&mut text).is_err() {
         return Vec::new();
     }

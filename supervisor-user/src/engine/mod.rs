@@ -2,6 +2,8 @@
 
 mod encoder;
 mod flood;
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 mod left;
 mod open_findings;

@@ -22,6 +22,7 @@ use crate::{
     host::HostIdentity,
     lock,
     observation::{Observation, Seen},
+    plain_file,
     words::clean,
 };
 
@@ -105,7 +106,7 @@ impl Left {
     ///
     /// If the file cannot be read.
     pub(super) fn read(dir: &Path) -> io::Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path(dir)) {
+        let file = match plain_file::open(&path(dir), OpenOptions::new().read(true)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };

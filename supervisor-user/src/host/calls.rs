@@ -204,7 +204,7 @@ fn timespec(pid: u32, address: u64) -> Option<u64> {
 
 /// Decodes what `proc_pid_syscall()` (`fs/proc/base.c`) writes: `running`, or the number of the call, six arguments, the
 /// stack pointer and the program counter; outside of a call -1 and the last two.
-fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
+pub(super) fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
     let mut words = line.split_ascii_whitespace();
     let number = match words.next()? {
         "running" => return Some(Call::Running),

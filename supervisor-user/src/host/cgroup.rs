@@ -115,6 +115,15 @@ fn directories(mounts: &[Mount], lines: &[Membership], controller: &str) -> Vec<
     all
 }
 
+/// Fails if a group that a process is in leads out of the mount of its hierarchy. A fuzz target calls it.
+pub(super) fn assert_below_mount(lines: &[Membership]) {
+    let mount = Mount { controllers: vec![String::new(), "pids".to_owned()], place: "/sys/fs/cgroup".into() };
+    for dir in ["", "pids"].iter().flat_map(|name| directories(std::slice::from_ref(&mount), lines, name)) {
+        let goes_up = dir.components().any(|part| part == std::path::Component::ParentDir);
+        assert!(dir.starts_with(&mount.place) && !goes_up, "{}", dir.display());
+    }
+}
+
 /// The file of a process's group, or of one above it, that says that it is frozen: of the nearest group that was frozen
 /// itself, since only that can be thawed.
 pub(super) fn frozen(mounts: &[Mount], lines: &[Membership]) -> Option<String> {

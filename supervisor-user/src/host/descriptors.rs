@@ -130,7 +130,7 @@ pub(super) fn open_file(descriptor: &str) -> OpenFile {
     link.as_deref().and_then(Path::to_str).map_or(OpenFile::Other, open_file_of)
 }
 
-fn open_file_of(link: &str) -> OpenFile {
+pub(super) fn open_file_of(link: &str) -> OpenFile {
     let ino = |link: &str| link.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok();
     match ino(link) {
         Some(ino) => OpenFile::Pipe(ino),

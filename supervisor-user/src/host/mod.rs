@@ -5,6 +5,8 @@ mod calls;
 mod cgroup;
 mod descriptors;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod mounts;
 mod oci;
 mod proc;

@@ -1,12 +1,15 @@
 //! File systems that another program or host serves: a thread that waits for one may sleep where no signal wakes it.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, io::Read as _};
 
-use procfs::process::{MountInfo, Process};
+use procfs::process::MountInfo;
 use serde::{Deserialize, Serialize};
 
 /// Where the kernel shows its connections to FUSE servers.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+/// A longer list is not read to its end: a user can make 100,000 mounts in a namespace (`fs.mount-max`), each with a path of
+/// 4 KiB.
+const MAX_LIST: u64 = 1 << 20;
 /// More mounts than this are not named.
 const MAX_MOUNTS: usize = 8;
 
@@ -45,11 +48,26 @@ fn is_network(fs_type: &str) -> bool {
 
 /// Those that a thread can see, with waiting requests first.
 pub(super) fn remote(tid: u32) -> Vec<RemoteMount> {
-    let Ok(mounts) = Process::new(tid.cast_signed()).and_then(|thread| thread.mountinfo()) else {
+    let mut list = Vec::new();
+    let file = fs::File::open(format!("/proc/{tid}/mountinfo"));
+    if file.and_then(|file| file.take(MAX_LIST).read_to_end(&mut list)).is_err() {
         return Vec::new();
-    };
+    }
     let waiting = waiting();
-    choose(mounts.into_iter().map(|mount| of(mount, &waiting)))
+    choose(parse(&list).map(|mount| of(mount, &waiting)))
+}
+
+/// The mounts of a list. A line that is cut or cannot be understood is left out.
+fn parse(list: &[u8]) -> impl Iterator<Item = MountInfo> {
+    list.split_inclusive(|byte| *byte == b'\n').filter_map(|line| {
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\n")?);
+        MountInfo::from_line(&line).ok()
+    })
+}
+
+/// The chosen ones of a list, as a fuzz target calls it.
+pub(super) fn chosen_of(list: &[u8]) -> Vec<RemoteMount> {
+    choose(parse(list).map(|mount| of(mount, &HashMap::new())))
 }
 
 /// Requests that wait, by connection.
@@ -112,6 +130,16 @@ mod tests {
             connection,
             waiting,
         }
+    }
+
+    #[test]
+    fn a_cut_line_and_one_that_is_no_mount_are_left_out() {
+        let list = "36 35 0:50 / /mnt\\040a rw shared:1 - fuse.sshfs user@host: rw,user_id=0\nnonsense\n\
+                    37 35 0:51 / /mnt/b rw - nfs4 server:/export rw,vers=4.2\n38 35 0:52 / /mnt/c rw - nfs4 cut:/";
+        let chosen = chosen_of(list.as_bytes());
+        let sources: Vec<&str> = chosen.iter().map(|mount| mount.source.as_str()).collect();
+        assert_eq!(sources, ["user@host:", "server:/export"]);
+        assert_eq!(chosen[0].connection, Some(50));
     }
 
     #[test]

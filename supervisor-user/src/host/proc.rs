@@ -251,8 +251,12 @@ fn status(process: &Process) -> ProcResult<Status> {
 }
 
 fn status_of(process: &Process, file: &str) -> ProcResult<Status> {
-    let bytes = whole(process.open_relative(file)?)?;
-    Status::from_read(String::from_utf8_lossy(&bytes).as_bytes())
+    parse_status(&whole(process.open_relative(file)?)?)
+}
+
+/// The content of `status`.
+pub(super) fn parse_status(content: &[u8]) -> ProcResult<Status> {
+    Status::from_read(String::from_utf8_lossy(content).as_bytes())
 }
 
 /// A small file, in one read: the size that a file of `/proc` tells is 0, and without a better one it is read in

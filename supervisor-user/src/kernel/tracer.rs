@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Read as _},
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -435,6 +436,9 @@ fn load(offsets: &Offsets, btf: &Btf, options: &Options) -> Result<Ebpf, KernelE
         loader.override_global(global, value, true);
     }
     loader.override_global("GRACE_NS", &options.report_after_ns, true);
+    // The standard library keys this hasher with random bytes of the kernel.
+    let seed = RandomState::new().build_hasher().finish() as u32;
+    loader.override_global("SLOTS_SEED", &seed, true);
     let level = if options.log { &u8::MAX } else { &0 };
     loader.override_global("AYA_LOG_LEVEL", level, false);
     if let Some(options) = &options.trace {

@@ -1,7 +1,12 @@
 //! One connection to a broker, which is given up at the first trouble: whoever uses it makes a new one. So nothing
 //! is kept for a broker that is away, and no request waits for an answer that cannot come any more.
 
-use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_nats::{
     Client, ConnectOptions, Event, ServerAddr,
@@ -13,7 +18,7 @@ use super::{
     credentials::Credentials,
     relay::{Relay, Serving},
 };
-use crate::redact::Redactor;
+use crate::{plain_file, redact::Redactor};
 
 /// Requests that wait to be written; who has more to write waits.
 const REQUESTS: usize = 256;
@@ -155,12 +160,8 @@ impl Access {
     }
 }
 
-fn secret(file: &PathBuf) -> io::Result<String> {
-    let size = fs::metadata(file)?.len();
-    if size > MAX_SECRET {
-        return Err(io::Error::other(format!("it has {size} bytes, more than any such file")));
-    }
-    fs::read_to_string(file)
+fn secret(file: &Path) -> io::Result<String> {
+    plain_file::read(file, MAX_SECRET)
 }
 
 /// A connection. It is dead once anything has gone wrong with it.
@@ -331,7 +332,7 @@ mod tests {
     async fn broker_with_password() -> (TcpListener, Access, tempfile::NamedTempFile) {
         let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(&file, "agent:secret\n").unwrap();
+        std::fs::write(&file, "agent:secret\n").unwrap();
         let address = broker.local_addr().unwrap();
         let user_password = Some(file.path().to_owned());
         (broker, Access { user_password, ..access(&format!("nats://{address}")) }, file)

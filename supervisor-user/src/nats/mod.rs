@@ -1,6 +1,8 @@
 //! What the agent and the fleet's readers have in common about NATS: one connection, and the names of things there.
 
 mod credentials;
+#[doc(hidden)]
+pub mod fuzz;
 mod limits;
 mod link;
 mod names;

@@ -40,7 +40,11 @@ impl Redactor {
                     if arg.contains("-----END") {
                         next = Next::Any;
                     }
-                    return if arg.starts_with("-----END") { arg.clone() } else { MARK.to_owned() };
+                    return if arg.starts_with("-----END") {
+                        self.text(arg.clone())
+                    } else {
+                        MARK.to_owned()
+                    };
                 }
                 Next::Secret if !is_option => {
                     next = Next::Any;
@@ -48,7 +52,7 @@ impl Redactor {
                 }
                 Next::Login if !is_option => {
                     next = Next::Any;
-                    return login(arg);
+                    return self.text(login(arg));
                 }
                 Next::Any | Next::Secret | Next::Login => next = Next::Any,
             }
@@ -64,12 +68,13 @@ impl Redactor {
                 return format!("{option}{}", if password.is_empty() { "" } else { MARK });
             }
             if let Some((key, value)) = assignment(arg) {
-                return format!("{key}{}", if value.is_empty() { "" } else { MARK });
+                // A token can be the user of a login, or stand within a key.
+                return self.text(format!("{key}{}", if value.is_empty() { "" } else { MARK }));
             }
             let is_key = arg.starts_with('-') && arg.chars().all(keys::is_part) && keys::is_secret(arg);
             if is_key || is_word(arg) {
                 next = Next::Secret;
-                return arg.clone();
+                return self.text(arg.clone());
             }
             if logins.contains(&arg.as_str()) {
                 next = Next::Login;
@@ -140,6 +145,8 @@ mod tests {
                 "x|-----BEGIN|[redacted]|[redacted]|[redacted]|-----END|b",
             ),
             ("a|--token=|b", "a|--token=|b"),
+            ("curl|-u|ghp_0123456789:x-oauth-basic", "curl|-u|[redacted]:[redacted]"),
+            ("a|--glpat-0123456789.token=x|b", "a|--[redacted].token=[redacted]|b"),
         ] {
             assert_eq!(redacted(line), expected, "{line}");
         }

@@ -64,7 +64,7 @@ fn sealed(entry: &[u8]) -> io::Result<File> {
 }
 
 /// The fields of one entry.
-fn entry(message: &Message) -> Vec<u8> {
+pub(super) fn entry(message: &Message) -> Vec<u8> {
     let head = &message.head;
     let mut entry = Vec::with_capacity(message.payload.len() + 512);
     let mut field = |name: &str, value: &[u8]| {

@@ -3,6 +3,8 @@
 
 mod datagram;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod journald;
 pub mod message;
 pub mod nats;

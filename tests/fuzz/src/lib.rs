@@ -66,8 +66,7 @@ impl Teller {
     pub fn tell(&mut self, observation: &Observation) {
         for event in self.conclusions.take(observation) {
             for format in [Format::Text, Format::Ecs, Format::Ocsf] {
-                let said =
-                    encode(&event, &self.context, 1, format, Style::PLAIN).expect("it can be encoded");
+                let said = encode(&event, &self.context, 1, format, Style::PLAIN).expect("it can be encoded");
                 let lines: Vec<&str> = said.split('\n').collect();
                 for line in &lines {
                     assert_eq!(*line, clean(line), "it steers a terminal");

@@ -84,7 +84,10 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         }
         Err(KernelError::BadBtf(_)) => assert!(types.is_err(), "it can be read"),
         Err(KernelError::TooOld(lacking)) => {
-            assert!(!lacking.is_empty() && lacking.iter().all(|helper| HELPERS.contains(helper)), "{lacking:?}");
+            assert!(
+                !lacking.is_empty() && lacking.iter().all(|helper| HELPERS.contains(helper)),
+                "{lacking:?}"
+            );
         }
         Err(KernelError::MissingType(name)) => {
             let is_asked = |offset: &Offset| offset.type_name == name && offset.need == Need::Required;

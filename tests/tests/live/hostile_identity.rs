@@ -56,27 +56,16 @@ impl Attacker {
 
     /// A zombie of a process that was called `crun --root ROOT create --bundle BUNDLE ID`.
     fn leave_a_zombie(&self, root: &str, id: &str) -> Result<(Fixture, u32)> {
+        self.leave_a_zombie_of(&[], root, &self.path("bundle")?, id)
+    }
+
+    /// The same with another bundle, started by a command that executes its arguments.
+    fn leave_a_zombie_of(&self, by: &[&str], root: &str, bundle: &str, id: &str) -> Result<(Fixture, u32)> {
         let nobody = NOBODY.to_string();
-        let (fixture, crun, bundle) = (self.path("fixture")?, self.path("crun")?, self.path("bundle")?);
-        let fixture = Fixture::start(
-            "setpriv",
-            &[
-                "--reuid",
-                &nobody,
-                "--regid",
-                &nobody,
-                "--clear-groups",
-                &fixture,
-                "spawns",
-                &crun,
-                "--root",
-                root,
-                "create",
-                "--bundle",
-                &bundle,
-                id,
-            ],
-        )?;
+        let (fixture, crun) = (self.path("fixture")?, self.path("crun")?);
+        let user = ["--reuid", &nobody, "--regid", &nobody, "--clear-groups"];
+        let spawns = [&fixture, "spawns", &crun, "--root", root, "create", "--bundle", bundle, id];
+        let fixture = Fixture::start("setpriv", &[&user, by, &spawns].concat())?;
         let pid = fixture.fact("zombie")?.pid("pid")?;
         Ok((fixture, pid))
     }
@@ -218,6 +207,50 @@ fn links_to_files_that_only_root_may_read_and_pipes_are_not_read() -> Result<()>
         }
         fixture.end()?;
     }
+    watch.stop()?;
+    Ok(())
+}
+
+/// Fails if an event has a claim by a file.
+fn read_no_file(event: &Event) -> Result<()> {
+    names_no_pod(event);
+    let claims = event.list("supervisor.claims")?;
+    let by_file = |claim: &Event| claim.text("source").is_ok_and(|it| it == "file");
+    assert!(!claims.iter().any(by_file), "a file was read: {claims:?}");
+    Ok(())
+}
+
+#[test]
+fn paths_through_proc_and_files_of_another_mount_namespace_are_not_read() -> Result<()> {
+    let attacker = Attacker::new()?;
+    let id = engine_id()?;
+    attacker.make_dir("bundle")?;
+    attacker.write("bundle/config.json", SPEC)?;
+    attacker.make_dir(&format!("state/{id}"))?;
+    attacker.write(&format!("state/{id}/status"), &status(&attacker.path("bundle")?))?;
+    let mut watch = Watch::start(&[])?;
+    let (state, bundle) = (attacker.path("state")?, attacker.path("bundle")?);
+    // The files are there: the reader could follow these links.
+    let this = std::process::id();
+    for through in
+        ["/proc/self/root".to_owned(), format!("/proc/{this}/root"), format!("/proc/{this}/task/{this}/root")]
+    {
+        assert!(Path::new(&format!("{through}{bundle}/config.json")).exists());
+        let (root, bundle) = (format!("{through}{state}"), format!("{through}{bundle}"));
+        let (fixture, pid) = attacker.leave_a_zombie_of(&[], &root, &bundle, &id)?;
+        seen(&mut watch, pid)?.iter().try_for_each(read_no_file)?;
+        fixture.end()?;
+    }
+    // In a mount namespace of its own, a user puts files where root's crun keeps its own.
+    let script = format!(
+        "mount -t tmpfs none /run && mkdir -p /run/crun/{id} /run/bundle && cp {bundle}/config.json /run/bundle && \
+         echo '{}' > /run/crun/{id}/status && exec \"$@\"",
+        status("/run/bundle")
+    );
+    let by = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
+    let (fixture, pid) = attacker.leave_a_zombie_of(&by, "/run/crun", "/run/bundle", &id)?;
+    seen(&mut watch, pid)?.iter().try_for_each(read_no_file)?;
+    fixture.end()?;
     watch.stop()?;
     Ok(())
 }

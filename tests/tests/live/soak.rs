@@ -2,15 +2,16 @@
 //! what was true. `cargo xtask soak` runs it for longer.
 
 use std::{
-    env,
+    env, fs,
+    os::unix::fs::chown,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use supervisor_tests::{
-    Event, Judgement, Life, Run, Slack, Watch, fixture, hides_init, judge, lives, resident_kib,
-    supervisor_bin,
+    ATTACKER, Den, Event, Fixture, Judgement, Life, Run, Slack, Watch, fixture, hides_init, judge, lives,
+    resident_kib, supervisor_bin,
 };
 use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, zombies_of};
 
@@ -31,6 +32,44 @@ const GROWTH: u64 = 5 << 10;
 
 /// What the second watch loses: small tables too, which overflow now and then.
 const LOSS: &str = "exits=10,frees=10,ring=4096,processes=256,displaced=1024,execs=256";
+
+/// Ids of containers that the attackers claim begin so.
+const CLAIMED: &str = "badc0de0";
+
+/// Processes of a user without capabilities that try to mislead or to delay: a quarter of all that become zombies.
+struct Attackers {
+    mix: Fixture,
+    /// A process that keeps its memory map locked all the time, and its zombie.
+    locked: (Fixture, u32),
+    _den: Den,
+}
+
+impl Attackers {
+    fn start(seed: u64) -> Result<Self> {
+        let den = Den::new(env!("CARGO_BIN_EXE_fixture"))?;
+        let own = den.path("own")?;
+        fs::create_dir(&own)?;
+        chown(&own, Some(ATTACKER), Some(ATTACKER))?;
+        let mix = den.attack(&["attackers", &seed.to_string(), &own])?;
+        Ok(Self { mix, locked: den.locks_memory()?, _den: den })
+    }
+}
+
+/// Fails if an event says of a process that it is another's: a pod that only the attackers name, or a container of theirs
+/// for a process that is not theirs.
+fn no_identity_is_false(events: &[Event], attackers: u32) -> Result<()> {
+    for event in events {
+        let pod = event.get("orchestrator").map(ToString::to_string).unwrap_or_default();
+        ensure!(
+            !pod.contains("kube-system") && !pod.contains("victim"),
+            "a pod that is another's: {}",
+            event.0
+        );
+        let is_claimed = event.text("container.id").is_ok_and(|id| id.starts_with(CLAIMED));
+        ensure!(!is_claimed || event.is_under(attackers), "a container that is another's: {}", event.0);
+    }
+    Ok(())
+}
 
 fn setting(name: &str) -> Result<Option<u64>> {
     let text = env::var(name).ok();
@@ -126,6 +165,7 @@ fn what_was_said_is_what_was_true() -> Result<()> {
     let storm = fixture!("paced-storm", RATE)?;
     let mut mix = fixture!("mix", &seed.to_string())?;
     let mut incident = Incident::set()?;
+    let mut attackers = setting("SUPERVISOR_SOAK_ATTACKERS")?.map(|_| Attackers::start(seed)).transpose()?;
 
     let start = Instant::now();
     let mut early = None;
@@ -162,16 +202,25 @@ fn what_was_said_is_what_was_true() -> Result<()> {
     // What is left now is to be found by everybody, and its end to be told.
     mix.send("rest")?;
     let mut facts = mix.facts_until("resting")?;
+    let mut of_attackers = Vec::new();
+    if let Some(attackers) = &mut attackers {
+        attackers.mix.send("rest")?;
+        of_attackers = attackers.mix.facts_until("resting")?;
+    }
     let healthy = storm.pid();
     storm.end()?;
     std::thread::sleep(LATE + SOON);
     mix.send("end")?;
     facts.extend(mix.facts_until("ended")?);
+    if let Some(attackers) = &mut attackers {
+        attackers.mix.send("end")?;
+        of_attackers.extend(attackers.mix.facts_until("ended")?);
+    }
     incident.reap()?;
     plain.watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
     std::thread::sleep(LATE);
 
-    let mut lives = lives(&facts)?;
+    let mut lives = [lives(&facts)?, lives(&of_attackers)?].concat();
     lives.append(&mut incident.lives);
     let runs = [
         first_run.context("it was too short for a kill")?,
@@ -179,7 +228,18 @@ fn what_was_said_is_what_was_true() -> Result<()> {
         robbed.stop("the one that is robbed and stopped", Slack::both(LATE))?,
         killed.stop("the one after the kill", Slack::both(SOON))?,
     ];
-    let reapers = [mix.pid(), incident.monitor.pid()];
+    let mut reapers = vec![mix.pid(), incident.monitor.pid()];
+    if let Some(attackers) = attackers {
+        reapers.push(attackers.mix.pid());
+        println!("{} of {} zombies are the attackers'", of_attackers.len() / 2, lives.len());
+        let zombie = attackers.locked.1;
+        for Watched { name, events, .. } in &runs {
+            no_identity_is_false(events, attackers.mix.pid()).with_context(|| *name)?;
+        }
+        let is_found = |event: &Event| event.says("zombie-detected", zombie);
+        ensure!(runs[1].events.iter().any(is_found), "the zombie behind the locked memory map was not found");
+        attackers.mix.end()?;
+    }
     mix.end()?;
     let mut is_good = true;
     for Watched { name, events, from, until, slack } in &runs {

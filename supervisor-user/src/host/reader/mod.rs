@@ -113,6 +113,13 @@ impl Proc {
     }
 }
 
+/// Reads each frame of a stream as a question and as an answer. A fuzz target calls it.
+pub(super) fn read_all(mut stream: &[u8]) {
+    let mut questions = stream;
+    while let Ok(Some(_question)) = wire::read::<Request>(&mut questions) {}
+    while let Ok(Some(_answer)) = wire::read::<Result<Option<ProcessFacts>, String>>(&mut stream) {}
+}
+
 fn broken(error: &io::Error) -> io::Error {
     let why = format!("cannot start the process that reads /proc (/proc/self/exe {READER}): {error}");
     io::Error::new(error.kind(), why)

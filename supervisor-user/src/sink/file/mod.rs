@@ -15,7 +15,7 @@ use std::{
 
 use self::rotated::Rotated;
 use super::{Delivered, Message, SinkError, warn};
-use crate::{config::FileConfig, lock};
+use crate::{config::FileConfig, lock, plain_file};
 
 /// Only who may see the processes may see what is said of them.
 const MODE: u32 = 0o600;
@@ -150,19 +150,10 @@ impl Open {
                 if error.kind() == io::ErrorKind::NotFound { ", whose directory must exist" } else { "" };
             SinkError::unavailable(format!("opening {name}{hint}"), error)
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(MODE)
-            // Of a pipe without a reader it must not wait for one. Rust's own flag closes it on exec.
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)
-            .map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(MODE);
+        let file = plain_file::open(path, &mut options).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(SinkError::unavailable(format!("opening {name}"), "it is no regular file"));
-        }
         if !lock::file(&file).map_err(failed)? {
             let cause = "another agent writes to it: give each its own file";
             return Err(SinkError::unavailable(format!("locking {name}"), cause));

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::MODE;
-use crate::sink::warn;
+use crate::{plain_file, sink::warn};
 
 /// zstd's own default: quick, and ten times smaller than the text.
 const LEVEL: i32 = 3;
@@ -138,7 +138,7 @@ fn unless_missing(result: io::Result<()>) -> io::Result<()> {
 /// Puts a compressed file in the place of a plain one.
 fn compress(path: &Path, part: &Path, stop: &AtomicBool) -> io::Result<()> {
     remove(part)?;
-    let mut plain = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let mut plain = plain_file::open(path, OpenOptions::new().read(true))?;
     let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(part)?;
     let result = write(&mut plain, file, stop)
         .and_then(|()| fs::rename(part, compressed(path)))

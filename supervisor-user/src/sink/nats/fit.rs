@@ -9,7 +9,7 @@ use crate::words::harmless_json;
 const STEPS: [(usize, usize); 4] = [(4096, 256), (1024, 64), (256, 16), (128, 4)];
 
 /// The same with long texts and lists cut until it has at most `max` bytes; `None` if that cannot be.
-pub(super) fn fit(payload: &[u8], max: usize) -> Option<Vec<u8>> {
+pub(in crate::sink) fn fit(payload: &[u8], max: usize) -> Option<Vec<u8>> {
     let Ok(mut value) = serde_json::from_slice::<Value>(payload) else {
         let text = String::from_utf8_lossy(payload);
         let mut end = max.checked_sub('…'.len_utf8())?.min(text.len());

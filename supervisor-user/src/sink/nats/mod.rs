@@ -2,7 +2,7 @@
 //! heartbeat that says that this host still reports.
 
 mod bucket;
-mod fit;
+pub(super) mod fit;
 mod session;
 
 use std::{collections::HashSet, future::pending, time::Duration};

@@ -1,13 +1,14 @@
 //! Where a reader is, on disk. It is written in place, so that a full disk does not keep it from being remembered.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
 use super::Position;
+use crate::plain_file;
 
 const NAME: &str = "delivered";
 /// The file: segment and offset, and the CRC-32 of both, little-endian.
@@ -24,19 +25,10 @@ impl Delivered {
     /// Reads it; it is made if there is none. One that is damaged says that nothing was delivered: then what is there
     /// is delivered again.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(dir.join(NAME))?;
-        let mut bytes = [0; LEN];
-        let position = match file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => decode(&bytes).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Position::default(),
-            Err(error) => return Err(error),
-        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = plain_file::open(&dir.join(NAME), &mut options)?;
+        let position = position(&file)?;
         let delivered = Self { file, position };
         if position == Position::default() {
             // Now there is room for it.
@@ -47,8 +39,8 @@ impl Delivered {
 
     /// What it says, if it is there; nothing is made.
     pub(super) fn read(dir: &Path) -> io::Result<Position> {
-        match fs::read(dir.join(NAME)) {
-            Ok(bytes) => Ok(bytes.first_chunk().and_then(decode).unwrap_or_default()),
+        match plain_file::open(&dir.join(NAME), OpenOptions::new().read(true)) {
+            Ok(file) => position(&file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
             Err(error) => Err(error),
         }
@@ -70,6 +62,16 @@ impl Delivered {
         let mut bytes = [segment.to_le_bytes(), offset.to_le_bytes()].concat();
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         self.file.write_all_at(&bytes, 0)
+    }
+}
+
+/// What the file says; the beginning if it is damaged or cut.
+fn position(file: &File) -> io::Result<Position> {
+    let mut bytes = [0; LEN];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => Ok(decode(&bytes).unwrap_or_default()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Position::default()),
+        Err(error) => Err(error),
     }
 }
 

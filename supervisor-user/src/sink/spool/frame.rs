@@ -78,7 +78,7 @@ pub(super) fn read(file: &File, offset: u64, end: u64) -> io::Result<Next> {
         .map_or(Next::Damaged, |message| Next::Message(Box::new(message), HEADER + u64::from(len))))
 }
 
-fn decode(body: &[u8]) -> Option<Message> {
+pub(super) fn decode(body: &[u8]) -> Option<Message> {
     let (len, rest) = body.split_first_chunk::<4>()?;
     let (envelope, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     let Envelope { head, payload_len } = serde_json::from_slice(envelope).ok()?;

@@ -26,6 +26,7 @@ use delivered::Delivered;
 pub(super) use reader::Reader;
 pub(super) use writer::Writer;
 
+use super::Message;
 use crate::lock;
 
 /// What was appended is synced to the disk within this time.
@@ -41,6 +42,14 @@ struct Shared {
     end: Mutex<Position>,
     /// Frames that are not delivered.
     messages: AtomicU64,
+}
+
+/// Decodes the body of a frame, and encodes the message again. A fuzz target calls it.
+pub(super) fn decode_again(body: &[u8]) -> Option<(Message, Message)> {
+    let message = frame::decode(body)?;
+    let again = frame::encode(&message).ok()?;
+    let again = frame::decode(&again[frame::HEADER as usize..])?;
+    Some((message, again))
 }
 
 /// A place in a spool: a segment, and bytes in it.

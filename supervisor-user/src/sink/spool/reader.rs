@@ -2,8 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +17,7 @@ use super::{
     frame::{self, Next},
     path, segments, size,
 };
-use crate::sink::message::Message;
+use crate::{plain_file, sink::message::Message};
 
 /// Takes messages, in order.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Reader {
         let mut count = 0;
         for number in existing.iter().filter(|number| **number >= self.delivered.segment) {
             let mut offset = if *number == self.delivered.segment { self.delivered.offset } else { 0 };
-            let file = File::open(path(&self.shared.dir, *number))?;
+            let file = segment(&self.shared.dir, *number)?;
             let end = size(&self.shared.dir, *number)?;
             while let Next::Message(_, size) = frame::read(&file, offset, end)? {
                 count += 1;
@@ -105,7 +106,7 @@ impl Reader {
             let next = if limit > self.at.offset {
                 let file = match &mut self.file {
                     Some(file) => file,
-                    empty => empty.insert(File::open(path(&self.shared.dir, self.at.segment))?),
+                    empty => empty.insert(segment(&self.shared.dir, self.at.segment)?),
                 };
                 frame::read(file, self.at.offset, limit)?
             } else {
@@ -167,7 +168,7 @@ impl Reader {
         // On a full disk there must be room first.
         self.remove_delivered()?;
         for number in before.segment.max(self.delivered.segment)..=end.segment {
-            match File::open(path(&self.shared.dir, number)) {
+            match segment(&self.shared.dir, number) {
                 Ok(file) => file.sync_data()?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -199,6 +200,11 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// A segment, to be read.
+fn segment(dir: &Path, number: u64) -> io::Result<File> {
+    plain_file::open(&path(dir, number), OpenOptions::new().read(true))
 }
 
 /// A gauge that damage has made wrong is not to wrap.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Gauge, Position, Shared, frame, path};
-use crate::sink::message::Message;
+use crate::{plain_file, sink::message::Message};
 
 /// Appends messages.
 #[derive(Debug)]
@@ -48,13 +48,11 @@ impl Writer {
         let offset = self.offset;
         let file = match &mut self.file {
             Some(file) => file,
-            empty => empty.insert(
-                OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o600)
-                    .open(path(&self.shared.dir, self.number))?,
-            ),
+            empty => {
+                let mut options = OpenOptions::new();
+                options.append(true).create(true).mode(0o600);
+                empty.insert(plain_file::open(&path(&self.shared.dir, self.number), &mut options)?)
+            }
         };
         if let Err(error) = file.write_all(&frame) {
             // A part of it may be there. Whether it can be taken back or not: the disk may be full, and only a segment

@@ -18,6 +18,11 @@ const CHUNK: usize = 256 << 10;
 /// Nothing is made smaller than this: every receiver must take it.
 const LEAST: usize = 480;
 
+/// The frame of a message to a host of that name. A fuzz target calls it.
+pub(super) fn framed(message: &Message, hostname: &str, limit: usize) -> Vec<u8> {
+    Header::new(crate::config::Facility::default(), hostname).frame(message, 0, limit.max(LEAST))
+}
+
 /// A syslog server.
 #[derive(Debug)]
 pub struct SyslogSink {

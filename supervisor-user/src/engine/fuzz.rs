@@ -1,0 +1,19 @@
+//! What the fuzz targets call of the files in the state directory. Nothing else does.
+
+use std::path::Path;
+
+use super::{history, open_findings::Left};
+
+/// Reads what an earlier run has left in a directory.
+///
+/// # Panics
+///
+/// If the list of open findings names a line that cannot be read.
+pub fn state(dir: &Path) {
+    let _no_panic = history::read(dir, "");
+    if let Ok(Some(left)) = Left::read(dir) {
+        for line in left.open.values() {
+            left.observation(line).expect("the file has not changed").expect("it was read before");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the fuzz targets call of the parsers of `/proc` and of the reader's protocol. Nothing else does.
+
+use procfs::{FromRead as _, process::Stat};
+
+use super::{calls, cgroup, descriptors, mounts, proc, reader};
+
+/// Parses the content of a file below `/proc/PID` by each of the parsers. Of `stat` a process chooses its name only: this is
+/// the content.
+///
+/// # Panics
+///
+/// If a result is not bounded, or leads elsewhere.
+pub fn proc_file(content: &[u8]) {
+    /// `TASK_COMM_LEN` without its NUL.
+    const NAME: usize = 15;
+    let name = content.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = &name[..name.len().min(NAME)];
+    let stat = [b"4711 (", name, b") Z 1", " 7".repeat(48).as_bytes(), b"\n"].concat();
+    let stat = Stat::from_read(stat.as_slice()).expect("a name breaks it");
+    assert_eq!((stat.comm, stat.state, stat.ppid), (String::from_utf8_lossy(name).into_owned(), 'Z', 1));
+    let _no_panic = proc::parse_status(content).is_ok();
+    let args = proc::split_arguments(content);
+    assert!(args.iter().map(String::len).sum::<usize>() <= content.len() * 3, "arguments have grown");
+    let text = String::from_utf8_lossy(content);
+    let lines = cgroup::memberships(&text);
+    if let Some(path) = cgroup::choose(&lines) {
+        assert!(text.contains(&path), "a control group was made up: {path}");
+    }
+    cgroup::assert_below_mount(&lines);
+    assert!(mounts::chosen_of(content).len() <= 8, "too many mounts are named");
+    let _no_panic = calls::decode(&text, |_| descriptors::open_file_of(&text));
+}
+
+/// Reads a stream as the collector reads answers of its reader, and as the reader reads questions.
+pub fn reader_stream(bytes: &[u8]) {
+    reader::read_all(bytes);
+}

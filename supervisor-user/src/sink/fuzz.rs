@@ -1,0 +1,84 @@
+//! What the fuzz targets call of frames, entries and shortened messages. Nothing else does.
+
+use std::sync::Arc;
+
+use super::{Head, Message, journald, nats::fit::fit, spool, syslog};
+
+/// Names of the fields of a journal entry.
+const FIELDS: [&str; 7] = [
+    "MESSAGE",
+    "PRIORITY",
+    "SYSLOG_IDENTIFIER",
+    "SUPERVISOR_ID",
+    "SUPERVISOR_ACTION",
+    "SUPERVISOR_TIMESTAMP",
+    "SUPERVISOR_EVENT",
+];
+
+/// Sends a payload to each destination that has a syntax of its own. `limit` is the most that a destination takes.
+///
+/// # Panics
+///
+/// If the result is longer than the limit, breaks the syntax, or is no JSON any more.
+pub fn send(payload: &[u8], text: &str, limit: usize) {
+    let is_json = serde_json::from_slice::<serde_json::Value>(payload).is_ok_and(|it| it.is_object());
+    let payload: Arc<[u8]> = payload.into();
+    let head = Head {
+        id: text.to_owned(),
+        action: text.to_owned(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        severity: text.len() as u8,
+        finding: None,
+        is_news: true,
+        sentence: text.to_owned(),
+    };
+    let message = Message { head, ecs: Arc::clone(&payload), payload };
+    let limit = limit.max(480);
+    let frame = syslog::framed(&message, text, limit);
+    assert!(frame.len() <= limit, "a frame of {} bytes, and {limit} are allowed", frame.len());
+    // Six words, a structured element of two, and the content.
+    let spaces = frame.iter().enumerate().filter(|(_, byte)| **byte == b' ');
+    let content = spaces.map(|(at, _)| at + 1).nth(7).expect("a header");
+    assert!(
+        frame[..content].iter().all(|byte| matches!(byte, b' '..=b'~')),
+        "the header has more than one line"
+    );
+    if is_json && message.payload.starts_with(b"{") {
+        let json = &frame[content..];
+        serde_json::from_slice::<serde::de::IgnoredAny>(json).expect("the frame's content is no JSON");
+    }
+    assert_fields(&journald::entry(&message));
+    if let Some(fitted) = fit(&message.payload, limit) {
+        assert!(fitted.len() <= limit, "a message of {} bytes, and {limit} are allowed", fitted.len());
+    }
+}
+
+/// Fails unless an entry has these fields and no others.
+fn assert_fields(entry: &[u8]) {
+    let mut rest = entry;
+    for name in FIELDS {
+        rest = rest.strip_prefix(name.as_bytes()).expect("another field");
+        let (sign, behind) = rest.split_first().expect("a sign behind the name");
+        let length = match sign {
+            b'=' => behind.iter().position(|byte| *byte == b'\n').expect("an end of the line"),
+            _ => {
+                rest = &behind[8..];
+                u64::from_le_bytes(behind[..8].try_into().expect("eight bytes")) as usize
+            }
+        };
+        let value = if *sign == b'=' { behind } else { rest };
+        rest = value[length..].strip_prefix(b"\n").expect("a newline behind the value");
+    }
+    assert!(rest.is_empty(), "there are more fields");
+}
+
+/// Reads a frame of a spool.
+///
+/// # Panics
+///
+/// If what was read is not read again when it is written.
+pub fn spooled(body: &[u8]) {
+    if let Some((message, again)) = spool::decode_again(body) {
+        assert_eq!(message, again);
+    }
+}
