@@ -179,9 +179,26 @@ impl<H: Host> Observer<H> {
         &mut self.tracer
     }
 
+    /// The same, to be read only.
+    pub fn kernel(&self) -> &Tracer {
+        &self.tracer
+    }
+
     /// The host that it watches.
     pub fn host(&self) -> &H {
         &self.host
+    }
+
+    /// Inspects all processes now.
+    ///
+    /// # Errors
+    ///
+    /// If the task iterator cannot be read.
+    pub fn look(&mut self) -> Result<Look<'_>, KernelError> {
+        let mut living = Vec::new();
+        let exited = self.tracer.scan(Scan::All, |record| living.push(*record))?;
+        let host = Redacted::new(&self.host, &self.redactor);
+        Ok(Look::new(host, Some(self.tracer.records()), exited, living))
     }
 
     /// What was counted since the start.
