@@ -23,7 +23,7 @@ const DISTRIBUTION_LLVM: u32 = 22;
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Programs that the demo and the tests watch or send to, with their packages.
-pub(crate) const PROGRAMS: [(&str, &str); 19] = [
+pub(crate) const PROGRAMS: [(&str, &str); 22] = [
     ("crun", "crun"),
     ("runc", "runc"),
     ("conmon", "conmon"),
@@ -43,6 +43,9 @@ pub(crate) const PROGRAMS: [(&str, &str); 19] = [
     ("git", "git"),
     ("perl", "perl-base"),
     ("python3", "python3-minimal"),
+    ("bats", "bats"),
+    ("pytest-3", "python3-pytest"),
+    ("go", "golang-go"),
 ];
 
 /// Programs that only one task needs.

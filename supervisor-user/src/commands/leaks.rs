@@ -115,17 +115,14 @@ async fn watched(args: &LeaksArgs) -> Result<u8> {
     let (stop, _) = engine::signals(false)?;
     let redactor = args.redact.redactor()?;
     let host = Proc::new().context("cannot read /proc")?;
-    let error = match Traced::start(host, args.redact.redactor()?, args.grace.0) {
+    let why = match Traced::start(host, args.redact.redactor()?, args.grace.0) {
         Ok(mut traced) => {
             let outcome = session::run(args, &mut traced, args.subreaper, stop).await?;
             return outputs.write(outcome, traced.context());
         }
-        Err(error) => error,
+        Err(error) if matches!(Exit::of(&error), Exit::Rights | Exit::Kernel) => clean(&format!("{error:#}")),
+        Err(error) => return Err(error),
     };
-    if !matches!(Exit::of(&error), Exit::Rights | Exit::Kernel) {
-        return Err(error);
-    }
-    let why = clean(&format!("{error:#}"));
     say(&format!("supervisor: goes on as a subreaper that reads /proc, and sees less: {why}"));
     let host = Proc::new().context("cannot read /proc")?;
     let glance = Glance::of_proc(&host, &redactor, why.clone());

@@ -17,26 +17,35 @@ struct Mark {
 }
 
 /// All marks of a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tests {
+    precision_ns: u64,
     of: HashMap<ProcessId, Vec<Mark>>,
     names: BTreeSet<String>,
 }
 
 impl Tests {
+    /// No mark yet. `precision_ns` is how exact the start times of processes are, which are rounded down.
+    #[must_use]
+    pub fn new(precision_ns: u64) -> Self {
+        Self { precision_ns: precision_ns.max(1), of: HashMap::new(), names: BTreeSet::new() }
+    }
+
     /// A test begins in this process.
     pub fn begin(&mut self, process: ProcessId, name: &str, now_ns: u64) {
         self.names.insert(name.to_owned());
-        let mark = Mark { name: name.to_owned(), begin_ns: now_ns, end_ns: None };
+        let begin_ns = now_ns - now_ns % self.precision_ns;
+        let mark = Mark { name: name.to_owned(), begin_ns, end_ns: None };
         self.of.entry(process).or_default().push(mark);
     }
 
     /// The test ends; false if it did not begin.
     pub fn end(&mut self, process: ProcessId, name: &str, now_ns: u64) -> bool {
+        let end_ns = now_ns.next_multiple_of(self.precision_ns);
         let marks = self.of.get_mut(&process);
         let open = marks
             .and_then(|marks| marks.iter_mut().rev().find(|mark| mark.end_ns.is_none() && mark.name == name));
-        open.map(|mark| mark.end_ns = Some(now_ns)).is_some()
+        open.map(|mark| mark.end_ns = Some(end_ns)).is_some()
     }
 
     /// The tests that a process belongs to, by its line: itself, then its creators.
@@ -76,7 +85,7 @@ mod unit {
 
     #[test]
     fn a_process_belongs_to_the_test_in_which_its_branch_was_forked() {
-        let mut tests = Tests::default();
+        let mut tests = Tests::new(1);
         tests.begin(RUNNER, "one", 200);
         assert!(tests.end(RUNNER, "one", 300));
         tests.begin(RUNNER, "two", 310);
@@ -89,7 +98,7 @@ mod unit {
 
     #[test]
     fn the_nearest_process_with_a_mark_decides() {
-        let mut tests = Tests::default();
+        let mut tests = Tests::new(1);
         tests.begin(ROOT, "suite", 2);
         tests.begin(RUNNER, "one", 200);
         assert_eq!(tests.of(&line(250)), ["one"]);
@@ -98,15 +107,25 @@ mod unit {
 
     #[test]
     fn of_tests_that_run_at_once_in_one_process_all_are_named() {
-        let mut tests = Tests::default();
+        let mut tests = Tests::new(1);
         tests.begin(RUNNER, "two", 200);
         tests.begin(RUNNER, "one", 210);
         assert_eq!(tests.of(&line(250)), ["one", "two"]);
     }
 
     #[test]
+    fn start_times_that_are_rounded_down_are_within_the_test() {
+        let mut tests = Tests::new(100);
+        tests.begin(RUNNER, "one", 250);
+        tests.end(RUNNER, "one", 330);
+        assert_eq!(tests.of(&line(200)), ["one"], "it started at 260");
+        assert_eq!(tests.of(&line(300)), ["one"]);
+        assert_eq!(tests.of(&line(400)), Vec::<String>::new());
+    }
+
+    #[test]
     fn the_end_of_a_test_that_did_not_begin_is_an_error() {
-        let mut tests = Tests::default();
+        let mut tests = Tests::new(1);
         tests.begin(RUNNER, "one", 200);
         assert!(!tests.end(RUNNER, "two", 300));
         assert!(!tests.end(ROOT, "one", 300));

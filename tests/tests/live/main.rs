@@ -28,6 +28,7 @@ mod hostile_locks;
 mod hostile_reads;
 mod incident;
 mod install;
+mod leaks;
 mod namespace;
 mod nats;
 mod nats_agent;

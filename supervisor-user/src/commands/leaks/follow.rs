@@ -52,6 +52,9 @@ pub(super) trait Follower {
     /// Whether a child of this process is no descendant of the command.
     fn is_own(&self, pid: u32) -> bool;
 
+    /// How exact start times are, which are rounded down.
+    fn precision_ns(&self) -> u64;
+
     /// How it observes.
     fn method(&self) -> Method;
 

@@ -4,8 +4,9 @@
 //! A request is one line of JSON, and the answer another. The kernel says which process asks.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::{ffi::OsStrExt as _, net::UnixStream as Client},
+    fs::{self, Permissions},
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, net::UnixStream as Client},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -72,29 +73,32 @@ pub(super) struct Asked {
 }
 
 /// The socket that is listened at.
+///
+/// The command may run as another user, so every user can connect who knows the path. It has a random part in a directory
+/// that others cannot list, and a mark of a process that does not descend from the command is refused.
 pub(super) struct Marks {
-    dir: TempDir,
+    socket: PathBuf,
     asked: mpsc::Receiver<Asked>,
+    /// Removes the socket.
+    _dir: TempDir,
 }
 
 impl Marks {
-    /// Listens, as a task of the event loop. Only this user can connect.
+    /// Listens, as a task of the event loop.
     pub(super) fn listen() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("supervisor-leaks-").tempdir();
-        let dir = dir.context("cannot make a directory for the socket of tests")?;
-        let listener = UnixListener::bind(socket(&dir)).context("cannot listen at the socket of tests")?;
+        let (dir, socket, listener) = bind().context("cannot listen for marks of tests")?;
         let (sender, asked) = mpsc::channel(MAX_WAITING);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, sender.clone()));
             }
         });
-        Ok(Self { dir, asked })
+        Ok(Self { socket, asked, _dir: dir })
     }
 
     /// The path for the command's environment.
-    pub(super) fn path(&self) -> PathBuf {
-        socket(&self.dir)
+    pub(super) fn path(&self) -> &Path {
+        &self.socket
     }
 
     /// The next request.
@@ -103,8 +107,14 @@ impl Marks {
     }
 }
 
-fn socket(dir: &TempDir) -> PathBuf {
-    dir.path().join("socket")
+fn bind() -> io::Result<(TempDir, PathBuf, UnixListener)> {
+    let mode = |path: &Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode));
+    let dir = tempfile::Builder::new().prefix("supervisor-leaks-").tempdir()?;
+    let made = tempfile::Builder::new().prefix("").make_in(dir.path(), |path| UnixListener::bind(path))?;
+    let (listener, path) = made.keep()?;
+    mode(&path, 0o666)?;
+    mode(dir.path(), 0o711)?;
+    Ok((dir, path, listener))
 }
 
 /// Serves one connection, which sends one request. Whoever sends something else gets no answer.

@@ -78,7 +78,7 @@ impl<'a> Polled<'a> {
 
     /// All processes by pid.
     fn scan(&self) -> Result<HashMap<u32, (ProcessId, ProcessFacts)>> {
-        let tick_ns = 1_000_000_000 / self.host.identity().ticks_per_second;
+        let tick_ns = self.precision_ns();
         let mut all = HashMap::new();
         for pid in self.host.pids()? {
             if let Some(facts) = self.host.process(pid)? {
@@ -175,7 +175,7 @@ impl<'a> Polled<'a> {
 
 impl Follower for Polled<'_> {
     fn follow(&mut self, pid: u32) -> Result<()> {
-        let tick_ns = 1_000_000_000 / self.host.identity().ticks_per_second;
+        let tick_ns = self.precision_ns();
         let facts = self.host.process(pid)?.context("/proc does not show the command")?;
         self.root = ProcessId::new(pid, facts.start_ticks * tick_ns);
         Ok(())
@@ -227,6 +227,10 @@ impl Follower for Polled<'_> {
 
     fn is_own(&self, pid: u32) -> bool {
         self.host.is_reader(pid)
+    }
+
+    fn precision_ns(&self) -> u64 {
+        1_000_000_000 / self.host.identity().ticks_per_second
     }
 
     fn method(&self) -> Method {

@@ -71,7 +71,7 @@ pub(super) async fn run(
         rustix::process::set_child_subreaper(Some(own)).context("cannot become a subreaper")?;
     }
     let started_ns = clock::now_ns();
-    let mut child = match child::start(&args.command, &marks.path()) {
+    let mut child = match child::start(&args.command, marks.path()) {
         Ok(child) => child,
         Err(code) => return Ok(Outcome::NotStarted(code)),
     };
@@ -84,10 +84,11 @@ pub(super) async fn run(
         return Err(error);
     }
     let settle_ns = args.settle.0.as_nanos() as u64;
+    let tests = Tests::new(follower.precision_ns());
     let mut session = Session {
         follower,
         settle_ns,
-        tests: Tests::default(),
+        tests,
         pending: Vec::new(),
         leaks: Leaks::default(),
         whole: args.each.clone(),

@@ -221,6 +221,10 @@ impl Follower for Traced {
         self.observer.host().is_reader(pid)
     }
 
+    fn precision_ns(&self) -> u64 {
+        1
+    }
+
     fn method(&self) -> Method {
         Method::Ebpf
     }
