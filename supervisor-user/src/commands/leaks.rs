@@ -112,12 +112,12 @@ pub fn run(args: &LeaksArgs) -> ExitCode {
 /// Runs the command under the hooks, or without the capabilities for them under a subreaper.
 async fn watched(args: &LeaksArgs) -> Result<u8> {
     let outputs = Outputs::open(args)?;
-    let (stop, _) = engine::signals(false)?;
+    let signals = child::Signals::handle()?;
     let redactor = args.redact.redactor()?;
     let host = Proc::new().context("cannot read /proc")?;
     let why = match Traced::start(host, args.redact.redactor()?, args.grace.0) {
         Ok(mut traced) => {
-            let outcome = session::run(args, &mut traced, args.subreaper, stop).await?;
+            let outcome = session::run(args, &mut traced, args.subreaper, signals).await?;
             return outputs.write(outcome, traced.context());
         }
         Err(error) if matches!(Exit::of(&error), Exit::Rights | Exit::Kernel) => clean(&format!("{error:#}")),
@@ -127,7 +127,7 @@ async fn watched(args: &LeaksArgs) -> Result<u8> {
     let host = Proc::new().context("cannot read /proc")?;
     let glance = Glance::of_proc(&host, &redactor, why.clone());
     let mut polled = Polled::new(&host, glance, args.grace.0, why);
-    let outcome = session::run(args, &mut polled, true, stop).await?;
+    let outcome = session::run(args, &mut polled, true, signals).await?;
     outputs.write(outcome, polled.context())
 }
 

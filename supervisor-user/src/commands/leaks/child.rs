@@ -7,7 +7,9 @@ use std::{
     process::{Child, Command, ExitStatus},
 };
 
+use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use tokio::signal::unix::{self, SignalKind};
 
 use super::marks::SOCKET;
 use crate::{
@@ -25,10 +27,34 @@ pub(super) fn start(command: &[OsString], socket: &Path) -> Result<Child, u8> {
     })
 }
 
-/// Asks the command to end. An interrupt from a terminal goes to the command too, so this is SIGTERM.
-pub(super) fn tell_to_end(child: &Child) {
-    // It may have ended in this moment.
-    kill_process(Pid::from_child(child), Signal::TERM).ok();
+/// The signals that would end this process. It waits for the command instead, and reports.
+pub(super) struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    /// Handles them from now on.
+    pub(super) fn handle() -> Result<Self> {
+        let handle = |kind| unix::signal(kind).context("cannot handle signals");
+        Ok(Self {
+            interrupt: handle(SignalKind::interrupt())?,
+            terminate: handle(SignalKind::terminate())?,
+            hangup: handle(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one, and passes it on. A terminal sends its interrupt to the command too, so that is not passed on.
+    pub(super) async fn pass_on(&mut self, child: &Child) {
+        let signal = tokio::select! {
+            _ = self.interrupt.recv() => return,
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.hangup.recv() => Signal::HUP,
+        };
+        // It may have ended in this moment.
+        kill_process(Pid::from_child(child), signal).ok();
+    }
 }
 
 /// How it ended.

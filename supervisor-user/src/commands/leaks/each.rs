@@ -9,7 +9,7 @@ use super::{
     child,
     marks::{self, Mark, Request, Runner},
 };
-use crate::{console::say, engine, leaks::LEAKED};
+use crate::{console::say, leaks::LEAKED, words::clean};
 
 /// Marks the beginning of a test that the creator of this process runs.
 pub(super) fn begin(socket: &Path, test: &str) -> Result<u8> {
@@ -25,23 +25,19 @@ pub(super) fn end(socket: &Path, test: &str) -> Result<u8> {
 
 /// Runs a command as a test.
 pub(super) async fn run(socket: &Path, test: &str, command: &[std::ffi::OsString]) -> Result<u8> {
-    let (mut stop, _) = engine::signals(false)?;
+    let mut signals = child::Signals::handle()?;
     let mut child_signal = signal(SignalKind::child())?;
     send(socket, Mark::Begin, Runner::Sender, test)?;
     let mut child = match child::start(command, socket) {
         Ok(child) => child,
         Err(code) => return Ok(code),
     };
-    let mut is_told = false;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop), if !is_told => {
-                child::tell_to_end(&child);
-                is_told = true;
-            }
+            () = signals.pass_on(&child) => {}
             _ = child_signal.recv() => {}
         }
     };
@@ -55,7 +51,7 @@ fn send(socket: &Path, mark: Mark, runner: Runner, test: &str) -> Result<usize> 
     let request = Request { mark, runner, test: test.to_owned() };
     let leaks = marks::send(socket, &request)?;
     for leak in &leaks {
-        say(&format!("supervisor: the test `{}` leaked: {leak}", crate::words::clean(test)));
+        say(&format!("supervisor: the test `{}` leaked: {leak}", clean(test)));
     }
     Ok(leaks.len())
 }

@@ -6,12 +6,13 @@ use anyhow::{Context as _, Result};
 use caps::Capability;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{oneshot, watch},
+    sync::oneshot,
     time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
-    LeaksArgs, child,
+    LeaksArgs,
+    child::{self, Signals},
     follow::{Follower, Left},
     marks::{Answer, Asked, Mark, Marks, Runner},
 };
@@ -63,7 +64,7 @@ pub(super) async fn run(
     args: &LeaksArgs,
     follower: &mut dyn Follower,
     is_subreaper: bool,
-    mut stop: watch::Receiver<bool>,
+    mut signals: Signals,
 ) -> Result<Outcome> {
     let mut marks = Marks::listen()?;
     if is_subreaper {
@@ -93,9 +94,9 @@ pub(super) async fn run(
         leaks: Leaks::default(),
         whole: args.each.clone(),
     };
-    let ended = session.until_end(&mut child, &mut marks, &mut stop, is_subreaper).await?;
+    let ended = session.until_end(&mut child, &mut marks, &mut signals, is_subreaper).await?;
     let ran_ns = clock::now_ns().saturating_sub(started_ns);
-    session.settle(&mut stop, is_subreaper).await?;
+    session.settle(is_subreaper).await?;
     let command = args.command.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     session.report(command, ended, ran_ns).map(|report| Outcome::Ended(Box::new(report)))
 }
@@ -106,7 +107,7 @@ impl Session<'_> {
         &mut self,
         child: &mut Child,
         marks: &mut Marks,
-        stop: &mut watch::Receiver<bool>,
+        signals: &mut Signals,
         is_subreaper: bool,
     ) -> Result<Ended> {
         let mut child_signal = signal(SignalKind::child()).context("cannot handle SIGCHLD")?;
@@ -114,7 +115,6 @@ impl Session<'_> {
         for timer in [&mut ticks, &mut checks] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let mut is_told = false;
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(child::ended(status));
@@ -124,10 +124,7 @@ impl Session<'_> {
                 child::reap_orphans(|pid| pid == command || self.follower.is_own(pid));
             }
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop), if !is_told => {
-                    child::tell_to_end(child);
-                    is_told = true;
-                }
+                () = signals.pass_on(child) => {}
                 _ = child_signal.recv() => {}
                 Some(asked) = marks.next() => self.take(asked)?,
                 _ = checks.tick(), if !self.pending.is_empty() => self.check_tests()?,
@@ -203,8 +200,7 @@ impl Session<'_> {
     }
 
     /// Waits until all descendants have ended, or have had the time for it, and inspects those that are left.
-    async fn settle(&mut self, stop: &mut watch::Receiver<bool>, is_subreaper: bool) -> Result<()> {
-        let was_stopped = *stop.borrow();
+    async fn settle(&mut self, is_subreaper: bool) -> Result<()> {
         let mut settling = Settling::new(clock::now_ns(), self.settle_ns);
         self.pending.clear();
         loop {
@@ -219,10 +215,7 @@ impl Session<'_> {
                 }
                 return Ok(());
             }
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop), if !was_stopped => return Ok(()),
-                () = sleep(CHECK) => {}
-            }
+            sleep(CHECK).await;
         }
     }
 

@@ -170,6 +170,25 @@ fn quiet(program: &str, arg: &str) -> Command {
     all_are_named(&report)
 }
 
+/// The script of the composite action, with inputs as GitHub passes them.
+#[test]
+fn the_action_runs_its_command() -> Result<()> {
+    let action = include_str!("../../../../deploy/github-action/action.yml");
+    let (_, script) = action.split_once("      run: |\n").context("the action has no script")?;
+    let script: String = script.lines().map(|line| format!("{}\n", line.trim_start())).collect();
+    for (command, junit, code) in [("sleep 600 & true | true", "junit.xml", 23), ("false | true", "", 1)] {
+        let dir = tempfile::tempdir()?;
+        let path = format!("PATH={}", path_with_supervisor(dir.path())?);
+        let inputs = [format!("RUN={command}"), format!("JUNIT={junit}")];
+        let [command, junit] = &inputs;
+        let before = ["env", &path, command, junit, "ALLOW=", "SETTLE=100ms", "SUPERVISOR=supervisor"];
+        let run = Run::of(dir, &[&before[..], &["bash", "-eo", "pipefail", "-c", &script]].concat())?;
+        assert_eq!(run.code()?, code, "{}", run.file("err")?);
+        assert_eq!(run.file("junit.xml").is_ok(), code == 23);
+    }
+    Ok(())
+}
+
 #[test]
 fn each_names_tests_that_are_commands() -> Result<()> {
     let suite = "set -e
