@@ -35,12 +35,9 @@ use crate::{
 };
 
 /// Its exit codes, for its help.
-pub(super) const EXIT_CODES: &str = "Exit codes:
-  that of the command; 128 and the number of the signal that ended it
-  23   the command succeeded, and left something behind that the allow list does not have
-  125  supervisor failed, or wrong usage; the message says why
-  126  the command could not be started
-  127  there is no such command";
+pub(super) const EXIT_CODES: &str = "Exit codes: that of the command, or 128 and the number of the signal that ended it. 23: it \
+succeeded, and left something behind that the allow list does not have. 125: supervisor failed, or wrong usage. 126: the command \
+could not be started. 127: there is no such command.";
 
 /// How the report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
