@@ -110,8 +110,8 @@ impl Marks {
 fn bind() -> io::Result<(TempDir, PathBuf, UnixListener)> {
     let mode = |path: &Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode));
     let dir = tempfile::Builder::new().prefix("supervisor-leaks-").tempdir()?;
-    let made = tempfile::Builder::new().prefix("").make_in(dir.path(), |path| UnixListener::bind(path))?;
-    let (listener, path) = made.keep()?;
+    let bound = tempfile::Builder::new().prefix("").make_in(dir.path(), |path| UnixListener::bind(path))?;
+    let (listener, path) = bound.keep()?;
     mode(&path, 0o666)?;
     mode(dir.path(), 0o711)?;
     Ok((dir, path, listener))

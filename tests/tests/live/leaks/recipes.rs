@@ -52,7 +52,7 @@ fn run(files: &[(&str, &str)], command: &[&str]) -> Result<Value> {
 /// The tests that are named.
 fn names(report: &Value) -> BTreeSet<&str> {
     let leaks = report["leaks"].as_array().map(Vec::as_slice).unwrap_or_default();
-    leaks.iter().flat_map(|leak| leak["tests"].as_array()).flatten().filter_map(Value::as_str).collect()
+    leaks.iter().filter_map(|leak| leak["tests"].as_array()).flatten().filter_map(Value::as_str).collect()
 }
 
 /// Every leak is of a test.
@@ -65,8 +65,8 @@ fn all_are_named(report: &Value) -> Result<()> {
 
 #[test]
 fn bats_names_both_tests() -> Result<()> {
-    let mut suite: String =
-        (1..=8).map(|n| format!("@test \"fine {n}\" {{ run sh -c 'true & wait'; }}\n")).collect();
+    let fine = |n| format!("@test \"fine {n}\" {{ run sh -c 'true & wait'; }}\n");
+    let mut suite = (1..=8).map(fine).collect::<Vec<_>>().concat();
     suite.push_str("@test \"leaks: a_sleep\" { sleep 600 3>&- >/dev/null 2>&1 & }\n");
     suite.push_str("@test \"leaks a zombie\" { python3 daemon.py 3>&- >/dev/null 2>&1 & }\n");
     let report = run(&[("ten.bats", &suite)], &["bats", "ten.bats"])?;
@@ -155,11 +155,10 @@ fn quiet(program: &str, arg: &str) -> Command {
 #[test] fn leaks_a_zombie() { quiet(\"python3\", \"daemon.py\").spawn().unwrap(); }
 "
     .to_owned();
-    for n in 1..=8 {
-        suite.push_str(&format!(
-            "#[test] fn fine_{n}() {{ assert!(quiet(\"true\", \"\").status().unwrap().success()); }}\n"
-        ));
-    }
+    let fine = |n| {
+        format!("#[test] fn fine_{n}() {{ assert!(quiet(\"true\", \"\").status().unwrap().success()); }}\n")
+    };
+    suite.push_str(&(1..=8).map(fine).collect::<Vec<_>>().concat());
     let manifest = "[package]\nname = \"ten\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
     let files = [("Cargo.toml", manifest), ("src/lib.rs", ""), ("tests/ten.rs", &suite)];
     let report = run(
@@ -175,7 +174,7 @@ fn quiet(program: &str, arg: &str) -> Command {
 fn the_action_runs_its_command() -> Result<()> {
     let action = include_str!("../../../../deploy/github-action/action.yml");
     let (_, script) = action.split_once("      run: |\n").context("the action has no script")?;
-    let script: String = script.lines().map(|line| format!("{}\n", line.trim_start())).collect();
+    let script = script.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
     for (command, junit, code) in [("sleep 600 & true | true", "junit.xml", 23), ("false | true", "", 1)] {
         let dir = tempfile::tempdir()?;
         let path = format!("PATH={}", path_with_supervisor(dir.path())?);
