@@ -113,7 +113,12 @@ impl Follower for Traced {
         // Nobody has waited for it, so it is there.
         let all = self.scan()?;
         let found = all.iter().find(|record| record.id.tgid == pid);
-        self.root = found.context("the kernel's list of processes does not have the command")?.id;
+        let root = found.context("the kernel's list of processes does not have the command")?.id;
+        self.root = root;
+        // A creator that is not recorded is no reason to leave a zombie out: `take` decides.
+        self.observer.observe_only(Box::new(move |records, id| {
+            Ok(!matches!(line(root, records, &HashMap::new(), *id)?, Line::Foreign))
+        }));
         Ok(())
     }
 
