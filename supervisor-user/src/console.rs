@@ -102,12 +102,17 @@ pub fn set_colouring(colouring: Colouring) {
 /// Whether what is written to standard output is coloured.
 #[must_use]
 pub fn colour() -> Colour {
+    colour_of(io::stdout().is_terminal())
+}
+
+/// Whether what is written to a stream is coloured, by whether that is a terminal.
+fn colour_of(is_terminal: bool) -> Colour {
     let is_coloured = match COLOURING.get().copied().unwrap_or_default() {
         Colouring::Always => true,
         Colouring::Never => false,
         Colouring::Auto => {
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            io::stdout().is_terminal() && !plain
+            is_terminal && !plain
         }
     };
     if is_coloured { Colour::Always } else { Colour::Never }
@@ -131,6 +136,13 @@ fn columns_of(stream: impl AsFd) -> Option<usize> {
 #[must_use]
 pub fn style() -> Style {
     Style { colour: colour(), columns: columns().map_or(COLUMNS, |it| it.min(COLUMNS)), is_ascii: !is_utf8() }
+}
+
+/// How text is written to standard error.
+#[must_use]
+pub fn style_of_stderr() -> Style {
+    let columns = columns_of(io::stderr()).map_or(COLUMNS, |it| it.min(COLUMNS));
+    Style { colour: colour_of(io::stderr().is_terminal()), columns, is_ascii: !is_utf8() }
 }
 
 /// Whether the locale has box-drawing characters.

@@ -57,6 +57,12 @@ impl<'a> Glance<'a> {
         Ok(glance)
     }
 
+    /// Prepares one that reads `/proc` only, for this reason.
+    pub(crate) fn of_proc(host: &'a dyn Host, redactor: &'a Redactor, reason: String) -> Self {
+        let host = Redacted::new(host, redactor);
+        Self { host, tracer: None, agent: None, exiting: None, missing: Some(reason) }
+    }
+
     /// Gives up the capabilities that only loading the programs needed. Without programs there are none to give up.
     ///
     /// # Errors
@@ -282,7 +288,11 @@ fn observe(
     Ok(Some(Observation::at(clock::now_ns(), seen)))
 }
 
-fn namespaces(look: &Look<'_>, exits: &HashMap<ProcessId, u64>) -> Result<Vec<Observation>, EvidenceError> {
+/// The PID namespaces that cannot end.
+pub(crate) fn namespaces(
+    look: &Look<'_>,
+    exits: &HashMap<ProcessId, u64>,
+) -> Result<Vec<Observation>, EvidenceError> {
     let mut held = Vec::new();
     for id in look.exited_inits() {
         if let Some(facts) = look.process_of(&id)?.filter(|facts| !facts.is_unreaped()) {

@@ -22,6 +22,7 @@ pub mod glance;
 pub mod host;
 pub mod identity;
 pub mod kernel;
+pub mod leaks;
 pub mod ledger;
 mod lock;
 mod memory;

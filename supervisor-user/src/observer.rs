@@ -79,7 +79,12 @@ pub struct Observer<H: Host> {
     unseen_frees: u64,
     /// Exited before the hooks were attached, with the time if another run has seen it.
     existing: HashMap<ProcessId, Option<u64>>,
+    /// Which processes are observed; all if nobody has said so.
+    wanted: Option<Box<Wanted>>,
 }
+
+/// Whether a process is to be observed.
+pub type Wanted = dyn Fn(&Records, &ProcessId) -> Result<bool, KernelError>;
 
 impl<H: Host> Observer<H> {
     /// Attaches the hooks first, then scans what is there already. A process is observed from its grace period on;
@@ -147,7 +152,13 @@ impl<H: Host> Observer<H> {
             review_ns: 0,
             unseen_frees: 0,
             existing: exited.iter().map(|task| (task.record.id, exits.remove(&task.record.id))).collect(),
+            wanted: None,
         })
+    }
+
+    /// Observes only the zombies of processes that are wanted: no others are inspected.
+    pub fn observe_only(&mut self, wanted: Box<Wanted>) {
+        self.wanted = Some(wanted);
     }
 
     /// Takes over a process that an earlier run has told, if it had exited before the start and was not reaped by then;
@@ -179,9 +190,26 @@ impl<H: Host> Observer<H> {
         &mut self.tracer
     }
 
+    /// The same, to be read only.
+    pub fn kernel(&self) -> &Tracer {
+        &self.tracer
+    }
+
     /// The host that it watches.
     pub fn host(&self) -> &H {
         &self.host
+    }
+
+    /// Inspects all processes now.
+    ///
+    /// # Errors
+    ///
+    /// If the task iterator cannot be read.
+    pub fn look(&mut self) -> Result<Look<'_>, KernelError> {
+        let mut living = Vec::new();
+        let exited = self.tracer.scan(Scan::All, |record| living.push(*record))?;
+        let host = Redacted::new(&self.host, &self.redactor);
+        Ok(Look::new(host, Some(self.tracer.records()), exited, living))
     }
 
     /// What was counted since the start.
@@ -421,10 +449,24 @@ impl<H: Host> Observer<H> {
         Ok(())
     }
 
+    /// Leaves out those that nobody wants to know of, for good.
+    fn leave_out_unwanted(&mut self, due: &mut Vec<Due>, now_ns: u64) -> Result<(), KernelError> {
+        let Some(wanted) = &self.wanted else { return Ok(()) };
+        for one in std::mem::take(due) {
+            if wanted(self.tracer.records(), &one.id)? {
+                due.push(one);
+            } else {
+                self.ledger.settle(&one.id, Settled::Unwanted, now_ns);
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at leftovers that are due. `/proc`, or the task iterator now, has to agree that one is this process, and
     /// that it and all its threads have exited, or it is not observed.
     fn look_at_due(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
-        let due = self.ledger.due(now_ns, if now_ns < self.review_ns { 0 } else { REVIEWS });
+        let mut due = self.ledger.due(now_ns, if now_ns < self.review_ns { 0 } else { REVIEWS });
+        self.leave_out_unwanted(&mut due, now_ns)?;
         if due.is_empty() {
             return Ok(());
         }

@@ -40,6 +40,9 @@ pub(crate) const TESTS: Programs = Programs {
         ("git", "git"),
         ("perl", "perl-base"),
         ("python3", "python3-minimal"),
+        ("bats", "bats"),
+        ("pytest-3", "python3-pytest"),
+        ("go", "golang-go"),
     ],
 };
 /// What boots other kernels.

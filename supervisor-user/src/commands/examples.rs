@@ -18,6 +18,12 @@ pub(super) const TRACE: &str = "Examples:
 
 With a COMMAND, its exit code is that of trace.";
 
+pub(super) const LEAKS: &str = "Examples:
+  supervisor leaks -- bats tests/                   # the exit code is 23 if anything is left behind
+  supervisor leaks --junit leaks.xml --allow known-leaks.txt -- make check
+  supervisor leaks --subreaper -o json -- sh test.sh | tail -n 1 | jq .leaks
+  supervisor leaks --each NAME -- sh test.sh        # one test of a suite that runs under it";
+
 pub(super) const RUN: &str = "Examples:
   supervisor run                                    # ECS JSON to standard output
   supervisor run --config FILE --metrics 127.0.0.1:9469

@@ -11,6 +11,7 @@ mod fleet;
 #[cfg(test)]
 mod golden;
 pub mod install;
+pub mod leaks;
 pub mod listing;
 pub mod man;
 pub mod ps;
@@ -31,7 +32,9 @@ use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
 use crate::{
     console::{self, Colouring, say},
     exit::Exit,
-    host, memory, scenario,
+    host,
+    leaks::FAILED,
+    memory, scenario,
     words::clean,
 };
 
@@ -64,7 +67,8 @@ fn help_flag() -> Arg {
 fn exit_codes() -> String {
     let codes = Exit::ALL.map(|it| format!("  {}  {}\n", it as u8, it.meaning().replace("; ", "\n     ")));
     format!(
-        "Exit codes:\n{}\n`check` has the codes of monitoring plugins, and `trace` with a command that command's.",
+        "Exit codes:\n{}\n`check` has the codes of monitoring plugins, and `trace` with a command that command's. `leaks` has \
+         its command's, and codes of its own: `supervisor help leaks`.",
         codes.concat()
     )
 }
@@ -80,6 +84,9 @@ enum Command {
     /// Show every fork, exec, exit, wait and reap as it happens
     #[command(after_long_help = examples::TRACE)]
     Trace(trace::TraceArgs),
+    /// Run a command, and report the processes that it leaves behind: a leak checker for tests
+    #[command(after_long_help = format!("{}\n\n{}", examples::LEAKS, leaks::EXIT_CODES))]
+    Leaks(leaks::LeaksArgs),
     /// Watch as a service: events go to the sinks of a configuration
     #[command(after_long_help = examples::RUN)]
     Run(run::RunArgs),
@@ -130,13 +137,24 @@ enum Command {
     Reader,
 }
 
-/// Whether arguments that clap refuses name the command `check`. The first argument that is the name of a command
-/// counts: global options and their values can stand before it.
-fn names_check(mut args: impl Iterator<Item = OsString>) -> bool {
+/// The command that arguments name which clap refuses. The first argument that is the name of a command counts: global
+/// options and their values can stand before it.
+fn named_command(mut args: impl Iterator<Item = OsString>) -> Option<String> {
     let mut cli = Cli::command();
     // Without it, `help` is no command yet.
     cli.build();
-    args.find_map(|arg| cli.find_subcommand(arg)).is_some_and(|command| command.get_name() == "check")
+    args.find_map(|arg| cli.find_subcommand(arg)).map(|command| command.get_name().to_owned())
+}
+
+/// The exit code for arguments that clap refuses, if it is another than clap's own.
+fn usage_code(args: impl Iterator<Item = OsString>) -> Option<u8> {
+    match named_command(args)?.as_str() {
+        // To a monitoring system, 2 would mean that the host is in a critical state.
+        "check" => Some(check::report(check::State::Unknown, "wrong usage") as u8),
+        // 2 would be a code of the command that `leaks` was to run.
+        "leaks" => Some(FAILED),
+        _ => None,
+    }
 }
 
 /// Runs the command line; errors go to standard error, in one sentence with its cause.
@@ -145,11 +163,13 @@ pub fn main() -> ExitCode {
     memory::one_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // To a monitoring system, 2 would mean that the host is in a critical state.
-        Err(error) if error.use_stderr() && names_check(std::env::args_os().skip(1)) => {
-            say(error.to_string().trim_end());
-            return ExitCode::from(check::report(check::State::Unknown, "wrong usage") as u8);
-        }
+        Err(error) if error.use_stderr() => match usage_code(std::env::args_os().skip(1)) {
+            Some(code) => {
+                say(error.to_string().trim_end());
+                return ExitCode::from(code);
+            }
+            None => error.exit(),
+        },
         Err(error) => error.exit(),
     };
     console::set_colouring(cli.color);
@@ -157,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Watch(args) => watch::run(&args).map(ExitCode::from),
         Command::Top(args) => top::run(&args).map(ExitCode::from),
         Command::Trace(args) => trace::run(&args).map(ExitCode::from),
+        Command::Leaks(args) => Ok(leaks::run(&args)),
         Command::Run(args) => run::run(&args).map(ExitCode::from),
         Command::Config(args) => config::run(&args).map(ExitCode::from),
         Command::Ps(args) => ps::run(&args).map(ExitCode::from),

@@ -53,7 +53,7 @@ enum State {
     TakenOver,
     Held,
     Told,
-    /// It is gone, and still in the kernel's table, because its free was not seen.
+    /// It is gone, and still in the kernel's table, because its free was not seen; or nobody wants to know of it.
     Ghost,
 }
 
@@ -77,6 +77,8 @@ pub enum Settled {
     Held,
     /// It is not a zombie, or not yet, or it is just being reaped.
     NotYet,
+    /// Nobody wants to know of it: it is not due again, and its end is not told.
+    Unwanted,
 }
 
 /// What a leftover was that is gone.
@@ -263,12 +265,16 @@ impl Ledger {
     /// Says what came of a due leftover.
     pub fn settle(&mut self, id: &ProcessId, settled: Settled, now_ns: u64) {
         let Some(leftover) = self.leftovers.get_mut(id) else { return };
+        if settled == Settled::Unwanted {
+            (leftover.state, leftover.next_ns) = (State::Ghost, u64::MAX);
+            return;
+        }
         let (state, first_ns, most_ns) = match (settled, leftover.state) {
             (Settled::Told, _) | (_, State::Told) => (State::Told, REVIEW_NS, REVIEW_MAX_NS),
             // Between its release and its free it is not in `/proc`, and its end is still to be told.
             (Settled::Held, _) | (Settled::NotYet, State::Held) => (State::Held, RECHECK_NS, RECHECK_MAX_NS),
             (Settled::NotYet, State::TakenOver) => (State::TakenOver, RECHECK_NS, RECHECK_MAX_NS),
-            (Settled::NotYet, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
+            (Settled::NotYet | Settled::Unwanted, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
         };
         if leftover.state != state {
             leftover.pause_ns = first_ns;

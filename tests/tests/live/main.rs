@@ -32,6 +32,7 @@ mod hostile_paths;
 mod hostile_reads;
 mod incident;
 mod install;
+mod leaks;
 mod namespace;
 mod nats;
 mod nats_agent;

@@ -78,6 +78,10 @@ impl Started {
 }
 
 impl Process for Started {
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     fn is_running(&self) -> bool {
         let stat = self.file("stat").ok().and_then(|stat| Stat::from_read(stat.as_slice()).ok());
         stat.is_some_and(|stat| stat.state == 'R')

@@ -101,6 +101,11 @@ impl Proc {
         })
     }
 
+    /// Whether a process is one that reads for us.
+    pub(crate) fn is_reader(&self, pid: u32) -> bool {
+        self.pool.borrow().has(pid)
+    }
+
     /// An answer in which the reader may report an error.
     fn ask_fallible<T: serde::de::DeserializeOwned + Default>(&self, request: &Request) -> io::Result<T> {
         let answer: Result<Result<T, String>, NotRead> = self.ask(request)?;

@@ -37,6 +37,8 @@ const MAX_FAILED_STARTS: u32 = 5;
 
 /// A process that reads for us.
 pub(super) trait Process {
+    /// Its pid.
+    fn pid(&self) -> u32;
     /// Whether it runs or waits for a CPU, and does not sleep.
     fn is_running(&self) -> bool;
     /// The kernel function that it sleeps in.
@@ -101,6 +103,12 @@ impl Pool {
             has_answered: false,
             failed_starts: None,
         }
+    }
+
+    /// Whether a process is one of the readers.
+    pub(super) fn has(&self, pid: u32) -> bool {
+        let stuck = self.stuck.iter().map(|(_, reader)| reader);
+        self.reader.iter().chain(stuck).any(|reader| reader.process.pid() == pid)
     }
 
     /// What was lost so far. Reaps the readers that have ended meanwhile, so call it now and then.

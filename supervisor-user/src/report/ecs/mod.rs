@@ -17,7 +17,7 @@ use document::{
     Agent, Boot, Category, Document, Ecs, Event as EventFields, Host, Orchestrator, Os, Process, Resource,
     Type, User,
 };
-use schemars::SchemaGenerator;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::{Context, event_id, news::Kind, sentence::sentence};
@@ -136,6 +136,11 @@ pub(crate) fn schema(generator: SchemaGenerator) -> Value {
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
     schema["allOf"] = rules();
     schema
+}
+
+/// The same as a part of another schema, without the rules.
+pub(crate) fn subschema(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Document>()
 }
 
 /// What must be there depends on what has happened.

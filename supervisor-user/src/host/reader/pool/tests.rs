@@ -31,6 +31,10 @@ type Shared = Rc<RefCell<World>>;
 struct Fake(Shared, bool);
 
 impl Process for Fake {
+    fn pid(&self) -> u32 {
+        0
+    }
+
     fn is_running(&self) -> bool {
         self.0.borrow().nature.is_busy
     }
