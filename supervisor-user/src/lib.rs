@@ -31,6 +31,7 @@ pub mod nats;
 pub mod observation;
 pub mod observer;
 pub mod privileges;
+pub mod reap;
 pub mod recording;
 pub mod redact;
 pub mod report;
