@@ -90,7 +90,7 @@ pub struct Child {
 
 impl Child {
     /// Whether nobody has reaped it.
-    fn is_there(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         let nothing = std::ptr::null_mut::<libc::siginfo_t>();
         // SAFETY: signal 0 is not sent, and the call reads no memory.
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), 0, nothing, 0) == 0 }

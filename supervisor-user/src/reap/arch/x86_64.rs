@@ -93,11 +93,6 @@ impl Registers {
         self.0.rax as i64
     }
 
-    /// Whether this is a stop at the entry or exit of the injected call.
-    pub(in crate::reap) fn is_in_wait(&self) -> bool {
-        self.0.orig_rax as i64 == NR_WAIT4
-    }
-
     fn interrupted(&self) -> Interrupted {
         const RESTARTS: [i64; 3] = [-512, -513, -514];
         const RESTART_BLOCK: i64 = -516;
