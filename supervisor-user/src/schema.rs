@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     config::Config,
+    reap::report::ReapEvent,
     report::{ecs, ocsf},
 };
 
@@ -18,11 +19,13 @@ pub enum Subject {
     Ocsf,
     /// The configuration of an agent
     Config,
+    /// What `reap -o json` writes
+    Reap,
 }
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Ecs, Self::Ocsf, Self::Config];
+    pub const ALL: [Self; 4] = [Self::Ecs, Self::Ocsf, Self::Config, Self::Reap];
 
     /// The word on the command line, and the first part of the file's name in `docs/schema`.
     #[must_use]
@@ -31,6 +34,7 @@ impl Subject {
             Self::Ecs => "ecs",
             Self::Ocsf => "ocsf",
             Self::Config => "config",
+            Self::Reap => "reap",
         }
     }
 
@@ -42,6 +46,9 @@ impl Subject {
             Self::Ocsf => ocsf::schema(generator(SchemaSettings::for_serialize)),
             Self::Config => {
                 generator(SchemaSettings::for_deserialize).into_root_schema_for::<Config>().to_value()
+            }
+            Self::Reap => {
+                generator(SchemaSettings::for_serialize).into_root_schema_for::<ReapEvent<'_>>().to_value()
             }
         }
     }

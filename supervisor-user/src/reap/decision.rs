@@ -95,8 +95,8 @@ pub enum Obstacle {
     NoReaper,
     /// The reaper's control group is frozen.
     ReaperFrozen(String),
-    /// The reaper is supervisor.
-    Ourselves,
+    /// The reaper cannot be made to wait, for this reason.
+    ReaperCannotWait(String),
 }
 
 impl Obstacle {
@@ -113,7 +113,7 @@ impl Obstacle {
             Self::ReaperFrozen(file) => {
                 format!("the control group of its reaper is frozen: thaw it first ({})", clean(file))
             }
-            Self::Ourselves => "its reaper is supervisor itself, which reaps its own children".to_owned(),
+            Self::ReaperCannotWait(reason) => format!("its reaper cannot be made to wait: {}", clean(reason)),
         }
     }
 }
@@ -140,9 +140,6 @@ fn obstacle(finding: &Finding) -> Option<Obstacle> {
         return Some(Obstacle::LiveThreads);
     }
     let reaper = finding.reaper.as_ref()?;
-    if reaper.process.pid == std::process::id() {
-        return Some(Obstacle::Ourselves);
-    }
     reaper.frozen.clone().map(Obstacle::ReaperFrozen)
 }
 
@@ -277,12 +274,6 @@ mod tests {
         assert!(refusal(&finding).contains("was not seen"));
         let frozen = with_reaper(|reaper| reaper.frozen = Some("/sys/fs/cgroup/x/cgroup.freeze".to_owned()));
         assert!(refusal(&frozen).contains("thaw it first (/sys/fs/cgroup/x/cgroup.freeze)"));
-        let ours = with_reaper(|reaper| {
-            let mut process = (*reaper.process).clone();
-            process.pid = std::process::id();
-            reaper.process = process.into();
-        });
-        assert!(refusal(&ours).contains("supervisor itself"));
     }
 
     #[test]

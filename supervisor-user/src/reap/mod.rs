@@ -6,6 +6,7 @@ pub mod inject;
 mod nudge;
 pub mod plan;
 mod ptrace;
+pub mod report;
 mod seccomp;
 mod space;
 pub mod target;

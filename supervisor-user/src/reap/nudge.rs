@@ -18,11 +18,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 ///
 /// If the signal cannot be sent.
-pub(super) fn nudge(reaper: u32, children: &[&Child]) -> rustix::io::Result<()> {
+pub(super) fn nudge(reaper: u32, children: &[Child]) -> rustix::io::Result<()> {
     let pid = Pid::from_raw(reaper as i32).ok_or(rustix::io::Errno::SRCH)?;
     kill_process(pid, Signal::CHILD)?;
     let until = Instant::now() + OBSERVED;
-    while children.iter().any(|child| child.is_there()) && Instant::now() < until {
+    while children.iter().any(Child::is_there) && Instant::now() < until {
         thread::sleep(PAUSE);
     }
     Ok(())

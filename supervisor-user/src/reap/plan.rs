@@ -13,14 +13,16 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::{
     inject::{Child, Waited},
     nudge::nudge,
-    target::{Refused, Target, WaitError},
+    target::{Refused, Target},
 };
-use crate::finding::Finding;
+use crate::finding::{Block, Finding};
 
 /// A reaper is stopped no longer than this, plus one wait.
 const STOP_BUDGET: Duration = Duration::from_micros(300);
 /// It runs at least this long between two stops.
 const BETWEEN_STOPS: Duration = Duration::from_micros(500);
+/// So many zombies are held open at once: each takes a descriptor.
+const AT_ONCE: usize = 256;
 /// How long a PID namespace may take to end once its last zombie is freed.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 const RELEASE_POLL: Duration = Duration::from_millis(10);
@@ -72,60 +74,57 @@ pub struct Done {
 #[must_use]
 pub fn free(reaper: u32, zombies: &[&Finding], nudges: bool) -> Done {
     let mut done = Done::default();
-    let opened: Vec<Result<Child, Outcome>> = zombies.iter().map(|zombie| open(reaper, zombie)).collect();
     if nudges {
-        let children: Vec<&Child> = opened.iter().filter_map(|child| child.as_ref().ok()).collect();
-        // Whoever cannot be told is made to wait.
-        done.is_nudged = nudge(reaper, &children).is_ok();
+        let first = zombies.iter().take(AT_ONCE).filter_map(|zombie| open(reaper, zombie).ok());
+        // Who cannot get the signal is made to wait.
+        done.is_nudged = nudge(reaper, &first.collect::<Vec<Child>>()).is_ok();
     }
-    let mut left = Vec::new();
-    for (index, child) in opened.into_iter().enumerate() {
-        done.outcomes.push(match child {
-            Ok(child) if child.is_there() => {
-                left.push((index, child));
-                Outcome::Failed("its reaper could not be stopped in time".to_owned())
-            }
-            Ok(_) if done.is_nudged => Outcome::FreedByNudge,
-            Ok(_) => Outcome::Gone,
-            Err(outcome) => outcome,
-        });
-    }
-    if !left.is_empty() {
-        make_wait(reaper, left, &mut done);
+    let mut target = None;
+    for zombies in zombies.chunks(AT_ONCE) {
+        let mut children = Vec::new();
+        for zombie in zombies {
+            let index = done.outcomes.len();
+            done.outcomes.push(match open(reaper, zombie) {
+                Ok(child) => {
+                    children.push((index, child));
+                    Outcome::Failed("its reaper was not made to wait".to_owned())
+                }
+                Err(Outcome::Gone) if done.is_nudged => Outcome::FreedByNudge,
+                Err(outcome) => outcome,
+            });
+        }
+        if children.is_empty() {
+            continue;
+        }
+        let target = target.get_or_insert_with(|| Target::open(reaper));
+        make_wait(target.as_ref(), children, &mut done);
     }
     done
 }
 
-/// Makes the reaper wait for those that are left.
-fn make_wait(reaper: u32, left: Vec<(usize, Child)>, done: &mut Done) {
-    let (indices, children): (Vec<usize>, Vec<Child>) = left.into_iter().unzip();
-    let fail = |from: usize, reason: String, done: &mut Done| {
-        for &index in &indices[from..] {
-            done.outcomes[index] = Outcome::Failed(reason.clone());
-        }
-    };
-    let target = match Target::open(reaper) {
-        Ok(target) => target,
-        Err(reason) => return fail(0, format!("its reaper cannot be made to wait: {reason}"), done),
-    };
+/// Makes the reaper wait for these.
+fn make_wait(target: Result<&Target, &Refused>, children: Vec<(usize, Child)>, done: &mut Done) {
+    let (indices, children): (Vec<usize>, Vec<Child>) = children.into_iter().unzip();
     let mut at = 0;
-    while at < children.len() {
-        match target.wait_for(&children[at..], STOP_BUDGET, &mut |_| {}) {
-            Ok(stopped) => {
-                done.stops.push(stopped.length);
-                // A stop that was cut short by a signal may have brought nothing; the next one goes on.
-                for waited in stopped.waited {
-                    done.outcomes[indices[at]] = outcome(waited);
-                    at += 1;
-                }
+    let result = target.map_err(ToString::to_string).and_then(|target| {
+        while at < children.len() {
+            let stopped = target
+                .wait_for(&children[at..], STOP_BUDGET, &mut |_| {})
+                .map_err(|error| error.to_string())?;
+            done.stops.push(stopped.length);
+            // A stop that a signal has cut short may have brought nothing; the next one goes on.
+            for waited in stopped.waited {
+                done.outcomes[indices[at]] = outcome(waited);
+                at += 1;
             }
-            // The reaper's end frees its zombies, or gives them to another.
-            Err(WaitError::Refused(Refused::Gone)) => {
-                return fail(at, "its reaper has exited".to_owned(), done);
-            }
-            Err(reason) => return fail(at, format!("its reaper cannot be made to wait: {reason}"), done),
+            thread::sleep(BETWEEN_STOPS);
         }
-        thread::sleep(BETWEEN_STOPS);
+        Ok(())
+    });
+    if let Err(reason) = result {
+        for &index in &indices[at..] {
+            done.outcomes[index] = Outcome::Failed(format!("its reaper cannot be made to wait: {reason}"));
+        }
     }
 }
 
@@ -185,20 +184,16 @@ fn ns_pids(pid: u32) -> Option<Vec<u32>> {
     line.split_whitespace().map(|pid| pid.parse().ok()).collect()
 }
 
-/// Waits until PID namespaces have ended that zombies have blocked; returns the inodes of those that have.
+/// Waits until PID namespaces have ended that freed zombies have blocked; returns those that have.
 #[must_use]
-pub fn released<'a>(freed: impl IntoIterator<Item = &'a Finding>) -> Vec<(u32, u32, String)> {
-    let mut blocked: Vec<(u32, u32, String)> = freed
-        .into_iter()
-        .flat_map(|finding| &finding.blocks)
-        .map(|block| (block.ino, block.init_pid, block.init_name.clone()))
-        .collect();
-    blocked.sort_unstable();
-    blocked.dedup();
+pub fn released<'a>(freed: impl IntoIterator<Item = &'a Finding>) -> Vec<Block> {
+    let mut blocked: Vec<Block> = freed.into_iter().flat_map(|finding| finding.blocks.clone()).collect();
+    blocked.sort_by_key(|block| block.ino);
+    blocked.dedup_by_key(|block| block.ino);
     let until = Instant::now() + RELEASE_LIMIT;
-    let is_gone = |init: u32| fs::read_link(format!("/proc/{init}/ns/pid")).is_err() && !is_exiting(init);
     loop {
-        let (gone, held): (Vec<_>, Vec<_>) = blocked.iter().cloned().partition(|(_, init, _)| is_gone(*init));
+        let (gone, held): (Vec<Block>, Vec<Block>) =
+            blocked.iter().cloned().partition(|block| !is_exiting(block.init_pid));
         if held.is_empty() || Instant::now() >= until {
             return gone;
         }
