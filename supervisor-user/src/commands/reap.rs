@@ -36,8 +36,9 @@ pub(super) const EXIT_CODES: &str = "Exit codes: 0 all that were named are freed
 not without --force, or it failed; 2 wrong usage, or nobody has confirmed it; 3 failed; 4 rights are missing; 5 this kernel lacks something.";
 /// A zombie has to stay this long to be one.
 const GRACE: Duration = Duration::from_millis(200);
-/// `kill`, for SIGCHLD, and reading the seccomp filters of a reaper.
-const ALSO_KEPT: [Capability; 2] = [Capability::CAP_KILL, Capability::CAP_SYS_ADMIN];
+/// For SIGCHLD; for the seccomp filters of a reaper; and for a short stop on a busy machine.
+const ALSO_KEPT: [Capability; 3] =
+    [Capability::CAP_KILL, Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_NICE];
 
 /// Free zombies by making their reaper wait for them. The reaper goes on as before, and was stopped for less than a millisecond.
 ///

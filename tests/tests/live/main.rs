@@ -34,6 +34,7 @@ mod nats_agent;
 mod overload;
 mod podman;
 mod prometheus;
+mod reap;
 mod recording;
 mod release;
 mod reuse;
