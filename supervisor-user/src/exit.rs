@@ -39,7 +39,7 @@ impl Exit {
             Self::Ok => "done; `ps`: nothing is unreaped",
             Self::Found => {
                 "`ps`, `explain`: it is unreaped, a PID namespace is blocked, or a process cannot exit; `ps --from` \
-                 also: a node is stale; `doctor`: something is missing; `demo`: it did not go as announced"
+                 also: a node is stale; `reap`: one or more are not freed; `doctor`: something is missing; `demo`: it did not go as announced"
             }
             Self::Usage => "wrong usage, or a wrong configuration",
             Self::Failed => {

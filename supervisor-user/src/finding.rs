@@ -367,6 +367,18 @@ pub struct Reaper {
     pub sigchld_caught: Option<bool>,
 }
 
+impl Reaper {
+    /// The wait calls that its threads are in now.
+    #[must_use]
+    pub fn waits_in_progress(&self) -> Vec<LastWait> {
+        let waits = self.calls.iter().filter_map(|thread| match thread.call {
+            Call::Wait(request) => Some(LastWait::of(&supervisor_ebpf::Wait { request, ..Default::default() })),
+            _ => None,
+        });
+        waits.collect()
+    }
+}
+
 /// A wait call that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastWait {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use caps::Capability;
 use supervisor_ebpf::ProcessId;
 
 use crate::{
@@ -69,7 +70,16 @@ impl<'a> Glance<'a> {
     ///
     /// Those of [`privileges::drop_all_but_needed`].
     pub fn give_up_capabilities(&self) -> Result<(), PrivilegesError> {
-        self.tracer.as_ref().map_or(Ok(()), |tracer| privileges::drop_all_but_needed(Some(tracer), &[]))
+        self.keep_capabilities(&[])
+    }
+
+    /// The same, but these are kept too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`privileges::drop_all_but_needed`].
+    pub fn keep_capabilities(&self, also_kept: &[Capability]) -> Result<(), PrivilegesError> {
+        self.tracer.as_ref().map_or(Ok(()), |tracer| privileges::drop_all_but_needed(Some(tracer), also_kept))
     }
 
     /// Why only `/proc` is read, if that is so.

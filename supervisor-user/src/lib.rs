@@ -33,6 +33,7 @@ pub mod observation;
 pub mod observer;
 mod plain_file;
 pub mod privileges;
+pub mod reap;
 pub mod recording;
 pub mod redact;
 pub mod report;

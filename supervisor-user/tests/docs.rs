@@ -11,8 +11,9 @@ mod commands;
 use commands::Shown;
 
 /// What a word in capitals stands for.
-const PLACEHOLDERS: [(&str, &str); 7] = [
+const PLACEHOLDERS: [(&str, &str); 8] = [
     ("PID", "1"),
+    ("INO", "1"),
     ("ID", "web"),
     ("FILE", "supervisor.toml"),
     ("SHELL", "bash"),

@@ -46,6 +46,12 @@ pub(super) const EXPLAIN: &str = "Examples:
   supervisor explain --pidns INO                    # what holds a PID namespace
   supervisor explain --family F1                    # what there is to know about a class of cause";
 
+pub(super) const REAP: &str = "Examples:
+  supervisor reap --dry-run --all                   # what could be freed, and what not and why
+  supervisor reap PID                               # this one; asks for confirmation
+  supervisor reap --pidns INO --yes                 # all that keep a PID namespace from its end
+  supervisor reap --all --monitor conmonrs --min-age 1m --yes -o json";
+
 pub(super) const CHECK: &str = "Examples:
   supervisor check                                  # WARNING from 1 on, CRITICAL from 10
   supervisor check -w 5 -c 50 --min-age 10m";

@@ -15,6 +15,7 @@ pub mod leaks;
 pub mod listing;
 pub mod man;
 pub mod ps;
+pub mod reap;
 pub mod record;
 pub mod replay;
 pub mod run;
@@ -99,6 +100,9 @@ enum Command {
     /// Tell all that is known of one process, of a PID namespace, or of a family of causes
     #[command(after_long_help = examples::EXPLAIN)]
     Explain(explain::ExplainArgs),
+    /// Free zombies without ending their reaper
+    #[command(after_long_help = format!("{}\n\n{}", examples::REAP, reap::EXIT_CODES))]
+    Reap(reap::ReapArgs),
     /// Tell monitoring systems how many processes are unreaped
     #[command(after_long_help = format!("{}\n\n{}", examples::CHECK, check::EXIT_CODES))]
     Check(check::CheckArgs),
@@ -182,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args).map(ExitCode::from),
         Command::Ps(args) => ps::run(&args).map(ExitCode::from),
         Command::Explain(args) => explain::run(&args).map(ExitCode::from),
+        Command::Reap(args) => reap::run(&args).map(ExitCode::from),
         Command::Check(args) => Ok(ExitCode::from(check::run(&args) as u8)),
         Command::Record(args) => record::run(&args).map(ExitCode::from),
         Command::Replay(args) => replay::run(&args).map(ExitCode::from),

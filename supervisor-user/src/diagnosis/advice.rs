@@ -2,10 +2,13 @@
 //! is known to be false is left out.
 
 use super::{
-    Prognosis,
+    Position, Prognosis,
     case::{Case, name},
 };
-use crate::finding::{PidNsMode, Reaper};
+use crate::{
+    finding::{PidNsMode, Reaper},
+    reap::decision::{Decision, decide},
+};
 
 /// A fact that a line of advice rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +103,18 @@ pub(super) fn no_init() -> Line {
         &[Premise::OwnChild],
         "an init (tini, --init): it gets orphans, and this one has a living parent",
     )
+}
+
+/// The remedy that costs nothing: only where nobody will wait for the zombie.
+pub(super) fn reap_it(case: &Case<'_>, position: Option<Position>, prognosis: Prognosis) -> Option<String> {
+    let reaper = case.reaper?;
+    (decide(case.finding, position, prognosis) == Decision::Reap).then(|| {
+        format!(
+            "`supervisor reap {}` frees it at once: it makes {} wait for it, and does not end that",
+            case.finding.process.pid,
+            name(&reaper.process)
+        )
+    })
 }
 
 /// What ending a reaper gives: whoever adopts its zombies may reap them, or not.

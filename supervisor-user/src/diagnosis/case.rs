@@ -1,6 +1,6 @@
 //! A finding as the rules ask about it.
 
-use supervisor_ebpf::{WAITED_ANY, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD, Wait};
+use supervisor_ebpf::{WAITED_ANY, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
 
 use super::{Confidence, Position, facts::exit};
 use crate::{
@@ -176,10 +176,7 @@ impl<'a> Case<'a> {
 
     /// A wait call that a thread of the reaper is in now.
     pub(super) fn wait_that_it_is_in(&self) -> Option<LastWait> {
-        self.reaper?.calls.iter().find_map(|thread| match thread.call {
-            Call::Wait(request) => Some(LastWait::of(&Wait { request, ..Wait::default() })),
-            _ => None,
-        })
+        self.reaper?.waits_in_progress().into_iter().next()
     }
 
     /// Since when it was one to be waited for, or was about to be.

@@ -226,7 +226,10 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
         verdict: sentence,
         confidence: confidence.min(most),
         evidence,
-        remedies: advice::texts(&advice, Kind::Remedy, case, prognosis),
+        remedies: advice::reap_it(case, position, prognosis)
+            .into_iter()
+            .chain(advice::texts(&advice, Kind::Remedy, case, prognosis))
+            .collect(),
         wont_help: advice::texts(&advice, Kind::WontHelp, case, prognosis),
     }
 }

@@ -96,6 +96,11 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out
     if lines.is_empty() {
         lines.push(advice::remedy(&[], "look again: what held it may have gone in between"));
     }
+    if let Some(ns) = &init.pid_ns
+        && blockers.iter().any(|blocker| blocker.kind == BlockerKind::Zombie)
+    {
+        lines.insert(0, advice::remedy(&[], reap_them(ns.ino)));
+    }
     lines.extend([
         advice::wont_help(&[], format!("SIGKILL to {}: it has exited already", name(&init.process))),
         advice::wont_help(
@@ -217,6 +222,14 @@ fn remedy(group: &[&Blocker]) -> String {
             None => format!("find what pid {pid} waits for: `cat /proc/{pid}/stack`"),
         },
     }
+}
+
+/// What costs nothing, and is done only where it is safe.
+fn reap_them(ino: u32) -> String {
+    format!(
+        "`supervisor reap --pidns {ino}` frees the zombies that hold it, as far as nobody will wait for them, and ends no \
+         reaper"
+    )
 }
 
 /// The control group whose file says that it is frozen.

@@ -32,7 +32,7 @@ enum Ends {
 }
 
 /// How commands end that begin so, without `sudo`; the first that fits counts. All others end by themselves, with 0.
-const ENDS: [(&str, Ends); 20] = [
+const ENDS: [(&str, Ends); 22] = [
     ("supervisor ps --from", Ends::With(&[1])),
     ("supervisor ps", Ends::With(&[1])),
     ("supervisor explain --family", Ends::With(&[0])),
@@ -49,6 +49,8 @@ const ENDS: [(&str, Ends); 20] = [
     ("supervisor record", Ends::After("[PID]")),
     ("setpriv", Ends::After("[PID]")),
     ("supervisor leaks", Ends::NotRun("leaks/recipes.rs runs what docs/leaks.md shows, with suites")),
+    ("supervisor reap --dry-run", Ends::With(&[0, 1])),
+    ("supervisor reap", Ends::NotRun("it acts on all processes of the host; the live tests in reap/ run it")),
     ("cargo xtask", Ends::NotRun("xtask parses it; CI itself is `cargo xtask test`")),
     ("systemctl", Ends::NotRun("there is no systemd where tests run")),
     ("dpkg", Ends::NotRun("the package is made by `cargo xtask dist` only")),

@@ -39,6 +39,7 @@ mod nats_agent;
 mod overload;
 mod podman;
 mod prometheus;
+mod reap;
 mod recording;
 mod release;
 mod reuse;

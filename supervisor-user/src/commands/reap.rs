@@ -1,0 +1,283 @@
+//! `supervisor reap`: frees zombies without ending their reaper.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use caps::Capability;
+use clap::Args;
+
+use super::ps::say_reads_lost;
+use crate::{
+    clock,
+    conclusions::Conclusions,
+    config::Time,
+    console::{print, say},
+    exit::Exit,
+    filter::Filter,
+    finding::{Block, Finding},
+    glance::Glance,
+    host::{Host as _, Proc},
+    reap::{
+        decision::{Decision, Obstacle, decide, may_be_nudged},
+        plan::{free, released},
+        report::{Entry, ReapEvent, RequestedBy, released_text, stops_text},
+        target::Target,
+    },
+    redact::RedactArgs,
+    words::{clean, harmless_json},
+};
+
+/// What its exit codes mean.
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 all that were named are freed, or with --dry-run can be; 1 one or more are not: refused, \
+not without --force, or it failed; 2 wrong usage, or nobody has confirmed it; 3 failed; 4 rights are missing; 5 this kernel lacks something.";
+/// A zombie has to stay this long to be one.
+const GRACE: Duration = Duration::from_millis(200);
+/// For SIGCHLD; for the seccomp filters of a reaper; and for a short stop on a busy machine.
+const ALSO_KEPT: [Capability; 3] =
+    [Capability::CAP_KILL, Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_NICE];
+
+/// Free zombies by making their reaper wait for them. The reaper goes on as before, and was stopped for less than a millisecond.
+///
+/// Only zombies are freed that nobody will wait for: adopted, and by the diagnosis leaked. The diagnosis needs to have seen the waits of
+/// the reaper, so let `supervisor watch` or `supervisor run` run beside it. --force frees others too.
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("subject").required(true).multiple(true).args(["pids", "all", "pidns", "reaper"]))]
+#[command(after_help = EXIT_CODES)]
+pub struct ReapArgs {
+    /// Zombies, by their host pids
+    #[arg(value_name = "PID", id = "pids")]
+    pids: Vec<u32>,
+    /// All zombies that match the filters
+    #[arg(long)]
+    all: bool,
+    /// Only zombies whose exit was seen and is this long ago
+    #[arg(long, default_value = "0s", value_name = "TIME")]
+    min_age: Time,
+    /// Say what would be done and why, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Free those too that somebody may wait for; what may follow is printed
+    #[arg(long)]
+    force: bool,
+    /// Do not send SIGCHLD first to a reaper that may answer it with a wait
+    #[arg(long)]
+    no_nudge: bool,
+    /// Do not ask for confirmation
+    #[arg(short, long)]
+    yes: bool,
+    /// How it is written to standard output
+    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
+    output: Output,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    redact: RedactArgs,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// One JSON object for each zombie: an audit event (`supervisor schema reap`)
+    Json,
+}
+
+/// Frees; the exit code says whether all are gone.
+///
+/// # Errors
+///
+/// If `/proc` or a map cannot be read, or standard output cannot be written.
+pub fn run(args: &ReapArgs) -> Result<Exit> {
+    let host = Proc::new().context("cannot read /proc")?;
+    let redactor = args.redact.redactor()?;
+    let mut glance = Glance::new(&host, &redactor)?;
+    glance.keep_capabilities(&ALSO_KEPT)?;
+    host.replace_reader()?;
+    if let Some(missing) = glance.missing() {
+        say(&format!("supervisor: who must reap is known from /proc only: {missing}"));
+    }
+    let mut entries = decided(args, &host, &mut glance)?;
+    say_reads_lost(&host);
+    if entries.is_empty() {
+        say("nothing that matches is unreaped");
+        return Ok(Exit::Ok);
+    }
+    let allowed = entries.iter().filter(|entry| entry.is_allowed(args.force)).count();
+    let mut is_shown = false;
+    if !args.dry_run && allowed > 0 {
+        if !args.yes {
+            show(args, &entries)?;
+            is_shown = true;
+            if !is_confirmed(&entries, allowed, args.force)? {
+                return Ok(Exit::Usage);
+            }
+        }
+        free_all(&mut entries, args);
+    }
+    finish(args, &host, &entries, is_shown)
+}
+
+/// What is named, with a decision for each, by reaper.
+fn decided(args: &ReapArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Vec<Entry>> {
+    // A namespace is also blocked by zombies of namespaces below it.
+    let filter = Filter { pidns: None, ..args.filter.clone() };
+    let mut conclusions = Conclusions::new(host.identity().clone(), GRACE.as_nanos() as u64, filter);
+    glance.unreaped(GRACE, |observation| conclusions.note(observation))?;
+    conclusions.recount();
+    let mut entries: Vec<Entry> = conclusions.open().filter(|it| is_meant(args, it)).map(entry).collect();
+    for &pid in &args.pids {
+        if entries.iter().any(|entry| entry.finding.process.pid == pid) {
+            continue;
+        }
+        let Some((evidence, _)) = glance.process(pid)? else {
+            anyhow::bail!("there is no process {pid}: it was reaped, or never was");
+        };
+        let finding = conclusions.explain(&evidence);
+        // It is a zombie only since a moment ago, or a filter leaves it out.
+        if finding.state != 'Z' {
+            entries.push(entry(&finding));
+        }
+    }
+    entries.sort_by_key(|entry| (entry.reaper(), entry.finding.process.pid));
+    refuse_where_no_wait_can_be_made(&mut entries);
+    Ok(entries)
+}
+
+/// Asks each reaper's files in `/proc` whether it can be made to wait at all.
+fn refuse_where_no_wait_can_be_made(entries: &mut [Entry]) {
+    for of_one in entries.chunk_by_mut(|one, next| one.reaper() == next.reaper()) {
+        let is_refused = |entry: &Entry| matches!(entry.decision, Decision::Refused(_));
+        if of_one.iter().all(is_refused) {
+            continue;
+        }
+        if let Err(reason) = Target::open(of_one[0].reaper()) {
+            for entry in of_one.iter_mut().filter(|entry| !is_refused(entry)) {
+                entry.decision = Decision::Refused(Obstacle::ReaperCannotWait(reason.to_string()));
+            }
+        }
+    }
+}
+
+fn entry(finding: &Finding) -> Entry {
+    let diagnosis = &finding.diagnosis;
+    let decision = decide(finding, diagnosis.position, diagnosis.prognosis);
+    Entry::new(finding.clone(), decision)
+}
+
+/// Whether somebody has named this one.
+fn is_meant(args: &ReapArgs, finding: &Finding) -> bool {
+    let min_age_ns = args.min_age.0.as_nanos() as u64;
+    let is_old = min_age_ns == 0
+        || finding.exit_ns.is_some_and(|exit_ns| clock::now_ns().saturating_sub(exit_ns) >= min_age_ns);
+    let is_in = |ino: u32| {
+        finding.pid_ns.as_ref().is_some_and(|ns| ns.ino == ino) || finding.blocks.iter().any(|it| it.ino == ino)
+    };
+    is_old
+        && (args.pids.is_empty() || args.pids.contains(&finding.process.pid))
+        && args.filter.pidns.is_none_or(is_in)
+}
+
+fn show(args: &ReapArgs, entries: &[Entry]) -> Result<()> {
+    let text: String = entries.iter().map(|entry| entry.text(args.force)).collect();
+    if args.output == Output::Text {
+        return print(&text);
+    }
+    say(text.trim_end());
+    Ok(())
+}
+
+/// Asks the person at the terminal.
+fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        say("supervisor: nothing was done: standard input is no terminal where it could be confirmed; give --yes");
+        return Ok(false);
+    }
+    let mut reapers: Vec<u32> =
+        entries.iter().filter(|entry| entry.is_allowed(is_forced)).map(Entry::reaper).collect();
+    reapers.dedup();
+    let stopped = match reapers.len() {
+        1 => format!("process {}, which is stopped for a moment", reapers[0]),
+        count => format!("{count} processes, which are stopped for a moment"),
+    };
+    let mut terminal = io::stderr();
+    write!(terminal, "Free {allowed} of {}? Their exit statuses are lost to {stopped}. [y/N] ", entries.len())?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let is_yes = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !is_yes {
+        say("supervisor: nothing was done");
+    }
+    Ok(is_yes)
+}
+
+/// Frees all that may be freed, one reaper after the other.
+fn free_all(entries: &mut [Entry], args: &ReapArgs) {
+    let mut by_reaper: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if entry.is_allowed(args.force) {
+            by_reaper.entry(entry.reaper()).or_default().push(index);
+        }
+    }
+    for (reaper, indices) in by_reaper {
+        let zombies: Vec<&Finding> = indices.iter().map(|&index| &entries[index].finding).collect();
+        let nudges = !args.no_nudge && zombies.iter().any(|zombie| may_be_nudged(zombie));
+        let done = free(reaper, &zombies, nudges);
+        for (&index, outcome) in indices.iter().zip(done.outcomes) {
+            let entry = &mut entries[index];
+            entry.outcome = Some(outcome);
+            entry.is_nudged = done.is_nudged;
+            entry.stops.clone_from(&done.stops);
+        }
+    }
+}
+
+/// Writes what was done, and what became free by it.
+fn finish(args: &ReapArgs, host: &Proc, entries: &[Entry], is_shown: bool) -> Result<Exit> {
+    let is_freed = |entry: &&Entry| entry.outcome.as_ref().is_some_and(|outcome| outcome.is_freed());
+    let free_again = released(entries.iter().filter(is_freed).map(|entry| &entry.finding));
+    match args.output {
+        Output::Text => print(&text(args, entries, &free_again, is_shown))?,
+        Output::Json => {
+            let requested_by = RequestedBy::of_this_process();
+            let name = &host.identity().hostname;
+            for entry in entries {
+                let event = ReapEvent::new(entry, &requested_by, name, args.force, &free_again);
+                print(&format!("{}\n", harmless_json(serde_json::to_string(&event)?)))?;
+            }
+        }
+    }
+    let is_done = |entry: &Entry| match &entry.outcome {
+        Some(outcome) => outcome.is_freed(),
+        None => args.dry_run && entry.is_allowed(args.force),
+    };
+    Ok(if entries.iter().all(is_done) { Exit::Ok } else { Exit::Found })
+}
+
+fn text(args: &ReapArgs, entries: &[Entry], free_again: &[Block], is_shown: bool) -> String {
+    let mut out = String::new();
+    let mut needs_force = false;
+    for (index, entry) in entries.iter().enumerate() {
+        // What was shown before the confirmation and was not tried is not shown again.
+        if entry.outcome.is_some() || !is_shown {
+            out.push_str(&entry.text(args.force));
+        }
+        needs_force |= matches!(entry.decision, Decision::NeedsForce(_)) && entry.outcome.is_none();
+        let is_last_of_reaper = entries.get(index + 1).is_none_or(|next| next.reaper() != entry.reaper());
+        if is_last_of_reaper && let Some(reaper) = &entry.finding.reaper {
+            let name = format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid);
+            let stops = entries.iter().rev().filter(|it| it.reaper() == entry.reaper()).map(|it| &it.stops);
+            out.extend(stops.into_iter().find(|it| !it.is_empty()).and_then(|it| stops_text(&name, it)));
+        }
+    }
+    out.extend(free_again.iter().map(released_text));
+    if needs_force && !args.force {
+        out.push_str("Those that need force are freed with --force; what stands below each may follow.\n");
+    }
+    out
+}

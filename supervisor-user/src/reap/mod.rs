@@ -1,0 +1,12 @@
+//! Frees a zombie without ending its reaper: makes the reaper itself wait for it.
+
+mod arch;
+pub mod decision;
+pub mod inject;
+mod nudge;
+pub mod plan;
+mod ptrace;
+pub mod report;
+mod seccomp;
+mod space;
+pub mod target;

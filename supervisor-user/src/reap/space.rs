@@ -1,0 +1,189 @@
+//! The address space of a target: the instructions that an injected call needs, and what is known of a thread's stack. All of
+//! it is read before a thread is stopped.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+};
+
+use procfs::{
+    ProcError,
+    process::{MMPermissions, MMapPath, MemoryMap, Process},
+};
+
+use super::arch::{Frame, GadgetSearch, Gadgets, MACHINE, Registers};
+
+/// Code is read in pieces of this size.
+const PIECE: usize = 1 << 20;
+/// Two pieces overlap by this much, so that no instruction is cut.
+const OVERLAP: usize = 16;
+/// No more code than this is read.
+const CODE_LIMIT: u64 = 256 << 20;
+/// What must be left of a thread's stack below the frame, for signal handlers.
+const LEFT_FOR_HANDLERS: u64 = 16 * 1024;
+
+/// Why nothing can be injected into a process, whatever its threads do.
+#[derive(Debug, thiserror::Error)]
+pub enum SpaceError {
+    /// Another architecture, or 32-bit.
+    #[error("it runs a program of another architecture, or a 32-bit one")]
+    OtherArchitecture,
+    /// The instructions are missing.
+    #[error("its code has no `syscall; ret` instruction with a way to rt_sigreturn, so a call could not be made safely")]
+    NoInstructions,
+    /// `/proc` could not be read.
+    #[error("cannot read {what} of process {pid}: {source}")]
+    Read {
+        /// Which file.
+        what: &'static str,
+        /// Of which process.
+        pid: u32,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The address space of a process.
+#[derive(Debug)]
+pub(super) struct AddressSpace {
+    memory: File,
+    mappings: Vec<MemoryMap>,
+    gadgets: Gadgets,
+}
+
+impl AddressSpace {
+    /// Reads what is needed of a process.
+    pub(super) fn open(pid: u32) -> Result<Self, SpaceError> {
+        let failed = |what| move |source| SpaceError::Read { what, pid, source };
+        if !is_of_our_architecture(pid).map_err(failed("exe"))? {
+            return Err(SpaceError::OtherArchitecture);
+        }
+        let memory = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{pid}/mem"))
+            .map_err(failed("mem"))?;
+        let maps = Process::new(pid as i32).and_then(|process| process.maps());
+        let mappings = maps.map_err(into_io).map_err(failed("maps"))?.0;
+        let gadgets = search(&memory, &mappings).ok_or(SpaceError::NoInstructions)?;
+        Ok(Self { memory, mappings, gadgets })
+    }
+
+    /// Where the instructions are.
+    pub(super) fn gadgets(&self) -> &Gadgets {
+        &self.gadgets
+    }
+
+    /// Whether the instructions are still there.
+    pub(super) fn is_unchanged(&self) -> io::Result<bool> {
+        for (at, expected) in self.gadgets.expected() {
+            let mut found = vec![0; expected.len()];
+            self.memory.read_exact_at(&mut found, at)?;
+            if found != expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a frame fits on the stack of a stopped thread. It does if the stack is known for one: the main thread's, or one
+    /// with the thread's own data at its top and nothing below. A stack that a program has placed itself, such as a
+    /// goroutine's, may have anything below.
+    pub(super) fn fits(&self, registers: &Registers, frame: &Frame, is_main: bool) -> bool {
+        let pointer = registers.stack_pointer();
+        let Some(index) = self.mappings.iter().position(|it| contains(it, pointer)) else { return false };
+        let stack = &self.mappings[index];
+        if is_main && stack.pathname == MMapPath::Stack {
+            // The kernel lets it grow, or refuses the write.
+            return true;
+        }
+        let is_guarded = index.checked_sub(1).and_then(|below| self.mappings.get(below)).is_none_or(|below| {
+            below.address.1 < stack.address.0 || (below.perms & (MMPermissions::READ | MMPermissions::WRITE)).is_empty()
+        });
+        let thread_pointer = registers.thread_pointer();
+        stack.perms.contains(MMPermissions::READ | MMPermissions::WRITE | MMPermissions::PRIVATE)
+            && stack.inode == 0
+            && stack.pathname != MMapPath::Heap
+            && is_guarded
+            && contains(stack, thread_pointer)
+            && pointer < thread_pointer
+            && frame.at >= stack.address.0 + LEFT_FOR_HANDLERS
+    }
+
+    /// Writes a frame.
+    pub(super) fn write(&self, frame: &Frame) -> io::Result<()> {
+        self.memory.write_all_at(&frame.bytes, frame.at)
+    }
+
+    /// Reads a number.
+    pub(super) fn read_u64(&self, at: u64) -> io::Result<u64> {
+        let mut raw = [0; 8];
+        self.memory.read_exact_at(&mut raw, at)?;
+        Ok(u64::from_ne_bytes(raw))
+    }
+}
+
+fn contains(mapping: &MemoryMap, address: u64) -> bool {
+    (mapping.address.0..mapping.address.1).contains(&address)
+}
+
+fn into_io(error: ProcError) -> io::Error {
+    match error {
+        ProcError::Io(error, _) => error,
+        ProcError::PermissionDenied(_) => io::ErrorKind::PermissionDenied.into(),
+        ProcError::NotFound(_) => io::ErrorKind::NotFound.into(),
+        other => io::Error::other(other),
+    }
+}
+
+/// Whether the program is a 64-bit one for our architecture, as its ELF header says.
+fn is_of_our_architecture(pid: u32) -> io::Result<bool> {
+    const CLASS_64: u8 = 2;
+    const LITTLE_ENDIAN: u8 = 1;
+    let mut header = [0; 20];
+    File::open(format!("/proc/{pid}/exe"))?.read_exact_at(&mut header, 0)?;
+    Ok(header[..6] == [0x7f, b'E', b'L', b'F', CLASS_64, LITTLE_ENDIAN] && header[18..] == MACHINE.to_le_bytes())
+}
+
+/// Looks for the instructions in the code that comes from files, and in the vDSO: other code may change.
+fn search(memory: &File, mappings: &[MemoryMap]) -> Option<Gadgets> {
+    let mut search = GadgetSearch::new().ok()?;
+    let mut left = CODE_LIMIT;
+    let mut piece = vec![0; PIECE];
+    for mapping in mappings {
+        let is_code = mapping.perms.contains(MMPermissions::READ | MMPermissions::EXECUTE)
+            && !mapping.perms.contains(MMPermissions::WRITE)
+            && (mapping.inode != 0 || mapping.pathname == MMapPath::Vdso);
+        if !is_code {
+            continue;
+        }
+        let (mut at, end) = mapping.address;
+        while at < end && left > 0 {
+            let len = (end - at).min(PIECE as u64) as usize;
+            // A page behind the end of its file cannot be read.
+            let Ok(read) = memory.read_at(&mut piece[..len], at) else { break };
+            search.look(at, &piece[..read]);
+            if search.is_done() {
+                return search.found();
+            }
+            if read <= OVERLAP {
+                break;
+            }
+            left = left.saturating_sub(read as u64);
+            at += if read == len && at + (len as u64) < end { read - OVERLAP } else { read } as u64;
+        }
+    }
+    search.found()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_the_instructions_and_they_stay() {
+        let space = AddressSpace::open(std::process::id()).expect("readable");
+        assert!(space.is_unchanged().expect("readable"));
+    }
+}

@@ -1,0 +1,154 @@
+//! A reaper that is interrupted in any call goes on as if it had not been: each is stopped again and again within one call.
+//!
+//! `REAP_TIMES=200` repeats each as often.
+
+use std::{
+    io::Read as _,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use supervisor_tests::{Fixture, WAIT_LIMIT, child_of, fixture};
+use supervisor_user::scenario::{Owned, until};
+
+use super::{reaps, times, vpid, zombies};
+
+/// Calls that the fixture can be in.
+pub(super) const CALLS: [&str; 13] = [
+    "nanosleep",
+    "poll",
+    "futex-timed",
+    "futex",
+    "epoll",
+    "read",
+    "accept",
+    "wait4",
+    "sigsuspend",
+    "pselect",
+    "io_uring_enter",
+    "busy",
+    "handler",
+];
+
+fn make_it_wait(reaper: u32, count: u64) -> Result<()> {
+    for zombie in zombies(reaper, count)? {
+        let output = reaps(reaper, zombie, vpid(zombie)?, 0)?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+fn goes_on(mut fixture: Fixture, reaper: u32, count: u64) -> Result<()> {
+    fixture.fact("ready")?;
+    make_it_wait(reaper, count)?;
+    fixture.send("go on")?;
+    fixture.fact("continued")?;
+    fixture.end()
+}
+
+#[test]
+fn a_reaper_goes_on_in_whatever_call_it_was() -> Result<()> {
+    let count = times(5)?;
+    for call in CALLS {
+        let fixture = fixture!("interrupted", call, &count.to_string())?;
+        let reaper = fixture.pid();
+        goes_on(fixture, reaper, count).with_context(|| call.to_owned())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reaper_in_other_namespaces_goes_on() -> Result<()> {
+    let count = times(5)?;
+    let program = env!("CARGO_BIN_EXE_fixture");
+    let text = count.to_string();
+    let args = ["--pid", "--mount", "--fork", "--kill-child", program, "interrupted", "epoll", &text];
+    let fixture = Fixture::start("unshare", &args)?;
+    let reaper = child_of(fixture.pid(), "the fixture", |it| it.comm == "fixture")?.pid;
+    goes_on(fixture, reaper, count)
+}
+
+#[test]
+fn a_reaper_under_a_seccomp_filter_that_allows_it_goes_on() -> Result<()> {
+    let fixture = fixture!("filtered", "allows-wait")?;
+    let reaper = fixture.pid();
+    goes_on(fixture, reaper, 1)
+}
+
+#[test]
+fn a_seccomp_filter_that_forbids_the_wait_is_respected() -> Result<()> {
+    let mut fixture = fixture!("filtered", "forbids-wait")?;
+    fixture.fact("ready")?;
+    let zombie = zombies(fixture.pid(), 1)?[0];
+    let output = reaps(fixture.pid(), zombie, vpid(zombie)?, 0)?;
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(error.contains("its seccomp filter does not allow wait4"), "{error}");
+    fixture.send("go on")?;
+    fixture.fact("continued")?;
+    fixture.end()
+}
+
+/// A program that has zombies from before its exec.
+struct Heir {
+    process: Owned,
+    started: Instant,
+}
+
+impl Heir {
+    /// `None` if the program is not installed.
+    fn start(count: u64, program: &str, args: &[&str]) -> Result<Option<Self>> {
+        if Command::new("sh").args(["-c", "command -v \"$0\"", program]).output()?.stdout.is_empty() {
+            return Ok(None);
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fixture"));
+        command.args(["leaves-zombies-to", &count.to_string(), program]).args(args).stdout(Stdio::piped());
+        let started = Instant::now();
+        Ok(Some(Self { process: Owned::start(&mut command)?, started }))
+    }
+
+    /// Waits until it runs the program, and makes it wait.
+    fn make_it_wait(&self, name: &str, count: u64) -> Result<()> {
+        let pid = self.process.pid();
+        until("the program to run", WAIT_LIMIT, || {
+            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
+            Ok((comm.trim() == name).then_some(()))
+        })?;
+        make_it_wait(pid, count)
+    }
+
+    /// What it says, and how long it has run.
+    fn end(mut self) -> Result<(String, Duration)> {
+        let mut pipe = self.process.child().stdout.take().context("no pipe")?;
+        let status = self.process.end(WAIT_LIMIT)?;
+        let lasted = self.started.elapsed();
+        let mut said = String::new();
+        pipe.read_to_string(&mut said)?;
+        if !status.success() {
+            bail!("it ended with {status}: {said}");
+        }
+        Ok((said, lasted))
+    }
+}
+
+#[test]
+fn python_sleeps_to_the_end() -> Result<()> {
+    let count = times(5)?;
+    let script = "import time; a = time.monotonic(); time.sleep(5); print(time.monotonic() - a)";
+    let Some(heir) = Heir::start(count, "python3", &["-c", script])? else { return Ok(()) };
+    heir.make_it_wait("python3", count)?;
+    let (said, _) = heir.end()?;
+    let slept: f64 = said.trim().parse()?;
+    ensure!((5.0..6.0).contains(&slept), "it slept {slept} s");
+    Ok(())
+}
+
+#[test]
+fn busybox_sleeps_to_the_end() -> Result<()> {
+    let count = times(5)?;
+    let Some(heir) = Heir::start(count, "busybox", &["sleep", "5"])? else { return Ok(()) };
+    heir.make_it_wait("busybox", count)?;
+    let (_, lasted) = heir.end()?;
+    ensure!(lasted >= Duration::from_secs(5), "it slept {lasted:?}");
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! `supervisor reap`: zombies are freed, their reapers go on as before, and what is not safe is refused.
+
+mod crashes;
+mod incident;
+mod many;
+mod matrix;
+mod refusals;
+
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, Result, ensure};
+use supervisor_tests::{Event, supervisor_bin};
+use supervisor_user::scenario::zombies_of;
+
+/// How often each case is repeated: a few times, or as often as this variable says.
+const TIMES: &str = "REAP_TIMES";
+
+fn times(few: u64) -> Result<u64> {
+    std::env::var(TIMES).map_or(Ok(few), |text| Ok(text.parse()?))
+}
+
+/// Runs `supervisor reap`.
+fn reap(args: &[&str]) -> Result<(String, Option<i32>)> {
+    let Output { stdout, stderr, status } = Command::new(supervisor_bin()?).arg("reap").args(args).output()?;
+    Ok((String::from_utf8(stdout)? + &String::from_utf8(stderr)?, status.code()))
+}
+
+/// The audit events of `supervisor reap -o json`.
+fn reap_json(args: &[&str]) -> Result<(Vec<Event>, Option<i32>)> {
+    let output = Command::new(supervisor_bin()?).args(["reap", "-o", "json"]).args(args).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let schema = jsonschema::validator_for(&supervisor_user::schema::Subject::Reap.schema())?;
+    let events = text.lines().map(|line| {
+        let value = serde_json::from_str(line)?;
+        ensure!(schema.is_valid(&value), "it does not fit the schema: {line}");
+        Ok(Event(value))
+    });
+    Ok((events.collect::<Result<Vec<Event>>>()?, output.status.code()))
+}
+
+/// Makes `reaper` wait for its zombie by the fixture, which dies at a step of it if that is not 0.
+fn reaps(reaper: u32, zombie: u32, vpid: u32, dies_at: usize) -> Result<Output> {
+    let numbers = [reaper, zombie, vpid].map(|it| it.to_string());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fixture"));
+    Ok(command.arg("reaps").args(numbers).arg(dies_at.to_string()).output()?)
+}
+
+/// The zombies of a process, at least so many.
+fn zombies(reaper: u32, count: u64) -> Result<Vec<u32>> {
+    let zombies = supervisor_user::scenario::until("the zombies", supervisor_tests::WAIT_LIMIT, || {
+        let zombies = zombies_of(reaper)?;
+        Ok((zombies.len() as u64 >= count).then_some(zombies))
+    })?;
+    Ok(zombies.iter().map(|zombie| zombie.pid).collect())
+}
+
+/// The last pid of a process, as its innermost PID namespace counts.
+fn vpid(pid: u32) -> Result<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("NSpid:")).context("no NSpid")?;
+    Ok(line.split_whitespace().last().context("no pid")?.parse()?)
+}

@@ -1,0 +1,78 @@
+//! What is not freed, and what is said then.
+
+use anyhow::{Result, ensure};
+use supervisor_tests::{Fixture, fixture};
+
+use super::{reap, reap_json, zombies};
+
+/// A reap of this pid is refused, with these words.
+#[track_caller]
+fn is_refused(pid: u32, words: &str) {
+    for options in [&["--dry-run", "--force"][..], &["--yes", "--force", "--no-nudge"]] {
+        let pid = pid.to_string();
+        let args: Vec<&str> = options.iter().copied().chain([&*pid]).collect();
+        let (said, code) = reap(&args).expect("supervisor runs");
+        assert!(code == Some(1) && said.contains("refused ") && said.contains(words), "{code:?}: {said}");
+    }
+}
+
+fn zombie_of(mut fixture: Fixture, words: &str) -> Result<()> {
+    let zombie = fixture.next("zombie")?.pid("pid")?;
+    is_refused(zombie, words);
+    fixture.send("release")?;
+    fixture.fact("released")?;
+    fixture.end()
+}
+
+#[test]
+fn what_has_not_exited_is_refused() -> Result<()> {
+    let fixture = fixture!("sleeper")?;
+    is_refused(fixture.pid(), "it is not a zombie: its state is S");
+    fixture.end()
+}
+
+#[test]
+fn what_a_tracer_holds_is_refused() -> Result<()> {
+    zombie_of(fixture!("traced", "leader")?, "traces it and must collect it first")
+}
+
+#[test]
+fn a_stopped_reaper_is_not_stopped_again() -> Result<()> {
+    zombie_of(fixture!("parent-stopped")?, "it is stopped")
+}
+
+#[test]
+fn a_frozen_reaper_is_to_be_thawed() -> Result<()> {
+    zombie_of(fixture!("parent-frozen", "v2")?, "thaw it first")
+}
+
+#[test]
+fn a_reaper_in_uninterruptible_sleep_is_left_alone() -> Result<()> {
+    zombie_of(fixture!("parent-vforks")?, "uninterruptible sleep")
+}
+
+#[test]
+fn a_seccomp_filter_that_forbids_the_wait_is_named() -> Result<()> {
+    let mut fixture = fixture!("filtered", "forbids-wait")?;
+    fixture.fact("ready")?;
+    let zombie = zombies(fixture.pid(), 1)?[0].to_string();
+    let (said, code) = reap(&["--yes", "--force", &zombie])?;
+    ensure!(code == Some(1) && said.contains("its seccomp filter does not allow wait4"), "{code:?}: {said}");
+    fixture.send("go on")?;
+    fixture.fact("continued")?;
+    fixture.end()
+}
+
+#[test]
+fn a_parents_own_child_needs_force_and_the_consequence_is_printed() -> Result<()> {
+    let fixture = fixture!("never-wait", "1")?;
+    let zombie = zombies(fixture.pid(), 1)?[0].to_string();
+    let (said, code) = reap(&["--yes", &zombie])?;
+    ensure!(code == Some(1) && said.contains("needs force"), "{code:?}: {said}");
+    ensure!(said.contains("fails with ECHILD and the exit status is lost"), "{said}");
+    let (events, code) = reap_json(&["--yes", "--force", &zombie])?;
+    ensure!(code == Some(0) && events.len() == 1, "{code:?}: {events:#?}");
+    assert_eq!(events[0].text("supervisor.reap.outcome")?, "freed");
+    ensure!(events[0].flag("supervisor.reap.forced")?, "{}", events[0].0);
+    Ok(())
+}
