@@ -248,7 +248,7 @@ mod tests {
                 vpid,
                 0,
             ));
-            reaper.calls = vec![ThreadCall { tid: reaper.process.pid, call }];
+            reaper.calls = vec![ThreadCall { tid: reaper.process.pid, call, timeout_ns: None }];
         });
         assert_eq!(decided(&waits), needs(&[Risk::WaitedFor]));
         let host_init = with_reaper(|reaper| {

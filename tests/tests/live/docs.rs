@@ -32,7 +32,7 @@ enum Ends {
 }
 
 /// How commands end that begin so, without `sudo`; the first that fits counts. All others end by themselves, with 0.
-const ENDS: [(&str, Ends); 21] = [
+const ENDS: [(&str, Ends); 22] = [
     ("supervisor ps --from", Ends::With(&[1])),
     ("supervisor ps", Ends::With(&[1])),
     ("supervisor explain --family", Ends::With(&[0])),
