@@ -288,8 +288,8 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         any_wait_gap_ns: any_wait_ns.zip(wait).map(|(_, wait)| wait.any_gap_ns).filter(|gap_ns| *gap_ns != 0),
         never_waited_since_ns: match (facts.id, wait) {
             // One that is in a wait call now began it before the hooks were attached.
-            (Some(_), None) if !in_wait => {
-                evidence.waits_known_since_ns.map(|since_ns| since_ns.max(exec_ns))
+            (Some(id), None) if !in_wait => {
+                evidence.waits_known_since_ns.map(|since_ns| since_ns.max(exec_ns).max(id.start_ns))
             }
             _ => None,
         },

@@ -230,14 +230,14 @@ fn an_update_says_that_something_has_changed() {
     follow(&mut all, &seen(5 * S, stops), &[]);
     // It cannot run for another reason; then that is surer, because it was seen twice. Cause and prognosis are the same.
     let hangs = |evidence: &mut Evidence| reaper(evidence).facts.state = 'D';
-    follow(&mut all, &seen(6 * S, hangs), &[]);
-    follow(&mut all, &seen(8 * S, hangs), &[]);
+    follow(&mut all, &seen(10 * S, hangs), &[]);
+    follow(&mut all, &seen(12 * S, hangs), &[]);
     assert_eq!(only(&all).diagnosis.confidence.as_str(), "high");
     // It runs again.
-    follow(&mut all, &seen(9 * S, |_| ()), &[("updated", 22)]);
+    follow(&mut all, &seen(13 * S, |_| ()), &[("updated", 22)]);
     // Another must reap it.
-    follow(&mut all, &seen(10 * S, moves_to_pid_1), &[("updated", 22)]);
-    follow(&mut all, &seen(11 * S, moves_to_pid_1), &[]);
+    follow(&mut all, &seen(14 * S, moves_to_pid_1), &[("updated", 22)]);
+    follow(&mut all, &seen(15 * S, moves_to_pid_1), &[]);
 }
 
 #[test]

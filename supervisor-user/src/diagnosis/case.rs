@@ -5,7 +5,7 @@ use supervisor_ebpf::{WAITED_ANY, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_P
 use super::{Confidence, Position, facts::exit};
 use crate::{
     finding::{Exit, Finding, LastWait, Process, Reaper, Role, WaitTarget},
-    host::{Call, ThreadCall},
+    host::{Call, OpenFile, ThreadCall},
     words::{clean, duration},
 };
 
@@ -103,10 +103,24 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// The longest sleep of a thread of the reaper that is not longer than this.
+    /// The longest timeout of a call that a thread of the reaper sleeps in, of those that are not longer than this.
+    pub(super) fn longest_timeout_ns(&self, most_ns: u64) -> Option<u64> {
+        let timeouts = self.reaper?.calls.iter().filter_map(|thread| thread.timeout_ns);
+        timeouts.filter(|timeout_ns| *timeout_ns <= most_ns).max()
+    }
+
+    /// The same of calls that do nothing else than to sleep.
     pub(super) fn longest_sleep_ns(&self, most_ns: u64) -> Option<u64> {
-        let sleeps = self.reaper?.calls.iter().filter_map(|thread| thread.timeout_ns);
-        sleeps.filter(|sleep_ns| *sleep_ns <= most_ns).max()
+        let sleeps = self.reaper?.calls.iter().filter(|thread| thread.call == Call::Sleep);
+        sleeps.filter_map(|thread| thread.timeout_ns).filter(|sleep_ns| *sleep_ns <= most_ns).max()
+    }
+
+    /// Whether the reaper reads a pipe, and it is not known who can write to that.
+    pub(super) fn reads_from_strangers(&self) -> bool {
+        let Some(reaper) = self.reaper else { return false };
+        let reads = |call: &Call| matches!(call, Call::Read { file: OpenFile::Pipe(_), .. });
+        let is_known = reaper.pipe.as_ref().is_some_and(|pipe| pipe.is_complete);
+        !is_known && reaper.calls.iter().any(|thread| reads(&thread.call))
     }
 
     /// What the reaper does in the kernel, if it has one living thread only: of several, another one than that which

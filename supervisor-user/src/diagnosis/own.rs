@@ -237,7 +237,9 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
             ("was not seen to wait for it, nor seen never to wait".to_owned(), Confidence::Low)
         }
     };
-    let confidence = if case.is_seen_own() { confidence } else { confidence.min(Confidence::Medium) };
+    // It may read to the end of what this one has started, before it waits.
+    let is_clear = case.is_seen_own() && !case.reads_from_strangers();
+    let confidence = if is_clear { confidence } else { confidence.min(Confidence::Medium) };
     let created = if reaper.created == Some(true) { "created it" } else { "is its parent" };
     Some(Verdict {
         family: Some(Family::F4),

@@ -41,7 +41,7 @@ pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
             let is_settled = case.waited_for_ns() >= SETTLED_NS && !case.is_runnable();
             match case.is_own() {
                 // Nobody asks for an orphan by its pid. Who has asked for no child may do so in rounds.
-                Some(false) if is_sure && (!is_never(case) || is_watched(case)) => Prognosis::Leaked,
+                Some(false) if is_sure && is_watched(case) => Prognosis::Leaked,
                 _ if is_sure && is_settled && !case.polls_others() => Prognosis::Leaked,
                 _ => Prognosis::Unknown,
             }
@@ -50,16 +50,16 @@ pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
     }
 }
 
-fn is_never(case: &Case<'_>) -> bool {
-    matches!(case.habit(), Habit::Never { .. } | Habit::Unknown)
-}
-
 /// Whether the reaper was watched for long enough to see its rounds. A `sleep 30` can be one of them; a `sleep 600` is
 /// not over within a minute.
 fn is_watched(case: &Case<'_>) -> bool {
-    let sleep_ns = case.longest_sleep_ns(SETTLED_NS).unwrap_or(0);
-    let needed_ns = (sleep_ns * SLEEPS).clamp(WATCHED_NS, SETTLED_NS);
-    matches!(case.habit(), Habit::Never { for_ns } if for_ns >= needed_ns)
+    let of_rounds = |round_ns: Option<u64>| (round_ns.unwrap_or(0) * SLEEPS).min(SETTLED_NS);
+    match case.habit() {
+        Habit::Never { for_ns } => for_ns >= of_rounds(case.longest_timeout_ns(SETTLED_NS)).max(WATCHED_NS),
+        Habit::Unknown => false,
+        // It was seen how it waits. Only after a plain sleep it may ask for any child too.
+        _ => case.waited_for_ns() >= of_rounds(case.longest_sleep_ns(SETTLED_NS)),
+    }
 }
 
 /// Whether the reaper may wait without a wait call: through `io_uring`.

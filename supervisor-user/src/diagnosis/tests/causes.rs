@@ -77,6 +77,16 @@ fn an_adopter_that_sleeps_is_watched_for_two_of_its_sleeps() {
     assert_eq!(prognosis(50, 59), Prognosis::Unknown);
     assert_eq!(prognosis(50, 60), Prognosis::Leaked);
     assert_eq!(prognosis(600, 10), Prognosis::Leaked, "it does not wake up within a minute");
+    let by_pid = |sleep_s: u64| {
+        adopted(|it, app| {
+            it.looked_ns = EXIT + 20 * S;
+            app.waited_for(60, EXIT - S);
+            in_call(app, Call::Sleep);
+            app.calls[0].timeout_ns = Some(sleep_s * S);
+        })
+    };
+    assert_eq!(diagnose(&by_pid(30)).prognosis, Prognosis::Unknown, "it may ask for any child then");
+    assert_eq!(diagnose(&by_pid(10)).prognosis, Prognosis::Leaked);
 }
 
 #[test]
@@ -127,6 +137,10 @@ fn f19_it_reads_to_the_end() {
     assert_eq!(is(&reads(None, 100), Cause::Reading, Prognosis::Late, Family::F19).confidence, Medium);
     is(&reads(Some(false), 100), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     is(&reads(None, 7), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    // Not all processes were looked at for writers.
+    let mut unclear = reads(Some(false), 100);
+    unclear.reaper.as_mut().expect("there is one").pipe.as_mut().expect("a pipe").is_complete = false;
+    assert_eq!(diagnose(&unclear).confidence, Medium);
     // A server that reads and never waits does not come to it.
     let server = own(|it, app| {
         it.looked_ns = EXIT + 60 * S;
