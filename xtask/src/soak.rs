@@ -39,6 +39,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     soak.args(["test", "--package", "supervisor-tests", "--test", "live", "--locked"]);
     binary::link_statically(&mut soak)?;
-    soak.args(["--", "soak::", "--nocapture"]);
+    soak.args(["--", "soak", "--nocapture", "--test-threads=1"]);
     process::visibly(soak)
 }
