@@ -372,7 +372,9 @@ impl Reaper {
     #[must_use]
     pub fn waits_in_progress(&self) -> Vec<LastWait> {
         let waits = self.calls.iter().filter_map(|thread| match thread.call {
-            Call::Wait(request) => Some(LastWait::of(&supervisor_ebpf::Wait { request, ..Default::default() })),
+            Call::Wait(request) => {
+                Some(LastWait::of(&supervisor_ebpf::Wait { request, ..Default::default() }))
+            }
             _ => None,
         });
         waits.collect()

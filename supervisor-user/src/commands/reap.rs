@@ -45,6 +45,7 @@ const ALSO_KEPT: [Capability; 3] =
 /// Only zombies are freed that nobody will wait for: adopted, and by the diagnosis leaked. The diagnosis needs to have seen the waits of
 /// the reaper, so let `supervisor watch` or `supervisor run` run beside it. --force frees others too.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(group = clap::ArgGroup::new("subject").required(true).multiple(true).args(["pids", "all", "pidns", "reaper"]))]
 #[command(after_help = EXIT_CODES)]
 pub struct ReapArgs {
@@ -175,7 +176,8 @@ fn is_meant(args: &ReapArgs, finding: &Finding) -> bool {
     let is_old = min_age_ns == 0
         || finding.exit_ns.is_some_and(|exit_ns| clock::now_ns().saturating_sub(exit_ns) >= min_age_ns);
     let is_in = |ino: u32| {
-        finding.pid_ns.as_ref().is_some_and(|ns| ns.ino == ino) || finding.blocks.iter().any(|it| it.ino == ino)
+        finding.pid_ns.as_ref().is_some_and(|ns| ns.ino == ino)
+            || finding.blocks.iter().any(|it| it.ino == ino)
     };
     is_old
         && (args.pids.is_empty() || args.pids.contains(&finding.process.pid))
@@ -194,7 +196,9 @@ fn show(args: &ReapArgs, entries: &[Entry]) -> Result<()> {
 /// Asks the person at the terminal.
 fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        say("supervisor: nothing was done: standard input is no terminal where it could be confirmed; give --yes");
+        say(
+            "supervisor: nothing was done: standard input is no terminal where it could be confirmed; give --yes",
+        );
         return Ok(false);
     }
     let mut reapers: Vec<u32> =
@@ -205,7 +209,11 @@ fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bo
         count => format!("{count} processes, which are stopped for a moment"),
     };
     let mut terminal = io::stderr();
-    write!(terminal, "Free {allowed} of {}? Their exit statuses are lost to {stopped}. [y/N] ", entries.len())?;
+    write!(
+        terminal,
+        "Free {allowed} of {}? Their exit statuses are lost to {stopped}. [y/N] ",
+        entries.len()
+    )?;
     terminal.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -61,9 +61,7 @@ impl Risk {
                 "whether its reaper created or adopted it was not seen: if it did create it, it may wait for it, and the \
                  exit status would be lost"
             }
-            Self::HostInit => {
-                "its reaper is PID 1 of the host: if that fails, the machine halts"
-            }
+            Self::HostInit => "its reaper is PID 1 of the host: if that fails, the machine halts",
         }
     }
 
@@ -105,9 +103,13 @@ impl Obstacle {
     pub fn text(&self) -> String {
         match self {
             Self::NotAZombie(state) => format!("it is not a zombie: its state is {state}"),
-            Self::LiveThreads => "other threads of it still live, so that no wait can take it: end those".to_owned(),
+            Self::LiveThreads => {
+                "other threads of it still live, so that no wait can take it: end those".to_owned()
+            }
             Self::Traced(tracer) => {
-                format!("process {tracer} traces it and must collect it first: end that process, or let it detach")
+                format!(
+                    "process {tracer} traces it and must collect it first: end that process, or let it detach"
+                )
             }
             Self::NoReaper => "which process must reap it was not seen".to_owned(),
             Self::ReaperFrozen(file) => {

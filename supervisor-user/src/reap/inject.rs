@@ -407,8 +407,7 @@ impl Injection<'_, '_> {
                     Stop::Asked | Stop::Group => return Ok((waited, Some(Diverted(0)))),
                 }
             }
-            let registers =
-                ptrace::registers(self.tid()).map_err(self.failed("read the registers of"))?;
+            let registers = ptrace::registers(self.tid()).map_err(self.failed("read the registers of"))?;
             waited.push(outcome(&registers, child.vpid));
         }
         Ok((waited, None))

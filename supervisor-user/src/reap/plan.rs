@@ -132,13 +132,14 @@ fn outcome(waited: Waited) -> Outcome {
     match waited {
         Waited::Freed => Outcome::Freed,
         Waited::Gone => Outcome::Gone,
-        Waited::NotYet => {
-            Outcome::Failed("its reaper waited and did not get it: a tracer or a thread of it holds it".to_owned())
-        }
+        Waited::NotYet => Outcome::Failed(
+            "its reaper waited and did not get it: a tracer or a thread of it holds it".to_owned(),
+        ),
         Waited::NotAChild => Outcome::Failed("it is no child of its reaper any more".to_owned()),
-        Waited::Failed(error) => {
-            Outcome::Failed(format!("its reaper's wait failed: {}", std::io::Error::from_raw_os_error(-error)))
-        }
+        Waited::Failed(error) => Outcome::Failed(format!(
+            "its reaper's wait failed: {}",
+            std::io::Error::from_raw_os_error(-error)
+        )),
     }
 }
 
@@ -157,8 +158,9 @@ fn open(reaper: u32, zombie: &Finding) -> Result<Child, Outcome> {
     if stat.ppid as u32 != reaper {
         return Err(Outcome::Failed(format!("process {} must reap it now: look again", stat.ppid)));
     }
-    let vpid = pid_in_namespace_of(reaper, pid)
-        .ok_or_else(|| Outcome::Failed("its pid in the PID namespace of its reaper was not seen".to_owned()))?;
+    let vpid = pid_in_namespace_of(reaper, pid).ok_or_else(|| {
+        Outcome::Failed("its pid in the PID namespace of its reaper was not seen".to_owned())
+    })?;
     Ok(Child { vpid, pidfd })
 }
 

@@ -55,8 +55,7 @@ pub(super) fn resume(tid: i32, how: Resume, signal: i32) -> io::Result<()> {
 pub(super) fn registers(tid: i32) -> io::Result<Registers> {
     // SAFETY: a register set is plain numbers.
     let mut regs: libc::user_regs_struct = unsafe { mem::zeroed() };
-    let mut vector =
-        libc::iovec { iov_base: ptr::from_mut(&mut regs).cast(), iov_len: size_of_val(&regs) };
+    let mut vector = libc::iovec { iov_base: ptr::from_mut(&mut regs).cast(), iov_len: size_of_val(&regs) };
     // SAFETY: the vector names memory of this size.
     checked(unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, NT_PRSTATUS, ptr::from_mut(&mut vector)) })?;
     if vector.iov_len != size_of_val(&regs) {
@@ -79,7 +78,9 @@ pub(super) fn extended_state(tid: i32) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0_u8; XSTATE_LIMIT];
     let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: the vector names memory of this size.
-    checked(unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, EXTENDED_STATE, ptr::from_mut(&mut vector)) })?;
+    checked(unsafe {
+        libc::ptrace(libc::PTRACE_GETREGSET, tid, EXTENDED_STATE, ptr::from_mut(&mut vector))
+    })?;
     bytes.truncate(vector.iov_len);
     Ok(bytes)
 }
@@ -163,7 +164,8 @@ pub(super) enum Stop {
 pub(super) fn next_stop(tid: i32) -> io::Result<Option<Stop>> {
     let mut status = 0;
     // SAFETY: the call writes one status.
-    let found = unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG) };
+    let found =
+        unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG) };
     match found {
         0 => Ok(None),
         _ if found == tid => Ok(Some(decode(status))),

@@ -95,7 +95,11 @@ pub fn stops_text(reaper: &str, stops: &[Duration]) -> Option<String> {
     Some(match stops.len() {
         1 => format!("stopped      {reaper} once, for {}\n", ns(total)),
         count => {
-            format!("stopped      {reaper} {count} times, for {} at most and {} in all\n", ns(*longest), ns(total))
+            format!(
+                "stopped      {reaper} {count} times, for {} at most and {} in all\n",
+                ns(*longest),
+                ns(total)
+            )
         }
     })
 }
@@ -135,7 +139,10 @@ impl RequestedBy {
         let comm = fs::read(format!("/proc/{pid}/comm")).ok();
         Self {
             uid: rustix::process::getuid().as_raw(),
-            login_uid: fs::read_to_string("/proc/self/loginuid").ok().and_then(number).filter(|uid| *uid != UNSET),
+            login_uid: fs::read_to_string("/proc/self/loginuid")
+                .ok()
+                .and_then(number)
+                .filter(|uid| *uid != UNSET),
             sudo_uid: env::var("SUDO_UID").ok().and_then(number),
             pid,
             name: comm.map(|name| String::from_utf8_lossy(&name).trim_end().to_owned()),

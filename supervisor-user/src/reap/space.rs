@@ -30,7 +30,9 @@ pub enum SpaceError {
     #[error("it runs a program of another architecture, or a 32-bit one")]
     OtherArchitecture,
     /// The instructions are missing.
-    #[error("its code has no `syscall; ret` instruction with a way to rt_sigreturn, so a call could not be made safely")]
+    #[error(
+        "its code has no `syscall; ret` instruction with a way to rt_sigreturn, so a call could not be made safely"
+    )]
     NoInstructions,
     /// `/proc` could not be read.
     #[error("cannot read {what} of process {pid}: {source}")]
@@ -98,9 +100,11 @@ impl AddressSpace {
             // The kernel lets it grow, or refuses the write.
             return true;
         }
-        let is_guarded = index.checked_sub(1).and_then(|below| self.mappings.get(below)).is_none_or(|below| {
-            below.address.1 < stack.address.0 || (below.perms & (MMPermissions::READ | MMPermissions::WRITE)).is_empty()
-        });
+        let is_guarded =
+            index.checked_sub(1).and_then(|below| self.mappings.get(below)).is_none_or(|below| {
+                below.address.1 < stack.address.0
+                    || (below.perms & (MMPermissions::READ | MMPermissions::WRITE)).is_empty()
+            });
         let thread_pointer = registers.thread_pointer();
         stack.perms.contains(MMPermissions::READ | MMPermissions::WRITE | MMPermissions::PRIVATE)
             && stack.inode == 0
@@ -143,7 +147,8 @@ fn is_of_our_architecture(pid: u32) -> io::Result<bool> {
     const LITTLE_ENDIAN: u8 = 1;
     let mut header = [0; 20];
     File::open(format!("/proc/{pid}/exe"))?.read_exact_at(&mut header, 0)?;
-    Ok(header[..6] == [0x7f, b'E', b'L', b'F', CLASS_64, LITTLE_ENDIAN] && header[18..] == MACHINE.to_le_bytes())
+    Ok(header[..6] == [0x7f, b'E', b'L', b'F', CLASS_64, LITTLE_ENDIAN]
+        && header[18..] == MACHINE.to_le_bytes())
 }
 
 /// Looks for the instructions in the code that comes from files, and in the vDSO: other code may change.

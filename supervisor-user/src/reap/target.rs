@@ -151,7 +151,8 @@ fn check(threads: &[ThreadStatus], pid: u32) -> Result<(), Refused> {
     if threads.iter().any(|thread| thread.has_shadow_stack) {
         return Err(Refused::ShadowStack);
     }
-    let living: Vec<_> = threads.iter().filter(|it| !matches!(it.state, ProcState::Zombie | ProcState::Dead)).collect();
+    let living: Vec<_> =
+        threads.iter().filter(|it| !matches!(it.state, ProcState::Zombie | ProcState::Dead)).collect();
     if living.is_empty() {
         return Err(Refused::Gone);
     }
@@ -194,7 +195,9 @@ fn status(pid: u32, task: &Task) -> Option<ThreadStatus> {
 }
 
 fn parse(tid: u32, state: ProcState, status: &str) -> ThreadStatus {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    };
     let number = |name: &str| field(name).and_then(|value| value.parse().ok()).unwrap_or(0);
     let has_shadow_stack = field("x86_Thread_features").is_some_and(|features| features.contains("shstk"));
     ThreadStatus { tid, state, tracer: number("TracerPid"), seccomp: number("Seccomp"), has_shadow_stack }
@@ -225,7 +228,10 @@ mod tests {
         let sleeping = thread(7, ProcState::Sleeping);
         assert!(check(&[sleeping], 7).is_ok());
         assert!(message(&[ThreadStatus { tracer: 5, ..sleeping }]).contains("process 5 traces it"));
-        assert!(message(&[sleeping, ThreadStatus { has_shadow_stack: true, ..sleeping }]).contains("shadow stack"));
+        assert!(
+            message(&[sleeping, ThreadStatus { has_shadow_stack: true, ..sleeping }])
+                .contains("shadow stack")
+        );
         assert!(message(&[ThreadStatus { seccomp: 1, ..sleeping }]).contains("strict mode"));
         assert!(message(&[sleeping, thread(8, ProcState::Stopped)]).contains("kill -CONT 7"));
         assert!(message(&[thread(7, ProcState::Waiting)]).contains("state D"));

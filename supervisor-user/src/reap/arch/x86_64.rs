@@ -328,7 +328,12 @@ pub(in crate::reap) struct Frame {
 
 impl Frame {
     /// For a thread with these registers. `None` if its extended state has an unknown format.
-    pub(in crate::reap) fn new(registers: &Registers, mask: u64, regset: &[u8], gadgets: &Gadgets) -> Option<Self> {
+    pub(in crate::reap) fn new(
+        registers: &Registers,
+        mask: u64,
+        regset: &[u8],
+        gadgets: &Gadgets,
+    ) -> Option<Self> {
         let xstate = Xstate::new(regset)?;
         let below = registers.stack_pointer().checked_sub(RED_ZONE)?;
         let xsave_at = below.checked_sub(xstate.image.len() as u64)? & !(XSAVE_ALIGN - 1);
@@ -415,10 +420,7 @@ mod tests {
         assert_eq!(search.found(), Some(Gadgets { call: 0x103, back: Back::PopResult(0x101) }));
         assert!(!search.is_done());
         search.look(0x200, b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05\xc3");
-        assert_eq!(
-            search.found(),
-            Some(Gadgets { call: 0x103, back: Back::Restorer { at: 0x200, len: 9 } })
-        );
+        assert_eq!(search.found(), Some(Gadgets { call: 0x103, back: Back::Restorer { at: 0x200, len: 9 } }));
         assert!(search.is_done());
         Ok(())
     }

@@ -21,7 +21,8 @@ fn times(few: u64) -> Result<u64> {
 
 /// Runs `supervisor reap`.
 fn reap(args: &[&str]) -> Result<(String, Option<i32>)> {
-    let Output { stdout, stderr, status } = Command::new(supervisor_bin()?).arg("reap").args(args).output()?;
+    let Output { stdout, stderr, status } =
+        Command::new(supervisor_bin()?).arg("reap").args(args).output()?;
     Ok((String::from_utf8(stdout)? + &String::from_utf8(stderr)?, status.code()))
 }
 
