@@ -50,7 +50,11 @@ pub(super) const REAP: &str = "Examples:
   supervisor reap --dry-run --all                   # what could be freed, and what not and why
   supervisor reap PID                               # this one; asks for confirmation
   supervisor reap --pidns INO --yes                 # all that keep a PID namespace from its end
-  supervisor reap --all --monitor conmonrs --min-age 1m --yes -o json";
+  supervisor reap --all --monitor conmonrs --min-age 1m --yes -o json
+
+Only zombies that nobody will wait for are freed: adopted ones whose reaper was seen not to wait
+for them, by a `supervisor watch` or `run` that has run beside it for 10 s. The reaper goes on as
+before.";
 
 pub(super) const CHECK: &str = "Examples:
   supervisor check                                  # WARNING from 1 on, CRITICAL from 10

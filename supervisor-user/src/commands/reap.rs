@@ -45,6 +45,7 @@ const ALSO_KEPT: [Capability; 3] =
 /// Only zombies are freed that nobody will wait for: adopted, and by the diagnosis leaked. The diagnosis needs to have seen the waits of
 /// the reaper, so let `supervisor watch` or `supervisor run` run beside it. --force frees others too.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(group = clap::ArgGroup::new("subject").required(true).multiple(true).args(["pids", "all", "pidns", "reaper"]))]
 #[command(after_help = EXIT_CODES)]
 pub struct ReapArgs {

@@ -9,7 +9,7 @@ use supervisor_user::{
     scenario::{until, zombies_of},
 };
 
-use super::{TIMES, matrix::CALLS, reaps, times, vpid, zombies};
+use super::{TIMES, matrix::CALLS, reaps, times, zombies};
 
 /// Without `REAP_TIMES` only these: one for each way in which a call goes on.
 const FEW: [&str; 4] = ["read", "epoll", "sigsuspend", "busy"];
@@ -19,7 +19,7 @@ fn survives(mut fixture: Fixture, dies_at: usize, count: u64) -> Result<()> {
     let reaper = fixture.pid();
     fixture.fact("ready")?;
     for zombie in zombies(reaper, count)? {
-        let output = reaps(reaper, zombie, vpid(zombie)?, dies_at)?;
+        let output = reaps(reaper, &[zombie], dies_at)?;
         let is_killed = output.status.signal() == Some(libc::SIGKILL);
         ensure!(is_killed, "the tracer did not die: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use supervisor_tests::{Fixture, WAIT_LIMIT, child_of, fixture};
 use supervisor_user::scenario::{Owned, until};
 
-use super::{reaps, times, vpid, zombies};
+use super::{reaps, times, zombies};
 
 /// Calls that the fixture can be in.
 pub(super) const CALLS: [&str; 13] = [
@@ -32,10 +32,8 @@ pub(super) const CALLS: [&str; 13] = [
 ];
 
 fn make_it_wait(reaper: u32, count: u64) -> Result<()> {
-    for zombie in zombies(reaper, count)? {
-        let output = reaps(reaper, zombie, vpid(zombie)?, 0)?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
+    let output = reaps(reaper, &zombies(reaper, count)?, 0)?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
@@ -80,8 +78,7 @@ fn a_reaper_under_a_seccomp_filter_that_allows_it_goes_on() -> Result<()> {
 fn a_seccomp_filter_that_forbids_the_wait_is_respected() -> Result<()> {
     let mut fixture = fixture!("filtered", "forbids-wait")?;
     fixture.fact("ready")?;
-    let zombie = zombies(fixture.pid(), 1)?[0];
-    let output = reaps(fixture.pid(), zombie, vpid(zombie)?, 0)?;
+    let output = reaps(fixture.pid(), &zombies(fixture.pid(), 1)?, 0)?;
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(error.contains("its seccomp filter does not allow wait4"), "{error}");
     fixture.send("go on")?;

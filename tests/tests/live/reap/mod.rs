@@ -8,7 +8,7 @@ mod refusals;
 
 use std::process::{Command, Output};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use supervisor_tests::{Event, supervisor_bin};
 use supervisor_user::scenario::zombies_of;
 
@@ -39,11 +39,11 @@ fn reap_json(args: &[&str]) -> Result<(Vec<Event>, Option<i32>)> {
     Ok((events.collect::<Result<Vec<Event>>>()?, output.status.code()))
 }
 
-/// Makes `reaper` wait for its zombie by the fixture, which dies at a step of it if that is not 0.
-fn reaps(reaper: u32, zombie: u32, vpid: u32, dies_at: usize) -> Result<Output> {
-    let numbers = [reaper, zombie, vpid].map(|it| it.to_string());
+/// Makes `reaper` wait for its zombies by the fixture, which dies at a step of it if that is not 0.
+fn reaps(reaper: u32, zombies: &[u32], dies_at: usize) -> Result<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fixture"));
-    Ok(command.arg("reaps").args(numbers).arg(dies_at.to_string()).output()?)
+    command.args(["reaps", &reaper.to_string(), &dies_at.to_string()]);
+    Ok(command.args(zombies.iter().map(u32::to_string)).output()?)
 }
 
 /// The zombies of a process, at least so many.
@@ -53,11 +53,4 @@ fn zombies(reaper: u32, count: u64) -> Result<Vec<u32>> {
         Ok((zombies.len() as u64 >= count).then_some(zombies))
     })?;
     Ok(zombies.iter().map(|zombie| zombie.pid).collect())
-}
-
-/// The last pid of a process, as its innermost PID namespace counts.
-fn vpid(pid: u32) -> Result<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("NSpid:")).context("no NSpid")?;
-    Ok(line.split_whitespace().last().context("no pid")?.parse()?)
 }
