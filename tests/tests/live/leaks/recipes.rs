@@ -76,12 +76,14 @@ fn bats_names_both_tests() -> Result<()> {
 
 #[test]
 fn pytest_names_both_tests() -> Result<()> {
+    // Python reaps the process of an object that nobody refers to any more, if it has exited by then.
     let suite = "import subprocess, pytest
+kept = []
 @pytest.mark.parametrize('n', range(8))
 def test_fine(n):
     subprocess.run(['true'], check=True)
 def test_leaks_a_zombie():
-    subprocess.Popen(['true'])
+    kept.append(subprocess.Popen(['true']))
 def test_leaks_a_sleep():
     subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 ";
