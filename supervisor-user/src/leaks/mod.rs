@@ -126,8 +126,6 @@ pub struct Report {
     pub ended: Ended,
     /// For how long it ran.
     pub ran_ns: u64,
-    /// How long a process could stay after the end of the command.
-    pub settle_ns: u64,
     /// How descendants were observed.
     pub method: Method,
     /// What could not be observed, in sentences.

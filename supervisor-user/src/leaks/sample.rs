@@ -51,7 +51,6 @@ pub(super) fn report() -> Report {
         command: ["bats", "tests/"].map(str::to_owned).into(),
         ended: Ended::Code(0),
         ran_ns: 12_300_000_000,
-        settle_ns: 2_000_000_000,
         method: Method::Ebpf,
         unseen: Vec::new(),
         leaks,

@@ -265,16 +265,16 @@ impl Ledger {
     /// Says what came of a due leftover.
     pub fn settle(&mut self, id: &ProcessId, settled: Settled, now_ns: u64) {
         let Some(leftover) = self.leftovers.get_mut(id) else { return };
-        if settled == Settled::Unwanted {
-            (leftover.state, leftover.next_ns) = (State::Ghost, u64::MAX);
-            return;
-        }
         let (state, first_ns, most_ns) = match (settled, leftover.state) {
+            (Settled::Unwanted, _) => {
+                (leftover.state, leftover.next_ns) = (State::Ghost, u64::MAX);
+                return;
+            }
             (Settled::Told, _) | (_, State::Told) => (State::Told, REVIEW_NS, REVIEW_MAX_NS),
             // Between its release and its free it is not in `/proc`, and its end is still to be told.
             (Settled::Held, _) | (Settled::NotYet, State::Held) => (State::Held, RECHECK_NS, RECHECK_MAX_NS),
             (Settled::NotYet, State::TakenOver) => (State::TakenOver, RECHECK_NS, RECHECK_MAX_NS),
-            (Settled::NotYet | Settled::Unwanted, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
+            (Settled::NotYet, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
         };
         if leftover.state != state {
             leftover.pause_ns = first_ns;

@@ -45,6 +45,19 @@ fn opened_once_and_closed_once() {
 }
 
 #[test]
+fn what_nobody_wants_is_due_once_and_its_end_is_not_told() {
+    let mut ledger = Ledger::new(SECOND);
+    let entries = [entry(7, T)];
+    let now = T + SECOND + 1;
+    ledger.walk(&entries, now);
+    ledger.settle(&id(7), Settled::Unwanted, now);
+    assert!(ledger.all_due(now + 600 * SECOND).is_empty());
+    assert!(!ledger.has_unknown(&epochs(&entries), now + SECOND), "it costs no more walks");
+    assert_eq!(ledger.reaped(&reaped(7, T)), None);
+    assert!(!ledger.has_untold(&[0; EPOCHS]));
+}
+
+#[test]
 fn latency_is_the_grace_period() {
     let ledger = Ledger::new(SECOND);
     let epochs = epochs(&[entry(7, T)]);

@@ -233,7 +233,6 @@ impl Session<'_> {
             command,
             ended,
             ran_ns,
-            settle_ns: self.settle_ns,
             method: self.follower.method(),
             unseen: self.follower.unseen()?,
             leaks: std::mem::take(&mut self.leaks).into_list(),

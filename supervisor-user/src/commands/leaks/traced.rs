@@ -166,13 +166,13 @@ impl Follower for Traced {
     fn inspect(&mut self, present: &[Present], ids: &[ProcessId]) -> Result<Vec<Left>> {
         let lines: HashMap<ProcessId, &Vec<ProcessId>> =
             present.iter().map(|it| (it.id(), &it.line)).collect();
+        let wanted: HashSet<ProcessId> = ids.iter().copied().collect();
         let exits = self.observer.kernel().records().exits()?;
         let look = self.observer.look()?;
         let mut left = Vec::new();
         let mut inits = HashSet::new();
         for observation in namespaces(&look, &exits)? {
             let Seen::Held { id, evidence } = &observation.seen else { continue };
-            let wanted: HashSet<ProcessId> = ids.iter().copied().collect();
             let Some(by) = held_by(id, evidence, &wanted) else { continue };
             let taken = self.conclusions.take(&observation);
             let blocked = taken.into_iter().rfind(|event| matches!(event.kind, EventKind::Blocked { .. }));

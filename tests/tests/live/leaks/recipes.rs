@@ -1,13 +1,20 @@
 //! The recipes of docs/leaks.md: of ten tests two leave something behind, and both are named. The files are those that the
 //! page shows.
 
-use std::{collections::BTreeSet, env, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
-use supervisor_user::scenario::program;
+use supervisor_tests::{WAIT_LIMIT, child_of, signal, supervisor_bin};
+use supervisor_user::scenario::{program, until};
 
-use super::{Run, path_with_supervisor};
+use super::{Run, name_of_supervisor, path_with_supervisor};
 
 const PAGE: &str = include_str!("../../../../docs/leaks.md");
 
@@ -76,12 +83,14 @@ fn bats_names_both_tests() -> Result<()> {
 
 #[test]
 fn pytest_names_both_tests() -> Result<()> {
+    // Python reaps the process of an object that nobody refers to any more, if it has exited by then.
     let suite = "import subprocess, pytest
+kept = []
 @pytest.mark.parametrize('n', range(8))
 def test_fine(n):
     subprocess.run(['true'], check=True)
 def test_leaks_a_zombie():
-    subprocess.Popen(['true'])
+    kept.append(subprocess.Popen(['true']))
 def test_leaks_a_sleep():
     subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 ";
@@ -221,6 +230,43 @@ fn each_alone_is_a_run_of_that_name() -> Result<()> {
     let args = ["--each", "alone", "--settle", "100ms", "-o", "json", "--", "sh", "-c", "sleep 600 & exit 0"];
     let run = Run::start(dir, &[], &args)?;
     assert_eq!(names(&run.report()?), ["alone"].into());
+    Ok(())
+}
+
+/// Whoever knows the socket can send marks, but only descendants of the command are believed.
+#[test]
+fn a_mark_from_outside_of_the_command_is_refused() -> Result<()> {
+    let args = [
+        "--settle",
+        "100ms",
+        "-o",
+        "json",
+        "--",
+        "sh",
+        "-c",
+        "echo $SUPERVISOR_LEAKS_SOCKET; exec sleep 600",
+    ];
+    let run = Run::start(tempfile::tempdir()?, &[], &args)?;
+    let said = || Ok(run.file("out").ok().filter(|text| text.ends_with('\n')));
+    let socket = until("the command to name the socket", WAIT_LIMIT, said)?;
+    let mark = ["--each", "forged", "--begin"];
+    let output = Command::new(supervisor_bin()?)
+        .arg("leaks")
+        .args(mark)
+        .env("SUPERVISOR_LEAKS_SOCKET", socket.trim())
+        .stdin(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(125) && text.contains("does not descend"),
+        "{}: {text}",
+        output.status
+    );
+    let name = name_of_supervisor()?;
+    let program = child_of(run.guard.program(), "supervisor", |it| it.comm == name)?;
+    signal(program.pid, Signal::TERM)?;
+    let report = run.report()?;
+    ensure!(report["tests"].is_null(), "{report:#}");
     Ok(())
 }
 
