@@ -431,6 +431,7 @@ impl<H: Host> Observer<H> {
         let mut living = Vec::new();
         let are_reviewed = due.iter().any(|due| due.is_told);
         let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
+        let began_ns = clock::now_ns();
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
         let scanned_ns = clock::now_ns();
         let until_ns = scanned_ns + INSPECT_NS.max(scanned_ns.saturating_sub(now_ns));
@@ -457,9 +458,9 @@ impl<H: Host> Observer<H> {
                 let existing = exit_ns.is_none() && self.existing.contains_key(&id);
                 let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
                 let evidence = Box::new(look.gather(facts, Some(id), exit_ns)?);
-                // The scan has confirmed it. While evidence of it and of those before it was gathered, which a late
-                // read delays, it may have been reaped.
-                seen.push(Observation::at(scanned_ns, Seen::Unreaped { id, existing, evidence }));
+                // The scan has confirmed it. Since then it may have been reaped: evidence is gathered of one after the
+                // other, and a late read delays it.
+                seen.push(Observation::at(began_ns, Seen::Unreaped { id, existing, evidence }));
                 self.ledger.settle(&id, Settled::Told, now_ns);
             } else if look.is_held_init(&id, &facts)? {
                 let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
