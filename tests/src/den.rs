@@ -55,14 +55,10 @@ impl Den {
 
     /// Starts the fixture as the attacker.
     pub fn attack(&self, args: &[&str]) -> Result<Fixture> {
-        self.run(&[&[self.path("fixture")?.as_str()], args].concat())
-    }
-
-    /// Starts a program as the attacker.
-    pub fn run(&self, program: &[&str]) -> Result<Fixture> {
         let user = ATTACKER.to_string();
-        let as_user = ["--reuid", &user, "--regid", &user, "--clear-groups"];
-        Fixture::start("setpriv", &[&as_user, program].concat())
+        let program = self.path("fixture")?;
+        let as_user = ["--reuid", &user, "--regid", &user, "--clear-groups", &program];
+        Fixture::start("setpriv", &[&as_user, args].concat())
     }
 
     /// An attacker that has locked its memory map, and its zombie. It ends, and its FUSE connection with it, when this

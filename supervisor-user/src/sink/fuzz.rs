@@ -15,17 +15,18 @@ const FIELDS: [&str; 7] = [
     "SUPERVISOR_EVENT",
 ];
 
-/// Sends a payload to each destination that has a syntax of its own. `limit` is the most that a destination takes.
+/// Sends a payload to each destination that has a syntax of its own. `limit` is the most that a destination takes. An event of
+/// ours fits into it; another JSON document can have long text where an event has an id.
 ///
 /// # Panics
 ///
 /// If the result is longer than the limit, breaks the syntax, or is no JSON any more.
-pub fn send(payload: &[u8], text: &str, limit: usize) {
+pub fn send(payload: &[u8], is_ours: bool, text: &str, limit: usize) {
     let is_json = serde_json::from_slice::<serde_json::Value>(payload).is_ok_and(|it| it.is_object());
     let payload: Arc<[u8]> = payload.into();
     let head = Head {
         id: text.to_owned(),
-        action: text.to_owned(),
+        action: "zombie-detected".to_owned(),
         at: jiff::Timestamp::UNIX_EPOCH,
         severity: text.len() as u8,
         finding: None,
@@ -35,7 +36,8 @@ pub fn send(payload: &[u8], text: &str, limit: usize) {
     let message = Message { head, ecs: Arc::clone(&payload), payload };
     let limit = limit.max(480);
     let frame = syslog::framed(&message, text, limit);
-    assert!(frame.len() <= limit, "a frame of {} bytes, and {limit} are allowed", frame.len());
+    let fits = frame.len() <= limit;
+    assert!(fits || is_json && !is_ours, "a frame of {} bytes, and {limit} are allowed", frame.len());
     // Six words, a structured element of two, and the content.
     let spaces = frame.iter().enumerate().filter(|(_, byte)| **byte == b' ');
     let content = spaces.map(|(at, _)| at + 1).nth(7).expect("a header");
@@ -58,15 +60,12 @@ fn assert_fields(entry: &[u8]) {
     let mut rest = entry;
     for name in FIELDS {
         rest = rest.strip_prefix(name.as_bytes()).expect("another field");
-        let (sign, behind) = rest.split_first().expect("a sign behind the name");
-        let length = match sign {
-            b'=' => behind.iter().position(|byte| *byte == b'\n').expect("an end of the line"),
-            _ => {
-                rest = &behind[8..];
-                u64::from_le_bytes(behind[..8].try_into().expect("eight bytes")) as usize
-            }
+        let (value, length) = if let Some(value) = rest.strip_prefix(b"=") {
+            (value, value.iter().position(|byte| *byte == b'\n').expect("an end of the line"))
+        } else {
+            let (length, value) = rest[1..].split_first_chunk().expect("a length");
+            (value, u64::from_le_bytes(*length) as usize)
         };
-        let value = if *sign == b'=' { behind } else { rest };
         rest = value[length..].strip_prefix(b"\n").expect("a newline behind the value");
     }
     assert!(rest.is_empty(), "there are more fields");

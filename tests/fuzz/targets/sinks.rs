@@ -7,15 +7,15 @@ use supervisor_user::{nats::fuzz::broker, sink::fuzz::send};
 
 fuzz_target!(|input: (u16, String, &[u8])| {
     let (limit, text, payload) = input;
-    send(payload, &text, limit.into());
+    send(payload, false, &text, limit.into());
     // The text as an event, with the fields that are left out and cut first.
     let event = serde_json::json!({
         "message": text,
-        "event": { "action": text },
+        "event": { "action": "zombie-detected", "reason": text },
         "host": { "name": text },
         "process": { "args": [text, text], "pid": 1 },
-        "supervisor": { "evidence": [text], "creators": [{ "args": [text] }], "finding": { "id": text } },
+        "supervisor": { "evidence": [text], "creators": [{ "args": [text] }], "finding": { "id": "1" } },
     });
-    send(event.to_string().as_bytes(), &text, limit.into());
+    send(event.to_string().as_bytes(), true, &text, limit.into());
     broker(payload, limit.into());
 });

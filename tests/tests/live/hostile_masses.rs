@@ -45,7 +45,7 @@ fn until_reported(watch: &mut Watch, parent: &Fixture, count: usize) -> Result<(
 }
 
 /// Waits on a watch.
-fn of<'a>(watch: &'a mut Watch) -> impl FnOnce(u32, Duration) -> Result<Event> + 'a {
+fn of(watch: &mut Watch) -> impl FnOnce(u32, Duration) -> Result<Event> + '_ {
     |pid, _| watch.wait_for("a bystander's", |event| event.says("zombie-detected", pid))
 }
 
