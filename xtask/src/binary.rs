@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Build the eBPF object anew instead, into supervisor-ebpf/object; installs its compiler and linker where they are missing
     #[arg(long)]
     bpf: bool,
-    /// Write nothing: exit 1 if the committed object is not, byte for byte, what its sources give, 2 if its compiler cannot be
+    /// Write nothing: exit 1 if the committed object is not, byte for byte, what its sources give, 3 if its compiler cannot be
     /// had
     #[arg(long, requires = "bpf")]
     check: bool,
