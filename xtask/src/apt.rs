@@ -8,38 +8,47 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process;
+use crate::{arch::Arch, process};
 
 /// Package lists.
 pub(crate) struct Index {
     /// Options of every apt command, which let it look only at these lists.
     options: Vec<String>,
     what: String,
+    /// Where packages go that are installed, if not to the host's own folder.
+    archives: Option<PathBuf>,
 }
 
 impl Index {
     /// The host's own.
     pub(crate) fn host() -> Self {
-        Self { options: Vec::new(), what: "the host's own suite".to_owned() }
+        Self { options: Vec::new(), what: "the host's own suite".to_owned(), archives: None }
     }
 
     /// Those of another suite of the archive that the host installs from, in this directory. They are empty until
     /// [`Index::update`]. The host's lists and its installed packages stay as they are.
-    pub(crate) fn of_suite(suite: &str, dir: &Path) -> Result<Self> {
-        let dir = std::path::absolute(dir)?.join(suite);
+    pub(crate) fn of_suite(suite: &str, arch: Arch, dir: &Path) -> Result<Self> {
+        let name = format!("{suite}-{}", arch.debian());
+        let dir = std::path::absolute(dir)?.join(&name);
         fs::create_dir_all(dir.join("lists/partial"))?;
         fs::create_dir_all(dir.join("archives/partial"))?;
         let sources = dir.join("sources.list");
         let line = format!("deb {} {suite} main\n", archive()?);
         fs::write(&sources, line).with_context(|| format!("cannot write {}", sources.display()))?;
+        // Of the host's packages, none counts.
+        let status = dir.join("status");
+        fs::write(&status, "")?;
         let options = [
+            format!("APT::Architecture={}", arch.debian()),
+            format!("APT::Architectures={}", arch.debian()),
+            format!("Dir::State::status={}", status.display()),
             format!("Dir::State::lists={}", dir.join("lists").display()),
             format!("Dir::Cache={}", dir.display()),
             format!("Dir::Etc::sourcelist={}", sources.display()),
             "Dir::Etc::sourceparts=-".to_owned(),
         ];
         let options = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
-        Ok(Self { options, what: suite.to_owned() })
+        Ok(Self { options, what: name, archives: Some(dir.join("archives")) })
     }
 
     /// Fetches the lists anew. Those of the host are left alone: only root can do that, and setup does.
@@ -67,6 +76,24 @@ impl Index {
         process::condensed(&format!("kernels: apt-get download {package}, of {}", self.what), download)?;
         let mut files = fs::read_dir(into)?;
         Ok(files.next().with_context(|| format!("apt-get download {package} brought nothing"))??.path())
+    }
+
+    /// Downloads packages with all that they depend on; returns the files.
+    pub(crate) fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let archives =
+            self.archives.as_deref().context("the host's packages are installed, not downloaded")?;
+        let mut download = self.command("apt-get");
+        download.args(["install", "-y", "--download-only", "--no-install-recommends"]).args(packages);
+        let title = format!("vm: apt-get install --download-only {}, of {}", packages.join(" "), self.what);
+        process::condensed(&title, download)?;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(archives)? {
+            let file = entry?.path();
+            if file.extension().is_some_and(|it| it == "deb") {
+                files.push(file);
+            }
+        }
+        Ok(files)
     }
 
     fn command(&self, program: &str) -> Command {

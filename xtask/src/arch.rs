@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    plan::{CROSS_AARCH64, Programs},
+    plan::{CROSS_AARCH64, KERNELS, KERNELS_AARCH64, Programs},
     process, setup,
 };
 
@@ -29,6 +29,64 @@ impl Arch {
         }
     }
 
+    /// Debian's name, which its kernels' names end with.
+    pub(crate) fn debian(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+
+    /// Whether this host is of it.
+    pub(crate) fn is_host(self) -> bool {
+        match self {
+            Self::X86_64 => cfg!(target_arch = "x86_64"),
+            Self::Aarch64 => cfg!(target_arch = "aarch64"),
+        }
+    }
+
+    /// The program that runs programs of this architecture on another.
+    pub(crate) fn runner(self) -> Command {
+        Command::new(match self {
+            Self::X86_64 => "qemu-x86_64-static",
+            Self::Aarch64 => "qemu-aarch64-static",
+        })
+    }
+
+    /// Runs a static program of this architecture.
+    pub(crate) fn run(self, program: &str) -> Command {
+        if self.is_host() {
+            return Command::new(program);
+        }
+        let mut command = self.runner();
+        command.arg(program);
+        command
+    }
+
+    /// What boots kernels of it.
+    pub(crate) fn kernels(self) -> &'static Programs {
+        match self {
+            Self::X86_64 => &KERNELS,
+            Self::Aarch64 => &KERNELS_AARCH64,
+        }
+    }
+
+    /// The emulator with the machine that it is to be, and the machine's console.
+    pub(crate) fn machine(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::X86_64 => (&["qemu-system-x86_64", "-cpu", "max"], "ttyS0"),
+            Self::Aarch64 => (&["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a72"], "ttyAMA0"),
+        }
+    }
+
+    /// The dynamic loader, below the root.
+    pub(crate) fn interpreter(self) -> &'static str {
+        match self {
+            Self::X86_64 => "lib64/ld-linux-x86-64.so.2",
+            Self::Aarch64 => "lib/ld-linux-aarch64.so.1",
+        }
+    }
+
     /// What links programs for it on a host of another architecture.
     fn cross(self) -> Option<(&'static str, &'static Programs)> {
         match self {
@@ -41,7 +99,7 @@ impl Arch {
     pub(crate) fn prepare(self, cargo: &mut Command) -> Result<()> {
         add_standard_library(self.triple())?;
         if let Some((linker, programs)) = self.cross()
-            && !cfg!(target_arch = "aarch64")
+            && !self.is_host()
         {
             setup::ensure(&[programs])?;
             let triple = self.triple().to_uppercase().replace('-', "_");

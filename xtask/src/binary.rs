@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Build the eBPF object anew instead, into supervisor-ebpf/object; installs its compiler and linker where they are missing
     #[arg(long)]
     bpf: bool,
-    /// Write nothing: exit 1 if the committed object is not, byte for byte, what its sources give, 2 if its compiler cannot be
+    /// Write nothing: exit 1 if the committed object is not, byte for byte, what its sources give, 3 if its compiler cannot be
     /// had
     #[arg(long, requires = "bpf")]
     check: bool,
@@ -33,10 +33,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.bpf {
         return if args.check { bpf::check() } else { bpf::build() };
     }
-    let binary = match args.target {
-        Some(arch) if arch.triple() != host()? => build_for(arch)?,
-        _ => build()?,
-    };
+    let binary = args.target.map_or_else(build, build_for)?;
     let bytes = fs::metadata(&binary).with_context(|| format!("no {}", binary.display()))?.len();
     println!("{} ({}.{} MB)", shown(&binary), bytes / 1_000_000, bytes % 1_000_000 / 100_000);
     Ok(())
@@ -58,12 +55,14 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Builds the binary for another architecture; returns its path.
-fn build_for(arch: Arch) -> Result<PathBuf> {
+/// Builds the binary for an architecture; returns its path.
+pub(crate) fn build_for(arch: Arch) -> Result<PathBuf> {
+    if arch.is_host() {
+        return build();
+    }
     let mut cargo = process::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "supervisor-user"]);
-    arch.prepare(&mut cargo)?;
-    link_statically_for(&mut cargo, arch.triple());
+    link_statically_for(&mut cargo, arch)?;
     process::visibly(cargo)?;
     Ok(process::target_dir()?.join(arch.triple()).join("release/supervisor"))
 }
@@ -72,19 +71,30 @@ fn build_for(arch: Arch) -> Result<PathBuf> {
 /// else. Returns the folder below the target directory that it then uses.
 pub(crate) fn link_statically(cargo: &mut Command) -> Result<String> {
     let host = host()?;
-    link_statically_for(cargo, &host);
+    set_target(cargo, &host);
     Ok(host)
 }
 
-fn link_statically_for(cargo: &mut Command, triple: &str) {
+/// The same for an architecture.
+pub(crate) fn link_statically_for(cargo: &mut Command, arch: Arch) -> Result<()> {
+    arch.prepare(cargo)?;
+    set_target(cargo, arch.triple());
+    Ok(())
+}
+
+fn set_target(cargo: &mut Command, triple: &str) {
     let flags = env::var("RUSTFLAGS").map_or_else(|_| FLAG.to_owned(), |flags| format!("{flags} {FLAG}"));
     cargo.args(["--target", triple]).env("RUSTFLAGS", flags);
 }
 
-/// Builds the binary and becomes `supervisor demo`.
+/// Builds the binary, without optimisation, and becomes `supervisor demo`. On a new machine the release build would take longer
+/// than all the rest.
 pub(crate) fn demo(args: &[String]) -> Result<()> {
     setup::ensure(&[&DEMO])?;
-    let mut command = Command::new(build()?);
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--locked", "--package", "supervisor-user"]);
+    process::visibly(cargo)?;
+    let mut command = Command::new(process::target_dir()?.join("debug/supervisor"));
     process::without_cargo_run(&mut command);
     let error = command.arg("demo").args(args).exec();
     Err(error).context("cannot start supervisor")

@@ -37,7 +37,7 @@ pub(crate) fn check() -> Result<()> {
         eprintln!(
             "The compiler of the eBPF object cannot be had here, so the object was NOT compared: {error:#}"
         );
-        process::Exit(2)
+        process::Exit(3)
     })?;
     ensure!(
         record::is_current(process::workspace())? && fresh(&tools)? == committed,

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use btfparse::{Readable, TypeInformation};
 
 use crate::{
+    arch::Arch,
     kernels::{self, Wanted},
     process,
 };
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let dir = kernels::dir()?;
     let (banner, whole) = match &args.kernel {
         Some(wanted) => {
-            let kernel = wanted.get(&dir)?;
+            let kernel = wanted.get(Arch::X86_64, &dir)?;
             let image = fs::read(&kernel.image)?;
             let banner = image::banner(&image).context("this is no bzImage")?;
             (banner.to_owned(), image::btf(&image)?)

@@ -1,16 +1,16 @@
 //! The root file system of the virtual machine: a newc cpio archive, as the kernel unpacks it into memory.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{plan, process};
+use crate::userland::Userland;
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const ALIGNMENT: usize = 4;
 
-/// Programs of this host that the machine needs, with the libraries they are linked with.
+/// Programs that the machine needs, with the libraries they are linked with.
 const PROGRAMS: [&str; 5] = ["busybox", "crun", "runc", "setpriv", "tini"];
 /// Where things are mounted, or expected.
 const DIRECTORIES: [&str; 8] = ["dev", "etc", "newroot", "proc", "root", "run", "sys", "tmp"];
@@ -56,7 +56,12 @@ pub(crate) const VERDICT: &str = "VM-VERDICT";
 
 /// The archive with everything that the steps need. `files` are files of this host, each with its place in the
 /// machine, all executable; `preparation` is shell, run before the steps.
-pub(crate) fn build(files: &[(&Path, &str)], preparation: &str, steps: &[Step]) -> Result<Vec<u8>> {
+pub(crate) fn build(
+    userland: &Userland,
+    files: &[(&Path, &str)],
+    preparation: &str,
+    steps: &[Step],
+) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for directory in DIRECTORIES {
         archive.directory(directory)?;
@@ -65,13 +70,12 @@ pub(crate) fn build(files: &[(&Path, &str)], preparation: &str, steps: &[Step]) 
     archive.file("init2", script(preparation, steps).as_bytes())?;
     let mut libraries = BTreeSet::new();
     for name in PROGRAMS {
-        let program = plan::program(name).with_context(|| format!("{name} is not installed"))?;
+        let program = userland.program(name)?;
         archive.file(&format!("bin/{name}"), &read(&program)?)?;
-        let linked = process::output(Command::new("ldd").arg(&program)).unwrap_or_default();
-        libraries.extend(parse_ldd(&linked).map(str::to_owned));
+        libraries.extend(userland.libraries(&program));
     }
     for library in libraries {
-        archive.file(&library, &read(Path::new(&library))?)?;
+        archive.file(&library, &read(&userland.file(&library))?)?;
     }
     for (file, place) in files {
         archive.file(place, &read(file)?)?;
@@ -91,11 +95,6 @@ fn script(preparation: &str, steps: &[Step]) -> String {
 /// A word for the shell.
 pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// The absolute paths in what `ldd` prints, which is nothing for a static program.
-fn parse_ldd(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -220,15 +219,6 @@ mod tests {
             b"07070100000001000081ed000000000000000000000001000000000000000100000000000000000000000000000000\
                        0000000200000000a\0x\0\0\0";
         assert_eq!(archive.bytes, wanted);
-    }
-
-    #[test]
-    fn libraries_are_found() {
-        let text = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibcap.so.2 => /lib/x86_64-linux-gnu/libcap.so.2 (0x00007f)\n\
-                    \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        let found: Vec<&str> = parse_ldd(text).collect();
-        assert_eq!(found, ["/lib/x86_64-linux-gnu/libcap.so.2", "/lib64/ld-linux-x86-64.so.2"]);
-        assert_eq!(parse_ldd("\tstatically linked\n").next(), None);
     }
 
     #[test]

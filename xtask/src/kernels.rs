@@ -9,14 +9,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{apt::Index, process, setup};
+use crate::{apt::Index, arch::Arch, process, setup};
 
 /// Which kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// Debian's newest of this line.
     Line(Line),
-    /// The path of a bzImage.
+    /// The path of an image.
     File(PathBuf),
 }
 
@@ -40,11 +40,10 @@ pub(crate) const LINES: [Wanted; 3] =
 pub(crate) struct Kernel {
     /// Its version, or the name of its file.
     pub(crate) name: String,
-    /// Its bzImage.
+    /// Its image.
     pub(crate) image: PathBuf,
 }
 
-const FLAVOUR: &str = "-amd64";
 const IMAGE: &str = "vmlinuz-";
 /// Which packages hold an image. Up to 6.18 it is in `/boot` of the first; from 6.19 on in `/usr/lib/modules` of the second,
 /// and the first only depends on it.
@@ -70,9 +69,9 @@ impl FromStr for Wanted {
 
 impl Wanted {
     /// Fetches it into `dir`, unless it is there.
-    pub(crate) fn get(&self, dir: &Path) -> Result<Kernel> {
+    pub(crate) fn get(&self, arch: Arch, dir: &Path) -> Result<Kernel> {
         match self {
-            Self::Line(line) => line.get(dir),
+            Self::Line(line) => line.get(arch, dir),
             Self::File(file) => {
                 if !file.is_file() {
                     bail!("{}: there is no such kernel; the lines are 6.1, 6.12 and newest", file.display());
@@ -80,7 +79,7 @@ impl Wanted {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 let name = name.strip_prefix(IMAGE).unwrap_or(&name);
                 Ok(Kernel {
-                    name: name.strip_suffix(FLAVOUR).unwrap_or(name).to_owned(),
+                    name: name.strip_suffix(&flavour(arch)).unwrap_or(name).to_owned(),
                     image: file.clone(),
                 })
             }
@@ -113,46 +112,56 @@ impl Line {
         of_line.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, version)| version)
     }
 
-    fn get(self, dir: &Path) -> Result<Kernel> {
-        let index = match self {
-            Self::V6_1 | Self::V6_12 => Index::host(),
+    /// The suite that has it.
+    fn suite(self) -> &'static str {
+        match self {
+            Self::V6_1 => "bookworm",
+            Self::V6_12 => "trixie",
+            Self::Newest => BACKPORTS,
+        }
+    }
+
+    fn get(self, arch: Arch, dir: &Path) -> Result<Kernel> {
+        let is_hosts = arch.is_host() && self != Self::Newest;
+        let index = if is_hosts {
+            Index::host()
+        } else {
             // Only today's list knows the newest.
-            Self::Newest => {
-                let index = Index::of_suite(BACKPORTS, dir)?;
-                if let Err(error) = index.update() {
-                    eprintln!("    {error:#}\n    the newest of those that were fetched before is taken");
-                }
-                index
+            let index = Index::of_suite(self.suite(), arch, dir)?;
+            if let Err(error) = index.update() {
+                eprintln!("    {error:#}\n    the newest of those that were fetched before is taken");
             }
+            index
         };
-        match self.find_and_fetch(dir, &index) {
+        match self.find_and_fetch(arch, dir, &index) {
             Ok(Some(kernel)) => return Ok(kernel),
             Ok(None) => {}
             Err(error) => eprintln!("    {error:#}\n    apt's index may be old"),
         }
-        if self != Self::Newest {
+        if is_hosts {
             setup::update_index()?;
         }
-        self.find_and_fetch(dir, &index)?.with_context(|| {
+        self.find_and_fetch(arch, dir, &index)?.with_context(|| {
             let name = self.name();
-            format!("apt knows no kernel of the line {name}; name a bzImage: --kernel FILE")
+            format!("apt knows no kernel of the line {name}; name an image: --kernel FILE")
         })
     }
 
     /// `None` if there is none, in apt's index or among those fetched before.
-    fn find_and_fetch(self, dir: &Path, index: &Index) -> Result<Option<Kernel>> {
-        let packages = index.search("^linux-(image|binary)-[0-9].*-amd64$");
+    fn find_and_fetch(self, arch: Arch, dir: &Path, index: &Index) -> Result<Option<Kernel>> {
+        let flavour = flavour(arch);
+        let packages = index.search(&format!("^linux-(image|binary)-[0-9].*{flavour}$"));
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
-        let here = names.iter().filter_map(|name| version(name, IMAGE));
-        let of_package = |name| PACKAGES.iter().find_map(|prefix| version(name, prefix));
+        let here = names.iter().filter_map(|name| version(name, IMAGE, &flavour));
+        let of_package = |name| PACKAGES.iter().find_map(|prefix| version(name, prefix, &flavour));
         let there = packages.iter().filter_map(|name| of_package(name));
         let Some(version) = self.newest(here.chain(there)) else { return Ok(None) };
-        let image = dir.join(format!("{IMAGE}{version}{FLAVOUR}"));
+        let image = dir.join(format!("{IMAGE}{version}{flavour}"));
         if !image.is_file() {
-            let in_package = |prefix: &str| format!("{prefix}{version}{FLAVOUR}");
+            let in_package = |prefix: &str| format!("{prefix}{version}{flavour}");
             // The package that only depends on the other exists too, so the other is tried first.
             let mut candidates = PACKAGES.iter().rev().map(|prefix| in_package(prefix));
             let package = candidates.find(|name| packages.contains(name));
@@ -163,8 +172,13 @@ impl Line {
 }
 
 /// The version in the name of a package or an image.
-fn version<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
-    name.strip_prefix(prefix)?.strip_suffix(FLAVOUR)
+fn version<'a>(name: &'a str, prefix: &str, flavour: &str) -> Option<&'a str> {
+    name.strip_prefix(prefix)?.strip_suffix(flavour)
+}
+
+/// How the names of an architecture's kernels end.
+fn flavour(arch: Arch) -> String {
+    format!("-{}", arch.debian())
 }
 
 /// The numbers of a version, such as `6.1.0-56`, `6.12.90+deb12.1` or `7.3.4+deb13`. `None` of another flavour or release
@@ -225,9 +239,9 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_names() {
-        assert_eq!(version("linux-image-6.1.0-56-amd64", PACKAGES[0]), Some("6.1.0-56"));
-        assert_eq!(version("linux-image-6.1.0-56-amd64-dbg", PACKAGES[0]), None);
-        assert_eq!(version("part", IMAGE), None);
+        assert_eq!(version("linux-image-6.1.0-56-amd64", PACKAGES[0], "-amd64"), Some("6.1.0-56"));
+        assert_eq!(version("linux-image-6.1.0-56-amd64-dbg", PACKAGES[0], "-amd64"), None);
+        assert_eq!(version("part", IMAGE, "-amd64"), None);
     }
 
     #[test]
@@ -236,7 +250,7 @@ mod tests {
         assert_eq!("6.12".parse(), Ok(Wanted::Line(Line::V6_12)));
         assert_eq!("newest".parse(), Ok(Wanted::Line(Line::Newest)));
         assert_eq!("/boot/bzImage".parse(), Ok(Wanted::File("/boot/bzImage".into())));
-        let error = Wanted::File("7.0".into()).get(Path::new("/")).unwrap_err().to_string();
+        let error = Wanted::File("7.0".into()).get(Arch::X86_64, Path::new("/")).unwrap_err().to_string();
         assert_eq!(error, "7.0: there is no such kernel; the lines are 6.1, 6.12 and newest");
     }
 }

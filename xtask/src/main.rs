@@ -16,6 +16,7 @@ mod process;
 mod setup;
 mod soak;
 mod test;
+mod userland;
 mod verdicts;
 mod vm;
 mod youki;
@@ -46,7 +47,7 @@ enum Task {
     },
     /// Build the release binary, which is statically linked
     Build(binary::Args),
-    /// Build, then run `supervisor demo`
+    /// Build without optimisation, then run `supervisor demo`
     Demo {
         /// Passed on to `supervisor demo`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -46,10 +46,13 @@ pub(crate) const TESTS: Programs = Programs {
     ],
 };
 /// What boots other kernels.
-pub(crate) const EMULATOR: &str = "qemu-system-x86_64";
-/// The same, with its package.
 pub(crate) const KERNELS: Programs =
-    Programs { why: "boots other kernels", programs: &[(EMULATOR, "qemu-system-x86")] };
+    Programs { why: "boots other kernels", programs: &[("qemu-system-x86_64", "qemu-system-x86")] };
+/// What boots kernels of arm64, and lists the tests that are built for it.
+pub(crate) const KERNELS_AARCH64: Programs = Programs {
+    why: "boots kernels of arm64",
+    programs: &[("qemu-system-aarch64", "qemu-system-arm"), ("qemu-aarch64-static", "qemu-user-static")],
+};
 /// What links for arm64 on another architecture.
 pub(crate) const CROSS_AARCH64: Programs = Programs {
     why: "links programs for arm64",

@@ -15,11 +15,13 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
+    arch::Arch,
     binary,
     initramfs::{self, Step, quoted},
     kernels::{self, Kernel, LINES, Wanted},
-    plan::{DEMO, EMULATOR, KERNELS},
+    plan::DEMO,
     process, setup,
+    userland::Userland,
     verdicts::{Heard, Verdicts, clean},
 };
 
@@ -64,7 +66,7 @@ const ENVIRONMENT: &str = "SUPERVISOR_BIN=/bin/supervisor SUPERVISOR_HOOKS=tp_bt
 /// Emulated: a KVM inside a virtual machine was seen to take a kernel, and to hang. The CPUs take turns on one thread: on
 /// a thread each, qemu was seen to run what a kernel was just replacing in its own text. Machines run beside each
 /// other, so no time is lost by that.
-const MACHINE: &str = "-accel tcg,thread=single -cpu max -m 1024 -smp 2 -nic none -nographic -no-reboot";
+const MACHINE: &str = "-accel tcg,thread=single -m 1024 -smp 2 -nic none -nographic -no-reboot";
 /// How many seconds a step may take.
 const TIMEOUT: u64 = 600;
 /// How long a broken kernel may go on, to say what is broken.
@@ -77,6 +79,9 @@ pub(crate) struct Args {
     /// all three lines if not given
     #[arg(long = "kernel", value_name = "6.1|6.12|newest|FILE")]
     kernels: Vec<Wanted>,
+    /// Boot kernels of this architecture, with programs that are built for it
+    #[arg(long, value_name = "ARCH", default_value = "x86_64")]
+    arch: Arch,
     /// Run `supervisor doctor` and `supervisor demo` only
     #[arg(long)]
     no_tests: bool,
@@ -92,7 +97,7 @@ impl Args {
     /// What every test run does.
     pub(crate) fn core() -> Self {
         let tests = CORE.iter().map(|&name| name.to_owned()).collect();
-        Self { kernels: Vec::new(), no_tests: false, tests, timeout: TIMEOUT }
+        Self { kernels: Vec::new(), arch: Arch::X86_64, no_tests: false, tests, timeout: TIMEOUT }
     }
 
     /// Whether this file of live tests is to be run.
@@ -107,17 +112,17 @@ impl Args {
 
 /// Boots every kernel and tells how it went.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    anyhow::ensure!(cfg!(target_arch = "x86_64"), "the kernels are x86-64's, and this host is not");
-    setup::ensure(&[&DEMO, &KERNELS])?;
+    anyhow::ensure!(cfg!(target_arch = "x86_64"), "machines are booted on x86-64 only, and this host is not");
+    setup::ensure(&[&DEMO, args.arch.kernels()])?;
     let dir = kernels::dir()?;
     let wanted = if args.kernels.is_empty() { &LINES[..] } else { &args.kernels };
-    let kernels = wanted.iter().map(|it| it.get(&dir)).collect::<Result<Vec<Kernel>>>()?;
+    let kernels = wanted.iter().map(|it| it.get(args.arch, &dir)).collect::<Result<Vec<Kernel>>>()?;
 
     let (image, steps) = build_image(args, &dir)?;
     let limit = Duration::from_secs(args.timeout);
     let results = thread::scope(|scope| {
         let (image, steps) = (&image, &steps);
-        let start = |kernel| scope.spawn(move || boot(kernel, image, steps, limit));
+        let start = |kernel| scope.spawn(move || boot(args.arch, kernel, image, steps, limit));
         let machines: Vec<_> = kernels.iter().map(start).collect();
         let end = |(kernel, machine): (&Kernel, thread::ScopedJoinHandle<'_, Result<Verdicts>>)| {
             let verdicts =
@@ -139,16 +144,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Builds what goes into the machine, and returns the archive's path and what will be run.
 fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
-    let supervisor = binary::build()?;
+    let arch = args.arch;
+    let supervisor = binary::build_for(arch)?;
     let step = |name: &str, command: &str| Step { name: name.to_owned(), command: command.to_owned() };
     let mut steps = vec![step("doctor", "supervisor doctor"), step("demo", "supervisor demo")];
-    let tests = if args.no_tests { Vec::new() } else { build_tests()? };
+    let tests = if args.no_tests { Vec::new() } else { build_tests(arch)? };
     let mut files = vec![(supervisor.as_path(), "bin/supervisor".to_owned())];
     let mut preparation = String::new();
     for Built { name, executable, is_test } in &tests {
         let place = format!("tests/{name}");
         if *is_test {
-            let names = names_of_files(executable)?;
+            let names = names_of_files(arch, executable)?;
             if let Some(name) = args.tests.iter().find(|&name| !names.contains(name)) {
                 anyhow::bail!("no live tests in {name}.rs");
             }
@@ -168,8 +174,8 @@ fn build_image(args: &Args, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
         files.push((file, place));
     }
     let files: Vec<(&Path, &str)> = files.iter().map(|(file, place)| (*file, place.as_str())).collect();
-    let bytes = initramfs::build(&files, &preparation, &steps)?;
-    let image = dir.join("initramfs.img");
+    let bytes = initramfs::build(&Userland::of(arch, dir)?, &files, &preparation, &steps)?;
+    let image = dir.join(format!("initramfs-{}.img", arch.debian()));
     fs::write(&image, &bytes).with_context(|| format!("cannot write {}", image.display()))?;
     eprintln!("vm: {} MB in {}", bytes.len() / 1_000_000, image.display());
     Ok((image, steps))
@@ -192,8 +198,9 @@ fn data() -> Result<Vec<PathBuf>> {
 }
 
 /// The files that a program of live tests is made of, by the names of its tests.
-fn names_of_files(executable: &str) -> Result<BTreeSet<String>> {
-    let list = process::output(Command::new(executable).args(["--list", "--format", "terse"]));
+fn names_of_files(arch: Arch, executable: &str) -> Result<BTreeSet<String>> {
+    let mut list = arch.run(executable);
+    let list = process::output(list.args(["--list", "--format", "terse"]));
     let list = list.with_context(|| format!("{executable} does not list its tests"))?;
     Ok(list.lines().filter_map(|line| Some(line.split_once("::")?.0.to_owned())).collect())
 }
@@ -207,11 +214,11 @@ struct Built {
 }
 
 /// Builds the live tests, and the program they watch.
-fn build_tests() -> Result<Vec<Built>> {
+fn build_tests(arch: Arch) -> Result<Vec<Built>> {
     let mut cargo = process::cargo();
     cargo.args(["test", "--no-run", "--locked", "--package", "supervisor-tests", "--tests"]);
     cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
-    binary::link_statically(&mut cargo)?;
+    binary::link_statically_for(&mut cargo, arch)?;
     let output = cargo.output().context("cannot start cargo")?;
     if !output.status.success() {
         return Err(process::Exit(1).into());
@@ -246,13 +253,18 @@ impl Drop for Machine {
 }
 
 /// Boots a kernel, shows what it says, and returns what came out.
-fn boot(kernel: &Kernel, image: &Path, steps: &[Step], limit: Duration) -> Result<Verdicts> {
+fn boot(arch: Arch, kernel: &Kernel, image: &Path, steps: &[Step], limit: Duration) -> Result<Verdicts> {
     let started = Instant::now();
-    let mut command = Command::new(EMULATOR);
-    command.args(MACHINE.split(' '));
+    let (emulator, console) = arch.machine();
+    let mut command = Command::new(emulator[0]);
+    command.args(&emulator[1..]).args(MACHINE.split(' '));
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
-    command.args(["-append", "console=ttyS0 quiet panic=-1"]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut machine = Machine(command.spawn().with_context(|| format!("cannot start {EMULATOR}"))?);
+    command
+        .arg("-append")
+        .arg(format!("console={console} quiet panic=-1"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut machine = Machine(command.spawn().with_context(|| format!("cannot start {}", emulator[0]))?);
     let stdout = machine.0.stdout.take().context("qemu has no pipe")?;
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
