@@ -23,10 +23,7 @@ fn ten_thousand_zombies_are_freed_within_ten_seconds_by_stops_below_a_millisecon
     let mut stops = stops.collect::<Result<Vec<u64>>>()?;
     stops.sort_unstable();
     let p99 = stops[stops.len() * 99 / 100];
-    println!(
-        "{COUNT} zombies in {lasted:?}, p50 {} us, p99 {p99} us",
-        stops[stops.len() / 2]
-    );
+    println!("{COUNT} zombies in {lasted:?}, p50 {} us, p99 {p99} us", stops[stops.len() / 2]);
     ensure!(lasted < Duration::from_secs(10), "it took {lasted:?}");
     ensure!(p99 < 1000, "a stop lasted {p99} us");
     Ok(())

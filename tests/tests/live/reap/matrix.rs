@@ -104,12 +104,15 @@ impl Heir {
         Ok(Some(Self { process: Owned::start(&mut command)?, started }))
     }
 
-    /// Waits until it runs the program, and makes it wait.
+    /// Waits until it runs the program and sleeps, and makes it wait.
     fn make_it_wait(&self, name: &str, count: u64) -> Result<()> {
         let pid = self.process.pid();
-        until("the program to run", WAIT_LIMIT, || {
+        let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].map(|call| format!("{call} "));
+        until("the program to sleep", WAIT_LIMIT, || {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
-            Ok((comm.trim() == name).then_some(()))
+            let call = std::fs::read_to_string(format!("/proc/{pid}/syscall"))?;
+            let is_asleep = comm.trim() == name && sleeps.iter().any(|it| call.starts_with(it));
+            Ok(is_asleep.then_some(()))
         })?;
         make_it_wait(pid, count)
     }
