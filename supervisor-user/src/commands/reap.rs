@@ -109,7 +109,7 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let allowed = entries.iter().filter(|entry| entry.is_allowed(args.force)).count();
-    let mut is_shown = false;
+    let (mut is_shown, mut stops) = (false, Stops::new());
     if !args.dry_run && allowed > 0 {
         if !args.yes {
             show(args, &entries)?;
@@ -118,9 +118,9 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
                 return Ok(Exit::Usage);
             }
         }
-        free_all(&mut entries, args);
+        stops = free_all(&mut entries, args);
     }
-    finish(args, &host, &entries, is_shown)
+    finish(args, &host, &entries, &stops, is_shown)
 }
 
 /// What is named, with a decision for each, by reaper.
@@ -224,33 +224,38 @@ fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bo
     Ok(is_yes)
 }
 
+/// How long each reaper was stopped, each time.
+type Stops = BTreeMap<u32, Vec<Duration>>;
+
 /// Frees all that may be freed, one reaper after the other.
-fn free_all(entries: &mut [Entry], args: &ReapArgs) {
+fn free_all(entries: &mut [Entry], args: &ReapArgs) -> Stops {
     let mut by_reaper: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
         if entry.is_allowed(args.force) {
             by_reaper.entry(entry.reaper()).or_default().push(index);
         }
     }
+    let mut stops = Stops::new();
     for (reaper, indices) in by_reaper {
         let zombies: Vec<&Finding> = indices.iter().map(|&index| &entries[index].finding).collect();
         let nudges = !args.no_nudge && zombies.iter().any(|zombie| may_be_nudged(zombie));
         let done = free(reaper, &zombies, nudges);
-        for (&index, outcome) in indices.iter().zip(done.outcomes) {
+        for ((&index, outcome), stopped_for) in indices.iter().zip(done.outcomes).zip(done.stopped_for) {
             let entry = &mut entries[index];
-            entry.outcome = Some(outcome);
+            (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);
             entry.is_nudged = done.is_nudged;
-            entry.stops.clone_from(&done.stops);
         }
+        stops.insert(reaper, done.stops);
     }
+    stops
 }
 
 /// Writes what was done, and what became free by it.
-fn finish(args: &ReapArgs, host: &Proc, entries: &[Entry], is_shown: bool) -> Result<Exit> {
+fn finish(args: &ReapArgs, host: &Proc, entries: &[Entry], stops: &Stops, is_shown: bool) -> Result<Exit> {
     let is_freed = |entry: &&Entry| entry.outcome.as_ref().is_some_and(|outcome| outcome.is_freed());
     let free_again = released(entries.iter().filter(is_freed).map(|entry| &entry.finding));
     match args.output {
-        Output::Text => print(&text(args, entries, &free_again, is_shown))?,
+        Output::Text => print(&text(args, entries, stops, &free_again, is_shown))?,
         Output::Json => {
             let requested_by = RequestedBy::of_this_process();
             let name = &host.identity().hostname;
@@ -267,7 +272,7 @@ fn finish(args: &ReapArgs, host: &Proc, entries: &[Entry], is_shown: bool) -> Re
     Ok(if entries.iter().all(is_done) { Exit::Ok } else { Exit::Found })
 }
 
-fn text(args: &ReapArgs, entries: &[Entry], free_again: &[Block], is_shown: bool) -> String {
+fn text(args: &ReapArgs, entries: &[Entry], stops: &Stops, free_again: &[Block], is_shown: bool) -> String {
     let mut out = String::new();
     let mut needs_force = false;
     for (index, entry) in entries.iter().enumerate() {
@@ -279,8 +284,7 @@ fn text(args: &ReapArgs, entries: &[Entry], free_again: &[Block], is_shown: bool
         let is_last_of_reaper = entries.get(index + 1).is_none_or(|next| next.reaper() != entry.reaper());
         if is_last_of_reaper && let Some(reaper) = &entry.finding.reaper {
             let name = format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid);
-            let stops = entries.iter().rev().filter(|it| it.reaper() == entry.reaper()).map(|it| &it.stops);
-            out.extend(stops.into_iter().find(|it| !it.is_empty()).and_then(|it| stops_text(&name, it)));
+            out.extend(stops.get(&entry.reaper()).and_then(|stops| stops_text(&name, stops)));
         }
     }
     out.extend(free_again.iter().map(released_text));

@@ -68,6 +68,8 @@ pub struct Done {
     pub is_nudged: bool,
     /// How long the reaper was stopped, each time.
     pub stops: Vec<Duration>,
+    /// How long that was when it was made to wait for each zombie.
+    pub stopped_for: Vec<Option<Duration>>,
 }
 
 /// Frees zombies of one reaper. With `nudges` it sends SIGCHLD first.
@@ -97,8 +99,10 @@ pub fn free(reaper: u32, zombies: &[&Finding], nudges: bool) -> Done {
             continue;
         }
         let target = target.get_or_insert_with(|| Target::open(reaper));
+        done.stopped_for.resize(done.outcomes.len(), None);
         make_wait(target.as_ref(), children, &mut done);
     }
+    done.stopped_for.resize(done.outcomes.len(), None);
     done
 }
 
@@ -115,6 +119,7 @@ fn make_wait(target: Result<&Target, &Refused>, children: Vec<(usize, Child)>, d
             // A stop that a signal has cut short may have brought nothing; the next one goes on.
             for waited in stopped.waited {
                 done.outcomes[indices[at]] = outcome(waited);
+                done.stopped_for[indices[at]] = Some(stopped.length);
                 at += 1;
             }
             thread::sleep(BETWEEN_STOPS);

@@ -25,15 +25,15 @@ pub struct Entry {
     pub outcome: Option<Outcome>,
     /// Whether the reaper got a SIGCHLD first.
     pub is_nudged: bool,
-    /// How long the reaper was stopped, each time, for this one and others.
-    pub stops: Vec<Duration>,
+    /// How long the reaper was stopped when it was made to wait for this one.
+    pub stopped_for: Option<Duration>,
 }
 
 impl Entry {
     /// For a decision of which nothing is done yet.
     #[must_use]
     pub fn new(finding: Finding, decision: Decision) -> Self {
-        Self { finding, decision, outcome: None, is_nudged: false, stops: Vec::new() }
+        Self { finding, decision, outcome: None, is_nudged: false, stopped_for: None }
     }
 
     /// Whether it may be freed.
@@ -257,9 +257,10 @@ struct ReapFields<'a> {
     reaper: Option<ProcessFields<'a>>,
     /// Whether the reaper got a SIGCHLD first.
     nudged: bool,
-    /// How long the reaper was stopped, each time, in microseconds: for this zombie and others of the same request.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    stopped_us: Vec<u64>,
+    /// How long the reaper was stopped when it was made to wait for this one, in microseconds. Others may have been freed in the
+    /// same stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped_us: Option<u64>,
     /// PID namespaces that it has blocked, and that could end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     released: Vec<ReleasedFields<'a>>,
@@ -310,7 +311,7 @@ impl<'a> ReapEvent<'a> {
             outcome: entry.outcome.as_ref().map(Outcome::as_str),
             reaper: entry.finding.reaper.as_ref().map(|it| named(it.process.pid, &it.process.name)),
             nudged: entry.is_nudged,
-            stopped_us: entry.stops.iter().map(|it| it.as_micros() as u64).collect(),
+            stopped_us: entry.stopped_for.map(|it| it.as_micros() as u64),
             released: released
                 .iter()
                 .filter(of_this)
