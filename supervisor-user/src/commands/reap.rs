@@ -252,7 +252,7 @@ fn free_all(entries: &mut [Entry], args: &ReapArgs) -> Stops {
 
 /// Writes what was done, and what became free by it.
 fn finish(args: &ReapArgs, host: &Proc, entries: &[Entry], stops: &Stops, is_shown: bool) -> Result<Exit> {
-    let is_freed = |entry: &&Entry| entry.outcome.as_ref().is_some_and(|outcome| outcome.is_freed());
+    let is_freed = |entry: &&Entry| entry.outcome.as_ref().is_some_and(crate::reap::plan::Outcome::is_freed);
     let free_again = released(entries.iter().filter(is_freed).map(|entry| &entry.finding));
     match args.output {
         Output::Text => print(&text(args, entries, stops, &free_again, is_shown))?,

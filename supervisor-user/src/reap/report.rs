@@ -1,6 +1,6 @@
 //! What is written of a zombie that was to be freed: a line for people, and an audit event for machines.
 
-use std::{env, fs, time::Duration};
+use std::{env, fmt::Write as _, fs, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -79,7 +79,7 @@ impl Entry {
         };
         if self.outcome.is_none() {
             for risk in self.risks() {
-                out.push_str(&format!("             {}\n", risk.text()));
+                let _infallible = writeln!(out, "             {}", risk.text());
             }
         }
         out

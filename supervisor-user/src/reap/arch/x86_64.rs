@@ -112,15 +112,16 @@ impl Registers {
     /// yet. Others are left alone: to restart a wait with a time limit makes it longer.
     fn is_endless_wait(&self) -> bool {
         const IORING_ENTER_EXT_ARG: u64 = 8;
+        /// The timeout -1, as the call's `int`.
+        const NO_LIMIT: u32 = u32::MAX;
         let regs = &self.0;
         match regs.orig_rax as i64 {
-            libc::SYS_epoll_wait | libc::SYS_epoll_pwait => regs.r10 as i32 == -1,
-            libc::SYS_epoll_pwait2 => regs.r10 == 0,
+            libc::SYS_epoll_wait | libc::SYS_epoll_pwait => regs.r10 as u32 == NO_LIMIT,
+            libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => regs.r10 == 0,
             libc::SYS_rt_sigtimedwait => regs.rdx == 0,
             // It fails only if it has submitted nothing.
             libc::SYS_io_uring_enter => regs.r10 & IORING_ENTER_EXT_ARG == 0,
             libc::SYS_semop => true,
-            libc::SYS_semtimedop => regs.r10 == 0,
             _ => false,
         }
     }
