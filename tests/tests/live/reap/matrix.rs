@@ -107,7 +107,9 @@ impl Heir {
     /// Waits until it runs the program and sleeps, and makes it wait.
     fn make_it_wait(&self, name: &str, count: u64) -> Result<()> {
         let pid = self.process.pid();
-        let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].map(|call| format!("{call} "));
+        // Python before 3.11 sleeps in select.
+        let calls = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep, libc::SYS_select, libc::SYS_pselect6];
+        let sleeps = calls.map(|call| format!("{call} "));
         until("the program to sleep", WAIT_LIMIT, || {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
             let call = std::fs::read_to_string(format!("/proc/{pid}/syscall"))?;
