@@ -15,7 +15,7 @@ const NAMESPACES: usize = 300;
 /// process may be in one itself.
 const LEVELS: usize = 31;
 /// A report, while an inspection of thousands is under way on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 /// What an agent may have in memory, in KiB, beside its findings.
 const MEMORY: u64 = 40 << 10;
 /// What one finding with hostile arguments may take, in KiB (docs/limitations.md).

