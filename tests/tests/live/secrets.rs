@@ -20,6 +20,9 @@ const SECRET: &str = "opensesame";
 const LIMIT: Duration = Duration::from_secs(30);
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+/// How many groups were made: the tests of one process run at the same time.
+static GROUPS: AtomicU32 = AtomicU32::new(0);
+
 /// A control group whose name holds a secret, removed when this is dropped.
 struct Group(PathBuf);
 
@@ -31,9 +34,7 @@ impl Group {
             words.nth(1).filter(|_| words.next() == Some("cgroup2"))
         });
         let mount = mount.context("cgroup version 2 is not mounted")?;
-        // Tests of one process run at the same time.
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let number = GROUPS.fetch_add(1, Ordering::Relaxed);
         let name = format!("supervisor-test-{}-{number}-API_TOKEN={SECRET}-group", std::process::id());
         let group = Self(Path::new(mount).join(name));
         fs::create_dir(&group.0).with_context(|| group.0.display().to_string())?;

@@ -148,7 +148,9 @@ fn run(kind: &'static Kind, rng: &mut Rng, longest: Duration) -> Result<Vec<Trut
         End::ReapsByItself => program.next("reaped").and_then(|_| wall())?,
         End::ReapsInRounds => program.next("round").and_then(|_| wall())?,
     };
-    truths.iter_mut().for_each(|truth| truth.until = until);
+    for truth in &mut truths {
+        truth.until = until;
+    }
     program.end()?;
     Ok(truths)
 }

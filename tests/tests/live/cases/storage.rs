@@ -49,7 +49,7 @@ fn a_pod_is_not_deleted_because_its_storage_does_not_answer() -> Result<()> {
     is_true(&found, &id).context("watch")?;
     let uid = pod.rsplit("pod").next().context("no pod")?;
     ensure!(found.text("orchestrator.resource.id")? == uid, "the pod is {uid}: {}", found.0);
-    ensure!(found.text("supervisor.killed_by.name")? != "", "nobody has killed it: {}", found.0);
+    ensure!(!found.text("supervisor.killed_by.name")?.is_empty(), "nobody has killed it: {}", found.0);
     let pid = process.to_string();
     for args in [&["ps", "-o", "json", "--pid", &pid], &["explain", &pid, "-o", "json"][..]] {
         let (events, _) = run_json(args)?;
