@@ -80,10 +80,16 @@ fn namespaces_within_namespaces_are_reported_at_every_level() -> Result<()> {
     let den = den()?;
     let agent = Besieged::start()?;
     let attacker = den.attack(&["nested", &LEVELS.to_string()])?;
-    for _ in 0..LEVELS {
-        let zombie = attacker.fact("zombie")?.pid("pid")?;
-        let event = agent.reports(zombie, SOON)?;
+    let mut missing =
+        (0..LEVELS).map(|_| attacker.fact("zombie")?.pid("pid")).collect::<Result<HashSet<u32>>>()?;
+    // They are reported in any order.
+    while !missing.is_empty() {
+        let opens = |event: &Event| ["zombie-detected", "zombie-existing"].contains(&event.action());
+        let is_missing = |event: &Event| missing.iter().any(|pid| event.is_about(*pid));
+        let event = agent.agent.wait_for("every level", |event| opens(event) && is_missing(event));
+        let event = event.with_context(|| format!("missing: {missing:?}"))?;
         ensure!(event.get("supervisor.pid_ns.level").is_some(), "no level: {}", event.0);
+        missing.remove(&event.pid("process.pid")?);
     }
     den.bystander(ON_TIME, |pid, within| agent.reports(pid, within))?;
     agent.is_healthy()?;
