@@ -56,13 +56,13 @@ fn by_the_pid_1_that_ends_its_namespace() -> Result<()> {
 }
 
 /// What two watches have to say alike, whatever they have seen of the reap.
-const ALIKE: [&str; 9] = [
+/// Not how sure it is: that depends on what was read of the reaper in the time that an inspection has.
+const ALIKE: [&str; 8] = [
     "event.action",
     "process.entity_id",
     "process.exit_code",
     "supervisor.finding.id",
     "supervisor.family",
-    "supervisor.confidence",
     "supervisor.reaper.pid",
     "supervisor.creators",
     "supervisor.pid_ns",
