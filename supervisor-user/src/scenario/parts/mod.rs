@@ -21,7 +21,11 @@ use std::io::{self, BufRead, Write};
 
 use anyhow::{Context, Result, bail};
 
-pub use self::{orphans::pid1_holds_a_zombie, traced::Tracer, unreaped::never_wait};
+pub use self::{
+    orphans::{make_orphan, pid1_holds_a_zombie},
+    traced::Tracer,
+    unreaped::never_wait,
+};
 
 /// Plays the part that the arguments name.
 pub fn play(args: &[&str]) -> Result<()> {

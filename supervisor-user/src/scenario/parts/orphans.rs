@@ -71,7 +71,7 @@ pub(super) fn orphan_maker() -> Result<()> {
 }
 
 /// A child whose own child outlives it, and exits once this process has adopted it.
-fn make_orphan(adopter: Pid) -> Result<()> {
+pub fn make_orphan(adopter: Pid) -> Result<()> {
     let child = sys::fork(|| {
         let orphan = sys::fork_free(|| {
             let result = sys::until("adoption", || getppid() == Some(adopter));
