@@ -37,7 +37,7 @@ pub use den::{ATTACKER, Besieged, Den, END, ON_TIME};
 pub use event::{Event, events_in, finding_of, findings_of, of_process};
 pub use guard::{Guard, child_of, signal, zombie_of};
 pub use messages::{HOSTILE, hostile, hostile_in, message, octet_counted, recorded, repeated};
-pub use oracle::{Judgement, Life, Run, Slack, judge, lives};
+pub use oracle::{Judgement, Life, Run, Slack, judge, lives, setting, time_of, wall};
 pub use process::{end_by, freeze, hides_init, resident_kib};
 pub use prometheus::{Prometheus, http_get, promtool};
 pub use quiet_agent::QuietAgent;

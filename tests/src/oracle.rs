@@ -1,6 +1,10 @@
 //! Knows what was true of processes, and judges what a watch has said of them.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{
+    collections::HashMap,
+    env, fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result};
 
@@ -24,6 +28,17 @@ pub struct Life {
     pub reaped_from: Option<u64>,
     /// It was gone by this.
     pub reaped_by: Option<u64>,
+}
+
+/// The wall time, in nanoseconds.
+pub fn wall() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos().try_into()?)
+}
+
+/// A number in the environment, by which a test runs longer or otherwise.
+pub fn setting(name: &str) -> Result<Option<u64>> {
+    let text = env::var(name).ok();
+    text.map(|text| text.parse().with_context(|| format!("{name}={text} is no number"))).transpose()
 }
 
 /// The lives that a fixture tells by its facts `zombie` and `reaped`.
@@ -216,7 +231,7 @@ pub fn judge(run: &Run<'_>, lives: &[Life], reapers: &[u32], healthy: &[u32]) ->
 }
 
 /// When an event happened, in nanoseconds of wall time.
-fn time_of(event: &Event) -> Result<u64> {
+pub fn time_of(event: &Event) -> Result<u64> {
     nanoseconds(event.text("@timestamp")?)
 }
 

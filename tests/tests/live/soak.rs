@@ -4,14 +4,14 @@
 use std::{
     env, fs,
     os::unix::fs::chown,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use supervisor_tests::{
     ATTACKER, Den, Event, Fixture, Judgement, Life, Run, Slack, Watch, fixture, hides_init, judge, lives,
-    resident_kib, supervisor_bin,
+    resident_kib, setting, supervisor_bin, wall,
 };
 use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, zombies_of};
 
@@ -69,15 +69,6 @@ fn no_identity_is_false(events: &[Event], attackers: u32) -> Result<()> {
         ensure!(!is_claimed || event.is_under(attackers), "a container that is another's: {}", event.0);
     }
     Ok(())
-}
-
-fn setting(name: &str) -> Result<Option<u64>> {
-    let text = env::var(name).ok();
-    text.map(|text| text.parse().with_context(|| format!("{name}={text} is no number"))).transpose()
-}
-
-fn wall() -> Result<u64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos().try_into()?)
 }
 
 /// A pod whose containers' commands do not exist, under a monitor that does not reap what it adopts.

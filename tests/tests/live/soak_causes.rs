@@ -3,15 +3,15 @@
 
 use std::{
     collections::BTreeMap,
-    env, fmt,
+    fmt,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use supervisor_tests::{Event, Fixture, Watch};
+use supervisor_tests::{Event, Fixture, Watch, setting, time_of, wall};
 
 /// How long programs are started for, unless the environment says otherwise.
 const SHORT: Duration = Duration::from_secs(40);
@@ -102,15 +102,6 @@ struct Truth {
     until: u64,
 }
 
-fn wall() -> Result<u64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos().try_into()?)
-}
-
-fn setting(name: &str) -> Result<Option<u64>> {
-    let text = env::var(name).ok();
-    text.map(|text| text.parse().with_context(|| format!("{name}={text} is no number"))).transpose()
-}
-
 /// Runs one program for a random time, and says what was true of its zombies.
 fn run(kind: &'static Kind, rng: &mut Rng, longest: Duration) -> Result<Vec<Truth>> {
     let pause = Duration::from_millis(rng.u64(200..longest.as_millis().try_into()?));
@@ -178,7 +169,7 @@ impl Verdicts {
     fn judge(&mut self, truth: &Truth, events: &[Event]) -> Result<()> {
         let mut last = None;
         for event in events.iter().filter(|event| event.is_about(truth.pid)) {
-            let at = at(event)?;
+            let at = time_of(event)?;
             let is_of_it = truth.from <= at + SLACK_NS && at <= truth.until;
             let is_open = matches!(event.action(), "zombie-detected" | "zombie-existing" | "zombie-updated");
             if !is_of_it || !is_open {
@@ -209,12 +200,6 @@ impl Verdicts {
         }
         Ok(())
     }
-}
-
-/// When an event happened, in nanoseconds of wall time.
-fn at(event: &Event) -> Result<u64> {
-    let stamp: jiff::Timestamp = event.text("@timestamp")?.parse()?;
-    Ok(stamp.as_nanosecond().try_into()?)
 }
 
 #[test]
