@@ -118,7 +118,7 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
                 return Ok(Exit::Usage);
             }
         }
-        stops = free_all(&mut entries, args);
+        stops = free_all(&host, &mut entries, args);
     }
     finish(args, &host, &entries, &stops, is_shown)
 }
@@ -228,7 +228,7 @@ fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bo
 type Stops = BTreeMap<u32, Vec<Duration>>;
 
 /// Frees all that may be freed, one reaper after the other.
-fn free_all(entries: &mut [Entry], args: &ReapArgs) -> Stops {
+fn free_all(host: &Proc, entries: &mut [Entry], args: &ReapArgs) -> Stops {
     let mut by_reaper: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
         if entry.is_allowed(args.force) {
@@ -239,7 +239,7 @@ fn free_all(entries: &mut [Entry], args: &ReapArgs) -> Stops {
     for (reaper, indices) in by_reaper {
         let zombies: Vec<&Finding> = indices.iter().map(|&index| &entries[index].finding).collect();
         let nudges = !args.no_nudge && zombies.iter().any(|zombie| may_be_nudged(zombie));
-        let done = free(reaper, &zombies, nudges);
+        let done = free(host, reaper, &zombies, nudges);
         for ((&index, outcome), stopped_for) in indices.iter().zip(done.outcomes).zip(done.stopped_for) {
             let entry = &mut entries[index];
             (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);

@@ -1,7 +1,6 @@
 //! Frees the zombies of one reaper: first by a signal, then by its own waits, in short stops.
 
 use std::{
-    fs,
     os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
@@ -15,7 +14,11 @@ use super::{
     nudge::nudge,
     target::{Refused, Target},
 };
-use crate::finding::{Block, Finding};
+use crate::{
+    evidence::starts_match,
+    finding::{Block, Finding},
+    host::{Host, ProcessFacts},
+};
 
 /// A reaper is stopped no longer than this, plus one wait.
 const STOP_BUDGET: Duration = Duration::from_micros(300);
@@ -74,10 +77,11 @@ pub struct Done {
 
 /// Frees zombies of one reaper. With `nudges` it sends SIGCHLD first.
 #[must_use]
-pub fn free(reaper: u32, zombies: &[&Finding], nudges: bool) -> Done {
+pub fn free(host: &dyn Host, reaper: u32, zombies: &[&Finding], nudges: bool) -> Done {
     let mut done = Done::default();
+    let observer = Observer::of(host, reaper);
     if nudges {
-        let first = zombies.iter().take(AT_ONCE).filter_map(|zombie| open(reaper, zombie).ok());
+        let first = zombies.iter().take(AT_ONCE).filter_map(|zombie| open(host, &observer, zombie).ok());
         // Who cannot get the signal is made to wait.
         done.is_nudged = nudge(reaper, &first.collect::<Vec<Child>>()).is_ok();
     }
@@ -86,7 +90,7 @@ pub fn free(reaper: u32, zombies: &[&Finding], nudges: bool) -> Done {
         let mut children = Vec::new();
         for zombie in zombies {
             let index = done.outcomes.len();
-            done.outcomes.push(match open(reaper, zombie) {
+            done.outcomes.push(match open(host, &observer, zombie) {
                 Ok(child) => {
                     children.push((index, child));
                     Outcome::Failed("its reaper was not made to wait".to_owned())
@@ -149,46 +153,52 @@ fn outcome(waited: Waited) -> Outcome {
 }
 
 /// Takes hold of a zombie: the same process, the same parent, and its pid as the parent counts.
-fn open(reaper: u32, zombie: &Finding) -> Result<Child, Outcome> {
+fn open(host: &dyn Host, reaper: &Observer, zombie: &Finding) -> Result<Child, Outcome> {
     let pid = zombie.process.pid;
     let pidfd = Pid::from_raw(pid as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let pidfd: OwnedFd = pidfd.ok_or(Outcome::Gone)?;
-    let stat = Process::new(pid as i32).and_then(|process| process.stat()).map_err(|_| Outcome::Gone)?;
-    if !is_same(zombie, stat.starttime) {
+    let facts = facts_of(host, pid)?;
+    if zombie.process.start_ns.is_some_and(|start_ns| !starts_match(host, &facts, start_ns)) {
         return Err(Outcome::Gone);
     }
-    if stat.state != 'Z' {
-        return Err(Outcome::Failed(format!("it is not a zombie: its state is {}", stat.state)));
+    if facts.state != 'Z' {
+        return Err(Outcome::Failed(format!("it is not a zombie: its state is {}", facts.state)));
     }
-    if stat.ppid as u32 != reaper {
-        return Err(Outcome::Failed(format!("process {} must reap it now: look again", stat.ppid)));
+    if facts.ppid != reaper.pid {
+        return Err(Outcome::Failed(format!("process {} must reap it now: look again", facts.ppid)));
     }
-    let vpid = pid_in_namespace_of(reaper, pid).ok_or_else(|| {
+    let vpid = reaper.pid_of(&facts).ok_or_else(|| {
         Outcome::Failed("its pid in the PID namespace of its reaper was not seen".to_owned())
     })?;
     Ok(Child { vpid, pidfd })
 }
 
-/// Whether a process with this start time is the finding's.
-fn is_same(zombie: &Finding, start_ticks: u64) -> bool {
-    let ticks = procfs::ticks_per_second();
-    zombie.process.start_ns.is_none_or(|start_ns| {
-        let tick_ns = 1_000_000_000 / ticks;
-        start_ns / tick_ns == start_ticks
-    })
+/// How a reaper counts pids.
+struct Observer {
+    pid: u32,
+    /// The level of its PID namespace. `None` if it was not seen.
+    level: Option<u32>,
 }
 
-/// The pid of a process as another one counts, whose PID namespace is the same or one above.
-fn pid_in_namespace_of(observer: u32, pid: u32) -> Option<u32> {
-    let level = ns_pids(observer)?.len().checked_sub(1)?;
-    ns_pids(pid)?.get(level).copied()
+impl Observer {
+    fn of(host: &dyn Host, pid: u32) -> Self {
+        Self { pid, level: facts_of(host, pid).ok().and_then(|facts| facts.level()) }
+    }
+
+    /// The pid of a process whose PID namespace is the same or one below.
+    fn pid_of(&self, facts: &ProcessFacts) -> Option<u32> {
+        facts.ns_pids.get(self.level? as usize).copied()
+    }
 }
 
-/// The pids of a process, from the namespace of this `/proc` inwards.
-fn ns_pids(pid: u32) -> Option<Vec<u32>> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_whitespace().map(|pid| pid.parse().ok()).collect()
+/// What `/proc` says of a process that is there.
+fn facts_of(host: &dyn Host, pid: u32) -> Result<ProcessFacts, Outcome> {
+    match host.process(pid) {
+        Ok(Some(facts)) => Ok(facts),
+        Ok(None) if host.was_not_read() => Err(Outcome::Failed("it was not read in time".to_owned())),
+        Ok(None) => Err(Outcome::Gone),
+        Err(error) => Err(Outcome::Failed(format!("process {pid} cannot be read: {error}"))),
+    }
 }
 
 /// Waits until PID namespaces have ended that freed zombies have blocked; returns those that have.
@@ -217,11 +227,15 @@ fn is_exiting(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::DirectProc;
 
     #[test]
     fn a_pid_is_counted_as_the_observer_counts() {
+        let host = DirectProc::new().expect("/proc");
         let me = std::process::id();
-        assert_eq!(pid_in_namespace_of(me, me), ns_pids(me).and_then(|pids| pids.last().copied()));
-        assert_eq!(pid_in_namespace_of(me, 0x7fff_ffff), None);
+        let facts = facts_of(&host, me).expect("this process");
+        assert_eq!(Observer::of(&host, me).pid_of(&facts), facts.ns_pids.last().copied());
+        assert_eq!(Observer::of(&host, me).pid_of(&facts), facts.vpid());
+        assert_eq!(facts_of(&host, 0x7fff_ffff).err(), Some(Outcome::Gone));
     }
 }
