@@ -150,24 +150,24 @@ impl<'a> Glance<'a> {
         let exiting = self.exiting.get_or_insert_with(|| Exiting::new(grace_ns));
         let until_ns = clock::now_ns() + (grace + INSPECTIONS).as_nanos() as u64;
         loop {
-            let now_ns = clock::now_ns();
             let mut living = Vec::new();
             let exited = tracer.scan(Scan::All, |record| living.push(*record))?;
             let records = self.agent.as_ref().unwrap_or(tracer.records());
             let present = all_exiting(records, &exited, &living)?;
-            exiting.scanned(&present, now_ns, 0);
+            let read_ns = clock::now_ns();
+            exiting.scanned(&present, read_ns, 0);
             let look = Look::new(self.host, self.agent.as_ref(), exited, living);
             for (id, _) in present {
                 // That is another finding, and no reason to wait.
                 if let Some(facts) = look.process_of(&id)?
                     && look.is_held_init(&id, &facts)?
                 {
-                    exiting.settle(&id, Inspected::HoldsNamespace, now_ns);
+                    exiting.settle(&id, Inspected::HoldsNamespace, read_ns);
                 }
             }
-            for (id, since_ns) in exiting.due(now_ns) {
+            for (id, since_ns) in exiting.due(read_ns) {
                 let (inspected, _) = inspect(&look, id, since_ns)?;
-                exiting.settle(&id, inspected, now_ns);
+                exiting.settle(&id, inspected, clock::now_ns());
             }
             if exiting.is_settled(until_ns) {
                 break;

@@ -107,17 +107,21 @@ impl<H: Host> Observer<H> {
             Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss, trace: None })?;
         let attached_ns = clock::now_ns();
         let mut living = Vec::new();
+        let mut ending = Vec::new();
         let mut init = None;
-        let mut exiting = Exiting::new(grace.exit_ns);
         let exited = tracer.scan(Scan::Seed, |record| {
             if record.flags & TASK_ENDING != 0 {
-                exiting.seen(record.id, None, attached_ns);
+                ending.push(record.id);
             }
             living.push(record.id);
             init = init.or((record.level == 0).then_some(record.ns_init));
         })?;
-        for task in exited.iter().filter(|task| task.record.flags & TASK_EXITING != 0) {
-            exiting.seen(task.record.id, None, attached_ns);
+        let exiting = exited.iter().filter(|task| task.record.flags & TASK_EXITING != 0);
+        ending.extend(exiting.map(|task| task.record.id));
+        let scanned_ns = clock::now_ns();
+        let mut exiting = Exiting::new(grace.exit_ns);
+        for id in ending {
+            exiting.seen(id, None, scanned_ns);
         }
         // The iterator was seen to leave out the host's PID 1; its descendants' creator it is all the same.
         living.extend(init);
@@ -309,6 +313,9 @@ impl<H: Host> Observer<H> {
 
     /// Looks for leftovers, and for losses. Costs two map lookups if there is neither.
     ///
+    /// Each waiting time begins when the reading that it begins with is over, not when the tick began: between the two
+    /// this may have been stopped for long, and what was read be new.
+    ///
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
@@ -318,7 +325,8 @@ impl<H: Host> Observer<H> {
         self.look_for_losses(now_ns)?;
         let epochs = self.tracer.epochs()?;
         if self.ledger.has_unknown(&epochs, now_ns) {
-            self.ledger.walk(&self.tracer.records().unreaped()?, now_ns);
+            let entries = self.tracer.records().unreaped()?;
+            self.ledger.walk(&entries, clock::now_ns());
         }
         self.untold_ticks = if self.ledger.has_untold(&epochs) { self.untold_ticks + 1 } else { 0 };
         if self.untold_ticks >= UNTOLD_TICKS {
@@ -371,11 +379,13 @@ impl<H: Host> Observer<H> {
         self.missed = self.tracer.missed()?;
         let mut ending = Vec::new();
         let exited = self.tracer.scan(Scan::Reconcile, |record| ending.push(*record))?;
-        for (id, since_ns) in all_exiting(self.tracer.records(), &exited, &ending)? {
-            self.exiting.seen(id, since_ns, now_ns);
-        }
+        let present = all_exiting(self.tracer.records(), &exited, &ending)?;
         let entries = self.tracer.records().unreaped()?;
-        self.ledger.walk(&entries, now_ns);
+        let read_ns = clock::now_ns();
+        for (id, since_ns) in present {
+            self.exiting.seen(id, since_ns, read_ns);
+        }
+        self.ledger.walk(&entries, read_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
         let stored: HashMap<ProcessId, &Unreaped> = entries.iter().map(|entry| (entry.id, entry)).collect();
         for (id, was) in self.ledger.resync(&present, &entries) {
@@ -419,11 +429,11 @@ impl<H: Host> Observer<H> {
         let mut ending = Vec::new();
         let exited = self.tracer.scan(Scan::Exited, |record| ending.push(*record))?;
         let present = all_exiting(self.tracer.records(), &exited, &ending)?;
-        let took_ns = clock::now_ns().saturating_sub(now_ns);
-        for id in self.exiting.scanned(&present, now_ns, took_ns) {
-            seen.push(Observation::at(now_ns, Seen::Finished { id }));
+        let read_ns = clock::now_ns();
+        for id in self.exiting.scanned(&present, read_ns, read_ns.saturating_sub(now_ns)) {
+            seen.push(Observation::at(read_ns, Seen::Finished { id }));
         }
-        let due = self.exiting.due(now_ns);
+        let due = self.exiting.due(read_ns);
         if due.is_empty() {
             return Ok(());
         }
@@ -437,14 +447,15 @@ impl<H: Host> Observer<H> {
                 break;
             }
             let (inspected, evidence) = inspect(&look, id, since_ns)?;
-            let found = match (self.exiting.settle(&id, inspected, now_ns), evidence) {
+            let inspected_ns = clock::now_ns();
+            let found = match (self.exiting.settle(&id, inspected, inspected_ns), evidence) {
                 (Verdict::Stuck, Some(evidence)) => {
                     Seen::Stuck { id, grace_ns: self.exiting.grace_ns(), evidence }
                 }
                 (Verdict::Finished, _) => Seen::Finished { id },
                 _ => continue,
             };
-            seen.push(Observation::at(clock::now_ns(), found));
+            seen.push(Observation::at(inspected_ns, found));
         }
         Ok(())
     }
@@ -484,16 +495,17 @@ impl<H: Host> Observer<H> {
                 break;
             }
             let facts = look.process_of(&id)?;
+            let read_ns = clock::now_ns();
             let Some(facts) = facts else {
-                self.ledger.settle(&id, Settled::NotYet, now_ns);
+                self.ledger.settle(&id, Settled::NotYet, read_ns);
                 continue;
             };
             if facts.is_unreaped() {
-                if self.ledger.release(&id, now_ns) {
-                    seen.push(Observation::at(now_ns, Seen::Released { id }));
+                if self.ledger.release(&id, read_ns) {
+                    seen.push(Observation::at(read_ns, Seen::Released { id }));
                 }
                 // It took its time to become a zombie.
-                if !self.ledger.has_waited(&id, now_ns) {
+                if !self.ledger.has_waited(&id, read_ns) {
                     continue;
                 }
                 let existing = exit_ns.is_none() && self.existing.contains_key(&id);
@@ -501,20 +513,20 @@ impl<H: Host> Observer<H> {
                 let evidence = Box::new(look.gather(facts, Some(id), exit_ns)?);
                 let gathered_ns = clock::now_ns();
                 if !look.is_still_there(&id) {
-                    self.ledger.settle(&id, Settled::NotYet, now_ns);
+                    self.ledger.settle(&id, Settled::NotYet, read_ns);
                     continue;
                 }
                 seen.push(Observation::at(gathered_ns, Seen::Unreaped { id, existing, evidence }));
-                self.ledger.settle(&id, Settled::Told, now_ns);
+                self.ledger.settle(&id, Settled::Told, read_ns);
             } else if look.is_held_init(&id, &facts)? {
                 let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
                 let init = look.gather(facts, Some(id), exit_ns)?;
                 let evidence = Box::new(look.namespace(init)?);
                 seen.push(Observation::at(clock::now_ns(), Seen::Held { id, evidence }));
-                self.ledger.settle(&id, Settled::Held, now_ns);
+                self.ledger.settle(&id, Settled::Held, read_ns);
             } else {
-                self.exiting.seen(id, exit_ns, now_ns);
-                self.ledger.settle(&id, Settled::NotYet, now_ns);
+                self.exiting.seen(id, exit_ns, read_ns);
+                self.ledger.settle(&id, Settled::NotYet, read_ns);
             }
         }
         if are_reviewed {

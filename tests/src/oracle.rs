@@ -177,12 +177,17 @@ pub fn judge(run: &Run<'_>, lives: &[Life], reapers: &[u32], healthy: &[u32]) ->
                 let indices = by_pid.get(&pid).into_iter().flatten().copied();
                 let life = indices.filter_map(began).min().map(|(_, index)| index);
                 match life {
-                    Some(index) if is_found[index] => wrong.push(format!("told twice: {}", event.0)),
+                    Some(index) if is_found[index] => {
+                        wrong.push(format!("told twice: {}", brief(event, &lives[index])))
+                    }
                     Some(index) if at < lives[index].earliest + GRACE_NS - CLOCK_NS => {
-                        wrong.push(format!("told before its grace period was over: {}", event.0));
+                        wrong.push(format!(
+                            "told before its grace period was over: {}",
+                            brief(event, &lives[index])
+                        ));
                     }
                     Some(index) if lives[index].reaped_by.is_some_and(|by| at > by + CLOCK_NS) => {
-                        wrong.push(format!("told when it was gone: {}", event.0));
+                        wrong.push(format!("told when it was gone: {}", brief(event, &lives[index])));
                     }
                     Some(index) => {
                         is_found[index] = true;
@@ -202,7 +207,10 @@ pub fn judge(run: &Run<'_>, lives: &[Life], reapers: &[u32], healthy: &[u32]) ->
                 let Some(index) = opened.get(event.text("supervisor.finding.id")?) else { continue };
                 let is_early = lives[*index].reaped_from.is_none_or(|from| at + CLOCK_NS < from);
                 if is_early || std::mem::replace(&mut is_closed[*index], true) {
-                    wrong.push(format!("was not reaped then, or told twice: {}", event.0));
+                    wrong.push(format!(
+                        "was not reaped then, or told twice: {}",
+                        brief(event, &lives[*index])
+                    ));
                 }
             }
             _ => {}
@@ -228,6 +236,20 @@ pub fn judge(run: &Run<'_>, lives: &[Life], reapers: &[u32], healthy: &[u32]) ->
     judgement.wrong = wrong;
     judgement.latencies.sort_unstable();
     Ok(judgement)
+}
+
+/// What of an event and of the life that it is about tells whether it is right, short enough for a log that cuts.
+fn brief(Event(event): &Event, life: &Life) -> String {
+    let at = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
+    format!(
+        "{} at {}, pid {}, start {}, end {}, finding {}; {life:?}",
+        at("/event/action"),
+        at("/@timestamp"),
+        at("/process/pid"),
+        at("/process/start"),
+        at("/process/end"),
+        at("/supervisor/finding/id"),
+    )
 }
 
 /// When an event happened, in nanoseconds of wall time.
