@@ -29,7 +29,15 @@ impl Arch {
         }
     }
 
-    /// Debian's name, which its kernels' names end with.
+    /// The kernel's and RPM's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// Debian's and OCI's name, which its kernels' names end with.
     pub(crate) fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",

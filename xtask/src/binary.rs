@@ -12,6 +12,9 @@ use anyhow::{Context as _, Result};
 use crate::{arch::Arch, bpf, plan::DEMO, process, setup};
 
 const FLAG: &str = "-C target-feature=+crt-static";
+/// Cargo's variable for flags of rustc, and what stands between them: a path may have blanks.
+const FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
+const BETWEEN: &str = "\x1f";
 
 /// What to build.
 #[derive(clap::Args)]
@@ -45,6 +48,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     cargo.args(["build", "--release", "--locked", "--package", "supervisor-user"]);
     let target = process::target_dir()?;
     let built = target.join(link_statically(&mut cargo)?).join("release/supervisor");
+    hide_places(&mut cargo)?;
     process::visibly(cargo)?;
     let binary = target.join("release/supervisor");
     fs::create_dir_all(target.join("release"))?;
@@ -63,6 +67,7 @@ pub(crate) fn build_for(arch: Arch) -> Result<PathBuf> {
     let mut cargo = process::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "supervisor-user"]);
     link_statically_for(&mut cargo, arch)?;
+    hide_places(&mut cargo)?;
     process::visibly(cargo)?;
     Ok(process::target_dir()?.join(arch.triple()).join("release/supervisor"))
 }
@@ -83,8 +88,27 @@ pub(crate) fn link_statically_for(cargo: &mut Command, arch: Arch) -> Result<()>
 }
 
 fn set_target(cargo: &mut Command, triple: &str) {
-    let flags = env::var("RUSTFLAGS").map_or_else(|_| FLAG.to_owned(), |flags| format!("{flags} {FLAG}"));
-    cargo.args(["--target", triple]).env("RUSTFLAGS", flags);
+    let given = env::var("RUSTFLAGS").unwrap_or_default();
+    let flags: Vec<&str> = given.split_whitespace().chain(FLAG.split(' ')).collect();
+    cargo.args(["--target", triple]).env(FLAGS, flags.join(BETWEEN));
+}
+
+/// Keeps the paths of this machine out of a binary, so that the same sources give the same bytes in any folder. Call it after
+/// the target is set.
+fn hide_places(cargo: &mut Command) -> Result<()> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("there is no home folder")?;
+    let flags = cargo.get_envs().find(|(name, _)| *name == FLAGS).and_then(|(_, flags)| flags);
+    let mut flags = flags.unwrap_or_default().to_owned();
+    for (place, name) in [(process::workspace(), "/supervisor"), (&home, "/cargo")] {
+        flags.push(BETWEEN);
+        flags.push("--remap-path-prefix=");
+        flags.push(place);
+        flags.push("=");
+        flags.push(name);
+    }
+    cargo.env(FLAGS, flags);
+    Ok(())
 }
 
 /// Builds the binary, without optimisation, and becomes `supervisor demo`. On a new machine the release build would take longer

@@ -62,8 +62,9 @@ enum Task {
     },
     /// Check formatting and lints
     Lint,
-    /// Make the tarball and the Debian package, with checksums and the licences of what is in them
-    Dist,
+    /// Make the files of a release for each architecture: tarball, Debian and RPM package, list of what is linked in; an OCI
+    /// image index; checksums
+    Dist(dist::Args),
     /// Fuzz what reads processes, files and recordings, for minutes each
     Fuzz(fuzz::Args),
     /// Make a seeded mix of processes for minutes, and judge what three watches have said of it (as root)
@@ -88,7 +89,7 @@ fn main() -> ExitCode {
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
         Task::Lint => test::lint(),
-        Task::Dist => dist::run(),
+        Task::Dist(args) => dist::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),

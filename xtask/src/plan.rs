@@ -63,7 +63,7 @@ pub(crate) const CROSS_AARCH64: Programs = Programs {
 };
 /// What makes packages for other distributions.
 pub(crate) const PACKAGERS: Programs =
-    Programs { why: "makes the RPM package", programs: &[("rpmbuild", "rpm")] };
+    Programs { why: "makes packages", programs: &[("rpmbuild", "rpm"), ("podman", "podman")] };
 /// What the bench measures beside supervisor.
 pub(crate) const PEERS: Programs = Programs {
     why: "what supervisor is measured beside",
