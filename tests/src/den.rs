@@ -10,9 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use supervisor_user::scenario::until;
 use tempfile::TempDir;
 
-use crate::{Agent, Event, Fixture, http_get};
+use crate::{Agent, Event, Fixture, WAIT_LIMIT, http_get};
 
 /// The attacker: `nobody`.
 pub const ATTACKER: u32 = 65_534;
@@ -111,9 +112,10 @@ impl Besieged {
         Ok(Self { agent, target })
     }
 
-    /// Fails unless its health check answers.
+    /// Fails unless its health check answers. A connection can have to make room for an attacker's: who checks asks again.
     pub fn is_healthy(&self) -> Result<()> {
-        let (head, _) = http_get(self.target, "/healthz", "*/*")?;
+        let answer = || Ok(http_get(self.target, "/healthz", "*/*").ok());
+        let (head, _) = until("an answer of the health check", WAIT_LIMIT, answer)?;
         ensure!(head.starts_with("HTTP/1.0 200"), "it is not healthy: {head}");
         Ok(())
     }

@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
-    task::AbortHandle,
+    task::{AbortHandle, yield_now},
     time::{sleep, timeout},
 };
 
@@ -103,8 +103,12 @@ async fn serve(listener: &TcpListener, metrics: &Arc<Metrics>) {
             sleep(PAUSE).await;
             continue;
         };
-        open.retain(|connection| !connection.is_finished());
-        // One that is slow cannot keep others out.
+        if open.len() >= CONNECTIONS {
+            // First, every request that has arrived is answered: the runtime looks at the sockets, and runs the others.
+            yield_now().await;
+            open.retain(|connection| !connection.is_finished());
+        }
+        // A slow client cannot keep others out.
         if open.len() >= CONNECTIONS
             && let Some(oldest) = open.pop_front()
         {

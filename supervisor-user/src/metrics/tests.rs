@@ -218,6 +218,24 @@ fn the_server_answers_by_path_and_format() {
     TcpStream::connect(address).expect_err("nobody listens any more");
 }
 
+/// Requests that have arrived are answered before their connections make room for newer ones.
+#[test]
+fn a_burst_of_whole_requests_loses_none() {
+    let (server, _metrics) = start(metrics());
+    let burst: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address()).expect("it listens");
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+            stream
+        })
+        .collect();
+    for mut stream in burst {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
 #[test]
 fn clients_that_are_slow_or_large_keep_nobody_out() {
     let (server, _metrics) = start(metrics());

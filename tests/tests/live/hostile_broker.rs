@@ -6,6 +6,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -51,9 +52,12 @@ fn kib(field: &str) -> Option<u64> {
 fn read_from(broker: impl Fn(&mut TcpStream) + Send + 'static) -> Result<(String, u64)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("nats://{}", listener.local_addr()?);
+    // The broker answers once a sample was taken: on a busy machine the child can otherwise end before the first one.
+    let (first_sample, begin) = mpsc::channel::<()>();
     // It ends with this program.
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
+            drop(begin.recv());
             broker(&mut stream);
         }
     });
@@ -67,10 +71,12 @@ fn read_from(broker: impl Fn(&mut TcpStream) + Send + 'static) -> Result<(String
     // `ru_maxrss` of the child would also count the memory of this program: `setmax_mm_hiwater_rss()` in `exec_mmap()`.
     let status_file = format!("/proc/{}/status", child.id());
     let mut peak = None;
+    let mut first_sample = Some(first_sample);
     let status = loop {
         // The child is ours and was not waited for, so the id is still its. A zombie has no memory and no such line.
         let now = fs::read_to_string(&status_file)?;
         peak = peak.max(now.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(kib));
+        first_sample.take();
         if let Some(status) = child.try_wait()? {
             break status;
         }
