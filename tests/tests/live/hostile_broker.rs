@@ -57,7 +57,7 @@ fn read_from(broker: impl Fn(&mut TcpStream) + Send + 'static) -> Result<(String
     // It ends with this program.
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            drop(begin.recv());
+            begin.recv().ok();
             broker(&mut stream);
         }
     });

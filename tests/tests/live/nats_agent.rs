@@ -32,29 +32,37 @@ nats = {{ servers = ["{url}"], ack_timeout = "2s", heartbeat = "1s" }}
     )
 }
 
+/// The pids of a reaper and of its child: in the time that this takes another test's zombie can have the same pid, but not the
+/// same reaper.
+type Child = (u32, u32);
+
+fn child(event: &Event) -> Result<Child> {
+    Ok((event.pid("process.parent.pid").unwrap_or_default(), event.pid("process.pid")?))
+}
+
 /// What the agent has told, in both of its lives.
 struct Told {
     agent: Agent,
-    opened: HashSet<u32>,
-    closed: HashSet<u32>,
+    opened: HashSet<Child>,
+    closed: HashSet<Child>,
 }
 
 impl Told {
     fn take(&mut self, event: &Event) -> Result<()> {
         match event.action() {
-            "zombie-detected" | "zombie-existing" => self.opened.insert(event.pid("process.pid")?),
-            "zombie-reaped" => self.closed.insert(event.pid("process.pid")?),
+            "zombie-detected" | "zombie-existing" => self.opened.insert(child(event)?),
+            "zombie-reaped" => self.closed.insert(child(event)?),
             _ => true,
         };
         Ok(())
     }
 
     /// Reads on until so many of these are opened, or closed.
-    fn until(&mut self, count: usize, pids: &[u32], closed: bool) -> Result<()> {
+    fn until(&mut self, count: usize, children: &[Child], closed: bool) -> Result<()> {
         let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let set = if closed { &self.closed } else { &self.opened };
-            let told = pids.iter().filter(|pid| set.contains(pid)).count();
+            let told = children.iter().filter(|child| set.contains(child)).count();
             if told >= count {
                 return Ok(());
             }
@@ -67,10 +75,11 @@ impl Told {
 }
 
 /// So many zombies, and who does not reap them yet.
-fn make() -> Result<(Fixture, Vec<u32>)> {
+fn make() -> Result<(Fixture, Vec<Child>)> {
     let fixture = fixture!("never-wait", &ZOMBIES.to_string())?;
-    let pids = (0..ZOMBIES).map(|_| fixture.fact("zombie")?.pid("pid")).collect::<Result<_>>()?;
-    Ok((fixture, pids))
+    let zombie = || Ok((fixture.pid(), fixture.fact("zombie")?.pid("pid")?));
+    let children = (0..ZOMBIES).map(|_| zombie()).collect::<Result<_>>()?;
+    Ok((fixture, children))
 }
 
 fn reap(mut fixture: Fixture) -> Result<()> {
@@ -93,24 +102,24 @@ fn ten_thousand_events_survive_two_deaths_of_the_broker_and_one_of_the_agent() -
         if batch == 2 {
             broker.kill()?;
         }
-        let (fixture, pids) = make()?;
+        let (fixture, children) = make()?;
         if batch == 5 {
-            told.until(ZOMBIES / 2, &pids, false)?;
+            told.until(ZOMBIES / 2, &children, false)?;
             told.agent.kill()?;
             println!("killed after {:?}", started.elapsed());
             told.agent = Agent::start_in(dir.path(), &config)?;
         }
         if batch == 7 {
-            told.until(ZOMBIES / 3, &pids, false)?;
+            told.until(ZOMBIES / 3, &children, false)?;
             broker.kill()?;
-            told.until(ZOMBIES / 2, &pids, false)?;
+            told.until(ZOMBIES / 2, &children, false)?;
             broker.restart()?;
         }
-        told.until(ZOMBIES, &pids, false)?;
+        told.until(ZOMBIES, &children, false)?;
         reap(fixture)?;
-        told.until(ZOMBIES, &pids, true)?;
+        told.until(ZOMBIES, &children, true)?;
         broker.restart()?;
-        all.extend(pids);
+        all.extend(children);
     }
     println!("all told after {:?}", started.elapsed());
 
@@ -136,30 +145,30 @@ fn ten_thousand_events_survive_two_deaths_of_the_broker_and_one_of_the_agent() -
 }
 
 /// The finding of each of these processes.
-fn ids(stored: &[Stored], pids: &[u32]) -> Result<BTreeMap<u32, String>> {
-    let wanted: HashSet<u32> = pids.iter().copied().collect();
+fn ids(stored: &[Stored], children: &[Child]) -> Result<BTreeMap<Child, String>> {
+    let wanted: HashSet<Child> = children.iter().copied().collect();
     let mut ids = BTreeMap::new();
     for it in stored {
         let event = Event(it.payload.clone());
         if !matches!(event.action(), "zombie-detected" | "zombie-existing") {
             continue;
         }
-        let pid = event.pid("process.pid")?;
-        if wanted.contains(&pid) {
-            ids.insert(pid, event.text("supervisor.finding.id")?.to_owned());
+        let child = child(&event)?;
+        if wanted.contains(&child) {
+            ids.insert(child, event.text("supervisor.finding.id")?.to_owned());
         }
     }
     Ok(ids)
 }
 
 /// Whether each process was opened and then closed; what was found.
-fn check(stored: &[Stored], pids: &[u32]) -> Result<String> {
+fn check(stored: &[Stored], children: &[Child]) -> Result<String> {
     // As a receiver does: the first of each id counts.
     let mut seen = HashSet::new();
     let unique: Vec<&Stored> = stored.iter().filter(|it| seen.insert(&it.id)).collect();
-    let ids = ids(stored, pids)?;
-    let missing = pids.iter().filter(|pid| !ids.contains_key(pid)).count();
-    ensure!(missing == 0, "{missing} of {} were never opened", pids.len());
+    let ids = ids(stored, children)?;
+    let missing = children.iter().filter(|child| !ids.contains_key(child)).count();
+    ensure!(missing == 0, "{missing} of {} were never opened", children.len());
     let mut states: HashMap<&str, Vec<&str>> = HashMap::new();
     for it in &unique {
         if let Some(id) = it.payload.pointer("/supervisor/finding/id").and_then(|id| id.as_str()) {
@@ -167,7 +176,7 @@ fn check(stored: &[Stored], pids: &[u32]) -> Result<String> {
             states.entry(id).or_default().push(state.context("no state")?);
         }
     }
-    for (pid, id) in &ids {
+    for ((_, pid), id) in &ids {
         match states.get(id.as_str()).map_or(&[][..], Vec::as_slice) {
             ["open", updates @ .., "closed"] if updates.iter().all(|it| *it == "updated") => {}
             other => bail!("finding {id} of process {pid} is {other:?}"),
