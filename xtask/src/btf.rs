@@ -21,9 +21,9 @@ const RECORDED: &str = "supervisor-user/tests/btf";
 /// Which kernel to record.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `6.1` or `6.12`, for Debian's newest of that line, `newest`, for the newest of its backports, or the path of a bzImage;
-    /// the kernel that runs here if not given
-    #[arg(long, value_name = "6.1|6.12|newest|FILE")]
+    /// `6.1` or `6.12`, for Debian's newest of that line, `newest`, for the newest of its backports, `sid`, for its unstable
+    /// one, or the path of a bzImage; the kernel that runs here if not given
+    #[arg(long, value_name = "LINE|FILE")]
     kernel: Option<Wanted>,
 }
 

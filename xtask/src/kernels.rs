@@ -15,7 +15,7 @@ use crate::{apt::Index, arch::Arch, process, setup};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// Debian's newest of this line.
-    Line(Line),
+    Debian(Line, Flavour),
     /// The path of an image.
     File(PathBuf),
 }
@@ -29,11 +29,29 @@ pub(crate) enum Line {
     V6_12,
     /// The newest of the backports to Debian 13.
     Newest,
+    /// The one of Debian's unstable suite.
+    Sid,
 }
 
-/// All of them, as every test run boots them.
-pub(crate) const LINES: [Wanted; 3] =
-    [Wanted::Line(Line::V6_1), Wanted::Line(Line::V6_12), Wanted::Line(Line::Newest)];
+/// What a kernel of a line is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// Any machine.
+    Standard,
+    /// Virtual machines of cloud providers: fewer drivers.
+    Cloud,
+    /// Fully preemptible (`PREEMPT_RT`).
+    Realtime,
+    /// arm64 with pages of 16 KiB.
+    Pages16k,
+}
+
+/// What every test run boots.
+pub(crate) const LINES: [Wanted; 3] = [
+    Wanted::Debian(Line::V6_1, Flavour::Standard),
+    Wanted::Debian(Line::V6_12, Flavour::Standard),
+    Wanted::Debian(Line::Newest, Flavour::Standard),
+];
 
 /// A kernel that is there.
 #[derive(Debug)]
@@ -62,8 +80,9 @@ impl FromStr for Wanted {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let line = [Line::V6_1, Line::V6_12, Line::Newest].into_iter().find(|line| line.name() == text);
-        Ok(line.map_or_else(|| Self::File(text.into()), Self::Line))
+        let (line, flavour) = Flavour::split(text);
+        let line = Line::ALL.into_iter().find(|it| it.name() == line);
+        Ok(line.map_or_else(|| Self::File(text.into()), |line| Self::Debian(line, flavour)))
     }
 }
 
@@ -71,15 +90,16 @@ impl Wanted {
     /// Fetches it into `dir`, unless it is there.
     pub(crate) fn get(&self, arch: Arch, dir: &Path) -> Result<Kernel> {
         match self {
-            Self::Line(line) => line.get(arch, dir),
+            Self::Debian(line, flavour) => line.get(*flavour, arch, dir),
             Self::File(file) => {
                 if !file.is_file() {
-                    bail!("{}: there is no such kernel; the lines are 6.1, 6.12 and newest", file.display());
+                    let lines = Line::ALL.map(Line::name).join(", ");
+                    bail!("{}: there is no such kernel; the lines are {lines}", file.display());
                 }
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 let name = name.strip_prefix(IMAGE).unwrap_or(&name);
                 Ok(Kernel {
-                    name: name.strip_suffix(&flavour(arch)).unwrap_or(name).to_owned(),
+                    name: name.strip_suffix(&Flavour::Standard.suffix(arch)).unwrap_or(name).to_owned(),
                     image: file.clone(),
                 })
             }
@@ -87,12 +107,42 @@ impl Wanted {
     }
 }
 
+impl Flavour {
+    const MARKED: [(Self, &'static str); 3] =
+        [(Self::Cloud, "-cloud"), (Self::Realtime, "-rt"), (Self::Pages16k, "-16k")];
+
+    /// Splits `6.1-rt` into the name of the line and the flavour.
+    fn split(text: &str) -> (&str, Self) {
+        let marked = Self::MARKED.into_iter().find_map(|(it, mark)| Some((text.strip_suffix(mark)?, it)));
+        marked.unwrap_or((text, Self::Standard))
+    }
+
+    /// How the names of its packages end.
+    fn suffix(self, arch: Arch) -> String {
+        let arch = arch.debian();
+        match self {
+            Self::Standard => format!("-{arch}"),
+            Self::Cloud => format!("-cloud-{arch}"),
+            Self::Realtime => format!("-rt-{arch}"),
+            Self::Pages16k => format!("-{arch}-16k"),
+        }
+    }
+
+    /// What its name has beside the version's.
+    fn mark(self) -> &'static str {
+        Self::MARKED.into_iter().find_map(|(it, mark)| (it == self).then_some(mark)).unwrap_or_default()
+    }
+}
+
 impl Line {
+    const ALL: [Self; 4] = [Self::V6_1, Self::V6_12, Self::Newest, Self::Sid];
+
     fn name(self) -> &'static str {
         match self {
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
             Self::Newest => "newest",
+            Self::Sid => "sid",
         }
     }
 
@@ -102,6 +152,7 @@ impl Line {
             Self::V6_1 => numbers.starts_with(&[6, 1]),
             Self::V6_12 => numbers.starts_with(&[6, 12]),
             Self::Newest => numbers.len() > 3,
+            Self::Sid => true,
         }
     }
 
@@ -118,67 +169,75 @@ impl Line {
             Self::V6_1 => "bookworm",
             Self::V6_12 => "trixie",
             Self::Newest => BACKPORTS,
+            Self::Sid => "sid",
         }
     }
 
-    fn get(self, arch: Arch, dir: &Path) -> Result<Kernel> {
-        let is_hosts = arch.is_host() && self != Self::Newest;
-        let index = if is_hosts {
-            Index::host()
-        } else {
-            // Only today's list knows the newest.
-            let index = Index::of_suite(self.suite(), arch, dir)?;
-            if let Err(error) = index.update() {
-                eprintln!("    {error:#}\n    the newest of those that were fetched before is taken");
+    fn get(self, flavour: Flavour, arch: Arch, dir: &Path) -> Result<Kernel> {
+        if arch.is_host() && matches!(self, Self::V6_1 | Self::V6_12) {
+            let index = Index::host();
+            if let Some(kernel) = self.try_index(flavour, arch, dir, &index) {
+                return Ok(kernel);
             }
-            index
-        };
-        match self.find_and_fetch(arch, dir, &index) {
-            Ok(Some(kernel)) => return Ok(kernel),
-            Ok(None) => {}
-            Err(error) => eprintln!("    {error:#}\n    apt's index may be old"),
-        }
-        if is_hosts {
             setup::update_index()?;
+            if let Some(kernel) = self.try_index(flavour, arch, dir, &index) {
+                return Ok(kernel);
+            }
         }
-        self.find_and_fetch(arch, dir, &index)?.with_context(|| {
+        // The host installs from another suite, or only today's list knows the newest.
+        let index = Index::of_suite(self.suite(), arch, dir)?;
+        if let Err(error) = index.update() {
+            eprintln!("    {error:#}\n    the newest of those that were fetched before is taken");
+        }
+        // What is older there would be taken for one of another line.
+        let dir = if self == Self::Sid { &dir.join(format!("sid-{}", arch.debian())) } else { dir };
+        self.find_and_fetch(flavour, arch, dir, &index)?.with_context(|| {
             let name = self.name();
-            format!("apt knows no kernel of the line {name}; name an image: --kernel FILE")
+            format!("apt knows no kernel of the line {name}{}; name an image: --kernel FILE", flavour.mark())
+        })
+    }
+
+    /// The same by an index that may be old.
+    fn try_index(self, flavour: Flavour, arch: Arch, dir: &Path, index: &Index) -> Option<Kernel> {
+        self.find_and_fetch(flavour, arch, dir, index).unwrap_or_else(|error| {
+            eprintln!("    {error:#}\n    apt's index may be old");
+            None
         })
     }
 
     /// `None` if there is none, in apt's index or among those fetched before.
-    fn find_and_fetch(self, arch: Arch, dir: &Path, index: &Index) -> Result<Option<Kernel>> {
-        let flavour = flavour(arch);
-        let packages = index.search(&format!("^linux-(image|binary)-[0-9].*{flavour}$"));
+    fn find_and_fetch(
+        self,
+        flavour: Flavour,
+        arch: Arch,
+        dir: &Path,
+        index: &Index,
+    ) -> Result<Option<Kernel>> {
+        let suffix = flavour.suffix(arch);
+        let packages = index.search(&format!("^linux-(image|binary)-[0-9].*{suffix}$"));
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
-        let here = names.iter().filter_map(|name| version(name, IMAGE, &flavour));
-        let of_package = |name| PACKAGES.iter().find_map(|prefix| version(name, prefix, &flavour));
+        let here = names.iter().filter_map(|name| version(name, IMAGE, &suffix));
+        let of_package = |name| PACKAGES.iter().find_map(|prefix| version(name, prefix, &suffix));
         let there = packages.iter().filter_map(|name| of_package(name));
         let Some(version) = self.newest(here.chain(there)) else { return Ok(None) };
-        let image = dir.join(format!("{IMAGE}{version}{flavour}"));
+        let image = dir.join(format!("{IMAGE}{version}{suffix}"));
         if !image.is_file() {
-            let in_package = |prefix: &str| format!("{prefix}{version}{flavour}");
+            let in_package = |prefix: &str| format!("{prefix}{version}{suffix}");
             // The package that only depends on the other exists too, so the other is tried first.
             let mut candidates = PACKAGES.iter().rev().map(|prefix| in_package(prefix));
             let package = candidates.find(|name| packages.contains(name));
             fetch(dir, index, &package.context("the package that was found is gone")?, &image)?;
         }
-        Ok(Some(Kernel { name: version.to_owned(), image }))
+        Ok(Some(Kernel { name: format!("{version}{}", flavour.mark()), image }))
     }
 }
 
 /// The version in the name of a package or an image.
 fn version<'a>(name: &'a str, prefix: &str, flavour: &str) -> Option<&'a str> {
     name.strip_prefix(prefix)?.strip_suffix(flavour)
-}
-
-/// How the names of an architecture's kernels end.
-fn flavour(arch: Arch) -> String {
-    format!("-{}", arch.debian())
 }
 
 /// The numbers of a version, such as `6.1.0-56`, `6.12.90+deb12.1` or `7.3.4+deb13`. `None` of another flavour or release
@@ -238,6 +297,14 @@ mod tests {
     }
 
     #[test]
+    fn a_flavour_has_packages_of_its_own() {
+        let suffix = Flavour::Realtime.suffix(Arch::X86_64);
+        assert_eq!(version("linux-image-6.1.0-56-rt-amd64", PACKAGES[0], &suffix), Some("6.1.0-56"));
+        assert_eq!(version("linux-image-6.1.0-56-amd64", PACKAGES[0], &suffix), None);
+        assert_eq!(Flavour::Pages16k.suffix(Arch::Aarch64), "-arm64-16k");
+    }
+
+    #[test]
     fn versions_are_read_from_names() {
         assert_eq!(version("linux-image-6.1.0-56-amd64", PACKAGES[0], "-amd64"), Some("6.1.0-56"));
         assert_eq!(version("linux-image-6.1.0-56-amd64-dbg", PACKAGES[0], "-amd64"), None);
@@ -246,11 +313,13 @@ mod tests {
 
     #[test]
     fn a_kernel_is_a_line_or_a_file() {
-        assert_eq!("6.1".parse(), Ok(Wanted::Line(Line::V6_1)));
-        assert_eq!("6.12".parse(), Ok(Wanted::Line(Line::V6_12)));
-        assert_eq!("newest".parse(), Ok(Wanted::Line(Line::Newest)));
+        assert_eq!("6.1".parse(), Ok(Wanted::Debian(Line::V6_1, Flavour::Standard)));
+        assert_eq!("6.12-rt".parse(), Ok(Wanted::Debian(Line::V6_12, Flavour::Realtime)));
+        assert_eq!("6.12-16k".parse(), Ok(Wanted::Debian(Line::V6_12, Flavour::Pages16k)));
+        assert_eq!("newest".parse(), Ok(Wanted::Debian(Line::Newest, Flavour::Standard)));
+        assert_eq!("sid".parse(), Ok(Wanted::Debian(Line::Sid, Flavour::Standard)));
         assert_eq!("/boot/bzImage".parse(), Ok(Wanted::File("/boot/bzImage".into())));
         let error = Wanted::File("7.0".into()).get(Arch::X86_64, Path::new("/")).unwrap_err().to_string();
-        assert_eq!(error, "7.0: there is no such kernel; the lines are 6.1, 6.12 and newest");
+        assert_eq!(error, "7.0: there is no such kernel; the lines are 6.1, 6.12, newest, sid");
     }
 }

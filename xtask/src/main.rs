@@ -9,15 +9,12 @@ mod btf;
 mod dist;
 mod docs;
 mod fuzz;
-mod initramfs;
 mod kernels;
 mod plan;
 mod process;
 mod setup;
 mod soak;
 mod test;
-mod userland;
-mod verdicts;
 mod vm;
 mod youki;
 

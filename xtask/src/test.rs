@@ -30,7 +30,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
         return Err(process::Exit(2).into());
     }
     // Before those on this kernel, so that the last lines are the test runner's own.
-    let elsewhere = if filter.is_empty() { vm::run(&vm::Args::core()) } else { Ok(()) };
+    let elsewhere = if filter.is_empty() { vm::core() } else { Ok(()) };
     let mut live = process::cargo();
     live.env("SUPERVISOR_BIN", binary).env("PATH", youki::path()?);
     live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast"]);

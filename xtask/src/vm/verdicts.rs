@@ -1,6 +1,6 @@
 //! What a machine says: its verdicts, and what tells that it is broken.
 
-use crate::initramfs::{Step, VERDICT};
+use super::initramfs::{Step, VERDICT};
 
 /// What the kernel says when it is broken.
 const BROKEN: [&str; 3] = ["Kernel panic", "BUG:", "Oops"];
@@ -37,6 +37,9 @@ pub(crate) struct Verdicts {
     steps: Vec<(String, Option<u8>)>,
     passed: usize,
     failed: Vec<String>,
+    /// The last line of each step that failed.
+    last_words: Vec<(String, String)>,
+    last_line: String,
     /// What is wrong with the machine itself.
     pub(crate) broken: Option<String>,
     pub(crate) seconds: u64,
@@ -45,7 +48,15 @@ pub(crate) struct Verdicts {
 impl Verdicts {
     pub(crate) fn new(steps: &[Step]) -> Self {
         let steps = steps.iter().map(|step| (step.name.clone(), None)).collect();
-        Self { steps, passed: 0, failed: Vec::new(), broken: None, seconds: 0 }
+        Self {
+            steps,
+            passed: 0,
+            failed: Vec::new(),
+            last_words: Vec::new(),
+            last_line: String::new(),
+            broken: None,
+            seconds: 0,
+        }
     }
 
     pub(crate) fn take(&mut self, line: &str) -> Heard {
@@ -55,8 +66,14 @@ impl Verdicts {
             if let Some(step) = self.steps.iter_mut().find(|(it, code)| Some(&**it) == name && code.is_none())
             {
                 step.1 = code;
+                if code != Some(0) {
+                    self.last_words.push((step.0.clone(), std::mem::take(&mut self.last_line)));
+                }
                 return Heard::Verdict;
             }
+        }
+        if !line.trim().is_empty() {
+            line.trim().clone_into(&mut self.last_line);
         }
         if self.broken.is_none() && BROKEN.iter().any(|it| line.contains(it)) {
             self.broken = Some(line.trim().to_owned());
@@ -76,6 +93,24 @@ impl Verdicts {
 
     pub(crate) fn is_good(&self) -> bool {
         self.broken.is_none() && self.failed.is_empty() && self.steps.iter().all(|(_, code)| *code == Some(0))
+    }
+
+    /// What a step came to, in a word, and what it said last if it failed.
+    pub(super) fn of_step(&self, name: &str) -> (&'static str, Option<&str>) {
+        let step = self.steps.iter().find(|(it, _)| it == name);
+        match step.and_then(|(_, code)| *code) {
+            Some(0) => ("ok", None),
+            Some(_) => {
+                let said = self.last_words.iter().find(|(it, _)| it == name);
+                ("FAILED", said.map(|(_, said)| said.as_str()))
+            }
+            None => ("no verdict", None),
+        }
+    }
+
+    /// Tests that failed.
+    pub(super) fn failed(&self) -> &[String] {
+        &self.failed
     }
 
     /// One line.
@@ -159,6 +194,15 @@ mod tests {
             failed.summary(),
             "doctor FAILED (exit code 1), demo ok, tests 2 ok, 1 FAILED (a_test), 0 s"
         );
+    }
+
+    #[test]
+    fn a_step_that_fails_is_told_with_its_last_words() {
+        let failed =
+            verdicts(&["error: this kernel has no BTF", "", "VM-VERDICT doctor 3", "VM-VERDICT demo 0"]);
+        assert_eq!(failed.of_step("doctor"), ("FAILED", Some("error: this kernel has no BTF")));
+        assert_eq!(failed.of_step("demo"), ("ok", None));
+        assert_eq!(failed.of_step("tests/storm"), ("no verdict", None));
     }
 
     #[test]

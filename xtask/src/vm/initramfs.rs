@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::userland::Userland;
+use super::userland::Userland;
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
