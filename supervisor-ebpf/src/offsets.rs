@@ -132,6 +132,12 @@ macro_rules! for_each_offset {
             REGS_ARG2: field "pt_regs" "dx|regs[2]", wait_request;
             /// Fourth.
             REGS_ARG3: field "pt_regs" "r10|regs[3]", wait_request;
+            /// First argument of a 32-bit syscall; the third is where [`REGS_ARG2`] is.
+            REGS_COMPAT_ARG0: field "pt_regs" "bx|orig_x0", wait_request;
+            /// Second.
+            REGS_COMPAT_ARG1: field "pt_regs" "cx|regs[1]", wait_request;
+            /// Fourth.
+            REGS_COMPAT_ARG3: field "pt_regs" "si|regs[3]", wait_request;
         }
     };
 }

@@ -21,11 +21,20 @@ static NR_WAIT4: Global<u32> = Global::new(0);
 /// `__NR_waitid`.
 #[unsafe(no_mangle)]
 static NR_WAITID: Global<u32> = Global::new(0);
+/// `__NR_waitpid` of 32-bit programs on this architecture.
+#[unsafe(no_mangle)]
+static NR_COMPAT_WAITPID: Global<u32> = Global::new(0);
+/// `__NR_wait4` of 32-bit programs.
+#[unsafe(no_mangle)]
+static NR_COMPAT_WAIT4: Global<u32> = Global::new(0);
+/// `__NR_waitid` of 32-bit programs.
+#[unsafe(no_mangle)]
+static NR_COMPAT_WAITID: Global<u32> = Global::new(0);
 
 /// `void sched_process_wait(struct pid *pid)`
 ///
 /// Fires on entry to `do_wait()` (`kernel/exit.c`), which only wait syscalls and a few kernel threads call.
-/// Neither 32-bit calls nor kernel threads have these syscall numbers: their request is not decoded.
+/// The request of a kernel thread is not decoded: it is in no syscall.
 #[btf_tracepoint(function = "sched_process_wait")]
 fn sched_process_wait(_ctx: BtfTracePointContext) {
     count!(waits);
@@ -64,7 +73,8 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
     }
 }
 
-/// What the wait syscall asks for that the current task is in, as [`Wait::pack`] has it; 0 if it is none.
+/// What the wait syscall asks for that the current task is in, as [`Wait::pack`] has it; 0 if it is none. Call it where only
+/// wait syscalls come: there, the numbers of 64-bit and 32-bit calls differ.
 #[inline(always)]
 pub(crate) fn request(task: *mut task_struct) -> u64 {
     if !kernel::has(&kernel::REGS_SYSCALL) {
@@ -83,6 +93,15 @@ pub(crate) fn request(task: *mut task_struct) -> u64 {
             argument(&kernel::REGS_ARG0) as u8,
             argument(&kernel::REGS_ARG1) as u32,
             argument(&kernel::REGS_ARG3) as u32,
+        )
+    } else if number == NR_COMPAT_WAITPID.load() || number == NR_COMPAT_WAIT4.load() {
+        Wait::pack_wait4(argument(&kernel::REGS_COMPAT_ARG0) as i32, argument(&kernel::REGS_ARG2) as u32)
+    } else if number == NR_COMPAT_WAITID.load() {
+        Wait::pack(
+            CALL_WAITID,
+            argument(&kernel::REGS_COMPAT_ARG0) as u8,
+            argument(&kernel::REGS_COMPAT_ARG1) as u32,
+            argument(&kernel::REGS_COMPAT_ARG3) as u32,
         )
     } else {
         0

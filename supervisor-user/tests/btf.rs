@@ -11,7 +11,7 @@ const KERNELS: [&str; 4] = ["6.1", "6.12", "6.18", "7.3"];
 
 /// What every global is, by `bpftool` and `pahole` (see `btf/README.md`), not by the code under test.
 #[rustfmt::skip]
-const EXPECTED: [(&str, [u32; 4]); 53] = [
+const EXPECTED: [(&str, [u32; 4]); 56] = [
     // global                   6.1  6.12  6.18   7.3
     ("TASK_PID",              [ 2416,  2432,  1264,  2872]),
     ("TASK_TGID",             [ 2420,  2436,  1268,  2876]),
@@ -66,6 +66,9 @@ const EXPECTED: [(&str, [u32; 4]); 53] = [
     ("REGS_ARG1",             [  104,   104,   104,   104]),
     ("REGS_ARG2",             [   96,    96,    96,    96]),
     ("REGS_ARG3",             [   56,    56,    56,    56]),
+    ("REGS_COMPAT_ARG0",      [   40,    40,    40,    40]),
+    ("REGS_COMPAT_ARG1",      [   88,    88,    88,    88]),
+    ("REGS_COMPAT_ARG3",      [  104,   104,   104,   104]),
 ];
 
 fn recorded(kernel: &str) -> Result<Vec<u8>> {

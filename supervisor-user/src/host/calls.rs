@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{CALL_WAITID, Wait};
 
 use super::{
-    MAX_THREADS,
+    MAX_THREADS, compat,
     descriptors::{OpenFile, open_file},
 };
 
@@ -51,7 +51,7 @@ pub enum Call {
     Uring,
     /// Another call, by its number on this architecture.
     Other(u64),
-    /// A call of a 32-bit program: its numbers are those of another architecture.
+    /// A call of a 32-bit program that is not known here.
     Compat,
 }
 
@@ -170,27 +170,27 @@ impl Timeout {
     }
 }
 
-/// The timeout of the call in this line of `/proc/PID/task/TID/syscall`. `None` if it has none, and for `select`, which
-/// has a `timeval`.
+/// The timeout of the call in this line of `/proc/PID/task/TID/syscall`. `None` if it has none, for `select`, which has a
+/// `timeval`, and for 32-bit programs.
 fn timeout(line: &str) -> Option<Timeout> {
-    let mut words = line.split_ascii_whitespace();
-    let number: i64 = words.next()?.parse().ok()?;
-    let mut argument = |index| u64::from_str_radix(words.nth(index)?.strip_prefix("0x")?, 16).ok();
-    Some(match number {
-        libc::SYS_nanosleep => Timeout::Timespec(argument(0)?),
+    let (number, [first, second, third, fourth, fifth, _]) = syscall(line)?;
+    let SystemCall::Native(number) = number else { return None };
+    let timespec = |address: u64| (address != 0).then_some(Timeout::Timespec(address));
+    match number {
+        libc::SYS_nanosleep => timespec(first),
         libc::SYS_clock_nanosleep => {
-            let is_absolute = argument(1)? & u64::from(libc::TIMER_ABSTIME.cast_unsigned()) != 0;
-            Timeout::Timespec(argument(0).filter(|_| !is_absolute)?)
+            let is_absolute = second & u64::from(libc::TIMER_ABSTIME.cast_unsigned()) != 0;
+            timespec(third).filter(|_| !is_absolute)
         }
-        libc::SYS_ppoll => Timeout::Timespec(argument(2).filter(|address| *address != 0)?),
-        libc::SYS_pselect6 => Timeout::Timespec(argument(4).filter(|address| *address != 0)?),
-        libc::SYS_epoll_pwait => Timeout::Milliseconds(argument(3)? as i32),
+        libc::SYS_ppoll => timespec(third),
+        libc::SYS_pselect6 => timespec(fifth),
+        libc::SYS_epoll_pwait => Some(Timeout::Milliseconds(fourth as i32)),
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_epoll_wait => Timeout::Milliseconds(argument(3)? as i32),
+        libc::SYS_epoll_wait => Some(Timeout::Milliseconds(fourth as i32)),
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_poll => Timeout::Milliseconds(argument(2)? as i32),
-        _ => return None,
-    })
+        libc::SYS_poll => Some(Timeout::Milliseconds(third as i32)),
+        _ => None,
+    }
 }
 
 /// The `timespec` at an address of a process, in nanoseconds. The process can write anything there.
@@ -202,22 +202,42 @@ fn timespec(pid: u32, address: u64) -> Option<u64> {
     Some(seconds.ok()?.saturating_mul(1_000_000_000).saturating_add(nanoseconds.ok()?))
 }
 
-/// Decodes what `proc_pid_syscall()` (`fs/proc/base.c`) writes: `running`, or the number of the call, six arguments, the
-/// stack pointer and the program counter; outside of a call -1 and the last two.
-pub(super) fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
+/// The number of a call, as this architecture has it.
+enum SystemCall {
+    Native(i64),
+    /// A 32-bit program's, with the number of the 64-bit call that does the same, if that is known.
+    Compat(Option<i64>),
+}
+
+/// Reads the number of the call and its arguments in a line of `proc_pid_syscall()` (`fs/proc/base.c`): after them come the
+/// stack pointer and the program counter. `None` if the thread is in no call.
+fn syscall(line: &str) -> Option<(SystemCall, [u64; 6])> {
     let mut words = line.split_ascii_whitespace();
-    let number = match words.next()? {
+    let number: i64 = words.next()?.parse().ok()?;
+    let mut arguments = [0; 6];
+    let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    for argument in &mut arguments {
+        *argument = hex()?;
+    }
+    // A 32-bit program has its stack in the first 4 GiB; a 64-bit one does not, even if it is linked to fixed addresses.
+    let is_compat = hex()? >> 32 == 0;
+    let number =
+        if is_compat { SystemCall::Compat(compat::native(number)) } else { SystemCall::Native(number) };
+    Some((number, arguments))
+}
+
+/// Decodes what `proc_pid_syscall()` writes: `running`, or the number of the call and more; outside of a call -1.
+pub(super) fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
+    match line.split_ascii_whitespace().next()? {
         "running" => return Some(Call::Running),
         "-1" => return Some(Call::Outside),
-        number => number.parse::<i64>().ok()?,
-    };
-    let mut hex = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
-    let [first, second, third, fourth, _, _] = [hex()?, hex()?, hex()?, hex()?, hex()?, hex()?];
-    let stack = hex()?;
-    // A 32-bit program has its stack in the first 4 GiB; a 64-bit one does not, even if it is linked to fixed addresses.
-    if stack >> 32 == 0 {
-        return Some(Call::Compat);
+        _ => {}
     }
+    let (number, [first, second, third, fourth, ..]) = syscall(line)?;
+    let number = match number {
+        SystemCall::Native(number) | SystemCall::Compat(Some(number)) => number,
+        SystemCall::Compat(None) => return Some(Call::Compat),
+    };
     Some(match number {
         libc::SYS_wait4 => Call::Wait(Wait::pack_wait4(first as i32, third as u32)),
         libc::SYS_waitid => Call::Wait(Wait::pack(CALL_WAITID, first as u8, second as u32, fourth as u32)),
@@ -308,13 +328,28 @@ mod tests {
         assert_eq!(timespec(std::process::id(), 16), None, "there is no memory");
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_32_bit_program_has_numbers_of_its_own() {
+        let line = |number: i64, first: &str| {
+            format!("{number} {first} 0x0 0x1 0x0 0x0 0x0 0xffd01234 0xf7f01234\n")
+        };
+        let any = Wait::pack_wait4(-1, 1);
+        assert_eq!(decode(&line(7, "0xffffffff"), |_| OpenFile::Other), Some(Call::Wait(any)), "waitpid");
+        assert_eq!(decode(&line(114, "0xffffffff"), |_| OpenFile::Other), Some(Call::Wait(any)), "wait4");
+        let read = Call::Read { fd: 5, file: OpenFile::Pipe(42) };
+        assert_eq!(decode(&line(3, "0x5"), |_| OpenFile::Pipe(42)), Some(read));
+        // 7 is poll in a 64-bit program, with a timeout of 1 ms.
+        assert_eq!(timeout(&line(7, "0xffffffff")), None);
+    }
+
     #[test]
     fn what_is_no_call_of_this_architecture_is_not_decoded() {
         let none = |line: &str| decode(line, |_| panic!("nothing is read"));
         assert_eq!(none("running\n"), Some(Call::Running));
         assert_eq!(none("-1 0x7ffc12345678 0x7f0011112222\n"), Some(Call::Outside));
-        // Its stack is in the first 4 GiB: number 3 is `read` there.
-        assert_eq!(none("3 0x0 0x0 0x0 0x0 0x0 0x0 0xffd01234 0xf7f01234\n"), Some(Call::Compat));
+        // Its stack is in the first 4 GiB, and 1000 is no call there.
+        assert_eq!(none("1000 0x0 0x0 0x0 0x0 0x0 0x0 0xffd01234 0xf7f01234\n"), Some(Call::Compat));
         assert_eq!(none(""), None);
         assert_eq!(none("61 0x1 0x2"), None);
     }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod cgroup;
+mod compat;
 mod descriptors;
 mod files;
 #[doc(hidden)]

@@ -13,6 +13,8 @@ use supervisor_tests::{Event, Watch, of_process, run_json, supervisor_bin};
 
 mod containers;
 mod crond;
+#[cfg(target_arch = "x86_64")]
+mod elf32;
 mod lxc;
 mod misled;
 mod own;

@@ -94,6 +94,32 @@ fn python_waits_for_its_first_job() -> Result<()> {
     truth.holds_to_the_end(watch, zombie, &[python, first])
 }
 
+/// The calls of a 32-bit program have other numbers, and their arguments are in other registers.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_32_bit_program_waits_for_its_first_child() -> Result<()> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let file = lab.path().join("waits32");
+    super::elf32::write(&file)?;
+    let mut watch = Watch::start(&[])?;
+    let guard = Guard::start(FIXTURE, &file, &[]).context("does this kernel run 32-bit programs?")?;
+    let reaper = guard.program();
+    let zombie = zombie_of(reaper)?.pid;
+    let first = child_of(reaper, "the first child", |it| it.pid != zombie)?.pid;
+    let truth = Truth {
+        family: "F20",
+        position: "own-child",
+        cause: "waiting-for-another",
+        prognosis: "late",
+        names: &[&first.to_string()],
+        no_remedy: &["restart", "end waits32", "kill waits32"],
+        ..Truth::default()
+    };
+    truth.is_told_of(&mut watch, zombie, reaper)?;
+    signal(first, Signal::TERM)?;
+    truth.holds_to_the_end(watch, zombie, &[reaper, first])
+}
+
 /// jow-/ucode#382: the launcher waits with `sigtimedwait`, and its command inherits the mask. A shell waits in `sigsuspend`
 /// then, and is never told.
 #[test]
