@@ -37,7 +37,6 @@ pub mod reap;
 pub mod recording;
 pub mod redact;
 pub mod report;
-pub mod scenario;
 pub mod schema;
 pub mod service;
 pub mod shared;
@@ -45,3 +44,5 @@ pub mod sink;
 pub mod top;
 pub mod trace;
 pub mod words;
+
+pub use supervisor_lab as scenario;

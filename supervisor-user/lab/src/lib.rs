@@ -1,7 +1,7 @@
 //! The incident, made with real processes: a pod, a monitor that does not reap what it adopts, and a container
 //! runtime that leaves it something to adopt. And [`parts`], which make each family of unreaped processes.
 //!
-//! `supervisor demo` and the live tests use it. Everything lives in a throw-away [`Lab`]; each process that is
+//! `supervisor demo` and the live tests use it; it knows nothing of the rest of `supervisor`. Everything lives in a throw-away [`Lab`]; each process that is
 //! started dies with the one that started it, however that ends. The processes are *actors*: the `supervisor`
 //! binary again, called as `supervisor __actor ROLE`, under a name that says what it plays.
 
@@ -28,5 +28,4 @@ pub use played::{PLAYED_CRUN, played_double_fork};
 pub use pod::Pod;
 pub use procfs::{Stat, pid_namespace, stat, wchan, zombies_of};
 pub use running::Container;
-pub(crate) use wait::LIMIT;
-pub use wait::{interrupted, stop_on_signals, until};
+pub use wait::{LIMIT, interrupted, stop_on_signals, until};

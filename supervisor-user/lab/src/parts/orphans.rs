@@ -12,7 +12,7 @@ use super::{
     family::{children_of, so_many_children_of},
     hold, say, sys,
 };
-use crate::scenario::owned::bound_to_parent;
+use crate::owned::bound_to_parent;
 
 /// What PID 1 of a namespace does after its first child has ended.
 #[derive(Clone, Copy)]

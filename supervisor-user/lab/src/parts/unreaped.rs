@@ -10,7 +10,7 @@ use anyhow::Result;
 use rustix::process::Pid;
 
 use super::{command, family::so_many_children_of, hold, say, sys};
-use crate::scenario::owned::bound_to_parent;
+use crate::owned::bound_to_parent;
 
 /// Makes zombies and does not wait for them, until it is told `reap`.
 pub fn never_wait(count: u64) -> Result<()> {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 const POLL: Duration = Duration::from_millis(10);
 
 /// How long any step of a scenario may take. It only guards against a hang, so it is long enough for a busy machine.
-pub(crate) const LIMIT: Duration = Duration::from_mins(2);
+pub const LIMIT: Duration = Duration::from_mins(2);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
