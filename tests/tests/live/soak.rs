@@ -27,6 +27,8 @@ const SOON: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_secs(40);
 /// For so long one of them is stopped.
 const STOPPED: Duration = Duration::from_secs(10);
+/// So many samples of the memory are printed.
+const PRINTED: usize = 12;
 /// After this part of the mix, the watch that was stopped has told what it had missed.
 const CAUGHT_UP: f64 = 0.7;
 /// How much memory may grow by after it, in KiB: hundreds of findings more are open at the end.
@@ -260,7 +262,7 @@ fn what_was_said_is_what_was_true() -> Result<()> {
 
 /// Fails if a watch uses more memory than it may, or if it goes on growing once the one that was stopped has caught up.
 fn is_flat(memory: &[(f64, [u64; 2])], growth: u64) -> Result<()> {
-    for (done, [plain, robbed]) in memory {
+    for (done, [plain, robbed]) in memory.iter().step_by(memory.len().div_ceil(PRINTED)) {
         println!("memory at {:.0} %: {plain} and {robbed} KiB", done * 100.0);
     }
     let at = |part: f64| memory.iter().find(|(done, _)| *done >= part).map(|(_, kib)| *kib);
