@@ -103,8 +103,7 @@ impl<H: Host> Observer<H> {
         let other = Records::of_running_agent();
         let mut ledger = Ledger::new(grace.zombie_ns);
         let report_after_ns = ledger.report_after_ns();
-        let mut tracer =
-            Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss, trace: None })?;
+        let mut tracer = Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss })?;
         let attached_ns = clock::now_ns();
         let mut living = Vec::new();
         let mut ending = Vec::new();

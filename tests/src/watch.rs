@@ -135,6 +135,23 @@ impl Watch {
         }
     }
 
+    /// Hands over each event once, those of before first, until this says that it has enough.
+    pub fn wait_until(&mut self, what: &str, mut is_enough: impl FnMut(&Event) -> bool) -> Result<()> {
+        if self.seen.iter().any(&mut is_enough) {
+            return Ok(());
+        }
+        let deadline = Instant::now() + WAIT_LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line =
+                self.stdout.next(what, left).with_context(|| format!("{} events before", self.seen.len()))?;
+            let line = line.with_context(|| format!("supervisor watch ended before {what}"))?;
+            if is_enough(&self.take(&line)?) {
+                return Ok(());
+            }
+        }
+    }
+
     /// The first event that fits, if there has been one so far.
     pub fn seen(&mut self, fits: impl Fn(&Event) -> bool) -> Result<Option<Event>> {
         while let Some(line) = self.stdout.next_within(Duration::ZERO)? {

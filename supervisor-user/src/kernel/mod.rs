@@ -3,19 +3,27 @@
 mod arch;
 mod btf;
 mod error;
+mod hooks;
+mod loader;
 mod missed;
 mod records;
 mod rights;
+mod scan;
 mod simulated_loss;
+mod sizes;
 mod trace;
 mod tracer;
 mod usage;
 
 pub use btf::{Offsets, resolve};
 pub use error::{KernelError, NEEDED_KERNEL};
+pub use hooks::{Hook, HookState, VERIFIED_AT_MOST, hooks};
+pub use loader::Options;
 pub use records::Records;
 pub use rights::{Rights, rights};
+pub use scan::{Scan, Task};
 pub use simulated_loss::SimulatedLoss;
+pub use sizes::{MapSize, map_sizes};
 pub use trace::{Record, Trace, TraceOptions};
-pub use tracer::{Hook, HookState, MapSize, Options, Scan, Task, Tracer, VERIFIED_AT_MOST, hooks, map_sizes};
+pub use tracer::Tracer;
 pub use usage::{MapFill, ProgramRuns, RunStats};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Btf, Ebpf,
     maps::{Array, HashMap, MapData, RingBuf},
 };
 use supervisor_ebpf::{
@@ -12,8 +12,10 @@ use supervisor_ebpf::{
 };
 
 use super::{
-    KernelError, Options, Scan, Tracer, missed,
-    tracer::{components, map, tracepoint, try_release},
+    KernelError, Scan, Tracer,
+    loader::{Options, Setup, map, tracepoint, try_release},
+    missed,
+    scan::components,
 };
 
 /// Programs with their hooks; what ends a process comes first, so that no end is missed of what is seen to begin.
@@ -83,8 +85,7 @@ impl Trace {
     /// Those of [`Tracer::start`].
     pub fn start(mut options: TraceOptions, roots: &[u32]) -> Result<Self, KernelError> {
         options.filter.follow = u32::from(!roots.is_empty());
-        let options = Options { trace: Some(options), ..Options::default() };
-        let (mut tracer, has_release) = Tracer::start_and(&options, attach)?;
+        let (mut tracer, has_release) = Tracer::start_and(&Options::default(), &setup(&options), attach)?;
         let ebpf = &mut tracer.ebpf;
         let (ring, lost, cgroups) =
             (map(ebpf, "TRACE")?, map(ebpf, "TRACE_LOST")?, map(ebpf, "CGROUPS_TOLD")?);
@@ -181,16 +182,16 @@ fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, KernelError> {
     Ok(has_release)
 }
 
-/// Sets what is told, and how large the maps are.
-pub(super) fn apply<'a>(options: &'a TraceOptions, loader: &mut EbpfLoader<'a>) {
-    for (map, bound) in UNUSED {
-        loader.map_max_entries(map, bound);
-    }
-    loader.map_max_entries("TRACE", options.ring_bytes);
-    loader.map_max_entries("CGROUPS_TOLD", CGROUPS_TOLD_ENTRIES);
-    loader.map_max_entries("FOLLOWED", FOLLOWED_ENTRIES);
-    loader.map_max_entries("ENDED", ENDED_ENTRIES);
-    loader.override_global("TRACE_FILTER", &options.filter, true);
+/// What is told, and how large the maps are: those that only a watch needs are as small as can be.
+fn setup(options: &TraceOptions) -> Setup {
+    let mut bounds = UNUSED.to_vec();
+    bounds.extend([
+        ("TRACE", options.ring_bytes),
+        ("CGROUPS_TOLD", CGROUPS_TOLD_ENTRIES),
+        ("FOLLOWED", FOLLOWED_ENTRIES),
+        ("ENDED", ENDED_ENTRIES),
+    ]);
+    Setup { bounds, filter: options.filter }
 }
 
 /// Follows these and all their descendants. What is forked meanwhile by one that is not followed yet is found by

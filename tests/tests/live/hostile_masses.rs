@@ -33,15 +33,12 @@ fn den() -> Result<Den> {
 /// Waits until a watch has reported so many zombies of one parent.
 fn until_reported(watch: &mut Watch, parent: &Fixture, count: usize) -> Result<()> {
     let mut found = HashSet::new();
-    while found.len() < count {
-        let event = watch.wait_for("another zombie of the attacker", |event| {
-            event.action() == "zombie-detected"
-                && event.is_under(parent.pid())
-                && event.pid("process.pid").is_ok_and(|pid| !found.contains(&pid))
-        })?;
-        found.insert(event.pid("process.pid")?);
-    }
-    Ok(())
+    watch.wait_until("all zombies of the attacker", |event| {
+        if event.action() == "zombie-detected" && event.is_under(parent.pid()) {
+            found.extend(event.pid("process.pid"));
+        }
+        found.len() >= count
+    })
 }
 
 /// Waits on a watch.
