@@ -7,6 +7,7 @@ use crate::{
     diagnosis::{Confidence, Diagnosis},
     evidence::{EndFacts, EndingFacts},
     host::{Call, CpuFacts, NotRead, PidBudget, PipeFacts, SigChld, ThreadCall, ThreadFacts},
+    reap::report::Request,
     shared::Shared,
 };
 use schemars::JsonSchema;
@@ -778,6 +779,8 @@ pub enum EventKind {
     Dropped(Dropped),
     /// One reaper left so many that only their number is told.
     Suppressed(Suppressed),
+    /// Somebody, or the agent's `[reap]`, has asked to free a zombie.
+    ReapRequested(Box<Request>),
 }
 
 impl EventKind {
@@ -796,6 +799,7 @@ impl EventKind {
             Self::ExitFinished { .. } => Action::ExitFinished,
             Self::Lost(_) | Self::Dropped(_) => Action::EventsLost,
             Self::Suppressed(_) => Action::FindingsSuppressed,
+            Self::ReapRequested(_) => Action::ReapRequested,
         }
     }
 
@@ -809,6 +813,8 @@ impl EventKind {
             | Self::State(_)
             | Self::Updated(_)
             | Self::Suppressed(_) => 3,
+            // A process was interfered with, whatever came of it.
+            Self::ReapRequested(_) => 2,
             Self::Lost(_) | Self::Dropped(_) => 4,
             // It keeps a container, or a PID namespace, from its end.
             Self::ExitBlocked { finding, .. } if finding.blocks.is_empty() => 4,
@@ -829,6 +835,7 @@ impl EventKind {
             | Self::ExitFinished { finding, .. }
             | Self::Reaped { finding, .. } => Some(finding),
             Self::Blocked { namespace, .. } | Self::Released { namespace, .. } => Some(&namespace.init),
+            Self::ReapRequested(request) => Some(&request.entry.finding),
             Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => None,
         }
     }
@@ -860,7 +867,8 @@ impl EventKind {
             Self::Blocked { namespace, again: false } => (&namespace.id, State::Open),
             Self::Blocked { namespace, again: true } => (&namespace.id, State::Updated),
             Self::Released { namespace, .. } => (&namespace.id, State::Closed),
-            Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) => return None,
+            // Each request has an event of its own: a finding can have several.
+            Self::Lost(_) | Self::Dropped(_) | Self::Suppressed(_) | Self::ReapRequested(_) => return None,
         })
     }
 }
@@ -891,6 +899,8 @@ pub enum Action {
     EventsLost,
     /// One reaper left so many that only their number is told.
     FindingsSuppressed,
+    /// Somebody, or the agent's `[reap]`, has asked to free a zombie.
+    ReapRequested,
     /// In a trace: a process was forked.
     ProcessForked,
     /// In a trace: a process has executed a file.
@@ -919,6 +929,7 @@ impl Action {
             Self::ProcessExplained => "process-explained",
             Self::EventsLost => "events-lost",
             Self::FindingsSuppressed => "findings-suppressed",
+            Self::ReapRequested => "reap-requested",
             Self::ProcessForked => "process-forked",
             Self::ProcessStarted => "process-started",
             Self::ProcessExited => "process-exited",

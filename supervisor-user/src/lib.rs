@@ -19,6 +19,7 @@ pub mod filter;
 pub mod finding;
 pub mod fleet;
 pub mod glance;
+mod helper;
 pub mod host;
 pub mod identity;
 pub mod kernel;

@@ -243,6 +243,38 @@ impl<H: Host> Observer<H> {
             + self.unseen_frees)
     }
 
+    /// Inspects processes again now that were observed as unreaped, each with its exit time if that is known. What has
+    /// changed, or takes longer than `within`, is left out. Call it between ticks.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn inspect_again(
+        &mut self,
+        known: &[(ProcessId, Option<u64>)],
+        within: Duration,
+    ) -> Result<Vec<Observation>, EvidenceError> {
+        let until_ns = clock::now_ns() + within.as_nanos() as u64;
+        let mut living = Vec::new();
+        let exited = self.tracer.scan(Scan::Exited, |record| living.push(*record))?;
+        let look =
+            Look::new(Redacted::new(&self.host, &self.redactor), Some(self.tracer.records()), exited, living);
+        let mut seen = Vec::new();
+        for (id, exit_ns) in known {
+            if clock::now_ns() > until_ns {
+                break;
+            }
+            let Some(facts) = look.process_of(id)?.filter(ProcessFacts::is_unreaped) else { continue };
+            let evidence = Box::new(look.gather(facts, Some(*id), *exit_ns)?);
+            let gathered_ns = clock::now_ns();
+            if look.is_still_there(id) {
+                let existing = self.existing.contains_key(id);
+                seen.push(Observation::at(gathered_ns, Seen::Unreaped { id: *id, existing, evidence }));
+            }
+        }
+        Ok(seen)
+    }
+
     /// Takes in what happened since the last tick, for the end of a watch: closes what is gone, its free seen or not, and
     /// counts the frees that were not seen. Takes some tenths of a second if there are such.
     ///

@@ -76,6 +76,22 @@ pub const NEEDS: [Need; 4] = [
     },
 ];
 
+/// What freeing zombies needs besides, if the configuration of an agent enables `[reap]`. Nothing of it is required.
+pub const REAP_NEEDS: [Need; 2] = [
+    Need {
+        capability: Capability::CAP_KILL,
+        until: Until::End,
+        why: "only with [reap]: sends SIGCHLD to reapers of other users; without it, they are stopped at once",
+        is_required: false,
+    },
+    Need {
+        capability: Capability::CAP_SYS_NICE,
+        until: Until::End,
+        why: "only with [reap]: keeps the stop of a reaper short on a busy host",
+        is_required: false,
+    },
+];
+
 /// Why rights could not be given up.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegesError {
@@ -105,25 +121,49 @@ pub enum PrivilegesError {
 ///
 /// If there are other threads, or the kernel refuses.
 pub fn drop_all_but_needed(tracer: Option<&Tracer>, also_kept: &[Capability]) -> Result<(), PrivilegesError> {
+    let mut kept = needed(tracer)?;
+    kept.extend(also_kept);
+    reduce_to(&kept, &kept)
+}
+
+/// The same, but what the caller names stays permitted and is not effective: this process does not use it, and can start a
+/// child that does.
+///
+/// # Errors
+///
+/// Those of [`drop_all_but_needed`].
+pub fn drop_all_but_passed_on(
+    tracer: Option<&Tracer>,
+    passed_on: &[Capability],
+) -> Result<(), PrivilegesError> {
+    let effective = needed(tracer)?;
+    let permitted = effective.iter().chain(passed_on).copied().collect();
+    reduce_to(&effective, &permitted)
+}
+
+/// What a running watch needs.
+fn needed(tracer: Option<&Tracer>) -> Result<CapsHashSet, CapsError> {
+    let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
+    let for_maps = tracer.map(kept_for_maps).transpose()?.flatten();
+    Ok(kept.chain(for_maps).collect())
+}
+
+fn reduce_to(effective: &CapsHashSet, permitted: &CapsHashSet) -> Result<(), PrivilegesError> {
     let threads = fs::read_dir("/proc/self/task")?.count();
     if threads != 1 {
         return Err(PrivilegesError::Threads(threads));
     }
-    let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
-    let for_maps = tracer.map(kept_for_maps).transpose()?.flatten();
-    let kept = kept.chain(for_maps).chain(also_kept.iter().copied());
-    let needed: CapsHashSet = kept.collect();
     // Without this right the bounding set stays; it limits what an exec gives, and the flag below forbids that already.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
-        for capability in caps::read(None, CapSet::Bounding)?.difference(&needed) {
+        for capability in caps::read(None, CapSet::Bounding)?.difference(permitted) {
             caps::drop(None, CapSet::Bounding, *capability)?;
         }
     }
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Inheritable)?;
     // What is effective must be permitted: so that goes first.
-    for set in [CapSet::Effective, CapSet::Permitted] {
-        let kept = caps::read(None, set)?.intersection(&needed).copied().collect();
+    for (set, needed) in [(CapSet::Effective, effective), (CapSet::Permitted, permitted)] {
+        let kept = caps::read(None, set)?.intersection(needed).copied().collect();
         caps::set(None, set, &kept)?;
     }
     rustix::thread::set_no_new_privs(true).map_err(PrivilegesError::NoNewPrivs)

@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::{
     config::Config,
     leaks,
-    reap::report::ReapEvent,
     report::{ecs, ocsf},
 };
 
@@ -22,13 +21,11 @@ pub enum Subject {
     Config,
     /// The report of `leaks -o json`
     Leaks,
-    /// What `reap -o json` writes
-    Reap,
 }
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ecs, Self::Ocsf, Self::Config, Self::Leaks, Self::Reap];
+    pub const ALL: [Self; 4] = [Self::Ecs, Self::Ocsf, Self::Config, Self::Leaks];
 
     /// The word on the command line, and the first part of the file's name in `docs/schema`.
     #[must_use]
@@ -38,7 +35,6 @@ impl Subject {
             Self::Ocsf => "ocsf",
             Self::Config => "config",
             Self::Leaks => "leaks",
-            Self::Reap => "reap",
         }
     }
 
@@ -51,9 +47,6 @@ impl Subject {
             Self::Leaks => leaks::json::schema(generator(SchemaSettings::for_serialize)),
             Self::Config => {
                 generator(SchemaSettings::for_deserialize).into_root_schema_for::<Config>().to_value()
-            }
-            Self::Reap => {
-                generator(SchemaSettings::for_serialize).into_root_schema_for::<ReapEvent<'_>>().to_value()
             }
         }
     }

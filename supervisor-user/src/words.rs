@@ -179,6 +179,17 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// A duration, where most are short: from a second on as [`duration`].
+#[must_use]
+pub fn short_duration(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{}.{} us", ns / 1_000, ns / 100 % 10),
+        1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
+        _ => duration(ns),
+    }
+}
+
 /// Name of a signal on Linux.
 #[must_use]
 pub fn signal_name(number: u8) -> Option<&'static str> {

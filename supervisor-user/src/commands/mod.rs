@@ -35,7 +35,9 @@ use crate::{
     exit::Exit,
     host,
     leaks::FAILED,
-    memory, scenario,
+    memory,
+    reap::worker,
+    scenario,
     words::clean,
 };
 
@@ -139,6 +141,9 @@ enum Command {
     /// Reads other processes for a collector
     #[command(name = host::READER, hide = true)]
     Reader,
+    /// Frees zombies for an agent
+    #[command(name = worker::WORKER, hide = true)]
+    ReapWorker,
 }
 
 /// The command that arguments name which clap refuses. The first argument that is the name of a command counts: global
@@ -197,6 +202,7 @@ pub fn main() -> ExitCode {
         Command::Man(args) => man::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
         Command::Actor { args } => Ok(scenario::actor(&args)),
+        Command::ReapWorker => worker::serve().map(|()| ExitCode::SUCCESS),
         Command::Reader => host::serve().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

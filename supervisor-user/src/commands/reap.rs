@@ -12,23 +12,25 @@ use clap::Args;
 
 use super::ps::say_reads_lost;
 use crate::{
-    clock,
+    clock::{self, Wall},
     conclusions::Conclusions,
     config::Time,
     console::{print, say},
+    engine::context,
     exit::Exit,
     filter::Filter,
-    finding::{Block, Finding},
+    finding::{Block, Event, EventKind, Finding},
     glance::Glance,
     host::{Host as _, Proc},
     reap::{
         decision::{Decision, Obstacle, decide, may_be_nudged},
-        plan::{free, released},
-        report::{Entry, ReapEvent, RequestedBy, released_text, stops_text},
+        plan::{Outcome, Zombie, free, released},
+        report::{Entry, Request, RequestedBy, released_text, stops_text},
         target::Target,
     },
     redact::RedactArgs,
-    words::{clean, harmless_json},
+    report::{Context, Format, encode, text::Style},
+    words::clean,
 };
 
 /// What its exit codes mean.
@@ -71,21 +73,14 @@ pub struct ReapArgs {
     #[arg(short, long)]
     yes: bool,
     /// How it is written to standard output
-    #[arg(short, long, default_value = "text", value_name = "FORMAT")]
-    output: Output,
+    ///
+    /// json and ocsf: one audit event for each zombie (`supervisor schema ecs`, `ocsf`)
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    output: Format,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
     redact: RedactArgs,
-}
-
-/// What is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// One JSON object for each zombie: an audit event (`supervisor schema reap`)
-    Json,
 }
 
 /// Frees; the exit code says whether all are gone.
@@ -102,6 +97,7 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
     if let Some(missing) = glance.missing() {
         say(&format!("supervisor: who must reap is known from /proc only: {missing}"));
     }
+    let hooks = glance.hooks();
     let mut entries = decided(args, &host, &mut glance)?;
     say_reads_lost(&host);
     if entries.is_empty() {
@@ -120,7 +116,7 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
         }
         stops = free_all(&host, &mut entries, args);
     }
-    finish(args, &host, &entries, &stops, is_shown)
+    finish(args, &context(host.identity(), hooks), entries, &stops, is_shown)
 }
 
 /// What is named, with a decision for each, by reaper.
@@ -186,7 +182,7 @@ fn is_meant(args: &ReapArgs, finding: &Finding) -> bool {
 
 fn show(args: &ReapArgs, entries: &[Entry]) -> Result<()> {
     let text: String = entries.iter().map(|entry| entry.text(args.force)).collect();
-    if args.output == Output::Text {
+    if args.output == Format::Text {
         return print(&text);
     }
     say(text.trim_end());
@@ -237,9 +233,10 @@ fn free_all(host: &Proc, entries: &mut [Entry], args: &ReapArgs) -> Stops {
     }
     let mut stops = Stops::new();
     for (reaper, indices) in by_reaper {
-        let zombies: Vec<&Finding> = indices.iter().map(|&index| &entries[index].finding).collect();
-        let nudges = !args.no_nudge && zombies.iter().any(|zombie| may_be_nudged(zombie));
-        let done = free(host, reaper, &zombies, nudges);
+        let findings = || indices.iter().map(|&index| &entries[index].finding);
+        let zombies: Vec<Zombie> = findings().map(Zombie::of).collect();
+        let nudges = !args.no_nudge && findings().any(may_be_nudged);
+        let done = free(host, reaper, &zombies, nudges, &|| false);
         for ((&index, outcome), stopped_for) in indices.iter().zip(done.outcomes).zip(done.stopped_for) {
             let entry = &mut entries[index];
             (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);
@@ -251,25 +248,34 @@ fn free_all(host: &Proc, entries: &mut [Entry], args: &ReapArgs) -> Stops {
 }
 
 /// Writes what was done, and what became free by it.
-fn finish(args: &ReapArgs, host: &Proc, entries: &[Entry], stops: &Stops, is_shown: bool) -> Result<Exit> {
-    let is_freed = |entry: &&Entry| entry.outcome.as_ref().is_some_and(crate::reap::plan::Outcome::is_freed);
+fn finish(
+    args: &ReapArgs,
+    context: &Context,
+    entries: Vec<Entry>,
+    stops: &Stops,
+    is_shown: bool,
+) -> Result<Exit> {
+    let is_freed = |entry: &&Entry| entry.outcome.as_ref().is_some_and(Outcome::is_freed);
     let free_again = released(entries.iter().filter(is_freed).map(|entry| &entry.finding));
-    match args.output {
-        Output::Text => print(&text(args, entries, stops, &free_again, is_shown))?,
-        Output::Json => {
-            let requested_by = RequestedBy::of_this_process();
-            let name = &host.identity().hostname;
-            for entry in entries {
-                let event = ReapEvent::new(entry, &requested_by, name, args.force, &free_again);
-                print(&format!("{}\n", harmless_json(serde_json::to_string(&event)?)))?;
-            }
-        }
-    }
     let is_done = |entry: &Entry| match &entry.outcome {
         Some(outcome) => outcome.is_freed(),
         None => args.dry_run && entry.is_allowed(args.force),
     };
-    Ok(if entries.iter().all(is_done) { Exit::Ok } else { Exit::Found })
+    let exit = if entries.iter().all(is_done) { Exit::Ok } else { Exit::Found };
+    if args.output == Format::Text {
+        print(&text(args, &entries, stops, &free_again, is_shown))?;
+        return Ok(exit);
+    }
+    let requested_by = RequestedBy::of_command();
+    for (sequence, entry) in (1..).zip(entries) {
+        let is_blocked = |block: &&Block| entry.finding.blocks.iter().any(|it| it.ino == block.ino);
+        let released = free_again.iter().filter(is_blocked).cloned().collect();
+        let request = Request { entry, requested_by: requested_by.clone(), is_forced: args.force, released };
+        let kind = EventKind::ReapRequested(Box::new(request));
+        let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
+        print(&format!("{}\n", encode(&event, context, sequence, args.output, Style::PLAIN)?))?;
+    }
+    Ok(exit)
 }
 
 fn text(args: &ReapArgs, entries: &[Entry], stops: &Stops, free_again: &[Block], is_shown: bool) -> String {

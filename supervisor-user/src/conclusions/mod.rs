@@ -94,6 +94,17 @@ impl Conclusions {
         self.open.values().filter(|open| open.told).map(|open| &*open.finding)
     }
 
+    /// The same, each with its process.
+    pub fn open_by_id(&self) -> impl Iterator<Item = (&ProcessId, &Finding)> {
+        self.open.iter().filter(|(_, open)| open.told).map(|(id, open)| (id, &*open.finding))
+    }
+
+    /// The finding of a process, if it is open and wanted.
+    #[must_use]
+    pub fn finding(&self, id: &ProcessId) -> Option<&Finding> {
+        self.open.get(id).filter(|open| open.told).map(|open| &*open.finding)
+    }
+
     /// PID namespaces that are blocked and wanted.
     pub fn namespaces(&self) -> impl Iterator<Item = &BlockedNamespace> {
         self.namespaces.values().filter(|blocked| blocked.told).map(|blocked| &blocked.namespace)
@@ -180,7 +191,7 @@ impl Conclusions {
         evidence: &Evidence,
     ) -> Option<fn(Box<Finding>) -> EventKind> {
         let before = self.open.remove(id);
-        let mut finding = Box::new(self.finding(id, evidence, before.as_ref().map(|open| &*open.finding)));
+        let mut finding = Box::new(self.conclude(id, evidence, before.as_ref().map(|open| &*open.finding)));
         self.growth.count(&mut finding, before.as_ref().map(|open| &*open.finding), existing);
 
         let was_told = before.as_ref().is_some_and(|open| open.told);
@@ -201,11 +212,11 @@ impl Conclusions {
     /// What is to be said of a process, dead or alive, without keeping it.
     pub fn explain(&mut self, evidence: &Evidence) -> Finding {
         let id = evidence.id.unwrap_or(ProcessId::new(evidence.facts.pid, 0));
-        in_full(&self.finding(&id, evidence, None))
+        in_full(&self.conclude(&id, evidence, None))
     }
 
     /// The finding, with its diagnosis abridged.
-    fn finding(&mut self, id: &ProcessId, evidence: &Evidence, before: Option<&Finding>) -> Finding {
+    fn conclude(&mut self, id: &ProcessId, evidence: &Evidence, before: Option<&Finding>) -> Finding {
         let mut finding = attribute_after(&mut self.last, evidence, &self.host, self.grace_ns);
         remember(&mut finding, before);
         finding.blocks = self.blocks_of(id);

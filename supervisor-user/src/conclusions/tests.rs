@@ -107,7 +107,10 @@ fn kind(event: &Event) -> (&'static str, u32) {
         EventKind::ExitBlocked { finding, again: false } => ("stuck", finding.process.pid),
         EventKind::ExitBlocked { finding, again: true } => ("stuck again", finding.process.pid),
         EventKind::ExitFinished { finding, .. } => ("finished", finding.process.pid),
-        EventKind::Lost(_) | EventKind::Dropped(_) | EventKind::Suppressed(_) => ("lost", 0),
+        EventKind::Lost(_)
+        | EventKind::Dropped(_)
+        | EventKind::Suppressed(_)
+        | EventKind::ReapRequested(_) => ("lost", 0),
     }
 }
 

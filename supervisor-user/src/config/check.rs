@@ -42,6 +42,9 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     if config.flood.per == Time::from_secs(0) || config.flood.per > LONGEST {
         return of(&["flood", "per"], format!("must be longer than nothing, and at most {LONGEST}"));
     }
+    if let Some((key, cause)) = config.reap.problem() {
+        return of(&["reap", key], cause);
+    }
     if config.sinks.is_empty() {
         return of(&["sinks"], "there is none: add one, such as [sinks.out] with stdout = {}".to_owned());
     }

@@ -15,7 +15,7 @@ pub use file::ConfigError;
 pub use syslog::{Facility, SyslogAddress};
 pub use values::{Bytes, Time};
 
-use crate::{redact::RedactConfig, report::Format};
+use crate::{diagnosis::Family, redact::RedactConfig, report::Format};
 
 /// What is done when a sink is slower than the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -315,6 +315,64 @@ pub struct MetricsConfig {
     pub bpf_stats: bool,
 }
 
+/// Frees zombies that nobody will wait for, as `supervisor reap` does without `--force`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReapConfig {
+    /// Whether zombies are freed.
+    pub enabled: bool,
+    /// How often zombies are freed.
+    pub every: Time,
+    /// How long ago a zombie must have exited. If its exit was not seen, how long it must have been known.
+    pub min_age: Time,
+    /// Only zombies of these families are freed (docs/families.md).
+    pub families: Vec<Family>,
+    /// Whether a reaper that handles SIGCHLD gets one first, and a second to answer it with a wait.
+    pub nudge: bool,
+    /// Each time, at most this many zombies of one reaper are freed.
+    pub per_reaper: u32,
+    /// Each time, at most this many zombies are freed in all.
+    pub in_all: u32,
+}
+
+impl ReapConfig {
+    /// What `every` can be.
+    const EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+    /// What `min_age` can be.
+    const MIN_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+    /// The first value that cannot be used: its key and the cause.
+    #[must_use]
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        let times = [("every", self.every, Self::EVERY), ("min_age", self.min_age, Self::MIN_AGE)];
+        for (key, time, range) in times {
+            if !range.contains(&time.0) {
+                return Some((key, format!("{time} is out of range: it must be from 1s to 24h")));
+            }
+        }
+        if self.families.is_empty() {
+            return Some(("families", "there is none, so nothing is freed: use enabled = false".to_owned()));
+        }
+        let limits = [("per_reaper", self.per_reaper), ("in_all", self.in_all)];
+        let none = limits.into_iter().find(|(_, limit)| *limit == 0)?;
+        Some((none.0, "must be at least 1".to_owned()))
+    }
+}
+
+impl Default for ReapConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            every: Time::from_secs(30),
+            min_age: Time::from_secs(60),
+            families: vec![Family::F1, Family::F2, Family::F3, Family::F5, Family::F6],
+            nudge: true,
+            per_reaper: 100,
+            in_all: 1000,
+        }
+    }
+}
+
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -337,6 +395,8 @@ pub struct Config {
     pub flood: FloodConfig,
     /// Metrics.
     pub metrics: MetricsConfig,
+    /// Freeing zombies.
+    pub reap: ReapConfig,
     /// Where events go, each with a name of your choice.
     pub sinks: BTreeMap<String, SinkConfig>,
 }
@@ -353,6 +413,7 @@ impl Default for Config {
             redact: RedactConfig::default(),
             flood: FloodConfig::default(),
             metrics: MetricsConfig::default(),
+            reap: ReapConfig::default(),
             sinks: BTreeMap::from([("stdout".to_owned(), SinkConfig::to_stdout())]),
         }
     }

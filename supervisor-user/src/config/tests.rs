@@ -62,7 +62,7 @@ fn compare(all: &toml::Value, shown: &toml::Value, path: &mut String, missing: &
 #[test]
 fn a_wrong_file_is_refused_with_line_and_key() {
     /// What is wrong, and what the error begins with.
-    const WRONG: [(&str, &str); 39] = [
+    const WRONG: [(&str, &str); 45] = [
         ("grace = 1", "f:1: grace: "),
         ("grace = \"soon\"", "f:1: grace: `soon` is no time"),
         ("grace = \"-1s\"", "f:1: grace: a time cannot be negative"),
@@ -75,6 +75,12 @@ fn a_wrong_file_is_refused_with_line_and_key() {
         ("[flood]\nper_reaper = -1", "f:2: flood.per_reaper: "),
         ("[metrics]\nlisten = \"localhost\"", "f:2: metrics.listen: "),
         ("[metric]\nlisten = \"127.0.0.1:1\"", "f:1: metric: unknown field `metric`"),
+        ("[reap]\nevery = \"500ms\"", "f:2: reap.every: 500ms is out of range: it must be from 1s to 24h"),
+        ("[reap]\nmin_age = \"0s\"", "f:2: reap.min_age: 0s is out of range"),
+        ("[reap]\nfamilies = []", "f:2: reap.families: there is none, so nothing is freed"),
+        ("[reap]\nfamilies = [\"F99\"]", "f:2: reap.families: unknown variant `F99`"),
+        ("[reap]\nper_reaper = 0", "f:2: reap.per_reaper: must be at least 1"),
+        ("[reap]\nforce = true", "f:2: reap.force: unknown field `force`"),
         ("[filter]\npid = \"x\"", "f:2: filter.pid: "),
         ("[filter]\nname = \"x\"", "f:2: filter.name: unknown field"),
         ("[sinks]", "f:1: sinks: there is none"),

@@ -17,7 +17,9 @@ const TERMINAL_COLUMNS: usize = 80;
 const BOOK_COLUMNS: usize = 110;
 
 /// A class of cause: why a process that exited is still there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum Family {
     /// A monitor is a subreaper and does not reap what it adopts.
     F1,

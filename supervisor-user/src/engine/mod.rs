@@ -8,6 +8,7 @@ mod history;
 mod left;
 mod open_findings;
 mod pipeline;
+mod reaping;
 mod stream;
 mod vitals;
 
@@ -37,7 +38,7 @@ use crate::{
     kernel::{SimulatedLoss, map_sizes},
     memory,
     observer::{Grace, Observer},
-    privileges,
+    privileges::{self, REAP_NEEDS},
     recording::{Counted, Writer},
     redact::Redactor,
     report::Context,
@@ -46,6 +47,7 @@ use crate::{
 };
 
 pub use pipeline::Pipeline;
+use reaping::Reaping;
 pub use stream::Stream;
 use vitals::{Vitals, told};
 
@@ -129,7 +131,9 @@ async fn watch(options: Options) -> Result<Ended> {
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
     let measured = Vitals::measure(&config.metrics)?;
     // Before the first other thread is started, which are those of sinks and metrics.
-    privileges::drop_all_but_needed(Some(observer.tracer()), &[])?;
+    let passed_on = REAP_NEEDS.map(|need| need.capability);
+    let passed_on = if config.reap.enabled { &passed_on[..] } else { &[] };
+    privileges::drop_all_but_passed_on(Some(observer.tracer()), passed_on)?;
     observer.host().replace_reader()?;
     let stream = Stream::open(&config, context.clone(), stop.clone())?;
     let vitals = Vitals::start(&config.metrics, measured, hooks)?;
@@ -155,7 +159,9 @@ async fn watch(options: Options) -> Result<Ended> {
     let events = poll(observer.event_fd()?)?;
     let end = length.and_then(|length| Instant::now().checked_add(length));
     let history = remembers.then(|| context.host.boot_id.clone());
-    let mut agent = Agent { config, history, reload, observer, pipeline, vitals, stop, hangups, events, end };
+    let reaping = config.reap.enabled.then(|| Reaping::new(config.reap.clone()));
+    let mut agent =
+        Agent { config, history, reload, observer, pipeline, reaping, vitals, stop, hangups, events, end };
     let ran = agent.run().await;
     told(service::stopping());
     let ended = match ran {
@@ -175,6 +181,8 @@ struct Agent {
     reload: Option<Box<dyn Fn() -> Result<Config>>>,
     observer: Observer<Proc>,
     pipeline: Pipeline,
+    /// What frees zombies. Without it at the start, its capabilities are given up.
+    reaping: Option<Reaping>,
     vitals: Option<Vitals>,
     stop: watch::Receiver<bool>,
     hangups: mpsc::Receiver<()>,
@@ -218,6 +226,9 @@ impl Agent {
             if !is_tick {
                 continue;
             }
+            if let Some(reaping) = &mut self.reaping {
+                reaping.tick(&mut self.observer, &mut self.pipeline).await?;
+            }
             let is_wanted = compared.elapsed() >= COMPARE_SOON && self.pipeline.wants_to_compare();
             if compare <= Instant::now() || is_wanted {
                 compared = Instant::now();
@@ -237,6 +248,9 @@ impl Agent {
 
     /// Takes in what happened since the last tick, which belongs to this watch too, and says what was seen.
     async fn end(&mut self, started_ns: u64) -> Result<Counted> {
+        if let Some(reaping) = &mut self.reaping {
+            reaping.end(&mut self.pipeline).await?;
+        }
         self.pipeline.take(self.observer.finish()?).await?;
         self.save_history();
         let counted = Counted::new(&self.observer.counters()?, self.observer.lost()?);
@@ -259,7 +273,11 @@ impl Agent {
     async fn reload(&mut self) {
         let Some(reload) = &self.reload else { return };
         told(service::reloading());
-        let status = reconfigure(&mut self.config, reload(), &mut self.pipeline).await;
+        let may_reap = self.reaping.is_some();
+        let status = reconfigure(&mut self.config, reload(), &mut self.pipeline, may_reap).await;
+        if let Some(reaping) = &mut self.reaping {
+            reaping.reconfigure(self.config.reap.clone());
+        }
         told(service::ready(status));
     }
 }
@@ -284,7 +302,12 @@ fn named(host: &HostIdentity, config: &Config) -> HostIdentity {
 }
 
 /// Goes on with another configuration, or with the old one if the new one is wrong. Returns which, in a sentence.
-async fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pipeline) -> &'static str {
+async fn reconfigure(
+    config: &mut Config,
+    new: Result<Config>,
+    pipeline: &mut Pipeline,
+    may_reap: bool,
+) -> &'static str {
     let result = match new {
         Ok(new) => pipeline.stream().reconfigure(&new).await.map(|()| new),
         Err(error) => Err(error),
@@ -299,6 +322,7 @@ async fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pi
                 ("state_dir", new.state_dir != config.state_dir),
                 ("redact", new.redact != config.redact),
                 ("metrics", new.metrics != config.metrics),
+                ("reap", new.reap.enabled && !may_reap),
             ];
             let fixed: Vec<&str> =
                 fixed.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect();
@@ -316,6 +340,7 @@ async fn reconfigure(config: &mut Config, new: Result<Config>, pipeline: &mut Pi
                 state_dir: config.state_dir.clone(),
                 redact: config.redact.clone(),
                 metrics: config.metrics.clone(),
+                reap: if may_reap { new.reap } else { config.reap.clone() },
                 ..new
             };
             "watching with the new configuration"

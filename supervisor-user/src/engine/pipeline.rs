@@ -159,7 +159,8 @@ impl Pipeline {
         self.stream.send_of(host, event).await
     }
 
-    async fn send(&mut self, event: &Event) -> Result<()> {
+    /// Sends an event.
+    pub(super) async fn send(&mut self, event: &Event) -> Result<()> {
         match event.kind {
             EventKind::Detected(_) => self.tally.detected += 1,
             EventKind::Existing(_) | EventKind::State(_) => self.tally.existing += 1,

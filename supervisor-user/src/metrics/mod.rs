@@ -20,7 +20,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::finding::{Event, EventKind};
+use crate::{
+    finding::{Event, EventKind},
+    reap::plan::Outcome,
+};
 
 pub use server::Server;
 pub use snapshot::{OpenFindings, Snapshot};
@@ -64,6 +67,9 @@ const ZOMBIE: Kind = [("kind", "zombie")];
 const NAMESPACE: Kind = [("kind", "namespace")];
 const EXIT: Kind = [("kind", "exit")];
 
+/// The outcome of a request to free a zombie, as a label.
+type ReapOutcome = [(&'static str, &'static str); 1];
+
 /// What is counted event by event.
 #[derive(Debug)]
 struct Counted {
@@ -73,6 +79,7 @@ struct Counted {
     dwell: Histogram,
     found: Counter,
     closed_by_resync: Counter,
+    reap_requests: Family<ReapOutcome, Counter>,
 }
 
 /// What the engine told last.
@@ -151,6 +158,7 @@ impl Counted {
             dwell: Histogram::new(DWELL),
             found: Counter::default(),
             closed_by_resync: Counter::default(),
+            reap_requests: Family::default(),
         };
         // A series that is there from the start shows its first increase.
         for kind in [ZOMBIE, NAMESPACE, EXIT] {
@@ -185,6 +193,11 @@ impl Counted {
             "Findings that a resync closed because their reap was not seen",
             self.closed_by_resync.clone(),
         );
+        registry.register(
+            "reap_requests",
+            "Zombies that [reap] has tried to free",
+            self.reap_requests.clone(),
+        );
     }
 
     fn observe(&self, kind: &EventKind) {
@@ -215,6 +228,11 @@ impl Counted {
             | EventKind::Explained(_)
             | EventKind::Dropped(_)
             | EventKind::Suppressed(_) => {}
+            EventKind::ReapRequested(request) => {
+                if let Some(outcome) = &request.entry.outcome {
+                    self.reap_requests.get_or_create(&[("outcome", Outcome::as_str(outcome))]).inc();
+                }
+            }
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Whether a zombie may be freed by making its reaper wait for it. The one place for that knowledge: the command and the
 //! remedies of a finding both ask here.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::{
     diagnosis::{Position, Prognosis},
     finding::{Finding, Reaper, WaitTarget},
@@ -20,7 +23,8 @@ pub enum Decision {
 }
 
 /// What a forced reap may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Risk {
     /// The reaper created it.
     OwnChild,
@@ -62,20 +66,6 @@ impl Risk {
                  exit status would be lost"
             }
             Self::HostInit => "its reaper is PID 1 of the host: if that fails, the machine halts",
-        }
-    }
-
-    /// The word of the event contract.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OwnChild => "own-child",
-            Self::WaitedFor => "waited-for",
-            Self::AskedFor => "asked-for",
-            Self::Late => "late",
-            Self::PrognosisUnknown => "prognosis-unknown",
-            Self::PositionUnknown => "position-unknown",
-            Self::HostInit => "host-init",
         }
     }
 }

@@ -10,3 +10,4 @@ pub mod report;
 mod seccomp;
 mod space;
 pub mod target;
+pub(crate) mod worker;

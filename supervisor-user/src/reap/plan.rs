@@ -8,6 +8,7 @@ use std::{
 
 use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
 
 use super::{
     inject::{Child, Waited},
@@ -30,8 +31,25 @@ const AT_ONCE: usize = 256;
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 const RELEASE_POLL: Duration = Duration::from_millis(10);
 
+/// A zombie that is to be freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zombie {
+    /// Host pid.
+    pub pid: u32,
+    /// When it was forked, in nanoseconds since boot: a pid can be another process's by now.
+    pub start_ns: Option<u64>,
+}
+
+impl Zombie {
+    /// The zombie of a finding.
+    #[must_use]
+    pub fn of(finding: &Finding) -> Self {
+        Self { pid: finding.process.pid, start_ns: finding.process.start_ns }
+    }
+}
+
 /// What became of a zombie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The reaper waited for it by itself after a SIGCHLD.
     FreedByNudge,
@@ -63,7 +81,7 @@ impl Outcome {
 }
 
 /// What was done to one reaper.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// What became of each zombie, in the order in which they were given.
     pub outcomes: Vec<Outcome>,
@@ -75,15 +93,24 @@ pub struct Done {
     pub stopped_for: Vec<Option<Duration>>,
 }
 
-/// Frees zombies of one reaper. With `nudges` it sends SIGCHLD first.
+/// The reason of what `is_cancelled` has left out.
+const CANCELLED: &str = "supervisor was told to end before its reaper was made to wait";
+
+/// Frees zombies of one reaper. With `nudges` it sends SIGCHLD first. Once `is_cancelled`, no stop begins.
 #[must_use]
-pub fn free(host: &dyn Host, reaper: u32, zombies: &[&Finding], nudges: bool) -> Done {
+pub fn free(
+    host: &dyn Host,
+    reaper: u32,
+    zombies: &[Zombie],
+    nudges: bool,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Done {
     let mut done = Done::default();
     let observer = Observer::of(host, reaper);
     if nudges {
         let first = zombies.iter().take(AT_ONCE).filter_map(|zombie| open(host, &observer, zombie).ok());
         // Who cannot get the signal is made to wait.
-        done.is_nudged = nudge(reaper, &first.collect::<Vec<Child>>()).is_ok();
+        done.is_nudged = nudge(reaper, &first.collect::<Vec<Child>>(), is_cancelled).is_ok();
     }
     let mut target = None;
     for zombies in zombies.chunks(AT_ONCE) {
@@ -104,21 +131,29 @@ pub fn free(host: &dyn Host, reaper: u32, zombies: &[&Finding], nudges: bool) ->
         }
         let target = target.get_or_insert_with(|| Target::open(reaper));
         done.stopped_for.resize(done.outcomes.len(), None);
-        make_wait(target.as_ref(), children, &mut done);
+        make_wait(target.as_ref(), children, &mut done, is_cancelled);
     }
     done.stopped_for.resize(done.outcomes.len(), None);
     done
 }
 
 /// Makes the reaper wait for these.
-fn make_wait(target: Result<&Target, &Refused>, children: Vec<(usize, Child)>, done: &mut Done) {
+fn make_wait(
+    target: Result<&Target, &Refused>,
+    children: Vec<(usize, Child)>,
+    done: &mut Done,
+    is_cancelled: &dyn Fn() -> bool,
+) {
     let (indices, children): (Vec<usize>, Vec<Child>) = children.into_iter().unzip();
     let mut at = 0;
-    let result = target.map_err(ToString::to_string).and_then(|target| {
+    let cannot = |why: &dyn std::fmt::Display| format!("its reaper cannot be made to wait: {why}");
+    let result = target.map_err(|error| cannot(error)).and_then(|target| {
         while at < children.len() {
-            let stopped = target
-                .wait_for(&children[at..], STOP_BUDGET, &mut |_| {})
-                .map_err(|error| error.to_string())?;
+            if is_cancelled() {
+                return Err(CANCELLED.to_owned());
+            }
+            let stopped =
+                target.wait_for(&children[at..], STOP_BUDGET, &mut |_| {}).map_err(|error| cannot(&error))?;
             done.stops.push(stopped.length);
             // A stop that a signal has cut short may have brought nothing; the next one goes on.
             for waited in stopped.waited {
@@ -132,7 +167,7 @@ fn make_wait(target: Result<&Target, &Refused>, children: Vec<(usize, Child)>, d
     });
     if let Err(reason) = result {
         for &index in &indices[at..] {
-            done.outcomes[index] = Outcome::Failed(format!("its reaper cannot be made to wait: {reason}"));
+            done.outcomes[index] = Outcome::Failed(reason.clone());
         }
     }
 }
@@ -153,12 +188,12 @@ fn outcome(waited: Waited) -> Outcome {
 }
 
 /// Takes hold of a zombie: the same process, the same parent, and its pid as the parent counts.
-fn open(host: &dyn Host, reaper: &Observer, zombie: &Finding) -> Result<Child, Outcome> {
-    let pid = zombie.process.pid;
+fn open(host: &dyn Host, reaper: &Observer, zombie: &Zombie) -> Result<Child, Outcome> {
+    let pid = zombie.pid;
     let pidfd = Pid::from_raw(pid as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let pidfd: OwnedFd = pidfd.ok_or(Outcome::Gone)?;
     let facts = facts_of(host, pid)?;
-    if zombie.process.start_ns.is_some_and(|start_ns| !starts_match(host, &facts, start_ns)) {
+    if zombie.start_ns.is_some_and(|start_ns| !starts_match(host, &facts, start_ns)) {
         return Err(Outcome::Gone);
     }
     if facts.state != 'Z' {

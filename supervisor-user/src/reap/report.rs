@@ -1,4 +1,4 @@
-//! What is written of a zombie that was to be freed: a line for people, and an audit event for machines.
+//! A zombie that was to be freed, and the outcome: what the command prints, and what the audit event is made of.
 
 use std::{env, fmt::Write as _, fs, time::Duration};
 
@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     finding::{Block, Finding},
-    words::{clean, duration},
+    words::{clean, short_duration},
 };
 
 /// A zombie that was to be freed, and what became of that.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The zombie.
     pub finding: Finding,
@@ -52,7 +52,9 @@ impl Entry {
         self.finding.reaper.as_ref().map_or(0, |reaper| reaper.process.pid)
     }
 
-    fn risks(&self) -> &[Risk] {
+    /// Why force is needed.
+    #[must_use]
+    pub fn risks(&self) -> &[Risk] {
         match &self.decision {
             Decision::NeedsForce(risks) => risks,
             _ => &[],
@@ -91,7 +93,7 @@ impl Entry {
 pub fn stops_text(reaper: &str, stops: &[Duration]) -> Option<String> {
     let longest = stops.iter().max()?;
     let total: Duration = stops.iter().sum();
-    let ns = |it: Duration| duration(it.as_nanos() as u64);
+    let ns = |it: Duration| short_duration(it.as_nanos() as u64);
     Some(match stops.len() {
         1 => format!("stopped      {reaper} once, for {}\n", ns(total)),
         count => {
@@ -110,9 +112,77 @@ pub fn released_text(block: &Block) -> String {
     format!("released     PID namespace {} of {}[{}]\n", block.ino, clean(&block.init_name), block.init_pid)
 }
 
+/// One request to free a zombie, which an audit event reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The zombie, the decision, and the outcome.
+    pub entry: Entry,
+    /// Who has asked.
+    pub requested_by: RequestedBy,
+    /// Whether `--force` was given.
+    pub is_forced: bool,
+    /// PID namespaces that the zombie had blocked and that could end.
+    pub released: Vec<Block>,
+}
+
+impl Request {
+    /// Why the zombie is not gone.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match (&self.entry.outcome, &self.entry.decision) {
+            (Some(Outcome::Failed(reason)), _) => Some(reason.clone()),
+            (None, Decision::Refused(obstacle)) => Some(obstacle.text()),
+            _ => None,
+        }
+    }
+
+    /// One sentence that stands alone.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Entry { finding, outcome, decision, stopped_for, .. } = &self.entry;
+        let zombie = format!("{} (pid {})", clean(&finding.process.name), finding.process.pid);
+        let reaper = finding.reaper.as_ref().map_or_else(
+            || "its reaper".to_owned(),
+            |reaper| format!("{} (pid {})", clean(&reaper.process.name), reaper.process.pid),
+        );
+        let by = self.requested_by.phrase();
+        match (outcome, decision) {
+            (Some(Outcome::Freed), _) => {
+                let stopped = stopped_for.map(|it| short_duration(it.as_nanos() as u64));
+                let stopped = stopped.map(|it| format!(", which was stopped for {it}")).unwrap_or_default();
+                format!("{by} freed {zombie} by a wait of {reaper}{stopped}")
+            }
+            (Some(Outcome::FreedByNudge), _) => {
+                format!("{by} sent SIGCHLD to {reaper}, which then reaped {zombie}")
+            }
+            (Some(Outcome::Gone), _) => format!("{by} was to free {zombie}, which was reaped meanwhile"),
+            (Some(Outcome::Failed(reason)), _) => format!("{by} could not free {zombie}: {}", clean(reason)),
+            (None, Decision::Refused(obstacle)) => {
+                format!("{by} did not free {zombie}: {}", obstacle.text())
+            }
+            (None, Decision::NeedsForce(_)) if !self.is_forced => {
+                format!("{by} did not free {zombie}: that needs --force")
+            }
+            (None, _) => format!("{by} only asked whether {zombie} can be freed"),
+        }
+    }
+}
+
+/// What has asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requester {
+    /// A person or a program, by `supervisor reap`.
+    Command,
+    /// The agent, by `[reap]` in its configuration.
+    Service,
+}
+
 /// Who has asked for it.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct RequestedBy {
+    /// `command`: `supervisor reap`. `service`: the agent's `[reap]`.
+    pub kind: Requester,
     /// Real user id.
     pub uid: u32,
     /// User id at login, which `su` and `sudo` do not change.
@@ -121,7 +191,7 @@ pub struct RequestedBy {
     /// User id of who called `sudo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sudo_uid: Option<u32>,
-    /// Host pid of the process that started `supervisor`.
+    /// Pid of the process that started `supervisor reap`, or of the agent.
     pub pid: u32,
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,15 +199,26 @@ pub struct RequestedBy {
 }
 
 impl RequestedBy {
-    /// Who has started this process.
+    /// Who has started this command.
     #[must_use]
-    pub fn of_this_process() -> Self {
+    pub fn of_command() -> Self {
+        let pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid() as u32);
+        Self::of(Requester::Command, pid)
+    }
+
+    /// This agent.
+    #[must_use]
+    pub fn of_service() -> Self {
+        Self::of(Requester::Service, std::process::id())
+    }
+
+    fn of(kind: Requester, pid: u32) -> Self {
         /// What an unset login user id reads as.
         const UNSET: u32 = u32::MAX;
-        let pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid() as u32);
         let number = |text: String| text.trim().parse().ok();
         let comm = fs::read(format!("/proc/{pid}/comm")).ok();
         Self {
+            kind,
             uid: rustix::process::getuid().as_raw(),
             login_uid: fs::read_to_string("/proc/self/loginuid")
                 .ok()
@@ -148,186 +229,33 @@ impl RequestedBy {
             name: comm.map(|name| String::from_utf8_lossy(&name).trim_end().to_owned()),
         }
     }
-}
 
-/// One line of `supervisor reap -o json`.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "A line of `supervisor reap -o json`")]
-pub struct ReapEvent<'a> {
-    /// When it was written.
-    #[serde(rename = "@timestamp")]
-    #[schemars(with = "String", extend("format" = "date-time"))]
-    timestamp: String,
-    /// What happened.
-    event: EventFields,
-    /// The host.
-    host: HostFields<'a>,
-    /// The zombie.
-    process: ProcessFields<'a>,
-    /// The rest.
-    supervisor: SupervisorFields<'a>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct EventFields {
-    /// `event`
-    kind: EventKindWord,
-    /// `process`
-    category: [CategoryWord; 1],
-    /// `change`
-    r#type: [TypeWord; 1],
-    /// `reap-requested`
-    action: ActionWord,
-    /// `success` if the zombie is gone, `failure` if it is not, `unknown` if nothing was tried.
-    outcome: OutcomeWord,
-    /// Why it is not gone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum EventKindWord {
-    Event,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum CategoryWord {
-    Process,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum TypeWord {
-    Change,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum ActionWord {
-    ReapRequested,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum OutcomeWord {
-    Success,
-    Failure,
-    Unknown,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct HostFields<'a> {
-    /// Its name.
-    name: &'a str,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct ProcessFields<'a> {
-    /// Host pid.
-    pid: u32,
-    /// Name.
-    name: &'a str,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct SupervisorFields<'a> {
-    /// What was asked for, and what was done.
-    reap: ReapFields<'a>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct ReapFields<'a> {
-    /// Who has asked for it.
-    requested_by: &'a RequestedBy,
-    /// `reap`, `needs-force` or `refused`.
-    decision: &'static str,
-    /// Why force is needed: `own-child`, `waited-for`, `asked-for`, `late`, `prognosis-unknown`, `position-unknown` or
-    /// `host-init`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    risks: Vec<&'static str>,
-    /// Whether `--force` was given.
-    forced: bool,
-    /// What became of it: `freed`, `freed-by-sigchld`, `gone` or `failed`. Absent if nothing was tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'static str>,
-    /// Who must reap it, and was made to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reaper: Option<ProcessFields<'a>>,
-    /// Whether the reaper got a SIGCHLD first.
-    nudged: bool,
-    /// How long the reaper was stopped when it was made to wait for this one, in microseconds. Others may have been freed in the
-    /// same stop.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stopped_us: Option<u64>,
-    /// PID namespaces that it has blocked, and that could end.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    released: Vec<ReleasedFields<'a>>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct ReleasedFields<'a> {
-    /// Inode number.
-    ino: u32,
-    /// Its PID 1.
-    init: ProcessFields<'a>,
-}
-
-impl<'a> ReapEvent<'a> {
-    /// The event of an entry.
-    #[must_use]
-    pub fn new(
-        entry: &'a Entry,
-        requested_by: &'a RequestedBy,
-        host: &'a str,
-        forced: bool,
-        released: &'a [Block],
-    ) -> Self {
-        let (decision, refusal) = match &entry.decision {
-            Decision::Reap => ("reap", None),
-            Decision::NeedsForce(_) => ("needs-force", None),
-            Decision::Refused(obstacle) => ("refused", Some(obstacle.text())),
-        };
-        let (outcome, reason) = match &entry.outcome {
-            None => (OutcomeWord::Unknown, refusal),
-            Some(Outcome::Failed(reason)) => (OutcomeWord::Failure, Some(reason.clone())),
-            Some(_) => (OutcomeWord::Success, None),
-        };
-        let of_this = |block: &&Block| entry.finding.blocks.iter().any(|it| it.ino == block.ino);
-        let event = EventFields {
-            kind: EventKindWord::Event,
-            category: [CategoryWord::Process],
-            r#type: [TypeWord::Change],
-            action: ActionWord::ReapRequested,
-            outcome,
-            reason,
-        };
-        let reap = ReapFields {
-            requested_by,
-            decision,
-            risks: entry.risks().iter().map(|risk| risk.as_str()).collect(),
-            forced,
-            outcome: entry.outcome.as_ref().map(Outcome::as_str),
-            reaper: entry.finding.reaper.as_ref().map(|it| named(it.process.pid, &it.process.name)),
-            nudged: entry.is_nudged,
-            stopped_us: entry.stopped_for.map(|it| it.as_micros() as u64),
-            released: released
-                .iter()
-                .filter(of_this)
-                .map(|it| ReleasedFields { ino: it.ino, init: named(it.init_pid, &it.init_name) })
-                .collect(),
-        };
-        Self {
-            timestamp: jiff::Timestamp::now().to_string(),
-            event,
-            host: HostFields { name: host },
-            process: named(entry.finding.process.pid, &entry.finding.process.name),
-            supervisor: SupervisorFields { reap },
+    /// As the subject of a sentence.
+    fn phrase(&self) -> String {
+        match self.kind {
+            Requester::Service => "the agent's [reap]".to_owned(),
+            Requester::Command => {
+                let user = self.login_uid.or(self.sudo_uid).unwrap_or(self.uid);
+                let name = self.name.as_deref().map_or_else(|| "a process".to_owned(), clean);
+                format!("`supervisor reap` of user {user}, started by {name} (pid {}),", self.pid)
+            }
         }
     }
 }
 
-fn named(pid: u32, name: &str) -> ProcessFields<'_> {
-    ProcessFields { pid, name }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_stop_is_printed_in_microseconds() {
+        let text = stops_text("conmonrs[7]", &[Duration::from_nanos(92_140)]);
+        assert_eq!(text.as_deref(), Some("stopped      conmonrs[7] once, for 92.1 us\n"));
+        let text = stops_text("conmonrs[7]", &[Duration::from_micros(300), Duration::from_micros(1_200)]);
+        assert_eq!(
+            text.as_deref(),
+            Some("stopped      conmonrs[7] 2 times, for 1.2 ms at most and 1.5 ms in all\n")
+        );
+        assert_eq!(stops_text("conmonrs[7]", &[]), None);
+    }
 }

@@ -2,14 +2,14 @@
 //! it is read before a thread is stopped.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::FileExt as _,
 };
 
 use procfs::{
-    ProcError,
-    process::{MMPermissions, MMapPath, MemoryMap, Process},
+    FromBufRead as _, ProcError,
+    process::{MMPermissions, MMapPath, MemoryMap, MemoryMaps},
 };
 
 use super::arch::{Frame, GadgetSearch, Gadgets, MACHINE, Registers};
@@ -66,7 +66,9 @@ impl AddressSpace {
             .write(true)
             .open(format!("/proc/{pid}/mem"))
             .map_err(failed("mem"))?;
-        let maps = Process::new(pid as i32).and_then(|process| process.maps());
+        let maps = fs::read(format!("/proc/{pid}/maps")).map_err(failed("maps"))?;
+        // The path of a mapped file can be other than UTF-8. procfs reads UTF-8 only.
+        let maps = MemoryMaps::from_buf_read(String::from_utf8_lossy(&maps).as_bytes());
         let mappings = maps.map_err(into_io).map_err(failed("maps"))?.0;
         let gadgets = search(&memory, &mappings).ok_or(SpaceError::NoInstructions)?;
         Ok(Self { memory, mappings, gadgets })

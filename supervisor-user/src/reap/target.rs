@@ -190,11 +190,13 @@ fn threads(pid: u32) -> io::Result<Vec<ThreadStatus>> {
 fn status(pid: u32, task: &Task) -> Option<ThreadStatus> {
     let tid = task.tid as u32;
     let state = task.stat().ok()?.state().ok()?;
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    Some(parse(tid, state, &text))
+    let content = fs::read(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    Some(parse(tid, state, &content))
 }
 
-fn parse(tid: u32, state: ProcState, status: &str) -> ThreadStatus {
+fn parse(tid: u32, state: ProcState, status: &[u8]) -> ThreadStatus {
+    // Only the name can be other than ASCII: a process chooses it.
+    let status = String::from_utf8_lossy(status);
     let field = |name: &str| {
         status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     };
@@ -239,10 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_read() {
-        let text = "TracerPid:\t12\nSeccomp:\t2\nSeccomp_filters:\t3\nx86_Thread_features:\tshstk \n";
+    fn a_status_is_read_whatever_the_name() {
+        let text =
+            b"Name:\t\xff\xfe\nTracerPid:\t12\nSeccomp:\t2\nSeccomp_filters:\t3\nx86_Thread_features:\tshstk \n";
         let status = parse(7, ProcState::Sleeping, text);
         assert_eq!((status.tracer, status.seccomp, status.has_shadow_stack), (12, 2, true));
-        assert_eq!(parse(7, ProcState::Sleeping, ""), thread(7, ProcState::Sleeping));
+        assert_eq!(parse(7, ProcState::Sleeping, b""), thread(7, ProcState::Sleeping));
     }
 }

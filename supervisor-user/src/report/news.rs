@@ -31,7 +31,8 @@ impl Kind {
             EventKind::Reaped { .. }
             | EventKind::Released { .. }
             | EventKind::ExitFinished { .. }
-            | EventKind::Suppressed(_) => Self::Event,
+            | EventKind::Suppressed(_)
+            | EventKind::ReapRequested(_) => Self::Event,
             EventKind::Lost(_) | EventKind::Dropped(_) => Self::PipelineError,
         }
     }

@@ -52,6 +52,7 @@ pub fn sentence(event: &Event) -> String {
             let after = blocked_ns.map(|blocked| format!(" {} after it was told to", duration(blocked)));
             format!("{} has exited{}", subject(finding), after.unwrap_or_default())
         }
+        EventKind::ReapRequested(request) => request.sentence(),
         EventKind::Lost(loss) => lost(loss, event.at_ns),
         EventKind::Dropped(dropped) => sink_drops(dropped, event.at_ns),
         EventKind::Suppressed(Suppressed { reaper_pid, reaper_name, count, since_ns }) => format!(

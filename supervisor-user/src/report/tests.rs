@@ -14,9 +14,16 @@ use crate::{
         Suppressed,
     },
     host::{PidBudget, ProcessFacts, RemoteMount},
+    reap::{
+        decision::{Decision, Risk},
+        plan::Outcome,
+        report::{Entry, Request, RequestedBy, Requester},
+    },
     schema::Subject,
     trace::{self, Decoder},
 };
+
+use std::time::Duration;
 
 use serde_json::Value;
 use supervisor_ebpf::{
@@ -109,6 +116,42 @@ fn running() -> Finding {
     finding
 }
 
+/// The agent has freed it.
+fn reap_by_service() -> Request {
+    let requested_by = RequestedBy {
+        kind: Requester::Service,
+        uid: 0,
+        login_uid: None,
+        sudo_uid: None,
+        pid: 99,
+        name: Some("supervisor".into()),
+    };
+    let entry = Entry {
+        outcome: Some(Outcome::Freed),
+        is_nudged: true,
+        stopped_for: Some(Duration::from_nanos(92_140)),
+        ..Entry::new(finding(), Decision::Reap)
+    };
+    Request { entry, requested_by, is_forced: false, released: Vec::new() }
+}
+
+/// A person has tried to free it by force, and it blocks a namespace.
+fn reap_by_command() -> Request {
+    let requested_by = RequestedBy {
+        kind: Requester::Command,
+        login_uid: Some(1000),
+        pid: 98,
+        name: Some("bash\x1b[31m\u{202e}".into()),
+        ..reap_by_service().requested_by
+    };
+    let entry = Entry {
+        outcome: Some(Outcome::Failed("it is no child of its reaper any more".into())),
+        ..Entry::new(finding(), Decision::NeedsForce(vec![Risk::WaitedFor, Risk::Late]))
+    };
+    let block = Block { ino: POD, init_pid: 5, init_name: "pause".into(), since_ns: 3_000_000_000 };
+    Request { entry, requested_by, is_forced: true, released: vec![block] }
+}
+
 fn events() -> Vec<Event> {
     let wall = Wall::at_offset(1_700_000_000_000_000_000);
     let finding = || Box::new(finding());
@@ -137,6 +180,8 @@ fn events() -> Vec<Event> {
         }),
         EventKind::ExitBlocked { finding: Box::new(stuck()), again: false },
         EventKind::ExitFinished { finding: Box::new(stuck()), blocked_ns: Some(6_000_000_000) },
+        EventKind::ReapRequested(Box::new(reap_by_service())),
+        EventKind::ReapRequested(Box::new(reap_by_command())),
     ]
     .into_iter()
     .map(|kind| Event { at_ns: 3_200_000_000, wall, kind })

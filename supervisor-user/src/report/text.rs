@@ -140,6 +140,7 @@ fn lines_of(event: &Event, style: Style) -> String {
             format!("{time}  {}  {}\n", word("1;33", "LOST"), sentence(event))
         }
         EventKind::Suppressed(_) => format!("{time}  {}  {}\n", word("1;33", "MORE"), sentence(event)),
+        EventKind::ReapRequested(_) => format!("{time}  {}  {}\n", word("1;36", "REAP"), sentence(event)),
     }
 }
 

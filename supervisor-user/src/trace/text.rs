@@ -8,7 +8,7 @@ use crate::{
     diagnosis::call,
     finding::Exit,
     report::{columns, text::Colour},
-    words::{command_line, duration, padded, signal_name},
+    words::{command_line, padded, short_duration, signal_name},
 };
 
 /// How times are written.
@@ -113,7 +113,7 @@ fn details(what: &What, out: &mut String) {
         What::Reaped { by, after_ns } => {
             let after = after_ns.map_or_else(
                 || "its exit was not seen".to_owned(),
-                |ns| format!("{} after its exit", short(ns)),
+                |ns| format!("{} after its exit", short_duration(ns)),
             );
             match by {
                 Some(by) => write!(out, "by {}, {after}", named(by)),
@@ -166,16 +166,6 @@ pub(super) fn status(exit: Exit) -> String {
             let name = signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned);
             format!("{name}{}", if core_dumped { ", core dumped" } else { "" })
         }
-    }
-}
-
-/// A duration, where most are short.
-pub(super) fn short(ns: u64) -> String {
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{}.{} us", ns / 1_000, ns / 100 % 10),
-        1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
-        _ => duration(ns),
     }
 }
 

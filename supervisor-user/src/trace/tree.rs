@@ -6,12 +6,12 @@ use supervisor_ebpf::ProcessId;
 
 use super::{
     Event, Named, What,
-    text::{command, lost, named, short, status},
+    text::{command, lost, named, status},
 };
 use crate::{
     finding::Exit,
     report::text::Colour,
-    words::{cut, width},
+    words::{cut, short_duration, width},
 };
 
 /// How many processes are drawn at most.
@@ -140,14 +140,14 @@ impl Node {
             None => "before".to_owned(),
         };
         let lived = match (self.forked_ns, self.exit) {
-            (Some(forked_ns), Some((exit_ns, _))) => short(exit_ns.saturating_sub(forked_ns)),
+            (Some(forked_ns), Some((exit_ns, _))) => short_duration(exit_ns.saturating_sub(forked_ns)),
             _ => "-".to_owned(),
         };
         let (ended, code) = match (self.exit, self.reap) {
             (None, _) => ("runs".to_owned(), "2"),
             (Some((_, exit)), None) => (format!("{}, UNREAPED", status(exit)), "1;31"),
             (Some((exit_ns, exit)), Some((reap_ns, _))) if reap_ns.saturating_sub(exit_ns) >= LATE_NS => {
-                (format!("{}, reaped {} later", status(exit), short(reap_ns - exit_ns)), "33")
+                (format!("{}, reaped {} later", status(exit), short_duration(reap_ns - exit_ns)), "33")
             }
             (Some((_, exit @ Exit::Code(0))), Some(_)) => (status(exit), "0"),
             (Some((_, exit)), Some(_)) => (status(exit), "33"),

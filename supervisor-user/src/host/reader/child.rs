@@ -3,18 +3,18 @@
 use std::{
     fs,
     io::{self, Read as _},
-    os::{fd::OwnedFd, unix::net::UnixStream, unix::process::CommandExt as _},
-    process::{Child, Command, Stdio},
+    process::Child,
     time::Duration,
 };
 
 use procfs::{FromRead as _, process::Stat};
-use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+use rustix::thread::CapabilitySet;
 
 use super::{
     READER, READY,
     pool::{Process, Reader, ends},
 };
+use crate::helper;
 
 /// How long a reader may take to start, on a busy host.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -23,16 +23,9 @@ const KILLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Starts a reader, and waits until it has given up its capabilities and is ready.
 pub(super) fn start() -> io::Result<Reader> {
-    let (mut stream, theirs) = UnixStream::pair()?;
-    // The file of this program may have been replaced since.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("supervisor-read").arg(READER);
-    // It can outlive us, so it holds none of our outputs open.
-    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-    // SAFETY: it makes system calls only, none of which allocates or takes a lock.
-    unsafe { command.pre_exec(prepare) };
-    let child = Started(command.spawn()?);
-    drop(command);
+    let kept = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    let (mut stream, child) = helper::start("supervisor-read", READER, kept)?;
+    let child = Started(child);
     stream.set_read_timeout(Some(START_WITHIN))?;
     let mut said = [0; READY.len()];
     let is_ready = stream.read_exact(&mut said);
@@ -44,28 +37,6 @@ pub(super) fn start() -> io::Result<Reader> {
         return Err(io::Error::new(error.kind(), format!("it does not start: {error}")));
     }
     Ok(reader)
-}
-
-/// Between fork and exec.
-fn prepare() -> io::Result<()> {
-    // A signal to the process group must not end it: the collector needs it until its own end, which closes the socket.
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: no handler is involved.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
-    // It must hold no descriptor open that the collector inherited. Before Linux 5.11 the call fails, and it does.
-    // SAFETY: it marks descriptors, and closes none before the exec.
-    let _older_kernel =
-        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    // An exec keeps the capabilities of a user other than root only if they are ambient.
-    let mut sets = capabilities(None)?;
-    let kept = sets.permitted & (CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH);
-    sets.inheritable |= kept;
-    set_capabilities(None, sets)?;
-    for capability in kept.iter() {
-        configure_capability_in_ambient_set(capability, true)?;
-    }
-    Ok(())
 }
 
 struct Started(Child);

@@ -50,7 +50,7 @@ pub(super) struct Event {
     pub(super) kind: Kind,
     /// Always `process`.
     pub(super) category: [Category; 1],
-    /// `start` and `end` in a trace only.
+    /// `start` and `end` in a trace only; `change` of `reap-requested`.
     pub(super) r#type: [Type; 1],
     pub(super) action: Action,
     /// Always `supervisor`.
@@ -72,6 +72,21 @@ pub(super) struct Event {
     /// a trace: exit to reap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) duration: Option<u64>,
+    /// Of `reap-requested`: whether the zombie is gone; `unknown` if nothing was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outcome: Option<Outcome>,
+    /// Of `reap-requested`: why the zombie is not gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+}
+
+/// Whether what was asked for is done.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Outcome {
+    Success,
+    Failure,
+    Unknown,
 }
 
 /// What an event is about, as ECS divides it.
@@ -88,6 +103,7 @@ pub(super) enum Type {
     Info,
     Start,
     End,
+    Change,
 }
 
 /// The host that it happened on.

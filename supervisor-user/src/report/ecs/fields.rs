@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     SCHEMA_VERSION,
+    reap::reap_fields,
     supervisor::{
         BlockFields, BlockerFields, BudgetFields, ClaimFields, CreatorFields, EvidenceFields, ExitFields,
         FamilyFields, FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields,
@@ -41,6 +42,8 @@ pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervi
                 };
                 Some(finding_fields(&namespace.init, &told, state, event.at_ns))
             }
+            // It is about a finding, and no news of it.
+            EventKind::ReapRequested(_) => None,
             kind => kind.process().map(|finding| {
                 let told = Told {
                     id: &finding.id,
@@ -66,6 +69,10 @@ pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervi
         },
         suppressed: match &event.kind {
             EventKind::Suppressed(suppressed) => Some(suppressed_fields(suppressed, wall)),
+            _ => None,
+        },
+        reap: match &event.kind {
+            EventKind::ReapRequested(request) => Some(reap_fields(request)),
             _ => None,
         },
         // A sink that must says it later.

@@ -2,6 +2,7 @@
 
 mod document;
 mod fields;
+mod reap;
 mod supervisor;
 mod trace;
 
@@ -14,8 +15,8 @@ pub(super) use self::{
 };
 
 use document::{
-    Agent, Boot, Category, Document, Ecs, Event as EventFields, Host, Orchestrator, Os, Process, Resource,
-    Type, User,
+    Agent, Boot, Category, Document, Ecs, Event as EventFields, Host, Orchestrator, Os, Outcome, Process,
+    Resource, Type, User,
 };
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -23,12 +24,13 @@ use serde_json::{Value, json};
 use super::{Context, event_id, news::Kind, sentence::sentence};
 use crate::{
     clock::Wall,
-    finding::{self, Event, Exit, Finding},
+    finding::{self, Event, EventKind, Exit, Finding},
+    reap::report::Request,
     words::harmless_json,
 };
 
 /// Version of the names below `supervisor.`.
-pub const SCHEMA_VERSION: &str = "1.6";
+pub const SCHEMA_VERSION: &str = "1.7";
 /// Version of ECS that the other names are of.
 pub const ECS_VERSION: &str = "9.0.0";
 /// What the stream is called in a store of streams.
@@ -46,6 +48,10 @@ pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Resu
 fn document(event: &Event, context: &Context, sequence: u64) -> Document {
     let wall = event.wall;
     let finding = event.kind.process();
+    let request = match &event.kind {
+        EventKind::ReapRequested(request) => Some(request),
+        _ => None,
+    };
     Document {
         timestamp: wall.timestamp(event.at_ns),
         message: sentence(event),
@@ -53,7 +59,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         event: EventFields {
             kind: Kind::of(&event.kind),
             category: [Category::Process],
-            r#type: [Type::Info],
+            r#type: [if request.is_some() { Type::Change } else { Type::Info }],
             action: event.kind.action(),
             module: "supervisor",
             dataset: DATASET,
@@ -61,6 +67,8 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             sequence,
             severity: event.kind.severity(),
             duration: event.kind.duration_ns(),
+            outcome: request.map(|request| outcome(request)),
+            reason: request.and_then(|request| request.reason()),
         },
         host: host(context),
         agent: agent(context),
@@ -68,6 +76,14 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         container: finding.and_then(|finding| finding.container.as_ref()).map(container),
         orchestrator: finding.and_then(|finding| finding.orchestrator.as_ref()).map(orchestrator),
         supervisor: supervisor(event, context),
+    }
+}
+
+fn outcome(request: &Request) -> Outcome {
+    match &request.entry.outcome {
+        None => Outcome::Unknown,
+        Some(outcome) if outcome.is_freed() => Outcome::Success,
+        Some(_) => Outcome::Failure,
     }
 }
 
@@ -163,6 +179,7 @@ fn rules() -> Value {
                             },
                             "loss": false,
                             "suppressed": false,
+                            "reap": false,
                         },
                     },
                 },
@@ -211,6 +228,25 @@ fn rules() -> Value {
             },
         })
     };
+    let of_a_request = || {
+        json!({
+            "if": { "properties": { "event": { "properties": { "action": { "const": "reap-requested" } } } } },
+            "then": {
+                "required": ["process"],
+                "properties": {
+                    "event": {
+                        "required": ["outcome"],
+                        "properties": { "kind": { "const": "event" }, "type": { "const": ["change"] } },
+                    },
+                    "process": { "required": ["pid", "name"] },
+                    "supervisor": {
+                        "required": ["reap"],
+                        "properties": { "finding": false, "loss": false, "suppressed": false },
+                    },
+                },
+            },
+        })
+    };
     json!([
         rule("zombie-detected", "alert", "zombie", &["open"]),
         rule("zombie-existing", "state", "zombie", &["open"]),
@@ -223,6 +259,7 @@ fn rules() -> Value {
         rule("exit-finished", "event", "exit", &["closed"]),
         of_the_stream("events-lost", "pipeline_error", "loss"),
         of_the_stream("findings-suppressed", "event", "suppressed"),
+        of_a_request(),
         of_a_trace("process-forked", "start"),
         of_a_trace("process-started", "start"),
         of_a_trace("process-exited", "end"),

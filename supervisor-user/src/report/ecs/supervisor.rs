@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::SCHEMA_VERSION;
+use super::{SCHEMA_VERSION, reap::ReapFields};
 use crate::{
     diagnosis::{Cause, Confidence, Position, Prognosis},
     finding::{BlockerKind, PidNsMode, Role, Stage, State},
@@ -32,6 +32,8 @@ pub(in crate::report) struct Supervisor {
     pub(super) loss: Option<LossFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) suppressed: Option<SuppressedFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reap: Option<ReapFields>,
     /// What was left out of this event because the sink's receiver takes no larger one; `*` is all that is not essential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) shortened: Option<Vec<String>>,

@@ -87,6 +87,7 @@ fn supervisor(context: &Context) -> Supervisor {
         traced: None,
         loss: None,
         suppressed: None,
+        reap: None,
         shortened: None,
     }
 }
@@ -128,6 +129,8 @@ fn loss_fields(context: &Context, sequence: u64) -> EventFields {
         sequence,
         severity: traced::LOSS_SEVERITY,
         duration: None,
+        outcome: None,
+        reason: None,
     }
 }
 

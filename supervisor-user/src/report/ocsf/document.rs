@@ -22,6 +22,7 @@ use crate::{
 pub(super) enum Document {
     Finding(Box<DetectionFinding>),
     Activity(Box<ProcessActivity>),
+    Remediation(Box<ProcessRemediation>),
     Error(Box<ApplicationError>),
 }
 
@@ -129,6 +130,49 @@ pub(super) struct ProcessActivity {
     /// Of a reap: how long after the exit, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) duration: Option<u64>,
+    pub(super) unmapped: Unmapped,
+}
+
+/// Process Remediation Activity: somebody, or the agent's `[reap]`, has asked to free a zombie.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ProcessRemediation {
+    /// Remediation.
+    #[schemars(extend("const" = 7))]
+    pub(super) category_uid: u8,
+    /// The category's name.
+    #[schemars(extend("const" = "Remediation"))]
+    pub(super) category_name: &'static str,
+    /// Process Remediation Activity.
+    #[schemars(extend("const" = 7003))]
+    pub(super) class_uid: u16,
+    /// The class's name.
+    #[schemars(extend("const" = "Process Remediation Activity"))]
+    pub(super) class_name: &'static str,
+    /// 3 Restore: the system comes to a better state.
+    #[schemars(extend("const" = 3))]
+    pub(super) activity_id: u8,
+    /// The activity's name.
+    #[schemars(extend("const" = "Restore"))]
+    pub(super) activity_name: &'static str,
+    /// Class and activity in one number.
+    #[schemars(extend("const" = 700_303))]
+    pub(super) type_uid: u32,
+    #[serde(flatten)]
+    pub(super) base: Base,
+    /// Id of this request.
+    #[schemars(length(min = 1))]
+    pub(super) command_uid: String,
+    /// 0 Unknown: nothing was tried. 1 Success: the zombie is gone. 2 Failure.
+    #[schemars(extend("enum" = [0, 1, 2]))]
+    pub(super) status_id: u8,
+    /// The status's name.
+    #[schemars(extend("enum" = ["Unknown", "Success", "Failure"]))]
+    pub(super) status: &'static str,
+    /// Why the zombie is not gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status_detail: Option<String>,
+    /// The zombie; its `parent_process` is the reaper, which was stopped.
+    pub(super) process: Process,
     pub(super) unmapped: Unmapped,
 }
 

@@ -1,6 +1,7 @@
 //! Events as OCSF JSON, one object a line: the Open Cybersecurity Schema Framework, as `docs/events.md` maps it.
 
 mod document;
+mod remediation;
 mod trace;
 
 pub use trace::{lost as trace_lost, traced};
@@ -76,6 +77,12 @@ pub(crate) fn schema(generator: SchemaGenerator) -> Value {
             },
         })
     };
+    schema["$defs"]["ProcessRemediation"]["properties"]["unmapped"] = json!({
+        "allOf": [{ "$ref": "#/$defs/Unmapped" }],
+        "properties": {
+            "supervisor": { "required": ["reap"], "properties": { "finding": false, "loss": false } },
+        },
+    });
     schema["$defs"]["ApplicationError"]["oneOf"] = json!([told(1, "loss"), told(99, "suppressed")]);
     schema["$defs"]["ProcessActivity"]["oneOf"] = trace::rules();
     schema
@@ -113,6 +120,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
             };
             Document::Finding(Box::new(detection(event, context, sequence, finding, &told)))
         }
+        EventKind::ReapRequested(request) => remediation::remediation(event, context, sequence, request),
         EventKind::Lost(loss) => stream_error(event, context, sequence, loss.since_ns, None),
         EventKind::Dropped(dropped) => {
             stream_error(event, context, sequence, dropped.since_ns, Some(dropped.count))
@@ -338,18 +346,23 @@ fn finding_info(told: &Told<'_>, wall: Wall) -> FindingInfo {
 }
 
 fn evidences(finding: &Finding, told: &Told<'_>, wall: Wall) -> Vec<Evidence> {
-    let subject = Process {
-        terminated_time: finding.exit_ns.map(|exit_ns| millis(wall, exit_ns)),
-        container: container(finding),
-        parent: finding.reaper.as_ref().map(|reaper| Box::new(process(&reaper.process, wall))),
-        ..process(&finding.process, wall)
-    };
+    let subject = subject(finding, wall);
     let name = match told.subject {
         Subject::Zombie | Subject::Exit => EvidenceName::Subject,
         Subject::Namespace => EvidenceName::NamespaceInit,
     };
     let blockers = told.namespace.map_or(&[][..], |namespace| &namespace.blockers);
     std::iter::once(Evidence { name, process: subject }).chain(blockers.iter().map(blocker)).collect()
+}
+
+/// The process that a finding is about.
+fn subject(finding: &Finding, wall: Wall) -> Process {
+    Process {
+        terminated_time: finding.exit_ns.map(|exit_ns| millis(wall, exit_ns)),
+        container: container(finding),
+        parent: finding.reaper.as_ref().map(|reaper| Box::new(process(&reaper.process, wall))),
+        ..process(&finding.process, wall)
+    }
 }
 
 /// Arguments in one line, if there are any. Where all of them are missing, the line is the mark of that.

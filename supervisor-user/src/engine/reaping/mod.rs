@@ -1,0 +1,216 @@
+//! `[reap]`: the agent frees zombies that nobody will wait for, every now and then.
+//!
+//! Every period the findings are asked which zombies [`decide`](crate::reap::decision::decide) lets go without force, are old
+//! enough and of a selected family. Those of one reaper are inspected again, so that the decision rests on evidence of this
+//! moment, and are handed to a worker ([`crate::reap::worker`]). The event loop never waits for one: it looks at each tick
+//! which have answered.
+
+mod schedule;
+mod task;
+
+use std::{
+    collections::HashSet,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use supervisor_ebpf::ProcessId;
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::Pipeline;
+use crate::{
+    clock::{self, Wall},
+    config::ReapConfig,
+    console::say,
+    finding::{Event, EventKind},
+    host::Proc,
+    observation::Seen,
+    observer::Observer,
+    reap::{
+        decision::{Decision, may_be_nudged},
+        plan::{Done, Outcome, Zombie},
+        report::{Entry, Request, RequestedBy},
+        worker::Job,
+    },
+};
+use schedule::Schedule;
+use task::{Performed, perform};
+
+/// So many reapers are served at once.
+const WORKERS: usize = 4;
+/// With so many workers that were killed and that the kernel keeps, nothing is freed until one has ended.
+const STUCK_AT_MOST: usize = 4;
+/// For so long zombies are inspected in one tick; the rest waits for the next.
+const INSPECT: Duration = Duration::from_millis(200);
+
+/// What frees zombies.
+pub(super) struct Reaping {
+    schedule: Schedule,
+    requested_by: RequestedBy,
+    running: Vec<Running>,
+    stuck: Vec<Child>,
+    /// Whether it was said that too many workers are stuck.
+    is_told: bool,
+    ends: watch::Sender<bool>,
+}
+
+/// Zombies of one reaper that a worker frees.
+struct Running {
+    zombies: Vec<(ProcessId, Entry)>,
+    task: JoinHandle<Performed>,
+}
+
+impl Reaping {
+    pub(super) fn new(config: ReapConfig) -> Self {
+        Self {
+            schedule: Schedule::new(config, std::process::id(), clock::now_ns()),
+            requested_by: RequestedBy::of_service(),
+            running: Vec::new(),
+            stuck: Vec::new(),
+            is_told: false,
+            ends: watch::Sender::new(false),
+        }
+    }
+
+    /// Goes on with other settings.
+    pub(super) fn reconfigure(&mut self, config: ReapConfig) {
+        self.schedule.reconfigure(config, clock::now_ns());
+    }
+
+    /// Reports what workers have done, and starts others. Call it at each tick.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub(super) async fn tick(
+        &mut self,
+        observer: &mut Observer<Proc>,
+        pipeline: &mut Pipeline,
+    ) -> Result<()> {
+        while let Some(at) = self.running.iter().position(|it| it.task.is_finished()) {
+            let done = self.running.swap_remove(at);
+            self.report(done, pipeline).await?;
+        }
+        if self.is_held_up() {
+            return Ok(());
+        }
+        let now_ns = clock::now_ns();
+        if self.schedule.is_due(now_ns) {
+            self.schedule.plan(pipeline.conclusions().open_by_id(), now_ns);
+        }
+        let until = Instant::now() + INSPECT;
+        while self.running.len() < WORKERS && Instant::now() < until {
+            let Some(ids) = self.schedule.next() else { break };
+            self.begin(&ids, observer, pipeline).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether too many workers are stuck. Those that have ended are reaped.
+    fn is_held_up(&mut self) -> bool {
+        self.stuck.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let is_held_up = self.stuck.len() >= STUCK_AT_MOST;
+        if is_held_up && !self.is_told {
+            say(&format!(
+                "supervisor: [reap] frees nothing while {STUCK_AT_MOST} of its processes are held up by reapers whose memory \
+                 cannot be read"
+            ));
+        }
+        self.is_told = is_held_up;
+        is_held_up
+    }
+
+    /// Inspects zombies of one reaper, and lets a worker free those that may still be freed.
+    async fn begin(
+        &mut self,
+        ids: &[ProcessId],
+        observer: &mut Observer<Proc>,
+        pipeline: &mut Pipeline,
+    ) -> Result<()> {
+        let conclusions = pipeline.conclusions();
+        let exit_of = |id: &ProcessId| Some((*id, conclusions.finding(id)?.exit_ns));
+        let known: Vec<(ProcessId, Option<u64>)> = ids.iter().filter_map(exit_of).collect();
+        let seen = observer.inspect_again(&known, INSPECT)?;
+        let inspected: HashSet<ProcessId> = seen
+            .iter()
+            .filter_map(|it| match &it.seen {
+                Seen::Unreaped { id, .. } => Some(*id),
+                _ => None,
+            })
+            .collect();
+        pipeline.take(seen).await?;
+
+        let now_ns = clock::now_ns();
+        let conclusions = pipeline.conclusions();
+        let mut zombies: Vec<(ProcessId, Entry)> = ids
+            .iter()
+            .filter(|id| inspected.contains(id))
+            .filter_map(|id| Some((*id, conclusions.finding(id)?)))
+            .filter(|(_, finding)| self.schedule.is_meant(finding, now_ns))
+            .map(|(id, finding)| (id, Entry::new(finding.clone(), Decision::Reap)))
+            .collect();
+        let Some(reaper) = zombies.first().map(|(_, entry)| entry.reaper()) else { return Ok(()) };
+        // One may have been adopted by another since: that is for the next round.
+        zombies.retain(|(_, entry)| entry.reaper() == reaper);
+        let findings = || zombies.iter().map(|(_, entry)| &entry.finding);
+        let job = Job {
+            reaper,
+            nudges: self.schedule.nudges() && findings().any(may_be_nudged),
+            zombies: findings().map(Zombie::of).collect(),
+        };
+        let task = tokio::spawn(perform(job, self.ends.subscribe()));
+        self.running.push(Running { zombies, task });
+        Ok(())
+    }
+
+    /// Sends an audit event of each zombie that a worker was to free.
+    async fn report(&mut self, running: Running, pipeline: &mut Pipeline) -> Result<()> {
+        let Running { zombies, task } = running;
+        let performed = task.await;
+        let answer = match performed {
+            Ok(Performed { answer, stuck }) => {
+                self.stuck.extend(stuck);
+                answer
+            }
+            Err(error) => Err(format!("this is a bug in supervisor: {error}")),
+        };
+        let done = answer.unwrap_or_else(|reason| Done {
+            outcomes: vec![Outcome::Failed(reason); zombies.len()],
+            stopped_for: vec![None; zombies.len()],
+            ..Done::default()
+        });
+        let results = done.outcomes.into_iter().zip(done.stopped_for);
+        for ((id, mut entry), (outcome, stopped_for)) in zombies.into_iter().zip(results) {
+            let now_ns = clock::now_ns();
+            if !outcome.is_freed() {
+                self.schedule.has_failed(id, now_ns);
+            }
+            (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);
+            entry.is_nudged = done.is_nudged;
+            let request = Request {
+                entry,
+                requested_by: self.requested_by.clone(),
+                is_forced: false,
+                // The pipeline reports that itself.
+                released: Vec::new(),
+            };
+            let kind = EventKind::ReapRequested(Box::new(request));
+            pipeline.send(&Event { at_ns: now_ns, wall: Wall::now(), kind }).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets each worker end the stop that is under way, and reports what was done. Takes a second and a half at most.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen.
+    pub(super) async fn end(&mut self, pipeline: &mut Pipeline) -> Result<()> {
+        self.ends.send_replace(true);
+        for running in std::mem::take(&mut self.running) {
+            self.report(running, pipeline).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! Which zombies `[reap]` frees, and when. Pure.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use supervisor_ebpf::ProcessId;
+
+use crate::{
+    config::ReapConfig,
+    finding::Finding,
+    reap::decision::{Decision, decide},
+};
+
+/// At most this many zombies of one reaper are inspected and freed at once, so that neither takes long.
+const AT_ONCE: usize = 64;
+/// After each failure the pause before the next attempt is twice as long, but no longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+/// What is freed next.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    config: ReapConfig,
+    /// A process never reaps its own children through this.
+    agent: u32,
+    /// When the next round begins.
+    next_ns: u64,
+    /// Zombies of one reaper each.
+    queue: VecDeque<Vec<ProcessId>>,
+    /// Zombies that could not be freed.
+    pauses: HashMap<ProcessId, Pause>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until_ns: u64,
+    length_ns: u64,
+}
+
+impl Schedule {
+    pub(super) fn new(config: ReapConfig, agent: u32, now_ns: u64) -> Self {
+        let next_ns = now_ns + nanos(config.every.0);
+        Self { config, agent, next_ns, queue: VecDeque::new(), pauses: HashMap::new() }
+    }
+
+    /// Goes on with other settings.
+    pub(super) fn reconfigure(&mut self, config: ReapConfig, now_ns: u64) {
+        self.next_ns = self.next_ns.min(now_ns + nanos(config.every.0));
+        self.queue.clear();
+        self.config = config;
+    }
+
+    /// Whether a SIGCHLD comes first.
+    pub(super) fn nudges(&self) -> bool {
+        self.config.nudge
+    }
+
+    /// Whether it is time for [`Schedule::plan`].
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
+        self.config.enabled && now_ns >= self.next_ns && self.queue.is_empty()
+    }
+
+    /// Begins a round: the zombies that have waited longest come first, those of one reaper together.
+    pub(super) fn plan<'a>(
+        &mut self,
+        findings: impl Iterator<Item = (&'a ProcessId, &'a Finding)>,
+        now_ns: u64,
+    ) {
+        self.next_ns = now_ns + nanos(self.config.every.0);
+        let mut open = HashSet::new();
+        let mut meant: BTreeMap<u32, Vec<(u64, ProcessId)>> = BTreeMap::new();
+        for (id, finding) in findings {
+            open.insert(*id);
+            let is_paused = self.pauses.get(id).is_some_and(|pause| now_ns < pause.until_ns);
+            if let Some(reaper) = &finding.reaper
+                && !is_paused
+                && self.is_meant(finding, now_ns)
+            {
+                meant.entry(reaper.process.pid).or_default().push((known_since(finding), *id));
+            }
+        }
+        self.pauses.retain(|id, _| open.contains(id));
+        let mut chosen = Vec::new();
+        for (reaper, mut zombies) in meant {
+            zombies.sort_unstable();
+            zombies.truncate(self.config.per_reaper as usize);
+            chosen.extend(zombies.into_iter().map(|(since_ns, id)| (since_ns, reaper, id)));
+        }
+        chosen.sort_unstable();
+        chosen.truncate(self.config.in_all as usize);
+        chosen.sort_by_key(|(_, reaper, _)| *reaper);
+        for of_one in chosen.chunk_by(|(_, one, _), (_, next, _)| one == next) {
+            let parts = of_one.chunks(AT_ONCE);
+            self.queue.extend(parts.map(|part| part.iter().map(|(_, _, id)| *id).collect()));
+        }
+    }
+
+    /// Zombies of one reaper that are to be inspected again, and then freed.
+    pub(super) fn next(&mut self) -> Option<Vec<ProcessId>> {
+        self.queue.pop_front()
+    }
+
+    /// Whether a zombie may be freed without force, is old enough, and is of a selected family.
+    pub(super) fn is_meant(&self, finding: &Finding, now_ns: u64) -> bool {
+        let diagnosis = &finding.diagnosis;
+        let is_old = now_ns.saturating_sub(known_since(finding)) >= nanos(self.config.min_age.0);
+        let is_selected = diagnosis.family.is_some_and(|family| self.config.families.contains(&family));
+        let is_ours = finding.reaper.as_ref().is_some_and(|reaper| reaper.process.pid == self.agent);
+        let decision = decide(finding, diagnosis.position, diagnosis.prognosis);
+        self.config.enabled && is_old && is_selected && !is_ours && decision == Decision::Reap
+    }
+
+    /// Tries one again only after a pause.
+    pub(super) fn has_failed(&mut self, id: ProcessId, now_ns: u64) {
+        let every_ns = nanos(self.config.every.0);
+        let before = self.pauses.get(&id).map_or(every_ns, |pause| pause.length_ns * 2);
+        let length_ns = before.min(nanos(LONGEST_PAUSE)).max(every_ns);
+        self.pauses.insert(id, Pause { until_ns: now_ns + length_ns, length_ns });
+    }
+}
+
+/// When it exited, or since when it is known to have.
+fn known_since(finding: &Finding) -> u64 {
+    finding.exit_ns.unwrap_or(finding.seen_ns)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        attribution::attribute,
+        config::Time,
+        diagnosis::{Family, Position, Prognosis, diagnose},
+        evidence::sample::{host, incident},
+    };
+
+    const S: u64 = 1_000_000_000;
+    const AGENT: u32 = 4_000;
+
+    fn config() -> ReapConfig {
+        ReapConfig { enabled: true, ..ReapConfig::default() }
+    }
+
+    fn schedule(config: ReapConfig) -> Schedule {
+        Schedule::new(config, AGENT, 0)
+    }
+
+    /// A zombie that a monitor has adopted and will never wait for.
+    fn leaked(pid: u32, reaper: u32, exit_ns: u64) -> (ProcessId, Finding) {
+        let mut finding = attribute(&incident(), &host(), S);
+        finding.diagnosis = diagnose(&finding);
+        finding.diagnosis.family = Some(Family::F1);
+        finding.diagnosis.position = Some(Position::AdoptedBySubreaper);
+        finding.diagnosis.prognosis = Prognosis::Leaked;
+        (finding.process.pid, finding.exit_ns) = (pid, Some(exit_ns));
+        finding.reaper.as_mut().expect("it has one").process.pid = reaper;
+        (ProcessId::new(pid, 1), finding)
+    }
+
+    fn planned(schedule: &mut Schedule, open: &[(ProcessId, Finding)], now_ns: u64) -> Vec<Vec<u32>> {
+        schedule.plan(open.iter().map(|(id, finding)| (id, finding)), now_ns);
+        let next = std::iter::from_fn(|| schedule.next());
+        next.map(|ids| ids.iter().map(|id| id.tgid).collect()).collect()
+    }
+
+    #[test]
+    fn only_what_needs_no_force_is_old_and_selected_is_freed() {
+        let (_, finding) = leaked(20, 10, 0);
+        let mut schedule = schedule(config());
+        assert!(schedule.is_meant(&finding, 60 * S));
+        assert!(!schedule.is_meant(&finding, 60 * S - 1), "it is too young");
+        let changed = |change: fn(&mut Finding)| {
+            let mut finding = finding.clone();
+            change(&mut finding);
+            finding
+        };
+        for other in [
+            changed(|it| it.diagnosis.prognosis = Prognosis::Late),
+            changed(|it| it.diagnosis.prognosis = Prognosis::Unknown),
+            changed(|it| it.diagnosis.position = Some(Position::OwnChild)),
+            changed(|it| it.diagnosis.family = Some(Family::F22)),
+            changed(|it| it.diagnosis.family = None),
+            changed(|it| it.reaper.as_mut().expect("it has one").process.pid = 1),
+            changed(|it| it.reaper.as_mut().expect("it has one").process.pid = AGENT),
+            changed(|it| it.state = 'S'),
+        ] {
+            assert!(!schedule.is_meant(&other, 3600 * S), "{:?}", other.diagnosis);
+        }
+        let unseen = changed(|it| (it.exit_ns, it.seen_ns) = (None, 30 * S));
+        assert!(!schedule.is_meant(&unseen, 89 * S) && schedule.is_meant(&unseen, 90 * S));
+        schedule.reconfigure(ReapConfig { enabled: false, ..config() }, 0);
+        assert!(!schedule.is_meant(&finding, 3600 * S) && !schedule.is_due(3600 * S));
+    }
+
+    #[test]
+    fn the_oldest_come_first_and_each_limit_holds() {
+        let open = [leaked(20, 10, 5), leaked(21, 10, 1), leaked(22, 11, 3), leaked(23, 10, 2)];
+        let mut two = schedule(ReapConfig { per_reaper: 2, ..config() });
+        assert_eq!(planned(&mut two, &open, 90 * S), [vec![21, 23], vec![22]]);
+        let mut in_all = schedule(ReapConfig { in_all: 2, ..config() });
+        assert_eq!(planned(&mut in_all, &open, 90 * S), [vec![21, 23]]);
+        let many: Vec<_> = (0..100).map(|pid| leaked(1_000 + pid, 10, 1)).collect();
+        let parts = planned(&mut schedule(config()), &many, 90 * S);
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [AT_ONCE, 100 - AT_ONCE]);
+    }
+
+    #[test]
+    fn a_round_begins_every_period_and_when_the_one_before_is_over() {
+        let open = [leaked(20, 10, 1)];
+        let mut schedule = schedule(config());
+        assert!(!schedule.is_due(29 * S) && schedule.is_due(30 * S));
+        schedule.plan(open.iter().map(|(id, finding)| (id, finding)), 90 * S);
+        assert!(!schedule.is_due(500 * S), "one waits");
+        schedule.next();
+        assert!(!schedule.is_due(119 * S) && schedule.is_due(120 * S));
+        let faster = ReapConfig { every: Time::from_secs(5), ..config() };
+        schedule.reconfigure(faster, 100 * S);
+        assert!(schedule.is_due(105 * S));
+    }
+
+    #[test]
+    fn each_failure_doubles_the_pause_up_to_an_hour() {
+        let open = [leaked(20, 10, 1)];
+        let id = open[0].0;
+        let mut schedule = schedule(config());
+        let mut now_ns = 90 * S;
+        for pause in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
+            schedule.has_failed(id, now_ns);
+            assert!(planned(&mut schedule, &open, now_ns + pause * S - 1).is_empty(), "{pause}");
+            now_ns += pause * S;
+            assert_eq!(planned(&mut schedule, &open, now_ns), [[20]], "{pause}");
+        }
+        planned(&mut schedule, &[], now_ns);
+        assert!(schedule.pauses.is_empty(), "what is not open any more is forgotten");
+    }
+}
