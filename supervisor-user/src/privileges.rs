@@ -204,4 +204,24 @@ mod tests {
             assert_eq!(is_given_up, need.until == Until::Attached, "{row}");
         }
     }
+
+    #[test]
+    fn what_is_deployed_for_reap_adds_these_and_what_a_worker_calls() {
+        let names = REAP_NEEDS.map(|need| need.capability.to_string());
+        let drop_in = include_str!("../../deploy/supervisor-reap.conf");
+        assert!(drop_in.contains(&format!("\nCapabilityBoundingSet={}\n", names.join(" "))), "{drop_in}");
+        let book = include_str!("../../docs/install.md");
+        for name in names {
+            assert!(book.contains(&format!("\n| `{name}` | ")), "a row for {name}");
+        }
+        let calls = |profile: &str| -> std::collections::BTreeSet<String> {
+            let profile: serde_json::Value = serde_json::from_str(profile).expect("JSON");
+            serde_json::from_value(profile["syscalls"][0]["names"].clone()).expect("a list")
+        };
+        let usual = calls(include_str!("../../deploy/seccomp.json"));
+        let reap = calls(include_str!("../../deploy/seccomp-reap.json"));
+        let added: Vec<&String> = reap.difference(&usual).collect();
+        assert_eq!(added, ["pidfd_open", "pidfd_send_signal", "ptrace", "sched_setscheduler"]);
+        assert!(usual.is_subset(&reap));
+    }
 }

@@ -43,6 +43,7 @@ pub(crate) const TESTS: Programs = Programs {
         ("bats", "bats"),
         ("pytest-3", "python3-pytest"),
         ("go", "golang-go"),
+        ("rmiregistry", "default-jre-headless"),
     ],
 };
 /// What boots other kernels.

@@ -1,6 +1,6 @@
 //! `supervisor doctor`: can it run here, and what to do if not.
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::Result;
 use caps::Capability;
@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     host::{Host as _, Proc},
     kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights},
-    privileges::{NEEDS, Need, Until, kept_for_maps},
+    privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps},
     report::text::Colour,
     words::{clean, wrap},
 };
@@ -51,11 +51,12 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
         tracer = Tracer::start(&Options { report_after_ns: u64::MAX, ..Options::default() }).ok();
     }
     let kept = tracer.as_ref().map(kept_for_maps).transpose()?.flatten();
-    for need in &NEEDS {
+    for need in NEEDS.iter().chain(&REAP_NEEDS) {
         report.right(need, kept)?;
     }
     let has_types = report.types(Offsets::of_running_kernel());
     report.mounts();
+    report.tracing(fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok().as_deref());
     if !has_types {
         report.line("without", "hooks", "not tried without the types and fields");
     } else if rights.bpf {
@@ -190,6 +191,15 @@ impl Report {
         Ok(())
     }
 
+    /// Whether a reaper can be stopped: Yama's strictest scope allows nobody to attach.
+    fn tracing(&mut self, ptrace_scope: Option<&str>) {
+        if ptrace_scope.is_some_and(|scope| scope.trim() == "3") {
+            let text = "kernel.yama.ptrace_scope is 3: `supervisor reap` and [reap] can stop no reaper until the next boot \
+                        with another value";
+            self.line("without", "ptrace", text);
+        }
+    }
+
     fn mounts(&mut self) {
         let unified = |path: &str| Path::new(path).join("cgroup.controllers").exists();
         let cgroups = if unified("/sys/fs/cgroup") {
@@ -247,6 +257,17 @@ mod tests {
             report.text
         );
         assert_eq!(report.missing, 1);
+    }
+
+    #[test]
+    fn a_kernel_that_lets_nobody_attach_is_reported() {
+        let text = |scope| {
+            let mut report = Report::default();
+            report.tracing(scope);
+            report.text
+        };
+        assert!(text(Some("3\n")).starts_with("without  ptrace               kernel.yama.ptrace_scope is 3"));
+        assert_eq!([text(Some("1\n")), text(None)], [""; 2]);
     }
 
     #[test]

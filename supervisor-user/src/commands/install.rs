@@ -19,9 +19,12 @@ use crate::{
 
 /// The unit, as it is for the default paths.
 const UNIT: &str = include_str!("../../../deploy/supervisor.service");
+/// What the unit needs besides for `[reap]`.
+const REAP_DROP_IN: &str = include_str!("../../../deploy/supervisor-reap.conf");
 /// What a new configuration says.
 const CONFIG: &str = include_str!("../../../deploy/supervisor.toml");
 const UNIT_PATH: &str = "/etc/systemd/system/supervisor.service";
+const REAP_DROP_IN_PATH: &str = "/etc/systemd/system/supervisor.service.d/reap.conf";
 const DEFAULT_PREFIX: &str = "/usr/local";
 const DEFAULT_CONFIG: &str = "/etc/supervisor/supervisor.toml";
 
@@ -34,6 +37,9 @@ pub struct InstallArgs {
     /// Print the unit, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Also write the drop-in that the unit needs if the configuration enables `[reap]`: more capabilities, and ptrace
+    #[arg(long)]
+    reap: bool,
     /// The program is put into `bin` below this folder
     #[arg(long, default_value = DEFAULT_PREFIX, value_parser = plain, value_name = "DIR")]
     prefix: PathBuf,
@@ -55,6 +61,9 @@ pub fn run(args: &InstallArgs) -> Result<Exit> {
     let unit = unit(&program, &args.config);
     if args.dry_run {
         print(&unit)?;
+        if args.reap {
+            print(&format!("\n{REAP_DROP_IN}"))?;
+        }
         return Ok(Exit::Ok);
     }
     let below = |path: &Path| args.root.join(path.strip_prefix("/").unwrap_or(path));
@@ -67,6 +76,11 @@ pub fn run(args: &InstallArgs) -> Result<Exit> {
     let place = below(Path::new(UNIT_PATH));
     write(&place, unit.as_bytes(), 0o644, Existing::Replace)?;
     tell("wrote", &place)?;
+    if args.reap {
+        let place = below(Path::new(REAP_DROP_IN_PATH));
+        write(&place, REAP_DROP_IN.as_bytes(), 0o644, Existing::Replace)?;
+        tell("wrote", &place)?;
+    }
     if args.root == Path::new("/") {
         say("next: systemctl daemon-reload && systemctl enable --now supervisor");
     }

@@ -144,6 +144,12 @@ pub enum Unfit {
     /// seccomp.
     #[error("its seccomp filter does not allow wait4 and rt_sigreturn")]
     Seccomp,
+    /// The filter cannot be read (`seccomp_get_filter()`, `kernel/seccomp.c`).
+    #[error(
+        "it has a seccomp filter, which only a process with CAP_SYS_ADMIN and without a filter of its own can read: \
+         run `supervisor reap` as root"
+    )]
+    SeccompHidden,
 }
 
 impl Unfit {
@@ -362,8 +368,13 @@ impl Injection<'_, '_> {
     fn is_allowed(&self, vpid: u32) -> Result<bool, InjectError> {
         let calls = self.target.space.gadgets().calls(vpid);
         for index in 0.. {
-            let filter = ptrace::seccomp_filter(self.tid(), index);
-            let Some(filter) = filter.map_err(self.failed("read the seccomp filter of"))? else { break };
+            let filter = ptrace::seccomp_filter(self.tid(), index).map_err(|error| {
+                if error.raw_os_error() == Some(libc::EACCES) {
+                    return InjectError::Unfit { tid: self.target.tid, why: Unfit::SeccompHidden };
+                }
+                self.failed("read the seccomp filter of")(error)
+            });
+            let Some(filter) = filter? else { break };
             if !calls.iter().all(|call| allows(&filter, call)) {
                 return Ok(false);
             }

@@ -1,4 +1,4 @@
-//! The rights of deploy/daemonset.yaml with deploy/seccomp.json, in a container of the real crun.
+//! The rights of deploy/daemonset.yaml with deploy/seccomp.json, in a container of the real crun; and what `[reap]` adds.
 
 use std::{
     fs,
@@ -10,24 +10,30 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use supervisor_tests::{Event, WAIT_LIMIT, fixture, supervisor_bin};
 use supervisor_user::{
-    privileges::NEEDS,
+    privileges::{NEEDS, REAP_NEEDS},
     scenario::{Lab, Lines, Owned, Runtime, private_cgroup2},
 };
 
 const SECCOMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp.json");
+const SECCOMP_REAP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp-reap.json");
 
 /// A container that has nothing but this program and what it is linked with, and sees the host's processes.
-fn spec(root: &Path, args: &[&str]) -> Result<Value> {
-    let capabilities: Vec<String> = NEEDS.iter().map(|need| need.capability.to_string()).collect();
+fn spec(root: &Path, args: &[&str], reaps: bool) -> Result<Value> {
+    let also = if reaps { &REAP_NEEDS[..] } else { &[] };
+    let capabilities: Vec<String> =
+        NEEDS.iter().chain(also).map(|need| need.capability.to_string()).collect();
+    let seccomp = if reaps { SECCOMP_REAP } else { SECCOMP };
     let mut mounts = Vec::new();
     let mut bind = |from: &Path, to: &str| -> Result<()> {
+        // A container's own `/proc` can be written to.
+        let access = if reaps && to == "/proc" { "rw" } else { "ro" };
         let place = root.join(to.trim_start_matches('/'));
         if from.is_dir() {
             fs::create_dir_all(&place)?;
         } else {
             fs::write(&place, "")?;
         }
-        mounts.push(json!({"destination": to, "source": from, "type": "none", "options": ["rbind", "ro"]}));
+        mounts.push(json!({"destination": to, "source": from, "type": "none", "options": ["rbind", access]}));
         Ok(())
     };
     bind(&supervisor_bin()?.canonicalize()?, "/supervisor")?;
@@ -54,16 +60,13 @@ fn spec(root: &Path, args: &[&str]) -> Result<Value> {
         },
         "linux": {
             "namespaces": [{"type": "mount"}, {"type": "ipc"}, {"type": "uts"}],
-            "seccomp": serde_json::from_str::<Value>(&fs::read_to_string(SECCOMP)?)?,
+            "seccomp": serde_json::from_str::<Value>(&fs::read_to_string(seccomp)?)?,
         },
     }))
 }
 
-#[test]
-fn a_container_with_least_rights_sees_the_host() -> Result<()> {
-    let fixture = fixture!("never-wait", "1")?;
-    let zombie = fixture.fact("zombie")?.pid("pid")?;
-
+/// Runs an agent with these options in such a container until it emits what is wanted.
+fn agent_in_container(options: &[&str], reaps: bool, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
     let lab = Lab::new(&supervisor_bin()?)?;
     let id = lab.container_id("least");
     let bundle = lab.path().join("bundles").join(&id);
@@ -72,7 +75,8 @@ fn a_container_with_least_rights_sees_the_host() -> Result<()> {
     // It ends by itself, whatever becomes of this test.
     let args =
         ["/supervisor", "run", "--duration", "3m", "--set", "state_dir=/state", "--set", "host.name=node-7"];
-    fs::write(bundle.join("config.json"), serde_json::to_vec(&spec(&root, &args)?)?)?;
+    let args = [&args[..], options].concat();
+    fs::write(bundle.join("config.json"), serde_json::to_vec(&spec(&root, &args, reaps)?)?)?;
     let crun = || -> Result<Command> {
         let mut command = Command::new(Runtime::Crun.find().context("crun is not installed")?);
         command.arg("--root").arg(lab.state("crun")).arg("--cgroup-manager=disabled").stdin(Stdio::null());
@@ -85,12 +89,12 @@ fn a_container_with_least_rights_sees_the_host() -> Result<()> {
     let (stdout, stderr) = run.child().stdout.take().zip(run.child().stderr.take()).context("no pipes")?;
     let (stdout, stderr) = (Lines::of(stdout), Lines::of(stderr));
     let found = loop {
-        let Some(line) = stdout.next("the agent to find the zombie", WAIT_LIMIT)? else {
+        let Some(line) = stdout.next("the agent to find what is wanted", WAIT_LIMIT)? else {
             let said = stderr.next("the agent to end", WAIT_LIMIT)?;
-            bail!("it ended before it found the zombie, and said {said:?}");
+            bail!("it ended before it found what is wanted, and said {said:?}");
         };
         let event = Event(serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?);
-        if event.says("zombie-existing", zombie) {
+        if wanted(&event) {
             break event;
         }
     };
@@ -98,9 +102,33 @@ fn a_container_with_least_rights_sees_the_host() -> Result<()> {
     ensure!(killed.success(), "crun kill ended with {killed}");
     let status = run.end(WAIT_LIMIT)?;
     ensure!(status.success(), "it ended with {status}");
+    Ok(found)
+}
+
+#[test]
+fn a_container_with_least_rights_sees_the_host() -> Result<()> {
+    let fixture = fixture!("never-wait", "1")?;
+    let zombie = fixture.fact("zombie")?.pid("pid")?;
+    let found = agent_in_container(&[], false, |event| event.says("zombie-existing", zombie))?;
     assert_eq!(found.text("host.hostname")?, "node-7", "its own name is `pod`");
     assert_eq!(found.number("process.exit_code")?, 7);
     assert_eq!(found.pid("supervisor.reaper.pid")?, fixture.pid());
     assert!(found.text("process.parent.executable")?.ends_with("/fixture"));
     fixture.end()
+}
+
+#[test]
+fn a_container_with_what_reap_adds_frees_zombies_of_the_host() -> Result<()> {
+    let name = format!("contained{}", std::process::id());
+    let mut monitor = fixture!("leaks", &name, "500")?;
+    monitor.fact("ready")?;
+    let filter = format!("filter.reaper={}", monitor.pid());
+    let options = ["reap.enabled=true", "reap.every=1s", "reap.min_age=2s", &filter];
+    let options: Vec<&str> = options.into_iter().flat_map(|option| ["--set", option]).collect();
+    let freed = agent_in_container(&options, true, |event| event.action() == "reap-requested")?;
+    assert_eq!(freed.text("supervisor.reap.outcome")?, "freed", "{}", freed.0);
+    assert_eq!(freed.pid("supervisor.reap.reaper.pid")?, monitor.pid());
+    monitor.send("stop")?;
+    monitor.fact("leaked")?;
+    monitor.end()
 }

@@ -45,6 +45,13 @@ fn the_unit_is_hardened_and_valid() -> Result<()> {
     assert!(level.parse::<f64>()? <= LIMIT, "{text}");
     let complaints = systemd_analyze(&["verify", "--man=no"], &file)?;
     assert!(!complaints.contains("supervisor.service"), "{complaints}");
+
+    // The drop-in of `[reap]` behind it: sections and lists of a unit can go on.
+    let unit = String::from_utf8(install(&["--dry-run", "--reap"])?.stdout)?;
+    assert!(unit.contains("\nSystemCallFilter=ptrace "), "{unit}");
+    fs::write(&file, unit.replace("/usr/local/bin/supervisor", &program.to_string_lossy()))?;
+    let complaints = systemd_analyze(&["verify", "--man=no"], &file)?;
+    assert!(!complaints.contains("supervisor.service"), "{complaints}");
     Ok(())
 }
 
@@ -86,6 +93,10 @@ fn files_are_written_and_a_configuration_is_kept() -> Result<()> {
     assert_eq!(fs::read_to_string(root.path().join(config))?, "grace = \"5s\"\n");
     assert_eq!(fs::read_to_string(root.path().join(unit))?, text, "the unit is ours");
     assert!(said.contains(&format!("kept {folder}/{config}\n")), "{said}");
+    let drop_in = "etc/systemd/system/supervisor.service.d/reap.conf";
+    assert!(!root.path().join(drop_in).exists(), "only --reap writes it");
+    install(&[&prefixed[..], &["--reap"]].concat())?;
+    assert_eq!(mode(drop_in)?, 0o644);
     // Nothing half-written stays behind.
     assert_eq!(fs::read_dir(root.path().join("etc/supervisor"))?.count(), 1);
     Ok(())

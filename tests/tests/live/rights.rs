@@ -12,9 +12,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use caps::Capability;
 use rustix::process::Signal;
-use supervisor_tests::{Agent, Fixture, Screen, WAIT_LIMIT, Watch, fixture, supervisor_bin};
+use supervisor_tests::{Agent, Fixture, Screen, WAIT_LIMIT, Watch, child_of, fixture, supervisor_bin};
 use supervisor_user::{
-    privileges::{NEEDS, Until},
+    privileges::{NEEDS, REAP_NEEDS, Until},
     scenario::{Owned, until},
 };
 use tempfile::TempDir;
@@ -167,12 +167,18 @@ fn kept() -> Result<u64> {
 
 /// Whether a thread has these capabilities, no others, and no way to others.
 fn has_only(kept: u64, status: &str) -> Result<()> {
+    has_and_passes_on(kept, 0, status)
+}
+
+/// Whether a thread has these capabilities, may start a process that has these too, and no way to others.
+fn has_and_passes_on(kept: u64, passed_on: u64, status: &str) -> Result<()> {
+    let permitted = kept | passed_on;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.map(str::trim).with_context(|| format!("no {name} in {status}"))
     };
     for (set, wanted) in
-        [("CapInh:", 0), ("CapPrm:", kept), ("CapEff:", kept), ("CapBnd:", kept), ("CapAmb:", 0)]
+        [("CapInh:", 0), ("CapPrm:", permitted), ("CapEff:", kept), ("CapBnd:", permitted), ("CapAmb:", 0)]
     {
         let found = u64::from_str_radix(field(set)?, 16)?;
         ensure!(found == wanted, "{set} of {}: {found:x} instead of {wanted:x}", field("Name:")?);
@@ -240,4 +246,30 @@ fn an_agent_gives_up_all_others_and_goes_on() -> Result<()> {
     fixture.end()?;
     agent.stop()?;
     Ok(())
+}
+
+#[test]
+fn an_agent_that_reaps_passes_on_what_its_workers_need() -> Result<()> {
+    let name = format!("rights{}", std::process::id());
+    let agent = Agent::start(&format!(
+        "[filter]\ncomm = \"{name}\"\n[reap]\nenabled = true\nevery = \"1s\"\nmin_age = \"2s\"\n[sinks.out.stdout]\n"
+    ))?;
+    let passed_on = REAP_NEEDS.iter().fold(0, |mask, need| mask | need.capability.bitmask());
+    for task in fs::read_dir(format!("/proc/{}/task", agent.pid()))? {
+        has_and_passes_on(kept()?, passed_on, &fs::read_to_string(task?.path().join("status"))?)?;
+    }
+    let reader = child_of(agent.pid(), "a reader", |it| it.comm == "supervisor-read")?.pid;
+    let own = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
+    let own = own.fold(0, |mask, capability| mask | capability.bitmask());
+    has_only(own, &fs::read_to_string(format!("/proc/{reader}/status"))?)?;
+
+    // The SIGCHLD that comes first gives its handler a second: long enough to look at the worker.
+    let mut monitor = fixture!("leaks", &name, "500", "handles")?;
+    monitor.fact("ready")?;
+    let worker = child_of(agent.pid(), "a worker", |it| it.comm == "supervisor-reap")?.pid;
+    has_only(own | passed_on, &fs::read_to_string(format!("/proc/{worker}/status"))?)?;
+    monitor.send("stop")?;
+    monitor.fact("leaked")?;
+    monitor.end()?;
+    agent.stop().map(drop)
 }

@@ -143,13 +143,15 @@ impl Reaping {
 
         let now_ns = clock::now_ns();
         let conclusions = pipeline.conclusions();
-        let mut zombies: Vec<(ProcessId, Entry)> = ids
-            .iter()
-            .filter(|id| inspected.contains(id))
-            .filter_map(|id| Some((*id, conclusions.finding(id)?)))
-            .filter(|(_, finding)| self.schedule.is_meant(finding, now_ns))
-            .map(|(id, finding)| (id, Entry::new(finding.clone(), Decision::Reap)))
-            .collect();
+        let mut zombies = Vec::new();
+        for id in ids.iter().filter(|id| inspected.contains(id)) {
+            let Some(finding) = conclusions.finding(id) else { continue };
+            if self.schedule.is_meant(finding, now_ns) {
+                zombies.push((*id, Entry::new(finding.clone(), Decision::Reap)));
+            } else {
+                self.schedule.was_not_freed(*id, now_ns);
+            }
+        }
         let Some(reaper) = zombies.first().map(|(_, entry)| entry.reaper()) else { return Ok(()) };
         // One may have been adopted by another since: that is for the next round.
         zombies.retain(|(_, entry)| entry.reaper() == reaper);
@@ -184,7 +186,7 @@ impl Reaping {
         for ((id, mut entry), (outcome, stopped_for)) in zombies.into_iter().zip(results) {
             let now_ns = clock::now_ns();
             if !outcome.is_freed() {
-                self.schedule.has_failed(id, now_ns);
+                self.schedule.was_not_freed(id, now_ns);
             }
             (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);
             entry.is_nudged = done.is_nudged;

@@ -10,7 +10,7 @@ use supervisor_ebpf::ProcessId;
 use crate::{
     config::ReapConfig,
     finding::Finding,
-    reap::decision::{Decision, decide},
+    reap::decision::{Decision, Risk, decide},
 };
 
 /// At most this many zombies of one reaper are inspected and freed at once, so that neither takes long.
@@ -28,7 +28,7 @@ pub(super) struct Schedule {
     next_ns: u64,
     /// Zombies of one reaper each.
     queue: VecDeque<Vec<ProcessId>>,
-    /// Zombies that could not be freed.
+    /// Zombies that were not freed.
     pauses: HashMap<ProcessId, Pause>,
 }
 
@@ -75,7 +75,7 @@ impl Schedule {
             let is_paused = self.pauses.get(id).is_some_and(|pause| now_ns < pause.until_ns);
             if let Some(reaper) = &finding.reaper
                 && !is_paused
-                && self.is_meant(finding, now_ns)
+                && self.is_candidate(finding, now_ns)
             {
                 meant.entry(reaper.process.pid).or_default().push((known_since(finding), *id));
             }
@@ -103,21 +103,38 @@ impl Schedule {
 
     /// Whether a zombie may be freed without force, is old enough, and is of a selected family.
     pub(super) fn is_meant(&self, finding: &Finding, now_ns: u64) -> bool {
-        let diagnosis = &finding.diagnosis;
-        let is_old = now_ns.saturating_sub(known_since(finding)) >= nanos(self.config.min_age.0);
-        let is_selected = diagnosis.family.is_some_and(|family| self.config.families.contains(&family));
-        let is_ours = finding.reaper.as_ref().is_some_and(|reaper| reaper.process.pid == self.agent);
-        let decision = decide(finding, diagnosis.position, diagnosis.prognosis);
-        self.config.enabled && is_old && is_selected && !is_ours && decision == Decision::Reap
+        self.is_selected(finding, now_ns) && decision(finding) == Decision::Reap
     }
 
-    /// Tries one again only after a pause.
-    pub(super) fn has_failed(&mut self, id: ProcessId, now_ns: u64) {
+    /// The same, but its prognosis may be unknown: the last inspection can be minutes ago, and the next one may know it.
+    fn is_candidate(&self, finding: &Finding, now_ns: u64) -> bool {
+        let can_be_reap = match decision(finding) {
+            Decision::Reap => true,
+            Decision::NeedsForce(risks) => risks == [Risk::PrognosisUnknown],
+            Decision::Refused(_) => false,
+        };
+        can_be_reap && self.is_selected(finding, now_ns)
+    }
+
+    fn is_selected(&self, finding: &Finding, now_ns: u64) -> bool {
+        let is_old = now_ns.saturating_sub(known_since(finding)) >= nanos(self.config.min_age.0);
+        let family = finding.diagnosis.family;
+        let is_of_family = family.is_some_and(|family| self.config.families.contains(&family));
+        let is_ours = finding.reaper.as_ref().is_some_and(|reaper| reaper.process.pid == self.agent);
+        self.config.enabled && is_old && is_of_family && !is_ours
+    }
+
+    /// Tries one that was not freed again only after a pause.
+    pub(super) fn was_not_freed(&mut self, id: ProcessId, now_ns: u64) {
         let every_ns = nanos(self.config.every.0);
         let before = self.pauses.get(&id).map_or(every_ns, |pause| pause.length_ns * 2);
         let length_ns = before.min(nanos(LONGEST_PAUSE)).max(every_ns);
         self.pauses.insert(id, Pause { until_ns: now_ns + length_ns, length_ns });
     }
+}
+
+fn decision(finding: &Finding) -> Decision {
+    decide(finding, finding.diagnosis.position, finding.diagnosis.prognosis)
 }
 
 /// When it exited, or since when it is known to have.
@@ -210,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn one_of_unknown_prognosis_is_inspected_again_and_one_that_may_be_waited_for_is_not() {
+        let mut open = [leaked(20, 10, 1), leaked(21, 10, 1)];
+        open[0].1.diagnosis.prognosis = Prognosis::Unknown;
+        open[1].1.diagnosis.prognosis = Prognosis::Late;
+        let mut schedule = schedule(config());
+        assert_eq!(planned(&mut schedule, &open, 90 * S), [[20]]);
+        assert!(!schedule.is_meant(&open[0].1, 90 * S));
+    }
+
+    #[test]
     fn a_round_begins_every_period_and_when_the_one_before_is_over() {
         let open = [leaked(20, 10, 1)];
         let mut schedule = schedule(config());
@@ -230,7 +257,7 @@ mod tests {
         let mut schedule = schedule(config());
         let mut now_ns = 90 * S;
         for pause in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
-            schedule.has_failed(id, now_ns);
+            schedule.was_not_freed(id, now_ns);
             assert!(planned(&mut schedule, &open, now_ns + pause * S - 1).is_empty(), "{pause}");
             now_ns += pause * S;
             assert_eq!(planned(&mut schedule, &open, now_ns), [[20]], "{pause}");

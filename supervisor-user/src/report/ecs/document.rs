@@ -190,6 +190,14 @@ pub(super) struct Process {
     pub(super) parent: Option<Box<Process>>,
 }
 
+impl Process {
+    /// The same without arguments, and its parent without.
+    pub(super) fn without_arguments(self) -> Self {
+        let parent = self.parent.map(|parent| Box::new(parent.without_arguments()));
+        Self { args: Vec::new(), args_count: None, parent, ..self }
+    }
+}
+
 /// Whose process it is.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct User {

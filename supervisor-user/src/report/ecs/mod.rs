@@ -72,7 +72,10 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         },
         host: host(context),
         agent: agent(context),
-        process: finding.map(|finding| process(finding, wall)),
+        process: finding.map(|finding| process(finding, wall)).map(|it| {
+            // The finding's own events have them, and say whether they are cut.
+            if request.is_some() { it.without_arguments() } else { it }
+        }),
         container: finding.and_then(|finding| finding.container.as_ref()).map(container),
         orchestrator: finding.and_then(|finding| finding.orchestrator.as_ref()).map(orchestrator),
         supervisor: supervisor(event, context),
@@ -228,25 +231,6 @@ fn rules() -> Value {
             },
         })
     };
-    let of_a_request = || {
-        json!({
-            "if": { "properties": { "event": { "properties": { "action": { "const": "reap-requested" } } } } },
-            "then": {
-                "required": ["process"],
-                "properties": {
-                    "event": {
-                        "required": ["outcome"],
-                        "properties": { "kind": { "const": "event" }, "type": { "const": ["change"] } },
-                    },
-                    "process": { "required": ["pid", "name"] },
-                    "supervisor": {
-                        "required": ["reap"],
-                        "properties": { "finding": false, "loss": false, "suppressed": false },
-                    },
-                },
-            },
-        })
-    };
     json!([
         rule("zombie-detected", "alert", "zombie", &["open"]),
         rule("zombie-existing", "state", "zombie", &["open"]),
@@ -266,4 +250,25 @@ fn rules() -> Value {
         of_a_trace("process-waited", "info"),
         of_a_trace("process-reaped", "info"),
     ])
+}
+
+/// What must be there if somebody has asked to free a zombie.
+fn of_a_request() -> Value {
+    json!({
+        "if": { "properties": { "event": { "properties": { "action": { "const": "reap-requested" } } } } },
+        "then": {
+            "required": ["process"],
+            "properties": {
+                "event": {
+                    "required": ["outcome"],
+                    "properties": { "kind": { "const": "event" }, "type": { "const": ["change"] } },
+                },
+                "process": { "required": ["pid", "name"] },
+                "supervisor": {
+                    "required": ["reap"],
+                    "properties": { "finding": false, "loss": false, "suppressed": false },
+                },
+            },
+        },
+    })
 }

@@ -35,6 +35,7 @@ fn the_pod_ends_and_its_monitor_works_on() -> Result<()> {
     assert_eq!(event.text("event.outcome")?, "success");
     assert_eq!(event.pid("process.pid")?, zombie);
     assert_eq!(event.pid("supervisor.reap.reaper.pid")?, monitor.pid());
+    assert_eq!(event.text("supervisor.reap.requested_by.kind")?, "command");
     assert_eq!(event.pid("supervisor.reap.requested_by.pid")?, std::process::id());
     let released = event.list("supervisor.reap.released")?;
     ensure!(released.len() == 1 && released[0].number("ino")? == pod.ns_ino(), "{}", event.0);

@@ -3,14 +3,16 @@
 //! `REAP_TIMES=200` repeats each as often.
 
 use std::{
-    io::Read as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use supervisor_tests::{Fixture, WAIT_LIMIT, child_of, fixture};
-use supervisor_user::scenario::{Owned, until};
+use supervisor_user::scenario::{Owned, until, zombies_of};
 
 use super::{reaps, times, zombies};
 
@@ -95,9 +97,17 @@ struct Heir {
 impl Heir {
     /// Starts the program of the distribution: what `PATH` has may be a script that looks for another one.
     fn start(count: u64, program: &str, args: &[&str]) -> Result<Self> {
-        let program = format!("/usr/bin/{program}");
+        Self::start_file(count, Path::new("/usr/bin").join(program).as_path(), args)
+    }
+
+    fn start_file(count: u64, program: &Path, args: &[&str]) -> Result<Self> {
+        ensure!(program.exists(), "{} is not there: `cargo xtask setup` installs it", program.display());
         let mut command = Command::new(env!("CARGO_BIN_EXE_fixture"));
-        command.args(["leaves-zombies-to", &count.to_string(), &program]).args(args).stdout(Stdio::piped());
+        command
+            .args(["leaves-zombies-to", &count.to_string()])
+            .arg(program)
+            .args(args)
+            .stdout(Stdio::piped());
         let started = Instant::now();
         Ok(Self { process: Owned::start(&mut command)?, started })
     }
@@ -159,5 +169,106 @@ fn busybox_sleeps_to_the_end() -> Result<()> {
     heir.make_it_wait("busybox", count)?;
     let (_, lasted) = heir.end()?;
     ensure!(lasted >= length, "it slept {lasted:?}");
+    Ok(())
+}
+
+/// Sleeps in its first goroutine while others compute and one runs commands, and fails if a command's exit status is lost.
+const GO: &str = r#"package main
+
+import ("fmt"; "os"; "os/exec"; "time")
+
+func main() {
+	length, _ := time.ParseDuration(os.Args[1])
+	for i := 0; i < 2; i++ {
+		go func() { for n := 0; ; n++ { _ = fmt.Sprint(n); time.Sleep(time.Millisecond) } }()
+	}
+	failed := make(chan error, 1)
+	go func() {
+		for { if err := exec.Command("/bin/true").Run(); err != nil { failed <- err } }
+	}()
+	start := time.Now()
+	fmt.Println("ready")
+	select {
+	case err := <-failed:
+		fmt.Println(err)
+		os.Exit(1)
+	case <-time.After(length):
+		fmt.Println(time.Since(start).Seconds())
+	}
+}
+"#;
+
+#[test]
+fn go_sleeps_to_the_end_and_loses_no_command() -> Result<()> {
+    let count = times(5)?;
+    let dir = tempfile::tempdir()?;
+    let (source, program) = (dir.path().join("main.go"), dir.path().join("heir"));
+    std::fs::write(&source, GO)?;
+    let mut go = Command::new("go");
+    go.arg("build").arg("-o").arg(&program).arg(&source).env("GOCACHE", dir.path().join("cache"));
+    go.env("GOFLAGS", "").env("GO111MODULE", "off").current_dir(dir.path());
+    let built = go.output().context("go cannot be started: install golang-go")?;
+    ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+
+    let wanted = f64::from(seconds(count));
+    let mut heir = Heir::start_file(count, &program, &[&format!("{wanted}s")])?;
+    let mut said = BufReader::new(heir.process.child().stdout.take().context("no pipe")?).lines();
+    ensure!(said.next().context("it ended")?? == "ready");
+    let pid = heir.process.pid();
+    // Those of its own commands are zombies for a moment too, and have another name.
+    let inherited = || -> Result<Vec<u32>> {
+        let zombies = zombies_of(pid)?.into_iter().filter(|zombie| zombie.comm == "fixture");
+        Ok(zombies.map(|zombie| zombie.pid).collect())
+    };
+    until("its first thread to be on the stack that the kernel made", WAIT_LIMIT, || {
+        let output = reaps(pid, &inherited()?, 0)?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() || error.contains("its stack was placed by the program"), "{error}");
+        Ok(inherited()?.is_empty().then_some(()))
+    })?;
+    let slept = said.next().context("it ended")??;
+    let status = heir.process.end(WAIT_LIMIT)?;
+    ensure!(status.success(), "it ended with {status}: {slept}");
+    let slept: f64 = slept.parse()?;
+    ensure!((wanted..wanted + 1.0).contains(&slept), "it slept {slept} s, and not {wanted}");
+    Ok(())
+}
+
+/// The JRE's own server: many threads, a garbage collector, and compiled code.
+#[test]
+fn java_goes_on_to_serve() -> Result<()> {
+    let count = times(5)?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let heir = Heir::start(count, "rmiregistry", &[&port.to_string()])?;
+    let serves =
+        || -> Result<()> { until("the registry to serve", WAIT_LIMIT, || Ok(shakes_hands(port).ok())) };
+    serves()?;
+    make_it_wait(heir.process.pid(), count)?;
+    serves()?;
+    ensure!(zombies_of(heir.process.pid())?.is_empty(), "zombies are left");
+    // It serves until it is ended: dropped here.
+    Ok(())
+}
+
+/// The first bytes of Java's remote method invocation, and its answer.
+fn shakes_hands(port: u16) -> Result<()> {
+    const ACKNOWLEDGED: u8 = 0x4e;
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(WAIT_LIMIT))?;
+    stream.write_all(b"JRMI\x00\x02\x4b")?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer)?;
+    ensure!(answer[0] == ACKNOWLEDGED, "it answered {answer:?}");
+    Ok(())
+}
+
+/// Whatever a reaper calls itself.
+#[test]
+fn a_reaper_whose_name_is_no_utf_8_is_made_to_wait() -> Result<()> {
+    let fixture = fixture!("hostile-name", "1")?;
+    let zombie = fixture.next("zombie")?.pid("pid")?.to_string();
+    let (events, code) = super::reap_json(&["--force", "--yes", "--no-nudge", &zombie])?;
+    let [event] = &events[..] else { bail!("one zombie was to be freed: {events:#?}") };
+    ensure!(code == Some(0) && event.text("supervisor.reap.outcome")? == "freed", "{}", event.0);
     Ok(())
 }

@@ -1,0 +1,174 @@
+//! `[reap]` against leaking pods, with parents beside that wait for their children in their own time: no leaked zombie stays
+//! much longer than its minimum age and a period, and nobody loses a child.
+//!
+//! `SUPERVISOR_SOAK_SECONDS` sets the length, as `cargo xtask soak` does. From two minutes on the agents have the default period
+//! and age.
+
+use std::{
+    process,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use supervisor_tests::{Agent, Event, Fixture, WAIT_LIMIT, fixture, setting, supervisor_bin};
+use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
+
+const LENGTH: Duration = Duration::from_secs(30);
+/// From this on the defaults of the configuration are used.
+const LONG: Duration = Duration::from_mins(2);
+/// What a verdict needs: the waits of a reaper must have been watched for ten seconds.
+const VERDICT: Duration = Duration::from_secs(10);
+/// For a busy machine.
+const SLACK: Duration = Duration::from_secs(10);
+
+struct Times {
+    every: Duration,
+    min_age: Duration,
+}
+
+impl Times {
+    fn of(length: Duration) -> Self {
+        let (every, min_age) = if length < LONG { (2, 3) } else { (30, 60) };
+        Self { every: Duration::from_secs(every), min_age: Duration::from_secs(min_age) }
+    }
+
+    fn agent(&self, filter: &str) -> Result<Agent> {
+        let (every, min_age) = (self.every.as_secs(), self.min_age.as_secs());
+        Agent::start(&format!(
+            "[filter]\n{filter}\n[reap]\nenabled = true\nevery = \"{every}s\"\nmin_age = \"{min_age}s\"\n\
+             per_reaper = 1000\n[flood]\nper_reaper = 0\n[sinks.out.stdout]\n"
+        ))
+    }
+
+    /// How long a zombie may stay.
+    fn longest(&self) -> Duration {
+        self.min_age.max(VERDICT) + self.every + SLACK
+    }
+
+    /// Longer than the minimum age, so that only the decision protects a child.
+    fn long_hold(&self) -> String {
+        (self.min_age.as_millis() * 2).to_string()
+    }
+
+    /// An adopted one that nobody has waited for yet cannot be told from a leaked one later.
+    fn short_hold(&self) -> String {
+        (self.min_age.as_millis() * 2 / 3).to_string()
+    }
+}
+
+/// Fails if a zombie of these reapers was freed too late, or could not be freed. Returns how many the agent has freed.
+fn judge(events: &[Event], reapers: &[u32], longest: Duration) -> Result<usize> {
+    let mut freed = 0;
+    let mut most = 0;
+    for event in events.iter().filter(|event| reapers.iter().any(|reaper| event.is_under(*reaper))) {
+        match event.action() {
+            "reap-requested" => {
+                assert_eq!(event.text("event.outcome")?, "success", "{}", event.0);
+                freed += 1;
+            }
+            "zombie-reaped" => {
+                let stayed = event.number("event.duration")?;
+                ensure!(stayed <= longest.as_nanos() as u64, "it stayed {stayed} ns: {}", event.0);
+                most = most.max(stayed);
+            }
+            _ => {}
+        }
+    }
+    println!("{freed} freed, the longest stayed {:?} of {longest:?}", Duration::from_nanos(most));
+    Ok(freed)
+}
+
+/// All events of an agent that is ended.
+fn events_of(agent: Agent, mut events: Vec<Event>) -> Result<Vec<Event>> {
+    while let Some(event) = agent.event(Duration::from_secs(1))? {
+        events.push(event);
+    }
+    agent.stop()?;
+    Ok(events)
+}
+
+fn read(agent: &Agent, events: &mut Vec<Event>, within: Duration) -> Result<()> {
+    let until = Instant::now() + within;
+    while let left = until.saturating_duration_since(Instant::now())
+        && !left.is_zero()
+    {
+        events.extend(agent.event(left)?);
+    }
+    Ok(())
+}
+
+fn told_to_stop(parts: Vec<Fixture>, fact: &str) -> Result<u64> {
+    let mut count = 0;
+    for mut part in parts {
+        part.send("stop")?;
+        count += part.fact(fact)?.number("count")?;
+        part.end()?;
+    }
+    Ok(count)
+}
+
+#[test]
+fn no_leaked_zombie_stays_and_nobody_loses_a_child() -> Result<()> {
+    let length = setting("SUPERVISOR_SOAK_SECONDS")?.map_or(LENGTH, Duration::from_secs);
+    let times = Times::of(length);
+    let name = format!("reaped{}", process::id());
+    let agent = times.agent(&format!("comm = \"{name}\""))?;
+    let monitors = [fixture!("leaks", &name, "300")?, fixture!("leaks", &name, "700", "handles")?];
+    let parents = vec![
+        fixture!("waits-for-each", &name, "by-pid", &times.long_hold())?,
+        fixture!("waits-for-each", &name, "any", &times.long_hold())?,
+        fixture!("waits-for-each", &name, "adopted", &times.short_hold())?,
+    ];
+    for part in monitors.iter().chain(&parents) {
+        part.fact("ready")?;
+    }
+    let mut events = Vec::new();
+    read(&agent, &mut events, length)?;
+
+    let waited = told_to_stop(parents, "waited")?;
+    let reapers = [monitors[0].pid(), monitors[1].pid()];
+    let mut leaked = 0;
+    for mut monitor in monitors {
+        monitor.send("stop")?;
+        leaked += monitor.fact("leaked")?.number("count")?;
+        let pid = monitor.pid();
+        until("its zombies to be freed", times.longest().max(WAIT_LIMIT), || {
+            Ok(zombies_of(pid)?.is_empty().then_some(()))
+        })?;
+        monitor.end()?;
+    }
+    let events = events_of(agent, events)?;
+    let freed = judge(&events, &reapers, times.longest())?;
+    println!("{leaked} leaked, {waited} children waited for");
+    ensure!(freed as u64 == leaked, "{freed} of {leaked} were freed by the agent");
+    Ok(())
+}
+
+#[test]
+fn pods_that_leak_end_and_their_monitor_works_on() -> Result<()> {
+    let length = setting("SUPERVISOR_SOAK_SECONDS")?.map_or(LENGTH, Duration::from_secs);
+    let times = Times::of(length);
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let mut monitor = Monitor::start(&lab)?;
+    let agent = times.agent(&format!("reaper = {}", monitor.pid()))?;
+    let start = Instant::now();
+    let mut events = Vec::new();
+    let mut pods = 0;
+    while pods < 2 || start.elapsed() < length {
+        let pod = Pod::start(&lab)?;
+        let created = create(&lab, &mut monitor, Runtime::Crun, PidNs::Joined(&pod))?;
+        ensure!(created.exit == Exit::Code(1), "{}", created.log);
+        pod.kill()?;
+        until("the pod to end", times.longest().max(WAIT_LIMIT), || Ok(pod.is_gone().then_some(())))?;
+        pods += 1;
+        read(&agent, &mut events, Duration::from_millis(100))?;
+    }
+    // The monitor waits for its next runtime as before.
+    let next = create(&lab, &mut monitor, Runtime::Runc, PidNs::Own)?;
+    ensure!(next.exit == Exit::Code(1), "{}", next.log);
+    ensure!(monitor.reap()?.is_empty(), "nothing is left to reap");
+    let events = events_of(agent, events)?;
+    let freed = judge(&events, &[monitor.pid()], times.longest())?;
+    ensure!(freed == pods, "{freed} zombies of {pods} pods were freed");
+    Ok(())
+}
