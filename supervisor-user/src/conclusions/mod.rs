@@ -8,7 +8,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use growth::Growth;
 pub use outcomes::Outcome;
@@ -39,6 +39,8 @@ pub struct Conclusions {
     sessions: Sessions,
     growth: Growth,
     outcomes: Outcomes,
+    /// Open findings that the agent is freeing.
+    being_freed: HashSet<ProcessId>,
     last: Last,
 }
 
@@ -69,6 +71,7 @@ impl Conclusions {
             sessions: Sessions::default(),
             growth: Growth::default(),
             outcomes: Outcomes::default(),
+            being_freed: HashSet::new(),
             last: Last::default(),
         }
     }
@@ -103,6 +106,18 @@ impl Conclusions {
     #[must_use]
     pub fn finding(&self, id: &ProcessId) -> Option<&Finding> {
         self.open.get(id).filter(|open| open.told).map(|open| &*open.finding)
+    }
+
+    /// The agent frees this one: that its reaper waits for it then is no habit of the reaper.
+    pub fn is_being_freed(&mut self, id: &ProcessId) {
+        if self.open.contains_key(id) {
+            self.being_freed.insert(*id);
+        }
+    }
+
+    /// The agent has not freed this one.
+    pub fn was_not_freed(&mut self, id: &ProcessId) {
+        self.being_freed.remove(id);
     }
 
     /// PID namespaces that are blocked and wanted.
@@ -244,7 +259,8 @@ impl Conclusions {
             let reaper = finding.reaper.as_ref()?;
             Some(reaper.process.pid == release.by.tgid)
         };
-        self.outcomes.reaped(id, &finding, dwell_ns, release.and_then(is_reaper));
+        let own_dwell_ns = dwell_ns.filter(|_| !self.being_freed.remove(id));
+        self.outcomes.reaped(id, &finding, own_dwell_ns, release.and_then(is_reaper));
         // Who ends while it reaps has no record any more by the time that this is told.
         let parent = finding.reaper.as_ref().map(|it| &it.process);
         let by = release.map(|Release { by, comm, .. }| {

@@ -575,6 +575,27 @@ fn a_finding_counts_under_the_limit_that_it_has() {
 }
 
 #[test]
+fn what_the_agent_frees_is_no_habit_of_the_reaper() {
+    use crate::diagnosis::{Cause, Prognosis};
+
+    let mut all = conclusions(Filter::default());
+    for at_ns in [7 * S, 9 * S, 11 * S] {
+        follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+        assert_eq!(only(&all).diagnosis.cause, Some(Cause::WaitsByPid));
+        all.is_being_freed(&zombie());
+        follow(&mut all, &reaped(at_ns, zombie()), &[("reaped", 22)]);
+    }
+    // It did not succeed with this one, which the reaper then reaps by itself.
+    follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+    assert_eq!(only(&all).diagnosis.prognosis, Prognosis::Leaked);
+    all.is_being_freed(&zombie());
+    all.was_not_freed(&zombie());
+    follow(&mut all, &reaped(13 * S, zombie()), &[("reaped", 22)]);
+    follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
+    assert_eq!(only(&all).pattern.map(|it| it.reaped), Some(1));
+}
+
+#[test]
 fn a_reaper_that_has_reaped_two_late_is_late_with_the_third_and_a_restart_does_not_forget_it() {
     use crate::diagnosis::{Cause, Prognosis};
 

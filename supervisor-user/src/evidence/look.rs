@@ -9,6 +9,8 @@ use std::{
     hash::Hash,
     io,
     rc::Rc,
+    thread,
+    time::Duration,
 };
 
 use supervisor_ebpf::{
@@ -32,6 +34,10 @@ use crate::{
     shared::Shared,
 };
 
+/// The stop of a reaper in which a zombie is freed is over by then.
+const REAP_STOP: Duration = Duration::from_millis(1);
+/// One that is still stopped after so many is stopped by a debugger.
+const REAP_STOPS: u32 = 3;
 /// Creators that are followed upwards.
 const MAX_CREATORS: usize = 16;
 /// Members of a PID namespace whose control groups are read, and of one that cannot end also their calls.
@@ -608,8 +614,21 @@ impl<'a> Look<'a> {
         Ok((*found).clone())
     }
 
+    /// A process as it is outside of the moment in which `supervisor reap` or `[reap]` stops it.
+    fn unstopped(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
+        let mut facts = self.read(pid)?;
+        for _ in 0..REAP_STOPS {
+            if facts.as_ref().is_none_or(|facts| facts.state != 't') {
+                break;
+            }
+            thread::sleep(REAP_STOP);
+            facts = self.host.process(pid)?;
+        }
+        Ok(facts)
+    }
+
     fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
-        let Some(reaper) = self.read(pid)? else { return Ok(None) };
+        let Some(reaper) = self.unstopped(pid)? else { return Ok(None) };
         let seen = task.filter(|task| starts_match(&self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
         // Of one that was only heard of, neither waits nor reaps were seen.

@@ -143,15 +143,13 @@ impl Reaping {
 
         let now_ns = clock::now_ns();
         let conclusions = pipeline.conclusions();
-        let mut zombies = Vec::new();
-        for id in ids.iter().filter(|id| inspected.contains(id)) {
-            let Some(finding) = conclusions.finding(id) else { continue };
-            if self.schedule.is_meant(finding, now_ns) {
-                zombies.push((*id, Entry::new(finding.clone(), Decision::Reap)));
-            } else {
-                self.schedule.was_not_freed(*id, now_ns);
-            }
-        }
+        let mut zombies: Vec<(ProcessId, Entry)> = ids
+            .iter()
+            .filter(|id| inspected.contains(id))
+            .filter_map(|id| Some((*id, conclusions.finding(id)?)))
+            .filter(|(_, finding)| self.schedule.is_meant(finding, now_ns))
+            .map(|(id, finding)| (id, Entry::new(finding.clone(), Decision::Reap)))
+            .collect();
         let Some(reaper) = zombies.first().map(|(_, entry)| entry.reaper()) else { return Ok(()) };
         // One may have been adopted by another since: that is for the next round.
         zombies.retain(|(_, entry)| entry.reaper() == reaper);
@@ -161,6 +159,9 @@ impl Reaping {
             nudges: self.schedule.nudges() && findings().any(may_be_nudged),
             zombies: findings().map(Zombie::of).collect(),
         };
+        for (id, _) in &zombies {
+            pipeline.conclusions().is_being_freed(id);
+        }
         let task = tokio::spawn(perform(job, self.ends.subscribe()));
         self.running.push(Running { zombies, task });
         Ok(())
@@ -187,6 +188,7 @@ impl Reaping {
             let now_ns = clock::now_ns();
             if !outcome.is_freed() {
                 self.schedule.was_not_freed(id, now_ns);
+                pipeline.conclusions().was_not_freed(&id);
             }
             (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);
             entry.is_nudged = done.is_nudged;

@@ -28,7 +28,7 @@ pub(super) struct Schedule {
     next_ns: u64,
     /// Zombies of one reaper each.
     queue: VecDeque<Vec<ProcessId>>,
-    /// Zombies that were not freed.
+    /// Zombies that could not be freed.
     pauses: HashMap<ProcessId, Pause>,
 }
 
@@ -61,7 +61,8 @@ impl Schedule {
         self.config.enabled && now_ns >= self.next_ns && self.queue.is_empty()
     }
 
-    /// Begins a round: the zombies that have waited longest come first, those of one reaper together.
+    /// Begins a round: the zombies that have waited longest come first, those of unknown prognosis last, and those of one
+    /// reaper together.
     pub(super) fn plan<'a>(
         &mut self,
         findings: impl Iterator<Item = (&'a ProcessId, &'a Finding)>,
@@ -69,7 +70,7 @@ impl Schedule {
     ) {
         self.next_ns = now_ns + nanos(self.config.every.0);
         let mut open = HashSet::new();
-        let mut meant: BTreeMap<u32, Vec<(u64, ProcessId)>> = BTreeMap::new();
+        let mut meant: BTreeMap<u32, Vec<(bool, u64, ProcessId)>> = BTreeMap::new();
         for (id, finding) in findings {
             open.insert(*id);
             let is_paused = self.pauses.get(id).is_some_and(|pause| now_ns < pause.until_ns);
@@ -77,7 +78,9 @@ impl Schedule {
                 && !is_paused
                 && self.is_candidate(finding, now_ns)
             {
-                meant.entry(reaper.process.pid).or_default().push((known_since(finding), *id));
+                let is_uncertain = decision(finding) != Decision::Reap;
+                let zombies = meant.entry(reaper.process.pid).or_default();
+                zombies.push((is_uncertain, known_since(finding), *id));
             }
         }
         self.pauses.retain(|id, _| open.contains(id));
@@ -85,14 +88,14 @@ impl Schedule {
         for (reaper, mut zombies) in meant {
             zombies.sort_unstable();
             zombies.truncate(self.config.per_reaper as usize);
-            chosen.extend(zombies.into_iter().map(|(since_ns, id)| (since_ns, reaper, id)));
+            chosen.extend(zombies.into_iter().map(|(last, since_ns, id)| (last, since_ns, reaper, id)));
         }
         chosen.sort_unstable();
         chosen.truncate(self.config.in_all as usize);
-        chosen.sort_by_key(|(_, reaper, _)| *reaper);
-        for of_one in chosen.chunk_by(|(_, one, _), (_, next, _)| one == next) {
+        chosen.sort_by_key(|(_, _, reaper, _)| *reaper);
+        for of_one in chosen.chunk_by(|(_, _, one, _), (_, _, next, _)| one == next) {
             let parts = of_one.chunks(AT_ONCE);
-            self.queue.extend(parts.map(|part| part.iter().map(|(_, _, id)| *id).collect()));
+            self.queue.extend(parts.map(|part| part.iter().map(|(.., id)| *id).collect()));
         }
     }
 
@@ -124,7 +127,7 @@ impl Schedule {
         self.config.enabled && is_old && is_of_family && !is_ours
     }
 
-    /// Tries one that was not freed again only after a pause.
+    /// Tries one that could not be freed again only after a pause.
     pub(super) fn was_not_freed(&mut self, id: ProcessId, now_ns: u64) {
         let every_ns = nanos(self.config.every.0);
         let before = self.pauses.get(&id).map_or(every_ns, |pause| pause.length_ns * 2);
@@ -233,6 +236,8 @@ mod tests {
         open[1].1.diagnosis.prognosis = Prognosis::Late;
         let mut schedule = schedule(config());
         assert_eq!(planned(&mut schedule, &open, 90 * S), [[20]]);
+        let known = [open[0].clone(), leaked(22, 10, 2)];
+        assert_eq!(planned(&mut schedule, &known, 90 * S), [[22, 20]], "it comes last");
         assert!(!schedule.is_meant(&open[0].1, 90 * S));
     }
 
