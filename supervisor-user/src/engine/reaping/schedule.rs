@@ -106,25 +106,21 @@ impl Schedule {
 
     /// Whether a zombie may be freed without force, is old enough, and is of a selected family.
     pub(super) fn is_meant(&self, finding: &Finding, now_ns: u64) -> bool {
-        self.is_selected(finding, now_ns) && decision(finding) == Decision::Reap
+        let is_of_family = finding.diagnosis.family.is_some_and(|it| self.config.families.contains(&it));
+        is_of_family && self.is_old_enough(finding, now_ns) && decision(finding) == Decision::Reap
     }
 
-    /// The same, but its prognosis may be unknown: the last inspection can be minutes ago, and the next one may know it.
+    /// The same, but its prognosis and with that its family may be unknown: the last inspection can be minutes ago, and the
+    /// next one may know them.
     fn is_candidate(&self, finding: &Finding, now_ns: u64) -> bool {
-        let can_be_reap = match decision(finding) {
-            Decision::Reap => true,
-            Decision::NeedsForce(risks) => risks == [Risk::PrognosisUnknown],
-            Decision::Refused(_) => false,
-        };
-        can_be_reap && self.is_selected(finding, now_ns)
+        let is_unknown = decision(finding) == Decision::NeedsForce(vec![Risk::PrognosisUnknown]);
+        self.is_meant(finding, now_ns) || (is_unknown && self.is_old_enough(finding, now_ns))
     }
 
-    fn is_selected(&self, finding: &Finding, now_ns: u64) -> bool {
+    fn is_old_enough(&self, finding: &Finding, now_ns: u64) -> bool {
         let is_old = now_ns.saturating_sub(known_since(finding)) >= nanos(self.config.min_age.0);
-        let family = finding.diagnosis.family;
-        let is_of_family = family.is_some_and(|family| self.config.families.contains(&family));
         let is_ours = finding.reaper.as_ref().is_some_and(|reaper| reaper.process.pid == self.agent);
-        self.config.enabled && is_old && is_of_family && !is_ours
+        self.config.enabled && is_old && !is_ours
     }
 
     /// Tries one that could not be freed again only after a pause.
@@ -232,7 +228,7 @@ mod tests {
     #[test]
     fn one_of_unknown_prognosis_is_inspected_again_and_one_that_may_be_waited_for_is_not() {
         let mut open = [leaked(20, 10, 1), leaked(21, 10, 1)];
-        open[0].1.diagnosis.prognosis = Prognosis::Unknown;
+        (open[0].1.diagnosis.prognosis, open[0].1.diagnosis.family) = (Prognosis::Unknown, None);
         open[1].1.diagnosis.prognosis = Prognosis::Late;
         let mut schedule = schedule(config());
         assert_eq!(planned(&mut schedule, &open, 90 * S), [[20]]);

@@ -1,5 +1,5 @@
 //! `[reap]` against leaking pods, with parents beside that wait for their children in their own time: no leaked zombie stays
-//! much longer than its minimum age and a period, and nobody loses a child.
+//! longer than its minimum age and a period, and nobody loses a child.
 //!
 //! `SUPERVISOR_SOAK_SECONDS` sets the length, as `cargo xtask soak` does. From two minutes on the agents have the default period
 //! and age.
@@ -18,8 +18,8 @@ const LENGTH: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_mins(2);
 /// What a verdict needs: the waits of a reaper must have been watched for ten seconds.
 const VERDICT: Duration = Duration::from_secs(10);
-/// For a busy machine.
-const SLACK: Duration = Duration::from_secs(10);
+/// For a busy machine, on which an agent comes to its rounds late.
+const SLACK: Duration = Duration::from_secs(30);
 
 struct Times {
     every: Duration,
@@ -78,23 +78,14 @@ fn judge(events: &[Event], reapers: &[u32], longest: Duration) -> Result<usize> 
     Ok(freed)
 }
 
-/// All events of an agent that is ended.
-fn events_of(agent: Agent, mut events: Vec<Event>) -> Result<Vec<Event>> {
+/// All events of an agent, which is ended once it has nothing to report for a second.
+fn events_of(agent: Agent) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
     while let Some(event) = agent.event(Duration::from_secs(1))? {
         events.push(event);
     }
     agent.stop()?;
     Ok(events)
-}
-
-fn read(agent: &Agent, events: &mut Vec<Event>, within: Duration) -> Result<()> {
-    let until = Instant::now() + within;
-    while let left = until.saturating_duration_since(Instant::now())
-        && !left.is_zero()
-    {
-        events.extend(agent.event(left)?);
-    }
-    Ok(())
 }
 
 fn told_to_stop(parts: Vec<Fixture>, fact: &str) -> Result<u64> {
@@ -122,8 +113,7 @@ fn no_leaked_zombie_stays_and_nobody_loses_a_child() -> Result<()> {
     for part in monitors.iter().chain(&parents) {
         part.fact("ready")?;
     }
-    let mut events = Vec::new();
-    read(&agent, &mut events, length)?;
+    pods_end_and_their_monitor_works_on(&times, length)?;
 
     let waited = told_to_stop(parents, "waited")?;
     let reapers = [monitors[0].pid(), monitors[1].pid()];
@@ -137,22 +127,18 @@ fn no_leaked_zombie_stays_and_nobody_loses_a_child() -> Result<()> {
         })?;
         monitor.end()?;
     }
-    let events = events_of(agent, events)?;
-    let freed = judge(&events, &reapers, times.longest())?;
+    let freed = judge(&events_of(agent)?, &reapers, times.longest())?;
     println!("{leaked} leaked, {waited} children waited for");
     ensure!(freed as u64 == leaked, "{freed} of {leaked} were freed by the agent");
     Ok(())
 }
 
-#[test]
-fn pods_that_leak_end_and_their_monitor_works_on() -> Result<()> {
-    let length = setting("SUPERVISOR_SOAK_SECONDS")?.map_or(LENGTH, Duration::from_secs);
-    let times = Times::of(length);
+/// Pods of one monitor, each with a container that cannot start and an agent that frees what that leaves.
+fn pods_end_and_their_monitor_works_on(times: &Times, length: Duration) -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     let mut monitor = Monitor::start(&lab)?;
     let agent = times.agent(&format!("reaper = {}", monitor.pid()))?;
     let start = Instant::now();
-    let mut events = Vec::new();
     let mut pods = 0;
     while pods < 2 || start.elapsed() < length {
         let pod = Pod::start(&lab)?;
@@ -161,14 +147,12 @@ fn pods_that_leak_end_and_their_monitor_works_on() -> Result<()> {
         pod.kill()?;
         until("the pod to end", times.longest().max(WAIT_LIMIT), || Ok(pod.is_gone().then_some(())))?;
         pods += 1;
-        read(&agent, &mut events, Duration::from_millis(100))?;
     }
     // The monitor waits for its next runtime as before.
     let next = create(&lab, &mut monitor, Runtime::Runc, PidNs::Own)?;
     ensure!(next.exit == Exit::Code(1), "{}", next.log);
     ensure!(monitor.reap()?.is_empty(), "nothing is left to reap");
-    let events = events_of(agent, events)?;
-    let freed = judge(&events, &[monitor.pid()], times.longest())?;
+    let freed = judge(&events_of(agent)?, &[monitor.pid()], times.longest())?;
     ensure!(freed == pods, "{freed} zombies of {pods} pods were freed");
     Ok(())
 }
