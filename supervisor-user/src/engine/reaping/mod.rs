@@ -41,8 +41,10 @@ use task::{Performed, perform};
 const WORKERS: usize = 4;
 /// With so many workers that were killed and that the kernel keeps, nothing is freed until one has ended.
 const STUCK_AT_MOST: usize = 4;
-/// For so long zombies are inspected in one tick; the rest waits for the next.
+/// For so long zombies are inspected in one tick; the rest waits for another one.
 const INSPECT: Duration = Duration::from_millis(200);
+/// After that, none is for so many times as long as it took: on a host with very many processes the collector has other work.
+const PAUSE: u32 = 4;
 
 /// What frees zombies.
 pub(super) struct Reaping {
@@ -50,6 +52,8 @@ pub(super) struct Reaping {
     requested_by: RequestedBy,
     running: Vec<Running>,
     stuck: Vec<Child>,
+    /// No zombie is inspected before this.
+    resume: Instant,
     /// Whether it was said that too many workers are stuck.
     is_told: bool,
     ends: watch::Sender<bool>,
@@ -68,6 +72,7 @@ impl Reaping {
             requested_by: RequestedBy::of_service(),
             running: Vec::new(),
             stuck: Vec::new(),
+            resume: Instant::now(),
             is_told: false,
             ends: watch::Sender::new(false),
         }
@@ -92,18 +97,19 @@ impl Reaping {
             let done = self.running.swap_remove(at);
             self.report(done, pipeline).await?;
         }
-        if self.is_held_up() {
+        let start = Instant::now();
+        if self.is_held_up() || start < self.resume {
             return Ok(());
         }
         let now_ns = clock::now_ns();
         if self.schedule.is_due(now_ns) {
             self.schedule.plan(pipeline.conclusions().open_by_id(), now_ns);
         }
-        let until = Instant::now() + INSPECT;
-        while self.running.len() < WORKERS && Instant::now() < until {
+        while self.running.len() < WORKERS && start.elapsed() < INSPECT {
             let Some(ids) = self.schedule.next() else { break };
             self.begin(&ids, observer, pipeline).await?;
         }
+        self.resume = Instant::now() + start.elapsed() * PAUSE;
         Ok(())
     }
 
