@@ -61,6 +61,7 @@ pub(super) struct Reaping {
 
 /// Zombies of one reaper that a worker frees.
 struct Running {
+    reaper: u32,
     zombies: Vec<(ProcessId, Entry)>,
     task: JoinHandle<Performed>,
 }
@@ -105,9 +106,16 @@ impl Reaping {
         if self.schedule.is_due(now_ns) {
             self.schedule.plan(pipeline.conclusions().open_by_id(), now_ns);
         }
-        while self.running.len() < WORKERS && start.elapsed() < INSPECT {
+        for _ in 0..self.schedule.waiting() {
+            if self.running.len() >= WORKERS || start.elapsed() >= INSPECT {
+                break;
+            }
             let Some(ids) = self.schedule.next() else { break };
-            self.begin(&ids, observer, pipeline).await?;
+            if self.is_served(&ids, pipeline) {
+                self.schedule.put_back(ids);
+            } else {
+                self.begin(&ids, observer, pipeline).await?;
+            }
         }
         self.resume = Instant::now() + start.elapsed() * PAUSE;
         Ok(())
@@ -125,6 +133,13 @@ impl Reaping {
         }
         self.is_told = is_held_up;
         is_held_up
+    }
+
+    /// Whether a worker is at the reaper of these: a process has one tracer at a time.
+    fn is_served(&self, ids: &[ProcessId], pipeline: &mut Pipeline) -> bool {
+        let conclusions = pipeline.conclusions();
+        let reapers = ids.iter().filter_map(|id| Some(conclusions.finding(id)?.reaper.as_ref()?.process.pid));
+        reapers.into_iter().any(|reaper| self.running.iter().any(|running| running.reaper == reaper))
     }
 
     /// Inspects zombies of one reaper, and lets a worker free those that may still be freed.
@@ -169,13 +184,13 @@ impl Reaping {
             pipeline.conclusions().is_being_freed(id);
         }
         let task = tokio::spawn(perform(job, self.ends.subscribe()));
-        self.running.push(Running { zombies, task });
+        self.running.push(Running { reaper, zombies, task });
         Ok(())
     }
 
     /// Sends an audit event of each zombie that a worker was to free.
     async fn report(&mut self, running: Running, pipeline: &mut Pipeline) -> Result<()> {
-        let Running { zombies, task } = running;
+        let Running { zombies, task, .. } = running;
         let performed = task.await;
         let answer = match performed {
             Ok(Performed { answer, stuck }) => {

@@ -104,6 +104,16 @@ impl Schedule {
         self.queue.pop_front()
     }
 
+    /// Zombies that are to be freed later in this round.
+    pub(super) fn put_back(&mut self, ids: Vec<ProcessId>) {
+        self.queue.push_back(ids);
+    }
+
+    /// How many reapers, or parts of one reaper's zombies, wait in this round.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Whether a zombie may be freed without force, is old enough, and is of a selected family.
     pub(super) fn is_meant(&self, finding: &Finding, now_ns: u64) -> bool {
         let is_of_family = finding.diagnosis.family.is_some_and(|it| self.config.families.contains(&it));
