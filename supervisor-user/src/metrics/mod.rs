@@ -166,6 +166,9 @@ impl Counted {
                 drop(family.get_or_create(&kind));
             }
         }
+        for outcome in Outcome::WORDS {
+            drop(counted.reap_requests.get_or_create(&[("outcome", outcome)]));
+        }
         counted
     }
 

@@ -68,6 +68,9 @@ impl Outcome {
         !matches!(self, Self::Failed(_))
     }
 
+    /// All words of the event contract.
+    pub const WORDS: [&str; 4] = ["freed", "freed-by-sigchld", "gone", "failed"];
+
     /// The word of the event contract.
     #[must_use]
     pub fn as_str(&self) -> &'static str {

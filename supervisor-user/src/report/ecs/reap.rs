@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::supervisor::PidAndName;
 use crate::reap::{
     decision::{Decision, Risk},
+    plan::Outcome,
     report::{Request, RequestedBy},
 };
 
@@ -27,7 +28,7 @@ pub(super) struct ReapFields {
     /// `freed`: the reaper was made to wait. `freed-by-sigchld`: the reaper waited by itself after a SIGCHLD. `gone`: it was
     /// reaped meanwhile. `failed`: `event.reason` tells why. Absent if nothing was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["freed", "freed-by-sigchld", "gone", "failed"]))]
+    #[schemars(extend("enum" = Outcome::WORDS))]
     outcome: Option<&'static str>,
     /// The process that must reap it, and that was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +76,7 @@ pub(super) fn reap_fields(request: &Request) -> ReapFields {
         },
         risks: entry.risks().to_vec(),
         forced: request.is_forced,
-        outcome: entry.outcome.as_ref().map(crate::reap::plan::Outcome::as_str),
+        outcome: entry.outcome.as_ref().map(Outcome::as_str),
         reaper: entry
             .finding
             .reaper
