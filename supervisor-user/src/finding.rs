@@ -195,6 +195,8 @@ pub struct Tracer {
     pub name: Option<String>,
     /// The thread that it traces.
     pub tid: u32,
+    /// Its state, if it could be read.
+    pub state: Option<char>,
 }
 
 /// How a process came into its container.
@@ -366,6 +368,8 @@ pub struct Reaper {
     pub takes_siginfo: Option<bool>,
     /// Whether it has a `SIGCHLD` handler, blocked or not.
     pub sigchld_caught: Option<bool>,
+    /// Who traces it, or one of its threads.
+    pub tracer: Option<Tracer>,
 }
 
 impl Reaper {

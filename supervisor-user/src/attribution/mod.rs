@@ -19,7 +19,7 @@ use supervisor_ebpf::TASK_EXITING;
 
 use crate::{
     diagnosis::Diagnosis,
-    evidence::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts},
+    evidence::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts, TracerFacts},
     finding::{
         Budget, Container, Creator, Exit, Finding, LastWait, NsInit, Origin, PidNs, PidNsMode, Process,
         Reaper, Role, Runtime, Tracer,
@@ -151,11 +151,7 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
         pgrp: facts.pgrp(),
         pgrp_in_reaper_ns: evidence.reaper.as_ref().and_then(|reaper| facts.pgrp_at(reaper.facts.level()?)),
         exit_signal: evidence.task.as_ref().map(|task| task.record.exit_signal),
-        tracer: evidence.tracer.as_ref().map(|tracer| Tracer {
-            pid: tracer.pid,
-            name: tracer.comm.clone(),
-            tid: tracer.tid,
-        }),
+        tracer: evidence.tracer.as_ref().map(tracer),
         origin: origin(runtime.as_ref(), container.as_ref(), pid_ns.as_ref(), &creators),
         blocks: Vec::new(),
         budget: evidence.budget.clone().map(|pids| Budget {
@@ -253,6 +249,10 @@ fn creator(facts: &CreatorFacts, distance: usize, runtimes: &Runtimes<'_>, host:
     }
 }
 
+fn tracer(facts: &TracerFacts) -> Tracer {
+    Tracer { pid: facts.pid, name: facts.comm.clone(), tid: facts.tid, state: facts.state }
+}
+
 fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) -> Reaper {
     let creator = evidence.creators.first();
     // Of two processes, only the younger can have been forked by the other.
@@ -315,6 +315,7 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         handler_changed: facts.handler_changed,
         takes_siginfo: facts.takes_siginfo,
         sigchld_caught: facts.facts.sigchld_caught,
+        tracer: facts.tracer.as_ref().map(tracer),
     }
 }
 

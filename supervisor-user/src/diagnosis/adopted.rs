@@ -2,7 +2,7 @@
 
 use super::{
     Cause, Confidence, Family, Verdict,
-    advice::{Line, Premise, remedy, sigkill, stop_gap, wont_help},
+    advice::{Line, Premise, is_shared, remedy, sigkill, stop_gap, wont_help},
     case::{Case, Habit, name},
     facts::Fact,
     own::wait_for_it,
@@ -12,6 +12,7 @@ use crate::{
     finding::{Creator, Exit, Origin, PidNsMode, Role, Stage},
     words::{clean, duration},
 };
+use supervisor_ebpf::WAITED_PGID;
 
 /// F5: an init program in the descent that could not adopt.
 pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
@@ -50,9 +51,11 @@ pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
                 &[Premise::NamespaceIsNotShared],
                 "or make it PID 1: exec it as the container's command, without a shell before it",
             ),
-            replace_sandbox_init(case),
-            sigkill(),
-        ],
+        ]
+        .into_iter()
+        .chain(replace_sandbox_init(case))
+        .chain([sigkill()])
+        .collect(),
     })
 }
 
@@ -87,20 +90,22 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
         ),
         _ => (Family::F2, sentence, None),
     };
-    // A single session may be a person's, and an init reaps: if this one does not, something else is wrong.
+    // A single session may be a person's, and an init reaps at once: if this one does not, something else may be wrong,
+    // unless all of it was seen.
+    let is_idle_init = matches!(case.habit(), Habit::Never { .. })
+        && case.is_habit_sure() == Some(Confidence::High)
+        && !case.is_runnable();
     let most = match (reaper.role, case.finding.origin) {
-        (Role::Init, _) => Confidence::Low,
+        (Role::Init, _) if !is_idle_init => Confidence::Low,
         (_, Origin::Exec) => Confidence::Medium,
         _ => Confidence::High,
     };
     let only_if = if case.is_own().is_none() { "if it was adopted, " } else { "" };
-    let mut advice = vec![
-        remedy(
-            &[Premise::Adopted, Premise::ReaperIsContainerInit, Premise::NamespaceIsNotShared],
-            format!("{only_if}{}", init_as_pid1(case)),
-        ),
-        replace_sandbox_init(case),
-    ];
+    let mut advice = vec![remedy(
+        &[Premise::Adopted, Premise::ReaperIsContainerInit, Premise::NamespaceIsNotShared],
+        format!("{only_if}{}", init_as_pid1(case)),
+    )];
+    advice.extend(replace_sandbox_init(case));
     advice.extend(at_source.map(|text| remedy(&[], text)));
     advice.extend(busybox_timeout(case));
     advice.extend(killed_creator(case));
@@ -128,10 +133,20 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
 
 /// How the container gets an init.
 fn init_as_pid1(case: &Case<'_>) -> &'static str {
-    let engine = case.finding.container.as_ref().and_then(|container| container.runtime.as_deref());
-    match engine {
+    let manager = case.finding.container.as_ref().and_then(|container| container.runtime.as_deref());
+    match manager {
         Some("lxc") => "run an init as PID 1: `lxc-execute` brings one, or name an init in `lxc.init.cmd`",
-        _ => {
+        Some("systemd-nspawn") => {
+            "run an init as PID 1: `systemd-nspawn --as-pid2` brings one, and `--boot` starts the container's own"
+        }
+        _ if case.finding.orchestrator.is_some() => {
+            "run an init as PID 1: tini or catatonit in the image, or shareProcessNamespace in the Pod"
+        }
+        None => {
+            "run an init as PID 1: tini or catatonit before the program; with podman or docker `--init`, in a Pod \
+             shareProcessNamespace"
+        }
+        Some(_) => {
             "run an init as PID 1: `--init` of podman and docker, tini or catatonit in the image, or \
              shareProcessNamespace in the Pod"
         }
@@ -139,20 +154,25 @@ fn init_as_pid1(case: &Case<'_>) -> &'static str {
 }
 
 /// In a shared namespace, the sandbox's PID 1 gets the orphans of all its containers.
-fn replace_sandbox_init(case: &Case<'_>) -> Line {
+fn replace_sandbox_init(case: &Case<'_>) -> Option<Line> {
+    // If it is not known, an init as PID 1 suggests a sandbox.
+    let reaper_is_init = case.reaper.is_some_and(|reaper| reaper.role == Role::Init);
+    if !is_shared(case).unwrap_or(reaper_is_init) {
+        return None;
+    }
     let pid1 = case
         .finding
         .pid_ns
         .as_ref()
         .and_then(|ns| ns.init.as_ref())
         .map_or("PID 1".to_owned(), |init| clean(&init.name));
-    remedy(
+    Some(remedy(
         &[Premise::ReaperIsContainerInit, Premise::NamespaceIsShared],
         format!(
             "replace {pid1}, PID 1 of the PID namespace that the containers share, by one that reaps (the pause image \
              of Kubernetes does); `tini -s` as a container's command reaps what descends from it"
         ),
-    )
+    ))
 }
 
 /// busybox's `timeout` forks its timer away from itself, so each call leaves an orphan.
@@ -249,8 +269,8 @@ fn upgrades(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     let Some(reaper) = case.reaper else { return Vec::new() };
     let monitor = clean(&reaper.process.name);
     if !is_monitor {
-        return vec![match waits::cause(case) {
-            Some(Cause::WaitsByPid) => wait_for_it(case),
+        return vec![match (waits::cause(case), case.habit()) {
+            (Some(Cause::WaitsByPid), _) | (_, Habit::Before { .. }) => wait_for_it(case),
             _ => remedy(&[], format!("make {monitor} wait for any child, not only for its own")),
         }];
     }
@@ -359,6 +379,13 @@ fn confidence(case: &Case<'_>) -> Confidence {
     match (case.is_own(), case.habit()) {
         (None, Habit::Unknown | Habit::Otherwise) | (_, Habit::After { .. }) => Confidence::Low,
         (Some(_), Habit::Never { .. } | Habit::ByName) => case.is_habit_sure().unwrap_or_default().min(most),
+        (Some(_), Habit::Otherwise) if case.is_for_another_group() => {
+            let is_after = case
+                .reaper
+                .is_some_and(|it| it.last_wait.as_ref().is_some_and(|it| it.at_ns >= case.zombie_ns()));
+            let is_all = is_after && case.waits_only(WAITED_PGID);
+            if is_all { most } else { Confidence::Medium }
+        }
         (Some(_), Habit::Unknown | Habit::Otherwise) if !never_reaped => Confidence::Low,
         (None, Habit::Never { .. }) => case.is_habit_sure().unwrap_or_default().min(Confidence::Medium),
         _ => Confidence::Medium,

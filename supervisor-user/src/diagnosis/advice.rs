@@ -58,7 +58,7 @@ fn is_host_init(case: &Case<'_>) -> bool {
 }
 
 /// Whether several containers share the zombie's PID namespace.
-fn is_shared(case: &Case<'_>) -> Option<bool> {
+pub(super) fn is_shared(case: &Case<'_>) -> Option<bool> {
     let ns = case.finding.pid_ns.as_ref()?;
     match (ns.mode, ns.containers.len()) {
         (Some(PidNsMode::Joined), _) | (_, 2..) => Some(true),

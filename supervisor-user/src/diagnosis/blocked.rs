@@ -2,8 +2,8 @@
 
 use super::{
     Cause, Confidence, Family, Prognosis, Verdict,
-    advice::{remedy, sigkill, wont_help},
-    case::{Case, name},
+    advice::{no_init, remedy, sigkill, wont_help},
+    case::{Case, Habit, name, tracer_name},
     facts::Fact,
     namespace::thaw,
 };
@@ -32,11 +32,21 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
                 format!("continue it: `kill -CONT {}`", reaper.process.pid),
                 sure,
             ),
-            't' => (
-                "its tracer has stopped it".to_owned(),
-                "let the tracer continue it or detach".to_owned(),
-                sure,
-            ),
+            't' => match &reaper.tracer {
+                Some(tracer) => {
+                    let tracer = tracer_name(tracer);
+                    (
+                        format!("its tracer, {tracer}, has stopped it"),
+                        format!("let {tracer} continue it or detach, or end {tracer}"),
+                        sure,
+                    )
+                }
+                None => (
+                    "its tracer has stopped it".to_owned(),
+                    "let the tracer continue it or detach".to_owned(),
+                    sure,
+                ),
+            },
             // It has run since: what it sleeps in now passes by, as each vfork does.
             'D' if waited_lately(case, reaper) => return None,
             'D' => {
@@ -85,6 +95,41 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
                     clean(&reaper.process.name)
                 ),
             ),
+        ],
+    })
+}
+
+/// F11 too: its only thread sleeps in a call until a lock, a peer, storage or space in a pipe is available.
+pub(super) fn in_another_call(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    let call = case.other_call().filter(|call| call.is_for_resource())?;
+    // Nothing shows that it would get an orphan later, unless it waits for any child.
+    let comes_to_it = case.is_own()? || matches!(case.habit(), Habit::Before { .. });
+    if !comes_to_it || case.is_runnable() || matches!(case.habit(), Habit::After { .. }) {
+        return None;
+    }
+    let who = name(&reaper.process);
+    let pid = reaper.process.pid;
+    Some(Verdict {
+        family: Some(Family::F11),
+        cause: Some(Cause::CannotRun),
+        prognosis: Prognosis::Unknown,
+        sentence: format!(
+            "{who} must reap it and does not come to it: its only thread sleeps in {}",
+            case.place_of(call)
+        ),
+        confidence: Confidence::Medium,
+        cites: vec![Fact::Reaper, Fact::ReaperState, Fact::Calls, Fact::Waits],
+        advice: vec![
+            remedy(
+                &[],
+                format!(
+                    "find what {who} waits for in that call: `cat /proc/{pid}/syscall` has its arguments, \
+                     `ls -l /proc/{pid}/fd` its files, /proc/locks who holds a lock"
+                ),
+            ),
+            sigkill(),
+            no_init(),
         ],
     })
 }

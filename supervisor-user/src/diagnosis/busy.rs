@@ -3,10 +3,10 @@
 use super::{
     Cause, Confidence, Family, Prognosis, Verdict,
     advice::{no_init, remedy, sigkill, wont_help},
-    case::{Case, Habit, name},
+    case::{BY_NAME, Case, Habit, name},
     facts::Fact,
 };
-use crate::host::SigChld;
+use crate::{finding::Reaper, host::SigChld};
 
 /// For longer than this it is no burst.
 const LONG_NS: u64 = 60_000_000_000;
@@ -21,8 +21,13 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     if !reaper.sigchld_pending && !is_handled {
         return None;
     }
+    // An orphan that it does not know is not its work.
+    if case.is_own() == Some(false) && is_unknown_to_it(case) {
+        return None;
+    }
     let all_run = reaper.threads.iter().filter(|thread| thread.is_live()).all(|thread| thread.state == 'R');
-    if !reaper.sigchld_pending && !all_run {
+    let main_runs = main_thread_runs(reaper) && comes_to_its_children(case);
+    if !reaper.sigchld_pending && !all_run && !main_runs {
         return None;
     }
     let limit = reaper.cpu.filter(|cpu| cpu.throttled > 0).and_then(|cpu| cpu.limit_millis);
@@ -61,8 +66,37 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
             "{} must reap it and is busy: it runs or waits for a processor{pending}{throttled}",
             name(&reaper.process)
         ),
-        confidence: if reaper.sigchld_pending { Confidence::Medium } else { Confidence::Low },
+        confidence: if reaper.sigchld_pending || main_runs { Confidence::Medium } else { Confidence::Low },
         cites: vec![Fact::Reaper, Fact::ReaperState, Fact::SigChld],
         advice,
     })
+}
+
+/// Whether the reaper waits only for children that it names, or for none and has reaped none.
+fn is_unknown_to_it(case: &Case<'_>) -> bool {
+    match case.habit() {
+        Habit::Never { .. } => !case.reaps_others(),
+        Habit::ByName => case.waits_only(BY_NAME),
+        _ => false,
+    }
+}
+
+/// Whether the first thread runs: an event loop is there, and helper threads sleep beside it.
+fn main_thread_runs(reaper: &Reaper) -> bool {
+    reaper.threads.iter().any(|thread| thread.tid == reaper.process.pid && thread.state == 'R')
+}
+
+/// Whether the reaper comes to its children between two pieces of work: it has waited for any child, or asked for one without
+/// blocking. A thread that blocks in a wait for each child, as in Go and Java, is not kept from it by another thread.
+fn comes_to_its_children(case: &Case<'_>) -> bool {
+    let polls = || {
+        let wait = case.reaper.and_then(|reaper| reaper.last_wait.as_ref());
+        wait.is_some_and(|wait| wait.flags.contains(&"WNOHANG"))
+    };
+    match case.habit() {
+        Habit::Before { .. } => true,
+        Habit::Never { .. } => case.was_told_before_the_watch(),
+        Habit::AskedForIt { exited: false, .. } | Habit::ByName => polls(),
+        _ => false,
+    }
 }

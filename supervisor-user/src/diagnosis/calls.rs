@@ -55,6 +55,9 @@ pub(super) fn reading(case: &Case<'_>) -> Option<Verdict> {
     if let Some(holder) = holder {
         return Some(held_open(case, holder));
     }
+    if let Some(verdict) = reads_another_childs_output(case) {
+        return Some(verdict);
+    }
     // Without a writer that the zombie left behind, it is a reading parent only if it was seen to wait later.
     let Some(Call::Read { fd, file: file @ (OpenFile::Pipe(_) | OpenFile::Socket) }) = case.only_call()
     else {
@@ -74,6 +77,34 @@ pub(super) fn reading(case: &Case<'_>) -> Option<Verdict> {
         cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Waits],
         advice: vec![
             remedy(&[], format!("find who writes to descriptor {fd} of {who}, and why it does not end")),
+            sigkill(),
+            no_init(),
+        ],
+    })
+}
+
+/// It reads the output of another child of its own, and may wait for all of them after that.
+fn reads_another_childs_output(case: &Case<'_>) -> Option<Verdict> {
+    let reaper = case.reaper?;
+    let Some(Call::Read { file: OpenFile::Pipe(_), .. }) = case.only_call() else { return None };
+    let is_child =
+        |writer: &&Writer| writer.parent == reaper.process.pid && writer.pid != case.finding.process.pid;
+    let child = reaper.pipe.as_ref()?.writers.iter().find(is_child)?;
+    let who = name(&reaper.process);
+    let writer = format!("{} (pid {})", clean(&child.comm), child.pid);
+    Some(Verdict {
+        family: Some(Family::F19),
+        cause: Some(Cause::Reading),
+        // One that has not reaped before may never do so.
+        prognosis: if case.reaps_others() { Prognosis::Late } else { Prognosis::Unknown },
+        sentence: format!(
+            "{who} reads the output of another child of its own first, {writer}: it can ask for this one when that has ended"
+        ),
+        confidence: if case.reaps_others() { Confidence::Medium } else { Confidence::Low },
+        cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Pipe, Fact::Waits],
+        advice: vec![
+            remedy(&[], format!("nothing, if {writer} is to run on: this one goes when {who} comes to it")),
+            remedy(&[], format!("look at what {writer} does, if it should have ended")),
             sigkill(),
             no_init(),
         ],

@@ -4,8 +4,8 @@ use supervisor_ebpf::{WAITED_ANY, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_P
 
 use super::{Confidence, Position, facts::exit};
 use crate::{
-    finding::{Exit, Finding, LastWait, Process, Reaper, Role, WaitTarget},
-    host::{Call, OpenFile, ThreadCall},
+    finding::{Exit, Finding, LastWait, Process, Reaper, Role, Tracer, WaitTarget},
+    host::{Call, OpenFile, SigChld, ThreadCall},
     words::{clean, duration},
 };
 
@@ -132,6 +132,39 @@ impl<'a> Case<'a> {
             [ThreadCall { call, .. }] if live <= 1 => Some(call),
             _ => None,
         }
+    }
+
+    /// The other call that the reaper's only thread sleeps in: it reads, or needs a resource. It comes to its children only
+    /// when that call ends.
+    pub(super) fn other_call(&self) -> Option<&'a Call> {
+        self.only_call().filter(|call| matches!(call, Call::Read { .. }) || call.is_for_resource())
+    }
+
+    /// Whether the reaper's only thread sleeps in a read, and who can end that is not known. A pipe with known writers is
+    /// known.
+    pub(super) fn reads_unknown(&self) -> bool {
+        match self.only_call() {
+            Some(Call::Read { file: OpenFile::Pipe(_), .. }) => self.reads_from_strangers(),
+            Some(Call::Read { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the reaper has got a SIGCHLD since the zombie exited: a handler, a `signalfd` or `sigtimedwait` takes
+    /// each, and none is pending. The kernel sends it when the zombie can be waited for.
+    pub(super) fn is_told(&self) -> bool {
+        self.reaper.is_some_and(|reaper| {
+            !reaper.sigchld_pending && matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked))
+        })
+    }
+
+    /// Whether the reaper waits when SIGCHLD comes, as far as is known, and the watch began only after this zombie's: that it
+    /// makes no wait call then says nothing.
+    pub(super) fn was_told_before_the_watch(&self) -> bool {
+        let is_handled = self.reaper.is_some_and(|reaper| {
+            reaper.ever_reaped && reaper.sigchld == Some(SigChld::Handled) && !reaper.sigchld_pending
+        });
+        is_handled && self.finding.exit_ns.is_none() && matches!(self.habit(), Habit::Never { .. })
     }
 
     /// Whether the reaper asked for another child by its pid a moment ago without blocking: it polls its children.
@@ -266,12 +299,33 @@ impl<'a> Case<'a> {
             Habit::AskedForIt { ago_ns, exited: true } => {
                 format!("asked for it {} ago and did not get it", duration(ago_ns))
             }
-            Habit::Before { .. } => format!("has not waited for any child since {}", self.since()),
+            Habit::Before { .. } => {
+                format!("has not waited for any child since {}{}", self.since(), self.while_in())
+            }
             Habit::After { .. } => {
                 format!("has waited for any child since {} and did not get it", self.since())
             }
             Habit::Otherwise if self.is_for_another_group() => self.group(),
             Habit::Otherwise | Habit::Unknown => "does not reap it".to_owned(),
+        }
+    }
+
+    /// The other call that the reaper is in, as the end of a sentence about it; empty if there is none.
+    pub(super) fn while_in(&self) -> String {
+        self.other_call().map(|call| format!(": it is in {}", self.place_of(call))).unwrap_or_default()
+    }
+
+    /// A call of the reaper, and what it is about.
+    pub(super) fn place_of(&self, call: &Call) -> String {
+        match call {
+            Call::Read { fd, file: OpenFile::Pipe(_) } => format!("a read of a pipe (descriptor {fd})"),
+            Call::Read { fd, file: OpenFile::Socket } => format!("a read of a socket (descriptor {fd})"),
+            Call::Read { fd, .. } => format!("a read of a file or terminal (descriptor {fd})"),
+            call => {
+                let wchan = self.reaper.and_then(|reaper| reaper.wchan.as_deref());
+                let place = wchan.map(|wchan| format!(", {}", clean(wchan))).unwrap_or_default();
+                format!("system call {}{place}", call.name().unwrap_or_default())
+            }
         }
     }
 
@@ -356,6 +410,11 @@ impl<'a> Case<'a> {
 /// What was seen of a reaper that does not wait.
 pub(super) fn no_call(for_ns: u64) -> String {
     format!("has made no wait call in the {} that it was watched", duration(for_ns))
+}
+
+/// A tracer in a sentence.
+pub(super) fn tracer_name(tracer: &Tracer) -> String {
+    format!("{} (pid {})", tracer.name.as_deref().map_or("a process".to_owned(), clean), tracer.pid)
 }
 
 /// A process in a sentence.

@@ -22,7 +22,8 @@ pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
     if reaper.sigchld != Some(SigChld::Blocked) || !reaper.sigchld_pending {
         return None;
     }
-    let waits_for_signal = reaper.calls.iter().any(|it| it.call == Call::Signal);
+    // Of several threads, one may take the signal with `sigwait`, and be elsewhere now.
+    let waits_for_signal = case.only_call() == Some(&Call::Signal);
     // Whoever asks for any child in rounds does not need the signal. A shell asks once, and then sleeps until it comes.
     match case.habit() {
         Habit::After { .. } | Habit::Before { gap_ns: Some(_), .. } => return None,
@@ -130,7 +131,11 @@ pub(super) fn image_replaced(case: &Case<'_>) -> Option<Verdict> {
     }
     let who = name(&reaper.process);
     let file = |path: &str| clean(path);
-    let old = reaper.previous_program.as_deref().map_or("another program".to_owned(), file);
+    // Without an exec of its own before, it ran the program that it was forked from.
+    let forker = case.finding.creators.first().filter(|creator| creator.process.pid == reaper.process.pid);
+    let forked_as = || forker.and_then(|creator| creator.process.executable.as_deref());
+    let old = reaper.previous_program.as_deref().or_else(forked_as);
+    let old = old.map_or("another program".to_owned(), file);
     let new = reaper.process.executable.as_deref().map_or_else(|| clean(&reaper.process.name), file);
     let programs = if old == new { format!("{new} again") } else { format!("{new} in place of {old}") };
     let ago = duration(case.finding.looked_ns.saturating_sub(exec_ns));

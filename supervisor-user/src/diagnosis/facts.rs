@@ -363,6 +363,9 @@ fn doing(thread: &ThreadCall) -> Option<String> {
         Call::Signal => "waits for a signal".to_owned(),
         Call::Sleep => "sleeps for a time".to_owned(),
         Call::Uring => "waits for an io_uring".to_owned(),
+        Call::Other(_) if thread.call.is_for_resource() => {
+            format!("sleeps in {}", thread.call.name().unwrap_or_default())
+        }
         Call::Futex | Call::Outside | Call::Compat | Call::Other(_) => return None,
     };
     Some(format!("{} {what}", thread.tid))

@@ -3,7 +3,7 @@
 use super::{
     Cause, Confidence, Family, Prognosis, Verdict,
     advice::{remedy, sigkill, wont_help},
-    case::{Case, Habit, name},
+    case::{Case, Habit, name, tracer_name},
     facts::Fact,
 };
 use crate::{
@@ -28,21 +28,26 @@ pub(super) fn by_tracer(case: &Case<'_>) -> Option<Verdict> {
         // Tracer and parent in one: a wait of it is both.
         return None;
     }
-    let who =
-        format!("{} (pid {})", tracer.name.as_deref().map_or("a process".to_owned(), clean), tracer.pid);
+    let who = tracer_name(tracer);
     let what =
         if is_leader { "traces it".to_owned() } else { format!("traces its dead thread {}", tracer.tid) };
     let for_whom =
         reaper.map(|reaper| format!(", and {} gets it only then", name(&reaper.process))).unwrap_or_default();
+    let is_stopped = matches!(tracer.state, Some('T' | 't'));
+    let (why, way_out) = if is_stopped {
+        (", because it is stopped", format!("continue {who}: `kill -CONT {}`; or end it", tracer.pid))
+    } else {
+        ("", format!("let {who} wait, detach or end: detaching hands it back to its parent"))
+    };
     Some(Verdict {
         family: Some(Family::F10),
         cause: Some(Cause::Traced),
         prognosis: Prognosis::Unknown,
-        sentence: format!("{who} {what} and has not collected its exit{for_whom}"),
+        sentence: format!("{who} {what} and has not collected its exit{why}{for_whom}"),
         confidence: Confidence::High,
         cites: vec![Fact::Tracer, Fact::State],
         advice: vec![
-            remedy(&[], format!("let {who} wait, detach or end: detaching hands it back to its parent")),
+            remedy(&[], way_out),
             sigkill(),
             wont_help(&[], "its parent's wait: the tracer comes first"),
         ],

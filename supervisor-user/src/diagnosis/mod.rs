@@ -120,7 +120,7 @@ const NO_ZOMBIE: [Rule; 4] =
 
 /// What the reaper does instead of reaping, where more than its waits says so. In this order: what no wait of the reaper
 /// collects, then a reaper that cannot run, then one that is on its way, then one that never will be.
-const MECHANISMS: [Rule; 14] = [
+const MECHANISMS: [Rule; 15] = [
     held::by_tracer,
     held::by_exit_signal,
     blocked::reaper_cannot_run,
@@ -135,6 +135,7 @@ const MECHANISMS: [Rule; 14] = [
     own::one_per_signal,
     own::late_before,
     own::late_reaper,
+    blocked::in_another_call,
 ];
 
 /// So many of them come before the zombie's own part in a container: they say that its reaper is not to blame.

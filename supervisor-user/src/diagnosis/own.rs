@@ -2,7 +2,7 @@
 
 use super::{
     Cause, Confidence, Family, Position, Prognosis, Verdict,
-    advice::{no_init, remedy, sigkill, stop_gap},
+    advice::{Line, Premise, no_init, remedy, sigkill, stop_gap},
     case::{Case, Habit, name, no_call},
     facts::Fact,
     waits,
@@ -20,6 +20,8 @@ const OVERDUE: u64 = 2;
 const SLACK_NS: u64 = 1_000_000_000;
 /// Who has not waited for this long after a wait that missed one does not loop.
 const QUIET_NS: u64 = 2_000_000_000;
+/// Who has not waited for this long after such a wait has no more children that end.
+const LEAKED_NS: u64 = 10_000_000_000;
 /// So many outcomes show a habit.
 const ENOUGH_OUTCOMES: u64 = 2;
 /// Who asks for its children by their pids in rounds does so at least this often.
@@ -34,6 +36,8 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
     if !case.reaps_others() {
         return None;
     }
+    // The handler of the SIGCHLD that tells of this one has run since, and that wait was made there.
+    let sure = sure || case.is_told();
     let since = reaper.reaped_since > Some(0);
     let any_ns = reaper.any_wait_ns.unwrap_or(case.finding.looked_ns);
     let got_another = since || reaper.reaped.is_some_and(|(count, at_ns)| count > 0 && at_ns > any_ns);
@@ -51,10 +55,13 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
         (false, false) => "had exited or was about to, and did not get it",
     };
     let is_sure = sure && got_another && was_here && is_quiet;
+    // The next exit brings the next wait. If that has got earlier ones, it may get this one.
+    let comes_again = case.finding.pattern.is_some_and(|pattern| pattern.reaped > 0 && !pattern.is_broken);
+    let is_leaked = is_sure && quiet_ns >= LEAKED_NS && !comes_again;
     Some(Verdict {
         family: Some(Family::F17),
         cause: Some(Cause::Coalesced),
-        prognosis: if is_sure { Prognosis::Leaked } else { Prognosis::Unknown },
+        prognosis: if is_leaked { Prognosis::Leaked } else { Prognosis::Unknown },
         sentence: format!(
             "{} waited for any child when this one {got}{again}: signals of several exits become one SIGCHLD, and one \
              wait for each loses the rest",
@@ -62,16 +69,28 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
         ),
         confidence: if is_sure { Confidence::High } else { Confidence::Medium },
         cites: vec![Fact::Waits, Fact::Exit, Fact::ReapedOthers],
-        advice: vec![
-            remedy(
-                &[],
-                format!(
-                    "make {} loop on SIGCHLD: `while (waitpid(-1, &status, WNOHANG) > 0)`",
-                    clean(&reaper.process.name)
-                ),
+        advice: vec![remedy(
+            &[],
+            format!(
+                "make {} loop on SIGCHLD: `while (waitpid(-1, &status, WNOHANG) > 0)`",
+                clean(&reaper.process.name)
             ),
-            sigkill(),
-        ],
+        )]
+        .into_iter()
+        .chain(signal_it(case, reaper))
+        .chain([sigkill()])
+        .collect(),
+    })
+}
+
+/// A SIGCHLD from anybody brings one more wait.
+fn signal_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
+    let pid = reaper.process.pid;
+    case.is_told().then(|| {
+        remedy(
+            &[Premise::ReaperIsNotHostInit],
+            format!("stop-gap: `kill -CHLD {pid}` lets it fetch one zombie for each such signal"),
+        )
     })
 }
 
@@ -212,7 +231,17 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let (what, confidence) = match case.habit() {
-        Habit::Never { for_ns } => (no_call(for_ns), case.is_habit_sure().unwrap_or_default()),
+        Habit::Never { for_ns } if case.was_told_before_the_watch() => (
+            format!(
+                "{}; it handles SIGCHLD and has reaped others, and what kept it from this one was before that{}",
+                no_call(for_ns),
+                case.while_in()
+            ),
+            Confidence::Low,
+        ),
+        Habit::Never { for_ns } => {
+            (format!("{}{}", no_call(for_ns), case.while_in()), case.is_habit_sure().unwrap_or_default())
+        }
         // It may come to this one when it has got the others.
         Habit::ByName => {
             let only = if case.waits_only(super::case::BY_NAME) { "waits only" } else { "was seen to wait" };
@@ -221,9 +250,10 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         Habit::AskedForIt { .. } => (case.instead(), Confidence::Medium),
         Habit::Before { ago_ns, .. } => (
             format!(
-                "has not waited for any child since {}, the last time {} ago",
+                "has not waited for any child since {}, the last time {} ago{}",
                 case.since(),
-                duration(ago_ns)
+                duration(ago_ns),
+                case.while_in()
             ),
             Confidence::Medium,
         ),
@@ -238,7 +268,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         }
     };
     // It may read to the end of what this one has started, before it waits.
-    let is_clear = case.is_seen_own() && !case.reads_from_strangers();
+    let is_clear = case.is_seen_own() && !case.reads_from_strangers() && !case.reads_unknown();
     let confidence = if is_clear { confidence } else { confidence.min(Confidence::Medium) };
     let created = if reaper.created == Some(true) { "created it" } else { "is its parent" };
     Some(Verdict {
@@ -259,7 +289,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
 
 /// How the reaper's program has to be changed. One that waits by pid breaks if somebody in it waits for any child: that
 /// takes away the exit statuses that others in it wait for.
-pub(super) fn wait_for_it(case: &Case<'_>) -> super::advice::Line {
+pub(super) fn wait_for_it(case: &Case<'_>) -> Line {
     let who = case.reaper.map(|reaper| clean(&reaper.process.name)).unwrap_or_default();
     let by_name = matches!(case.habit(), Habit::ByName | Habit::AskedForIt { .. })
         || case.waits_only(WAITED_PID | WAITED_PIDFD);
@@ -268,6 +298,14 @@ pub(super) fn wait_for_it(case: &Case<'_>) -> super::advice::Line {
         .and_then(|reaper| reaper.last_wait.as_ref()?.target)
         .is_some_and(|target| matches!(target, WaitTarget::Pgid(_)));
     let is_own = case.is_own();
+    if let Habit::Before { .. } = case.habit() {
+        return remedy(
+            &[],
+            format!(
+                "let {who} wait whenever SIGCHLD comes: it has waited for any child before, but not since this one exited"
+            ),
+        );
+    }
     let text = match (is_own, by_name, by_group) {
         (Some(true), true, _) => format!(
             "make {who} wait for this child too, by its pid: a loop over `waitpid(-1)` would take the exit statuses \

@@ -392,18 +392,22 @@ static F10: Page = Page {
 static F11: Page = Page {
     looks_like: "The reaper is in T (wchan `do_signal_stop`), in t, in D, or in a frozen cgroup. A frozen process is in D \
         in a version 1 cgroup, in S in a version 2 one, so its state alone does not show it. In D with wchan \
-        `kernel_clone` it has called vfork and waits for that child to exec or exit.",
+        `kernel_clone` it has called vfork and waits for that child to exec or exit. Or its only thread sleeps in a call \
+        such as `flock`, `open` of a FIFO, `write` to a full pipe or `connect`.",
     why: "It may be a perfect reaper: it cannot run, so it cannot wait. Any thread of a process can wait for its \
-        children, so all of its threads must be held.",
+        children, so all of its threads must be held. A signal handler with SA_RESTART does not end the call that its \
+        thread is in.",
     evidence: "State and wchan of each thread of the reaper, `cgroup.events` (frozen 1) of its cgroup, or \
-        version 1's `freezer.state`; its earlier waits in `sched_process_wait`. Confidence drops when a thread of it can \
-        run, and when it was seen in D only once: D for a moment is ordinary.",
+        version 1's `freezer.state`; the system call of its only thread (/proc/PID/task/TID/syscall); its earlier waits in \
+        `sched_process_wait`. Confidence drops when a thread of it can run, when it was seen in D only once (D for a moment \
+        is ordinary), and for a call that can end at any time.",
     remedies: &[
         "Stopped: `kill -CONT REAPER`. In t a debugger holds it: continue or detach there.",
         "Frozen, version 2: `echo 0 > /sys/fs/cgroup/PATH/cgroup.freeze`. Version 1: `echo THAWED > freezer.state`.",
         "Paused container: `docker unpause`, `podman unpause`, `runc resume`, `crun resume`.",
         "In D: `cat /proc/REAPER/stack` says on what: a dead NFS server, FUSE daemon or disk. Mend that.",
         "vfork: look at the child that has not called exec yet.",
+        "In another call: find the lock (`/proc/locks`), the peer or the reader of the pipe that it waits for.",
     ],
     wont_help: &[
         "An init, or a change in the reaper's code: its code is not the problem.",
@@ -547,8 +551,9 @@ static F17: Page = Page {
         stops at the first child it does not know.",
     evidence: "After the exit the reaper waited for any child (`sched_process_wait`), others of its children were released \
         (`sched_process_free`) or its `cminflt` grew, and this one is still Z. Growth proves a reap; no growth proves \
-        nothing (a child of vfork may have no faults). Confidence drops when only waits for single pids were seen: then it \
-        is F1 or F4.",
+        nothing (a child of vfork may have no faults). A SIGCHLD that is handled and not pending was delivered after the \
+        zombie could be waited for. Confidence drops when only waits for single pids were seen: then it is F1 or F4. It is \
+        `leaked` once the reaper has not waited for 10 s.",
     remedies: &[
         "In the handler loop until nothing is left: `while (waitpid(-1, &status, WNOHANG) > 0)`.",
         "Go on after an unknown pid, and after EINTR.",
@@ -605,7 +610,8 @@ static F19: Page = Page {
         child has exited. The parent's code is right.",
     evidence: "The parent is in `read` or `poll` (/proc/PID/task/TID/syscall), and a process that descends from the zombie \
         (`sched_process_fork`) holds the write end of that pipe (/proc/PID/fd). Confidence drops where the descent of the \
-        holder was not seen; a socket does not show who holds its other end.",
+        holder was not seen; a socket does not show who holds its other end. If another child of the parent holds it, the \
+        parent reads that child's output first, and the prognosis is `late` only if it has reaped before.",
     remedies: &[
         "Redirect the output of what is started in the background: `daemon >/dev/null 2>&1 &`.",
         "Or end the process that holds the pipe. The verdict names it.",
@@ -708,8 +714,9 @@ static F24: Page = Page {
         does.",
     why: "The reaper has a SIGCHLD pending, or a handler that has noted it, and computes or waits for a processor. It comes \
         to the zombie when it runs.",
-    evidence: "A thread of the reaper is in state R while SIGCHLD is pending or handled; `cpu.stat` of its control group \
-        shows whether it is throttled. Confidence is never high: a look is a moment.",
+    evidence: "All threads of the reaper are in state R while SIGCHLD is pending or handled, or its first thread is, and it has \
+        waited for any child or polled its children before: an event loop is in the first thread, and helper threads sleep. \
+        `cpu.stat` of its control group shows whether it is throttled. Confidence is never high: a look is a moment.",
     remedies: &[
         "Wait, or look at why it computes for so long.",
         "A CPU limit (`cpu.max`) that throttles it: raise it.",

@@ -72,6 +72,7 @@ fn reaper(pid: u32, name: &str) -> Reaper {
         takes_siginfo: None,
         sigchld_caught: None,
         parent_blocks_sigchld: None,
+        tracer: None,
     }
 }
 
@@ -314,7 +315,7 @@ fn f9_other_threads_live() {
     // PID 1 that adopted it changes nothing, and neither does a tracer of a living thread.
     let mut f2 = by_pid1(|it, _| it.threads = vec![thread(100, 'Z'), thread(101, 'S')]);
     says(&f2, Family::F9, High..=High, &["!PID 1"]);
-    f2.tracer = Some(Tracer { pid: 9, name: None, tid: 101 });
+    f2.tracer = Some(Tracer { pid: 9, name: None, tid: 101, state: None });
     says(&f2, Family::F9, High..=High, &[]);
 }
 
@@ -418,13 +419,14 @@ fn f12_still_exiting() {
     // What would be said of a zombie is not said of it.
     let mut other = by_pid1(|it, app| (it.state, app.state) = ('D', Some('T')));
     says(&other, Family::F12, Low..=Medium, &[]);
-    other.tracer = Some(Tracer { pid: 9, name: None, tid: 100 });
+    other.tracer = Some(Tracer { pid: 9, name: None, tid: 100, state: None });
     says(&other, Family::F12, Low..=Medium, &[]);
 }
 
 #[test]
 fn f10_held_by_a_tracer() {
-    let traced = |pid, tid| own(|it, _| it.tracer = Some(Tracer { pid, name: Some("gdb".into()), tid }));
+    let traced =
+        |pid, tid| own(|it, _| it.tracer = Some(Tracer { pid, name: Some("gdb".into()), tid, state: None }));
     says(
         &traced(9, 100),
         Family::F10,
@@ -441,7 +443,7 @@ fn f10_held_by_a_tracer() {
     says(&by_thread, Family::F4, High..=High, &[]);
     // Adopted ones, a stopped parent and an unknown one too.
     for mut finding in [by_pid1(|_, _| ()), adopted(|_, app| app.state = Some('T'))] {
-        finding.tracer = Some(Tracer { pid: 9, name: None, tid: 100 });
+        finding.tracer = Some(Tracer { pid: 9, name: None, tid: 100, state: None });
         says(&finding, Family::F10, High..=High, &["a process (pid 9)"]);
     }
     let nobody = Finding { reaper: None, ..traced(9, 100) };
@@ -1196,7 +1198,7 @@ fn holds(members: Vec<Member>, confidence: Confidence, words: &[&str]) -> Vec<Bl
 }
 
 fn traced(member: Member, pid: u32) -> Member {
-    let tracer = Some(TracerFacts { tid: member.facts.pid, pid, comm: Some("gdb".into()) });
+    let tracer = Some(TracerFacts { tid: member.facts.pid, pid, comm: Some("gdb".into()), state: None });
     Member { tracer, ..member }
 }
 

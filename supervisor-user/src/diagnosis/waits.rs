@@ -4,6 +4,7 @@ use super::{
     Cause, Confidence, Prognosis,
     case::{Case, Habit},
 };
+use crate::host::Call;
 
 /// A parent that has not waited for its own child for less than this may be about to.
 const SETTLED_NS: u64 = 60_000_000_000;
@@ -17,12 +18,17 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
     let reaper = case.reaper?;
     Some(match case.habit() {
         Habit::Never { .. } if is_unseen(case) => Cause::Unseen,
+        // How it missed this one was not seen.
+        Habit::Never { .. } if case.is_own() != Some(false) && case.was_told_before_the_watch() => {
+            return None;
+        }
         Habit::Never { .. } => Cause::NeverWaits,
         Habit::ByName | Habit::AskedForIt { exited: false, .. } => Cause::WaitsByPid,
         Habit::Otherwise if case.is_for_another_group() => Cause::WaitsForGroup,
         Habit::Otherwise if is_narrowed(case) => Cause::NarrowedWait,
         Habit::Unknown if !reaper.ever_reaped && case.wait_that_it_is_in().is_none() => Cause::NeverWaits,
         Habit::Otherwise | Habit::Unknown => Cause::Unseen,
+        Habit::Before { .. } if matches!(case.other_call(), Some(Call::Read { .. })) => Cause::Reading,
         Habit::Before { .. } | Habit::After { .. } | Habit::AskedForIt { exited: true, .. } => return None,
     })
 }
@@ -42,7 +48,10 @@ pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
             match case.is_own() {
                 // Nobody asks for an orphan by its pid. Who has asked for no child may do so in rounds.
                 Some(false) if is_sure && is_watched(case) => Prognosis::Leaked,
-                _ if is_sure && is_settled && !case.polls_others() => Prognosis::Leaked,
+                // What it does after a read is not known.
+                _ if is_sure && is_settled && !case.polls_others() && !case.reads_unknown() => {
+                    Prognosis::Leaked
+                }
                 _ => Prognosis::Unknown,
             }
         }

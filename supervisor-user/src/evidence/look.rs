@@ -519,8 +519,8 @@ impl<'a> Look<'a> {
         };
         // The thread that traces is told.
         let pid = self.host.thread_group(pid).unwrap_or(pid);
-        let comm = self.read(pid)?.map(|tracer| tracer.comm);
-        Ok(Some(TracerFacts { tid, pid, comm }))
+        let (comm, state) = self.read(pid)?.map(|tracer| (tracer.comm, tracer.state)).unzip();
+        Ok(Some(TracerFacts { tid, pid, comm, state }))
     }
 
     /// The creators of a process, nearest first, each with the program that it ran when it forked the one before it.
@@ -641,8 +641,10 @@ impl<'a> Look<'a> {
         let handler = seen
             .filter(|task| task.record.flags & TASK_PARENT_NOCLDWAIT_UNKNOWN == 0)
             .map(|task| task.record.parent_handler);
+        let threads = self.threads(&reaper)?;
         let facts = ReaperFacts {
-            threads: self.threads(&reaper)?,
+            tracer: self.tracer(&reaper, &threads)?,
+            threads,
             frozen: self.host.frozen(reaper.pid),
             calls: self.host.calls(reaper.pid),
             parent_blocks_sigchld: self.blocking_parent(&reaper, record.as_ref())?,

@@ -193,6 +193,9 @@ pub struct ReaperFacts {
     /// Whether its `SIGCHLD` handler takes a `siginfo_t`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes_siginfo: Option<bool>,
+    /// Who traces it, or one of its threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracer: Option<TracerFacts>,
 }
 
 /// A tracer as observed.
@@ -204,6 +207,9 @@ pub struct TracerFacts {
     pub pid: u32,
     /// Its name, if it can be read.
     pub comm: Option<String>,
+    /// Its state, if it can be read. Recordings of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<char>,
 }
 
 /// A creator as observed.

@@ -117,6 +117,7 @@ pub(crate) fn incident() -> Evidence {
                 cpu: None,
                 handler_changed: None,
                 takes_siginfo: None,
+                tracer: None,
             }
             .into(),
         ),

@@ -87,21 +87,49 @@ const SIGNAL: &[i64] = &[
 const SLEEP: &[i64] = &[libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
 const FUTEX: &[i64] = &[libc::SYS_futex, libc::SYS_futex_waitv];
 
-/// Other calls in which a thread was seen in uninterruptible sleep.
+/// Calls that sleep until a resource is available: a lock, a peer, storage, space in a pipe. No server waits for its next
+/// request in one of them.
+const RESOURCE: &[i64] = &[
+    libc::SYS_connect,
+    libc::SYS_fcntl,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fsync,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_pwrite64,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_write,
+    libc::SYS_writev,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+];
+
+/// Names of other calls in which a thread can sleep for long.
 const NAMES: &[(i64, &str)] = &[
     (libc::SYS_close, "close"),
+    (libc::SYS_connect, "connect"),
     (libc::SYS_execve, "execve"),
     (libc::SYS_exit_group, "exit_group"),
+    (libc::SYS_fcntl, "fcntl"),
+    (libc::SYS_fdatasync, "fdatasync"),
+    (libc::SYS_flock, "flock"),
     (libc::SYS_fsync, "fsync"),
     (libc::SYS_getdents64, "getdents64"),
     (libc::SYS_ioctl, "ioctl"),
     (libc::SYS_munmap, "munmap"),
     (libc::SYS_newfstatat, "newfstatat"),
     (libc::SYS_openat, "openat"),
+    (libc::SYS_openat2, "openat2"),
+    (libc::SYS_pwrite64, "pwrite64"),
+    (libc::SYS_sendmsg, "sendmsg"),
+    (libc::SYS_sendto, "sendto"),
     (libc::SYS_statx, "statx"),
     (libc::SYS_umount2, "umount2"),
     (libc::SYS_unlinkat, "unlinkat"),
     (libc::SYS_write, "write"),
+    (libc::SYS_writev, "writev"),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_open, "open"),
     #[cfg(target_arch = "x86_64")]
@@ -113,6 +141,12 @@ const NAMES: &[(i64, &str)] = &[
 ];
 
 impl Call {
+    /// Whether the thread sleeps until a resource is available: a lock, a peer, storage, space in a pipe.
+    #[must_use]
+    pub fn is_for_resource(&self) -> bool {
+        matches!(self, Self::Other(number) if RESOURCE.contains(&number.cast_signed()))
+    }
+
     /// The name of the call, or its number. `None` if the thread is in no system call.
     #[must_use]
     pub fn name(&self) -> Option<Cow<'static, str>> {
@@ -303,6 +337,15 @@ mod tests {
         let open = call(libc::SYS_openat, [0; 4]).expect("a call");
         assert_eq!((open.name().as_deref(), open), (Some("openat"), Call::Other(libc::SYS_openat as u64)));
         assert_eq!(Call::Other(9999).name().as_deref(), Some("9999"));
+        for (number, is_for_resource) in [
+            (libc::SYS_flock, true),
+            (libc::SYS_write, true),
+            (libc::SYS_accept4, false),
+            (libc::SYS_futex, false),
+        ] {
+            let call = call(number, [0; 4]).expect("a call");
+            assert_eq!(call.is_for_resource(), is_for_resource, "{call:?}");
+        }
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub struct Writer {
     pub is_descendant: Option<bool>,
     /// Its process group, as the initial PID namespace counts; 0 if it is not known.
     pub pgrp: u32,
+    /// Its parent; 0 if that is not known. Recordings of older versions do not have it.
+    #[serde(default)]
+    pub parent: u32,
 }
 
 /// Which processes hold the write ends of pipes.

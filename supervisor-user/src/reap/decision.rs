@@ -259,7 +259,7 @@ mod tests {
         finding.state = 'S';
         assert!(refusal(&finding).contains("its state is S"));
         finding = zombie();
-        finding.tracer = Some(Tracer { pid: 9, name: None, tid: 1 });
+        finding.tracer = Some(Tracer { pid: 9, name: None, tid: 1, state: None });
         assert!(refusal(&finding).contains("process 9 traces it"));
         finding = zombie();
         finding.reaper = None;

@@ -87,7 +87,7 @@ impl Look<'_> {
                 None => None,
             };
             let pgrp = facts.pgrp().unwrap_or_default();
-            writers.push(Writer { pid: *pid, comm: facts.comm, is_descendant, pgrp });
+            writers.push(Writer { pid: *pid, comm: facts.comm, is_descendant, pgrp, parent: facts.ppid });
         }
         Ok(PipeFacts { ino, writers, is_complete })
     }
