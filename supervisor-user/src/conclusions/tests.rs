@@ -350,8 +350,11 @@ fn a_lost_child_becomes_sure() {
     // It has just waited, and may wait again.
     follow(&mut all, &seen(5 * S, waits(4 * S, 2)), &[]);
     assert_eq!(only(&all).diagnosis.confidence.as_str(), "medium");
-    follow(&mut all, &seen(7 * S, waits(4 * S, 2)), &[("updated", 22)]);
+    follow(&mut all, &seen(7 * S, waits(4 * S, 2)), &[]);
     assert_eq!(only(&all).diagnosis.confidence.as_str(), "high");
+    // Its next child may bring the next wait.
+    follow(&mut all, &seen(14 * S, waits(4 * S, 2)), &[("updated", 22)]);
+    assert_eq!(only(&all).diagnosis.prognosis.as_str(), "leaked");
 }
 
 #[test]

@@ -90,13 +90,14 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
         ),
         _ => (Family::F2, sentence, None),
     };
-    // A single session may be a person's, and an init reaps at once: if this one does not, something else may be wrong,
-    // unless all of it was seen.
+    // A single session may be a person's. An init reaps at once: if this one does not, something else may be wrong, also if
+    // it was seen not to wait.
     let is_idle_init = matches!(case.habit(), Habit::Never { .. })
         && case.is_habit_sure() == Some(Confidence::High)
         && !case.is_runnable();
     let most = match (reaper.role, case.finding.origin) {
-        (Role::Init, _) if !is_idle_init => Confidence::Low,
+        (Role::Init, _) if is_idle_init => Confidence::Medium,
+        (Role::Init, _) => Confidence::Low,
         (_, Origin::Exec) => Confidence::Medium,
         _ => Confidence::High,
     };
@@ -386,6 +387,7 @@ fn confidence(case: &Case<'_>) -> Confidence {
             let is_all = is_after && case.waits_only(WAITED_PGID);
             if is_all { most } else { Confidence::Medium }
         }
+        (Some(_), Habit::Otherwise) if case.narrowed().is_some() => case.is_always_narrowed().min(most),
         (Some(_), Habit::Unknown | Habit::Otherwise) if !never_reaped => Confidence::Low,
         (None, Habit::Never { .. }) => case.is_habit_sure().unwrap_or_default().min(Confidence::Medium),
         _ => Confidence::Medium,

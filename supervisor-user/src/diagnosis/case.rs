@@ -1,11 +1,11 @@
 //! A finding as the rules ask about it.
 
-use supervisor_ebpf::{WAITED_ANY, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
+use supervisor_ebpf::{WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
 
 use super::{Confidence, Position, facts::exit};
 use crate::{
     finding::{Exit, Finding, LastWait, Process, Reaper, Role, Tracer, WaitTarget},
-    host::{Call, OpenFile, SigChld, ThreadCall},
+    host::{Call, OpenFile, PipeFacts, SigChld, ThreadCall},
     words::{clean, duration},
 };
 
@@ -140,13 +140,41 @@ impl<'a> Case<'a> {
         self.only_call().filter(|call| matches!(call, Call::Read { .. }) || call.is_for_resource())
     }
 
-    /// Whether the reaper's only thread sleeps in a read, and who can end that is not known. A pipe with known writers is
-    /// known.
+    /// Whether the reaper's only thread sleeps in a read, and the zombie may have to do with that. It has not if all writers of
+    /// a pipe are known, and none descends from it.
     pub(super) fn reads_unknown(&self) -> bool {
         match self.only_call() {
-            Some(Call::Read { file: OpenFile::Pipe(_), .. }) => self.reads_from_strangers(),
+            Some(Call::Read { file: OpenFile::Pipe(_), .. }) => {
+                let pipe = self.reaper.and_then(|reaper| reaper.pipe.as_ref());
+                let is_strange = |pipe: &PipeFacts| {
+                    pipe.is_complete && pipe.writers.iter().all(|it| it.is_descendant == Some(false))
+                };
+                !pipe.is_some_and(is_strange)
+            }
             Some(Call::Read { .. }) => true,
             _ => false,
+        }
+    }
+
+    /// Which children the options of the reaper's waits leave out, as the end of a sentence about it, and what would mend that.
+    pub(super) fn narrowed(&self) -> Option<(&'static str, &'static str)> {
+        let reaper = self.reaper.filter(|reaper| reaper.wait_kinds & WAITED_ANY == 0)?;
+        let wait = reaper.last_wait.as_ref().filter(|wait| wait.target == Some(WaitTarget::Any))?;
+        let has = |flag| wait.flags.contains(&flag);
+        if wait.call == Some("waitid") && !has("WEXITED") {
+            Some(("asks only for children that stop or continue, and not for exited ones", "with WEXITED"))
+        } else if has("__WCLONE") && !has("__WALL") {
+            Some((
+                "waits with __WCLONE, which leaves out children whose exit sends SIGCHLD",
+                "without __WCLONE, or with __WALL",
+            ))
+        } else if has("__WNOTHREAD") {
+            Some((
+                "waits with __WNOTHREAD, which leaves out children of its other threads",
+                "without __WNOTHREAD",
+            ))
+        } else {
+            None
         }
     }
 
@@ -164,7 +192,19 @@ impl<'a> Case<'a> {
         let is_handled = self.reaper.is_some_and(|reaper| {
             reaper.ever_reaped && reaper.sigchld == Some(SigChld::Handled) && !reaper.sigchld_pending
         });
-        is_handled && self.finding.exit_ns.is_none() && matches!(self.habit(), Habit::Never { .. })
+        is_handled
+            && self.is_own() == Some(true)
+            && self.finding.exit_ns.is_none()
+            && matches!(self.habit(), Habit::Never { .. })
+    }
+
+    /// How sure it is that the reaper waits in no other way than [`Self::narrowed`] says.
+    pub(super) fn is_always_narrowed(&self) -> Confidence {
+        let is_always = self.reaper.is_some_and(|reaper| {
+            reaper.wait_kinds & !WAITED_NARROW == 0
+                && reaper.last_wait.as_ref().is_some_and(|wait| wait.at_ns >= self.zombie_ns())
+        });
+        if is_always { Confidence::High } else { Confidence::Medium }
     }
 
     /// Whether the reaper asked for another child by its pid a moment ago without blocking: it polls its children.
@@ -300,13 +340,14 @@ impl<'a> Case<'a> {
                 format!("asked for it {} ago and did not get it", duration(ago_ns))
             }
             Habit::Before { .. } => {
-                format!("has not waited for any child since {}{}", self.since(), self.while_in())
+                format!("has not waited for any child since {}{}", self.since(), self.although_told())
             }
             Habit::After { .. } => {
                 format!("has waited for any child since {} and did not get it", self.since())
             }
             Habit::Otherwise if self.is_for_another_group() => self.group(),
-            Habit::Otherwise | Habit::Unknown => "does not reap it".to_owned(),
+            Habit::Otherwise => self.narrowed().map_or("does not reap it", |(how, _)| how).to_owned(),
+            Habit::Unknown => "does not reap it".to_owned(),
         }
     }
 
@@ -315,10 +356,25 @@ impl<'a> Case<'a> {
         self.other_call().map(|call| format!(": it is in {}", self.place_of(call))).unwrap_or_default()
     }
 
+    /// That, or that the signal alone did not make the reaper wait.
+    pub(super) fn although_told(&self) -> String {
+        match self.other_call() {
+            None if self.is_told() => ", although SIGCHLD was delivered to it".to_owned(),
+            _ => self.while_in(),
+        }
+    }
+
     /// A call of the reaper, and what it is about.
     pub(super) fn place_of(&self, call: &Call) -> String {
         match call {
-            Call::Read { fd, file: OpenFile::Pipe(_) } => format!("a read of a pipe (descriptor {fd})"),
+            Call::Read { fd, file: OpenFile::Pipe(_) } => {
+                let pipe = self.reaper.and_then(|reaper| reaper.pipe.as_ref());
+                let writer = pipe.and_then(|pipe| pipe.writers.first());
+                let open = writer
+                    .map(|it| format!(", which {} (pid {}) holds open", clean(&it.comm), it.pid))
+                    .unwrap_or_default();
+                format!("a read of a pipe (descriptor {fd}){open}")
+            }
             Call::Read { fd, file: OpenFile::Socket } => format!("a read of a socket (descriptor {fd})"),
             Call::Read { fd, .. } => format!("a read of a file or terminal (descriptor {fd})"),
             call => {

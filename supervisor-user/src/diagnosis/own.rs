@@ -253,7 +253,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
                 "has not waited for any child since {}, the last time {} ago{}",
                 case.since(),
                 duration(ago_ns),
-                case.while_in()
+                case.although_told()
             ),
             Confidence::Medium,
         ),
@@ -263,6 +263,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         // It waited for any child and did not get this one, nor any other: that is not this.
         Habit::After { .. } => return None,
         Habit::Otherwise if case.is_for_another_group() => (case.instead(), Confidence::Medium),
+        Habit::Otherwise if case.narrowed().is_some() => (case.instead(), case.is_always_narrowed()),
         Habit::Otherwise | Habit::Unknown => {
             ("was not seen to wait for it, nor seen never to wait".to_owned(), Confidence::Low)
         }
@@ -298,6 +299,9 @@ pub(super) fn wait_for_it(case: &Case<'_>) -> Line {
         .and_then(|reaper| reaper.last_wait.as_ref()?.target)
         .is_some_and(|target| matches!(target, WaitTarget::Pgid(_)));
     let is_own = case.is_own();
+    if let (Habit::Otherwise, Some((_, mended))) = (case.habit(), case.narrowed()) {
+        return remedy(&[], format!("make {who} wait {mended}"));
+    }
     if let Habit::Before { .. } = case.habit() {
         return remedy(
             &[],

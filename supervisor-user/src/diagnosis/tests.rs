@@ -676,9 +676,8 @@ fn f4_a_parent_that_waits_for_others() {
     let mut undecoded = clones.clone();
     let wait = undecoded.reaper.as_mut().and_then(|app| app.last_wait.as_mut()).expect("there is one");
     (wait.call, wait.target) = (None, None);
-    for finding in [&clones, &undecoded] {
-        says(finding, Family::F4, Low..=Low, &["!names", "!never waits", "not seen to wait for it"]);
-    }
+    says(&clones, Family::F4, High..=High, &["!names", "!never waits", "waits with __WCLONE"]);
+    says(&undecoded, Family::F4, Low..=Low, &["!names", "!never waits", "not seen to wait for it"]);
     let group = own(|it, app| {
         (it.pgrp, app.pgrp) = (Some(77), Some(50));
         app.waited(EXIT + S, WaitTarget::Pgid(0), &[]);
@@ -932,8 +931,13 @@ fn f2_pid_1_that_does_not_reap() {
     );
     // A monitor that is PID 1 is PID 1 first.
     says(&by_pid1(|_, app| app.role = Role::Monitor), Family::F2, High..=High, &["PID 1"]);
-    // An init reaps; why this one does not is something else.
-    says(&by_pid1(|_, app| app.role = Role::Init), Family::F2, Low..=Low, &[]);
+    // An init reaps; why this one does not may be something else, unless it was seen not to wait.
+    says(&by_pid1(|_, app| app.role = Role::Init), Family::F2, Medium..=Medium, &["no wait call"]);
+    let by_pid = |_: &mut Finding, app: &mut Reaper| {
+        app.role = Role::Init;
+        app.waited_for(7, EXIT - S);
+    };
+    says(&by_pid1(by_pid), Family::F2, Low..=Low, &[]);
     // Adopted or its own was not seen: then an init may not help.
     let unknown =
         says(&by_pid1(descent_unknown), Family::F2, Medium..=Medium, &["was not seen", "!adopted it and"]);

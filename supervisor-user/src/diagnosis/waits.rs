@@ -19,13 +19,13 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
     Some(match case.habit() {
         Habit::Never { .. } if is_unseen(case) => Cause::Unseen,
         // How it missed this one was not seen.
-        Habit::Never { .. } if case.is_own() != Some(false) && case.was_told_before_the_watch() => {
+        Habit::Never { .. } if case.was_told_before_the_watch() => {
             return None;
         }
         Habit::Never { .. } => Cause::NeverWaits,
         Habit::ByName | Habit::AskedForIt { exited: false, .. } => Cause::WaitsByPid,
         Habit::Otherwise if case.is_for_another_group() => Cause::WaitsForGroup,
-        Habit::Otherwise if is_narrowed(case) => Cause::NarrowedWait,
+        Habit::Otherwise if case.narrowed().is_some() => Cause::NarrowedWait,
         Habit::Unknown if !reaper.ever_reaped && case.wait_that_it_is_in().is_none() => Cause::NeverWaits,
         Habit::Otherwise | Habit::Unknown => Cause::Unseen,
         Habit::Before { .. } if matches!(case.other_call(), Some(Call::Read { .. })) => Cause::Reading,
@@ -74,10 +74,4 @@ fn is_watched(case: &Case<'_>) -> bool {
 /// Whether the reaper may wait without a wait call: through `io_uring`.
 fn is_unseen(case: &Case<'_>) -> bool {
     case.reaper.is_some_and(|reaper| reaper.has_io_uring == Some(true)) || case.reaps_unseen()
-}
-
-/// Whether the options of the last wait leave out ordinary children or those of other threads.
-fn is_narrowed(case: &Case<'_>) -> bool {
-    let wait = case.reaper.and_then(|reaper| reaper.last_wait.as_ref());
-    wait.is_some_and(|wait| wait.flags.iter().any(|flag| matches!(*flag, "__WCLONE" | "__WNOTHREAD")))
 }

@@ -355,7 +355,7 @@ fn a_new_program_that_waits_for_its_own_child_does_not_come_to_the_old_ones() {
 fn one_that_takes_a_child_at_a_time_comes_back() {
     let loops = |ago_ns| {
         own(|it, app| {
-            it.looked_ns = EXIT + 10 * S;
+            it.looked_ns = EXIT + 20 * S;
             app.waited(it.looked_ns - ago_ns, WaitTarget::Any, &[]);
             app.any_wait_gap_ns = Some(2 * S);
             app.reaped = Some((3, it.looked_ns - ago_ns + MS));
@@ -466,6 +466,7 @@ fn f19_it_reads_from_another_child_first() {
             let writers =
                 vec![Writer { pid: 99, comm: "tar".into(), is_descendant: Some(false), pgrp: 50, parent }];
             app.pipe = Some(PipeFacts { ino: 9, writers, is_complete: true });
+            app.has_io_uring = Some(false);
             app.reaped = Some((reaped, EXIT - S));
         })
     };
@@ -610,4 +611,52 @@ fn f23_without_an_exec_before_the_old_program_is_that_of_who_forked_it() {
     });
     let diagnosis = is(&replaced, Cause::ImageReplaced, Prognosis::Leaked, Family::F23);
     assert!(diagnosis.verdict.contains("/usr/bin/sleep in place of /usr/bin/bash"), "{diagnosis:#?}");
+}
+
+#[test]
+fn a_wait_that_leaves_the_zombie_out_is_named() {
+    let narrow = |flags: &[&'static str]| {
+        own(|_, app| {
+            app.waited(EXIT + S, WaitTarget::Any, flags);
+            if !flags.contains(&"__WCLONE") {
+                (app.any_wait_ns, app.wait_kinds) = (None, 0);
+                app.last_wait.as_mut().expect("there is one").call = Some("waitid");
+            }
+        })
+    };
+    let diagnosis = is(&narrow(&["__WCLONE"]), Cause::NarrowedWait, Prognosis::Leaked, Family::F4);
+    assert_eq!(diagnosis.confidence, High);
+    assert!(diagnosis.verdict.contains("waits with __WCLONE"), "{diagnosis:#?}");
+    advises(&diagnosis, &["wait without __WCLONE"]);
+    let diagnosis = is(&narrow(&["WSTOPPED", "WNOHANG"]), Cause::NarrowedWait, Prognosis::Leaked, Family::F4);
+    advises(&diagnosis, &["with WEXITED"]);
+}
+
+#[test]
+fn a_pipe_whose_writer_is_not_known_to_be_another_may_be_the_zombies() {
+    let reads = |is_descendant| {
+        own(|it, app| {
+            (it.looked_ns, it.pgrp, app.pgrp) = (EXIT + 90 * S, Some(100), Some(50));
+            in_call(app, Call::Read { fd: 3, file: OpenFile::Pipe(9) });
+            let writers =
+                vec![Writer { pid: 101, comm: "sleep".into(), is_descendant, pgrp: 101, parent: 1 }];
+            app.pipe = Some(PipeFacts { ino: 9, writers, is_complete: true });
+        })
+    };
+    let diagnosis = is(&reads(None), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    assert!(diagnosis.verdict.contains("which sleep (pid 101) holds open"), "{diagnosis:#?}");
+    is(&reads(Some(false)), Cause::NeverWaits, Prognosis::Leaked, Family::F4);
+}
+
+#[test]
+fn a_reaper_that_was_told_and_does_not_wait_any_more() {
+    let told = adopted(|_, app| {
+        app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]);
+        app.sigchld = Some(SigChld::Blocked);
+    });
+    let diagnosis = is(&told, None, Prognosis::Unknown, Family::F1);
+    assert!(
+        diagnosis.verdict.ends_with("since it exited, although SIGCHLD was delivered to it"),
+        "{diagnosis:#?}"
+    );
 }
