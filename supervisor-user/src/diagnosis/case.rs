@@ -182,8 +182,19 @@ impl<'a> Case<'a> {
     /// each, and none is pending. The kernel sends it when the zombie can be waited for.
     pub(super) fn is_told(&self) -> bool {
         self.reaper.is_some_and(|reaper| {
-            !reaper.sigchld_pending && matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked))
+            // `do_sigtimedwait()`, `kernel/signal.c`, unblocks what it waits for while it sleeps.
+            let takes = reaper.wchan.as_deref().is_some_and(|wchan| wchan.contains("sigtimedwait"));
+            let takes = takes || matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked));
+            takes && !reaper.sigchld_pending
         })
+    }
+
+    /// Whether the reaper polls its children by their pids, and has not done so since this one exited, although SIGCHLD was
+    /// delivered to it: it may not have come to that yet.
+    pub(super) fn has_not_polled(&self) -> bool {
+        let wait = self.reaper.and_then(|reaper| reaper.last_wait.as_ref());
+        let is_before = |wait: &LastWait| wait.at_ns < self.zombie_ns() && wait.flags.contains(&"WNOHANG");
+        self.habit() == Habit::ByName && self.is_told() && wait.is_some_and(is_before)
     }
 
     /// Whether the reaper waits when SIGCHLD comes, as far as is known, and the watch began only after this zombie's: that it

@@ -42,7 +42,11 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
     let any_ns = reaper.any_wait_ns.unwrap_or(case.finding.looked_ns);
     let got_another = since || reaper.reaped.is_some_and(|(count, at_ns)| count > 0 && at_ns > any_ns);
     // An adopted one may have been somebody else's zombie when that wait was made, unless it was seen here before.
-    let was_here = case.is_own() == Some(true) || (since && any_ns >= case.finding.seen_ns);
+    let was_here = case.is_own() == Some(true)
+        || (since && any_ns >= case.finding.seen_ns)
+        || was_adopted_by(case, any_ns);
+    // What the reaper has adopted is not counted among those that it has reaped.
+    let got_another = got_another || (sure && was_here && case.is_own() == Some(false));
     // One that takes a child at a time comes back.
     let quiet_ns = case.finding.looked_ns.saturating_sub(any_ns);
     let round_ns = reaper.any_wait_gap_ns.unwrap_or(0).saturating_mul(OVERDUE);
@@ -81,6 +85,12 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
         .chain([sigkill()])
         .collect(),
     })
+}
+
+/// Whether the zombie was without its first parent by then.
+fn was_adopted_by(case: &Case<'_>, at_ns: u64) -> bool {
+    let creator = case.finding.creators.first().filter(|creator| creator.gone);
+    creator.and_then(|creator| creator.end.as_ref()).is_some_and(|end| end.at_ns <= at_ns)
 }
 
 /// A SIGCHLD from anybody brings one more wait.
@@ -245,7 +255,12 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         // It may come to this one when it has got the others.
         Habit::ByName => {
             let only = if case.waits_only(super::case::BY_NAME) { "waits only" } else { "was seen to wait" };
-            (format!("{only} for other children, which it names"), Confidence::Medium)
+            let since = if case.has_not_polled() {
+                ", and has made no wait call since this one exited, although SIGCHLD was delivered to it"
+            } else {
+                ""
+            };
+            (format!("{only} for other children, which it names{since}"), Confidence::Medium)
         }
         Habit::AskedForIt { .. } => (case.instead(), Confidence::Medium),
         Habit::Before { ago_ns, .. } => (

@@ -48,10 +48,11 @@ pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
             match case.is_own() {
                 // Nobody asks for an orphan by its pid. Who has asked for no child may do so in rounds.
                 Some(false) if is_sure && is_watched(case) => Prognosis::Leaked,
-                // What it does after a read is not known.
-                _ if is_sure && is_settled && !case.polls_others() && !case.reads_unknown() => {
-                    Prognosis::Leaked
+                // What it does after that is not known.
+                _ if case.polls_others() || case.reads_unknown() || case.has_not_polled() => {
+                    Prognosis::Unknown
                 }
+                _ if is_sure && is_settled => Prognosis::Leaked,
                 _ => Prognosis::Unknown,
             }
         }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result};
-use supervisor_tests::{Case, Watch, finding_of, fixture};
+use supervisor_tests::{Case, Event, Watch, finding_of, fixture};
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 
@@ -125,6 +125,17 @@ fn f17_one_wait_for_every_sigchld() -> Result<()> {
         .iter()
         .map(|&pid| watch.wait_for("a lost child", |event| event.says("zombie-detected", pid)))
         .collect::<Result<Vec<_>>>()?;
+    // SIGCHLD was delivered, and each wait got another. Without another exit nothing brings the next wait.
+    let is_leaked = |event: &Event, pid| {
+        let text = |field: &str| event.text(field).unwrap_or_default();
+        event.is_about(pid)
+            && text("supervisor.prognosis") == "leaked"
+            && text("supervisor.cause") == "coalesced"
+            && text("supervisor.confidence") == "high"
+    };
+    for &pid in &pids {
+        watch.wait_for("a lost child that stays", |event| is_leaked(event, pid))?;
+    }
     fixture.send("release")?;
     fixture.fact("released")?;
     for &pid in &pids {

@@ -660,3 +660,34 @@ fn a_reaper_that_was_told_and_does_not_wait_any_more() {
         "{diagnosis:#?}"
     );
 }
+
+#[test]
+fn f17_of_an_orphan_that_was_there() {
+    // PID 1 takes each SIGCHLD by `sigwaitinfo`, and waits once.
+    let lost = |ended_ns| {
+        by_pid1(|it, app| {
+            it.looked_ns = EXIT + 20 * S;
+            it.creators[0].end = Some(EndFacts { status: 0, at_ns: ended_ns, killed_by: None });
+            app.waited(EXIT + 5 * MS, WaitTarget::Any, &["WNOHANG"]);
+            (app.sigchld, app.wchan) = (Some(SigChld::Default), Some("do_sigtimedwait".into()));
+            app.ever_reaped = true;
+        })
+    };
+    is(&lost(EXIT - S), Cause::Coalesced, Prognosis::Leaked, Family::F17);
+    is(&lost(EXIT + S), Cause::Coalesced, Prognosis::Unknown, Family::F17);
+}
+
+#[test]
+fn who_polls_its_children_and_has_not_done_so_yet_may_come_to_it() {
+    let polls = |sigchld, at_ns| {
+        own(|it, app| {
+            it.looked_ns = EXIT + 90 * S;
+            app.waited(at_ns, WaitTarget::Pid(7), &["WNOHANG"]);
+            app.sigchld = Some(sigchld);
+        })
+    };
+    let diagnosis = is(&polls(SigChld::Handled, EXIT - S), Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
+    assert!(diagnosis.verdict.contains("no wait call since this one exited"), "{diagnosis:#?}");
+    is(&polls(SigChld::Handled, EXIT + S), Cause::WaitsByPid, Prognosis::Leaked, Family::F4);
+    is(&polls(SigChld::Default, EXIT - S), Cause::WaitsByPid, Prognosis::Leaked, Family::F4);
+}

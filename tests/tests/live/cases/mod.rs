@@ -15,6 +15,7 @@ mod containers;
 mod crond;
 #[cfg(target_arch = "x86_64")]
 mod elf32;
+mod elsewhere;
 mod lxc;
 mod misled;
 mod own;

@@ -10,7 +10,7 @@ use supervisor_user::scenario::{Lab, program, stat, wchan};
 use super::{FIXTURE, Truth, script};
 
 /// The distribution's interpreter: what `PATH` has may be a script that looks for one, or tell where it was installed.
-fn python() -> Result<PathBuf> {
+pub(super) fn python() -> Result<PathBuf> {
     Path::new("/usr/bin/python3").canonicalize().context("the distribution's python3 is not installed")
 }
 
