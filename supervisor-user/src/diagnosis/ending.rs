@@ -197,7 +197,12 @@ fn remedies(hold: &Hold<'_>, finding: &Finding, thread: &Thread<'_>) -> Vec<Stri
         Hold::Frozen(file) => {
             vec![format!("thaw the control group, or the frozen one above it: `{}`", thaw(file))]
         }
-        Hold::Tracer(tracer) => vec![format!("let {tracer} continue it or detach, or end {tracer}")],
+        Hold::Tracer(tracer) => match &finding.tracer {
+            Some(it) if matches!(it.state, Some('T' | 't')) => {
+                vec![format!("{tracer} is stopped itself: continue it, `kill -CONT {}`, or end it", it.pid)]
+            }
+            _ => vec![format!("let {tracer} continue it or detach, or end {tracer}")],
+        },
         Hold::Fuse(mount) => {
             let number = mount.and_then(|mount| mount.connection);
             let number = number.map_or_else(|| "N".to_owned(), |number| number.to_string());

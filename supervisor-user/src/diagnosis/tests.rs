@@ -375,6 +375,14 @@ fn one_that_was_killed_and_cannot_exit_names_what_keeps_it() {
     );
     let disk = stuck('Z', ('D', "io_schedule"), |it| it.killed_by = None);
     says(&disk, Family::F9, Medium..=Medium, &["it was told to exit 12.0 s ago", "io_schedule"]);
+    // strace was suspended.
+    let traced = |state| {
+        let mut traced = stuck('t', ('t', "ptrace_stop"), |_| ());
+        traced.tracer = Some(Tracer { pid: 9, name: Some("strace".into()), tid: 100, state: Some(state) });
+        diagnose(&traced)
+    };
+    advises(&traced('T'), &["strace (pid 9) is stopped itself", "kill -CONT 9"]);
+    advises(&traced('S'), &["let strace (pid 9) continue it", "!kill -CONT"]);
     let runs = stuck('Z', ('R', "0"), |_| ());
     says(&runs, Family::F9, Low..=Low, &["gives back much memory"]);
 }
