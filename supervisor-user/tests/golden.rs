@@ -239,7 +239,7 @@ const PLACES: [&str; 19] = [
 
 /// Programs, by the names of processes and of their files. A name that is to be added tells nothing of where the
 /// recording was made.
-const PROGRAMS: [&str; 57] = [
+const PROGRAMS: [&str; 58] = [
     "app.sh",
     "bash",
     "bio_aof_fsync",
@@ -295,6 +295,7 @@ const PROGRAMS: [&str; 57] = [
     "timeout",
     "tini",
     "tokio-runtime-w",
+    "unshare",
     "wm-after",
     "wm-before",
 ];
