@@ -122,6 +122,8 @@ pub struct BlockedNamespace {
     pub since_ns: u64,
     /// Everything that holds it.
     pub blockers: Vec<Blocker>,
+    /// How many processes have a pid in it, its PID 1 included.
+    pub processes: u64,
     /// What that means.
     pub diagnosis: Diagnosis,
 }

@@ -286,6 +286,7 @@ impl Conclusions {
             since_ns: before.map_or(at_ns, |blocked| blocked.namespace.since_ns),
             diagnosis: diagnose_namespace(&init, &blockers, evidence.members_left_out),
             blockers,
+            processes: evidence.members.len() as u64 + evidence.members_left_out + 1,
             init,
         };
         let was_told = before.is_some_and(|blocked| blocked.told);

@@ -99,6 +99,7 @@ fn namespace() -> BlockedNamespace {
         since_ns: 3_100_000_000,
         diagnosis: diagnose_namespace(&init, &blockers, 0),
         blockers,
+        processes: 2,
         init,
     }
 }
