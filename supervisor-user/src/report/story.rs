@@ -24,6 +24,12 @@ const MUST: &str = "  ◄ must reap";
 /// The story of a process, dead or alive.
 #[must_use]
 pub fn process(finding: &Finding, style: Style) -> String {
+    process_at(finding, finding.looked_ns, style)
+}
+
+/// The same some time after the inspection: how long ago it exited is of now, the evidence is of the inspection.
+#[must_use]
+pub fn process_at(finding: &Finding, now_ns: u64, style: Style) -> String {
     let mut story = Story { out: String::new(), style };
     let word = match (finding.state, finding.is_exiting) {
         _ if finding.ending.is_some() => "EXITING",
@@ -32,7 +38,7 @@ pub fn process(finding: &Finding, style: Style) -> String {
         (_, true) => "EXITING",
         _ => "ALIVE",
     };
-    let ago = |at_ns| duration(finding.looked_ns.saturating_sub(at_ns));
+    let ago = |at_ns| duration(now_ns.saturating_sub(at_ns));
     let told_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
     let since = match (finding.exit_ns, told_ns) {
         (Some(exit_ns), _) => format!("  {} ago", ago(exit_ns)),
@@ -69,10 +75,16 @@ pub fn process(finding: &Finding, style: Style) -> String {
 /// The story of a PID namespace that cannot end.
 #[must_use]
 pub fn namespace(namespace: &BlockedNamespace, style: Style) -> String {
+    namespace_at(namespace, namespace.init.looked_ns, style)
+}
+
+/// The same some time after the inspection.
+#[must_use]
+pub fn namespace_at(namespace: &BlockedNamespace, now_ns: u64, style: Style) -> String {
     let mut story = Story { out: String::new(), style };
     let ino = namespace.init.pid_ns.as_ref().map(|ns| ns.ino.to_string()).unwrap_or_default();
     let since = match namespace.init.exit_ns {
-        Some(exit_ns) => format!("  {} ago", duration(namespace.init.looked_ns.saturating_sub(exit_ns))),
+        Some(exit_ns) => format!("  {} ago", duration(now_ns.saturating_sub(exit_ns))),
         None => String::new(),
     };
     story.line(&format!(
