@@ -38,6 +38,7 @@ use crate::{
     memory,
     reap::worker,
     scenario,
+    top::draw::KEYS,
     words::clean,
 };
 
@@ -82,7 +83,7 @@ enum Command {
     #[command(after_long_help = examples::WATCH)]
     Watch(watch::WatchCommand),
     /// Watch findings, reapers and PID namespaces on a screen
-    #[command(after_long_help = examples::TOP)]
+    #[command(after_long_help = format!("{}\n\nKeys:\n{KEYS}", examples::TOP))]
     Top(top::TopArgs),
     /// Show every fork, exec, exit, wait and reap as it happens
     #[command(after_long_help = examples::TRACE)]
@@ -144,6 +145,9 @@ enum Command {
     /// Frees zombies for an agent
     #[command(name = worker::WORKER, hide = true)]
     ReapWorker,
+    /// Frees zombies for `top`
+    #[command(name = top::REAPS, hide = true)]
+    Reaps,
 }
 
 /// The command that arguments name which clap refuses. The first argument that is the name of a command counts: global
@@ -204,6 +208,7 @@ pub fn main() -> ExitCode {
         Command::Actor { args } => Ok(scenario::actor(&args)),
         Command::ReapWorker => worker::serve().map(|()| ExitCode::SUCCESS),
         Command::Reader => host::serve().map(|()| ExitCode::SUCCESS),
+        Command::Reaps => top::serve().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         say(&format!("supervisor: {}", clean(&format!("{error:#}"))));

@@ -1,30 +1,25 @@
 //! `supervisor top`: findings, reapers, PID namespaces and events on a screen, of this host, a recording or all nodes.
 
+mod reaping;
+mod terminal;
+
 use std::{
     io::{self, IsTerminal as _},
-    os::fd::{AsFd as _, BorrowedFd},
-    path::PathBuf,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use ratatui::{
-    DefaultTerminal,
-    crossterm::{
-        event::{
-            self, DisableMouseCapture, EnableMouseCapture, Event as Input, KeyCode, KeyEventKind,
-            KeyModifiers, MouseButton, MouseEventKind,
-        },
-        execute,
-    },
-};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ratatui::{DefaultTerminal, Frame};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
 };
 
+use self::reaping::Reaping;
+pub(super) use self::reaping::{REAPS, serve};
 use super::fleet::Nodes;
 use crate::{
     clock,
@@ -43,10 +38,7 @@ use crate::{
     recording::Reader,
     redact::RedactArgs,
     report::text::Style,
-    top::{
-        self, Top, View,
-        draw::{draw, line_at},
-    },
+    top::{Ask, Top, View, draw::draw},
     words::clean,
 };
 
@@ -54,10 +46,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// How often what is shown is made anew; and no more of the time than one in so many is spent on that.
 const REFRESH: Duration = Duration::from_secs(1);
-const SPARE: u32 = 30;
-/// Lines that a page, and a turn of a mouse's wheel, are.
-const PAGE: isize = 10;
-const WHEEL: isize = 3;
+const SPARE: u32 = 100;
+/// It is made anew after this time also where a busy machine leaves little of it.
+const MAX_REFRESH: Duration = Duration::from_secs(5);
 
 /// Arguments of `supervisor top`.
 #[derive(Args, Clone, Debug)]
@@ -157,42 +148,58 @@ pub fn run(args: &TopArgs) -> Result<Exit> {
 
 async fn top(args: &TopArgs) -> Result<Exit> {
     let (mut stop, _) = engine::signals(false)?;
-    let (mut source, mut screen) = start(args)?;
-    let style = style();
-    // It restores the terminal after a panic too.
-    let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
-    let shown = show(&mut terminal, style, &mut stop, &mut source, &mut screen).await;
-    if is_gone(io::stdin().as_fd())? {
-        // It cannot be given back; that its drop fails to would be told to a standard error that is gone too, by a panic.
-        std::mem::forget(terminal);
-        return shown.map(|()| Exit::Ok);
-    }
-    let _ = execute!(io::stdout(), DisableMouseCapture);
-    ratatui::restore();
+    let mut session = start(args)?;
+    let mut terminal = terminal::take()?;
+    let shown = session.show(&mut terminal, style(), &mut stop).await;
+    terminal::give_back(terminal)?;
     shown?;
     Ok(Exit::Ok)
 }
 
+/// All that belongs to a screen.
+struct Session {
+    source: Source,
+    screen: Top,
+    /// Frees zombies of this host.
+    reaping: Option<Reaping>,
+}
+
 /// Attaches the hooks, opens the recording, or begins to ask the broker.
-fn start(args: &TopArgs) -> Result<(Source, Top)> {
+fn start(args: &TopArgs) -> Result<Session> {
     if args.fleet.is_given() {
         let nodes = Nodes::new(&args.fleet, &args.filter)?;
-        let screen = Top::new(args.fleet.access().places());
-        return Ok((Source::Fleet(Box::new(nodes)), screen));
+        let mut screen = Top::new(args.fleet.access().places());
+        screen.no_reap = Some("this is another host: run `supervisor reap PID` there".to_owned());
+        return Ok(Session { source: Source::Fleet(Box::new(nodes)), screen, reaping: None });
     }
-    let Some(file) = &args.replay else {
-        let host = Proc::new().context("cannot read /proc")?;
-        let identity = host.identity().clone();
-        let grace_ns = args.grace.0.as_nanos() as u64;
-        let grace = Grace { zombie_ns: grace_ns, exit_ns: args.exit_grace.0.as_nanos() as u64 };
-        let redactor = args.redact.redactor()?;
-        let mut observer = Observer::start(host, redactor, grace, false, SimulatedLoss::default())?;
-        privileges::drop_all_but_needed(Some(observer.tracer()), &[])?;
-        observer.host().replace_reader()?;
-        let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
-        let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());
-        return Ok((Source::Host(Box::new(observer), Box::new(conclusions)), Top::new(about)));
-    };
+    match &args.replay {
+        Some(file) => start_recording(args, file),
+        None => start_host(args),
+    }
+}
+
+fn start_host(args: &TopArgs) -> Result<Session> {
+    let host = Proc::new().context("cannot read /proc")?;
+    let identity = host.identity().clone();
+    let grace_ns = args.grace.0.as_nanos() as u64;
+    let grace = Grace { zombie_ns: grace_ns, exit_ns: args.exit_grace.0.as_nanos() as u64 };
+    let redactor = args.redact.redactor()?;
+    let reaping = Reaping::start();
+    let mut observer = Observer::start(host, redactor, grace, false, SimulatedLoss::default())?;
+    privileges::drop_all_but_needed(Some(observer.tracer()), &[])?;
+    observer.host().replace_reader()?;
+    let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
+    let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());
+    let mut screen = Top::new(about);
+    if let Err(error) = &reaping {
+        screen.no_reap =
+            Some(format!("`supervisor reap` cannot be started here: {error}; run it in a shell"));
+    }
+    let source = Source::Host(Box::new(observer), Box::new(conclusions));
+    Ok(Session { source, screen, reaping: reaping.ok() })
+}
+
+fn start_recording(args: &TopArgs, file: &Path) -> Result<Session> {
     let mut reader = Reader::open(file)?;
     let header = reader.header().clone();
     let about = format!("recorded {:.0} on {}", header.recorded, clean(&header.host.hostname));
@@ -200,7 +207,9 @@ fn start(args: &TopArgs) -> Result<(Source, Top)> {
     let next = reader.next().transpose()?;
     let first_ns = next.as_ref().map_or(0, |it| it.at_ns);
     let played = Played { reader, next, started: Instant::now(), first_ns, speed: args.speed };
-    Ok((Source::Recording(Box::new(played), Box::new(conclusions)), Top::new(about)))
+    let mut screen = Top::new(about);
+    screen.no_reap = Some("this is a recording: its zombies are not here".to_owned());
+    Ok(Session { source: Source::Recording(Box::new(played), Box::new(conclusions)), screen, reaping: None })
 }
 
 fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observation]) {
@@ -209,86 +218,79 @@ fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observa
     }
 }
 
-async fn show(
-    terminal: &mut DefaultTerminal,
-    style: Style,
-    stop: &mut watch::Receiver<bool>,
-    source: &mut Source,
-    screen: &mut Top,
-) -> Result<()> {
-    execute!(io::stdout(), EnableMouseCapture).context("cannot use the terminal")?;
-    let keys = engine::poll(io::stdin().as_fd().try_clone_to_owned()?)?;
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut refresh = Instant::now();
-    loop {
-        let mut is_changed = false;
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            ready = keys.readable() => ready.context("cannot poll the terminal")?.clear_ready(),
-            _ = ticks.tick() => {
-                let now_ns = source.tick(screen)?;
-                if Instant::now() >= refresh {
-                    let started = Instant::now();
-                    source.recount();
-                    screen.refresh(source.view(), now_ns);
-                    refresh = started + REFRESH.max(started.elapsed() * SPARE);
-                    is_changed = true;
-                }
+impl Session {
+    /// Shows it until it is left.
+    async fn show(
+        &mut self,
+        terminal: &mut DefaultTerminal,
+        style: Style,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<()> {
+        let keys = engine::poll(io::stdin().as_fd().try_clone_to_owned()?)?;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refresh = Instant::now();
+        loop {
+            let mut is_changed = false;
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                ready = keys.readable() => ready.context("cannot poll the terminal")?.clear_ready(),
+                _ = ticks.tick() => is_changed = self.tick(&mut refresh)?,
             }
-        }
-        if is_gone(io::stdin().as_fd())? {
-            return Ok(());
-        }
-        while event::poll(Duration::ZERO).context("cannot read the terminal")? {
-            is_changed = true;
-            let input = event::read().context("cannot read the terminal")?;
-            if let Some(key) = key_of(&input)
-                && !screen.key(key, source.view())
-            {
+            if terminal::is_gone(io::stdin().as_fd())? {
                 return Ok(());
             }
+            while let Some(input) = terminal::next()? {
+                is_changed = true;
+                let Some(key) = terminal::key_of(&input) else { continue };
+                match self.screen.key(key, self.source.view()) {
+                    Ask::Draw => {}
+                    Ask::Quit => return Ok(()),
+                    Ask::Suspend => terminal::suspend(terminal, self.screen.has_mouse())?,
+                    Ask::Copy(text) => terminal::copy(&text)?,
+                    Ask::Mouse(is_on) => terminal::report_mouse(is_on)?,
+                    Ask::Reap(pid) => self.reap(pid),
+                }
+            }
+            if is_changed {
+                let (screen, view) = (&mut self.screen, self.source.view());
+                let draw = |frame: &mut Frame<'_>| {
+                    screen.prepare(view, frame.area().width);
+                    draw(frame, screen, style);
+                };
+                terminal.draw(draw).context("cannot write to the terminal")?;
+            }
         }
-        if is_changed {
-            terminal.draw(|frame| draw(frame, screen, style)).context("cannot write to the terminal")?;
+    }
+
+    /// Takes in what has come since the last tick; whether the screen shows something else now.
+    fn tick(&mut self, refresh: &mut Instant) -> Result<bool> {
+        let now_ns = self.source.tick(&mut self.screen)?;
+        let answer = self.reaping.as_mut().and_then(Reaping::answer);
+        let mut is_changed = answer.is_some();
+        if let Some(answer) = answer {
+            self.screen.answered(harmless(&answer));
+        }
+        if Instant::now() >= *refresh {
+            let started = Instant::now();
+            self.source.recount();
+            self.screen.refresh(self.source.view(), now_ns);
+            *refresh = started + (started.elapsed() * SPARE).clamp(REFRESH, MAX_REFRESH);
+            is_changed = true;
+        }
+        Ok(is_changed)
+    }
+
+    /// Frees a zombie, or says why not.
+    fn reap(&mut self, pid: u32) {
+        let asked = self.reaping.as_mut().map(|reaping| reaping.ask(pid));
+        if let Some(Err(error)) = asked {
+            self.screen.note(format!("`supervisor reap` does not run any more ({error}): run it in a shell"));
         }
     }
 }
 
-/// Whether the terminal was closed: from one that was, crossterm reads for ever, and no signal would end that.
-fn is_gone(terminal: BorrowedFd<'_>) -> Result<bool> {
-    let mut terminal = [PollFd::from_borrowed_fd(terminal, PollFlags::empty())];
-    poll(&mut terminal, Some(&Timespec::default())).context("cannot poll the terminal")?;
-    Ok(terminal[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
-}
-
-/// What a key or a mouse asks for.
-fn key_of(input: &Input) -> Option<top::Key> {
-    use top::Key;
-
-    match input {
-        Input::Key(key) if key.kind != KeyEventKind::Release => Some(match key.code {
-            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Char('q'),
-            KeyCode::Char(c) => Key::Char(c),
-            KeyCode::Backspace => Key::Backspace,
-            KeyCode::Enter => Key::Enter,
-            KeyCode::Esc => Key::Escape,
-            KeyCode::Tab | KeyCode::Right => Key::Tab,
-            KeyCode::BackTab | KeyCode::Left => Key::BackTab,
-            KeyCode::Up => Key::Move(-1),
-            KeyCode::Down => Key::Move(1),
-            KeyCode::PageUp => Key::Move(-PAGE),
-            KeyCode::PageDown => Key::Move(PAGE),
-            KeyCode::Home => Key::First,
-            KeyCode::End => Key::Last,
-            _ => return None,
-        }),
-        Input::Mouse(mouse) => match mouse.kind {
-            MouseEventKind::Down(MouseButton::Left) => line_at(mouse.row).map(Key::Line),
-            MouseEventKind::ScrollUp => Some(Key::Move(-WHEEL)),
-            MouseEventKind::ScrollDown => Some(Key::Move(WHEEL)),
-            _ => None,
-        },
-        _ => None,
-    }
+/// The lines of an answer, without what could do something to the terminal.
+fn harmless(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }

@@ -1,73 +1,82 @@
 //! The screen of `supervisor top`.
 
-use std::fmt::Write as _;
-
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
-    symbols::bar::NINE_LEVELS,
     text::{Line, Span},
-    widgets::{Block, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap},
+    widgets::{Block, Clear, Paragraph, Wrap},
 };
 
-use super::{Column, Mode, Page, Row, Top};
+use super::{Page, Top, keys::Mode, table, trend::Trend};
 use crate::{
-    report::text::{COLUMNS, Colour, Style as TextStyle},
-    words::{ascii, cut},
+    diagnosis::Prognosis,
+    report::text::{Colour, Style as TextStyle},
+    words::{ascii, cut, width as columns_of, wrap},
 };
 
 /// What keys do.
-const HELP: &str = "\
+pub const KEYS: &str = "\
 up down  j k        one line
 PgUp PgDn Home End  ten lines, the first, the last
 Tab  left right     the next page, the one before; 1 to 5 too
-Enter               the whole story, Esc closes it; of a reaper, what it holds
-/                   filter as you type; Enter keeps it, Esc ends it
-s  r                sort by the next column, the other way round
+Enter               of a reaper: show or hide its zombies; on page 2: go to them
+Enter  Esc          of anything else: the whole story; close it
+e  g                show or hide all zombies; group by reaper or list all
+/                   filter this page as you type; Enter keeps it, Esc clears it
+s  S                sort by the next column, the other way round
+y                   copy the pid to the terminal's clipboard (OSC 52)
+r                   free the zombie: asks first, then runs supervisor reap
+m                   mouse on or off; off, the terminal selects text
 space               freeze what is shown
-q  Ctrl-C           quit
+Ctrl-Z  q  Ctrl-C   suspend; quit
 
-A mouse selects and scrolls. Any key closes this.";
+BLOCKS  a PID namespace (a Pod) cannot end while it stays
++/MIN   how many more than a minute ago
+A mouse selects and scrolls.";
 
 /// Columns of that, with its frame.
-const HELP_WIDTH: u16 = 80;
+const HELP_WIDTH: u16 = 79;
+/// A question or an answer takes at most so many columns.
+const QUESTION_WIDTH: u16 = 90;
 
-/// Lines above the list: title, pages, the list's own header.
-const ABOVE: u16 = 3;
-
-/// Draws everything.
+/// Draws everything. [`Top::prepare`] comes first.
 pub fn draw(frame: &mut Frame<'_>, top: &mut Top, style: TextStyle) {
-    let [title, pages, body, foot] = Layout::vertical([
+    let has_detail = top.detail.is_some();
+    let verdict_lines = match frame.area().height {
+        _ if has_detail || matches!(top.page, Page::Events) => 0,
+        ..14 => 0,
+        14..22 => 2,
+        22.. => 4,
+    };
+    let [title, counts, pages, body, verdict, foot] = Layout::vertical([
+        Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Min(3),
+        Constraint::Length(verdict_lines),
         Constraint::Length(1),
     ])
     .areas(frame.area());
     let look = Look { plain: style.colour == Colour::Never };
     frame.render_widget(title_line(top, look), title);
+    frame.render_widget(count_line(top, counts.width, look), counts);
     frame.render_widget(page_line(top, look), pages);
-    let has_detail = top.detail.is_some();
     let (list, story) = if has_detail {
         let [list, story] = Layout::vertical([Constraint::Percentage(35), Constraint::Min(5)]).areas(body);
         (list, story)
     } else {
         (body, Rect::ZERO)
     };
-    top.start = list_of(frame, top, list);
-    top.columns = usize::from(body.width).saturating_sub(2).min(COLUMNS);
+    table::draw(frame, top, list, look);
+    frame.render_widget(verdict_text(top, verdict, look), verdict);
     if let Some(detail) = &top.detail {
-        let block = Block::bordered().title(" the whole story; up and down scroll, Esc closes it ");
+        let block = Block::bordered().title(Top::detail_title(detail));
         let text = Paragraph::new(detail.text.as_str()).wrap(Wrap { trim: false });
         frame.render_widget(text.scroll((detail.scroll, 0)).block(block), story);
     }
     frame.render_widget(foot_line(top, look), foot);
-    if top.mode == Mode::Help {
-        let area = centred(frame.area(), HELP_WIDTH, HELP.lines().count() as u16 + 2);
-        frame.render_widget(Clear, area);
-        frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" keys ")), area);
-    }
+    popup(frame, top);
     if style.is_ascii {
         for cell in &mut frame.buffer_mut().content {
             let drawn = cell.symbol().chars().next().map(|c| (c, ascii(c)));
@@ -79,44 +88,24 @@ pub fn draw(frame: &mut Frame<'_>, top: &mut Top, style: TextStyle) {
     }
 }
 
-/// Which line of the list stands on this line of the screen.
-#[must_use]
-pub fn line_at(row: u16) -> Option<usize> {
-    row.checked_sub(ABOVE).map(usize::from)
-}
-
+/// Whether it is coloured.
 #[derive(Clone, Copy)]
-struct Look {
+pub(super) struct Look {
     plain: bool,
 }
 
 impl Look {
-    fn colour(self, colour: Color) -> Style {
+    pub(super) fn colour(self, colour: Color) -> Style {
         if self.plain { Style::new() } else { Style::new().fg(colour) }
     }
 
-    fn bold(self, colour: Color) -> Style {
+    pub(super) fn bold(self, colour: Color) -> Style {
         self.colour(colour).add_modifier(Modifier::BOLD)
     }
 }
 
 fn title_line(top: &Top, look: Look) -> Line<'_> {
-    let blocked = match top.data.namespaces.len() {
-        1 => "PID namespace blocked",
-        _ => "PID namespaces blocked",
-    };
-    let count = |count: usize, what: &str| {
-        let colour = if count > 0 { Color::Red } else { Color::Green };
-        Span::styled(format!("  {count} {what}"), look.bold(colour))
-    };
-    let mut spans = vec![
-        Span::styled("supervisor top", look.bold(Color::Cyan)),
-        count(top.data.findings.len(), "unreaped"),
-        count(top.data.namespaces.len(), blocked),
-    ];
-    if !top.data.exits.is_empty() {
-        spans.push(count(top.data.exits.len(), "stuck in exit"));
-    }
+    let mut spans = vec![Span::styled("supervisor top", look.bold(Color::Cyan))];
     if top.lost > 0 {
         spans.push(Span::styled(format!("  {} lost", top.lost), look.bold(Color::Yellow)));
     }
@@ -127,10 +116,43 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
     Line::from(spans)
 }
 
+/// How many there are of what, and by how much that has changed within a minute.
+fn count_line(top: &Top, columns: u16, look: Look) -> Line<'static> {
+    let unit = if columns < 80 { "" } else { "/min" };
+    let count = |what: &str, count: usize, colour: Color, trend: Option<&Trend>| {
+        let colour = if count > 0 { colour } else { Color::Green };
+        let change = trend.map(|trend| format!(" {}{unit}", change(trend))).unwrap_or_default();
+        Span::styled(format!("{what} {count}{change}  "), look.bold(colour))
+    };
+    let data = &top.data;
+    let of = |prognosis| data.items.iter().filter(|item| item.prognosis == prognosis).count();
+    let trends = &top.trends;
+    let mut spans = vec![
+        count("blocked", data.namespaces.len(), Color::Red, Some(&trends.blocked)),
+        count("leaked", of(Prognosis::Leaked), Color::Red, Some(&trends.leaked)),
+        count("late", of(Prognosis::Late), Color::Yellow, Some(&trends.late)),
+    ];
+    for (what, others) in [("unknown", of(Prognosis::Unknown)), ("stuck", data.exits.len())] {
+        if others > 0 {
+            spans.push(count(what, others, Color::Yellow, None));
+        }
+    }
+    Line::from(spans)
+}
+
+/// By how much a count has changed, with its sign.
+pub(super) fn change(trend: &Trend) -> String {
+    match trend.change() {
+        0 => "+0".to_owned(),
+        change => format!("{change:+}"),
+    }
+}
+
 fn page_line(top: &Top, look: Look) -> Line<'_> {
     let mut spans = Vec::new();
     for (i, page) in Page::ALL.into_iter().enumerate() {
-        let text = format!(" {} {} ", i + 1, page.title());
+        let filtered = if top.pages[i].filter.is_empty() { "" } else { "*" };
+        let text = format!(" {} {}{filtered}", i + 1, page.title());
         let style = if page == top.page {
             look.colour(Color::Cyan).add_modifier(Modifier::REVERSED)
         } else {
@@ -141,102 +163,77 @@ fn page_line(top: &Top, look: Look) -> Line<'_> {
     Line::from(spans)
 }
 
+/// The verdict on what is selected, and what to do first.
+fn verdict_text(top: &Top, area: Rect, look: Look) -> Paragraph<'static> {
+    let Some((verdict, remedy)) = top.verdict.as_ref().filter(|_| area.height > 0) else {
+        return Paragraph::default();
+    };
+    let each = usize::from(area.height / 2);
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for (label, text) in [("why  ", Some(verdict)), ("do   ", remedy.as_ref())] {
+        let Some(text) = text else { continue };
+        let mut wrapped = String::new();
+        wrap(&mut wrapped, text, label, "     ", usize::from(area.width));
+        let mut wrapped = wrapped.lines();
+        let mut shown: Vec<String> = wrapped.by_ref().take(each).map(str::to_owned).collect();
+        if wrapped.next().is_some()
+            && let Some(last) = shown.last_mut()
+        {
+            *last = cut(&format!("{last} …"), usize::from(area.width));
+        }
+        lines.extend(shown.into_iter().map(|line| Line::styled(line, look.colour(Color::Cyan))));
+    }
+    Paragraph::new(lines)
+}
+
 fn foot_line(top: &Top, look: Look) -> Line<'_> {
+    let filter = &top.page_state().filter;
     if top.mode == Mode::Typing {
         return Line::styled(
-            format!("filter: {}_   Enter keeps it  Esc ends it", top.filter),
+            format!("filter: {filter}_   Enter keeps it  Esc clears it"),
             look.bold(Color::Yellow),
         );
     }
-    if let Some(trouble) = &top.trouble {
-        return Line::styled(trouble.as_str(), look.bold(Color::Yellow));
+    if let Some(note) = top.note.as_ref().or(top.trouble.as_ref()) {
+        return Line::styled(note.as_str(), look.bold(Color::Yellow));
     }
-    let mut text = "? keys  / filter  s sort  Enter story  q quit".to_owned();
-    if !top.filter.is_empty() {
-        text = format!("filter: {}  (Esc ends it)  {text}", top.filter);
-    }
+    let mut text = "? keys  / filter  Enter opens  q quit  y copy".to_owned();
     if top.page == Page::Findings {
-        let order = if top.reverse { ", reversed" } else { "" };
-        let _infallible = write!(text, "  sorted by {}{order}", top.data.sorted.to_lowercase());
+        let order = if top.order.is_reversed { ", reversed" } else { "" };
+        text = format!("{text}  r reap  g group  s sort: {}{order}", top.order.sort.title());
     }
-    Line::styled(text, look.colour(Color::DarkGray))
-}
-
-/// Draws the list; returns which of its lines is the first on the screen.
-fn list_of(frame: &mut Frame<'_>, top: &Top, area: Rect) -> usize {
-    let rows: Vec<&Row> = top.rows().collect();
-    let (header, widths): (Vec<&str>, Vec<u16>) = match top.page {
-        Page::Findings => fitting(&top.data.columns, area.width),
-        Page::Reapers => (
-            vec!["REAPER", "HOLDS", "A MINUTE", "TREND"],
-            REAPER_WIDTHS.into_iter().chain([area.width]).collect(),
-        ),
-        Page::Namespaces => fitting(&top.data.namespace_columns, area.width),
-        Page::Exits => fitting(&top.data.exit_columns, area.width),
-        Page::Events => (vec!["EVENT"], vec![area.width]),
-    };
-    if rows.is_empty() {
-        let text = match top.page {
-            _ if top.now_ns == 0 => "looking",
-            _ if !top.filter.is_empty() => "nothing matches the filter",
-            Page::Findings | Page::Reapers => "nothing is unreaped",
-            Page::Namespaces => "no PID namespace is blocked",
-            Page::Exits => "no process is stuck in its exit",
-            Page::Events => "nothing has happened yet",
-        };
-        frame.render_widget(Paragraph::new(format!("\n  {text}")), area);
-        return 0;
+    if filter.is_empty() {
+        return Line::styled(text, look.colour(Color::DarkGray));
     }
-    // Of many, only those around the selected one are made: the others are not seen.
-    let height = usize::from(area.height.saturating_sub(1)).max(1);
-    let start = top.selected().saturating_sub(height / 2).min(rows.len().saturating_sub(height));
-    let trend_width = area.width.saturating_sub(REAPER_WIDTHS.iter().map(|width| width + 1).sum());
-    let shown = rows.iter().skip(start).take(height).map(|row| {
-        let trend = (top.page == Page::Reapers).then(|| trend(&row.trend, trend_width));
-        let cells = row.cells.iter().zip(&widths).map(|(cell, width)| cut(cell, usize::from(*width)));
-        TableRow::new(cells.chain(trend))
-    });
-    let table = Table::new(shown, widths.iter().map(|width| Constraint::Length(*width)))
-        .header(TableRow::new(header).style(Style::new().add_modifier(Modifier::BOLD)))
-        .column_spacing(1)
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let mut state = TableState::new().with_selected(top.selected() - start);
-    frame.render_stateful_widget(table, area, &mut state);
-    start
+    Line::from(vec![
+        Span::styled(format!("filter: {filter}  (Esc clears it)  "), look.bold(Color::Yellow)),
+        Span::styled(text, look.colour(Color::DarkGray)),
+    ])
 }
 
-/// As many columns as there is room for.
-fn fitting(columns: &[Column], room: u16) -> (Vec<&'static str>, Vec<u16>) {
-    let mut used = 0;
-    let fits = |(title, width): &Column| {
-        let left = room.saturating_sub(used);
-        // Of less than a half, and of a header that is cut, nobody reads much.
-        let least = (width / 2).max(title.len() as u16).min(*width);
-        used += width + 1;
-        (left >= least).then_some((*title, left.min(*width)))
+/// The help, a question or an answer, above everything.
+fn popup(frame: &mut Frame<'_>, top: &Top) {
+    let (title, text, width) = match &top.mode {
+        Mode::Help => (" keys; any key closes this ", KEYS, HELP_WIDTH),
+        Mode::Question { text, .. } => (" free this zombie? ", &**text, QUESTION_WIDTH),
+        Mode::Answer(text) => (" supervisor reap; any key closes this ", &**text, QUESTION_WIDTH),
+        Mode::Browsing | Mode::Typing => return,
     };
-    columns.iter().map_while(fits).unzip()
-}
-
-/// How wide what is said of a reaper is, before its trend.
-const REAPER_WIDTHS: [u16; 3] = [30, 6, 9];
-
-/// A line of bars, of the newest figures for which there is room.
-fn trend(history: &[u64], room: u16) -> String {
-    let history = &history[history.len().saturating_sub(usize::from(room))..];
-    let most = history.iter().copied().max().unwrap_or(0).max(1);
-    let bars = [
-        NINE_LEVELS.empty,
-        NINE_LEVELS.one_eighth,
-        NINE_LEVELS.one_quarter,
-        NINE_LEVELS.three_eighths,
-        NINE_LEVELS.half,
-        NINE_LEVELS.five_eighths,
-        NINE_LEVELS.three_quarters,
-        NINE_LEVELS.seven_eighths,
-        NINE_LEVELS.full,
-    ];
-    history.iter().map(|count| bars[(count * 8).div_ceil(most) as usize]).collect()
+    let width = width.min(frame.area().width);
+    let mut wrapped = String::new();
+    let room = usize::from(width.saturating_sub(2));
+    for line in text.lines() {
+        if columns_of(line) <= room {
+            wrapped = wrapped + line + "\n";
+        } else {
+            let indent = " ".repeat(line.len() - line.trim_start().len());
+            wrap(&mut wrapped, line, &indent, &indent, room);
+        }
+    }
+    let area = centred(frame.area(), width, wrapped.lines().count() as u16 + 2);
+    frame.render_widget(Clear, area);
+    let text = Paragraph::new(wrapped).wrap(Wrap { trim: false });
+    frame.render_widget(text.block(Block::bordered().title(title)), area);
 }
 
 fn centred(area: Rect, width: u16, height: u16) -> Rect {

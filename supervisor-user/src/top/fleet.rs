@@ -1,79 +1,146 @@
 //! All nodes: what their agents have left at a broker.
 
-use super::{Row, View};
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::{Age, Blocked, Item, Row, Story, View};
 use crate::{
+    diagnosis::Prognosis,
     fleet::{
-        self, FindingKind, Fleet,
-        list::{EXITS, NAMESPACES, ZOMBIES, cell_of, exit, host, key_of, namespace},
+        self, FindingKind, Fleet, HostState,
+        list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace},
         story::story,
     },
     nats::Key,
+    reap::report::Entry,
     report::columns::{Column, named, unknown},
+    words::clean,
 };
 
-/// How wide the columns of lists are.
-const ZOMBIE_WIDTHS: [u16; 9] = [18, 8, 16, 14, 7, 24, 12, 24, 24];
-const EXIT_WIDTHS: [u16; 7] = [18, 11, 16, 7, 12, 24, 24];
-const NAMESPACE_WIDTHS: [u16; 7] = [18, 14, 22, 24, 12, 24, 24];
-
-/// A finding, and where it is kept.
-type Entry<'a> = (&'a Key, &'a fleet::Row);
-
-fn of(fleet: &Fleet, kind: FindingKind) -> impl Iterator<Item = Entry<'_>> {
-    fleet.rows.iter().filter(move |(_, row)| row.document.supervisor.finding.kind == kind)
-}
-
-fn id((key, _): Entry<'_>) -> String {
-    format!("{}/{}/{}", key.cluster, key.host, key.finding.as_deref().unwrap_or_default())
-}
-
-fn row(entry: Entry<'_>, cells: impl Into<Vec<String>>) -> Row {
-    Row { id: id(entry), cells: cells.into(), trend: Vec::new() }
-}
+/// Room of the columns of lists.
+const EXIT_WIDTHS: [(usize, usize); 7] = [(12, 18), (11, 11), (10, 16), (6, 6), (8, 12), (14, 40), (10, 24)];
+const NAMESPACE_WIDTHS: [(usize, usize); 7] =
+    [(12, 18), (14, 14), (14, 22), (16, 60), (8, 12), (14, 40), (10, 24)];
 
 impl View for Fleet {
-    fn columns(&self) -> Vec<super::Column> {
-        ZOMBIES.map(Column::header).into_iter().zip(ZOMBIE_WIDTHS).collect()
-    }
-
-    fn sorts(&self) -> Vec<&'static str> {
-        ZOMBIES.map(Column::header).to_vec()
-    }
-
-    fn findings(&self, sort: usize, _now_ns: u64) -> Vec<Row> {
-        let mut entries: Vec<Entry<'_>> = of(self, FindingKind::Zombie).collect();
-        entries.sort_by_cached_key(|(key, it)| key_of(ZOMBIES[sort], self, key, it));
-        let cells = |key, it| ZOMBIES.map(|column| cell_of(column, self, key, it));
-        entries.into_iter().map(|(key, it)| row((key, it), cells(key, it))).collect()
-    }
-
-    fn reapers(&self) -> Vec<String> {
-        let reaper = |(key, row): Entry<'_>| {
-            let reaper = row.document.supervisor.reaper.as_ref();
-            let reaper = reaper.map_or_else(unknown, |it| named(&it.name, it.pid));
-            format!("{} on {}", reaper, host(self, key))
+    fn items(&self, _now_ns: u64) -> Vec<Item> {
+        let mut nodes = HashMap::new();
+        let blockers: HashSet<(&str, &str, u32)> = of(self, FindingKind::Namespace)
+            .flat_map(|(key, row)| {
+                let blockers = &row.document.supervisor.blockers;
+                blockers.iter().map(|by| (&*key.cluster, &*key.host, by.pid))
+            })
+            .collect();
+        let item = |(key, row): (&Key, &fleet::Row)| {
+            let node =
+                nodes.entry((key.cluster.clone(), key.host.clone())).or_insert_with(|| node(self, key));
+            let blocks = blockers.contains(&(&*key.cluster, &*key.host, row.document.process.pid));
+            self.item(key, row, node, blocks)
         };
-        of(self, FindingKind::Zombie).map(reaper).collect()
+        of(self, FindingKind::Zombie).map(item).collect()
     }
 
     fn namespace_columns(&self) -> Vec<super::Column> {
-        NAMESPACES.into_iter().zip(NAMESPACE_WIDTHS).collect()
+        with_widths(NAMESPACES, NAMESPACE_WIDTHS)
     }
 
-    fn namespaces(&self, _now_ns: u64) -> Vec<Row> {
-        of(self, FindingKind::Namespace).map(|(key, it)| row((key, it), namespace(self, key, it))).collect()
+    fn namespaces(&self, _now_ns: u64) -> Vec<Blocked> {
+        let blocked = |(key, row): (&Key, &fleet::Row)| {
+            let cells = namespace(self, key, row);
+            let age = age(row.document.process.end, self.now);
+            let [host, ino, init, held, _, container, _] = &cells;
+            let headline = format!(
+                "BLOCKED  {init} on {host} for {} by {held}  {container}  PID namespace {ino}",
+                age.text()
+            );
+            Blocked { row: line(key, row, cells), age, headline }
+        };
+        of(self, FindingKind::Namespace).map(blocked).collect()
     }
 
     fn exit_columns(&self) -> Vec<super::Column> {
-        EXITS.into_iter().zip(EXIT_WIDTHS).collect()
+        with_widths(EXITS, EXIT_WIDTHS)
     }
 
     fn exits(&self, _now_ns: u64) -> Vec<Row> {
-        of(self, FindingKind::Exit).map(|(key, it)| row((key, it), exit(self, key, it))).collect()
+        of(self, FindingKind::Exit).map(|(key, row)| line(key, row, exit(self, key, row))).collect()
     }
 
-    fn story(&self, wanted: &str, columns: usize) -> Option<String> {
-        let (key, row) = self.rows.iter().find(|entry| id(*entry) == wanted)?;
-        story(&host(self, key), row.raw.as_deref()?, columns)
+    fn verdict(&self, id: &str) -> Option<(String, Option<String>)> {
+        let (_, row) = self.find(id)?;
+        Some((clean(row.document.supervisor.verdict.as_deref()?), None))
     }
+
+    fn story(&self, id: &str, columns: usize, _now_ns: u64) -> Option<Story> {
+        let (key, row) = self.find(id)?;
+        let text = story(&host(self, key), row.raw.as_deref()?, columns)?;
+        let written_ns = self.now.duration_since(row.document.at).as_nanos();
+        Some(Story { text, inspected_ns: u64::try_from(written_ns).ok() })
+    }
+
+    fn reap(&self, _id: &str) -> Option<Entry> {
+        None
+    }
+}
+
+impl Fleet {
+    fn find(&self, wanted: &str) -> Option<(&Key, &fleet::Row)> {
+        self.rows.iter().find(|(key, _)| id(key) == wanted)
+    }
+
+    fn item(&self, key: &Key, row: &fleet::Row, node: &str, blocks: bool) -> Item {
+        let it = &row.document.supervisor;
+        let reaper = it.reaper.as_ref();
+        let text = |column| cell_of(column, self, key, row);
+        Item {
+            id: id(key),
+            pid: row.document.process.pid,
+            process: cell(&named(&row.document.process.name, row.document.process.pid)),
+            reaper: format!("{} on {node}", reaper.map_or_else(unknown, |it| cell(&named(&it.name, it.pid)))),
+            reaper_pid: reaper.map(|it| it.pid),
+            prognosis: match it.prognosis.as_deref() {
+                Some("leaked") => Prognosis::Leaked,
+                Some("late") => Prognosis::Late,
+                _ => Prognosis::Unknown,
+            },
+            cause: text(Column::Cause).into(),
+            family: text(Column::Family),
+            age: age(row.document.process.end, self.now),
+            container: row.document.names().map_or_else(unknown, |names| cell(&names.label())),
+            exit: text(Column::Exit),
+            pid_ns: text(Column::Pidns),
+            blocks,
+        }
+    }
+}
+
+fn line(key: &Key, row: &fleet::Row, cells: impl Into<Vec<String>>) -> Row {
+    Row { id: id(key), pid: row.document.process.pid, cells: cells.into() }
+}
+
+fn of(fleet: &Fleet, kind: FindingKind) -> impl Iterator<Item = (&Key, &fleet::Row)> {
+    fleet.rows.iter().filter(move |(_, row)| row.document.supervisor.finding.kind == kind)
+}
+
+/// The id of a finding among those of all nodes.
+pub(crate) fn id(key: &Key) -> String {
+    format!("{}/{}/{}", key.cluster, key.host, key.finding.as_deref().unwrap_or_default())
+}
+
+/// A node, and whether it does not report.
+fn node(fleet: &Fleet, key: &Key) -> String {
+    let stale = if matches!(fleet.state_of(key), HostState::Stale { .. }) { " (stale)" } else { "" };
+    host(fleet, key) + stale
+}
+
+/// The age of what ended then, by that host's clock and this broker's.
+fn age(end: Option<Timestamp>, now: Timestamp) -> Age {
+    end.map_or_else(Age::default, |end| {
+        Age::seen(u64::try_from(now.duration_since(end).as_nanos()).unwrap_or(0))
+    })
+}
+
+fn with_widths(titles: [&'static str; 7], widths: [(usize, usize); 7]) -> Vec<super::Column> {
+    titles.into_iter().zip(widths).map(|(title, (least, most))| (title, least, most)).collect()
 }

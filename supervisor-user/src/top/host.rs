@@ -1,115 +1,174 @@
 //! One host: what was concluded of it.
 
-use super::{Row, View};
+use std::borrow::Cow;
+
+use super::{Age, Blocked, Item, Row, Story, View};
 use crate::{
     conclusions::Conclusions,
     diagnosis::in_full,
-    finding::{BlockedNamespace, Finding},
+    finding::{BlockedNamespace, Blocker, Finding},
+    names::Names,
+    reap::{decision::decide, report::Entry},
     report::{
         columns::{Column, EXITS, exit_cells, named, unknown},
         story,
         text::Style,
     },
-    words::duration,
+    words::clean,
 };
 
-/// Each with its width.
-const COLUMNS: [(Column, u16); 11] = [
-    (Column::Pid, 8),
-    (Column::Name, 16),
-    (Column::Exit, 14),
-    (Column::Age, 12),
-    (Column::Family, 7),
-    (Column::Cause, 19),
-    (Column::Prognosis, 9),
-    (Column::Reaper, 24),
-    (Column::Container, 24),
-    (Column::Pidns, 11),
-    (Column::Why, 120),
-];
-/// Of the columns of processes that cannot exit.
-const EXIT_WIDTHS: [u16; 7] = [11, 16, 6, 12, 7, 24, 24];
-const SORTS: [Column; 6] =
-    [Column::Age, Column::Pid, Column::Name, Column::Family, Column::Reaper, Column::Container];
+/// Room of the columns of processes that cannot exit.
+const EXIT_WIDTHS: [(usize, usize); 7] = [(11, 11), (10, 16), (5, 5), (8, 12), (6, 6), (12, 24), (14, 40)];
+/// More blockers of a PID namespace than these are counted, not named.
+const MAX_NAMED: usize = 5;
 
 impl View for Conclusions {
-    fn columns(&self) -> Vec<super::Column> {
-        COLUMNS.iter().map(|(column, width)| (column.header(), *width)).collect()
-    }
-
-    fn sorts(&self) -> Vec<&'static str> {
-        SORTS.iter().map(|column| column.header()).collect()
-    }
-
-    fn findings(&self, sort: usize, now_ns: u64) -> Vec<Row> {
-        let mut findings: Vec<&Finding> = self.open().collect();
-        findings.sort_by_cached_key(|finding| (SORTS[sort].key(finding), finding.process.pid));
-        let row = |finding: &Finding| Row {
-            id: finding.id.clone(),
-            cells: COLUMNS.iter().map(|(column, _)| column.cell(finding, now_ns)).collect(),
-            trend: Vec::new(),
-        };
-        findings.into_iter().map(row).collect()
-    }
-
-    fn reapers(&self) -> Vec<String> {
-        let reapers = self.open().filter_map(|it| it.reaper.as_ref());
-        reapers.map(|it| named(&it.process.name, it.process.pid)).collect()
+    fn items(&self, now_ns: u64) -> Vec<Item> {
+        self.open().map(|finding| item(finding, now_ns)).collect()
     }
 
     fn namespace_columns(&self) -> Vec<super::Column> {
         vec![
-            ("PID NS", 11),
-            ("PID 1", 22),
-            ("MODE", 7),
-            ("BLOCKED FOR", 12),
-            ("HELD BY", 8),
-            ("PIDS", 12),
-            ("CONTAINER", 24),
+            ("PID 1", 14, 22),
+            ("MODE", 6, 7),
+            ("BLOCKED FOR", 11, 12),
+            ("PIDS", 4, 6),
+            ("HELD BY", 20, 80),
+            ("CONTAINER", 14, 40),
+            ("PID NS", 10, 10),
         ]
     }
 
-    fn namespaces(&self, now_ns: u64) -> Vec<Row> {
-        Self::namespaces(self).map(|it| namespace(it, now_ns)).collect()
+    fn namespaces(&self, now_ns: u64) -> Vec<Blocked> {
+        Self::namespaces(self).map(|it| blocked(it, now_ns)).collect()
     }
 
     fn exit_columns(&self) -> Vec<super::Column> {
-        EXITS.into_iter().zip(EXIT_WIDTHS).collect()
+        EXITS.into_iter().zip(EXIT_WIDTHS).map(|(title, (least, most))| (title, least, most)).collect()
     }
 
     fn exits(&self, now_ns: u64) -> Vec<Row> {
-        Self::exits(self)
-            .map(|it| Row { id: it.id.clone(), cells: exit_cells(it, now_ns).into(), trend: Vec::new() })
-            .collect()
+        let row = |finding: &Finding| Row {
+            id: finding.id.clone(),
+            pid: finding.process.pid,
+            cells: exit_cells(finding, now_ns).into(),
+        };
+        Self::exits(self).map(row).collect()
     }
 
-    fn story(&self, id: &str, columns: usize) -> Option<String> {
-        let style = Style { columns, ..Style::PLAIN };
-        let finding = self.open().chain(Self::exits(self)).find(|it| it.id == id);
-        let finding = finding.map(|it| story::process(&in_full(it), style));
-        let namespace = || {
-            let namespace = Self::namespaces(self).find(|it| it.id == id)?;
-            Some(story::namespace(namespace, style))
+    fn verdict(&self, id: &str) -> Option<(String, Option<String>)> {
+        let diagnosis = match self.find(id)? {
+            Found::Process(finding) => in_full(finding).diagnosis,
+            Found::Namespace(namespace) => namespace.diagnosis.clone(),
         };
-        finding.or_else(namespace)
+        Some((diagnosis.verdict, diagnosis.remedies.into_iter().next()))
+    }
+
+    fn story(&self, id: &str, columns: usize, now_ns: u64) -> Option<Story> {
+        let style = Style { columns, ..Style::PLAIN };
+        let (text, looked_ns) = match self.find(id)? {
+            Found::Process(finding) => {
+                (story::process_at(&in_full(finding), now_ns, style), finding.looked_ns)
+            }
+            Found::Namespace(namespace) => {
+                (story::namespace_at(namespace, now_ns, style), namespace.init.looked_ns)
+            }
+        };
+        Some(Story { text, inspected_ns: Some(now_ns.saturating_sub(looked_ns)) })
+    }
+
+    fn reap(&self, id: &str) -> Option<Entry> {
+        let finding = self.open().find(|finding| finding.id == id)?;
+        let diagnosis = &finding.diagnosis;
+        let decision = decide(finding, diagnosis.position, diagnosis.prognosis);
+        Some(Entry::new(finding.clone(), decision))
     }
 }
 
-fn namespace(namespace: &BlockedNamespace, now_ns: u64) -> Row {
-    let init = &namespace.init;
-    let since = init.exit_ns.map(|at_ns| duration(now_ns.saturating_sub(at_ns)));
-    let budget = init.budget.as_ref().map(|it| format!("{} of {}", it.pids.current, it.pids.max));
-    Row {
-        id: namespace.id.clone(),
-        cells: vec![
-            init.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
-            named(&init.process.name, init.process.pid),
-            init.pid_ns.as_ref().and_then(|ns| ns.mode).map_or_else(unknown, |mode| mode.as_str().to_owned()),
-            since.unwrap_or_else(unknown),
-            namespace.blockers.len().to_string(),
-            budget.unwrap_or_else(unknown),
-            Column::Container.cell(init, now_ns),
-        ],
-        trend: Vec::new(),
+/// What an id is of.
+enum Found<'a> {
+    Process(&'a Finding),
+    Namespace(&'a BlockedNamespace),
+}
+
+impl Conclusions {
+    fn find(&self, id: &str) -> Option<Found<'_>> {
+        let process = self.open().chain(Self::exits(self)).find(|it| it.id == id);
+        let namespace = || Self::namespaces(self).find(|it| it.id == id).map(Found::Namespace);
+        process.map(Found::Process).or_else(namespace)
     }
+}
+
+fn item(finding: &Finding, now_ns: u64) -> Item {
+    let reaper = finding.reaper.as_ref().map(|reaper| &reaper.process);
+    let cell = |column: Column| column.cell(finding, now_ns);
+    Item {
+        id: finding.id.clone(),
+        pid: finding.process.pid,
+        process: named(&finding.process.name, finding.process.pid),
+        reaper: reaper.map_or_else(unknown, |it| named(&it.name, it.pid)),
+        reaper_pid: reaper.map(|it| it.pid),
+        prognosis: finding.diagnosis.prognosis,
+        cause: finding.diagnosis.cause.map_or(Cow::Borrowed("-"), |cause| Cow::Borrowed(cause.as_str())),
+        family: cell(Column::Family),
+        age: age(finding.exit_ns, finding.seen_ns, now_ns),
+        container: Names::of(finding).map_or_else(unknown, |names| names.label()),
+        exit: cell(Column::Exit),
+        pid_ns: cell(Column::Pidns),
+        blocks: !finding.blocks.is_empty(),
+    }
+}
+
+/// The age of what began at a known time, or before it was first seen.
+fn age(began_ns: Option<u64>, seen_ns: u64, now_ns: u64) -> Age {
+    began_ns.map_or_else(
+        || Age::more_than(now_ns.saturating_sub(seen_ns)),
+        |began_ns| Age::seen(now_ns.saturating_sub(began_ns)),
+    )
+}
+
+fn blocked(namespace: &BlockedNamespace, now_ns: u64) -> Blocked {
+    let init = &namespace.init;
+    let age = age(init.exit_ns, namespace.since_ns, now_ns);
+    let init_name = named(&init.process.name, init.process.pid);
+    let ino = init.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string());
+    let container = Names::of(init).map(|names| names.label());
+    let holders = holders(&namespace.blockers);
+    let mut headline = format!("BLOCKED  {init_name} for {} by {holders}", age.text());
+    for text in container.iter().cloned().chain([format!("PID namespace {ino}")]) {
+        headline = headline + "  " + &text;
+    }
+    let mode = init.pid_ns.as_ref().and_then(|ns| ns.mode);
+    Blocked {
+        row: Row {
+            id: namespace.id.clone(),
+            pid: init.process.pid,
+            cells: vec![
+                init_name,
+                mode.map_or_else(unknown, |mode| mode.as_str().to_owned()),
+                age.text(),
+                namespace.processes.to_string(),
+                holders,
+                container.unwrap_or_else(unknown),
+                ino,
+            ],
+        },
+        age,
+        headline,
+    }
+}
+
+/// What holds a namespace, by name, each with the process that must reap it.
+fn holders(blockers: &[Blocker]) -> String {
+    let holder = |blocker: &Blocker| {
+        let of = blocker.reaper.as_ref().map(|(pid, name)| format!(" of {}", named(name, *pid)));
+        format!("{}[{}]{}", clean(&blocker.name), blocker.pid, of.unwrap_or_default())
+    };
+    let mut names: Vec<String> = blockers.iter().take(MAX_NAMED).map(holder).collect();
+    match blockers.len() {
+        0 => return "what was not seen".to_owned(),
+        count if count > MAX_NAMED => names.push(format!("{} more", count - MAX_NAMED)),
+        _ => {}
+    }
+    names.join(", ")
 }

@@ -2,45 +2,58 @@
 
 pub mod draw;
 mod fleet;
+mod groups;
+mod history;
 mod host;
-mod rates;
+mod item;
+mod keys;
+#[cfg(test)]
+mod large;
+mod lines;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod screens;
+mod table;
 #[cfg(test)]
 mod tests;
+mod trend;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet};
 
-use rates::Rates;
-
+pub(crate) use self::fleet::id;
+use self::{
+    groups::{Group, Order, group},
+    history::History,
+    keys::Mode,
+    lines::Line,
+    trend::Trends,
+};
+pub use self::{
+    item::{Age, Item, Sort},
+    keys::{Ask, Key},
+};
 use crate::{
     finding::{Event, EventKind},
-    report::text::{self, COLUMNS, Style},
+    reap::report::Entry,
+    report::text::COLUMNS,
+    words::{duration, width},
 };
 
-/// Events that are kept.
-const EVENTS: usize = 500;
-
-/// A column of a list: what it is called, and how wide it is.
-type Column = (&'static str, u16);
+/// A column of a list: its title, the columns of the terminal that it needs at least, and those that it takes at most. The most
+/// important ones come first: the others do not fit a narrow terminal.
+type Column = (&'static str, usize, usize);
 
 /// What there is to be shown, of one host or of all.
 pub trait View {
-    /// What is shown of each finding, the most important first: the last do not fit a narrow terminal.
-    fn columns(&self) -> Vec<Column>;
-
-    /// What findings can be sorted by.
-    fn sorts(&self) -> Vec<&'static str>;
-
-    /// Open findings, sorted by one of those.
-    fn findings(&self, sort: usize, now_ns: u64) -> Vec<Row>;
-
-    /// Who must reap each of them, as it is named in their rows.
-    fn reapers(&self) -> Vec<String>;
+    /// Open findings.
+    fn items(&self, now_ns: u64) -> Vec<Item>;
 
     /// What is shown of each PID namespace.
     fn namespace_columns(&self) -> Vec<Column>;
 
     /// PID namespaces that cannot end.
-    fn namespaces(&self, now_ns: u64) -> Vec<Row>;
+    fn namespaces(&self, now_ns: u64) -> Vec<Blocked>;
 
     /// What is shown of each process that cannot exit.
     fn exit_columns(&self) -> Vec<Column>;
@@ -48,8 +61,45 @@ pub trait View {
     /// Processes that were told to exit and cannot.
     fn exits(&self, now_ns: u64) -> Vec<Row>;
 
-    /// The whole story of a row, in lines of so many columns where it can be wrapped.
-    fn story(&self, id: &str, columns: usize) -> Option<String>;
+    /// The verdict on a finding, and what to do first.
+    fn verdict(&self, id: &str) -> Option<(String, Option<String>)>;
+
+    /// The whole story of a finding, in lines of so many columns where it can be wrapped.
+    fn story(&self, id: &str, columns: usize, now_ns: u64) -> Option<Story>;
+
+    /// A zombie of this host with the decision whether `supervisor reap` frees it.
+    fn reap(&self, id: &str) -> Option<Entry>;
+}
+
+/// The story of a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Story {
+    /// The text.
+    pub text: String,
+    /// How long ago the finding was inspected, if that is known.
+    pub inspected_ns: Option<u64>,
+}
+
+/// One line of a list of cells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The finding.
+    pub id: String,
+    /// The host pid of its process.
+    pub pid: u32,
+    /// A text for each column.
+    pub cells: Vec<String>,
+}
+
+/// A PID namespace that cannot end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Its line.
+    pub row: Row,
+    /// For how long it has been blocked.
+    pub age: Age,
+    /// All of it in one line, what matters first.
+    pub headline: String,
 }
 
 /// A page.
@@ -78,73 +128,36 @@ impl Page {
         match self {
             Self::Findings => "Findings",
             Self::Reapers => "Reapers",
-            Self::Namespaces => "PID namespaces",
+            Self::Namespaces => "Namespaces",
             Self::Events => "Events",
             Self::Exits => "Stuck exits",
         }
     }
 }
 
-/// What a person wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// A character.
-    Char(char),
-    /// The one that deletes.
-    Backspace,
-    /// Confirms, or shows details.
-    Enter,
-    /// Goes back.
-    Escape,
-    /// The next page.
-    Tab,
-    /// The page before.
-    BackTab,
-    /// So many lines further, or back if it is negative.
-    Move(isize),
-    /// The first line.
-    First,
-    /// The last one.
-    Last,
-    /// A click on this line of the list, as it is on the screen.
-    Line(usize),
-}
-
-/// What keys do now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mode {
-    /// They go from line to line and from page to page.
-    #[default]
-    Browsing,
-    /// They are the filter.
-    Typing,
-    /// Any of them ends the help.
-    Help,
-}
-
-/// One line of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// What it is of, from one look to the next.
-    pub id: String,
-    /// What it says.
-    pub cells: Vec<String>,
-    /// How a figure has changed, a second each, if that is shown.
-    pub trend: Vec<u64>,
+/// What belongs to one page.
+#[derive(Debug, Default)]
+struct PageState {
+    filter: String,
+    /// The selected line.
+    at: usize,
+    /// What tells that line from the others; nothing on the first line, which stays the first.
+    key: Option<(u8, String)>,
 }
 
 /// What there is now.
 #[derive(Debug, Default)]
 struct Data {
-    columns: Vec<Column>,
-    /// What it is sorted by.
-    sorted: &'static str,
-    findings: Vec<Row>,
-    reapers: Vec<Row>,
+    items: Vec<Item>,
+    groups: Vec<Group>,
+    /// The indices of the groups, the largest first.
+    by_size: Vec<usize>,
     namespace_columns: Vec<Column>,
-    namespaces: Vec<Row>,
+    namespaces: Vec<Blocked>,
     exit_columns: Vec<Column>,
     exits: Vec<Row>,
+    /// Columns of the longest name of a reaper.
+    label_width: usize,
 }
 
 /// The state of the screen.
@@ -154,34 +167,54 @@ pub struct Top {
     pub source: String,
     /// Why what is shown may not be so any more.
     pub trouble: Option<String>,
+    /// Why `r` frees no zombie.
+    pub no_reap: Option<String>,
     page: Page,
-    selected: [usize; Page::ALL.len()],
-    sort: usize,
-    reverse: bool,
-    filter: String,
+    pages: [PageState; Page::ALL.len()],
+    order: Order,
+    is_flat: bool,
+    /// Reapers that a person has opened or closed, without a filter and with the present one.
+    opened: [HashMap<String, bool>; 2],
     mode: Mode,
+    /// What the last key has done, where nothing else shows it.
+    note: Option<String>,
     is_frozen: bool,
+    is_mouse_off: bool,
     detail: Option<Detail>,
     data: Data,
-    events: VecDeque<Row>,
-    /// Events that have come.
-    told: u64,
+    lines: Vec<Line>,
+    /// The verdict on what is selected, and what to do first.
+    verdict: Option<(String, Option<String>)>,
+    history: History,
+    trends: Trends,
     lost: u64,
-    rates: Rates,
-    /// The first line of the list that is on the screen.
+    /// The first line of the list that is on the screen, and the line of the screen that it is on.
     start: usize,
+    first_row: u16,
     /// How wide a story can be.
     columns: usize,
     /// When it was refreshed.
     now_ns: u64,
 }
 
-/// The whole story of one line.
+/// What is shown below the list.
 #[derive(Debug)]
 struct Detail {
-    id: String,
+    of: Subject,
     text: String,
+    inspected_ns: Option<u64>,
     scroll: u16,
+}
+
+/// What a detail is about.
+#[derive(Debug)]
+enum Subject {
+    /// A finding as it is now.
+    Finding(String),
+    /// All that has happened to a finding.
+    History(String),
+    /// An event that is about no finding.
+    Text,
 }
 
 impl Top {
@@ -196,160 +229,139 @@ impl Top {
         if let EventKind::Lost(loss) = &event.kind {
             self.lost += loss.exits + loss.reaps + loss.records + loss.reads;
         }
-        let text = text::event(event, Style::PLAIN);
-        self.line(text.lines().next().unwrap_or_default().to_owned());
+        self.history.add(event);
     }
 
-    /// The same, in words.
-    pub fn line(&mut self, text: String) {
-        if self.events.len() >= EVENTS {
-            self.events.pop_front();
-        }
-        self.told += 1;
-        self.events.push_back(Row { id: self.told.to_string(), cells: vec![text], trend: Vec::new() });
+    /// Takes in what has happened on another host, and the finding that it is about.
+    pub fn line(&mut self, text: String, finding: Option<String>) {
+        self.history.add_line(text, finding);
+    }
+
+    /// Takes in what `supervisor reap` has answered.
+    pub fn answered(&mut self, text: String) {
+        self.note = None;
+        self.mode = Mode::Answer(text);
+    }
+
+    /// Says in the last line what was done.
+    pub fn note(&mut self, text: String) {
+        self.note = Some(text);
     }
 
     /// Takes in what is so now, once a second.
     pub fn refresh(&mut self, view: &dyn View, now_ns: u64) {
         self.now_ns = now_ns;
-        self.rates.look(view.reapers());
+        let mut items = view.items(now_ns);
+        self.order.sort(&mut items);
+        let groups = group(&items, self.order);
+        let mut namespaces = view.namespaces(now_ns);
+        namespaces
+            .sort_by(|one, other| one.age.compare(other.age).then_with(|| one.row.cmp_cells(&other.row)));
+        self.trends.take(now_ns, &items, &groups, &namespaces);
         if self.is_frozen {
             return;
         }
-        if let Some(detail) = &mut self.detail
-            && let Some(text) = view.story(&detail.id, self.columns)
-        {
-            detail.text = text;
-        }
-        let mut findings = view.findings(self.sort, now_ns);
-        if self.reverse {
-            findings.reverse();
-        }
-        let mut namespaces = view.namespaces(now_ns);
-        namespaces.sort_by(|one, other| one.cells.cmp(&other.cells));
         let mut exits = view.exits(now_ns);
-        exits.sort_by(|one, other| one.cells.cmp(&other.cells));
+        exits.sort_by(Row::cmp_cells);
         self.data = Data {
-            columns: view.columns(),
-            sorted: view.sorts()[self.sort],
-            findings,
-            reapers: self.rates.rows(),
+            items,
             namespace_columns: view.namespace_columns(),
             namespaces,
             exit_columns: view.exit_columns(),
             exits,
+            ..Data::default()
         };
-        self.keep_in_list();
+        self.take_groups(groups);
+        let labels: HashSet<&str> = self.data.groups.iter().map(|group| &*group.label).collect();
+        for opened in &mut self.opened {
+            opened.retain(|label, _| labels.contains(&**label));
+        }
+        self.tell(view);
+        self.relist();
     }
 
-    /// Does what a key asks for; false if it is the end. What is shown in detail is looked up in the view.
-    pub fn key(&mut self, key: Key, view: &dyn View) -> bool {
-        if self.mode == Mode::Typing {
-            match key {
-                Key::Char(c) if self.filter.chars().count() < 40 => self.filter.push(c),
-                Key::Backspace => drop(self.filter.pop()),
-                Key::Enter => self.mode = Mode::Browsing,
-                Key::Escape => {
-                    self.mode = Mode::Browsing;
-                    self.filter.clear();
-                }
-                _ => {}
-            }
-            self.keep_in_list();
-            return true;
-        }
-        if self.mode == Mode::Help {
-            self.mode = Mode::Browsing;
-            return key != Key::Char('q');
-        }
-        match key {
-            Key::Char('q') => return false,
-            Key::Char('?' | 'h') => self.mode = Mode::Help,
-            Key::Escape | Key::Enter if self.detail.is_some() => self.detail = None,
-            Key::Escape => self.filter.clear(),
-            Key::Char('/') => {
-                self.mode = Mode::Typing;
-                self.detail = None;
-            }
-            Key::Char(' ') => self.is_frozen = !self.is_frozen,
-            Key::Char('s') => {
-                self.sort = (self.sort + 1) % view.sorts().len();
-                self.refresh(view, self.now_ns);
-            }
-            Key::Char('r') => {
-                self.reverse = !self.reverse;
-                self.data.findings.reverse();
-            }
-            Key::Tab => self.turn(1),
-            Key::BackTab => self.turn(Page::ALL.len() - 1),
-            Key::Char(c @ '1'..='5') => {
-                self.page = Page::ALL[c as usize - '1' as usize];
-                self.detail = None;
-            }
-            Key::Char('j') => self.go(1),
-            Key::Char('k') => self.go(-1),
-            Key::Move(by) => self.go(by),
-            Key::First => self.go(isize::MIN),
-            Key::Last => self.go(isize::MAX),
-            Key::Line(line) => self.selected[self.page as usize] = self.start + line,
-            Key::Enter => self.show(view),
-            Key::Char(_) | Key::Backspace => {}
-        }
-        self.keep_in_list();
-        true
+    /// Sorts and groups again what there is.
+    fn regroup(&mut self) {
+        self.order.sort(&mut self.data.items);
+        let groups = group(&self.data.items, self.order);
+        self.take_groups(groups);
+        self.relist();
     }
 
-    fn turn(&mut self, by: usize) {
-        self.page = Page::ALL[(self.page as usize + by) % Page::ALL.len()];
-        self.detail = None;
+    fn take_groups(&mut self, groups: Vec<Group>) {
+        let data = &mut self.data;
+        data.label_width = groups.iter().map(|group| width(&group.label)).max().unwrap_or(0);
+        data.by_size = (0..groups.len()).collect();
+        data.by_size.sort_by_key(|&index| std::cmp::Reverse(groups[index].members.len()));
+        data.groups = groups;
     }
 
-    fn go(&mut self, by: isize) {
-        if let Some(detail) = &mut self.detail {
-            let last = detail.text.lines().count().saturating_sub(1);
-            detail.scroll = usize::from(detail.scroll).saturating_add_signed(by).min(last) as u16;
-        } else {
-            let at = &mut self.selected[self.page as usize];
-            *at = at.saturating_add_signed(by);
+    /// Whether the mouse selects and scrolls.
+    #[must_use]
+    pub fn has_mouse(&self) -> bool {
+        !self.is_mouse_off
+    }
+
+    /// Prepares a screen of that width: call it before each [`draw::draw`].
+    pub fn prepare(&mut self, view: &dyn View, columns: u16) {
+        let columns = usize::from(columns).saturating_sub(2).min(COLUMNS);
+        if columns != self.columns {
+            self.columns = columns;
+            self.tell(view);
         }
+        let id = self.line_of(self.at()).and_then(|line| self.id_of(line));
+        self.verdict = id.and_then(|id| view.verdict(id));
     }
 
-    fn show(&mut self, view: &dyn View) {
-        let Some(row) = self.rows().nth(self.selected()).cloned() else { return };
-        let text = match self.page {
-            // Of a reaper, what it holds: the list itself, filtered.
-            Page::Reapers => {
-                self.filter.clone_from(&row.cells[0]);
-                self.page = Page::Findings;
-                return;
+    /// Brings what is shown below the list to what is so now, and to the width of the screen.
+    fn tell(&mut self, view: &dyn View) {
+        let Some(detail) = &mut self.detail else { return };
+        let story = match &detail.of {
+            Subject::Finding(id) => view.story(id, self.columns, self.now_ns),
+            Subject::History(finding) => {
+                let text = self.history.story(finding, view, self.columns, self.now_ns);
+                Some(Story { text, inspected_ns: None })
             }
-            Page::Findings | Page::Namespaces | Page::Exits => view.story(&row.id, self.columns),
-            Page::Events => Some(row.cells.join("\n")),
+            Subject::Text => None,
         };
-        self.detail = text.map(|text| Detail { id: row.id, text, scroll: 0 });
+        // Of a finding that is closed, what was known last stays.
+        if let Some(Story { text, inspected_ns }) = story {
+            detail.scroll = detail.scroll.min(text.lines().count().saturating_sub(1) as u16);
+            (detail.text, detail.inspected_ns) = (text, inspected_ns);
+        }
     }
 
-    /// The lines of this page that the filter lets through.
-    fn rows(&self) -> impl Iterator<Item = &Row> {
-        let all: Box<dyn Iterator<Item = &Row>> = match self.page {
-            Page::Findings => Box::new(self.data.findings.iter()),
-            Page::Reapers => Box::new(self.data.reapers.iter()),
-            Page::Namespaces => Box::new(self.data.namespaces.iter()),
-            Page::Exits => Box::new(self.data.exits.iter()),
-            // The newest first.
-            Page::Events => Box::new(self.events.iter().rev()),
+    /// What a detail is called.
+    fn detail_title(detail: &Detail) -> String {
+        let inspected = detail.inspected_ns.map(|ns| format!(", inspected {} ago", duration(ns)));
+        let what = match detail.of {
+            Subject::Finding(_) => "the whole story",
+            Subject::History(_) => "the history of this finding",
+            Subject::Text => "the event",
         };
-        let wanted = self.filter.to_lowercase();
-        all.filter(move |row| row.cells.iter().any(|cell| cell.to_lowercase().contains(&wanted)))
+        format!(" {what}{}; up and down scroll, Esc closes it ", inspected.unwrap_or_default())
     }
 
-    fn selected(&self) -> usize {
-        self.selected[self.page as usize]
+    fn page_state(&self) -> &PageState {
+        &self.pages[self.page as usize]
     }
 
-    fn keep_in_list(&mut self) {
-        let last = self.rows().count().saturating_sub(1);
-        let at = &mut self.selected[self.page as usize];
-        *at = (*at).min(last);
+    fn page_state_mut(&mut self) -> &mut PageState {
+        &mut self.pages[self.page as usize]
+    }
+
+    /// The selected line.
+    fn at(&self) -> usize {
+        self.page_state().at
+    }
+
+    fn line_of(&self, index: usize) -> Option<Line> {
+        self.lines.get(index).copied()
+    }
+}
+
+impl Row {
+    fn cmp_cells(&self, other: &Self) -> std::cmp::Ordering {
+        self.cells.cmp(&other.cells)
     }
 }

@@ -1,139 +1,290 @@
-//! The screen of a real recording's findings, driven by keys.
+//! The screen of a real recording's findings, and of a host with many, driven by keys.
 
 use std::path::Path;
 
 use ratatui::{Terminal, backend::TestBackend};
 
-use super::{Key, Top, draw::draw};
-use crate::{conclusions::Conclusions, filter::Filter, recording::Reader, report::text::Style};
+use super::{
+    Ask, Key, Top, View,
+    draw::draw,
+    sample::{NOW, host_with},
+    screens::screen,
+};
+use crate::{
+    conclusions::Conclusions, evidence::sample, filter::Filter, observation::Observation, recording::Reader,
+    report::text::Style,
+};
 
 /// A screen of the incident as it was recorded, with a PID namespace that is blocked, and what it is of.
 fn recorded() -> (Top, Conclusions) {
+    let (top, conclusions, _) = played();
+    (top, conclusions)
+}
+
+/// The same, and the rest of the recording.
+fn played() -> (Top, Conclusions, Vec<Observation>) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings/f1-incident.zst");
     let mut reader = Reader::open(&file).expect("it is in the tree");
     let header = reader.header().clone();
     let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
     let mut top = Top::new("recorded".to_owned());
-    for observation in reader.by_ref().map(Result::unwrap) {
-        // Up to the first reap.
-        if observation.seen.is_end() {
-            break;
-        }
+    let mut observations = reader.by_ref().map(Result::unwrap).peekable();
+    // Up to the first reap.
+    while let Some(observation) = observations.next_if(|it| !it.seen.is_end()) {
         conclusions.take(&observation).iter().for_each(|event| top.event(event));
     }
     top.refresh(&conclusions, 1);
-    (top, conclusions)
+    let rest = observations.collect();
+    (top, conclusions, rest)
 }
 
-/// What is on a screen of that size.
-fn screen(top: &mut Top, columns: u16, lines: u16) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(columns, lines)).expect("a buffer");
-    terminal.draw(|frame| draw(frame, top, Style::PLAIN)).expect("a buffer");
-    let buffer = terminal.backend().buffer();
-    let row = |y: u16| (0..columns).map(|x| buffer[(x, y)].symbol()).collect::<String>();
-    (0..lines).map(|y| row(y).trim_end().to_owned() + "\n").collect()
+fn press(top: &mut Top, view: &dyn View, keys: &str) {
+    for c in keys.chars() {
+        let key = if c == '\n' { Key::Enter } else { Key::Char(c) };
+        assert_eq!(top.key(key, view), Ask::Draw, "{c:?}");
+    }
 }
 
 #[test]
 fn what_is_unreaped_is_on_the_screen_of_any_size() {
-    for (columns, lines) in [(80, 24), (200, 50)] {
-        let (mut top, _) = recorded();
-        let text = screen(&mut top, columns, lines);
-        for word in ["1 unreaped", "1 PID namespace blocked", "PID", "crun", "F1", "? keys"] {
+    for (columns, lines) in [(60, 24), (80, 24), (200, 50)] {
+        let (mut top, conclusions) = recorded();
+        let text = screen(&mut top, &conclusions, columns, lines);
+        for word in ["blocked 1", "leaked 1", "BLOCKED  pause[", "crun[", "BLOCKS", "? keys"] {
             assert!(text.contains(word), "{word} at {columns} x {lines}:\n{text}");
         }
     }
     // One that is much too small is no reason to panic.
     for (columns, lines) in [(1, 1), (10, 3), (20, 6)] {
-        screen(&mut recorded().0, columns, lines);
+        let (mut top, conclusions) = recorded();
+        for page in '1'..='5' {
+            top.key(Key::Char(page), &conclusions);
+            screen(&mut top, &conclusions, columns, lines);
+        }
     }
 }
 
 #[test]
-fn enter_shows_the_whole_story_and_escape_ends_it() {
+fn a_zombie_opens_its_whole_story_and_escape_ends_it() {
     let (mut top, conclusions) = recorded();
-    assert!(top.key(Key::Enter, &conclusions));
-    let text = screen(&mut top, 120, 70);
-    for word in ["the whole story", "Where it comes from", "Who must reap it"] {
+    top.key(Key::Last, &conclusions);
+    press(&mut top, &conclusions, "\n");
+    let text = screen(&mut top, &conclusions, 120, 70);
+    for word in ["the whole story, inspected", "Where it comes from", "Who must reap it"] {
         assert!(text.contains(word), "{word}:\n{text}");
     }
     top.key(Key::Move(5), &conclusions);
-    assert_ne!(screen(&mut top, 120, 70), text, "it scrolls");
+    assert_ne!(screen(&mut top, &conclusions, 120, 70), text, "it scrolls");
     top.key(Key::Escape, &conclusions);
-    assert!(!screen(&mut top, 120, 50).contains("the whole story"));
+    assert!(!screen(&mut top, &conclusions, 120, 50).contains("the whole story"));
 }
 
 #[test]
-fn a_story_is_wrapped_to_the_screen() {
-    let (mut top, conclusions) = recorded();
-    // A resize is seen at the next look.
-    screen(&mut top, 80, 50);
-    top.key(Key::Enter, &conclusions);
-    let text = screen(&mut top, 80, 50);
+fn an_open_story_is_wrapped_to_the_screen_and_its_age_grows() {
+    let (mut top, conclusions) = host_with(5);
+    top.key(Key::Last, &conclusions);
+    press(&mut top, &conclusions, "\n");
+    let wide = screen(&mut top, &conclusions, 120, 60);
+    let narrow = screen(&mut top, &conclusions, 80, 60);
     // What is wrapped by the screen itself begins without an indent.
-    let story = text.lines().filter_map(|line| line.strip_prefix('│')).filter(|line| !line.starts_with(' '));
-    assert!(story.clone().all(|line| line.starts_with(char::is_uppercase) || line.trim() == "│"), "{text}");
+    let story = narrow.lines().filter_map(|line| line.strip_prefix('│')).filter(|it| !it.starts_with(' '));
+    assert!(story.clone().all(|line| line.starts_with(char::is_uppercase) || line.trim() == "│"), "{narrow}");
+    let age = |text: &str| text.split_once("UNREAPED").expect("a story").1.lines().next().map(str::to_owned);
+    top.refresh(&conclusions, NOW + 5_000_000_000);
+    let later = screen(&mut top, &conclusions, 120, 60);
+    assert_ne!(age(&wide), age(&later), "{later}");
+    assert!(later.contains("inspected 7.0 s ago"), "{later}");
 }
 
 #[test]
 fn a_terminal_without_unicode_gets_ascii() {
-    let (mut top, conclusions) = recorded();
-    top.key(Key::Enter, &conclusions);
-    let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a buffer");
-    let style = Style { is_ascii: true, ..Style::PLAIN };
-    terminal.draw(|frame| draw(frame, &mut top, style)).expect("a buffer");
-    assert!(terminal.backend().buffer().content.iter().all(|cell| cell.symbol().is_ascii()));
+    let (mut top, conclusions) = host_with(300);
+    for page in '1'..='5' {
+        top.key(Key::Char(page), &conclusions);
+        press(&mut top, &conclusions, "\n");
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a buffer");
+        let style = Style { is_ascii: true, ..Style::PLAIN };
+        top.prepare(&conclusions, 80);
+        terminal.draw(|frame| draw(frame, &mut top, style)).expect("a buffer");
+        assert!(terminal.backend().buffer().content.iter().all(|cell| cell.symbol().is_ascii()), "{page}");
+    }
 }
 
 #[test]
-fn the_filter_works_as_it_is_typed() {
+fn a_filter_works_as_it_is_typed_and_belongs_to_its_page() {
     let (mut top, conclusions) = recorded();
-    for c in "/CRU".chars() {
-        top.key(Key::Char(c), &conclusions);
-    }
-    let text = screen(&mut top, 80, 24);
-    assert!(text.contains("filter: CRU_") && text.contains("crun"), "{text}");
-    top.key(Key::Char('q'), &conclusions);
-    assert!(screen(&mut top, 80, 24).contains("nothing matches the filter"), "q is a letter there");
+    press(&mut top, &conclusions, "/CRU");
+    let text = screen(&mut top, &conclusions, 80, 24);
+    assert!(text.contains("filter: CRU_") && text.contains("crun["), "{text}");
+    press(&mut top, &conclusions, "q");
+    let text = screen(&mut top, &conclusions, 80, 24);
+    assert!(text.contains("nothing matches the filter"), "q is a letter there: {text}");
+    top.key(Key::Backspace, &conclusions);
+    press(&mut top, &conclusions, "\n");
+    let text = screen(&mut top, &conclusions, 80, 24);
+    assert!(text.contains("filter: CRU  (Esc clears it)") && text.contains("1 Findings*"), "{text}");
+    press(&mut top, &conclusions, "3");
+    let text = screen(&mut top, &conclusions, 80, 24);
+    assert!(text.contains("pause[") && !text.contains("filter: CRU"), "{text}");
+    press(&mut top, &conclusions, "1");
     top.key(Key::Escape, &conclusions);
-    assert!(screen(&mut top, 80, 24).contains("crun"));
-    assert!(!top.key(Key::Char('q'), &conclusions), "and ends it elsewhere");
+    let text = screen(&mut top, &conclusions, 80, 24);
+    assert!(!text.contains("filter: CRU") && !text.contains('*'), "{text}");
+    assert_eq!(top.key(Key::Char('q'), &conclusions), Ask::Quit, "and ends it elsewhere");
 }
 
 #[test]
 fn every_page_has_its_list() {
     let (mut top, conclusions) = recorded();
     for (key, words) in [
-        ('1', ["PID", "NAME"]),
-        ('2', ["HOLDS", "TREND"]),
+        ('1', ["PROGNOSIS", "HOLDS▼"]),
+        ('2', ["HOLDS▼", "LAST MINUTE"]),
         ('3', ["BLOCKED FOR", "pause"]),
         ('4', ["UNREAPED", "BLOCKED"]),
         ('5', ["5 Stuck exits", "no process is stuck in its exit"]),
     ] {
         top.key(Key::Char(key), &conclusions);
-        let text = screen(&mut top, 80, 24);
+        let text = screen(&mut top, &conclusions, 80, 24);
         assert!(words.iter().all(|word| text.contains(word)), "{key}:\n{text}");
     }
     // Of a reaper, what it holds.
-    top.key(Key::Char('2'), &conclusions);
-    top.key(Key::Enter, &conclusions);
-    let text = screen(&mut top, 80, 24);
-    assert!(text.contains("filter: ") && text.contains("crun"), "{text}");
+    press(&mut top, &conclusions, "2\n");
+    let text = screen(&mut top, &conclusions, 80, 24);
+    assert!(text.contains("filter: ") && text.contains("crun["), "{text}");
+}
+
+#[test]
+fn reapers_are_opened_and_closed_and_the_selected_line_stays() {
+    let (mut top, conclusions) = host_with(300);
+    let count = |top: &mut Top| screen(top, &conclusions, 100, 60).matches("    sleep[").count();
+    assert_eq!(count(&mut top), 0, "large reapers are closed");
+    press(&mut top, &conclusions, "e");
+    top.key(Key::Last, &conclusions);
+    let text = screen(&mut top, &conclusions, 100, 60);
+    let last = top.line_of(top.at()).and_then(|line| top.id_of(line)).map(str::to_owned);
+    assert!(text.contains("    convert["), "{text}");
+    press(&mut top, &conclusions, "S");
+    assert_eq!(top.line_of(top.at()).and_then(|line| top.id_of(line)), last.as_deref());
+    press(&mut top, &conclusions, "e");
+    assert_eq!(count(&mut top), 0);
+    // What a filter lets through is shown nevertheless.
+    press(&mut top, &conclusions, "/sleep\n");
+    assert_ne!(count(&mut top), 0);
+    top.key(Key::Escape, &conclusions);
+    assert_eq!(count(&mut top), 0);
+    // The first reaper, below the blocked namespace.
+    top.key(Key::First, &conclusions);
+    press(&mut top, &conclusions, "j\n");
+    assert!(screen(&mut top, &conclusions, 100, 60).contains("    crun["));
+    press(&mut top, &conclusions, "\n");
+    assert!(!screen(&mut top, &conclusions, 100, 60).contains("    crun["));
+    press(&mut top, &conclusions, "g");
+    let text = screen(&mut top, &conclusions, 100, 60);
+    assert!(text.contains("ZOMBIE ") && text.contains("conmonrs[1302]"), "{text}");
+}
+
+#[test]
+fn the_column_that_sorts_is_marked() {
+    let (mut top, conclusions) = host_with(5);
+    let header = |top: &mut Top| {
+        let text = screen(top, &conclusions, 200, 24);
+        text.lines().find(|line| line.contains("BLOCKS")).expect("a header").to_owned()
+    };
+    for title in ["AGE▼", "REAPER, ZOMBIES▼", "PROGNOSIS▼", "CAUSE▼", "CONTAINER▼", "HOLDS▼"] {
+        press(&mut top, &conclusions, "s");
+        assert!(header(&mut top).contains(title), "{title}: {}", header(&mut top));
+        assert_eq!(header(&mut top).matches('▼').count(), 1);
+    }
+    press(&mut top, &conclusions, "S");
+    assert!(header(&mut top).contains("HOLDS▲"));
+}
+
+#[test]
+fn a_closed_event_shows_the_history_of_its_finding() {
+    let (mut top, mut conclusions, rest) = played();
+    for observation in rest {
+        conclusions.take(&observation).iter().for_each(|event| top.event(event));
+    }
+    top.refresh(&conclusions, 1);
+    press(&mut top, &conclusions, "4/REAPED  crun\n");
+    let list = screen(&mut top, &conclusions, 120, 70);
+    assert!(list.contains("REAPED"), "{list}");
+    press(&mut top, &conclusions, "\n");
+    let text = screen(&mut top, &conclusions, 120, 70);
+    for word in ["the history of this finding", "What has happened", "UNREAPED", "What was known of it last"]
+    {
+        assert!(text.contains(word), "{word}:\n{text}");
+    }
+}
+
+#[test]
+fn keys_ask_the_terminal() {
+    let (mut top, conclusions) = recorded();
+    let namespace = screen(&mut top, &conclusions, 100, 24);
+    let Ask::Copy(pid) = top.key(Key::Char('y'), &conclusions) else { panic!("{namespace}") };
+    assert!(namespace.contains(&format!("BLOCKED  pause[{pid}]")), "{namespace}");
+    assert_eq!(top.key(Key::Suspend, &conclusions), Ask::Suspend);
+    assert_eq!(top.key(Key::Char('m'), &conclusions), Ask::Mouse(false));
+    assert!(!top.has_mouse());
+    assert_eq!(top.key(Key::Char('m'), &conclusions), Ask::Mouse(true));
+}
+
+#[test]
+fn a_zombie_is_freed_after_a_question_and_never_by_force() {
+    let (mut top, conclusions) = recorded();
+    // Not a namespace.
+    press(&mut top, &conclusions, "r");
+    assert!(screen(&mut top, &conclusions, 100, 30).contains("select a zombie to free it"));
+    top.key(Key::Last, &conclusions);
+    press(&mut top, &conclusions, "r");
+    let text = screen(&mut top, &conclusions, 100, 30);
+    for word in
+        ["free this zombie?", "can be freed crun[", "Its exit status is lost to", "can end once nothing else"]
+    {
+        assert!(text.contains(word), "{word}:\n{text}");
+    }
+    assert_eq!(top.key(Key::Char('n'), &conclusions), Ask::Draw);
+    assert!(!screen(&mut top, &conclusions, 100, 30).contains("free this zombie?"));
+    press(&mut top, &conclusions, "r");
+    let Ask::Reap(pid) = top.key(Key::Char('y'), &conclusions) else { panic!("no reap") };
+    assert!(text.contains(&format!("crun[{pid}]")));
+    top.answered("freed        crun".to_owned());
+    assert!(screen(&mut top, &conclusions, 100, 30).contains("freed        crun"));
+    press(&mut top, &conclusions, " ");
+
+    // One that its reaper may still wait for.
+    let (mut top, conclusions) = host_with(300);
+    press(&mut top, &conclusions, "/sleep[\n");
+    top.key(Key::Last, &conclusions);
+    press(&mut top, &conclusions, "r");
+    let text = screen(&mut top, &conclusions, 100, 30);
+    assert!(text.contains("needs force  sleep[") && text.contains("`top` forces nothing"), "{text}");
+    assert_eq!(top.key(Key::Char('y'), &conclusions), Ask::Draw);
+
+    top.no_reap = Some("this is a recording: its zombies are not here".to_owned());
+    press(&mut top, &conclusions, "r");
+    assert!(screen(&mut top, &conclusions, 100, 30).contains("this is a recording"));
 }
 
 #[test]
 fn what_is_frozen_stays() {
     let (mut top, conclusions) = recorded();
     top.key(Key::Char(' '), &conclusions);
-    let empty = Conclusions::new(conclusions_host(), 1, Filter::default());
+    let empty = Conclusions::new(sample::host(), 1, Filter::default());
     top.refresh(&empty, 1);
-    let text = screen(&mut top, 80, 24);
+    let text = screen(&mut top, &empty, 80, 24);
     assert!(text.contains("FROZEN") && text.contains("crun"), "{text}");
     top.key(Key::Char(' '), &empty);
     top.refresh(&empty, 1);
-    assert!(screen(&mut top, 80, 24).contains("nothing is unreaped"));
+    assert!(screen(&mut top, &empty, 80, 24).contains("nothing is unreaped"));
 }
 
-fn conclusions_host() -> crate::host::HostIdentity {
-    crate::evidence::sample::host()
+#[test]
+fn counts_have_their_change_within_a_minute() {
+    let (mut top, conclusions) = host_with(300);
+    let text = screen(&mut top, &conclusions, 80, 24);
+    let counts = text.lines().nth(1).expect("a line");
+    assert!(counts.starts_with("blocked 1 +0/min  leaked "), "{counts}");
+    // What came before the screen is no growth; what came since is.
+    assert!(!counts.contains("+0/min  late") && !counts.contains("+300/min"), "{counts}");
 }

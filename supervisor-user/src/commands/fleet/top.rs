@@ -11,7 +11,7 @@ use crate::{
     fleet::{Fleet, FleetArgs, Row, list::host, read},
     nats::{Key, Link},
     report::columns::named,
-    top::Top,
+    top::{Top, id},
     words::clean,
 };
 
@@ -56,8 +56,8 @@ impl Nodes {
                 let (all, stale) = (fleet.hosts.len(), fleet.stale().count());
                 screen.source = format!("{all} nodes, {stale} stale  {}", self.place);
                 screen.trouble = Some(fleet.left_out().join("; ")).filter(|text| !text.is_empty());
-                for line in changes(&self.fleet, &fleet) {
-                    screen.line(line);
+                for (line, finding) in changes(&self.fleet, &fleet) {
+                    screen.line(line, Some(finding));
                 }
                 self.fleet = fleet;
             }
@@ -65,14 +65,15 @@ impl Nodes {
     }
 }
 
-/// What is open now and was not, and the other way round.
-fn changes(before: &Fleet, now: &Fleet) -> Vec<String> {
+/// What is open now and was not, and the other way round; each with its finding.
+fn changes(before: &Fleet, now: &Fleet) -> Vec<(String, String)> {
     let at = now.now.to_zoned_datetime(TimeZone::system()).strftime("%T").to_string();
-    let only_in = |one: &Fleet, other: &Fleet, what: &str| -> Vec<String> {
+    let only_in = |one: &Fleet, other: &Fleet, what: &str| -> Vec<(String, String)> {
         let keys = one.rows.iter().filter(|(key, _)| !other.rows.contains_key(*key));
         let line = |(key, row): (&Key, &Row)| {
             let process = &row.document.process;
-            format!("{at}  {what}  {} on {}", named(&process.name, process.pid), host(one, key))
+            let line = format!("{at}  {what}  {} on {}", named(&process.name, process.pid), host(one, key));
+            (line, id(key))
         };
         keys.map(line).collect()
     };

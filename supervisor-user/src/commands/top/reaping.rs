@@ -1,0 +1,112 @@
+//! `supervisor reap` for `supervisor top`.
+//!
+//! `top` gives up the capabilities that a reap needs before it reads what other processes have chosen. So it starts a process before
+//! that, which keeps them. That process reads pids from its standard input, a line each, runs `supervisor reap --yes PID`, and
+//! writes back what that says, with a NUL at the end. It reads nothing else, and never gives `--force`: `reap` decides by
+//! itself whether a zombie may be freed, whatever `top` asks for.
+
+use std::{
+    io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream,
+        unix::process::CommandExt as _,
+    },
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+
+/// The hidden subcommand of that process.
+pub(in crate::commands) const REAPS: &str = "__reaps";
+/// Ends an answer.
+const END: u8 = 0;
+/// A longer answer is cut: it is about one zombie.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// The process that frees zombies.
+pub(super) struct Reaping {
+    process: Child,
+    stream: UnixStream,
+    answer: Vec<u8>,
+}
+
+impl Reaping {
+    /// Starts it. Call this before the capabilities are given up.
+    pub(super) fn start() -> io::Result<Self> {
+        let (stream, theirs) = UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        let mut command = program();
+        command.arg0("supervisor-reaps").arg(REAPS);
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { process: command.spawn()?, stream, answer: Vec::new() })
+    }
+
+    /// Asks it to free a zombie.
+    pub(super) fn ask(&mut self, pid: u32) -> io::Result<()> {
+        writeln!(self.stream, "{pid}")
+    }
+
+    /// What it has answered, once it has.
+    pub(super) fn answer(&mut self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(count @ 1..) => self.answer.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Nothing more yet, or its end: that shows when it is asked.
+                Ok(0) | Err(_) => break,
+            }
+        }
+        let end = self.answer.iter().position(|byte| *byte == END)?;
+        let rest = self.answer.split_off(end + 1);
+        self.answer.pop();
+        let answer = String::from_utf8_lossy(&self.answer).trim_end().to_owned();
+        self.answer = rest;
+        Some(answer)
+    }
+}
+
+impl Drop for Reaping {
+    fn drop(&mut self) {
+        // A `reap` that it has started goes on to its end.
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// This program, also when its file was replaced.
+fn program() -> Command {
+    Command::new("/proc/self/exe")
+}
+
+/// Frees the zombies that are asked for, until nobody asks any more.
+///
+/// # Errors
+///
+/// If standard input is no socket that can be read and written.
+pub(in crate::commands) fn serve() -> Result<()> {
+    let stream = io::stdin().as_fd().try_clone_to_owned().context("cannot use standard input")?;
+    let mut answers = UnixStream::from(stream);
+    let requests = answers.try_clone().context("cannot use standard input")?;
+    for line in BufReader::new(requests).lines() {
+        let Ok(pid) = line.context("cannot read standard input")?.parse::<u32>() else { continue };
+        let mut answer =
+            reap(pid).unwrap_or_else(|error| format!("`supervisor reap` cannot be run: {error}").into());
+        answer.retain(|byte| *byte != END);
+        answer.truncate(MAX_ANSWER);
+        answer.push(END);
+        answers.write_all(&answer).context("cannot write the answer")?;
+    }
+    Ok(())
+}
+
+/// What `supervisor reap` says of a zombie, when it has done what it can.
+fn reap(pid: u32) -> io::Result<Vec<u8>> {
+    let output = program()
+        .arg0("supervisor")
+        .args(["--color", "never", "reap", "--yes", &pid.to_string()])
+        .stdin(Stdio::null())
+        .output()?;
+    Ok([output.stdout, output.stderr].concat())
+}

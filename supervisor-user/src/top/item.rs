@@ -1,0 +1,203 @@
+//! An open finding as the lists, the groups and the counts need it, and the order of findings.
+
+use std::{borrow::Cow, cmp::Ordering};
+
+use crate::{diagnosis::Prognosis, report::columns::unknown, words::duration};
+
+/// An open finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Stable from open to close.
+    pub id: String,
+    /// Host pid of the zombie.
+    pub pid: u32,
+    /// The zombie, as `NAME[PID]`.
+    pub process: String,
+    /// The process that must reap it, as `NAME[PID]`, and its node where there are several.
+    pub reaper: String,
+    /// Host pid of that process.
+    pub reaper_pid: Option<u32>,
+    /// Whether it will go away by itself.
+    pub prognosis: Prognosis,
+    /// What the reaper does instead of reaping.
+    pub cause: Cow<'static, str>,
+    /// Class of cause.
+    pub family: String,
+    /// Time since its exit.
+    pub age: Age,
+    /// Its container.
+    pub container: String,
+    /// How it ended.
+    pub exit: String,
+    /// Inode number of its PID namespace.
+    pub pid_ns: String,
+    /// Whether a PID namespace cannot end while it stays.
+    pub blocks: bool,
+}
+
+impl Item {
+    /// Whether one of its texts contains this, in upper or lower case.
+    #[must_use]
+    pub fn contains(&self, wanted: &str) -> bool {
+        let texts = [
+            &*self.process,
+            &self.reaper,
+            &self.cause,
+            &self.family,
+            &self.container,
+            &self.exit,
+            &self.pid_ns,
+            self.prognosis.as_str(),
+        ];
+        texts.into_iter().any(|text| contains(text, wanted))
+    }
+}
+
+/// Whether a text contains this, in upper or lower case. `wanted` is in lower case.
+#[must_use]
+pub(super) fn contains(text: &str, wanted: &str) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
+    if wanted.is_ascii() {
+        // It takes no memory: a key asks for it of each finding.
+        return text
+            .as_bytes()
+            .windows(wanted.len())
+            .any(|part| part.eq_ignore_ascii_case(wanted.as_bytes()));
+    }
+    text.to_lowercase().contains(wanted)
+}
+
+/// How long ago something happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Age {
+    /// Nanoseconds, if they are known.
+    ns: Option<u64>,
+    /// Whether it is longer ago than that: it happened before the watch.
+    is_more: bool,
+}
+
+impl Age {
+    /// It was seen to happen.
+    #[must_use]
+    pub fn seen(ns: u64) -> Self {
+        Self { ns: Some(ns), is_more: false }
+    }
+
+    /// It happened before this.
+    #[must_use]
+    pub fn more_than(ns: u64) -> Self {
+        Self { ns: Some(ns), is_more: true }
+    }
+
+    /// As a person says it.
+    #[must_use]
+    pub fn text(self) -> String {
+        let more = if self.is_more { ">" } else { "" };
+        self.ns.map_or_else(unknown, |ns| format!("{more}{}", duration(ns)))
+    }
+
+    /// Whether it was seen to happen within this time.
+    #[must_use]
+    pub fn is_within(self, ns: u64) -> bool {
+        !self.is_more && self.ns.is_some_and(|age_ns| age_ns <= ns)
+    }
+
+    /// The oldest comes first, and what is not known last.
+    #[must_use]
+    pub fn compare(self, other: Self) -> Ordering {
+        other.ns.cmp(&self.ns)
+    }
+}
+
+/// What findings are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// How many zombies the reaper holds; of one reaper, their age.
+    #[default]
+    Holds,
+    /// The oldest first.
+    Age,
+    /// Name and pid.
+    Process,
+    /// Leaked ones first.
+    Prognosis,
+    /// Cause.
+    Cause,
+    /// Container.
+    Container,
+}
+
+impl Sort {
+    /// The one that the next press of the key gives.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Self::Holds => Self::Age,
+            Self::Age => Self::Process,
+            Self::Process => Self::Prognosis,
+            Self::Prognosis => Self::Cause,
+            Self::Cause => Self::Container,
+            Self::Container => Self::Holds,
+        }
+    }
+
+    /// What people read of it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Age => "age",
+            Self::Process => "name",
+            Self::Prognosis => "prognosis",
+            Self::Cause => "cause",
+            Self::Container => "container",
+        }
+    }
+
+    /// Which of two findings comes first.
+    #[must_use]
+    pub fn compare(self, one: &Item, other: &Item) -> Ordering {
+        let first = match self {
+            Self::Holds | Self::Age => Ordering::Equal,
+            Self::Process => one.process.cmp(&other.process),
+            Self::Prognosis => rank(one.prognosis).cmp(&rank(other.prognosis)),
+            Self::Cause => one.cause.cmp(&other.cause),
+            Self::Container => one.container.cmp(&other.container),
+        };
+        first.then_with(|| one.age.compare(other.age)).then_with(|| one.pid.cmp(&other.pid))
+    }
+}
+
+/// The place of a prognosis: what stays comes first.
+fn rank(prognosis: Prognosis) -> u8 {
+    match prognosis {
+        Prognosis::Leaked => 0,
+        Prognosis::Unknown => 1,
+        Prognosis::Late => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_in_upper_and_lower_case() {
+        assert!(contains("Crun[12]", "crun") && contains("crun", "") && contains("NAÏVE", "naïve"));
+        assert!(!contains("cru", "crun") && !contains("", "c"));
+    }
+
+    #[test]
+    fn an_age_says_what_was_seen() {
+        assert_eq!(Age::seen(1_500_000_000).text(), "1.5 s");
+        assert_eq!(Age::more_than(60_000_000_000).text(), ">1 min 0 s");
+        assert_eq!(Age::default().text(), "-");
+        assert!(Age::seen(5).is_within(5) && !Age::seen(6).is_within(5));
+        assert!(!Age::more_than(5).is_within(5) && !Age::default().is_within(5));
+        let mut ages = [Age::default(), Age::seen(1), Age::more_than(3), Age::seen(2)];
+        ages.sort_by(|one, other| one.compare(*other));
+        assert_eq!(ages, [Age::more_than(3), Age::seen(2), Age::seen(1), Age::default()]);
+    }
+}

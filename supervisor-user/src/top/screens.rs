@@ -1,0 +1,49 @@
+//! Every page on terminals of 60 to 200 columns, with 1 to 30,000 zombies: `golden/ZOMBIES.txt`. `UPDATE_GOLDEN=1` writes these anew;
+//! look at what changes.
+
+use std::{env, fmt::Write as _, fs};
+
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::{Key, Page, Top, View, draw::draw, sample::host_with};
+use crate::report::text::Style;
+
+/// What is on a screen of that size.
+pub(super) fn screen(top: &mut Top, view: &dyn View, columns: u16, lines: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(columns, lines)).expect("a buffer");
+    top.prepare(view, columns);
+    terminal.draw(|frame| draw(frame, top, Style::PLAIN)).expect("a buffer");
+    let buffer = terminal.backend().buffer();
+    let row = |y: u16| (0..columns).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    (0..lines).map(|y| row(y).trim_end().to_owned() + "\n").collect()
+}
+
+/// All screens of a host.
+fn screens(zombies: u32) -> String {
+    let (mut top, conclusions) = host_with(zombies);
+    let mut out = String::new();
+    for columns in [60, 80, 120, 200] {
+        for page in Page::ALL {
+            let key = char::from(b'1' + page as u8);
+            top.key(Key::Char(key), &conclusions);
+            let text = screen(&mut top, &conclusions, columns, 24);
+            let _infallible = write!(out, "==== {} on {columns} columns\n{text}", page.title());
+        }
+    }
+    // The time of day is in the zone of whoever runs this.
+    let time = regex::Regex::new(r"(?m)^\d\d:\d\d:\d\d").expect("it is one");
+    time.replace_all(&out, "HH:MM:SS").into_owned()
+}
+
+#[test]
+fn every_page_is_what_it_was_on_every_terminal() {
+    for zombies in [1, 5, 300, 30_000] {
+        let path = format!("{}/src/top/golden/{zombies}.txt", env!("CARGO_MANIFEST_DIR"));
+        let now = screens(zombies);
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &now).expect("golden file can be written");
+        }
+        let before = fs::read_to_string(&path).expect("golden file exists");
+        assert_eq!(now, before, "{path}");
+    }
+}
