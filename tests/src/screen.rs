@@ -110,6 +110,31 @@ impl Screen {
         Ok(self.master.write_all(keys.as_bytes())?)
     }
 
+    /// Gives the terminal another size.
+    pub fn resize(&mut self, columns: u16, lines: u16) -> Result<()> {
+        (self.columns, self.lines) = (columns, lines);
+        tcsetwinsize(&self.master, Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
+        // The kernel sends it to the jobs of the terminal's own session.
+        self.signal(Signal::WINCH)
+    }
+
+    /// Whether this was written to the terminal.
+    #[must_use]
+    pub fn has(&self, what: &[u8]) -> bool {
+        bytes(&self.written).windows(what.len()).any(|it| it == what)
+    }
+
+    /// Whether the program has given the terminal back for now.
+    #[must_use]
+    pub fn is_given_back(&self) -> bool {
+        self.has(LEAVES) && !self.now().screen().alternate_screen()
+    }
+
+    /// Sends the program and what it has started a signal.
+    pub fn signal_job(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process_group(Pid::from_raw(self.pid() as i32).context("no process")?, signal)?)
+    }
+
     /// Sends the program a signal.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         self.process.signal(signal)
