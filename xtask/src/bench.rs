@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// How many pairs each median is of
     #[arg(long, default_value_t = 9)]
     rounds: u64,
-    /// Only these parts: cycles, cost, latency, growth, commands
+    /// Only these parts: cycles, cost, latency, growth, commands, top
     #[arg(long, value_name = "PART,…")]
     only: Option<String>,
 }

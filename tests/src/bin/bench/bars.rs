@@ -101,6 +101,10 @@ pub(crate) fn of(result: &Value) -> Vec<Value> {
         };
         bars.at_most(&what, row["seconds"].as_f64(), Some(limit), "s");
     }
+    let top = |field: &str| result["top"][field].as_f64();
+    bars.at_most("a key of top with 30,000 findings is answered within", top("key_ms"), Some(50.0), "ms");
+    let refreshed = top("key_after_refresh_ms");
+    bars.at_most("the same, if it waits for a refresh of the screen", refreshed, Some(50.0), "ms");
     bars.0
 }
 

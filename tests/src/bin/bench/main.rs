@@ -14,6 +14,7 @@ mod load;
 mod measure;
 mod plot;
 mod table;
+mod top;
 
 use std::{fs, path::PathBuf};
 
@@ -49,6 +50,8 @@ enum Part {
     Growth,
     /// How long commands take.
     Commands,
+    /// How soon `top` answers a key.
+    Top,
 }
 
 fn main() -> Result<()> {
@@ -74,6 +77,9 @@ fn main() -> Result<()> {
     }
     if wants(Part::Commands) {
         result["commands"] = commands::measure()?;
+    }
+    if wants(Part::Top) {
+        result["top"] = top::measure()?;
     }
     let bars = bars::of(&result);
     result["bars"] = json!(bars);
