@@ -63,8 +63,8 @@ fn main() -> Result<()> {
     };
     picture("ps", Session::start(130, 24, "supervisor ps")?.whole()?)?;
     picture("explain", Session::start(112, 80, &format!("supervisor explain {zombie}"))?.whole()?)?;
-    picture("top", top.shown(&["3 unreaped  1 PID", "F1"], "")?)?;
-    picture("top-wide", top_wide.shown(&["3 unreaped  1 PID", "F1"], "\r")?)?;
+    picture("top", top.shown(&["blocked 1", "crun[", "fixture["], "")?)?;
+    picture("top-wide", top_wide.shown(&["blocked 1", "crun[", "fixture["], "\r")?)?;
 
     // What was left is reaped, and the pod ends.
     monitor.reap()?;
