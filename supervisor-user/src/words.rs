@@ -5,6 +5,10 @@ use std::fmt::Write as _;
 use unicode_truncate::UnicodeTruncateStr as _;
 use unicode_width::UnicodeWidthStr as _;
 
+mod quoted;
+
+pub use quoted::command_line;
+
 /// Makes text that a process chose harmless for a terminal and a line: control characters, line separators, characters
 /// that change the writing direction and characters that are not seen are escaped.
 #[must_use]
@@ -104,54 +108,6 @@ pub fn ascii(c: char) -> char {
     }
 }
 
-/// Arguments in one line, quoted as a shell reads them: where each begins and ends can be seen, whatever it holds. `…` at
-/// the end says that there are more, or that the line is cut to `max` columns, as a person reads no more.
-#[must_use]
-pub fn command_line(args: &[String], mut is_cut: bool, max: usize) -> String {
-    let mut line = String::new();
-    for (i, arg) in args.iter().enumerate() {
-        if i > 0 {
-            line.push(' ');
-        }
-        quote(arg, &mut line);
-        // The rest is not shown: `cut()` keeps no more bytes.
-        if line.len() > max.saturating_mul(COLUMN_BYTES) {
-            is_cut = true;
-            break;
-        }
-    }
-    if is_cut {
-        line.push_str(if line.is_empty() { "…" } else { " …" });
-    }
-    cut(&line, max)
-}
-
-/// Appends an argument as a shell reads it.
-fn quote(arg: &str, out: &mut String) {
-    // `…` stands for what is missing.
-    let is_special = |c: char| c.is_whitespace() || "'\"\\$`|&;<>()*?!#…".contains(c) || is_hostile(c);
-    if !arg.is_empty() && !arg.contains(is_special) {
-        out.push_str(arg);
-    } else if !arg.contains(|c: char| c == '\'' || is_hostile(c)) {
-        let _infallible = write!(out, "'{arg}'");
-    } else {
-        out.push_str("$'");
-        for c in arg.chars() {
-            let _infallible = match c {
-                '\'' | '\\' => write!(out, "\\{c}"),
-                '\n' => write!(out, "\\n"),
-                '\t' => write!(out, "\\t"),
-                '\r' => write!(out, "\\r"),
-                c if is_hostile(c) && u32::from(c) < 0x80 => write!(out, "\\x{:02x}", u32::from(c)),
-                c if is_hostile(c) && u32::from(c) <= 0xFFFF => write!(out, "\\u{:04x}", u32::from(c)),
-                c if is_hostile(c) => write!(out, "\\U{:08x}", u32::from(c)),
-                c => write!(out, "{c}"),
-            };
-        }
-        out.push('\'');
-    }
-}
-
 /// The most bytes a column of a cut text has on average: combining characters take no column, and a text can consist of
 /// them.
 const COLUMN_BYTES: usize = 8;
@@ -188,6 +144,16 @@ pub fn short_duration(ns: u64) -> String {
         0..1_000 => format!("{ns} ns"),
         1_000..1_000_000 => format!("{}.{} us", ns / 1_000, ns / 100 % 10),
         1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
+        _ => duration(ns),
+    }
+}
+
+/// The age of something in a list: shorter, with whole minutes.
+#[must_use]
+pub fn age(ns: u64) -> String {
+    let whole = ns / 1_000_000_000;
+    match whole {
+        60..=3599 => format!("{} min", whole / 60),
         _ => duration(ns),
     }
 }
@@ -347,39 +313,6 @@ mod tests {
             (90_000_000_000_000, "1 d 1 h"),
         ] {
             assert_eq!(duration(ns), text);
-        }
-    }
-
-    #[test]
-    fn command_lines_are_cut() {
-        let args: Vec<String> = ["a", "", "b c", "ddddddddd"].map(String::from).into();
-        assert_eq!(command_line(&args, false, 80), "a '' 'b c' ddddddddd");
-        assert_eq!(command_line(&args, false, 10), "a '' 'b c…");
-        assert_eq!(command_line(&args, true, 80), "a '' 'b c' ddddddddd …");
-        assert_eq!(command_line(&[], true, 80), "…");
-    }
-
-    #[test]
-    fn each_argument_is_seen_for_itself() {
-        for (arg, quoted) in [
-            ("--a=b/c:1", "--a=b/c:1"),
-            ("naïve", "naïve"),
-            ("[redacted]", "[redacted]"),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("a\\b", "'a\\b'"),
-            ("\"", "'\"'"),
-            ("…", "'…'"),
-            ("$x", "'$x'"),
-            ("it's", "$'it\\'s'"),
-            ("a\n\t", "$'a\\n\\t'"),
-            ("'\\", "$'\\'\\\\'"),
-            ("\u{1b}[31m", "$'\\x1b[31m'"),
-            ("a\u{202e}b", "$'a\\u202eb'"),
-            ("\u{e0041}", "$'\\U000e0041'"),
-            ("a\u{a0}b", "'a\u{a0}b'"),
-        ] {
-            assert_eq!(command_line(&[arg.to_owned()], false, 80), quoted);
         }
     }
 
