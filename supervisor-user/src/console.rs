@@ -82,7 +82,7 @@ pub fn wait_while_read(length: Duration) -> anyhow::Result<bool> {
 /// When text is coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Colouring {
-    /// On a terminal, and not with `NO_COLOR`
+    /// On a terminal, and not with `NO_COLOR` or `TERM=dumb`
     #[default]
     Auto,
     /// In any case
@@ -112,10 +112,16 @@ fn colour_of(is_terminal: bool) -> Colour {
         Colouring::Never => false,
         Colouring::Auto => {
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            is_terminal && !plain
+            is_terminal && !plain && !is_dumb()
         }
     };
     if is_coloured { Colour::Always } else { Colour::Never }
+}
+
+/// Whether the terminal knows no escape codes.
+#[must_use]
+pub fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Says how many columns there are where standard output is no terminal, as to other programs: `demo` shows what we print.
@@ -125,6 +131,13 @@ pub const COLUMNS_VARIABLE: &str = "COLUMNS";
 #[must_use]
 pub fn columns() -> Option<usize> {
     columns_of(io::stdout()).or_else(|| std::env::var(COLUMNS_VARIABLE).ok()?.parse().ok())
+}
+
+/// How many lines the terminal has, if standard output is one.
+#[must_use]
+pub fn lines() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_row > 0).then_some(usize::from(size.ws_row))
 }
 
 fn columns_of(stream: impl AsFd) -> Option<usize> {

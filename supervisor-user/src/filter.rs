@@ -4,8 +4,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    arguments,
     finding::{BlockedNamespace, Finding},
     names::Names,
+    offered,
+    words::clean,
 };
 
 /// Filters; each that is given must match.
@@ -14,19 +17,19 @@ use crate::{
 #[command(next_help_heading = "Filters")]
 pub struct Filter {
     /// Only the process with this host pid
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = arguments::pid, add = offered::zombies())]
     pub pid: Option<u32>,
     /// Only processes with this name (as in /proc/PID/comm, at most 15 bytes)
     #[arg(long, value_name = "NAME")]
     pub comm: Option<String>,
     /// Only processes in the PID namespace with this inode number (readlink /proc/PID/ns/pid)
-    #[arg(long, value_name = "INO")]
+    #[arg(long, value_name = "INO", value_parser = arguments::pid_namespace)]
     pub pidns: Option<u32>,
     /// Only processes that the process with this host pid must reap
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = arguments::pid, add = offered::reapers())]
     pub reaper: Option<u32>,
     /// Only processes of the container with this id, the beginning of its id, this name, or as lists show it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = offered::containers())]
     pub container: Option<String>,
     /// Only processes that this container runtime left, such as crun
     #[arg(long, value_name = "NAME")]
@@ -72,6 +75,25 @@ impl Filter {
             monitor: self.monitor.or(other.monitor),
             cgroup: self.cgroup.or(other.cgroup),
         }
+    }
+
+    /// What it lets through, in words: `all of this host`, or `only of container web and reaper 1302`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let number = |number: Option<u32>| number.map(|it| it.to_string());
+        let of = [
+            ("pid", number(self.pid)),
+            ("name", self.comm.clone()),
+            ("PID namespace", number(self.pidns)),
+            ("reaper", number(self.reaper)),
+            ("container", self.container.clone()),
+            ("runtime", self.runtime.clone()),
+            ("monitor", self.monitor.clone()),
+            ("control group", self.cgroup.clone()),
+        ];
+        let of: Vec<String> =
+            of.into_iter().filter_map(|(what, value)| Some(format!("{what} {}", clean(&value?)))).collect();
+        if of.is_empty() { "all of this host".to_owned() } else { format!("only of {}", of.join(" and ")) }
     }
 
     /// Whether a finding matches.
@@ -122,5 +144,18 @@ fn subject(finding: &Finding) -> Subject<'_> {
         runtime: finding.runtime.as_ref().map(|runtime| &*runtime.name),
         monitor: finding.monitor.as_ref().map(|monitor| (&*monitor.name, monitor.pid)),
         cgroup: finding.cgroup.as_deref(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_says_what_it_lets_through() {
+        assert_eq!(Filter::default().describe(), "all of this host");
+        let filter =
+            Filter { reaper: Some(1302), container: Some("web\u{1b}".to_owned()), ..Filter::default() };
+        assert_eq!(filter.describe(), "only of reaper 1302 and container web\\u{1b}");
     }
 }

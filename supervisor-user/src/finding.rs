@@ -49,6 +49,8 @@ pub struct Finding {
     pub exit: Option<Exit>,
     /// When its last thread exited, if that was seen.
     pub exit_ns: Option<u64>,
+    /// A time that it exited before, if the exit itself was not seen.
+    pub exited_before_ns: Option<u64>,
     /// When it was looked at first: it was a zombie by then.
     pub seen_ns: u64,
     /// When it was looked at last.

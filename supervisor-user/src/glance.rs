@@ -15,7 +15,7 @@ use crate::{
     evidence::{Evidence, EvidenceError, Look},
     exiting::{Exiting, Inspected},
     host::{Host, ProcessFacts},
-    kernel::{KernelError, Options, Records, Scan, Tracer, rights},
+    kernel::{KernelError, Options, Records, Scan, Task, Tracer, rights},
     observation::{Observation, Seen},
     observer::{all_exiting, inspect},
     privileges::{self, PrivilegesError},
@@ -98,31 +98,62 @@ impl<'a> Glance<'a> {
         }
     }
 
+    /// Since when a `supervisor` that is watching has seen every exit; `None` if none watches, or it has missed one.
+    ///
+    /// # Errors
+    ///
+    /// If a map cannot be read.
+    pub fn watched_since_ns(&self) -> Result<Option<u64>, KernelError> {
+        let Some(agent) = &self.agent else { return Ok(None) };
+        if agent.counters()?.lost_exits > 0 { Ok(None) } else { agent.seeded_ns() }
+    }
+
     /// Tells what is unreaped now and still after the grace period, and the PID namespaces that cannot end. Waits only
     /// if there is something of unknown age.
     ///
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
-    pub fn unreaped(
+    pub fn unreaped(&mut self, grace: Duration, tell: impl FnMut(&Observation)) -> Result<(), EvidenceError> {
+        let exited = self.exited()?;
+        self.unreaped_of(exited, grace, tell)
+    }
+
+    /// The same, of what one process must reap.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn unreaped_by(
         &mut self,
+        reaper: u32,
+        grace: Duration,
+        tell: impl FnMut(&Observation),
+    ) -> Result<(), EvidenceError> {
+        let mut exited = self.exited()?;
+        exited.retain(|it| it.parent == reaper);
+        self.unreaped_of(exited, grace, tell)
+    }
+
+    fn unreaped_of(
+        &mut self,
+        exited: Vec<Exited>,
         grace: Duration,
         mut tell: impl FnMut(&Observation),
     ) -> Result<(), EvidenceError> {
-        let exits = self.exits()?;
-        let first = self.exited()?;
-        if first.is_empty() {
+        if exited.is_empty() {
             return Ok(());
         }
+        let exits = self.exits()?;
         let grace_ns = grace.as_nanos() as u64;
-        let is_old = |id: &ProcessId| {
-            exits.get(id).is_some_and(|exit_ns| clock::now_ns().saturating_sub(*exit_ns) >= grace_ns)
+        let is_old = |it: &Exited| {
+            exits.get(&it.id).is_some_and(|exit_ns| clock::now_ns().saturating_sub(*exit_ns) >= grace_ns)
         };
-        if !first.iter().all(is_old) {
+        if !exited.iter().all(is_old) {
             thread::sleep(grace);
         }
         let look = self.look()?;
-        for id in first {
+        for Exited { id, .. } in exited {
             let Some(facts) = look.process_of(&id)? else { continue };
             if let Some(seen) = observe(&look, id, facts, exits.get(&id).copied())? {
                 tell(&seen);
@@ -255,15 +286,20 @@ impl<'a> Glance<'a> {
     }
 
     /// Processes that have exited.
-    fn exited(&mut self) -> Result<Vec<ProcessId>, EvidenceError> {
+    fn exited(&mut self) -> Result<Vec<Exited>, EvidenceError> {
         if let Some(tracer) = &mut self.tracer {
-            return Ok(tracer.scan(Scan::Exited, |_| {})?.iter().map(|task| task.record.id).collect());
+            let tasks = tracer.scan(Scan::Exited, |_| {})?;
+            let exited = |task: &Task| Exited { id: task.record.id, parent: task.record.parent.tgid };
+            return Ok(tasks.iter().map(exited).collect());
         }
         let tick_ns = 1_000_000_000 / self.host.identity().ticks_per_second;
         let mut exited = Vec::new();
         for pid in self.host.pids()? {
             let facts = self.host.process(pid)?.filter(ProcessFacts::is_unreaped);
-            exited.extend(facts.map(|facts| ProcessId::new(pid, facts.start_ticks * tick_ns)));
+            exited.extend(facts.map(|facts| Exited {
+                id: ProcessId::new(pid, facts.start_ticks * tick_ns),
+                parent: facts.ppid,
+            }));
         }
         Ok(exited)
     }
@@ -276,6 +312,13 @@ impl<'a> Glance<'a> {
         };
         Ok(Look::new(self.host, self.agent.as_ref(), exited, living))
     }
+}
+
+/// A process that has exited.
+struct Exited {
+    id: ProcessId,
+    /// Host pid of the process that must reap it.
+    parent: u32,
 }
 
 /// Observes one process, if it is unreaped or a namespace's init that cannot finish.

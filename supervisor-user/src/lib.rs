@@ -4,6 +4,7 @@
 //! [`attribution`] → [`diagnosis`] → [`conclusions`] → [`report`] → [`sink`]. [`observer`] watches and [`glance`] looks
 //! once; [`engine`] runs all of it for as long as it is wanted; [`commands`] are what a person starts.
 
+pub mod arguments;
 pub mod attribution;
 pub mod clock;
 pub mod commands;
@@ -32,6 +33,7 @@ pub mod names;
 pub mod nats;
 pub mod observation;
 pub mod observer;
+mod offered;
 mod plain_file;
 pub mod privileges;
 pub mod reap;

@@ -77,6 +77,13 @@ impl<'a> Names<'a> {
         self.id.starts_with(wanted) || self.container == Some(wanted) || label == wanted || is_end()
     }
 
+    /// Whether somebody who writes this means its pod: the name, `NAMESPACE/NAME`, or the uid.
+    #[must_use]
+    pub fn are_of_pod(&self, wanted: &str) -> bool {
+        let full = self.namespace.zip(self.pod).map(|(namespace, pod)| format!("{namespace}/{pod}"));
+        self.pod == Some(wanted) || self.pod_uid == Some(wanted) || full.as_deref() == Some(wanted)
+    }
+
     fn short_id(&self) -> &'a str {
         let is_engines = self.id.len() == 64 && self.id.bytes().all(|byte| byte.is_ascii_hexdigit());
         if is_engines { &self.id[..SHORT_ID] } else { self.id }
@@ -115,6 +122,17 @@ mod tests {
                 assert!(names.are_meant_by(&label[at + 1..]), "{label} from {at}");
             }
             assert!(!names.are_meant_by("b") && !names.are_meant_by("shop"), "{label}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_meant_by_its_name_or_uid() {
+        let names = Names { namespace: Some("shop"), pod: Some("web-pod"), pod_uid: Some("7d1f"), ..NONE };
+        for wanted in ["web-pod", "shop/web-pod", "7d1f"] {
+            assert!(names.are_of_pod(wanted), "{wanted}");
+        }
+        for wanted in ["web", "shop", "other/web-pod", ""] {
+            assert!(!names.are_of_pod(wanted), "{wanted}");
         }
     }
 

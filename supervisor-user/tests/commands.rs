@@ -1,7 +1,12 @@
 //! The command line, and all that is made of it: help, manual pages, completions and `docs/commands.md`, which
 //! `UPDATE_GOLDEN=1` writes anew.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{
+    env, fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{CommandFactory as _, Parser as _};
@@ -88,20 +93,64 @@ fn every_example_is_a_command() -> Result<()> {
 
 #[test]
 fn manual_pages_and_completions_know_every_option() -> Result<()> {
-    let shells = ["bash", "elvish", "fish", "powershell", "zsh"];
-    let completions =
-        shells.map(|shell| (shell, printed(&["completions", shell]).expect("a shell that it knows")));
     for command in commands(&definition()) {
-        let page = printed(&["man", command.get_name()])?;
+        let name = command.get_name();
+        let page = printed(&["man", name])?;
+        let offered = offered(&[name, "--"])?;
         let options = command.get_arguments().filter(|it| !it.is_hide_set()).filter_map(clap::Arg::get_long);
         for option in options {
             let escaped = format!("\\-\\-{}", option.replace('-', "\\-"));
-            ensure!(page.contains(&escaped), "{}(1) lacks {option}", command.get_name());
-            for (shell, script) in &completions {
-                ensure!(script.contains(option), "{shell} lacks {option} of {}", command.get_name());
-            }
+            ensure!(page.contains(&escaped), "{name}(1) lacks {option}");
+            ensure!(offered.contains(&format!("--{option}")), "{name}: {option} is not in {offered:?}");
         }
     }
+    Ok(())
+}
+
+/// What a shell offers for the last of these words.
+fn offered(words: &[&str]) -> Result<Vec<String>> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    // fish gets one a line, with a tab before what it means.
+    let output =
+        command.env("SUPERVISOR_COMPLETE", "fish").args(["--", "supervisor"]).args(words).output()?;
+    ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout)?;
+    Ok(lines.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect())
+}
+
+#[test]
+fn every_shell_gets_a_script_that_asks_this_program() -> Result<()> {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = printed(&["completions", shell])?;
+        ensure!(script.contains("SUPERVISOR_COMPLETE") && script.contains("supervisor"), "{shell}: {script}");
+    }
+    Ok(())
+}
+
+#[test]
+fn families_and_zombies_are_offered() -> Result<()> {
+    let families = offered(&["explain", "--family", ""])?;
+    ensure!(families.contains(&"F1".to_owned()) && families.contains(&"F24".to_owned()), "{families:?}");
+    ensure!(offered(&["demo", "F2"])?.iter().all(|it| it.starts_with("F2")), "demo F2");
+    // A child of ours that nobody waits for yet.
+    let mut child = Command::new("true").spawn()?;
+    let pid = child.id().to_string();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let is_offered = loop {
+        let all = [&["explain", &pid][..], &["ps", "--pid", &pid], &["reap", &pid]].map(offered);
+        let mut all = all.into_iter();
+        if all.all(|it| it.is_ok_and(|it| it.contains(&pid))) {
+            break true;
+        }
+        if Instant::now() > deadline {
+            break false;
+        }
+    };
+    let own = std::process::id().to_string();
+    let reapers = offered(&["ps", "--reaper", &own]);
+    child.wait()?;
+    ensure!(is_offered, "{pid} is not offered");
+    ensure!(reapers?.contains(&own), "{own} is not offered");
     Ok(())
 }
 
@@ -116,6 +165,7 @@ fn what_is_mistyped_is_suggested() {
         (&["watch", "-o", "jsn"], "'json'"),
         (&["config", "--print-defaults"], "'--print-default'"),
         (&["completions", "bsh"], "'bash'"),
+        (&["explain", "--famly", "F1"], "'--family'"),
     ] {
         let words = ["supervisor"].iter().chain(typed);
         let error = Cli::try_parse_from(words).expect_err("it is mistyped").to_string();

@@ -127,6 +127,7 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
         id: identity::finding_id("zombie", &entity),
         exit: facts.exit_status.map(Exit::from_wait_status),
         exit_ns: evidence.exit_ns,
+        exited_before_ns: None,
         grace_ns,
         reaper: evidence.reaper.as_ref().map(|facts| reaper(facts, last.reaper(facts, host), evidence)),
         seen_ns: evidence.at_ns,

@@ -12,7 +12,7 @@ use super::{
     unmatched::{unknown_place, without_filter},
 };
 use crate::{
-    clock,
+    arguments, clock,
     config::Time,
     console::print,
     diagnosis::Prognosis,
@@ -38,10 +38,10 @@ const NAMED: usize = 3;
 #[command(after_help = EXIT_CODES)]
 pub struct CheckArgs {
     /// WARNING from this many unreaped processes on; those that will go away by themselves (late) do not count
-    #[arg(short, long, default_value_t = 1, value_name = "COUNT")]
+    #[arg(short, long, default_value_t = 1, value_name = "COUNT", value_parser = arguments::count)]
     warning: u64,
     /// CRITICAL from this many on
-    #[arg(short, long, default_value_t = 10, value_name = "COUNT")]
+    #[arg(short, long, default_value_t = 10, value_name = "COUNT", value_parser = arguments::count)]
     critical: u64,
     /// Count only those that are unreaped for this long. How long is known only while `supervisor watch` runs; of
     /// others, those count that were started that long ago

@@ -1,11 +1,18 @@
-//! `supervisor completions`: for shells, from the same definition as the help.
+//! `supervisor completions`: for shells, from the same definition as the help. The script asks `supervisor` itself at each
+//! TAB, so pids, containers and families can be offered.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _};
-use clap_complete::{Shell, generate};
+use clap_complete::{
+    Shell,
+    env::{CompleteEnv, Shells},
+};
 
 use super::Cli;
 use crate::{console::print, exit::Exit};
+
+/// The environment variable by which a script asks. A name of our own: another program's must not turn us into a completer.
+const VARIABLE: &str = "SUPERVISOR_COMPLETE";
 
 /// Arguments of `supervisor completions`.
 #[derive(Args, Clone, Debug)]
@@ -14,14 +21,22 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Prints it.
+/// Prints the script.
 ///
 /// # Errors
 ///
 /// If standard output cannot be written.
 pub fn run(args: &CompletionsArgs) -> Result<Exit> {
+    let name = args.shell.to_string();
+    let shells = Shells::builtins();
+    let shell = shells.completer(&name).with_context(|| format!("there are no completions for {name}"))?;
     let mut script = Vec::new();
-    generate(args.shell, &mut Cli::command(), "supervisor", &mut script);
+    shell.write_registration(VARIABLE, "supervisor", "supervisor", "supervisor", &mut script)?;
     print(&String::from_utf8(script)?)?;
     Ok(Exit::Ok)
+}
+
+/// Answers a script, and ends this process, if one asks.
+pub(super) fn answer() {
+    CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
 }

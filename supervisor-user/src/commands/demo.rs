@@ -35,7 +35,7 @@ const BLOCKED: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
     /// Make these families happen, such as F4; without any it is the incident
-    #[arg(value_name = "FAMILY")]
+    #[arg(value_name = "FAMILY", value_enum, ignore_case = true, hide_possible_values = true)]
     families: Vec<Family>,
     /// List the families, what is done for each, and whether that can be done here
     #[arg(long, conflicts_with_all = ["families", "played"])]

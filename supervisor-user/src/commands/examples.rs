@@ -2,7 +2,8 @@
 
 pub(super) const WATCH: &str = "Examples:
   supervisor watch                                  # findings of this host, until Ctrl-C
-  supervisor watch --grace 5s --runtime crun        # what crun leaves for 5 s or longer
+  supervisor watch --long                           # the whole story of each, not three lines
+  supervisor watch --grace 5 --runtime crun         # what crun leaves for 5 s or longer
   supervisor watch -o json | jq .supervisor.verdict # for machines
   supervisor watch --from nats://HOST:4222          # of all nodes, if their agents report there";
 
@@ -36,13 +37,17 @@ pub(super) const CONFIG: &str = "Examples:
   supervisor config --check FILE                    # exit code 2 if it is wrong";
 
 pub(super) const PS: &str = "Examples:
-  supervisor ps                                     # exit code 1 if anything is unreaped
-  supervisor ps --columns pid,age,reaper,why --sort age --reverse
-  supervisor ps --every 2s --container ID           # again and again, of one container
+  supervisor ps                                     # the worst first; exit code 1 if anything is unreaped
+  supervisor ps --summary                           # one line for each reaper and cause
+  supervisor ps --tree                              # zombies below their reapers and containers
+  supervisor ps --columns pid,age,reaper,verdict --sort age --reverse
+  supervisor ps -n 2 --container ID                 # every 2 s, of one container
   supervisor ps --from nats://HOST:4222             # of all nodes, if their agents report there";
 
 pub(super) const EXPLAIN: &str = "Examples:
-  supervisor explain PID                            # why it is unreaped, and what to do
+  supervisor explain PID                            # why it is unreaped, and what to do; or what it must reap
+  supervisor explain conmonrs                       # the same by name
+  supervisor explain --pod shop/web-pod             # what is unreaped or blocked in a pod; also --container ID
   supervisor explain --pidns INO                    # what holds a PID namespace
   supervisor explain --family F1                    # what there is to know about a class of cause";
 

@@ -1,38 +1,56 @@
-//! `supervisor explain`: the whole story of one process, of a PID namespace, or of a family.
+//! `supervisor explain`: the whole story of a process, of what a reaper holds, of a PID namespace, or of a family.
+
+mod search;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use self::search::{by_name, in_place};
 use super::ps::say_reads_lost;
 use crate::{
+    arguments,
     clock::{self, Wall},
     conclusions::Conclusions,
     console::{Printer, print, say, style},
-    diagnosis::{Family, page_text},
+    diagnosis::{Family, in_full, page_text},
     engine::context,
     evidence::Evidence,
     exit::Exit,
     filter::Filter,
-    finding::{Event, EventKind},
+    finding::{BlockedNamespace, Event, EventKind, Finding},
     glance::Glance,
     host::{Host as _, Proc},
     observation::Seen,
+    offered,
     redact::RedactArgs,
-    report::{Format, story},
+    report::{Format, groups::Group, story},
 };
 
-/// Tell all that is known of one process, of a PID namespace, or of a family of causes.
+/// So many stories of one name, container or pod are told; the others are counted.
+const STORIES: usize = 5;
+/// A zombie has to stay this long to be one.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Tell all that is known of processes, of a container or pod, of a PID namespace, or of a family of causes.
 #[derive(Args, Clone, Debug)]
 #[command(group = clap::ArgGroup::new("subject").required(true))]
 pub struct ExplainArgs {
-    /// A process, dead or alive, by its host pid
-    #[arg(group = "subject")]
-    pid: Option<u32>,
+    /// Processes, dead or alive, by their host pids, or by a name: of this, what is unreaped is told first. Of a reaper,
+    /// what it holds
+    #[arg(group = "subject", value_name = "PID|NAME", value_parser = subject, add = offered::zombies())]
+    subjects: Vec<Subject>,
     /// The PID namespace with this inode number (readlink /proc/PID/ns/pid)
-    #[arg(long, value_name = "INO", group = "subject")]
+    #[arg(long, value_name = "INO", group = "subject", value_parser = arguments::pid_namespace)]
     pidns: Option<u32>,
+    /// What is unreaped and blocked in the container with this id, the beginning of its id, this name, or as lists show it
+    #[arg(long, value_name = "ID", group = "subject", add = offered::containers())]
+    container: Option<String>,
+    /// What is unreaped and blocked in the Kubernetes pod with this name, NAMESPACE/NAME, or uid
+    #[arg(long, value_name = "POD", group = "subject")]
+    pod: Option<String>,
     /// What there is to know about a family, such as F1
-    #[arg(long, value_name = "FAMILY", group = "subject")]
+    #[arg(long, value_name = "FAMILY", group = "subject", value_enum, ignore_case = true)]
+    #[arg(hide_possible_values = true)]
     family: Option<Family>,
     /// How it is written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
@@ -41,14 +59,64 @@ pub struct ExplainArgs {
     redact: RedactArgs,
 }
 
+/// What a word without an option means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    Pid(u32),
+    Name(String),
+    Family(Family),
+}
+
+/// Reads a word without an option.
+fn subject(text: &str) -> Result<Subject, String> {
+    const EXAMPLES: &str = "supervisor explain takes pids (supervisor explain 1234) or the name of a process \
+                            (supervisor explain conmonrs)";
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return arguments::pid(text).map(Subject::Pid).map_err(|error| format!("{error}; {EXAMPLES}"));
+    }
+    // F4 alone is a family; what else names one, such as `4`, is a pid or a name here.
+    let is_id = text.starts_with(['F', 'f']) && text[1..].bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(family) if is_id => Ok(Subject::Family(family)),
+        _ if text.len() < supervisor_ebpf::COMM_LEN => Ok(Subject::Name(text.to_owned())),
+        _ => Err(format!("a process's name has at most 15 bytes; {EXAMPLES}")),
+    }
+}
+
+/// A part of the answer.
+pub(super) enum Part {
+    Event(EventKind),
+    /// A process, and what it must reap and has not.
+    Reaper(Box<Finding>, Vec<Finding>),
+    /// Text only: it stands for what is not told.
+    Note(String),
+}
+
+impl Part {
+    /// Whether something is unreaped or blocked.
+    fn is_found(&self) -> bool {
+        match self {
+            Self::Event(EventKind::Explained(finding)) | Self::Reaper(finding, _) => finding.ending.is_some(),
+            Self::Event(_) => true,
+            Self::Note(_) => false,
+        }
+    }
+}
+
 /// Explains; the exit code says whether it is unreaped or blocked.
 ///
 /// # Errors
 ///
 /// If there is no such process or namespace, or something cannot be read or written.
 pub fn run(args: &ExplainArgs) -> Result<Exit> {
-    if let Some(family) = args.family {
-        print(&page_text(family))?;
+    let families =
+        args.subjects.iter().filter_map(|it| if let Subject::Family(it) = it { Some(it) } else { None });
+    let families: Vec<&Family> = args.family.iter().chain(families).collect();
+    if !families.is_empty() {
+        let pages: Vec<String> = families.iter().map(|family| page_text(**family)).collect();
+        print(&pages.join("\n"))?;
+    }
+    if args.family.is_some() || (!args.subjects.is_empty() && families.len() == args.subjects.len()) {
         return Ok(Exit::Ok);
     }
     let host = Proc::new().context("cannot read /proc")?;
@@ -59,48 +127,103 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
     if let Some(missing) = glance.missing() {
         say(&format!("supervisor: only what /proc shows is known: {missing}"));
     }
-    let mut conclusions = Conclusions::new(host.identity().clone(), 0, Filter::default());
-    let pid = args.pid.map(|pid| match host.thread_group(pid) {
+    let mut printer = Printer::new(args.output, context(host.identity(), glance.hooks()));
+    let mut teller = Teller { output: args.output, printer: &mut printer, is_first: families.is_empty() };
+    let exit = tell(args, &host, &mut glance, &mut teller);
+    say_reads_lost(&host);
+    exit
+}
+
+/// Tells of one subject after the other. That one of several is not there is said, and the others are told.
+fn tell(args: &ExplainArgs, host: &Proc, glance: &mut Glance<'_>, teller: &mut Teller<'_>) -> Result<Exit> {
+    if let Some(ino) = args.pidns {
+        return teller.parts(vec![explain_namespace(host, glance, ino)?]);
+    }
+    if args.container.is_some() || args.pod.is_some() {
+        return teller.parts(in_place(host, glance, args.container.as_deref(), args.pod.as_deref())?);
+    }
+    let mut worst = Exit::Ok;
+    for subject in &args.subjects {
+        let parts = match subject {
+            Subject::Pid(pid) => explain_pid(host, glance, *pid),
+            Subject::Name(name) => by_name(host, glance, name),
+            Subject::Family(_) => continue,
+        };
+        let exit = match parts {
+            Err(error) if args.subjects.len() > 1 => {
+                say(&format!("supervisor: {}", crate::words::clean(&format!("{error:#}"))));
+                Exit::Failed
+            }
+            parts => teller.parts(parts?)?,
+        };
+        worst = if exit as u8 > worst as u8 { exit } else { worst };
+    }
+    Ok(worst)
+}
+
+/// Writes the parts of the answer.
+struct Teller<'a> {
+    output: Format,
+    printer: &'a mut Printer,
+    is_first: bool,
+}
+
+impl Teller<'_> {
+    fn parts(&mut self, parts: Vec<Part>) -> Result<Exit> {
+        let is_found = parts.iter().any(Part::is_found);
+        for part in parts {
+            self.part(part)?;
+        }
+        Ok(if is_found { Exit::Found } else { Exit::Ok })
+    }
+
+    fn part(&mut self, part: Part) -> Result<()> {
+        let text = match (self.output, &part) {
+            (_, Part::Note(note)) => {
+                say(note);
+                return Ok(());
+            }
+            (Format::Text, Part::Event(EventKind::State(finding) | EventKind::Explained(finding))) => {
+                story::process(finding, style())
+            }
+            (Format::Text, Part::Event(EventKind::Blocked { namespace, .. })) => {
+                story::namespace(namespace, style())
+            }
+            (Format::Text, Part::Reaper(finding, held)) => {
+                let held: Vec<&Finding> = held.iter().collect();
+                story::reaper(finding, &Group::all(&held), style())
+            }
+            _ => return self.event(part),
+        };
+        let gap = if self.is_first { "" } else { "\n" };
+        self.is_first = false;
+        print(&format!("{gap}{text}"))
+    }
+
+    fn event(&mut self, part: Part) -> Result<()> {
+        let kind = match part {
+            Part::Event(kind) => kind,
+            Part::Reaper(finding, _) => EventKind::Explained(finding),
+            Part::Note(_) => return Ok(()),
+        };
+        self.printer.write(&Event { at_ns: clock::now_ns(), wall: Wall::now(), kind })
+    }
+}
+
+fn explain_pid(host: &Proc, glance: &mut Glance<'_>, pid: u32) -> Result<Vec<Part>> {
+    let pid = match host.thread_group(pid) {
         Some(process) if process != pid => {
             say(&format!("{pid} is a thread of process {process}, which is this:"));
             process
         }
         _ => pid,
-    });
-    let kinds = match (pid, args.pidns) {
-        (Some(pid), _) => explain_process(&host, &mut glance, &mut conclusions, pid)?,
-        (None, Some(ino)) => vec![explain_namespace(&mut glance, &mut conclusions, ino)?],
-        (None, None) => bail!("name a process, a PID namespace or a family"),
     };
-    say_reads_lost(&host);
-    let is_found = kinds.iter().any(|kind| match kind {
-        EventKind::Explained(finding) => finding.ending.is_some(),
-        _ => true,
-    });
-    let mut printer = Printer::new(args.output, context(host.identity(), glance.hooks()));
-    for (i, kind) in kinds.into_iter().enumerate() {
-        let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
-        let gap = if i > 0 { "\n" } else { "" };
-        match (args.output, &event.kind) {
-            (Format::Text, EventKind::State(finding) | EventKind::Explained(finding)) => {
-                print(&format!("{gap}{}", story::process(finding, style())))?;
-            }
-            (Format::Text, EventKind::Blocked { namespace, .. }) => {
-                print(&format!("{gap}{}", story::namespace(namespace, style())))?;
-            }
-            _ => printer.write(&event)?,
-        }
-    }
-    Ok(if is_found { Exit::Found } else { Exit::Ok })
+    explain_process(host, glance, pid)
 }
 
-/// The process; and of one that is PID 1 of a namespace that cannot end, the namespace too.
-fn explain_process(
-    host: &Proc,
-    glance: &mut Glance<'_>,
-    conclusions: &mut Conclusions,
-    pid: u32,
-) -> Result<Vec<EventKind>> {
+/// The process; if it is PID 1 of a namespace that cannot end, the namespace first; if it is a reaper, with what it holds.
+pub(super) fn explain_process(host: &Proc, glance: &mut Glance<'_>, pid: u32) -> Result<Vec<Part>> {
+    let mut conclusions = new_conclusions(host, glance, Filter::default())?;
     let Some((evidence, namespaces)) = glance.process(pid)? else {
         if host.was_not_read() {
             bail!(
@@ -112,12 +235,32 @@ fn explain_process(
     for namespace in namespaces {
         conclusions.take(&namespace);
     }
-    let mut kinds = vec![said_of(conclusions, &evidence)];
+    let told = said_of(&mut conclusions, &evidence);
     let own = conclusions.namespaces().filter(|namespace| namespace.init.process.pid == pid);
-    kinds.extend(
-        own.map(|namespace| EventKind::Blocked { namespace: Box::new(namespace.clone()), again: false }),
-    );
-    Ok(kinds)
+    let mut parts: Vec<Part> = own.map(blocked).collect();
+    parts.push(match told {
+        EventKind::Explained(finding) => {
+            glance.unreaped_by(pid, GRACE, |observation| conclusions.note(observation))?;
+            Part::Reaper(finding, conclusions.open().cloned().collect())
+        }
+        told => Part::Event(told),
+    });
+    Ok(parts)
+}
+
+/// Conclusions of one look.
+pub(super) fn new_conclusions(host: &Proc, glance: &Glance<'_>, filter: Filter) -> Result<Conclusions> {
+    let mut conclusions = Conclusions::new(host.identity().clone(), 0, filter);
+    conclusions.set_watched_since(glance.watched_since_ns()?);
+    Ok(conclusions)
+}
+
+pub(super) fn blocked(namespace: &BlockedNamespace) -> Part {
+    Part::Event(EventKind::Blocked { namespace: Box::new(namespace.clone()), again: false })
+}
+
+pub(super) fn zombie(finding: &Finding) -> Part {
+    Part::Event(EventKind::State(Box::new(in_full(finding))))
 }
 
 fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> EventKind {
@@ -125,7 +268,8 @@ fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> EventKind {
     if evidence.facts.is_unreaped() { EventKind::State(finding) } else { EventKind::Explained(finding) }
 }
 
-fn explain_namespace(glance: &mut Glance<'_>, conclusions: &mut Conclusions, ino: u32) -> Result<EventKind> {
+fn explain_namespace(host: &Proc, glance: &mut Glance<'_>, ino: u32) -> Result<Part> {
+    let mut conclusions = new_conclusions(host, glance, Filter::default())?;
     for observation in glance.namespaces()? {
         if let Seen::Held { evidence, .. } = &observation.seen
             && evidence.init.facts.pid_ns == Some(ino)
@@ -134,11 +278,28 @@ fn explain_namespace(glance: &mut Glance<'_>, conclusions: &mut Conclusions, ino
         }
     }
     if let Some(namespace) = conclusions.namespaces().next() {
-        return Ok(EventKind::Blocked { namespace: Box::new(namespace.clone()), again: false });
+        return Ok(blocked(namespace));
     }
     let init = glance.init_of(ino)?.with_context(|| {
         format!("there is no PID namespace {ino} with a PID 1, or it cannot be seen from here")
     })?;
     say(&format!("PID namespace {ino} is not blocked; this is its PID 1:"));
-    Ok(said_of(conclusions, &init))
+    Ok(Part::Event(said_of(&mut conclusions, &init)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_pid_a_family_or_a_name() {
+        assert_eq!(subject("12"), Ok(Subject::Pid(12)));
+        assert_eq!(subject("f4"), Ok(Subject::Family(Family::F4)));
+        assert_eq!(subject("conmonrs"), Ok(Subject::Name("conmonrs".to_owned())));
+        assert_eq!(subject("F99"), Ok(Subject::Name("F99".to_owned())), "a process can be called so");
+        for wrong in ["99999999999", "a-name-of-sixteen"] {
+            let error = subject(wrong).expect_err(wrong);
+            assert!(error.contains("supervisor explain 1234"), "{error}");
+        }
+    }
 }

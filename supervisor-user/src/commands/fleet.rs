@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 pub(super) use self::{top::Nodes, watch::watch};
 use super::{
     listing::{Listed, Listing},
-    table::{table, unknown},
+    table::{Gives, table, unknown},
     unmatched::without_filter,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     filter::Filter,
     fleet::{
         FindingKind, Fleet, FleetArgs, Host, Row,
-        list::{EXITS, NAMESPACES, ZOMBIES, cell_of, exit, key_of, namespace, place, status},
+        list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status},
         read,
     },
     nats::{Key, Link},
@@ -161,28 +161,65 @@ fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour)
     if shows_silent(listing) {
         lines.extend(silent(fleet));
     }
-    let mut out = String::new();
-    if !lines.is_empty() {
-        listing.write(&ZOMBIES, room, &mut out, lines, colour);
-    }
+    let room_of_tables = room.filter(|_| !listing.is_wide());
+    let mut parts = Vec::new();
     let namespaces: Vec<_> = of(FindingKind::Namespace).collect();
     // Who chooses columns reads a list of processes by a program.
     if !namespaces.is_empty() && !listing.is_chosen() {
-        if !out.is_empty() {
-            out.push('\n');
-        }
+        let header: [_; 7] = std::array::from_fn(|column| (NAMESPACES[column], OF_NAMESPACES[column]));
         let rows = namespaces.into_iter().map(|(key, row)| namespace(fleet, key, row));
-        table(&mut out, &NAMESPACES, rows, colour);
+        let mut out = String::new();
+        table(&mut out, &header, rows, room_of_tables, colour);
+        parts.push(out);
     }
     let exits: Vec<_> = of(FindingKind::Exit).collect();
     if !exits.is_empty() {
-        if !out.is_empty() {
-            out.push('\n');
-        }
-        table(&mut out, &EXITS, exits.iter().map(|(key, row)| exit(fleet, key, row)), colour);
+        let header: [_; 7] = std::array::from_fn(|column| (EXITS[column], OF_EXITS[column]));
+        let rows = exits.iter().map(|(key, row)| exit(fleet, key, row));
+        let mut out = String::new();
+        table(&mut out, &header, rows, room_of_tables, colour);
+        parts.push(out);
     }
-    out
+    if !lines.is_empty() {
+        let mut out = String::new();
+        listing.write(&USUAL, room, &mut out, lines, colour);
+        parts.push(out);
+    }
+    parts.join("\n")
 }
+
+/// What is listed of zombies without being asked for.
+const USUAL: [Column; 9] = [
+    Column::Host,
+    Column::Pid,
+    Column::Name,
+    Column::Age,
+    Column::Why,
+    Column::Reaper,
+    Column::Container,
+    Column::Exit,
+    Column::Status,
+];
+/// What the columns of [`NAMESPACES`] give up on a narrow terminal.
+const OF_NAMESPACES: [Gives; 7] = [
+    Gives::Nothing,
+    Gives::Nothing,
+    Gives::Nothing,
+    Gives::End(16),
+    Gives::Last(0),
+    Gives::Last(1),
+    Gives::End(7),
+];
+/// What the columns of [`EXITS`] give up on a narrow terminal.
+const OF_EXITS: [Gives; 7] = [
+    Gives::Nothing,
+    Gives::Nothing,
+    Gives::End(8),
+    Gives::Last(1),
+    Gives::Last(2),
+    Gives::Last(0),
+    Gives::End(7),
+];
 
 fn print_tables(fleet: &Fleet, filter: &Filter, listing: &Listing, before: &str) -> Result<()> {
     // A list that is made again and again empties the screen: what is said comes after it.

@@ -5,14 +5,21 @@ use std::{env, fmt::Write as _, fs, path::Path};
 
 use clap::Parser as _;
 
-use super::{Cli, Command, check, listing::Listing, ps};
+use super::{
+    Cli, Command, check,
+    listing::Listing,
+    ps::{
+        Found, Shape,
+        screen::{Terminal, Times, screen},
+    },
+};
 use crate::{
     conclusions::Conclusions,
     diagnosis::in_full,
     filter::Filter,
     finding::{BlockedNamespace, Finding},
     recording::Reader,
-    report::{story, text},
+    report::{groups, story, text},
 };
 
 /// One of a joined PID namespace that is blocked, of the same in a pod of CRI-O, of a container, of an exec session, of many
@@ -26,7 +33,7 @@ const RECORDINGS: [&str; 6] = [
     "f8-zombie-tracer-task",
 ];
 /// Columns that are asked for, most of them others than the usual ones.
-const CHOSEN: &str = " --columns pid,age,reaper,runtime,why --sort pid";
+const CHOSEN: &str = " --columns pid,age,reaper,runtime,verdict --sort pid";
 
 /// The part of `ps` that says what its list looks like.
 #[derive(clap::Parser)]
@@ -64,25 +71,25 @@ fn said(name: &str) -> String {
 /// What the commands say that look once.
 fn look(conclusions: &Conclusions, now_ns: u64) -> String {
     let mut findings: Vec<&Finding> = conclusions.open().collect();
-    findings.sort_by_key(|finding| finding.process.pid);
+    groups::sort(&mut findings);
     let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
     namespaces.sort_by_key(|namespace| namespace.init.process.pid);
+    let exits: Vec<&Finding> = conclusions.exits().collect();
 
     let mut out = String::new();
-    for (options, room, note) in [("", None, ""), ("", Some(80), "  # on 80 columns"), (CHOSEN, None, "")] {
+    for (options, columns, note) in [("", None, ""), ("", Some(80), "  # on 80 columns"), (CHOSEN, None, "")]
+    {
         let _infallible = writeln!(out, "\n$ supervisor ps{options}{note}");
         let list = List::parse_from(["ps"].into_iter().chain(options.split_whitespace()));
-        list.listing.list_in(room, now_ns, &mut out, &findings, text::Colour::Never);
-        if options.is_empty() && !namespaces.is_empty() {
-            out.push('\n');
-            ps::blocked_table(&mut out, &namespaces, text::Colour::Never);
-        }
+        let found = Found { findings: &findings, namespaces: &namespaces, exits: &exits };
+        let times = Times { now_ns, watched_since_ns: Some(0) };
+        let terminal = Terminal { columns, lines: columns.map(|_| 24), colour: text::Colour::Never };
+        out += &screen(&found, Shape::Fitting, &list.listing, times, terminal);
     }
 
     let Command::Check(args) = Cli::parse_from(["supervisor", "check"]).command.expect("a command") else {
         panic!("another command");
     };
-    let exits: Vec<&Finding> = conclusions.exits().collect();
     let critical = check::Critical { blocked: &namespaces, stuck: &exits };
     for (missing, note) in [(None, ""), (Some("rights are missing"), "  # without rights")] {
         let (state, line) = check::judge(&args, &findings, &critical, missing, now_ns);

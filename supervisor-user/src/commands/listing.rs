@@ -2,9 +2,8 @@
 
 use clap::Args;
 
-use super::table::{HEADER, align, width};
+use super::table::{Gives, HEADER, align, fit};
 use crate::{
-    clock, console,
     finding::Finding,
     report::{
         columns::{Column, SortKey},
@@ -13,31 +12,35 @@ use crate::{
 };
 
 /// What is listed without being asked for.
-const USUAL: [Column; 13] = [
+const USUAL: [Column; 9] = [
     Column::Pid,
     Column::Name,
-    Column::Exit,
     Column::Age,
-    Column::Family,
-    Column::Cause,
-    Column::Prognosis,
+    Column::Why,
     Column::Reaper,
-    Column::ReaperIs,
-    Column::State,
-    Column::Pidns,
-    Column::Vpid,
+    Column::Blocks,
     Column::Container,
-];
-/// Those of them that are left out first where a terminal is narrow.
-const SPARED: [Column; 7] = [
-    Column::Vpid,
-    Column::State,
-    Column::ReaperIs,
-    Column::Pidns,
     Column::Exit,
-    Column::Family,
-    Column::Container,
+    Column::Pidns,
 ];
+/// What a wide list has besides.
+const WIDE: [Column; 6] =
+    [Column::Vpid, Column::ReaperIs, Column::State, Column::Runtime, Column::Monitor, Column::Verdict];
+
+/// What a column gives up on a narrow terminal. The ids that options of other commands take are never cut.
+fn gives(column: Column) -> Gives {
+    match column {
+        Column::Exit => Gives::First(1),
+        Column::Pidns => Gives::First(0),
+        Column::Container | Column::Pod => Gives::Last(0),
+        Column::Blocks => Gives::Last(1),
+        Column::Age => Gives::Last(2),
+        Column::Name => Gives::Last(3),
+        Column::Why => Gives::End(16),
+        Column::Status => Gives::End(7),
+        _ => Gives::Nothing,
+    }
+}
 
 /// What a list looks like.
 #[derive(Args, Clone, Debug, Default)]
@@ -46,7 +49,7 @@ pub struct Listing {
     /// The columns, such as pid,name,age,why
     #[arg(long, value_name = "COLUMN,…", value_delimiter = ',', value_enum)]
     columns: Vec<Column>,
-    /// Sort by this column; without it by reaper and pid
+    /// Sort by this column; without it by what is worst: what blocks a PID namespace, then leaked, then late
     #[arg(long, value_name = "COLUMN", value_enum, hide_possible_values = true)]
     sort: Option<Column>,
     /// Sort the other way round
@@ -55,6 +58,9 @@ pub struct Listing {
     /// Leave the first line out
     #[arg(long)]
     no_headers: bool,
+    /// Show more columns, and cut nothing
+    #[arg(short, long, conflicts_with = "columns")]
+    wide: bool,
 }
 
 /// A line of a list.
@@ -84,18 +90,29 @@ impl Listing {
         !self.columns.is_empty()
     }
 
+    /// Whether somebody has asked for how the list looks.
+    pub(super) fn is_shaped(&self) -> bool {
+        self.is_chosen() || self.sort.is_some() || self.no_headers || self.wide
+    }
+
+    /// Whether nothing is to be said beside the list: a program reads it.
+    pub(super) fn is_bare(&self) -> bool {
+        self.is_chosen() || self.no_headers
+    }
+
+    /// Whether nothing is left out or cut.
+    pub(super) fn is_wide(&self) -> bool {
+        self.wide
+    }
+
     /// Whether somebody has asked for this column.
     pub(super) fn names(&self, column: Column) -> bool {
         self.columns.contains(&column)
     }
 
-    /// Writes the list. Where nobody has asked for columns, a narrow terminal gets fewer.
-    pub(super) fn list(&self, out: &mut String, findings: &[&Finding], colour: Colour) {
-        self.list_in(console::columns(), clock::now_ns(), out, findings, colour);
-    }
-
-    /// The same at a given time, on a terminal of so many columns.
-    pub(super) fn list_in(
+    /// Writes the list as it is at a time, for a terminal of so many columns. Where nobody has asked for columns, a narrow
+    /// one gets fewer.
+    pub(super) fn list(
         &self,
         room: Option<usize>,
         now_ns: u64,
@@ -104,7 +121,8 @@ impl Listing {
         colour: Colour,
     ) {
         let lines = findings.iter().map(|finding| At(finding, now_ns)).collect();
-        self.write(&USUAL, room, out, lines, colour);
+        let usual = if self.wide { [&USUAL[..], &WIDE].concat() } else { USUAL.to_vec() };
+        self.write(&usual, room, out, lines, colour);
     }
 
     /// Writes a list of anything, with `usual` columns where nobody has asked for others.
@@ -124,21 +142,17 @@ impl Listing {
         }
         let mut columns = if self.is_chosen() { self.columns.clone() } else { usual.to_vec() };
         let mut rows = self.rows(&columns, &lines);
-        if let Some(room) = room.filter(|_| !self.is_chosen()) {
-            for spared in SPARED {
-                if width(&rows) <= room {
-                    break;
-                }
-                columns.retain(|column| *column != spared);
-                rows = self.rows(&columns, &lines);
-            }
-        }
         let first = usize::from(!self.no_headers);
+        if !self.is_chosen() {
+            let gives: Vec<Gives> = columns.iter().copied().map(gives).collect();
+            let left = fit(&mut rows, first, &gives, room.filter(|_| !self.wide));
+            columns = left.into_iter().map(|index| columns[index]).collect();
+        }
         let paint = |row: usize, column: usize| match row.checked_sub(first) {
             None => Some(HEADER),
             Some(_) => meaning(columns[column], &rows[row][column]),
         };
-        align(out, &rows, room, paint, colour);
+        align(out, &rows, room.filter(|_| !self.wide), paint, colour);
     }
 
     fn rows<L: Listed>(&self, columns: &[Column], lines: &[L]) -> Vec<Vec<String>> {
@@ -154,6 +168,7 @@ fn meaning(column: Column, cell: &str) -> Option<&'static str> {
     match (column, cell) {
         (Column::Exit, "exit 0" | "-") => None,
         (Column::Exit, _) => Some("31"),
+        (Column::Blocks, cell) if cell != "-" => Some("31"),
         (Column::State, "D" | "T" | "t" | "Z") => Some("33"),
         (Column::Status, cell) if cell.starts_with("stale") => Some("33"),
         _ => None,
@@ -185,7 +200,7 @@ mod tests {
     fn listed(listing: &Listing) -> String {
         let findings = findings();
         let mut out = String::new();
-        listing.list(&mut out, &findings.iter().collect::<Vec<_>>(), Colour::Never);
+        listing.list(None, 0, &mut out, &findings.iter().collect::<Vec<_>>(), Colour::Never);
         out
     }
 
@@ -219,7 +234,7 @@ mod tests {
         let plain = listed(&listing);
         let findings = findings();
         let mut painted = String::new();
-        listing.list(&mut painted, &findings.iter().collect::<Vec<_>>(), Colour::Always);
+        listing.list(None, 0, &mut painted, &findings.iter().collect::<Vec<_>>(), Colour::Always);
         assert!(painted.starts_with("\x1b[1mEXIT\x1b[0m"), "{painted:?}");
         let bare = ["\x1b[1m", "\x1b[31m", "\x1b[0m"]
             .iter()

@@ -20,6 +20,9 @@ pub mod record;
 pub mod replay;
 pub mod run;
 pub mod schema;
+#[cfg(test)]
+mod screens;
+pub mod suggestions;
 mod table;
 pub mod top;
 pub mod trace;
@@ -48,7 +51,7 @@ use crate::{
 #[command(disable_help_flag = true, arg = help_flag())]
 #[command(after_help = AFTER_HELP, after_long_help = exit_codes())]
 pub struct Cli {
-    /// Whether text is coloured: auto (on a terminal, and not with `NO_COLOR`), always, never
+    /// Whether text is coloured: auto (on a terminal, and not with `NO_COLOR` or `TERM=dumb`), always, never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     color: Colouring,
     #[command(subcommand)]
@@ -174,7 +177,8 @@ fn usage_code(args: impl Iterator<Item = OsString>) -> Option<u8> {
 #[must_use]
 pub fn main() -> ExitCode {
     memory::one_heap();
-    let cli = match Cli::try_parse() {
+    completions::answer();
+    let cli = match Cli::try_parse().map_err(suggestions::plausible) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => match usage_code(std::env::args_os().skip(1)) {
             Some(code) => {

@@ -1,5 +1,9 @@
 //! `supervisor ps`: what is unreaped now.
 
+pub(super) mod screen;
+mod summary;
+mod tree;
+
 use std::{
     io::{self, IsTerminal as _},
     time::Duration,
@@ -8,17 +12,18 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use self::screen::{Terminal, Times, screen};
 use super::{
     fleet,
     listing::Listing,
-    table::{named, table, unknown},
     unmatched::{unknown_place, without_filter},
 };
 use crate::{
+    arguments,
     clock::{self, Wall},
     conclusions::Conclusions,
     config::Time,
-    console::{Printer, colour, print, say, wait_while_read},
+    console::{self, Printer, colour, is_dumb, is_utf8, print, say, wait_while_read},
     diagnosis::in_full,
     engine::context,
     exit::Exit,
@@ -27,17 +32,18 @@ use crate::{
     fleet::FleetArgs,
     glance::Glance,
     host::{Host as _, Proc, ReadsLost},
+    offered,
     redact::RedactArgs,
-    report::{
-        Format,
-        columns::{Column, EXITS, exit_cells},
-        text::Colour,
-    },
+    report::{Format, groups},
+    words::in_ascii,
 };
 
 /// List what is unreaped now.
 #[derive(Args, Clone, Debug)]
 pub struct PsArgs {
+    /// Only these processes, by their host pids
+    #[arg(value_name = "PID", value_parser = arguments::pid, conflicts_with = "from", add = offered::zombies())]
+    pids: Vec<u32>,
     /// How long a zombie must stay to be listed: every process is one for a moment
     #[arg(long, default_value = "200ms", value_name = "TIME")]
     grace: Time,
@@ -48,10 +54,15 @@ pub struct PsArgs {
     /// How the list is written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
+    /// The same as `-o json`
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+    #[command(flatten)]
+    shape: ShapeArgs,
     #[command(flatten)]
     listing: Listing,
     /// List again and again, so often
-    #[arg(long, value_name = "TIME")]
+    #[arg(short = 'n', long, value_name = "TIME")]
     every: Option<Time>,
     #[command(flatten)]
     filter: Filter,
@@ -59,6 +70,45 @@ pub struct PsArgs {
     redact: RedactArgs,
     #[command(flatten)]
     fleet: FleetArgs,
+}
+
+/// What is made of many zombies.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "List")]
+struct ShapeArgs {
+    /// A line for each reaper and cause. A terminal gets this by itself if the list is longer than the terminal
+    #[arg(long, conflicts_with_all = ["from", "columns", "sort", "all", "tree"])]
+    summary: bool,
+    /// Zombies below their reapers and containers
+    #[arg(long, conflicts_with_all = ["from", "columns", "sort"])]
+    tree: bool,
+    /// A line for each zombie, also if these are more than the terminal has
+    #[arg(short, long, conflicts_with = "from")]
+    all: bool,
+}
+
+/// What the list of zombies looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A line for each; or a summary, if these are more than the terminal has.
+    Fitting,
+    /// A line for each.
+    All,
+    /// A line for each reaper and cause.
+    Summary,
+    /// Below reapers and containers: some of each kind, or all.
+    Tree { all: bool },
+}
+
+impl ShapeArgs {
+    fn shape(&self) -> Shape {
+        match self {
+            Self { tree: true, all, .. } => Shape::Tree { all: *all },
+            Self { summary: true, .. } => Shape::Summary,
+            Self { all: true, .. } => Shape::All,
+            _ => Shape::Fitting,
+        }
+    }
 }
 
 /// Lists; the exit code says whether there is anything.
@@ -69,7 +119,7 @@ pub struct PsArgs {
 pub fn run(args: &PsArgs) -> Result<Exit> {
     if args.fleet.is_given() {
         return repeat(args.every, || {
-            fleet::list(&args.fleet, &args.filter, args.output, &args.listing, args.screen_start())
+            fleet::list(&args.fleet, &args.filter, args.output(), &args.listing, args.screen_start())
         });
     }
     let host = Proc::new().context("cannot read /proc")?;
@@ -97,9 +147,22 @@ fn repeat(every: Option<Time>, mut list: impl FnMut() -> Result<Exit>) -> Result
 }
 
 impl PsArgs {
+    fn output(&self) -> Format {
+        if self.json { Format::Ecs } else { self.output }
+    }
+
     /// What a list begins with: one of many on a terminal begins at the top of an empty screen.
     fn screen_start(&self) -> &'static str {
-        if self.every.is_some() && io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" }
+        let clears = self.every.is_some() && io::stdout().is_terminal() && !is_dumb();
+        if clears { "\x1b[H\x1b[2J" } else { "" }
+    }
+
+    fn wants(&self, pid: u32) -> bool {
+        self.pids.is_empty() || self.pids.contains(&pid)
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.filter != Filter::default() || !self.pids.is_empty()
     }
 }
 
@@ -107,40 +170,50 @@ impl PsArgs {
 fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
     let conclusions = conclude(glance, host, args.grace.0, args.exit_grace.0, &args.filter)?;
     let mut findings: Vec<&Finding> = conclusions.open().collect();
-    findings.sort_by_key(|finding| {
-        (finding.reaper.as_ref().map(|reaper| reaper.process.pid), finding.process.pid)
-    });
+    groups::sort(&mut findings);
     let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
     namespaces.sort_by_key(|namespace| namespace.init.process.pid);
     let mut exits: Vec<&Finding> = conclusions.exits().collect();
     exits.sort_by_key(|finding| finding.process.pid);
+    let all = findings.len() + namespaces.len() + exits.len();
+    findings.retain(|it| args.wants(it.process.pid));
+    namespaces.retain(|it| args.wants(it.init.process.pid));
+    exits.retain(|it| args.wants(it.process.pid));
     let found = Found { findings: &findings, namespaces: &namespaces, exits: &exits };
     say_reads_lost(host);
-    match args.output {
-        Format::Text => print_tables(args, &found)?,
+    match args.output() {
+        Format::Text => print_screen(args, &found, &conclusions)?,
         format => print_json(format, &found, host, glance.hooks())?,
     }
-    let is_empty = findings.is_empty() && namespaces.is_empty() && exits.is_empty();
-    if is_empty {
-        say(&nothing(&conclusions, &args.filter, unknown_place(glance, host, &args.filter)?));
+    if found.is_empty() {
+        let others = conclusions.unwanted() + all;
+        say(&nothing(others, args.is_filtered(), unknown_place(glance, host, &args.filter)?));
     }
-    Ok(if is_empty { Exit::Ok } else { Exit::Found })
+    Ok(if found.is_empty() { Exit::Ok } else { Exit::Found })
 }
 
 /// What is listed.
-struct Found<'a> {
-    findings: &'a [&'a Finding],
-    namespaces: &'a [&'a BlockedNamespace],
+pub(super) struct Found<'a> {
+    /// Zombies, the most urgent first.
+    pub(super) findings: &'a [&'a Finding],
+    /// PID namespaces that cannot end.
+    pub(super) namespaces: &'a [&'a BlockedNamespace],
     /// Processes that cannot exit.
-    exits: &'a [&'a Finding],
+    pub(super) exits: &'a [&'a Finding],
+}
+
+impl Found<'_> {
+    fn is_empty(&self) -> bool {
+        self.findings.is_empty() && self.namespaces.is_empty() && self.exits.is_empty()
+    }
 }
 
 /// Says why nothing is listed.
-fn nothing(conclusions: &Conclusions, filter: &Filter, unknown: Option<String>) -> String {
-    match (unknown, conclusions.unwanted()) {
-        (Some(unknown), others) => format!("nothing matches: {unknown}; {}", without_filter(others)),
-        (None, _) if *filter == Filter::default() => "nothing is unreaped".to_owned(),
-        (None, others) => format!("nothing that matches is unreaped; {}", without_filter(others)),
+fn nothing(others: usize, is_filtered: bool, unknown: Option<String>) -> String {
+    match unknown {
+        Some(unknown) => format!("nothing matches: {unknown}; {}", without_filter(others)),
+        None if !is_filtered => "nothing is unreaped".to_owned(),
+        None => format!("nothing that matches is unreaped; {}", without_filter(others)),
     }
 }
 
@@ -164,6 +237,7 @@ pub(super) fn conclude(
     filter: &Filter,
 ) -> Result<Conclusions> {
     let mut conclusions = Conclusions::new(host.identity().clone(), grace.as_nanos() as u64, filter.clone());
+    conclusions.set_watched_since(glance.watched_since_ns()?);
     glance.unreaped(grace, |observation| conclusions.note(observation))?;
     glance.stuck(exit_grace, |observation| conclusions.note(observation))?;
     conclusions.recount();
@@ -186,51 +260,11 @@ fn print_json(format: Format, found: &Found<'_>, host: &Proc, hooks: Option<&'st
     Ok(())
 }
 
-fn print_tables(args: &PsArgs, found: &Found<'_>) -> Result<()> {
-    let Found { findings, namespaces, exits } = *found;
-    let mut out = args.screen_start().to_owned();
-    if !findings.is_empty() {
-        args.listing.list(&mut out, findings, colour());
-    }
-    // Who chooses columns reads a list of processes by a program.
-    if !namespaces.is_empty() && !args.listing.is_chosen() {
-        if !findings.is_empty() {
-            out.push('\n');
-        }
-        blocked_table(&mut out, namespaces, colour());
-    }
-    if !exits.is_empty() && !args.listing.is_chosen() {
-        if !out.is_empty() {
-            out.push('\n');
-        }
-        exits_table(&mut out, exits, clock::now_ns(), colour());
-    }
-    print(&out)
-}
-
-/// Writes the list of PID namespaces that cannot end.
-pub(super) fn blocked_table(out: &mut String, namespaces: &[&BlockedNamespace], colour: Colour) {
-    let header = ["BLOCKED PID NS", "PID 1", "STATE", "HELD BY", "CONTAINER"];
-    table(out, &header, namespaces.iter().map(|namespace| namespace_row(namespace)), colour);
-}
-
-/// Writes the list of processes that cannot exit.
-pub(super) fn exits_table(out: &mut String, exits: &[&Finding], now_ns: u64, colour: Colour) {
-    table(out, &EXITS, exits.iter().map(|finding| exit_cells(finding, now_ns)), colour);
-}
-
-fn namespace_row(namespace: &BlockedNamespace) -> [String; 5] {
-    let init = &namespace.init;
-    let held: Vec<String> = namespace
-        .blockers
-        .iter()
-        .map(|it| format!("{} {}", named(&it.name, it.pid), it.kind.as_str()))
-        .collect();
-    [
-        init.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),
-        named(&init.process.name, init.process.pid),
-        init.state.to_string(),
-        held.join(", "),
-        Column::Container.cell(init, init.looked_ns),
-    ]
+fn print_screen(args: &PsArgs, found: &Found<'_>, conclusions: &Conclusions) -> Result<()> {
+    let lines = if io::stdout().is_terminal() { console::lines().or(Some(usize::MAX)) } else { None };
+    let terminal = Terminal { columns: console::columns(), lines, colour: colour() };
+    let times = Times { now_ns: clock::now_ns(), watched_since_ns: conclusions.watched_since_ns() };
+    let text = screen(found, args.shape.shape(), &args.listing, times, terminal);
+    let text = if is_utf8() { text } else { in_ascii(&text) };
+    print(&format!("{}{text}", args.screen_start()))
 }

@@ -12,6 +12,7 @@ use clap::Args;
 
 use super::ps::say_reads_lost;
 use crate::{
+    arguments,
     clock::{self, Wall},
     conclusions::Conclusions,
     config::Time,
@@ -22,6 +23,7 @@ use crate::{
     finding::{Block, Event, EventKind, Finding},
     glance::Glance,
     host::{Host as _, Proc},
+    offered,
     reap::{
         decision::{Decision, Obstacle, decide, may_be_nudged},
         plan::{Outcome, Zombie, free, released},
@@ -52,7 +54,7 @@ const ALSO_KEPT: [Capability; 3] =
 #[command(after_help = EXIT_CODES)]
 pub struct ReapArgs {
     /// Zombies, by their host pids
-    #[arg(value_name = "PID", id = "pids")]
+    #[arg(value_name = "PID", id = "pids", value_parser = arguments::pid, add = offered::zombies())]
     pids: Vec<u32>,
     /// All zombies that match the filters
     #[arg(long)]

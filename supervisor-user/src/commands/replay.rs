@@ -5,7 +5,10 @@ use std::{borrow::Cow, path::PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::{record::left_out, watch::to_stdout};
+use super::{
+    record::left_out,
+    watch::{DetailArgs, to_stdout},
+};
 use crate::{
     config::{Config, FloodConfig},
     console::say,
@@ -26,6 +29,8 @@ pub struct ReplayArgs {
     /// How findings are written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    detail: DetailArgs,
     /// Let a recording without an end be none the worse: warn only, exit code 0 and not 3
     #[arg(long)]
     partial: bool,
@@ -54,7 +59,7 @@ async fn replay(args: &ReplayArgs) -> Result<Exit> {
         sinks: to_stdout(args.output),
         ..Config::default()
     };
-    let stream = Stream::open(&config, context.clone(), stop.clone())?;
+    let stream = Stream::open(&config, context.clone(), stop.clone())?.in_detail(args.detail.detail());
     let mut pipeline = Pipeline::new(context.host, header.grace_ns, args.filter.clone(), stream);
     let mut wrong = None;
     for observation in reader.by_ref() {

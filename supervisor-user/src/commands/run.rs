@@ -12,6 +12,7 @@ use crate::{
     filter::Filter,
     kernel::SimulatedLoss,
     redact::ArgsMode,
+    report::fold::Detail,
 };
 
 /// Watch as a service: events go to the sinks of a configuration.
@@ -86,6 +87,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         duration: args.duration.map(|time| time.0),
         reload: Some(Box::new(move || again.load())),
         record: None,
+        detail: Detail::Long,
+        is_verbose: true,
     })?;
     Ok(Exit::Ok)
 }

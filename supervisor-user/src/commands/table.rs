@@ -3,25 +3,114 @@
 pub(super) use crate::report::columns::{named, unknown};
 use crate::{
     report::text::Colour,
-    words::{self, wrap},
+    words::{self, cut, wrap},
 };
 
 /// How headers are painted: bold.
 pub(super) const HEADER: &str = "1";
 
-/// Aligned columns.
-pub(super) fn table<const N: usize>(
-    out: &mut String,
-    header: &[&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-    colour: Colour,
-) {
-    let header = header.map(str::to_owned).to_vec();
-    let rows: Vec<_> = [header].into_iter().chain(rows.map(Vec::from)).collect();
-    align(out, &rows, None, |row, _| (row == 0).then_some(HEADER), colour);
+/// What a column gives up where a terminal is narrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gives {
+    /// Nothing: people copy what it says into other commands.
+    Nothing,
+    /// The column is left out before any other is cut; the smallest number first.
+    First(u8),
+    /// The column is left out where cutting others is not enough; the smallest number first.
+    Last(u8),
+    /// The ends of its cells, which keep at least this many columns.
+    End(usize),
 }
 
-/// The same of rows that are as long as each other. On a terminal of `room` columns the last of them is wrapped.
+/// A list with a header, as wide as a terminal of `room` columns. Columns of which nothing is known are left out.
+pub(super) fn table<const N: usize>(
+    out: &mut String,
+    header: &[(&str, Gives); N],
+    rows: impl Iterator<Item = [String; N]>,
+    room: Option<usize>,
+    colour: Colour,
+) {
+    let gives: Vec<Gives> = header.iter().map(|(_, gives)| *gives).collect();
+    let header = header.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut rows: Vec<Vec<String>> = [header].into_iter().chain(rows.map(Vec::from)).collect();
+    fit(&mut rows, 1, &gives, room);
+    align(out, &rows, room, |row, _| (row == 0).then_some(HEADER), colour);
+}
+
+/// Leaves columns out, and cuts others, until the rows are as wide as a terminal of `room` columns. The first `headers` of
+/// them are no data. Returns which columns are left.
+pub(super) fn fit(
+    rows: &mut [Vec<String>],
+    headers: usize,
+    gives: &[Gives],
+    room: Option<usize>,
+) -> Vec<usize> {
+    let mut left: Vec<usize> = (0..gives.len()).collect();
+    let is_known = |column: usize| rows.iter().skip(headers).any(|row| row[column] != unknown());
+    left.retain(|column| is_known(*column));
+    if let Some(room) = room {
+        let widths = widths(rows);
+        leave_out(
+            &mut left,
+            gives,
+            |left| total(left, |column| widths[column]) > room,
+            |it| match it {
+                Gives::First(rank) => Some(rank),
+                _ => None,
+            },
+        );
+        let least = |column: usize| match gives[column] {
+            Gives::End(least) => widths[column].min(least),
+            _ => widths[column],
+        };
+        leave_out(
+            &mut left,
+            gives,
+            |left| total(left, least) > room,
+            |it| match it {
+                Gives::Last(rank) => Some(rank),
+                _ => None,
+            },
+        );
+        let mut excess = total(&left, |column| widths[column]).saturating_sub(room);
+        for &column in &left {
+            let gone = excess.min(widths[column] - least(column));
+            excess -= gone;
+            if gone > 0 {
+                for row in &mut *rows {
+                    row[column] = cut(&row[column], widths[column] - gone);
+                }
+            }
+        }
+    }
+    for row in rows {
+        let mut column = 0..;
+        row.retain(|_| column.next().is_some_and(|column| left.contains(&column)));
+    }
+    left
+}
+
+/// Leaves out the columns that have a rank, the smallest first, for as long as the rest is too wide.
+fn leave_out(
+    left: &mut Vec<usize>,
+    gives: &[Gives],
+    is_too_wide: impl Fn(&[usize]) -> bool,
+    rank: impl Fn(Gives) -> Option<u8>,
+) {
+    while is_too_wide(left) {
+        let ranked = left.iter().filter_map(|column| Some((rank(gives[*column])?, *column)));
+        let Some((_, first)) = ranked.min() else { break };
+        left.retain(|column| *column != first);
+    }
+}
+
+/// How many columns of a terminal these take.
+fn total(columns: &[usize], width: impl Fn(usize) -> usize) -> usize {
+    let cells: usize = columns.iter().map(|column| width(*column)).sum();
+    cells + columns.len().saturating_sub(1) * GAP.len()
+}
+
+/// Aligned rows that are as long as each other. On a terminal of `room` columns the last column is wrapped.
 /// `paint` says which ANSI code a cell is painted with, by its row and column.
 pub(super) fn align(
     out: &mut String,
@@ -63,12 +152,6 @@ const WRAPPED: usize = 24;
 /// What is between columns.
 const GAP: &str = "  ";
 
-/// How many columns of a terminal they take.
-pub(super) fn width(rows: &[Vec<String>]) -> usize {
-    let widths = widths(rows);
-    widths.iter().sum::<usize>() + widths.len().saturating_sub(1) * GAP.len()
-}
-
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| words::width(&row[column])).max().unwrap_or(0);
@@ -83,11 +166,55 @@ mod tests {
     fn columns_stand_below_each_other_whatever_the_names() {
         let rows = ["a", "名前", "🦀", "e\u{301}"].map(|name| [name.to_owned(), "1".to_owned()]);
         let mut out = String::new();
-        table(&mut out, &["NAME", "PID"], rows.into_iter(), Colour::Never);
+        let header = [("NAME", Gives::End(8)), ("PID", Gives::Nothing)];
+        table(&mut out, &header, rows.into_iter(), None, Colour::Never);
         let at: Vec<usize> = out
             .lines()
             .map(|line| words::width(&line[..line.find(['P', '1']).expect("a second column")]))
             .collect();
         assert_eq!(at, [6; 5], "{out}");
+    }
+
+    /// What a table of these rows looks like on so many columns.
+    fn shown(room: usize) -> String {
+        let header = [
+            ("PID", Gives::Nothing),
+            ("NAME", Gives::Last(0)),
+            ("WHY", Gives::End(6)),
+            ("NOTHING", Gives::Nothing),
+            ("NS", Gives::First(1)),
+            ("EXIT", Gives::First(0)),
+        ];
+        let row = |pid: &str, why: &str| [pid, "crun", why, "-", "4026531836", "exit 1"].map(str::to_owned);
+        let mut out = String::new();
+        table(
+            &mut out,
+            &header,
+            [row("1", "never waits"), row("20", "-")].into_iter(),
+            Some(room),
+            Colour::Never,
+        );
+        out
+    }
+
+    #[test]
+    fn a_narrow_terminal_loses_columns_in_their_order_and_then_ends_of_cells() {
+        for (room, header) in [
+            (80, "PID  NAME  WHY          NS          EXIT"),
+            (42, "PID  NAME  WHY          NS          EXIT"),
+            (41, "PID  NAME  WHY          NS"),
+            (33, "PID  NAME  WHY"),
+            (21, "PID  NAME  WHY"),
+            (17, "PID  NAME  WHY"),
+            (16, "PID  WHY"),
+            (3, "PID  WHY"),
+        ] {
+            let text = shown(room);
+            assert_eq!(text.lines().next(), Some(header), "{room}: {text}");
+            let widest = text.lines().map(words::width).max().unwrap_or(0);
+            assert!(widest <= room.max(11), "{room}: {text}");
+        }
+        assert!(shown(21).contains("never wai…"), "{}", shown(21));
+        assert!(!shown(80).contains("NOTHING"), "no column says nothing in every row");
     }
 }

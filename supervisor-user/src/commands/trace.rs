@@ -15,13 +15,14 @@ use supervisor_ebpf::{COMM_LEN, Exec, TraceFilter, Traced};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
+    arguments,
     clock::{self, Wall},
     config,
     console::{colour, columns, is_utf8, say},
     engine,
     host::{Host as _, Proc},
     kernel::{Record, Trace, TraceOptions},
-    privileges,
+    offered, privileges,
     redact::{RedactArgs, Redactor},
     report::{Context as Said, ecs, ocsf},
     trace::{
@@ -75,15 +76,16 @@ pub struct TraceArgs {
     ring: Option<u32>,
     /// Only the process with this host pid and its descendants
     #[arg(long, value_name = "PID", help_heading = "Filters", conflicts_with = "command")]
+    #[arg(value_parser = arguments::pid)]
     pid: Option<u32>,
     /// Only processes with this name (as in /proc/PID/comm, at most 15 bytes)
     #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = comm)]
     comm: Option<String>,
     /// Only processes in the PID namespace with this inode number (readlink /proc/PID/ns/pid)
-    #[arg(long, value_name = "INO", help_heading = "Filters")]
+    #[arg(long, value_name = "INO", help_heading = "Filters", value_parser = arguments::pid_namespace)]
     pidns: Option<u32>,
     /// Only processes of the container with this id, or the beginning of its id
-    #[arg(long, value_name = "ID", help_heading = "Filters")]
+    #[arg(long, value_name = "ID", help_heading = "Filters", add = offered::containers())]
     container: Option<String>,
     /// Only processes whose control group's path contains this
     #[arg(long, value_name = "TEXT", help_heading = "Filters")]

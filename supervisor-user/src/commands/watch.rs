@@ -14,7 +14,7 @@ use crate::{
     fleet::FleetArgs,
     kernel::SimulatedLoss,
     redact::RedactArgs,
-    report::Format,
+    report::{Format, fold::Detail},
 };
 
 /// Report processes that are not reaped, live.
@@ -41,6 +41,11 @@ pub struct WatchArgs {
     /// How findings are written to standard output
     #[arg(short, long, default_value = "text", value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    detail: DetailArgs,
+    /// Print bounds of memory at the start, and counters of the kernel side at the end
+    #[arg(short, long)]
+    verbose: bool,
     /// Log what the eBPF programs themselves say (also: `RUST_LOG`)
     #[arg(long)]
     bpf_log: bool,
@@ -53,6 +58,28 @@ pub struct WatchArgs {
     redact: RedactArgs,
 }
 
+/// How much text says of each finding.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct DetailArgs {
+    /// Print each finding, also one that repeats another of the same reaper and cause; without it, text counts these
+    #[arg(long)]
+    all: bool,
+    /// Print the whole story of each finding as text, not three lines of it
+    #[arg(long)]
+    long: bool,
+}
+
+impl DetailArgs {
+    /// What was asked for.
+    pub(super) fn detail(self) -> Detail {
+        match self {
+            Self { long: true, .. } => Detail::Long,
+            Self { all: true, .. } => Detail::Each,
+            Self { .. } => Detail::Brief,
+        }
+    }
+}
+
 impl Default for WatchArgs {
     fn default() -> Self {
         Self {
@@ -60,6 +87,8 @@ impl Default for WatchArgs {
             exit_grace: Time::from_secs(5),
             duration: None,
             output: Format::Text,
+            detail: DetailArgs::default(),
+            verbose: false,
             bpf_log: false,
             simulate_loss: None,
             filter: Filter::default(),
@@ -91,6 +120,8 @@ impl WatchArgs {
             duration: self.duration.map(|time| time.0),
             reload: None,
             record: None,
+            detail: self.detail.detail(),
+            is_verbose: self.verbose,
         }
     }
 }

@@ -7,6 +7,7 @@ mod outcomes;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,6 +43,8 @@ pub struct Conclusions {
     /// Open findings that the agent is freeing.
     being_freed: HashSet<ProcessId>,
     last: Last,
+    /// Since when another watch has seen every exit.
+    watched_since_ns: Option<u64>,
 }
 
 struct Open {
@@ -73,6 +76,7 @@ impl Conclusions {
             outcomes: Outcomes::default(),
             being_freed: HashSet::new(),
             last: Last::default(),
+            watched_since_ns: None,
         }
     }
 
@@ -207,6 +211,9 @@ impl Conclusions {
     ) -> Option<fn(Box<Finding>) -> EventKind> {
         let before = self.open.remove(id);
         let mut finding = Box::new(self.conclude(id, evidence, before.as_ref().map(|open| &*open.finding)));
+        if existing {
+            self.exited_before(&mut finding);
+        }
         self.growth.count(&mut finding, before.as_ref().map(|open| &*open.finding), existing);
 
         let was_told = before.as_ref().is_some_and(|open| open.told);
@@ -390,6 +397,7 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
     };
     finding.seen_ns = before.seen_ns;
     finding.exit_ns = finding.exit_ns.or(before.exit_ns);
+    finding.exited_before_ns = before.exited_before_ns;
     if let (Origin::Exec, Origin::HealthCheck { .. }) = (finding.origin, before.origin) {
         finding.origin = before.origin;
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// A time, such as `1s`.
+/// A time, such as `1s`. A number without a unit counts seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);
 
@@ -18,9 +18,11 @@ impl FromStr for Time {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let span: jiff::SignedDuration = text
+        let is_plain = text.parse::<f64>().is_ok_and(f64::is_finite) && !text.contains(['e', 'E']);
+        let with_unit = if is_plain { format!("{text}s") } else { text.to_owned() };
+        let span: jiff::SignedDuration = with_unit
             .parse()
-            .map_err(|_| format!("`{text}` is no time with its unit, such as 500ms, 1s or 2m"))?;
+            .map_err(|_| format!("`{text}` is no time, such as 500ms, 1s, 2m, or 2 for 2s"))?;
         Duration::try_from(span).map(Self).map_err(|_| "a time cannot be negative".to_owned())
     }
 }
@@ -93,7 +95,7 @@ macro_rules! as_text {
 
 pub(super) use as_text;
 
-as_text!(Time, "Time", "^[0-9].*(ns|us|µs|ms|s|m|h|d|y)$");
+as_text!(Time, "Time", "^[0-9]+([.][0-9]+)?$|^[0-9].*(ns|us|µs|ms|s|m|h|d|y)$");
 as_text!(Bytes, "Bytes", "^[0-9]+ ?(GiB|MiB|KiB|B)$");
 
 #[cfg(test)]
@@ -111,7 +113,10 @@ mod tests {
         for text in ["1s", "500ms", "2m", "1h"] {
             assert_eq!(text.parse::<Time>().unwrap().to_string(), text);
         }
-        for text in ["1", "s", "-1s", "soon"] {
+        for (text, read) in [("2", "2s"), ("0.5", "500ms"), ("0", "0s")] {
+            assert_eq!(text.parse::<Time>().unwrap().to_string(), read);
+        }
+        for text in ["s", "-1s", "-1", "soon", "", "1e3", "inf", "NaN"] {
             assert!(text.parse::<Time>().is_err(), "{text}");
         }
     }

@@ -111,6 +111,29 @@ impl Cause {
             Self::Unseen => "unseen",
         }
     }
+
+    /// What it is, in few words for a list.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::NeverWaits => "never waits",
+            Self::WaitsByPid => "waits for others only",
+            Self::WaitsForGroup => "waits for another group",
+            Self::NarrowedWait => "its waits exclude this one",
+            Self::WaitingForAnother => "waits for another first",
+            Self::Reading => "reads before it waits",
+            Self::Busy => "is busy",
+            Self::SigchldBlocked => "SIGCHLD is blocked",
+            Self::HandlerReplaced => "SIGCHLD handler was replaced",
+            Self::ImageReplaced => "executed another program",
+            Self::Coalesced => "one wait per SIGCHLD",
+            Self::Periodic => "waits in rounds",
+            Self::Peeked => "looks with WNOWAIT only",
+            Self::CannotRun => "cannot run",
+            Self::Traced => "held by its tracer",
+            Self::Unseen => "its waits are not seen",
+        }
+    }
 }
 
 /// Whether a zombie will go away by itself.

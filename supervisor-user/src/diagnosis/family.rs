@@ -142,6 +142,11 @@ impl Family {
         self.words().2
     }
 
+    /// What people may call it: `F4`, `parent-never-waits`, or `4`.
+    fn names(self) -> [&'static str; 3] {
+        [self.id(), self.name(), &self.id()[1..]]
+    }
+
     const fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::F1 => ("F1", "monitor-does-not-reap", "A monitor does not reap what it adopts"),
@@ -206,8 +211,19 @@ impl FromStr for Family {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL
             .into_iter()
-            .find(|family| [family.id(), family.name()].iter().any(|name| name.eq_ignore_ascii_case(text)))
+            .find(|family| family.names().iter().any(|name| name.eq_ignore_ascii_case(text)))
             .ok_or_else(|| UnknownFamily { given: text.to_owned() })
+    }
+}
+
+impl clap::ValueEnum for Family {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        let [id, others @ ..] = self.names();
+        Some(clap::builder::PossibleValue::new(id).aliases(others).help(self.title()))
     }
 }
 

@@ -96,6 +96,7 @@ fn own(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
         tracer: None,
         exit: Some(Exit::Code(0)),
         exit_ns: Some(EXIT),
+        exited_before_ns: None,
         seen_ns: SEEN,
         looked_ns: LOOKED,
         grace_ns: S,

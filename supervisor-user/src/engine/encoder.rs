@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::{
+    clock::Wall,
     config::SinkConfig,
     console,
     finding::{Event, State},
@@ -30,6 +31,34 @@ impl Look {
             format => Self::Block(format, Style::PLAIN),
         }
     }
+
+    /// How text looks that a person reads as it comes; `None` if it is for machines.
+    pub(super) fn style_of_screen(self) -> Option<Style> {
+        match self {
+            Self::Block(Format::Text, style) => Some(style),
+            Self::Block(..) | Self::Sentence => None,
+        }
+    }
+}
+
+/// Text for a person that is about no single event; `None` if there is none.
+pub(super) fn text(wall: Wall, now_ns: u64, text: &str) -> Option<Message> {
+    let head = Head {
+        id: String::new(),
+        action: String::new(),
+        at: wall.timestamp(now_ns),
+        severity: 1,
+        finding: None,
+        is_news: true,
+        sentence: String::new(),
+    };
+    with_text(head, text)
+}
+
+/// A message that is only text; `None` if there is none.
+fn with_text(head: Head, text: &str) -> Option<Message> {
+    let payload: Arc<[u8]> = text.trim_end_matches('\n').as_bytes().into();
+    (!payload.is_empty()).then(|| Message { head, ecs: Arc::clone(&payload), payload })
 }
 
 /// Encodes one event for each look once.
@@ -56,6 +85,12 @@ impl<'a> Encoder<'a> {
         };
         let head = self.head.get_or_insert_with(|| head(self.event, self.context, self.sequence)).clone();
         Ok(Message { head, payload, ecs })
+    }
+
+    /// The event as this text; `None` if it is empty.
+    pub(super) fn text(&mut self, text: &str) -> Option<Message> {
+        let head = self.head.get_or_insert_with(|| head(self.event, self.context, self.sequence)).clone();
+        with_text(head, text)
     }
 
     fn encoded(&mut self, look: Look) -> Result<Arc<[u8]>> {

@@ -1,5 +1,6 @@
 //! The agent: an observer, a pipeline, and what a service needs besides: signals, another configuration, an end in order.
 
+mod begun;
 mod encoder;
 mod flood;
 #[doc(hidden)]
@@ -35,17 +36,18 @@ use crate::{
     console::say,
     host::{Host as _, HostIdentity, Proc},
     identity,
-    kernel::{SimulatedLoss, map_sizes},
+    kernel::SimulatedLoss,
     memory,
     observer::{Grace, Observer},
     privileges::{self, REAP_NEEDS},
     recording::{Counted, Writer},
     redact::Redactor,
-    report::Context,
+    report::{Context, fold::Detail},
     service,
     words::{clean, duration},
 };
 
+use begun::begun;
 pub use pipeline::Pipeline;
 use reaping::Reaping;
 pub use stream::Stream;
@@ -74,6 +76,10 @@ pub struct Options {
     pub reload: Option<Box<dyn Fn() -> Result<Config>>>,
     /// Makes the file that it is recorded into. What every event says can be changed there.
     pub record: Option<Record>,
+    /// How much text on standard output says of each finding.
+    pub detail: Detail,
+    /// Whether bounds at the start and counters at the end are printed.
+    pub is_verbose: bool,
 }
 
 /// Makes the file that is recorded into.
@@ -111,7 +117,9 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 async fn watch(options: Options) -> Result<Ended> {
-    let Options { config, remembers, bpf_log, simulated_loss, duration: length, reload, record } = options;
+    let Options { config, remembers, bpf_log, simulated_loss, duration: length, reload, record, .. } =
+        options;
+    let (detail, is_verbose) = (options.detail, options.is_verbose);
     // Before anything is attached, so that an early signal ends it cleanly too.
     let (stop, hangups) = signals(reload.is_some())?;
     let started_ns = clock::now_ns();
@@ -135,7 +143,7 @@ async fn watch(options: Options) -> Result<Ended> {
     let passed_on = if config.reap.enabled { &passed_on[..] } else { &[] };
     privileges::drop_all_but_passed_on(Some(observer.tracer()), passed_on)?;
     observer.host().replace_reader()?;
-    let stream = Stream::open(&config, context.clone(), stop.clone())?;
+    let stream = Stream::open(&config, context.clone(), stop.clone())?.in_detail(detail);
     let vitals = Vitals::start(&config.metrics, measured, hooks)?;
     let mut pipeline = Pipeline::new(context.host.clone(), grace_ns, config.filter.clone(), stream);
     pipeline = pipeline.recorded_by(recorder).measured_by(vitals.as_ref().map(Vitals::metrics));
@@ -145,13 +153,7 @@ async fn watch(options: Options) -> Result<Ended> {
     }
     // It is no fault if the kernel does not tell which they are.
     let _they_stay = memory::give_back_file();
-    let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
-    let buffers_mib = pipeline.stream().bound().div_ceil(1024 * 1024);
-    say(&format!(
-        "watching for processes unreaped for {}; kernel maps are bounded to {kernel_mib} MiB, buffers of sinks to \
-         {buffers_mib} MiB; Ctrl-C ends it",
-        duration(grace_ns)
-    ));
+    say(&begun(&config, is_verbose.then(|| pipeline.stream().bound())));
 
     tokio::spawn(service::watchdog(|error| told(Err(error))));
     told(service::ready(&format!("watching for processes unreaped for {}", duration(grace_ns))));
@@ -160,8 +162,20 @@ async fn watch(options: Options) -> Result<Ended> {
     let end = length.and_then(|length| Instant::now().checked_add(length));
     let history = remembers.then(|| context.host.boot_id.clone());
     let reaping = config.reap.enabled.then(|| Reaping::new(config.reap.clone()));
-    let mut agent =
-        Agent { config, history, reload, observer, pipeline, reaping, vitals, stop, hangups, events, end };
+    let mut agent = Agent {
+        config,
+        history,
+        reload,
+        observer,
+        pipeline,
+        reaping,
+        vitals,
+        stop,
+        hangups,
+        events,
+        end,
+        is_verbose,
+    };
     let ran = agent.run().await;
     told(service::stopping());
     let ended = match ran {
@@ -188,6 +202,7 @@ struct Agent {
     hangups: mpsc::Receiver<()>,
     events: AsyncFd<OwnedFd>,
     end: Option<Instant>,
+    is_verbose: bool,
 }
 
 impl Agent {
@@ -256,7 +271,9 @@ impl Agent {
         let counted = Counted::new(&self.observer.counters()?, self.observer.lost()?);
         let watched = duration(clock::now_ns().saturating_sub(started_ns));
         say(&format!("watched for {watched}: {}", self.pipeline.summary()));
-        say(&format!("counted: {counted}"));
+        if self.is_verbose {
+            say(&format!("counted: {counted}"));
+        }
         Ok(counted)
     }
 

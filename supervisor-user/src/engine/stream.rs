@@ -1,5 +1,7 @@
 //! Events on their way out: numbered, limited, and handed to every sink.
 
+mod folded;
+
 use std::{
     collections::{BTreeMap, HashSet},
     fs,
@@ -20,7 +22,7 @@ use crate::{
     console::say,
     finding::{Dropped, Event, EventKind},
     host::HostIdentity,
-    report::Context,
+    report::{Context, fold::Fold},
     sink::{self, DropCount, Outlet, Place, Stats, Stop},
     words::clean,
 };
@@ -49,6 +51,8 @@ struct Route {
     name: String,
     config: SinkConfig,
     look: Look,
+    /// What text for a person who watches is folded by.
+    fold: Option<Fold>,
     /// There is none where the configuration was changed and the sink cannot be opened yet.
     outlet: Option<Outlet>,
     /// Events that it missed meanwhile.
@@ -195,7 +199,13 @@ impl Stream {
         self.sequence += 1;
         let mut encoder = Encoder::new(event, context.unwrap_or(&self.context), self.sequence);
         for route in &mut self.outlets {
-            let message = encoder.message(route.look, route.keeps_findings())?;
+            let message = match &mut route.fold {
+                Some(fold) => match encoder.text(&fold.event(event)) {
+                    Some(message) => message,
+                    None => continue,
+                },
+                None => encoder.message(route.look, route.keeps_findings())?,
+            };
             match &mut route.outlet {
                 Some(outlet) => outlet.push(&message).await,
                 None => route.missed += 1,
@@ -215,6 +225,7 @@ impl Stream {
             self.send(&Event { at_ns: now_ns, wall: Wall::now(), kind: EventKind::Suppressed(suppressed) })
                 .await?;
         }
+        self.write_counters(false).await;
         self.reopen(now_ns);
         self.tell_drops(now_ns)
     }
@@ -337,6 +348,7 @@ impl Stream {
             self.send(&Event { at_ns: now_ns, wall: Wall::now(), kind: EventKind::Suppressed(suppressed) })
                 .await?;
         }
+        self.write_counters(true).await;
         self.tell_drops(now_ns)?;
         Ok(close(self.outlets).await.is_empty())
     }
@@ -354,6 +366,7 @@ impl Route {
             name: name.to_owned(),
             config: config.clone(),
             look: Look::of(config),
+            fold: None,
             outlet: None,
             missed: 0,
             open_ns: 0,

@@ -4,10 +4,11 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{Document, Fleet, HostState, Row};
 use crate::{
+    diagnosis::{Cause, Family, Prognosis},
     finding,
     nats::Key,
     report::{
-        columns::{Column, SortKey, named, reaper_is, unknown},
+        columns::{Column, SortKey, named, reaper_is, unknown, why_of},
         text::short_exit,
     },
     words::{clean, cut, duration},
@@ -19,18 +20,6 @@ const CELL: usize = 60;
 /// No sentence takes more columns than this.
 const SENTENCE: usize = 500;
 
-/// The usual columns of a list of unreaped processes.
-pub(crate) const ZOMBIES: [Column; 9] = [
-    Column::Host,
-    Column::Pid,
-    Column::Name,
-    Column::Exit,
-    Column::Family,
-    Column::Reaper,
-    Column::Age,
-    Column::Container,
-    Column::Status,
-];
 /// The columns of [`namespace`].
 pub(crate) const NAMESPACES: [&str; 7] =
     ["HOST", "BLOCKED PID NS", "PID 1", "HELD BY", "AGE", "CONTAINER", "STATUS"];
@@ -55,7 +44,11 @@ pub(crate) fn cell_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> St
         Column::Family => it.family.as_ref().map(|family| cell(&family.id)),
         Column::Cause => it.cause.as_deref().map(cell),
         Column::Prognosis => it.prognosis.as_deref().map(cell),
-        Column::Why => it.verdict.as_deref().map(|verdict| shortened(verdict, SENTENCE)),
+        Column::Why => {
+            why(it.family.as_ref().map(|it| &*it.id), it.prognosis.as_deref(), it.cause.as_deref())
+        }
+        Column::Verdict => it.verdict.as_deref().map(|verdict| shortened(verdict, SENTENCE)),
+        Column::Blocks => None,
         Column::Reaper => reaper.map(|reaper| cell(&named(&reaper.name, reaper.pid))),
         Column::ReaperIs => reaper.and_then(|reaper| reaper_is(reaper.is_pidns_init, reaper.is_subreaper)),
         Column::State => reaper.and_then(|reaper| reaper.state.as_deref()).map(cell),
@@ -69,6 +62,14 @@ pub(crate) fn cell_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> St
         Column::Status => Some(status(fleet.state_of(key), fleet.now)),
     };
     known.unwrap_or_else(unknown)
+}
+
+/// Family, prognosis and cause, as far as this version knows the words of the one that has written them.
+fn why(family: Option<&str>, prognosis: Option<&str>, cause: Option<&str>) -> Option<String> {
+    let family = family.and_then(|id| id.parse::<Family>().ok());
+    let cause = Cause::ALL.into_iter().find(|it| Some(it.as_str()) == cause);
+    let known = [Prognosis::Leaked, Prognosis::Late].map(Prognosis::as_str);
+    why_of(family, prognosis.filter(|it| known.contains(it)), cause)
 }
 
 /// What an unreaped process is sorted by in a column.

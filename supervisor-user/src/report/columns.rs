@@ -4,10 +4,10 @@ use clap::ValueEnum;
 
 use super::text::short_exit;
 use crate::{
-    diagnosis::last_place,
+    diagnosis::{Cause, Diagnosis, Family, Prognosis, last_place},
     finding::Finding,
     names::Names,
-    words::{clean, duration},
+    words::{age, clean, duration},
 };
 
 /// Something that is said of each finding.
@@ -29,11 +29,15 @@ pub enum Column {
     Cause,
     /// Whether it will go away by itself
     Prognosis,
-    /// Why, in one sentence
+    /// Why: family, prognosis and cause in a few words
     Why,
+    /// Why, in one sentence
+    Verdict,
     /// Who must reap it
     Reaper,
-    /// Whether that is an init or a subreaper
+    /// PID 1 of the PID namespace that cannot end before it is reaped
+    Blocks,
+    /// Whether the reaper is an init or a subreaper
     ReaperIs,
     /// The reaper's state
     State,
@@ -67,7 +71,9 @@ impl Column {
             Self::Cause => "CAUSE",
             Self::Prognosis => "PROGNOSIS",
             Self::Why => "WHY",
+            Self::Verdict => "VERDICT",
             Self::Reaper => "REAPER",
+            Self::Blocks => "BLOCKS",
             Self::ReaperIs => "REAPER IS",
             Self::State => "STATE",
             Self::Pidns => "PID NS",
@@ -88,12 +94,14 @@ impl Column {
             Self::Pid => Some(finding.process.pid.to_string()),
             Self::Name => Some(clean(&finding.process.name)),
             Self::Exit => finding.exit.map(short_exit),
-            Self::Age => finding.exit_ns.map(|at_ns| duration(now_ns.saturating_sub(at_ns))),
+            Self::Age => age_cell(finding, now_ns),
             Self::Family => finding.diagnosis.family.map(|family| family.to_string()),
             Self::Cause => finding.diagnosis.cause.map(|cause| cause.as_str().to_owned()),
             Self::Prognosis => Some(finding.diagnosis.prognosis.as_str().to_owned()),
-            Self::Why => Some(clean(&finding.diagnosis.verdict)),
+            Self::Why => why(&finding.diagnosis),
+            Self::Verdict => Some(clean(&finding.diagnosis.verdict)),
             Self::Reaper => reaper.map(|reaper| named(&reaper.process.name, reaper.process.pid)),
+            Self::Blocks => blocks(finding),
             Self::ReaperIs => reaper.and_then(|reaper| reaper_is(reaper.is_pidns_init, reaper.is_subreaper)),
             Self::State => reaper.and_then(|reaper| reaper.state).map(|state| state.to_string()),
             Self::Pidns => finding.pid_ns.as_ref().map(|ns| ns.ino.to_string()),
@@ -112,10 +120,57 @@ impl Column {
     pub(crate) fn key(self, finding: &Finding) -> SortKey {
         match self {
             // The oldest first.
-            Self::Age => SortKey::Number(finding.exit_ns.unwrap_or(0).into()),
+            Self::Age => SortKey::Number(since_ns(finding).unwrap_or(0).into()),
             _ => SortKey::of(self.cell(finding, 0)),
         }
     }
+}
+
+/// When it exited, or a time that it exited before.
+fn since_ns(finding: &Finding) -> Option<u64> {
+    finding.exit_ns.or(finding.exited_before_ns)
+}
+
+/// How old it is, or that it is older than this.
+fn age_cell(finding: &Finding, now_ns: u64) -> Option<String> {
+    /// That something is older than a moment says nothing.
+    const MOMENT_NS: u64 = 1_000_000_000;
+    let age_ns = now_ns.saturating_sub(since_ns(finding)?);
+    match finding.exit_ns {
+        Some(_) => Some(age(age_ns)),
+        None => (age_ns >= MOMENT_NS).then(|| format!(">{}", age(age_ns))),
+    }
+}
+
+/// Family, prognosis and cause in a few words, such as `F4 leaked: never waits`. The family comes first: a list may cut
+/// the end. `None` if nothing is known.
+#[must_use]
+pub(crate) fn why(diagnosis: &Diagnosis) -> Option<String> {
+    let prognosis = Some(diagnosis.prognosis).filter(|it| *it != Prognosis::Unknown).map(Prognosis::as_str);
+    why_of(diagnosis.family, prognosis, diagnosis.cause)
+}
+
+/// The same of its three parts.
+pub(crate) fn why_of(
+    family: Option<Family>,
+    prognosis: Option<&str>,
+    cause: Option<Cause>,
+) -> Option<String> {
+    let what = cause.map(Cause::in_words).or(family.map(Family::title));
+    let before = family.map(Family::id).into_iter().chain(prognosis).collect::<Vec<_>>().join(" ");
+    match (before.is_empty(), prognosis, what) {
+        (true, _, what) => what.map(str::to_owned),
+        (false, _, None) => Some(before),
+        (false, Some(_), Some(what)) => Some(format!("{before}: {what}")),
+        (false, None, Some(what)) => Some(format!("{before} {what}")),
+    }
+}
+
+/// PID 1 of the namespace that it blocks, and how many more there are.
+fn blocks(finding: &Finding) -> Option<String> {
+    let [first, more @ ..] = &*finding.blocks else { return None };
+    let more = if more.is_empty() { String::new() } else { format!(" +{}", more.len()) };
+    Some(format!("{}{more}", named(&first.init_name, first.init_pid)))
 }
 
 /// What lists say of a process that cannot exit: see [`exit_cells`].
@@ -173,6 +228,17 @@ pub(crate) fn named(name: &str, pid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_begins_with_what_other_commands_take() {
+        let why = |family, prognosis, cause| why_of(family, prognosis, cause).unwrap_or_default();
+        let (f4, cause) = (Some(Family::F4), Some(Cause::NeverWaits));
+        assert_eq!(why(f4, Some("leaked"), cause), "F4 leaked: never waits");
+        assert_eq!(why(f4, None, cause), "F4 never waits");
+        assert_eq!(why(Some(Family::F7), None, None), "F7 The zombie is a monitor");
+        assert_eq!(why(None, None, cause), "never waits");
+        assert_eq!(why_of(None, None, None), None);
+    }
 
     #[test]
     fn numbers_are_sorted_before_text_and_by_their_values() {

@@ -1,11 +1,15 @@
 //! Mapping the internal model to what people and machines read. Pure.
 
+pub mod brief;
 pub mod columns;
 pub mod ecs;
+pub mod fold;
+pub mod groups;
 mod news;
 pub mod ocsf;
 pub mod sentence;
 mod shapes;
+mod short;
 pub mod story;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
+    columns::{Column, unknown},
+    groups::Group,
     sentence::block,
     text::{
         Lines, Style, blocker_line, budget, creator_line, headline, pid_ns_line, place, place_of,
@@ -19,24 +21,36 @@ const INDENT: &str = "  ";
 /// Width of a command line in the tree, and what it is at least where there is little room.
 const COMMAND_WIDTH: usize = 72;
 const NARROW_COMMAND: usize = 12;
+/// What is said of a process that does nothing wrong.
+const ALIVE: &str = "ALIVE";
 const MUST: &str = "  ◄ must reap";
 
 /// The story of a process, dead or alive.
 #[must_use]
 pub fn process(finding: &Finding, style: Style) -> String {
-    process_at(finding, finding.looked_ns, style)
+    at(finding, &[], finding.looked_ns, style)
 }
 
 /// The same some time after the inspection: how long ago it exited is of now, the evidence is of the inspection.
 #[must_use]
 pub fn process_at(finding: &Finding, now_ns: u64, style: Style) -> String {
+    at(finding, &[], now_ns, style)
+}
+
+/// The story of a process that must reap others, with what it holds.
+#[must_use]
+pub fn reaper(finding: &Finding, held: &[Group<'_>], style: Style) -> String {
+    at(finding, held, finding.looked_ns, style)
+}
+
+fn at(finding: &Finding, held: &[Group<'_>], now_ns: u64, style: Style) -> String {
     let mut story = Story { out: String::new(), style };
     let word = match (finding.state, finding.is_exiting) {
         _ if finding.ending.is_some() => "EXITING",
         ('Z', _) if finding.threads.iter().all(|thread| !thread.is_live()) => "UNREAPED",
         ('Z', _) => "THREADS RUN",
         (_, true) => "EXITING",
-        _ => "ALIVE",
+        _ => ALIVE,
     };
     let ago = |at_ns| duration(now_ns.saturating_sub(at_ns));
     let told_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
@@ -47,14 +61,16 @@ pub fn process_at(finding: &Finding, now_ns: u64, style: Style) -> String {
         (None, None) => String::new(),
     };
     let how = if finding.is_exiting { headline(finding) } else { subject(finding) };
-    story.line(&format!("{}  {how}{since}{}", style.colour.paint("1;31", word), place_of(finding)));
-    story.verdict(&finding.diagnosis);
+    story.headline(word, &format!("{how}{since}{}", place_of(finding)));
+    story.verdict(&finding.diagnosis, word != ALIVE);
     if !finding.blocks.is_empty() {
         story.title("What it blocks");
         for held in &finding.blocks {
             story.item("- ", &block(finding, held));
         }
     }
+    story.holds(finding, held);
+    story.advice(&finding.diagnosis);
     if let Some(text) = finding.budget.as_ref().and_then(budget) {
         story.title("What it costs");
         story.item("- ", &format!("pids: {text}"));
@@ -87,13 +103,10 @@ pub fn namespace_at(namespace: &BlockedNamespace, now_ns: u64, style: Style) -> 
         Some(exit_ns) => format!("  {} ago", duration(now_ns.saturating_sub(exit_ns))),
         None => String::new(),
     };
-    story.line(&format!(
-        "{}  PID namespace {ino} of {}{since}{}",
-        style.colour.paint("1;31", "BLOCKED"),
-        headline(&namespace.init),
-        place_of(&namespace.init)
-    ));
-    story.verdict(&namespace.diagnosis);
+    let init = &namespace.init;
+    story.headline("BLOCKED", &format!("PID namespace {ino} of {}{since}{}", headline(init), place_of(init)));
+    story.verdict(&namespace.diagnosis, true);
+    story.advice(&namespace.diagnosis);
     story.title("What holds it");
     for blocker in &namespace.blockers {
         story.item("- ", &blocker_line(blocker));
@@ -117,6 +130,20 @@ impl Story {
         let _infallible = writeln!(self.out, "{text}");
     }
 
+    /// The first line, wrapped.
+    fn headline(&mut self, word: &str, text: &str) {
+        let mut lines = String::new();
+        let rest = " ".repeat(width(word) + 2);
+        if rest.len() + width(text) > self.style.columns {
+            wrap(&mut lines, text, &rest, &rest, self.style.columns);
+        } else {
+            lines = format!("{rest}{text}\n");
+        }
+        // The word is painted only now, so that its colour takes no columns.
+        let word = self.style.colour.paint("1;31", word);
+        let _infallible = write!(self.out, "{word}  {}", &lines[rest.len()..]);
+    }
+
     fn title(&mut self, text: &str) {
         let text = self.style.colour.paint("1", text);
         let _infallible = writeln!(self.out, "\n{text}");
@@ -127,13 +154,17 @@ impl Story {
         wrap(&mut self.out, text, &format!("{INDENT}{bullet}"), &rest, self.style.columns);
     }
 
-    fn verdict(&mut self, diagnosis: &Diagnosis) {
+    /// The verdict; of something that is wrong, with its family and prognosis.
+    fn verdict(&mut self, diagnosis: &Diagnosis, is_wrong: bool) {
         self.out.push('\n');
         let mut cited = String::new();
         for observed in diagnosis.evidence.iter().filter(|it| it.cited) {
             let _infallible = write!(cited, "[{}]", observed.id);
         }
         self.item("", &format!("{}. {cited}", diagnosis.verdict));
+        if !is_wrong {
+            return;
+        }
         let family = diagnosis.family.map_or_else(
             || "no family fits".to_owned(),
             |family| {
@@ -153,6 +184,29 @@ impl Story {
             Prognosis::Unknown => "",
         };
         self.item("", &format!("{prognosis}Confidence {}; {family}", diagnosis.confidence.as_str()));
+    }
+
+    /// What a reaper has not reaped, by cause.
+    fn holds(&mut self, finding: &Finding, held: &[Group<'_>]) {
+        if held.is_empty() {
+            return;
+        }
+        let count: usize = held.iter().map(Group::count).sum();
+        let pid = finding.process.pid;
+        self.title("What it must reap");
+        self.item("", &format!("{count} unreaped; `supervisor ps --reaper {pid}` lists them:"));
+        for group in held {
+            let oldest = group.oldest(finding.looked_ns);
+            let oldest = if oldest == unknown() { String::new() } else { format!(", the oldest {oldest}") };
+            let blocks = group.cell(Column::Blocks, 0);
+            let blocks = if blocks == unknown() { String::new() } else { format!(", blocks {blocks}") };
+            let one = group.first().process.pid;
+            let (count, why) = (group.count(), group.why());
+            self.item("- ", &format!("{count}: {why}{oldest}{blocks}; why: `supervisor explain {one}`"));
+        }
+    }
+
+    fn advice(&mut self, diagnosis: &Diagnosis) {
         for (title, items) in
             [("What to do", &diagnosis.remedies), ("What will not help", &diagnosis.wont_help)]
         {

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    sentence::{block as blocks, place as place_behind, reaped_by, sentence},
+    sentence::{block as blocks, place as place_behind},
+    short::{Short, short},
     story,
 };
 use crate::{
@@ -95,14 +96,6 @@ fn lines_of(event: &Event, style: Style) -> String {
             consequences(&mut lines, finding);
             lines.out
         }
-        EventKind::Reaped { finding, dwell_ns, by } => {
-            let after =
-                dwell_ns.map(|dwell| format!(", {} after its exit", duration(dwell))).unwrap_or_default();
-            let (name, pid) = (clean(&finding.process.name), finding.process.pid);
-            let by = by.as_ref().map(|by| format!(", by {}", reaped_by(by))).unwrap_or_default();
-            let place = place_of(finding);
-            format!("{time}  {}  {name}[{pid}]{after}{by}{place}\n", word("1;32", "REAPED"))
-        }
         EventKind::Blocked { namespace, .. } => {
             let init = &namespace.init;
             let first = format!(
@@ -117,7 +110,6 @@ fn lines_of(event: &Event, style: Style) -> String {
             namespace_lines(&mut lines, namespace);
             lines.out
         }
-        EventKind::Released { .. } => format!("{time}  {}  {}\n", word("1;32", "RELEASED"), sentence(event)),
         EventKind::ExitBlocked { finding, .. } => {
             let process = &finding.process;
             let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
@@ -133,19 +125,21 @@ fn lines_of(event: &Event, style: Style) -> String {
             );
             block(&first, finding, event.at_ns, style)
         }
-        EventKind::ExitFinished { .. } => {
-            format!("{time}  {}  {}\n", word("1;32", "EXITED"), sentence(event))
+        EventKind::Reaped { .. }
+        | EventKind::Released { .. }
+        | EventKind::ExitFinished { .. }
+        | EventKind::Lost(_)
+        | EventKind::Dropped(_)
+        | EventKind::Suppressed(_)
+        | EventKind::ReapRequested(_) => {
+            let Short { code, word: name, text } = short(event);
+            format!("{time}  {}  {text}\n", word(code, name))
         }
-        EventKind::Lost(_) | EventKind::Dropped(_) => {
-            format!("{time}  {}  {}\n", word("1;33", "LOST"), sentence(event))
-        }
-        EventKind::Suppressed(_) => format!("{time}  {}  {}\n", word("1;33", "MORE"), sentence(event)),
-        EventKind::ReapRequested(_) => format!("{time}  {}  {}\n", word("1;36", "REAP"), sentence(event)),
     }
 }
 
 /// The time of day, in the zone of the reader.
-fn time(wall: Wall, at_ns: u64) -> String {
+pub(super) fn time(wall: Wall, at_ns: u64) -> String {
     wall.timestamp(at_ns).to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
 
@@ -161,6 +155,17 @@ impl Lines {
 
     pub(super) fn new(headline: &str, style: Style) -> Self {
         Self { out: format!("{headline}\n"), style }
+    }
+
+    /// A headline that is wrapped, behind what all headlines begin with.
+    pub(super) fn headed(before: &str, text: &str, style: Style) -> Self {
+        // Time, word and gaps: `before` is painted already, and its colour takes no columns.
+        let first = " ".repeat(Self::INDENT + "UNREAPED  ".len());
+        let rest = " ".repeat(Self::INDENT + LABEL);
+        let mut lines = String::new();
+        wrap(&mut lines, text, &first, &rest, style.columns);
+        let out = format!("{before}  {}", &lines[first.len()..]);
+        Self { out, style }
     }
 
     /// A text, wrapped; each further line is indented to it.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::super::table::table;
+use super::super::table::{Gives, table};
 use crate::{
     console::{colour, columns, print},
     diagnosis::Family,
@@ -275,7 +275,8 @@ pub(super) fn list() -> Result<()> {
             let here = scene.lacks().unwrap_or_else(|| "yes".to_owned());
             [scene.family.id().to_owned(), here, scene.family.title().to_owned(), scene.does.to_owned()]
         });
-        table(&mut out, &["FAMILY", "HERE", "TITLE", "WHAT IS DONE"], rows, colour());
+        let header = ["FAMILY", "HERE", "TITLE", "WHAT IS DONE"].map(|name| (name, Gives::Nothing));
+        table(&mut out, &header, rows, None, colour());
     }
     print(&out)
 }

@@ -36,8 +36,8 @@ impl Watch {
     /// Starts it with a filter, and waits until it is attached.
     pub(super) fn start(binary: &Path, filter: &[&str; 2]) -> Result<Self> {
         let mut command = program(binary);
-        command.args(["watch", "--grace", GRACE]).args(filter);
-        say(&format!("   supervisor watch --grace {GRACE} {}", filter.join(" ")))?;
+        command.args(["watch", "--long", "--verbose", "--grace", GRACE]).args(filter);
+        say(&format!("   supervisor watch --long --verbose --grace {GRACE} {}", filter.join(" ")))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Owned::start(&mut command)?;
         let child = process.child();

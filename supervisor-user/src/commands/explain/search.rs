@@ -1,0 +1,111 @@
+//! What `explain` finds by a name, a container or a pod.
+
+use anyhow::{Result, bail};
+
+use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
+use crate::{
+    attribution::attribute,
+    conclusions::Conclusions,
+    filter::Filter,
+    finding::{BlockedNamespace, Finding},
+    glance::Glance,
+    host::{Host as _, Proc},
+    names::Names,
+    report::groups::Group,
+    words::clean,
+};
+
+/// What is unreaped or blocked and has this name; if nothing is, the living processes of the name.
+pub(super) fn by_name(host: &Proc, glance: &mut Glance<'_>, name: &str) -> Result<Vec<Part>> {
+    let filter = Filter { comm: Some(name.to_owned()), ..Filter::default() };
+    let conclusions = conclude(host, glance, filter)?;
+    let found = parts(&conclusions, &|_| true, &format!("--comm {name}"));
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let mut living = Vec::new();
+    for pid in host.pids()? {
+        if host.process(pid)?.is_some_and(|facts| facts.comm == name) {
+            living.push(pid);
+        }
+    }
+    if living.is_empty() {
+        bail!(
+            "no process is called `{name}`; `supervisor explain PID` takes a pid, such as supervisor explain 1234, and \
+             `supervisor ps` lists what is unreaped"
+        );
+    }
+    let mut told = Vec::new();
+    for pid in living.iter().copied().take(STORIES) {
+        told.extend(explain_process(host, glance, pid)?);
+    }
+    told.extend(and_more(living.len(), &format!("processes called {name}"), &format!("pgrep -x {name}")));
+    Ok(told)
+}
+
+/// What is unreaped or blocked in a container or a pod.
+pub(super) fn in_place(
+    host: &Proc,
+    glance: &mut Glance<'_>,
+    container: Option<&str>,
+    pod: Option<&str>,
+) -> Result<Vec<Part>> {
+    let (what, wanted) = container.map_or(("pod", pod.unwrap_or_default()), |it| ("container", it));
+    let is_in = |finding: &Finding| {
+        Names::of(finding).is_some_and(|names| match container {
+            Some(container) => names.are_meant_by(container),
+            None => names.are_of_pod(wanted),
+        })
+    };
+    let conclusions = conclude(host, glance, Filter::default())?;
+    let options = if container.is_some() { format!("--container {wanted}") } else { String::new() };
+    let found = parts(&conclusions, &is_in, &options);
+    if found.is_empty() {
+        let identity = host.identity();
+        if !glance.any(|evidence| is_in(&attribute(evidence, identity, 0)))? {
+            bail!(
+                "no process is seen in a {what} `{}`; `supervisor ps` shows what is unreaped",
+                clean(wanted)
+            );
+        }
+        return Ok(vec![Part::Note(format!("nothing in {what} {} is unreaped or blocked", clean(wanted)))]);
+    }
+    Ok(found)
+}
+
+fn conclude(host: &Proc, glance: &mut Glance<'_>, filter: Filter) -> Result<Conclusions> {
+    let mut conclusions = new_conclusions(host, glance, filter)?;
+    glance.unreaped(GRACE, |observation| conclusions.note(observation))?;
+    conclusions.recount();
+    Ok(conclusions)
+}
+
+/// Blocked namespaces first, then one zombie of each reaper and cause, with how many are like it.
+fn parts(conclusions: &Conclusions, wants: &dyn Fn(&Finding) -> bool, options: &str) -> Vec<Part> {
+    let mut namespaces: Vec<&BlockedNamespace> =
+        conclusions.namespaces().filter(|it| wants(&it.init)).collect();
+    namespaces.sort_by_key(|it| it.init.process.pid);
+    let findings: Vec<&Finding> = conclusions.open().filter(|it| wants(it)).collect();
+    let groups = Group::all(&findings);
+    let mut parts: Vec<Part> = namespaces.iter().take(STORIES).map(|it| blocked(it)).collect();
+    parts.extend(and_more(namespaces.len(), "blocked PID namespaces", &format!("supervisor ps {options}")));
+    for group in groups.iter().take(STORIES) {
+        parts.push(zombie(group.first()));
+        if group.count() > 1 {
+            let (more, why) = (group.count() - 1, group.why());
+            let reaper = group.first().reaper.as_ref().map(|it| format!(" --reaper {}", it.process.pid));
+            parts.push(Part::Note(format!(
+                "{more} more like this one ({why}): supervisor ps {options}{}",
+                reaper.unwrap_or_default()
+            )));
+        }
+    }
+    parts.extend(and_more(groups.len(), "kinds of zombies", &format!("supervisor ps --summary {options}")));
+    parts
+}
+
+/// What says that some are not told.
+fn and_more(count: usize, what: &str, command: &str) -> Option<Part> {
+    let more = count.checked_sub(STORIES).filter(|more| *more > 0)?;
+    Some(Part::Note(format!("{more} more {}: {}", clean(what), clean(command.trim_end()))))
+}

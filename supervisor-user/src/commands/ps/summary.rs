@@ -1,0 +1,55 @@
+//! `ps --summary`: one line for each reaper and cause.
+
+use super::{
+    super::table::{Gives, table, unknown},
+    screen::Times,
+};
+use crate::{
+    finding::Finding,
+    report::{columns::Column, groups::Group, text::Colour},
+    words::age,
+};
+
+/// Growth is counted over this long, or since a watch runs.
+const WINDOW_NS: u64 = 600_000_000_000;
+
+const HEADER: [(&str, Gives); 7] = [
+    ("COUNT", Gives::Nothing),
+    ("GROWTH", Gives::Last(2)),
+    ("OLDEST", Gives::Last(3)),
+    ("WHY", Gives::End(16)),
+    ("REAPER", Gives::Nothing),
+    ("BLOCKS", Gives::Last(1)),
+    ("CONTAINER", Gives::Last(0)),
+];
+
+/// The summary.
+pub(super) fn summary(findings: &[&Finding], times: Times, room: Option<usize>, colour: Colour) -> String {
+    let mut out = String::new();
+    let groups = Group::all(findings);
+    table(&mut out, &HEADER, groups.iter().map(|group| row(group, times)), room, colour);
+    out
+}
+
+fn row(group: &Group<'_>, times: Times) -> [String; 7] {
+    [
+        group.count().to_string(),
+        growth(group, times),
+        group.oldest(times.now_ns),
+        group.why(),
+        group.reaper(),
+        group.cell(Column::Blocks, times.now_ns),
+        group.cell(Column::Container, times.now_ns),
+    ]
+}
+
+/// How many of them are new. Those that were reaped meanwhile are not counted: it is how much the number has grown.
+fn growth(group: &Group<'_>, Times { now_ns, watched_since_ns }: Times) -> String {
+    let Some(since_ns) = watched_since_ns else { return unknown() };
+    let window_ns = now_ns.saturating_sub(since_ns).min(WINDOW_NS);
+    match group.younger_than(window_ns, now_ns) {
+        0 => "none".to_owned(),
+        count if window_ns < 60_000_000_000 => format!("+{count}/{} s", window_ns / 1_000_000_000),
+        count => format!("+{count}/{}", age(window_ns)),
+    }
+}

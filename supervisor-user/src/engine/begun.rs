@@ -1,0 +1,18 @@
+//! What an agent prints when it begins.
+
+use crate::{config::Config, kernel::map_sizes, words::duration};
+
+/// What is watched; and how much memory that takes at most, if the bound of the sinks' buffers is given.
+pub(super) fn begun(config: &Config, buffers: Option<u64>) -> String {
+    let grace = duration(config.grace.0.as_nanos() as u64);
+    let bounds = buffers.map(|bytes| {
+        let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
+        let buffers_mib = bytes.div_ceil(1024 * 1024);
+        format!("kernel maps are bounded to {kernel_mib} MiB, buffers of sinks to {buffers_mib} MiB; ")
+    });
+    format!(
+        "watching for processes unreaped for {grace}: {}; {}Ctrl-C ends it",
+        config.filter.describe(),
+        bounds.unwrap_or_default()
+    )
+}

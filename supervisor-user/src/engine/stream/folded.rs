@@ -1,0 +1,31 @@
+//! Text for a person who watches: repeats are counted, and the counters are written now and then.
+
+use super::{super::encoder, Stream};
+use crate::{
+    clock::{self, Wall},
+    report::fold::{Detail, Fold},
+};
+
+impl Stream {
+    /// Writes text to standard output for a person who watches, in this detail.
+    #[must_use]
+    pub fn in_detail(mut self, detail: Detail) -> Self {
+        for route in &mut self.outlets {
+            let style = route.look.style_of_screen();
+            route.fold = style.and_then(|style| Fold::new(detail, style));
+        }
+        self
+    }
+
+    /// Writes counters of what was folded: those that are due, or all.
+    pub(super) async fn write_counters(&mut self, all: bool) {
+        let (now_ns, wall) = (clock::now_ns(), Wall::now());
+        for route in &mut self.outlets {
+            let Some(fold) = &mut route.fold else { continue };
+            let text = if all { fold.rest(now_ns, wall) } else { fold.due(now_ns, wall) };
+            if let (Some(message), Some(outlet)) = (encoder::text(wall, now_ns, &text), &mut route.outlet) {
+                outlet.push(&message).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Findings that have the same reaper, cause and prognosis: what people read of many.
+
+use std::collections::HashMap;
+
+use super::columns::{Column, named, unknown, why};
+use crate::{
+    diagnosis::{Cause, Family, Prognosis},
+    finding::Finding,
+    reap::decision::{Decision, decide},
+};
+
+/// How urgent a finding is: the smallest first. One that blocks a PID namespace comes before one that is leaked, and that
+/// before one that its reaper is only late for.
+#[must_use]
+pub fn urgency(finding: &Finding) -> (bool, u8) {
+    let prognosis = match finding.diagnosis.prognosis {
+        Prognosis::Leaked => 0,
+        Prognosis::Unknown => 1,
+        Prognosis::Late => 2,
+    };
+    (finding.blocks.is_empty(), prognosis)
+}
+
+/// Sorts findings: the most urgent first, then those of one reaper together.
+pub fn sort(findings: &mut [&Finding]) {
+    findings.sort_by_key(|finding| {
+        let reaper = finding.reaper.as_ref().map(|reaper| reaper.process.pid);
+        (urgency(finding), reaper, finding.process.pid)
+    });
+}
+
+/// What makes findings alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// Host pid of the reaper.
+    pub reaper: Option<u32>,
+    /// The class of cause.
+    pub family: Option<Family>,
+    /// What the reaper does instead of reaping.
+    pub cause: Option<Cause>,
+    /// Whether it will go away by itself.
+    pub prognosis: Prognosis,
+}
+
+impl Kind {
+    /// That of a finding.
+    #[must_use]
+    pub fn of(finding: &Finding) -> Self {
+        let diagnosis = &finding.diagnosis;
+        Self {
+            reaper: finding.reaper.as_ref().map(|reaper| reaper.process.pid),
+            family: diagnosis.family,
+            cause: diagnosis.cause,
+            prognosis: diagnosis.prognosis,
+        }
+    }
+}
+
+/// Findings of one reaper, cause and prognosis; at least one.
+#[derive(Debug)]
+pub struct Group<'a> {
+    findings: Vec<&'a Finding>,
+}
+
+impl<'a> Group<'a> {
+    /// Groups findings; the most urgent group first, then the largest.
+    #[must_use]
+    pub fn all(findings: &[&'a Finding]) -> Vec<Self> {
+        let mut sorted = findings.to_vec();
+        sort(&mut sorted);
+        let mut places: HashMap<Kind, usize> = HashMap::new();
+        let mut groups: Vec<Self> = Vec::new();
+        for finding in sorted {
+            let place = *places.entry(Kind::of(finding)).or_insert_with(|| {
+                groups.push(Self { findings: Vec::new() });
+                groups.len() - 1
+            });
+            groups[place].findings.push(finding);
+        }
+        groups.sort_by_key(|group| (urgency(group.first()), std::cmp::Reverse(group.count())));
+        groups
+    }
+
+    /// Its findings, the most urgent first.
+    #[must_use]
+    pub fn findings(&self) -> &[&'a Finding] {
+        &self.findings
+    }
+
+    /// The most urgent one.
+    #[must_use]
+    pub fn first(&self) -> &'a Finding {
+        self.findings[0]
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.findings.len()
+    }
+
+    /// Family, prognosis and cause in words.
+    #[must_use]
+    pub fn why(&self) -> String {
+        why(&self.first().diagnosis).unwrap_or_else(unknown)
+    }
+
+    /// The reaper with its pid.
+    #[must_use]
+    pub fn reaper(&self) -> String {
+        let reaper = self.first().reaper.as_ref();
+        reaper.map_or_else(unknown, |reaper| named(&reaper.process.name, reaper.process.pid))
+    }
+
+    /// The age of the oldest.
+    #[must_use]
+    pub fn oldest(&self, now_ns: u64) -> String {
+        let since_ns = |it: &&&Finding| it.exit_ns.or(it.exited_before_ns).unwrap_or(u64::MAX);
+        self.findings.iter().min_by_key(since_ns).map_or_else(unknown, |it| Column::Age.cell(it, now_ns))
+    }
+
+    /// What a column says of all: the first cell that says anything, and how many others say something else.
+    #[must_use]
+    pub fn cell(&self, column: Column, now_ns: u64) -> String {
+        let mut cells: Vec<String> = self
+            .findings
+            .iter()
+            .map(|it| column.cell(it, now_ns))
+            .filter(|cell| *cell != unknown())
+            .collect();
+        let Some(first) = cells.first().cloned() else { return unknown() };
+        cells.sort();
+        cells.dedup();
+        if cells.len() > 1 { format!("{first} +{}", cells.len() - 1) } else { first }
+    }
+
+    /// How many exited not longer ago than this.
+    #[must_use]
+    pub fn younger_than(&self, age_ns: u64, now_ns: u64) -> usize {
+        let is_young = |at_ns: u64| now_ns.saturating_sub(at_ns) <= age_ns;
+        self.findings.iter().filter(|it| it.exit_ns.is_some_and(is_young)).count()
+    }
+
+    /// The first that `reap` frees without force.
+    #[must_use]
+    pub fn reapable(&self) -> Option<&'a Finding> {
+        self.findings.iter().copied().find(|it| is_reapable(it))
+    }
+}
+
+/// Whether `reap` frees it without force.
+#[must_use]
+pub fn is_reapable(finding: &Finding) -> bool {
+    let diagnosis = &finding.diagnosis;
+    decide(finding, diagnosis.position, diagnosis.prognosis) == Decision::Reap
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        attribution::attribute,
+        diagnosis::diagnose,
+        evidence::sample::{host, incident},
+        finding::Block,
+    };
+
+    fn zombie(pid: u32, prognosis: Prognosis) -> Finding {
+        let mut finding = attribute(&incident(), &host(), 1_000_000_000);
+        finding.process.pid = pid;
+        finding.diagnosis = diagnose(&finding);
+        finding.diagnosis.prognosis = prognosis;
+        finding
+    }
+
+    #[test]
+    fn what_blocks_comes_first_then_leaked_then_late() {
+        let mut all = [
+            zombie(1, Prognosis::Late),
+            zombie(2, Prognosis::Late),
+            zombie(3, Prognosis::Unknown),
+            zombie(4, Prognosis::Leaked),
+            zombie(5, Prognosis::Late),
+        ];
+        all[4].blocks = vec![Block { ino: 7, init_pid: 9, init_name: "pause".to_owned(), since_ns: 0 }];
+        let mut sorted: Vec<&Finding> = all.iter().collect();
+        sort(&mut sorted);
+        assert_eq!(sorted.iter().map(|it| it.process.pid).collect::<Vec<_>>(), [5, 4, 3, 1, 2]);
+        let groups = Group::all(&sorted);
+        let counts: Vec<_> = groups.iter().map(|it| (it.first().process.pid, it.count())).collect();
+        assert_eq!(counts, [(5, 3), (4, 1), (3, 1)]);
+        assert_eq!(groups[0].cell(Column::Blocks, 0), "pause[9]");
+        assert_eq!(groups[1].why(), "F1 leaked: waits for others only");
+        assert_eq!(groups[1].reapable().map(|it| it.process.pid), Some(4));
+        assert!(groups[0].reapable().is_none(), "its reaper will come to it");
+    }
+
+    #[test]
+    fn ages_and_growth_count_what_was_seen() {
+        let ages = [Some(100), Some(40), None].map(|exit_s| {
+            let mut finding = zombie(1, Prognosis::Leaked);
+            finding.exit_ns = exit_s.map(|it: u64| it * 1_000_000_000);
+            finding
+        });
+        let groups = Group::all(&ages.iter().collect::<Vec<_>>());
+        let now_ns = 160_000_000_000;
+        assert_eq!(groups[0].oldest(now_ns), "2 min");
+        assert_eq!(groups[0].younger_than(60_000_000_000, now_ns), 1);
+        let mut before = ages;
+        before[2].exited_before_ns = Some(30_000_000_000);
+        let groups = Group::all(&before.iter().collect::<Vec<_>>());
+        assert_eq!(groups[0].oldest(now_ns), ">2 min");
+    }
+}

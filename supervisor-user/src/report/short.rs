@@ -1,0 +1,37 @@
+//! Events that take one line: what has ended, and what is missing.
+
+use super::{
+    sentence::{reaped_by, sentence},
+    text::place_of,
+};
+use crate::{
+    finding::{Event, EventKind},
+    words::{clean, duration},
+};
+
+/// An event that takes one line.
+pub(super) struct Short {
+    pub(super) code: &'static str,
+    pub(super) word: &'static str,
+    pub(super) text: String,
+}
+
+/// The one line of an event that is no finding.
+pub(super) fn short(event: &Event) -> Short {
+    let (code, word) = match &event.kind {
+        EventKind::Reaped { finding, dwell_ns, by } => {
+            let after =
+                dwell_ns.map(|dwell| format!(", {} after its exit", duration(dwell))).unwrap_or_default();
+            let (name, pid) = (clean(&finding.process.name), finding.process.pid);
+            let by = by.as_ref().map(|by| format!(", by {}", reaped_by(by))).unwrap_or_default();
+            let text = format!("{name}[{pid}]{after}{by}{}", place_of(finding));
+            return Short { code: "1;32", word: "REAPED", text };
+        }
+        EventKind::Released { .. } => ("1;32", "RELEASED"),
+        EventKind::ExitFinished { .. } => ("1;32", "EXITED"),
+        EventKind::ReapRequested(_) => ("1;36", "REAP"),
+        EventKind::Suppressed(_) => ("1;33", "MORE"),
+        _ => ("1;33", "LOST"),
+    };
+    Short { code, word, text: sentence(event) }
+}
