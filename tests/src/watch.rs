@@ -87,7 +87,7 @@ impl Watch {
     }
 
     fn started(mut command: Command, options: &[&str]) -> Result<Self> {
-        command.args(["-o", "json", "--grace", "1s"]).args(options);
+        command.args(["-o", "json", "--grace", "1s", "--verbose"]).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Owned::start(&mut command)?;
         let child = process.child();

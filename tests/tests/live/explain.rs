@@ -6,13 +6,17 @@ use anyhow::{Context, Result};
 use supervisor_tests::{Event, Watch, events_of, fixture, supervisor_bin};
 use supervisor_user::scenario::pid_namespace;
 
-/// What is said of a process.
-fn explain(pid: u32) -> Result<Event> {
+/// All that is said of a process.
+fn events(pid: u32) -> Result<Vec<Event>> {
     let mut command = Command::new(supervisor_bin()?);
     let output = command.args(["explain", &pid.to_string(), "-o", "json"]).stdin(Stdio::null()).output()?;
-    let events = events_of(&String::from_utf8(output.stdout)?)?;
     let messages = String::from_utf8_lossy(&output.stderr);
-    events.into_iter().next().with_context(|| format!("explain said nothing, and: {messages}"))
+    events_of(&String::from_utf8(output.stdout)?).with_context(|| messages.into_owned())
+}
+
+/// What is said of a process first.
+fn explain(pid: u32) -> Result<Event> {
+    events(pid)?.into_iter().next().context("explain said nothing")
 }
 
 #[test]
@@ -41,8 +45,11 @@ fn f9_a_process_whose_first_thread_has_ended() -> Result<()> {
 fn f12_a_process_that_is_exiting() -> Result<()> {
     let fixture = fixture!("held-init")?;
     let held = fixture.fact("held")?;
-    let explained = explain(held.pid("init")?)?;
-    assert_eq!(explained.text("supervisor.family.id")?, "F12");
+    let all = events(held.pid("init")?)?;
+    let families: Vec<&str> =
+        all.iter().map(|event| event.text("supervisor.family.id")).collect::<Result<_>>()?;
+    assert_eq!(families, ["F8", "F12"], "the PID namespace comes first, then its PID 1");
+    let explained = &all[1];
     let verdict = explained.text("supervisor.verdict")?;
     assert!(verdict.contains("zap_pid_ns_processes"), "{verdict}");
     fixture.end()

@@ -20,6 +20,7 @@ mod explain;
 mod families;
 mod fields;
 mod fleet;
+mod glance;
 mod healthy;
 mod hostile;
 mod hostile_broker;

@@ -189,7 +189,7 @@ fn they_reach_no_destination_no_metric_and_no_log() -> Result<()> {
     // Left by a run for the next one.
     is_clean("open findings", &fs::read_to_string(dir.path().join("state/open-findings.jsonl"))?, Some(pid))?;
     is_clean("ps", &output(&["ps", "-o", "json"])?, Some(pid))?;
-    is_clean("ps --columns", &output(&["ps", "--columns", "pid,container,why"])?, Some(pid))?;
+    is_clean("ps --columns", &output(&["ps", "--columns", "pid,container,why,verdict"])?, Some(pid))?;
     is_clean("explain", &output(&["explain", &pid.to_string()])?, Some(pid))?;
     is_clean("ps --from", &output(&["ps", "--from", &broker.url(), "-o", "json"])?, Some(pid))?;
     drop(planted);

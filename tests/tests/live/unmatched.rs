@@ -76,10 +76,14 @@ fn check_knows_nothing_of_what_is_not_there() -> Result<()> {
 #[test]
 fn ps_every_ends_when_nobody_reads_it_any_more() -> Result<()> {
     let fixture = fixture!("never-wait", "1")?;
-    fixture.fact("zombie")?;
+    let zombie = fixture.fact("zombie")?.pid("pid")?.to_string();
     let mut command = Command::new(supervisor_bin()?);
     // The next list would come long after the limit: it has to notice before it writes.
-    command.args(["ps", "--every", "1h"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(["ps", "--every", "1h", &zombie])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut ps = Owned::start(&mut command)?;
     let mut stdout = BufReader::new(ps.child().stdout.take().context("no pipe")?);
     let mut header = String::new();
