@@ -178,7 +178,7 @@ pub fn judge(run: &Run<'_>, lives: &[Life], reapers: &[u32], healthy: &[u32]) ->
                 let life = indices.filter_map(began).min().map(|(_, index)| index);
                 match life {
                     Some(index) if is_found[index] => {
-                        wrong.push(format!("told twice: {}", brief(event, &lives[index])))
+                        wrong.push(format!("told twice: {}", brief(event, &lives[index])));
                     }
                     Some(index) if at < lives[index].earliest + GRACE_NS - CLOCK_NS => {
                         wrong.push(format!(

@@ -131,7 +131,14 @@ fn namespace() -> BlockedNamespace {
     (init.exit_ns, init.looked_ns) = (Some(NOW - 30 * S), NOW);
     let blockers = blockers(&evidence);
     let diagnosis = diagnose_namespace(&init, &blockers, 0);
-    BlockedNamespace { id: "namespace".to_owned(), since_ns: NOW - 29 * S, diagnosis, processes: 2, blockers, init }
+    BlockedNamespace {
+        id: "namespace".to_owned(),
+        since_ns: NOW - 29 * S,
+        diagnosis,
+        processes: 2,
+        blockers,
+        init,
+    }
 }
 
 /// The zombie with this number, from 1 on.

@@ -240,14 +240,23 @@ fn what_was_said_is_what_was_true() -> Result<()> {
         attackers.mix.end()?;
     }
     mix.end()?;
+    let (is_good, most_strangers) = judged(&runs, &lives, &reapers, healthy)?;
+    println!("{} zombies", lives.len());
+    ensure!(is_good, "what was said is not what was true: seed {seed}");
+    is_flat(&memory, GROWTH + PER_STRANGER * most_strangers)
+}
+
+/// Judges what each watch has said: whether all of it is right, and the most zombies of others that one has told of.
+fn judged(runs: &[Watched], lives: &[Life], reapers: &[u32], healthy: u32) -> Result<(bool, u64)> {
     let mut is_good = true;
     let mut most_strangers = 0;
-    for Watched { name, events, from, until, slack } in &runs {
-        let judged = |slack: Slack| -> Result<Judgement> {
-            judge(&Run { events, from: *from, until: *until, slack }, &lives, &reapers, &[healthy])
+    for Watched { name, events, from, until, slack } in runs {
+        let judge_with = |slack: Slack| -> Result<Judgement> {
+            judge(&Run { events, from: *from, until: *until, slack }, lives, reapers, &[healthy])
         };
-        let longest = judged(*slack)?.percentile(100) * 2;
-        let judgement = judged(Slack { found: longest.max(slack.found), closed: longest.max(slack.closed) })?;
+        let longest = judge_with(*slack)?.percentile(100) * 2;
+        let judgement =
+            judge_with(Slack { found: longest.max(slack.found), closed: longest.max(slack.closed) })?;
         let told =
             events.iter().filter(|it| matches!(it.action(), "zombie-detected" | "zombie-existing")).count();
         let strangers = told.saturating_sub(judgement.found) as u64;
@@ -255,9 +264,7 @@ fn what_was_said_is_what_was_true() -> Result<()> {
         most_strangers = most_strangers.max(strangers);
         is_good &= judgement.is_good() && judgement.made > 0;
     }
-    println!("{} zombies", lives.len());
-    ensure!(is_good, "what was said is not what was true: seed {seed}");
-    is_flat(&memory, GROWTH + PER_STRANGER * most_strangers)
+    Ok((is_good, most_strangers))
 }
 
 /// Fails if a watch uses more memory than it may, or if it goes on growing once the one that was stopped has caught up.

@@ -148,6 +148,13 @@ struct Machine<'a> {
     steps: &'a [Step],
 }
 
+/// What a kernel has said.
+struct Booted {
+    arch: Arch,
+    kernel: String,
+    verdicts: Verdicts,
+}
+
 /// What every test run does.
 pub(crate) fn core() -> Result<()> {
     let kernels = LINES.map(|wanted| (Arch::X86_64, wanted));
@@ -181,11 +188,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Boots these, a few at once; returns what each has said, in their order.
-fn boot(
-    wanted: &[(Arch, Wanted)],
-    selection: &Selection,
-    limit: Duration,
-) -> Result<Vec<(Arch, String, Verdicts)>> {
+fn boot(wanted: &[(Arch, Wanted)], selection: &Selection, limit: Duration) -> Result<Vec<Booted>> {
     anyhow::ensure!(cfg!(target_arch = "x86_64"), "machines are booted on x86-64 only, and this host is not");
     setup::ensure(&[&DEMO])?;
     let dir = kernels::dir()?;
@@ -206,13 +209,13 @@ fn boot(
     let workers = machines.len().min(AT_ONCE);
     let machines = Mutex::new(machines);
     let mut results = thread::scope(|scope| -> Result<Vec<_>> {
-        let work = || -> Result<Vec<(usize, (Arch, String, Verdicts))>> {
+        let work = || -> Result<Vec<(usize, Booted)>> {
             let mut done = Vec::new();
             loop {
                 let next = machines.lock().ok().and_then(|mut machines| machines.pop_front());
                 let Some((index, Machine { kernel, arch, image, steps })) = next else { return Ok(done) };
                 let verdicts = boot::boot(arch, &kernel, image, steps, limit)?;
-                done.push((index, (arch, kernel.name, verdicts)));
+                done.push((index, Booted { arch, kernel: kernel.name, verdicts }));
             }
         };
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
@@ -226,13 +229,9 @@ fn boot(
 }
 
 /// Says in a line each how it went. An error if one of them is not as it has to be.
-fn summarize(results: &[(Arch, String, Verdicts)]) -> Result<()> {
-    for (arch, name, verdicts) in results {
-        println!("{name} ({}): {}", arch.name(), verdicts.summary());
+fn summarize(results: &[Booted]) -> Result<()> {
+    for Booted { arch, kernel, verdicts } in results {
+        println!("{kernel} ({}): {}", arch.name(), verdicts.summary());
     }
-    if results.iter().all(|(.., verdicts)| verdicts.is_good()) {
-        Ok(())
-    } else {
-        Err(process::Exit(1).into())
-    }
+    if results.iter().all(|it| it.verdicts.is_good()) { Ok(()) } else { Err(process::Exit(1).into()) }
 }

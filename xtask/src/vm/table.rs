@@ -4,8 +4,8 @@ use std::{fmt::Write as _, fs, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::{OF_ALL, verdicts::Verdicts};
-use crate::{arch::Arch, process};
+use super::{Booted, OF_ALL};
+use crate::process;
 
 const FILE: &str = "docs/kernels.md";
 /// The table lies between these two lines.
@@ -13,7 +13,7 @@ const BEGIN: &str = "<!-- written by `cargo xtask vm --all` -->";
 const END: &str = "<!-- end -->";
 
 /// Writes the table into the page; the rest of the page stays.
-pub(super) fn write(results: &[(Arch, String, Verdicts)]) -> Result<()> {
+pub(super) fn write(results: &[Booted]) -> Result<()> {
     let file = process::workspace().join(FILE);
     let page = fs::read_to_string(&file).with_context(|| format!("cannot read {FILE}"))?;
     let today = process::output(Command::new("date").args(["-u", "+%Y-%m-%d"])).context("date fails")?;
@@ -27,7 +27,7 @@ fn replaced(page: &str, table: &str) -> Result<String> {
     Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
 }
 
-fn table(results: &[(Arch, String, Verdicts)], date: &str) -> String {
+fn table(results: &[Booted], date: &str) -> String {
     let mut text = format!("\nSeen on {date}:\n\n| kernel | architecture | doctor | demo |");
     for name in OF_ALL {
         let _infallible = write!(text, " {name} |");
@@ -36,7 +36,7 @@ fn table(results: &[(Arch, String, Verdicts)], date: &str) -> String {
     text.push_str(&"---|".repeat(OF_ALL.len()));
     text.push('\n');
     let mut notes = String::new();
-    for (arch, kernel, verdicts) in results {
+    for Booted { arch, kernel, verdicts } in results {
         let _infallible = write!(text, "| {kernel} | {} |", arch.name());
         for step in
             ["doctor", "demo"].map(str::to_owned).into_iter().chain(OF_ALL.map(|it| format!("tests/{it}")))
@@ -66,7 +66,10 @@ fn table(results: &[(Arch, String, Verdicts)], date: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::initramfs::Step;
+    use crate::{
+        arch::Arch,
+        vm::{initramfs::Step, verdicts::Verdicts},
+    };
 
     #[test]
     fn a_kernel_has_a_row_and_what_failed_a_line() {
@@ -75,7 +78,8 @@ mod tests {
         for line in ["VM-VERDICT doctor 0", "error: the `demo` gave up", "VM-VERDICT demo 3"] {
             verdicts.take(line);
         }
-        let table = table(&[(Arch::Aarch64, "6.1.0-57".to_owned(), verdicts)], "2026-01-02");
+        let table =
+            table(&[Booted { arch: Arch::Aarch64, kernel: "6.1.0-57".to_owned(), verdicts }], "2026-01-02");
         assert!(table.contains("Seen on 2026-01-02"), "{table}");
         assert!(table.contains("| 6.1.0-57 | aarch64 | ok | FAILED | no verdict |"), "{table}");
         assert!(table.contains("- 6.1.0-57, demo: `error: the 'demo' gave up`\n"), "{table}");
