@@ -47,5 +47,3 @@ pub mod sink;
 pub mod top;
 pub mod trace;
 pub mod words;
-
-pub use supervisor_lab as scenario;

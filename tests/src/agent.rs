@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
-use supervisor_user::scenario::{Lines, Owned};
+use supervisor_lab::{Lines, Owned};
 use tempfile::TempDir;
 
 use crate::{WAIT_LIMIT, event::Event, supervisor_bin};

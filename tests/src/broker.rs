@@ -19,7 +19,7 @@ use async_nats::{
 use futures_util::{StreamExt, TryStreamExt};
 use rustix::process::Signal;
 use serde_json::Value;
-use supervisor_user::scenario::{Owned, until};
+use supervisor_lab::{Owned, until};
 use tempfile::TempDir;
 use tokio::time::timeout;
 

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use caps::CapSet;
 use serde_json::{Value, json};
-use supervisor_user::scenario::{Lab, program, until};
+use supervisor_lab::{Lab, program, until};
 
 use crate::{Guard, WAIT_LIMIT};
 

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use supervisor_user::scenario::until;
+use supervisor_lab::until;
 use tempfile::TempDir;
 
 use crate::{Agent, Event, Fixture, WAIT_LIMIT, http_get};

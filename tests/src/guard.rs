@@ -4,7 +4,7 @@ use std::{fmt::Display, path::Path};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
-use supervisor_user::scenario::{Stat, parts::family::children_of, stat, until, zombies_of};
+use supervisor_lab::{Stat, parts::family::children_of, stat, until, zombies_of};
 
 use crate::{Fixture, WAIT_LIMIT};
 

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use supervisor_user::scenario::{Owned, parts::sys, until};
+use supervisor_lab::{Owned, parts::sys, until};
 
 use crate::WAIT_LIMIT;
 

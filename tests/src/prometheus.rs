@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use supervisor_user::scenario::{Lines, Owned, until};
+use supervisor_lab::{Lines, Owned, until};
 use tempfile::TempDir;
 
 use crate::WAIT_LIMIT;

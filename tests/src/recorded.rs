@@ -12,10 +12,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use supervisor_lab::stat;
 use supervisor_user::{
     observation::{Observation, Seen},
     recording::{Reader, Writer},
-    scenario::stat,
 };
 use tempfile::TempDir;
 

@@ -16,7 +16,7 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
-use supervisor_user::scenario::{Owned, until};
+use supervisor_lab::{Owned, until};
 
 use crate::WAIT_LIMIT;
 

@@ -9,10 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
-use supervisor_user::{
-    recording::Counted,
-    scenario::{Lines, Owned},
-};
+use supervisor_lab::{Lines, Owned};
+use supervisor_user::recording::Counted;
 
 use crate::{
     Fixture, WAIT_LIMIT,

@@ -18,14 +18,10 @@ use self::{
     scenes::Scene,
     watch::{Watch, say, show},
 };
-use crate::{
-    diagnosis::Family,
-    exit::Exit,
-    scenario::{
-        Created, LIMIT, Lab, Monitor, NO_SUCH_COMMAND, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
-        played_double_fork, stop_on_signals, until, zombies_of,
-    },
-    words::clean,
+use crate::{diagnosis::Family, exit::Exit, words::clean};
+use supervisor_lab::{
+    Created, LIMIT, Lab, Monitor, NO_SUCH_COMMAND, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
+    played_double_fork, stop_on_signals, until, zombies_of,
 };
 
 /// How long the killed `pause` is looked at.

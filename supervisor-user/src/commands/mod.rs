@@ -40,7 +40,6 @@ use crate::{
     leaks::FAILED,
     memory,
     reap::worker,
-    scenario,
     top::draw::KEYS,
     words::clean,
 };
@@ -137,7 +136,7 @@ enum Command {
     #[command(after_long_help = examples::DEMO)]
     Demo(demo::DemoArgs),
     /// A process of the demo's scenario
-    #[command(name = scenario::ACTOR, hide = true)]
+    #[command(name = supervisor_lab::ACTOR, hide = true)]
     Actor {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
@@ -209,7 +208,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args).map(ExitCode::from),
         Command::Man(args) => man::run(&args).map(ExitCode::from),
         Command::Demo(args) => demo::run(&args),
-        Command::Actor { args } => Ok(scenario::actor(&args)),
+        Command::Actor { args } => Ok(supervisor_lab::actor(&args)),
         Command::ReapWorker => worker::serve().map(|()| ExitCode::SUCCESS),
         Command::Reader => host::serve().map(|()| ExitCode::SUCCESS),
         Command::Reaps => top::serve().map(|()| ExitCode::SUCCESS),

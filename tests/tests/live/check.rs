@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use supervisor_lab::pid_namespace;
 use supervisor_tests::{Watch, fixture, supervisor_bin};
-use supervisor_user::scenario::pid_namespace;
 
 /// The line and the exit code.
 fn check(args: &[&str]) -> Result<(String, Option<i32>)> {

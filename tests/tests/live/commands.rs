@@ -8,11 +8,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
+use supervisor_lab::{Lab, Pod, pid_namespace};
 use supervisor_tests::{Fixture, Watch, fixture, run_json, supervisor_bin};
-use supervisor_user::{
-    scenario::{Lab, Pod, pid_namespace},
-    schema::Subject,
-};
+use supervisor_user::schema::Subject;
 
 fn zombie() -> Result<(Fixture, u32)> {
     let fixture = fixture!("never-wait", "1")?;

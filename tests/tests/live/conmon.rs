@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use supervisor_lab::{Lab, NO_SUCH_COMMAND, Owned, PidNs, Pod, Runtime, bundle, private_cgroup2};
 use supervisor_tests::{Case, WAIT_LIMIT, Watch, supervisor_bin};
-use supervisor_user::scenario::{Lab, NO_SUCH_COMMAND, Owned, PidNs, Pod, Runtime, bundle, private_cgroup2};
 
 #[test]
 fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {

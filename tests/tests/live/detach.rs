@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fs, io};
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
+use supervisor_lab::until;
 use supervisor_tests::{WAIT_LIMIT, Watch};
-use supervisor_user::scenario::until;
 
 /// `BPF_PROG_GET_NEXT_ID`, `include/uapi/linux/bpf.h`.
 const PROG_GET_NEXT_ID: libc::c_int = 11;

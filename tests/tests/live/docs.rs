@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
+use supervisor_lab::{Lab, Owned, PidNs, Runtime, bundle, until};
 use supervisor_tests::{Agent, Broker, Fixture, Screen, WAIT_LIMIT, fixture, supervisor_bin};
-use supervisor_user::scenario::{Lab, Owned, PidNs, Runtime, bundle, until};
 
 mod commands;
 

@@ -1,8 +1,8 @@
 //! A parent that waits late: opened once, closed once, with the right time between exit and reap.
 
 use anyhow::Result;
+use supervisor_lab::parts::sys;
 use supervisor_tests::{Watch, finding_of, fixture};
-use supervisor_user::scenario::parts::sys;
 
 use crate::release::is_attached;
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use supervisor_lab::{Lab, Runtime};
 use supervisor_tests::{Container, Event, WAIT_LIMIT, Watch, supervisor_bin};
-use supervisor_user::scenario::{Lab, Runtime};
 
 /// The health check's period.
 const PERIOD: Duration = Duration::from_secs(2);

@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use supervisor_lab::pid_namespace;
 use supervisor_tests::{Event, Watch, events_of, fixture, supervisor_bin};
-use supervisor_user::scenario::pid_namespace;
 
 /// All that is said of a process.
 fn events(pid: u32) -> Result<Vec<Event>> {

@@ -10,11 +10,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use supervisor_lab::{Lines, Owned, until};
 use supervisor_tests::{Agent, Broker, WAIT_LIMIT, fixture, freeze, supervisor_bin};
 use supervisor_user::{
     config::NatsConfig,
     host::{Host as _, Proc},
-    scenario::{Lines, Owned, until},
     sink::NatsSink,
 };
 

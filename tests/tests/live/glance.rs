@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
+use supervisor_lab::{Lines, Owned};
 use supervisor_tests::{WAIT_LIMIT, events_of, fixture, supervisor_bin};
-use supervisor_user::scenario::{Lines, Owned};
 
 /// Standard output and the exit code.
 fn run(args: &[&str]) -> Result<(String, Option<i32>)> {

@@ -11,8 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use supervisor_lab::until;
 use supervisor_tests::{Agent, Besieged, Den, WAIT_LIMIT, http_get, resident_kib};
-use supervisor_user::scenario::until;
 
 /// A report, while thousands of events are under way on a busy machine.
 const SOON: Duration = Duration::from_mins(1);

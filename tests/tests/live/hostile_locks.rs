@@ -14,8 +14,8 @@ use rustix::{
     process::{Gid, Uid},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
+use supervisor_lab::until;
 use supervisor_tests::{Agent, Event, fixture};
-use supervisor_user::scenario::until;
 
 const NOBODY: u32 = 65_534;
 const LIMIT: Duration = Duration::from_secs(30);

@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{CWD, Mode, mkfifoat};
+use supervisor_lab::until;
 use supervisor_tests::{Agent, Besieged, Den, supervisor_bin};
-use supervisor_user::scenario::until;
 use tempfile::TempDir;
 
 const UNTOUCHED: &str = "nobody has written here\n";

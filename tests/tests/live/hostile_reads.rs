@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{UnmountFlags, unmount};
+use supervisor_lab::{Lines, Owned};
 use supervisor_tests::{Besieged, Den, END, Event, ON_TIME, Watch, events_of, fixture, supervisor_bin};
-use supervisor_user::scenario::{Lines, Owned};
 
 /// Bystanders, one after the other.
 const BYSTANDERS: usize = 3;

@@ -2,10 +2,8 @@
 //! it adopts.
 
 use anyhow::{Context, Result, bail, ensure};
+use supervisor_lab::{Created, Exit, Lab, Monitor, PidNs, Pod, Runtime, Stat, create, until, zombies_of};
 use supervisor_tests::{Event, WAIT_LIMIT, Watch, finding_of, of_process, supervisor_bin};
-use supervisor_user::scenario::{
-    Created, Exit, Lab, Monitor, PidNs, Pod, Runtime, Stat, create, until, zombies_of,
-};
 
 /// Pods end after the monitor, which holds their zombies: fields are dropped in this order.
 struct Scene {

@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 use jsonschema::Validator;
 use rustix::process::Signal;
 use serde_json::Value;
+use supervisor_lab::until;
 use supervisor_tests::{Guard, WAIT_LIMIT, child_of, signal, supervisor_bin};
-use supervisor_user::{scenario::until, schema::Subject};
+use supervisor_user::schema::Subject;
 use tempfile::TempDir;
 
 mod containers;

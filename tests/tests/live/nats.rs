@@ -19,12 +19,12 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use nkeys::KeyPair;
 use serde_json::json;
+use supervisor_lab::until;
 use supervisor_tests::{Broker, WAIT_LIMIT, supervisor_bin};
 use supervisor_user::{
     config::{NatsConfig, Time},
     host::HostIdentity,
     nats::{Access, Link, bucket_stream, keys_of},
-    scenario::until,
     sink::{FindingState, Head, Message, nats::NatsSink},
 };
 use tokio::time::timeout;

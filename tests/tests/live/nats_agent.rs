@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use supervisor_lab::until;
 use supervisor_tests::{Agent, Broker, Event, Fixture, Stored, WAIT_LIMIT, fixture};
-use supervisor_user::scenario::until;
 use tempfile::TempDir;
 
 const BATCHES: usize = 10;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use supervisor_lab::{Lab, Lines, private_cgroup2};
 use supervisor_tests::{Event, WAIT_LIMIT, Watch, of_process, supervisor_bin};
-use supervisor_user::scenario::{Lab, Lines, private_cgroup2};
 
 use crate::exec::{checks_until_found, is_period_of};
 

@@ -3,8 +3,8 @@
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use supervisor_lab::until;
 use supervisor_tests::{Agent, Fixture, Prometheus, WAIT_LIMIT, http_get, promtool};
-use supervisor_user::scenario::until;
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus-rules.yml");
 

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Result, bail};
 use jiff::{SignedDuration, Timestamp};
+use supervisor_lab::until;
 use supervisor_tests::{Agent, Event, Fixture, WAIT_LIMIT, events_in, fixture, supervisor_bin};
-use supervisor_user::scenario::until;
 
 const OUT: &str = "[sinks.out]\npolicy = \"block\"\n[sinks.out.stdout]\n";
 /// The time in which one reaper's findings are counted.

@@ -15,10 +15,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use supervisor_lab::until;
 use supervisor_tests::{
     Agent, Event, Fixture, WAIT_LIMIT, events_in, http_get, octet_counted, of_process, resident_kib,
 };
-use supervisor_user::scenario::until;
 use tempfile::TempDir;
 
 /// A fixture under a name of its own: the filter keeps every other process out.

@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
+use supervisor_lab::{Lines, Owned, until};
 use supervisor_tests::{Agent, Broker, Watch, http_get, supervisor_bin};
-use supervisor_user::scenario::{Lines, Owned, until};
 
 /// It is in every secret that is planted here, and nowhere else.
 const SECRET: &str = "opensesame";

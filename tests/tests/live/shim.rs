@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::symlink, path::Path, time::SystemTime};
 
 use anyhow::{Context, Result};
+use supervisor_lab::{Lab, PidNs, Runtime, bundle};
 use supervisor_tests::{Fixture, Watch, supervisor_bin};
-use supervisor_user::scenario::{Lab, PidNs, Runtime, bundle};
 
 /// Ends once its child is no copy of the shell any more.
 const LEAVES_A_SLEEP: &str =

@@ -12,10 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::Value;
+use supervisor_lab::until;
 use supervisor_tests::{WAIT_LIMIT, hostile, recorded, repeated};
 use supervisor_user::{
     config::{Bytes, FileConfig, Time},
-    scenario::until,
     sink::{FileSink, Message},
 };
 use tempfile::TempDir;
@@ -385,8 +385,8 @@ fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<(
             .env("FILE_SINK_WRITES_UNTIL_IT_IS_KILLED", &path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut process = supervisor_user::scenario::Owned::start(&mut command)?;
-        let lines = supervisor_user::scenario::Lines::of(process.child().stdout.take().context("no pipe")?);
+        let mut process = supervisor_lab::Owned::start(&mut command)?;
+        let lines = supervisor_lab::Lines::of(process.child().stdout.take().context("no pipe")?);
         let wanted = safe + 150 + round * 37;
         while safe < wanted {
             let line = lines.next("a number", WAIT_LIMIT)?.context("it has ended by itself")?;

@@ -10,10 +10,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+use supervisor_lab::{Owned, until};
 use supervisor_tests::{WAIT_LIMIT, end_by, hostile, recorded};
 use supervisor_user::{
     config::JournaldConfig,
-    scenario::{Owned, until},
     sink::{JournaldSink, Message},
 };
 use tempfile::TempDir;

@@ -14,13 +14,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+use supervisor_lab::{Owned, until};
 use supervisor_tests::{
     HOSTILE, WAIT_LIMIT, end_by, hostile, hostile_in, message, octet_counted, recorded, repeated,
 };
 use supervisor_user::{
     config::{Bytes, Facility, SyslogConfig},
     report::Format,
-    scenario::{Owned, until},
     schema::Subject,
     sink::{Message, SyslogSink},
 };

@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
+use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, zombies_of};
 use supervisor_tests::{
     ATTACKER, Den, Event, Fixture, Judgement, Life, Run, Slack, Watch, fixture, hides_init, judge, lives,
     resident_kib, setting, supervisor_bin, wall,
 };
-use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, zombies_of};
 
 /// Without being told: two minutes with all that comes after the mix.
 const MIX: Duration = Duration::from_mins(1);

@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustix::process::Signal;
+use supervisor_lab::{Lab, Monitor, Pod, played_double_fork, until, zombies_of};
 use supervisor_tests::{Agent, Broker, Screen, WAIT_LIMIT, code_without_terminal, fixture, supervisor_bin};
-use supervisor_user::scenario::{Lab, Monitor, Pod, played_double_fork, until, zombies_of};
 
 /// The key that selects the last line.
 const LAST: &str = "\x1b[F";

@@ -12,11 +12,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+use supervisor_lab::{Lab, Owned, PidNs, Runtime, bundle, pid_namespace, until};
 use supervisor_tests::{Contract, Event, WAIT_LIMIT, fixture, freeze, supervisor_bin};
-use supervisor_user::{
-    scenario::{Lab, Owned, PidNs, Runtime, bundle, pid_namespace, until},
-    schema::Subject,
-};
+use supervisor_user::schema::Subject;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 /// More processes than a small ring has room for.

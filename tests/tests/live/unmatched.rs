@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use supervisor_lab::{Owned, pid_namespace};
 use supervisor_tests::{WAIT_LIMIT, fixture, supervisor_bin};
-use supervisor_user::scenario::{Owned, pid_namespace};
 
 /// What nothing on this host is called.
 const NO_CONTAINER: &str = "no-such-container";

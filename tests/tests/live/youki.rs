@@ -2,10 +2,8 @@
 //! pass to the monitor, whatever the container's PID namespace.
 
 use anyhow::{Result, ensure};
+use supervisor_lab::{Exit, Lab, Monitor, NO_SUCH_COMMAND, PidNs, Pod, Runtime, create, until, zombies_of};
 use supervisor_tests::{WAIT_LIMIT, Watch, finding_of, supervisor_bin};
-use supervisor_user::scenario::{
-    Exit, Lab, Monitor, NO_SUCH_COMMAND, PidNs, Pod, Runtime, create, until, zombies_of,
-};
 
 use crate::exec::orphan_of_an_exec;
 

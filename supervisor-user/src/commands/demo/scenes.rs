@@ -6,9 +6,9 @@ use super::super::table::{Gives, table};
 use crate::{
     console::{colour, columns, print},
     diagnosis::Family,
-    scenario::{ACTOR, program},
     words::wrap,
 };
+use supervisor_lab::{ACTOR, program};
 
 /// What the list needs as a table.
 const WIDE: usize = 140;

@@ -8,7 +8,7 @@ use super::{
     scenes::{Scene, Told},
     watch::{self, Watch, say},
 };
-use crate::scenario::{Container, LIMIT, Lab, Part, Runtime, stat, until, zombies_of};
+use supervisor_lab::{Container, LIMIT, Lab, Part, Runtime, stat, until, zombies_of};
 
 /// Shows it; an error if it is not what was announced.
 pub(super) fn show(lab: &Lab, binary: &Path, scene: &Scene) -> Result<()> {

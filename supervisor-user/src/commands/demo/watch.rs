@@ -12,9 +12,9 @@ use rustix::process::Signal;
 
 use crate::{
     console::{COLUMNS_VARIABLE, columns, is_utf8},
-    scenario::{LIMIT, Lines, Owned},
     words::in_ascii,
 };
+use supervisor_lab::{LIMIT, Lines, Owned};
 
 /// `watch` reports what is unreaped for this long.
 const GRACE: &str = "1s";

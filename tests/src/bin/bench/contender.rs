@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
+use supervisor_lab::{Owned, until};
 use supervisor_tests::supervisor_bin;
-use supervisor_user::scenario::{Owned, until};
 use tempfile::TempDir;
 
 use crate::load::{Load, fixture};

@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use supervisor_lab::until;
 use supervisor_tests::{resident_kib, supervisor_bin};
-use supervisor_user::scenario::until;
 
 use crate::{
     contender::{Contender, Running},

@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use supervisor_lab::{Lines, Owned};
 use supervisor_tests::{Event, supervisor_bin};
-use supervisor_user::scenario::{Lines, Owned};
 
 use crate::{load::Load, progress};
 

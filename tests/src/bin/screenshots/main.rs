@@ -12,10 +12,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use supervisor_tests::{Fixture, Screen, Watch, supervisor_bin};
-use supervisor_user::scenario::{
+use supervisor_lab::{
     Lab, Monitor, PidNs, Pod, Runtime, create, played_double_fork, stop_on_signals, until, zombies_of,
 };
+use supervisor_tests::{Fixture, Screen, Watch, supervisor_bin};
 
 /// What a shell says when it waits for the next command.
 const PROMPT: &str = "$ ";

@@ -3,10 +3,10 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use supervisor_lab::{Lab, program, until};
 use supervisor_tests::{
     Containerd, Spec, WAIT_LIMIT, Watch, container_id, pod_cgroup, run_json, supervisor_bin,
 };
-use supervisor_user::scenario::{Lab, program, until};
 
 use super::{FIXTURE, Truth, finding_under, script};
 

@@ -3,8 +3,8 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use supervisor_lab::{Lab, program};
 use supervisor_tests::{Event, Guard, Watch, supervisor_bin};
-use supervisor_user::scenario::{Lab, program};
 
 use super::{FIXTURE, Truth, finding_under, silent_about};
 

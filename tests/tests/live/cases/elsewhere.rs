@@ -7,8 +7,8 @@ use rustix::{
     fs::{CWD, Mode},
     process::Signal,
 };
+use supervisor_lab::{Lab, program};
 use supervisor_tests::{Guard, Watch, child_of, signal, supervisor_bin, zombie_of};
-use supervisor_user::scenario::{Lab, program};
 
 use super::{FIXTURE, Truth, own::python, script};
 

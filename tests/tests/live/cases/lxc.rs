@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use supervisor_lab::{Lab, program, stat, until};
 use supervisor_tests::{Event, Guard, WAIT_LIMIT, Watch, remove_groups, supervisor_bin};
-use supervisor_user::scenario::{Lab, program, stat, until};
 
 use super::{FIXTURE, Truth, finding_under, script, silent_about};
 

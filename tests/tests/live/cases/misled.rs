@@ -4,8 +4,8 @@ use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, getpgid};
+use supervisor_lab::Lab;
 use supervisor_tests::{Fixture, Watch, fixture, supervisor_bin};
-use supervisor_user::scenario::Lab;
 
 use super::{FIXTURE, Truth, silent_about};
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
+use supervisor_lab::{Lab, program, stat, wchan};
 use supervisor_tests::{Guard, Watch, child_of, signal, supervisor_bin, zombie_of};
-use supervisor_user::scenario::{Lab, program, stat, wchan};
 
 use super::{FIXTURE, Truth, script};
 

@@ -3,11 +3,11 @@
 use std::{fs, os::unix::fs::symlink};
 
 use anyhow::{Context, Result, ensure};
+use supervisor_lab::{Lab, program, stat, until};
 use supervisor_tests::{
     Containerd, Spec, WAIT_LIMIT, Watch, child_of, container_id, fixture, pod_cgroup, run_json,
     supervisor_bin,
 };
-use supervisor_user::scenario::{Lab, program, stat, until};
 
 use super::{FIXTURE, Truth, finding_under, has_all, has_none, script, text_of};
 

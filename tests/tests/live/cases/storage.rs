@@ -3,10 +3,10 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use supervisor_lab::Lab;
 use supervisor_tests::{
     Containerd, Event, Spec, Watch, container_id, fixture, pod_cgroup, run_json, supervisor_bin,
 };
-use supervisor_user::scenario::Lab;
 
 use super::{FIXTURE, has_all, has_none, text_of};
 

@@ -2,8 +2,8 @@
 //! for what it started and never for what it adopts, and it is a known leak.
 
 use anyhow::{Context as _, Result};
+use supervisor_lab::{Lab, NO_SUCH_COMMAND, PidNs, Pod, Runtime, bundle};
 use supervisor_tests::supervisor_bin;
-use supervisor_user::scenario::{Lab, NO_SUCH_COMMAND, PidNs, Pod, Runtime, bundle};
 
 use super::{FIXTURE, Run, expected, leaks};
 

@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+use supervisor_lab::{program, until};
 use supervisor_tests::{WAIT_LIMIT, child_of, signal, supervisor_bin};
-use supervisor_user::scenario::{program, until};
 
 use super::{Run, name_of_supervisor, path_with_supervisor};
 

@@ -1,8 +1,8 @@
 //! The incident: the pod is blocked, and is free again without the monitor's end.
 
 use anyhow::{Result, ensure};
+use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
 use supervisor_tests::{WAIT_LIMIT, Watch, supervisor_bin};
-use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
 
 use super::{reap, reap_json};
 

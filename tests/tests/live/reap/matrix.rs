@@ -11,8 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use supervisor_lab::{Owned, until, zombies_of};
 use supervisor_tests::{Fixture, WAIT_LIMIT, child_of, fixture};
-use supervisor_user::scenario::{Owned, until, zombies_of};
 
 use super::{reaps, times, zombies};
 

@@ -11,8 +11,8 @@ mod soak;
 use std::process::{Command, Output};
 
 use anyhow::{Result, ensure};
+use supervisor_lab::zombies_of;
 use supervisor_tests::{Event, supervisor_bin};
-use supervisor_user::scenario::zombies_of;
 
 /// How often each case is repeated: a few times, or as often as this variable says.
 const TIMES: &str = "REAP_TIMES";
@@ -50,7 +50,7 @@ fn reaps(reaper: u32, zombies: &[u32], dies_at: usize) -> Result<Output> {
 
 /// The zombies of a process, at least so many.
 fn zombies(reaper: u32, count: u64) -> Result<Vec<u32>> {
-    let zombies = supervisor_user::scenario::until("the zombies", supervisor_tests::WAIT_LIMIT, || {
+    let zombies = supervisor_lab::until("the zombies", supervisor_tests::WAIT_LIMIT, || {
         let zombies = zombies_of(reaper)?;
         Ok((zombies.len() as u64 >= count).then_some(zombies))
     })?;

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
+use supervisor_lab::{until, zombies_of};
 use supervisor_tests::{Agent, WAIT_LIMIT, child_of, fixture, signal};
-use supervisor_user::scenario::{until, zombies_of};
 
 /// A name of this test's own processes, which the agents are told to look at only.
 fn name(test: &str) -> String {

@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
+use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
 use supervisor_tests::{Agent, Event, Fixture, WAIT_LIMIT, fixture, setting, supervisor_bin};
-use supervisor_user::scenario::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
 
 const LENGTH: Duration = Duration::from_secs(30);
 /// From this on the defaults of the configuration are used.
