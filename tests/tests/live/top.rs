@@ -82,7 +82,8 @@ nats = {{ servers = ["{url}"], heartbeat = "400ms" }}
     screen.types("\r")?;
     screen.shows("Why")?;
     screen.shows("What to do")?;
-    screen.types("\x1b4")?;
+    // A filter belongs to its page, and the agent tells of other tests' zombies too.
+    screen.types(&format!("\x1b4/{pid}\r"))?;
     screen.shows(&format!("OPEN    fixture[{pid}] on node-a.example.com"))?;
     fixture.send("reap")?;
     screen.shows(&format!("CLOSED  fixture[{pid}] on node-a.example.com"))?;
