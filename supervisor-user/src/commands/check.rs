@@ -206,27 +206,31 @@ fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> Stri
     if !counted.is_empty() {
         line = format!("{line} ({})", counted.join(", "));
     }
-    let mut reapers: BTreeMap<(u32, String, &str), u64> = BTreeMap::new();
+    // Of each reaper: whether one of its zombies blocks something, and how many there are.
+    let mut reapers: BTreeMap<(u32, String, &str), (bool, u64)> = BTreeMap::new();
     for finding in old {
         let (pid, name) = finding
             .reaper
             .as_ref()
             .map_or((0, "not known".to_owned()), |it| (it.process.pid, clean(&it.process.name)));
         let family = finding.diagnosis.family.map_or("no family", crate::diagnosis::Family::id);
-        *reapers.entry((pid, name, family)).or_default() += 1;
+        let (blocks, count) = reapers.entry((pid, name, family)).or_default();
+        *blocks |= !finding.blocks.is_empty();
+        *count += 1;
     }
     let mut reapers: Vec<_> = reapers.into_iter().collect();
-    reapers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    reapers.sort_by_key(|(_, urgency)| std::cmp::Reverse(*urgency));
     let named: Vec<String> = reapers
         .iter()
         .take(NAMED)
-        .map(|((pid, name, family), count)| format!("{count} of {name}[{pid}] ({family})"))
+        .map(|((pid, name, family), (_, count))| format!("{count} of {name}[{pid}] ({family})"))
         .collect();
     if !named.is_empty() {
         line = format!("{line}: {}", named.join(", "));
     }
     if reapers.len() > NAMED {
-        line = format!("{line} and {} more reapers", reapers.len() - NAMED);
+        let more = reapers.len() - NAMED;
+        line = format!("{line} and {more} more reaper{}", if more == 1 { "" } else { "s" });
     }
     for namespace in critical.blocked.iter().take(NAMED) {
         line = format!("{line}; {}", namespace.diagnosis.verdict);

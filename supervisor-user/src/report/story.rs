@@ -78,7 +78,7 @@ fn at(finding: &Finding, held: &[Group<'_>], now_ns: u64, style: Style) -> Strin
     story.title("Where it comes from");
     story.tree(finding);
     if let Some(reaper) = &finding.reaper {
-        story.title("Who must reap it");
+        story.title(if word == ALIVE { "Who must reap it once it exits" } else { "Who must reap it" });
         for line in reaper_lines(reaper, finding.looked_ns) {
             story.item("", &line);
         }
@@ -223,7 +223,10 @@ impl Story {
     fn tree(&mut self, finding: &Finding) {
         let reaper = finding.reaper.as_ref().map(|reaper| reaper.process.pid);
         if finding.creators.is_empty() {
-            self.branch(0, "a creator that was not seen: no `supervisor watch` ran when it was forked");
+            self.branch(
+                0,
+                "a creator that was not seen: no `supervisor watch` was running yet when it was forked",
+            );
         }
         for (depth, creator) in finding.creators.iter().rev().enumerate() {
             let is_reaper = reaper == Some(creator.process.pid) && !creator.gone;
@@ -240,7 +243,8 @@ impl Story {
             command_line(&finding.process.args, finding.process.args_cut, room)
         };
         let name = self.style.colour.paint("1", &subject(finding));
-        self.branch(depth, &format!("{name}  {command}"));
+        let gap = if command.is_empty() { "" } else { "  " };
+        self.branch(depth, &format!("{name}{gap}{command}"));
     }
 
     /// How many columns of a command fit at this depth beside other text.

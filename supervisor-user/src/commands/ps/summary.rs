@@ -7,11 +7,10 @@ use super::{
 use crate::{
     finding::Finding,
     report::{columns::Column, groups::Group, text::Colour},
-    words::age,
 };
 
 /// Growth is counted over this long, or since a watch runs.
-const WINDOW_NS: u64 = 600_000_000_000;
+const WINDOW_NS: u64 = 60_000_000_000;
 
 const HEADER: [(&str, Gives); 7] = [
     ("COUNT", Gives::Nothing),
@@ -49,7 +48,7 @@ fn growth(group: &Group<'_>, Times { now_ns, watched_since_ns }: Times) -> Strin
     let window_ns = now_ns.saturating_sub(since_ns).min(WINDOW_NS);
     match group.younger_than(window_ns, now_ns) {
         0 => "none".to_owned(),
-        count if window_ns < 60_000_000_000 => format!("+{count}/{} s", window_ns / 1_000_000_000),
-        count => format!("+{count}/{}", age(window_ns)),
+        count if window_ns < WINDOW_NS => format!("+{count}/{} s", window_ns / 1_000_000_000),
+        count => format!("+{count}/min"),
     }
 }
