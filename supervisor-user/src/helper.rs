@@ -17,8 +17,7 @@ use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambien
 /// If there are too many descriptors or processes, or the program cannot be executed.
 pub(crate) fn start(name: &str, subcommand: &str, kept: CapabilitySet) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair()?;
-    // The file of this program may have been replaced since.
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = program();
     command.arg0(name).arg(subcommand);
     // It can outlive us, so it holds none of our outputs open.
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
@@ -26,6 +25,11 @@ pub(crate) fn start(name: &str, subcommand: &str, kept: CapabilitySet) -> io::Re
     unsafe { command.pre_exec(move || prepare(kept)) };
     let child = command.spawn()?;
     Ok((ours, child))
+}
+
+/// This program, also when its file was replaced.
+pub(crate) fn program() -> Command {
+    Command::new("/proc/self/exe")
 }
 
 /// Between fork and exec.

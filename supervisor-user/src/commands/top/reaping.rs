@@ -8,14 +8,16 @@
 use std::{
     io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
     os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::net::UnixStream,
-        unix::process::CommandExt as _,
+        fd::AsFd as _,
+        unix::{net::UnixStream, process::CommandExt as _},
     },
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 use anyhow::{Context as _, Result};
+use rustix::thread::CapabilitySet;
+
+use crate::helper;
 
 /// The hidden subcommand of that process.
 pub(in crate::commands) const REAPS: &str = "__reaps";
@@ -34,12 +36,9 @@ pub(super) struct Reaping {
 impl Reaping {
     /// Starts it. Call this before the capabilities are given up.
     pub(super) fn start() -> io::Result<Self> {
-        let (stream, theirs) = UnixStream::pair()?;
+        let (stream, process) = helper::start("supervisor-reaps", REAPS, CapabilitySet::all())?;
         stream.set_nonblocking(true)?;
-        let mut command = program();
-        command.arg0("supervisor-reaps").arg(REAPS);
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self { process: command.spawn()?, stream, answer: Vec::new() })
+        Ok(Self { process, stream, answer: Vec::new() })
     }
 
     /// Asks it to free a zombie.
@@ -75,11 +74,6 @@ impl Drop for Reaping {
     }
 }
 
-/// This program, also when its file was replaced.
-fn program() -> Command {
-    Command::new("/proc/self/exe")
-}
-
 /// Frees the zombies that are asked for, until nobody asks any more.
 ///
 /// # Errors
@@ -103,7 +97,7 @@ pub(in crate::commands) fn serve() -> Result<()> {
 
 /// What `supervisor reap` says of a zombie, when it has done what it can.
 fn reap(pid: u32) -> io::Result<Vec<u8>> {
-    let output = program()
+    let output = helper::program()
         .arg0("supervisor")
         .args(["--color", "never", "reap", "--yes", &pid.to_string()])
         .stdin(Stdio::null())
