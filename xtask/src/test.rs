@@ -1,5 +1,7 @@
 //! Lints, unit tests, live tests; of these the core on other kernels too.
 
+use std::{path::Path, thread};
+
 use anyhow::Result;
 
 use crate::{
@@ -8,8 +10,14 @@ use crate::{
     process, setup, vm, youki,
 };
 
+/// In the paths of live tests that nothing may run beside.
+const ALONE: &str = "::alone::";
+/// How many live tests run side by side for each CPU: most of them wait.
+const AT_ONCE: usize = 2;
+
 /// Checks formatting and lints, runs the unit tests of every crate, then the core of the live tests on other kernels, then
-/// the live tests one by one. Only the chosen ones of this kernel if there is a filter.
+/// the live tests: those in a module `alone` one by one, then the others side by side. With a filter only the chosen ones of
+/// this kernel, one by one.
 pub(crate) fn run(filter: &[String]) -> Result<()> {
     setup::ensure(&[&DEMO, &TESTS])?;
     if filter.is_empty() {
@@ -29,15 +37,28 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
         eprintln!("    sudo -E env \"PATH=$PATH\" cargo xtask test {}", filter.join(" "));
         return Err(process::Exit(2).into());
     }
+    if !filter.is_empty() {
+        return live(&binary, 1, filter);
+    }
     // Before those on this kernel, so that the last lines are the test runner's own.
-    let elsewhere = if filter.is_empty() { vm::core() } else { Ok(()) };
+    let elsewhere = vm::core();
+    let alone = live(&binary, 1, &[ALONE.to_owned()]);
+    let threads = AT_ONCE * thread::available_parallelism()?.get();
+    let beside = live(&binary, threads, &["--skip".to_owned(), ALONE.to_owned()]);
+    let elsewhere =
+        elsewhere.inspect_err(|_| eprintln!("error: tests on other kernels have failed: see above"));
+    let alone = alone.inspect_err(|_| eprintln!("error: tests that are run alone have failed: see above"));
+    beside.and(alone).and(elsewhere)
+}
+
+/// Runs the live tests that the arguments choose.
+fn live(binary: &Path, threads: usize, chosen: &[String]) -> Result<()> {
     let mut live = process::cargo();
     live.env("SUPERVISOR_BIN", binary).env("PATH", youki::path()?);
     live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast"]);
     binary::link_statically(&mut live)?;
-    live.args(["--", "--test-threads=1"]).args(filter);
-    process::visibly(live)?;
-    elsewhere.inspect_err(|_| eprintln!("error: tests on other kernels have failed: see above"))
+    live.arg("--").arg(format!("--test-threads={threads}")).args(chosen);
+    process::visibly(live)
 }
 
 /// Checks formatting and lints; any finding is an error.

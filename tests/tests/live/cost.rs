@@ -6,18 +6,23 @@ use supervisor_tests::{QuietAgent, counted, fixture, resident_kib};
 
 const PROCESSES: u64 = 100_000;
 
-#[test]
-fn a_healthy_host_costs_30_mib_and_wakes_nobody() -> Result<()> {
-    let agent = QuietAgent::start()?;
-    let storm = fixture!("storm", &PROCESSES.to_string())?;
-    storm.fact("done")?;
-    storm.end()?;
-    let memory_kib = resident_kib(agent.pid())?;
-    let counted = counted(&agent.stop()?)?;
-    println!("{memory_kib} KiB, {counted:?}");
-    assert!(counted.exits >= PROCESSES, "it has not seen all of them: {counted:?}");
-    // Each event that the kernel sends wakes the agent. Others on this host may have been unreaped and cause some.
-    assert!(counted.events < PROCESSES / 20, "healthy processes reach user space: {counted:?}");
-    assert!(memory_kib < 30 * 1024, "{memory_kib} KiB");
-    Ok(())
+/// What other tests leave unreaped would wake the agent.
+mod alone {
+    use super::*;
+
+    #[test]
+    fn a_healthy_host_costs_30_mib_and_wakes_nobody() -> Result<()> {
+        let agent = QuietAgent::start()?;
+        let storm = fixture!("storm", &PROCESSES.to_string())?;
+        storm.fact("done")?;
+        storm.end()?;
+        let memory_kib = resident_kib(agent.pid())?;
+        let counted = counted(&agent.stop()?)?;
+        println!("{memory_kib} KiB, {counted:?}");
+        assert!(counted.exits >= PROCESSES, "it has not seen all of them: {counted:?}");
+        // Each event that the kernel sends wakes the agent. Others on this host may have been unreaped and cause some.
+        assert!(counted.events < PROCESSES / 20, "healthy processes reach user space: {counted:?}");
+        assert!(memory_kib < 30 * 1024, "{memory_kib} KiB");
+        Ok(())
+    }
 }

@@ -9,7 +9,7 @@ use std::{
     },
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -97,67 +97,66 @@ impl Comparing {
     }
 }
 
-/// One test at a time: one of them measures this process's memory.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// It measures the memory of this process.
+mod alone {
+    use super::*;
 
-#[test]
-fn one_reader_that_never_reads_costs_the_others_nothing() -> Result<()> {
-    let (_alone, dir) = (alone(), tempfile::tempdir()?);
-    let path = dir.path().join("events.sock");
-    runtime()?.block_on(async {
-        let mut sink = UnixSink::open(&config(&path))?;
-        assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o7777, 0o600);
-        // Nobody reads: nothing is kept for later.
-        let early = repeated(3)?;
-        deliver(&mut sink, &early).await?;
-        let messages = repeated(3000)?;
-        let size: usize = messages.iter().map(|it| it.payload.len()).sum();
-        ensure!(size > 8 << 20, "{size} bytes fit into the buffers");
-        let expected = Arc::new(lines_of(&messages)?);
-        let quick = [Comparing::start(&path, &expected)?, Comparing::start(&path, &expected)?];
-        let mut stuck = UnixStream::connect(&path)?;
-        serve_until(&mut sink, 3).await?;
+    #[test]
+    fn one_reader_that_never_reads_costs_the_others_nothing() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("events.sock");
+        runtime()?.block_on(async {
+            let mut sink = UnixSink::open(&config(&path))?;
+            assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o7777, 0o600);
+            // Nobody reads: nothing is kept for later.
+            let early = repeated(3)?;
+            deliver(&mut sink, &early).await?;
+            let messages = repeated(3000)?;
+            let size: usize = messages.iter().map(|it| it.payload.len()).sum();
+            ensure!(size > 8 << 20, "{size} bytes fit into the buffers");
+            let expected = Arc::new(lines_of(&messages)?);
+            let quick = [Comparing::start(&path, &expected)?, Comparing::start(&path, &expected)?];
+            let mut stuck = UnixStream::connect(&path)?;
+            serve_until(&mut sink, 3).await?;
 
-        let before = resident_kib(std::process::id())?;
-        // A quick reader is one that has read the last batch before the next one comes, on a busy machine too.
-        let (mut sent, deadline) = (0, Instant::now() + WAIT_LIMIT);
-        for batch in messages.chunks(50) {
-            deliver(&mut sink, batch).await?;
-            sent += batch.len();
-            while !quick.iter().all(|it| it.has(sent)) {
-                ensure!(Instant::now() < deadline, "the quick readers have not got {sent} events");
-                let _over = tokio::time::timeout(Duration::from_millis(1), sink.serve()).await;
+            let before = resident_kib(std::process::id())?;
+            // A quick reader is one that has read the last batch before the next one comes, on a busy machine too.
+            let (mut sent, deadline) = (0, Instant::now() + WAIT_LIMIT);
+            for batch in messages.chunks(50) {
+                deliver(&mut sink, batch).await?;
+                sent += batch.len();
+                while !quick.iter().all(|it| it.has(sent)) {
+                    ensure!(Instant::now() < deadline, "the quick readers have not got {sent} events");
+                    let _over = tokio::time::timeout(Duration::from_millis(1), sink.serve()).await;
+                }
             }
-        }
-        let after = resident_kib(std::process::id())?;
-        // The messages themselves are the test's; what waits for a reader is bounded.
-        ensure!(after < before + (4 << 10), "memory grew from {before} to {after} KiB");
-        assert_eq!((sink.cut_off(), sink.refused(), sink.readers() <= 2), (1, 0, true));
-        for reader in quick {
-            reader.thread.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
-        }
-        // The one that was cut off finds the first events, and then the end.
-        let mut rest = String::new();
-        let _cut_in_a_character = stuck.read_to_string(&mut rest);
-        ensure!(rest.is_empty() || rest.starts_with(&expected[0]), "other events");
-        // A new one gets what comes from now on.
-        let late = reader(&path, 1)?;
-        serve_until(&mut sink, 1).await?;
-        deliver(&mut sink, &messages[7..8]).await?;
-        let lines = late.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
-        assert_eq!(lines, expected[7..8]);
-        drop(sink);
-        ensure!(!path.exists(), "the socket's file is left");
-        Ok(())
-    })
+            let after = resident_kib(std::process::id())?;
+            // The messages themselves are the test's; what waits for a reader is bounded.
+            ensure!(after < before + (4 << 10), "memory grew from {before} to {after} KiB");
+            assert_eq!((sink.cut_off(), sink.refused(), sink.readers() <= 2), (1, 0, true));
+            for reader in quick {
+                reader.thread.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+            }
+            // The one that was cut off finds the first events, and then the end.
+            let mut rest = String::new();
+            let _cut_in_a_character = stuck.read_to_string(&mut rest);
+            ensure!(rest.is_empty() || rest.starts_with(&expected[0]), "other events");
+            // A new one gets what comes from now on.
+            let late = reader(&path, 1)?;
+            serve_until(&mut sink, 1).await?;
+            deliver(&mut sink, &messages[7..8]).await?;
+            let lines = late.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+            assert_eq!(lines, expected[7..8]);
+            drop(sink);
+            ensure!(!path.exists(), "the socket's file is left");
+            Ok(())
+        })
+    }
 }
 
 #[test]
 fn what_waits_at_the_end_is_still_read_and_one_that_never_reads_holds_nothing_up() -> Result<()> {
-    let (_alone, dir) = (alone(), tempfile::tempdir()?);
+    let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.sock");
     runtime()?.block_on(async {
         let mut sink = UnixSink::open(&UnixConfig { reader_buffer: Bytes(64 << 20), ..config(&path) })?;
@@ -197,7 +196,7 @@ fn what_waits_at_the_end_is_still_read_and_one_that_never_reads_holds_nothing_up
 
 #[test]
 fn hostile_names_break_no_line() -> Result<()> {
-    let (_alone, dir) = (alone(), tempfile::tempdir()?);
+    let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.sock");
     runtime()?.block_on(async {
         let mut sink = UnixSink::open(&UnixConfig { reader_buffer: Bytes(64 << 20), ..config(&path) })?;
@@ -222,7 +221,7 @@ fn hostile_names_break_no_line() -> Result<()> {
 
 #[test]
 fn too_many_are_sent_away_and_the_silent_and_the_gone_are_told_apart() -> Result<()> {
-    let (_alone, dir) = (alone(), tempfile::tempdir()?);
+    let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.sock");
     runtime()?.block_on(async {
         let mut sink = UnixSink::open(&config(&path))?;
@@ -260,7 +259,7 @@ fn too_many_are_sent_away_and_the_silent_and_the_gone_are_told_apart() -> Result
 
 #[test]
 fn a_dead_agents_socket_is_replaced_and_a_live_ones_is_not() -> Result<()> {
-    let (_alone, dir) = (alone(), tempfile::tempdir()?);
+    let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.sock");
     runtime()?.block_on(async {
         // An agent that was killed leaves its file.
