@@ -24,7 +24,7 @@ use crate::{
 /// A reaper is stopped no longer than this, plus one wait.
 const STOP_BUDGET: Duration = Duration::from_micros(300);
 /// It runs at least this long between two stops.
-const BETWEEN_STOPS: Duration = Duration::from_micros(500);
+const BETWEEN_STOPS: Duration = Duration::from_micros(150);
 /// So many zombies are held open at once: each takes a descriptor.
 const AT_ONCE: usize = 256;
 /// How long a PID namespace may take to end once its last zombie is freed.
