@@ -184,10 +184,10 @@ impl<'a> Glance<'a> {
             let mut living = Vec::new();
             let exited = tracer.scan(Scan::All, |record| living.push(*record))?;
             let records = self.agent.as_ref().unwrap_or(tracer.records());
-            let present = all_exiting(records, &exited, &living)?;
+            let present = all_exiting(records.into(), &exited, &living)?;
             let read_ns = clock::now_ns();
             exiting.scanned(&present, read_ns, 0);
-            let look = Look::new(self.host, self.agent.as_ref(), exited, living);
+            let look = Look::new(self.host, self.agent.as_ref().map(Into::into), exited, living);
             for (id, _) in present {
                 // That is another finding, and no reason to wait.
                 if let Some(facts) = look.process_of(&id)?
@@ -310,7 +310,7 @@ impl<'a> Glance<'a> {
             Some(tracer) => tracer.scan(Scan::All, |record| living.push(*record))?,
             None => Vec::new(),
         };
-        Ok(Look::new(self.host, self.agent.as_ref(), exited, living))
+        Ok(Look::new(self.host, self.agent.as_ref().map(Into::into), exited, living))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     exiting::{Exiting, Inspected, Verdict},
     finding::Loss,
     host::{Arguments, Host, NotRead, ProcessFacts, ReadsLost},
-    kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Task, Tracer},
+    kernel::{KernelError, Options, Records, Remembered, Scan, SimulatedLoss, Task, Tracer},
     ledger::{Due, Ledger, Settled, Was},
     observation::{Observation, Release, Seen},
     redact::{Redacted, Redactor},
@@ -100,7 +100,8 @@ impl<H: Host> Observer<H> {
         log: bool,
         simulated_loss: SimulatedLoss,
     ) -> Result<Self, EvidenceError> {
-        let other = Records::of_running_agent();
+        // Who simulates a loss wants to see what this watch makes of it.
+        let older = simulated_loss.is_none().then(Records::of_running_agent).flatten();
         let mut ledger = Ledger::new(grace.zombie_ns);
         let report_after_ns = ledger.report_after_ns();
         let mut tracer = Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss })?;
@@ -136,7 +137,10 @@ impl<H: Host> Observer<H> {
         ledger.begin(exited.iter().map(|task| task.record.id));
         let counters = tracer.records().counters()?;
         // Another watch may have seen when those exited that this one has not; it may also have ended.
-        let mut exits = other.and_then(|other| other.exits().ok()).unwrap_or_default();
+        let mut exits = older.as_ref().and_then(|older| older.exits().ok()).unwrap_or_default();
+        if let Some(older) = older {
+            tracer.add_older(older)?;
+        }
         Ok(Self {
             tracer,
             host,
@@ -212,7 +216,7 @@ impl<H: Host> Observer<H> {
         let mut living = Vec::new();
         let exited = self.tracer.scan(Scan::All, |record| living.push(*record))?;
         let host = Redacted::new(&self.host, &self.redactor);
-        Ok(Look::new(host, Some(self.tracer.records()), exited, living))
+        Ok(Look::new(host, Some(self.tracer.remembered()), exited, living))
     }
 
     /// What was counted since the start.
@@ -257,8 +261,12 @@ impl<H: Host> Observer<H> {
         let until_ns = clock::now_ns() + within.as_nanos() as u64;
         let mut living = Vec::new();
         let exited = self.tracer.scan(Scan::Exited, |record| living.push(*record))?;
-        let look =
-            Look::new(Redacted::new(&self.host, &self.redactor), Some(self.tracer.records()), exited, living);
+        let look = Look::new(
+            Redacted::new(&self.host, &self.redactor),
+            Some(self.tracer.remembered()),
+            exited,
+            living,
+        );
         let mut seen = Vec::new();
         for (id, exit_ns) in known {
             if clock::now_ns() > until_ns {
@@ -334,7 +342,7 @@ impl<H: Host> Observer<H> {
     /// Who has reaped a process, if that was seen.
     fn release(&self, at_ns: u64, by: ProcessId) -> Option<Release> {
         // That its name cannot be read is no reason not to tell the reap.
-        let record = || self.tracer.records().process(&by).ok().flatten();
+        let record = || self.tracer.remembered().process(&by).ok().flatten();
         (at_ns != 0).then(|| Release {
             at_ns,
             by,
@@ -410,7 +418,7 @@ impl<H: Host> Observer<H> {
         self.missed = self.tracer.missed()?;
         let mut ending = Vec::new();
         let exited = self.tracer.scan(Scan::Reconcile, |record| ending.push(*record))?;
-        let present = all_exiting(self.tracer.records(), &exited, &ending)?;
+        let present = all_exiting(self.tracer.remembered(), &exited, &ending)?;
         let entries = self.tracer.records().unreaped()?;
         let read_ns = clock::now_ns();
         for (id, since_ns) in present {
@@ -459,7 +467,7 @@ impl<H: Host> Observer<H> {
         }
         let mut ending = Vec::new();
         let exited = self.tracer.scan(Scan::Exited, |record| ending.push(*record))?;
-        let present = all_exiting(self.tracer.records(), &exited, &ending)?;
+        let present = all_exiting(self.tracer.remembered(), &exited, &ending)?;
         let read_ns = clock::now_ns();
         for id in self.exiting.scanned(&present, read_ns, read_ns.saturating_sub(now_ns)) {
             seen.push(Observation::at(read_ns, Seen::Finished { id }));
@@ -471,7 +479,7 @@ impl<H: Host> Observer<H> {
         let mut living = Vec::new();
         let exited = self.tracer.scan(Scan::All, |record| living.push(*record))?;
         let host = Redacted::new(&self.host, &self.redactor);
-        let look = Look::new(host, Some(self.tracer.records()), exited, living);
+        let look = Look::new(host, Some(self.tracer.remembered()), exited, living);
         let until_ns = clock::now_ns() + INSPECT_NS;
         for (id, since_ns) in due {
             if clock::now_ns() > until_ns {
@@ -518,8 +526,12 @@ impl<H: Host> Observer<H> {
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
         let scanned_ns = clock::now_ns();
         let until_ns = scanned_ns + INSPECT_NS.max(scanned_ns.saturating_sub(now_ns));
-        let look =
-            Look::new(Redacted::new(&self.host, &self.redactor), Some(self.tracer.records()), exited, living);
+        let look = Look::new(
+            Redacted::new(&self.host, &self.redactor),
+            Some(self.tracer.remembered()),
+            exited,
+            living,
+        );
         for Due { id, exit_ns, .. } in due {
             if clock::now_ns() > until_ns {
                 self.ledger.resume_at(now_ns);
@@ -572,7 +584,7 @@ impl<H: Host> Observer<H> {
 /// All processes that a scan found to have been told to exit and have not, with the time of their SIGKILL, if that was
 /// seen.
 pub(crate) fn all_exiting(
-    records: &Records,
+    records: Remembered<'_>,
     exited: &[Task],
     living: &[TaskRecord],
 ) -> Result<Vec<(ProcessId, Option<u64>)>, KernelError> {

@@ -29,7 +29,7 @@ use crate::{
     attribution::{container_id, named_part, oci_places, sandbox_places},
     clock,
     host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
-    kernel::{KernelError, Records, Task},
+    kernel::{KernelError, Remembered, Task},
     redact::Redacted,
     shared::Shared,
 };
@@ -65,7 +65,7 @@ type Groups = (u64, Option<Shared<Vec<String>>>);
 /// One look.
 pub struct Look<'a> {
     host: Redacted<'a>,
-    records: Option<&'a Records>,
+    records: Option<Remembered<'a>>,
     tasks: HashMap<ProcessId, Task>,
     living: Vec<TaskRecord>,
     /// All that the iterator named, sorted, once somebody asks.
@@ -98,7 +98,7 @@ impl<'a> Look<'a> {
     #[must_use]
     pub fn new(
         host: Redacted<'a>,
-        records: Option<&'a Records>,
+        records: Option<Remembered<'a>>,
         exited: Vec<Task>,
         living: Vec<TaskRecord>,
     ) -> Self {
@@ -702,7 +702,7 @@ impl<'a> Look<'a> {
     }
 
     fn seeded_ns(&self) -> Result<Option<u64>, KernelError> {
-        self.records.map_or(Ok(None), Records::seeded_ns)
+        self.records.map_or(Ok(None), Remembered::seeded_ns)
     }
 }
 

@@ -16,7 +16,9 @@ use supervisor_ebpf::{Control, Counters, EPOCHS, Exec, ProcessId, Reaped, TaskRe
 use super::{
     KernelError, Offsets, Records,
     loader::{ITERATOR, Options, RELEASE, Setup, TRACEPOINTS, iterator, load, map, tracepoint, try_release},
-    missed, rights,
+    missed,
+    remembered::{Older, Remembered},
+    rights,
     scan::{self, Scan, Task},
 };
 use crate::{clock, memory};
@@ -26,6 +28,7 @@ use crate::{clock, memory};
 pub struct Tracer {
     pub(super) ebpf: Ebpf,
     records: Records,
+    older: Option<Older>,
     epochs: PerCpuArray<MapData, [u64; EPOCHS]>,
     events: RingBuf<MapData>,
     has_release: bool,
@@ -69,6 +72,7 @@ impl Tracer {
         memory::give_back();
         let tracer = Self {
             records: Records::of(&mut ebpf)?,
+            older: None,
             epochs: map(&mut ebpf, "EPOCH_COUNTS")?,
             events: map(&mut ebpf, "EVENTS")?,
             ebpf,
@@ -93,7 +97,23 @@ impl Tracer {
         aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| KernelError::NotInObject("AYA_LOGS"))
     }
 
-    /// What is remembered of processes.
+    /// Also uses what another watch remembers, that has begun before this one.
+    ///
+    /// # Errors
+    ///
+    /// If a map cannot be read.
+    pub fn add_older(&mut self, older: Records) -> Result<(), KernelError> {
+        self.older = Some(Older::beside(&self.records, older)?);
+        Ok(())
+    }
+
+    /// What this watch and the older one remember.
+    #[must_use]
+    pub fn remembered(&self) -> Remembered<'_> {
+        Remembered::new(&self.records, self.older.as_ref())
+    }
+
+    /// What this watch remembers of processes.
     #[must_use]
     pub fn records(&self) -> &Records {
         &self.records
