@@ -67,9 +67,12 @@ fn copy(preparation: &mut String, place: &str, file: &Path) -> Result<()> {
 /// The files that live tests read, where they are in the tree.
 fn data() -> Result<Vec<PathBuf>> {
     let tree = process::workspace();
-    let recordings = fs::read_dir(tree.join("tests/recordings"))?;
-    let mut files = recordings.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
-    files.push(tree.join("deploy/seccomp.json"));
+    let mut files = Vec::new();
+    for dir in ["tests/recordings", "deploy"] {
+        for entry in fs::read_dir(tree.join(dir))? {
+            files.extend(Some(entry?.path()).filter(|path| path.is_file()));
+        }
+    }
     Ok(files)
 }
 
