@@ -46,7 +46,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// How often what is shown is made anew; and no more of the time than one in so many is spent on that.
 const REFRESH: Duration = Duration::from_secs(1);
-const SPARE: u32 = 100;
+const SPARE: u32 = 400;
 /// It is made anew after this time also where a busy machine leaves little of it.
 const MAX_REFRESH: Duration = Duration::from_secs(5);
 
