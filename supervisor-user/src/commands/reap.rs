@@ -27,7 +27,7 @@ use crate::{
     reap::{
         decision::{Decision, Obstacle, decide, may_be_nudged},
         plan::{Outcome, Zombie, free, released},
-        report::{Entry, Request, RequestedBy, released_text, stops_text},
+        report::{Entry, Request, RequestedBy, released_text, stops_text, text_of_all},
         target::Target,
     },
     redact::RedactArgs,
@@ -182,8 +182,16 @@ fn is_meant(args: &ReapArgs, finding: &Finding) -> bool {
         && args.filter.pidns.is_none_or(is_in)
 }
 
+/// The entries of each reaper; first the reapers of which some can be freed.
+fn by_reaper(entries: &[Entry], is_forced: bool) -> Vec<&[Entry]> {
+    let mut all: Vec<&[Entry]> = entries.chunk_by(|one, next| one.reaper() == next.reaper()).collect();
+    all.sort_by_key(|of_one| !of_one.iter().any(|entry| entry.is_allowed(is_forced)));
+    all
+}
+
 fn show(args: &ReapArgs, entries: &[Entry]) -> Result<()> {
-    let text: String = entries.iter().map(|entry| entry.text(args.force)).collect();
+    let of_one = |of_one: &[Entry]| text_of_all(&of_one.iter().collect::<Vec<_>>(), args.force);
+    let text: String = by_reaper(entries, args.force).into_iter().map(of_one).collect();
     if args.output == Format::Text {
         return print(&text);
     }
@@ -282,21 +290,19 @@ fn finish(
 
 fn text(args: &ReapArgs, entries: &[Entry], stops: &Stops, free_again: &[Block], is_shown: bool) -> String {
     let mut out = String::new();
-    let mut needs_force = false;
-    for (index, entry) in entries.iter().enumerate() {
+    for of_one in by_reaper(entries, args.force) {
         // What was shown before the confirmation and was not tried is not shown again.
-        if entry.outcome.is_some() || !is_shown {
-            out.push_str(&entry.text(args.force));
-        }
-        needs_force |= matches!(entry.decision, Decision::NeedsForce(_)) && entry.outcome.is_none();
-        let is_last_of_reaper = entries.get(index + 1).is_none_or(|next| next.reaper() != entry.reaper());
-        if is_last_of_reaper && let Some(reaper) = &entry.finding.reaper {
+        let told: Vec<&Entry> =
+            of_one.iter().filter(|entry| entry.outcome.is_some() || !is_shown).collect();
+        out.push_str(&text_of_all(&told, args.force));
+        if let Some(reaper) = &of_one[0].finding.reaper {
             let name = format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid);
-            out.extend(stops.get(&entry.reaper()).and_then(|stops| stops_text(&name, stops)));
+            out.extend(stops.get(&reaper.process.pid).and_then(|stops| stops_text(&name, stops)));
         }
     }
+    let needs_force = |entry: &Entry| matches!(entry.decision, Decision::NeedsForce(_)) && entry.outcome.is_none();
     out.extend(free_again.iter().map(released_text));
-    if needs_force && !args.force {
+    if !args.force && entries.iter().any(needs_force) {
         out.push_str("Those that need force are freed with --force; what stands below each may follow.\n");
     }
     out

@@ -64,20 +64,27 @@ impl Entry {
     /// What is said to a person, in lines.
     #[must_use]
     pub fn text(&self, is_forced: bool) -> String {
+        self.text_with(&[], is_forced)
+    }
+
+    /// The same of this one and of others of which the same is said.
+    fn text_with(&self, others: &[u32], is_forced: bool) -> String {
         let process = &self.finding.process;
         let of = self.finding.reaper.as_ref().map_or_else(String::new, |reaper| {
             format!(" of {}[{}]", clean(&reaper.process.name), reaper.process.pid)
         });
-        let which = format!("{}[{}]{of}", clean(&process.name), process.pid);
-        let mut out = match (&self.outcome, &self.decision) {
-            (Some(Outcome::Freed), _) => format!("freed        {which}\n"),
-            (Some(Outcome::FreedByNudge), _) => format!("freed        {which}, which a SIGCHLD made wait\n"),
-            (Some(Outcome::Gone), _) => format!("gone         {which}: it was reaped meanwhile\n"),
-            (Some(Outcome::Failed(reason)), _) => format!("not freed    {which}: {reason}\n"),
-            (None, Decision::Reap) => format!("can be freed {which}\n"),
-            (None, Decision::NeedsForce(_)) if is_forced => format!("forced       {which}\n"),
-            (None, Decision::NeedsForce(_)) => format!("needs force  {which}\n"),
-            (None, Decision::Refused(obstacle)) => format!("refused      {which}: {}\n", obstacle.text()),
+        let name = clean(&process.name);
+        let (word, rest) = self.verdict(is_forced);
+        let mut out = if others.is_empty() {
+            format!("{word:<12} {name}[{}]{of}{rest}\n", process.pid)
+        } else {
+            let mut pids: Vec<String> =
+                [process.pid].iter().chain(others).take(PIDS).map(u32::to_string).collect();
+            let count = others.len() + 1;
+            if count > PIDS {
+                pids.push(format!("{} more", count - PIDS));
+            }
+            format!("{word:<12} {count} x {name}{of}{rest}\n             pids {}\n", pids.join(", "))
         };
         if self.outcome.is_none() {
             for risk in self.risks() {
@@ -86,6 +93,44 @@ impl Entry {
         }
         out
     }
+
+    /// What is said of it, and what of it after its name.
+    fn verdict(&self, is_forced: bool) -> (&'static str, String) {
+        match (&self.outcome, &self.decision) {
+            (Some(Outcome::Freed), _) => ("freed", String::new()),
+            (Some(Outcome::FreedByNudge), _) => ("freed", ", which a SIGCHLD made wait".to_owned()),
+            (Some(Outcome::Gone), _) => ("gone", ": it was reaped meanwhile".to_owned()),
+            (Some(Outcome::Failed(reason)), _) => ("not freed", format!(": {reason}")),
+            (None, Decision::Reap) => ("can be freed", String::new()),
+            (None, Decision::NeedsForce(_)) if is_forced => ("forced", String::new()),
+            (None, Decision::NeedsForce(_)) => ("needs force", String::new()),
+            (None, Decision::Refused(obstacle)) => ("refused", format!(": {}", obstacle.text())),
+        }
+    }
+}
+
+/// So many pids of one group are named.
+const PIDS: usize = 8;
+
+/// What is said of several of one reaper: once for all of one name of which the same is said. Those that can be freed come
+/// first.
+#[must_use]
+pub fn text_of_all(entries: &[&Entry], is_forced: bool) -> String {
+    let mut sorted = entries.to_vec();
+    sorted.sort_by_key(|entry| !(entry.outcome.is_some() || entry.is_allowed(is_forced)));
+    let mut groups: Vec<(&Entry, Vec<u32>)> = Vec::new();
+    for entry in sorted {
+        let is_same = |one: &Entry| {
+            one.finding.process.name == entry.finding.process.name
+                && one.verdict(is_forced) == entry.verdict(is_forced)
+                && one.risks() == entry.risks()
+        };
+        match groups.iter_mut().find(|(first, _)| is_same(first)) {
+            Some((_, others)) => others.push(entry.finding.process.pid),
+            None => groups.push((entry, Vec::new())),
+        }
+    }
+    groups.iter().map(|(first, others)| first.text_with(others, is_forced)).collect()
 }
 
 /// How one reaper was stopped, in a line.
