@@ -292,15 +292,15 @@ fn text(args: &ReapArgs, entries: &[Entry], stops: &Stops, free_again: &[Block],
     let mut out = String::new();
     for of_one in by_reaper(entries, args.force) {
         // What was shown before the confirmation and was not tried is not shown again.
-        let told: Vec<&Entry> =
-            of_one.iter().filter(|entry| entry.outcome.is_some() || !is_shown).collect();
+        let told: Vec<&Entry> = of_one.iter().filter(|entry| entry.outcome.is_some() || !is_shown).collect();
         out.push_str(&text_of_all(&told, args.force));
         if let Some(reaper) = &of_one[0].finding.reaper {
             let name = format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid);
             out.extend(stops.get(&reaper.process.pid).and_then(|stops| stops_text(&name, stops)));
         }
     }
-    let needs_force = |entry: &Entry| matches!(entry.decision, Decision::NeedsForce(_)) && entry.outcome.is_none();
+    let needs_force =
+        |entry: &Entry| matches!(entry.decision, Decision::NeedsForce(_)) && entry.outcome.is_none();
     out.extend(free_again.iter().map(released_text));
     if !args.force && entries.iter().any(needs_force) {
         out.push_str("Those that need force are freed with --force; what stands below each may follow.\n");
