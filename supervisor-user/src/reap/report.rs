@@ -291,6 +291,40 @@ impl RequestedBy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        attribution::attribute,
+        evidence::sample::{host, incident},
+    };
+
+    fn entry(pid: u32, decision: Decision) -> Entry {
+        let mut finding = attribute(&incident(), &host(), 1_000_000_000);
+        finding.process.pid = pid;
+        Entry::new(finding, decision)
+    }
+
+    #[test]
+    fn the_same_is_said_once_and_what_can_be_freed_first() {
+        let needs_force = |pid| entry(pid, Decision::NeedsForce(vec![Risk::OwnChild]));
+        let entries = [needs_force(7), entry(8, Decision::Reap), entry(9, Decision::Reap)];
+        let text = text_of_all(&entries.iter().collect::<Vec<_>>(), false);
+        let (name, of) = {
+            let finding = &entries[0].finding;
+            let reaper = &finding.reaper.as_ref().expect("a reaper").process;
+            (finding.process.name.clone(), format!("{}[{}]", reaper.name, reaper.pid))
+        };
+        let said: Vec<&str> = text.lines().collect();
+        assert_eq!(said[0], format!("can be freed 2 x {name} of {of}"));
+        assert_eq!(said[1], "             pids 8, 9");
+        assert_eq!(said[2], format!("needs force  {name}[7] of {of}"));
+        assert_eq!(said.len(), 4, "{text}");
+    }
+
+    #[test]
+    fn no_more_pids_than_fit_in_a_line_are_named() {
+        let entries: Vec<Entry> = (1..=300).map(|pid| entry(pid, Decision::Reap)).collect();
+        let text = text_of_all(&entries.iter().collect::<Vec<_>>(), false);
+        assert!(text.ends_with("             pids 1, 2, 3, 4, 5, 6, 7, 8, 292 more\n"), "{text}");
+    }
 
     #[test]
     fn a_short_stop_is_printed_in_microseconds() {
