@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    diagnosis::{Diagnosis, Prognosis},
+    diagnosis::{Diagnosis, Prognosis, in_full},
     finding::{BlockedNamespace, Finding},
     words::{clean, command_line, duration, width, wrap},
 };
@@ -70,7 +70,11 @@ fn at(finding: &Finding, held: &[Group<'_>], now_ns: u64, style: Style) -> Strin
         }
     }
     story.holds(finding, held);
-    story.advice(&finding.diagnosis);
+    match held.first() {
+        // Of the worst that it holds; of the others their own stories tell.
+        Some(worst) if word == ALIVE => story.advice(&in_full(worst.first()).diagnosis),
+        _ => story.advice(&finding.diagnosis),
+    }
     if let Some(text) = finding.budget.as_ref().and_then(budget) {
         story.title("What it costs");
         story.item("- ", &format!("pids: {text}"));
