@@ -36,9 +36,9 @@ const TELL_LOSS_NS: u64 = 5_000_000_000;
 /// How often losses are told that have touched no finding.
 const TELL_MINOR_LOSS_NS: u64 = 60_000_000_000;
 /// How many of those that were told are looked at again in one tick.
-const REVIEWS: usize = 128;
+const REVIEWS: usize = 64;
 /// After that, none is for so many times as long as it took: a hundred thousand zombies cost no more than a few.
-const REVIEW_PAUSE: u64 = 100;
+const REVIEW_PAUSE: u64 = 50;
 /// But for no longer than this.
 const REVIEW_PAUSE_MAX_NS: u64 = 30_000_000_000;
 /// How long one tick inspects before it leaves the rest to the next: so long, or as long as the scan of all processes took

@@ -44,11 +44,13 @@ use crate::{
 
 /// How often leftovers are looked for, and the size of the terminal.
 const TICK: Duration = Duration::from_millis(250);
-/// How often what is shown is made anew; and no more of the time than one in so many is spent on that.
+/// How often what is shown is made anew while it changes; and no more of the time than one in so many is spent on that.
 const REFRESH: Duration = Duration::from_secs(1);
-const SPARE: u32 = 400;
-/// It is made anew after this time also where a busy machine leaves little of it.
+const SPARE: u32 = 200;
+/// It is made anew after this time also where nothing changes but ages, or a busy machine leaves little of it.
 const MAX_REFRESH: Duration = Duration::from_secs(5);
+/// For so long after its beginning a finding's age is shown in tenths of seconds.
+const YOUNG_NS: u64 = 60_000_000_000;
 
 /// Arguments of `supervisor top`.
 #[derive(Args, Clone, Debug)]
@@ -101,26 +103,26 @@ impl Source {
         }
     }
 
-    /// Takes in what is so by now; returns when that is.
-    fn tick(&mut self, screen: &mut Top) -> Result<u64> {
+    /// Takes in what is so by now; returns when that is, and whether something has happened.
+    fn tick(&mut self, screen: &mut Top) -> Result<(u64, bool)> {
         match self {
             Self::Host(observer, conclusions) => {
                 let mut seen = observer.drain();
                 seen.extend(observer.tick()?);
-                take(conclusions, screen, &seen);
-                Ok(clock::now_ns())
+                Ok((clock::now_ns(), take(conclusions, screen, &seen)))
             }
             Self::Recording(played, conclusions) => {
                 let now_ns = played.first_ns + (played.started.elapsed() * played.speed).as_nanos() as u64;
+                let mut is_news = false;
                 while let Some(due) = played.next.take_if(|it| it.at_ns <= now_ns) {
-                    take(conclusions, screen, &[due]);
+                    is_news |= take(conclusions, screen, &[due]);
                     played.next = played.reader.next().transpose()?;
                 }
-                Ok(now_ns)
+                Ok((now_ns, is_news))
             }
             Self::Fleet(nodes) => {
                 nodes.tick(screen);
-                Ok(clock::now_ns())
+                Ok((clock::now_ns(), true))
             }
         }
     }
@@ -212,10 +214,22 @@ fn start_recording(args: &TopArgs, file: &Path) -> Result<Session> {
     Ok(Session { source: Source::Recording(Box::new(played), Box::new(conclusions)), screen, reaping: None })
 }
 
-fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observation]) {
+/// Whether an event has followed.
+fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observation]) -> bool {
+    let mut is_news = false;
     for event in observations.iter().flat_map(|observation| conclusions.take(observation)) {
         screen.event(&event);
+        is_news = true;
     }
+    is_news
+}
+
+/// When what is shown is made anew.
+struct Refresh {
+    /// At the latest.
+    due: Instant,
+    /// If something happens.
+    soonest: Instant,
 }
 
 impl Session {
@@ -229,7 +243,7 @@ impl Session {
         let keys = engine::poll(io::stdin().as_fd().try_clone_to_owned()?)?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut refresh = Instant::now();
+        let mut refresh = Refresh { due: Instant::now(), soonest: Instant::now() };
         loop {
             let mut is_changed = false;
             tokio::select! {
@@ -264,18 +278,23 @@ impl Session {
     }
 
     /// Takes in what has come since the last tick; whether the screen shows something else now.
-    fn tick(&mut self, refresh: &mut Instant) -> Result<bool> {
-        let now_ns = self.source.tick(&mut self.screen)?;
+    fn tick(&mut self, refresh: &mut Refresh) -> Result<bool> {
+        let (now_ns, is_news) = self.source.tick(&mut self.screen)?;
+        if is_news {
+            refresh.due = refresh.due.min(refresh.soonest);
+        }
         let answer = self.reaping.as_mut().and_then(Reaping::answer);
         let mut is_changed = answer.is_some();
         if let Some(answer) = answer {
             self.screen.answered(harmless(&answer));
         }
-        if Instant::now() >= *refresh {
-            let started = Instant::now();
+        let started = Instant::now();
+        if started >= refresh.due {
             self.source.recount();
             self.screen.refresh(self.source.view(), now_ns);
-            *refresh = started + (started.elapsed() * SPARE).clamp(REFRESH, MAX_REFRESH);
+            refresh.soonest = started + (started.elapsed() * SPARE).clamp(REFRESH, MAX_REFRESH);
+            let is_calm = !self.screen.is_younger_than(YOUNG_NS);
+            refresh.due = if is_calm { started + MAX_REFRESH } else { refresh.soonest };
             is_changed = true;
         }
         Ok(is_changed)

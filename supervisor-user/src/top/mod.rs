@@ -280,6 +280,13 @@ impl Top {
         self.relist();
     }
 
+    /// Whether one of the findings has begun within this time.
+    #[must_use]
+    pub fn is_younger_than(&self, ns: u64) -> bool {
+        let ages = self.data.items.iter().map(|item| item.age);
+        ages.chain(self.data.namespaces.iter().map(|blocked| blocked.age)).any(|age| age.is_within(ns))
+    }
+
     /// Sorts and groups again what there is.
     fn regroup(&mut self) {
         self.order.sort(&mut self.data.items);

@@ -43,31 +43,37 @@ fn zombies_made_before_the_start_are_reported_and_so_is_their_reap() -> Result<(
     Ok(())
 }
 
-#[test]
-fn what_an_older_watch_has_seen_a_later_one_knows() -> Result<()> {
-    let end = |event: &Event| -> Result<Timestamp> { Ok(event.text("process.end")?.parse()?) };
-    let mut older = Watch::start(&[])?;
-    // Who has adopted a process, and whether a process waits, is only known to who was there.
-    let mut fixture = fixture!("adopts")?;
-    let pid = fixture.fact("zombie")?.pid("pid")?;
-    let first = older.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
-    let mut later = Watch::start(&[])?;
-    let same = later.wait_for("the same", |event| event.says("zombie-existing", pid))?;
-    // Whatever the later one could have taken for the exit is a grace period later: a second.
-    let (seen, known) = (end(&first)?, end(&same)?);
-    assert!(seen.duration_since(known).abs() < CLOCKS, "{seen} and {known}");
-    for field in ["supervisor.family.id", "supervisor.cause", "supervisor.prognosis", "supervisor.confidence"]
-    {
-        assert_eq!(first.text(field)?, same.text(field)?, "{} and {}", first.0, same.0);
+/// Of the watches of other tests one could be older, and end.
+mod alone {
+    use super::*;
+
+    #[test]
+    fn what_an_older_watch_has_seen_a_later_one_knows() -> Result<()> {
+        let end = |event: &Event| -> Result<Timestamp> { Ok(event.text("process.end")?.parse()?) };
+        let mut older = Watch::start(&[])?;
+        // Who has adopted a process, and whether a process waits, is only known to who was there.
+        let mut fixture = fixture!("adopts")?;
+        let pid = fixture.fact("zombie")?.pid("pid")?;
+        let first = older.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
+        let mut later = Watch::start(&[])?;
+        let same = later.wait_for("the same", |event| event.says("zombie-existing", pid))?;
+        // Whatever the later one could have taken for the exit is a grace period later: a second.
+        let (seen, known) = (end(&first)?, end(&same)?);
+        assert!(seen.duration_since(known).abs() < CLOCKS, "{seen} and {known}");
+        for field in
+            ["supervisor.family.id", "supervisor.cause", "supervisor.prognosis", "supervisor.confidence"]
+        {
+            assert_eq!(first.text(field)?, same.text(field)?, "{} and {}", first.0, same.0);
+        }
+        fixture.send("release")?;
+        fixture.fact("released")?;
+        for watch in [&mut older, &mut later] {
+            watch.wait_for("its reap", |event| event.says("zombie-reaped", pid))?;
+        }
+        fixture.end()?;
+        for watch in [older, later] {
+            finding_of(&watch.stop()?.events, pid)?;
+        }
+        Ok(())
     }
-    fixture.send("release")?;
-    fixture.fact("released")?;
-    for watch in [&mut older, &mut later] {
-        watch.wait_for("its reap", |event| event.says("zombie-reaped", pid))?;
-    }
-    fixture.end()?;
-    for watch in [older, later] {
-        finding_of(&watch.stop()?.events, pid)?;
-    }
-    Ok(())
 }
