@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::thread::{MembarrierCommand, membarrier};
 use supervisor_ebpf::{Counters, Exec, ProcessId, TASK_ENDING, TASK_EXITING, TaskRecord, Unreaped};
 
 use crate::{
@@ -44,7 +45,7 @@ const REVIEW_PAUSE_MAX_NS: u64 = 30_000_000_000;
 /// How long one tick inspects before it leaves the rest to the next: so long, or as long as the scan of all processes took
 /// that each inspection begins with.
 const INSPECT_NS: u64 = 500_000_000;
-/// Longer than the RCU grace period between a reap and its free, on a busy host too.
+/// How long the free of a process may take after the RCU grace period that follows its reap.
 const FREE_DELAY: Duration = Duration::from_millis(100);
 
 /// How long something has to last to be observed.
@@ -294,7 +295,7 @@ impl<H: Host> Observer<H> {
         // What is missing in two looks is closed. Before the second, frees get the time to arrive.
         for _ in 0..2 {
             if self.ledger.is_resyncing() {
-                thread::sleep(FREE_DELAY);
+                await_frees();
             }
             seen.extend(self.drain());
             self.reconcile_ns = 0;
@@ -315,7 +316,7 @@ impl<H: Host> Observer<H> {
         stored.retain(|entry| !exited.contains(&entry.id));
         // A free follows its reap with a delay: those that are on their way get the time to arrive.
         while !stored.is_empty() {
-            thread::sleep(FREE_DELAY);
+            await_frees();
             let still: HashSet<ProcessId> =
                 self.tracer.records().unreaped()?.into_iter().map(|entry| entry.id).collect();
             let before = stored.len();
@@ -579,6 +580,14 @@ impl<H: Host> Observer<H> {
         }
         Ok(())
     }
+}
+
+/// Gives the frees of all that was reaped so far the time to come. They are RCU callbacks (`put_task_struct_rcu_user()`,
+/// kernel/exit.c), and this barrier waits for a grace period (kernel/sched/membarrier.c), which is long on a busy host. Where
+/// the kernel refuses it, as with `nohz_full`, the delay alone has to do.
+fn await_frees() {
+    let _refused = membarrier(MembarrierCommand::Global);
+    thread::sleep(FREE_DELAY);
 }
 
 /// All processes that a scan found to have been told to exit and have not, with the time of their SIGKILL, if that was

@@ -411,7 +411,7 @@ impl<'a> Look<'a> {
     /// Whether a zombie was not reaped while its evidence was gathered, which takes long on a busy machine.
     #[must_use]
     pub fn is_still_there(&self, id: &ProcessId) -> bool {
-        self.host.is_there(id.tgid)
+        self.host.is_there(id.tgid, start_ticks(&self.host, id.start_ns))
     }
 
     /// What `/proc` would say of a zombie, by its record. `None` if the record does not say all, or if no zombie of

@@ -51,8 +51,8 @@ impl Host for Vanishing<'_> {
         self.answers().then(|| self.host.thread_group(tid))?
     }
 
-    fn is_there(&self, pid: u32) -> bool {
-        self.answers() && self.host.is_there(pid)
+    fn is_there(&self, pid: u32, start_ticks: u64) -> bool {
+        self.answers() && self.host.is_there(pid, start_ticks)
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {

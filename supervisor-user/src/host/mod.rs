@@ -54,8 +54,8 @@ pub trait Host {
     /// The process that a thread belongs to; `None` if there is no such thread.
     fn thread_group(&self, tid: u32) -> Option<u32>;
 
-    /// Whether a process with this pid is there now, a zombie included. Nothing of the process is touched.
-    fn is_there(&self, pid: u32) -> bool;
+    /// Whether the process that began then is there now, a zombie included.
+    fn is_there(&self, pid: u32, start_ticks: u64) -> bool;
 
     /// All pids that are in use by processes.
     ///

@@ -71,9 +71,11 @@ pub(super) fn identity() -> io::Result<HostIdentity> {
     })
 }
 
-/// Whether `/proc` has a directory for this pid. It has one until `release_task()` unhashes the process.
-pub(super) fn is_there(pid: u32) -> bool {
-    fs::metadata(format!("/proc/{pid}")).is_ok()
+/// Whether `/proc` shows the process that began then: it does until `release_task()` unhashes the process, and another
+/// process can get the pid at once. The file takes no lock that the process can hold (`do_task_stat()`, fs/proc/array.c).
+pub(super) fn is_there(pid: u32, start_ticks: u64) -> bool {
+    let stat = Process::new(pid as i32).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.starttime == start_ticks)
 }
 
 /// The names of `/proc` that are pids. Nothing of the processes is touched.
@@ -108,8 +110,8 @@ impl Host for DirectProc {
         Some(status.tgid as u32)
     }
 
-    fn is_there(&self, pid: u32) -> bool {
-        is_there(pid)
+    fn is_there(&self, pid: u32, start_ticks: u64) -> bool {
+        is_there(pid, start_ticks)
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {

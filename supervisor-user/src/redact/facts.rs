@@ -130,8 +130,8 @@ impl Host for Redacted<'_> {
         self.host.thread_group(tid)
     }
 
-    fn is_there(&self, pid: u32) -> bool {
-        self.host.is_there(pid)
+    fn is_there(&self, pid: u32, start_ticks: u64) -> bool {
+        self.host.is_there(pid, start_ticks)
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {

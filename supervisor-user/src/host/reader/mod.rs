@@ -151,8 +151,8 @@ impl Host for Proc {
         self.ask_option(&Request::ThreadGroup(tid))
     }
 
-    fn is_there(&self, pid: u32) -> bool {
-        proc::is_there(pid)
+    fn is_there(&self, pid: u32, start_ticks: u64) -> bool {
+        proc::is_there(pid, start_ticks)
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {
