@@ -49,6 +49,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 const SPARE: u32 = 200;
 /// It is made anew after this time also where nothing changes but ages, or a busy machine leaves little of it.
 const MAX_REFRESH: Duration = Duration::from_secs(5);
+/// Also where nothing has happened, all findings are looked at again after this time.
+const LOOK: Duration = Duration::from_secs(30);
 /// For so long after its beginning a finding's age is shown in tenths of seconds.
 const YOUNG_NS: u64 = 60_000_000_000;
 
@@ -230,6 +232,8 @@ struct Refresh {
     due: Instant,
     /// If something happens.
     soonest: Instant,
+    /// When the findings are looked at again: at once if something has happened.
+    look: Instant,
 }
 
 impl Session {
@@ -243,7 +247,8 @@ impl Session {
         let keys = engine::poll(io::stdin().as_fd().try_clone_to_owned()?)?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut refresh = Refresh { due: Instant::now(), soonest: Instant::now() };
+        let now = Instant::now();
+        let mut refresh = Refresh { due: now, soonest: now, look: now };
         loop {
             let mut is_changed = false;
             tokio::select! {
@@ -282,6 +287,7 @@ impl Session {
         let (now_ns, is_news) = self.source.tick(&mut self.screen)?;
         if is_news {
             refresh.due = refresh.due.min(refresh.soonest);
+            refresh.look = refresh.due;
         }
         let answer = self.reaping.as_mut().and_then(Reaping::answer);
         let mut is_changed = answer.is_some();
@@ -290,8 +296,13 @@ impl Session {
         }
         let started = Instant::now();
         if started >= refresh.due {
-            self.source.recount();
-            self.screen.refresh(self.source.view(), now_ns);
+            if started >= refresh.look {
+                self.source.recount();
+                self.screen.refresh(self.source.view(), now_ns);
+                refresh.look = started + LOOK;
+            } else {
+                self.screen.pass(self.source.view(), now_ns);
+            }
             refresh.soonest = started + (started.elapsed() * SPARE).clamp(REFRESH, MAX_REFRESH);
             let is_calm = !self.screen.is_younger_than(YOUNG_NS);
             refresh.due = if is_calm { started + MAX_REFRESH } else { refresh.soonest };

@@ -315,7 +315,9 @@ impl Conclusions {
         }
         let members_left_out = evidence.members_left_out;
         self.namespaces.insert(*id, Blocked { namespace, members_left_out, told });
-        events.extend(self.refresh_blocks(at_ns, wall));
+        if is_new {
+            events.extend(self.refresh_blocks(at_ns, wall));
+        }
         events
     }
 

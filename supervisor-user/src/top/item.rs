@@ -91,6 +91,12 @@ impl Age {
         Self { ns: Some(ns), is_more: true }
     }
 
+    /// The same so much later.
+    #[must_use]
+    pub(super) fn after(self, ns: u64) -> Self {
+        Self { ns: self.ns.map(|age_ns| age_ns.saturating_add(ns)), ..self }
+    }
+
     /// As a person says it.
     #[must_use]
     pub fn text(self) -> String {

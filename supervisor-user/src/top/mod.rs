@@ -19,7 +19,10 @@ mod table;
 mod tests;
 mod trend;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
 pub(crate) use self::fleet::id;
 use self::{
@@ -158,6 +161,8 @@ struct Data {
     exits: Vec<Row>,
     /// Columns of the longest name of a reaper.
     label_width: usize,
+    /// When all that was so.
+    at_ns: u64,
 }
 
 /// The state of the screen.
@@ -248,12 +253,30 @@ impl Top {
         self.note = Some(text);
     }
 
-    /// Takes in what is so now, once a second.
+    /// Takes in what is so now.
     pub fn refresh(&mut self, view: &dyn View, now_ns: u64) {
-        self.now_ns = now_ns;
         let mut items = view.items(now_ns);
         self.order.sort(&mut items);
         let groups = group(&items, self.order);
+        self.take(view, now_ns, items, groups);
+    }
+
+    /// The same where nothing has happened since: it looks at no finding again.
+    pub fn pass(&mut self, view: &dyn View, now_ns: u64) {
+        if self.is_frozen {
+            // What is shown is not what is so.
+            return self.refresh(view, now_ns);
+        }
+        let passed_ns = now_ns.saturating_sub(self.data.at_ns);
+        let (mut items, mut groups) = (mem::take(&mut self.data.items), mem::take(&mut self.data.groups));
+        for age in items.iter_mut().map(|it| &mut it.age).chain(groups.iter_mut().map(|it| &mut it.oldest)) {
+            *age = age.after(passed_ns);
+        }
+        self.take(view, now_ns, items, groups);
+    }
+
+    fn take(&mut self, view: &dyn View, now_ns: u64, items: Vec<Item>, groups: Vec<Group>) {
+        self.now_ns = now_ns;
         let mut namespaces = view.namespaces(now_ns);
         namespaces
             .sort_by(|one, other| one.age.compare(other.age).then_with(|| one.row.cmp_cells(&other.row)));
@@ -269,6 +292,7 @@ impl Top {
             namespaces,
             exit_columns: view.exit_columns(),
             exits,
+            at_ns: now_ns,
             ..Data::default()
         };
         self.take_groups(groups);
