@@ -94,6 +94,9 @@ impl AddressSpace {
     /// Whether a frame fits on the stack of a stopped thread. It does if the stack is known for one: the main thread's, or one
     /// with the thread's own data at its top and nothing below. A stack that a program has placed itself, such as a
     /// goroutine's, may have anything below.
+    ///
+    /// The thread pointer alone does not show whose data that is: Go has its threads' data and the stacks of all goroutines in
+    /// one mapping. What libc places at the top of a stack begins with its own address.
     pub(super) fn fits(&self, registers: &Registers, frame: &Frame, is_main: bool) -> bool {
         let pointer = registers.stack_pointer();
         let Some(index) = self.mappings.iter().position(|it| contains(it, pointer)) else { return false };
@@ -114,6 +117,7 @@ impl AddressSpace {
             && is_guarded
             && contains(stack, thread_pointer)
             && pointer < thread_pointer
+            && self.read_u64(thread_pointer).is_ok_and(|word| word == thread_pointer)
             && frame.at >= stack.address.0 + LEFT_FOR_HANDLERS
     }
 
@@ -187,6 +191,34 @@ fn search(memory: &File, mappings: &[MemoryMap]) -> Option<Gadgets> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As Go has them: stacks of goroutines below the data of a thread, in one private mapping with nothing below.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_stack_below_the_data_of_a_thread_is_known_only_if_libc_has_made_it() {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+        const LEN: usize = 1 << 20;
+        let everything = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, which only this test uses. The lowest page is taken away below, so that nothing is next to it.
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), LEN, everything, MapFlags::PRIVATE) };
+        let start = start.expect("memory") as usize;
+        // SAFETY: this page of it is not used.
+        unsafe { munmap(start as *mut _, 4096) }.expect("a page of it");
+        let thread_pointer = start + LEN - 4096;
+        // SAFETY: a register set is plain numbers.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        (registers.rsp, registers.fs_base) = ((start + LEN / 2) as u64, thread_pointer as u64);
+        let registers = Registers(registers);
+        let frame = Frame::below(registers.stack_pointer());
+        let space = AddressSpace::open(std::process::id()).expect("readable");
+        assert!(!space.fits(&registers, &frame, false), "the data of a thread that libc did not make");
+        // SAFETY: it is in the mapping, and aligned.
+        unsafe { (thread_pointer as *mut u64).write(thread_pointer as u64) };
+        assert!(space.fits(&registers, &frame, false), "as libc makes it");
+        // SAFETY: nobody uses it any more.
+        unsafe { munmap((start + 4096) as *mut _, LEN - 4096) }.expect("the rest of it");
+    }
 
     #[test]
     fn this_process_has_the_instructions_and_they_stay() {

@@ -78,7 +78,8 @@ impl Registers {
         self.0.rsp
     }
 
-    /// Where the thread's own data begins: libc places it at the top of the thread's stack.
+    /// Where the thread's own data begins: libc places it at the top of the thread's stack, and its first word is this address
+    /// (System V ABI, "Thread-Local Storage").
     pub(in crate::reap) fn thread_pointer(&self) -> u64 {
         self.0.fs_base
     }
@@ -349,6 +350,12 @@ impl Frame {
         bytes.resize((xsave_at - at) as usize, 0);
         bytes.extend(xstate.image);
         Some(Self { at, bytes, stack_pointer: at })
+    }
+
+    /// An empty one, for a test of where it may be.
+    #[cfg(test)]
+    pub(in crate::reap) fn below(stack_pointer: u64) -> Self {
+        Self { at: stack_pointer - RED_ZONE, bytes: Vec::new(), stack_pointer }
     }
 }
 
