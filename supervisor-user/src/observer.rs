@@ -101,12 +101,14 @@ impl<H: Host> Observer<H> {
         log: bool,
         simulated_loss: SimulatedLoss,
     ) -> Result<Self, EvidenceError> {
-        // Who simulates a loss wants to see what this watch makes of it.
-        let older = simulated_loss.is_none().then(Records::of_running_agent).flatten();
         let mut ledger = Ledger::new(grace.zombie_ns);
         let report_after_ns = ledger.report_after_ns();
+        let is_complete = simulated_loss.is_none();
         let mut tracer = Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss })?;
         let attached_ns = clock::now_ns();
+        // Who simulates a loss wants to see what this watch makes of it.
+        let older = if is_complete { tracer.find_older() } else { None };
+        let mut exits = older.and_then(|older| older.exits().ok()).unwrap_or_default();
         let mut living = Vec::new();
         let mut ending = Vec::new();
         let mut init = None;
@@ -137,11 +139,6 @@ impl<H: Host> Observer<H> {
         }
         ledger.begin(exited.iter().map(|task| task.record.id));
         let counters = tracer.records().counters()?;
-        // Another watch may have seen when those exited that this one has not; it may also have ended.
-        let mut exits = older.as_ref().and_then(|older| older.exits().ok()).unwrap_or_default();
-        if let Some(older) = older {
-            tracer.add_older(older)?;
-        }
         Ok(Self {
             tracer,
             host,

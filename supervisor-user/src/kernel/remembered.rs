@@ -1,49 +1,18 @@
 //! What is remembered of processes: by this watch, and by one that is older and has seen more.
 
-use std::cell::Cell;
-
-use supervisor_ebpf::{End, Exec, Kill, Process, ProcessId};
+use supervisor_ebpf::{End, Exec, Kill, Process, ProcessId, Wait};
 
 use super::{KernelError, Records};
 
-/// What two watches remember, as if one had watched since the older one began.
+/// The hooks of two watches see the same call one after the other, with less than this between them.
+const SAME_NS: u64 = 10_000_000;
+
+/// What two watches remember, as if one had watched since the older one began. The older one can end at any time: its maps
+/// stay, nothing is added to them, and from then on this one has all.
 #[derive(Clone, Copy)]
 pub struct Remembered<'a> {
     own: &'a Records,
-    older: Option<&'a Older>,
-}
-
-/// The maps of another `supervisor`. It can end at any time: the maps stay, and nothing is added to them.
-pub(super) struct Older {
-    records: Records,
-    /// What each had counted when this watch began.
-    exits: u64,
-    own_exits: u64,
-    has_ended: Cell<bool>,
-}
-
-impl Older {
-    /// One that is beside this watch, whose hooks are attached.
-    pub(super) fn beside(own: &Records, records: Records) -> Result<Self, KernelError> {
-        // Its own last: that it has seen less from here on is then never a matter of order.
-        let exits = exits_of(&records)?;
-        let own_exits = exits_of(own)?;
-        Ok(Self { records, exits, own_exits, has_ended: Cell::new(false) })
-    }
-
-    /// Whether it has seen every exit that this watch has seen.
-    fn is_watching(&self, own: &Records) -> Result<bool, KernelError> {
-        if !self.has_ended.get() {
-            let own_exits = exits_of(own)? - self.own_exits;
-            self.has_ended.set(exits_of(&self.records)? - self.exits < own_exits);
-        }
-        Ok(!self.has_ended.get())
-    }
-}
-
-fn exits_of(records: &Records) -> Result<u64, KernelError> {
-    let counters = records.counters()?;
-    Ok(counters.exits + counters.lost_exits)
+    older: Option<&'a Records>,
 }
 
 impl<'a> From<&'a Records> for Remembered<'a> {
@@ -53,8 +22,8 @@ impl<'a> From<&'a Records> for Remembered<'a> {
 }
 
 impl<'a> Remembered<'a> {
-    /// What this watch remembers, and the older one if there is one.
-    pub(super) fn new(own: &'a Records, older: Option<&'a Older>) -> Self {
+    /// What this watch remembers, and the older one, which was watching when the hooks of this one were attached.
+    pub(super) fn new(own: &'a Records, older: Option<&'a Records>) -> Self {
         Self { own, older }
     }
 
@@ -64,10 +33,7 @@ impl<'a> Remembered<'a> {
     ///
     /// The error of the lookup.
     pub fn seeded_ns(self) -> Result<Option<u64>, KernelError> {
-        match self.older {
-            Some(older) if older.is_watching(self.own)? => older.records.seeded_ns(),
-            _ => self.own.seeded_ns(),
-        }
+        self.older.unwrap_or(self.own).seeded_ns()
     }
 
     /// What is remembered of a process, its creator and its waits.
@@ -78,9 +44,11 @@ impl<'a> Remembered<'a> {
     pub fn process(self, id: &ProcessId) -> Result<Option<Process>, KernelError> {
         let own = self.own.process(id)?;
         let Some(older) = self.older else { return Ok(own) };
-        let (known, is_watching) = (older.records.process(id)?, older.is_watching(self.own)?);
-        Ok(match (own, known) {
-            (Some(own), Some(known)) => Some(both(own, known, is_watching)),
+        Ok(match (own, older.process(id)?) {
+            (Some(own), Some(known)) => {
+                let has_executed = executed_ns(self.own, id)? > executed_ns(older, id)?;
+                Some(both(own, known, has_executed))
+            }
             (own, known) => own.or(known),
         })
     }
@@ -101,8 +69,7 @@ impl<'a> Remembered<'a> {
     /// The error of the lookup; that it is not there is none.
     pub fn exec(self, id: &ProcessId) -> Result<Option<Exec>, KernelError> {
         let own = self.own.exec(id)?;
-        let Some(older) = self.older else { return Ok(own) };
-        let known = older.records.exec(id)?;
+        let known = self.older.map_or(Ok(None), |older| older.exec(id))?;
         // Without a time it is what the process ran when its watch began.
         let is_newer = |known: &Exec| own.is_none_or(|own| known.at_ns >= own.at_ns);
         Ok(known.filter(is_newer).or(own))
@@ -132,53 +99,78 @@ impl<'a> Remembered<'a> {
         id: &ProcessId,
         read: impl Fn(&Records, &ProcessId) -> Result<Option<T>, KernelError>,
     ) -> Result<Option<T>, KernelError> {
-        let known = self.older.map_or(Ok(None), |older| read(&older.records, id))?;
+        let known = self.older.map_or(Ok(None), |older| read(older, id))?;
         if known.is_some() { Ok(known) } else { read(self.own, id) }
     }
 }
 
-/// One record of two. What the older watch has counted goes on as long as it watches; how the process was forked does not
-/// change.
-fn both(own: Process, known: Process, is_watching: bool) -> Process {
-    let has_all = known.wait.at_ns >= own.wait.at_ns
-        && known.reaped_ns >= own.reaped_ns
-        && known.released >= own.released;
-    if is_watching && has_all {
-        return known;
+/// When a process has called exec last, as far as this watch has seen; `0` if it has not.
+fn executed_ns(records: &Records, id: &ProcessId) -> Result<u64, KernelError> {
+    Ok(records.exec(id)?.map_or(0, |exec| exec.at_ns))
+}
+
+/// One record of two. `has_executed`: the process called exec after the older watch had ended.
+fn both(own: Process, known: Process, has_executed: bool) -> Process {
+    let (creator, parent) =
+        if own.creator.is_known() { (own.creator, own.parent) } else { (known.creator, known.parent) };
+    Process {
+        creator,
+        parent,
+        reaped: own.reaped.max(known.reaped),
+        reaped_ns: own.reaped_ns.max(known.reaped_ns),
+        execed: if has_executed { own.execed } else { known.execed },
+        released: own.released.max(known.released),
+        wait: both_waits(own.wait, known.wait, has_executed),
+        ..own
     }
-    if own.creator.is_known() {
-        return own;
+}
+
+fn both_waits(own: Wait, known: Wait, has_executed: bool) -> Wait {
+    // Of one and the same wait the older watch knows more of what was before.
+    let last = if own.at_ns > known.at_ns + SAME_NS { own } else { known };
+    let any = if own.any_ns > known.any_ns + SAME_NS { own } else { known };
+    Wait {
+        // Those after the end of the older watch are not added to its own: how many both have counted is not known.
+        count: own.count.max(known.count),
+        any_ns: any.any_ns,
+        any_gap_ns: any.any_gap_ns,
+        any_handler: any.any_handler,
+        kinds: if has_executed { own.kinds } else { own.kinds | known.kinds },
+        ..last
     }
-    Process { creator: known.creator, parent: known.parent, ..own }
 }
 
 #[cfg(test)]
 mod tests {
-    use supervisor_ebpf::Wait;
+    use supervisor_ebpf::{WAITED_ANY, WAITED_PID};
 
     use super::*;
 
-    fn waited(creator: u32, at_ns: u64, count: u64) -> Process {
+    const LATER: u64 = 5 + SAME_NS;
+
+    fn waited(creator: u32, at_ns: u64, count: u64, kinds: u32) -> Process {
         Process {
             creator: ProcessId { tgid: creator, ..ProcessId::default() },
-            wait: Wait { at_ns, count, ..Wait::default() },
+            wait: Wait { at_ns, count, kinds, ..Wait::default() },
             ..Process::default()
         }
     }
 
     #[test]
-    fn the_older_one_counts_while_it_watches() {
-        assert_eq!(both(waited(0, 5, 1), waited(7, 5, 3), true), waited(7, 5, 3));
+    fn while_the_older_one_watches_it_has_all() {
+        let (own, known) = (waited(0, SAME_NS, 1, WAITED_PID), waited(7, 5, 3, WAITED_PID | WAITED_ANY));
+        assert_eq!(both(own, known, false), known);
     }
 
     #[test]
-    fn after_its_end_only_how_a_process_was_forked_is_taken_from_it() {
-        assert_eq!(both(waited(0, 5, 1), waited(7, 4, 3), false), waited(7, 5, 1));
-        assert_eq!(both(waited(8, 5, 1), waited(7, 4, 3), false), waited(8, 5, 1));
+    fn after_its_end_what_it_has_seen_still_counts() {
+        let (own, known) = (waited(0, LATER, 1, WAITED_PID), waited(7, 4, 3, WAITED_ANY));
+        assert_eq!(both(own, known, false), waited(7, LATER, 3, WAITED_PID | WAITED_ANY));
     }
 
     #[test]
-    fn a_wait_that_it_has_not_seen_shows_its_end() {
-        assert_eq!(both(waited(0, 5, 1), waited(7, 4, 3), true), waited(7, 5, 1));
+    fn another_program_has_waited_only_as_was_seen_since_its_exec() {
+        let (own, known) = (waited(7, LATER, 1, WAITED_PID), waited(7, 4, 3, WAITED_ANY));
+        assert_eq!(both(own, known, true).wait.kinds, WAITED_PID);
     }
 }

@@ -17,7 +17,7 @@ use super::{
     KernelError, Offsets, Records,
     loader::{ITERATOR, Options, RELEASE, Setup, TRACEPOINTS, iterator, load, map, tracepoint, try_release},
     missed,
-    remembered::{Older, Remembered},
+    remembered::Remembered,
     rights,
     scan::{self, Scan, Task},
 };
@@ -28,7 +28,7 @@ use crate::{clock, memory};
 pub struct Tracer {
     pub(super) ebpf: Ebpf,
     records: Records,
-    older: Option<Older>,
+    older: Option<Records>,
     epochs: PerCpuArray<MapData, [u64; EPOCHS]>,
     events: RingBuf<MapData>,
     has_release: bool,
@@ -97,14 +97,11 @@ impl Tracer {
         aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| KernelError::NotInObject("AYA_LOGS"))
     }
 
-    /// Also uses what another watch remembers, that has begun before this one.
-    ///
-    /// # Errors
-    ///
-    /// If a map cannot be read.
-    pub fn add_older(&mut self, older: Records) -> Result<(), KernelError> {
-        self.older = Some(Older::beside(&self.records, older)?);
-        Ok(())
+    /// Also uses what another watch remembers that is watching now, if there is one. Call it before the first scan, from which
+    /// on this one counts as a watch too.
+    pub fn find_older(&mut self) -> Option<&Records> {
+        self.older = Records::of_running_agent();
+        self.older.as_ref()
     }
 
     /// What this watch and the older one remember.

@@ -21,8 +21,10 @@ mod recipes;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 
-/// Runs its arguments behind the first, and puts what they print and their exit code into files.
+/// Runs its arguments behind the first, and puts what they print and their exit code into files. These tests can themselves be
+/// what `supervisor leaks` runs.
 const SCRIPT: &str = r#"
+unset SUPERVISOR_LEAKS_SOCKET
 cd "$1"; shift
 "$@" >out 2>err
 echo $? >code.new

@@ -89,6 +89,13 @@ fn events_of(agent: Agent) -> Result<Vec<Event>> {
     Ok(events)
 }
 
+/// How many of these are left, and what was said last of the first of them.
+fn last_said_of(left: &[u32], events: &[Event]) -> String {
+    let first = left.first().copied().unwrap_or_default();
+    let last = events.iter().rev().find(|event| event.is_about(first));
+    format!("{} are left; last said of {first}: {:?}", left.len(), last.map(|event| event.0.to_string()))
+}
+
 fn told_to_stop(parts: Vec<Fixture>, fact: &str) -> Result<u64> {
     let mut count = 0;
     for mut part in parts {
@@ -123,9 +130,13 @@ fn no_leaked_zombie_stays_and_nobody_loses_a_child() -> Result<()> {
         monitor.send("stop")?;
         leaked += monitor.fact("leaked")?.number("count")?;
         let pid = monitor.pid();
-        until("its zombies to be freed", times.longest().max(WAIT_LIMIT), || {
+        let are_freed = until("its zombies to be freed", times.longest().max(WAIT_LIMIT), || {
             Ok(zombies_of(pid)?.is_empty().then_some(()))
-        })?;
+        });
+        if let Err(error) = are_freed {
+            let left: Vec<u32> = zombies_of(pid)?.iter().map(|zombie| zombie.pid).collect();
+            return Err(error.context(last_said_of(&left, &events_of(agent)?)));
+        }
         monitor.end()?;
     }
     let freed = judge(&events_of(agent)?, &reapers, times.longest())?;
