@@ -6,6 +6,7 @@ mod flood;
 #[doc(hidden)]
 pub mod fuzz;
 mod history;
+mod last_resort;
 mod left;
 mod open_findings;
 mod pipeline;
@@ -378,6 +379,9 @@ async fn reconfigure(
 ///
 /// If the signals cannot be handled.
 pub fn signals(reloads: bool) -> Result<(watch::Receiver<bool>, mpsc::Receiver<()>)> {
+    if !reloads {
+        last_resort::prepare()?;
+    }
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
+use rustix::{io::ioctl_fionread, pipe::fcntl_getpipe_size, process::Signal};
 use serde_json::Value;
 use supervisor_lab::{Lab, Owned, PidNs, Runtime, bundle, pid_namespace, until};
 use supervisor_tests::{Contract, Event, WAIT_LIMIT, fixture, freeze, supervisor_bin};
@@ -203,6 +203,24 @@ fn a_command_that_outlives_the_trace_is_told_to_end() -> Result<()> {
     let (code, text) = Trace::start(&["--duration", "1s", "--", "busybox", "sleep", "60"])?.end()?;
     assert_eq!(code, 128 + Signal::TERM.as_raw(), "{text}");
     ensure!(text.contains("SIGTERM; supervisor["), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_trace_that_nobody_reads_ends_when_it_is_told_to() -> Result<()> {
+    let mut command = Command::new(supervisor_bin()?);
+    command.arg("trace").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut trace = Owned::start(&mut command)?;
+    let unread = trace.child().stdout.take().context("no pipe")?;
+    let room = fcntl_getpipe_size(&unread)? as u64;
+    until("the pipe to be full", WAIT_LIMIT, || {
+        fixture!("storm", "100")?.fact("done")?;
+        // A last line that does not fit is not written in part.
+        Ok((ioctl_fionread(&unread)? + 4096 > room).then_some(()))
+    })?;
+    trace.signal(Signal::TERM)?;
+    let status = trace.end(WAIT_LIMIT)?;
+    assert_eq!(status.code(), Some(3), "{status}");
     Ok(())
 }
 
