@@ -34,7 +34,7 @@ impl Den {
     pub fn new(fixture: &str) -> Result<Self> {
         let den = Self { dir: tempfile::tempdir()?, fixture: fixture.into() };
         fs::set_permissions(den.dir.path(), Permissions::from_mode(0o755))?;
-        fs::copy(fixture, den.path("fixture")?)?;
+        supervisor_lab::copy_program(fixture, den.path("fixture")?)?;
         let device = makedev(10, 229);
         mknodat(CWD, den.path("fuse")?, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
         // The umask has cut it.

@@ -14,7 +14,7 @@ use rustix::{
     thread::{UnshareFlags, unshare_unsafe},
 };
 
-use super::actor::ACTOR;
+use super::{actor::ACTOR, copy::copy_program};
 
 /// `CGROUP2_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
 const CGROUP2_MAGIC: rustix::fs::FsWord = 0x6367_7270;
@@ -77,7 +77,7 @@ impl Lab {
     pub fn add_busybox(&self, commands: &[&str]) -> Result<()> {
         let source = program("busybox").context("busybox is not installed")?;
         let bin = self.rootfs().join("bin");
-        fs::copy(source, bin.join("busybox"))?;
+        copy_program(source, bin.join("busybox"))?;
         for command in commands {
             symlink("busybox", bin.join(command))?;
         }
@@ -87,7 +87,7 @@ impl Lab {
     /// Puts this program into the root file system, where it plays parts under a name of its own. It has to be
     /// statically linked; returns the beginning of its command line.
     pub fn add_actor(&self, name: &str) -> Result<[String; 2]> {
-        fs::copy(&self.binary, self.rootfs().join("bin").join(name))?;
+        copy_program(&self.binary, self.rootfs().join("bin").join(name))?;
         Ok([format!("/bin/{name}"), ACTOR.to_owned()])
     }
 

@@ -7,6 +7,7 @@
 
 mod actor;
 mod container;
+mod copy;
 mod lab;
 mod monitor;
 mod owned;
@@ -20,6 +21,7 @@ mod wait;
 
 pub use actor::{ACTOR, main as actor};
 pub use container::{Created, NO_SUCH_COMMAND, PidNs, Runtime, bundle, create};
+pub use copy::copy_program;
 pub use lab::{Lab, private_cgroup2, program};
 pub use monitor::{Exit, Finished, Monitor};
 pub use owned::{Lines, Owned, bound_to_parent};

@@ -81,7 +81,7 @@ impl Place {
         for folder in [lab.path(), &dir] {
             fs::set_permissions(folder, Permissions::from_mode(0o755))?;
         }
-        fs::copy(supervisor_bin()?, dir.join("supervisor"))?;
+        supervisor_lab::copy_program(supervisor_bin()?, dir.join("supervisor"))?;
         fs::write(dir.join("sudo"), "#!/bin/sh\nexec \"$@\"\n")?;
         fs::set_permissions(dir.join("sudo"), Permissions::from_mode(0o755))?;
         fs::create_dir(dir.join("bin"))?;
@@ -94,7 +94,7 @@ impl Place {
         )?;
 
         // A process of that name to trace, which has children.
-        fs::copy("/bin/sh", dir.join("conmon"))?;
+        supervisor_lab::copy_program("/bin/sh", dir.join("conmon"))?;
         let mut conmon = Command::new(dir.join("conmon"));
         let conmon = Owned::start(conmon.args(["-c", "while sleep 0.1; do :; done"]).stdin(Stdio::null()))?;
         let fixture = fixture!("never-wait", "1")?;

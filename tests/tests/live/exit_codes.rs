@@ -19,7 +19,7 @@ fn every_exit_code_is_the_one_that_is_documented() -> Result<()> {
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
     // Where a user without rights may read it.
     let program = dir.path().join("supervisor");
-    fs::copy(supervisor_bin()?, &program)?;
+    supervisor_lab::copy_program(supervisor_bin()?, &program)?;
     let wrong = dir.path().join("wrong.toml");
     fs::write(&wrong, "graze = \"1s\"\n")?;
     let (program, wrong) = (program.display().to_string(), wrong.display().to_string());

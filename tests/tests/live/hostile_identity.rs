@@ -24,8 +24,8 @@ impl Attacker {
     fn new() -> Result<Self> {
         let it = Self(tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?);
         fs::set_permissions(it.0.path(), Permissions::from_mode(0o755))?;
-        fs::copy("/bin/false", it.at("crun"))?;
-        fs::copy(env!("CARGO_BIN_EXE_fixture"), it.at("fixture"))?;
+        supervisor_lab::copy_program("/bin/false", it.at("crun"))?;
+        supervisor_lab::copy_program(env!("CARGO_BIN_EXE_fixture"), it.at("fixture"))?;
         for file in [it.0.path(), &it.at("crun"), &it.at("fixture")] {
             chown(file, Some(NOBODY), Some(NOBODY))?;
         }

@@ -19,7 +19,7 @@ const HOSTILE: &str = "x\"}\n666 .*>\nINJECTED=1\n<13>1 - - - - -\r\n\u{1b}]0;\u
 fn zombie(den: &Den) -> Result<(Fixture, u32)> {
     // A name has no slash, and a process has 15 bytes of it.
     let program = den.path(HOSTILE)?;
-    fs::copy("/bin/false", &program)?;
+    supervisor_lab::copy_program("/bin/false", &program)?;
     let fixture = den.attack(&["spawns", &program, HOSTILE, "supervisor_injected 666\n"])?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
     Ok((fixture, pid))

@@ -235,7 +235,7 @@ fn without_capabilities_it_reads_proc_and_says_what_it_cannot_see() -> Result<()
     let dir = tempfile::tempdir()?;
     // Where that user may read it.
     let program = dir.path().join("supervisor");
-    fs::copy(supervisor_bin()?, &program)?;
+    supervisor_lab::copy_program(supervisor_bin()?, &program)?;
     chmod(dir.path(), 0o777)?;
     let program = program.display().to_string();
     let before = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];

@@ -14,7 +14,7 @@ fn prometheus_counts_what_happened() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let name = format!("prom-{}", std::process::id());
     let program = dir.path().join(&name);
-    fs::copy(env!("CARGO_BIN_EXE_fixture"), &program)?;
+    supervisor_lab::copy_program(env!("CARGO_BIN_EXE_fixture"), &program)?;
     let program = program.to_str().context("a plain path")?;
     let mut agent = Agent::start(&format!(
         "[filter]\ncomm = \"{name}\"\n[metrics]\nlisten = \"127.0.0.1:0\"\nbpf_stats = true\n\

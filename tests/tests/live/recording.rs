@@ -39,7 +39,7 @@ fn replay_as_nobody(file: &Path) -> Result<Vec<String>> {
     let place = tempfile::tempdir()?;
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
     let binary = place.path().join("supervisor");
-    fs::copy(supervisor_bin()?, &binary)?;
+    supervisor_lab::copy_program(supervisor_bin()?, &binary)?;
 
     let mut command = Command::new(&binary);
     command.args(["replay", "-o", "json", "-"]).current_dir("/");

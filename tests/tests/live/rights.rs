@@ -35,7 +35,7 @@ impl Programs {
             ("supervisor", supervisor_bin()?.as_path()),
             ("fixture", Path::new(env!("CARGO_BIN_EXE_fixture"))),
         ] {
-            fs::copy(source, dir.path().join(name))?;
+            supervisor_lab::copy_program(source, dir.path().join(name))?;
         }
         symlink("/bin/false", dir.path().join("runc"))?;
         Ok(Self { dir })

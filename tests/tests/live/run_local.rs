@@ -33,7 +33,7 @@ impl Named {
         let dir = tempfile::tempdir()?;
         let name = format!("{name}-{}", std::process::id());
         let program = dir.path().join(&name);
-        fs::copy(env!("CARGO_BIN_EXE_fixture"), &program)?;
+        supervisor_lab::copy_program(env!("CARGO_BIN_EXE_fixture"), &program)?;
         Ok(Self { _dir: dir, program, name })
     }
 

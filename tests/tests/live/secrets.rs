@@ -65,7 +65,8 @@ impl Planted {
         let dir = tempfile::tempdir()?;
         // What names a container is a monitor. grep takes such arguments, reads its standard input and never waits.
         let monitor = dir.path().join("conmon");
-        fs::copy("/usr/bin/grep", &monitor).or_else(|_| fs::copy("/bin/grep", &monitor))?;
+        supervisor_lab::copy_program("/usr/bin/grep", &monitor)
+            .or_else(|_| supervisor_lab::copy_program("/bin/grep", &monitor))?;
         let script = format!(
             "echo $$ > {group}/cgroup.procs\n\
              sh -c : sh --db-password={SECRET}1 --token {SECRET}2 API_TOKEN={SECRET}3 postgres://user:{SECRET}4@host/db \

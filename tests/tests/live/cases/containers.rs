@@ -12,7 +12,7 @@ use super::{FIXTURE, Truth, finding_under, script};
 
 /// The fixture under the name of a program of the container.
 fn add_server(lab: &Lab, name: &str) -> Result<String> {
-    fs::copy(FIXTURE, lab.rootfs().join("bin").join(name))?;
+    supervisor_lab::copy_program(FIXTURE, lab.rootfs().join("bin").join(name))?;
     Ok(format!("/bin/{name}"))
 }
 
@@ -63,7 +63,7 @@ fn a_probe_uses_the_timeout_of_busybox() -> Result<()> {
     script(&lab.rootfs().join("health/ping.sh"), probe)?;
     // The server is the same file as this tool: it looks at its name.
     let server = program("redis-check-rdb").context("redis-tools is not installed")?;
-    fs::copy(server, lab.rootfs().join("bin/redis-server"))?;
+    supervisor_lab::copy_program(server, lab.rootfs().join("bin/redis-server"))?;
     let mut watch = Watch::recorded("case-busybox-timeout")?;
     let mut containerd = Containerd::start(FIXTURE, &lab)?;
     let id = container_id()?;

@@ -18,7 +18,7 @@ const WORKER: [&str; 3] = ["/bin/sh", "-c", "while :; do (sleep 1 &); sleep 3; d
 fn sandbox_that_does_not_reap(recording: &str, init: &[&str], truth: &Truth<'_>) -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     lab.add_busybox(&["sh", "sleep"])?;
-    fs::copy(FIXTURE, lab.rootfs().join("bin/pause"))?;
+    supervisor_lab::copy_program(FIXTURE, lab.rootfs().join("bin/pause"))?;
     let mut watch = Watch::recorded(recording)?;
     let mut containerd = Containerd::start(FIXTURE, &lab)?;
     let (pod, sandbox, id) = (pod_cgroup()?, container_id()?, container_id()?);
@@ -86,9 +86,12 @@ fn kubernetes_in_a_container_does_not_reap_its_shims() -> Result<()> {
     for folder in ["etc", "run", "var/lib", "inner/bin", "inner/proc", "inner/dev", "inner/sys"] {
         fs::create_dir_all(root.join(folder))?;
     }
-    fs::copy(program("busybox").context("busybox is not installed")?, root.join("inner/bin/busybox"))?;
+    supervisor_lab::copy_program(
+        program("busybox").context("busybox is not installed")?,
+        root.join("inner/bin/busybox"),
+    )?;
     symlink("busybox", root.join("inner/bin/true"))?;
-    fs::copy(FIXTURE, root.join("bin/k0s"))?;
+    supervisor_lab::copy_program(FIXTURE, root.join("bin/k0s"))?;
     let config = format!(
         "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"{INNER}\"\n"
     );

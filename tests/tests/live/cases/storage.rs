@@ -26,7 +26,7 @@ fn is_true(event: &Event, id: &str) -> Result<()> {
 #[test]
 fn a_pod_is_not_deleted_because_its_storage_does_not_answer() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
-    fs::copy(FIXTURE, lab.rootfs().join("bin/exporter"))?;
+    supervisor_lab::copy_program(FIXTURE, lab.rootfs().join("bin/exporter"))?;
     let storage = lab.path().join("storage");
     fs::write(&storage, "")?;
     let storage = storage.to_str().context("no UTF-8")?;
