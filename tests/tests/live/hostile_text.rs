@@ -2,7 +2,6 @@
 //! destinations that have such a syntax.
 
 use std::{
-    fs,
     net::UdpSocket,
     os::unix::net::UnixDatagram,
     time::{Duration, Instant},

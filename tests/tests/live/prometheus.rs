@@ -1,6 +1,6 @@
 //! The real Prometheus scrapes an agent, and its counters agree with what happened.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use supervisor_lab::until;

@@ -320,7 +320,7 @@ fn tree_of(runtime: Runtime) -> Result<String> {
 fn a_runtimes_run_is_drawn_as_the_tree_that_it_is() -> Result<()> {
     let mut tree = tree_of(Runtime::Runc)?;
     // Where a hook can be preempted, the kernel leaves a program out now and then.
-    for _ in 0..2 {
+    for _ in 0..6 {
         if tree.contains("LOST") {
             tree = tree_of(Runtime::Runc)?;
         }
