@@ -97,7 +97,8 @@ pub struct Done {
 }
 
 /// The reason of what `is_cancelled` has left out.
-const CANCELLED: &str = "supervisor was told to end before its reaper was made to wait";
+const CANCELLED: &str =
+    "its turn did not come: the agent ended, or its reaper took too long to stop for those before it";
 
 /// Frees zombies of one reaper. With `nudges` it sends SIGCHLD first. Once `is_cancelled`, no stop begins.
 #[must_use]

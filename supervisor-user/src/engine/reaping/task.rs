@@ -14,6 +14,8 @@ use crate::reap::worker::{Answer, Job, MAX_LINE, start};
 /// How long a job may take. A SIGCHLD takes a second, the stops a fraction of one; a reaper whose memory cannot be read takes
 /// as long as it likes.
 const WITHIN: Duration = Duration::from_secs(10);
+/// And so much more for each zombie: where the processors are busy, a reaper comes to each of its stops late.
+const WITHIN_EACH: Duration = Duration::from_millis(200);
 /// How long a worker may take to end the stop that is under way.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a worker may take to end after its answer, or after SIGKILL.
@@ -47,6 +49,7 @@ fn cannot_start(error: &io::Error) -> String {
 
 async fn ask(stream: StdStream, job: &Job, mut ends: watch::Receiver<bool>) -> Answer {
     let failed = |error: io::Error| format!("the process that frees zombies cannot be asked: {error}");
+    let within = WITHIN + WITHIN_EACH * job.zombies.len() as u32;
     stream.set_nonblocking(true).map_err(failed)?;
     let mut stream = UnixStream::from_std(stream).map_err(failed)?;
     let (read_half, mut write_half) = stream.split();
@@ -59,7 +62,7 @@ async fn ask(stream: StdStream, job: &Job, mut ends: watch::Receiver<bool>) -> A
         let mut reader = read_half.take(MAX_LINE);
         let mut reading = pin!(reader.read_to_end(&mut answer));
         let read = tokio::select! {
-            read = timeout(WITHIN, &mut reading) => read.ok(),
+            read = timeout(within, &mut reading) => read.ok(),
             _ = ends.wait_for(|ends| *ends) => None,
         };
         let read = if read.is_some() {
@@ -71,7 +74,7 @@ async fn ask(stream: StdStream, job: &Job, mut ends: watch::Receiver<bool>) -> A
         read.ok_or_else(|| {
             format!(
                 "the process that frees zombies did not answer within {} s and was ended: the reaper holds up who reads its memory",
-                WITHIN.as_secs()
+                within.as_secs()
             )
         })?
         .map_err(failed)?;
