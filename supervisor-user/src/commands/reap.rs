@@ -182,7 +182,7 @@ fn is_meant(args: &ReapArgs, finding: &Finding) -> bool {
         && args.filter.pidns.is_none_or(is_in)
 }
 
-/// The entries of each reaper; first the reapers of which some can be freed.
+/// The entries, grouped by reaper. Reapers with a zombie that can be freed come first.
 fn by_reaper(entries: &[Entry], is_forced: bool) -> Vec<&[Entry]> {
     let mut all: Vec<&[Entry]> = entries.chunk_by(|one, next| one.reaper() == next.reaper()).collect();
     all.sort_by_key(|of_one| !of_one.iter().any(|entry| entry.is_allowed(is_forced)));

@@ -44,12 +44,12 @@ use crate::{
 
 /// How often leftovers are looked for, and the size of the terminal.
 const TICK: Duration = Duration::from_millis(250);
-/// How often what is shown is made anew while it changes; and no more of the time than one in so many is spent on that.
+/// How often the screen is refreshed while its content changes, and the share of the time that may take: one in `SPARE`.
 const REFRESH: Duration = Duration::from_secs(1);
 const SPARE: u32 = 200;
-/// It is made anew after this time also where nothing changes but ages, or a busy machine leaves little of it.
+/// The longest time between two refreshes: when only ages change, or when refreshing is slow.
 const MAX_REFRESH: Duration = Duration::from_secs(5);
-/// Also where nothing has happened, all findings are looked at again after this time.
+/// How often all findings are read again although nothing has happened.
 const LOOK: Duration = Duration::from_secs(30);
 /// For so long after its beginning a finding's age is shown in tenths of seconds.
 const YOUNG_NS: u64 = 60_000_000_000;
@@ -226,7 +226,7 @@ fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observa
     is_news
 }
 
-/// When what is shown is made anew.
+/// When to refresh the screen.
 struct Refresh {
     /// At the latest.
     due: Instant,

@@ -112,8 +112,8 @@ impl Entry {
 /// So many pids of one group are named.
 const PIDS: usize = 8;
 
-/// What is said of several of one reaper: once for all of one name of which the same is said. Those that can be freed come
-/// first.
+/// The lines for several zombies of one reaper. Zombies with the same name, decision and outcome share one entry; those that
+/// can be freed come first.
 #[must_use]
 pub fn text_of_all(entries: &[&Entry], is_forced: bool) -> String {
     let mut sorted = entries.to_vec();
@@ -122,8 +122,8 @@ pub fn text_of_all(entries: &[&Entry], is_forced: bool) -> String {
     for entry in sorted {
         let is_same = |one: &Entry| {
             one.finding.process.name == entry.finding.process.name
-                && one.verdict(is_forced) == entry.verdict(is_forced)
-                && one.risks() == entry.risks()
+                && one.decision == entry.decision
+                && one.outcome == entry.outcome
         };
         match groups.iter_mut().find(|(first, _)| is_same(first)) {
             Some((_, others)) => others.push(entry.finding.process.pid),
