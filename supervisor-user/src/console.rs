@@ -12,14 +12,14 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
-
-use crate::{
+use supervisor_model::{
     finding::Event,
-    report::{
-        Context, Format, encode,
-        text::{COLUMNS, Colour, Style},
-    },
     words::{width, wrap},
+};
+
+use crate::report::{
+    Context, Format, encode,
+    text::{COLUMNS, Colour, Style},
 };
 
 /// A line for people, on standard error. That nobody reads it is no error.

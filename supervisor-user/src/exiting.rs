@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 
 use supervisor_ebpf::ProcessId;
-
-use crate::evidence::Evidence;
+use supervisor_model::evidence::Evidence;
 
 /// The second inspection comes this long after the first.
 const CONFIRM_NS: u64 = 500_000_000;

@@ -9,17 +9,22 @@ use std::{
 
 use caps::Capability;
 use supervisor_ebpf::ProcessId;
+use supervisor_model::{
+    clock,
+    evidence::{Evidence, Task},
+    facts::ProcessFacts,
+    observation::{Observation, Seen},
+    redact::Redactor,
+};
 
 use crate::{
-    clock,
-    evidence::{Evidence, EvidenceError, Look},
     exiting::{Exiting, Inspected},
-    host::{Host, ProcessFacts},
-    kernel::{KernelError, Options, Records, Scan, Task, Tracer, rights},
-    observation::{Observation, Seen},
+    gather::{EvidenceError, Look},
+    host::Host,
+    kernel::{KernelError, Options, Records, Scan, Tracer, rights},
     observer::{all_exiting, inspect},
     privileges::{self, PrivilegesError},
-    redact::{Redacted, Redactor},
+    redacted::Redacted,
 };
 
 /// What a look can use.

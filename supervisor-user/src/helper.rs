@@ -3,7 +3,10 @@
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::net::UnixStream, unix::process::CommandExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
     process::{Child, Command, Stdio},
 };
 

@@ -4,46 +4,36 @@
 //! [`attribution`] → [`diagnosis`] → [`conclusions`] → [`report`] → [`sink`]. [`observer`] watches and [`glance`] looks
 //! once; [`engine`] runs all of it for as long as it is wanted; [`commands`] are what a person starts.
 
-pub mod arguments;
 pub mod attribution;
-pub mod clock;
 pub mod commands;
 pub mod conclusions;
 pub mod config;
 pub mod console;
 pub mod diagnosis;
 pub mod engine;
-pub mod evidence;
 pub mod exit;
 pub mod exiting;
-pub mod filter;
-pub mod finding;
 pub mod fleet;
+pub mod gather;
 pub mod glance;
 mod helper;
 pub mod host;
-pub mod identity;
 pub mod kernel;
 pub mod leaks;
 pub mod ledger;
 mod lock;
 mod memory;
 pub mod metrics;
-pub mod names;
 pub mod nats;
-pub mod observation;
 pub mod observer;
 mod offered;
 mod plain_file;
 pub mod privileges;
 pub mod reap;
-pub mod recording;
-pub mod redact;
+mod redacted;
 pub mod report;
 pub mod schema;
 pub mod service;
-pub mod shared;
 pub mod sink;
 pub mod top;
 pub mod trace;
-pub mod words;

@@ -11,17 +11,22 @@ use std::{
 
 use rustix::thread::{MembarrierCommand, membarrier};
 use supervisor_ebpf::{Counters, Exec, ProcessId, TASK_ENDING, TASK_EXITING, TaskRecord, Unreaped};
+use supervisor_model::{
+    clock,
+    evidence::{Evidence, Task, text},
+    facts::{NotRead, ProcessFacts},
+    finding::Loss,
+    observation::{Observation, Release, Seen},
+    redact::Redactor,
+};
 
 use crate::{
-    clock,
-    evidence::{Evidence, EvidenceError, Look, starts_match, text},
     exiting::{Exiting, Inspected, Verdict},
-    finding::Loss,
-    host::{Arguments, Host, NotRead, ProcessFacts, ReadsLost},
-    kernel::{KernelError, Options, Records, Remembered, Scan, SimulatedLoss, Task, Tracer},
+    gather::{EvidenceError, Look, starts_match},
+    host::{Arguments, Host, ReadsLost},
+    kernel::{KernelError, Options, Records, Remembered, Scan, SimulatedLoss, Tracer},
     ledger::{Due, Ledger, Settled, Was},
-    observation::{Observation, Release, Seen},
-    redact::{Redacted, Redactor},
+    redacted::Redacted,
 };
 
 /// Ticks that an epoch may hold less than is known before it counts as a loss: the event of a reap is on its
@@ -665,8 +670,9 @@ fn exec_of(facts: &ProcessFacts, arguments: impl FnOnce() -> Result<Arguments, N
 
 #[cfg(test)]
 mod tests {
+    use supervisor_model::evidence::{ArgsNote, ExecFacts, sample};
+
     use super::*;
-    use crate::evidence::{ArgsNote, ExecFacts, sample};
 
     #[test]
     fn an_exec_whose_arguments_were_not_read_says_that_they_are_missing() {

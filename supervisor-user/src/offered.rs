@@ -2,18 +2,34 @@
 
 use std::{collections::BTreeMap, ffi::OsStr};
 
+use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use procfs::process::{Process, Stat, all_processes};
+use supervisor_model::words::clean;
 
-use crate::{attribution::container_id, words::clean};
+use crate::attribution::container_id;
 
 /// More lines than this help nobody who has pressed TAB.
 const MOST: usize = 200;
 /// So many characters of a container's id are offered: any beginning of it is taken.
 const ID: usize = 12;
 
+/// Offers them for every option and argument that takes one, in all commands.
+pub(crate) fn complete(command: Command) -> Command {
+    command.mut_args(with_values).mut_subcommands(complete)
+}
+
+fn with_values(arg: Arg) -> Arg {
+    match arg.get_id().as_str() {
+        "pid" | "pids" | "subjects" => arg.add(zombies()),
+        "reaper" => arg.add(reapers()),
+        "container" => arg.add(containers()),
+        _ => arg,
+    }
+}
+
 /// Pids of zombies.
-pub(crate) fn zombies() -> ArgValueCompleter {
+fn zombies() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let zombie = |stat: Stat| {
             (stat.pid.to_string(), Some(format!("{}, a zombie of {}", clean(&stat.comm), stat.ppid)))
@@ -23,7 +39,7 @@ pub(crate) fn zombies() -> ArgValueCompleter {
 }
 
 /// Pids of processes that must reap a zombie.
-pub(crate) fn reapers() -> ArgValueCompleter {
+fn reapers() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
         for stat in unreaped() {
@@ -38,7 +54,7 @@ pub(crate) fn reapers() -> ArgValueCompleter {
 }
 
 /// Ids of containers that a process is in.
-pub(crate) fn containers() -> ArgValueCompleter {
+fn containers() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let mut ids: Vec<String> = processes().filter_map(|process| container_of(&process)).collect();
         ids.sort();

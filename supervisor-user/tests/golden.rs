@@ -10,11 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use supervisor_model::{filter::Filter, finding::Event, recording::Reader};
 use supervisor_user::{
     conclusions::Conclusions,
-    filter::Filter,
-    finding::Event,
-    recording::Reader,
     report::{Context, ecs, ocsf},
     schema::Subject,
 };
@@ -405,7 +403,7 @@ fn recordings_are_written_as_they_are_read() -> Result<()> {
             serde_json::to_writer(&mut text, &observation)?;
             text.flush()?;
             ensure!(
-                serde_json::from_slice::<supervisor_user::observation::Observation>(&text)? == observation
+                serde_json::from_slice::<supervisor_model::observation::Observation>(&text)? == observation
             );
         }
     }

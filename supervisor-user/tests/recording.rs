@@ -10,10 +10,10 @@ use std::{
 };
 
 use supervisor_ebpf::ProcessId;
-use supervisor_user::{
+use supervisor_model::{
     clock::Wall,
+    facts::HostIdentity,
     finding::Loss,
-    host::HostIdentity,
     observation::{Observation, Release, Seen},
     recording::{Counted, FORMAT, Header, MAX_LINE, Reader, Reason, RecordingError, Writer},
 };

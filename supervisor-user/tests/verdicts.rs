@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use supervisor_user::diagnosis::Confidence;
+use supervisor_model::diagnosis::Confidence;
 
 mod calibration;
 

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use supervisor_lab::stat;
-use supervisor_user::{
+use supervisor_model::{
     observation::{Observation, Seen},
     recording::{Reader, Writer},
 };

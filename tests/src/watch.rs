@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use supervisor_lab::{Lines, Owned};
-use supervisor_user::recording::Counted;
+use supervisor_model::recording::Counted;
 
 use crate::{
     Fixture, WAIT_LIMIT,

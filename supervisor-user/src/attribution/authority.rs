@@ -1,12 +1,13 @@
 //! On whose authority a process says something. Names and arguments are the process's own; its user, its PID namespace and
 //! its control group are the kernel's word.
 
-use super::cgroup;
-use crate::{
+use supervisor_model::{
     evidence::{Evidence, ExecFacts},
+    facts::ProcessFacts,
     finding::{Authority, Role},
-    host::ProcessFacts,
 };
+
+use super::cgroup;
 
 /// The least user id that `useradd` gives away as a subordinate one (`SUB_UID_MIN`, login.defs(5)): processes of a user's
 /// own containers have such ids.

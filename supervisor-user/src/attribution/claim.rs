@@ -3,14 +3,15 @@
 
 use std::borrow::Cow;
 
+use supervisor_model::{
+    evidence::{Evidence, ExecFacts, ReaperFacts},
+    finding::Authority,
+};
+
 use super::{
     argv::{MonitorCall, MonitorKind, RuntimeCall, RuntimeKind},
     authority, cgroup,
     roles::{self, Runtimes},
-};
-use crate::{
-    evidence::{Evidence, ExecFacts, ReaperFacts},
-    finding::Authority,
 };
 
 /// Where a claim was found.

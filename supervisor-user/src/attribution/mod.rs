@@ -10,21 +10,19 @@ mod resolve;
 mod roles;
 
 pub use oci::{places as oci_places, sandbox_places};
-use resolve::{Resolved, resolve};
-use roles::Runtimes;
-
 use std::collections::BTreeSet;
 
+use resolve::{Resolved, resolve};
+use roles::Runtimes;
 use supervisor_ebpf::TASK_EXITING;
-
-use crate::{
+use supervisor_model::{
     diagnosis::Diagnosis,
     evidence::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts, TracerFacts},
+    facts::{HostIdentity, OciFacts, ProcessFacts, SigChld},
     finding::{
         Budget, Container, Creator, Exit, Finding, LastWait, NsInit, Origin, PidNs, PidNsMode, Process,
         Reaper, Role, Runtime, Tracer,
     },
-    host::{HostIdentity, OciFacts, ProcessFacts, SigChld},
     identity,
     shared::Shared,
 };

@@ -1,14 +1,15 @@
 //! Where a container's files may be, and whose container they say it is. Pure.
 
+use supervisor_model::{
+    evidence::Evidence,
+    facts::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces, is_plain},
+    finding::Authority,
+};
+
 use super::{
     argv::MonitorKind,
     authority, cgroup, cgroup_path,
     claim::{claims, creating_monitors, reaping_monitor, runtime_calls},
-};
-use crate::{
-    evidence::Evidence,
-    finding::Authority,
-    host::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces, is_plain},
 };
 
 /// Longest name of a file.

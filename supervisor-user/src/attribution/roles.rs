@@ -1,10 +1,11 @@
 //! Who is who, by the file that was executed. A name alone proves little: a process chooses its own.
 
-use super::argv::{self, MonitorKind, RuntimeCall, RuntimeKind};
-use crate::{
+use supervisor_model::{
     evidence::{CreatorFacts, ExecFacts},
     finding::Role,
 };
+
+use super::argv::{self, MonitorKind, RuntimeCall, RuntimeKind};
 
 /// What a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,8 +257,9 @@ pub(super) fn base(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use supervisor_model::evidence::sample::{creator, exec};
+
     use super::*;
-    use crate::evidence::sample::{creator, exec};
 
     #[test]
     fn runtimes_under_all_their_names() {

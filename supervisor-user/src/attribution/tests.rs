@@ -1,10 +1,11 @@
-use super::*;
-use crate::{
+use supervisor_model::{
     diagnosis::Confidence,
     evidence::sample::{POD, creator, exec, host, incident},
+    facts::OciFacts,
     finding::{Authority, Orchestrator, Stage, WaitTarget},
-    host::OciFacts,
 };
+
+use super::*;
 
 #[test]
 fn the_incident_is_attributed() {

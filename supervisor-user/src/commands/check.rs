@@ -6,22 +6,24 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use supervisor_model::{
+    arguments, clock,
+    diagnosis::Prognosis,
+    filter::Filter,
+    finding::{BlockedNamespace, Finding},
+    redact::Redactor,
+    words::{clean, duration},
+};
 
 use super::{
     ps::conclude,
     unmatched::{unknown_place, without_filter},
 };
 use crate::{
-    arguments, clock,
     config::Time,
     console::print,
-    diagnosis::Prognosis,
-    filter::Filter,
-    finding::{BlockedNamespace, Finding},
     glance::Glance,
     host::{Host as _, Proc, ReadsLost},
-    redact::Redactor,
-    words::{clean, duration},
 };
 
 /// What its exit codes and its line mean.
@@ -213,7 +215,7 @@ fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> Stri
             .reaper
             .as_ref()
             .map_or((0, "not known".to_owned()), |it| (it.process.pid, clean(&it.process.name)));
-        let family = finding.diagnosis.family.map_or("no family", crate::diagnosis::Family::id);
+        let family = finding.diagnosis.family.map_or("no family", supervisor_model::family::Family::id);
         let (blocks, count) = reapers.entry((pid, name, family)).or_default();
         *blocks |= !finding.blocks.is_empty();
         *count += 1;

@@ -9,7 +9,7 @@ use clap_complete::{
 };
 
 use super::Cli;
-use crate::{console::print, exit::Exit};
+use crate::{console::print, exit::Exit, offered};
 
 /// The environment variable by which a script asks. A name of our own: another program's must not turn us into a completer.
 const VARIABLE: &str = "SUPERVISOR_COMPLETE";
@@ -38,5 +38,5 @@ pub fn run(args: &CompletionsArgs) -> Result<Exit> {
 
 /// Answers a script, and ends this process, if one asks.
 pub(super) fn answer() {
-    CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
+    CompleteEnv::with_factory(|| offered::complete(Cli::command())).var(VARIABLE).complete();
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use supervisor_model::words::clean;
 
-use crate::{config::Config, console::print, exit::Exit, words::clean};
+use crate::{config::Config, console::print, exit::Exit};
 
 /// The configuration that it prints, which is also what is in use without one.
 pub const DEFAULT: &str = include_str!("../config/default.toml");

@@ -13,16 +13,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use supervisor_lab::{
+    Created, LIMIT, Lab, Monitor, NO_SUCH_COMMAND, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
+    played_double_fork, stop_on_signals, until, zombies_of,
+};
+use supervisor_model::{family::Family, words::clean};
 
 use self::{
     scenes::Scene,
     watch::{Watch, say, show},
 };
-use crate::{diagnosis::Family, exit::Exit, words::clean};
-use supervisor_lab::{
-    Created, LIMIT, Lab, Monitor, NO_SUCH_COMMAND, PLAYED_CRUN, PidNs, Pod, Runtime, Stat, create,
-    played_double_fork, stop_on_signals, until, zombies_of,
-};
+use crate::exit::Exit;
 
 /// How long the killed `pause` is looked at.
 const BLOCKED: Duration = Duration::from_millis(500);

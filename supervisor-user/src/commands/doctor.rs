@@ -5,6 +5,7 @@ use std::{fmt::Write as _, fs, path::Path};
 use anyhow::Result;
 use caps::Capability;
 use clap::Args;
+use supervisor_model::words::{clean, wrap};
 
 use crate::{
     console::{colour, columns, print},
@@ -13,7 +14,6 @@ use crate::{
     kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights},
     privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps},
     report::text::Colour,
-    words::{clean, wrap},
 };
 
 /// What it means that the kernel lets nobody trace the host's PID 1.

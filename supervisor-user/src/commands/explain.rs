@@ -4,25 +4,27 @@ mod search;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use supervisor_model::{
+    arguments,
+    clock::{self, Wall},
+    evidence::Evidence,
+    family::Family,
+    filter::Filter,
+    finding::{BlockedNamespace, Event, EventKind, Finding},
+    observation::Seen,
+    redact::RedactArgs,
+};
 
 use self::search::{by_name, in_place};
 use super::ps::say_reads_lost;
 use crate::{
-    arguments,
-    clock::{self, Wall},
     conclusions::Conclusions,
     console::{Printer, print, say, style},
-    diagnosis::{Family, in_full, page_text},
+    diagnosis::{in_full, page_text},
     engine::context,
-    evidence::Evidence,
     exit::Exit,
-    filter::Filter,
-    finding::{BlockedNamespace, Event, EventKind, Finding},
     glance::Glance,
     host::{Host as _, Proc},
-    observation::Seen,
-    offered,
-    redact::RedactArgs,
     report::{Format, groups::Group, story},
 };
 
@@ -37,13 +39,13 @@ const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
 pub struct ExplainArgs {
     /// Processes, dead or alive, by their host pids, or by a name: of this, what is unreaped is told first. Of a reaper,
     /// what it holds
-    #[arg(group = "subject", value_name = "PID|NAME", value_parser = subject, add = offered::zombies())]
+    #[arg(group = "subject", value_name = "PID|NAME", value_parser = subject)]
     subjects: Vec<Subject>,
     /// The PID namespace with this inode number (readlink /proc/PID/ns/pid)
     #[arg(long, value_name = "INO", group = "subject", value_parser = arguments::pid_namespace)]
     pidns: Option<u32>,
     /// What is unreaped and blocked in the container with this id, the beginning of its id, this name, or as lists show it
-    #[arg(long, value_name = "ID", group = "subject", add = offered::containers())]
+    #[arg(long, value_name = "ID", group = "subject")]
     container: Option<String>,
     /// What is unreaped and blocked in the Kubernetes pod with this name, NAMESPACE/NAME, or uid
     #[arg(long, value_name = "POD", group = "subject")]
@@ -151,7 +153,7 @@ fn tell(args: &ExplainArgs, host: &Proc, glance: &mut Glance<'_>, teller: &mut T
         };
         let exit = match parts {
             Err(error) if args.subjects.len() > 1 => {
-                say(&format!("supervisor: {}", crate::words::clean(&format!("{error:#}"))));
+                say(&format!("supervisor: {}", supervisor_model::words::clean(&format!("{error:#}"))));
                 Exit::Failed
             }
             parts => teller.parts(parts?)?,

@@ -9,6 +9,11 @@ use anyhow::{Context as _, Result};
 use serde::de::IgnoredAny;
 
 pub(super) use self::{top::Nodes, watch::watch};
+use supervisor_model::{
+    filter::Filter,
+    words::{clean, harmless_json},
+};
+
 use super::{
     listing::{Listed, Listing},
     table::{Gives, table, unknown},
@@ -18,7 +23,6 @@ use crate::{
     console::{colour, columns, print, say},
     engine::block_on,
     exit::Exit,
-    filter::Filter,
     fleet::{
         FindingKind, Fleet, FleetArgs, Host, Row,
         list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status},
@@ -30,7 +34,6 @@ use crate::{
         columns::{Column, SortKey},
         text::Colour,
     },
-    words::{clean, harmless_json},
 };
 
 /// Lists what is unreaped on all nodes, with `before` in front of the text; the exit code says whether there is anything,

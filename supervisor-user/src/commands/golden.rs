@@ -4,6 +4,11 @@
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use clap::Parser as _;
+use supervisor_model::{
+    filter::Filter,
+    finding::{BlockedNamespace, Finding},
+    recording::Reader,
+};
 
 use super::{
     Cli, Command, check,
@@ -16,9 +21,6 @@ use super::{
 use crate::{
     conclusions::Conclusions,
     diagnosis::in_full,
-    filter::Filter,
-    finding::{BlockedNamespace, Finding},
-    recording::Reader,
     report::{groups, story, text},
 };
 

@@ -1,8 +1,8 @@
 //! `supervisor install`: makes a service of it.
 
 use std::{
-    env, fs,
-    fs::{File, Permissions},
+    env,
+    fs::{self, File, Permissions},
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},

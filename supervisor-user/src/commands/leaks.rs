@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
+use supervisor_model::{redact::RedactArgs, words::clean};
 
 use self::{follow::Follower, polled::Polled, session::Outcome, traced::Traced};
 use crate::{
@@ -29,9 +30,7 @@ use crate::{
     glance::Glance,
     host::Proc,
     leaks::{FAILED, Report, allow::AllowList, github, json, junit, text},
-    redact::RedactArgs,
     report::{Context, text::Style},
-    words::clean,
 };
 
 /// Its exit codes, for its help.

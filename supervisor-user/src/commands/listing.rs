@@ -1,14 +1,12 @@
 //! Which columns a list of findings has, and in which order its lines are.
 
 use clap::Args;
+use supervisor_model::finding::Finding;
 
 use super::table::{Gives, HEADER, align, fit};
-use crate::{
-    finding::Finding,
-    report::{
-        columns::{Column, SortKey},
-        text::Colour,
-    },
+use crate::report::{
+    columns::{Column, SortKey},
+    text::Colour,
 };
 
 /// What is listed without being asked for.
@@ -178,12 +176,10 @@ fn meaning(column: Column, cell: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use clap::ValueEnum as _;
+    use supervisor_model::evidence::sample::{host, incident};
 
     use super::*;
-    use crate::{
-        attribution::attribute,
-        evidence::sample::{host, incident},
-    };
+    use crate::attribution::attribute;
 
     /// Three of the same, with these pids.
     fn findings() -> Vec<Finding> {

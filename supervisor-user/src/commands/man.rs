@@ -5,9 +5,10 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Args, Command, CommandFactory as _};
 use clap_mangen::Man;
+use supervisor_model::words::clean;
 
 use super::Cli;
-use crate::{console::print, exit::Exit, words::clean};
+use crate::{console::print, exit::Exit};
 
 /// An empty argument, so that those behind it keep their places. Without a date, each build makes the same pages.
 const NO_DATE: &str = "\"\"";

@@ -32,6 +32,7 @@ pub mod watch;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
+use supervisor_model::words::clean;
 
 use crate::{
     console::{self, Colouring, say},
@@ -41,7 +42,6 @@ use crate::{
     memory,
     reap::worker,
     top::draw::KEYS,
-    words::clean,
 };
 
 /// Finds processes that have exited and were not reaped, and says who must reap them.

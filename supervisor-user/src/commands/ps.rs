@@ -11,6 +11,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use supervisor_model::{
+    arguments,
+    clock::{self, Wall},
+    filter::Filter,
+    finding::{BlockedNamespace, Event, EventKind, Finding},
+    redact::RedactArgs,
+    words::in_ascii,
+};
 
 use self::screen::{Terminal, Times, screen};
 use super::{
@@ -19,30 +27,23 @@ use super::{
     unmatched::{unknown_place, without_filter},
 };
 use crate::{
-    arguments,
-    clock::{self, Wall},
     conclusions::Conclusions,
     config::Time,
     console::{self, Printer, colour, is_dumb, is_utf8, print, say, wait_while_read},
     diagnosis::in_full,
     engine::context,
     exit::Exit,
-    filter::Filter,
-    finding::{BlockedNamespace, Event, EventKind, Finding},
     fleet::FleetArgs,
     glance::Glance,
     host::{Host as _, Proc, ReadsLost},
-    offered,
-    redact::RedactArgs,
     report::{Format, groups},
-    words::in_ascii,
 };
 
 /// List what is unreaped now.
 #[derive(Args, Clone, Debug)]
 pub struct PsArgs {
     /// Only these processes, by their host pids
-    #[arg(value_name = "PID", value_parser = arguments::pid, conflicts_with = "from", add = offered::zombies())]
+    #[arg(value_name = "PID", value_parser = arguments::pid, conflicts_with = "from")]
     pids: Vec<u32>,
     /// How long a zombie must stay to be listed: every process is one for a moment
     #[arg(long, default_value = "200ms", value_name = "TIME")]

@@ -9,30 +9,32 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use clap::Args;
+use supervisor_model::{
+    arguments,
+    clock::{self, Wall},
+    filter::Filter,
+    finding::{Block, Event, EventKind, Finding},
+    reaping::{Decision, Entry, Obstacle, Outcome, Request},
+    redact::RedactArgs,
+    words::clean,
+};
 
 use super::ps::say_reads_lost;
 use crate::{
-    arguments,
-    clock::{self, Wall},
     conclusions::Conclusions,
     config::Time,
     console::{print, say},
     engine::context,
     exit::Exit,
-    filter::Filter,
-    finding::{Block, Event, EventKind, Finding},
     glance::Glance,
     host::{Host as _, Proc},
-    offered,
     reap::{
-        decision::{Decision, Obstacle, decide, may_be_nudged},
-        plan::{Outcome, Zombie, free, released},
-        report::{Entry, Request, RequestedBy, released_text, stops_text, text_of_all},
+        decision::{decide, may_be_nudged},
+        plan::{Zombie, free, released},
+        report::{released_text, stops_text, text_of_all},
         target::Target,
     },
-    redact::RedactArgs,
     report::{Context, Format, encode, text::Style},
-    words::clean,
 };
 
 /// What its exit codes mean.
@@ -54,7 +56,7 @@ const ALSO_KEPT: [Capability; 3] =
 #[command(after_help = EXIT_CODES)]
 pub struct ReapArgs {
     /// Zombies, by their host pids
-    #[arg(value_name = "PID", id = "pids", value_parser = arguments::pid, add = offered::zombies())]
+    #[arg(value_name = "PID", id = "pids", value_parser = arguments::pid)]
     pids: Vec<u32>,
     /// All zombies that match the filters
     #[arg(long)]
@@ -276,7 +278,7 @@ fn finish(
         print(&text(args, &entries, stops, &free_again, is_shown))?;
         return Ok(exit);
     }
-    let requested_by = RequestedBy::of_command();
+    let requested_by = crate::reap::requester::command();
     for (sequence, entry) in (1..).zip(entries) {
         let is_blocked = |block: &&Block| entry.finding.blocks.iter().any(|it| it.ino == block.ino);
         let released = free_again.iter().filter(is_blocked).cloned().collect();

@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use supervisor_model::{
+    clock, identity,
+    recording::{Header, MAX_LINE, Writer, Written},
+    words::command_line,
+};
 
 use super::watch::WatchArgs;
 use crate::{
-    clock,
     console::say,
     engine::{self, Ended},
     exit::Exit,
-    identity,
-    recording::{Header, MAX_LINE, Writer, Written},
-    words::command_line,
 };
 
 /// Arguments of `supervisor record`.

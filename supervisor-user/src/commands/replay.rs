@@ -4,6 +4,11 @@ use std::{borrow::Cow, path::PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use supervisor_model::{
+    filter::Filter,
+    recording::{Header, Reader},
+    words::{clean, duration},
+};
 
 use super::{
     record::left_out,
@@ -14,10 +19,7 @@ use crate::{
     console::say,
     engine::{self, Pipeline, Stream},
     exit::Exit,
-    filter::Filter,
-    recording::{Header, Reader},
     report::{Context, Format},
-    words::{clean, duration},
 };
 
 /// Arguments of `supervisor replay`.

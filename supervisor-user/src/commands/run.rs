@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use supervisor_model::{filter::Filter, redact::ArgsMode};
 
 use crate::{
     config::{Config, Time},
     engine::{self, Options},
     exit::Exit,
-    filter::Filter,
     kernel::SimulatedLoss,
-    redact::ArgsMode,
     report::fold::Detail,
 };
 

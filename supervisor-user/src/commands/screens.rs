@@ -4,6 +4,19 @@
 
 use std::{env, fmt::Write as _, fs};
 
+use supervisor_model::{
+    clock::Wall,
+    diagnosis::{Cause, Prognosis},
+    evidence::{
+        Member, NamespaceEvidence,
+        sample::{POD, creator, exec, facts, host, incident},
+    },
+    facts::ProcessFacts,
+    family::Family,
+    finding::{Block, BlockedNamespace, Container, Event, EventKind, Finding, Orchestrator, Process},
+    words::width,
+};
+
 use super::{
     listing::Listing,
     ps::{
@@ -13,21 +26,13 @@ use super::{
 };
 use crate::{
     attribution::attribute,
-    clock::Wall,
-    diagnosis::{Cause, Family, Prognosis, blockers, diagnose, diagnose_namespace},
-    evidence::{
-        Member, NamespaceEvidence,
-        sample::{POD, creator, exec, facts, host, incident},
-    },
-    finding::{Block, BlockedNamespace, Container, Event, EventKind, Finding, Orchestrator, Process},
-    host::ProcessFacts,
+    diagnosis::{blockers, diagnose, diagnose_namespace},
     report::{
         fold::{Detail, Fold},
         groups::{self, Group},
         story,
         text::{COLUMNS, Colour, Style},
     },
-    words::width,
 };
 
 const S: u64 = 1_000_000_000;

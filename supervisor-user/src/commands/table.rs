@@ -1,10 +1,9 @@
 //! Lists for people.
 
 pub(super) use crate::report::columns::{named, unknown};
-use crate::{
-    report::text::Colour,
-    words::{self, cut, wrap},
-};
+use supervisor_model::words::{self, cut, wrap};
+
+use crate::report::text::Colour;
 
 /// How headers are painted: bold.
 pub(super) const HEADER: &str = "1";

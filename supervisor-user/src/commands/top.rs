@@ -20,26 +20,24 @@ use tokio::{
 
 use self::reaping::Reaping;
 pub(super) use self::reaping::{REAPS, serve};
+use supervisor_model::{
+    clock, filter::Filter, observation::Observation, recording::Reader, redact::RedactArgs, words::clean,
+};
+
 use super::fleet::Nodes;
 use crate::{
-    clock,
     conclusions::Conclusions,
     config::Time,
     console::style,
     engine,
     exit::Exit,
-    filter::Filter,
     fleet::FleetArgs,
     host::{Host as _, Proc},
     kernel::SimulatedLoss,
-    observation::Observation,
     observer::{Grace, Observer},
     privileges,
-    recording::Reader,
-    redact::RedactArgs,
     report::text::Style,
     top::{Ask, Top, View, draw::draw},
-    words::clean,
 };
 
 /// How often leftovers are looked for, and the size of the terminal.

@@ -12,25 +12,28 @@ use caps::Capability;
 use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 use supervisor_ebpf::{COMM_LEN, Exec, TraceFilter, Traced};
+use supervisor_model::{
+    arguments,
+    clock::{self, Wall},
+    redact::{RedactArgs, Redactor},
+    trace::{Cgroup, Kind},
+    words::{clean, in_ascii},
+};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
-    arguments,
-    clock::{self, Wall},
     config,
     console::{colour, columns, is_utf8, say},
     engine,
     host::{Host as _, Proc},
     kernel::{Record, Trace, TraceOptions},
-    offered, privileges,
-    redact::{RedactArgs, Redactor},
+    privileges,
     report::{Context as Said, ecs, ocsf},
     trace::{
-        Cgroup, Decoder, Kind,
+        Decoder,
         text::{Lines, Time},
         tree::Tree,
     },
-    words::{clean, in_ascii},
 };
 
 /// How often what the kernel side has told is read.
@@ -85,7 +88,7 @@ pub struct TraceArgs {
     #[arg(long, value_name = "INO", help_heading = "Filters", value_parser = arguments::pid_namespace)]
     pidns: Option<u32>,
     /// Only processes of the container with this id, or the beginning of its id
-    #[arg(long, value_name = "ID", help_heading = "Filters", add = offered::containers())]
+    #[arg(long, value_name = "ID", help_heading = "Filters")]
     container: Option<String>,
     /// Only processes whose control group's path contains this
     #[arg(long, value_name = "TEXT", help_heading = "Filters")]

@@ -1,13 +1,12 @@
 //! The message for filters that match nothing: whether they name something that is not there, and how much they leave out.
 
 use anyhow::Result;
+use supervisor_model::{filter::Filter, words::clean};
 
 use crate::{
     attribution::attribute,
-    filter::Filter,
     glance::Glance,
     host::{Host as _, Proc},
-    words::clean,
 };
 
 /// A sentence about the container or the PID namespace that a filter names and that no process is in. `None` if they are

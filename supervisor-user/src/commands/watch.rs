@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::Args;
+use supervisor_model::{filter::Filter, redact::RedactArgs};
 
 use super::fleet;
 use crate::{
     config::{Bytes, Config, FloodConfig, Policy, SinkConfig, Time},
     engine::{self, Options},
     exit::Exit,
-    filter::Filter,
     fleet::FleetArgs,
     kernel::SimulatedLoss,
-    redact::RedactArgs,
     report::{Format, fold::Detail},
 };
 

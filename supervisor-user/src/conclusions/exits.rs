@@ -1,15 +1,17 @@
 //! Processes that were told to exit and cannot.
 
 use supervisor_ebpf::ProcessId;
+use supervisor_model::{
+    clock::Wall,
+    evidence::Evidence,
+    finding::{Block, Event, EventKind, Finding},
+    identity,
+};
 
 use super::{Conclusions, Open, remember};
 use crate::{
     attribution::attribute,
-    clock::Wall,
     diagnosis::{diagnose_in_short, in_full, last_place},
-    evidence::Evidence,
-    finding::{Block, Event, EventKind, Finding},
-    identity,
 };
 
 impl Conclusions {

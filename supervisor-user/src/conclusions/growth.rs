@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::finding::Finding;
+use supervisor_model::finding::Finding;
 
 /// A shorter watch says nothing about an hour.
 const ENOUGH_NS: u64 = 10_000_000_000;

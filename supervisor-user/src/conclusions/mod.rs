@@ -16,17 +16,20 @@ pub use outcomes::Outcome;
 use outcomes::Outcomes;
 use sessions::Sessions;
 use supervisor_ebpf::ProcessId;
+use supervisor_model::{
+    clock::Wall,
+    diagnosis::Diagnosis,
+    evidence::{Evidence, NamespaceEvidence},
+    facts::HostIdentity,
+    filter::Filter,
+    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
+    identity,
+    observation::{Observation, Release, Seen},
+};
 
 use crate::{
     attribution::{Last, attribute, attribute_after},
-    clock::Wall,
-    diagnosis::{Diagnosis, blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
-    evidence::{Evidence, NamespaceEvidence},
-    filter::Filter,
-    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
-    host::HostIdentity,
-    identity,
-    observation::{Observation, Release, Seen},
+    diagnosis::{blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
 };
 
 /// All that was concluded so far.

@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
-
-use crate::finding::{Finding, Pattern};
+use supervisor_model::finding::{Finding, Pattern};
 
 /// Reapers that are remembered.
 const MAX_REAPERS: usize = 1024;

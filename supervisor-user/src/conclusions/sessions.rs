@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::finding::{Finding, Role};
+use supervisor_model::finding::{Finding, Role};
 
 /// Sessions of one kind that make a period.
 const ENOUGH: usize = 3;

@@ -1,17 +1,17 @@
 //! Sequences of observations, and the events that follow.
 
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_ANY, Wait};
-
-use super::*;
-use crate::{
-    diagnosis::Family,
+use supervisor_model::{
     evidence::{
         EndingFacts, Member, ReaperFacts,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
+    facts::{PidBudget, ProcessFacts},
+    family::Family,
     finding::{BlockerKind, Budget, Loss},
-    host::{PidBudget, ProcessFacts},
 };
+
+use super::*;
 
 const S: u64 = 1_000_000_000;
 /// The incident exits at 2 s, and is looked at first at this time.
@@ -579,7 +579,7 @@ fn a_finding_counts_under_the_limit_that_it_has() {
 
 #[test]
 fn what_the_agent_frees_is_no_habit_of_the_reaper() {
-    use crate::diagnosis::{Cause, Prognosis};
+    use supervisor_model::diagnosis::{Cause, Prognosis};
 
     let mut all = conclusions(Filter::default());
     for at_ns in [7 * S, 9 * S, 11 * S] {
@@ -600,7 +600,7 @@ fn what_the_agent_frees_is_no_habit_of_the_reaper() {
 
 #[test]
 fn a_reaper_that_has_reaped_two_late_is_late_with_the_third_and_a_restart_does_not_forget_it() {
-    use crate::diagnosis::{Cause, Prognosis};
+    use supervisor_model::diagnosis::{Cause, Prognosis};
 
     let mut all = conclusions(Filter::default());
     for at_ns in [7 * S, 9 * S] {

@@ -1,7 +1,8 @@
 //! What is known of an exit that was not seen: it was before a watch began.
 
+use supervisor_model::finding::Finding;
+
 use super::Conclusions;
-use crate::finding::Finding;
 
 impl Conclusions {
     /// Another watch has seen every exit since then: what it has not seen exit had exited before.

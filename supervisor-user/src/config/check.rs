@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use supervisor_model::redact::Redactor;
+
 use super::{Bytes, Config, NatsConfig, SinkConfig, Time};
-use crate::{
-    nats::{Access, BadAccess},
-    redact::Redactor,
-};
+use crate::nats::{Access, BadAccess};
 
 /// What is wrong, and with which key.
 pub(super) struct Problem {

@@ -15,7 +15,9 @@ pub use file::ConfigError;
 pub use syslog::{Facility, SyslogAddress};
 pub use values::{Bytes, Time};
 
-use crate::{diagnosis::Family, redact::RedactConfig, report::Format};
+use supervisor_model::{family::Family, redact::RedactConfig};
+
+use crate::report::Format;
 
 /// What is done when a sink is slower than the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -388,7 +390,7 @@ pub struct Config {
     /// Where spools and the list of open findings are kept; it is made with mode 0700.
     pub state_dir: PathBuf,
     /// Which findings are wanted.
-    pub filter: crate::filter::Filter,
+    pub filter: supervisor_model::filter::Filter,
     /// What is left out of what is observed, so that secrets stay on the host.
     pub redact: RedactConfig,
     /// Against floods.
@@ -409,7 +411,7 @@ impl Default for Config {
             host: HostConfig::default(),
             cluster: "default".to_owned(),
             state_dir: PathBuf::from("/var/lib/supervisor"),
-            filter: crate::filter::Filter::default(),
+            filter: supervisor_model::filter::Filter::default(),
             redact: RedactConfig::default(),
             flood: FloodConfig::default(),
             metrics: MetricsConfig::default(),

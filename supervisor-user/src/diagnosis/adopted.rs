@@ -1,18 +1,21 @@
 //! Orphans that whoever adopted them does not reap: F5, F2, F3, F1.
 
+use supervisor_ebpf::WAITED_PGID;
+use supervisor_model::{
+    diagnosis::{Cause, Confidence},
+    family::Family,
+    finding::{Creator, Exit, Origin, PidNsMode, Role, Stage},
+    words::{clean, duration},
+};
+
 use super::{
-    Cause, Confidence, Family, Verdict,
+    Verdict,
     advice::{Line, Premise, is_shared, remedy, sigkill, stop_gap, wont_help},
     case::{Case, Habit, name},
     facts::Fact,
     own::wait_for_it,
     waits,
 };
-use crate::{
-    finding::{Creator, Exit, Origin, PidNsMode, Role, Stage},
-    words::{clean, duration},
-};
-use supervisor_ebpf::WAITED_PGID;
 
 /// F5: an init program in the descent that could not adopt.
 pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {

@@ -1,14 +1,14 @@
 //! What to do and what will not help. Each line carries the premises under which it is true, and a line whose premise
 //! is known to be false is left out.
 
-use super::{
-    Position, Prognosis,
-    case::{Case, name},
-};
-use crate::{
+use supervisor_model::{
+    diagnosis::{Position, Prognosis},
     finding::{PidNsMode, Reaper},
-    reap::decision::{Decision, decide},
+    reaping::Decision,
 };
+
+use super::case::{Case, name};
+use crate::reap::decision::decide;
 
 /// A fact that a line of advice rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

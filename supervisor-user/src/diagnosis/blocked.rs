@@ -1,13 +1,20 @@
 //! F11: the reaper cannot run.
 
+use supervisor_model::{
+    diagnosis::{Cause, Confidence, Prognosis},
+    facts::MAX_THREADS,
+    family::Family,
+    finding::Reaper,
+    words::clean,
+};
+
 use super::{
-    Cause, Confidence, Family, Prognosis, Verdict,
+    Verdict,
     advice::{no_init, remedy, sigkill, wont_help},
     case::{Case, Habit, name, tracer_name},
     facts::Fact,
     namespace::thaw,
 };
-use crate::{finding::Reaper, host::MAX_THREADS, words::clean};
 
 /// For a state that passes by, how long it must have been seen to be sure of it.
 const LONG_NS: u64 = 1_500_000_000;

@@ -1,12 +1,18 @@
 //! F24: the reaper would come to it if it got a processor, or finished what it computes.
 
+use supervisor_model::{
+    diagnosis::{Cause, Confidence, Prognosis},
+    facts::SigChld,
+    family::Family,
+    finding::Reaper,
+};
+
 use super::{
-    Cause, Confidence, Family, Prognosis, Verdict,
+    Verdict,
     advice::{no_init, remedy, sigkill, wont_help},
     case::{BY_NAME, Case, Habit, name},
     facts::Fact,
 };
-use crate::{finding::Reaper, host::SigChld};
 
 /// For longer than this it is no burst.
 const LONG_NS: u64 = 60_000_000_000;

@@ -1,15 +1,18 @@
 //! The reaper is in a call that ends before it comes to this one: F19, F20.
 
+use supervisor_model::{
+    diagnosis::{Cause, Confidence, Position, Prognosis},
+    facts::{Call, OpenFile, Writer},
+    family::Family,
+    finding::{LastWait, WaitTarget},
+    words::clean,
+};
+
 use super::{
-    Cause, Confidence, Family, Position, Prognosis, Verdict,
+    Verdict,
     advice::{no_init, remedy, sigkill, wont_help},
     case::{Case, Habit, name},
     facts::Fact,
-};
-use crate::{
-    finding::{LastWait, WaitTarget},
-    host::{Call, OpenFile, Writer},
-    words::clean,
 };
 
 /// F20: it is inside a wait for another child, and may ask for this one next.

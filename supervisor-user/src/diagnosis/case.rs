@@ -1,13 +1,14 @@
 //! A finding as the rules ask about it.
 
 use supervisor_ebpf::{WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
-
-use super::{Confidence, Position, facts::exit};
-use crate::{
+use supervisor_model::{
+    diagnosis::{Confidence, Position},
+    facts::{Call, OpenFile, PipeFacts, SigChld, ThreadCall},
     finding::{Exit, Finding, LastWait, Process, Reaper, Role, Tracer, WaitTarget},
-    host::{Call, OpenFile, PipeFacts, SigChld, ThreadCall},
     words::{clean, duration},
 };
+
+use super::facts::exit;
 
 /// Who was watched for this long has shown its habit.
 const WELL_WATCHED_NS: u64 = 10_000_000_000;

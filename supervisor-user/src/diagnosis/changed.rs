@@ -1,14 +1,17 @@
 //! Something about the reaper keeps it from ever asking: F21, F22, F23.
 
+use supervisor_model::{
+    diagnosis::{Cause, Confidence, Position, Prognosis},
+    facts::{Call, SigChld},
+    family::Family,
+    words::{clean, duration},
+};
+
 use super::{
-    Cause, Confidence, Family, Position, Prognosis, Verdict,
+    Verdict,
     advice::{Premise, no_init, remedy, sigkill, stop_gap, wont_help},
     case::{Case, Habit, name},
     facts::Fact,
-};
-use crate::{
-    host::{Call, SigChld},
-    words::{clean, duration},
 };
 
 /// A handler that is replaced for a moment only is back by then.

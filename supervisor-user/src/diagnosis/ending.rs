@@ -1,16 +1,19 @@
 //! F9 and F12: it was told to exit and cannot, because one of its threads sleeps where no signal wakes it.
 
+use supervisor_model::{
+    diagnosis::{Confidence, Prognosis},
+    evidence::EndingFacts,
+    facts::RemoteMount,
+    family::Family,
+    finding::Finding,
+    words::{clean, duration},
+};
+
 use super::{
-    Confidence, Family, Prognosis, Verdict, advice,
+    Verdict, advice,
     case::{Case, name},
     facts::Fact,
     namespace::thaw,
-};
-use crate::{
-    evidence::EndingFacts,
-    finding::Finding,
-    host::RemoteMount,
-    words::{clean, duration},
 };
 
 /// To exit for less than this is ordinary.

@@ -1,12 +1,17 @@
 //! What is no zombie: it lives, or some of its threads do, or it has not finished exiting.
 
+use supervisor_model::{
+    diagnosis::{Confidence, Prognosis},
+    family::Family,
+    words::clean,
+};
+
 use super::{
-    Confidence, Family, Prognosis, Verdict,
+    Verdict,
     advice::{remedy, wont_help},
     case::Case,
     facts::Fact,
 };
-use crate::words::clean;
 
 /// To exit for less than this is ordinary.
 const ORDINARY_NS: u64 = 1_000_000_000;

@@ -1,12 +1,13 @@
 //! The observed facts of a finding, each with where it was seen.
 
-use super::case::{Case, name};
-use crate::{
+use supervisor_model::{
     evidence::EndingFacts,
+    facts::{Call, MAX_THREADS, NotRead, OpenFile, SigChld, ThreadCall, ThreadFacts},
     finding::{Exit, LastWait, PidNsMode, WaitTarget},
-    host::{Call, MAX_THREADS, NotRead, OpenFile, SigChld, ThreadCall, ThreadFacts},
     words::{clean, command_line, duration, signal_name},
 };
+
+use super::case::{Case, name};
 
 /// Width of a command line in a fact.
 const COMMAND_WIDTH: usize = 100;

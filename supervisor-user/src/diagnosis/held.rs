@@ -1,14 +1,17 @@
 //! A zombie that an ordinary wait of its parent does not get: F10, F14, F15.
 
+use supervisor_model::{
+    diagnosis::{Cause, Confidence, Prognosis},
+    family::Family,
+    finding::{LastWait, Reaper, WaitTarget},
+    words::{clean, signal_name},
+};
+
 use super::{
-    Cause, Confidence, Family, Prognosis, Verdict,
+    Verdict,
     advice::{remedy, sigkill, wont_help},
     case::{Case, Habit, name, tracer_name},
     facts::Fact,
-};
-use crate::{
-    finding::{LastWait, Reaper, WaitTarget},
-    words::{clean, signal_name},
 };
 
 const SIGCHLD: i32 = libc::SIGCHLD;

@@ -3,7 +3,6 @@
 
 mod adopted;
 mod advice;
-mod axes;
 mod blocked;
 mod busy;
 mod calls;
@@ -25,79 +24,20 @@ mod waits;
 use advice::{Kind, Line};
 use case::Case;
 use facts::Fact;
-use schemars::JsonSchema;
-use serde::Serialize;
+use supervisor_model::diagnosis::{Confidence, Diagnosis, Observed};
 
 pub(crate) use facts::{call, exit};
 
 pub use self::{
-    axes::{Cause, Position, Prognosis},
     ending::last_place,
-    family::{Family, Page, UnknownFamily, book, page_text},
+    family::{Page, book, page_text},
     namespace::{blockers, diagnose_namespace},
 };
-use crate::finding::Finding;
-
-/// Why a process is unreaped, as far as the evidence says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Diagnosis {
-    /// The class of cause; none if the evidence supports none.
-    pub family: Option<Family>,
-    /// Who must reap it, and how that process got it.
-    pub position: Option<Position>,
-    /// What that process does instead of reaping it.
-    pub cause: Option<Cause>,
-    /// Whether it will go away by itself.
-    pub prognosis: Prognosis,
-    /// One sentence, without the full stop.
-    pub verdict: String,
-    /// How sure it is.
-    pub confidence: Confidence,
-    /// What was observed; what the verdict rests on comes first.
-    pub evidence: Vec<Observed>,
-    /// What to do, best first.
-    pub remedies: Vec<String>,
-    /// What will not help.
-    pub wont_help: Vec<String>,
-}
-
-/// How sure a verdict is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Confidence {
-    /// Something that matters was not seen, or contradicts.
-    #[default]
-    Low,
-    /// It fits, and something else could fit too.
-    Medium,
-    /// Everything that it rests on was seen.
-    High,
-}
-
-impl Confidence {
-    /// The word of the event contract.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-        }
-    }
-}
-
-/// One observed fact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
-    /// Its number in this diagnosis, from 1.
-    pub id: u32,
-    /// Where it was seen: a hook, a file, the task iterator.
-    pub source: String,
-    /// What was seen. Names in it are as the process chose them.
-    pub text: String,
-    /// Whether the verdict rests on it.
-    pub cited: bool,
-}
+use supervisor_model::finding::Finding;
+pub use supervisor_model::{
+    diagnosis::{Cause, Position, Prognosis},
+    family::{Family, UnknownFamily},
+};
 
 /// What a rule says.
 #[derive(Debug)]
@@ -148,14 +88,12 @@ const PARTS: [Rule; 2] = [runtime::monitor_zombie, runtime::helper];
 const POSITIONS: [Rule; 4] =
     [adopted::init_not_pid1, adopted::by_pid1, adopted::by_subreaper, own::never_waits];
 
-impl Diagnosis {
-    /// Keeps the verdict and gives up what was said beside it: that takes most of the room of a finding, and
-    /// [`in_full`] says it again.
-    fn abridge(&mut self) {
-        self.evidence = Vec::new();
-        self.remedies = Vec::new();
-        self.wont_help = Vec::new();
-    }
+/// Keeps the verdict and gives up what was said beside it: that takes most of the room of a finding, and [`in_full`] says it
+/// again.
+fn abridge(diagnosis: &mut Diagnosis) {
+    diagnosis.evidence = Vec::new();
+    diagnosis.remedies = Vec::new();
+    diagnosis.wont_help = Vec::new();
 }
 
 /// A finding whose diagnosis is abridged, with all of it.
@@ -176,7 +114,7 @@ pub fn diagnose(finding: &Finding) -> Diagnosis {
 pub fn diagnose_in_short(finding: &Finding) -> Diagnosis {
     let case = Case::new(finding);
     let mut diagnosis = conclude(&case, judge(&case), Vec::new());
-    diagnosis.abridge();
+    abridge(&mut diagnosis);
     diagnosis
 }
 

@@ -1,17 +1,20 @@
 //! F8: a PID namespace whose init has exited and cannot finish, and what holds it.
 
+use supervisor_model::{
+    diagnosis::{Confidence, Diagnosis, Prognosis},
+    evidence::{Member, NamespaceEvidence},
+    facts::Call,
+    family::Family,
+    finding::{Blocker, BlockerKind, Finding},
+    words::{clean, command_line},
+};
+
 use super::{
-    Confidence, Diagnosis, Family, Prognosis, Verdict,
+    Verdict,
     advice::{self, Line},
     case::{Case, name},
     conclude,
     facts::{self, Fact},
-};
-use crate::{
-    evidence::{Member, NamespaceEvidence},
-    finding::{Blocker, BlockerKind, Finding},
-    host::Call,
-    words::{clean, command_line},
 };
 
 /// More groups of blockers than this are counted only, so that an event stays small.

@@ -1,18 +1,21 @@
 //! What a reaper does that can run: it loses one, comes late, or never waits. F17, F18, F4.
 
+use supervisor_ebpf::{WAITED_PID, WAITED_PIDFD};
+use supervisor_model::{
+    diagnosis::{Cause, Confidence, Position, Prognosis},
+    facts::SigChld,
+    family::Family,
+    finding::{Pattern, Reaper, WaitTarget},
+    words::{clean, duration},
+};
+
 use super::{
-    Cause, Confidence, Family, Position, Prognosis, Verdict,
+    Verdict,
     advice::{Line, Premise, no_init, remedy, sigkill, stop_gap},
     case::{Case, Habit, name, no_call},
     facts::Fact,
     waits,
 };
-use crate::{
-    finding::{Pattern, Reaper, WaitTarget},
-    host::SigChld,
-    words::{clean, duration},
-};
-use supervisor_ebpf::{WAITED_PID, WAITED_PIDFD};
 
 /// A round that is later than this many of the last gap is no round any more.
 const OVERDUE: u64 = 2;

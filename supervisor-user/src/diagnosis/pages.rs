@@ -1,6 +1,8 @@
 //! The texts of the families' pages: facts for the person on the node. docs/families.md is made of them.
 
-use super::family::{Family, Page};
+use supervisor_model::family::Family;
+
+use super::family::Page;
 
 /// What stands at the top of the book.
 pub(super) const INTRO: &[&str] = &[

@@ -1,15 +1,18 @@
 //! The zombie is itself a part of the machinery: F6, F7.
 
+use supervisor_model::{
+    diagnosis::Confidence,
+    family::Family,
+    finding::{Role, Stage},
+    words::clean,
+};
+
 use super::{
-    Confidence, Family, Verdict,
+    Verdict,
     advice::{Premise, remedy, sigkill, stop_gap, wont_help},
     case::{Case, Habit, name},
     facts::Fact,
     waits,
-};
-use crate::{
-    finding::{Role, Stage},
-    words::clean,
 };
 
 /// F7: a monitor has exited, and its engine, or who adopted it, has not waited for it.

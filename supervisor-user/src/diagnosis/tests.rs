@@ -5,24 +5,26 @@ mod causes;
 use std::ops::RangeInclusive;
 
 use supervisor_ebpf::{WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
-
-use super::{
-    Cause,
-    Confidence::{self, High, Low, Medium},
-    Diagnosis, Family, Position, Prognosis, blockers, diagnose, diagnose_namespace,
-};
-use crate::{
-    attribution::attribute,
+use supervisor_model::{
+    diagnosis::{
+        Cause,
+        Confidence::{self, High, Low, Medium},
+        Diagnosis, Position, Prognosis,
+    },
     evidence::{
         EndingFacts, Member, NamespaceEvidence, TracerFacts,
         sample::{POD, facts, host, incident},
     },
+    facts::{Call, MAX_THREADS, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts},
+    family::Family,
     finding::{
         Blocker, BlockerKind, Creator, Exit, Finding, LastWait, Monitor, Origin, PidNs, Process, Reaper,
         Role, Runtime, Stage, Tracer, WaitTarget,
     },
-    host::{Call, MAX_THREADS, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts},
 };
+
+use super::{blockers, diagnose, diagnose_namespace};
+use crate::attribution::attribute;
 
 const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
@@ -177,8 +179,15 @@ fn thread(tid: u32, state: char) -> ThreadFacts {
     ThreadFacts { tid, comm: "thread".into(), state, wchan: None, tracer: None }
 }
 
-impl Reaper {
+/// What a reaper is seen to wait for.
+trait SeenToWait {
     /// Its last wait, and that of any child if it is one.
+    fn waited(&mut self, at_ns: u64, target: WaitTarget, flags: &[&'static str]);
+    fn waited_for(&mut self, pid: u32, at_ns: u64);
+    fn waits_unknown(&mut self);
+}
+
+impl SeenToWait for Reaper {
     fn waited(&mut self, at_ns: u64, target: WaitTarget, flags: &[&'static str]) {
         let takes = target == WaitTarget::Any && !flags.contains(&"WNOWAIT") && !flags.contains(&"__WCLONE");
         if takes {

@@ -1,10 +1,11 @@
 //! What the reaper's wait calls amount to: the part of the cause that no other evidence explains better.
 
-use super::{
-    Cause, Confidence, Prognosis,
-    case::{Case, Habit},
+use supervisor_model::{
+    diagnosis::{Cause, Confidence, Prognosis},
+    facts::Call,
 };
-use crate::host::Call;
+
+use super::case::{Case, Habit};
 
 /// A parent that has not waited for its own child for less than this may be about to.
 const SETTLED_NS: u64 = 60_000_000_000;

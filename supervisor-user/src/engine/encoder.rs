@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use supervisor_model::{
+    clock::Wall,
+    finding::{Event, State},
+};
 
 use crate::{
-    clock::Wall,
     config::SinkConfig,
     console,
-    finding::{Event, State},
     report::{Context, Format, encode, event_id, sentence::sentence, text::Style},
     sink::{FindingState, Head, Message},
 };

@@ -2,10 +2,9 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use crate::{
-    config::FloodConfig,
-    finding::{EventKind, Finding, Suppressed},
-};
+use supervisor_model::finding::{EventKind, Finding, Suppressed};
+
+use crate::config::FloodConfig;
 
 /// So many reapers are told apart; what further ones leave is told as that of one.
 const MAX_REAPERS: usize = 4096;
@@ -106,12 +105,10 @@ fn reaper_of(finding: &Finding) -> (u32, &str) {
 
 #[cfg(test)]
 mod tests {
+    use supervisor_model::evidence::sample::{host, incident};
+
     use super::*;
-    use crate::{
-        attribution::attribute,
-        config::Time,
-        evidence::sample::{host, incident},
-    };
+    use crate::{attribution::attribute, config::Time};
 
     const S: u64 = 1_000_000_000;
 

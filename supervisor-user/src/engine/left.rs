@@ -3,22 +3,20 @@
 use std::fs::File;
 
 use anyhow::{Context as _, Result};
+use supervisor_model::{
+    clock::{self, Wall},
+    facts::HostIdentity,
+    filter::Filter,
+    finding::Event,
+    observation::{Observation, Seen},
+};
 
 use super::{
     Pipeline,
     open_findings::{Left, OpenFindings},
 };
 use crate::{
-    clock::{self, Wall},
-    conclusions::Conclusions,
-    config::Config,
-    console::say,
-    filter::Filter,
-    finding::Event,
-    host::{HostIdentity, Proc},
-    ledger::Was,
-    observation::{Observation, Seen},
-    observer::Observer,
+    conclusions::Conclusions, config::Config, console::say, host::Proc, ledger::Was, observer::Observer,
 };
 
 /// Closes what is gone, hands what is still there to the observer, and begins to remember what is open from now on.

@@ -21,8 +21,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use begun::begun;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use supervisor_model::{
+    clock,
+    facts::HostIdentity,
+    identity,
+    recording::{Counted, Writer},
+    redact::Redactor,
+    words::{clean, duration},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -32,23 +41,16 @@ use tokio::{
 };
 
 use crate::{
-    clock,
     config::Config,
     console::say,
-    host::{Host as _, HostIdentity, Proc},
-    identity,
+    host::{Host as _, Proc},
     kernel::SimulatedLoss,
     memory,
     observer::{Grace, Observer},
     privileges::{self, REAP_NEEDS},
-    recording::{Counted, Writer},
-    redact::Redactor,
     report::{Context, fold::Detail},
     service,
-    words::{clean, duration},
 };
-
-use begun::begun;
 pub use pipeline::Pipeline;
 use reaping::Reaping;
 pub use stream::Stream;

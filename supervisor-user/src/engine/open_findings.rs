@@ -16,15 +16,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
-
-use crate::{
-    console::say,
-    host::HostIdentity,
-    lock,
+use supervisor_model::{
+    facts::HostIdentity,
     observation::{Observation, Seen},
-    plain_file,
     words::clean,
 };
+
+use crate::{console::say, lock, plain_file};
 
 /// Version of the file.
 const FORMAT: u32 = 1;
@@ -363,11 +361,12 @@ fn rewrite(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
+    use supervisor_model::{
         clock::Wall,
         evidence::sample::{host, incident},
     };
+
+    use super::*;
 
     fn unreaped(pid: u32) -> Observation {
         let mut evidence = incident();

@@ -3,21 +3,17 @@
 use std::{collections::HashSet, io, sync::Arc};
 
 use anyhow::{Context as _, Result};
-
-use super::{left, open_findings::OpenFindings, stream::Stream};
-use crate::{
+use supervisor_model::{
     clock::{self, Wall},
-    conclusions::Conclusions,
-    console::say,
-    diagnosis::in_full,
+    facts::HostIdentity,
     filter::Filter,
     finding::{Event, EventKind},
-    host::HostIdentity,
-    memory,
-    metrics::Metrics,
     observation::Observation,
     recording::Writer,
 };
+
+use super::{left, open_findings::OpenFindings, stream::Stream};
+use crate::{conclusions::Conclusions, console::say, diagnosis::in_full, memory, metrics::Metrics};
 
 /// The evidence of so many at once leaves free memory behind that is worth giving back.
 const MANY: usize = 100;

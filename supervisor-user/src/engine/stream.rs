@@ -11,20 +11,22 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use supervisor_model::{
+    clock::{self, Wall},
+    facts::HostIdentity,
+    finding::{Dropped, Event, EventKind},
+    words::clean,
+};
 
 use super::{
     encoder::{Encoder, Look},
     flood::Flood,
 };
 use crate::{
-    clock::{self, Wall},
     config::{Config, Policy, SinkConfig},
     console::say,
-    finding::{Dropped, Event, EventKind},
-    host::HostIdentity,
     report::{Context, fold::Fold},
     sink::{self, DropCount, Outlet, Place, Stats, Stop},
-    words::clean,
 };
 
 /// That a sink drops events is told at most so often.

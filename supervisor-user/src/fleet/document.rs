@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, de::IgnoredAny};
-
-use crate::{
+use supervisor_model::{
     filter::{Filter, Subject},
     names::Names,
 };

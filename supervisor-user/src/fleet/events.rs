@@ -10,13 +10,11 @@ use async_nats::jetstream::{
 };
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
+use supervisor_model::filter::Filter;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Fleet, FleetArgs, read, read_hosts};
-use crate::{
-    filter::Filter,
-    nats::{Link, LinkError, timestamp, token},
-};
+use crate::nats::{Link, LinkError, timestamp, token};
 
 /// So many events are asked for at once.
 const BATCH: usize = 64;

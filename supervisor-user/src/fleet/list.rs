@@ -1,17 +1,20 @@
 //! What lists say of the findings of all nodes.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use supervisor_model::{
+    diagnosis::{Cause, Prognosis},
+    family::Family,
+    finding,
+    words::{clean, cut, duration},
+};
 
 use super::{Document, Fleet, HostState, Row};
 use crate::{
-    diagnosis::{Cause, Family, Prognosis},
-    finding,
     nats::Key,
     report::{
         columns::{Column, SortKey, named, reaper_is, unknown, why_of},
         text::short_exit,
     },
-    words::{clean, cut, duration},
 };
 
 /// No name or list takes more columns than this.

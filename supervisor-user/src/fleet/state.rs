@@ -7,12 +7,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use supervisor_model::filter::Filter;
 
 use super::{Document, FleetArgs};
-use crate::{
-    filter::Filter,
-    nats::{Heartbeat, Key, Link, LinkError, bucket_stream, heartbeats_of, key_of, keys_of, token},
-};
+use crate::nats::{Heartbeat, Key, Link, LinkError, bucket_stream, heartbeats_of, key_of, keys_of, token};
 
 /// So much of the findings is shown, in bytes of their documents.
 const MAX_BYTES: usize = 512 << 20;

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Deserialize;
-
-use crate::words::{clean, wrap};
+use supervisor_model::words::{clean, wrap};
 
 /// What is shown of an ECS document that another host has written. Other fields are passed over.
 #[derive(Deserialize)]

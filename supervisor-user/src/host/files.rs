@@ -22,9 +22,8 @@ use rustix::{
     fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, open, openat2, readlinkat},
     io::Errno,
 };
+use supervisor_model::facts::is_plain;
 
-/// Longest path that the kernel takes (`PATH_MAX`).
-const MAX_PATH: usize = 4096;
 /// Symbolic links that are followed on one path.
 const MAX_LINKS: usize = 8;
 
@@ -82,15 +81,6 @@ pub(super) enum Refused {
     /// The read failed.
     #[error("cannot be read")]
     Read,
-}
-
-/// Whether a path is absolute, and goes up nowhere.
-#[must_use]
-pub fn is_plain(path: &str) -> bool {
-    path.starts_with('/')
-        && path.len() < MAX_PATH
-        && !path.contains('\0')
-        && Path::new(path).components().all(|part| part != Component::ParentDir)
 }
 
 /// The content of a regular file of that owner, of at most `max` bytes.

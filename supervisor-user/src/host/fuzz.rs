@@ -19,7 +19,7 @@ pub fn proc_file(content: &[u8]) {
     let stat = Stat::from_read(stat.as_slice()).expect("a name breaks it");
     assert_eq!((stat.comm, stat.state, stat.ppid), (String::from_utf8_lossy(name).into_owned(), 'Z', 1));
     let _no_panic = proc::parse_status(content).is_ok();
-    let args = proc::split_arguments(content);
+    let args = supervisor_model::evidence::split_arguments(content);
     assert!(args.iter().map(String::len).sum::<usize>() <= content.len() * 3, "arguments have grown");
     let text = String::from_utf8_lossy(content);
     let lines = cgroup::memberships(&text);

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, io::Read as _};
 
 use procfs::process::MountInfo;
-use serde::{Deserialize, Serialize};
+use supervisor_model::facts::RemoteMount;
 
 /// Where the kernel shows its connections to FUSE servers.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
@@ -12,35 +12,6 @@ const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 const MAX_LIST: u64 = 1 << 20;
 /// More mounts than this are not named.
 const MAX_MOUNTS: usize = 8;
-
-/// A mount of such a file system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteMount {
-    /// Its type, such as `fuse.sshfs` or `nfs4`.
-    pub fs_type: String,
-    /// What is mounted, as the mount names it.
-    pub source: String,
-    /// Where, as the thread sees it.
-    pub mount_point: String,
-    /// Number of its connection in `/sys/fs/fuse/connections`, if it is FUSE.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connection: Option<u32>,
-    /// Requests that the FUSE server has not answered, if that can be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<u64>,
-}
-
-impl RemoteMount {
-    /// Whether it is FUSE.
-    #[must_use]
-    pub fn is_fuse(&self) -> bool {
-        is_fuse(&self.fs_type)
-    }
-}
-
-fn is_fuse(fs_type: &str) -> bool {
-    matches!(fs_type, "fuse" | "fuseblk" | "virtiofs") || fs_type.starts_with("fuse.")
-}
 
 fn is_network(fs_type: &str) -> bool {
     matches!(fs_type, "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" | "9p" | "afs" | "lustre" | "glusterfs")
@@ -84,7 +55,7 @@ fn waiting() -> HashMap<u32, u64> {
 }
 
 fn of(mount: MountInfo, waiting: &HashMap<u32, u64>) -> RemoteMount {
-    let connection = device(&mount.majmin).filter(|_| is_fuse(&mount.fs_type));
+    let connection = device(&mount.majmin).filter(|_| supervisor_model::facts::is_fuse(&mount.fs_type));
     RemoteMount {
         source: mount.mount_source.unwrap_or_default(),
         mount_point: mount.mount_point.to_string_lossy().into_owned(),

@@ -11,13 +11,15 @@ use procfs::{
     FromRead as _, ProcError, ProcResult,
     process::{Process, Stat, Status},
 };
-
-use super::{
-    Arguments, CpuFacts, Host, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget,
-    PipeWriters, ProcessFacts, RemoteMount, SigChld, ThreadCall, ThreadFacts, calls, cgroup, descriptors,
-    files, mounts, oci,
+use supervisor_model::{
+    evidence::{ArgsNote, split_arguments},
+    facts::{
+        CpuFacts, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters,
+        ProcessFacts, RemoteMount, SigChld, ThreadCall, ThreadFacts,
+    },
 };
-use crate::evidence::ArgsNote;
+
+use super::{Arguments, Host, calls, cgroup, descriptors, files, mounts, oci};
 
 /// Arguments are cut to this many bytes in all; a process chooses them.
 const ARGS_LIMIT: usize = 4096;
@@ -363,15 +365,6 @@ fn arguments(pid: u32, start_ticks: u64) -> ProcResult<Arguments> {
     }
     let note = ArgsNote::of(&args, is_cut);
     Ok((args, note))
-}
-
-/// NUL-separated arguments.
-pub(crate) fn split_arguments(bytes: &[u8]) -> Vec<String> {
-    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    bytes.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
 }
 
 fn cgroup(pid: u32) -> Option<String> {

@@ -23,7 +23,7 @@ pub use loader::Options;
 pub use records::Records;
 pub use remembered::Remembered;
 pub use rights::{Rights, rights};
-pub use scan::{Scan, Task};
+pub use scan::Scan;
 pub use simulated_loss::SimulatedLoss;
 pub use sizes::{MapSize, map_sizes};
 pub use trace::{Record, Trace, TraceOptions};

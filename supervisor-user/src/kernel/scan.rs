@@ -2,14 +2,13 @@
 
 use std::{fs::File, io::Read as _};
 
-use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{
     CGROUP_NAME_LEN, CgroupPath, SCAN_ALL, SCAN_EXITED, SCAN_RECONCILE, SCAN_SEED, TASK_EXITING,
     TASK_HAS_CGROUP, TASK_ZOMBIE, TaskRecord,
 };
+use supervisor_model::{evidence::Task, shared::Shared};
 
 use super::KernelError;
-use crate::shared::Shared;
 
 /// Which processes a scan returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +22,6 @@ pub enum Scan {
     Seed = SCAN_SEED,
     /// All.
     All = SCAN_ALL,
-}
-
-/// A process that has exited and is not freed, as the task iterator saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Task {
-    /// The fixed part.
-    pub record: TaskRecord,
-    /// The innermost components of its cgroup path, outermost first.
-    pub cgroup: Option<Shared<Vec<String>>>,
 }
 
 /// Reads a pass: returns the processes that have exited, and hands the others to `each`.

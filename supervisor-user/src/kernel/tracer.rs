@@ -12,6 +12,7 @@ use aya::{
     programs::{Iter, ProgramError},
 };
 use supervisor_ebpf::{Control, Counters, EPOCHS, Exec, ProcessId, Reaped, TaskRecord};
+use supervisor_model::{clock, evidence::Task};
 
 use super::{
     KernelError, Offsets, Records,
@@ -19,9 +20,9 @@ use super::{
     missed,
     remembered::Remembered,
     rights,
-    scan::{self, Scan, Task},
+    scan::{self, Scan},
 };
-use crate::{clock, memory};
+use crate::memory;
 
 /// The loaded programs. They are detached when it is dropped, or when the process ends in whatever way:
 /// nothing is pinned.

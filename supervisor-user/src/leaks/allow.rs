@@ -14,9 +14,9 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use supervisor_model::finding::Process;
 
 use super::Leak;
-use crate::finding::Process;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

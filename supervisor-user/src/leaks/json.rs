@@ -3,12 +3,10 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::Value;
+use supervisor_model::words::harmless_json;
 
 use super::{Ended, Kind, Leak, Method, Report, allow::Allowed, sentence_of};
-use crate::{
-    report::{Context, ecs},
-    words::harmless_json,
-};
+use crate::report::{Context, ecs};
 
 /// What `supervisor leaks -o json` prints: one object, on the last line.
 ///
@@ -119,12 +117,15 @@ pub(crate) fn schema(generator: SchemaGenerator) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{evidence, leaks::sample, schema::Subject};
+    use crate::{leaks::sample, schema::Subject};
 
     #[test]
     fn a_report_is_as_its_schema_says() {
-        let context =
-            Context { host: evidence::sample::host(), agent_id: "a".into(), hooks: Some("tp_btf".into()) };
+        let context = Context {
+            host: supervisor_model::evidence::sample::host(),
+            agent_id: "a".into(),
+            hooks: Some("tp_btf".into()),
+        };
         let text = report(&sample::report(), &context).unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
         let validator = jsonschema::options().should_validate_formats(true);

@@ -7,14 +7,12 @@ use quick_xml::{
     Writer,
     events::{BytesDecl, BytesText, Event},
 };
+use supervisor_model::words::{clean, command_line};
 
 use super::{Leak, Report, sentence_of, text};
-use crate::{
-    report::{
-        story,
-        text::{COLUMNS, Style},
-    },
-    words::{clean, command_line},
+use crate::report::{
+    story,
+    text::{COLUMNS, Style},
 };
 
 const SUITE: &str = "supervisor leaks";
@@ -99,7 +97,9 @@ fn cases(report: &Report) -> Vec<Case<'_>> {
 fn story_of(leak: &Leak) -> String {
     let finding = || leak.finding().map(|finding| story::process(finding, Style::PLAIN));
     match &leak.event.kind {
-        crate::finding::EventKind::Blocked { namespace, .. } => story::namespace(namespace, Style::PLAIN),
+        supervisor_model::finding::EventKind::Blocked { namespace, .. } => {
+            story::namespace(namespace, Style::PLAIN)
+        }
         _ => finding().unwrap_or_default(),
     }
 }

@@ -14,15 +14,13 @@ pub mod text;
 
 use std::collections::BTreeMap;
 
+use allow::Allowed;
 use schemars::JsonSchema;
 use serde::Serialize;
 use supervisor_ebpf::ProcessId;
+use supervisor_model::finding::{Event, Finding};
 
-use crate::{
-    finding::{Event, Finding},
-    report::{columns::named, sentence::sentence},
-};
-use allow::Allowed;
+use crate::report::{columns::named, sentence::sentence};
 
 /// The exit code if the command succeeded and something leaked, as that of `LeakSanitizer`.
 pub const LEAKED: u8 = 23;

@@ -1,14 +1,15 @@
 //! Reports for tests.
 
-use super::{Ended, Kind, Leak, Method, Report};
-use crate::{
+use supervisor_model::{
     clock::Wall,
-    conclusions::Conclusions,
     evidence::{ExecFacts, sample},
+    facts::ProcessFacts,
     filter::Filter,
     finding::{Event, EventKind, Finding},
-    host::ProcessFacts,
 };
+
+use super::{Ended, Kind, Leak, Method, Report};
+use crate::conclusions::Conclusions;
 
 fn finding(pid: u32, comm: &str, args: &[&str], state: char) -> Finding {
     let mut evidence = sample::incident();

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{Ended, Kind, Leak, Report, allow::Allowed, sentence_of};
-use crate::{
+use supervisor_model::{
     finding::EventKind,
-    report::{
-        story,
-        text::{COLUMNS, Style},
-    },
     words::{clean, command_line, duration, signal_name},
+};
+
+use super::{Ended, Kind, Leak, Report, allow::Allowed, sentence_of};
+use crate::report::{
+    story,
+    text::{COLUMNS, Style},
 };
 
 /// The whole report. It is empty if nothing was left behind and everything could be seen.

@@ -19,10 +19,9 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-
-use crate::{
+use supervisor_model::{
     finding::{Event, EventKind},
-    reap::plan::Outcome,
+    reaping::Outcome,
 };
 
 pub use server::Server;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use supervisor_ebpf::Counters;
+use supervisor_model::{
+    family::Family,
+    finding::{BlockedNamespace, Finding},
+};
 
 use crate::{
-    diagnosis::Family,
-    finding::{BlockedNamespace, Finding},
     host::ReadsLost,
     kernel::{MapFill, ProgramRuns},
     sink::Stats,

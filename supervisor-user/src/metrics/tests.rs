@@ -7,16 +7,18 @@ use std::{
 };
 
 use supervisor_ebpf::Counters;
-
-use super::*;
-use crate::{
+use supervisor_model::{
     clock::Wall,
-    conclusions::Conclusions,
     evidence::sample::{host, incident},
     filter::Filter,
     finding::Loss,
-    kernel::{MapFill, ProgramRuns},
     observation::{Observation, Seen},
+};
+
+use super::*;
+use crate::{
+    conclusions::Conclusions,
+    kernel::{MapFill, ProgramRuns},
     sink::Stats,
 };
 

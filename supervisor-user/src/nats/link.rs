@@ -12,13 +12,14 @@ use async_nats::{
     Client, ConnectOptions, Event, ServerAddr,
     jetstream::{self, Context, context::ContextBuilder},
 };
+use supervisor_model::redact::Redactor;
 use tokio::{sync::watch, time::timeout};
 
 use super::{
     credentials::Credentials,
     relay::{Relay, Serving},
 };
-use crate::{plain_file, redact::Redactor};
+use crate::plain_file;
 
 /// Requests that wait to be written; who has more to write waits.
 const REQUESTS: usize = 256;

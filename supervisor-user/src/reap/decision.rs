@@ -1,114 +1,12 @@
 //! Whether a zombie may be freed by making its reaper wait for it. The one place for that knowledge: the command and the
 //! remedies of a finding both ask here.
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
-use crate::{
+use supervisor_model::{
     diagnosis::{Position, Prognosis},
+    facts::SigChld,
     finding::{Finding, Reaper, WaitTarget},
-    host::SigChld,
-    words::clean,
+    reaping::{Decision, Obstacle, Risk},
 };
-
-/// What is to be done with a zombie.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Nobody will wait for it: it is freed.
-    Reap,
-    /// Somebody may wait for it, or a mistake costs much: it is freed only with `--force`.
-    NeedsForce(Vec<Risk>),
-    /// It cannot be freed in this way.
-    Refused(Obstacle),
-}
-
-/// What a forced reap may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Risk {
-    /// The reaper created it.
-    OwnChild,
-    /// A thread of the reaper waits for it.
-    WaitedFor,
-    /// The reaper has asked for it by its pid.
-    AskedFor,
-    /// The reaper is late.
-    Late,
-    /// It may be reaped by itself.
-    PrognosisUnknown,
-    /// Nobody saw who created it.
-    PositionUnknown,
-    /// The reaper is the host's PID 1.
-    HostInit,
-}
-
-impl Risk {
-    /// Why it is not freed without force, and what follows if it is.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::OwnChild => {
-                "its reaper created it: if that waits for it later, the wait fails with ECHILD and the exit status is lost"
-            }
-            Self::WaitedFor => {
-                "a thread of its reaper is in a wait for it: that wait would fail with ECHILD and lose the exit status"
-            }
-            Self::AskedFor => {
-                "its reaper has asked for it by its pid: the next wait for it would fail with ECHILD and lose the exit status"
-            }
-            Self::Late => "its reaper is only late and will reap it: the exit status would be lost",
-            Self::PrognosisUnknown => {
-                "whether its reaper will still wait for it was not seen: the exit status would be lost; `supervisor watch` \
-                 sees it within 10 s"
-            }
-            Self::PositionUnknown => {
-                "whether its reaper created or adopted it was not seen: if it did create it, it may wait for it, and the \
-                 exit status would be lost"
-            }
-            Self::HostInit => "its reaper is PID 1 of the host: if that fails, the machine halts",
-        }
-    }
-}
-
-/// Why a zombie cannot be freed in this way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// It has not exited.
-    NotAZombie(char),
-    /// Other threads of it live.
-    LiveThreads,
-    /// A tracer holds it.
-    Traced(u32),
-    /// Who must reap it is not known.
-    NoReaper,
-    /// The reaper's control group is frozen.
-    ReaperFrozen(String),
-    /// The reaper cannot be made to wait, for this reason.
-    ReaperCannotWait(String),
-}
-
-impl Obstacle {
-    /// What it is, and what to do.
-    #[must_use]
-    pub fn text(&self) -> String {
-        match self {
-            Self::NotAZombie(state) => format!("it is not a zombie: its state is {state}"),
-            Self::LiveThreads => {
-                "other threads of it still live, so that no wait can take it: end those".to_owned()
-            }
-            Self::Traced(tracer) => {
-                format!(
-                    "process {tracer} traces it and must collect it first: end that process, or let it detach"
-                )
-            }
-            Self::NoReaper => "which process must reap it was not seen".to_owned(),
-            Self::ReaperFrozen(file) => {
-                format!("the control group of its reaper is frozen: thaw it first ({})", clean(file))
-            }
-            Self::ReaperCannotWait(reason) => format!("its reaper cannot be made to wait: {}", clean(reason)),
-        }
-    }
-}
 
 /// Decides about a finding, by these parts of its diagnosis.
 #[must_use]
@@ -184,13 +82,14 @@ pub fn may_be_nudged(finding: &Finding) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        attribution::attribute,
+    use supervisor_model::{
         evidence::sample::{host, incident},
+        facts::{Call, ThreadCall},
         finding::{LastWait, Tracer},
-        host::{Call, ThreadCall},
     };
+
+    use super::*;
+    use crate::attribution::attribute;
 
     /// The incident's zombie: adopted by a monitor that never waits for it.
     fn zombie() -> Finding {

@@ -7,6 +7,7 @@ mod nudge;
 pub mod plan;
 mod ptrace;
 pub mod report;
+pub mod requester;
 mod seccomp;
 mod space;
 pub mod target;

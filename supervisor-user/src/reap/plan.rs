@@ -9,17 +9,18 @@ use std::{
 use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
+use supervisor_model::{
+    facts::ProcessFacts,
+    finding::{Block, Finding},
+    reaping::Outcome,
+};
 
 use super::{
     inject::{Child, Waited},
     nudge::nudge,
     target::{Refused, Target},
 };
-use crate::{
-    evidence::starts_match,
-    finding::{Block, Finding},
-    host::{Host, ProcessFacts},
-};
+use crate::{gather::starts_match, host::Host};
 
 /// A reaper is stopped no longer than this, plus one wait.
 const STOP_BUDGET: Duration = Duration::from_micros(300);
@@ -45,41 +46,6 @@ impl Zombie {
     #[must_use]
     pub fn of(finding: &Finding) -> Self {
         Self { pid: finding.process.pid, start_ns: finding.process.start_ns }
-    }
-}
-
-/// What became of a zombie.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// The reaper waited for it by itself after a SIGCHLD.
-    FreedByNudge,
-    /// The reaper was made to wait for it.
-    Freed,
-    /// Somebody else reaped it meanwhile.
-    Gone,
-    /// It stays, for this reason.
-    Failed(String),
-}
-
-impl Outcome {
-    /// Whether the zombie is gone.
-    #[must_use]
-    pub fn is_freed(&self) -> bool {
-        !matches!(self, Self::Failed(_))
-    }
-
-    /// All words of the event contract.
-    pub const WORDS: [&str; 4] = ["freed", "freed-by-sigchld", "gone", "failed"];
-
-    /// The word of the event contract.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::FreedByNudge => "freed-by-sigchld",
-            Self::Freed => "freed",
-            Self::Gone => "gone",
-            Self::Failed(_) => "failed",
-        }
     }
 }
 

@@ -88,8 +88,9 @@ fn is_closed(stream: &UnixStream) -> bool {
 mod tests {
     use std::net::Shutdown;
 
+    use supervisor_model::reaping::Outcome;
+
     use super::*;
-    use crate::reap::plan::Outcome;
 
     #[test]
     fn a_closed_side_cancels_and_a_waiting_one_does_not() {

@@ -1,18 +1,19 @@
 //! Events for a person who watches: three lines for a finding. The headline has cause and prognosis; then comes what follows
 //! from it, and the command to type. `watch --long` writes the whole story instead.
 
+use supervisor_model::{
+    clock::Wall,
+    diagnosis::Prognosis,
+    finding::{BlockedNamespace, BlockerKind, Event, EventKind, Finding},
+    words::{clean, duration},
+};
+
 use super::{
     columns::{named, unknown, why},
     groups::is_reapable,
     sentence::place,
     short::{Short, short},
     text::{self, Lines, Style, budget, short_exit, time},
-};
-use crate::{
-    clock::Wall,
-    diagnosis::Prognosis,
-    finding::{BlockedNamespace, BlockerKind, Event, EventKind, Finding},
-    words::{clean, duration},
 };
 
 /// One event as lines, with the last newline.

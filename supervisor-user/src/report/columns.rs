@@ -1,14 +1,16 @@
 //! What lists say of a finding, a column each.
 
 use clap::ValueEnum;
-
-use super::text::short_exit;
-use crate::{
-    diagnosis::{Cause, Diagnosis, Family, Prognosis, last_place},
+use supervisor_model::{
+    diagnosis::{Cause, Diagnosis, Prognosis},
+    family::Family,
     finding::Finding,
     names::Names,
     words::{age, clean, duration},
 };
+
+use super::text::short_exit;
+use crate::diagnosis::last_place;
 
 /// Something that is said of each finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

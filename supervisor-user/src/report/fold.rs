@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use supervisor_model::{
+    clock::Wall,
+    finding::{Event, EventKind, Finding},
+};
+
 use super::{
     brief,
     columns::{named, unknown, why},
     groups::Kind,
     text::{self, Style},
-};
-use crate::{
-    clock::Wall,
-    finding::{Event, EventKind, Finding},
 };
 
 /// How much of each finding is printed.

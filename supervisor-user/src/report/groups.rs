@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::columns::{Column, named, unknown, why};
-use crate::{
-    diagnosis::{Cause, Family, Prognosis},
+use supervisor_model::{
+    diagnosis::{Cause, Prognosis},
+    family::Family,
     finding::Finding,
-    reap::decision::{Decision, decide},
+    reaping::Decision,
 };
+
+use super::columns::{Column, named, unknown, why};
+use crate::reap::decision::decide;
 
 /// How urgent a finding is: the smallest first. One that blocks a PID namespace comes before one that is leaked, and that
 /// before one that its reaper is only late for.
@@ -157,13 +160,13 @@ pub fn is_reapable(finding: &Finding) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        attribution::attribute,
-        diagnosis::diagnose,
+    use supervisor_model::{
         evidence::sample::{host, incident},
         finding::Block,
     };
+
+    use super::*;
+    use crate::{attribution::attribute, diagnosis::diagnose};
 
     fn zombie(pid: u32, prognosis: Prognosis) -> Finding {
         let mut finding = attribute(&incident(), &host(), 1_000_000_000);

@@ -19,10 +19,9 @@ mod traced;
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-
-use crate::{
+use supervisor_model::{
+    facts::HostIdentity,
     finding::{Event, State},
-    host::HostIdentity,
 };
 use text::Style;
 

@@ -2,8 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-
-use crate::finding::EventKind;
+use supervisor_model::finding::EventKind;
 
 /// What kind of information it is.
 #[derive(Clone, Copy, Serialize, JsonSchema)]

@@ -1,11 +1,12 @@
 //! One sentence for an event: it stands alone in a log.
 
-use crate::{
-    diagnosis::exit,
+use supervisor_model::{
     finding::{Block, Dropped, Event, EventKind, Finding, Loss, ReapedBy, Runtime, Stage, Suppressed},
     names::Names,
     words::{clean, duration},
 };
+
+use crate::diagnosis::exit;
 
 /// The sentence.
 #[must_use]

@@ -1,8 +1,7 @@
 //! JSON Schemas of values of which the Rust type does not say enough.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
-
-use crate::{diagnosis::Family, finding::Origin};
+use supervisor_model::{family::Family, finding::Origin};
 
 /// For what is only there if it is true.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

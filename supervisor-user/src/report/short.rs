@@ -1,12 +1,13 @@
 //! Events that take one line: what has ended, and what is missing.
 
+use supervisor_model::{
+    finding::{Event, EventKind},
+    words::{clean, duration},
+};
+
 use super::{
     sentence::{reaped_by, sentence},
     text::place_of,
-};
-use crate::{
-    finding::{Event, EventKind},
-    words::{clean, duration},
 };
 
 /// An event that takes one line.

@@ -2,6 +2,12 @@
 
 use std::fmt::Write as _;
 
+use supervisor_model::{
+    diagnosis::{Diagnosis, Prognosis},
+    finding::{BlockedNamespace, Finding},
+    words::{clean, command_line, duration, width, wrap},
+};
+
 use super::{
     columns::{Column, unknown},
     groups::Group,
@@ -11,11 +17,7 @@ use super::{
         reaper_lines,
     },
 };
-use crate::{
-    diagnosis::{Diagnosis, Prognosis, in_full},
-    finding::{BlockedNamespace, Finding},
-    words::{clean, command_line, duration, width, wrap},
-};
+use crate::diagnosis::in_full;
 
 const INDENT: &str = "  ";
 /// Width of a command line in the tree, and what it is at least where there is little room.

@@ -1,34 +1,32 @@
 //! Golden tests: one finding, as every output writes it.
 
-use super::{Context, ecs, ocsf, sentence, story, text};
-use crate::{
-    attribution::attribute,
-    clock::Wall,
-    diagnosis::{blockers, diagnose, diagnose_namespace},
-    evidence::{
-        ArgsNote, EndingFacts, ExecFacts, Member, NamespaceEvidence,
-        sample::{HOST, POD, creator, exec, facts, host, incident},
-    },
-    finding::{
-        Block, BlockedNamespace, Budget, Container, Dropped, Event, EventKind, Finding, Loss, ReapedBy,
-        Suppressed,
-    },
-    host::{PidBudget, ProcessFacts, RemoteMount},
-    reap::{
-        decision::{Decision, Risk},
-        plan::Outcome,
-        report::{Entry, Request, RequestedBy, Requester},
-    },
-    schema::Subject,
-    trace::{self, Decoder},
-};
-
 use std::time::Duration;
 
 use serde_json::Value;
 use supervisor_ebpf::{
     CALL_WAIT4, Exec, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced,
     WAIT_ANY, Wait,
+};
+use supervisor_model::{
+    clock::Wall,
+    evidence::{
+        ArgsNote, EndingFacts, ExecFacts, Member, NamespaceEvidence,
+        sample::{HOST, POD, creator, exec, facts, host, incident},
+    },
+    facts::{PidBudget, ProcessFacts, RemoteMount},
+    finding::{
+        Block, BlockedNamespace, Budget, Container, Dropped, Event, EventKind, Finding, Loss, ReapedBy,
+        Suppressed,
+    },
+    reaping::{Decision, Entry, Outcome, Request, RequestedBy, Requester, Risk},
+};
+
+use super::{Context, ecs, ocsf, sentence, story, text};
+use crate::{
+    attribution::attribute,
+    diagnosis::{blockers, diagnose, diagnose_namespace},
+    schema::Subject,
+    trace::Decoder,
 };
 
 fn context() -> Context {
@@ -219,7 +217,7 @@ fn pretty_lines(lines: impl Iterator<Item = serde_json::Result<String>>) -> Stri
 
 /// A trace: a process with a hostile name in a container is forked, executes, waits, exits and is reaped, and another
 /// one is killed and reaped by nobody knows whom.
-fn trace() -> Vec<trace::Event> {
+fn trace() -> Vec<supervisor_model::trace::Event> {
     let comm = |name: &[u8]| {
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name);
@@ -269,7 +267,7 @@ fn trace() -> Vec<trace::Event> {
 
 /// The lines that a format makes of a trace, and of a loss at its end.
 fn traced_lines(
-    traced: fn(&trace::Event, &Context, u64, Wall) -> serde_json::Result<String>,
+    traced: fn(&supervisor_model::trace::Event, &Context, u64, Wall) -> serde_json::Result<String>,
     lost: fn(u64, u64, &Context, u64, Wall) -> serde_json::Result<String>,
 ) -> Vec<serde_json::Result<String>> {
     let wall = Wall::at_offset(1_700_000_000_000_000_000);

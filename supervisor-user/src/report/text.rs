@@ -2,21 +2,23 @@
 
 use std::fmt::Write as _;
 
+use supervisor_model::{
+    clock::Wall,
+    diagnosis::{Diagnosis, Prognosis},
+    facts::{Call, NotRead},
+    finding::{
+        Authority, BlockedNamespace, Blocker, Budget, ClaimSource, Creator, Event, EventKind, Exit, Finding,
+        IdentityClaim, Origin, PidNs, Reaper,
+    },
+    words::{clean, command_line, duration, in_ascii, signal_name, wrap},
+};
+
 use super::{
     sentence::{block as blocks, place as place_behind},
     short::{Short, short},
     story,
 };
-use crate::{
-    clock::Wall,
-    diagnosis::{Diagnosis, Prognosis, call},
-    finding::{
-        Authority, BlockedNamespace, Blocker, Budget, ClaimSource, Creator, Event, EventKind, Exit, Finding,
-        IdentityClaim, Origin, PidNs, Reaper,
-    },
-    host::{Call, NotRead},
-    words::{clean, command_line, duration, in_ascii, signal_name, wrap},
-};
+use crate::diagnosis::call;
 
 /// How wide a command line may be.
 const COMMAND_WIDTH: usize = 72;

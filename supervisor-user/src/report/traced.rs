@@ -1,11 +1,13 @@
 //! What formats share of a trace.
 
-use super::Context;
-use crate::{
+use supervisor_model::{
     finding::Action,
     identity::common_process_id,
-    trace::{Event, What, text::sentence},
+    trace::{Event, What},
 };
+
+use super::Context;
+use crate::trace::text::sentence;
 
 /// What a stream of a trace is called in a store of streams.
 pub(super) const DATASET: &str = "supervisor.trace";

@@ -17,7 +17,9 @@ mod unix;
 
 use std::{collections::HashSet, future, io, path::Path};
 
-use crate::{config::SinkConfig, console::say, report::Context, words::clean};
+use supervisor_model::words::clean;
+
+use crate::{config::SinkConfig, console::say, report::Context};
 
 pub use file::FileSink;
 pub use journald::JournaldSink;

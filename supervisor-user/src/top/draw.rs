@@ -7,13 +7,13 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, Clear, Paragraph, Wrap},
 };
-
-use super::{Page, Top, keys::Mode, table, trend::Trend};
-use crate::{
+use supervisor_model::{
     diagnosis::Prognosis,
-    report::text::{Colour, Style as TextStyle},
     words::{ascii, cut, width as columns_of, wrap},
 };
+
+use super::{Page, Top, keys::Mode, table, trend::Trend};
+use crate::report::text::{Colour, Style as TextStyle};
 
 /// What keys do.
 pub const KEYS: &str = "\

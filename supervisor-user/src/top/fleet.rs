@@ -3,19 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
+use supervisor_model::{diagnosis::Prognosis, reaping::Entry, words::clean};
 
 use super::{Age, Blocked, Item, Row, Story, View};
 use crate::{
-    diagnosis::Prognosis,
     fleet::{
         self, FindingKind, Fleet, HostState,
         list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace},
         story::story,
     },
     nats::Key,
-    reap::report::Entry,
     report::columns::{Column, named, unknown},
-    words::clean,
 };
 
 /// Room of the columns of lists.

@@ -5,8 +5,9 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
+use supervisor_model::diagnosis::Prognosis;
+
 use super::item::{Age, Item, Sort};
-use crate::diagnosis::Prognosis;
 
 /// All findings of one reaper.
 #[derive(Debug)]

@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 
+use supervisor_model::finding::{Event, EventKind};
+
 use super::View;
-use crate::{
-    finding::{Event, EventKind},
-    report::{
-        story,
-        text::{self, Style},
-    },
+use crate::report::{
+    story,
+    text::{self, Style},
 };
 
 /// Events that are kept.
@@ -97,7 +96,7 @@ impl Happened {
     /// Whether it is the first event of a finding.
     fn opens(&self) -> bool {
         let finding = self.event.as_deref().and_then(|event| event.kind.finding());
-        finding.is_some_and(|(_, state)| state == crate::finding::State::Open)
+        finding.is_some_and(|(_, state)| state == supervisor_model::finding::State::Open)
     }
 
     /// The story of its finding, as it was known then.

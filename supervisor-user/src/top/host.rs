@@ -2,19 +2,23 @@
 
 use std::borrow::Cow;
 
+use supervisor_model::{
+    finding::{BlockedNamespace, Blocker, Finding},
+    names::Names,
+    reaping::Entry,
+    words::clean,
+};
+
 use super::{Age, Blocked, Item, Row, Story, View};
 use crate::{
     conclusions::Conclusions,
     diagnosis::in_full,
-    finding::{BlockedNamespace, Blocker, Finding},
-    names::Names,
-    reap::{decision::decide, report::Entry},
+    reap::decision::decide,
     report::{
         columns::{Column, EXITS, exit_cells, named, unknown},
         story,
         text::Style,
     },
-    words::clean,
 };
 
 /// Room of the columns of processes that cannot exit.

@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
-use crate::{diagnosis::Prognosis, report::columns::unknown, words::duration};
+use supervisor_model::{diagnosis::Prognosis, words::duration};
+
+use crate::report::columns::unknown;
 
 /// An open finding.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! What keys do.
 
-use super::{Detail, Page, Story, Subject, Top, View, lines::Line};
-use crate::{
-    reap::{decision::Decision, report::Entry},
+use supervisor_model::{
+    reaping::{Decision, Entry},
     words::clean,
 };
+
+use super::{Detail, Page, Story, Subject, Top, View, lines::Line};
 
 /// The longest filter.
 const MAX_FILTER: usize = 80;
@@ -270,7 +271,7 @@ impl Top {
 /// The decision about a zombie and what follows from it, as `supervisor reap` says it.
 fn question_text(entry: &Entry) -> String {
     let pid = entry.finding.process.pid;
-    let mut lines = vec![entry.text(false)];
+    let mut lines = vec![crate::reap::report::text(entry, false)];
     match &entry.decision {
         Decision::Reap => {
             let reaper = entry.finding.reaper.as_ref();

@@ -36,12 +36,13 @@ pub use self::{
     item::{Age, Item, Sort},
     keys::{Ask, Key},
 };
-use crate::{
+use supervisor_model::{
     finding::{Event, EventKind},
-    reap::report::Entry,
-    report::text::COLUMNS,
+    reaping::Entry,
     words::{duration, width},
 };
+
+use crate::report::text::COLUMNS;
 
 /// A column of a list: its title, the columns of the terminal that it needs at least, and those that it takes at most. The most
 /// important ones come first: the others do not fit a narrow terminal.

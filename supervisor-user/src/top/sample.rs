@@ -1,20 +1,20 @@
 //! A realistic host for tests: some reapers with many zombies, a blocked Pod, a process that cannot exit.
 
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, WAITED_PID, Wait};
-
-use super::Top;
-use crate::{
+use supervisor_model::{
     clock::Wall,
-    conclusions::Conclusions,
     evidence::{
         EndingFacts, Evidence, Member, NamespaceEvidence, ReaperFacts,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
+    facts::{ProcessFacts, RemoteMount, SigChld},
     filter::Filter,
-    host::{ProcessFacts, RemoteMount, SigChld},
     observation::{Observation, Seen},
     shared::Shared,
 };
+
+use super::Top;
+use crate::conclusions::Conclusions;
 
 const S: u64 = 1_000_000_000;
 /// When the screen is drawn, and when it was refreshed before.

@@ -8,15 +8,15 @@ use ratatui::{
     text::{Line as ScreenLine, Span},
     widgets::Paragraph,
 };
+use supervisor_model::{
+    diagnosis::Prognosis,
+    words::{cut, padded, width},
+};
 
 use super::{
     Page, Sort, Top,
     draw::{Look, change},
     lines::Line,
-};
-use crate::{
-    diagnosis::Prognosis,
-    words::{cut, padded, width},
 };
 
 /// The longest name that the first column makes room for.

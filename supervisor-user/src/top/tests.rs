@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ratatui::{Terminal, backend::TestBackend};
+use supervisor_model::{evidence::sample, filter::Filter, observation::Observation, recording::Reader};
 
 use super::{
     Ask, Key, Top, View,
@@ -10,10 +11,7 @@ use super::{
     sample::{NOW, host_with},
     screens::screen,
 };
-use crate::{
-    conclusions::Conclusions, evidence::sample, filter::Filter, observation::Observation, recording::Reader,
-    report::text::Style,
-};
+use crate::{conclusions::Conclusions, report::text::Style};
 
 /// A screen of the incident as it was recorded, with a PID namespace that is blocked, and what it is of.
 fn recorded() -> (Top, Conclusions) {

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use supervisor_model::diagnosis::Prognosis;
+
 use super::{
     Blocked,
     groups::Group,
     item::{Age, Item},
 };
-use crate::diagnosis::Prognosis;
 
 /// A trend covers this time.
 const COVERED_NS: u64 = 60_000_000_000;

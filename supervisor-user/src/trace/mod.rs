@@ -8,140 +8,23 @@ use std::{collections::HashMap, rc::Rc};
 use supervisor_ebpf::{
     CGROUP_DEPTH, Exec, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced, Wait,
 };
-
-use crate::{
-    attribution::container_id,
-    evidence::{self, ExecFacts},
+use supervisor_model::{
+    evidence::{ExecFacts, text},
     finding::{Exit, LastWait},
     redact::Redactor,
-    words::clean,
+    trace::{Cgroup, Event, Kind, Named, PidNs, What},
 };
+
+use crate::{attribution::container_id, redacted};
 
 /// How many control groups, and how many exits that no reap was seen of, are remembered.
 const BOUND: usize = 65_536;
 
-/// What can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
-#[repr(u32)]
-pub enum Kind {
-    /// A process is forked
-    Fork = TRACE_FORK,
-    /// It executes a file
-    Exec = TRACE_EXEC,
-    /// Its last thread exits
-    Exit = TRACE_EXIT,
-    /// It waits for children
-    Wait = TRACE_WAIT,
-    /// It is reaped
-    Reap = TRACE_REAP,
-}
-
-/// Something that happened to a process.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// When.
-    pub at_ns: u64,
-    /// The process.
-    pub process: Named,
-    /// Where it lives, if it was seen to.
-    pub pid_ns: Option<PidNs>,
-    /// Its control group, if that was told.
-    pub cgroup: Option<Rc<Cgroup>>,
-    /// What happened.
-    pub what: What,
-}
-
-/// What happened to a process.
-#[derive(Clone, Debug)]
-pub enum What {
-    /// This one has forked it.
-    Forked(Named),
-    /// It has executed a file.
-    Executed {
-        /// As it was named to exec.
-        file: String,
-        /// The arguments, as far as they are kept.
-        args: Vec<String>,
-        /// How many there were, if that is known.
-        args_count: Option<u32>,
-        /// Whether there were more than are here.
-        args_cut: bool,
-    },
-    /// It has exited, and this one must reap it.
-    Exited(Exit, Named),
-    /// It waits.
-    Waits(LastWait),
-    /// It was reaped.
-    Reaped {
-        /// By whom, where that is seen.
-        by: Option<Named>,
-        /// How long after its exit, if that was seen.
-        after_ns: Option<u64>,
-    },
-}
-
-impl What {
-    /// Which kind it is.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Forked(_) => Kind::Fork,
-            Self::Executed { .. } => Kind::Exec,
-            Self::Exited(..) => Kind::Exit,
-            Self::Waits(_) => Kind::Wait,
-            Self::Reaped { .. } => Kind::Reap,
-        }
-    }
-}
-
-/// A process by its pid and its name at that moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// Which process.
-    pub id: ProcessId,
-    comm: [u8; 16],
-}
-
-impl Named {
-    /// Its name, as it is.
-    #[must_use]
-    pub fn name(&self) -> String {
-        evidence::text(&self.comm)
-    }
-
-    /// Its name, harmless for a terminal.
-    #[must_use]
-    pub fn shown(&self) -> String {
-        clean(&self.name())
-    }
-}
-
-/// A place in a PID namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PidNs {
-    /// Inode number.
-    pub ino: u32,
-    /// Depth; the initial one is 0.
-    pub level: u32,
-    /// The pid there.
-    pub vpid: u32,
-}
-
-/// A control group.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Cgroup {
-    /// Its path; of a deep one the innermost part, after `…`.
-    pub path: String,
-    /// The container that it is of.
-    pub container: Option<String>,
-}
-
-impl Cgroup {
-    fn new(names: &[String]) -> Self {
-        let start = if names.len() < CGROUP_DEPTH { "/" } else { "…/" };
-        let path = format!("{start}{}", names.join("/"));
-        Self { container: container_id(&path), path }
-    }
+/// The control group of these names, the outermost first.
+fn cgroup_of(names: &[String]) -> Cgroup {
+    let start = if names.len() < CGROUP_DEPTH { "/" } else { "…/" };
+    let path = format!("{start}{}", names.join("/"));
+    Cgroup { container: container_id(&path), path }
 }
 
 /// Makes events of what the kernel side tells.
@@ -168,7 +51,7 @@ impl Decoder {
             self.cgroups.clear();
         }
         let names: Vec<String> = names.iter().map(|name| self.redactor.text(name.clone())).collect();
-        let cgroup = Rc::new(Cgroup::new(&names));
+        let cgroup = Rc::new(cgroup_of(&names));
         self.cgroups.insert(id, Rc::clone(&cgroup));
         cgroup
     }
@@ -188,7 +71,7 @@ impl Decoder {
 
     /// A process whose name is no secret.
     fn named(&self, id: ProcessId, comm: [u8; 16]) -> Named {
-        let name = evidence::text(&comm);
+        let name = text(&comm);
         let shown = self.redactor.text(name.clone());
         if shown == name {
             return Named { id, comm };
@@ -211,7 +94,8 @@ impl Decoder {
             TRACE_FORK => What::Forked(other),
             TRACE_EXEC => {
                 let exec = exec?;
-                let ExecFacts { filename, mut args, args_note, .. } = self.redactor.exec(exec.into());
+                let ExecFacts { filename, mut args, args_note, .. } =
+                    redacted::exec(&self.redactor, exec.into());
                 args.truncate(args_note.shown.map_or(usize::MAX, |shown| shown as usize));
                 What::Executed {
                     file: filename,
@@ -296,11 +180,11 @@ mod tests {
     fn a_control_group_names_its_container() {
         let id = "a".repeat(64);
         let names = ["machine.slice".to_owned(), format!("libpod-{id}.scope"), "container".to_owned()];
-        let cgroup = Cgroup::new(&names);
+        let cgroup = cgroup_of(&names);
         assert_eq!(cgroup.path, format!("/machine.slice/libpod-{id}.scope/container"));
         assert_eq!(cgroup.container.as_ref(), Some(&id));
         let deep: Vec<String> = (0..CGROUP_DEPTH).map(|i| i.to_string()).collect();
-        assert_eq!(Cgroup::new(&deep), Cgroup { path: "…/0/1/2/3/4/5".to_owned(), container: None });
+        assert_eq!(cgroup_of(&deep), Cgroup { path: "…/0/1/2/3/4/5".to_owned(), container: None });
     }
 
     #[test]

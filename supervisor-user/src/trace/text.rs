@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::{Event, Named, What};
-use crate::{
+use supervisor_model::{
     clock::Wall,
-    diagnosis::call,
     finding::Exit,
-    report::{columns, text::Colour},
+    trace::{Event, Named, What},
     words::{command_line, padded, short_duration, signal_name},
+};
+
+use crate::{
+    diagnosis::call,
+    report::{columns, text::Colour},
 };
 
 /// How times are written.

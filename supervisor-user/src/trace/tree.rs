@@ -3,16 +3,14 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use supervisor_ebpf::ProcessId;
-
-use super::{
-    Event, Named, What,
-    text::{command, lost, named, status},
-};
-use crate::{
+use supervisor_model::{
     finding::Exit,
-    report::text::Colour,
+    trace::{Event, Named, What},
     words::{cut, short_duration, width},
 };
+
+use super::text::{command, lost, named, status};
+use crate::report::text::Colour;
 
 /// How many processes are drawn at most.
 const BOUND: usize = 10_000;

@@ -9,13 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
-use supervisor_user::{
-    conclusions::Conclusions,
+use supervisor_model::{
     diagnosis::{Confidence, Diagnosis, Prognosis},
     filter::Filter,
     finding::EventKind,
     recording::Reader,
 };
+use supervisor_user::conclusions::Conclusions;
 
 /// What is true of a zombie.
 #[derive(Debug, Deserialize)]
@@ -80,8 +80,8 @@ pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
 
 fn row(recording: &str, process: &str, diagnosis: &Diagnosis, truth: Option<&Truth>) -> Row {
     let word = |it: Option<&'static str>| it.unwrap_or("-").to_owned();
-    let position = word(diagnosis.position.map(supervisor_user::diagnosis::Position::as_str));
-    let cause = word(diagnosis.cause.map(supervisor_user::diagnosis::Cause::as_str));
+    let position = word(diagnosis.position.map(supervisor_model::diagnosis::Position::as_str));
+    let cause = word(diagnosis.cause.map(supervisor_model::diagnosis::Cause::as_str));
     let is_right = truth.map(|truth| {
         // `unknown` is no claim.
         let prognosis = diagnosis.prognosis;

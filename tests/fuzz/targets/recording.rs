@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use supervisor_fuzz::Teller;
-use supervisor_user::recording::Reader;
+use supervisor_model::recording::Reader;
 
 // The lines of a recording; a fuzzer would never get beyond the checksum of what packs them.
 fuzz_target!(|data: &[u8]| -> Corpus {

@@ -3,8 +3,8 @@
 use std::os::unix::fs::symlink;
 
 use anyhow::{Context as _, Result};
+use supervisor_model::{evidence::Evidence, observation::Seen, recording::Reader};
 use supervisor_tests::{Event, Fact, Fixture, Watch};
-use supervisor_user::{evidence::Evidence, observation::Seen, recording::Reader};
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 /// `supervisor_ebpf::WAITED_ANY`.

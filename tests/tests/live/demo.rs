@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use supervisor_lab::{Lines, Owned, until};
+use supervisor_model::family::Family;
 use supervisor_tests::{WAIT_LIMIT, supervisor_bin};
-use supervisor_user::diagnosis::Family;
 use tempfile::TempDir;
 
 /// A running demo, whose lab is in a directory of its own.

@@ -20,10 +20,10 @@ use jiff::Timestamp;
 use nkeys::KeyPair;
 use serde_json::json;
 use supervisor_lab::until;
+use supervisor_model::facts::HostIdentity;
 use supervisor_tests::{Broker, WAIT_LIMIT, supervisor_bin};
 use supervisor_user::{
     config::{NatsConfig, Time},
-    host::HostIdentity,
     nats::{Access, Link, bucket_stream, keys_of},
     sink::{FindingState, Head, Message, nats::NatsSink},
 };

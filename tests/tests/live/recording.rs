@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use supervisor_lab::{Lines, Owned, until};
+use supervisor_model::{observation::Seen, recording::Reader};
 use supervisor_tests::{Outcome, WAIT_LIMIT, Watch, events_of, finding_of, fixture, supervisor_bin};
-use supervisor_user::{observation::Seen, recording::Reader};
 
 /// `nobody`, in every distribution.
 const NOBODY: u32 = 65534;

@@ -1,8 +1,9 @@
-use super::*;
-use crate::{
+use supervisor_model::{
     evidence::sample::{creator, exec, incident},
-    host::ProcessFacts,
+    facts::ProcessFacts,
 };
+
+use super::*;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";

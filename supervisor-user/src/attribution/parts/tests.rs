@@ -1,10 +1,11 @@
-use super::*;
-use crate::{
-    attribution::attribute,
+use supervisor_model::{
     evidence::sample::{HOST, POD, creator, exec, facts, host, incident},
+    facts::ProcessFacts,
     finding::{Finding, Origin, PidNsMode},
-    host::ProcessFacts,
 };
+
+use super::*;
+use crate::attribution::attribute;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 

@@ -1,14 +1,11 @@
 //! One table: how each family is made to happen, and what has to be said of it.
 
 use anyhow::{Result, ensure};
+use supervisor_lab::{ACTOR, program};
+use supervisor_model::{family::Family, words::wrap};
 
 use super::super::table::{Gives, table};
-use crate::{
-    console::{colour, columns, print},
-    diagnosis::Family,
-    words::wrap,
-};
-use supervisor_lab::{ACTOR, program};
+use crate::console::{colour, columns, print};
 
 /// What the list needs as a table.
 const WIDE: usize = 140;

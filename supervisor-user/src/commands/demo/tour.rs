@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
+use supervisor_lab::{Container, LIMIT, Lab, Part, Runtime, stat, until, zombies_of};
 
 use super::{
     scenes::{Scene, Told},
     watch::{self, Watch, say},
 };
-use supervisor_lab::{Container, LIMIT, Lab, Part, Runtime, stat, until, zombies_of};
 
 /// Shows it; an error if it is not what was announced.
 pub(super) fn show(lab: &Lab, binary: &Path, scene: &Scene) -> Result<()> {

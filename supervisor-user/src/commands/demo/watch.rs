@@ -9,12 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
-
-use crate::{
-    console::{COLUMNS_VARIABLE, columns, is_utf8},
-    words::in_ascii,
-};
 use supervisor_lab::{LIMIT, Lines, Owned};
+use supervisor_model::words::in_ascii;
+
+use crate::console::{COLUMNS_VARIABLE, columns, is_utf8};
 
 /// `watch` reports what is unreaped for this long.
 const GRACE: &str = "1s";

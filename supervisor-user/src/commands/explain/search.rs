@@ -1,18 +1,20 @@
 //! What `explain` finds by a name, a container or a pod.
 
 use anyhow::{Result, bail};
+use supervisor_model::{
+    filter::Filter,
+    finding::{BlockedNamespace, Finding},
+    names::Names,
+    words::clean,
+};
 
 use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
 use crate::{
     attribution::attribute,
     conclusions::Conclusions,
-    filter::Filter,
-    finding::{BlockedNamespace, Finding},
     glance::Glance,
     host::{Host as _, Proc},
-    names::Names,
     report::groups::Group,
-    words::clean,
 };
 
 /// What is unreaped or blocked and has this name; if nothing is, the living processes of the name.

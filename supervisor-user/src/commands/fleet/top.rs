@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::tz::TimeZone;
+use supervisor_model::{filter::Filter, words::clean};
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
-    filter::Filter,
     fleet::{Fleet, FleetArgs, Row, list::host, read},
     nats::{Key, Link},
     report::columns::named,
     top::{Top, id},
-    words::clean,
 };
 
 /// How often the broker is asked.

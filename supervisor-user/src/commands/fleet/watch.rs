@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context as _, Result};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
+use supervisor_model::{filter::Filter, words::clean};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
@@ -15,10 +16,8 @@ use crate::{
     console::say,
     engine::block_on,
     exit::Exit,
-    filter::Filter,
     fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Seen, Told, follow},
     report::Format,
-    words::clean,
 };
 
 /// Of so many nodes it is known that they are stale, also if the bucket has forgotten them.

@@ -9,13 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use supervisor_model::words::clean;
 use tokio::signal::unix::{self, SignalKind};
 
 use super::marks::SOCKET;
 use crate::{
     console::say,
     leaks::{Ended, NOT_EXECUTABLE, NOT_FOUND},
-    words::clean,
 };
 
 /// Starts the command, with the socket for marks in its environment. If that fails, says why and returns the exit code.

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use anyhow::Result;
+use supervisor_model::words::clean;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     child,
     marks::{self, Mark, Request, Runner},
 };
-use crate::{console::say, leaks::LEAKED, words::clean};
+use crate::{console::say, leaks::LEAKED};
 
 /// Marks the beginning of a test that the creator of this process runs.
 pub(super) fn begin(socket: &Path, test: &str) -> Result<u8> {

@@ -4,12 +4,14 @@
 use anyhow::Result;
 use caps::Capability;
 use supervisor_ebpf::ProcessId;
-
-use crate::{
+use supervisor_model::{
     clock::{self, Wall},
-    conclusions::Conclusions,
     evidence::Evidence,
     finding::{Event, EventKind},
+};
+
+use crate::{
+    conclusions::Conclusions,
     leaks::{Kind, Method, settling::Present},
     report::Context,
 };

@@ -13,14 +13,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
+use supervisor_model::words::clean;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader as AsyncReader},
     net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot},
 };
-
-use crate::words::clean;
 
 /// Names the socket in the environment.
 pub(super) const SOCKET: &str = "SUPERVISOR_LEAKS_SOCKET";

@@ -9,16 +9,19 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use supervisor_ebpf::ProcessId;
+use supervisor_model::{
+    clock,
+    facts::ProcessFacts,
+    filter::Filter,
+    finding::{EventKind, Finding},
+};
 
 use super::follow::{Follower, Left, event, said_of};
 use crate::{
-    clock,
     conclusions::Conclusions,
     engine,
-    filter::Filter,
-    finding::{EventKind, Finding},
     glance::Glance,
-    host::{Host as _, Proc, ProcessFacts},
+    host::{Host as _, Proc},
     leaks::{Kind, Method, settling::Present},
     report::Context,
 };

@@ -4,6 +4,8 @@ use std::{process::Child, time::Duration};
 
 use anyhow::{Context as _, Result};
 use caps::Capability;
+use supervisor_ebpf::ProcessId;
+use supervisor_model::clock;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -16,15 +18,11 @@ use super::{
     follow::{Follower, Left},
     marks::{Answer, Asked, Mark, Marks, Runner},
 };
-use crate::{
-    clock,
-    leaks::{
-        Ended, Kind, Leaks, Report, sentence_of,
-        settling::{Present, Settling},
-        tests::Tests,
-    },
+use crate::leaks::{
+    Ended, Kind, Leaks, Report, sentence_of,
+    settling::{Present, Settling},
+    tests::Tests,
 };
-use supervisor_ebpf::ProcessId;
 
 /// How often zombies are looked for.
 const TICK: Duration = Duration::from_millis(250);

@@ -9,22 +9,24 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use supervisor_ebpf::{ProcessId, TASK_EXITING, TASK_ZOMBIE, TaskRecord};
+use supervisor_model::{
+    evidence::NamespaceEvidence,
+    filter::Filter,
+    finding::{Event, EventKind},
+    observation::{Observation, Seen},
+    redact::Redactor,
+};
 
 use super::follow::{Follower, Left, event, said_of};
 use crate::{
     conclusions::Conclusions,
     engine,
-    evidence::NamespaceEvidence,
-    filter::Filter,
-    finding::{Event, EventKind},
     glance::namespaces,
     host::{Host as _, Proc},
     kernel::{KernelError, Records, Scan, SimulatedLoss},
     leaks::{Kind, Method, settling::Present},
-    observation::{Observation, Seen},
     observer::{Grace, Observer},
     privileges,
-    redact::Redactor,
     report::Context,
 };
 

@@ -1,6 +1,12 @@
 //! What `ps` writes for people: blocked PID namespaces first, then processes that cannot exit, then zombies, and the next
 //! commands to type. Pure.
 
+use supervisor_model::{
+    diagnosis::Prognosis,
+    finding::{BlockedNamespace, Finding},
+    words::{age, wrap},
+};
+
 use super::{
     super::{
         listing::Listing,
@@ -10,15 +16,10 @@ use super::{
     summary::summary,
     tree::tree,
 };
-use crate::{
-    diagnosis::Prognosis,
-    finding::{BlockedNamespace, Finding},
-    report::{
-        columns::{Column, EXITS, exit_cells},
-        groups::is_reapable,
-        text::{COLUMNS, Colour},
-    },
-    words::{age, wrap},
+use crate::report::{
+    columns::{Column, EXITS, exit_cells},
+    groups::is_reapable,
+    text::{COLUMNS, Colour},
 };
 
 /// The terminal, or what stands for it.

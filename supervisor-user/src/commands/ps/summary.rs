@@ -1,13 +1,12 @@
 //! `ps --summary`: one line for each reaper and cause.
 
+use supervisor_model::finding::Finding;
+
 use super::{
     super::table::{Gives, table, unknown},
     screen::Times,
 };
-use crate::{
-    finding::Finding,
-    report::{columns::Column, groups::Group, text::Colour},
-};
+use crate::report::{columns::Column, groups::Group, text::Colour};
 
 /// Growth is counted over this long, or since a watch runs.
 const WINDOW_NS: u64 = 60_000_000_000;

@@ -2,14 +2,12 @@
 
 use std::fmt::Write as _;
 
+use supervisor_model::{finding::Finding, words::cut};
+
 use super::screen::Terminal;
-use crate::{
-    finding::Finding,
-    report::{
-        columns::{Column, named, unknown},
-        groups::Group,
-    },
-    words::cut,
+use crate::report::{
+    columns::{Column, named, unknown},
+    groups::Group,
 };
 
 /// So many zombies of a reaper, container and cause are shown; the rest is counted.

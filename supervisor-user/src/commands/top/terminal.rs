@@ -11,10 +11,10 @@ use ratatui::{
     DefaultTerminal, Terminal,
     backend::CrosstermBackend,
     crossterm::{
-        Command, event,
+        Command,
         event::{
-            DisableMouseCapture, EnableMouseCapture, Event as Input, KeyCode, KeyEventKind, KeyModifiers,
-            MouseButton, MouseEventKind,
+            self, DisableMouseCapture, EnableMouseCapture, Event as Input, KeyCode, KeyEventKind,
+            KeyModifiers, MouseButton, MouseEventKind,
         },
         execute,
         terminal::{EnterAlternateScreen, enable_raw_mode},

@@ -1,12 +1,12 @@
 //! What the reaper does instead of reaping, and whether it will still reap.
 
 use supervisor_ebpf::{CALL_WAIT4, WAIT_PID, Wait};
+use supervisor_model::{
+    evidence::EndFacts,
+    facts::{Call, OpenFile, PipeFacts, SigChld, ThreadCall, Writer},
+};
 
 use super::*;
-use crate::{
-    evidence::EndFacts,
-    host::{Call, OpenFile, PipeFacts, SigChld, ThreadCall, Writer},
-};
 
 /// Its only thread is in this call.
 fn in_call(app: &mut Reaper, call: Call) {
@@ -314,13 +314,13 @@ fn who_waits_by_pid_is_not_told_to_wait_for_any_child() {
 fn a_shared_namespace_needs_another_pid_1() {
     let shared = by_pid1(|it, _| {
         let ns = it.pid_ns.as_mut().expect("there is one");
-        ns.mode = Some(crate::finding::PidNsMode::Joined);
+        ns.mode = Some(supervisor_model::finding::PidNsMode::Joined);
     });
     let diagnosis = diagnose(&shared);
     advises(&diagnosis, &["!shareProcessNamespace", "replace PID 1", "tini -s"]);
     assert!(!diagnosis.wont_help.iter().any(|it| it.contains("pause")), "{diagnosis:#?}");
     let alone = by_pid1(|it, _| {
-        it.pid_ns.as_mut().expect("there is one").mode = Some(crate::finding::PidNsMode::Own);
+        it.pid_ns.as_mut().expect("there is one").mode = Some(supervisor_model::finding::PidNsMode::Own);
     });
     advises(&diagnose(&alone), &["shareProcessNamespace", "!replace PID 1"]);
 }
@@ -550,8 +550,12 @@ fn f17_a_handler_that_was_run_once_has_lost_one() {
     is(&lost(10, true), Cause::Coalesced, Prognosis::Unknown, Family::F17);
     // It has fetched earlier ones when the next came.
     let mut fetched = lost(10, false);
-    fetched.pattern =
-        Some(crate::finding::Pattern { reaped: 1, median_ns: 20 * S, longest_ns: 20 * S, is_broken: false });
+    fetched.pattern = Some(supervisor_model::finding::Pattern {
+        reaped: 1,
+        median_ns: 20 * S,
+        longest_ns: 20 * S,
+        is_broken: false,
+    });
     is(&fetched, Cause::Coalesced, Prognosis::Unknown, Family::F17);
 }
 
@@ -573,7 +577,7 @@ fn a_zombie_older_than_the_watch_under_a_parent_with_a_handler_is_not_called_nev
 fn an_init_is_advised_as_its_manager_brings_one() {
     let managed = |runtime: Option<&str>, is_pod: bool| {
         by_pid1(|it, _| {
-            it.container = runtime.map(|runtime| crate::finding::Container {
+            it.container = runtime.map(|runtime| supervisor_model::finding::Container {
                 id: "c".into(),
                 name: None,
                 runtime: Some(runtime.into()),

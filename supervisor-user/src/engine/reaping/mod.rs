@@ -15,27 +15,29 @@ use std::{
 };
 
 use anyhow::Result;
+use schedule::Schedule;
 use supervisor_ebpf::ProcessId;
+use supervisor_model::{
+    clock::{self, Wall},
+    finding::{Event, EventKind},
+    observation::Seen,
+    reaping::{Decision, Entry, Outcome, Request, RequestedBy},
+};
+use task::{Performed, perform};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::Pipeline;
 use crate::{
-    clock::{self, Wall},
     config::ReapConfig,
     console::say,
-    finding::{Event, EventKind},
     host::Proc,
-    observation::Seen,
     observer::Observer,
     reap::{
-        decision::{Decision, may_be_nudged},
-        plan::{Done, Outcome, Zombie},
-        report::{Entry, Request, RequestedBy},
+        decision::may_be_nudged,
+        plan::{Done, Zombie},
         worker::Job,
     },
 };
-use schedule::Schedule;
-use task::{Performed, perform};
 
 /// So many reapers are served at once.
 const WORKERS: usize = 4;
@@ -70,7 +72,7 @@ impl Reaping {
     pub(super) fn new(config: ReapConfig) -> Self {
         Self {
             schedule: Schedule::new(config, std::process::id(), clock::now_ns()),
-            requested_by: RequestedBy::of_service(),
+            requested_by: crate::reap::requester::service(),
             running: Vec::new(),
             stuck: Vec::new(),
             resume: Instant::now(),

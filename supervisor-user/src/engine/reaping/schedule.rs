@@ -6,12 +6,12 @@ use std::{
 };
 
 use supervisor_ebpf::ProcessId;
-
-use crate::{
-    config::ReapConfig,
+use supervisor_model::{
     finding::Finding,
-    reap::decision::{Decision, Risk, decide},
+    reaping::{Decision, Risk},
 };
+
+use crate::{config::ReapConfig, reap::decision::decide};
 
 /// At most this many zombies of one reaper are inspected and freed at once, so that neither takes long.
 const AT_ONCE: usize = 64;
@@ -157,13 +157,14 @@ fn nanos(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        attribution::attribute,
-        config::Time,
-        diagnosis::{Family, Position, Prognosis, diagnose},
+    use supervisor_model::{
+        diagnosis::{Position, Prognosis},
         evidence::sample::{host, incident},
+        family::Family,
     };
+
+    use super::*;
+    use crate::{attribution::attribute, config::Time, diagnosis::diagnose};
 
     const S: u64 = 1_000_000_000;
     const AGENT: u32 = 4_000;

@@ -1,10 +1,9 @@
 //! Text for a person who watches: repeats are counted, and the counters are written now and then.
 
+use supervisor_model::clock::{self, Wall};
+
 use super::{super::encoder, Stream};
-use crate::{
-    clock::{self, Wall},
-    report::fold::{Detail, Fold},
-};
+use crate::report::fold::{Detail, Fold};
 
 impl Stream {
     /// Writes text to standard output for a person who watches, in this detail.

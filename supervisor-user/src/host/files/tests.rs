@@ -9,6 +9,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+/// Longest path that is opened.
+const MAX_PATH: usize = 4096;
+
 const NOBODY: u32 = 65_534;
 const MAX: u64 = 100;
 

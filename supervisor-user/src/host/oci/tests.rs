@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::PathBuf};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;

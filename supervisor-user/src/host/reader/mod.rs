@@ -40,14 +40,16 @@ use std::{
 
 pub(crate) use serve::serve;
 
+use supervisor_model::facts::{
+    CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, RemoteMount,
+    ThreadCall, ThreadFacts,
+};
+
 use self::{
     pool::{Pool, Unanswered},
     wire::Request,
 };
-use super::{
-    Arguments, CpuFacts, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters,
-    ProcessFacts, ReadsLost, RemoteMount, ThreadCall, ThreadFacts, proc,
-};
+use super::{Arguments, Host, ReadsLost, proc};
 
 /// The first argument of a `supervisor` that is a reader.
 pub(crate) const READER: &str = "__reader";

@@ -9,9 +9,10 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
+use supervisor_model::facts::NotRead;
 
 use super::wire::{self, Request};
-use crate::host::{NotRead, ReadsLost};
+use crate::host::ReadsLost;
 
 /// A reader that sleeps in an answer for this long is given up. An answer takes less than a millisecond.
 pub(super) const DEADLINE: Duration = Duration::from_millis(200);

@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{READY, wire, wire::Request};
+use super::{
+    READY,
+    wire::{self, Request},
+};
 use crate::{
     host::{DirectProc, Host as _},
     privileges,

@@ -3,8 +3,7 @@
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-use crate::host::OciPlaces;
+use supervisor_model::facts::OciPlaces;
 
 /// Bytes of the length in front of a document.
 const HEADER: usize = size_of::<u32>();

@@ -3,12 +3,10 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use supervisor_model::finding::Action;
 
 use super::{ECS_VERSION, supervisor::Supervisor};
-use crate::{
-    finding::Action,
-    report::{news::Kind, shapes, traced},
-};
+use crate::report::{news::Kind, shapes, traced};
 
 /// One event of `supervisor`: an object on a line of its own, in the names of the Elastic Common Schema.
 ///

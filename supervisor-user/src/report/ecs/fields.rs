@@ -2,6 +2,17 @@
 
 use std::borrow::Cow;
 
+use supervisor_model::{
+    clock::Wall,
+    diagnosis::{Confidence, Diagnosis},
+    facts::{Call, NotRead},
+    finding::{
+        Authority, Block, Blocker, Budget, ClaimSource, Creator, Dropped, Event, EventKind, Exit, Finding,
+        IdentityClaim, LastWait, Loss, Origin, PidNs, ReapedBy, Reaper, State, Suppressed,
+    },
+    words::signal_name,
+};
+
 use super::{
     SCHEMA_VERSION,
     reap::reap_fields,
@@ -12,17 +23,7 @@ use super::{
         Supervisor, SuppressedFields, TracerLossFields, WaitFields,
     },
 };
-use crate::{
-    clock::Wall,
-    diagnosis::{Confidence, Diagnosis},
-    finding::{
-        Authority, Block, Blocker, Budget, ClaimSource, Creator, Dropped, Event, EventKind, Exit, Finding,
-        IdentityClaim, LastWait, Loss, Origin, PidNs, ReapedBy, Reaper, State, Suppressed,
-    },
-    host::{Call, NotRead},
-    report::{Context, news::Subject},
-    words::signal_name,
-};
+use crate::report::{Context, news::Subject};
 
 /// What other schemas have no name for.
 pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervisor {

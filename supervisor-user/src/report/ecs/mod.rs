@@ -20,14 +20,14 @@ use document::{
 };
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
-
-use super::{Context, event_id, news::Kind, sentence::sentence};
-use crate::{
+use supervisor_model::{
     clock::Wall,
     finding::{self, Event, EventKind, Exit, Finding},
-    reap::report::Request,
+    reaping::Request,
     words::harmless_json,
 };
+
+use super::{Context, event_id, news::Kind, sentence::sentence};
 
 /// Version of the names below `supervisor.`.
 pub const SCHEMA_VERSION: &str = "1.7";

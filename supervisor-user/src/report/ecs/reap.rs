@@ -2,13 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use supervisor_model::reaping::{Decision, Outcome, Request, RequestedBy, Risk};
 
 use super::supervisor::PidAndName;
-use crate::reap::{
-    decision::{Decision, Risk},
-    plan::Outcome,
-    report::{Request, RequestedBy},
-};
 
 /// A request to free a zombie.
 #[derive(Serialize, JsonSchema)]

@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use supervisor_model::{
+    diagnosis::{Cause, Confidence, Position, Prognosis},
+    facts::SigChld,
+    finding::{BlockerKind, PidNsMode, Role, Stage, State},
+};
 
 use super::{SCHEMA_VERSION, reap::ReapFields};
-use crate::{
-    diagnosis::{Cause, Confidence, Position, Prognosis},
-    finding::{BlockerKind, PidNsMode, Role, Stage, State},
-    host::SigChld,
-    report::{news::Subject, shapes},
-};
+use crate::report::{news::Subject, shapes};
 
 /// What other schemas have no name for.
 #[derive(Serialize, JsonSchema)]

@@ -1,6 +1,12 @@
 //! Events of a trace.
 
 use jiff::Timestamp;
+use supervisor_model::{
+    clock::Wall,
+    finding::{Action, Exit},
+    trace::{Event, Named, What},
+    words::harmless_json,
+};
 
 use super::{
     ECS_VERSION, SCHEMA_VERSION, Supervisor, agent,
@@ -9,13 +15,7 @@ use super::{
     host,
     supervisor::{LossFields, PidNsFields, ReapedByFields, TraceLossFields, TracedFields},
 };
-use crate::{
-    clock::Wall,
-    finding::{Action, Exit},
-    report::{Context, news::Kind, numbered_id, traced},
-    trace::{Event, Named, What},
-    words::harmless_json,
-};
+use crate::report::{Context, news::Kind, numbered_id, traced};
 
 /// An event of a trace as a line, without the newline.
 ///

@@ -2,15 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use supervisor_model::finding::Action;
 
 use super::OCSF_VERSION;
-use crate::{
-    finding::Action,
-    report::{
-        ecs::{DATASET, Supervisor},
-        news::Subject,
-        shapes, traced,
-    },
+use crate::report::{
+    ecs::{DATASET, Supervisor},
+    news::Subject,
+    shapes, traced,
 };
 
 /// One event of `supervisor`: an object on a line of its own, in the names of the Open Cybersecurity Schema Framework.

@@ -13,6 +13,12 @@ use document::{
 };
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
+use supervisor_model::{
+    clock::Wall,
+    diagnosis::{Confidence, Diagnosis},
+    finding::{self, Action, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
+    words::{command_line, harmless_json},
+};
 
 use super::{
     Context,
@@ -20,12 +26,6 @@ use super::{
     event_id,
     news::Subject,
     sentence::sentence,
-};
-use crate::{
-    clock::Wall,
-    diagnosis::{Confidence, Diagnosis},
-    finding::{self, Action, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
-    words::{command_line, harmless_json},
 };
 
 /// Version of OCSF that the names are of.
@@ -331,7 +331,9 @@ fn finding_info(told: &Told<'_>, wall: Wall) -> FindingInfo {
         title: match told.subject {
             // A family's title says why; here it is the consequence that matters.
             Subject::Exit => general,
-            Subject::Zombie | Subject::Namespace => family.map_or(general, crate::diagnosis::Family::title),
+            Subject::Zombie | Subject::Namespace => {
+                family.map_or(general, supervisor_model::family::Family::title)
+            }
         },
         desc: told.diagnosis.verdict.clone(),
         types: [told.subject],

@@ -1,15 +1,13 @@
 //! A request to free a zombie: Process Remediation Activity.
 
+use supervisor_model::{finding::Event, reaping::Request};
+
 use super::{
     Head, base,
     document::{Document, ProcessRemediation, Profile, Unmapped},
     subject,
 };
-use crate::{
-    finding::Event,
-    reap::report::Request,
-    report::{Context, ecs::supervisor},
-};
+use crate::report::{Context, ecs::supervisor};
 
 pub(super) fn remediation(event: &Event, context: &Context, sequence: u64, request: &Request) -> Document {
     let (status_id, status) = match &request.entry.outcome {

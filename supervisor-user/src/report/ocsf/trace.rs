@@ -1,22 +1,22 @@
 //! Events of a trace.
 
 use serde_json::{Value, json};
+use supervisor_model::{
+    clock::Wall,
+    finding::{Action, Exit},
+    trace::{Event, Named, What},
+    words::harmless_json,
+};
 
 use super::{
     ErrorKind, Head, application_error, base, command,
     document::{Actor, Container, Document, Process, ProcessActivity, Profile, Unmapped},
     millis,
 };
-use crate::{
-    clock::Wall,
-    finding::{Action, Exit},
-    report::{
-        Context,
-        ecs::{lost_supervisor, traced_supervisor},
-        numbered_id, traced,
-    },
-    trace::{Event, Named, What},
-    words::harmless_json,
+use crate::report::{
+    Context,
+    ecs::{lost_supervisor, traced_supervisor},
+    numbered_id, traced,
 };
 
 /// An activity of Process Activity.

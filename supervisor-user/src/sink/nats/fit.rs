@@ -2,8 +2,7 @@
 //! not stop the stream.
 
 use serde_json::Value;
-
-use crate::words::harmless_json;
+use supervisor_model::words::harmless_json;
 
 /// So many characters of a text and elements of a list are left, in steps until it fits.
 const STEPS: [(usize, usize); 4] = [(4096, 256), (1024, 64), (256, 16), (128, 4)];

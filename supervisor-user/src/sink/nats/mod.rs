@@ -7,11 +7,12 @@ mod session;
 
 use std::{collections::HashSet, future::pending, time::Duration};
 
+use supervisor_model::facts::HostIdentity;
 use tokio::time::{Instant, sleep_until};
 
 use self::session::{Made, Place, Session};
 use super::{Delivered, Message, SinkError, warn};
-use crate::{config::NatsConfig, host::HostIdentity, nats::Access};
+use crate::{config::NatsConfig, nats::Access};
 
 /// A heartbeat that could not be sent is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);

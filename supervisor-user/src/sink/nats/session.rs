@@ -11,6 +11,7 @@ use async_nats::{
     jetstream::{context::PublishAckFuture, message::PublishMessage, stream},
 };
 use jiff::Timestamp;
+use supervisor_model::facts::HostIdentity;
 use tokio::time::Instant;
 
 use super::{
@@ -19,7 +20,6 @@ use super::{
 };
 use crate::{
     config::NatsConfig,
-    host::HostIdentity,
     nats::{
         Access, Heartbeat, HeartbeatAgent, HeartbeatHost, HeartbeatInterval, Link, LinkError, timestamp,
         token,

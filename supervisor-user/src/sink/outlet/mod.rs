@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use supervisor_model::words::clean;
 use tokio::{
     sync::{Notify, watch},
     time::timeout_at,
@@ -29,7 +30,6 @@ use super::{
 use crate::{
     config::{Policy, SinkConfig},
     console::say,
-    words::clean,
 };
 
 /// That it fails is said at most so often.

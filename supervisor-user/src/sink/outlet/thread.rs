@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use supervisor_model::words::clean;
 use tokio::time::{sleep, sleep_until};
 
 use super::{Comparison, Queue, Shared};
 use crate::{
     console::say,
     sink::{Delivered, Place, SinkError, message::Message, spool},
-    words::clean,
 };
 
 /// How many messages a sink is given at once.

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
-
-use crate::words::harmless_json;
+use supervisor_model::words::harmless_json;
 
 /// What is left out, one after the other, until the rest is small enough. A part of a list is left out of each of its
 /// elements. In OCSF, what is `supervisor` here is `unmapped.supervisor`.

@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{ArgsMode, Redactor};
+use supervisor_model::{
+    evidence::{ArgsNote, ExecFacts, Task},
+    facts::{
+        CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts,
+        RemoteMount, ThreadCall, ThreadFacts,
+    },
+    redact::{ArgsMode, Redactor},
+};
+
 use crate::{
     attribution::names_containers,
-    evidence::{ArgsNote, ExecFacts},
-    host::{
-        Arguments, CpuFacts, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters,
-        ProcessFacts, ReadsLost, RemoteMount, ThreadCall, ThreadFacts,
-    },
-    kernel::Task,
+    host::{Arguments, Host, ReadsLost},
 };
 
 /// A host that is read without its secrets.
@@ -36,7 +39,7 @@ impl<'a> Redacted<'a> {
     /// An exec that the kernel side has reported.
     #[must_use]
     pub fn exec(&self, exec: ExecFacts) -> ExecFacts {
-        self.redactor.exec(exec)
+        self::exec(self.redactor, exec)
     }
 
     /// A record of the task iterator.
@@ -50,66 +53,68 @@ impl<'a> Redacted<'a> {
     }
 }
 
-impl Redactor {
-    /// An exec without its secrets, and with as much of its arguments as is wanted.
-    #[must_use]
-    pub fn exec(&self, exec: ExecFacts) -> ExecFacts {
-        let names_containers = names_containers(&exec);
-        let (args, args_note) = self.arguments(&exec.args, exec.args_note, names_containers);
-        ExecFacts {
-            filename: self.path(&exec.filename),
-            previous: exec.previous.map(|it| self.path(&it)),
-            args,
-            args_note,
-            ..exec
-        }
+/// An exec without its secrets, and with as much of its arguments as is wanted.
+#[must_use]
+pub(crate) fn exec(redactor: &Redactor, exec: ExecFacts) -> ExecFacts {
+    let names_containers = names_containers(&exec);
+    let (args, args_note) = arguments(redactor, &exec.args, exec.args_note, names_containers);
+    ExecFacts {
+        filename: redactor.path(&exec.filename),
+        previous: exec.previous.map(|it| redactor.path(&it)),
+        args,
+        args_note,
+        ..exec
     }
+}
 
-    fn process(&self, facts: ProcessFacts) -> ProcessFacts {
-        ProcessFacts {
-            comm: self.text(facts.comm),
-            exe: facts.exe.map(|it| self.path(&it)),
-            cgroup: facts.cgroup.map(|it| self.path(&it)),
-            ..facts
-        }
+fn process(redactor: &Redactor, facts: ProcessFacts) -> ProcessFacts {
+    ProcessFacts {
+        comm: redactor.text(facts.comm),
+        exe: facts.exe.map(|it| redactor.path(&it)),
+        cgroup: facts.cgroup.map(|it| redactor.path(&it)),
+        ..facts
     }
+}
 
-    /// As many arguments as the mode allows. The arguments of runtimes and monitors name containers: they stay, and a note
-    /// says how many may be shown.
-    fn arguments(&self, args: &[String], note: ArgsNote, names_containers: bool) -> (Vec<String>, ArgsNote) {
-        let mut args = self.list(args);
-        let shown = match self.mode {
-            ArgsMode::Full | ArgsMode::Redacted => return (args, note),
-            ArgsMode::Program => 1,
-            ArgsMode::None => 0,
-        };
-        let note =
-            ArgsNote { shown: Some(shown), is_cut: note.is_cut || args.len() > shown as usize, ..note };
-        if !names_containers {
-            args.truncate(shown as usize);
-        }
-        (args, note)
+/// As many arguments as the mode allows. The arguments of runtimes and monitors name containers: they stay, and a note
+/// says how many may be shown.
+fn arguments(
+    redactor: &Redactor,
+    args: &[String],
+    note: ArgsNote,
+    names_containers: bool,
+) -> (Vec<String>, ArgsNote) {
+    let mut args = redactor.list(args);
+    let shown = match redactor.mode() {
+        ArgsMode::Full | ArgsMode::Redacted => return (args, note),
+        ArgsMode::Program => 1,
+        ArgsMode::None => 0,
+    };
+    let note = ArgsNote { shown: Some(shown), is_cut: note.is_cut || args.len() > shown as usize, ..note };
+    if !names_containers {
+        args.truncate(shown as usize);
     }
+    (args, note)
+}
 
-    fn oci(&self, facts: OciFacts) -> OciFacts {
-        let annotations: BTreeMap<String, String> =
-            facts.annotations.into_iter().map(|(key, value)| (key, self.text(value))).collect();
-        OciFacts {
-            source: self.path(&facts.source),
-            id: facts.id.map(|it| self.text(it)),
-            name: facts.name.map(|it| self.text(it)),
-            bundle: facts.bundle.map(|it| self.path(&it)),
-            args: self.arguments(&facts.args, ArgsNote::default(), false).0,
-            pid_ns_path: facts.pid_ns_path.map(|it| self.path(&it)),
-            annotations,
-            ..facts
-        }
+fn oci(redactor: &Redactor, facts: OciFacts) -> OciFacts {
+    let annotations: BTreeMap<String, String> =
+        facts.annotations.into_iter().map(|(key, value)| (key, redactor.text(value))).collect();
+    OciFacts {
+        source: redactor.path(&facts.source),
+        id: facts.id.map(|it| redactor.text(it)),
+        name: facts.name.map(|it| redactor.text(it)),
+        bundle: facts.bundle.map(|it| redactor.path(&it)),
+        args: arguments(redactor, &facts.args, ArgsNote::default(), false).0,
+        pid_ns_path: facts.pid_ns_path.map(|it| redactor.path(&it)),
+        annotations,
+        ..facts
     }
 }
 
 impl Host for Redacted<'_> {
     fn process(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
-        Ok(self.host.process(pid)?.map(|facts| self.redactor.process(facts)))
+        Ok(self.host.process(pid)?.map(|facts| process(self.redactor, facts)))
     }
 
     fn was_not_read(&self) -> bool {
@@ -119,7 +124,7 @@ impl Host for Redacted<'_> {
     fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {
         let (args, note) = self.host.arguments(facts)?;
         let exec = ExecFacts { filename: facts.exe.clone().unwrap_or_default(), ..ExecFacts::default() };
-        Ok(self.redactor.arguments(&args, note, names_containers(&exec)))
+        Ok(arguments(self.redactor, &args, note, names_containers(&exec)))
     }
 
     fn reads_lost(&self) -> ReadsLost {
@@ -186,7 +191,7 @@ impl Host for Redacted<'_> {
     }
 
     fn oci(&self, places: &[OciPlaces]) -> Result<Option<OciFacts>, NotRead> {
-        Ok(self.host.oci(places)?.map(|facts| self.redactor.oci(facts)))
+        Ok(self.host.oci(places)?.map(|facts| oci(self.redactor, facts)))
     }
 
     fn identity(&self) -> &HostIdentity {
@@ -196,17 +201,21 @@ impl Host for Redacted<'_> {
 
 #[cfg(test)]
 mod tests {
+    use supervisor_model::redact::RedactConfig;
+
     use super::*;
-    use crate::redact::RedactConfig;
 
     fn exec(mode: ArgsMode, filename: &str, args: &[&str]) -> ExecFacts {
         let redactor = Redactor::new(&RedactConfig { args: mode, patterns: Vec::new() }).unwrap();
-        redactor.exec(ExecFacts {
-            filename: filename.to_owned(),
-            args: args.iter().map(|it| (*it).to_owned()).collect(),
-            args_note: ArgsNote { count: Some(args.len() as u32), ..ArgsNote::default() },
-            ..ExecFacts::default()
-        })
+        super::exec(
+            &redactor,
+            ExecFacts {
+                filename: filename.to_owned(),
+                args: args.iter().map(|it| (*it).to_owned()).collect(),
+                args_note: ArgsNote { count: Some(args.len() as u32), ..ArgsNote::default() },
+                ..ExecFacts::default()
+            },
+        )
     }
 
     #[test]

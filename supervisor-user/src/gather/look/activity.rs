@@ -3,12 +3,12 @@
 use std::io;
 
 use supervisor_ebpf::{Process, ProcessId, WAIT_PGID, WAITED_PGID, Wait};
+use supervisor_model::facts::{
+    Call, MAX_WRITERS, OpenFile, PipeFacts, PipeWriters, ProcessFacts, SigChld, Writer,
+};
 
 use super::{EvidenceError, Look, MAX_CREATORS, ReaperFacts, cached, starts_match};
-use crate::{
-    host::{Call, Host as _, MAX_WRITERS, OpenFile, PipeFacts, PipeWriters, ProcessFacts, SigChld, Writer},
-    kernel::KernelError,
-};
+use crate::{host::Host as _, kernel::KernelError};
 
 /// Of the pipes of a reaper that polls, this many are looked at.
 const MAX_POLLED: usize = 16;

@@ -7,7 +7,6 @@ use crate::{
     arguments,
     finding::{BlockedNamespace, Finding},
     names::Names,
-    offered,
     words::clean,
 };
 
@@ -17,7 +16,7 @@ use crate::{
 #[command(next_help_heading = "Filters")]
 pub struct Filter {
     /// Only the process with this host pid
-    #[arg(long, value_name = "PID", value_parser = arguments::pid, add = offered::zombies())]
+    #[arg(long, value_name = "PID", value_parser = arguments::pid)]
     pub pid: Option<u32>,
     /// Only processes with this name (as in /proc/PID/comm, at most 15 bytes)
     #[arg(long, value_name = "NAME")]
@@ -26,10 +25,10 @@ pub struct Filter {
     #[arg(long, value_name = "INO", value_parser = arguments::pid_namespace)]
     pub pidns: Option<u32>,
     /// Only processes that the process with this host pid must reap
-    #[arg(long, value_name = "PID", value_parser = arguments::pid, add = offered::reapers())]
+    #[arg(long, value_name = "PID", value_parser = arguments::pid)]
     pub reaper: Option<u32>,
     /// Only processes of the container with this id, the beginning of its id, this name, or as lists show it
-    #[arg(long, value_name = "ID", add = offered::containers())]
+    #[arg(long, value_name = "ID")]
     pub container: Option<String>,
     /// Only processes that this container runtime left, such as crun
     #[arg(long, value_name = "NAME")]

@@ -3,15 +3,15 @@
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, WAITED_PID, Wait};
 
 use super::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts};
-use crate::host::{HostIdentity, ProcessFacts, SigChld};
+use crate::facts::{HostIdentity, ProcessFacts, SigChld};
 
 /// Inode of the pod's PID namespace.
-pub(crate) const POD: u32 = 4_026_532_177;
+pub const POD: u32 = 4_026_532_177;
 /// Inode of the host's.
-pub(crate) const HOST: u32 = supervisor_ebpf::INITIAL_PID_NS_INO;
+pub const HOST: u32 = supervisor_ebpf::INITIAL_PID_NS_INO;
 
 /// A host of no particular name.
-pub(crate) fn host() -> HostIdentity {
+pub fn host() -> HostIdentity {
     HostIdentity {
         id: None,
         hostname: "node".into(),
@@ -22,7 +22,7 @@ pub(crate) fn host() -> HostIdentity {
 }
 
 /// A zombie child of process 10.
-pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> ProcessFacts {
+pub fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> ProcessFacts {
     ProcessFacts {
         pid,
         ppid: 10,
@@ -52,7 +52,7 @@ pub(crate) fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> Proce
 }
 
 /// An exec of a command line.
-pub(crate) fn exec(line: &str, own: bool) -> ExecFacts {
+pub fn exec(line: &str, own: bool) -> ExecFacts {
     let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
     ExecFacts {
         at_ns: 0,
@@ -65,7 +65,7 @@ pub(crate) fn exec(line: &str, own: bool) -> ExecFacts {
 }
 
 /// A creator in the host's PID namespace.
-pub(crate) fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> CreatorFacts {
+pub fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> CreatorFacts {
     CreatorFacts {
         id: ProcessId::new(pid, 1),
         comm: comm.into(),
@@ -80,7 +80,7 @@ pub(crate) fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> Crea
 }
 
 /// The incident: monitor 10 starts `crun create` 20, whose stage 21 forks the init 22 into the pod's namespace.
-pub(crate) fn incident() -> Evidence {
+pub fn incident() -> Evidence {
     let crun = "/usr/bin/crun --root /run/crun create --bundle /b web";
     Evidence {
         ending: None,

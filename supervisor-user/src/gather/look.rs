@@ -13,25 +13,28 @@ use std::{
     time::Duration,
 };
 
+use activity::waits_for_group;
 use supervisor_ebpf::{
     HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_ENDING, TASK_EXITING,
     TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SIGINFO,
     TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
 };
-
-use activity::waits_for_group;
-
-use super::{
-    ArgsNote, CreatorFacts, EndFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence,
-    ReaperFacts, TracerFacts, execs::Execs, handler::is_handler_changed, text,
+use supervisor_model::{
+    clock,
+    evidence::{
+        ArgsNote, CreatorFacts, EndFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence,
+        ReaperFacts, Task, TracerFacts, text,
+    },
+    facts::{NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
+    shared::Shared,
 };
+
+use super::{execs::Execs, handler::is_handler_changed};
 use crate::{
     attribution::{container_id, named_part, oci_places, sandbox_places},
-    clock,
-    host::{Host, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
-    kernel::{KernelError, Remembered, Task},
-    redact::Redacted,
-    shared::Shared,
+    host::Host,
+    kernel::{KernelError, Remembered},
+    redacted::Redacted,
 };
 
 /// The stop of a reaper in which a zombie is freed is over by then.

@@ -1,7 +1,70 @@
-//! The three answers of a diagnosis, in the words of the event contract.
+//! Why a process is unreaped: the answers of a diagnosis, in the words of the event contract.
 
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::family::Family;
+
+/// Why a process is unreaped, as far as the evidence says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The class of cause; none if the evidence supports none.
+    pub family: Option<Family>,
+    /// Who must reap it, and how that process got it.
+    pub position: Option<Position>,
+    /// What that process does instead of reaping it.
+    pub cause: Option<Cause>,
+    /// Whether it will go away by itself.
+    pub prognosis: Prognosis,
+    /// One sentence, without the full stop.
+    pub verdict: String,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// What was observed; what the verdict rests on comes first.
+    pub evidence: Vec<Observed>,
+    /// What to do, best first.
+    pub remedies: Vec<String>,
+    /// What will not help.
+    pub wont_help: Vec<String>,
+}
+
+/// How sure a verdict is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    /// Something that matters was not seen, or contradicts.
+    #[default]
+    Low,
+    /// It fits, and something else could fit too.
+    Medium,
+    /// Everything that it rests on was seen.
+    High,
+}
+
+impl Confidence {
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// One observed fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Its number in this diagnosis, from 1.
+    pub id: u32,
+    /// Where it was seen: a hook, a file, the task iterator.
+    pub source: String,
+    /// What was seen. Names in it are as the process chose them.
+    pub text: String,
+    /// Whether the verdict rests on it.
+    pub cited: bool,
+}
 
 /// Who must reap, and how it got the zombie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]

@@ -2,17 +2,18 @@
 //!
 //! What is not known is `None` or empty, never a made-up value. Times are nanoseconds of `CLOCK_BOOTTIME`.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use supervisor_ebpf::ProcessId;
+
 use crate::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
     evidence::{EndFacts, EndingFacts},
-    host::{Call, CpuFacts, NotRead, PidBudget, PipeFacts, SigChld, ThreadCall, ThreadFacts},
-    reap::report::Request,
+    facts::{Call, CpuFacts, NotRead, PidBudget, PipeFacts, SigChld, ThreadCall, ThreadFacts},
+    reaping::Request,
     shared::Shared,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use supervisor_ebpf::ProcessId;
 
 /// One unreaped process. `explain` makes one of any process.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,18 +10,22 @@ use std::{
 };
 
 use supervisor_ebpf::{ProcessId, TASK_WHOLE, TASK_ZOMBIE, TaskRecord};
+use supervisor_model::{
+    evidence::{ArgsNote, ExecFacts, Task},
+    facts::{
+        CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts,
+        RemoteMount, ThreadCall, ThreadFacts,
+    },
+    filter::Filter,
+    observation::{Observation, Seen},
+    redact::Redactor,
+};
 
-use super::{ArgsNote, ExecFacts, Look};
+use super::Look;
 use crate::{
     conclusions::Conclusions,
-    filter::Filter,
-    host::{
-        Arguments, CpuFacts, DirectProc, Host, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget,
-        PipeWriters, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts,
-    },
-    kernel::Task,
-    observation::{Observation, Seen},
-    redact::{Redacted, Redactor},
+    host::{Arguments, DirectProc, Host},
+    redacted::Redacted,
 };
 
 /// A host that answers so many questions; after that everything is gone.

@@ -1,8 +1,7 @@
 //! Whether a reaper still has the `SIGCHLD` handler that it reaped with.
 
 use supervisor_ebpf::Process;
-
-use super::ExecFacts;
+use supervisor_model::evidence::ExecFacts;
 
 /// `SIG_IGN`; `SIG_DFL` is 0.
 const SIG_IGN: u64 = 1;

@@ -1,30 +1,6 @@
 //! Which program a process ran at a given time, as far as its execs are kept.
 
-use supervisor_ebpf::UNKNOWN_USER;
-
-use super::{ArgsNote, ExecFacts};
-
-impl ExecFacts {
-    /// The same exec, as that of a process which was forked from the one that made it.
-    #[must_use]
-    pub(super) fn inherited(self) -> Self {
-        Self { own: false, ..self }
-    }
-
-    /// The exec before this one. Only its file is known.
-    fn before(&self) -> Option<Self> {
-        Some(Self {
-            at_ns: self.previous_ns?,
-            filename: self.previous.clone()?,
-            args_note: ArgsNote { is_cut: true, ..ArgsNote::default() },
-            own: self.own,
-            // The user can have changed since: the arguments of this exec are nobody's word.
-            uid: Some(UNKNOWN_USER),
-            level: self.level,
-            ..Self::default()
-        })
-    }
-}
+use supervisor_model::evidence::ExecFacts;
 
 /// The execs of a process, as far as they are kept.
 #[derive(Clone, Debug)]
@@ -135,7 +111,7 @@ mod tests {
     fn the_user_of_the_exec_before_is_not_known() {
         let execs = Execs { last: Some(exec(30, "server", Some((20, "runc")))), any: true };
         let before = execs.at(25, None).unwrap();
-        assert_eq!(before.uid, Some(UNKNOWN_USER));
+        assert_eq!(before.uid, Some(supervisor_ebpf::UNKNOWN_USER));
         assert!(before.args_note.is_cut);
     }
 }

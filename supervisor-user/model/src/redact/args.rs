@@ -24,7 +24,8 @@ enum Next {
 
 impl Redactor {
     /// Arguments without their secrets, as many as before.
-    pub(super) fn list(&self, args: &[String]) -> Vec<String> {
+    #[must_use]
+    pub fn list(&self, args: &[String]) -> Vec<String> {
         if self.mode == ArgsMode::Full {
             return args.to_vec();
         }

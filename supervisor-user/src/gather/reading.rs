@@ -10,12 +10,16 @@ use std::{
 
 use rustix::process::WaitOptions;
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, TASK_ZOMBIE, TaskRecord, WAIT_PGID, Wait};
+use supervisor_model::{
+    evidence::{Evidence, Task},
+    facts::{Call, OpenFile, ProcessFacts},
+    redact::Redactor,
+};
 
-use super::{Evidence, Look};
+use super::Look;
 use crate::{
-    host::{Call, DirectProc, Host as _, OpenFile, ProcessFacts},
-    kernel::Task,
-    redact::{Redacted, Redactor},
+    host::{DirectProc, Host as _},
+    redacted::Redacted,
 };
 
 /// A process that ends with the test.

@@ -1,6 +1,9 @@
 //! Reading a recording, one observation after the other.
 
-use std::{io, io::Read, path::Path};
+use std::{
+    io::{self, Read},
+    path::Path,
+};
 
 use serde::Deserialize;
 

@@ -1,10 +1,9 @@
 //! Secrets are taken out of what is observed, before anything else sees it: docs/redaction.md lists what is known.
 //!
-//! [`Redacted`] stands between the host and [`Look`](crate::evidence::Look), so conclusions, events and recordings are
+//! [`Redacted`] stands between the host and [`Look`](supervisor_user::gather::Look), so conclusions, events and recordings are
 //! made of what is redacted already.
 
 mod args;
-mod facts;
 mod keys;
 mod text;
 
@@ -13,8 +12,6 @@ use std::borrow::Cow;
 use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-pub use facts::Redacted;
 
 /// The text that replaces a secret.
 pub const MARK: &str = "[redacted]";
@@ -119,6 +116,12 @@ pub struct Redactor {
 }
 
 impl Redactor {
+    /// How much of arguments is observed.
+    #[must_use]
+    pub fn mode(&self) -> ArgsMode {
+        self.mode
+    }
+
     /// As a configuration wants it.
     ///
     /// # Errors

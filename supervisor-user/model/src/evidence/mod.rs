@@ -1,25 +1,13 @@
-//! What was observed, before anything is concluded from it: plain data that a recording holds too.
+//! What was observed of one process, before anything is concluded from it: plain data that a recording holds too.
 
-mod execs;
-mod handler;
-mod look;
-#[cfg(test)]
-mod reading;
-#[cfg(test)]
-pub(crate) mod sample;
-#[cfg(test)]
-mod vanishing;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 
 use serde::{Deserialize, Serialize};
-use supervisor_ebpf::{Exec, ProcessId, Wait};
+use supervisor_ebpf::{Exec, ProcessId, TaskRecord, UNKNOWN_USER, Wait};
 
-pub use self::look::{EvidenceError, Look, starts_match};
 use crate::{
-    host::{
-        CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts,
-        split_arguments,
-    },
-    kernel::Task,
+    facts::{CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts},
     shared::Shared,
 };
 
@@ -114,7 +102,8 @@ impl ArgsNote {
     }
 
     /// Whether it says nothing.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -290,8 +279,29 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl ExecFacts {
+    /// The same exec, as that of a process which was forked from the one that made it.
+    #[must_use]
+    pub fn inherited(self) -> Self {
+        Self { own: false, ..self }
+    }
+
+    /// The exec before this one. Only its file is known.
+    pub fn before(&self) -> Option<Self> {
+        Some(Self {
+            at_ns: self.previous_ns?,
+            filename: self.previous.clone()?,
+            args_note: ArgsNote { is_cut: true, ..ArgsNote::default() },
+            own: self.own,
+            // The user can have changed since: the arguments of this exec are nobody's word.
+            uid: Some(UNKNOWN_USER),
+            level: self.level,
+            ..Self::default()
+        })
+    }
+
     /// Whether it was stored when the watch began, from a process whose arguments could not be read then.
-    fn lacks_arguments(&self) -> bool {
+    #[must_use]
+    pub fn lacks_arguments(&self) -> bool {
         self.at_ns == 0 && self.args.is_empty() && self.args_note.count.is_none()
     }
 }
@@ -322,7 +332,27 @@ impl From<&Exec> for ExecFacts {
 }
 
 /// A NUL-terminated string of the kernel side.
-pub(crate) fn text(bytes: &[u8]) -> String {
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// A process that has exited and is not freed, as the task iterator saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// The fixed part.
+    pub record: TaskRecord,
+    /// The innermost components of its cgroup path, outermost first.
+    pub cgroup: Option<Shared<Vec<String>>>,
+}
+
+/// NUL-separated arguments.
+#[must_use]
+pub fn split_arguments(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    bytes.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
 }

@@ -22,7 +22,7 @@ pub use self::{
 };
 use crate::{
     clock::{self, Wall},
-    host::HostIdentity,
+    facts::HostIdentity,
 };
 
 /// The format that this version writes, and the newest that it reads.

@@ -1,0 +1,34 @@
+//! Which host it is.
+
+use serde::{Deserialize, Serialize};
+
+/// Which host, which boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostIdentity {
+    /// `/etc/machine-id`, or what stands for it.
+    pub id: Option<String>,
+    /// Host name.
+    pub hostname: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Clock ticks a second of `/proc` times.
+    pub ticks_per_second: u64,
+}
+
+impl HostIdentity {
+    /// The same without what tells this host from others: for recordings that are given away.
+    #[must_use]
+    pub fn anonymous(&self) -> Self {
+        let numbers =
+            self.kernel.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(self.kernel.len());
+        Self {
+            id: Some("0".repeat(32)),
+            hostname: "anonymous".to_owned(),
+            boot_id: uuid::Uuid::nil().to_string(),
+            kernel: self.kernel[..numbers].to_owned(),
+            ticks_per_second: self.ticks_per_second,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A zombie that is to be freed: what was decided, who has asked, and what became of it.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    finding::{Block, Finding},
+    words::{clean, short_duration},
+};
+
+/// What is to be done with a zombie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nobody will wait for it: it is freed.
+    Reap,
+    /// Somebody may wait for it, or a mistake costs much: it is freed only with `--force`.
+    NeedsForce(Vec<Risk>),
+    /// It cannot be freed in this way.
+    Refused(Obstacle),
+}
+
+/// What a forced reap may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Risk {
+    /// The reaper created it.
+    OwnChild,
+    /// A thread of the reaper waits for it.
+    WaitedFor,
+    /// The reaper has asked for it by its pid.
+    AskedFor,
+    /// The reaper is late.
+    Late,
+    /// It may be reaped by itself.
+    PrognosisUnknown,
+    /// Nobody saw who created it.
+    PositionUnknown,
+    /// The reaper is the host's PID 1.
+    HostInit,
+}
+
+impl Risk {
+    /// Why it is not freed without force, and what follows if it is.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::OwnChild => {
+                "its reaper created it: if that waits for it later, the wait fails with ECHILD and the exit status is lost"
+            }
+            Self::WaitedFor => {
+                "a thread of its reaper is in a wait for it: that wait would fail with ECHILD and lose the exit status"
+            }
+            Self::AskedFor => {
+                "its reaper has asked for it by its pid: the next wait for it would fail with ECHILD and lose the exit status"
+            }
+            Self::Late => "its reaper is only late and will reap it: the exit status would be lost",
+            Self::PrognosisUnknown => {
+                "whether its reaper will still wait for it was not seen: the exit status would be lost; `supervisor watch` \
+                 sees it within 10 s"
+            }
+            Self::PositionUnknown => {
+                "whether its reaper created or adopted it was not seen: if it did create it, it may wait for it, and the \
+                 exit status would be lost"
+            }
+            Self::HostInit => "its reaper is PID 1 of the host: if that fails, the machine halts",
+        }
+    }
+}
+
+/// Why a zombie cannot be freed in this way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It has not exited.
+    NotAZombie(char),
+    /// Other threads of it live.
+    LiveThreads,
+    /// A tracer holds it.
+    Traced(u32),
+    /// Who must reap it is not known.
+    NoReaper,
+    /// The reaper's control group is frozen.
+    ReaperFrozen(String),
+    /// The reaper cannot be made to wait, for this reason.
+    ReaperCannotWait(String),
+}
+
+impl Obstacle {
+    /// What it is, and what to do.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::NotAZombie(state) => format!("it is not a zombie: its state is {state}"),
+            Self::LiveThreads => {
+                "other threads of it still live, so that no wait can take it: end those".to_owned()
+            }
+            Self::Traced(tracer) => {
+                format!(
+                    "process {tracer} traces it and must collect it first: end that process, or let it detach"
+                )
+            }
+            Self::NoReaper => "which process must reap it was not seen".to_owned(),
+            Self::ReaperFrozen(file) => {
+                format!("the control group of its reaper is frozen: thaw it first ({})", clean(file))
+            }
+            Self::ReaperCannotWait(reason) => format!("its reaper cannot be made to wait: {}", clean(reason)),
+        }
+    }
+}
+
+/// What became of a zombie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The reaper waited for it by itself after a SIGCHLD.
+    FreedByNudge,
+    /// The reaper was made to wait for it.
+    Freed,
+    /// Somebody else reaped it meanwhile.
+    Gone,
+    /// It stays, for this reason.
+    Failed(String),
+}
+
+impl Outcome {
+    /// Whether the zombie is gone.
+    #[must_use]
+    pub fn is_freed(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+
+    /// All words of the event contract.
+    pub const WORDS: [&str; 4] = ["freed", "freed-by-sigchld", "gone", "failed"];
+
+    /// The word of the event contract.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::FreedByNudge => "freed-by-sigchld",
+            Self::Freed => "freed",
+            Self::Gone => "gone",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// A zombie that was to be freed, and what became of that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The zombie.
+    pub finding: Finding,
+    /// What was decided.
+    pub decision: Decision,
+    /// What was done; nothing if that was only asked for, or not allowed.
+    pub outcome: Option<Outcome>,
+    /// Whether the reaper got a SIGCHLD first.
+    pub is_nudged: bool,
+    /// How long the reaper was stopped when it was made to wait for this one.
+    pub stopped_for: Option<Duration>,
+}
+
+impl Entry {
+    /// For a decision of which nothing is done yet.
+    #[must_use]
+    pub fn new(finding: Finding, decision: Decision) -> Self {
+        Self { finding, decision, outcome: None, is_nudged: false, stopped_for: None }
+    }
+
+    /// Whether it may be freed.
+    #[must_use]
+    pub fn is_allowed(&self, is_forced: bool) -> bool {
+        match &self.decision {
+            Decision::Reap => true,
+            Decision::NeedsForce(_) => is_forced,
+            Decision::Refused(_) => false,
+        }
+    }
+
+    /// Host pid of the reaper; 0 if it is not known.
+    #[must_use]
+    pub fn reaper(&self) -> u32 {
+        self.finding.reaper.as_ref().map_or(0, |reaper| reaper.process.pid)
+    }
+
+    /// Why force is needed.
+    #[must_use]
+    pub fn risks(&self) -> &[Risk] {
+        match &self.decision {
+            Decision::NeedsForce(risks) => risks,
+            _ => &[],
+        }
+    }
+}
+
+/// One request to free a zombie, which an audit event reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The zombie, the decision, and the outcome.
+    pub entry: Entry,
+    /// Who has asked.
+    pub requested_by: RequestedBy,
+    /// Whether `--force` was given.
+    pub is_forced: bool,
+    /// PID namespaces that the zombie had blocked and that could end.
+    pub released: Vec<Block>,
+}
+
+impl Request {
+    /// Why the zombie is not gone.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match (&self.entry.outcome, &self.entry.decision) {
+            (Some(Outcome::Failed(reason)), _) => Some(reason.clone()),
+            (None, Decision::Refused(obstacle)) => Some(obstacle.text()),
+            _ => None,
+        }
+    }
+
+    /// One sentence that stands alone.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Entry { finding, outcome, decision, stopped_for, .. } = &self.entry;
+        let zombie = format!("{} (pid {})", clean(&finding.process.name), finding.process.pid);
+        let reaper = finding.reaper.as_ref().map_or_else(
+            || "its reaper".to_owned(),
+            |reaper| format!("{} (pid {})", clean(&reaper.process.name), reaper.process.pid),
+        );
+        let by = self.requested_by.phrase();
+        match (outcome, decision) {
+            (Some(Outcome::Freed), _) => {
+                let stopped = stopped_for.map(|it| short_duration(it.as_nanos() as u64));
+                let stopped = stopped.map(|it| format!(", which was stopped for {it}")).unwrap_or_default();
+                format!("{by} freed {zombie} by a wait of {reaper}{stopped}")
+            }
+            (Some(Outcome::FreedByNudge), _) => {
+                format!("{by} sent SIGCHLD to {reaper}, which then reaped {zombie}")
+            }
+            (Some(Outcome::Gone), _) => format!("{by} was to free {zombie}, which was reaped meanwhile"),
+            (Some(Outcome::Failed(reason)), _) => format!("{by} could not free {zombie}: {}", clean(reason)),
+            (None, Decision::Refused(obstacle)) => {
+                format!("{by} did not free {zombie}: {}", obstacle.text())
+            }
+            (None, Decision::NeedsForce(_)) if !self.is_forced => {
+                format!("{by} did not free {zombie}: that needs --force")
+            }
+            (None, _) => format!("{by} only asked whether {zombie} can be freed"),
+        }
+    }
+}
+
+/// What has asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requester {
+    /// A person or a program, by `supervisor reap`.
+    Command,
+    /// The agent, by `[reap]` in its configuration.
+    Service,
+}
+
+/// Who has asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct RequestedBy {
+    /// `command`: `supervisor reap`. `service`: the agent's `[reap]`.
+    pub kind: Requester,
+    /// Real user id.
+    pub uid: u32,
+    /// User id at login, which `su` and `sudo` do not change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login_uid: Option<u32>,
+    /// User id of who called `sudo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sudo_uid: Option<u32>,
+    /// Pid of the process that started `supervisor reap`, or of the agent.
+    pub pid: u32,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+impl RequestedBy {
+    /// As the subject of a sentence.
+    fn phrase(&self) -> String {
+        match self.kind {
+            Requester::Service => "the agent's [reap]".to_owned(),
+            Requester::Command => {
+                let user = self.login_uid.or(self.sudo_uid).unwrap_or(self.uid);
+                let name = self.name.as_deref().map_or_else(|| "a process".to_owned(), clean);
+                format!("`supervisor reap` of user {user}, started by {name} (pid {}),", self.pid)
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Who has asked for a reap.
+
+use std::{env, fs};
+
+use supervisor_model::reaping::{RequestedBy, Requester};
+
+/// Who has started this command.
+#[must_use]
+pub fn command() -> RequestedBy {
+    let pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid() as u32);
+    of(Requester::Command, pid)
+}
+
+/// This agent.
+#[must_use]
+pub fn service() -> RequestedBy {
+    of(Requester::Service, std::process::id())
+}
+
+fn of(kind: Requester, pid: u32) -> RequestedBy {
+    /// What an unset login user id reads as.
+    const UNSET: u32 = u32::MAX;
+    let number = |text: String| text.trim().parse().ok();
+    let comm = fs::read(format!("/proc/{pid}/comm")).ok();
+    RequestedBy {
+        kind,
+        uid: rustix::process::getuid().as_raw(),
+        login_uid: fs::read_to_string("/proc/self/loginuid")
+            .ok()
+            .and_then(number)
+            .filter(|uid| *uid != UNSET),
+        sudo_uid: env::var("SUDO_UID").ok().and_then(number),
+        pid,
+        name: comm.map(|name| String::from_utf8_lossy(&name).trim_end().to_owned()),
+    }
+}
