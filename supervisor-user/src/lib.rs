@@ -4,12 +4,9 @@
 //! [`attribution`] → [`diagnosis`] → [`conclusions`] → [`report`] → [`sink`]. [`observer`] watches and [`glance`] looks
 //! once; [`engine`] runs all of it for as long as it is wanted; [`commands`] are what a person starts.
 
-pub mod attribution;
 pub mod commands;
-pub mod conclusions;
 pub mod config;
 pub mod console;
-pub mod diagnosis;
 pub mod engine;
 pub mod exit;
 pub mod exiting;

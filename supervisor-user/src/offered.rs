@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, ffi::OsStr};
 use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use procfs::process::{Process, Stat, all_processes};
+use supervisor_claims::container_id;
 use supervisor_model::words::clean;
-
-use crate::attribution::container_id;
 
 /// More lines than this help nobody who has pressed TAB.
 const MOST: usize = 200;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io};
 
+use supervisor_claims::names_containers;
 use supervisor_model::{
     evidence::{ArgsNote, ExecFacts, Task},
     facts::{
@@ -11,10 +12,7 @@ use supervisor_model::{
     redact::{ArgsMode, Redactor},
 };
 
-use crate::{
-    attribution::names_containers,
-    host::{Arguments, Host, ReadsLost},
-};
+use crate::host::{Arguments, Host, ReadsLost};
 
 /// A host that is read without its secrets.
 #[derive(Clone, Copy)]

@@ -10,9 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{filter::Filter, finding::Event, recording::Reader};
 use supervisor_user::{
-    conclusions::Conclusions,
     report::{Context, ecs, ocsf},
     schema::Subject,
 };

@@ -4,13 +4,13 @@ use std::{borrow::Cow, fs, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     filter::Filter,
     observation::Observation,
     recording::{Header, Reader},
 };
 use supervisor_user::{
-    conclusions::Conclusions,
     report::{Context, Format, encode, text::Style},
     sink::{FindingState, Head, Message},
 };

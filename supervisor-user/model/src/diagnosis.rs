@@ -16,6 +16,8 @@ pub struct Diagnosis {
     pub cause: Option<Cause>,
     /// Whether it will go away by itself.
     pub prognosis: Prognosis,
+    /// Whether `supervisor reap` frees it without force.
+    pub is_reapable: bool,
     /// One sentence, without the full stop.
     pub verdict: String,
     /// How sure it is.

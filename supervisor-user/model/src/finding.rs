@@ -92,6 +92,48 @@ pub struct Finding {
     pub diagnosis: Diagnosis,
 }
 
+/// The thread of a process that does not end.
+#[derive(Clone, Copy, Debug)]
+pub struct LastThread<'a> {
+    /// Its name and id, where there is more than one.
+    pub named: Option<(&'a str, u32)>,
+    /// Host thread id.
+    pub tid: u32,
+    /// State letter.
+    pub state: char,
+    /// Kernel function that it sleeps in.
+    pub wchan: Option<&'a str>,
+}
+
+impl Finding {
+    /// The thread that keeps the process from its end: one in state D, or else the first that has not ended. `None` of a
+    /// zombie.
+    #[must_use]
+    pub fn last_thread(&self) -> Option<LastThread<'_>> {
+        let live = || self.threads.iter().filter(|thread| thread.is_live());
+        let Some(thread) = live().find(|thread| thread.state == 'D').or_else(|| live().next()) else {
+            return (self.state != 'Z').then_some(LastThread {
+                named: None,
+                tid: self.process.pid,
+                state: self.state,
+                wchan: self.wchan.as_deref(),
+            });
+        };
+        Some(LastThread {
+            named: Some((&thread.comm, thread.tid)),
+            tid: thread.tid,
+            state: thread.state,
+            wchan: thread.wchan.as_deref(),
+        })
+    }
+
+    /// State and kernel function of that thread.
+    #[must_use]
+    pub fn last_place(&self) -> (char, Option<&str>) {
+        self.last_thread().map_or((self.state, self.wchan.as_deref()), |it| (it.state, it.wchan))
+    }
+}
+
 /// What a reaper did with earlier findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {

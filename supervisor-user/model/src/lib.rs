@@ -15,6 +15,7 @@ pub mod finding;
 pub mod identity;
 pub mod names;
 pub mod observation;
+pub mod phrases;
 pub mod reaping;
 pub mod recording;
 pub mod redact;

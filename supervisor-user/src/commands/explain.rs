@@ -4,6 +4,10 @@ mod search;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use supervisor_conclude::{
+    conclusions::Conclusions,
+    diagnosis::{in_full, page_text},
+};
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
@@ -18,9 +22,7 @@ use supervisor_model::{
 use self::search::{by_name, in_place};
 use super::ps::say_reads_lost;
 use crate::{
-    conclusions::Conclusions,
     console::{Printer, print, say, style},
-    diagnosis::{in_full, page_text},
     engine::context,
     exit::Exit,
     glance::Glance,
@@ -193,7 +195,13 @@ impl Teller<'_> {
             }
             (Format::Text, Part::Reaper(finding, held)) => {
                 let held: Vec<&Finding> = held.iter().collect();
-                story::reaper(finding, &Group::all(&held), style())
+                let groups = Group::all(&held);
+                match groups.first().map(|worst| in_full(worst.first()).diagnosis) {
+                    Some(worst) => {
+                        story::reaper(finding, story::Held { groups: &groups, worst: &worst }, style())
+                    }
+                    None => story::process(finding, style()),
+                }
             }
             _ => return self.event(part),
         };

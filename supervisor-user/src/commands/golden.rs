@@ -4,6 +4,7 @@
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use clap::Parser as _;
+use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
 use supervisor_model::{
     filter::Filter,
     finding::{BlockedNamespace, Finding},
@@ -18,11 +19,7 @@ use super::{
         screen::{Terminal, Times, screen},
     },
 };
-use crate::{
-    conclusions::Conclusions,
-    diagnosis::in_full,
-    report::{groups, story, text},
-};
+use crate::report::{groups, story, text};
 
 /// One of a joined PID namespace that is blocked, of the same in a pod of CRI-O, of a container, of an exec session, of many
 /// processes, and of a namespace that much holds.

@@ -176,10 +176,10 @@ fn meaning(column: Column, cell: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use clap::ValueEnum as _;
+    use supervisor_conclude::attribution::attribute;
     use supervisor_model::evidence::sample::{host, incident};
 
     use super::*;
-    use crate::attribution::attribute;
 
     /// Three of the same, with these pids.
     fn findings() -> Vec<Finding> {

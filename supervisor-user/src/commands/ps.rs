@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
@@ -27,10 +28,8 @@ use super::{
     unmatched::{unknown_place, without_filter},
 };
 use crate::{
-    conclusions::Conclusions,
     config::Time,
     console::{self, Printer, colour, is_dumb, is_utf8, print, say, wait_while_read},
-    diagnosis::in_full,
     engine::context,
     exit::Exit,
     fleet::FleetArgs,

@@ -9,6 +9,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use clap::Args;
+use supervisor_conclude::{
+    conclusions::Conclusions,
+    decision::{decide, may_be_nudged},
+};
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
@@ -21,7 +25,6 @@ use supervisor_model::{
 
 use super::ps::say_reads_lost;
 use crate::{
-    conclusions::Conclusions,
     config::Time,
     console::{print, say},
     engine::context,
@@ -29,7 +32,6 @@ use crate::{
     glance::Glance,
     host::{Host as _, Proc},
     reap::{
-        decision::{decide, may_be_nudged},
         plan::{Zombie, free, released},
         report::{released_text, stops_text, text_of_all},
         target::Target,

@@ -4,6 +4,10 @@
 
 use std::{env, fmt::Write as _, fs};
 
+use supervisor_conclude::{
+    attribution::attribute,
+    diagnosis::{blockers, diagnose, diagnose_namespace},
+};
 use supervisor_model::{
     clock::Wall,
     diagnosis::{Cause, Prognosis},
@@ -24,15 +28,11 @@ use super::{
         screen::{Terminal, Times, screen},
     },
 };
-use crate::{
-    attribution::attribute,
-    diagnosis::{blockers, diagnose, diagnose_namespace},
-    report::{
-        fold::{Detail, Fold},
-        groups::{self, Group},
-        story,
-        text::{COLUMNS, Colour, Style},
-    },
+use crate::report::{
+    fold::{Detail, Fold},
+    groups::{self, Group},
+    story,
+    text::{COLUMNS, Colour, Style},
 };
 
 const S: u64 = 1_000_000_000;
@@ -258,10 +258,12 @@ fn explain(findings: &[Finding], columns: usize) -> String {
     (reaper.is_exiting, reaper.looked_ns) = (false, NOW);
     reaper.diagnosis = diagnose(&reaper);
     let held: Vec<&Finding> = findings.iter().skip(1).collect();
+    let groups = Group::all(&held);
+    let worst = &diagnose(groups[0].first());
     [
         story::namespace(&namespace(), style),
         story::process(&findings[0], style),
-        story::reaper(&reaper, &Group::all(&held), style),
+        story::reaper(&reaper, story::Held { groups: &groups, worst }, style),
     ]
     .join("\n")
 }

@@ -20,13 +20,13 @@ use tokio::{
 
 use self::reaping::Reaping;
 pub(super) use self::reaping::{REAPS, serve};
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     clock, filter::Filter, observation::Observation, recording::Reader, redact::RedactArgs, words::clean,
 };
 
 use super::fleet::Nodes;
 use crate::{
-    conclusions::Conclusions,
     config::Time,
     console::style,
     engine,

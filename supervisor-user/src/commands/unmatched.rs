@@ -1,10 +1,10 @@
 //! The message for filters that match nothing: whether they name something that is not there, and how much they leave out.
 
 use anyhow::Result;
+use supervisor_conclude::attribution::attribute;
 use supervisor_model::{filter::Filter, words::clean};
 
 use crate::{
-    attribution::attribute,
     glance::Glance,
     host::{Host as _, Proc},
 };

@@ -105,10 +105,11 @@ fn reaper_of(finding: &Finding) -> (u32, &str) {
 
 #[cfg(test)]
 mod tests {
+    use supervisor_conclude::attribution::attribute;
     use supervisor_model::evidence::sample::{host, incident};
 
     use super::*;
-    use crate::{attribution::attribute, config::Time};
+    use crate::config::Time;
 
     const S: u64 = 1_000_000_000;
 

@@ -8,9 +8,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use supervisor_conclude::conclusions::Outcome;
 
 use super::open_findings::create_beside;
-use crate::{conclusions::Outcome, plain_file};
+use crate::plain_file;
 
 /// The file's name in the state directory.
 const FILE: &str = "history.json";

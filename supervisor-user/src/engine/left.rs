@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use anyhow::{Context as _, Result};
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     clock::{self, Wall},
     facts::HostIdentity,
@@ -15,9 +16,7 @@ use super::{
     Pipeline,
     open_findings::{Left, OpenFindings},
 };
-use crate::{
-    conclusions::Conclusions, config::Config, console::say, host::Proc, ledger::Was, observer::Observer,
-};
+use crate::{config::Config, console::say, host::Proc, ledger::Was, observer::Observer};
 
 /// Closes what is gone, hands what is still there to the observer, and begins to remember what is open from now on.
 pub(super) async fn take_over(

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, io, sync::Arc};
 
 use anyhow::{Context as _, Result};
+use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
 use supervisor_model::{
     clock::{self, Wall},
     facts::HostIdentity,
@@ -13,7 +14,7 @@ use supervisor_model::{
 };
 
 use super::{left, open_findings::OpenFindings, stream::Stream};
-use crate::{conclusions::Conclusions, console::say, diagnosis::in_full, memory, metrics::Metrics};
+use crate::{console::say, memory, metrics::Metrics};
 
 /// The evidence of so many at once leaves free memory behind that is worth giving back.
 const MANY: usize = 100;

@@ -14,6 +14,10 @@ use std::{
 };
 
 use activity::waits_for_group;
+use supervisor_claims::{
+    container_id, named_part,
+    oci::{places, sandbox_places},
+};
 use supervisor_ebpf::{
     HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_ENDING, TASK_EXITING,
     TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SIGINFO,
@@ -31,7 +35,6 @@ use supervisor_model::{
 
 use super::{execs::Execs, handler::is_handler_changed};
 use crate::{
-    attribution::{container_id, named_part, oci_places, sandbox_places},
     host::Host,
     kernel::{KernelError, Remembered},
     redacted::Redacted,
@@ -209,7 +212,7 @@ impl<'a> Look<'a> {
             facts,
         };
         // Where a container's files are is known by who is who.
-        match self.oci(&oci_places(&evidence))? {
+        match self.oci(&places(&evidence))? {
             Ok(facts) => evidence.oci = facts,
             Err(_) => evidence.oci_not_read = true,
         }

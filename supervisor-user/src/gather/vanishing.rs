@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::{ProcessId, TASK_WHOLE, TASK_ZOMBIE, TaskRecord};
 use supervisor_model::{
     evidence::{ArgsNote, ExecFacts, Task},
@@ -23,7 +24,6 @@ use supervisor_model::{
 
 use super::Look;
 use crate::{
-    conclusions::Conclusions,
     host::{Arguments, DirectProc, Host},
     redacted::Redacted,
 };

@@ -1,5 +1,6 @@
 //! Reports for tests.
 
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     clock::Wall,
     evidence::{ExecFacts, sample},
@@ -9,7 +10,6 @@ use supervisor_model::{
 };
 
 use super::{Ended, Kind, Leak, Method, Report};
-use crate::conclusions::Conclusions;
 
 fn finding(pid: u32, comm: &str, args: &[&str], state: char) -> Finding {
     let mut evidence = sample::incident();

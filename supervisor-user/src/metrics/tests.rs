@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
 };
 
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::Counters;
 use supervisor_model::{
     clock::Wall,
@@ -17,7 +18,6 @@ use supervisor_model::{
 
 use super::*;
 use crate::{
-    conclusions::Conclusions,
     kernel::{MapFill, ProgramRuns},
     sink::Stats,
 };

@@ -1,7 +1,6 @@
 //! Frees a zombie without ending its reaper: makes the reaper itself wait for it.
 
 mod arch;
-pub mod decision;
 pub mod inject;
 mod nudge;
 pub mod plan;

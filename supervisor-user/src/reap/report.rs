@@ -105,13 +105,13 @@ pub fn released_text(block: &Block) -> String {
 
 #[cfg(test)]
 mod tests {
+    use supervisor_conclude::attribution::attribute;
     use supervisor_model::{
         evidence::sample::{host, incident},
         reaping::Risk,
     };
 
     use super::*;
-    use crate::attribution::attribute;
 
     fn entry(pid: u32, decision: Decision) -> Entry {
         let mut finding = attribute(&incident(), &host(), 1_000_000_000);

@@ -10,7 +10,6 @@ use supervisor_model::{
 
 use super::{
     columns::{named, unknown, why},
-    groups::is_reapable,
     sentence::place,
     short::{Short, short},
     text::{self, Lines, Style, budget, short_exit, time},
@@ -60,7 +59,7 @@ fn finding(word: &str, finding: &Finding, event: &Event, style: Style) -> String
     );
     let mut lines = headline((event.wall, event.at_ns), "1;31", word, &text, style);
     lines.add("so", &consequence(finding, &reaper));
-    lines.add("do", &commands(process.pid, is_reapable(finding)));
+    lines.add("do", &commands(process.pid, finding.diagnosis.is_reapable));
     lines.out
 }
 

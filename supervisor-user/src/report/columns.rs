@@ -10,7 +10,6 @@ use supervisor_model::{
 };
 
 use super::text::short_exit;
-use crate::diagnosis::last_place;
 
 /// Something that is said of each finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -181,7 +180,7 @@ pub(crate) const EXITS: [&str; 7] =
 
 /// A process that cannot exit, with the place of the thread that does not.
 pub(crate) fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {
-    let (state, wchan) = last_place(finding);
+    let (state, wchan) = finding.last_place();
     let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
     [
         finding.process.pid.to_string(),

@@ -6,11 +6,9 @@ use supervisor_model::{
     diagnosis::{Cause, Prognosis},
     family::Family,
     finding::Finding,
-    reaping::Decision,
 };
 
 use super::columns::{Column, named, unknown, why};
-use crate::reap::decision::decide;
 
 /// How urgent a finding is: the smallest first. One that blocks a PID namespace comes before one that is leaked, and that
 /// before one that its reaper is only late for.
@@ -147,26 +145,19 @@ impl<'a> Group<'a> {
     /// The first that `reap` frees without force.
     #[must_use]
     pub fn reapable(&self) -> Option<&'a Finding> {
-        self.findings.iter().copied().find(|it| is_reapable(it))
+        self.findings.iter().copied().find(|it| it.diagnosis.is_reapable)
     }
-}
-
-/// Whether `reap` frees it without force.
-#[must_use]
-pub fn is_reapable(finding: &Finding) -> bool {
-    let diagnosis = &finding.diagnosis;
-    decide(finding, diagnosis.position, diagnosis.prognosis) == Decision::Reap
 }
 
 #[cfg(test)]
 mod tests {
+    use supervisor_conclude::{attribution::attribute, diagnosis::diagnose};
     use supervisor_model::{
         evidence::sample::{host, incident},
         finding::Block,
     };
 
     use super::*;
-    use crate::{attribution::attribute, diagnosis::diagnose};
 
     fn zombie(pid: u32, prognosis: Prognosis) -> Finding {
         let mut finding = attribute(&incident(), &host(), 1_000_000_000);

@@ -3,10 +3,9 @@
 use supervisor_model::{
     finding::{Block, Dropped, Event, EventKind, Finding, Loss, ReapedBy, Runtime, Stage, Suppressed},
     names::Names,
+    phrases::exit,
     words::{clean, duration},
 };
-
-use crate::diagnosis::exit;
 
 /// The sentence.
 #[must_use]

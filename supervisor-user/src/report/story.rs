@@ -17,7 +17,6 @@ use super::{
         reaper_lines,
     },
 };
-use crate::diagnosis::in_full;
 
 const INDENT: &str = "  ";
 /// Width of a command line in the tree, and what it is at least where there is little room.
@@ -30,22 +29,31 @@ const MUST: &str = "  ◄ must reap";
 /// The story of a process, dead or alive.
 #[must_use]
 pub fn process(finding: &Finding, style: Style) -> String {
-    at(finding, &[], finding.looked_ns, style)
+    at(finding, None, finding.looked_ns, style)
 }
 
 /// The same some time after the inspection: how long ago it exited is of now, the evidence is of the inspection.
 #[must_use]
 pub fn process_at(finding: &Finding, now_ns: u64, style: Style) -> String {
-    at(finding, &[], now_ns, style)
+    at(finding, None, now_ns, style)
+}
+
+/// What a reaper holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// The findings of which it is the reaper.
+    pub groups: &'a [Group<'a>],
+    /// All that is said of the worst of them.
+    pub worst: &'a Diagnosis,
 }
 
 /// The story of a process that must reap others, with what it holds.
 #[must_use]
-pub fn reaper(finding: &Finding, held: &[Group<'_>], style: Style) -> String {
-    at(finding, held, finding.looked_ns, style)
+pub fn reaper(finding: &Finding, held: Held<'_>, style: Style) -> String {
+    at(finding, Some(held), finding.looked_ns, style)
 }
 
-fn at(finding: &Finding, held: &[Group<'_>], now_ns: u64, style: Style) -> String {
+fn at(finding: &Finding, held: Option<Held<'_>>, now_ns: u64, style: Style) -> String {
     let mut story = Story { out: String::new(), style };
     let word = match (finding.state, finding.is_exiting) {
         _ if finding.ending.is_some() => "EXITING",
@@ -71,10 +79,10 @@ fn at(finding: &Finding, held: &[Group<'_>], now_ns: u64, style: Style) -> Strin
             story.item("- ", &block(finding, held));
         }
     }
-    story.holds(finding, held);
-    match held.first() {
+    story.holds(finding, held.map_or(&[], |held| held.groups));
+    match held {
         // Of the worst that it holds; of the others their own stories tell.
-        Some(worst) if word == ALIVE => story.advice(&in_full(worst.first()).diagnosis),
+        Some(held) if word == ALIVE => story.advice(held.worst),
         _ => story.advice(&finding.diagnosis),
     }
     if let Some(text) = finding.budget.as_ref().and_then(budget) {

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use supervisor_conclude::{
+    attribution::attribute,
+    diagnosis::{blockers, diagnose, diagnose_namespace},
+};
 use supervisor_ebpf::{
     CALL_WAIT4, Exec, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced,
     WAIT_ANY, Wait,
@@ -22,12 +26,7 @@ use supervisor_model::{
 };
 
 use super::{Context, ecs, ocsf, sentence, story, text};
-use crate::{
-    attribution::attribute,
-    diagnosis::{blockers, diagnose, diagnose_namespace},
-    schema::Subject,
-    trace::Decoder,
-};
+use crate::{schema::Subject, trace::Decoder};
 
 fn context() -> Context {
     Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }

@@ -10,6 +10,7 @@ use supervisor_model::{
         Authority, BlockedNamespace, Blocker, Budget, ClaimSource, Creator, Event, EventKind, Exit, Finding,
         IdentityClaim, Origin, PidNs, Reaper,
     },
+    phrases::call,
     words::{clean, command_line, duration, in_ascii, signal_name, wrap},
 };
 
@@ -18,7 +19,6 @@ use super::{
     short::{Short, short},
     story,
 };
-use crate::diagnosis::call;
 
 /// How wide a command line may be.
 const COMMAND_WIDTH: usize = 72;

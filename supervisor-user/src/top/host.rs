@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use supervisor_conclude::{conclusions::Conclusions, decision::decide, diagnosis::in_full};
 use supervisor_model::{
     finding::{BlockedNamespace, Blocker, Finding},
     names::Names,
@@ -10,15 +11,10 @@ use supervisor_model::{
 };
 
 use super::{Age, Blocked, Item, Row, Story, View};
-use crate::{
-    conclusions::Conclusions,
-    diagnosis::in_full,
-    reap::decision::decide,
-    report::{
-        columns::{Column, EXITS, exit_cells, named, unknown},
-        story,
-        text::Style,
-    },
+use crate::report::{
+    columns::{Column, EXITS, exit_cells, named, unknown},
+    story,
+    text::Style,
 };
 
 /// Room of the columns of processes that cannot exit.
@@ -61,7 +57,7 @@ impl View for Conclusions {
     }
 
     fn verdict(&self, id: &str) -> Option<(String, Option<String>)> {
-        let diagnosis = match self.find(id)? {
+        let diagnosis = match find(self, id)? {
             Found::Process(finding) => in_full(finding).diagnosis,
             Found::Namespace(namespace) => namespace.diagnosis.clone(),
         };
@@ -70,7 +66,7 @@ impl View for Conclusions {
 
     fn story(&self, id: &str, columns: usize, now_ns: u64) -> Option<Story> {
         let style = Style { columns, ..Style::PLAIN };
-        let (text, looked_ns) = match self.find(id)? {
+        let (text, looked_ns) = match find(self, id)? {
             Found::Process(finding) => {
                 (story::process_at(&in_full(finding), now_ns, style), finding.looked_ns)
             }
@@ -95,12 +91,10 @@ enum Found<'a> {
     Namespace(&'a BlockedNamespace),
 }
 
-impl Conclusions {
-    fn find(&self, id: &str) -> Option<Found<'_>> {
-        let process = self.open().chain(Self::exits(self)).find(|it| it.id == id);
-        let namespace = || Self::namespaces(self).find(|it| it.id == id).map(Found::Namespace);
-        process.map(Found::Process).or_else(namespace)
-    }
+fn find<'a>(conclusions: &'a Conclusions, id: &str) -> Option<Found<'a>> {
+    let process = conclusions.open().chain(conclusions.exits()).find(|it| it.id == id);
+    let namespace = || conclusions.namespaces().find(|it| it.id == id).map(Found::Namespace);
+    process.map(Found::Process).or_else(namespace)
 }
 
 fn item(finding: &Finding, now_ns: u64) -> Item {

@@ -1,5 +1,6 @@
 //! A realistic host for tests: some reapers with many zombies, a blocked Pod, a process that cannot exit.
 
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, WAITED_PID, Wait};
 use supervisor_model::{
     clock::Wall,
@@ -14,7 +15,6 @@ use supervisor_model::{
 };
 
 use super::Top;
-use crate::conclusions::Conclusions;
 
 const S: u64 = 1_000_000_000;
 /// When the screen is drawn, and when it was refreshed before.

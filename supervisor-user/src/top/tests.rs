@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ratatui::{Terminal, backend::TestBackend};
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{evidence::sample, filter::Filter, observation::Observation, recording::Reader};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     sample::{NOW, host_with},
     screens::screen,
 };
-use crate::{conclusions::Conclusions, report::text::Style};
+use crate::report::text::Style;
 
 /// A screen of the incident as it was recorded, with a PID namespace that is blocked, and what it is of.
 fn recorded() -> (Top, Conclusions) {

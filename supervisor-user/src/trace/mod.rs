@@ -5,6 +5,7 @@ pub mod tree;
 
 use std::{collections::HashMap, rc::Rc};
 
+use supervisor_claims::container_id;
 use supervisor_ebpf::{
     CGROUP_DEPTH, Exec, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced, Wait,
 };
@@ -15,7 +16,7 @@ use supervisor_model::{
     trace::{Cgroup, Event, Kind, Named, PidNs, What},
 };
 
-use crate::{attribution::container_id, redacted};
+use crate::redacted;
 
 /// How many control groups, and how many exits that no reap was seen of, are remembered.
 const BOUND: usize = 65_536;

@@ -5,14 +5,12 @@ use std::fmt::Write as _;
 use supervisor_model::{
     clock::Wall,
     finding::Exit,
+    phrases::call,
     trace::{Event, Named, What},
     words::{command_line, padded, short_duration, signal_name},
 };
 
-use crate::{
-    diagnosis::call,
-    report::{columns, text::Colour},
-};
+use crate::report::{columns, text::Colour};
 
 /// How times are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

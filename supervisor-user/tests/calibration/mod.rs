@@ -9,13 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     diagnosis::{Confidence, Diagnosis, Prognosis},
     filter::Filter,
     finding::EventKind,
     recording::Reader,
 };
-use supervisor_user::conclusions::Conclusions;
 
 /// What is true of a zombie.
 #[derive(Debug, Deserialize)]

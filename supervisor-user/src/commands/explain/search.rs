@@ -1,6 +1,7 @@
 //! What `explain` finds by a name, a container or a pod.
 
 use anyhow::{Result, bail};
+use supervisor_conclude::{attribution::attribute, conclusions::Conclusions};
 use supervisor_model::{
     filter::Filter,
     finding::{BlockedNamespace, Finding},
@@ -10,8 +11,6 @@ use supervisor_model::{
 
 use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
 use crate::{
-    attribution::attribute,
-    conclusions::Conclusions,
     glance::Glance,
     host::{Host as _, Proc},
     report::groups::Group,

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use caps::Capability;
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::{self, Wall},
@@ -11,7 +12,6 @@ use supervisor_model::{
 };
 
 use crate::{
-    conclusions::Conclusions,
     leaks::{Kind, Method, settling::Present},
     report::Context,
 };

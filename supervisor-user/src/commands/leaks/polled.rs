@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use caps::Capability;
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock,
@@ -18,7 +19,6 @@ use supervisor_model::{
 
 use super::follow::{Follower, Left, event, said_of};
 use crate::{
-    conclusions::Conclusions,
     engine,
     glance::Glance,
     host::{Host as _, Proc},

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use caps::Capability;
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::{ProcessId, TASK_EXITING, TASK_ZOMBIE, TaskRecord};
 use supervisor_model::{
     evidence::NamespaceEvidence,
@@ -19,7 +20,6 @@ use supervisor_model::{
 
 use super::follow::{Follower, Left, event, said_of};
 use crate::{
-    conclusions::Conclusions,
     engine,
     glance::namespaces,
     host::{Host as _, Proc},

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::report::{
     columns::{Column, EXITS, exit_cells},
-    groups::is_reapable,
     text::{COLUMNS, Colour},
 };
 
@@ -163,7 +162,7 @@ fn footer(found: &Found<'_>, is_short: bool, times: Times, terminal: Terminal) -
         (None, None) => {}
     }
     let holds = |it: &&&Finding| it.blocks.iter().any(|block| Some(block.ino) == ino);
-    let mut reapable = found.findings.iter().filter(|it| is_reapable(it));
+    let mut reapable = found.findings.iter().filter(|it| it.diagnosis.is_reapable);
     if let Some(ino) = ino.filter(|_| reapable.clone().any(|it| holds(&it))) {
         next.push((
             format!("supervisor reap --dry-run --pidns {ino}"),

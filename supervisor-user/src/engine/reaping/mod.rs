@@ -1,6 +1,6 @@
 //! `[reap]`: the agent frees zombies that nobody will wait for, every now and then.
 //!
-//! Every period the findings are asked which zombies [`decide`](crate::reap::decision::decide) lets go without force, are old
+//! Every period the findings are asked which zombies [`decide`](supervisor_conclude::decision::decide) lets go without force, are old
 //! enough and of a selected family. Those of one reaper are inspected again, so that the decision rests on evidence of this
 //! moment, and are handed to a worker ([`crate::reap::worker`]). The event loop never waits for one: it looks at each tick
 //! which have answered.
@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::Result;
 use schedule::Schedule;
+use supervisor_conclude::decision::may_be_nudged;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::{self, Wall},
@@ -33,7 +34,6 @@ use crate::{
     host::Proc,
     observer::Observer,
     reap::{
-        decision::may_be_nudged,
         plan::{Done, Zombie},
         worker::Job,
     },

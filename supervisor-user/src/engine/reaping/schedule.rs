@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
+use supervisor_conclude::decision::decide;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     finding::Finding,
     reaping::{Decision, Risk},
 };
 
-use crate::{config::ReapConfig, reap::decision::decide};
+use crate::config::ReapConfig;
 
 /// At most this many zombies of one reaper are inspected and freed at once, so that neither takes long.
 const AT_ONCE: usize = 64;
@@ -157,6 +158,7 @@ fn nanos(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use supervisor_conclude::{attribution::attribute, diagnosis::diagnose};
     use supervisor_model::{
         diagnosis::{Position, Prognosis},
         evidence::sample::{host, incident},
@@ -164,7 +166,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{attribution::attribute, config::Time, diagnosis::diagnose};
+    use crate::config::Time;
 
     const S: u64 = 1_000_000_000;
     const AGENT: u32 = 4_000;

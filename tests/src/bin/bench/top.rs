@@ -8,13 +8,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use ratatui::{Terminal, backend::TestBackend};
 use serde_json::{Value, json};
+use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     filter::Filter,
     observation::{Observation, Seen},
     recording::Reader,
 };
 use supervisor_user::{
-    conclusions::Conclusions,
     report::text::{Colour, Style},
     top::{Key, Top, draw::draw},
 };

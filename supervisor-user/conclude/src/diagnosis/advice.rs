@@ -2,13 +2,11 @@
 //! is known to be false is left out.
 
 use supervisor_model::{
-    diagnosis::{Position, Prognosis},
+    diagnosis::Prognosis,
     finding::{PidNsMode, Reaper},
-    reaping::Decision,
 };
 
 use super::case::{Case, name};
-use crate::reap::decision::decide;
 
 /// A fact that a line of advice rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,16 +103,13 @@ pub(super) fn no_init() -> Line {
     )
 }
 
-/// The remedy that costs nothing: only where nobody will wait for the zombie.
-pub(super) fn reap_it(case: &Case<'_>, position: Option<Position>, prognosis: Prognosis) -> Option<String> {
-    let reaper = case.reaper?;
-    (decide(case.finding, position, prognosis) == Decision::Reap).then(|| {
-        format!(
-            "`supervisor reap {}` frees it at once: it makes {} wait for it, and does not end that",
-            case.finding.process.pid,
-            name(&reaper.process)
-        )
-    })
+/// The remedy that costs nothing.
+pub(super) fn reap_it(case: &Case<'_>) -> Option<String> {
+    Some(format!(
+        "`supervisor reap {}` frees it at once: it makes {} wait for it, and does not end that",
+        case.finding.process.pid,
+        name(&case.reaper?.process)
+    ))
 }
 
 /// What ending a reaper gives: whoever adopts its zombies may reap them, or not.

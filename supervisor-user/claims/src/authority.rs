@@ -18,13 +18,13 @@ const SUB_UID_MIN: u32 = 100_000;
 /// Root speaks only in the host's PID namespace. Root in a container is its tenant: it chooses its arguments, and its files
 /// are owned by root too. A recording of an older version does not say who it was, and is believed.
 #[must_use]
-pub(super) fn of_exec(exec: &ExecFacts) -> Authority {
+pub fn of_exec(exec: &ExecFacts) -> Authority {
     exec.uid.map_or(Authority::Root, |uid| of(uid, exec.level))
 }
 
 /// Who speaks in the arguments of a living process.
 #[must_use]
-pub(super) fn of_process(facts: &ProcessFacts) -> Authority {
+pub fn of_process(facts: &ProcessFacts) -> Authority {
     // An id that is not known is no user's, and never root's.
     of(facts.uid.unwrap_or(supervisor_ebpf::UNKNOWN_USER), facts.level())
 }
@@ -39,13 +39,13 @@ fn of(uid: u32, level: Option<u32>) -> Authority {
 
 /// Who has named a control group. Below `user@N.service` user N makes groups of any name.
 #[must_use]
-pub(super) fn of_cgroup(path: &str) -> Authority {
+pub fn of_cgroup(path: &str) -> Authority {
     cgroup::user(path).map_or(Authority::Kernel, Authority::User)
 }
 
 /// Whether what a user says may be about this process: it must be the user's own, or one of the user's containers.
 #[must_use]
-pub(super) fn speaks_for(by: Authority, evidence: &Evidence) -> bool {
+pub fn speaks_for(by: Authority, evidence: &Evidence) -> bool {
     match by {
         Authority::Kernel | Authority::Root | Authority::Container => true,
         Authority::User(supervisor_ebpf::UNKNOWN_USER) => false,
@@ -55,12 +55,12 @@ pub(super) fn speaks_for(by: Authority, evidence: &Evidence) -> bool {
 
 /// Whether an exec has started the program that it is named after: root has, and no other can change the file.
 #[must_use]
-pub(super) fn is_verified(exec: &ExecFacts) -> bool {
+pub fn is_verified(exec: &ExecFacts) -> bool {
     of_exec(exec) == Authority::Root && exec.roots_file != Some(false)
 }
 
 /// Whether an exec that is of that role has only the name of a runtime, monitor or engine.
 #[must_use]
-pub(super) fn is_unverified_part(exec: &ExecFacts, role: Role) -> bool {
+pub fn is_unverified_part(exec: &ExecFacts, role: Role) -> bool {
     matches!(role, Role::Runtime | Role::Monitor | Role::Engine) && !is_verified(exec)
 }

@@ -11,7 +11,7 @@ use supervisor_model::{
 use super::{Conclusions, Open, remember};
 use crate::{
     attribution::attribute,
-    diagnosis::{diagnose_in_short, in_full, last_place},
+    diagnosis::{diagnose_in_short, in_full},
 };
 
 impl Conclusions {
@@ -83,5 +83,5 @@ impl Conclusions {
 /// Whether the cause or the consequence is another one. The verdict itself tells how long it lasts.
 fn has_changed(before: &Finding, now: &Finding) -> bool {
     let cause = |finding: &Finding| (finding.diagnosis.family, finding.diagnosis.confidence);
-    cause(before) != cause(now) || last_place(before) != last_place(now) || before.blocks != now.blocks
+    cause(before) != cause(now) || before.last_place() != now.last_place() || before.blocks != now.blocks
 }

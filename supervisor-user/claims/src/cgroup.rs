@@ -2,24 +2,25 @@
 
 use std::borrow::Cow;
 
-/// What LXC and systemd-nspawn are called as managers. They are runtimes too, and a container's id is the name that a
+/// What LXC is called as a manager. It is a runtime too, and a container's id is the name that a
 /// person gave it.
-pub(super) const LXC: &str = "lxc";
-pub(super) const NSPAWN: &str = "systemd-nspawn";
+pub const LXC: &str = "lxc";
+/// The same of systemd-nspawn.
+pub const NSPAWN: &str = "systemd-nspawn";
 
 /// A container as its control group names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NamedContainer<'a> {
+pub struct NamedContainer<'a> {
     /// Its id.
-    pub(super) id: Cow<'a, str>,
+    pub id: Cow<'a, str>,
     /// What made the group. A bare id below `kubepods` may be containerd's or cri-dockerd's.
-    pub(super) manager: Option<&'static str>,
+    pub manager: Option<&'static str>,
 }
 
 impl NamedContainer<'_> {
     /// The runtime that manages its containers itself, if that has made the group.
     #[must_use]
-    pub(super) fn machine_runtime(&self) -> Option<&'static str> {
+    pub fn machine_runtime(&self) -> Option<&'static str> {
         self.manager.filter(|manager| matches!(*manager, LXC | NSPAWN))
     }
 }
@@ -39,13 +40,13 @@ const UNEXPANDED: &[(&str, &str)] =
 
 /// The innermost container that a path names. Groups of monitors (`libpod-conmon-ID.scope`) name none.
 #[must_use]
-pub(super) fn container(path: &str) -> Option<NamedContainer<'_>> {
+pub fn container(path: &str) -> Option<NamedContainer<'_>> {
     containers(path).next()
 }
 
 /// Whether a path names that container, at any depth.
 #[must_use]
-pub(super) fn names(path: &str, id: &str) -> bool {
+pub fn names(path: &str, id: &str) -> bool {
     containers(path).any(|named| named.id == id)
 }
 
@@ -66,7 +67,7 @@ fn containers(path: &str) -> impl Iterator<Item = NamedContainer<'_>> {
 /// The uid of the innermost pod that a path names: `podUID` below `kubepods`, or
 /// `kubepods-burstable-podUID.slice` where systemd's names have `_` for its dashes.
 #[must_use]
-pub(super) fn pod_uid(path: &str) -> Option<String> {
+pub fn pod_uid(path: &str) -> Option<String> {
     let mut below = false;
     let mut found = None;
     for name in components(path) {
@@ -88,7 +89,7 @@ pub(super) fn pod_uid(path: &str) -> Option<String> {
 
 /// The user whose systemd instance a path is below of.
 #[must_use]
-pub(super) fn user(path: &str) -> Option<u32> {
+pub fn user(path: &str) -> Option<u32> {
     components(path).find_map(|name| name.strip_prefix("user@")?.strip_suffix(".service")?.parse().ok())
 }
 
@@ -162,7 +163,7 @@ fn unescaped(name: &str) -> Cow<'_, str> {
 }
 
 /// Container managers' ids are 64 hexadecimal digits.
-pub(super) fn is_id(text: &str) -> bool {
+pub fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -1,17 +1,16 @@
 //! Which container and pod a process belongs to, once all claims and the container's files were read. A claim that is
 //! refused or contradicted stays in the finding, beside the claim that is believed.
 
+use supervisor_claims::{
+    authority, cgroup,
+    claim::{self, Claim, Source},
+    oci::{self, Identity},
+};
 use supervisor_model::{
     diagnosis::Confidence,
     evidence::Evidence,
     facts::OciFacts,
     finding::{Authority, ClaimSource, Container, IdentityClaim, Orchestrator, Runtime},
-};
-
-use super::{
-    authority, cgroup,
-    claim::{self, Claim, Source},
-    oci::{self, Identity},
 };
 
 /// Container and pod, and how sure they are.

@@ -24,12 +24,14 @@ mod waits;
 use advice::{Kind, Line};
 use case::Case;
 use facts::Fact;
-use supervisor_model::diagnosis::{Confidence, Diagnosis, Observed};
+use supervisor_model::{
+    diagnosis::{Confidence, Diagnosis, Observed},
+    reaping::Decision,
+};
 
-pub(crate) use facts::{call, exit};
+use crate::decision::decide;
 
 pub use self::{
-    ending::last_place,
     family::{Page, book, page_text},
     namespace::{blockers, diagnose_namespace},
 };
@@ -157,18 +159,18 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
     // What a thread that runs has not done yet, it may do now.
     let is_open = cause == Some(Cause::Unseen) || (cause.is_some() && case.is_runnable());
     let most = if is_open { Confidence::Medium } else { Confidence::High };
+    let is_reapable = decide(case.finding, position, prognosis) == Decision::Reap;
+    let reap_it = if is_reapable { advice::reap_it(case) } else { None };
     Diagnosis {
         family,
         position,
         cause,
         prognosis,
+        is_reapable,
         verdict: sentence,
         confidence: confidence.min(most),
         evidence,
-        remedies: advice::reap_it(case, position, prognosis)
-            .into_iter()
-            .chain(advice::texts(&advice, Kind::Remedy, case, prognosis))
-            .collect(),
+        remedies: reap_it.into_iter().chain(advice::texts(&advice, Kind::Remedy, case, prognosis)).collect(),
         wont_help: advice::texts(&advice, Kind::WontHelp, case, prognosis),
     }
 }

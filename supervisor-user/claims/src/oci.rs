@@ -220,38 +220,38 @@ fn is_name(text: &str) -> bool {
 
 /// Whose container it is, by its annotations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Identity<'a> {
+pub struct Identity<'a> {
     /// Its id.
-    pub(super) id: Option<&'a str>,
+    pub id: Option<&'a str>,
     /// Its name.
-    pub(super) container: Option<&'a str>,
+    pub container: Option<&'a str>,
     /// Its pod's name.
-    pub(super) pod: Option<&'a str>,
+    pub pod: Option<&'a str>,
     /// Its pod's namespace.
-    pub(super) namespace: Option<&'a str>,
+    pub namespace: Option<&'a str>,
     /// Its pod's uid.
-    pub(super) uid: Option<&'a str>,
+    pub uid: Option<&'a str>,
     /// Who made it.
-    pub(super) engine: Option<&'static str>,
+    pub engine: Option<&'static str>,
 }
 
 impl Identity<'_> {
     /// As much of it as a user may say of the user's own container: podman is the engine that users run. Users name no
     /// pods, and a pod's container has the name that its pod gives it.
     #[must_use]
-    pub(super) fn of_user(self) -> Self {
+    pub fn of_user(self) -> Self {
         Self { id: self.id, engine: self.engine.filter(|engine| *engine == "podman"), ..Self::default() }
     }
 
     /// All but the names that a pod gives.
     #[must_use]
-    pub(super) fn without_pod(self) -> Self {
+    pub fn without_pod(self) -> Self {
         Self { id: self.id, engine: self.engine, ..Self::default() }
     }
 
     /// The same, of a pod that another one names, where this names none.
     #[must_use]
-    pub(super) fn or_pod_of(self, other: Self) -> Self {
+    pub fn or_pod_of(self, other: Self) -> Self {
         if self.names_pod() {
             return self;
         }
@@ -268,7 +268,7 @@ impl Identity<'_> {
 
     /// Whether it names a pod.
     #[must_use]
-    pub(super) fn names_pod(&self) -> bool {
+    pub fn names_pod(&self) -> bool {
         self.pod.is_some() || self.namespace.is_some() || self.uid.is_some()
     }
 }
@@ -276,7 +276,7 @@ impl Identity<'_> {
 /// What the kubelet makes of a container's name for engines that know no pods:
 /// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`. None of its parts can have a `_`.
 #[must_use]
-pub(super) fn kubernetes_name(name: &str) -> Option<Identity<'_>> {
+pub fn kubernetes_name(name: &str) -> Option<Identity<'_>> {
     let parts: Vec<&str> = name.split('_').collect();
     let ["k8s", container, pod, namespace, uid, attempt] = parts[..] else { return None };
     let is_number = !attempt.is_empty() && attempt.bytes().all(|byte| byte.is_ascii_digit());
@@ -293,7 +293,7 @@ pub(super) fn kubernetes_name(name: &str) -> Option<Identity<'_>> {
 /// Reads the annotations as their engine means them. Whoever writes a pod's manifest chooses other annotations
 /// of it, so the keys of one engine say nothing in a bundle of another.
 #[must_use]
-pub(super) fn identify(facts: &OciFacts) -> Identity<'_> {
+pub fn identify(facts: &OciFacts) -> Identity<'_> {
     let value = |key: &str| facts.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty());
     let engine = match value(MANAGER) {
         Some("libpod") => Some("podman"),

@@ -95,7 +95,7 @@ fn program(path: &str) -> Option<Program> {
 ///
 /// A monitor's word makes no exec more than a runtime's: with which authority that one speaks is another question.
 #[derive(Debug, Default)]
-pub(super) struct Runtimes<'a> {
+pub struct Runtimes<'a> {
     /// What monitors' arguments name as the runtime.
     told: Vec<&'a str>,
 }
@@ -103,7 +103,7 @@ pub(super) struct Runtimes<'a> {
 impl<'a> Runtimes<'a> {
     /// Those of a process with these creators.
     #[must_use]
-    pub(super) fn of(creators: &'a [CreatorFacts]) -> Self {
+    pub fn of(creators: &'a [CreatorFacts]) -> Self {
         let execs = creators.iter().filter_map(|creator| creator.exec.as_ref());
         let told =
             execs.filter_map(|exec| monitor_call(exec)?.runtime).filter(|path| program(path).is_none());
@@ -113,19 +113,19 @@ impl<'a> Runtimes<'a> {
     /// The name of the runtime that an exec started, if it is one. Runtimes re-execute themselves from a descriptor, so
     /// that a container cannot overwrite them; then the exec before it, or the first argument, has the name.
     #[must_use]
-    pub(super) fn name<'e>(&self, exec: &'e ExecFacts) -> Option<&'e str> {
+    pub fn name<'e>(&self, exec: &'e ExecFacts) -> Option<&'e str> {
         Some(self.find(exec)?.0)
     }
 
     /// What a runtime was called for.
     #[must_use]
-    pub(super) fn call<'e>(&self, exec: &'e ExecFacts) -> Option<RuntimeCall<'e>> {
+    pub fn call<'e>(&self, exec: &'e ExecFacts) -> Option<RuntimeCall<'e>> {
         argv::runtime_call(self.find(exec)?.1, &exec.args)
     }
 
     /// What an exec makes of a process.
     #[must_use]
-    pub(super) fn role(&self, exec: &ExecFacts) -> Role {
+    pub fn role(&self, exec: &ExecFacts) -> Role {
         if self.find(exec).is_some() { Role::Runtime } else { role(exec) }
     }
 
@@ -145,7 +145,7 @@ impl<'a> Runtimes<'a> {
 
 /// The name of the runtime in a file, as a monitor's arguments have it.
 #[must_use]
-pub(super) fn runtime_name(path: &str) -> &str {
+pub fn runtime_name(path: &str) -> &str {
     match program(path) {
         Some(Runtime(name, _)) => name,
         _ => base(path),
@@ -154,13 +154,13 @@ pub(super) fn runtime_name(path: &str) -> &str {
 
 /// What an exec makes of a process.
 #[must_use]
-pub(super) fn role(exec: &ExecFacts) -> Role {
+pub fn role(exec: &ExecFacts) -> Role {
     role_of_file(real_file(exec))
 }
 
 /// What a file makes of a process that runs it.
 #[must_use]
-pub(super) fn role_of_file(path: &str) -> Role {
+pub fn role_of_file(path: &str) -> Role {
     match program(path) {
         Some(Runtime(..)) => Role::Runtime,
         Some(Monitor(_)) => Role::Monitor,
@@ -173,13 +173,13 @@ pub(super) fn role_of_file(path: &str) -> Role {
 
 /// Whether a file is a runtime that stays as the parent of the container's PID 1, and so is its monitor.
 #[must_use]
-pub(super) fn stays(path: &str) -> bool {
+pub fn stays(path: &str) -> bool {
     matches!(program(path), Some(Runtime(_, Lxc("start" | "execute") | Nspawn)))
 }
 
 /// The kind of monitor in a file.
 #[must_use]
-pub(super) fn monitor_kind(path: &str) -> Option<MonitorKind> {
+pub fn monitor_kind(path: &str) -> Option<MonitorKind> {
     match program(path)? {
         Monitor(kind) => Some(kind),
         _ => None,
@@ -188,31 +188,27 @@ pub(super) fn monitor_kind(path: &str) -> Option<MonitorKind> {
 
 /// An exec as a monitor's.
 #[must_use]
-pub(super) fn monitor_call(exec: &ExecFacts) -> Option<argv::MonitorCall<'_>> {
+pub fn monitor_call(exec: &ExecFacts) -> Option<argv::MonitorCall<'_>> {
     let file = real_file(exec);
     Some(monitor_call_of(monitor_kind(file)?, file, &exec.args))
 }
 
 /// The arguments of a monitor in that file.
 #[must_use]
-pub(super) fn monitor_call_of<'a>(
-    kind: MonitorKind,
-    file: &str,
-    args: &'a [String],
-) -> argv::MonitorCall<'a> {
+pub fn monitor_call_of<'a>(kind: MonitorKind, file: &str, args: &'a [String]) -> argv::MonitorCall<'a> {
     let call = argv::monitor_call(kind, args);
     if base(file) == KATA_SHIM { argv::MonitorCall { runtime: Some("kata"), ..call } } else { call }
 }
 
 /// Whether an exec started a program whose only task is to reap orphans.
 #[must_use]
-pub(super) fn is_reaping_init(exec: &ExecFacts) -> bool {
+pub fn is_reaping_init(exec: &ExecFacts) -> bool {
     exec.own && program(real_file(exec)) == Some(Init { only_reaps: true })
 }
 
 /// Whether a name, which the kernel cuts, is a monitor's.
 #[must_use]
-pub(super) fn is_monitor_name(comm: &str) -> bool {
+pub fn is_monitor_name(comm: &str) -> bool {
     let mut monitors = PROGRAMS.iter().filter(|(_, program)| matches!(program, Monitor(_)));
     // All shims' names are the same once they are cut.
     monitors.any(|(name, _)| cut(name) == comm) || comm == cut(SHIM_PREFIX)
@@ -220,7 +216,7 @@ pub(super) fn is_monitor_name(comm: &str) -> bool {
 
 /// Whether a name, which the kernel cuts, is that of the file at a path.
 #[must_use]
-pub(super) fn is_name_of(comm: &str, path: &str) -> bool {
+pub fn is_name_of(comm: &str, path: &str) -> bool {
     cut(base(path)) == comm
 }
 
@@ -230,13 +226,13 @@ fn cut(name: &str) -> &str {
 
 /// Whether a runtime's process only prepares the next one.
 #[must_use]
-pub(super) fn is_intermediate(comm: &str) -> bool {
+pub fn is_intermediate(comm: &str) -> bool {
     INTERMEDIATE.contains(&comm)
 }
 
 /// The file behind an exec from a descriptor.
 #[must_use]
-pub(super) fn real_file(exec: &ExecFacts) -> &str {
+pub fn real_file(exec: &ExecFacts) -> &str {
     let descriptor = |file: &str| {
         file.starts_with("/dev/fd/") || file.starts_with("/proc/self/fd/") || file == "/proc/self/exe"
     };
@@ -251,7 +247,7 @@ pub(super) fn real_file(exec: &ExecFacts) -> &str {
 
 /// A path's last component.
 #[must_use]
-pub(super) fn base(path: &str) -> &str {
+pub fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 

@@ -16,7 +16,7 @@ use super::{
 
 /// Where a claim was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub enum Source {
     /// The path of the control group.
     Cgroup,
     /// The arguments of the nearest runtime that was called for a container.
@@ -31,40 +31,40 @@ pub(super) enum Source {
 
 /// The container that a source names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Claim<'a> {
+pub struct Claim<'a> {
     /// Its id.
-    pub(super) id: Cow<'a, str>,
+    pub id: Cow<'a, str>,
     /// Whether an OCI runtime keeps its state and bundle; LXC and systemd-nspawn do not.
-    pub(super) is_oci: bool,
+    pub is_oci: bool,
     /// Its name, where a monitor of the same authority was told it.
-    pub(super) name: Option<&'a str>,
+    pub name: Option<&'a str>,
     /// Where it was found.
-    pub(super) source: Source,
+    pub source: Source,
     /// Who says it.
-    pub(super) speaker: Speaker,
+    pub speaker: Speaker,
     /// Whether the speaker may speak for this process.
-    pub(super) may_speak: bool,
+    pub may_speak: bool,
 }
 
 impl Claim<'_> {
     /// Whether the source is about exactly this process, and not about a process that it may descend from.
-    pub(super) fn is_direct(&self) -> bool {
+    pub fn is_direct(&self) -> bool {
         matches!(self.source, Source::Runtime | Source::CreatingMonitor)
     }
 }
 
 /// The author of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Speaker {
+pub struct Speaker {
     /// The authority that the author has.
-    pub(super) by: Authority,
+    pub by: Authority,
     /// Whether the program is known to be the one that it is named after.
-    pub(super) is_verified: bool,
+    pub is_verified: bool,
 }
 
 impl Speaker {
     /// Who speaks in an exec.
-    pub(super) fn of_exec(exec: &ExecFacts) -> Self {
+    pub fn of_exec(exec: &ExecFacts) -> Self {
         Self { by: authority::of_exec(exec), is_verified: authority::is_verified(exec) }
     }
 }
@@ -81,7 +81,7 @@ impl Speaker {
 /// A runtime's process is moved into its container's group only some time after the fork, and not at all with cgroups
 /// disabled. Until then it is in its caller's group, whose name is usually not a container's.
 #[must_use]
-pub(super) fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec<Claim<'a>> {
+pub fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec<Claim<'a>> {
     let created: Vec<(Speaker, MonitorCall<'_>)> = creating_monitors(evidence).collect();
     let reaping = evidence.reaper.as_deref().and_then(reaping_monitor);
     let monitor = |source: Source, of: &[(Speaker, MonitorCall<'a>)], kind: MonitorKind| {
@@ -127,13 +127,13 @@ pub(super) fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec
 }
 
 /// Calls of runtimes, nearest first: the process's own, if it is a runtime's, then its creators'.
-pub(super) fn runtime_calls(evidence: &Evidence) -> impl Iterator<Item = (&ExecFacts, RuntimeCall<'_>)> {
+pub fn runtime_calls(evidence: &Evidence) -> impl Iterator<Item = (&ExecFacts, RuntimeCall<'_>)> {
     let runtimes = Runtimes::of(&evidence.creators);
     execs(evidence).filter_map(move |exec| Some((exec, runtimes.call(exec)?)))
 }
 
 /// The process's own exec, and its creators'. One that is a forebear's comes with that forebear.
-pub(super) fn execs(evidence: &Evidence) -> impl Iterator<Item = &ExecFacts> {
+pub fn execs(evidence: &Evidence) -> impl Iterator<Item = &ExecFacts> {
     evidence
         .exec
         .as_ref()
@@ -143,13 +143,13 @@ pub(super) fn execs(evidence: &Evidence) -> impl Iterator<Item = &ExecFacts> {
 }
 
 /// Monitors among the creators, nearest first.
-pub(super) fn creating_monitors(evidence: &Evidence) -> impl Iterator<Item = (Speaker, MonitorCall<'_>)> {
+pub fn creating_monitors(evidence: &Evidence) -> impl Iterator<Item = (Speaker, MonitorCall<'_>)> {
     execs(evidence).filter_map(|exec| Some((Speaker::of_exec(exec), roles::monitor_call(exec)?)))
 }
 
 /// The reaper's call, if it is a monitor.
 #[must_use]
-pub(super) fn reaping_monitor(reaper: &ReaperFacts) -> Option<(Speaker, MonitorCall<'_>)> {
+pub fn reaping_monitor(reaper: &ReaperFacts) -> Option<(Speaker, MonitorCall<'_>)> {
     if let Some(exec) = &reaper.exec {
         return Some((Speaker::of_exec(exec), roles::monitor_call(exec)?));
     }

@@ -3,7 +3,8 @@
 use supervisor_model::{
     evidence::EndingFacts,
     facts::{Call, MAX_THREADS, NotRead, OpenFile, SigChld, ThreadCall, ThreadFacts},
-    finding::{Exit, LastWait, PidNsMode, WaitTarget},
+    finding::{LastWait, PidNsMode},
+    phrases::{call, exit},
     words::{clean, command_line, duration, signal_name},
 };
 
@@ -464,31 +465,4 @@ fn of_descent(case: &Case<'_>, facts: &mut Facts) {
             format!("it is in PID namespace {}{mode}", ns.ino),
         );
     }
-}
-
-/// How a process ended.
-pub(crate) fn exit(exit: Exit) -> String {
-    match exit {
-        Exit::Code(code) => format!("exited with status {code}"),
-        Exit::Signal { number, core_dumped } => {
-            let core = if core_dumped { ", core dumped" } else { "" };
-            let name = signal_name(number).map_or_else(|| number.to_string(), str::to_owned);
-            format!("was killed by {name}{core}")
-        }
-    }
-}
-
-/// A wait call.
-pub(crate) fn call(wait: &LastWait) -> String {
-    let call = wait.call.unwrap_or("a call that was not decoded");
-    let target = match wait.target {
-        None => String::new(),
-        Some(WaitTarget::Any) => " for any child".to_owned(),
-        Some(WaitTarget::Pid(pid)) => format!(" for pid {pid}"),
-        Some(WaitTarget::Pgid(0)) => " for its process group".to_owned(),
-        Some(WaitTarget::Pgid(pgid)) => format!(" for process group {pgid}"),
-        Some(WaitTarget::PidFd(fd)) => format!(" for pidfd {fd}"),
-    };
-    let flags = if wait.flags.is_empty() { String::new() } else { format!(" ({})", wait.flags.join("|")) };
-    format!("{call}{target}{flags}")
 }

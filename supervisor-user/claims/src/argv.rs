@@ -4,7 +4,7 @@ mod machines;
 
 /// The form of a runtime's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RuntimeKind {
+pub enum RuntimeKind {
     /// As runc's: options, a verb, options, a container.
     Oci,
     /// One program for each verb.
@@ -15,17 +15,17 @@ pub(super) enum RuntimeKind {
 
 /// A runtime's command line, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RuntimeCall<'a> {
+pub struct RuntimeCall<'a> {
     /// Whose form it has.
-    pub(super) kind: RuntimeKind,
+    pub kind: RuntimeKind,
     /// `create`, `run`, `exec`, …; of LXC `start`, `execute`, `attach`.
-    pub(super) verb: &'a str,
+    pub verb: &'a str,
     /// The container that it is about.
-    pub(super) container: Option<&'a str>,
+    pub container: Option<&'a str>,
     /// Where the runtime keeps its containers' state.
-    pub(super) root: Option<&'a str>,
+    pub root: Option<&'a str>,
     /// The container's bundle.
-    pub(super) bundle: Option<&'a str>,
+    pub bundle: Option<&'a str>,
 }
 
 const VERBS: &[&str] = &[
@@ -94,7 +94,7 @@ const BUNDLE: &[&str] = &["--bundle", "-b"];
 /// Parses a runtime's arguments, the program's name first. `None` without a verb: `runc init`, which runs the
 /// stages, is no call of its own.
 #[must_use]
-pub(super) fn runtime_call(kind: RuntimeKind, args: &[String]) -> Option<RuntimeCall<'_>> {
+pub fn runtime_call(kind: RuntimeKind, args: &[String]) -> Option<RuntimeCall<'_>> {
     match kind {
         RuntimeKind::Oci => oci_call(args),
         RuntimeKind::Lxc(verb) => machines::lxc_call(verb, args),
@@ -139,7 +139,7 @@ fn positional<'a>(
 
 /// A kind of monitor: their options differ, and so does what they watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MonitorKind {
+pub enum MonitorKind {
     /// One process a container.
     Conmon,
     /// One process a pod, with the containers named by calls and not by arguments.
@@ -150,29 +150,29 @@ pub(super) enum MonitorKind {
 
 /// What a monitor's arguments say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MonitorCall<'a> {
+pub struct MonitorCall<'a> {
     /// What it is.
-    pub(super) kind: MonitorKind,
+    pub kind: MonitorKind,
     /// The container that it watches; of a shim, the first of its pod.
-    pub(super) id: Option<&'a str>,
+    pub id: Option<&'a str>,
     /// The container's name.
-    pub(super) name: Option<&'a str>,
+    pub name: Option<&'a str>,
     /// The container's bundle.
-    pub(super) bundle: Option<&'a str>,
+    pub bundle: Option<&'a str>,
     /// The runtime that it calls.
-    pub(super) runtime: Option<&'a str>,
+    pub runtime: Option<&'a str>,
     /// Where that keeps its containers' state.
-    pub(super) root: Option<&'a str>,
+    pub root: Option<&'a str>,
     /// The bundle of the pod's sandbox, in which conmonrs keeps its own files.
-    pub(super) sandbox: Option<&'a str>,
+    pub sandbox: Option<&'a str>,
     /// containerd's namespace, which is none of Kubernetes.
-    pub(super) namespace: Option<&'a str>,
+    pub namespace: Option<&'a str>,
 }
 
 /// Parses a monitor's arguments, the program's name first. conmonrs has a `-c` too, but it names a cgroup
 /// manager: so each kind has its own table.
 #[must_use]
-pub(super) fn monitor_call(kind: MonitorKind, args: &[String]) -> MonitorCall<'_> {
+pub fn monitor_call(kind: MonitorKind, args: &[String]) -> MonitorCall<'_> {
     let options = options(args);
     let value = |names: &[&str]| {
         options

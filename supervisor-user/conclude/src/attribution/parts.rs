@@ -1,13 +1,12 @@
 //! Which runtime and which monitor a process belongs to, and what it is to them.
 
+use supervisor_claims::{
+    authority, cgroup, claim,
+    roles::{self, Runtimes},
+};
 use supervisor_model::{
     evidence::{CreatorFacts, Evidence, ExecFacts, ReaperFacts},
     finding::{Authority, Monitor, Role, Runtime, Stage},
-};
-
-use super::{
-    authority, cgroup, claim,
-    roles::{self, Runtimes},
 };
 
 /// What a process's own exec makes of it. A monitor that daemonises forks without an exec, and stays a monitor.

@@ -206,7 +206,7 @@ fn a_container_is_found_only_through_the_annotations_of_its_bundle() {
     for creator in &mut evidence.creators[..2] {
         creator.exec = Some(exec("/usr/bin/crun --root /r create --bundle /b", true));
     }
-    assert_eq!(oci_places(&evidence)[0].bundles, ["/b"]);
+    assert_eq!(supervisor_claims::oci::places(&evidence)[0].bundles, ["/b"]);
     assert_eq!(attribute(&evidence, &host(), 0).container, None);
     evidence.oci = Some(oci(
         None,

@@ -1,19 +1,15 @@
 //! From evidence to a finding: who is who in a container's process tree. Pure.
 
-mod argv;
-mod authority;
-mod cgroup;
-mod claim;
-mod oci;
 mod parts;
 mod resolve;
-mod roles;
 
-pub use oci::{places as oci_places, sandbox_places};
 use std::collections::BTreeSet;
 
 use resolve::{Resolved, resolve};
-use roles::Runtimes;
+use supervisor_claims::{
+    authority, cgroup, cgroup_path,
+    roles::{self, Runtimes},
+};
 use supervisor_ebpf::TASK_EXITING;
 use supervisor_model::{
     diagnosis::Diagnosis,
@@ -21,7 +17,7 @@ use supervisor_model::{
     facts::{HostIdentity, OciFacts, ProcessFacts, SigChld},
     finding::{
         Budget, Container, Creator, Exit, Finding, LastWait, NsInit, Origin, PidNs, PidNsMode, Process,
-        Reaper, Role, Runtime, Tracer,
+        Reaper, Runtime, Tracer,
     },
     identity,
     shared::Shared,
@@ -39,25 +35,6 @@ const NEAR: usize = 3;
 fn kept(args: &[String], note: ArgsNote, max: usize) -> (Vec<String>, bool) {
     let max = note.shown.map_or(max, |shown| max.min(shown as usize));
     (args.iter().take(max).cloned().collect(), note.is_cut || args.len() > max)
-}
-
-/// Whether an exec is a runtime's or a monitor's, whose arguments name containers.
-#[must_use]
-pub(crate) fn names_containers(exec: &ExecFacts) -> bool {
-    matches!(roles::role(exec), Role::Runtime | Role::Monitor)
-}
-
-/// The file that an exec started, if that is a runtime's, a monitor's or an engine's by its name.
-#[must_use]
-pub fn named_part(exec: &ExecFacts) -> Option<&str> {
-    let is_part = matches!(roles::role(exec), Role::Runtime | Role::Monitor | Role::Engine);
-    is_part.then(|| roles::real_file(exec))
-}
-
-/// The id of the innermost container that a control group's path names.
-#[must_use]
-pub fn container_id(path: &str) -> Option<String> {
-    cgroup::container(path).map(|named| named.id.into_owned())
 }
 
 /// What was made of the last evidence: of many that one process leaves, the reaper and the creators are the same.
@@ -316,15 +293,6 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         sigchld_caught: facts.facts.sigchld_caught,
         tracer: facts.tracer.as_ref().map(tracer),
     }
-}
-
-fn cgroup_path(evidence: &Evidence) -> Option<String> {
-    // On version 2, and wherever `/proc` shows more than the root, it has the whole path.
-    let shown = evidence.facts.cgroup.clone().filter(|path| path != "/");
-    let kernel = evidence.task.as_ref().and_then(|task| task.cgroup.as_ref());
-    shown
-        .or_else(|| kernel.map(|names| format!("/{}", names.join("/"))))
-        .or_else(|| evidence.facts.cgroup.clone())
 }
 
 fn pid_ns(evidence: &Evidence, runtime: Option<&Runtime>, container: Option<&Container>) -> Option<PidNs> {

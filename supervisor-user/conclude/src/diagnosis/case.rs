@@ -5,10 +5,9 @@ use supervisor_model::{
     diagnosis::{Confidence, Position},
     facts::{Call, OpenFile, PipeFacts, SigChld, ThreadCall},
     finding::{Exit, Finding, LastWait, Process, Reaper, Role, Tracer, WaitTarget},
+    phrases::exit,
     words::{clean, duration},
 };
-
-use super::facts::exit;
 
 /// Who was watched for this long has shown its habit.
 const WELL_WATCHED_NS: u64 = 10_000_000_000;

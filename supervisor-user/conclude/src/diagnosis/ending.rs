@@ -5,7 +5,7 @@ use supervisor_model::{
     evidence::EndingFacts,
     facts::RemoteMount,
     family::Family,
-    finding::Finding,
+    finding::{Finding, LastThread},
     words::{clean, duration},
 };
 
@@ -29,19 +29,11 @@ enum Hold<'a> {
     Runs,
 }
 
-/// The thread that does not end: its name and id, where there is more than one, its state and kernel function.
-struct Thread<'a> {
-    named: Option<(&'a str, u32)>,
-    tid: u32,
-    state: char,
-    wchan: Option<&'a str>,
-}
-
 /// It was told to exit: which thread does not, and what that waits for.
 pub(super) fn cannot_exit(case: &Case<'_>) -> Option<Verdict> {
     let finding = case.finding;
     let ending = finding.ending.as_ref()?;
-    let thread = last_thread(finding)?;
+    let thread = finding.last_thread()?;
     // PID 1 that waits for its namespace is F8.
     let may_wait = match thread.wchan {
         Some(wchan) => matches!(wchan, "zap_pid_ns_processes" | "do_wait"),
@@ -92,32 +84,7 @@ fn is_own_pid_1(finding: &Finding) -> bool {
     finding.process.vpid == Some(1) && finding.pid_ns.as_ref().is_some_and(|ns| ns.level > Some(0))
 }
 
-/// One in state D, or else the first that has not ended.
-fn last_thread(finding: &Finding) -> Option<Thread<'_>> {
-    let live = || finding.threads.iter().filter(|thread| thread.is_live());
-    let Some(thread) = live().find(|thread| thread.state == 'D').or_else(|| live().next()) else {
-        return (finding.state != 'Z').then_some(Thread {
-            named: None,
-            tid: finding.process.pid,
-            state: finding.state,
-            wchan: finding.wchan.as_deref(),
-        });
-    };
-    Some(Thread {
-        named: Some((&thread.comm, thread.tid)),
-        tid: thread.tid,
-        state: thread.state,
-        wchan: thread.wchan.as_deref(),
-    })
-}
-
-/// State and kernel function of the thread that does not end.
-#[must_use]
-pub fn last_place(finding: &Finding) -> (char, Option<&str>) {
-    last_thread(finding).map_or((finding.state, finding.wchan.as_deref()), |it| (it.state, it.wchan))
-}
-
-fn hold<'a>(finding: &Finding, ending: &'a EndingFacts, thread: &Thread<'_>) -> Hold<'a> {
+fn hold<'a>(finding: &Finding, ending: &'a EndingFacts, thread: &LastThread<'_>) -> Hold<'a> {
     let mounts = || ending.mounts.iter();
     let wchan = thread.wchan.unwrap_or_default();
     // `request_wait_answer()` waits for a server, `folio_wait_bit_common()` for a page of any file.
@@ -191,7 +158,7 @@ fn consequence(finding: &Finding) -> String {
     format!("; it is PID 1 of PID namespace {}, which{what} cannot end before", ns.ino)
 }
 
-fn remedies(hold: &Hold<'_>, finding: &Finding, thread: &Thread<'_>) -> Vec<String> {
+fn remedies(hold: &Hold<'_>, finding: &Finding, thread: &LastThread<'_>) -> Vec<String> {
     let stack = format!(
         "find what it waits for: `cat /proc/{}/task/{}/stack`; if that is storage, mend the storage",
         finding.process.pid, thread.tid
