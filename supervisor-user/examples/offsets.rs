@@ -3,7 +3,7 @@
 use std::{env, fs};
 
 use anyhow::{Context as _, Result};
-use supervisor_user::kernel::resolve;
+use supervisor_collect::kernel::resolve;
 
 fn main() -> Result<()> {
     let file = env::args_os().nth(1).context("usage: offsets FILE")?;

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::{config::ConfigError, gather::EvidenceError, kernel::KernelError};
+use crate::config::ConfigError;
+use supervisor_collect::{gather::EvidenceError, kernel::KernelError};
 
 /// What an exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

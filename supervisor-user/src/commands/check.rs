@@ -19,12 +19,8 @@ use super::{
     ps::conclude,
     unmatched::{unknown_place, without_filter},
 };
-use crate::{
-    config::Time,
-    console::print,
-    glance::Glance,
-    host::{Host as _, Proc, ReadsLost},
-};
+use crate::{config::Time, console::print};
+use supervisor_collect::{glance::Glance, host::{Host as _, Proc, ReadsLost}};
 
 /// What its exit codes and its line mean.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, a PID namespace cannot end, or a process was told to exit and cannot; \

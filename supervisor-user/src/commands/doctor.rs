@@ -7,14 +7,8 @@ use caps::Capability;
 use clap::Args;
 use supervisor_model::words::{clean, wrap};
 
-use crate::{
-    console::{colour, columns, print},
-    exit::Exit,
-    host::{Host as _, Proc},
-    kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights},
-    privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps},
-    report::text::Colour,
-};
+use crate::{console::{colour, columns, print}, exit::Exit, report::text::Colour};
+use supervisor_collect::{host::{Host as _, Proc}, kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights}, privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps}};
 
 /// What it means that the kernel lets nobody trace the host's PID 1.
 const HIDDEN_INIT: &str = "this kernel keeps it from being traced: what it forks and waits for is not seen, nor what is freed \
@@ -217,7 +211,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::resolve;
+    use supervisor_collect::kernel::resolve;
 
     #[test]
     fn lines_are_aligned_and_what_is_missing_is_counted() {

@@ -178,7 +178,7 @@ mod tests {
     fn the_unit_keeps_the_needed_rights_and_no_other() {
         let kept = UNIT.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
         let needed: Vec<String> =
-            crate::privileges::NEEDS.iter().map(|need| need.capability.to_string()).collect();
+            supervisor_collect::privileges::NEEDS.iter().map(|need| need.capability.to_string()).collect();
         assert_eq!(kept, Some(needed.join(" ").as_str()));
     }
 }

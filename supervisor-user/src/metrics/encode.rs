@@ -15,10 +15,8 @@ use prometheus_client::{
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Build, Snapshot, State, lock};
-use crate::{
-    kernel::{MapFill, ProgramRuns},
-    sink::Stats,
-};
+use supervisor_collect::kernel::{MapFill, ProgramRuns};
+use crate::sink::Stats;
 
 /// What renders the state at each scrape.
 #[derive(Debug)]

@@ -8,11 +8,8 @@ use supervisor_model::{
     finding::{BlockedNamespace, Finding},
 };
 
-use crate::{
-    host::ReadsLost,
-    kernel::{MapFill, ProgramRuns},
-    sink::Stats,
-};
+use supervisor_collect::{host::ReadsLost, kernel::{MapFill, ProgramRuns}};
+use crate::sink::Stats;
 
 /// The runtimes that are named; any other is `other`.
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];

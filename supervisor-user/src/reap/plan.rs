@@ -20,7 +20,7 @@ use super::{
     nudge::nudge,
     target::{Refused, Target},
 };
-use crate::{gather::starts_match, host::Host};
+use supervisor_collect::{gather::starts_match, host::Host};
 
 /// A reaper is stopped no longer than this, plus one wait.
 const STOP_BUDGET: Duration = Duration::from_micros(300);
@@ -232,7 +232,7 @@ fn is_exiting(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::DirectProc;
+    use supervisor_collect::host::DirectProc;
 
     #[test]
     fn a_pid_is_counted_as_the_observer_counts() {

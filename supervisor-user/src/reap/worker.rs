@@ -22,11 +22,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Done, Zombie, free};
-use crate::{
-    helper,
-    host::DirectProc,
-    privileges::{self, REAP_NEEDS},
-};
+use supervisor_collect::{helper, host::DirectProc, privileges::{self, REAP_NEEDS}};
 
 /// The first argument of a `supervisor` that is a worker.
 pub(crate) const WORKER: &str = "__reap";

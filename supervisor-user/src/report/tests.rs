@@ -26,7 +26,8 @@ use supervisor_model::{
 };
 
 use super::{Context, ecs, ocsf, sentence, story, text};
-use crate::{schema::Subject, trace::Decoder};
+use crate::schema::Subject;
+use supervisor_collect::decoder::Decoder;
 
 fn context() -> Context {
     Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }

@@ -177,7 +177,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::trace::Decoder;
+    use supervisor_collect::decoder::Decoder;
 
     fn traced(kind: u32, at_ns: u64, value: u64) -> Traced {
         let mut comm = [0; 16];

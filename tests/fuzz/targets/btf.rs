@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use btfparse::{Error, ErrorKind, Readable, Result, TypeInformation, TypeVariant};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use supervisor_ebpf::{HELPERS, Need, OFFSETS, Offset};
-use supervisor_user::kernel::{KernelError, resolve};
+use supervisor_collect::kernel::{KernelError, resolve};
 
 struct Bytes<'a>(&'a [u8]);
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use supervisor_user::host::fuzz::{proc_file, reader_stream};
+use supervisor_collect::host::fuzz::{proc_file, reader_stream};
 
 fuzz_target!(|data: &[u8]| {
     proc_file(data);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use supervisor_lab::{Lab, Lines, Owned, Runtime, private_cgroup2};
 use supervisor_tests::{Event, WAIT_LIMIT, fixture, supervisor_bin};
-use supervisor_user::privileges::{NEEDS, REAP_NEEDS};
+use supervisor_collect::privileges::{NEEDS, REAP_NEEDS};
 
 const SECCOMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp.json");
 const SECCOMP_REAP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp-reap.json");

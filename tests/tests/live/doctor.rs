@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 use supervisor_tests::{hides_init, supervisor_bin};
-use supervisor_user::kernel::VERIFIED_AT_MOST;
+use supervisor_collect::kernel::VERIFIED_AT_MOST;
 
 #[test]
 fn the_verifier_has_no_more_work_with_any_program_than_it_may_have() -> Result<()> {

@@ -14,7 +14,7 @@ use caps::Capability;
 use rustix::process::Signal;
 use supervisor_lab::{Owned, until};
 use supervisor_tests::{Agent, Fixture, Screen, WAIT_LIMIT, Watch, child_of, fixture, supervisor_bin};
-use supervisor_user::privileges::{NEEDS, REAP_NEEDS, Until};
+use supervisor_collect::privileges::{NEEDS, REAP_NEEDS, Until};
 use tempfile::TempDir;
 
 /// The user that watches: `nobody`.

@@ -5,6 +5,8 @@ use supervisor_model::{
     finding::{Authority, Orchestrator, Stage, WaitTarget},
 };
 
+use supervisor_model::finding::Role;
+
 use super::*;
 
 #[test]

@@ -199,7 +199,7 @@ mod tests {
     /// `UPDATE_GOLDEN=1` writes the book anew.
     #[test]
     fn the_book_is_up_to_date() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/families.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/families.md");
         let book = book();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(path, &book).expect("the book can be written");

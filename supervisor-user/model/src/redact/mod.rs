@@ -1,6 +1,6 @@
 //! Secrets are taken out of what is observed, before anything else sees it: docs/redaction.md lists what is known.
 //!
-//! [`Redacted`] stands between the host and [`Look`](supervisor_user::gather::Look), so conclusions, events and recordings are
+//! [`Redacted`] stands between the host and [`Look`](supervisor_collect::gather::Look), so conclusions, events and recordings are
 //! made of what is redacted already.
 
 mod args;

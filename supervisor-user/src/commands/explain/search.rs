@@ -10,11 +10,8 @@ use supervisor_model::{
 };
 
 use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
-use crate::{
-    glance::Glance,
-    host::{Host as _, Proc},
-    report::groups::Group,
-};
+use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
+use crate::report::groups::Group;
 
 /// What is unreaped or blocked and has this name; if nothing is, the living processes of the name.
 pub(super) fn by_name(host: &Proc, glance: &mut Glance<'_>, name: &str) -> Result<Vec<Part>> {

@@ -18,13 +18,8 @@ use supervisor_model::{
 };
 
 use super::follow::{Follower, Left, event, said_of};
-use crate::{
-    engine,
-    glance::Glance,
-    host::{Host as _, Proc},
-    leaks::{Kind, Method, settling::Present},
-    report::Context,
-};
+use crate::{engine, leaks::{Kind, Method, settling::Present}, report::Context};
+use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
 
 /// Between two passes over `/proc` while the command runs.
 const PASS_NS: u64 = 1_000_000_000;

@@ -19,16 +19,8 @@ use supervisor_model::{
 };
 
 use super::follow::{Follower, Left, event, said_of};
-use crate::{
-    engine,
-    glance::namespaces,
-    host::{Host as _, Proc},
-    kernel::{KernelError, Records, Scan, SimulatedLoss},
-    leaks::{Kind, Method, settling::Present},
-    observer::{Grace, Observer},
-    privileges,
-    report::Context,
-};
+use crate::{engine, leaks::{Kind, Method, settling::Present}, report::Context};
+use supervisor_collect::{glance::namespaces, host::{Host as _, Proc}, kernel::{KernelError, Records, Scan, SimulatedLoss}, observer::{Grace, Observer}, privileges};
 
 /// No descent has as many generations; it only guards against a loop.
 const MAX_GENERATIONS: usize = 100_000;

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::thread::CapabilitySet;
 
-use crate::helper;
+use supervisor_collect::helper;
 
 /// The hidden subcommand of that process.
 pub(in crate::commands) const REAPS: &str = "__reaps";

@@ -28,16 +28,8 @@ use task::{Performed, perform};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::Pipeline;
-use crate::{
-    config::ReapConfig,
-    console::say,
-    host::Proc,
-    observer::Observer,
-    reap::{
-        plan::{Done, Zombie},
-        worker::Job,
-    },
-};
+use crate::{config::ReapConfig, console::say, reap::{plan::{Done, Zombie}, worker::Job}};
+use supervisor_collect::{host::Proc, observer::Observer};
 
 /// So many reapers are served at once.
 const WORKERS: usize = 4;

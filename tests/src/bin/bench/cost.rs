@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use aya::sys::{Stats, enable_stats};
 use serde_json::{Value, json};
 use supervisor_tests::{QuietAgent, resident_kib, supervisor_bin};
-use supervisor_user::kernel::VERIFIED_AT_MOST;
+use supervisor_collect::kernel::VERIFIED_AT_MOST;
 
 use crate::{
     contender::{Contender, Running},

@@ -25,7 +25,7 @@ use supervisor_model::{
 
 pub use proc::DirectProc;
 pub use reader::Proc;
-pub(crate) use reader::{READER, serve};
+pub use reader::{READER, serve};
 
 /// What can be asked of a host.
 pub trait Host {

@@ -18,7 +18,7 @@ use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambien
 /// # Errors
 ///
 /// If there are too many descriptors or processes, or the program cannot be executed.
-pub(crate) fn start(name: &str, subcommand: &str, kept: CapabilitySet) -> io::Result<(UnixStream, Child)> {
+pub fn start(name: &str, subcommand: &str, kept: CapabilitySet) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = program();
     command.arg0(name).arg(subcommand);
@@ -31,7 +31,7 @@ pub(crate) fn start(name: &str, subcommand: &str, kept: CapabilitySet) -> io::Re
 }
 
 /// This program, also when its file was replaced.
-pub(crate) fn program() -> Command {
+pub fn program() -> Command {
     Command::new("/proc/self/exe")
 }
 

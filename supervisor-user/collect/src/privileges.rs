@@ -195,8 +195,8 @@ mod tests {
         let names = NEEDS.map(|need| need.capability.to_string());
         let short: Vec<&str> = names.iter().map(|name| name.trim_start_matches("CAP_")).collect();
         let added = format!("add: [{}]\n", short.join(", "));
-        assert!(include_str!("../../deploy/daemonset.yaml").contains(&added), "no {added}");
-        let book = include_str!("../../docs/install.md");
+        assert!(include_str!("../../../deploy/daemonset.yaml").contains(&added), "no {added}");
+        let book = include_str!("../../../docs/install.md");
         for need in NEEDS {
             let row = format!("| `{}` | ", need.capability);
             let row = book.lines().find(|line| line.starts_with(&row)).expect("a row for each");
@@ -208,9 +208,9 @@ mod tests {
     #[test]
     fn what_is_deployed_for_reap_adds_these_and_what_a_worker_calls() {
         let names = REAP_NEEDS.map(|need| need.capability.to_string());
-        let drop_in = include_str!("../../deploy/supervisor-reap.conf");
+        let drop_in = include_str!("../../../deploy/supervisor-reap.conf");
         assert!(drop_in.contains(&format!("\nCapabilityBoundingSet={}\n", names.join(" "))), "{drop_in}");
-        let book = include_str!("../../docs/install.md");
+        let book = include_str!("../../../docs/install.md");
         for name in names {
             assert!(book.contains(&format!("\n| `{name}` | ")), "a row for {name}");
         }
@@ -218,8 +218,8 @@ mod tests {
             let profile: serde_json::Value = serde_json::from_str(profile).expect("JSON");
             serde_json::from_value(profile["syscalls"][0]["names"].clone()).expect("a list")
         };
-        let usual = calls(include_str!("../../deploy/seccomp.json"));
-        let reap = calls(include_str!("../../deploy/seccomp-reap.json"));
+        let usual = calls(include_str!("../../../deploy/seccomp.json"));
+        let reap = calls(include_str!("../../../deploy/seccomp-reap.json"));
         let added: Vec<&String> = reap.difference(&usual).collect();
         assert_eq!(added, ["pidfd_open", "pidfd_send_signal", "ptrace", "sched_setscheduler"]);
         assert!(usual.is_subset(&reap));

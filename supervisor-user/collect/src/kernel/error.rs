@@ -158,7 +158,7 @@ mod tests {
                         bpf_task_pt_regs() (Linux 5.15); supervisor needs Linux 5.14 of RHEL 9.2 or later, 5.15, or 6.1 \
                         or later";
         assert_eq!(text, expected);
-        let readme = include_str!("../../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        let readme = include_str!("../../../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(readme.contains(NEEDED_KERNEL), "the README names other kernels");
     }
 }

@@ -181,7 +181,7 @@ mod tests {
     /// The BTF of Debian's 5.10 has a forward declaration of `struct pt_regs` behind the struct.
     #[test]
     fn a_forward_declaration_of_the_same_name_is_passed_over() {
-        let btf = include_bytes!("../../tests/btf/5.10.btf");
+        let btf = include_bytes!("../../../tests/btf/5.10.btf");
         let types = TypeInformation::new(&Bytes(btf.to_vec())).unwrap();
         let last = types.from_id(types.id_of("pt_regs").unwrap());
         assert!(matches!(last, Some(TypeVariant::Fwd(_))), "{last:?}");

@@ -22,7 +22,7 @@ use crate::{
 /// # Errors
 ///
 /// If capabilities cannot be given up, `/proc` cannot be read, or the other side says something that is no request.
-pub(crate) fn serve() -> Result<()> {
+pub fn serve() -> Result<()> {
     let stream = io::stdin().as_fd().try_clone_to_owned().context("standard input is not open")?;
     let mut stream = UnixStream::from(stream);
     // A killed collector closes the socket; this also ends a reader that sleeps in an answer then.

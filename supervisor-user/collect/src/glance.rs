@@ -64,7 +64,7 @@ impl<'a> Glance<'a> {
     }
 
     /// Prepares one that reads `/proc` only, for this reason.
-    pub(crate) fn of_proc(host: &'a dyn Host, redactor: &'a Redactor, reason: String) -> Self {
+    pub fn of_proc(host: &'a dyn Host, redactor: &'a Redactor, reason: String) -> Self {
         let host = Redacted::new(host, redactor);
         Self { host, tracer: None, agent: None, exiting: None, missing: Some(reason) }
     }
@@ -347,7 +347,7 @@ fn observe(
 }
 
 /// The PID namespaces that cannot end.
-pub(crate) fn namespaces(
+pub fn namespaces(
     look: &Look<'_>,
     exits: &HashMap<ProcessId, u64>,
 ) -> Result<Vec<Observation>, EvidenceError> {

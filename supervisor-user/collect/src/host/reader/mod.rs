@@ -38,7 +38,7 @@ use std::{
     io,
 };
 
-pub(crate) use serve::serve;
+pub use serve::serve;
 
 use supervisor_model::facts::{
     CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, RemoteMount,
@@ -52,7 +52,7 @@ use self::{
 use super::{Arguments, Host, ReadsLost, proc};
 
 /// The first argument of a `supervisor` that is a reader.
-pub(crate) const READER: &str = "__reader";
+pub const READER: &str = "__reader";
 /// The first bytes that a reader sends.
 const READY: &[u8] = b"ready";
 
@@ -104,7 +104,7 @@ impl Proc {
     }
 
     /// Whether a process is one that reads for us.
-    pub(crate) fn is_reader(&self, pid: u32) -> bool {
+    pub fn is_reader(&self, pid: u32) -> bool {
         self.pool.borrow().has(pid)
     }
 

@@ -8,7 +8,7 @@ use rustix::mm::{Advice, madvise};
 
 /// Lets all threads share one heap, since what one allocates another frees here, and lets it give back what is freed:
 /// without these, the largest block ever freed (the kernel's BTF) would set the size from which on that is done.
-pub(crate) fn one_heap() {
+pub fn one_heap() {
     const GIVE_BACK: i32 = 128 * 1024;
     let settings =
         [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, GIVE_BACK), (libc::M_TRIM_THRESHOLD, GIVE_BACK)];
@@ -19,7 +19,7 @@ pub(crate) fn one_heap() {
 }
 
 /// Returns to the kernel what is free: also what lies below something that is in use.
-pub(crate) fn give_back() {
+pub fn give_back() {
     // SAFETY: no arguments that matter; what is in use stays where it is.
     unsafe { libc::malloc_trim(0) };
 }
@@ -30,7 +30,7 @@ pub(crate) fn give_back() {
 /// # Errors
 ///
 /// If the kernel does not tell which they are: they stay then.
-pub(crate) fn give_back_file() -> ProcResult<()> {
+pub fn give_back_file() -> ProcResult<()> {
     let me = Process::myself()?;
     let file = MMapPath::Path(me.exe()?);
     for map in me.smaps()?.into_iter().filter(|map| map.pathname == file) {

@@ -53,7 +53,7 @@ impl<'a> Redacted<'a> {
 
 /// An exec without its secrets, and with as much of its arguments as is wanted.
 #[must_use]
-pub(crate) fn exec(redactor: &Redactor, exec: ExecFacts) -> ExecFacts {
+pub fn exec(redactor: &Redactor, exec: ExecFacts) -> ExecFacts {
     let names_containers = names_containers(&exec);
     let (args, args_note) = arguments(redactor, &exec.args, exec.args_note, names_containers);
     ExecFacts {

@@ -1,0 +1,209 @@
+//! Makes events of what the kernel side tells a trace.
+
+use std::{collections::HashMap, rc::Rc};
+
+use supervisor_claims::container_id;
+use supervisor_ebpf::{
+    CGROUP_DEPTH, Exec, ProcessId, TRACE_EXEC, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced, Wait,
+};
+use supervisor_model::{
+    evidence::{ExecFacts, text},
+    finding::{Exit, LastWait},
+    redact::Redactor,
+    trace::{Cgroup, Event, Kind, Named, PidNs, What},
+};
+
+use crate::redacted;
+
+/// How many control groups, and how many exits that no reap was seen of, are remembered.
+const BOUND: usize = 65_536;
+
+/// The control group of these names, the outermost first.
+fn cgroup_of(names: &[String]) -> Cgroup {
+    let start = if names.len() < CGROUP_DEPTH { "/" } else { "…/" };
+    let path = format!("{start}{}", names.join("/"));
+    Cgroup { container: container_id(&path), path }
+}
+
+/// Makes events of what the kernel side tells.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    cgroups: HashMap<u64, Rc<Cgroup>>,
+    exited: HashMap<ProcessId, (u64, Option<PidNs>)>,
+    /// No reap is told, so that what it would say of an exit is not remembered.
+    without_reaps: bool,
+    redactor: Redactor,
+    lost: u64,
+}
+
+impl Decoder {
+    /// For a trace that tells these kinds, without secrets.
+    #[must_use]
+    pub fn of(kinds: &[Kind], redactor: Redactor) -> Self {
+        Self { without_reaps: !kinds.contains(&Kind::Reap), redactor, ..Self::default() }
+    }
+
+    /// Remembers the path of a control group.
+    pub fn cgroup(&mut self, id: u64, names: &[String]) -> Rc<Cgroup> {
+        if self.cgroups.len() >= BOUND {
+            self.cgroups.clear();
+        }
+        let names: Vec<String> = names.iter().map(|name| self.redactor.text(name.clone())).collect();
+        let cgroup = Rc::new(cgroup_of(&names));
+        self.cgroups.insert(id, Rc::clone(&cgroup));
+        cgroup
+    }
+
+    /// How many records were lost before this one, since the one before it.
+    pub fn lost_before(&mut self, traced: &Traced) -> u64 {
+        self.lost_by(traced.lost)
+    }
+
+    /// The same, from a count of all that were lost.
+    pub fn lost_by(&mut self, lost: u64) -> u64 {
+        // On two CPUs, a lower count may be read later.
+        let new = lost.saturating_sub(self.lost);
+        self.lost += new;
+        new
+    }
+
+    /// A process whose name is no secret.
+    fn named(&self, id: ProcessId, comm: [u8; 16]) -> Named {
+        let name = text(&comm);
+        let shown = self.redactor.text(name.clone());
+        if shown == name {
+            return Named { id, comm };
+        }
+        let mut comm = [0; 16];
+        let length = shown.floor_char_boundary(comm.len() - 1);
+        comm[..length].copy_from_slice(&shown.as_bytes()[..length]);
+        Named { id, comm }
+    }
+
+    /// Reads a record; `exec` belongs to that of an exec.
+    pub fn event(&mut self, traced: &Traced, exec: Option<&Exec>) -> Option<Event> {
+        let mut pid_ns = (traced.pid_ns != 0).then_some(PidNs {
+            ino: traced.pid_ns,
+            level: traced.level,
+            vpid: traced.vpid,
+        });
+        let other = self.named(traced.other, traced.other_comm);
+        let what = match traced.kind {
+            TRACE_FORK => What::Forked(other),
+            TRACE_EXEC => {
+                let exec = exec?;
+                let ExecFacts { filename, mut args, args_note, .. } =
+                    redacted::exec(&self.redactor, exec.into());
+                args.truncate(args_note.shown.map_or(usize::MAX, |shown| shown as usize));
+                What::Executed {
+                    file: filename,
+                    args,
+                    args_count: args_note.count,
+                    args_cut: args_note.is_cut,
+                }
+            }
+            TRACE_EXIT => {
+                if self.exited.len() >= BOUND {
+                    self.exited.clear();
+                }
+                if !self.without_reaps {
+                    self.exited.insert(traced.id, (traced.at_ns, pid_ns));
+                }
+                What::Exited(Exit::from_wait_status(traced.value as i32), other)
+            }
+            TRACE_WAIT => {
+                let wait = Wait { at_ns: traced.at_ns, request: traced.value, ..Wait::default() };
+                What::Waits(LastWait::of(&wait))
+            }
+            TRACE_REAP => {
+                let exited = self.exited.remove(&traced.id);
+                pid_ns = exited.and_then(|(_, ns)| ns);
+                let after_ns = exited.map(|(exit_ns, _)| traced.at_ns.saturating_sub(exit_ns));
+                What::Reaped { by: traced.other.is_known().then_some(other), after_ns }
+            }
+            _ => return None,
+        };
+        Some(Event {
+            at_ns: traced.at_ns,
+            process: self.named(traced.id, traced.comm),
+            pid_ns,
+            cgroup: self.cgroups.get(&traced.cgroup).cloned(),
+            what,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traced(kind: u32, pid: u32, at_ns: u64) -> Traced {
+        let mut comm = [0; 16];
+        comm[..4].copy_from_slice(b"crun");
+        Traced {
+            kind,
+            at_ns,
+            id: ProcessId::new(pid, 1),
+            comm,
+            pid_ns: 7,
+            vpid: 2,
+            level: 1,
+            ..Traced::default()
+        }
+    }
+
+    #[test]
+    fn a_reap_is_told_with_what_the_exit_has_told() {
+        let mut decoder = Decoder::default();
+        let exit = decoder.event(&Traced { value: 9, ..traced(TRACE_EXIT, 5, 1000) }, None).unwrap();
+        assert!(matches!(exit.what, What::Exited(Exit::Signal { number: 9, core_dumped: false }, _)));
+        let reap = traced(TRACE_REAP, 5, 4000);
+        let reaped = decoder.event(&Traced { pid_ns: 0, ..reap }, None).unwrap();
+        assert!(matches!(reaped.what, What::Reaped { by: None, after_ns: Some(3000) }));
+        assert_eq!(reaped.pid_ns, Some(PidNs { ino: 7, level: 1, vpid: 2 }));
+        assert_eq!(reaped.process.name(), "crun");
+        // Of another exit with that pid nothing is left.
+        let again = decoder.event(&reap, None).unwrap();
+        assert!(matches!(again.what, What::Reaped { after_ns: None, .. }));
+    }
+
+    #[test]
+    fn each_loss_is_told_once() {
+        let mut decoder = Decoder::default();
+        let mut at = |lost| decoder.lost_before(&Traced { lost, ..traced(TRACE_FORK, 1, 1) });
+        assert_eq!([at(0), at(3), at(2), at(3), at(10)], [0, 3, 0, 0, 7]);
+    }
+
+    #[test]
+    fn a_control_group_names_its_container() {
+        let id = "a".repeat(64);
+        let names = ["machine.slice".to_owned(), format!("libpod-{id}.scope"), "container".to_owned()];
+        let cgroup = cgroup_of(&names);
+        assert_eq!(cgroup.path, format!("/machine.slice/libpod-{id}.scope/container"));
+        assert_eq!(cgroup.container.as_ref(), Some(&id));
+        let deep: Vec<String> = (0..CGROUP_DEPTH).map(|i| i.to_string()).collect();
+        assert_eq!(cgroup_of(&deep), Cgroup { path: "…/0/1/2/3/4/5".to_owned(), container: None });
+    }
+
+    #[test]
+    fn an_exec_says_that_arguments_are_missing() {
+        let mut exec = Exec {
+            at_ns: 1,
+            previous_ns: 0,
+            argv_total: 2000,
+            argv_len: 4,
+            uid: 0,
+            level: 0,
+            filename: [0; 256],
+            previous: [0; 128],
+            argv: [0; 1024],
+        };
+        exec.filename[..4].copy_from_slice(b"/a\xff\0");
+        exec.argv[..4].copy_from_slice(b"a\0b\0");
+        let event = Decoder::default().event(&traced(TRACE_EXEC, 1, 1), Some(&exec)).unwrap();
+        let What::Executed { file, args, args_count, args_cut } = event.what else { panic!("no exec") };
+        // The last one is not whole.
+        assert_eq!((file.as_str(), args), ("/a\u{fffd}", vec!["a".to_owned()]));
+        assert_eq!((args_count, args_cut), (None, true));
+    }
+}

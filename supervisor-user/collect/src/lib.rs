@@ -1,0 +1,17 @@
+//! What is observed: by programs in the kernel, in `/proc`, and in the files of containers.
+//!
+//! It knows: hooks and their maps, what the host shows of a process, and when to look at which. It must not know: what
+//! follows from an observation, and who is told.
+
+pub mod decoder;
+pub mod exiting;
+pub mod gather;
+pub mod glance;
+pub mod helper;
+pub mod host;
+pub mod kernel;
+pub mod ledger;
+pub mod memory;
+pub mod observer;
+pub mod privileges;
+pub mod redacted;
