@@ -17,10 +17,7 @@ use supervisor_model::{
     words::{width, wrap},
 };
 
-use crate::report::{
-    Context, Format, encode,
-    text::{COLUMNS, Colour, Style},
-};
+use supervisor_render::{Context, Format, encode, text::{COLUMNS, Colour, Style}};
 
 /// A line for people, on standard error. That nobody reads it is no error.
 pub fn say(text: &str) {

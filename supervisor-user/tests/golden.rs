@@ -12,10 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{filter::Filter, finding::Event, recording::Reader};
-use supervisor_user::{
-    report::{Context, ecs, ocsf},
-    schema::Subject,
-};
+use supervisor_render::{Context, ecs, ocsf};
+use supervisor_user::schema::Subject;
 
 /// A format.
 type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;

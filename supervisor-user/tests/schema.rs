@@ -47,7 +47,7 @@ fn schemas_are_printed() -> Result<()> {
 
 /// The events of the golden file, and what is done to one of them must be found.
 fn is_found(subject: Subject, golden: &str, spoil: impl Fn(&mut Value)) -> Result<bool> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/golden").join(golden);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
     let events: Vec<Value> = serde_json::from_str(&fs::read_to_string(path)?)?;
     let validator = validator(subject)?;
     let mut event = events[0].clone();

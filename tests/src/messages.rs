@@ -10,10 +10,8 @@ use supervisor_model::{
     observation::Observation,
     recording::{Header, Reader},
 };
-use supervisor_user::{
-    report::{Context, Format, encode, text::Style},
-    sink::{FindingState, Head, Message},
-};
+use supervisor_render::{Context, Format, encode, text::Style};
+use supervisor_user::sink::{FindingState, Head, Message};
 
 use crate::Event;
 

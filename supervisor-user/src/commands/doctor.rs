@@ -7,7 +7,8 @@ use caps::Capability;
 use clap::Args;
 use supervisor_model::words::{clean, wrap};
 
-use crate::{console::{colour, columns, print}, exit::Exit, report::text::Colour};
+use crate::{console::{colour, columns, print}, exit::Exit};
+use supervisor_render::text::Colour;
 use supervisor_collect::{host::{Host as _, Proc}, kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights}, privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps}};
 
 /// What it means that the kernel lets nobody trace the host's PID 1.

@@ -19,7 +19,7 @@ use super::{
         screen::{Terminal, Times, screen},
     },
 };
-use crate::report::{groups, story, text};
+use supervisor_render::{groups, story, text};
 
 /// One of a joined PID namespace that is blocked, of the same in a pod of CRI-O, of a container, of an exec session, of many
 /// processes, and of a namespace that much holds.

@@ -3,11 +3,8 @@
 use clap::Args;
 use supervisor_model::finding::Finding;
 
-use super::table::{Gives, HEADER, align, fit};
-use crate::report::{
-    columns::{Column, SortKey},
-    text::Colour,
-};
+use supervisor_render::table::{Gives, HEADER, align, fit};
+use supervisor_render::{columns::{Column, SortKey}, text::Colour};
 
 /// What is listed without being asked for.
 const USUAL: [Column; 9] = [

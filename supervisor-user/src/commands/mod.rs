@@ -23,7 +23,6 @@ pub mod schema;
 #[cfg(test)]
 mod screens;
 pub mod suggestions;
-mod table;
 pub mod top;
 pub mod trace;
 mod unmatched;

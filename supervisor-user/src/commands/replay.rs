@@ -14,13 +14,8 @@ use super::{
     record::left_out,
     watch::{DetailArgs, to_stdout},
 };
-use crate::{
-    config::{Config, FloodConfig},
-    console::say,
-    engine::{self, Pipeline, Stream},
-    exit::Exit,
-    report::{Context, Format},
-};
+use crate::{config::{Config, FloodConfig}, console::say, engine::{self, Pipeline, Stream}, exit::Exit};
+use supervisor_render::{Context, Format};
 
 /// Arguments of `supervisor replay`.
 #[derive(Args, Clone, Debug)]

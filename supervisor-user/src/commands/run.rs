@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use supervisor_model::{filter::Filter, redact::ArgsMode};
 
-use crate::{config::{Config, Time}, engine::{self, Options}, exit::Exit, report::fold::Detail};
+use crate::{config::{Config, Time}, engine::{self, Options}, exit::Exit};
+use supervisor_render::fold::Detail;
 use supervisor_collect::kernel::SimulatedLoss;
 
 /// Watch as a service: events go to the sinks of a configuration.

@@ -28,12 +28,7 @@ use super::{
         screen::{Terminal, Times, screen},
     },
 };
-use crate::report::{
-    fold::{Detail, Fold},
-    groups::{self, Group},
-    story,
-    text::{COLUMNS, Colour, Style},
-};
+use supervisor_render::{fold::{Detail, Fold}, groups::{self, Group}, story, text::{COLUMNS, Colour, Style}};
 
 const S: u64 = 1_000_000_000;
 /// The present: an hour after the host has started.

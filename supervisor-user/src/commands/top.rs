@@ -26,7 +26,8 @@ use supervisor_model::{
 };
 
 use super::fleet::Nodes;
-use crate::{config::Time, console::style, engine, exit::Exit, fleet::FleetArgs, report::text::Style, top::{Ask, Top, View, draw::draw}};
+use crate::{config::Time, console::style, engine, exit::Exit, fleet::FleetArgs, top::{Ask, Top, View, draw::draw}};
+use supervisor_render::text::Style;
 use supervisor_collect::{host::{Host as _, Proc}, kernel::SimulatedLoss, observer::{Grace, Observer}, privileges};
 
 /// How often leftovers are looked for, and the size of the terminal.

@@ -21,7 +21,8 @@ use supervisor_model::{
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::{config, console::{colour, columns, is_utf8, say}, engine, report::{Context as Said, ecs, ocsf}, trace::{text::{Lines, Time}, tree::Tree}};
+use crate::{config, console::{colour, columns, is_utf8, say}, engine};
+use supervisor_render::{Context as Said, ecs, ocsf, trace::{text::{Lines, Time}, tree::Tree}};
 use supervisor_collect::{host::{Host as _, Proc}, kernel::{Record, Trace, TraceOptions}, privileges, decoder::Decoder};
 
 /// How often what the kernel side has told is read.

@@ -7,7 +7,8 @@ use clap::Args;
 use supervisor_model::{filter::Filter, redact::RedactArgs};
 
 use super::fleet;
-use crate::{config::{Bytes, Config, FloodConfig, Policy, SinkConfig, Time}, engine::{self, Options}, exit::Exit, fleet::FleetArgs, report::{Format, fold::Detail}};
+use crate::{config::{Bytes, Config, FloodConfig, Policy, SinkConfig, Time}, engine::{self, Options}, exit::Exit, fleet::FleetArgs};
+use supervisor_render::{Format, fold::Detail};
 use supervisor_collect::kernel::SimulatedLoss;
 
 /// Report processes that are not reaped, live.

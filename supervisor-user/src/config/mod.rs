@@ -17,7 +17,7 @@ pub use values::{Bytes, Time};
 
 use supervisor_model::{family::Family, redact::RedactConfig};
 
-use crate::report::Format;
+use supervisor_render::Format;
 
 /// What is done when a sink is slower than the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -40,7 +40,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{config::Config, console::say, report::{Context, fold::Detail}, service};
+use crate::{config::Config, console::say, service};
+use supervisor_render::{Context, fold::Detail};
 use supervisor_collect::{host::{Host as _, Proc}, kernel::SimulatedLoss, memory, observer::{Grace, Observer}, privileges::{self, REAP_NEEDS}};
 pub use pipeline::Pipeline;
 use reaping::Reaping;

@@ -22,12 +22,8 @@ use super::{
     encoder::{Encoder, Look},
     flood::Flood,
 };
-use crate::{
-    config::{Config, Policy, SinkConfig},
-    console::say,
-    report::{Context, fold::Fold},
-    sink::{self, DropCount, Outlet, Place, Stats, Stop},
-};
+use crate::{config::{Config, Policy, SinkConfig}, console::say, sink::{self, DropCount, Outlet, Place, Stats, Stop}};
+use supervisor_render::{Context, fold::Fold};
 
 /// That a sink drops events is told at most so often.
 const TELL_DROPS_NS: u64 = 10_000_000_000;
@@ -178,7 +174,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`](crate::report::encode).
+    /// None that can happen: see [`encode`](supervisor_render::encode).
     pub async fn send(&mut self, event: &Event) -> Result<()> {
         self.hand_out(event, event.at_ns, None).await
     }
@@ -187,7 +183,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`](crate::report::encode).
+    /// None that can happen: see [`encode`](supervisor_render::encode).
     pub async fn send_of(&mut self, host: &HostIdentity, event: &Event) -> Result<()> {
         let context = Context { host: host.clone(), ..self.context.clone() };
         self.hand_out(event, clock::now_ns(), Some(&context)).await
@@ -220,7 +216,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`](crate::report::encode).
+    /// None that can happen: see [`encode`](supervisor_render::encode).
     pub async fn tick(&mut self) -> Result<()> {
         let now_ns = clock::now_ns();
         for suppressed in self.flood.due(now_ns) {
@@ -298,7 +294,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`](crate::report::encode).
+    /// None that can happen: see [`encode`](supervisor_render::encode).
     pub async fn list(&mut self, sink: usize, event: &Event) -> Result<()> {
         let Some(route) = self.outlets.get_mut(sink) else { return Ok(()) };
         let mut message =
@@ -343,7 +339,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// None that can happen: see [`encode`](crate::report::encode).
+    /// None that can happen: see [`encode`](supervisor_render::encode).
     pub async fn close(mut self) -> Result<bool> {
         let now_ns = clock::now_ns();
         for suppressed in self.flood.rest() {

@@ -9,13 +9,8 @@ use supervisor_model::{
 };
 
 use super::{Document, Fleet, HostState, Row};
-use crate::{
-    nats::Key,
-    report::{
-        columns::{Column, SortKey, named, reaper_is, unknown, why_of},
-        text::short_exit,
-    },
-};
+use crate::nats::Key;
+use supervisor_render::{columns::{Column, SortKey, named, reaper_is, unknown, why_of}, text::short_exit};
 
 /// No name or list takes more columns than this.
 const CELL: usize = 60;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use supervisor_model::words::harmless_json;
 
 use super::{Ended, Kind, Leak, Method, Report, allow::Allowed, sentence_of};
-use crate::report::{Context, ecs};
+use supervisor_render::{Context, ecs};
 
 /// What `supervisor leaks -o json` prints: one object, on the last line.
 ///

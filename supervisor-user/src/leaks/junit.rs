@@ -10,10 +10,7 @@ use quick_xml::{
 use supervisor_model::words::{clean, command_line};
 
 use super::{Leak, Report, sentence_of, text};
-use crate::report::{
-    story,
-    text::{COLUMNS, Style},
-};
+use supervisor_render::{story, text::{COLUMNS, Style}};
 
 const SUITE: &str = "supervisor leaks";
 

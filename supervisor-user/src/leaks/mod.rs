@@ -20,7 +20,7 @@ use serde::Serialize;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::finding::{Event, Finding};
 
-use crate::report::{columns::named, sentence::sentence};
+use supervisor_render::{columns::named, sentence::sentence};
 
 /// The exit code if the command succeeded and something leaked, as that of `LeakSanitizer`.
 pub const LEAKED: u8 = 23;

@@ -8,10 +8,7 @@ use supervisor_model::{
 };
 
 use super::{Ended, Kind, Leak, Report, allow::Allowed, sentence_of};
-use crate::report::{
-    story,
-    text::{COLUMNS, Style},
-};
+use supervisor_render::{story, text::{COLUMNS, Style}};
 
 /// The whole report. It is empty if nothing was left behind and everything could be seen.
 #[must_use]

@@ -5,7 +5,6 @@ pub mod inject;
 mod nudge;
 pub mod plan;
 mod ptrace;
-pub mod report;
 pub mod requester;
 mod seccomp;
 mod space;

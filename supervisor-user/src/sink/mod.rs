@@ -19,7 +19,8 @@ use std::{collections::HashSet, future, io, path::Path};
 
 use supervisor_model::words::clean;
 
-use crate::{config::SinkConfig, console::say, report::Context};
+use crate::{config::SinkConfig, console::say};
+use supervisor_render::Context;
 
 pub use file::FileSink;
 pub use journald::JournaldSink;

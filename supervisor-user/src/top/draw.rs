@@ -13,7 +13,7 @@ use supervisor_model::{
 };
 
 use super::{Page, Top, keys::Mode, table, trend::Trend};
-use crate::report::text::{Colour, Style as TextStyle};
+use supervisor_render::text::{Colour, Style as TextStyle};
 
 /// What keys do.
 pub const KEYS: &str = "\

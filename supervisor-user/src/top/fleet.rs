@@ -6,15 +6,8 @@ use jiff::Timestamp;
 use supervisor_model::{diagnosis::Prognosis, reaping::Entry, words::clean};
 
 use super::{Age, Blocked, Item, Row, Story, View};
-use crate::{
-    fleet::{
-        self, FindingKind, Fleet, HostState,
-        list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace},
-        story::story,
-    },
-    nats::Key,
-    report::columns::{Column, named, unknown},
-};
+use crate::{fleet::{self, FindingKind, Fleet, HostState, list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace}, story::story}, nats::Key};
+use supervisor_render::columns::{Column, named, unknown};
 
 /// Room of the columns of lists.
 const EXIT_WIDTHS: [(usize, usize); 7] = [(12, 18), (11, 11), (10, 16), (6, 6), (8, 12), (14, 40), (10, 24)];

@@ -5,10 +5,7 @@ use std::collections::VecDeque;
 use supervisor_model::finding::{Event, EventKind};
 
 use super::View;
-use crate::report::{
-    story,
-    text::{self, Style},
-};
+use supervisor_render::{story, text::{self, Style}};
 
 /// Events that are kept.
 const EVENTS: usize = 500;

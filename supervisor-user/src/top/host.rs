@@ -11,11 +11,7 @@ use supervisor_model::{
 };
 
 use super::{Age, Blocked, Item, Row, Story, View};
-use crate::report::{
-    columns::{Column, EXITS, exit_cells, named, unknown},
-    story,
-    text::Style,
-};
+use supervisor_render::{columns::{Column, EXITS, exit_cells, named, unknown}, story, text::Style};
 
 /// Room of the columns of processes that cannot exit.
 const EXIT_WIDTHS: [(usize, usize); 7] = [(11, 11), (10, 16), (5, 5), (8, 12), (6, 6), (12, 24), (14, 40)];

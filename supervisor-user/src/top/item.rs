@@ -4,7 +4,7 @@ use std::{borrow::Cow, cmp::Ordering};
 
 use supervisor_model::{diagnosis::Prognosis, words::duration};
 
-use crate::report::columns::unknown;
+use supervisor_render::columns::unknown;
 
 /// An open finding.
 #[derive(Clone, Debug, PartialEq, Eq)]

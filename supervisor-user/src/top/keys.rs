@@ -271,7 +271,7 @@ impl Top {
 /// The decision about a zombie and what follows from it, as `supervisor reap` says it.
 fn question_text(entry: &Entry) -> String {
     let pid = entry.finding.process.pid;
-    let mut lines = vec![crate::reap::report::text(entry, false)];
+    let mut lines = vec![supervisor_render::reaping::text(entry, false)];
     match &entry.decision {
         Decision::Reap => {
             let reaper = entry.finding.reaper.as_ref();

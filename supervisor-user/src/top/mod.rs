@@ -42,7 +42,7 @@ use supervisor_model::{
     words::{duration, width},
 };
 
-use crate::report::text::COLUMNS;
+use supervisor_render::text::COLUMNS;
 
 /// A column of a list: its title, the columns of the terminal that it needs at least, and those that it takes at most. The most
 /// important ones come first: the others do not fit a narrow terminal.

@@ -12,7 +12,7 @@ use super::{
     sample::{NOW, host_with},
     screens::screen,
 };
-use crate::report::text::Style;
+use supervisor_render::text::Style;
 
 /// A screen of the incident as it was recorded, with a PID namespace that is blocked, and what it is of.
 fn recorded() -> (Top, Conclusions) {

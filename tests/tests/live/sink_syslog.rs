@@ -18,12 +18,8 @@ use supervisor_lab::{Owned, until};
 use supervisor_tests::{
     HOSTILE, WAIT_LIMIT, end_by, hostile, hostile_in, message, octet_counted, recorded, repeated,
 };
-use supervisor_user::{
-    config::{Bytes, Facility, SyslogConfig},
-    report::Format,
-    schema::Subject,
-    sink::{Message, SyslogSink},
-};
+use supervisor_user::{config::{Bytes, Facility, SyslogConfig}, schema::Subject, sink::{Message, SyslogSink}};
+use supervisor_render::Format;
 use tempfile::TempDir;
 use tokio::{
     runtime::{Builder, Runtime},

@@ -11,7 +11,7 @@ use supervisor_model::{
 
 use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
 use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
-use crate::report::groups::Group;
+use supervisor_render::groups::Group;
 
 /// What is unreaped or blocked and has this name; if nothing is, the living processes of the name.
 pub(super) fn by_name(host: &Proc, glance: &mut Glance<'_>, name: &str) -> Result<Vec<Part>> {

@@ -7,12 +7,8 @@ use jiff::tz::TimeZone;
 use supervisor_model::{filter::Filter, words::clean};
 use tokio::{sync::mpsc, time::sleep};
 
-use crate::{
-    fleet::{Fleet, FleetArgs, Row, list::host, read},
-    nats::{Key, Link},
-    report::columns::named,
-    top::{Top, id},
-};
+use crate::{fleet::{Fleet, FleetArgs, Row, list::host, read}, nats::{Key, Link}, top::{Top, id}};
+use supervisor_render::columns::named;
 
 /// How often the broker is asked.
 const ASK: Duration = Duration::from_secs(2);

@@ -11,10 +11,8 @@ use supervisor_model::{
     finding::{Event, EventKind},
 };
 
-use crate::{
-    leaks::{Kind, Method, settling::Present},
-    report::Context,
-};
+use crate::leaks::{Kind, Method, settling::Present};
+use supervisor_render::Context;
 
 /// A descendant that was left behind, as it was inspected last.
 pub(super) struct Left {

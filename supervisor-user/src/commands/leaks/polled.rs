@@ -18,7 +18,8 @@ use supervisor_model::{
 };
 
 use super::follow::{Follower, Left, event, said_of};
-use crate::{engine, leaks::{Kind, Method, settling::Present}, report::Context};
+use crate::{engine, leaks::{Kind, Method, settling::Present}};
+use supervisor_render::Context;
 use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
 
 /// Between two passes over `/proc` while the command runs.

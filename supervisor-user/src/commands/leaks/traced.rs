@@ -19,7 +19,8 @@ use supervisor_model::{
 };
 
 use super::follow::{Follower, Left, event, said_of};
-use crate::{engine, leaks::{Kind, Method, settling::Present}, report::Context};
+use crate::{engine, leaks::{Kind, Method, settling::Present}};
+use supervisor_render::Context;
 use supervisor_collect::{glance::namespaces, host::{Host as _, Proc}, kernel::{KernelError, Records, Scan, SimulatedLoss}, observer::{Grace, Observer}, privileges};
 
 /// No descent has as many generations; it only guards against a loop.

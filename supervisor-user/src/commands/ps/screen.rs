@@ -7,19 +7,9 @@ use supervisor_model::{
     words::{age, wrap},
 };
 
-use super::{
-    super::{
-        listing::Listing,
-        table::{Gives, align, fit, named, table, unknown},
-    },
-    Found, Shape,
-    summary::summary,
-    tree::tree,
-};
-use crate::report::{
-    columns::{Column, EXITS, exit_cells},
-    text::{COLUMNS, Colour},
-};
+use super::{super::listing::Listing, Found, Shape, summary::summary, tree::tree};
+use supervisor_render::table::{Gives, align, fit, named, table, unknown};
+use supervisor_render::{columns::{Column, EXITS, exit_cells}, text::{COLUMNS, Colour}};
 
 /// The terminal, or what stands for it.
 #[derive(Clone, Copy, Debug)]

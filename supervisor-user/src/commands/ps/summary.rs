@@ -2,11 +2,9 @@
 
 use supervisor_model::finding::Finding;
 
-use super::{
-    super::table::{Gives, table, unknown},
-    screen::Times,
-};
-use crate::report::{columns::Column, groups::Group, text::Colour};
+use supervisor_render::table::{Gives, table, unknown};
+use super::screen::Times;
+use supervisor_render::{columns::Column, groups::Group, text::Colour};
 
 /// Growth is counted over this long, or since a watch runs.
 const WINDOW_NS: u64 = 60_000_000_000;

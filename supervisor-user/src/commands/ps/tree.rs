@@ -5,10 +5,7 @@ use std::fmt::Write as _;
 use supervisor_model::{finding::Finding, words::cut};
 
 use super::screen::Terminal;
-use crate::report::{
-    columns::{Column, named, unknown},
-    groups::Group,
-};
+use supervisor_render::{columns::{Column, named, unknown}, groups::Group};
 
 /// So many zombies of a reaper, container and cause are shown; the rest is counted.
 const SHOWN: usize = 10;

@@ -3,7 +3,7 @@
 use supervisor_model::clock::{self, Wall};
 
 use super::{super::encoder, Stream};
-use crate::report::fold::{Detail, Fold};
+use supervisor_render::fold::{Detail, Fold};
 
 impl Stream {
     /// Writes text to standard output for a person who watches, in this detail.

@@ -14,10 +14,8 @@ use supervisor_model::{
     observation::{Observation, Seen},
     recording::Reader,
 };
-use supervisor_user::{
-    report::text::{Colour, Style},
-    top::{Key, Top, draw::draw},
-};
+use supervisor_render::text::{Colour, Style};
+use supervisor_user::top::{Key, Top, draw::draw};
 
 use crate::progress;
 

@@ -1,16 +1,16 @@
 //! Lists for people.
 
-pub(super) use crate::report::columns::{named, unknown};
+pub use crate::columns::{named, unknown};
 use supervisor_model::words::{self, cut, wrap};
 
-use crate::report::text::Colour;
+use crate::text::Colour;
 
 /// How headers are painted: bold.
-pub(super) const HEADER: &str = "1";
+pub const HEADER: &str = "1";
 
 /// What a column gives up where a terminal is narrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gives {
+pub enum Gives {
     /// Nothing: people copy what it says into other commands.
     Nothing,
     /// The column is left out before any other is cut; the smallest number first.
@@ -22,7 +22,7 @@ pub(super) enum Gives {
 }
 
 /// A list with a header, as wide as a terminal of `room` columns. Columns of which nothing is known are left out.
-pub(super) fn table<const N: usize>(
+pub fn table<const N: usize>(
     out: &mut String,
     header: &[(&str, Gives); N],
     rows: impl Iterator<Item = [String; N]>,
@@ -38,7 +38,7 @@ pub(super) fn table<const N: usize>(
 
 /// Leaves columns out, and cuts others, until the rows are as wide as a terminal of `room` columns. The first `headers` of
 /// them are no data. Returns which columns are left.
-pub(super) fn fit(
+pub fn fit(
     rows: &mut [Vec<String>],
     headers: usize,
     gives: &[Gives],
@@ -111,7 +111,7 @@ fn total(columns: &[usize], width: impl Fn(usize) -> usize) -> usize {
 
 /// Aligned rows that are as long as each other. On a terminal of `room` columns the last column is wrapped.
 /// `paint` says which ANSI code a cell is painted with, by its row and column.
-pub(super) fn align(
+pub fn align(
     out: &mut String,
     rows: &[Vec<String>],
     room: Option<usize>,

@@ -7,7 +7,7 @@ use super::{
     document::{Document, ProcessRemediation, Profile, Unmapped},
     subject,
 };
-use crate::report::{Context, ecs::supervisor};
+use crate::{Context, ecs::supervisor};
 
 pub(super) fn remediation(event: &Event, context: &Context, sequence: u64, request: &Request) -> Document {
     let (status_id, status) = match &request.entry.outcome {

@@ -33,7 +33,7 @@ pub enum Colour {
 }
 
 impl Colour {
-    pub(crate) fn paint(self, code: &str, text: &str) -> String {
+    pub fn paint(self, code: &str, text: &str) -> String {
         match self {
             Self::Never => text.to_owned(),
             Self::Always => format!("\x1b[{code}m{text}\x1b[0m"),
@@ -65,7 +65,7 @@ impl Style {
 /// Where the text of a line begins, behind the indent and the label.
 const LABEL: usize = 11;
 /// Longer lines are hard to read.
-pub(crate) const COLUMNS: usize = 110;
+pub const COLUMNS: usize = 110;
 
 /// One event as lines, with the last newline.
 #[must_use]

@@ -23,10 +23,10 @@ use super::{
         Supervisor, SuppressedFields, TracerLossFields, WaitFields,
     },
 };
-use crate::report::{Context, news::Subject};
+use crate::{Context, news::Subject};
 
 /// What other schemas have no name for.
-pub(in crate::report) fn supervisor(event: &Event, context: &Context) -> Supervisor {
+pub(in crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
     let wall = event.wall;
     let state = event.kind.finding().map_or(State::None, |(_, state)| state);
     Supervisor {

@@ -25,8 +25,8 @@ use supervisor_model::{
     reaping::{Decision, Entry, Outcome, Request, RequestedBy, Requester, Risk},
 };
 
-use super::{Context, ecs, ocsf, sentence, story, text};
-use crate::schema::Subject;
+use supervisor_render::{Context, ecs, ocsf, sentence, story, text};
+use supervisor_user::schema::Subject;
 use supervisor_collect::decoder::Decoder;
 
 fn context() -> Context {
@@ -189,7 +189,7 @@ fn events() -> Vec<Event> {
 
 /// Compares with a golden file; `UPDATE_GOLDEN=1` writes it anew, to be read before it is committed.
 fn golden(name: &str, actual: &str) {
-    let path = format!("{}/src/report/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, actual).expect("golden file can be written");
     }

@@ -12,11 +12,11 @@ use supervisor_model::{
 };
 
 use super::{SCHEMA_VERSION, reap::ReapFields};
-use crate::report::{news::Subject, shapes};
+use crate::{news::Subject, shapes};
 
 /// What other schemas have no name for.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::report) struct Supervisor {
+pub(in crate) struct Supervisor {
     /// Version of the names below `supervisor`. The first number changes when one that was there is no more, or means
     /// something else; the second when some are added.
     #[schemars(extend("const" = SCHEMA_VERSION))]

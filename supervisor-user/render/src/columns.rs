@@ -61,7 +61,7 @@ pub enum Column {
 }
 
 impl Column {
-    pub(crate) fn header(self) -> &'static str {
+    pub fn header(self) -> &'static str {
         match self {
             Self::Host => "HOST",
             Self::Pid => "PID",
@@ -89,7 +89,7 @@ impl Column {
     }
 
     /// What it says of a finding at that time.
-    pub(crate) fn cell(self, finding: &Finding, now_ns: u64) -> String {
+    pub fn cell(self, finding: &Finding, now_ns: u64) -> String {
         let reaper = finding.reaper.as_ref();
         let known = match self {
             Self::Pid => Some(finding.process.pid.to_string()),
@@ -118,7 +118,7 @@ impl Column {
     }
 
     /// What a finding is sorted by in this column.
-    pub(crate) fn key(self, finding: &Finding) -> SortKey {
+    pub fn key(self, finding: &Finding) -> SortKey {
         match self {
             // The oldest first.
             Self::Age => SortKey::Number(since_ns(finding).unwrap_or(0).into()),
@@ -146,13 +146,13 @@ fn age_cell(finding: &Finding, now_ns: u64) -> Option<String> {
 /// Family, prognosis and cause in a few words, such as `F4 leaked: never waits`. The family comes first: a list may cut
 /// the end. `None` if nothing is known.
 #[must_use]
-pub(crate) fn why(diagnosis: &Diagnosis) -> Option<String> {
+pub fn why(diagnosis: &Diagnosis) -> Option<String> {
     let prognosis = Some(diagnosis.prognosis).filter(|it| *it != Prognosis::Unknown).map(Prognosis::as_str);
     why_of(diagnosis.family, prognosis, diagnosis.cause)
 }
 
 /// The same of its three parts.
-pub(crate) fn why_of(
+pub fn why_of(
     family: Option<Family>,
     prognosis: Option<&str>,
     cause: Option<Cause>,
@@ -175,11 +175,11 @@ fn blocks(finding: &Finding) -> Option<String> {
 }
 
 /// What lists say of a process that cannot exit: see [`exit_cells`].
-pub(crate) const EXITS: [&str; 7] =
+pub const EXITS: [&str; 7] =
     ["CANNOT EXIT", "NAME", "STATE", "FOR", "FAMILY", "WAITS IN", "CONTAINER"];
 
 /// A process that cannot exit, with the place of the thread that does not.
-pub(crate) fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {
+pub fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {
     let (state, wchan) = finding.last_place();
     let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
     [
@@ -195,7 +195,7 @@ pub(crate) fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {
 
 /// What a line is sorted by: numbers come before text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum SortKey {
+pub enum SortKey {
     /// A number, or a time in nanoseconds.
     Number(i128),
     /// Anything else.
@@ -204,25 +204,25 @@ pub(crate) enum SortKey {
 
 impl SortKey {
     /// That of a cell.
-    pub(crate) fn of(cell: String) -> Self {
+    pub fn of(cell: String) -> Self {
         cell.parse::<u64>().map_or(Self::Text(cell), |number| Self::Number(number.into()))
     }
 }
 
 /// Whether a reaper is an init or a subreaper, in words.
-pub(crate) fn reaper_is(is_init: Option<bool>, is_subreaper: Option<bool>) -> Option<String> {
+pub fn reaper_is(is_init: Option<bool>, is_subreaper: Option<bool>) -> Option<String> {
     let is = [(is_init, "init"), (is_subreaper, "subreaper")];
     let is: Vec<&str> = is.iter().filter(|(is, _)| *is == Some(true)).map(|(_, word)| *word).collect();
     (!is.is_empty()).then(|| is.join(","))
 }
 
 /// What is not known.
-pub(crate) fn unknown() -> String {
+pub fn unknown() -> String {
     "-".to_owned()
 }
 
 /// A process, as lists name it.
-pub(crate) fn named(name: &str, pid: u32) -> String {
+pub fn named(name: &str, pid: u32) -> String {
     format!("{}[{pid}]", clean(name))
 }
 

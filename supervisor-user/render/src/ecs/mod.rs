@@ -151,14 +151,14 @@ fn orchestrator(orchestrator: &finding::Orchestrator) -> Orchestrator {
 }
 
 /// What the types say of an event, and what [`rules`] say besides.
-pub(crate) fn schema(generator: SchemaGenerator) -> Value {
+pub fn schema(generator: SchemaGenerator) -> Value {
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
     schema["allOf"] = rules();
     schema
 }
 
 /// The same as a part of another schema, without the rules.
-pub(crate) fn subschema(generator: &mut SchemaGenerator) -> Schema {
+pub fn subschema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<Document>()
 }
 

@@ -5,11 +5,7 @@ use serde::Serialize;
 use supervisor_model::finding::Action;
 
 use super::OCSF_VERSION;
-use crate::report::{
-    ecs::{DATASET, Supervisor},
-    news::Subject,
-    shapes, traced,
-};
+use crate::{ecs::{DATASET, Supervisor}, news::Subject, shapes, traced};
 
 /// One event of `supervisor`: an object on a line of its own, in the names of the Open Cybersecurity Schema Framework.
 ///

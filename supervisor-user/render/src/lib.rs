@@ -1,4 +1,7 @@
-//! Mapping the internal model to what people and machines read. Pure.
+//! What people and machines read of findings, events and traces: text, tables, trees, and JSON in the names of ECS and OCSF.
+//!
+//! It knows: every output format, and its schema. It must not know: where a finding comes from, and where a text goes.
+//! Pure: the model goes in, text comes out.
 
 pub mod brief;
 pub mod columns;
@@ -7,13 +10,14 @@ pub mod fold;
 pub mod groups;
 mod news;
 pub mod ocsf;
+pub mod reaping;
 pub mod sentence;
 mod shapes;
 mod short;
 pub mod story;
-#[cfg(test)]
-mod tests;
+pub mod table;
 pub mod text;
+pub mod trace;
 mod traced;
 
 use std::borrow::Cow;

@@ -10,7 +10,7 @@ use supervisor_model::{
 };
 
 use super::text::{command, lost, named, status};
-use crate::report::text::Colour;
+use crate::text::Colour;
 
 /// How many processes are drawn at most.
 const BOUND: usize = 10_000;

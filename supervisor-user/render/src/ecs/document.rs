@@ -6,7 +6,7 @@ use serde::Serialize;
 use supervisor_model::finding::Action;
 
 use super::{ECS_VERSION, supervisor::Supervisor};
-use crate::report::{news::Kind, shapes, traced};
+use crate::{news::Kind, shapes, traced};
 
 /// One event of `supervisor`: an object on a line of its own, in the names of the Elastic Common Schema.
 ///

@@ -15,7 +15,7 @@ use super::{
     host,
     supervisor::{LossFields, PidNsFields, ReapedByFields, TraceLossFields, TracedFields},
 };
-use crate::report::{Context, news::Kind, numbered_id, traced};
+use crate::{Context, news::Kind, numbered_id, traced};
 
 /// An event of a trace as a line, without the newline.
 ///
@@ -63,12 +63,12 @@ pub fn lost(
 }
 
 /// What is below `supervisor` in an event of a trace.
-pub(in crate::report) fn traced_supervisor(event: &Event, context: &Context) -> Supervisor {
+pub(in crate) fn traced_supervisor(event: &Event, context: &Context) -> Supervisor {
     Supervisor { traced: Some(traced_fields(event)), ..supervisor(context) }
 }
 
 /// The same where records were lost.
-pub(in crate::report) fn lost_supervisor(
+pub(in crate) fn lost_supervisor(
     count: u64,
     at_ns: u64,
     context: &Context,
