@@ -220,7 +220,8 @@ fn consequences(lines: &mut Lines, finding: &Finding) {
 }
 
 /// Only what is worth a line: many, growing, few pids left, or forks that failed.
-pub(super) fn budget(budget: &Budget) -> Option<String> {
+#[must_use]
+pub fn budget(budget: &Budget) -> Option<String> {
     let left = budget.pids.max.saturating_sub(budget.pids.current);
     let is_tight = left < budget.pids.max / 10;
     let failures = budget.pids.fork_failures.filter(|count| *count > 0);
