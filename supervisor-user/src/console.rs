@@ -12,35 +12,13 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
+use supervisor_deliver::say::columns_of;
 use supervisor_model::{
     finding::Event,
     words::{width, wrap},
 };
 
 use supervisor_render::{Context, Format, encode, text::{COLUMNS, Colour, Style}};
-
-/// A line for people, on standard error. That nobody reads it is no error.
-pub fn say(text: &str) {
-    let text = match columns_of(io::stderr()) {
-        Some(columns) => wrapped(text, columns),
-        None => format!("{text}\n"),
-    };
-    let _unread = io::stderr().write_all(text.as_bytes());
-}
-
-/// Text whose lines are wrapped where they are too long.
-fn wrapped(text: &str, columns: usize) -> String {
-    let mut out = String::new();
-    for line in text.split('\n') {
-        if width(line) > columns {
-            wrap(&mut out, line, "", "", columns);
-        } else {
-            out.push_str(line);
-            out.push('\n');
-        }
-    }
-    out
-}
 
 /// Writes to standard output. A reader that has gone away has seen enough.
 ///
@@ -137,11 +115,6 @@ pub fn lines() -> Option<usize> {
     (size.ws_row > 0).then_some(usize::from(size.ws_row))
 }
 
-fn columns_of(stream: impl AsFd) -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(stream).ok()?;
-    (size.ws_col > 0).then_some(usize::from(size.ws_col))
-}
-
 /// How text is written to standard output.
 #[must_use]
 pub fn style() -> Style {
@@ -190,13 +163,3 @@ impl Printer {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_long_lines_are_wrapped() {
-        assert_eq!(wrapped("  one  two\nthree four five", 10), "  one  two\nthree four\nfive\n");
-        assert_eq!(wrapped("", 10), "\n");
-    }
-}

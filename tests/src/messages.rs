@@ -11,7 +11,7 @@ use supervisor_model::{
     recording::{Header, Reader},
 };
 use supervisor_render::{Context, Format, encode, text::Style};
-use supervisor_user::sink::{FindingState, Head, Message};
+use supervisor_deliver::sink::{FindingState, Head, Message};
 
 use crate::Event;
 

@@ -21,4 +21,5 @@ pub mod recording;
 pub mod redact;
 pub mod shared;
 pub mod trace;
+pub mod values;
 pub mod words;

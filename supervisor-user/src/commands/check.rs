@@ -19,7 +19,8 @@ use super::{
     ps::conclude,
     unmatched::{unknown_place, without_filter},
 };
-use crate::{config::Time, console::print};
+use supervisor_model::values::Time;
+use crate::console::print;
 use supervisor_collect::{glance::Glance, host::{Host as _, Proc, ReadsLost}};
 
 /// What its exit codes and its line mean.

@@ -21,7 +21,8 @@ use supervisor_model::{
 
 use self::search::{by_name, in_place};
 use super::ps::say_reads_lost;
-use crate::{console::{Printer, print, say, style}, engine::context, exit::Exit};
+use crate::{console::{Printer, print, style}, engine::context, exit::Exit};
+use supervisor_deliver::say::say;
 use supervisor_render::{Format, groups::Group, story};
 use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
 

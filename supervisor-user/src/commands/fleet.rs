@@ -16,7 +16,8 @@ use supervisor_model::{
 
 use super::{listing::{Listed, Listing}, unmatched::without_filter};
 use supervisor_render::table::{Gives, table, unknown};
-use crate::{console::{colour, columns, print, say}, engine::block_on, exit::Exit, fleet::{FindingKind, Fleet, FleetArgs, Host, Row, list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status}, read}, nats::{Key, Link}};
+use crate::{console::{colour, columns, print}, engine::block_on, exit::Exit};
+use supervisor_deliver::{say::say, fleet::{FindingKind, Fleet, FleetArgs, Host, Row, list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status}, read}, nats::{Key, Link}};
 use supervisor_render::{Format, columns::{Column, SortKey}, text::Colour};
 
 /// Lists what is unreaped on all nodes, with `before` in front of the text; the exit code says whether there is anything,

@@ -12,10 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use tempfile::NamedTempFile;
 
-use crate::{
-    console::{print, say},
-    exit::Exit,
-};
+use crate::{console::print, exit::Exit};
+use supervisor_deliver::say::say;
 
 /// The unit, as it is for the default paths.
 const UNIT: &str = include_str!("../../../deploy/supervisor.service");

@@ -22,7 +22,9 @@ use clap::{Args, ValueEnum};
 use supervisor_model::{redact::RedactArgs, words::clean};
 
 use self::{follow::Follower, polled::Polled, session::Outcome, traced::Traced};
-use crate::{config::Time, console::{print, say, style_of_stderr}, engine, exit::Exit, leaks::{FAILED, Report, allow::AllowList, github, json, junit, text}};
+use supervisor_model::values::Time;
+use crate::{console::{print, style_of_stderr}, engine, exit::Exit, leaks::{FAILED, Report, allow::AllowList, github, json, junit, text}};
+use supervisor_deliver::say::say;
 use supervisor_render::{Context, text::Style};
 use supervisor_collect::{glance::Glance, host::Proc};
 

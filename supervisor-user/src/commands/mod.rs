@@ -33,7 +33,8 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
 use supervisor_model::words::clean;
 
-use crate::{console::{self, Colouring, say}, exit::Exit, leaks::FAILED, reap::worker, top::draw::KEYS};
+use crate::{console::{self, Colouring}, exit::Exit, leaks::FAILED, reap::worker, top::draw::KEYS};
+use supervisor_deliver::say::say;
 use supervisor_collect::{host, memory};
 
 /// Finds processes that have exited and were not reaped, and says who must reap them.

@@ -27,7 +27,9 @@ use super::{
     listing::Listing,
     unmatched::{unknown_place, without_filter},
 };
-use crate::{config::Time, console::{self, Printer, colour, is_dumb, is_utf8, print, say, wait_while_read}, engine::context, exit::Exit, fleet::FleetArgs};
+use supervisor_model::values::Time;
+use crate::{console::{self, Printer, colour, is_dumb, is_utf8, print, wait_while_read}, engine::context, exit::Exit};
+use supervisor_deliver::{say::say, fleet::FleetArgs};
 use supervisor_render::{Format, groups};
 use supervisor_collect::{glance::Glance, host::{Host as _, Proc, ReadsLost}};
 

@@ -24,7 +24,9 @@ use supervisor_model::{
 };
 
 use super::ps::say_reads_lost;
-use crate::{config::Time, console::{print, say}, engine::context, exit::Exit, reap::{plan::{Zombie, free, released}, target::Target}};
+use supervisor_model::values::Time;
+use crate::{console::print, engine::context, exit::Exit, reap::{plan::{Zombie, free, released}, target::Target}};
+use supervisor_deliver::say::say;
 use supervisor_render::{reaping::{released_text, stops_text, text_of_all}, Context, Format, encode, text::Style};
 use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
 

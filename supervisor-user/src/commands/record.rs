@@ -11,11 +11,8 @@ use supervisor_model::{
 };
 
 use super::watch::WatchArgs;
-use crate::{
-    console::say,
-    engine::{self, Ended},
-    exit::Exit,
-};
+use supervisor_deliver::say::say;
+use crate::{engine::{self, Ended}, exit::Exit};
 
 /// Arguments of `supervisor record`.
 #[derive(Args, Clone, Debug)]

@@ -14,7 +14,8 @@ use super::{
     record::left_out,
     watch::{DetailArgs, to_stdout},
 };
-use crate::{config::{Config, FloodConfig}, console::say, engine::{self, Pipeline, Stream}, exit::Exit};
+use crate::{config::{Config, FloodConfig}, engine::{self, Pipeline, Stream}, exit::Exit};
+use supervisor_deliver::say::say;
 use supervisor_render::{Context, Format};
 
 /// Arguments of `supervisor replay`.

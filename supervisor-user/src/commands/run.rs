@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use supervisor_model::{filter::Filter, redact::ArgsMode};
 
-use crate::{config::{Config, Time}, engine::{self, Options}, exit::Exit};
+use crate::{config::Config, engine::{self, Options}, exit::Exit};
+use supervisor_model::values::Time;
 use supervisor_render::fold::Detail;
 use supervisor_collect::kernel::SimulatedLoss;
 

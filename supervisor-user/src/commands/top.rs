@@ -26,7 +26,9 @@ use supervisor_model::{
 };
 
 use super::fleet::Nodes;
-use crate::{config::Time, console::style, engine, exit::Exit, fleet::FleetArgs, top::{Ask, Top, View, draw::draw}};
+use supervisor_model::values::Time;
+use crate::{console::style, engine, exit::Exit, top::{Ask, Top, View, draw::draw}};
+use supervisor_deliver::fleet::FleetArgs;
 use supervisor_render::text::Style;
 use supervisor_collect::{host::{Host as _, Proc}, kernel::SimulatedLoss, observer::{Grace, Observer}, privileges};
 

@@ -17,11 +17,13 @@ use supervisor_model::{
     clock::{self, Wall},
     redact::{RedactArgs, Redactor},
     trace::{Cgroup, Kind},
+    values,
     words::{clean, in_ascii},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::{config, console::{colour, columns, is_utf8, say}, engine};
+use crate::{console::{colour, columns, is_utf8}, engine};
+use supervisor_deliver::say::say;
 use supervisor_render::{Context as Said, ecs, ocsf, trace::{text::{Lines, Time}, tree::Tree}};
 use supervisor_collect::{host::{Host as _, Proc}, kernel::{Record, Trace, TraceOptions}, privileges, decoder::Decoder};
 
@@ -62,7 +64,7 @@ pub struct TraceArgs {
     time: Time,
     /// End after this long
     #[arg(long, value_name = "TIME")]
-    duration: Option<config::Time>,
+    duration: Option<values::Time>,
     /// For tests: bytes of the ring
     #[arg(long, hide = true, value_name = "BYTES")]
     ring: Option<u32>,

@@ -7,7 +7,9 @@ use clap::Args;
 use supervisor_model::{filter::Filter, redact::RedactArgs};
 
 use super::fleet;
-use crate::{config::{Bytes, Config, FloodConfig, Policy, SinkConfig, Time}, engine::{self, Options}, exit::Exit, fleet::FleetArgs};
+use supervisor_model::values::{Bytes, Time};
+use crate::{config::{Config, FloodConfig}, engine::{self, Options}, exit::Exit};
+use supervisor_deliver::{config::{Policy, SinkConfig}, fleet::FleetArgs};
 use supervisor_render::{Format, fold::Detail};
 use supervisor_collect::kernel::SimulatedLoss;
 

@@ -9,7 +9,7 @@ use toml::{
 };
 
 use super::{Config, check};
-use crate::plain_file;
+use supervisor_deliver::plain_file;
 
 /// A larger file is no configuration.
 const MAX_FILE: u64 = 1 << 20;

@@ -1,3 +1,6 @@
+use supervisor_deliver::config::NatsConfig;
+use supervisor_render::Format;
+
 use super::*;
 
 const DEFAULT: &str = include_str!("default.toml");

@@ -8,7 +8,8 @@ use supervisor_model::{
     finding::{Event, State},
 };
 
-use crate::{config::SinkConfig, console, sink::{FindingState, Head, Message}};
+use supervisor_deliver::{config::SinkConfig, sink::{FindingState, Head, Message}};
+use crate::console;
 use supervisor_render::{Context, Format, encode, event_id, sentence::sentence, text::Style};
 
 /// How an event looks in a sink.

@@ -109,7 +109,7 @@ mod tests {
     use supervisor_model::evidence::sample::{host, incident};
 
     use super::*;
-    use crate::config::Time;
+    use supervisor_model::values::Time;
 
     const S: u64 = 1_000_000_000;
 

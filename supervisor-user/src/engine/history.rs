@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use supervisor_conclude::conclusions::Outcome;
 
 use super::open_findings::create_beside;
-use crate::plain_file;
+use supervisor_deliver::plain_file;
 
 /// The file's name in the state directory.
 const FILE: &str = "history.json";

@@ -16,7 +16,8 @@ use super::{
     Pipeline,
     open_findings::{Left, OpenFindings},
 };
-use crate::{config::Config, console::say};
+use crate::config::Config;
+use supervisor_deliver::say::say;
 use supervisor_collect::{host::Proc, ledger::Was, observer::Observer};
 
 /// Closes what is gone, hands what is still there to the observer, and begins to remember what is open from now on.

@@ -40,7 +40,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{config::Config, console::say, service};
+use crate::{config::Config, service};
+use supervisor_deliver::say::say;
 use supervisor_render::{Context, fold::Detail};
 use supervisor_collect::{host::{Host as _, Proc}, kernel::SimulatedLoss, memory, observer::{Grace, Observer}, privileges::{self, REAP_NEEDS}};
 pub use pipeline::Pipeline;

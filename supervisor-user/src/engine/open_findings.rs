@@ -22,7 +22,7 @@ use supervisor_model::{
     words::clean,
 };
 
-use crate::{console::say, lock, plain_file};
+use supervisor_deliver::{say::say, lock, plain_file};
 
 /// Version of the file.
 const FORMAT: u32 = 1;

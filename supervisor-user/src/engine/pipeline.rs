@@ -14,7 +14,8 @@ use supervisor_model::{
 };
 
 use super::{left, open_findings::OpenFindings, stream::Stream};
-use crate::{console::say, metrics::Metrics};
+use supervisor_deliver::say::say;
+use crate::metrics::Metrics;
 use supervisor_collect::memory;
 
 /// The evidence of so many at once leaves free memory behind that is worth giving back.

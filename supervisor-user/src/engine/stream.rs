@@ -22,7 +22,8 @@ use super::{
     encoder::{Encoder, Look},
     flood::Flood,
 };
-use crate::{config::{Config, Policy, SinkConfig}, console::say, sink::{self, DropCount, Outlet, Place, Stats, Stop}};
+use crate::config::Config;
+use supervisor_deliver::{config::{Policy, SinkConfig}, say::say, sink::{self, DropCount, Outlet, Place, Stats, Stop}};
 use supervisor_render::{Context, fold::Fold};
 
 /// That a sink drops events is told at most so often.

@@ -5,7 +5,8 @@ use std::{io, sync::Arc};
 use anyhow::{Context as _, Result};
 
 use super::Pipeline;
-use crate::{config::MetricsConfig, console::say, metrics::{Build, Metrics, OpenFindings, Server, Snapshot}};
+use crate::{config::MetricsConfig, metrics::{Build, Metrics, OpenFindings, Server, Snapshot}};
+use supervisor_deliver::say::say;
 use supervisor_collect::{host::Host, kernel::RunStats, observer::Observer};
 
 /// The metrics and their server.

@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{Build, Snapshot, State, lock};
 use supervisor_collect::kernel::{MapFill, ProgramRuns};
-use crate::sink::Stats;
+use supervisor_deliver::sink::Stats;
 
 /// What renders the state at each scrape.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use supervisor_model::{
 };
 
 use supervisor_collect::{host::ReadsLost, kernel::{MapFill, ProgramRuns}};
-use crate::sink::Stats;
+use supervisor_deliver::sink::Stats;
 
 /// The runtimes that are named; any other is `other`.
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];

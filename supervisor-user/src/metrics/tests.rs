@@ -18,7 +18,7 @@ use supervisor_model::{
 
 use super::*;
 use supervisor_collect::kernel::{MapFill, ProgramRuns};
-use crate::sink::Stats;
+use supervisor_deliver::sink::Stats;
 
 const S: u64 = 1_000_000_000;
 const BUILD: Build = Build { version: "1.2.3", hooks: "tp_btf+iter" };

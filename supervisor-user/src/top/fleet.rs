@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use supervisor_model::{diagnosis::Prognosis, reaping::Entry, words::clean};
 
 use super::{Age, Blocked, Item, Row, Story, View};
-use crate::{fleet::{self, FindingKind, Fleet, HostState, list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace}, story::story}, nats::Key};
+use supervisor_deliver::{fleet::{self, FindingKind, Fleet, HostState, list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace}, story::story}, nats::Key};
 use supervisor_render::columns::{Column, named, unknown};
 
 /// Room of the columns of lists.
@@ -23,13 +23,13 @@ impl View for Fleet {
                 blockers.iter().map(|by| (&*key.cluster, &*key.host, by.pid))
             })
             .collect();
-        let item = |(key, row): (&Key, &fleet::Row)| {
+        let shown = |(key, row): (&Key, &fleet::Row)| {
             let node =
                 nodes.entry((key.cluster.clone(), key.host.clone())).or_insert_with(|| node(self, key));
             let blocks = blockers.contains(&(&*key.cluster, &*key.host, row.document.process.pid));
-            self.item(key, row, node, blocks)
+            item(self, key, row, node, blocks)
         };
-        of(self, FindingKind::Zombie).map(item).collect()
+        of(self, FindingKind::Zombie).map(shown).collect()
     }
 
     fn namespace_columns(&self) -> Vec<super::Column> {
@@ -59,12 +59,12 @@ impl View for Fleet {
     }
 
     fn verdict(&self, id: &str) -> Option<(String, Option<String>)> {
-        let (_, row) = self.find(id)?;
+        let (_, row) = find(self, id)?;
         Some((clean(row.document.supervisor.verdict.as_deref()?), None))
     }
 
     fn story(&self, id: &str, columns: usize, _now_ns: u64) -> Option<Story> {
-        let (key, row) = self.find(id)?;
+        let (key, row) = find(self, id)?;
         let text = story(&host(self, key), row.raw.as_deref()?, columns)?;
         let written_ns = self.now.duration_since(row.document.at).as_nanos();
         Some(Story { text, inspected_ns: u64::try_from(written_ns).ok() })
@@ -75,34 +75,32 @@ impl View for Fleet {
     }
 }
 
-impl Fleet {
-    fn find(&self, wanted: &str) -> Option<(&Key, &fleet::Row)> {
-        self.rows.iter().find(|(key, _)| id(key) == wanted)
-    }
+fn find<'a>(fleet: &'a Fleet, wanted: &str) -> Option<(&'a Key, &'a fleet::Row)> {
+    fleet.rows.iter().find(|(key, _)| id(key) == wanted)
+}
 
-    fn item(&self, key: &Key, row: &fleet::Row, node: &str, blocks: bool) -> Item {
-        let it = &row.document.supervisor;
-        let reaper = it.reaper.as_ref();
-        let text = |column| cell_of(column, self, key, row);
-        Item {
-            id: id(key),
-            pid: row.document.process.pid,
-            process: cell(&named(&row.document.process.name, row.document.process.pid)),
-            reaper: format!("{} on {node}", reaper.map_or_else(unknown, |it| cell(&named(&it.name, it.pid)))),
-            reaper_pid: reaper.map(|it| it.pid),
-            prognosis: match it.prognosis.as_deref() {
-                Some("leaked") => Prognosis::Leaked,
-                Some("late") => Prognosis::Late,
-                _ => Prognosis::Unknown,
-            },
-            cause: text(Column::Cause).into(),
-            family: text(Column::Family),
-            age: age(row.document.process.end, self.now),
-            container: row.document.names().map_or_else(unknown, |names| cell(&names.label())),
-            exit: text(Column::Exit),
-            pid_ns: text(Column::Pidns),
-            blocks,
-        }
+fn item(fleet: &Fleet, key: &Key, row: &fleet::Row, node: &str, blocks: bool) -> Item {
+    let it = &row.document.supervisor;
+    let reaper = it.reaper.as_ref();
+    let text = |column| cell_of(column, fleet, key, row);
+    Item {
+        id: id(key),
+        pid: row.document.process.pid,
+        process: cell(&named(&row.document.process.name, row.document.process.pid)),
+        reaper: format!("{} on {node}", reaper.map_or_else(unknown, |it| cell(&named(&it.name, it.pid)))),
+        reaper_pid: reaper.map(|it| it.pid),
+        prognosis: match it.prognosis.as_deref() {
+            Some("leaked") => Prognosis::Leaked,
+            Some("late") => Prognosis::Late,
+            _ => Prognosis::Unknown,
+        },
+        cause: text(Column::Cause).into(),
+        family: text(Column::Family),
+        age: age(row.document.process.end, fleet.now),
+        container: row.document.names().map_or_else(unknown, |names| cell(&names.label())),
+        exit: text(Column::Exit),
+        pid_ns: text(Column::Pidns),
+        blocks,
     }
 }
 

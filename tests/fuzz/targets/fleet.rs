@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use supervisor_model::{filter::Filter, words::{clean, harmless_json}};
-use supervisor_user::fleet::{Document, Seen};
+use supervisor_deliver::fleet::{Document, Seen};
 
 /// Filters by each of the things that a document can say.
 fn filters() -> impl Iterator<Item = Filter> {

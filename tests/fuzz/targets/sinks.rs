@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use supervisor_user::{nats::fuzz::broker, sink::fuzz::send};
+use supervisor_deliver::{nats::fuzz::broker, sink::fuzz::send};
 
 fuzz_target!(|input: (u16, String, &[u8])| {
     let (limit, text, payload) = input;

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use supervisor_lab::{Lines, Owned, until};
 use supervisor_tests::{Agent, Broker, WAIT_LIMIT, fixture, freeze, supervisor_bin};
-use supervisor_user::{config::NatsConfig, sink::NatsSink};
+use supervisor_deliver::{config::NatsConfig, sink::NatsSink};
 use supervisor_collect::host::{Host as _, Proc};
 
 /// A node is stale after three of these: longer than a busy machine keeps an agent from running.

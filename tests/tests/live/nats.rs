@@ -22,11 +22,8 @@ use serde_json::json;
 use supervisor_lab::until;
 use supervisor_model::facts::HostIdentity;
 use supervisor_tests::{Broker, WAIT_LIMIT, supervisor_bin};
-use supervisor_user::{
-    config::{NatsConfig, Time},
-    nats::{Access, Link, bucket_stream, keys_of},
-    sink::{FindingState, Head, Message, nats::NatsSink},
-};
+use supervisor_deliver::{config::NatsConfig, nats::{Access, Link, bucket_stream, keys_of}, sink::{FindingState, Head, Message, nats::NatsSink}};
+use supervisor_model::values::Time;
 use tokio::time::timeout;
 
 const STREAM: &str = "SUPERVISOR";

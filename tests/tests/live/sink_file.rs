@@ -14,10 +14,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::Value;
 use supervisor_lab::until;
 use supervisor_tests::{WAIT_LIMIT, hostile, recorded, repeated};
-use supervisor_user::{
-    config::{Bytes, FileConfig, Time},
-    sink::{FileSink, Message},
-};
+use supervisor_model::values::{Bytes, Time};
+use supervisor_deliver::{config::FileConfig, sink::{FileSink, Message}};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 

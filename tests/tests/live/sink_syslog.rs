@@ -18,7 +18,9 @@ use supervisor_lab::{Owned, until};
 use supervisor_tests::{
     HOSTILE, WAIT_LIMIT, end_by, hostile, hostile_in, message, octet_counted, recorded, repeated,
 };
-use supervisor_user::{config::{Bytes, Facility, SyslogConfig}, schema::Subject, sink::{Message, SyslogSink}};
+use supervisor_model::values::Bytes;
+use supervisor_deliver::{config::{Facility, SyslogConfig}, sink::{Message, SyslogSink}};
+use supervisor_user::schema::Subject;
 use supervisor_render::Format;
 use tempfile::TempDir;
 use tokio::{

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::fleet::HostState;
+use supervisor_deliver::fleet::HostState;
 
 #[derive(clap::Parser)]
 struct List {

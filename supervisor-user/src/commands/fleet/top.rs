@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use supervisor_model::{filter::Filter, words::clean};
 use tokio::{sync::mpsc, time::sleep};
 
-use crate::{fleet::{Fleet, FleetArgs, Row, list::host, read}, nats::{Key, Link}, top::{Top, id}};
+use supervisor_deliver::{fleet::{Fleet, FleetArgs, Row, list::host, read}, nats::{Key, Link}};
+use crate::top::{Top, id};
 use supervisor_render::columns::named;
 
 /// How often the broker is asked.

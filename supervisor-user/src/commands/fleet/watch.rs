@@ -12,7 +12,8 @@ use tokio::{
 };
 
 use super::{json, say_left_out, write};
-use crate::{console::say, engine::block_on, exit::Exit, fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Seen, Told, follow}};
+use supervisor_deliver::{say::say, fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Seen, Told, follow}};
+use crate::{engine::block_on, exit::Exit};
 use supervisor_render::Format;
 
 /// Of so many nodes it is known that they are stale, also if the bucket has forgotten them.

@@ -13,10 +13,8 @@ use supervisor_model::words::clean;
 use tokio::signal::unix::{self, SignalKind};
 
 use super::marks::SOCKET;
-use crate::{
-    console::say,
-    leaks::{Ended, NOT_EXECUTABLE, NOT_FOUND},
-};
+use supervisor_deliver::say::say;
+use crate::leaks::{Ended, NOT_EXECUTABLE, NOT_FOUND};
 
 /// Starts the command, with the socket for marks in its environment. If that fails, says why and returns the exit code.
 pub(super) fn start(command: &[OsString], socket: &Path) -> Result<Child, u8> {

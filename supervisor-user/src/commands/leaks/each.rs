@@ -10,7 +10,8 @@ use super::{
     child,
     marks::{self, Mark, Request, Runner},
 };
-use crate::{console::say, leaks::LEAKED};
+use supervisor_deliver::say::say;
+use crate::leaks::LEAKED;
 
 /// Marks the beginning of a test that the creator of this process runs.
 pub(super) fn begin(socket: &Path, test: &str) -> Result<u8> {

@@ -28,7 +28,8 @@ use task::{Performed, perform};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::Pipeline;
-use crate::{config::ReapConfig, console::say, reap::{plan::{Done, Zombie}, worker::Job}};
+use crate::{config::ReapConfig, reap::{plan::{Done, Zombie}, worker::Job}};
+use supervisor_deliver::say::say;
 use supervisor_collect::{host::Proc, observer::Observer};
 
 /// So many reapers are served at once.

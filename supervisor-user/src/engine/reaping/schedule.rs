@@ -166,7 +166,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::config::Time;
+    use supervisor_model::values::Time;
 
     const S: u64 = 1_000_000_000;
     const AGENT: u32 = 4_000;

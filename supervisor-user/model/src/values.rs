@@ -66,6 +66,7 @@ impl fmt::Display for Bytes {
 }
 
 /// What is written as text, in the configuration and in its schema.
+#[macro_export]
 macro_rules! as_text {
     ($type:ty, $name:literal, $pattern:literal) => {
         impl serde::Serialize for $type {
@@ -92,8 +93,6 @@ macro_rules! as_text {
         }
     };
 }
-
-pub(super) use as_text;
 
 as_text!(Time, "Time", "^[0-9]+([.][0-9]+)?$|^[0-9].*(ns|us|µs|ms|s|m|h|d|y)$");
 as_text!(Bytes, "Bytes", "^[0-9]+ ?(GiB|MiB|KiB|B)$");

@@ -2,9 +2,9 @@
 
 mod document;
 mod events;
-pub(crate) mod list;
+pub mod list;
 mod state;
-pub(crate) mod story;
+pub mod story;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,10 +14,8 @@ pub use document::{Blocker, Document, FindingKind, Seen};
 pub use events::{Event, Told, follow};
 pub use state::{Fleet, Host, HostState, Row, read, read_hosts};
 
-use crate::{
-    config::{NatsConfig, Time},
-    nats::{Access, token},
-};
+use crate::{config::NatsConfig, nats::{Access, token}};
+use supervisor_model::values::Time;
 
 /// Where the fleet's findings are, and which of them are wanted.
 #[derive(Args, Clone, Debug)]

@@ -13,7 +13,7 @@ use std::{
 /// # Errors
 ///
 /// If it cannot be opened, or is anything but a regular file.
-pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // `O_NONBLOCK`: the open of a FIFO waits for its other end, and that of a device can wait too.
     regular(options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?)
 }
@@ -24,7 +24,7 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// # Errors
 ///
 /// If it cannot be read, is no regular file, is longer than `limit` bytes, or is not UTF-8.
-pub(crate) fn read(path: &Path, limit: u64) -> io::Result<String> {
+pub fn read(path: &Path, limit: u64) -> io::Result<String> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let mut text = String::new();
     regular(file)?.take(limit + 1).read_to_string(&mut text)?;

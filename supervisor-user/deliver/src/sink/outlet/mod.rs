@@ -27,10 +27,7 @@ use super::{
     queue::Memory,
     spool::{self, Gauge},
 };
-use crate::{
-    config::{Policy, SinkConfig},
-    console::say,
-};
+use crate::{config::{Policy, SinkConfig}, say::say};
 
 /// That it fails is said at most so often.
 const SAY: Duration = Duration::from_mins(1);

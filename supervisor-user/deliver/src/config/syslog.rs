@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::values::as_text;
+use supervisor_model::as_text;
 
 /// A syslog server's address: `unix:PATH`, `udp:HOST:PORT` or `tcp:HOST:PORT`. An IPv6 address is in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 use std::os::unix::net::UnixDatagram;
 
 use super::*;
-use crate::{
-    config::JournaldConfig,
-    engine::block_on,
-    sink::{JournaldSink, message::Head},
-};
+use crate::{config::JournaldConfig, sink::{JournaldSink, message::Head}};
+use anyhow::Result;
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -27,7 +28,7 @@ fn message() -> Message {
 fn outlet(socket: &Path) -> Outlet {
     let journald = JournaldConfig { socket: socket.to_owned() };
     let place = Place::Journald(JournaldSink::open(&journald).unwrap());
-    let buffer = crate::config::Bytes(64 << 10);
+    let buffer = supervisor_model::values::Bytes(64 << 10);
     let config = SinkConfig { buffer, journald: Some(journald), stdout: None, ..SinkConfig::to_stdout() };
     Outlet::start("out", &config, place, Path::new("/nonexistent"), watch::channel(false).1).unwrap()
 }

@@ -212,10 +212,10 @@ impl Fleet {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "sample"))]
 impl Row {
     /// A row with this document.
-    pub(crate) fn of(document: &serde_json::Value) -> Self {
+    pub fn of(document: &serde_json::Value) -> Self {
         let document = serde_json::to_vec(document).expect("it is JSON");
         let bytes = document.len();
         let document = Document::read(&document).expect("it is a finding");

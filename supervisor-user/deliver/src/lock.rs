@@ -24,7 +24,7 @@ const OTHERS_WRITE: u32 = 0o022;
 ///
 /// If the directory cannot be made, is another user's, or is shared with other users, if other users can open its lock, or if another agent has it:
 /// then `taken` is the error.
-pub(crate) fn directory(dir: &Path, taken: &str) -> io::Result<File> {
+pub fn directory(dir: &Path, taken: &str) -> io::Result<File> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let metadata = fs::metadata(dir)?;
     if !is_ours(&metadata) {
@@ -107,7 +107,7 @@ fn foreign_entry(dir: &Path, uid: u32) -> io::Result<Option<String>> {
 /// # Errors
 ///
 /// If the file system has no locks.
-pub(crate) fn file(file: &File) -> io::Result<bool> {
+pub fn file(file: &File) -> io::Result<bool> {
     if !is_private(&file.metadata()?) {
         return Ok(true);
     }

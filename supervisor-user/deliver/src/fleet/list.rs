@@ -19,14 +19,14 @@ const CELL: usize = 60;
 const SENTENCE: usize = 500;
 
 /// The columns of [`namespace`].
-pub(crate) const NAMESPACES: [&str; 7] =
+pub const NAMESPACES: [&str; 7] =
     ["HOST", "BLOCKED PID NS", "PID 1", "HELD BY", "AGE", "CONTAINER", "STATUS"];
 
 /// The columns of [`exit`].
-pub(crate) const EXITS: [&str; 7] = ["HOST", "CANNOT EXIT", "NAME", "FAMILY", "FOR", "CONTAINER", "STATUS"];
+pub const EXITS: [&str; 7] = ["HOST", "CANNOT EXIT", "NAME", "FAMILY", "FOR", "CONTAINER", "STATUS"];
 
 /// What a column says of an unreaped process.
-pub(crate) fn cell_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> String {
+pub fn cell_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> String {
     let Document { process, container, orchestrator, supervisor: it, .. } = &row.document;
     let reaper = it.reaper.as_ref();
     let known = match column {
@@ -71,7 +71,7 @@ fn why(family: Option<&str>, prognosis: Option<&str>, cause: Option<&str>) -> Op
 }
 
 /// What an unreaped process is sorted by in a column.
-pub(crate) fn key_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> SortKey {
+pub fn key_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> SortKey {
     match column {
         // The oldest first.
         Column::Age => SortKey::Number(row.document.process.end.map_or(i128::MIN, Timestamp::as_nanosecond)),
@@ -80,7 +80,7 @@ pub(crate) fn key_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> Sor
 }
 
 /// A PID namespace that cannot end.
-pub(crate) fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
+pub fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
     let it = &row.document.supervisor;
     let held: Vec<String> =
         it.blockers.iter().take(8).map(|by| format!("{} {}", named(&by.name, by.pid), by.kind)).collect();
@@ -96,7 +96,7 @@ pub(crate) fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
 }
 
 /// A process that cannot exit.
-pub(crate) fn exit(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
+pub fn exit(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
     let it = &row.document.supervisor;
     let since = it.ending_ns.map(|ending_ns| {
         let before = SignedDuration::from_nanos(ending_ns.try_into().unwrap_or(i64::MAX));
@@ -114,13 +114,13 @@ pub(crate) fn exit(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
 }
 
 /// The node of a finding.
-pub(crate) fn host(fleet: &Fleet, key: &Key) -> String {
+pub fn host(fleet: &Fleet, key: &Key) -> String {
     let known = fleet.hosts.get(&(key.cluster.clone(), key.host.clone()));
     place(fleet, &key.cluster, known.map_or(&key.host, |host| &host.name))
 }
 
 /// A node's name; with its cluster, if there is more than one.
-pub(crate) fn place(fleet: &Fleet, cluster: &str, name: &str) -> String {
+pub fn place(fleet: &Fleet, cluster: &str, name: &str) -> String {
     let is_one = fleet.hosts.keys().all(|(other, _)| other == cluster);
     if is_one { cell(name) } else { format!("{}/{}", cell(cluster), cell(name)) }
 }
@@ -139,7 +139,7 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
 }
 
 /// Whether a node reports.
-pub(crate) fn status(state: HostState, now: Timestamp) -> String {
+pub fn status(state: HostState, now: Timestamp) -> String {
     match state {
         HostState::Reports => "reports".to_owned(),
         HostState::Stale { last: Some(last) } => {
@@ -151,7 +151,7 @@ pub(crate) fn status(state: HostState, now: Timestamp) -> String {
 }
 
 /// Text of another host, harmless and not too long.
-pub(crate) fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     shortened(text, CELL)
 }
 

@@ -19,7 +19,7 @@ use std::{collections::HashSet, future, io, path::Path};
 
 use supervisor_model::words::clean;
 
-use crate::{config::SinkConfig, console::say};
+use crate::{config::SinkConfig, say::say};
 use supervisor_render::Context;
 
 pub use file::FileSink;
