@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    os::fd::AsFd,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -13,12 +12,11 @@ use rustix::{
     io::Errno,
 };
 use supervisor_deliver::say::columns_of;
-use supervisor_model::{
-    finding::Event,
-    words::{width, wrap},
+use supervisor_model::finding::Event;
+use supervisor_render::{
+    Context, Format, encode,
+    text::{COLUMNS, Colour, Style},
 };
-
-use supervisor_render::{Context, Format, encode, text::{COLUMNS, Colour, Style}};
 
 /// Writes to standard output. A reader that has gone away has seen enough.
 ///
@@ -162,4 +160,3 @@ impl Printer {
         print(&format!("{}\n", encode(event, &self.context, self.sequence, self.format, style())?))
     }
 }
-

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::config::ConfigError;
 use supervisor_collect::{gather::EvidenceError, kernel::KernelError};
+
+use crate::config::ConfigError;
 
 /// What an exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,6 @@ pub mod exit;
 pub mod leaks;
 pub mod metrics;
 mod offered;
-pub mod reap;
 pub mod schema;
 pub mod service;
 pub mod top;

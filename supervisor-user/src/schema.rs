@@ -3,9 +3,9 @@
 use clap::ValueEnum;
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::Value;
+use supervisor_render::{ecs, ocsf};
 
 use crate::{config::Config, leaks};
-use supervisor_render::{ecs, ocsf};
 
 /// What there are schemas of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

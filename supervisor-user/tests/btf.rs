@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use supervisor_ebpf::{HELPERS, MISSING, Need, OFFSETS};
 use supervisor_collect::kernel::{KernelError, resolve};
+use supervisor_ebpf::{HELPERS, MISSING, Need, OFFSETS};
 
 /// The recorded kernels that are new enough, in the order of the columns below.
 const KERNELS: [&str; 4] = ["6.1", "6.12", "6.18", "7.3"];

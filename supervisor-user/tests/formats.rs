@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use supervisor_collect::decoder::Decoder;
 use supervisor_conclude::{
     attribution::attribute,
     diagnosis::{blockers, diagnose, diagnose_namespace},
@@ -24,10 +25,8 @@ use supervisor_model::{
     },
     reaping::{Decision, Entry, Outcome, Request, RequestedBy, Requester, Risk},
 };
-
 use supervisor_render::{Context, ecs, ocsf, sentence, story, text};
 use supervisor_user::schema::Subject;
-use supervisor_collect::decoder::Decoder;
 
 fn context() -> Context {
     Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }

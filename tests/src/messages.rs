@@ -5,13 +5,13 @@ use std::{borrow::Cow, fs, path::Path, sync::Arc};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use supervisor_conclude::conclusions::Conclusions;
+use supervisor_deliver::sink::{FindingState, Head, Message};
 use supervisor_model::{
     filter::Filter,
     observation::Observation,
     recording::{Header, Reader},
 };
 use supervisor_render::{Context, Format, encode, text::Style};
-use supervisor_deliver::sink::{FindingState, Head, Message};
 
 use crate::Event;
 

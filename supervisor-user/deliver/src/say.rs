@@ -1,6 +1,9 @@
 //! What is said to the person at the terminal, or to the log.
 
-use std::{io::{self, Write as _}, os::fd::AsFd};
+use std::{
+    io::{self, Write as _},
+    os::fd::AsFd,
+};
 
 use supervisor_model::words::{width, wrap};
 

@@ -1,6 +1,13 @@
 //! Copies of programs that can be executed at once.
 
-use std::{fs, fs::File, io, os::fd::AsRawFd as _, path::Path, thread, time::Duration};
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::AsRawFd as _,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(1);

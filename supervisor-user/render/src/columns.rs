@@ -152,11 +152,7 @@ pub fn why(diagnosis: &Diagnosis) -> Option<String> {
 }
 
 /// The same of its three parts.
-pub fn why_of(
-    family: Option<Family>,
-    prognosis: Option<&str>,
-    cause: Option<Cause>,
-) -> Option<String> {
+pub fn why_of(family: Option<Family>, prognosis: Option<&str>, cause: Option<Cause>) -> Option<String> {
     let what = cause.map(Cause::in_words).or(family.map(Family::title));
     let before = family.map(Family::id).into_iter().chain(prognosis).collect::<Vec<_>>().join(" ");
     match (before.is_empty(), prognosis, what) {
@@ -175,8 +171,7 @@ fn blocks(finding: &Finding) -> Option<String> {
 }
 
 /// What lists say of a process that cannot exit: see [`exit_cells`].
-pub const EXITS: [&str; 7] =
-    ["CANNOT EXIT", "NAME", "STATE", "FOR", "FAMILY", "WAITS IN", "CONTAINER"];
+pub const EXITS: [&str; 7] = ["CANNOT EXIT", "NAME", "STATE", "FOR", "FAMILY", "WAITS IN", "CONTAINER"];
 
 /// A process that cannot exit, with the place of the thread that does not.
 pub fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {

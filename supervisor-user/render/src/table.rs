@@ -38,12 +38,7 @@ pub fn table<const N: usize>(
 
 /// Leaves columns out, and cuts others, until the rows are as wide as a terminal of `room` columns. The first `headers` of
 /// them are no data. Returns which columns are left.
-pub fn fit(
-    rows: &mut [Vec<String>],
-    headers: usize,
-    gives: &[Gives],
-    room: Option<usize>,
-) -> Vec<usize> {
+pub fn fit(rows: &mut [Vec<String>], headers: usize, gives: &[Gives], room: Option<usize>) -> Vec<usize> {
     let mut left: Vec<usize> = (0..gives.len()).collect();
     let is_known = |column: usize| rows.iter().skip(headers).any(|row| row[column] != unknown());
     left.retain(|column| is_known(*column));

@@ -6,12 +6,17 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use supervisor_collect::{
+    glance::Glance,
+    host::{Host as _, Proc, ReadsLost},
+};
 use supervisor_model::{
     arguments, clock,
     diagnosis::Prognosis,
     filter::Filter,
     finding::{BlockedNamespace, Finding},
     redact::Redactor,
+    values::Time,
     words::{clean, duration},
 };
 
@@ -19,9 +24,7 @@ use super::{
     ps::conclude,
     unmatched::{unknown_place, without_filter},
 };
-use supervisor_model::values::Time;
 use crate::console::print;
-use supervisor_collect::{glance::Glance, host::{Host as _, Proc, ReadsLost}};
 
 /// What its exit codes and its line mean.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, a PID namespace cannot end, or a process was told to exit and cannot; \

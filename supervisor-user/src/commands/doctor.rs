@@ -5,11 +5,18 @@ use std::{fmt::Write as _, fs, path::Path};
 use anyhow::Result;
 use caps::Capability;
 use clap::Args;
+use supervisor_collect::{
+    host::{Host as _, Proc},
+    kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights},
+    privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps},
+};
 use supervisor_model::words::{clean, wrap};
-
-use crate::{console::{colour, columns, print}, exit::Exit};
 use supervisor_render::text::Colour;
-use supervisor_collect::{host::{Host as _, Proc}, kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights}, privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps}};
+
+use crate::{
+    console::{colour, columns, print},
+    exit::Exit,
+};
 
 /// What it means that the kernel lets nobody trace the host's PID 1.
 const HIDDEN_INIT: &str = "this kernel keeps it from being traced: what it forks and waits for is not seen, nor what is freed \
@@ -211,8 +218,9 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use supervisor_collect::kernel::resolve;
+
+    use super::*;
 
     #[test]
     fn lines_are_aligned_and_what_is_missing_is_counted() {

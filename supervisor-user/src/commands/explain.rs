@@ -4,10 +4,15 @@ mod search;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use supervisor_collect::{
+    glance::Glance,
+    host::{Host as _, Proc},
+};
 use supervisor_conclude::{
     conclusions::Conclusions,
     diagnosis::{in_full, page_text},
 };
+use supervisor_deliver::say::say;
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
@@ -18,13 +23,15 @@ use supervisor_model::{
     observation::Seen,
     redact::RedactArgs,
 };
+use supervisor_render::{Format, groups::Group, story};
 
 use self::search::{by_name, in_place};
 use super::ps::say_reads_lost;
-use crate::{console::{Printer, print, style}, engine::context, exit::Exit};
-use supervisor_deliver::say::say;
-use supervisor_render::{Format, groups::Group, story};
-use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
+use crate::{
+    console::{Printer, print, style},
+    engine::context,
+    exit::Exit,
+};
 
 /// So many stories of one name, container or pod are told; the others are counted.
 const STORIES: usize = 5;

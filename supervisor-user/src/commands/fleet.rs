@@ -9,16 +9,35 @@ use anyhow::{Context as _, Result};
 use serde::de::IgnoredAny;
 
 pub(super) use self::{top::Nodes, watch::watch};
+use supervisor_deliver::{
+    fleet::{
+        FindingKind, Fleet, FleetArgs, Host, Row,
+        list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status},
+        read,
+    },
+    nats::{Key, Link},
+    say::say,
+};
 use supervisor_model::{
     filter::Filter,
     words::{clean, harmless_json},
 };
+use supervisor_render::{
+    Format,
+    columns::{Column, SortKey},
+    table::{Gives, table, unknown},
+    text::Colour,
+};
 
-use super::{listing::{Listed, Listing}, unmatched::without_filter};
-use supervisor_render::table::{Gives, table, unknown};
-use crate::{console::{colour, columns, print}, engine::block_on, exit::Exit};
-use supervisor_deliver::{say::say, fleet::{FindingKind, Fleet, FleetArgs, Host, Row, list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status}, read}, nats::{Key, Link}};
-use supervisor_render::{Format, columns::{Column, SortKey}, text::Colour};
+use super::{
+    listing::{Listed, Listing},
+    unmatched::without_filter,
+};
+use crate::{
+    console::{colour, columns, print},
+    engine::block_on,
+    exit::Exit,
+};
 
 /// Lists what is unreaped on all nodes, with `before` in front of the text; the exit code says whether there is anything,
 /// or a node does not report.

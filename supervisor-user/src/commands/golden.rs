@@ -10,6 +10,7 @@ use supervisor_model::{
     finding::{BlockedNamespace, Finding},
     recording::Reader,
 };
+use supervisor_render::{groups, story, text};
 
 use super::{
     Cli, Command, check,
@@ -19,7 +20,6 @@ use super::{
         screen::{Terminal, Times, screen},
     },
 };
-use supervisor_render::{groups, story, text};
 
 /// One of a joined PID namespace that is blocked, of the same in a pod of CRI-O, of a container, of an exec session, of many
 /// processes, and of a namespace that much holds.

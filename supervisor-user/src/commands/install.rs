@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use supervisor_deliver::say::say;
 use tempfile::NamedTempFile;
 
 use crate::{console::print, exit::Exit};
-use supervisor_deliver::say::say;
 
 /// The unit, as it is for the default paths.
 const UNIT: &str = include_str!("../../../deploy/supervisor.service");

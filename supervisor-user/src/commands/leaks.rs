@@ -19,14 +19,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use supervisor_model::{redact::RedactArgs, words::clean};
+use supervisor_collect::{glance::Glance, host::Proc};
+use supervisor_deliver::say::say;
+use supervisor_model::{redact::RedactArgs, values::Time, words::clean};
+use supervisor_render::{Context, text::Style};
 
 use self::{follow::Follower, polled::Polled, session::Outcome, traced::Traced};
-use supervisor_model::values::Time;
-use crate::{console::{print, style_of_stderr}, engine, exit::Exit, leaks::{FAILED, Report, allow::AllowList, github, json, junit, text}};
-use supervisor_deliver::say::say;
-use supervisor_render::{Context, text::Style};
-use supervisor_collect::{glance::Glance, host::Proc};
+use crate::{
+    console::{print, style_of_stderr},
+    engine,
+    exit::Exit,
+    leaks::{FAILED, Report, allow::AllowList, github, json, junit, text},
+};
 
 /// Its exit codes, for its help.
 pub(super) const EXIT_CODES: &str = "Exit codes: that of the command, or 128 and the number of the signal that ended it. 23: it \

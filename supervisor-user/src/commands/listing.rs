@@ -2,9 +2,11 @@
 
 use clap::Args;
 use supervisor_model::finding::Finding;
-
-use supervisor_render::table::{Gives, HEADER, align, fit};
-use supervisor_render::{columns::{Column, SortKey}, text::Colour};
+use supervisor_render::{
+    columns::{Column, SortKey},
+    table::{Gives, HEADER, align, fit},
+    text::Colour,
+};
 
 /// What is listed without being asked for.
 const USUAL: [Column; 9] = [

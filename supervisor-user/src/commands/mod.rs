@@ -31,11 +31,17 @@ pub mod watch;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Arg, ArgAction, CommandFactory as _, Parser, Subcommand};
-use supervisor_model::words::clean;
-
-use crate::{console::{self, Colouring}, exit::Exit, leaks::FAILED, reap::worker, top::draw::KEYS};
-use supervisor_deliver::say::say;
 use supervisor_collect::{host, memory};
+use supervisor_deliver::say::say;
+use supervisor_model::words::clean;
+use supervisor_reap::worker;
+
+use crate::{
+    console::{self, Colouring},
+    exit::Exit,
+    leaks::FAILED,
+    top::draw::KEYS,
+};
 
 /// Finds processes that have exited and were not reaped, and says who must reap them.
 #[derive(Debug, Parser)]

@@ -11,15 +11,22 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use supervisor_collect::{
+    glance::Glance,
+    host::{Host as _, Proc, ReadsLost},
+};
 use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
+use supervisor_deliver::{fleet::FleetArgs, say::say};
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
     filter::Filter,
     finding::{BlockedNamespace, Event, EventKind, Finding},
     redact::RedactArgs,
+    values::Time,
     words::in_ascii,
 };
+use supervisor_render::{Format, groups};
 
 use self::screen::{Terminal, Times, screen};
 use super::{
@@ -27,11 +34,11 @@ use super::{
     listing::Listing,
     unmatched::{unknown_place, without_filter},
 };
-use supervisor_model::values::Time;
-use crate::{console::{self, Printer, colour, is_dumb, is_utf8, print, wait_while_read}, engine::context, exit::Exit};
-use supervisor_deliver::{say::say, fleet::FleetArgs};
-use supervisor_render::{Format, groups};
-use supervisor_collect::{glance::Glance, host::{Host as _, Proc, ReadsLost}};
+use crate::{
+    console::{self, Printer, colour, is_dumb, is_utf8, print, wait_while_read},
+    engine::context,
+    exit::Exit,
+};
 
 /// List what is unreaped now.
 #[derive(Args, Clone, Debug)]

@@ -9,10 +9,15 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use clap::Args;
+use supervisor_collect::{
+    glance::Glance,
+    host::{Host as _, Proc},
+};
 use supervisor_conclude::{
     conclusions::Conclusions,
     decision::{decide, may_be_nudged},
 };
+use supervisor_deliver::say::say;
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
@@ -20,15 +25,21 @@ use supervisor_model::{
     finding::{Block, Event, EventKind, Finding},
     reaping::{Decision, Entry, Obstacle, Outcome, Request},
     redact::RedactArgs,
+    values::Time,
     words::clean,
+};
+use supervisor_reap::{
+    plan::{Zombie, free, released},
+    target::Target,
+};
+use supervisor_render::{
+    Context, Format, encode,
+    reaping::{released_text, stops_text, text_of_all},
+    text::Style,
 };
 
 use super::ps::say_reads_lost;
-use supervisor_model::values::Time;
-use crate::{console::print, engine::context, exit::Exit, reap::{plan::{Zombie, free, released}, target::Target}};
-use supervisor_deliver::say::say;
-use supervisor_render::{reaping::{released_text, stops_text, text_of_all}, Context, Format, encode, text::Style};
-use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
+use crate::{console::print, engine::context, exit::Exit};
 
 /// What its exit codes mean.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 all that were named are freed, or with --dry-run can be; 1 one or more are not: refused, \
@@ -271,7 +282,7 @@ fn finish(
         print(&text(args, &entries, stops, &free_again, is_shown))?;
         return Ok(exit);
     }
-    let requested_by = crate::reap::requester::command();
+    let requested_by = supervisor_reap::requester::command();
     for (sequence, entry) in (1..).zip(entries) {
         let is_blocked = |block: &&Block| entry.finding.blocks.iter().any(|it| it.ino == block.ino);
         let released = free_again.iter().filter(is_blocked).cloned().collect();

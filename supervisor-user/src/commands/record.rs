@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use supervisor_deliver::say::say;
 use supervisor_model::{
     clock, identity,
     recording::{Header, MAX_LINE, Writer, Written},
@@ -11,8 +12,10 @@ use supervisor_model::{
 };
 
 use super::watch::WatchArgs;
-use supervisor_deliver::say::say;
-use crate::{engine::{self, Ended}, exit::Exit};
+use crate::{
+    engine::{self, Ended},
+    exit::Exit,
+};
 
 /// Arguments of `supervisor record`.
 #[derive(Args, Clone, Debug)]

@@ -4,19 +4,23 @@ use std::{borrow::Cow, path::PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use supervisor_deliver::say::say;
 use supervisor_model::{
     filter::Filter,
     recording::{Header, Reader},
     words::{clean, duration},
 };
+use supervisor_render::{Context, Format};
 
 use super::{
     record::left_out,
     watch::{DetailArgs, to_stdout},
 };
-use crate::{config::{Config, FloodConfig}, engine::{self, Pipeline, Stream}, exit::Exit};
-use supervisor_deliver::say::say;
-use supervisor_render::{Context, Format};
+use crate::{
+    config::{Config, FloodConfig},
+    engine::{self, Pipeline, Stream},
+    exit::Exit,
+};
 
 /// Arguments of `supervisor replay`.
 #[derive(Args, Clone, Debug)]

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use supervisor_model::{filter::Filter, redact::ArgsMode};
-
-use crate::{config::Config, engine::{self, Options}, exit::Exit};
-use supervisor_model::values::Time;
-use supervisor_render::fold::Detail;
 use supervisor_collect::kernel::SimulatedLoss;
+use supervisor_model::{filter::Filter, redact::ArgsMode, values::Time};
+use supervisor_render::fold::Detail;
+
+use crate::{
+    config::Config,
+    engine::{self, Options},
+    exit::Exit,
+};
 
 /// Watch as a service: events go to the sinks of a configuration.
 #[derive(Args, Clone, Debug)]

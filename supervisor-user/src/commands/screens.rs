@@ -20,6 +20,12 @@ use supervisor_model::{
     finding::{Block, BlockedNamespace, Container, Event, EventKind, Finding, Orchestrator, Process},
     words::width,
 };
+use supervisor_render::{
+    fold::{Detail, Fold},
+    groups::{self, Group},
+    story,
+    text::{COLUMNS, Colour, Style},
+};
 
 use super::{
     listing::Listing,
@@ -28,7 +34,6 @@ use super::{
         screen::{Terminal, Times, screen},
     },
 };
-use supervisor_render::{fold::{Detail, Fold}, groups::{self, Group}, story, text::{COLUMNS, Colour, Style}};
 
 const S: u64 = 1_000_000_000;
 /// The present: an hour after the host has started.

@@ -20,17 +20,27 @@ use tokio::{
 
 use self::reaping::Reaping;
 pub(super) use self::reaping::{REAPS, serve};
-use supervisor_conclude::conclusions::Conclusions;
-use supervisor_model::{
-    clock, filter::Filter, observation::Observation, recording::Reader, redact::RedactArgs, words::clean,
+use supervisor_collect::{
+    host::{Host as _, Proc},
+    kernel::SimulatedLoss,
+    observer::{Grace, Observer},
+    privileges,
 };
+use supervisor_conclude::conclusions::Conclusions;
+use supervisor_deliver::fleet::FleetArgs;
+use supervisor_model::{
+    clock, filter::Filter, observation::Observation, recording::Reader, redact::RedactArgs, values::Time,
+    words::clean,
+};
+use supervisor_render::text::Style;
 
 use super::fleet::Nodes;
-use supervisor_model::values::Time;
-use crate::{console::style, engine, exit::Exit, top::{Ask, Top, View, draw::draw}};
-use supervisor_deliver::fleet::FleetArgs;
-use supervisor_render::text::Style;
-use supervisor_collect::{host::{Host as _, Proc}, kernel::SimulatedLoss, observer::{Grace, Observer}, privileges};
+use crate::{
+    console::style,
+    engine,
+    exit::Exit,
+    top::{Ask, Top, View, draw::draw},
+};
 
 /// How often leftovers are looked for, and the size of the terminal.
 const TICK: Duration = Duration::from_millis(250);

@@ -11,6 +11,13 @@ use anyhow::{Context as _, Result, ensure};
 use caps::Capability;
 use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
+use supervisor_collect::{
+    decoder::Decoder,
+    host::{Host as _, Proc},
+    kernel::{Record, Trace, TraceOptions},
+    privileges,
+};
+use supervisor_deliver::say::say;
 use supervisor_ebpf::{COMM_LEN, Exec, TraceFilter, Traced};
 use supervisor_model::{
     arguments,
@@ -20,12 +27,19 @@ use supervisor_model::{
     values,
     words::{clean, in_ascii},
 };
+use supervisor_render::{
+    Context as Said, ecs, ocsf,
+    trace::{
+        text::{Lines, Time},
+        tree::Tree,
+    },
+};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::{console::{colour, columns, is_utf8}, engine};
-use supervisor_deliver::say::say;
-use supervisor_render::{Context as Said, ecs, ocsf, trace::{text::{Lines, Time}, tree::Tree}};
-use supervisor_collect::{host::{Host as _, Proc}, kernel::{Record, Trace, TraceOptions}, privileges, decoder::Decoder};
+use crate::{
+    console::{colour, columns, is_utf8},
+    engine,
+};
 
 /// How often what the kernel side has told is read.
 const TICK: Duration = Duration::from_millis(50);

@@ -1,10 +1,12 @@
 //! The message for filters that match nothing: whether they name something that is not there, and how much they leave out.
 
 use anyhow::Result;
+use supervisor_collect::{
+    glance::Glance,
+    host::{Host as _, Proc},
+};
 use supervisor_conclude::attribution::attribute;
 use supervisor_model::{filter::Filter, words::clean};
-
-use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
 
 /// A sentence about the container or the PID namespace that a filter names and that no process is in. `None` if they are
 /// there, or the filter names none.

@@ -4,14 +4,24 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::Args;
-use supervisor_model::{filter::Filter, redact::RedactArgs};
+use supervisor_collect::kernel::SimulatedLoss;
+use supervisor_deliver::{
+    config::{Policy, SinkConfig},
+    fleet::FleetArgs,
+};
+use supervisor_model::{
+    filter::Filter,
+    redact::RedactArgs,
+    values::{Bytes, Time},
+};
+use supervisor_render::{Format, fold::Detail};
 
 use super::fleet;
-use supervisor_model::values::{Bytes, Time};
-use crate::{config::{Config, FloodConfig}, engine::{self, Options}, exit::Exit};
-use supervisor_deliver::{config::{Policy, SinkConfig}, fleet::FleetArgs};
-use supervisor_render::{Format, fold::Detail};
-use supervisor_collect::kernel::SimulatedLoss;
+use crate::{
+    config::{Config, FloodConfig},
+    engine::{self, Options},
+    exit::Exit,
+};
 
 /// Report processes that are not reaped, live.
 #[derive(Args, Clone, Debug, Default)]

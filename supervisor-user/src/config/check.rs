@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use supervisor_model::redact::Redactor;
-
 use supervisor_deliver::config::{bad_name, is_same_file};
-use supervisor_model::values::Time;
+use supervisor_model::{redact::Redactor, values::Time};
 
 use super::Config;
 

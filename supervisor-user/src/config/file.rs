@@ -3,13 +3,13 @@
 use std::{ops::Range, path::Path};
 
 use serde::Deserialize as _;
+use supervisor_deliver::plain_file;
 use toml::{
     Spanned, Table, Value,
     de::{DeTable, DeValue},
 };
 
 use super::{Config, check};
-use supervisor_deliver::plain_file;
 
 /// A larger file is no configuration.
 const MAX_FILE: u64 = 1 << 20;

@@ -1,9 +1,9 @@
 //! The configuration of an agent: its types, which are also its documentation, and its defaults.
 
-use supervisor_model::values::Time;
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
+use supervisor_model::values::Time;
 
 mod check;
 mod file;
@@ -11,12 +11,10 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-
 pub use file::ConfigError;
 
-use supervisor_model::{family::Family, redact::RedactConfig};
-
 use supervisor_deliver::config::SinkConfig;
+use supervisor_model::{family::Family, redact::RedactConfig};
 
 /// What the events call this host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

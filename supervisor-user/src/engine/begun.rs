@@ -1,9 +1,9 @@
 //! What an agent prints when it begins.
 
+use supervisor_collect::kernel::map_sizes;
 use supervisor_model::words::duration;
 
 use crate::config::Config;
-use supervisor_collect::kernel::map_sizes;
 
 /// What is watched; and how much memory that takes at most, if the bound of the sinks' buffers is given.
 pub(super) fn begun(config: &Config, buffers: Option<u64>) -> String {

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use supervisor_deliver::{
+    config::SinkConfig,
+    sink::{FindingState, Head, Message},
+};
 use supervisor_model::{
     clock::Wall,
     finding::{Event, State},
 };
-
-use supervisor_deliver::{config::SinkConfig, sink::{FindingState, Head, Message}};
-use crate::console;
 use supervisor_render::{Context, Format, encode, event_id, sentence::sentence, text::Style};
+
+use crate::console;
 
 /// How an event looks in a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -106,10 +106,12 @@ fn reaper_of(finding: &Finding) -> (u32, &str) {
 #[cfg(test)]
 mod tests {
     use supervisor_conclude::attribution::attribute;
-    use supervisor_model::evidence::sample::{host, incident};
+    use supervisor_model::{
+        evidence::sample::{host, incident},
+        values::Time,
+    };
 
     use super::*;
-    use supervisor_model::values::Time;
 
     const S: u64 = 1_000_000_000;
 

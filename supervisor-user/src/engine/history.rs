@@ -9,9 +9,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use supervisor_conclude::conclusions::Outcome;
+use supervisor_deliver::plain_file;
 
 use super::open_findings::create_beside;
-use supervisor_deliver::plain_file;
 
 /// The file's name in the state directory.
 const FILE: &str = "history.json";

@@ -3,7 +3,9 @@
 use std::fs::File;
 
 use anyhow::{Context as _, Result};
+use supervisor_collect::{host::Proc, ledger::Was, observer::Observer};
 use supervisor_conclude::conclusions::Conclusions;
+use supervisor_deliver::say::say;
 use supervisor_model::{
     clock::{self, Wall},
     facts::HostIdentity,
@@ -17,8 +19,6 @@ use super::{
     open_findings::{Left, OpenFindings},
 };
 use crate::config::Config;
-use supervisor_deliver::say::say;
-use supervisor_collect::{host::Proc, ledger::Was, observer::Observer};
 
 /// Closes what is gone, hands what is still there to the observer, and begins to remember what is open from now on.
 pub(super) async fn take_over(

@@ -25,6 +25,14 @@ use begun::begun;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
+use supervisor_collect::{
+    host::{Host as _, Proc},
+    kernel::SimulatedLoss,
+    memory,
+    observer::{Grace, Observer},
+    privileges::{self, REAP_NEEDS},
+};
+use supervisor_deliver::say::say;
 use supervisor_model::{
     clock,
     facts::HostIdentity,
@@ -33,6 +41,7 @@ use supervisor_model::{
     redact::Redactor,
     words::{clean, duration},
 };
+use supervisor_render::{Context, fold::Detail};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
@@ -41,9 +50,6 @@ use tokio::{
 };
 
 use crate::{config::Config, service};
-use supervisor_deliver::say::say;
-use supervisor_render::{Context, fold::Detail};
-use supervisor_collect::{host::{Host as _, Proc}, kernel::SimulatedLoss, memory, observer::{Grace, Observer}, privileges::{self, REAP_NEEDS}};
 pub use pipeline::Pipeline;
 use reaping::Reaping;
 pub use stream::Stream;

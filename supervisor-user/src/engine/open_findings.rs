@@ -15,14 +15,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use supervisor_deliver::{lock, plain_file, say::say};
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     facts::HostIdentity,
     observation::{Observation, Seen},
     words::clean,
 };
-
-use supervisor_deliver::{say::say, lock, plain_file};
 
 /// Version of the file.
 const FORMAT: u32 = 1;

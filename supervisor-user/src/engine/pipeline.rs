@@ -3,7 +3,9 @@
 use std::{collections::HashSet, io, sync::Arc};
 
 use anyhow::{Context as _, Result};
+use supervisor_collect::memory;
 use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
+use supervisor_deliver::say::say;
 use supervisor_model::{
     clock::{self, Wall},
     facts::HostIdentity,
@@ -14,9 +16,7 @@ use supervisor_model::{
 };
 
 use super::{left, open_findings::OpenFindings, stream::Stream};
-use supervisor_deliver::say::say;
 use crate::metrics::Metrics;
-use supervisor_collect::memory;
 
 /// The evidence of so many at once leaves free memory behind that is worth giving back.
 const MANY: usize = 100;

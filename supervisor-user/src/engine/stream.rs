@@ -11,20 +11,24 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use supervisor_deliver::{
+    config::{Policy, SinkConfig},
+    say::say,
+    sink::{self, DropCount, Outlet, Place, Stats, Stop},
+};
 use supervisor_model::{
     clock::{self, Wall},
     facts::HostIdentity,
     finding::{Dropped, Event, EventKind},
     words::clean,
 };
+use supervisor_render::{Context, fold::Fold};
 
 use super::{
     encoder::{Encoder, Look},
     flood::Flood,
 };
 use crate::config::Config;
-use supervisor_deliver::{config::{Policy, SinkConfig}, say::say, sink::{self, DropCount, Outlet, Place, Stats, Stop}};
-use supervisor_render::{Context, fold::Fold};
 
 /// That a sink drops events is told at most so often.
 const TELL_DROPS_NS: u64 = 10_000_000_000;

@@ -3,11 +3,14 @@
 use std::{io, sync::Arc};
 
 use anyhow::{Context as _, Result};
+use supervisor_collect::{host::Host, kernel::RunStats, observer::Observer};
+use supervisor_deliver::say::say;
 
 use super::Pipeline;
-use crate::{config::MetricsConfig, metrics::{Build, Metrics, OpenFindings, Server, Snapshot}};
-use supervisor_deliver::say::say;
-use supervisor_collect::{host::Host, kernel::RunStats, observer::Observer};
+use crate::{
+    config::MetricsConfig,
+    metrics::{Build, Metrics, OpenFindings, Server, Snapshot},
+};
 
 /// The metrics and their server.
 pub(super) struct Vitals {

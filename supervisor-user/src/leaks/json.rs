@@ -4,9 +4,9 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::Value;
 use supervisor_model::words::harmless_json;
+use supervisor_render::{Context, ecs};
 
 use super::{Ended, Kind, Leak, Method, Report, allow::Allowed, sentence_of};
-use supervisor_render::{Context, ecs};
 
 /// What `supervisor leaks -o json` prints: one object, on the last line.
 ///

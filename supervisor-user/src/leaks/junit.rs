@@ -8,9 +8,12 @@ use quick_xml::{
     events::{BytesDecl, BytesText, Event},
 };
 use supervisor_model::words::{clean, command_line};
+use supervisor_render::{
+    story,
+    text::{COLUMNS, Style},
+};
 
 use super::{Leak, Report, sentence_of, text};
-use supervisor_render::{story, text::{COLUMNS, Style}};
 
 const SUITE: &str = "supervisor leaks";
 

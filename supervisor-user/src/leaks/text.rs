@@ -6,9 +6,12 @@ use supervisor_model::{
     finding::EventKind,
     words::{clean, command_line, duration, signal_name},
 };
+use supervisor_render::{
+    story,
+    text::{COLUMNS, Style},
+};
 
 use super::{Ended, Kind, Leak, Report, allow::Allowed, sentence_of};
-use supervisor_render::{story, text::{COLUMNS, Style}};
 
 /// The whole report. It is empty if nothing was left behind and everything could be seen.
 #[must_use]

@@ -13,10 +13,10 @@ use prometheus_client::{
     registry::Unit,
 };
 use rustix::time::{ClockId, clock_gettime};
-
-use super::{Build, Snapshot, State, lock};
 use supervisor_collect::kernel::{MapFill, ProgramRuns};
 use supervisor_deliver::sink::Stats;
+
+use super::{Build, Snapshot, State, lock};
 
 /// What renders the state at each scrape.
 #[derive(Debug)]

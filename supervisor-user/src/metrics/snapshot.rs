@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use supervisor_collect::{
+    host::ReadsLost,
+    kernel::{MapFill, ProgramRuns},
+};
+use supervisor_deliver::sink::Stats;
 use supervisor_ebpf::Counters;
 use supervisor_model::{
     family::Family,
     finding::{BlockedNamespace, Finding},
 };
-
-use supervisor_collect::{host::ReadsLost, kernel::{MapFill, ProgramRuns}};
-use supervisor_deliver::sink::Stats;
 
 /// The runtimes that are named; any other is `other`.
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];

@@ -6,7 +6,9 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
 };
 
+use supervisor_collect::kernel::{MapFill, ProgramRuns};
 use supervisor_conclude::conclusions::Conclusions;
+use supervisor_deliver::sink::Stats;
 use supervisor_ebpf::Counters;
 use supervisor_model::{
     clock::Wall,
@@ -17,8 +19,6 @@ use supervisor_model::{
 };
 
 use super::*;
-use supervisor_collect::kernel::{MapFill, ProgramRuns};
-use supervisor_deliver::sink::Stats;
 
 const S: u64 = 1_000_000_000;
 const BUILD: Build = Build { version: "1.2.3", hooks: "tp_btf+iter" };

@@ -11,9 +11,9 @@ use supervisor_model::{
     diagnosis::Prognosis,
     words::{ascii, cut, width as columns_of, wrap},
 };
+use supervisor_render::text::{Colour, Style as TextStyle};
 
 use super::{Page, Top, keys::Mode, table, trend::Trend};
-use supervisor_render::text::{Colour, Style as TextStyle};
 
 /// What keys do.
 pub const KEYS: &str = "\

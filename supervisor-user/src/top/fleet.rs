@@ -3,11 +3,18 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
+use supervisor_deliver::{
+    fleet::{
+        self, FindingKind, Fleet, HostState,
+        list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace},
+        story::story,
+    },
+    nats::Key,
+};
 use supervisor_model::{diagnosis::Prognosis, reaping::Entry, words::clean};
+use supervisor_render::columns::{Column, named, unknown};
 
 use super::{Age, Blocked, Item, Row, Story, View};
-use supervisor_deliver::{fleet::{self, FindingKind, Fleet, HostState, list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace}, story::story}, nats::Key};
-use supervisor_render::columns::{Column, named, unknown};
 
 /// Room of the columns of lists.
 const EXIT_WIDTHS: [(usize, usize); 7] = [(12, 18), (11, 11), (10, 16), (6, 6), (8, 12), (14, 40), (10, 24)];

@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 
 use supervisor_model::finding::{Event, EventKind};
+use supervisor_render::{
+    story,
+    text::{self, Style},
+};
 
 use super::View;
-use supervisor_render::{story, text::{self, Style}};
 
 /// Events that are kept.
 const EVENTS: usize = 500;

@@ -9,9 +9,13 @@ use supervisor_model::{
     reaping::Entry,
     words::clean,
 };
+use supervisor_render::{
+    columns::{Column, EXITS, exit_cells, named, unknown},
+    story,
+    text::Style,
+};
 
 use super::{Age, Blocked, Item, Row, Story, View};
-use supervisor_render::{columns::{Column, EXITS, exit_cells, named, unknown}, story, text::Style};
 
 /// Room of the columns of processes that cannot exit.
 const EXIT_WIDTHS: [(usize, usize); 7] = [(11, 11), (10, 16), (5, 5), (8, 12), (6, 6), (12, 24), (14, 40)];

@@ -3,7 +3,6 @@
 use std::{borrow::Cow, cmp::Ordering};
 
 use supervisor_model::{diagnosis::Prognosis, words::duration};
-
 use supervisor_render::columns::unknown;
 
 /// An open finding.

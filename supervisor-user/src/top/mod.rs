@@ -41,7 +41,6 @@ use supervisor_model::{
     reaping::Entry,
     words::{duration, width},
 };
-
 use supervisor_render::text::COLUMNS;
 
 /// A column of a list: its title, the columns of the terminal that it needs at least, and those that it takes at most. The most

@@ -4,9 +4,9 @@
 use std::{env, fmt::Write as _, fs};
 
 use ratatui::{Terminal, backend::TestBackend};
+use supervisor_render::text::Style;
 
 use super::{Key, Page, Top, View, draw::draw, sample::host_with};
-use supervisor_render::text::Style;
 
 /// What is on a screen of that size.
 pub(super) fn screen(top: &mut Top, view: &dyn View, columns: u16, lines: u16) -> String {

@@ -5,6 +5,7 @@ use std::path::Path;
 use ratatui::{Terminal, backend::TestBackend};
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{evidence::sample, filter::Filter, observation::Observation, recording::Reader};
+use supervisor_render::text::Style;
 
 use super::{
     Ask, Key, Top, View,
@@ -12,7 +13,6 @@ use super::{
     sample::{NOW, host_with},
     screens::screen,
 };
-use supervisor_render::text::Style;
 
 /// A screen of the incident as it was recorded, with a PID namespace that is blocked, and what it is of.
 fn recorded() -> (Top, Conclusions) {

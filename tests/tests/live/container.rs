@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use supervisor_collect::privileges::{NEEDS, REAP_NEEDS};
 use supervisor_lab::{Lab, Lines, Owned, Runtime, private_cgroup2};
 use supervisor_tests::{Event, WAIT_LIMIT, fixture, supervisor_bin};
-use supervisor_collect::privileges::{NEEDS, REAP_NEEDS};
 
 const SECCOMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp.json");
 const SECCOMP_REAP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp-reap.json");

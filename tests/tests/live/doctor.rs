@@ -4,8 +4,8 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
-use supervisor_tests::{hides_init, supervisor_bin};
 use supervisor_collect::kernel::VERIFIED_AT_MOST;
+use supervisor_tests::{hides_init, supervisor_bin};
 
 #[test]
 fn the_verifier_has_no_more_work_with_any_program_than_it_may_have() -> Result<()> {

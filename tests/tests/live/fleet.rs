@@ -10,10 +10,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use supervisor_collect::host::{Host as _, Proc};
+use supervisor_deliver::{config::NatsConfig, sink::NatsSink};
 use supervisor_lab::{Lines, Owned, until};
 use supervisor_tests::{Agent, Broker, WAIT_LIMIT, fixture, freeze, supervisor_bin};
-use supervisor_deliver::{config::NatsConfig, sink::NatsSink};
-use supervisor_collect::host::{Host as _, Proc};
 
 /// A node is stale after three of these: longer than a busy machine keeps an agent from running.
 const HEARTBEAT: &str = "3s";

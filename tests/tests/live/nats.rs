@@ -19,11 +19,14 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use nkeys::KeyPair;
 use serde_json::json;
+use supervisor_deliver::{
+    config::NatsConfig,
+    nats::{Access, Link, bucket_stream, keys_of},
+    sink::{FindingState, Head, Message, nats::NatsSink},
+};
 use supervisor_lab::until;
-use supervisor_model::facts::HostIdentity;
+use supervisor_model::{facts::HostIdentity, values::Time};
 use supervisor_tests::{Broker, WAIT_LIMIT, supervisor_bin};
-use supervisor_deliver::{config::NatsConfig, nats::{Access, Link, bucket_stream, keys_of}, sink::{FindingState, Head, Message, nats::NatsSink}};
-use supervisor_model::values::Time;
 use tokio::time::timeout;
 
 const STREAM: &str = "SUPERVISOR";

@@ -1,8 +1,7 @@
 //! Least rights: a watch that has only the capabilities of the table, and is not root, sees what root would.
 
 use std::{
-    fs,
-    fs::Permissions,
+    fs::{self, Permissions},
     io::Read as _,
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
@@ -12,9 +11,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use caps::Capability;
 use rustix::process::Signal;
+use supervisor_collect::privileges::{NEEDS, REAP_NEEDS, Until};
 use supervisor_lab::{Owned, until};
 use supervisor_tests::{Agent, Fixture, Screen, WAIT_LIMIT, Watch, child_of, fixture, supervisor_bin};
-use supervisor_collect::privileges::{NEEDS, REAP_NEEDS, Until};
 use tempfile::TempDir;
 
 /// The user that watches: `nobody`.

@@ -12,10 +12,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::Value;
+use supervisor_deliver::{
+    config::FileConfig,
+    sink::{FileSink, Message},
+};
 use supervisor_lab::until;
-use supervisor_tests::{WAIT_LIMIT, hostile, recorded, repeated};
 use supervisor_model::values::{Bytes, Time};
-use supervisor_deliver::{config::FileConfig, sink::{FileSink, Message}};
+use supervisor_tests::{WAIT_LIMIT, hostile, recorded, repeated};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 

@@ -10,9 +10,12 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+use supervisor_deliver::{
+    config::JournaldConfig,
+    sink::{JournaldSink, Message},
+};
 use supervisor_lab::{Owned, until};
 use supervisor_tests::{WAIT_LIMIT, end_by, hostile, recorded};
-use supervisor_deliver::{config::JournaldConfig, sink::{JournaldSink, Message}};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 

@@ -14,14 +14,17 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+use supervisor_deliver::{
+    config::{Facility, SyslogConfig},
+    sink::{Message, SyslogSink},
+};
 use supervisor_lab::{Owned, until};
+use supervisor_model::values::Bytes;
+use supervisor_render::Format;
 use supervisor_tests::{
     HOSTILE, WAIT_LIMIT, end_by, hostile, hostile_in, message, octet_counted, recorded, repeated,
 };
-use supervisor_model::values::Bytes;
-use supervisor_deliver::{config::{Facility, SyslogConfig}, sink::{Message, SyslogSink}};
 use supervisor_user::schema::Subject;
-use supervisor_render::Format;
 use tempfile::TempDir;
 use tokio::{
     runtime::{Builder, Runtime},

@@ -18,9 +18,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use supervisor_tests::{HOSTILE, WAIT_LIMIT, hostile, recorded, repeated, resident_kib};
+use supervisor_deliver::{
+    config::UnixConfig,
+    sink::{Message, UnixSink},
+};
 use supervisor_model::values::Bytes;
-use supervisor_deliver::{config::UnixConfig, sink::{Message, UnixSink}};
+use supervisor_tests::{HOSTILE, WAIT_LIMIT, hostile, recorded, repeated, resident_kib};
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Result<Runtime> {

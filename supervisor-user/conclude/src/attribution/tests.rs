@@ -2,10 +2,8 @@ use supervisor_model::{
     diagnosis::Confidence,
     evidence::sample::{POD, creator, exec, host, incident},
     facts::OciFacts,
-    finding::{Authority, Orchestrator, Stage, WaitTarget},
+    finding::{Authority, Orchestrator, Role, Stage, WaitTarget},
 };
-
-use supervisor_model::finding::Role;
 
 use super::*;
 

@@ -3,7 +3,11 @@
 
 mod syslog;
 
-use std::{ops::RangeInclusive, path::{Path, PathBuf}, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use supervisor_model::values::{Bytes, Time};
@@ -295,7 +299,7 @@ pub fn bad_name(name: &str) -> Option<String> {
 }
 
 impl SinkConfig {
-/// The files that it writes to, with the key of each.
+    /// The files that it writes to, with the key of each.
     pub fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let file = self.file.as_ref().map(|file| ("file", file.path.as_path()));
         file.into_iter().chain(self.unix.as_ref().map(|unix| ("unix", unix.path.as_path())))
@@ -323,7 +327,12 @@ impl SinkConfig {
                     format!("it names no place: add one of {}", places.map(|it| it.0).join(", ")),
                 ));
             }
-            _ => return Some((vec![], format!("it names several places: {}; a sink has one", named.join(", ")))),
+            _ => {
+                return Some((
+                    vec![],
+                    format!("it names several places: {}; a sink has one", named.join(", ")),
+                ));
+            }
         }
         for (key, size, least) in [("buffer", buffer, Bytes(64 << 10)), ("spool", spool, Bytes(64 << 10))] {
             if size.0 < least.0 {

@@ -7,10 +7,13 @@ use supervisor_model::{
     finding,
     words::{clean, cut, duration},
 };
+use supervisor_render::{
+    columns::{Column, SortKey, named, reaper_is, unknown, why_of},
+    text::short_exit,
+};
 
 use super::{Document, Fleet, HostState, Row};
 use crate::nats::Key;
-use supervisor_render::{columns::{Column, SortKey, named, reaper_is, unknown, why_of}, text::short_exit};
 
 /// No name or list takes more columns than this.
 const CELL: usize = 60;

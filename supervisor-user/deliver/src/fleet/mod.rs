@@ -14,8 +14,12 @@ pub use document::{Blocker, Document, FindingKind, Seen};
 pub use events::{Event, Told, follow};
 pub use state::{Fleet, Host, HostState, Row, read, read_hosts};
 
-use crate::{config::NatsConfig, nats::{Access, token}};
 use supervisor_model::values::Time;
+
+use crate::{
+    config::NatsConfig,
+    nats::{Access, token},
+};
 
 /// Where the fleet's findings are, and which of them are wanted.
 #[derive(Args, Clone, Debug)]

@@ -124,6 +124,6 @@ impl Link {
 }
 
 /// The broker may say any time.
-pub fn timestamp(ns: i128) -> Timestamp {
+pub(crate) fn timestamp(ns: i128) -> Timestamp {
     Timestamp::from_nanosecond(ns).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -18,9 +18,9 @@ mod unix;
 use std::{collections::HashSet, future, io, path::Path};
 
 use supervisor_model::words::clean;
+use supervisor_render::Context;
 
 use crate::{config::SinkConfig, say::say};
-use supervisor_render::Context;
 
 pub use file::FileSink;
 pub use journald::JournaldSink;

@@ -26,7 +26,7 @@ use super::{
 use crate::{Context, news::Subject};
 
 /// What other schemas have no name for.
-pub(in crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
+pub(crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
     let wall = event.wall;
     let state = event.kind.finding().map_or(State::None, |(_, state)| state);
     Supervisor {

@@ -16,7 +16,7 @@ use crate::{news::Subject, shapes};
 
 /// What other schemas have no name for.
 #[derive(Serialize, JsonSchema)]
-pub(in crate) struct Supervisor {
+pub(crate) struct Supervisor {
     /// Version of the names below `supervisor`. The first number changes when one that was there is no more, or means
     /// something else; the second when some are added.
     #[schemars(extend("const" = SCHEMA_VERSION))]

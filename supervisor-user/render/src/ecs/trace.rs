@@ -63,17 +63,12 @@ pub fn lost(
 }
 
 /// What is below `supervisor` in an event of a trace.
-pub(in crate) fn traced_supervisor(event: &Event, context: &Context) -> Supervisor {
+pub(crate) fn traced_supervisor(event: &Event, context: &Context) -> Supervisor {
     Supervisor { traced: Some(traced_fields(event)), ..supervisor(context) }
 }
 
 /// The same where records were lost.
-pub(in crate) fn lost_supervisor(
-    count: u64,
-    at_ns: u64,
-    context: &Context,
-    wall: Wall,
-) -> Supervisor {
+pub(crate) fn lost_supervisor(count: u64, at_ns: u64, context: &Context, wall: Wall) -> Supervisor {
     let trace = Some(TraceLossFields { records: count });
     let loss = LossFields { since: wall.timestamp(at_ns), tracer: None, sink: None, trace };
     Supervisor { loss: Some(loss), ..supervisor(context) }

@@ -5,7 +5,11 @@ use serde::Serialize;
 use supervisor_model::finding::Action;
 
 use super::OCSF_VERSION;
-use crate::{ecs::{DATASET, Supervisor}, news::Subject, shapes, traced};
+use crate::{
+    ecs::{DATASET, Supervisor},
+    news::Subject,
+    shapes, traced,
+};
 
 /// One event of `supervisor`: an object on a line of its own, in the names of the Open Cybersecurity Schema Framework.
 ///

@@ -13,7 +13,11 @@ use super::{
     document::{Actor, Container, Document, Process, ProcessActivity, Profile, Unmapped},
     millis,
 };
-use crate::{Context, ecs::{lost_supervisor, traced_supervisor}, numbered_id, traced};
+use crate::{
+    Context,
+    ecs::{lost_supervisor, traced_supervisor},
+    numbered_id, traced,
+};
 
 /// An activity of Process Activity.
 struct Activity {

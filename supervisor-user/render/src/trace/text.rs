@@ -172,12 +172,12 @@ pub(super) fn status(exit: Exit) -> String {
 
 #[cfg(test)]
 mod tests {
+    use supervisor_collect::decoder::Decoder;
     use supervisor_ebpf::{
         CALL_WAIT4, ProcessId, TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced, WAIT_ANY, Wait,
     };
 
     use super::*;
-    use supervisor_collect::decoder::Decoder;
 
     fn traced(kind: u32, at_ns: u64, value: u64) -> Traced {
         let mut comm = [0; 16];

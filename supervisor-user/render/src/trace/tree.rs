@@ -166,10 +166,10 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use supervisor_collect::decoder::Decoder;
     use supervisor_ebpf::{TRACE_EXIT, TRACE_FORK, TRACE_REAP, TRACE_WAIT, Traced};
 
     use super::*;
-    use supervisor_collect::decoder::Decoder;
 
     fn traced(kind: u32, at_ms: u64, pid: u32, by: u32, value: u64) -> Traced {
         let mut comm = [0; 16];

@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use supervisor_lab::{ACTOR, program};
 use supervisor_model::{family::Family, words::wrap};
-
 use supervisor_render::table::{Gives, table};
+
 use crate::console::{colour, columns, print};
 
 /// What the list needs as a table.

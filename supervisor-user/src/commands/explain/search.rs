@@ -1,6 +1,10 @@
 //! What `explain` finds by a name, a container or a pod.
 
 use anyhow::{Result, bail};
+use supervisor_collect::{
+    glance::Glance,
+    host::{Host as _, Proc},
+};
 use supervisor_conclude::{attribution::attribute, conclusions::Conclusions};
 use supervisor_model::{
     filter::Filter,
@@ -8,10 +12,9 @@ use supervisor_model::{
     names::Names,
     words::clean,
 };
+use supervisor_render::groups::Group;
 
 use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
-use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
-use supervisor_render::groups::Group;
 
 /// What is unreaped or blocked and has this name; if nothing is, the living processes of the name.
 pub(super) fn by_name(host: &Proc, glance: &mut Glance<'_>, name: &str) -> Result<Vec<Part>> {

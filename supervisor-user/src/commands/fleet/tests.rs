@@ -1,9 +1,9 @@
 use clap::Parser as _;
 use jiff::Timestamp;
 use serde_json::json;
+use supervisor_deliver::fleet::HostState;
 
 use super::*;
-use supervisor_deliver::fleet::HostState;
 
 #[derive(clap::Parser)]
 struct List {

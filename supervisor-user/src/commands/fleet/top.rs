@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::tz::TimeZone;
+use supervisor_deliver::{
+    fleet::{Fleet, FleetArgs, Row, list::host, read},
+    nats::{Key, Link},
+};
 use supervisor_model::{filter::Filter, words::clean};
+use supervisor_render::columns::named;
 use tokio::{sync::mpsc, time::sleep};
 
-use supervisor_deliver::{fleet::{Fleet, FleetArgs, Row, list::host, read}, nats::{Key, Link}};
 use crate::top::{Top, id};
-use supervisor_render::columns::named;
 
 /// How often the broker is asked.
 const ASK: Duration = Duration::from_secs(2);

@@ -5,16 +5,19 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context as _, Result};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
+use supervisor_deliver::{
+    fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Seen, Told, follow},
+    say::say,
+};
 use supervisor_model::{filter::Filter, words::clean};
+use supervisor_render::Format;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
 
 use super::{json, say_left_out, write};
-use supervisor_deliver::{say::say, fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Seen, Told, follow}};
 use crate::{engine::block_on, exit::Exit};
-use supervisor_render::Format;
 
 /// Of so many nodes it is known that they are stale, also if the bucket has forgotten them.
 const MAX_STALE: usize = 4096;

@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use supervisor_deliver::say::say;
 use supervisor_model::words::clean;
 use tokio::signal::unix::{self, SignalKind};
 
 use super::marks::SOCKET;
-use supervisor_deliver::say::say;
 use crate::leaks::{Ended, NOT_EXECUTABLE, NOT_FOUND};
 
 /// Starts the command, with the socket for marks in its environment. If that fails, says why and returns the exit code.

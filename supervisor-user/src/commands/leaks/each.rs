@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use supervisor_deliver::say::say;
 use supervisor_model::words::clean;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,7 +11,6 @@ use super::{
     child,
     marks::{self, Mark, Request, Runner},
 };
-use supervisor_deliver::say::say;
 use crate::leaks::LEAKED;
 
 /// Marks the beginning of a test that the creator of this process runs.

@@ -10,9 +10,9 @@ use supervisor_model::{
     evidence::Evidence,
     finding::{Event, EventKind},
 };
+use supervisor_render::Context;
 
 use crate::leaks::{Kind, Method, settling::Present};
-use supervisor_render::Context;
 
 /// A descendant that was left behind, as it was inspected last.
 pub(super) struct Left {

@@ -8,6 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use caps::Capability;
+use supervisor_collect::{
+    glance::Glance,
+    host::{Host as _, Proc},
+};
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
@@ -16,11 +20,13 @@ use supervisor_model::{
     filter::Filter,
     finding::{EventKind, Finding},
 };
+use supervisor_render::Context;
 
 use super::follow::{Follower, Left, event, said_of};
-use crate::{engine, leaks::{Kind, Method, settling::Present}};
-use supervisor_render::Context;
-use supervisor_collect::{glance::Glance, host::{Host as _, Proc}};
+use crate::{
+    engine,
+    leaks::{Kind, Method, settling::Present},
+};
 
 /// Between two passes over `/proc` while the command runs.
 const PASS_NS: u64 = 1_000_000_000;

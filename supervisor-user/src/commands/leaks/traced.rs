@@ -8,6 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use caps::Capability;
+use supervisor_collect::{
+    glance::namespaces,
+    host::{Host as _, Proc},
+    kernel::{KernelError, Records, Scan, SimulatedLoss},
+    observer::{Grace, Observer},
+    privileges,
+};
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::{ProcessId, TASK_EXITING, TASK_ZOMBIE, TaskRecord};
 use supervisor_model::{
@@ -17,11 +24,13 @@ use supervisor_model::{
     observation::{Observation, Seen},
     redact::Redactor,
 };
+use supervisor_render::Context;
 
 use super::follow::{Follower, Left, event, said_of};
-use crate::{engine, leaks::{Kind, Method, settling::Present}};
-use supervisor_render::Context;
-use supervisor_collect::{glance::namespaces, host::{Host as _, Proc}, kernel::{KernelError, Records, Scan, SimulatedLoss}, observer::{Grace, Observer}, privileges};
+use crate::{
+    engine,
+    leaks::{Kind, Method, settling::Present},
+};
 
 /// No descent has as many generations; it only guards against a loop.
 const MAX_GENERATIONS: usize = 100_000;

@@ -6,10 +6,13 @@ use supervisor_model::{
     finding::{BlockedNamespace, Finding},
     words::{age, wrap},
 };
+use supervisor_render::{
+    columns::{Column, EXITS, exit_cells},
+    table::{Gives, align, fit, named, table, unknown},
+    text::{COLUMNS, Colour},
+};
 
 use super::{super::listing::Listing, Found, Shape, summary::summary, tree::tree};
-use supervisor_render::table::{Gives, align, fit, named, table, unknown};
-use supervisor_render::{columns::{Column, EXITS, exit_cells}, text::{COLUMNS, Colour}};
 
 /// The terminal, or what stands for it.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,14 @@
 //! `ps --summary`: one line for each reaper and cause.
 
 use supervisor_model::finding::Finding;
+use supervisor_render::{
+    columns::Column,
+    groups::Group,
+    table::{Gives, table, unknown},
+    text::Colour,
+};
 
-use supervisor_render::table::{Gives, table, unknown};
 use super::screen::Times;
-use supervisor_render::{columns::Column, groups::Group, text::Colour};
 
 /// Growth is counted over this long, or since a watch runs.
 const WINDOW_NS: u64 = 60_000_000_000;

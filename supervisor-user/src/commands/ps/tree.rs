@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 
 use supervisor_model::{finding::Finding, words::cut};
+use supervisor_render::{
+    columns::{Column, named, unknown},
+    groups::Group,
+};
 
 use super::screen::Terminal;
-use supervisor_render::{columns::{Column, named, unknown}, groups::Group};
 
 /// So many zombies of a reaper, container and cause are shown; the rest is counted.
 const SHOWN: usize = 10;

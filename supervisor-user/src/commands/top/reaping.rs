@@ -16,7 +16,6 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::thread::CapabilitySet;
-
 use supervisor_collect::helper;
 
 /// The hidden subcommand of that process.

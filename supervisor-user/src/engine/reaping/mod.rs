@@ -2,7 +2,7 @@
 //!
 //! Every period the findings are asked which zombies [`decide`](supervisor_conclude::decision::decide) lets go without force, are old
 //! enough and of a selected family. Those of one reaper are inspected again, so that the decision rests on evidence of this
-//! moment, and are handed to a worker ([`crate::reap::worker`]). The event loop never waits for one: it looks at each tick
+//! moment, and are handed to a worker ([`supervisor_reap::worker`]). The event loop never waits for one: it looks at each tick
 //! which have answered.
 
 mod schedule;
@@ -16,7 +16,9 @@ use std::{
 
 use anyhow::Result;
 use schedule::Schedule;
+use supervisor_collect::{host::Proc, observer::Observer};
 use supervisor_conclude::decision::may_be_nudged;
+use supervisor_deliver::say::say;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::{self, Wall},
@@ -24,13 +26,15 @@ use supervisor_model::{
     observation::Seen,
     reaping::{Decision, Entry, Outcome, Request, RequestedBy},
 };
+use supervisor_reap::{
+    plan::{Done, Zombie},
+    worker::Job,
+};
 use task::{Performed, perform};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::Pipeline;
-use crate::{config::ReapConfig, reap::{plan::{Done, Zombie}, worker::Job}};
-use supervisor_deliver::say::say;
-use supervisor_collect::{host::Proc, observer::Observer};
+use crate::config::ReapConfig;
 
 /// So many reapers are served at once.
 const WORKERS: usize = 4;
@@ -65,7 +69,7 @@ impl Reaping {
     pub(super) fn new(config: ReapConfig) -> Self {
         Self {
             schedule: Schedule::new(config, std::process::id(), clock::now_ns()),
-            requested_by: crate::reap::requester::service(),
+            requested_by: supervisor_reap::requester::service(),
             running: Vec::new(),
             stuck: Vec::new(),
             resume: Instant::now(),

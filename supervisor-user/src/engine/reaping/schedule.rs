@@ -163,10 +163,10 @@ mod tests {
         diagnosis::{Position, Prognosis},
         evidence::sample::{host, incident},
         family::Family,
+        values::Time,
     };
 
     use super::*;
-    use supervisor_model::values::Time;
 
     const S: u64 = 1_000_000_000;
     const AGENT: u32 = 4_000;

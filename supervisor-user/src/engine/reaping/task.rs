@@ -2,14 +2,13 @@
 
 use std::{io, os::unix::net::UnixStream as StdStream, pin::pin, process::Child, time::Duration};
 
+use supervisor_reap::worker::{Answer, Job, MAX_LINE, start};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
     sync::watch,
     time::{sleep, timeout},
 };
-
-use crate::reap::worker::{Answer, Job, MAX_LINE, start};
 
 /// How long a job may take. A SIGCHLD takes a second, the stops a fraction of one; a reaper whose memory cannot be read takes
 /// as long as it likes.

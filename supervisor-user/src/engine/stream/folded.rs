@@ -1,9 +1,9 @@
 //! Text for a person who watches: repeats are counted, and the counters are written now and then.
 
 use supervisor_model::clock::{self, Wall};
+use supervisor_render::fold::{Detail, Fold};
 
 use super::{super::encoder, Stream};
-use supervisor_render::fold::{Detail, Fold};
 
 impl Stream {
     /// Writes text to standard output for a person who watches, in this detail.

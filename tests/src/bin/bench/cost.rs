@@ -5,8 +5,8 @@ use std::{fs, process::Command, thread, time::Duration};
 use anyhow::{Context, Result};
 use aya::sys::{Stats, enable_stats};
 use serde_json::{Value, json};
-use supervisor_tests::{QuietAgent, resident_kib, supervisor_bin};
 use supervisor_collect::kernel::VERIFIED_AT_MOST;
+use supervisor_tests::{QuietAgent, resident_kib, supervisor_bin};
 
 use crate::{
     contender::{Contender, Running},

@@ -4,8 +4,8 @@ use std::os::unix::process::ExitStatusExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use supervisor_lab::{until, zombies_of};
+use supervisor_reap::inject::Step;
 use supervisor_tests::{Fixture, WAIT_LIMIT, fixture};
-use supervisor_user::reap::inject::Step;
 
 use super::{TIMES, matrix::CALLS, reaps, times, zombies};
 

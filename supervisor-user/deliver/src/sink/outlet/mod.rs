@@ -27,7 +27,10 @@ use super::{
     queue::Memory,
     spool::{self, Gauge},
 };
-use crate::{config::{Policy, SinkConfig}, say::say};
+use crate::{
+    config::{Policy, SinkConfig},
+    say::say,
+};
 
 /// That it fails is said at most so often.
 const SAY: Duration = Duration::from_mins(1);

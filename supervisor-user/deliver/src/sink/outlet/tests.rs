@@ -1,8 +1,12 @@
 use std::os::unix::net::UnixDatagram;
 
-use super::*;
-use crate::{config::JournaldConfig, sink::{JournaldSink, message::Head}};
 use anyhow::Result;
+
+use super::*;
+use crate::{
+    config::JournaldConfig,
+    sink::{JournaldSink, message::Head},
+};
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)

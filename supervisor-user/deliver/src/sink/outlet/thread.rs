@@ -9,7 +9,10 @@ use supervisor_model::words::clean;
 use tokio::time::{sleep, sleep_until};
 
 use super::{Comparison, Queue, Shared};
-use crate::{say::say, sink::{Delivered, Place, SinkError, message::Message, spool}};
+use crate::{
+    say::say,
+    sink::{Delivered, Place, SinkError, message::Message, spool},
+};
 
 /// How many messages a sink is given at once.
 const BATCH: usize = 256;

@@ -9,6 +9,7 @@ use std::{
 use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
+use supervisor_collect::{gather::starts_match, host::Host};
 use supervisor_model::{
     facts::ProcessFacts,
     finding::{Block, Finding},
@@ -20,7 +21,6 @@ use super::{
     nudge::nudge,
     target::{Refused, Target},
 };
-use supervisor_collect::{gather::starts_match, host::Host};
 
 /// A reaper is stopped no longer than this, plus one wait.
 const STOP_BUDGET: Duration = Duration::from_micros(300);
@@ -231,8 +231,9 @@ fn is_exiting(pid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use supervisor_collect::host::DirectProc;
+
+    use super::*;
 
     #[test]
     fn a_pid_is_counted_as_the_observer_counts() {

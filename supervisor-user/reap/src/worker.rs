@@ -20,29 +20,33 @@ use rustix::{
     thread::CapabilitySet,
 };
 use serde::{Deserialize, Serialize};
+use supervisor_collect::{
+    helper,
+    host::DirectProc,
+    privileges::{self, REAP_NEEDS},
+};
 
 use super::plan::{Done, Zombie, free};
-use supervisor_collect::{helper, host::DirectProc, privileges::{self, REAP_NEEDS}};
 
 /// The first argument of a `supervisor` that is a worker.
-pub(crate) const WORKER: &str = "__reap";
+pub const WORKER: &str = "__reap";
 /// A longer job or answer is refused. A zombie takes less than 400 bytes of either.
-pub(crate) const MAX_LINE: u64 = 1 << 20;
+pub const MAX_LINE: u64 = 1 << 20;
 
 /// Zombies of one reaper that are to be freed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Job {
-    pub(crate) reaper: u32,
-    pub(crate) zombies: Vec<Zombie>,
+pub struct Job {
+    pub reaper: u32,
+    pub zombies: Vec<Zombie>,
     /// Whether the reaper gets a SIGCHLD first.
-    pub(crate) nudges: bool,
+    pub nudges: bool,
 }
 
 /// What was done, or why nothing could be.
-pub(crate) type Answer = Result<Done, String>;
+pub type Answer = Result<Done, String>;
 
 /// Starts a worker, which waits for its job.
-pub(crate) fn start() -> io::Result<(UnixStream, Child)> {
+pub fn start() -> io::Result<(UnixStream, Child)> {
     let kept = CapabilitySet::SYS_PTRACE
         | CapabilitySet::DAC_READ_SEARCH
         | CapabilitySet::KILL
@@ -55,7 +59,7 @@ pub(crate) fn start() -> io::Result<(UnixStream, Child)> {
 /// # Errors
 ///
 /// If the agent is gone. Everything else is in the answer.
-pub(crate) fn serve() -> Result<()> {
+pub fn serve() -> Result<()> {
     let stream = io::stdin().as_fd().try_clone_to_owned().context("standard input is not open")?;
     let mut stream = UnixStream::from(stream);
     let answer: Answer = work(&stream).map_err(|error| format!("{error:#}"));

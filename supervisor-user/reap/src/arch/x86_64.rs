@@ -42,17 +42,17 @@ const NR_WAIT4: i64 = 61;
 const SYSCALL_LEN: u64 = 2;
 
 /// What an ELF header calls this architecture.
-pub(in crate::reap) const MACHINE: u16 = 62;
+pub(crate) const MACHINE: u16 = 62;
 /// `AUDIT_ARCH_X86_64`, which a seccomp filter sees.
-pub(in crate::reap) const AUDIT_ARCH: u32 = 0xc000_003e;
+pub(crate) const AUDIT_ARCH: u32 = 0xc000_003e;
 /// `NT_X86_XSTATE`: the register set with the extended state.
-pub(in crate::reap) const EXTENDED_STATE: usize = 0x202;
+pub(crate) const EXTENDED_STATE: usize = 0x202;
 /// The extended state is never larger than this: AMX has 11,008 bytes.
-pub(in crate::reap) const XSTATE_LIMIT: usize = 32 * 1024;
+pub(crate) const XSTATE_LIMIT: usize = 32 * 1024;
 
 /// The registers of a stopped thread, as ptrace gives them.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::reap) struct Registers(pub(in crate::reap) libc::user_regs_struct);
+pub(crate) struct Registers(pub(crate) libc::user_regs_struct);
 
 /// What became of a call that the stop has interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,28 +69,28 @@ enum Interrupted {
 
 impl Registers {
     /// Whether the thread runs 64-bit code.
-    pub(in crate::reap) fn is_64_bit(&self) -> bool {
+    pub(crate) fn is_64_bit(&self) -> bool {
         self.0.cs == USER_CS
     }
 
     /// The stack pointer.
-    pub(in crate::reap) fn stack_pointer(&self) -> u64 {
+    pub(crate) fn stack_pointer(&self) -> u64 {
         self.0.rsp
     }
 
     /// Where the thread's own data begins: libc places it at the top of the thread's stack, and its first word is this address
     /// (System V ABI, "Thread-Local Storage").
-    pub(in crate::reap) fn thread_pointer(&self) -> u64 {
+    pub(crate) fn thread_pointer(&self) -> u64 {
         self.0.fs_base
     }
 
     /// The next instruction.
-    pub(in crate::reap) fn instruction(&self) -> u64 {
+    pub(crate) fn instruction(&self) -> u64 {
         self.0.rip
     }
 
     /// The result of a call at its exit.
-    pub(in crate::reap) fn result(&self) -> i64 {
+    pub(crate) fn result(&self) -> i64 {
         self.0.rax as i64
     }
 
@@ -128,7 +128,7 @@ impl Registers {
     }
 
     /// The registers to go on with when the kernel finishes the interrupted call as it would have without us.
-    pub(in crate::reap) fn to_resume(self) -> Self {
+    pub(crate) fn to_resume(self) -> Self {
         /// Restarts, unless a signal handler runs: then it fails with `EINTR`.
         const ERESTARTNOHAND: i64 = -514;
         let mut resumed = self;
@@ -152,7 +152,7 @@ impl Registers {
     }
 
     /// The same thread at the beginning of the chain: it waits for one child.
-    pub(in crate::reap) fn in_chain(self, gadgets: &Gadgets, frame: &Frame, vpid: u32) -> Self {
+    pub(crate) fn in_chain(self, gadgets: &Gadgets, frame: &Frame, vpid: u32) -> Self {
         let mut regs = self.0;
         regs.rip = gadgets.call;
         regs.rsp = frame.stack_pointer;
@@ -170,7 +170,7 @@ fn wait_arguments(vpid: u32) -> [u64; 4] {
 
 /// Addresses of instructions in the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::reap) struct Gadgets {
+pub(crate) struct Gadgets {
     /// `syscall; ret`
     call: u64,
     /// What leads from there to `rt_sigreturn`.
@@ -191,7 +191,7 @@ const RESTORERS: [&[u8]; 2] = [b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", b"\xb8\x
 
 /// Looks for the instructions in one piece of code after the other.
 #[derive(Debug)]
-pub(in crate::reap) struct GadgetSearch {
+pub(crate) struct GadgetSearch {
     pattern: Regex,
     call: Option<u64>,
     restorer: Option<Back>,
@@ -199,7 +199,7 @@ pub(in crate::reap) struct GadgetSearch {
 }
 
 impl GadgetSearch {
-    pub(in crate::reap) fn new() -> Result<Self, regex::Error> {
+    pub(crate) fn new() -> Result<Self, regex::Error> {
         let pattern = Regex::new(
             r"(?-u)(?s-u:\x0f\x05\xc3|\x58\xc3|\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05|\xb8\x0f\x00\x00\x00\x0f\x05)",
         )?;
@@ -207,7 +207,7 @@ impl GadgetSearch {
     }
 
     /// Looks into code that stands at this address.
-    pub(in crate::reap) fn look(&mut self, at: u64, code: &[u8]) {
+    pub(crate) fn look(&mut self, at: u64, code: &[u8]) {
         for found in self.pattern.find_iter(code) {
             let place = at + found.start() as u64;
             match found.as_bytes() {
@@ -221,19 +221,19 @@ impl GadgetSearch {
     }
 
     /// Whether nothing better can be found.
-    pub(in crate::reap) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.call.is_some() && self.restorer.is_some()
     }
 
     /// What was found, if it is enough.
-    pub(in crate::reap) fn found(&self) -> Option<Gadgets> {
+    pub(crate) fn found(&self) -> Option<Gadgets> {
         Some(Gadgets { call: self.call?, back: self.restorer.or(self.pop)? })
     }
 }
 
 impl Gadgets {
     /// The calls of the chain, as a seccomp filter sees them.
-    pub(in crate::reap) fn calls(&self, vpid: u32) -> [SeccompCall; 2] {
+    pub(crate) fn calls(&self, vpid: u32) -> [SeccompCall; 2] {
         let after_call = self.call + SYSCALL_LEN;
         let after_return = match self.back {
             Back::Restorer { at, len } => at + len as u64,
@@ -255,7 +255,7 @@ impl Gadgets {
     }
 
     /// The bytes that have to stand at these addresses.
-    pub(in crate::reap) fn expected(&self) -> [(u64, &'static [u8]); 2] {
+    pub(crate) fn expected(&self) -> [(u64, &'static [u8]); 2] {
         let back = match self.back {
             Back::Restorer { at, len } => {
                 (at, if len == RESTORERS[0].len() { RESTORERS[0] } else { RESTORERS[1] })
@@ -319,23 +319,18 @@ fn xsave_size(features: u64) -> usize {
 
 /// A signal frame, as the kernel would have written it, and the return addresses below it.
 #[derive(Debug)]
-pub(in crate::reap) struct Frame {
+pub(crate) struct Frame {
     /// The lowest address that is written.
-    pub(in crate::reap) at: u64,
+    pub(crate) at: u64,
     /// What is written there.
-    pub(in crate::reap) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// The stack pointer in the chain.
     stack_pointer: u64,
 }
 
 impl Frame {
     /// For a thread with these registers. `None` if its extended state has an unknown format.
-    pub(in crate::reap) fn new(
-        registers: &Registers,
-        mask: u64,
-        regset: &[u8],
-        gadgets: &Gadgets,
-    ) -> Option<Self> {
+    pub(crate) fn new(registers: &Registers, mask: u64, regset: &[u8], gadgets: &Gadgets) -> Option<Self> {
         let xstate = Xstate::new(regset)?;
         let below = registers.stack_pointer().checked_sub(RED_ZONE)?;
         let xsave_at = below.checked_sub(xstate.image.len() as u64)? & !(XSAVE_ALIGN - 1);
@@ -354,7 +349,7 @@ impl Frame {
 
     /// An empty one, for a test of where it may be.
     #[cfg(test)]
-    pub(in crate::reap) fn below(stack_pointer: u64) -> Self {
+    pub(crate) fn below(stack_pointer: u64) -> Self {
         Self { at: stack_pointer - RED_ZONE, bytes: Vec::new(), stack_pointer }
     }
 }
