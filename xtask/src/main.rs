@@ -10,6 +10,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod kernels;
+mod lint;
 mod plan;
 mod process;
 mod setup;
@@ -57,7 +58,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         filter: Vec<String>,
     },
-    /// Check formatting and lints
+    /// Check formatting, clippy, the layers of user space, and that no modules use each other in a circle
     Lint,
     /// Make the files of a release for each architecture: tarball, Debian and RPM package, list of what is linked in; an OCI
     /// image index; checksums
@@ -85,7 +86,7 @@ fn main() -> ExitCode {
         Task::Build(args) => binary::run(&args),
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
-        Task::Lint => test::lint(),
+        Task::Lint => lint::run(),
         Task::Dist(args) => dist::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),

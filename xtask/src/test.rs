@@ -5,7 +5,7 @@ use std::{path::Path, thread};
 use anyhow::Result;
 
 use crate::{
-    binary, fuzz,
+    binary, lint,
     plan::{DEMO, KERNELS, TESTS},
     process, setup, vm, youki,
 };
@@ -23,7 +23,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     if filter.is_empty() {
         setup::ensure(&[&KERNELS])?;
     }
-    lint()?;
+    lint::run()?;
     let binary = binary::build()?;
 
     let mut unit = process::cargo();
@@ -59,36 +59,4 @@ fn live(binary: &Path, threads: usize, chosen: &[String]) -> Result<()> {
     binary::link_statically(&mut live)?;
     live.arg("--").arg(format!("--test-threads={threads}")).args(chosen);
     process::visibly(live)
-}
-
-/// Checks formatting and lints; any finding is an error.
-pub(crate) fn lint() -> Result<()> {
-    if component("fmt") {
-        let mut format = process::cargo();
-        format.args(["fmt", "--all", "--check"]);
-        process::visibly(format)?;
-    }
-    if component("clippy") {
-        let mut clippy = process::cargo();
-        clippy.args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--features",
-            "supervisor-tests/bench",
-            "--locked",
-        ]);
-        clippy.args(["--", "--deny", "warnings"]);
-        process::visibly(clippy)?;
-    }
-    fuzz::check_lock()
-}
-
-/// Whether cargo has this command; says loudly if not.
-fn component(name: &str) -> bool {
-    let present = process::cargo().args([name, "--version"]).output().is_ok_and(|out| out.status.success());
-    if !present {
-        eprintln!("WARNING: `cargo {name}` is not installed, its check is LEFT OUT (rustup component add)");
-    }
-    present
 }

@@ -36,7 +36,9 @@ pub const MAX_LINE: u64 = 1 << 20;
 /// Zombies of one reaper that are to be freed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Job {
+    /// Host pid of the reaper.
     pub reaper: u32,
+    /// The zombies that it must reap.
     pub zombies: Vec<Zombie>,
     /// Whether the reaper gets a SIGCHLD first.
     pub nudges: bool,

@@ -61,6 +61,7 @@ pub enum Column {
 }
 
 impl Column {
+    /// Its heading.
     pub fn header(self) -> &'static str {
         match self {
             Self::Host => "HOST",

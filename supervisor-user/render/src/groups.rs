@@ -164,6 +164,7 @@ mod tests {
         finding.process.pid = pid;
         finding.diagnosis = diagnose(&finding);
         finding.diagnosis.prognosis = prognosis;
+        finding.diagnosis.is_reapable = prognosis == Prognosis::Leaked;
         finding
     }
 

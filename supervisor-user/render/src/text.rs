@@ -33,6 +33,7 @@ pub enum Colour {
 }
 
 impl Colour {
+    /// Text in a colour.
     pub fn paint(self, code: &str, text: &str) -> String {
         match self {
             Self::Never => text.to_owned(),

@@ -259,11 +259,11 @@ fn explain(findings: &[Finding], columns: usize) -> String {
     reaper.diagnosis = diagnose(&reaper);
     let held: Vec<&Finding> = findings.iter().skip(1).collect();
     let groups = Group::all(&held);
-    let worst = &diagnose(groups[0].first());
+    let worst = groups.first().map(|group| diagnose(group.first())).unwrap_or_default();
     [
         story::namespace(&namespace(), style),
         story::process(&findings[0], style),
-        story::reaper(&reaper, story::Held { groups: &groups, worst }, style),
+        story::reaper(&reaper, story::Held { groups: &groups, worst: &worst }, style),
     ]
     .join("\n")
 }
