@@ -12,10 +12,10 @@ use rustix::{
     io::Errno,
 };
 use supervisor_deliver::say::columns_of;
-use supervisor_model::finding::Event;
+use supervisor_model::event::Event;
 use supervisor_render::{
     Context, Format, encode,
-    text::{COLUMNS, Colour, Style},
+    style::{COLUMNS, Colour, Style},
 };
 
 /// Writes to standard output. A reader that has gone away has seen enough.

@@ -14,15 +14,13 @@ use supervisor_ebpf::{
 };
 use supervisor_model::{
     clock::Wall,
+    event::{Dropped, Event, EventKind, Loss, ReapedBy, Suppressed},
     evidence::{
-        ArgsNote, EndingFacts, ExecFacts, Member, NamespaceEvidence,
+        EndingFacts, ExecFacts, Member, NamespaceEvidence,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
-    facts::{PidBudget, ProcessFacts, RemoteMount},
-    finding::{
-        Block, BlockedNamespace, Budget, Container, Dropped, Event, EventKind, Finding, Loss, ReapedBy,
-        Suppressed,
-    },
+    facts::{ArgsNote, PidBudget, ProcessFacts, RemoteMount},
+    finding::{Block, BlockedNamespace, Budget, Container, Finding},
     reaping::{Decision, Entry, Outcome, Request, RequestedBy, Requester, Risk},
 };
 use supervisor_render::{Context, ecs, ocsf, sentence, story, text};
@@ -361,7 +359,8 @@ fn the_words_of_a_line_are_those_of_its_head() {
 
 #[test]
 fn text_blocks() {
-    let text: String = events().iter().map(|event| text::event(event, text::Style::PLAIN)).collect();
+    let text: String =
+        events().iter().map(|event| text::event(event, supervisor_render::style::Style::PLAIN)).collect();
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
     // The time of day is in the zone of whoever runs this.
     let lines = text.lines().map(|line| match line.split_at_checked(8) {
@@ -376,7 +375,8 @@ fn forks_that_a_limit_has_refused_are_told() {
     let mut limited = finding();
     let pids = PidBudget { source: "/pids.max".into(), current: 5, max: 40, fork_failures: Some(7) };
     limited.budget = Some(Budget { pids, unreaped: None, rate_per_hour: None, exhausted_in_ns: None });
-    let budget = |finding: &Finding| text::budget(finding.budget.as_ref().expect("it has one"));
+    let budget =
+        |finding: &Finding| supervisor_render::parts::budget(finding.budget.as_ref().expect("it has one"));
     assert_eq!(budget(&limited).as_deref(), Some("5 of 40 in use (/pids.max); fork has failed 7 times"));
     let event = Event { kind: EventKind::State(Box::new(limited.clone())), ..events().remove(0) };
     let line = ecs::line(&event, &context(), 1).expect("the model is JSON");
@@ -410,8 +410,10 @@ fn arguments_that_are_cut_are_marked_in_every_output() {
         let ocsf = parsed(ocsf::line(&event, &context(), 1).unwrap());
         assert_eq!(ocsf.pointer("/evidences/0/process/cmd_line"), Some(&Value::from(line)));
         let EventKind::Detected(finding) = &event.kind else { panic!("another event") };
-        let [text, story] =
-            [text::event(&event, text::Style::PLAIN), story::process(finding, text::Style::PLAIN)];
+        let [text, story] = [
+            text::event(&event, supervisor_render::style::Style::PLAIN),
+            story::process(finding, supervisor_render::style::Style::PLAIN),
+        ];
         for shown in [text, story] {
             let marked = |it: &str| it.contains("crun[21] (gone)") && it.ends_with(&format!(" {line}"));
             assert!(shown.lines().any(marked), "{shown}");
@@ -435,7 +437,7 @@ fn a_sink_that_drops_events_is_slow_or_fails() {
 
 #[test]
 fn stories() {
-    let plain = text::Style::PLAIN;
+    let plain = supervisor_render::style::Style::PLAIN;
     let text = [story::process(&finding(), plain), story::namespace(&namespace(), plain)].join("\n");
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
     golden("stories.txt", &text);
@@ -443,7 +445,11 @@ fn stories() {
 
 #[test]
 fn narrow_lines_fit_and_ascii_is_ascii() {
-    let style = text::Style { columns: 80, is_ascii: true, ..text::Style::PLAIN };
+    let style = supervisor_render::style::Style {
+        columns: 80,
+        is_ascii: true,
+        ..supervisor_render::style::Style::PLAIN
+    };
     let blocks: String = events().iter().map(|event| text::event(event, style)).collect();
     let all = [blocks, story::process(&finding(), style), story::namespace(&namespace(), style)].join("\n");
     // Sentences behind a word, such as that of a loss, are one line.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use supervisor_conclude::conclusions::Conclusions;
-use supervisor_model::{filter::Filter, finding::Event, recording::Reader};
+use supervisor_model::{event::Event, filter::Filter, recording::Reader};
 use supervisor_render::{Context, ecs, ocsf};
 use supervisor_user::schema::Subject;
 

@@ -12,8 +12,8 @@ use std::{
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::Wall,
+    event::Loss,
     facts::HostIdentity,
-    finding::Loss,
     observation::{Observation, Release, Seen},
     recording::{Counted, FORMAT, Header, MAX_LINE, Reader, Reason, RecordingError, Writer},
 };

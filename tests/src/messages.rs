@@ -11,7 +11,7 @@ use supervisor_model::{
     observation::Observation,
     recording::{Header, Reader},
 };
-use supervisor_render::{Context, Format, encode, text::Style};
+use supervisor_render::{Context, Format, encode, style::Style};
 
 use crate::Event;
 

@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&[&DEMO, &TESTS, &PEERS])?;
     ensure!(
-        setup::is_root(),
+        process::is_root(),
         "the bench traces and needs root: sudo -E env \"PATH=$PATH\" cargo xtask bench"
     );
     let supervisor = binary::build()?;

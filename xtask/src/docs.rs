@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn images() -> Result<()> {
     setup::ensure(&[&DEMO, &TESTS])?;
     ensure!(
-        setup::is_root(),
+        process::is_root(),
         "the pictures are of what is traced, which needs root: sudo -E env \"PATH=$PATH\" cargo xtask docs"
     );
     let supervisor = binary::build()?;

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::{process, setup};
+use crate::process;
 
 /// Programs that a task needs.
 pub(crate) struct Programs {
@@ -140,7 +140,7 @@ impl Step {
 /// As one would type it.
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let sudo = if setup::is_root() { "" } else { "sudo env " };
+        let sudo = if process::is_root() { "" } else { "sudo env " };
         write!(f, "{sudo}DEBIAN_FRONTEND=noninteractive apt-get {}", self.args().join(" "))
     }
 }

@@ -5,6 +5,7 @@ use std::{
     env,
     fmt::{self, Display, Formatter},
     io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
@@ -48,6 +49,11 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 
 fn parse_target_dir(metadata: &str) -> Option<&str> {
     metadata.split_once(r#""target_directory":""#)?.1.split_once('"').map(|(dir, _)| dir)
+}
+
+/// Whether this process may change the host.
+pub(crate) fn is_root() -> bool {
+    Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0)
 }
 
 /// The cargo that runs this task, to be run again in the workspace.

@@ -2,7 +2,7 @@
 //!
 //! After each step it looks at the host again, so that no step relies on what an earlier one was expected to do.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path, process::Command, slice, time::Instant};
+use std::{process::Command, slice, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -37,11 +37,6 @@ pub(crate) fn check() -> Result<()> {
     }
     list(&steps);
     Err(process::Exit(1).into())
-}
-
-/// Whether this process may change the host.
-pub(crate) fn is_root() -> bool {
-    Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0)
 }
 
 /// Installs what is missing, in silence if nothing is.
@@ -80,7 +75,7 @@ fn refuse_if_powerless(steps: &[Step]) -> Result<()> {
             "This host has no apt-get. On Debian these commands bring what is missing; here, take the same from the \
              host's own packages:"
         );
-    } else if !is_root() {
+    } else if !process::is_root() {
         eprintln!("Only root can install what is missing. Run these, in this order:");
     } else {
         return Ok(());

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 
-use crate::{binary, process, setup};
+use crate::{binary, process};
 
 /// How long, and which one.
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 /// Runs it, and shows what it prints.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(
-        setup::is_root(),
+        process::is_root(),
         "the soak loads eBPF programs and needs root: sudo -E env \"PATH=$PATH\" cargo xtask soak"
     );
     let binary = binary::build()?;

@@ -32,7 +32,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     unit.arg("--").args(filter);
     process::visibly(unit)?;
 
-    if !setup::is_root() {
+    if !process::is_root() {
         eprintln!("The live tests load eBPF programs and need root; they were not run. Run:");
         eprintln!("    sudo -E env \"PATH=$PATH\" cargo xtask test {}", filter.join(" "));
         return Err(process::Exit(2).into());

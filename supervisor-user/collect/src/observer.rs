@@ -13,9 +13,9 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use supervisor_ebpf::{Counters, Exec, ProcessId, TASK_ENDING, TASK_EXITING, TaskRecord, Unreaped};
 use supervisor_model::{
     clock,
+    event::Loss,
     evidence::{Evidence, Task, text},
     facts::{NotRead, ProcessFacts},
-    finding::Loss,
     observation::{Observation, Release, Seen},
     redact::Redactor,
 };
@@ -670,7 +670,10 @@ fn exec_of(facts: &ProcessFacts, arguments: impl FnOnce() -> Result<Arguments, N
 
 #[cfg(test)]
 mod tests {
-    use supervisor_model::evidence::{ArgsNote, ExecFacts, sample};
+    use supervisor_model::{
+        evidence::{ExecFacts, sample},
+        facts::ArgsNote,
+    };
 
     use super::*;
 

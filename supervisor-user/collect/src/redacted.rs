@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, io};
 
 use supervisor_claims::names_containers;
 use supervisor_model::{
-    evidence::{ArgsNote, ExecFacts, Task},
+    evidence::{ExecFacts, Task},
     facts::{
-        CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts,
+        ArgsNote, CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts,
         RemoteMount, ThreadCall, ThreadFacts,
     },
     redact::{ArgsMode, Redactor},

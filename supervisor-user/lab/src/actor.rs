@@ -6,10 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{lab, monitor, parts, played, pod};
 
-/// The first argument of a `supervisor` that is to play a part.
-pub const ACTOR: &str = "__actor";
-
-/// Plays the part that the arguments behind [`ACTOR`] name.
+/// Plays the part that the arguments behind [`ACTOR`](crate::ACTOR) name.
 #[must_use]
 pub fn main(args: &[OsString]) -> ExitCode {
     match play(args) {

@@ -14,7 +14,7 @@ use rustix::{
     thread::{UnshareFlags, unshare_unsafe},
 };
 
-use super::{actor::ACTOR, copy::copy_program};
+use super::{ACTOR, copy::copy_program};
 
 /// `CGROUP2_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
 const CGROUP2_MAGIC: rustix::fs::FsWord = 0x6367_7270;

@@ -19,7 +19,7 @@ mod procfs;
 mod running;
 mod wait;
 
-pub use actor::{ACTOR, main as actor};
+pub use actor::main as actor;
 pub use container::{Created, NO_SUCH_COMMAND, PidNs, Runtime, bundle, create};
 pub use copy::copy_program;
 pub use lab::{Lab, private_cgroup2, program};
@@ -31,3 +31,6 @@ pub use pod::Pod;
 pub use procfs::{Stat, pid_namespace, stat, wchan, zombies_of};
 pub use running::Container;
 pub use wait::{LIMIT, interrupted, stop_on_signals, until};
+
+/// The first argument of a `supervisor` that is to play a part.
+pub const ACTOR: &str = "__actor";

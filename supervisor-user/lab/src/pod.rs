@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{
-    actor::ACTOR,
+    ACTOR,
     lab::Lab,
     owned::{Lines, Owned, bound_to_parent},
     procfs::{self, Stat},

@@ -7,6 +7,7 @@
 pub mod arguments;
 pub mod clock;
 pub mod diagnosis;
+pub mod event;
 pub mod evidence;
 pub mod facts;
 pub mod family;

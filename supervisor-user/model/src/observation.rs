@@ -5,8 +5,8 @@ use supervisor_ebpf::ProcessId;
 
 use crate::{
     clock::Wall,
+    event::Loss,
     evidence::{Evidence, NamespaceEvidence},
-    finding::Loss,
 };
 
 /// One observation.

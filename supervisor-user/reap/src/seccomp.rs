@@ -3,8 +3,6 @@
 
 use libc::sock_filter;
 
-use super::arch::AUDIT_ARCH;
-
 const SECCOMP_RET_ALLOW: u32 = 0x7fff_0000;
 const SECCOMP_RET_LOG: u32 = 0x7ffc_0000;
 const SECCOMP_RET_ACTION: u32 = 0xffff_0000;
@@ -14,6 +12,8 @@ const DATA_LEN: usize = 64;
 /// A call as a filter sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeccompCall {
+    /// `AUDIT_ARCH_…` of who makes it.
+    pub(super) arch: u32,
     /// Its number.
     pub(super) number: u32,
     /// Where its instruction ends.
@@ -27,7 +27,7 @@ impl SeccompCall {
     fn data(&self) -> [u8; DATA_LEN] {
         let mut data = [0; DATA_LEN];
         data[..4].copy_from_slice(&self.number.to_ne_bytes());
-        data[4..8].copy_from_slice(&AUDIT_ARCH.to_ne_bytes());
+        data[4..8].copy_from_slice(&self.arch.to_ne_bytes());
         data[8..16].copy_from_slice(&self.instruction.to_ne_bytes());
         for (place, arg) in data[16..].chunks_exact_mut(8).zip(self.args) {
             place.copy_from_slice(&arg.to_ne_bytes());
@@ -112,6 +112,7 @@ fn calculated(operation: u16, accumulator: u32, operand: u32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::AUDIT_ARCH;
 
     const LOAD_NUMBER: sock_filter = sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
     const LOAD_ARCH: sock_filter = sock_filter { code: 0x20, jt: 0, jf: 0, k: 4 };
@@ -125,7 +126,7 @@ mod tests {
     }
 
     fn call(number: u32) -> SeccompCall {
-        SeccompCall { number, instruction: 0x1000, args: [7, 0, 0, 0, 0, 0] }
+        SeccompCall { arch: AUDIT_ARCH, number, instruction: 0x1000, args: [7, 0, 0, 0, 0, 0] }
     }
 
     #[test]

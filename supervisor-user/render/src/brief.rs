@@ -4,7 +4,8 @@
 use supervisor_model::{
     clock::Wall,
     diagnosis::Prognosis,
-    finding::{BlockedNamespace, BlockerKind, Event, EventKind, Finding},
+    event::{Event, EventKind},
+    finding::{BlockedNamespace, BlockerKind, Finding},
     words::{clean, duration},
 };
 
@@ -12,7 +13,11 @@ use super::{
     columns::{named, unknown, why},
     sentence::place,
     short::{Short, short},
-    text::{self, Lines, Style, budget, short_exit, time},
+    text,
+};
+use crate::{
+    parts::{Lines, budget, short_exit, time},
+    style::Style,
 };
 
 /// One event as lines, with the last newline.

@@ -9,7 +9,7 @@ use supervisor_model::{
     words::{age, clean, duration},
 };
 
-use super::text::short_exit;
+use crate::parts::short_exit;
 
 /// Something that is said of each finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

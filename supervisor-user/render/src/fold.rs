@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use supervisor_model::{
     clock::Wall,
-    finding::{Event, EventKind, Finding},
+    event::{Event, EventKind},
+    finding::Finding,
 };
 
 use super::{
     brief,
     columns::{named, unknown, why},
     groups::Kind,
-    text::{self, Style},
 };
+use crate::style::Style;
 
 /// How much of each finding is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +86,7 @@ impl Counter {
 
     fn line(&self, wall: Wall) -> String {
         let Self { all, more, why, reaper, last, .. } = self;
-        let since = text::time(wall, self.since_ns);
+        let since = crate::parts::time(wall, self.since_ns);
         let all = if all > more { format!(", {all}") } else { String::new() };
         format!("{more} more{all} since {since}: {why}; reaper {reaper}; the last {last}")
     }

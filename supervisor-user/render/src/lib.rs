@@ -10,11 +10,13 @@ pub mod fold;
 pub mod groups;
 mod news;
 pub mod ocsf;
+pub mod parts;
 pub mod reaping;
 pub mod sentence;
 mod shapes;
 mod short;
 pub mod story;
+pub mod style;
 pub mod table;
 pub mod text;
 pub mod trace;
@@ -23,11 +25,11 @@ mod traced;
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use style::Style;
 use supervisor_model::{
+    event::{Event, State},
     facts::HostIdentity,
-    finding::{Event, State},
 };
-use text::Style;
 
 /// What events look like.
 #[derive(

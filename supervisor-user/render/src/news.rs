@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use supervisor_model::finding::EventKind;
+use supervisor_model::event::EventKind;
 
 /// What kind of information it is.
 #[derive(Clone, Copy, Serialize, JsonSchema)]

@@ -1,7 +1,8 @@
 //! One sentence for an event: it stands alone in a log.
 
 use supervisor_model::{
-    finding::{Block, Dropped, Event, EventKind, Finding, Loss, ReapedBy, Runtime, Stage, Suppressed},
+    event::{Dropped, Event, EventKind, Loss, ReapedBy, Suppressed},
+    finding::{Block, Finding, Runtime, Stage},
     names::Names,
     phrases::exit,
     words::{clean, duration},

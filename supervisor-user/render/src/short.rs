@@ -1,14 +1,12 @@
 //! Events that take one line: what has ended, and what is missing.
 
 use supervisor_model::{
-    finding::{Event, EventKind},
+    event::{Event, EventKind},
     words::{clean, duration},
 };
 
-use super::{
-    sentence::{reaped_by, sentence},
-    text::place_of,
-};
+use super::sentence::{reaped_by, sentence};
+use crate::parts::place_of;
 
 /// An event that takes one line.
 pub(super) struct Short {

@@ -12,10 +12,12 @@ use super::{
     columns::{Column, unknown},
     groups::Group,
     sentence::block,
-    text::{
-        Lines, Style, blocker_line, budget, creator_line, headline, pid_ns_line, place, place_of,
-        reaper_lines,
+};
+use crate::{
+    parts::{
+        Lines, blocker_line, budget, creator_line, headline, pid_ns_line, place, place_of, reaper_lines,
     },
+    style::Style,
 };
 
 const INDENT: &str = "  ";

@@ -3,7 +3,7 @@
 pub use crate::columns::{named, unknown};
 use supervisor_model::words::{self, cut, wrap};
 
-use crate::text::Colour;
+use crate::style::Colour;
 
 /// How headers are painted: bold.
 pub const HEADER: &str = "1";

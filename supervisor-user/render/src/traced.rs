@@ -1,7 +1,7 @@
 //! What formats share of a trace.
 
 use supervisor_model::{
-    finding::Action,
+    event::Action,
     identity::common_process_id,
     trace::{Event, What},
 };

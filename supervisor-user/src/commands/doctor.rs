@@ -11,7 +11,7 @@ use supervisor_collect::{
     privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps},
 };
 use supervisor_model::words::{clean, wrap};
-use supervisor_render::text::Colour;
+use supervisor_render::style::Colour;
 
 use crate::{
     console::{colour, columns, print},

@@ -16,10 +16,11 @@ use supervisor_deliver::say::say;
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
+    event::{Event, EventKind},
     evidence::Evidence,
     family::Family,
     filter::Filter,
-    finding::{BlockedNamespace, Event, EventKind, Finding},
+    finding::{BlockedNamespace, Finding},
     observation::Seen,
     redact::RedactArgs,
 };

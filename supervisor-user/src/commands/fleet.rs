@@ -25,8 +25,8 @@ use supervisor_model::{
 use supervisor_render::{
     Format,
     columns::{Column, SortKey},
+    style::Colour,
     table::{Gives, table, unknown},
-    text::Colour,
 };
 
 use super::{

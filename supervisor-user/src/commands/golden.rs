@@ -15,10 +15,7 @@ use supervisor_render::{groups, story, text};
 use super::{
     Cli, Command, check,
     listing::Listing,
-    ps::{
-        Found, Shape,
-        screen::{Terminal, Times, screen},
-    },
+    ps::{Found, Shape, Terminal, Times, screen::screen},
 };
 
 /// One of a joined PID namespace that is blocked, of the same in a pod of CRI-O, of a container, of an exec session, of many
@@ -54,7 +51,7 @@ fn said(name: &str) -> String {
         }
         now_ns = observation.at_ns;
         for event in conclusions.take(&observation) {
-            watch += &text::event(&event, text::Style::PLAIN);
+            watch += &text::event(&event, supervisor_render::style::Style::PLAIN);
         }
     }
     let looks = looks.unwrap_or_else(|| look(&conclusions, now_ns));
@@ -82,7 +79,8 @@ fn look(conclusions: &Conclusions, now_ns: u64) -> String {
         let list = List::parse_from(["ps"].into_iter().chain(options.split_whitespace()));
         let found = Found { findings: &findings, namespaces: &namespaces, exits: &exits };
         let times = Times { now_ns, watched_since_ns: Some(0) };
-        let terminal = Terminal { columns, lines: columns.map(|_| 24), colour: text::Colour::Never };
+        let terminal =
+            Terminal { columns, lines: columns.map(|_| 24), colour: supervisor_render::style::Colour::Never };
         out += &screen(&found, Shape::Fitting, &list.listing, times, terminal);
     }
 
@@ -95,12 +93,12 @@ fn look(conclusions: &Conclusions, now_ns: u64) -> String {
         let _infallible = write!(out, "\n$ supervisor check{note}\n{}", check::plugin_line(state, &line));
     }
     if let Some(finding) = findings.first() {
-        let story = story::process(&in_full(finding), text::Style::PLAIN);
+        let story = story::process(&in_full(finding), supervisor_render::style::Style::PLAIN);
         let _infallible = write!(out, "\n$ supervisor explain {}\n{story}", finding.process.pid);
     }
     for namespace in namespaces {
         let ino = namespace.init.pid_ns.as_ref().map_or(0, |ns| ns.ino);
-        let story = story::namespace(namespace, text::Style::PLAIN);
+        let story = story::namespace(namespace, supervisor_render::style::Style::PLAIN);
         let _infallible = write!(out, "\n$ supervisor explain --pidns {ino}\n{story}");
     }
     out

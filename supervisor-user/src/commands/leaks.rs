@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 use supervisor_collect::{glance::Glance, host::Proc};
 use supervisor_deliver::say::say;
 use supervisor_model::{redact::RedactArgs, values::Time, words::clean};
-use supervisor_render::{Context, text::Style};
+use supervisor_render::{Context, style::Style};
 
 use self::{follow::Follower, polled::Polled, session::Outcome, traced::Traced};
 use crate::{

@@ -4,8 +4,8 @@ use clap::Args;
 use supervisor_model::finding::Finding;
 use supervisor_render::{
     columns::{Column, SortKey},
+    style::Colour,
     table::{Gives, HEADER, align, fit},
-    text::Colour,
 };
 
 /// What is listed without being asked for.

@@ -20,15 +20,16 @@ use supervisor_deliver::{fleet::FleetArgs, say::say};
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
+    event::{Event, EventKind},
     filter::Filter,
-    finding::{BlockedNamespace, Event, EventKind, Finding},
+    finding::{BlockedNamespace, Finding},
     redact::RedactArgs,
     values::Time,
     words::in_ascii,
 };
-use supervisor_render::{Format, groups};
+use supervisor_render::{Format, groups, style::Colour};
 
-use self::screen::{Terminal, Times, screen};
+use self::screen::screen;
 use super::{
     fleet,
     listing::Listing,
@@ -39,6 +40,24 @@ use crate::{
     engine::context,
     exit::Exit,
 };
+
+/// The terminal, or what stands for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terminal {
+    /// How many columns it has; `None` if nobody knows.
+    pub(super) columns: Option<usize>,
+    /// How many lines it has; `None` if the reader is no person at a terminal.
+    pub(super) lines: Option<usize>,
+    pub(super) colour: Colour,
+}
+
+/// Times that ages and growth count from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) now_ns: u64,
+    /// Since when a watch has seen every exit; `None` if none runs.
+    pub(super) watched_since_ns: Option<u64>,
+}
 
 /// List what is unreaped now.
 #[derive(Args, Clone, Debug)]

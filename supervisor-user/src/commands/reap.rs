@@ -21,8 +21,9 @@ use supervisor_deliver::say::say;
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
+    event::{Event, EventKind},
     filter::Filter,
-    finding::{Block, Event, EventKind, Finding},
+    finding::{Block, Finding},
     reaping::{Decision, Entry, Obstacle, Outcome, Request},
     redact::RedactArgs,
     values::Time,
@@ -35,7 +36,7 @@ use supervisor_reap::{
 use supervisor_render::{
     Context, Format, encode,
     reaping::{released_text, stops_text, text_of_all},
-    text::Style,
+    style::Style,
 };
 
 use super::ps::say_reads_lost;

@@ -11,28 +11,26 @@ use supervisor_conclude::{
 use supervisor_model::{
     clock::Wall,
     diagnosis::{Cause, Prognosis},
+    event::{Event, EventKind},
     evidence::{
         Member, NamespaceEvidence,
         sample::{POD, creator, exec, facts, host, incident},
     },
     facts::ProcessFacts,
     family::Family,
-    finding::{Block, BlockedNamespace, Container, Event, EventKind, Finding, Orchestrator, Process},
+    finding::{Block, BlockedNamespace, Container, Finding, Orchestrator, Process},
     words::width,
 };
 use supervisor_render::{
     fold::{Detail, Fold},
     groups::{self, Group},
     story,
-    text::{COLUMNS, Colour, Style},
+    style::{COLUMNS, Colour, Style},
 };
 
 use super::{
     listing::Listing,
-    ps::{
-        Found, Shape,
-        screen::{Terminal, Times, screen},
-    },
+    ps::{Found, Shape, Terminal, Times, screen::screen},
 };
 
 const S: u64 = 1_000_000_000;

@@ -32,7 +32,7 @@ use supervisor_model::{
     clock, filter::Filter, observation::Observation, recording::Reader, redact::RedactArgs, values::Time,
     words::clean,
 };
-use supervisor_render::text::Style;
+use supervisor_render::style::Style;
 
 use super::fleet::Nodes;
 use crate::{

@@ -9,9 +9,9 @@ use supervisor_deliver::{
 };
 use supervisor_model::{
     clock::Wall,
-    finding::{Event, State},
+    event::{Event, State},
 };
-use supervisor_render::{Context, Format, encode, event_id, sentence::sentence, text::Style};
+use supervisor_render::{Context, Format, encode, event_id, sentence::sentence, style::Style};
 
 use crate::console;
 

@@ -2,7 +2,10 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use supervisor_model::finding::{EventKind, Finding, Suppressed};
+use supervisor_model::{
+    event::{EventKind, Suppressed},
+    finding::Finding,
+};
 
 use crate::config::FloodConfig;
 

@@ -4,18 +4,15 @@ use std::fs::File;
 
 use anyhow::{Context as _, Result};
 use supervisor_collect::{host::Proc, ledger::Was, observer::Observer};
-use supervisor_conclude::conclusions::Conclusions;
 use supervisor_deliver::say::say;
 use supervisor_model::{
     clock::{self, Wall},
     facts::HostIdentity,
-    filter::Filter,
-    finding::Event,
     observation::{Observation, Seen},
 };
 
 use super::{
-    Pipeline,
+    Pipeline, ended,
     open_findings::{Left, OpenFindings},
 };
 use crate::config::Config;
@@ -63,7 +60,7 @@ pub(super) async fn take_over(
                 Seen::Reaped { id, free_ns: None, release: None }
             };
             let ended = Observation { at_ns, wall: observation.wall, seen };
-            for event in end(&left.host, left.grace_ns, &observation, &ended, left.is_delivered) {
+            for event in ended::events(&left.host, left.grace_ns, &observation, &ended, left.is_delivered) {
                 pipeline.send_of(&left.host, &event).await?;
             }
         }
@@ -72,25 +69,4 @@ pub(super) async fn take_over(
     pipeline
         .remembered_by(OpenFindings::begin(dir, lock, host, grace_ns, left.as_ref()).with_context(context)?);
     Ok(())
-}
-
-/// What is told of the end of a finding that only an earlier run has told: its beginning too, unless that was delivered.
-pub(super) fn end(
-    host: &HostIdentity,
-    grace_ns: u64,
-    opening: &Observation,
-    ended: &Observation,
-    is_delivered: bool,
-) -> Vec<Event> {
-    let mut conclusions = Conclusions::new(host.clone(), grace_ns, Filter::default());
-    let mut events = conclusions.take(opening);
-    if events.is_empty() {
-        // What nothing was seen to hold is told at the second look.
-        events = conclusions.take(opening);
-    }
-    if is_delivered {
-        events.clear();
-    }
-    events.extend(conclusions.take(ended));
-    events
 }

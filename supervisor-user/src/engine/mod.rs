@@ -2,6 +2,7 @@
 
 mod begun;
 mod encoder;
+mod ended;
 mod flood;
 #[doc(hidden)]
 pub mod fuzz;

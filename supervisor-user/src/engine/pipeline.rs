@@ -8,14 +8,14 @@ use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
 use supervisor_deliver::say::say;
 use supervisor_model::{
     clock::{self, Wall},
+    event::{Event, EventKind},
     facts::HostIdentity,
     filter::Filter,
-    finding::{Event, EventKind},
     observation::Observation,
     recording::Writer,
 };
 
-use super::{left, open_findings::OpenFindings, stream::Stream};
+use super::{ended, open_findings::OpenFindings, stream::Stream};
 use crate::metrics::Metrics;
 
 /// The evidence of so many at once leaves free memory behind that is worth giving back.
@@ -146,7 +146,7 @@ impl Pipeline {
         let opening = open_findings.opening_of(observation);
         let Some(opening) = opening.context("cannot read the list of open findings")? else { return Ok(()) };
         let is_delivered = open_findings.is_delivered();
-        for event in left::end(&self.host, self.grace_ns, &opening, observation, is_delivered) {
+        for event in ended::events(&self.host, self.grace_ns, &opening, observation, is_delivered) {
             self.send(&event).await?;
         }
         Ok(())

@@ -18,8 +18,8 @@ use supervisor_deliver::{
 };
 use supervisor_model::{
     clock::{self, Wall},
+    event::{Dropped, Event, EventKind},
     facts::HostIdentity,
-    finding::{Dropped, Event, EventKind},
     words::clean,
 };
 use supervisor_render::{Context, fold::Fold};

@@ -10,7 +10,7 @@ use quick_xml::{
 use supervisor_model::words::{clean, command_line};
 use supervisor_render::{
     story,
-    text::{COLUMNS, Style},
+    style::{COLUMNS, Style},
 };
 
 use super::{Leak, Report, sentence_of, text};
@@ -97,7 +97,7 @@ fn cases(report: &Report) -> Vec<Case<'_>> {
 fn story_of(leak: &Leak) -> String {
     let finding = || leak.finding().map(|finding| story::process(finding, Style::PLAIN));
     match &leak.event.kind {
-        supervisor_model::finding::EventKind::Blocked { namespace, .. } => {
+        supervisor_model::event::EventKind::Blocked { namespace, .. } => {
             story::namespace(namespace, Style::PLAIN)
         }
         _ => finding().unwrap_or_default(),

@@ -18,7 +18,7 @@ use allow::Allowed;
 use schemars::JsonSchema;
 use serde::Serialize;
 use supervisor_ebpf::ProcessId;
-use supervisor_model::finding::{Event, Finding};
+use supervisor_model::{event::Event, finding::Finding};
 use supervisor_render::{columns::named, sentence::sentence};
 
 /// The exit code if the command succeeded and something leaked, as that of `LeakSanitizer`.

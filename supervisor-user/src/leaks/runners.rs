@@ -1,7 +1,7 @@
 //! The test that a process belongs to by the arguments of those that created it: some runners start a process for each
 //! test, and name the test in its arguments. They need no marks.
 
-use supervisor_model::finding::{EventKind, Finding};
+use supervisor_model::{event::EventKind, finding::Finding};
 
 /// The names by the nearest creator that has one; none if no creator has.
 pub(super) fn tests_of(event: &EventKind) -> Vec<String> {

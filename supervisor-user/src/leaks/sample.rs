@@ -3,10 +3,11 @@
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     clock::Wall,
+    event::{Event, EventKind},
     evidence::{ExecFacts, sample},
     facts::ProcessFacts,
     filter::Filter,
-    finding::{Event, EventKind, Finding},
+    finding::Finding,
 };
 
 use super::{Ended, Kind, Leak, Method, Report};

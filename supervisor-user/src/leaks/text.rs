@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use supervisor_model::{
-    finding::EventKind,
+    event::EventKind,
     words::{clean, command_line, duration, signal_name},
 };
 use supervisor_render::{
     story,
-    text::{COLUMNS, Style},
+    style::{COLUMNS, Style},
 };
 
 use super::{Ended, Kind, Leak, Report, allow::Allowed, sentence_of};

@@ -20,7 +20,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use supervisor_model::{
-    finding::{Event, EventKind},
+    event::{Event, EventKind},
     reaping::Outcome,
 };
 

@@ -12,9 +12,9 @@ use supervisor_deliver::sink::Stats;
 use supervisor_ebpf::Counters;
 use supervisor_model::{
     clock::Wall,
+    event::Loss,
     evidence::sample::{host, incident},
     filter::Filter,
-    finding::Loss,
     observation::{Observation, Seen},
 };
 

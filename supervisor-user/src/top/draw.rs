@@ -11,9 +11,15 @@ use supervisor_model::{
     diagnosis::Prognosis,
     words::{ascii, cut, width as columns_of, wrap},
 };
-use supervisor_render::text::{Colour, Style as TextStyle};
+use supervisor_render::style::{Colour, Style as TextStyle};
 
-use super::{Page, Top, keys::Mode, table, trend::Trend};
+use super::{
+    Page, Top,
+    keys::Mode,
+    look::{Look, change},
+    table,
+    trend::Trend,
+};
 
 /// What keys do.
 pub const KEYS: &str = "\
@@ -88,22 +94,6 @@ pub fn draw(frame: &mut Frame<'_>, top: &mut Top, style: TextStyle) {
     }
 }
 
-/// Whether it is coloured.
-#[derive(Clone, Copy)]
-pub(super) struct Look {
-    plain: bool,
-}
-
-impl Look {
-    pub(super) fn colour(self, colour: Color) -> Style {
-        if self.plain { Style::new() } else { Style::new().fg(colour) }
-    }
-
-    pub(super) fn bold(self, colour: Color) -> Style {
-        self.colour(colour).add_modifier(Modifier::BOLD)
-    }
-}
-
 fn title_line(top: &Top, look: Look) -> Line<'_> {
     let mut spans = vec![Span::styled("supervisor top", look.bold(Color::Cyan))];
     if top.lost > 0 {
@@ -138,14 +128,6 @@ fn count_line(top: &Top, columns: u16, look: Look) -> Line<'static> {
         }
     }
     Line::from(spans)
-}
-
-/// By how much a count has changed, with its sign.
-pub(super) fn change(trend: &Trend) -> String {
-    match trend.change() {
-        0 => "+0".to_owned(),
-        change => format!("{change:+}"),
-    }
 }
 
 fn page_line(top: &Top, look: Look) -> Line<'_> {

@@ -2,11 +2,8 @@
 
 use std::collections::VecDeque;
 
-use supervisor_model::finding::{Event, EventKind};
-use supervisor_render::{
-    story,
-    text::{self, Style},
-};
+use supervisor_model::event::{Event, EventKind};
+use supervisor_render::{story, style::Style, text};
 
 use super::View;
 
@@ -96,7 +93,7 @@ impl Happened {
     /// Whether it is the first event of a finding.
     fn opens(&self) -> bool {
         let finding = self.event.as_deref().and_then(|event| event.kind.finding());
-        finding.is_some_and(|(_, state)| state == supervisor_model::finding::State::Open)
+        finding.is_some_and(|(_, state)| state == supervisor_model::event::State::Open)
     }
 
     /// The story of its finding, as it was known then.

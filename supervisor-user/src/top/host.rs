@@ -12,7 +12,7 @@ use supervisor_model::{
 use supervisor_render::{
     columns::{Column, EXITS, exit_cells, named, unknown},
     story,
-    text::Style,
+    style::Style,
 };
 
 use super::{Age, Blocked, Item, Row, Story, View};

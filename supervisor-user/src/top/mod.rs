@@ -10,6 +10,7 @@ mod keys;
 #[cfg(test)]
 mod large;
 mod lines;
+mod look;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
@@ -37,11 +38,11 @@ pub use self::{
     keys::{Ask, Key},
 };
 use supervisor_model::{
-    finding::{Event, EventKind},
+    event::{Event, EventKind},
     reaping::Entry,
     words::{duration, width},
 };
-use supervisor_render::text::COLUMNS;
+use supervisor_render::style::COLUMNS;
 
 /// A column of a list: its title, the columns of the terminal that it needs at least, and those that it takes at most. The most
 /// important ones come first: the others do not fit a narrow terminal.

@@ -4,7 +4,7 @@
 use std::{env, fmt::Write as _, fs};
 
 use ratatui::{Terminal, backend::TestBackend};
-use supervisor_render::text::Style;
+use supervisor_render::style::Style;
 
 use super::{Key, Page, Top, View, draw::draw, sample::host_with};
 

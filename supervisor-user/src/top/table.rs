@@ -15,8 +15,8 @@ use supervisor_model::{
 
 use super::{
     Page, Sort, Top,
-    draw::{Look, change},
     lines::Line,
+    look::{Look, change},
 };
 
 /// The longest name that the first column makes room for.

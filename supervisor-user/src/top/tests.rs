@@ -5,7 +5,7 @@ use std::path::Path;
 use ratatui::{Terminal, backend::TestBackend};
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{evidence::sample, filter::Filter, observation::Observation, recording::Reader};
-use supervisor_render::text::Style;
+use supervisor_render::style::Style;
 
 use super::{
     Ask, Key, Top, View,

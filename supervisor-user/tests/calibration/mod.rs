@@ -12,8 +12,8 @@ use serde::Deserialize;
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     diagnosis::{Confidence, Diagnosis, Prognosis},
+    event::EventKind,
     filter::Filter,
-    finding::EventKind,
     recording::Reader,
 };
 

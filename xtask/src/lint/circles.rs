@@ -56,6 +56,9 @@ fn circles_below(source: &Path) -> Result<Vec<String>> {
         let file = syn::parse_file(&text).with_context(|| format!("cannot read {}", path.display()))?;
         modules.insert(module, (path, file));
     }
+    let tests: BTreeSet<Module> =
+        modules.iter().flat_map(|(module, (_, file))| tests_of(module, file)).collect();
+    modules.retain(|module, _| !tests.iter().any(|test| module.starts_with(test)));
     let known: BTreeSet<Module> = modules.keys().cloned().collect();
     let exports: BTreeMap<(Module, String), Module> =
         modules.iter().flat_map(|(module, (_, file))| exports(module, file)).collect();
@@ -91,6 +94,17 @@ fn collect(dir: &Path, module: &mut Module, files: &mut Vec<(Module, PathBuf)>) 
         }
     }
     Ok(())
+}
+
+/// The children of a module that are there for tests only.
+fn tests_of(module: &Module, file: &syn::File) -> Vec<Module> {
+    let of_test = |item: &Item| match item {
+        Item::Mod(child) if child.content.is_none() && is_test(&child.attrs) => {
+            Some([&module[..], &[child.ident.to_string()]].concat())
+        }
+        _ => None,
+    };
+    file.items.iter().filter_map(of_test).collect()
 }
 
 /// What a module hands on of its children: a name, and the module that it comes from.
@@ -284,7 +298,8 @@ mod tests {
             ("a/inner.rs", "use super::Outer; pub struct Inner;"),
             ("b.rs", "use crate::a::Outer;\n#[cfg(test)]\nmod tests { use crate::a; }"),
             ("a/tests.rs", "use crate::b::x;"),
-            ("a/other.rs", "#[cfg(test)]\nmod tests { use crate::b::x; }"),
+            ("a/other.rs", "#[cfg(test)]\nmod checks;"),
+            ("a/other/checks.rs", "use crate::b::x;"),
         ]);
         assert_eq!(found, Vec::<String>::new());
     }

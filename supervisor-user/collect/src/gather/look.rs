@@ -26,10 +26,10 @@ use supervisor_ebpf::{
 use supervisor_model::{
     clock,
     evidence::{
-        ArgsNote, CreatorFacts, EndFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence,
-        ReaperFacts, Task, TracerFacts, text,
+        CreatorFacts, EndFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts,
+        Task, TracerFacts, text,
     },
-    facts::{NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
+    facts::{ArgsNote, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
     shared::Shared,
 };
 

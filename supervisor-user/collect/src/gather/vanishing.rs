@@ -12,9 +12,9 @@ use std::{
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::{ProcessId, TASK_WHOLE, TASK_ZOMBIE, TaskRecord};
 use supervisor_model::{
-    evidence::{ArgsNote, ExecFacts, Task},
+    evidence::{ExecFacts, Task},
     facts::{
-        CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts,
+        ArgsNote, CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts,
         RemoteMount, ThreadCall, ThreadFacts,
     },
     filter::Filter,

@@ -15,12 +15,9 @@ mod reader;
 
 use std::io;
 
-use supervisor_model::{
-    evidence::ArgsNote,
-    facts::{
-        CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts,
-        RemoteMount, ThreadCall, ThreadFacts,
-    },
+use supervisor_model::facts::{
+    ArgsNote, CpuFacts, HostIdentity, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts,
+    RemoteMount, ThreadCall, ThreadFacts,
 };
 
 pub use proc::DirectProc;

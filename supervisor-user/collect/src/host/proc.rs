@@ -12,9 +12,9 @@ use procfs::{
     process::{Process, Stat, Status},
 };
 use supervisor_model::{
-    evidence::{ArgsNote, split_arguments},
+    evidence::split_arguments,
     facts::{
-        CpuFacts, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters,
+        ArgsNote, CpuFacts, HostIdentity, MAX_THREADS, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters,
         ProcessFacts, RemoteMount, SigChld, ThreadCall, ThreadFacts,
     },
 };

@@ -13,8 +13,8 @@ use supervisor_claims::{
 use supervisor_ebpf::TASK_EXITING;
 use supervisor_model::{
     diagnosis::Diagnosis,
-    evidence::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts, TracerFacts},
-    facts::{HostIdentity, OciFacts, ProcessFacts, SigChld},
+    evidence::{CreatorFacts, Evidence, ExecFacts, ReaperFacts, TracerFacts},
+    facts::{ArgsNote, HostIdentity, OciFacts, ProcessFacts, SigChld},
     finding::{
         Budget, Container, Creator, Exit, Finding, LastWait, NsInit, Origin, PidNs, PidNsMode, Process,
         Reaper, Runtime, Tracer,

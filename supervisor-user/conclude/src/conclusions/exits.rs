@@ -3,8 +3,9 @@
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::Wall,
+    event::{Event, EventKind},
     evidence::Evidence,
-    finding::{Block, Event, EventKind, Finding},
+    finding::{Block, Finding},
     identity,
 };
 

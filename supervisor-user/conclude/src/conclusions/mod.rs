@@ -19,10 +19,11 @@ use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::Wall,
     diagnosis::Diagnosis,
+    event::{Event, EventKind, ReapedBy},
     evidence::{Evidence, NamespaceEvidence},
     facts::HostIdentity,
     filter::Filter,
-    finding::{Block, BlockedNamespace, Event, EventKind, Finding, Origin, ReapedBy, Reaper},
+    finding::{Block, BlockedNamespace, Finding, Origin, Reaper},
     identity,
     observation::{Observation, Release, Seen},
 };

@@ -2,13 +2,14 @@
 
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_ANY, Wait};
 use supervisor_model::{
+    event::Loss,
     evidence::{
         EndingFacts, Member, ReaperFacts,
         sample::{HOST, POD, creator, exec, facts, host, incident},
     },
     facts::{PidBudget, ProcessFacts},
     family::Family,
-    finding::{BlockerKind, Budget, Loss},
+    finding::{BlockerKind, Budget},
 };
 
 use super::*;

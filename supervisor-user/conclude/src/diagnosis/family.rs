@@ -2,34 +2,15 @@
 
 use std::fmt::Write as _;
 
-use supervisor_model::family::Family;
+use supervisor_model::{family::Family, words::wrap};
 
-use super::pages;
-pub(super) use super::pages::page;
-use supervisor_model::words::wrap;
+use super::pages::{self, page};
 
 /// Columns of a page on a terminal.
 const TERMINAL_COLUMNS: usize = 80;
 
 /// Columns of the book's source.
 const BOOK_COLUMNS: usize = 110;
-
-/// What there is to know about a family. Text is Markdown with code spans only.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Page {
-    /// What the person on the host sees.
-    pub looks_like: &'static str,
-    /// What the kernel does and what the reaper fails to do.
-    pub why: &'static str,
-    /// What supervisor must have seen to say so, and what weakens it.
-    pub evidence: &'static str,
-    /// What to do, best first.
-    pub remedies: &'static [&'static str],
-    /// What people try in vain.
-    pub wont_help: &'static [&'static str],
-    /// Public threads (`owner/repo#N`), manual pages, kernel files.
-    pub sources: &'static [&'static str],
-}
 
 /// The page as plain text for a terminal of 80 columns.
 #[must_use]

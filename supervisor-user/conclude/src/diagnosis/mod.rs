@@ -32,8 +32,9 @@ use supervisor_model::{
 use crate::decision::decide;
 
 pub use self::{
-    family::{Page, book, page_text},
+    family::{book, page_text},
     namespace::{blockers, diagnose_namespace},
+    pages::Page,
 };
 use supervisor_model::finding::Finding;
 pub use supervisor_model::{

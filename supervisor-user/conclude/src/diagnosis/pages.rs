@@ -2,7 +2,22 @@
 
 use supervisor_model::family::Family;
 
-use super::family::Page;
+/// What there is to know about a family. Text is Markdown with code spans only.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// What the person on the host sees.
+    pub looks_like: &'static str,
+    /// What the kernel does and what the reaper fails to do.
+    pub why: &'static str,
+    /// What supervisor must have seen to say so, and what weakens it.
+    pub evidence: &'static str,
+    /// What to do, best first.
+    pub remedies: &'static [&'static str],
+    /// What people try in vain.
+    pub wont_help: &'static [&'static str],
+    /// Public threads (`owner/repo#N`), manual pages, kernel files.
+    pub sources: &'static [&'static str],
+}
 
 /// What stands at the top of the book.
 pub(super) const INTRO: &[&str] = &[

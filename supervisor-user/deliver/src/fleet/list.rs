@@ -9,7 +9,7 @@ use supervisor_model::{
 };
 use supervisor_render::{
     columns::{Column, SortKey, named, reaper_is, unknown, why_of},
-    text::short_exit,
+    parts::short_exit,
 };
 
 use super::{Document, Fleet, HostState, Row};

@@ -1,21 +1,16 @@
 //! One connection to a broker, which is given up at the first trouble: whoever uses it makes a new one. So nothing
 //! is kept for a broker that is away, and no request waits for an answer that cannot come any more.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, Event, ServerAddr,
+    Client, ConnectOptions, Event,
     jetstream::{self, Context, context::ContextBuilder},
 };
-use supervisor_model::redact::Redactor;
 use tokio::{sync::watch, time::timeout};
 
 use super::{
+    Access, LinkError,
     credentials::Credentials,
     relay::{Relay, Serving},
 };
@@ -29,140 +24,28 @@ const MESSAGES: usize = 128;
 /// A credentials file is not larger than this.
 const MAX_SECRET: u64 = 64 << 10;
 
-/// Where a broker is, and what it wants to see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// `nats://HOST:PORT` or `tls://HOST:PORT`.
-    pub servers: Vec<String>,
-    /// A credentials file.
-    pub credentials: Option<PathBuf>,
-    /// A file with the user's name and password, separated by a colon.
-    pub user_password: Option<PathBuf>,
-    /// Certificates of the authorities to trust, in PEM; the system's without it.
-    pub tls_ca: Option<PathBuf>,
-    /// The client's certificate, in PEM.
-    pub tls_cert: Option<PathBuf>,
-    /// The client's key, in PEM.
-    pub tls_key: Option<PathBuf>,
-}
-
-/// Why an [`Access`] cannot be right.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadAccess {
-    /// No server is named.
-    #[error("no NATS server is named: give one as nats://HOST:PORT or tls://HOST:PORT")]
-    NoServer,
-    /// It is no address.
-    #[error("`{0}` is no NATS server: give it as nats://HOST:PORT or tls://HOST:PORT")]
-    Server(String),
-    /// One of the two is missing.
-    #[error("the client's certificate and its key belong together: give both, or none")]
-    HalfCertificate,
-    /// There are two ways to say who the client is.
-    #[error("a credentials file and a file with a user's password are given: give one of them")]
-    TwoUsers,
-}
-
-/// Why there is no connection, or none any more.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// It can be in no case.
-    #[error(transparent)]
-    Access(#[from] BadAccess),
-    /// A file is not as it should be.
-    #[error("{}: {source}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: io::Error,
-    },
-    /// There is no connection, or it was lost.
-    #[error("{0}")]
-    Lost(String),
-    /// The broker has not answered in time.
-    #[error("the broker has not answered within {0:?}")]
-    Silent(Duration),
-    /// The broker refuses it.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl LinkError {
-    /// With what the client library says.
-    pub fn refused(error: impl fmt::Display) -> Self {
-        Self::Refused(error.to_string())
-    }
-
-    /// With the reason why there is no connection.
-    pub(super) fn lost(error: impl fmt::Display) -> Self {
-        Self::Lost(error.to_string())
-    }
-}
-
-impl Access {
-    /// The servers, as they are said to people: without the passwords that a URL may hold.
-    #[must_use]
-    pub fn places(&self) -> String {
-        let place = |server: &String| match server.parse::<ServerAddr>() {
-            Ok(address) => format!("{}:{}", address.host(), address.port()),
-            Err(_) => "?".to_owned(),
-        };
-        self.servers.iter().map(place).collect::<Vec<_>>().join(", ")
-    }
-
-    /// The addresses, if all of it can be right.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot. Whether a server or a file is there is not looked at.
-    pub fn addresses(&self) -> Result<Vec<ServerAddr>, BadAccess> {
-        let address = |server: &String| match server.parse::<ServerAddr>() {
-            Ok(address) if matches!(address.scheme(), "nats" | "tls") && !address.host().is_empty() => {
-                Ok(address)
-            }
-            _ => Err(BadAccess::Server(Redactor::default().text(server.clone()))),
-        };
-        let addresses = self.servers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
-        if addresses.is_empty() {
-            Err(BadAccess::NoServer)
-        } else if self.tls_cert.is_some() != self.tls_key.is_some() {
-            Err(BadAccess::HalfCertificate)
-        } else if self.credentials.is_some() && self.user_password.is_some() {
-            Err(BadAccess::TwoUsers)
-        } else {
-            Ok(addresses)
-        }
-    }
-
-    /// What the client library is told. The files are read anew each time: they may have been replaced.
-    fn options(&self) -> Result<ConnectOptions, LinkError> {
-        let mut credentials = Credentials::None;
-        if let Some(file) = &self.credentials {
-            let wrong = |source| LinkError::File { file: file.clone(), source };
-            credentials = secret(file).and_then(|text| Credentials::parse(&text)).map_err(wrong)?;
-        }
-        if let Some(file) = &self.user_password {
-            let wrong = |source| LinkError::File { file: file.clone(), source };
-            let text = secret(file).map_err(wrong)?;
-            let (user, password) = text
-                .trim_end_matches(['\r', '\n'])
-                .split_once(':')
-                .ok_or_else(|| wrong(io::Error::other("it has to be USER:PASSWORD")))?;
-            credentials = Credentials::Password { user: user.to_owned(), password: password.to_owned() };
-        }
-        // 0 means no limit. After a disconnect the library makes one attempt, which gets no credentials.
-        Ok(credentials.once().max_reconnects(1))
-    }
-
-    /// Whether a broker without TLS is refused, whatever its address says.
-    pub(super) fn wants_tls(&self) -> bool {
-        self.tls_ca.is_some() || self.tls_cert.is_some()
-    }
-}
-
 fn secret(file: &Path) -> io::Result<String> {
     plain_file::read(file, MAX_SECRET)
+}
+
+/// What the client library is told. The files are read anew each time: they may have been replaced.
+fn options(access: &Access) -> Result<ConnectOptions, LinkError> {
+    let mut credentials = Credentials::None;
+    if let Some(file) = &access.credentials {
+        let wrong = |source| LinkError::File { file: file.clone(), source };
+        credentials = secret(file).and_then(|text| Credentials::parse(&text)).map_err(wrong)?;
+    }
+    if let Some(file) = &access.user_password {
+        let wrong = |source| LinkError::File { file: file.clone(), source };
+        let text = secret(file).map_err(wrong)?;
+        let (user, password) = text
+            .trim_end_matches(['\r', '\n'])
+            .split_once(':')
+            .ok_or_else(|| wrong(io::Error::other("it has to be USER:PASSWORD")))?;
+        credentials = Credentials::Password { user: user.to_owned(), password: password.to_owned() };
+    }
+    // 0 means no limit. After a disconnect the library makes one attempt, which gets no credentials.
+    Ok(credentials.once().max_reconnects(1))
 }
 
 /// A connection. It is dead once anything has gone wrong with it.
@@ -190,8 +73,7 @@ impl Link {
         let servers = addresses.len();
         let (said, trouble) = watch::channel(None);
         let said_by_relay = said.clone();
-        let options = access
-            .options()?
+        let options = options(access)?
             .name(name)
             .connection_timeout(answer)
             .request_timeout(Some(answer))
@@ -312,6 +194,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::nats::BadAccess;
 
     const LIMIT: Duration = Duration::from_secs(30);
     const INFO: &str = "INFO {\"server_id\":\"x\",\"server_name\":\"x\",\"version\":\"2.10.0\",\"go\":\"\",\
@@ -344,7 +227,7 @@ mod tests {
         let (broker, access, _file) = broker_with_password().await;
         let address = broker.local_addr().unwrap().to_string();
         let (client, (stream, sent)) =
-            tokio::join!(access.options().unwrap().connect(address), let_in(&broker));
+            tokio::join!(options(&access).unwrap().connect(address), let_in(&broker));
         assert!(sent.contains("secret"), "{sent}");
         let client = client.unwrap();
         drop(stream);

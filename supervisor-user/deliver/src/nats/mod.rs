@@ -1,6 +1,8 @@
 //! What the agent and the fleet's readers have in common about NATS: one connection, and the names of things there.
 
+mod access;
 mod credentials;
+mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod limits;
@@ -10,7 +12,9 @@ mod relay;
 mod snapshot;
 mod tls;
 
-pub use link::{Access, BadAccess, Link, LinkError};
+pub use access::{Access, BadAccess};
+pub use error::LinkError;
+pub use link::Link;
 pub use names::{Key, bucket_stream, heartbeats_of, key_of, keys_of, token};
 pub use snapshot::Entry;
 pub(crate) use snapshot::timestamp;

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use supervisor_ebpf::{Exec, ProcessId, TaskRecord, UNKNOWN_USER, Wait};
 
 use crate::{
-    facts::{CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, RemoteMount, ThreadCall, ThreadFacts},
+    facts::{
+        ArgsNote, CpuFacts, OciFacts, PidBudget, PipeFacts, ProcessFacts, RemoteMount, ThreadCall,
+        ThreadFacts,
+    },
     shared::Shared,
 };
 
@@ -78,34 +81,6 @@ pub struct EndingFacts {
     /// File systems of other servers that one of its threads can wait for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<RemoteMount>,
-}
-
-/// What arguments do not say of themselves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArgsNote {
-    /// How many there were, if that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub count: Option<u32>,
-    /// Whether some are missing, or are not to be shown.
-    #[serde(default)]
-    pub is_cut: bool,
-    /// The number of arguments that may be shown, where that is limited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shown: Option<u32>,
-}
-
-impl ArgsNote {
-    /// Of arguments that were read, whole or cut.
-    #[must_use]
-    pub fn of(args: &[String], is_cut: bool) -> Self {
-        Self { count: (!is_cut).then_some(args.len() as u32), is_cut, shown: None }
-    }
-
-    /// Whether it says nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// An exec, decoded.

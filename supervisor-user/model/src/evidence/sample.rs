@@ -2,8 +2,8 @@
 
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, WAITED_PID, Wait};
 
-use super::{ArgsNote, CreatorFacts, Evidence, ExecFacts, ReaperFacts};
-use crate::facts::{HostIdentity, ProcessFacts, SigChld};
+use super::{CreatorFacts, Evidence, ExecFacts, ReaperFacts};
+use crate::facts::{ArgsNote, HostIdentity, ProcessFacts, SigChld};
 
 /// Inode of the pod's PID namespace.
 pub const POD: u32 = 4_026_532_177;

@@ -15,5 +15,5 @@ pub use self::{
     limits::{CpuFacts, PidBudget},
     mounts::{RemoteMount, is_fuse},
     oci::{CRI_SANDBOX_ID, CRIO_CONTAINER_ID, MANAGER, MAX_PLACES, OciFacts, OciPlaces, is_plain},
-    process::{MAX_THREADS, NotRead, ProcessFacts, SigChld, ThreadFacts},
+    process::{ArgsNote, MAX_THREADS, NotRead, ProcessFacts, SigChld, ThreadFacts},
 };

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::evidence::ArgsNote;
-
 /// More threads of one process than this are not looked at.
 pub const MAX_THREADS: usize = 64;
 
@@ -198,5 +196,33 @@ mod tests {
         assert!(!late(Some("request_wait_answer")).is_memory_locked());
         assert!(!late(None).is_memory_locked());
         assert!(!NotRead::Skipped.is_memory_locked());
+    }
+}
+
+/// What arguments do not say of themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArgsNote {
+    /// How many there were, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Whether some are missing, or are not to be shown.
+    #[serde(default)]
+    pub is_cut: bool,
+    /// The number of arguments that may be shown, where that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<u32>,
+}
+
+impl ArgsNote {
+    /// Of arguments that were read, whole or cut.
+    #[must_use]
+    pub fn of(args: &[String], is_cut: bool) -> Self {
+        Self { count: (!is_cut).then_some(args.len() as u32), is_cut, shown: None }
+    }
+
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }

@@ -242,11 +242,13 @@ impl Gadgets {
         let [pid, status, options, usage] = wait_arguments(vpid);
         [
             SeccompCall {
+                arch: AUDIT_ARCH,
                 number: NR_WAIT4 as u32,
                 instruction: after_call,
                 args: [pid, status, options, usage, 0, 0],
             },
             SeccompCall {
+                arch: AUDIT_ARCH,
                 number: libc::SYS_rt_sigreturn as u32,
                 instruction: after_return,
                 args: [pid, status, options, usage, 0, 0],

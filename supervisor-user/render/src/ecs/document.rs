@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use supervisor_model::finding::Action;
+use supervisor_model::event::Action;
 
 use super::{ECS_VERSION, supervisor::Supervisor};
 use crate::{news::Kind, shapes, traced};

@@ -5,22 +5,24 @@ use std::borrow::Cow;
 use supervisor_model::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
+    event::{Dropped, Event, EventKind, Loss, ReapedBy, State, Suppressed},
     facts::{Call, NotRead},
     finding::{
-        Authority, Block, Blocker, Budget, ClaimSource, Creator, Dropped, Event, EventKind, Exit, Finding,
-        IdentityClaim, LastWait, Loss, Origin, PidNs, ReapedBy, Reaper, State, Suppressed,
+        Authority, Block, Blocker, Budget, ClaimSource, Creator, Exit, Finding, IdentityClaim, LastWait,
+        Origin, PidNs, Reaper,
     },
     words::signal_name,
 };
 
 use super::{
     SCHEMA_VERSION,
+    named::PidAndName,
     reap::reap_fields,
     supervisor::{
         BlockFields, BlockerFields, BudgetFields, ClaimFields, CreatorFields, EvidenceFields, ExitFields,
         FamilyFields, FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields,
-        PatternFields, PidAndName, PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields,
-        Supervisor, SuppressedFields, TracerLossFields, WaitFields,
+        PatternFields, PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor,
+        SuppressedFields, TracerLossFields, WaitFields,
     },
 };
 use crate::{Context, news::Subject};

@@ -2,6 +2,7 @@
 
 mod document;
 mod fields;
+mod named;
 mod reap;
 mod supervisor;
 mod trace;
@@ -22,7 +23,8 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 use supervisor_model::{
     clock::Wall,
-    finding::{self, Event, EventKind, Exit, Finding},
+    event::{Event, EventKind},
+    finding::{self, Exit, Finding},
     reaping::Request,
     words::harmless_json,
 };

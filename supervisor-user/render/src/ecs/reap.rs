@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use supervisor_model::reaping::{Decision, Outcome, Request, RequestedBy, Risk};
 
-use super::supervisor::PidAndName;
+use super::named::PidAndName;
 
 /// A request to free a zombie.
 #[derive(Serialize, JsonSchema)]

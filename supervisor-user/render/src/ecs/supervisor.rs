@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Position, Prognosis},
+    event::State,
     facts::SigChld,
-    finding::{BlockerKind, PidNsMode, Role, Stage, State},
+    finding::{BlockerKind, PidNsMode, Role, Stage},
 };
 
-use super::{SCHEMA_VERSION, reap::ReapFields};
+use super::{SCHEMA_VERSION, named::PidAndName, reap::ReapFields};
 use crate::{news::Subject, shapes};
 
 /// What other schemas have no name for.
@@ -215,15 +216,6 @@ pub(super) struct BlockFields {
     pub(super) init: PidAndName,
     /// For how long it has not been able to end.
     pub(super) waiting_ns: u64,
-}
-
-/// A process, by what people know it by.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct PidAndName {
-    /// Pid on the host.
-    pub(super) pid: u32,
-    /// As in `/proc/PID/comm`.
-    pub(super) name: String,
 }
 
 /// Who has reaped a process.

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use supervisor_model::{
     clock::Wall,
-    finding::{Action, Exit},
+    event::Action,
+    finding::Exit,
     trace::{Event, Named, What},
     words::harmless_json,
 };

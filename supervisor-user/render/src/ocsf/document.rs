@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use supervisor_model::finding::Action;
+use supervisor_model::event::Action;
 
 use super::OCSF_VERSION;
 use crate::{

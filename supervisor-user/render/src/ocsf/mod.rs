@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use supervisor_model::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
-    finding::{self, Action, BlockedNamespace, Blocker, BlockerKind, Event, EventKind, Finding, State},
+    event::{Action, Event, EventKind, State},
+    finding::{self, BlockedNamespace, Blocker, BlockerKind, Finding},
     words::{command_line, harmless_json},
 };
 

@@ -1,6 +1,6 @@
 //! A request to free a zombie: Process Remediation Activity.
 
-use supervisor_model::{finding::Event, reaping::Request};
+use supervisor_model::{event::Event, reaping::Request};
 
 use super::{
     Head, base,

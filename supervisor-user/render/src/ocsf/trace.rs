@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use supervisor_model::{
     clock::Wall,
-    finding::{Action, Exit},
+    event::Action,
+    finding::Exit,
     trace::{Event, Named, What},
     words::harmless_json,
 };

@@ -10,7 +10,7 @@ use supervisor_model::{
     words::{command_line, padded, short_duration, signal_name},
 };
 
-use crate::{columns, text::Colour};
+use crate::{columns, style::Colour};
 
 /// How times are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -10,7 +10,7 @@ use supervisor_model::{
 };
 
 use super::text::{command, lost, named, status};
-use crate::text::Colour;
+use crate::style::Colour;
 
 /// How many processes are drawn at most.
 const BOUND: usize = 10_000;

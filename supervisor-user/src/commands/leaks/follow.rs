@@ -7,8 +7,8 @@ use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::{self, Wall},
+    event::{Event, EventKind},
     evidence::Evidence,
-    finding::{Event, EventKind},
 };
 use supervisor_render::Context;
 

@@ -14,12 +14,7 @@ use supervisor_collect::{
 };
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::ProcessId;
-use supervisor_model::{
-    clock,
-    facts::ProcessFacts,
-    filter::Filter,
-    finding::{EventKind, Finding},
-};
+use supervisor_model::{clock, event::EventKind, facts::ProcessFacts, filter::Filter, finding::Finding};
 use supervisor_render::Context;
 
 use super::follow::{Follower, Left, event, said_of};

@@ -18,9 +18,9 @@ use supervisor_collect::{
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::{ProcessId, TASK_EXITING, TASK_ZOMBIE, TaskRecord};
 use supervisor_model::{
+    event::{Event, EventKind},
     evidence::NamespaceEvidence,
     filter::Filter,
-    finding::{Event, EventKind},
     observation::{Observation, Seen},
     redact::Redactor,
 };

@@ -8,29 +8,11 @@ use supervisor_model::{
 };
 use supervisor_render::{
     columns::{Column, EXITS, exit_cells},
+    style::{COLUMNS, Colour},
     table::{Gives, align, fit, named, table, unknown},
-    text::{COLUMNS, Colour},
 };
 
-use super::{super::listing::Listing, Found, Shape, summary::summary, tree::tree};
-
-/// The terminal, or what stands for it.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::commands) struct Terminal {
-    /// How many columns it has; `None` if nobody knows.
-    pub(in crate::commands) columns: Option<usize>,
-    /// How many lines it has; `None` if the reader is no person at a terminal.
-    pub(in crate::commands) lines: Option<usize>,
-    pub(in crate::commands) colour: Colour,
-}
-
-/// Times that ages and growth count from.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::commands) struct Times {
-    pub(in crate::commands) now_ns: u64,
-    /// Since when a watch has seen every exit; `None` if none runs.
-    pub(in crate::commands) watched_since_ns: Option<u64>,
-}
+use super::{super::listing::Listing, Found, Shape, Terminal, Times, summary::summary, tree::tree};
 
 /// All that is written.
 pub(in crate::commands) fn screen(

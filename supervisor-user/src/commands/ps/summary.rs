@@ -4,11 +4,11 @@ use supervisor_model::finding::Finding;
 use supervisor_render::{
     columns::Column,
     groups::Group,
+    style::Colour,
     table::{Gives, table, unknown},
-    text::Colour,
 };
 
-use super::screen::Times;
+use super::Times;
 
 /// Growth is counted over this long, or since a watch runs.
 const WINDOW_NS: u64 = 60_000_000_000;

@@ -8,7 +8,7 @@ use supervisor_render::{
     groups::Group,
 };
 
-use super::screen::Terminal;
+use super::Terminal;
 
 /// So many zombies of a reaper, container and cause are shown; the rest is counted.
 const SHOWN: usize = 10;

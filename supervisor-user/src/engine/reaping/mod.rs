@@ -22,7 +22,7 @@ use supervisor_deliver::say::say;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::{self, Wall},
-    finding::{Event, EventKind},
+    event::{Event, EventKind},
     observation::Seen,
     reaping::{Decision, Entry, Outcome, Request, RequestedBy},
 };

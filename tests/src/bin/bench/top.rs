@@ -14,7 +14,7 @@ use supervisor_model::{
     observation::{Observation, Seen},
     recording::Reader,
 };
-use supervisor_render::text::{Colour, Style};
+use supervisor_render::style::{Colour, Style};
 use supervisor_user::top::{Key, Top, draw::draw};
 
 use crate::progress;

@@ -4,6 +4,7 @@
 mod bucket;
 pub(super) mod fit;
 mod session;
+mod tidying;
 
 use std::{collections::HashSet, future::pending, time::Duration};
 

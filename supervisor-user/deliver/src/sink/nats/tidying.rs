@@ -1,0 +1,149 @@
+//! The list of open findings that this host keeps in a bucket: compared with what is open, and tidied up.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    ops::ControlFlow,
+    time::Duration,
+};
+
+use async_nats::HeaderMap;
+use serde::Deserialize;
+
+use super::{
+    bucket::{TIDY, purged},
+    session::{FLIGHT, FLIGHT_BYTES, Place, Session},
+};
+use crate::{
+    nats::{Entry, LinkError, key_of, token},
+    sink::SinkError,
+};
+
+impl Session {
+    /// Removes what an earlier boot has left in the bucket, and writes anew what is there for long: the broker
+    /// forgets what is older than the bucket's age, so that hosts that are gone for good do not stay for ever.
+    pub(super) async fn tidy(&self, place: &Place) -> Result<(), SinkError> {
+        let boot = &place.host.boot_id;
+        self.clean(place, |_, document| boot_of(document).is_some_and(|it| it == *boot)).await?;
+        if let Some(refresh) = self.refresh {
+            while self.write_anew(place, refresh).await.map_err(|error| place.untidy(error))? {}
+        }
+        Ok(())
+    }
+
+    /// When it has to be tidied again.
+    pub(super) fn tidy_after(&self) -> Duration {
+        self.refresh.unwrap_or(TIDY)
+    }
+
+    /// Removes what is not open any more; returns what is open and missing.
+    pub(super) async fn retain(
+        &self,
+        place: &Place,
+        open: &HashSet<String>,
+    ) -> Result<Vec<String>, SinkError> {
+        let mut missing: HashMap<String, &String> = open.iter().map(|id| (token(id), id)).collect();
+        let mut found = HashSet::new();
+        self.clean(place, |id, _| {
+            let is_open = missing.remove(id).is_some() || found.contains(id);
+            if is_open {
+                found.insert(id.to_owned());
+            }
+            is_open
+        })
+        .await?;
+        Ok(missing.into_values().cloned().collect())
+    }
+
+    /// Removes this host's findings that are not to stay, by their id and document.
+    async fn clean(
+        &self,
+        place: &Place,
+        mut stays: impl FnMut(&str, &[u8]) -> bool,
+    ) -> Result<(), SinkError> {
+        let mut gone = Vec::new();
+        let cleaned = async {
+            self.snapshot(place, |id, entry| {
+                if entry.value.is_some_and(|document| !stays(&id, document)) {
+                    gone.push(id);
+                }
+                ControlFlow::Continue(())
+            })
+            .await?;
+            let changes = gone.iter().map(|id| (place.key(Some(id)), purged(), Vec::new()));
+            self.change(changes).await
+        };
+        cleaned.await.map_err(|error: LinkError| place.untidy(error))
+    }
+
+    /// Writes some of the values that are older than this anew; true if there were any.
+    async fn write_anew(&self, place: &Place, age: Duration) -> Result<bool, LinkError> {
+        let (mut old, mut bytes) = (Vec::new(), 0);
+        self.snapshot(place, |id, entry| {
+            let is_old = entry.now.duration_since(entry.stored)
+                >= jiff::SignedDuration::try_from(age).unwrap_or_default();
+            if let Some(document) = entry.value.filter(|_| is_old) {
+                bytes += document.len();
+                old.push((id, document.to_vec()));
+            }
+            // The oldest come first.
+            if is_old && bytes < FLIGHT_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+        .await?;
+        let any = !old.is_empty();
+        self.change(old.into_iter().map(|(id, document)| (place.key(Some(&id)), HeaderMap::new(), document)))
+            .await?;
+        Ok(any)
+    }
+
+    /// Makes changes to the bucket.
+    async fn change(
+        &self,
+        changes: impl Iterator<Item = (String, HeaderMap, Vec<u8>)>,
+    ) -> Result<(), LinkError> {
+        let mut flight = VecDeque::new();
+        for (key, headers, document) in changes {
+            flight.push_back(self.publish(key, headers, document).await?);
+            if flight.len() >= FLIGHT
+                && let Some(first) = flight.pop_front()
+            {
+                self.land(first).await?;
+            }
+        }
+        for ack in flight {
+            self.land(ack).await?;
+        }
+        Ok(())
+    }
+
+    /// This host's findings in the bucket, by their ids.
+    async fn snapshot(
+        &self,
+        place: &Place,
+        mut take: impl FnMut(String, Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<(), LinkError> {
+        let bucket = &place.config.bucket;
+        let filter = format!("{}.*", place.key(None));
+        let take = |entry: Entry<'_>| match key_of(bucket, entry.subject).and_then(|key| key.finding) {
+            Some(id) => take(id, entry),
+            None => ControlFlow::Continue(()),
+        };
+        self.link.snapshot(&self.bucket, &filter, take).await.map(|_| ())
+    }
+}
+
+/// The boot that an ECS document comes from.
+fn boot_of(document: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Document {
+        host: Host,
+    }
+    #[derive(Deserialize)]
+    struct Host {
+        boot: Boot,
+    }
+    #[derive(Deserialize)]
+    struct Boot {
+        id: String,
+    }
+    serde_json::from_slice::<Document>(document).ok().map(|document| document.host.boot.id)
+}
