@@ -163,6 +163,7 @@ fn unescaped(name: &str) -> Cow<'_, str> {
 }
 
 /// Container managers' ids are 64 hexadecimal digits.
+#[must_use]
 pub fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -48,6 +48,7 @@ pub struct Claim<'a> {
 
 impl Claim<'_> {
     /// Whether the source is about exactly this process, and not about a process that it may descend from.
+    #[must_use]
     pub fn is_direct(&self) -> bool {
         matches!(self.source, Source::Runtime | Source::CreatingMonitor)
     }
@@ -64,6 +65,7 @@ pub struct Speaker {
 
 impl Speaker {
     /// Who speaks in an exec.
+    #[must_use]
     pub fn of_exec(exec: &ExecFacts) -> Self {
         Self { by: authority::of_exec(exec), is_verified: authority::is_verified(exec) }
     }

@@ -31,6 +31,7 @@ pub fn start(name: &str, subcommand: &str, kept: CapabilitySet) -> io::Result<(U
 }
 
 /// This program, also when its file was replaced.
+#[must_use]
 pub fn program() -> Command {
     Command::new("/proc/self/exe")
 }

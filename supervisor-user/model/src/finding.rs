@@ -3,7 +3,7 @@
 //! What is not known is `None` or empty, never a made-up value. Times are nanoseconds of `CLOCK_BOOTTIME`.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use supervisor_ebpf::ProcessId;
 
 use crate::{

@@ -62,6 +62,7 @@ pub enum Column {
 
 impl Column {
     /// Its heading.
+    #[must_use]
     pub fn header(self) -> &'static str {
         match self {
             Self::Host => "HOST",
@@ -119,6 +120,7 @@ impl Column {
     }
 
     /// What a finding is sorted by in this column.
+    #[must_use]
     pub fn key(self, finding: &Finding) -> SortKey {
         match self {
             // The oldest first.
@@ -200,12 +202,14 @@ pub enum SortKey {
 
 impl SortKey {
     /// That of a cell.
+    #[must_use]
     pub fn of(cell: String) -> Self {
         cell.parse::<u64>().map_or(Self::Text(cell), |number| Self::Number(number.into()))
     }
 }
 
 /// Whether a reaper is an init or a subreaper, in words.
+#[must_use]
 pub fn reaper_is(is_init: Option<bool>, is_subreaper: Option<bool>) -> Option<String> {
     let is = [(is_init, "init"), (is_subreaper, "subreaper")];
     let is: Vec<&str> = is.iter().filter(|(is, _)| *is == Some(true)).map(|(_, word)| *word).collect();
@@ -213,11 +217,13 @@ pub fn reaper_is(is_init: Option<bool>, is_subreaper: Option<bool>) -> Option<St
 }
 
 /// What is not known.
+#[must_use]
 pub fn unknown() -> String {
     "-".to_owned()
 }
 
 /// A process, as lists name it.
+#[must_use]
 pub fn named(name: &str, pid: u32) -> String {
     format!("{}[{pid}]", clean(name))
 }

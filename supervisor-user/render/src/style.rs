@@ -13,6 +13,7 @@ pub enum Colour {
 
 impl Colour {
     /// Text in a colour.
+    #[must_use]
     pub fn paint(self, code: &str, text: &str) -> String {
         match self {
             Self::Never => text.to_owned(),

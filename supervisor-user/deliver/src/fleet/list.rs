@@ -117,12 +117,14 @@ pub fn exit(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
 }
 
 /// The node of a finding.
+#[must_use]
 pub fn host(fleet: &Fleet, key: &Key) -> String {
     let known = fleet.hosts.get(&(key.cluster.clone(), key.host.clone()));
     place(fleet, &key.cluster, known.map_or(&key.host, |host| &host.name))
 }
 
 /// A node's name; with its cluster, if there is more than one.
+#[must_use]
 pub fn place(fleet: &Fleet, cluster: &str, name: &str) -> String {
     let is_one = fleet.hosts.keys().all(|(other, _)| other == cluster);
     if is_one { cell(name) } else { format!("{}/{}", cell(cluster), cell(name)) }
@@ -142,6 +144,7 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
 }
 
 /// Whether a node reports.
+#[must_use]
 pub fn status(state: HostState, now: Timestamp) -> String {
     match state {
         HostState::Reports => "reports".to_owned(),
@@ -154,6 +157,7 @@ pub fn status(state: HostState, now: Timestamp) -> String {
 }
 
 /// Text of another host, harmless and not too long.
+#[must_use]
 pub fn cell(text: &str) -> String {
     shortened(text, CELL)
 }

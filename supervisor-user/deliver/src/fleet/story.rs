@@ -34,6 +34,7 @@ struct Observed {
 }
 
 /// The story of a finding, from its document, in lines of so many columns; `None` if it is none.
+#[must_use]
 pub fn story(host: &str, raw: &[u8], columns: usize) -> Option<String> {
     let Document { message, supervisor: it } = serde_json::from_slice(raw).ok()?;
     let mut story = String::new();

@@ -261,6 +261,7 @@ impl ExecFacts {
     }
 
     /// The exec before this one. Only its file is known.
+    #[must_use]
     pub fn before(&self) -> Option<Self> {
         Some(Self {
             at_ns: self.previous_ns?,

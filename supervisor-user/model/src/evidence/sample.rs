@@ -11,6 +11,7 @@ pub const POD: u32 = 4_026_532_177;
 pub const HOST: u32 = supervisor_ebpf::INITIAL_PID_NS_INO;
 
 /// A host of no particular name.
+#[must_use]
 pub fn host() -> HostIdentity {
     HostIdentity {
         id: None,
@@ -22,6 +23,7 @@ pub fn host() -> HostIdentity {
 }
 
 /// A zombie child of process 10.
+#[must_use]
 pub fn facts(pid: u32, comm: &str, ns_pids: &[u32], pid_ns: u32) -> ProcessFacts {
     ProcessFacts {
         pid,
@@ -65,6 +67,7 @@ pub fn exec(line: &str, own: bool) -> ExecFacts {
 }
 
 /// A creator in the host's PID namespace.
+#[must_use]
 pub fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> CreatorFacts {
     CreatorFacts {
         id: ProcessId::new(pid, 1),
@@ -80,6 +83,7 @@ pub fn creator(pid: u32, comm: &str, exec: ExecFacts, gone: bool) -> CreatorFact
 }
 
 /// The incident: monitor 10 starts `crun create` 20, whose stage 21 forks the init 22 into the pod's namespace.
+#[must_use]
 pub fn incident() -> Evidence {
     let crun = "/usr/bin/crun --root /run/crun create --bundle /b web";
     Evidence {

@@ -153,6 +153,7 @@ fn orchestrator(orchestrator: &finding::Orchestrator) -> Orchestrator {
 }
 
 /// What the types say of an event, and what [`rules`] say besides.
+#[must_use]
 pub fn schema(generator: SchemaGenerator) -> Value {
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
     schema["allOf"] = rules();

@@ -42,6 +42,7 @@ pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Resu
 }
 
 /// What the types say of an event, and which numbers go together.
+#[must_use]
 pub fn schema(generator: SchemaGenerator) -> Value {
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
     let step = |activity: u32, status: u32, is_alert: bool, states: &[&str]| {
