@@ -238,7 +238,7 @@ impl<'a> Glance<'a> {
         let id = look.id_of(&facts);
         let exit_ns = id.and_then(|id| exits.get(&id).copied());
         let evidence = look.gather(facts, id, exit_ns)?;
-        Ok(Some((evidence, namespaces(&look, &exits)?)))
+        Ok(Some((evidence, namespaces(&look, |id| exits.get(id).copied())?)))
     }
 
     /// The PID namespaces that cannot end.
@@ -248,7 +248,7 @@ impl<'a> Glance<'a> {
     /// If a map or `/proc` cannot be read.
     pub fn namespaces(&mut self) -> Result<Vec<Observation>, EvidenceError> {
         let exits = self.exits()?;
-        namespaces(&self.look()?, &exits)
+        namespaces(&self.look()?, |id| exits.get(id).copied())
     }
 
     /// PID 1 of the PID namespace with that inode number, if there is one.
@@ -346,15 +346,19 @@ fn observe(
     Ok(Some(Observation::at(clock::now_ns(), seen)))
 }
 
-/// The PID namespaces that cannot end.
+/// The PID namespaces that cannot end. `exit_ns` says when a process exited, if that was seen.
+///
+/// # Errors
+///
+/// If what holds one cannot be read.
 pub fn namespaces(
     look: &Look<'_>,
-    exits: &HashMap<ProcessId, u64>,
+    exit_ns: impl Fn(&ProcessId) -> Option<u64>,
 ) -> Result<Vec<Observation>, EvidenceError> {
     let mut held = Vec::new();
     for id in look.exited_inits() {
         if let Some(facts) = look.process_of(&id)?.filter(|facts| !facts.is_unreaped()) {
-            held.extend(observe(look, id, facts, exits.get(&id).copied())?);
+            held.extend(observe(look, id, facts, exit_ns(&id))?);
         }
     }
     Ok(held)

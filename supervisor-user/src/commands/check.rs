@@ -21,7 +21,7 @@ use supervisor_model::{
 };
 
 use super::{
-    ps::conclude,
+    one_look::conclude,
     unmatched::{unknown_place, without_filter},
 };
 use crate::console::print;

@@ -27,7 +27,7 @@ use supervisor_model::{
 use supervisor_render::{Format, groups::Group, story};
 
 use self::search::{by_name, in_place};
-use super::ps::say_reads_lost;
+use super::one_look::say_reads_lost;
 use crate::{
     console::{Printer, print, style},
     engine::context,

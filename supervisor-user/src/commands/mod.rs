@@ -14,6 +14,7 @@ pub mod install;
 pub mod leaks;
 pub mod listing;
 pub mod man;
+mod one_look;
 pub mod ps;
 pub mod reap;
 pub mod record;

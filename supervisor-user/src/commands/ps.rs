@@ -33,6 +33,7 @@ use self::screen::screen;
 use super::{
     fleet,
     listing::Listing,
+    one_look::{conclude, say_reads_lost},
     unmatched::{unknown_place, without_filter},
 };
 use crate::{
@@ -236,33 +237,6 @@ fn nothing(others: usize, is_filtered: bool, unknown: Option<String>) -> String 
         None if !is_filtered => "nothing is unreaped".to_owned(),
         None => format!("nothing that matches is unreaped; {}", without_filter(others)),
     }
-}
-
-/// Says so if other processes were not read.
-pub(super) fn say_reads_lost(host: &Proc) {
-    let ReadsLost { late, skipped, .. } = host.reads_lost();
-    if late + skipped > 0 {
-        say(&format!(
-            "supervisor: {late} reads of other processes took too long, and {skipped} were left out for that reason: \
-             arguments and containers may be missing"
-        ));
-    }
-}
-
-/// What is unreaped now, and what was told to exit and cannot, concluded.
-pub(super) fn conclude(
-    glance: &mut Glance<'_>,
-    host: &Proc,
-    grace: Duration,
-    exit_grace: Duration,
-    filter: &Filter,
-) -> Result<Conclusions> {
-    let mut conclusions = Conclusions::new(host.identity().clone(), grace.as_nanos() as u64, filter.clone());
-    conclusions.set_watched_since(glance.watched_since_ns()?);
-    glance.unreaped(grace, |observation| conclusions.note(observation))?;
-    glance.stuck(exit_grace, |observation| conclusions.note(observation))?;
-    conclusions.recount();
-    Ok(conclusions)
 }
 
 fn print_json(format: Format, found: &Found<'_>, host: &Proc, hooks: Option<&'static str>) -> Result<()> {

@@ -39,7 +39,7 @@ use supervisor_render::{
     style::Style,
 };
 
-use super::ps::say_reads_lost;
+use super::one_look::say_reads_lost;
 use crate::{console::print, engine::context, exit::Exit};
 
 /// What its exit codes mean.

@@ -67,7 +67,7 @@ fn circles_below(source: &Path) -> Result<Vec<String>> {
         let mut paths = Paths { module: module.clone(), found: Vec::new() };
         paths.visit_file(file);
         for target in paths.found {
-            record(&mut uses, module, &resolved(target, &known, &exports), path);
+            record(&mut uses, module, &resolved(&target, &known, &exports), path);
         }
     }
     Ok(uses.iter().filter_map(|(parent, uses)| circle(parent, uses)).collect())
@@ -202,12 +202,16 @@ fn is_test(attributes: &[Attribute]) -> bool {
 }
 
 /// The module that a path leads to: the longest part of it that is one, or the child that hands its next name on.
-fn resolved(path: Module, known: &BTreeSet<Module>, exports: &BTreeMap<(Module, String), Module>) -> Module {
+fn resolved(
+    path: &[String],
+    known: &BTreeSet<Module>,
+    exports: &BTreeMap<(Module, String), Module>,
+) -> Module {
     let length = (0..=path.len()).rev().find(|length| known.contains(&path[..*length])).unwrap_or(0);
     let module = path[..length].to_vec();
     match path.get(length).and_then(|name| exports.get(&(module.clone(), name.clone()))) {
         Some(target) if *target != module => {
-            resolved([&target[..], &path[length..]].concat(), known, exports)
+            resolved(&[&target[..], &path[length..]].concat(), known, exports)
         }
         _ => module,
     }

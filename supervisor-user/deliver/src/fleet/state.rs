@@ -215,6 +215,10 @@ impl Fleet {
 #[cfg(any(test, feature = "sample"))]
 impl Row {
     /// A row with this document.
+    ///
+    /// # Panics
+    ///
+    /// If it is no finding.
     #[must_use]
     pub fn of(document: &serde_json::Value) -> Self {
         let document = serde_json::to_vec(document).expect("it is JSON");

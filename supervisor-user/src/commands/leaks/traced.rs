@@ -175,7 +175,7 @@ impl Follower for Traced {
         let look = self.observer.look()?;
         let mut left = Vec::new();
         let mut inits = HashSet::new();
-        for observation in namespaces(&look, &exits)? {
+        for observation in namespaces(&look, |id| exits.get(id).copied())? {
             let Seen::Held { id, evidence } = &observation.seen else { continue };
             let Some(by) = held_by(id, evidence, &wanted) else { continue };
             let taken = self.conclusions.take(&observation);
