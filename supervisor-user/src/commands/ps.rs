@@ -4,16 +4,13 @@ pub(super) mod screen;
 mod summary;
 mod tree;
 
-use std::{
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use supervisor_collect::{
     glance::Glance,
-    host::{Host as _, Proc, ReadsLost},
+    host::{Host as _, Proc},
 };
 use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
 use supervisor_deliver::{fleet::FleetArgs, say::say};
