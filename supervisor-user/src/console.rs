@@ -1,4 +1,4 @@
-//! What is said to the person at the terminal.
+//! Output for the person at the terminal: writing to standard output, colour, and the size of the terminal.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -18,11 +18,11 @@ use supervisor_render::{
     style::{COLUMNS, Colour, Style},
 };
 
-/// Writes to standard output. A reader that has gone away has seen enough.
+/// Writes to standard output. It is no error if the reader has closed the pipe.
 ///
 /// # Errors
 ///
-/// If it cannot be written for another reason.
+/// If standard output cannot be written for another reason.
 pub fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -32,14 +32,14 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Waits this long; false as soon as nobody can read standard output any more.
+/// Waits for `length`. Returns false as soon as nobody can read standard output any more.
 ///
 /// # Errors
 ///
 /// If the kernel does not let us wait.
 pub fn wait_while_read(length: Duration) -> anyhow::Result<bool> {
     let stdout = io::stdout();
-    // Nothing is asked for: that the reader has gone away is reported in any case.
+    // No event is requested: `poll` reports a reader that has gone away in any case.
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
     let end = Instant::now() + length;
     loop {
@@ -64,21 +64,21 @@ pub enum Colouring {
     Never,
 }
 
-/// What a person has asked for.
+/// The choice of the user.
 static COLOURING: OnceLock<Colouring> = OnceLock::new();
 
-/// Takes what a person has asked for; only the first time counts.
+/// Stores the choice of the user. Only the first call counts.
 pub fn set_colouring(colouring: Colouring) {
     COLOURING.get_or_init(|| colouring);
 }
 
-/// Whether what is written to standard output is coloured.
+/// Whether output to standard output is coloured.
 #[must_use]
 pub fn colour() -> Colour {
     colour_of(io::stdout().is_terminal())
 }
 
-/// Whether what is written to a stream is coloured, by whether that is a terminal.
+/// Whether output to a stream is coloured. `is_terminal` says whether the stream is a terminal.
 fn colour_of(is_terminal: bool) -> Colour {
     let is_coloured = match COLOURING.get().copied().unwrap_or_default() {
         Colouring::Always => true,
@@ -97,10 +97,12 @@ pub fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// Says how many columns there are where standard output is no terminal, as to other programs: `demo` shows what we print.
+/// The environment variable with the number of columns where standard output is no terminal. Other programs read it
+/// too. `demo` sets it for the commands whose output it shows.
 pub const COLUMNS_VARIABLE: &str = "COLUMNS";
 
-/// How many columns the terminal has, if standard output is one.
+/// How many columns the terminal has, if standard output is one. Otherwise the number in [`COLUMNS_VARIABLE`], if it
+/// has one.
 #[must_use]
 pub fn columns() -> Option<usize> {
     columns_of(io::stdout()).or_else(|| std::env::var(COLUMNS_VARIABLE).ok()?.parse().ok())
@@ -135,7 +137,7 @@ pub fn is_utf8() -> bool {
     locale.is_some_and(|it| it.to_ascii_lowercase().replace('-', "").ends_with("utf8"))
 }
 
-/// Writes the events of one look to standard output.
+/// Writes the events of a one-shot scan to standard output.
 #[derive(Debug)]
 pub struct Printer {
     format: Format,
@@ -144,7 +146,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// For events of this run.
+    /// Makes a printer for events of this run.
     #[must_use]
     pub fn new(format: Format, context: Context) -> Self {
         Self { format, context, sequence: 0 }
@@ -154,7 +156,7 @@ impl Printer {
     ///
     /// # Errors
     ///
-    /// If standard output cannot be written, but for want of a reader.
+    /// If standard output cannot be written. A missing reader is no error.
     pub fn write(&mut self, event: &Event) -> anyhow::Result<()> {
         self.sequence += 1;
         print(&format!("{}\n", encode(event, &self.context, self.sequence, self.format, style())?))

@@ -6,21 +6,21 @@ use supervisor_collect::{gather::EvidenceError, kernel::KernelError};
 
 use crate::config::ConfigError;
 
-/// What an exit code says.
+/// An exit code and its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what it was asked.
+    /// The command succeeded.
     Ok = 0,
-    /// Something was found, or is missing.
+    /// The command found something, or something is missing.
     Found = 1,
     /// Wrong usage, or a wrong configuration; clap's own code.
     Usage = 2,
-    /// It failed: the message says what and why.
+    /// The command failed: the message says what failed and why.
     Failed = 3,
-    /// It may not: the message says which rights are missing.
+    /// Capabilities or other permissions are missing: the message says which.
     Rights = 4,
-    /// This kernel lacks something that it needs.
+    /// This kernel lacks something that the command needs.
     Kernel = 5,
 }
 
@@ -34,7 +34,7 @@ impl Exit {
     /// All of them, in order.
     pub const ALL: [Self; 6] = [Self::Ok, Self::Found, Self::Usage, Self::Failed, Self::Rights, Self::Kernel];
 
-    /// What it means, as help and README say it.
+    /// The meaning, with the words of the help and the README.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {

@@ -1,8 +1,10 @@
-//! `supervisor`: which processes have exited and were not reaped, who must reap them, and why.
+//! `supervisor` finds processes that have exited and were not reaped, and says who must reap them and why.
 //!
-//! The flow has one direction: [`kernel`] and [`host`] → [`ledger`] → [`evidence`] → [`observation`] →
-//! [`attribution`] → [`diagnosis`] → [`conclusions`] → [`report`] → [`sink`]. [`observer`] watches and [`glance`] looks
-//! once; [`engine`] runs all of it for as long as it is wanted; [`commands`] are what a person starts.
+//! Data flows in one direction through the crates below this one. `supervisor-collect` observes the kernel and the
+//! host: its `observer` watches, and its `glance` scans once. `supervisor-conclude` makes conclusions from the
+//! observations. `supervisor-render` writes them as text, and `supervisor-deliver` sends the text to sinks. In this
+//! crate, [`engine`] runs the whole flow until it is stopped, and [`commands`] has the subcommands that a person
+//! starts.
 
 pub mod commands;
 pub mod config;

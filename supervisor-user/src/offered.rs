@@ -1,4 +1,5 @@
-//! Values that a shell offers: what is on this host now. `/proc` alone is read, without any capability.
+//! Completion values for shells: pids, reapers and containers of this host now. The code reads only `/proc` and needs
+//! no capability.
 
 use std::{collections::BTreeMap, ffi::OsStr};
 
@@ -8,12 +9,12 @@ use procfs::process::{Process, Stat, all_processes};
 use supervisor_claims::container_id;
 use supervisor_model::words::clean;
 
-/// More lines than this help nobody who has pressed TAB.
+/// The most values that a shell gets: a longer list does not help a person who has pressed TAB.
 const MOST: usize = 200;
-/// So many characters of a container's id are offered: any beginning of it is taken.
+/// The number of characters of a container's id that a shell gets. Commands accept any beginning of the id.
 const ID: usize = 12;
 
-/// Offers them for every option and argument that takes one, in all commands.
+/// Adds completion values to every option and argument that takes one, in all commands.
 pub(crate) fn complete(command: Command) -> Command {
     command.mut_args(with_values).mut_subcommands(complete)
 }
@@ -52,7 +53,7 @@ fn reapers() -> ArgValueCompleter {
     })
 }
 
-/// Ids of containers that a process is in.
+/// Ids of containers that have a process.
 fn containers() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let mut ids: Vec<String> = processes().filter_map(|process| container_of(&process)).collect();
@@ -62,7 +63,7 @@ fn containers() -> ArgValueCompleter {
     })
 }
 
-/// The values that begin with what was typed, with what they mean.
+/// The values that begin with the typed text, each with its meaning.
 fn offer(typed: &OsStr, all: impl Iterator<Item = (String, Option<String>)>) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
     let fitting = all.filter(|(value, _)| value.starts_with(&*typed)).take(MOST);
@@ -81,7 +82,7 @@ fn unreaped() -> impl Iterator<Item = Stat> {
     processes().filter_map(|process| process.stat().ok()).filter(|stat| stat.state == 'Z')
 }
 
-/// Processes that can be read; a shell wants no error.
+/// All readable processes. An error is left out, because a shell must not get one.
 fn processes() -> impl Iterator<Item = Process> {
     all_processes().into_iter().flatten().flatten()
 }

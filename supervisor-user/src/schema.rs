@@ -1,4 +1,5 @@
-//! JSON Schemas of what is written and read: generated from the types, so that they cannot say anything else.
+//! JSON Schemas of the formats that we write and read. The code generates them from the types, so they cannot
+//! contradict the types.
 
 use clap::ValueEnum;
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
@@ -7,7 +8,7 @@ use supervisor_render::{ecs, ocsf};
 
 use crate::{config::Config, leaks};
 
-/// What there are schemas of.
+/// A format that has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Subject {
     /// Events in the names of the Elastic Common Schema, as `-o json` and `format = "ecs"` write them
@@ -35,7 +36,7 @@ impl Subject {
         }
     }
 
-    /// The schema, of JSON Schema's draft 2020-12.
+    /// The schema, in JSON Schema's draft 2020-12.
     #[must_use]
     pub fn schema(self) -> Value {
         match self {
@@ -59,7 +60,8 @@ fn generator(contract: fn(SchemaSettings) -> SchemaSettings) -> SchemaGenerator 
     contract(SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tighten))).into_generator()
 }
 
-/// What the types do not say: that what is not known is absent, not null, and that there is nothing else.
+/// Adds two rules that the types do not express: an unknown value is absent, not null; and there are no other
+/// properties.
 fn tighten(schema: &mut Schema) {
     for words in ["type", "enum"] {
         if let Some(Value::Array(list)) = schema.get_mut(words) {
@@ -85,7 +87,7 @@ fn tighten(schema: &mut Schema) {
             }
         }
     }
-    // Lines of a comment are as long as the source's.
+    // The line breaks of a doc comment are those of the source file.
     if let Some(Value::String(text)) = schema.get_mut("description") {
         let paragraphs: Vec<String> = text.split("\n\n").map(|it| it.replace('\n', " ")).collect();
         *text = paragraphs.join("\n\n");

@@ -1,11 +1,12 @@
-//! What a service manager is told: `sd_notify(3)`. Without one, nobody is told, and that is no error.
+//! Notifies a service manager with `sd_notify(3)`. Without a service manager, the functions send nothing and return no
+//! error.
 
 use std::io;
 
 use sd_notify::{NotifyState, notify};
 use tokio::time::interval;
 
-/// The hooks are attached. The status is one line for people.
+/// Reports that the hooks are attached. The status is one line for people.
 ///
 /// # Errors
 ///
@@ -14,7 +15,8 @@ pub fn ready(status: &str) -> io::Result<()> {
     notify(&[NotifyState::Ready, NotifyState::Status(status)])
 }
 
-/// The configuration is being read again; [`ready`] has to follow, whatever comes of it.
+/// Reports that this process reads its configuration again. A call of [`ready`] must follow, whether the reload
+/// succeeds or fails.
 ///
 /// # Errors
 ///
@@ -23,7 +25,7 @@ pub fn reloading() -> io::Result<()> {
     notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
 }
 
-/// This process ends.
+/// Reports that this process ends.
 ///
 /// # Errors
 ///
@@ -32,11 +34,11 @@ pub fn stopping() -> io::Result<()> {
     notify(&[NotifyState::Stopping])
 }
 
-/// Tells the service manager's watchdog that this thread's event loop goes on, again and again; without a watchdog it
-/// ends at once. It is to run on the loop that it vouches for. What cannot be told is handed to `failed` once, until it
-/// can be told again.
+/// Notifies the service manager's watchdog repeatedly that the event loop of this thread runs. Without a watchdog, the
+/// function returns at once. Run it on the loop that it vouches for. If notifications fail one after the other, only
+/// the error of the first one goes to `failed`.
 pub async fn watchdog(mut failed: impl FnMut(io::Error)) {
-    // The environment names the time after which it bites.
+    // The environment names the time after which the watchdog acts.
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = interval(limit / 2);
     let mut is_told = true;
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     const CHILD: &str = "SUPERVISOR_TEST_SERVICE";
-    /// Where the child writes what it says.
+    /// Names the file for the output of the child.
     const SAID: &str = "SUPERVISOR_TEST_SAID";
     const LIMIT: Duration = Duration::from_secs(20);
 
@@ -75,13 +77,13 @@ mod tests {
 
     impl Drop for Killed {
         fn drop(&mut self) {
-            // It may have ended.
+            // The child may have ended already.
             let _over = self.0.kill();
             let _status = self.0.wait();
         }
     }
 
-    /// The environment belongs to the whole process: so the test starts itself once more.
+    /// The environment belongs to the whole process, so the test starts itself once more as a child.
     fn in_child(name: &str) -> Command {
         let mut command = Command::new(env::current_exe().expect("this test"));
         command.args(["--exact", &format!("service::tests::{name}"), "--nocapture"]).env(CHILD, "1");
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_manager_hears_of_each_state() {
+    fn a_service_manager_gets_every_state() {
         if env::var_os(CHILD).is_some() {
             return live();
         }
@@ -116,7 +118,7 @@ mod tests {
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         socket.set_read_timeout(Some(LIMIT)).expect("a time");
-        let status = in_child("a_service_manager_hears_of_each_state")
+        let status = in_child("a_service_manager_gets_every_state")
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "1000000")
             .status()
@@ -132,13 +134,13 @@ mod tests {
         let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("the time of the reload");
         assert!(time.trim().parse::<u64>().expect("a number") > 0);
         assert_eq!(next(), "READY=1\nSTATUS=watching again\n");
-        // At once, and then at half of the time.
+        // The first message comes at once, the second after half of the time.
         assert_eq!((next(), next()), ("WATCHDOG=1\n".to_owned(), "WATCHDOG=1\n".to_owned()));
         let last = std::iter::repeat_with(next).find(|message| message != "WATCHDOG=1\n");
         assert_eq!(last.as_deref(), Some("STOPPING=1\n"));
     }
 
-    /// Until it is killed. Each failure that is told is a line in the file.
+    /// Runs until it is killed. It writes each reported failure as a line into the file.
     fn guard_on() {
         let said = env::var_os(SAID).expect("a file");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a loop");
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_manager_that_comes_back_hears_of_the_watchdog_again() {
+    fn a_restarted_service_manager_gets_watchdog_messages_again() {
         if env::var_os(CHILD).is_some() {
             return guard_on();
         }
@@ -167,7 +169,7 @@ mod tests {
         };
         let failures = || fs::read_to_string(&said).unwrap_or_default().lines().count();
         let mut socket = bind();
-        let child = in_child("a_service_manager_that_comes_back_hears_of_the_watchdog_again")
+        let child = in_child("a_restarted_service_manager_gets_watchdog_messages_again")
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "200000")
             .env(SAID, &said)
@@ -183,7 +185,7 @@ mod tests {
                 assert!(Instant::now() < deadline, "no failure is told");
                 thread::sleep(Duration::from_millis(5));
             }
-            // Several more fail, of which nothing is said.
+            // Several more notifications fail, and none of these failures is reported.
             thread::sleep(Duration::from_millis(500));
             assert_eq!(failures(), row, "{:?}", fs::read_to_string(&said));
             socket = bind();

@@ -1,4 +1,4 @@
-//! What the recorded kernels of `tests/btf` say: every offset, and what is said of a file that lacks one.
+//! Tests with the recorded kernels of `tests/btf`: the value of every offset, and the errors for files that lack one.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ use supervisor_ebpf::{HELPERS, MISSING, Need, OFFSETS};
 /// The recorded kernels that are new enough, in the order of the columns below.
 const KERNELS: [&str; 4] = ["6.1", "6.12", "6.18", "7.3"];
 
-/// What every global is, by `bpftool` and `pahole` (see `btf/README.md`), not by the code under test.
+/// The value of every global, from `bpftool` and `pahole` (see `btf/README.md`), not from the code under test.
 #[rustfmt::skip]
 const EXPECTED: [(&str, [u32; 4]); 56] = [
     // global                   6.1  6.12  6.18   7.3
@@ -76,7 +76,7 @@ fn recorded(kernel: &str) -> Result<Vec<u8>> {
     fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
-/// A recorded kernel in which a name, of whatever has it, is another one of the same length.
+/// A recorded kernel in which one name is replaced by another name of the same length.
 fn renamed(kernel: &str, from: &str, to: &str) -> Result<Vec<u8>> {
     let mut btf = recorded(kernel)?;
     let [from, to] = [from, to].map(|name| format!("\0{name}\0").into_bytes());
@@ -86,7 +86,7 @@ fn renamed(kernel: &str, from: &str, to: &str) -> Result<Vec<u8>> {
 }
 
 #[test]
-fn every_offset_of_every_recorded_kernel_is_the_kernels_own() {
+fn every_offset_matches_the_recorded_kernel() {
     for (column, kernel) in KERNELS.into_iter().enumerate() {
         let offsets = resolve(recorded(kernel).unwrap()).unwrap();
         let found: Vec<(&str, u32)> = offsets.iter().map(|(global, value)| (global, *value)).collect();
@@ -96,7 +96,7 @@ fn every_offset_of_every_recorded_kernel_is_the_kernels_own() {
 }
 
 #[test]
-fn a_kernel_that_is_too_old_is_refused_with_all_that_it_lacks() {
+fn a_kernel_that_is_too_old_is_refused_with_all_missing_helpers() {
     let error = resolve(recorded("5.10").unwrap()).unwrap_err();
     let KernelError::TooOld(lacking) = &error else { panic!("{error}") };
     assert_eq!(*lacking, HELPERS);
@@ -113,7 +113,7 @@ fn a_missing_helper_makes_a_kernel_too_old() {
 }
 
 #[test]
-fn a_missing_type_that_is_required_is_named() {
+fn a_missing_required_type_is_named() {
     for kernel in KERNELS {
         let error = resolve(renamed(kernel, "pid_namespace", "pid_bamespace").unwrap()).unwrap_err();
         assert!(matches!(error, KernelError::MissingType("pid_namespace")), "{kernel}: {error}");
@@ -122,7 +122,7 @@ fn a_missing_type_that_is_required_is_named() {
 }
 
 #[test]
-fn a_missing_member_that_is_required_is_named_with_its_type() {
+fn a_missing_required_member_is_named_with_its_type() {
     let cases = [
         ("start_boottime", "start_realtime", "task_struct", "start_boottime"),
         ("exit_signal", "exit_sygnal", "task_struct", "exit_signal"),
@@ -139,7 +139,7 @@ fn a_missing_member_that_is_required_is_named_with_its_type() {
 }
 
 #[test]
-fn a_kernel_without_an_optional_field_goes_without_all_that_the_field_is_for() {
+fn without_an_optional_field_all_offsets_of_the_same_need_are_missing() {
     let cases = [
         ("is_child_subreaper", "is_child_subreeper", Need::Subreaper),
         ("sa_flags", "sa_fl4gs", Need::SigChld),
@@ -178,13 +178,13 @@ fn a_member_without_any_of_its_names_is_missing() {
 }
 
 #[test]
-fn a_controller_that_the_kernel_was_built_without_is_no_error() {
+fn a_kernel_without_a_cgroup_controller_is_no_error() {
     let offsets = resolve(renamed("6.12", "pids_cgrp_id", "mids_cgrp_id").unwrap()).unwrap();
     assert_eq!((offsets.get("CGROUP_PIDS"), offsets.get("CGROUP_MEMORY")), (Some(MISSING), Some(4)));
 }
 
 #[test]
-fn what_is_missing_of_the_end_is_told() {
+fn a_truncated_btf_is_an_error() {
     for kernel in KERNELS {
         let whole = recorded(kernel).unwrap();
         for length in 0..whole.len() {

@@ -1,5 +1,5 @@
-//! The command line, and all that is made of it: help, manual pages, completions and `docs/commands.md`, which
-//! `UPDATE_GOLDEN=1` writes anew.
+//! Tests of the command line, and of everything that is made from its definition: help, manual pages, completions and
+//! `docs/commands.md`. `UPDATE_GOLDEN=1` writes that file again.
 
 use std::{
     env, fs,
@@ -12,14 +12,14 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{CommandFactory as _, Parser as _};
 use supervisor_user::{commands::Cli, exit::Exit};
 
-/// The definition, complete, and as wide as a page.
+/// The complete definition, with the width of a page.
 fn definition() -> clap::Command {
     let mut whole = Cli::command().term_width(100);
     whole.build();
     whole
 }
 
-/// The commands that people see.
+/// The commands that are not hidden.
 fn commands(whole: &clap::Command) -> impl Iterator<Item = &clap::Command> {
     whole.get_subcommands().filter(|it| !it.is_hide_set() && it.get_name() != "help")
 }
@@ -37,7 +37,7 @@ command line by `UPDATE_GOLDEN=1 cargo test -p supervisor-user --test commands`.
 ";
 
 #[test]
-fn the_page_of_commands_is_what_help_says() -> Result<()> {
+fn the_page_of_commands_matches_the_help() -> Result<()> {
     let whole = definition();
     let sections = commands(&whole).map(|it| format!("\n## supervisor {}\n\n{}", it.get_name(), help(it)));
     let page = format!("{HEAD}\n{}{}", help(&whole), sections.collect::<String>());
@@ -69,9 +69,9 @@ fn help_is_short_as_a_flag_and_long_as_a_command() -> Result<()> {
     Ok(())
 }
 
-/// A shell gets to see `#` and what is behind it as a comment.
+/// For a shell, `#` begins a comment.
 #[test]
-fn every_example_is_a_command() -> Result<()> {
+fn every_example_can_be_parsed() -> Result<()> {
     let placeholders = [("PID", "1"), ("INO", "1")];
     let mut count = 0;
     for command in commands(&definition()) {
@@ -107,10 +107,10 @@ fn manual_pages_and_completions_know_every_option() -> Result<()> {
     Ok(())
 }
 
-/// What a shell offers for the last of these words.
+/// The completions that a shell gets for the last of these words.
 fn offered(words: &[&str]) -> Result<Vec<String>> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
-    // fish gets one a line, with a tab before what it means.
+    // fish gets one completion a line, with a tab before its meaning.
     let output =
         command.env("SUPERVISOR_COMPLETE", "fish").args(["--", "supervisor"]).args(words).output()?;
     ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -128,11 +128,11 @@ fn every_shell_gets_a_script_that_asks_this_program() -> Result<()> {
 }
 
 #[test]
-fn families_and_zombies_are_offered() -> Result<()> {
+fn completions_offer_families_zombies_and_reapers() -> Result<()> {
     let families = offered(&["explain", "--family", ""])?;
     ensure!(families.contains(&"F1".to_owned()) && families.contains(&"F24".to_owned()), "{families:?}");
     ensure!(offered(&["demo", "F2"])?.iter().all(|it| it.starts_with("F2")), "demo F2");
-    // A child of ours that nobody waits for yet.
+    // Our own child, which nobody waits for yet.
     let mut child = Command::new("true").spawn()?;
     let pid = child.id().to_string();
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -155,7 +155,7 @@ fn families_and_zombies_are_offered() -> Result<()> {
 }
 
 #[test]
-fn what_is_mistyped_is_suggested() {
+fn a_mistyped_word_gets_a_suggestion() {
     for (typed, meant) in [
         (&["wach"][..], "'watch'"),
         (&["explian", "1"], "'explain'"),
@@ -174,7 +174,7 @@ fn what_is_mistyped_is_suggested() {
     }
 }
 
-/// The rows of README.md's table are the codes that there are.
+/// The rows of README.md's table are exactly the exit codes.
 #[test]
 fn every_exit_code_is_documented() -> Result<()> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"))?;
@@ -193,7 +193,7 @@ fn outcome(args: &[&str]) -> Result<(Option<i32>, String)> {
 }
 
 #[test]
-fn every_usage_error_of_check_is_unknown_to_monitoring() -> Result<()> {
+fn every_usage_error_of_check_gives_the_state_unknown() -> Result<()> {
     const UNKNOWN: &str = "SUPERVISOR UNKNOWN - wrong usage\n";
     for args in [
         &["check", "--bad"][..],

@@ -1,4 +1,4 @@
-//! What README.md and docs/*.md show of the command line is what the command line is. The live tests execute it too
+//! Checks that the command lines in README.md and docs/*.md can be parsed. The live tests also execute them
 //! (`tests/tests/live/docs.rs`).
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +10,7 @@ mod commands;
 
 use commands::Shown;
 
-/// What a word in capitals stands for.
+/// The placeholders of the documents, each with a value.
 const PLACEHOLDERS: [(&str, &str); 8] = [
     ("PID", "1"),
     ("INO", "1"),
@@ -22,10 +22,10 @@ const PLACEHOLDERS: [(&str, &str); 8] = [
     ("$(pidof -s conmon)", "1"),
 ];
 
-/// Parses what stands from `supervisor` on; says whether it is there.
+/// Parses the command line from the word `supervisor` on. Returns whether that word is there.
 fn parses(shown: &Shown) -> Result<bool> {
     let words = shown.words();
-    // To these it is the name of a unit, or of a package.
+    // For these programs, `supervisor` is the name of a unit or of a package.
     let is_name = words.first().is_some_and(|first| ["systemctl", "dpkg", "apt"].contains(&first.as_str()));
     let is_program = |word: &String| word == "supervisor" || word == "./supervisor";
     let Some(at) = words.iter().position(is_program).filter(|_| !is_name) else {
@@ -35,7 +35,7 @@ fn parses(shown: &Shown) -> Result<bool> {
         PLACEHOLDERS.iter().find(|(name, _)| name == word).map_or(word.as_str(), |(_, value)| value)
     });
     match Cli::try_parse_from(words) {
-        // `help` is told as one.
+        // clap also returns an error for `help`, but that is no failure.
         Err(error) if error.use_stderr() => {
             Err(error).with_context(|| format!("{}: {}", shown.place, shown.text))
         }
@@ -44,7 +44,7 @@ fn parses(shown: &Shown) -> Result<bool> {
 }
 
 #[test]
-fn every_command_of_a_block_is_one() -> Result<()> {
+fn every_command_in_a_code_block_can_be_parsed() -> Result<()> {
     let mut count = 0;
     for shown in commands::in_blocks()? {
         count += u32::from(parses(&shown)?);
@@ -53,9 +53,9 @@ fn every_command_of_a_block_is_one() -> Result<()> {
     Ok(())
 }
 
-/// In sentences too, such as `supervisor explain PID`.
+/// Sentences contain commands too, such as `supervisor explain PID`.
 #[test]
-fn every_command_of_a_sentence_is_one() -> Result<()> {
+fn every_command_in_a_sentence_can_be_parsed() -> Result<()> {
     let mut count = 0;
     for (name, text) in commands::pages()? {
         let mut is_fenced = false;

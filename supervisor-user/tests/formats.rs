@@ -1,4 +1,4 @@
-//! Golden tests: one finding, as every output writes it.
+//! Golden tests of the output formats: each format writes the same events.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ fn namespace() -> BlockedNamespace {
     }
 }
 
-/// What `explain` says of the monitor, which is well.
+/// The finding of `explain` for the monitor, which has no problem.
 fn running() -> Finding {
     let mut evidence = incident();
     evidence.facts = facts(10, "monitor", &[10], HOST);
@@ -112,7 +112,7 @@ fn running() -> Finding {
     finding
 }
 
-/// The agent has freed it.
+/// The agent has freed the zombie.
 fn reap_by_service() -> Request {
     let requested_by = RequestedBy {
         kind: Requester::Service,
@@ -131,7 +131,7 @@ fn reap_by_service() -> Request {
     Request { entry, requested_by, is_forced: false, released: Vec::new() }
 }
 
-/// A person has tried to free it by force, and it blocks a namespace.
+/// A person has tried to free the zombie by force. The request also names a namespace that has ended since.
 fn reap_by_command() -> Request {
     let requested_by = RequestedBy {
         kind: Requester::Command,
@@ -184,7 +184,7 @@ fn events() -> Vec<Event> {
     .collect()
 }
 
-/// Compares with a golden file; `UPDATE_GOLDEN=1` writes it anew, to be read before it is committed.
+/// Compares with a golden file. `UPDATE_GOLDEN=1` writes the file again; review it before you commit it.
 fn golden(name: &str, actual: &str) {
     let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -197,7 +197,7 @@ fn golden(name: &str, actual: &str) {
 /// A format.
 type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;
 
-/// The lines that a format makes of the events, one event after the other.
+/// The lines of all events in a format.
 fn pretty(line: Line) -> String {
     let lines = (1..).zip(events());
     pretty_lines(lines.map(|(sequence, event)| line(&event, &context(), sequence)))
@@ -212,8 +212,8 @@ fn pretty_lines(lines: impl Iterator<Item = serde_json::Result<String>>) -> Stri
     format!("{:#}\n", values.collect::<Value>())
 }
 
-/// A trace: a process with a hostile name in a container is forked, executes, waits, exits and is reaped, and another
-/// one is killed and reaped by nobody knows whom.
+/// A trace: a process with a hostile name in a container is forked, executes, waits, exits and is reaped. A second
+/// process is killed. A third process is reaped, and its reaper is not known.
 fn trace() -> Vec<supervisor_model::trace::Event> {
     let comm = |name: &[u8]| {
         let mut comm = [0; 16];
@@ -262,7 +262,7 @@ fn trace() -> Vec<supervisor_model::trace::Event> {
     events.iter().map(|(traced, exec)| decoder.event(traced, *exec).expect("an event")).collect()
 }
 
-/// The lines that a format makes of a trace, and of a loss at its end.
+/// The lines of a trace in a format, with a loss at its end.
 fn traced_lines(
     traced: fn(&supervisor_model::trace::Event, &Context, u64, Wall) -> serde_json::Result<String>,
     lost: fn(u64, u64, &Context, u64, Wall) -> serde_json::Result<String>,
@@ -274,12 +274,12 @@ fn traced_lines(
 }
 
 #[test]
-fn a_trace_in_ecs() {
+fn a_trace_in_ecs_matches_the_golden_file() {
     golden("trace.json", &pretty_lines(traced_lines(ecs::traced, ecs::trace_lost).into_iter()));
 }
 
 #[test]
-fn a_trace_in_ocsf() {
+fn a_trace_in_ocsf_matches_the_golden_file() {
     golden("trace.ocsf.json", &pretty_lines(traced_lines(ocsf::traced, ocsf::trace_lost).into_iter()));
 }
 
@@ -305,16 +305,16 @@ fn fits(validator: &jsonschema::Validator, line: &str) {
 }
 
 #[test]
-fn ecs_lines() {
+fn ecs_lines_match_the_golden_file() {
     golden("events.json", &pretty(ecs::line));
 }
 
 #[test]
-fn ocsf_lines() {
+fn ocsf_lines_match_the_golden_file() {
     golden("events.ocsf.json", &pretty(ocsf::line));
 }
 
-/// A finding of which every text that a process or a person can choose is hostile.
+/// A finding with hostile text in every field that a process or a person can choose.
 fn hostile() -> Finding {
     let text = format!("\n\r\0\x1b[31m\"\\\u{202e}\u{fffd}{}", "x".repeat(4096));
     let mut finding = finding();
@@ -330,7 +330,7 @@ fn hostile() -> Finding {
 }
 
 #[test]
-fn events_fit_the_schemas_whatever_the_names() {
+fn events_fit_the_schemas_even_with_hostile_names() {
     let hostile = EventKind::Detected(Box::new(hostile()));
     let hostile = Event { kind: hostile, ..events().remove(0) };
     for (subject, line) in [(Subject::Ecs, ecs::line as Line), (Subject::Ocsf, ocsf::line)] {
@@ -345,7 +345,7 @@ fn events_fit_the_schemas_whatever_the_names() {
 }
 
 #[test]
-fn the_words_of_a_line_are_those_of_its_head() {
+fn an_ecs_line_has_the_action_and_the_finding_of_its_event() {
     for event in events() {
         let line = ecs::line(&event, &context(), 1).expect("the model is JSON");
         let value: Value = serde_json::from_str(&line).expect("valid JSON");
@@ -358,11 +358,11 @@ fn the_words_of_a_line_are_those_of_its_head() {
 }
 
 #[test]
-fn text_blocks() {
+fn text_blocks_match_the_golden_file() {
     let text: String =
         events().iter().map(|event| text::event(event, supervisor_render::style::Style::PLAIN)).collect();
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
-    // The time of day is in the zone of whoever runs this.
+    // The time of day depends on the time zone of the user who runs this.
     let lines = text.lines().map(|line| match line.split_at_checked(8) {
         Some((time, rest)) if time.contains(':') => format!("HH:MM:SS{rest}\n"),
         _ => format!("{line}\n"),
@@ -371,7 +371,7 @@ fn text_blocks() {
 }
 
 #[test]
-fn forks_that_a_limit_has_refused_are_told() {
+fn forks_that_a_pid_limit_refused_are_reported() {
     let mut limited = finding();
     let pids = PidBudget { source: "/pids.max".into(), current: 5, max: 40, fork_failures: Some(7) };
     limited.budget = Some(Budget { pids, unreaped: None, rate_per_hour: None, exhausted_in_ns: None });
@@ -422,7 +422,7 @@ fn arguments_that_are_cut_are_marked_in_every_output() {
 }
 
 #[test]
-fn a_sink_that_drops_events_is_slow_or_fails() {
+fn a_report_of_dropped_events_says_whether_the_sink_was_slow_or_failed() {
     let says = |failed| {
         let dropped = Dropped { sink: "siem".into(), count: 12, failed, since_ns: 0 };
         let kind = EventKind::Dropped(dropped);
@@ -436,7 +436,7 @@ fn a_sink_that_drops_events_is_slow_or_fails() {
 }
 
 #[test]
-fn stories() {
+fn stories_match_the_golden_file() {
     let plain = supervisor_render::style::Style::PLAIN;
     let text = [story::process(&finding(), plain), story::namespace(&namespace(), plain)].join("\n");
     assert!(!text.contains('\x1b'), "hostile names reach no terminal");
@@ -444,7 +444,7 @@ fn stories() {
 }
 
 #[test]
-fn narrow_lines_fit_and_ascii_is_ascii() {
+fn narrow_ascii_output_fits_and_is_ascii() {
     let style = supervisor_render::style::Style {
         columns: 80,
         is_ascii: true,
@@ -452,7 +452,7 @@ fn narrow_lines_fit_and_ascii_is_ascii() {
     };
     let blocks: String = events().iter().map(|event| text::event(event, style)).collect();
     let all = [blocks, story::process(&finding(), style), story::namespace(&namespace(), style)].join("\n");
-    // Sentences behind a word, such as that of a loss, are one line.
+    // A sentence after a word, such as the sentence of a loss, is one line of any length.
     let long: Vec<&str> =
         all.lines().filter(|line| line.starts_with(' ') && line.chars().count() > 80).collect();
     assert!(long.is_empty(), "{long:#?}");

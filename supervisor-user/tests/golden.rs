@@ -1,5 +1,5 @@
-//! Every recording of `tests/recordings` says what it said when it was put there: `NAME.zst` gives the events of
-//! `NAME.json`, one a line. `UPDATE_GOLDEN=1` writes these anew; look at what changes.
+//! Golden tests of the recordings in `tests/recordings`: a replay of `NAME.zst` gives the events of `NAME.json`, one a
+//! line. `UPDATE_GOLDEN=1` writes the JSON files again; review the changes.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use supervisor_user::schema::Subject;
 /// A format.
 type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;
 
-/// Gives each event of a recording to `take`, with what every event says besides, and its sequence number.
+/// Gives each event of a recording to `take`, with the context of every event and the sequence number.
 fn replay(recording: &Path, mut take: impl FnMut(&Event, &Context, u64) -> Result<()>) -> Result<()> {
     let mut reader = Reader::open(recording)?;
     let header = reader.header().clone();
@@ -36,7 +36,7 @@ fn replay(recording: &Path, mut take: impl FnMut(&Event, &Context, u64) -> Resul
     Ok(())
 }
 
-/// The events of a recording, each as a line. Not the version: it is another one with every release.
+/// The events of a recording, each as a line. The version is replaced, because it changes with every release.
 fn events(recording: &Path) -> Result<String> {
     let mut lines = String::new();
     replay(recording, |event, context, sequence| {
@@ -64,7 +64,7 @@ fn recordings() -> Result<Vec<PathBuf>> {
 }
 
 #[test]
-fn recordings_say_what_they_said() -> Result<()> {
+fn recordings_give_the_golden_events() -> Result<()> {
     let mut wrong = Vec::new();
     for recording in recordings()? {
         let now = events(&recording).with_context(|| format!("{} is not read", recording.display()))?;
@@ -86,7 +86,7 @@ fn recordings_say_what_they_said() -> Result<()> {
     Ok(())
 }
 
-/// What happens in recordings is said in either format as its schema promises.
+/// The events of all recordings fit the schema of each format.
 #[test]
 fn recordings_fit_the_schemas() -> Result<()> {
     let mut count = 0;
@@ -118,8 +118,8 @@ fn recordings_name_no_host() -> Result<()> {
     Ok(())
 }
 
-/// The family of each finding of a recording, as it was said last. In those of F8, of blocked namespaces; what holds
-/// these has families of its own.
+/// The last reported family of each finding of a recording. For recordings of F8, only the findings of blocked
+/// namespaces count, because the processes that hold the namespaces have other families.
 fn families(events: &str, of_namespaces: bool) -> Result<BTreeMap<String, Option<String>>> {
     let mut families = BTreeMap::new();
     for line in events.lines() {
@@ -134,14 +134,14 @@ fn families(events: &str, of_namespaces: bool) -> Result<BTreeMap<String, Option
     Ok(families)
 }
 
-/// A recording's name begins with the family of all that is found in it, or with `none`.
+/// A recording's name begins with the family of all its findings, or with `none`.
 #[test]
-fn recordings_are_of_the_family_they_are_named_for() -> Result<()> {
+fn recordings_have_the_family_of_their_name() -> Result<()> {
     let mut wrong = Vec::new();
     for recording in recordings()? {
         let name = recording.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let family = name.split('-').next().unwrap_or_default().to_uppercase();
-        // Of the cases, truth.json says more than a family.
+        // For the cases, truth.json says more than the family.
         if family == "CASE" {
             continue;
         }
@@ -161,9 +161,9 @@ fn recordings_are_of_the_family_they_are_named_for() -> Result<()> {
     Ok(())
 }
 
-/// CRI-O's own names, and its monitor that has daemonised: who is who, and the pod, as far as it was recorded.
+/// Checks the processes and the pod, as far as they were recorded, with CRI-O's own names and its daemonised monitor.
 #[test]
-fn the_incident_under_cri_o_is_named() -> Result<()> {
+fn the_incident_under_cri_o_names_runtime_monitor_and_pod() -> Result<()> {
     let all = recordings()?;
     for (name, [crun, conmonrs], uid, [namespace, pod]) in [
         (
@@ -202,7 +202,7 @@ fn the_incident_under_cri_o_is_named() -> Result<()> {
             message.ends_with(&format!("; it is that of container POD of pod {namespace}/{pod}")),
             "{message}"
         );
-        // The monitor itself, once it is killed: not the stage that it daemonised from.
+        // After it is killed, the finding names the monitor itself, not the stage that it daemonised from.
         let monitor = of(conmonrs, "zombie-detected")?;
         assert_eq!(monitor["supervisor"]["monitor"]["pid"], monitor["process"]["pid"]);
         assert_eq!(monitor["supervisor"]["family"]["id"], "F7");
@@ -210,7 +210,7 @@ fn the_incident_under_cri_o_is_named() -> Result<()> {
     Ok(())
 }
 
-/// Where absolute paths may lead.
+/// The allowed beginnings of absolute paths.
 const PLACES: [&str; 19] = [
     "/app.sh",
     "/bin/",
@@ -233,7 +233,7 @@ const PLACES: [&str; 19] = [
     "/var/lib/containers/",
 ];
 
-/// Programs, by the names of processes and of their files. A name that is to be added tells nothing of where the
+/// The allowed programs, by the names of processes and of their files. Add a name only if it does not reveal where the
 /// recording was made.
 const PROGRAMS: [&str; 58] = [
     "app.sh",
@@ -296,7 +296,7 @@ const PROGRAMS: [&str; 58] = [
     "wm-before",
 ];
 
-/// The absolute paths in a text: a slash begins one, unless it stands behind what can be part of a path.
+/// The absolute paths in a text. A slash begins a path, unless it stands after a character that can be part of a path.
 fn paths(text: &str) -> impl Iterator<Item = &str> {
     let is_inside = |before: char| before.is_alphanumeric() || "/.-_$".contains(before);
     text.match_indices('/').filter_map(move |(at, _)| {
@@ -306,7 +306,7 @@ fn paths(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What a recording tells of the place it was made at; `field` is the name of the field that this is the value of.
+/// Collects the values that reveal where a recording was made. `field` is the name of the field with this value.
 fn told(field: &str, value: &Value, places: &mut Vec<String>) {
     match value {
         Value::String(text) => {
@@ -315,10 +315,10 @@ fn told(field: &str, value: &Value, places: &mut Vec<String>) {
             let file = text.rsplit('/').next().unwrap_or_default();
             let is_program = matches!(field, "comm" | "filename" | "exe" | "previous");
             let is_wrong = match field {
-                // The kernel marks those that are gone.
+                // The kernel marks control groups that were removed.
                 "cgroup" | "ns_groups" => !text.trim_end_matches(" (deleted)").split('/').all(is_group),
                 _ if paths(text).any(is_elsewhere) => true,
-                // An open file has a number.
+                // An open file is named by its descriptor number.
                 _ => is_program && !PROGRAMS.contains(&file) && !text.starts_with("/dev/fd/"),
             };
             if is_wrong {
@@ -331,7 +331,7 @@ fn told(field: &str, value: &Value, places: &mut Vec<String>) {
     }
 }
 
-/// Whether a control group may have this name: the one that recordings tell, a container's, or a fixture's.
+/// Whether a control group may have this name: a known name, or the name of a container or a fixture.
 fn is_group(name: &str) -> bool {
     const KNOWN: [&str; 11] = [
         "",
@@ -361,7 +361,7 @@ fn is_group(name: &str) -> bool {
 }
 
 #[test]
-fn recordings_tell_no_place() -> Result<()> {
+fn recordings_do_not_reveal_where_they_were_made() -> Result<()> {
     let mut wrong = Vec::new();
     for recording in recordings()? {
         for observation in Reader::open(&recording)? {
@@ -375,7 +375,7 @@ fn recordings_tell_no_place() -> Result<()> {
 }
 
 #[test]
-fn a_place_that_is_told_is_found() {
+fn a_revealed_place_is_found() {
     let tells = |field: &str, text: &str| {
         let mut places = Vec::new();
         told(field, &text.into(), &mut places);
@@ -391,9 +391,9 @@ fn a_place_that_is_told_is_found() {
     assert!(tells("cgroup", "my-agent") && tells("cgroup", "/jobs/0123abcd") && !tells("cgroup", "/"));
 }
 
-/// What is written of an observation is what is read of it: nothing of the evidence is left out.
+/// An observation that is written and read again is the same: no evidence is left out.
 #[test]
-fn recordings_are_written_as_they_are_read() -> Result<()> {
+fn observations_survive_a_write_and_a_read() -> Result<()> {
     for recording in recordings()? {
         for observation in Reader::open(&recording)? {
             let observation = observation?;

@@ -1,4 +1,4 @@
-//! Recordings: what is written is read, and whatever is wrong with one is named.
+//! Tests of recordings: a reader gets exactly the written observations, and an error names every defect.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is how to fail, and what failed is in it")]
 
@@ -69,7 +69,7 @@ fn lines_of(bytes: &[u8]) -> Vec<String> {
     String::from_utf8(zstd::decode_all(bytes).unwrap()).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// All observations before the first error, and that.
+/// All observations before the first error, and the error.
 fn read(bytes: Vec<u8>) -> (Vec<Observation>, Option<RecordingError>) {
     let reader = match Reader::new("some.zst", Cursor::new(bytes)) {
         Ok(reader) => reader,
@@ -85,7 +85,7 @@ fn read(bytes: Vec<u8>) -> (Vec<Observation>, Option<RecordingError>) {
     (seen, None)
 }
 
-/// The error of a file that cannot even be opened, in one sentence.
+/// The error for a file that cannot even be opened, as a sentence.
 fn refused(path: &Path) -> String {
     match Reader::open(path) {
         Ok(_) => panic!("{} was read", path.display()),
@@ -98,7 +98,7 @@ fn sentence(error: RecordingError) -> String {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn written_observations_are_read_back() {
     let (_dir, file) = recorded();
     let mut reader = Reader::open(&file).unwrap();
     assert_eq!(reader.header().host, header().host);
@@ -117,7 +117,7 @@ fn only_the_owner_may_read_it_and_nothing_is_overwritten_by_accident() {
     assert!(sentence(error).contains("some.zst: exists; choose another name, or give --force"));
     assert_eq!(fs::read(&file).unwrap(), before);
 
-    // A replaced file is a new one: who has the old one open does not see what is recorded.
+    // A replaced file is a new file, so a process that has the old one open does not see the new observations.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     drop(Writer::create(&file, true, &header()).unwrap());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -131,14 +131,14 @@ fn only_the_owner_may_read_it_and_nothing_is_overwritten_by_accident() {
 }
 
 #[test]
-fn what_is_flushed_is_there_when_the_writer_dies() {
+fn flushed_observations_survive_the_death_of_the_writer() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("some.zst");
     let mut writer = Writer::create(&file, false, &header()).unwrap();
     writer.write(&observations()[0]).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(510));
     writer.tick().unwrap();
-    // Nothing is run that could complete the file.
+    // No destructor runs that could complete the file.
     std::mem::forget(writer);
     let (seen, error) = read(fs::read(&file).unwrap());
     assert_eq!(seen, observations()[..1]);
@@ -147,7 +147,7 @@ fn what_is_flushed_is_there_when_the_writer_dies() {
 }
 
 #[test]
-fn one_that_was_cut_anywhere_gives_a_clean_beginning_and_says_so() {
+fn a_recording_cut_anywhere_gives_its_beginning_and_an_error() {
     let (_dir, file) = recorded();
     let whole = fs::read(&file).unwrap();
     for len in 1..whole.len() {
@@ -175,7 +175,7 @@ fn no_flipped_bit_goes_unnoticed() {
         let mut bytes = whole.clone();
         bytes[place / 8] ^= 1 << (place % 8);
         let (seen, error) = read(bytes);
-        // Bits of the frame's header that the decoder does not use are none of ours.
+        // The decoder ignores some bits of the frame's header. A flip there changes nothing.
         let error = match error {
             Some(error) => error,
             None if seen == observations() => continue,
@@ -206,7 +206,7 @@ fn a_damaged_line_is_named() {
 }
 
 #[test]
-fn lines_that_are_missing_or_too_many_are_noticed() {
+fn missing_and_extra_lines_are_errors() {
     let (_dir, file) = recorded();
     let bytes = fs::read(&file).unwrap();
     let lines = lines_of(&bytes);
@@ -229,7 +229,7 @@ fn a_newer_format_asks_for_an_upgrade() {
 }
 
 #[test]
-fn what_is_no_recording_is_refused_and_not_waited_for() {
+fn a_file_that_is_no_recording_is_refused_without_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
@@ -272,7 +272,7 @@ fn a_state_that_is_no_letter_is_refused() {
 
 #[test]
 fn a_hostile_file_takes_little_memory() {
-    // A gigabyte without a newline in some 100 kB.
+    // A gigabyte without a newline, compressed to about 100 kB.
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     let megabyte = vec![b' '; 1 << 20];
     for _ in 0..1024 {
@@ -281,12 +281,12 @@ fn a_hostile_file_takes_little_memory() {
     let (_, error) = read(encoder.finish().unwrap());
     assert!(matches!(error.unwrap().reason, Reason::TooLong));
 
-    // A line of the greatest length is read.
+    // A line of the maximum length can be read.
     let long = format!(r#"{{"supervisor_recording":2,"version":"{}"}}"#, "9".repeat(MAX_LINE - 50));
     let (_, error) = read(compressed(&[&long]));
     assert!(matches!(error.unwrap().reason, Reason::Newer { .. }));
 
-    // A window that the decoder would have to hold in memory.
+    // A large window, which the decoder would have to keep in memory.
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(27).unwrap();
     encoder.write_all(&megabyte).unwrap();
@@ -299,7 +299,7 @@ fn a_hostile_file_takes_little_memory() {
 }
 
 #[test]
-fn a_line_that_is_nested_deeply_is_refused() {
+fn a_deeply_nested_line_is_refused() {
     // Without a limit, the parser would use up its stack.
     let deep = "[".repeat(MAX_LINE - 100);
     let header = serde_json::to_string(&header()).unwrap();
@@ -314,7 +314,7 @@ fn a_line_that_is_nested_deeply_is_refused() {
 }
 
 #[test]
-fn what_is_too_long_to_be_read_is_left_out_and_counted() {
+fn an_observation_that_is_too_long_is_left_out_and_counted() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings/f4-never-wait.zst");
     let mut long = Reader::open(&golden).unwrap().next().unwrap().unwrap();
     let Seen::Unreaped { evidence, .. } = &mut long.seen else { panic!("{long:?}") };

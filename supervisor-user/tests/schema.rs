@@ -1,5 +1,6 @@
-//! The schemas of `docs/schema` are those of the code, and say what they are meant to. `UPDATE_GOLDEN=1` writes them
-//! anew; a changed one is a change of what people rely on: see `docs/events.md`.
+//! Tests that the schemas of `docs/schema` are those of the code, and that they refuse wrong documents.
+//! `UPDATE_GOLDEN=1` writes the schemas again. Users rely on the schemas, so a change of a schema is a change of the
+//! interface: see `docs/events.md`.
 
 use std::{
     env, fs,
@@ -22,7 +23,7 @@ fn validator(subject: Subject) -> Result<Validator> {
 }
 
 #[test]
-fn schemas_are_those_of_the_code() -> Result<()> {
+fn the_committed_schemas_match_the_code() -> Result<()> {
     for subject in Subject::ALL {
         let (file, now) = (file(subject), subject.text());
         if env::var_os("UPDATE_GOLDEN").is_some() {
@@ -45,7 +46,7 @@ fn schemas_are_printed() -> Result<()> {
     Ok(())
 }
 
-/// The events of the golden file, and what is done to one of them must be found.
+/// Whether the schema refuses an event of the golden file after `spoil` has changed it.
 fn is_found(subject: Subject, golden: &str, spoil: impl Fn(&mut Value)) -> Result<bool> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
     let events: Vec<Value> = serde_json::from_str(&fs::read_to_string(path)?)?;
@@ -57,7 +58,7 @@ fn is_found(subject: Subject, golden: &str, spoil: impl Fn(&mut Value)) -> Resul
 }
 
 #[test]
-fn a_wrong_ecs_event_is_found() -> Result<()> {
+fn the_schema_refuses_a_wrong_ecs_event() -> Result<()> {
     let spoils: [fn(&mut Value); 9] = [
         |it| it["event"]["action"] = "zombie-seen".into(),
         |it| it["event"]["kind"] = "state".into(),
@@ -76,7 +77,7 @@ fn a_wrong_ecs_event_is_found() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_ocsf_event_is_found() -> Result<()> {
+fn the_schema_refuses_a_wrong_ocsf_event() -> Result<()> {
     let spoils: [fn(&mut Value); 8] = [
         |it| it["class_uid"] = 2005.into(),
         |it| it["type_uid"] = 200_402.into(),
@@ -94,8 +95,8 @@ fn a_wrong_ocsf_event_is_found() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_ocsf_trace_is_found() -> Result<()> {
-    // The first is a fork.
+fn the_schema_refuses_a_wrong_ocsf_trace() -> Result<()> {
+    // The first event is a fork.
     let spoils: [fn(&mut Value); 6] = [
         |it| it["activity_id"] = 2.into(),
         |it| it["launch_type_id"] = 3.into(),
@@ -110,9 +111,9 @@ fn a_wrong_ocsf_trace_is_found() -> Result<()> {
     Ok(())
 }
 
-/// The configuration that is printed, with all that it only shows in use.
+/// Checks the printed configuration, as it is and with all commented keys uncommented.
 #[test]
-fn the_printed_configuration_fits() -> Result<()> {
+fn the_printed_configuration_fits_its_schema() -> Result<()> {
     let text = include_str!("../src/config/default.toml");
     let is_shown = |it: &str| it.starts_with(|first: char| first == '[' || first.is_ascii_lowercase());
     let lines = text.lines().map(|line| line.strip_prefix('#').filter(|it| is_shown(it)).unwrap_or(line));
@@ -128,7 +129,7 @@ fn the_printed_configuration_fits() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_configuration_is_found() -> Result<()> {
+fn the_schema_refuses_a_wrong_configuration() -> Result<()> {
     let validator = validator(Subject::Config)?;
     for right in [
         json!({}),

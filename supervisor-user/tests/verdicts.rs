@@ -1,4 +1,4 @@
-//! A confidence is worth what it says: see `cargo xtask verdicts`.
+//! Tests how often the verdicts of each confidence are right: see `cargo xtask verdicts`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use supervisor_model::diagnosis::Confidence;
 mod calibration;
 
 #[test]
-fn high_is_right_in_95_and_medium_in_75_of_100() -> Result<()> {
+fn high_confidence_is_right_in_95_percent_and_medium_in_75() -> Result<()> {
     let rows = calibration::rows(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings"))?;
     for (confidence, least) in [(Confidence::High, 95), (Confidence::Medium, 75)] {
         let (right, all) = calibration::share(&rows, confidence);

@@ -1,4 +1,4 @@
-//! apt's package lists: the host's own, or lists of another suite of the same archive, kept apart from the host's.
+//! apt's package lists: the host's own lists, or separate lists of another suite of the same archive.
 
 use std::{
     fs,
@@ -12,21 +12,21 @@ use crate::{arch::Arch, process};
 
 /// Package lists.
 pub(crate) struct Index {
-    /// Options of every apt command, which let it look only at these lists.
+    /// Options of every apt command. With them, apt reads only these lists.
     options: Vec<String>,
     what: String,
-    /// Where packages go that are installed, if not to the host's own folder.
+    /// The folder of downloaded packages, if it is not the host's own.
     archives: Option<PathBuf>,
 }
 
 impl Index {
-    /// The host's own.
+    /// The host's own lists.
     pub(crate) fn host() -> Self {
         Self { options: Vec::new(), what: "the host's own suite".to_owned(), archives: None }
     }
 
-    /// Those of another suite of the archive that the host installs from, in this directory. They are empty until
-    /// [`Index::update`]. The host's lists and its installed packages stay as they are.
+    /// Lists of another suite of the archive that the host installs from, in this directory. They are empty until
+    /// [`Index::update`]. The host's lists and its installed packages do not change.
     pub(crate) fn of_suite(suite: &str, arch: Arch, dir: &Path) -> Result<Self> {
         let name = format!("{suite}-{}", arch.debian());
         let dir = std::path::absolute(dir)?.join(&name);
@@ -35,7 +35,7 @@ impl Index {
         let sources = dir.join("sources.list");
         let line = format!("deb {} {suite} main\n", archive()?);
         fs::write(&sources, line).with_context(|| format!("cannot write {}", sources.display()))?;
-        // Of the host's packages, none counts.
+        // An empty status file means that no package of the host counts as installed.
         let status = dir.join("status");
         fs::write(&status, "")?;
         let options = [
@@ -51,7 +51,7 @@ impl Index {
         Ok(Self { options, what: name, archives: Some(dir.join("archives")) })
     }
 
-    /// Fetches the lists anew. Those of the host are left alone: only root can do that, and setup does.
+    /// Fetches the lists again. It refuses the lists of the host: only root can renew them, and setup does that.
     pub(crate) fn update(&self) -> Result<()> {
         if self.options.is_empty() {
             bail!("setup renews the lists of the host");
@@ -61,7 +61,7 @@ impl Index {
         process::condensed(&format!("kernels: apt-get update, of {} only", self.what), update)
     }
 
-    /// The names of packages that match.
+    /// The names of packages that match the pattern.
     pub(crate) fn search(&self, pattern: &str) -> Vec<String> {
         let mut search = self.command("apt-cache");
         search.args(["search", "--names-only", pattern]);
@@ -69,7 +69,7 @@ impl Index {
         lines.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
     }
 
-    /// Downloads a package into an empty directory; returns the file.
+    /// Downloads a package into an empty directory. Returns the file.
     pub(crate) fn download(&self, package: &str, into: &Path) -> Result<PathBuf> {
         let mut download = self.command("apt-get");
         download.args(["download", package]).current_dir(into);
@@ -78,7 +78,7 @@ impl Index {
         Ok(files.next().with_context(|| format!("apt-get download {package} brought nothing"))??.path())
     }
 
-    /// Downloads packages with all that they depend on; returns the files.
+    /// Downloads packages with all their dependencies. Returns the files.
     pub(crate) fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let archives =
             self.archives.as_deref().context("the host's packages are installed, not downloaded")?;
@@ -103,7 +103,7 @@ impl Index {
     }
 }
 
-/// Where the host's packages of Debian come from.
+/// The address of the archive that the host's Debian packages come from.
 fn archive() -> Result<String> {
     let mut targets = Command::new("apt-get");
     targets.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]);

@@ -37,7 +37,7 @@ impl Arch {
         }
     }
 
-    /// Debian's and OCI's name, which its kernels' names end with.
+    /// Debian's and OCI's name. The names of Debian's kernels end with it.
     pub(crate) fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",
@@ -45,7 +45,7 @@ impl Arch {
         }
     }
 
-    /// Whether this host is of it.
+    /// Whether this host has this architecture.
     pub(crate) fn is_host(self) -> bool {
         match self {
             Self::X86_64 => cfg!(target_arch = "x86_64"),
@@ -53,7 +53,7 @@ impl Arch {
         }
     }
 
-    /// The program that runs programs of this architecture on another.
+    /// The program that runs programs of this architecture on another architecture.
     pub(crate) fn runner(self) -> Command {
         Command::new(match self {
             Self::X86_64 => "qemu-x86_64-static",
@@ -71,7 +71,7 @@ impl Arch {
         command
     }
 
-    /// What boots kernels of it.
+    /// The programs that boot kernels of this architecture.
     pub(crate) fn kernels(self) -> &'static Programs {
         match self {
             Self::X86_64 => &KERNELS,
@@ -79,7 +79,7 @@ impl Arch {
         }
     }
 
-    /// The emulator with the machine that it is to be, and the machine's console.
+    /// The emulator with the machine that it emulates, and the machine's console.
     pub(crate) fn machine(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::X86_64 => (&["qemu-system-x86_64", "-cpu", "max"], "ttyS0"),
@@ -95,7 +95,7 @@ impl Arch {
         }
     }
 
-    /// What links programs for it on a host of another architecture.
+    /// The linker for this architecture on a host of another architecture, and the programs to install for it.
     fn cross(self) -> Option<(&'static str, &'static Programs)> {
         match self {
             Self::X86_64 => None,
@@ -103,7 +103,8 @@ impl Arch {
         }
     }
 
-    /// Lets a cargo command build for this architecture: installs Rust's standard library and the linker where they are missing.
+    /// Prepares a cargo command to build for this architecture. Installs Rust's standard library and the linker if they
+    /// are missing.
     pub(crate) fn prepare(self, cargo: &mut Command) -> Result<()> {
         add_standard_library(self.triple())?;
         if let Some((linker, programs)) = self.cross()

@@ -1,4 +1,4 @@
-//! The bench: a program of the tests' crate, built for release, beside what it measures.
+//! Builds and runs the bench: a program of the tests' crate, built for release next to the program that it measures.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     only: Option<String>,
 }
 
-/// Builds and runs it; its exit code says whether every bar is met.
+/// Builds and runs the bench. Its exit code says whether every bar is met.
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&[&DEMO, &TESTS, &PEERS])?;
     ensure!(

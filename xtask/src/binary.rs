@@ -1,4 +1,4 @@
-//! The release binary.
+//! Builds the release binary.
 
 use std::{
     env, fs,
@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result};
 use crate::{arch::Arch, bpf, plan::DEMO, process, setup};
 
 const FLAG: &str = "-C target-feature=+crt-static";
-/// Cargo's variable for flags of rustc, and what stands between them: a path may have blanks.
+/// Cargo's variable for flags of rustc, and the separator of the flags. The separator is no blank, because a path may
+/// have blanks.
 const FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
 const BETWEEN: &str = "\x1f";
 
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     target: Option<Arch>,
 }
 
-/// Builds the binary, or the eBPF object, and tells where it is.
+/// Builds the binary, or the eBPF object, and prints where it is.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.bpf {
         return if args.check { bpf::check() } else { bpf::build() };
@@ -42,7 +43,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds the binary and returns its path, which is where cargo would put it if it were not statically linked.
+/// Builds the binary and returns its path. The path is the same as cargo's path for a binary that is not statically
+/// linked.
 pub(crate) fn build() -> Result<PathBuf> {
     let mut cargo = process::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "supervisor-user"]);
@@ -59,7 +61,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Builds the binary for an architecture; returns its path.
+/// Builds the binary for an architecture. Returns its path.
 pub(crate) fn build_for(arch: Arch) -> Result<PathBuf> {
     if arch.is_host() {
         return build();
@@ -72,8 +74,8 @@ pub(crate) fn build_for(arch: Arch) -> Result<PathBuf> {
     Ok(process::target_dir()?.join(arch.triple()).join("release/supervisor"))
 }
 
-/// Makes a cargo build link the C library in, so that what is built runs on any Linux, and in a machine that has nothing
-/// else. Returns the folder below the target directory that it then uses.
+/// Makes a cargo build link the C library statically, so that the program runs on any Linux, and in a machine that has
+/// no other files. Returns the folder below the target directory that the build then uses.
 pub(crate) fn link_statically(cargo: &mut Command) -> Result<String> {
     let host = host()?;
     set_target(cargo, &host);
@@ -111,8 +113,8 @@ fn hide_places(cargo: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds the binary, without optimisation, and becomes `supervisor demo`. On a new machine the release build would take longer
-/// than all the rest.
+/// Builds the binary without optimisation, and becomes `supervisor demo`. On a new machine, the release build would
+/// take longer than everything else.
 pub(crate) fn demo(args: &[String]) -> Result<()> {
     setup::ensure(&[&DEMO])?;
     let mut cargo = process::cargo();
@@ -124,8 +126,8 @@ pub(crate) fn demo(args: &[String]) -> Result<()> {
     Err(error).context("cannot start supervisor")
 }
 
-/// The triple of this host; with `--target` it keeps the flag away from build scripts and macros, which cannot
-/// be linked so.
+/// The triple of this host. With `--target` and this triple, cargo does not use the flag for build scripts and macros,
+/// which cannot be linked statically.
 pub(crate) fn host() -> Result<String> {
     let version = process::output(Command::new("rustc").arg("-vV")).context("rustc -vV fails")?;
     let host =

@@ -1,4 +1,4 @@
-//! The eBPF object: `cargo build` takes the committed one, `cargo xtask build --bpf` makes it anew.
+//! Builds the eBPF object. `cargo build` takes the committed object; `cargo xtask build --bpf` builds it again.
 
 mod toolchain;
 
@@ -29,8 +29,8 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
-/// Builds the object, and fails unless every byte is the committed one's. Then a test of the committed object is a test of a
-/// fresh one.
+/// Builds the object, and fails unless every byte is equal to the committed object. Then a test of the committed object
+/// is also a test of a fresh one.
 pub(crate) fn check() -> Result<()> {
     let committed = fs::read(process::workspace().join(OBJECT)).with_context(|| format!("no {OBJECT}"))?;
     let tools = toolchain::get().map_err(|error| {
@@ -47,7 +47,8 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// Builds the object without its DWARF sections, which the kernel does not read: three quarters of it.
+/// Builds the object without its DWARF sections. They are three quarters of the object, and the kernel does not read
+/// them.
 fn fresh(tools: &Tools) -> Result<Vec<u8>> {
     let folder = process::target_dir()?.join("bpf");
     compile(tools, &folder)?;
@@ -61,8 +62,8 @@ fn fresh(tools: &Tools) -> Result<Vec<u8>> {
     Ok(object)
 }
 
-/// Overwrites the names of the folders that cargo keeps crates in: each is called as a registry's host. In the object they
-/// are part of file names only, which the kernel's verifier shows.
+/// Overwrites the names of the folders in which cargo keeps crates, because each folder is named after a registry's
+/// host. In the object, they are only part of file names, which the kernel's verifier shows.
 fn hide_registries(object: &mut [u8]) -> Result<()> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("no home directory")?;
@@ -78,7 +79,8 @@ fn hide_registries(object: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Runs cargo as the recipe has it. No path of this host gets into the object: cargo trims them.
+/// Runs cargo with the settings of the recipe. No path of this host gets into the object, because cargo trims the
+/// paths.
 fn compile(tools: &Tools, folder: &Path) -> Result<()> {
     let mut cargo = tools.cargo();
     cargo.current_dir(process::workspace());

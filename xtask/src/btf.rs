@@ -15,7 +15,7 @@ use crate::{
     process,
 };
 
-/// Where the tests read it.
+/// The folder from which the tests read the recorded layouts.
 const RECORDED: &str = "supervisor-user/tests/btf";
 
 /// Which kernel to record.
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     kernel: Option<Wanted>,
 }
 
-/// Writes what the offsets need of a kernel's BTF, if they come out of it as they do out of the whole.
+/// Writes the part of a kernel's BTF that the offsets need. Fails if the part gives other offsets than the whole BTF.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let dir = kernels::dir()?;
     let (banner, whole) = match &args.kernel {
@@ -64,7 +64,7 @@ fn version(release: &str) -> Option<String> {
     Some(format!("{}.{}", numbers.next()??, numbers.next()??))
 }
 
-/// What supervisor resolves from a file, by the code that the agent uses.
+/// The offsets that supervisor resolves from a file, with the code of the agent.
 fn offsets(file: &Path) -> Result<String> {
     let mut cargo = process::cargo();
     cargo.args(["run", "--quiet", "--locked", "--package", "supervisor-user", "--example", "offsets"]);

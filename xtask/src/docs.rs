@@ -1,4 +1,4 @@
-//! What the documentation is made of besides text: pictures of real sessions, and the book.
+//! Makes the parts of the documentation besides text: pictures of real sessions, and the book.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,9 +13,9 @@ use crate::{
     process, setup,
 };
 
-/// The one version of mdBook that the book is made with.
+/// The required version of mdBook.
 const MDBOOK_VERSION: &str = "0.5.4";
-/// The folder below cargo's target directory where it is put.
+/// The folder below cargo's target directory for mdBook.
 const TOOLS: &str = "docs-tools";
 
 /// What is made.
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     no_images: bool,
 }
 
-/// Makes `docs/images/*.svg` anew, and the book in `book/docs` below cargo's target directory.
+/// Makes `docs/images/*.svg` again, and the book in `book/docs` below cargo's target directory.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.no_images {
         images()?;
@@ -58,21 +58,21 @@ fn images() -> Result<()> {
     process::visibly(screenshots)
 }
 
-/// Makes the book; returns its first page.
+/// Makes the book. Returns its first page.
 fn book() -> Result<PathBuf> {
     let root = process::target_dir()?.join("book");
     let pages = root.join("docs");
     let mut build = Command::new(mdbook()?);
     build.arg("build").arg("--dest-dir").arg(&pages).arg(process::workspace().join("docs"));
     process::visibly(build)?;
-    // The pages link to its files, from where they are in the tree.
+    // The pages link to the files in `deploy`, with the relative paths of the source tree.
     let mut copy = Command::new("cp");
     copy.arg("-rT").arg(process::workspace().join("deploy")).arg(root.join("deploy"));
     process::visibly(copy)?;
     Ok(pages.join("index.html"))
 }
 
-/// The program that makes the book; it is built where it is not there yet.
+/// The program that makes the book. It is built if it is missing.
 fn mdbook() -> Result<PathBuf> {
     let root = process::target_dir()?.join(TOOLS);
     let program = root.join("bin/mdbook");

@@ -1,4 +1,4 @@
-//! Fuzzing: the targets of `tests/fuzz`, built for libFuzzer and run as many at a time as there are CPUs.
+//! Fuzzes the targets of `tests/fuzz`: builds them for libFuzzer, and runs as many at a time as there are CPUs.
 
 use std::{
     fs,
@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{binary, process};
 
-/// What `cargo fuzz` gives rustc, without a sanitizer: there is little unsafe code to be watched, and no nightly is needed.
+/// The flags that `cargo fuzz` gives rustc, but without a sanitizer. There is little unsafe code for a sanitizer to
+/// watch, and without it no nightly compiler is needed.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-trace-compares \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -27,10 +28,11 @@ pub(crate) struct Args {
     minutes: u64,
 }
 
-/// The targets are a workspace of their own.
+/// The folder of the targets. They are their own workspace.
 const TREE: &str = "tests/fuzz";
 
-/// Fails if the targets' lock is older than the crates that they use: nothing else builds them.
+/// Fails if the targets' lock file is older than the crates that they use. No other task builds the targets, so no
+/// other task would notice.
 pub(crate) fn check_lock() -> Result<()> {
     let mut lock = process::cargo();
     lock.args(["update", "--workspace", "--locked", "--quiet", "--manifest-path"]);
@@ -38,7 +40,7 @@ pub(crate) fn check_lock() -> Result<()> {
     process::visibly(lock)
 }
 
-/// Builds the targets, runs each, and fails if one has found something.
+/// Builds the targets, runs each, and fails if a target has found a failure.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let tree = process::workspace().join(TREE);
     let place = process::target_dir()?.join("fuzz");
@@ -92,12 +94,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What came of a target.
+/// The result of a target.
 struct Found {
     executions: u64,
     coverage: u64,
     new: u64,
-    /// The end of what the program said, if it failed.
+    /// The end of the program's output, if it failed.
     crash: Option<String>,
 }
 
@@ -133,7 +135,7 @@ fn input(said: &str) -> Option<&str> {
     said.rsplit_once("Test unit written to ")?.1.lines().next()
 }
 
-/// The number after the last of these words.
+/// The number after the last occurrence of `word`.
 fn statistic(said: &str, word: &str) -> u64 {
     let rest = said.rsplit_once(word).map_or("", |(_, rest)| rest);
     rest.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or(0)
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_figure_counts() {
+    fn the_number_after_the_last_occurrence_counts() {
         let said = "#2 INITED cov: 5 ft: 6\n#9 NEW cov: 17 ft: 20\nstat::number_of_executed_units: 1234\n";
         assert_eq!((statistic(said, "cov:"), statistic(said, "stat::number_of_executed_units:")), (17, 1234));
         assert_eq!(statistic(said, "stat::new_units_added:"), 0);

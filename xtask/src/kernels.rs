@@ -1,4 +1,5 @@
-//! Kernels to boot or to look into: files that are there, or Debian's, which are fetched and kept below cargo's target directory.
+//! Kernels to boot or to read: existing files, or Debian's kernels, which are fetched and kept below cargo's target
+//! directory.
 
 use std::{
     fs, io,
@@ -11,10 +12,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{apt::Index, arch::Arch, process, setup};
 
-/// Which kernel.
+/// A requested kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Debian's newest of this line.
+    /// Debian's newest kernel of this line and flavour.
     Debian(Line, Flavour),
     /// The path of an image.
     File(PathBuf),
@@ -29,11 +30,11 @@ pub(crate) enum Line {
     V6_12,
     /// The newest of the backports to Debian 13.
     Newest,
-    /// The one of Debian's unstable suite.
+    /// The kernel of Debian's unstable suite.
     Sid,
 }
 
-/// What a kernel of a line is built for.
+/// The purpose for which a kernel of a line is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flavour {
     /// Any machine.
@@ -46,14 +47,14 @@ pub(crate) enum Flavour {
     Pages16k,
 }
 
-/// What every test run boots.
+/// The kernels that every test run boots.
 pub(crate) const LINES: [Wanted; 3] = [
     Wanted::Debian(Line::V6_1, Flavour::Standard),
     Wanted::Debian(Line::V6_12, Flavour::Standard),
     Wanted::Debian(Line::Newest, Flavour::Standard),
 ];
 
-/// A kernel that is there.
+/// An existing kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     /// Its version, or the name of its file.
@@ -63,13 +64,13 @@ pub(crate) struct Kernel {
 }
 
 const IMAGE: &str = "vmlinuz-";
-/// Which packages hold an image. Up to 6.18 it is in `/boot` of the first; from 6.19 on in `/usr/lib/modules` of the second,
-/// and the first only depends on it.
+/// The packages with an image. Up to 6.18, the image is in `/boot` of the first package. From 6.19 on, it is in
+/// `/usr/lib/modules` of the second, and the first only depends on the second.
 const PACKAGES: [&str; 2] = ["linux-image-", "linux-binary-"];
 /// The suite of [`Line::Newest`]: the backports to Debian 13.
 const BACKPORTS: &str = "trixie-backports";
 
-/// Where they are kept.
+/// The folder of the fetched kernels.
 pub(crate) fn dir() -> Result<PathBuf> {
     let dir = process::target_dir()?.join("vm");
     fs::create_dir_all(&dir)?;
@@ -87,7 +88,7 @@ impl FromStr for Wanted {
 }
 
 impl Wanted {
-    /// Fetches it into `dir`, unless it is there.
+    /// Fetches the kernel into `dir`, unless it is there.
     pub(crate) fn get(&self, arch: Arch, dir: &Path) -> Result<Kernel> {
         match self {
             Self::Debian(line, flavour) => line.get(*flavour, arch, dir),
@@ -117,7 +118,7 @@ impl Flavour {
         marked.unwrap_or((text, Self::Standard))
     }
 
-    /// How the names of its packages end.
+    /// The end of the names of its packages.
     fn suffix(self, arch: Arch) -> String {
         let arch = arch.debian();
         match self {
@@ -128,7 +129,7 @@ impl Flavour {
         }
     }
 
-    /// What its name has beside the version's.
+    /// The part of its name after the version.
     fn mark(self) -> &'static str {
         Self::MARKED.into_iter().find_map(|(it, mark)| (it == self).then_some(mark)).unwrap_or_default()
     }
@@ -146,7 +147,7 @@ impl Line {
         }
     }
 
-    /// Whether a version is of this line.
+    /// Whether a version belongs to this line.
     fn has(self, numbers: &[u32]) -> bool {
         match self {
             Self::V6_1 => numbers.starts_with(&[6, 1]),
@@ -156,14 +157,14 @@ impl Line {
         }
     }
 
-    /// The newest of these versions that is of this line.
+    /// The newest of these versions that belongs to this line.
     fn newest<'a>(self, versions: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
         let numbered = versions.into_iter().filter_map(|version| Some((numbers(version)?, version)));
         let of_line = numbered.filter(|(numbers, _)| self.has(numbers));
         of_line.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, version)| version)
     }
 
-    /// The suite that has it.
+    /// The suite that has this line.
     fn suite(self) -> &'static str {
         match self {
             Self::V6_1 => "bookworm",
@@ -184,12 +185,12 @@ impl Line {
                 return Ok(kernel);
             }
         }
-        // The host installs from another suite, or only today's list knows the newest.
+        // The host installs from another suite, or only today's list has the newest kernel.
         let index = Index::of_suite(self.suite(), arch, dir)?;
         if let Err(error) = index.update() {
             eprintln!("    {error:#}\n    the newest of those that were fetched before is taken");
         }
-        // What is older there would be taken for one of another line.
+        // Unstable kernels have their own folder, because an older one would be mistaken for a kernel of another line.
         let dir = if self == Self::Sid { &dir.join(format!("sid-{}", arch.debian())) } else { dir };
         self.find_and_fetch(flavour, arch, dir, &index)?.with_context(|| {
             let name = self.name();
@@ -197,7 +198,7 @@ impl Line {
         })
     }
 
-    /// The same by an index that may be old.
+    /// Finds and fetches the kernel with an index that may be old.
     fn try_index(self, flavour: Flavour, arch: Arch, dir: &Path, index: &Index) -> Option<Kernel> {
         self.find_and_fetch(flavour, arch, dir, index).unwrap_or_else(|error| {
             eprintln!("    {error:#}\n    apt's index may be old");
@@ -205,7 +206,8 @@ impl Line {
         })
     }
 
-    /// `None` if there is none, in apt's index or among those fetched before.
+    /// Finds the newest kernel of the line, and fetches it. `None` if there is none, neither in apt's index nor among
+    /// the fetched kernels.
     fn find_and_fetch(
         self,
         flavour: Flavour,
@@ -226,7 +228,7 @@ impl Line {
         let image = dir.join(format!("{IMAGE}{version}{suffix}"));
         if !image.is_file() {
             let in_package = |prefix: &str| format!("{prefix}{version}{suffix}");
-            // The package that only depends on the other exists too, so the other is tried first.
+            // The first package may exist and only depend on the second, so the second is tried first.
             let mut candidates = PACKAGES.iter().rev().map(|prefix| in_package(prefix));
             let package = candidates.find(|name| packages.contains(name));
             fetch(dir, index, &package.context("the package that was found is gone")?, &image)?;
@@ -240,14 +242,14 @@ fn version<'a>(name: &'a str, prefix: &str, flavour: &str) -> Option<&'a str> {
     name.strip_prefix(prefix)?.strip_suffix(flavour)
 }
 
-/// The numbers of a version, such as `6.1.0-56`, `6.12.90+deb12.1` or `7.3.4+deb13`. `None` of another flavour or release
-/// candidate.
+/// The numbers of a version, such as `6.1.0-56`, `6.12.90+deb12.1` or `7.3.4+deb13`. `None` for another flavour or for
+/// a release candidate.
 fn numbers(version: &str) -> Option<Vec<u32>> {
     let plain = version.replacen("+deb", ".", 1);
     plain.split(['.', '-']).map(|number| number.parse().ok()).collect()
 }
 
-/// Downloads a package and takes the image out of it: its modules, the most of it, are not needed.
+/// Downloads a package and extracts only the image. The modules are most of the package, and are not needed.
 fn fetch(dir: &Path, index: &Index, package: &str, image: &Path) -> Result<()> {
     let part = dir.join("part");
     remove(&part)?;
@@ -262,7 +264,7 @@ fn fetch(dir: &Path, index: &Index, package: &str, image: &Path) -> Result<()> {
     let whole = part.join("vmlinuz");
     tar.stdin(archive).stdout(fs::File::create(&whole)?);
     let status = tar.status().context("cannot start tar")?;
-    // Its pipe, shared with tar, has to go, or dpkg-deb would wait for a reader.
+    // Our copy of tar's pipe must be closed, or dpkg-deb would wait for a reader.
     drop(tar);
     let unpacked = unpack.wait()?;
     if !status.success() || !unpacked.success() {
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flavour_has_packages_of_its_own() {
+    fn a_flavour_has_its_own_packages() {
         let suffix = Flavour::Realtime.suffix(Arch::X86_64);
         assert_eq!(version("linux-image-6.1.0-56-rt-amd64", PACKAGES[0], &suffix), Some("6.1.0-56"));
         assert_eq!(version("linux-image-6.1.0-56-amd64", PACKAGES[0], &suffix), None);

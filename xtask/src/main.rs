@@ -1,4 +1,4 @@
-//! `cargo xtask`: fetch what the build needs, build, show, test.
+//! `cargo xtask`: fetches the programs that the build needs, builds, runs the demo, and tests.
 
 mod apt;
 mod arch;
@@ -58,8 +58,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         filter: Vec<String>,
     },
-    /// Check formatting, clippy, the layers of user space, and that no modules use each other in a circle
+    /// Check formatting, clippy, spelling, the layers and the size of files, and what the dependencies bring in
     Lint,
+    /// Check the dependencies for known vulnerabilities; fetches the list of them
+    Audit,
     /// Make the files of a release for each architecture: tarball, Debian and RPM package, list of what is linked in; an OCI
     /// image index; checksums
     Dist(dist::Args),
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Task::Demo { args } => binary::demo(&args),
         Task::Test { filter } => test::run(&filter),
         Task::Lint => lint::run(),
+        Task::Audit => lint::advisories(),
         Task::Dist(args) => dist::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),
@@ -108,7 +111,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Needs neither rights nor a particular kernel.
+/// Prints the verdicts of the recordings. It needs neither capabilities nor a particular kernel.
 fn verdicts_of_recordings() -> anyhow::Result<()> {
     let mut cargo = process::cargo();
     cargo.args(["run", "--quiet", "--locked", "--package", "supervisor-user", "--example", "verdicts"]);
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_task_that_the_docs_show_is_one() {
+    fn every_task_in_the_docs_can_be_parsed() {
         let shown = commands_of_docs::in_blocks().unwrap();
         let mut count = 0;
         for shown in &shown {

@@ -16,12 +16,12 @@ pub(crate) struct Programs {
     programs: &'static [(&'static str, &'static str)],
 }
 
-/// What the demo starts.
+/// The programs that the demo starts.
 pub(crate) const DEMO: Programs = Programs {
     why: "programs that the demo watches",
     programs: &[("crun", "crun"), ("runc", "runc"), ("tini", "tini"), ("busybox", "busybox-static")],
 };
-/// What the tests start, beside the demo's.
+/// The programs that the tests start besides those of the demo.
 pub(crate) const TESTS: Programs = Programs {
     why: "programs that the tests watch or send events to",
     programs: &[
@@ -46,15 +46,15 @@ pub(crate) const TESTS: Programs = Programs {
         ("rmiregistry", "default-jre-headless"),
     ],
 };
-/// What boots other kernels.
+/// The program that boots other kernels.
 pub(crate) const KERNELS: Programs =
     Programs { why: "boots other kernels", programs: &[("qemu-system-x86_64", "qemu-system-x86")] };
-/// What boots kernels of arm64, and lists the tests that are built for it.
+/// The programs that boot kernels of arm64, and list the tests that are built for it.
 pub(crate) const KERNELS_AARCH64: Programs = Programs {
     why: "boots kernels of arm64",
     programs: &[("qemu-system-aarch64", "qemu-system-arm"), ("qemu-aarch64-static", "qemu-user-static")],
 };
-/// What links for arm64 on another architecture.
+/// The programs that link for arm64 on another architecture.
 pub(crate) const CROSS_AARCH64: Programs = Programs {
     why: "links programs for arm64",
     programs: &[
@@ -62,10 +62,10 @@ pub(crate) const CROSS_AARCH64: Programs = Programs {
         ("aarch64-linux-gnu-gcc", "libc6-dev-arm64-cross"),
     ],
 };
-/// What makes packages for other distributions.
+/// The programs that make RPM packages and the OCI image.
 pub(crate) const PACKAGERS: Programs =
     Programs { why: "makes packages", programs: &[("rpmbuild", "rpm"), ("podman", "podman")] };
-/// What the bench measures beside supervisor.
+/// The programs that the bench measures beside supervisor.
 pub(crate) const PEERS: Programs = Programs {
     why: "what supervisor is measured beside",
     programs: &[
@@ -83,7 +83,7 @@ impl Programs {
         self.programs.iter().map(|(name, _)| *name)
     }
 
-    /// The step that installs those that are missing.
+    /// The step that installs the missing programs.
     pub(crate) fn missing(&self) -> Option<Step> {
         let missing = self.programs.iter().filter(|(name, _)| !usable(name));
         let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
@@ -91,7 +91,7 @@ impl Programs {
     }
 }
 
-/// What this run of setup has tried already.
+/// The steps that this run of setup has tried already.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tried {
     /// apt's index was renewed.
@@ -100,7 +100,7 @@ pub(crate) struct Tried {
     pub(crate) install: bool,
 }
 
-/// One thing to be done; it changes the host.
+/// One step of setup. It changes the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Renews apt's index.
@@ -137,7 +137,7 @@ impl Step {
     }
 }
 
-/// As one would type it.
+/// Writes the command as a user would type it.
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let sudo = if process::is_root() { "" } else { "sudo env " };
@@ -145,8 +145,8 @@ impl Display for Step {
     }
 }
 
-/// The steps in their order, with the renewal of apt's index if an installation needs it. `in_index` tells whether apt
-/// knows a package.
+/// The steps in their order. The renewal of apt's index comes first if an installation needs it. `in_index` says
+/// whether apt knows a package.
 pub(crate) fn plan(mut installs: Vec<Step>, tried: Tried, in_index: &dyn Fn(&str) -> bool) -> Vec<Step> {
     let unknown = |step: &Step| match step {
         Step::Install { packages, .. } => packages.iter().any(|name| !in_index(name)),
@@ -158,19 +158,20 @@ pub(crate) fn plan(mut installs: Vec<Step>, tried: Tried, in_index: &dyn Fn(&str
     installs
 }
 
-/// Reads `apt-cache policy`.
+/// Whether the output of `apt-cache policy` has a candidate for installation.
 pub(crate) fn has_candidate(policy: &str) -> bool {
     policy.lines().any(|line| line.trim().strip_prefix("Candidate: ").is_some_and(|it| it != "(none)"))
 }
 
-/// An executable on `PATH`, or in the administrator's part of it.
+/// An executable on `PATH`, or in the `sbin` directories.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(sbin).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// Whether a program is there; busybox must run in an empty root file system, where no libraries are.
+/// Whether a program exists and is usable. busybox must be static, because it runs in a root file system without
+/// libraries.
 fn usable(name: &str) -> bool {
     program(name).is_some_and(|file| {
         let libraries = || process::output(Command::new("ldd").arg(&file));
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_installed_without_others() {
+    fn packages_are_installed_without_recommended_ones() {
         assert_eq!(
             install()[0].args().join(" "),
             "-o DPkg::Lock::Timeout=120 install -y --no-install-recommends crun busybox-static"
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_to_be_done_where_nothing_is_missing() {
+    fn no_step_is_planned_if_nothing_is_missing() {
         assert_eq!(plan(Vec::new(), Tried::default(), &|_| false), []);
     }
 
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn apt_policy_tells_whether_a_package_exists() {
+    fn apt_policy_says_whether_a_package_exists() {
         assert!(has_candidate("crun:\n  Installed: (none)\n  Candidate: 1.8.1-1\n"));
         assert!(!has_candidate("gone:\n  Installed: (none)\n  Candidate: (none)\n"));
         assert!(!has_candidate(""));

@@ -1,4 +1,4 @@
-//! Running other programs.
+//! Runs other programs.
 
 use std::{
     collections::VecDeque,
@@ -13,10 +13,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// Lines of a failed command's output that are shown.
+/// The number of lines that are shown of a failed command's output.
 const TAIL: usize = 25;
 
-/// Ends xtask with this code; whoever returns it has already said why.
+/// Ends xtask with this code. The code that returns it has already printed the reason.
 #[derive(Debug)]
 pub(crate) struct Exit(pub(crate) u8);
 
@@ -56,7 +56,7 @@ pub(crate) fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0)
 }
 
-/// The cargo that runs this task, to be run again in the workspace.
+/// A command for the cargo that runs this task, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
@@ -64,10 +64,10 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Takes out of a command's environment what `cargo run` has put into ours, and what would otherwise make cargo
-/// build again or make programs load rustup's libraries.
+/// Removes variables from a command's environment: those that `cargo run` has added to ours, and those that would make
+/// cargo build again or make programs load rustup's libraries.
 ///
-/// `RUSTUP_TOOLCHAIN` stays: `cargo +name xtask` means every cargo below, too.
+/// `RUSTUP_TOOLCHAIN` stays, because `cargo +name xtask` also applies to every cargo that xtask starts.
 pub(crate) fn without_cargo_run(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
@@ -89,13 +89,13 @@ pub(crate) fn without_cargo_run(command: &mut Command) {
     };
 }
 
-/// What a command prints, if it can be run and succeeds.
+/// The output of a command, if it can be run and succeeds.
 pub(crate) fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
 }
 
-/// Runs a command whose output everybody shall see; its exit code becomes ours if it fails.
+/// Runs a command with visible output. If it fails, its exit code becomes ours.
 pub(crate) fn visibly(mut command: Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", name(&command)))?;
     if status.success() {
@@ -104,8 +104,8 @@ pub(crate) fn visibly(mut command: Command) -> Result<()> {
     Err(Exit(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)).into())
 }
 
-/// Runs a command whose output matters only if it fails: one line before and one after,
-/// between them, on a terminal, the latest of the output.
+/// Runs a command whose output matters only if it fails. Prints one line before the command and one after it. On a
+/// terminal, the latest line of the output stands between them.
 pub(crate) fn condensed(title: &str, mut command: Command) -> Result<()> {
     let start = Instant::now();
     let terminal = io::stderr().is_terminal();
@@ -116,7 +116,7 @@ pub(crate) fn condensed(title: &str, mut command: Command) -> Result<()> {
     let program = name(&command);
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-    // The command holds the writing ends; with them the reading below would never end.
+    // The command holds the writing ends of the pipe. With them open, the loop below would never end.
     drop(command);
 
     let mut tail = VecDeque::with_capacity(TAIL);

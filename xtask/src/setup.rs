@@ -1,6 +1,6 @@
 //! Installs the programs that are missing.
 //!
-//! After each step it looks at the host again, so that no step relies on what an earlier one was expected to do.
+//! After each step it inspects the host again, so that no step relies on the expected result of an earlier step.
 
 use std::{process::Command, slice, time::Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     process,
 };
 
-/// `setup`: installs what the demo and the tests need, and tells what there is.
+/// `setup`: installs the programs that the demo and the tests need, and lists them.
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     ensure(&[&DEMO, &TESTS])?;
@@ -28,7 +28,7 @@ pub(crate) fn update_index() -> Result<()> {
     process::condensed(&format!("setup: {step}  ({})", step.why()), step.command())
 }
 
-/// `setup --check`: lists what is missing.
+/// `setup --check`: lists the missing programs.
 pub(crate) fn check() -> Result<()> {
     let steps = plan(missing(&[&DEMO, &TESTS]), Tried::default(), &in_index);
     if steps.is_empty() {
@@ -39,7 +39,7 @@ pub(crate) fn check() -> Result<()> {
     Err(process::Exit(1).into())
 }
 
-/// Installs what is missing, in silence if nothing is.
+/// Installs the missing programs. Prints nothing if none is missing.
 pub(crate) fn ensure(wanted: &[&Programs]) -> Result<()> {
     let mut tried = Tried::default();
     let mut done = Vec::new();
@@ -68,7 +68,7 @@ fn missing(wanted: &[&Programs]) -> Vec<Step> {
     wanted.iter().filter_map(|programs| programs.missing()).collect()
 }
 
-/// Says what to run, and ends, where this process cannot do it.
+/// If this process cannot do the steps, prints the commands to run and ends.
 fn refuse_if_powerless(steps: &[Step]) -> Result<()> {
     if plan::program("apt-get").is_none() {
         eprintln!(

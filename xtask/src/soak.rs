@@ -1,4 +1,5 @@
-//! The soak: one live test, for longer.
+//! Runs the soak: the live tests with `soak` in their path, one by one, for a longer time. They are in the modules
+//! `soak`, `soak_causes` and `reap::soak`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     attackers: bool,
 }
 
-/// Runs it, and shows what it prints.
+/// Runs the soak, and shows its output.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(
         process::is_root(),

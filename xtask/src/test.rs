@@ -1,4 +1,4 @@
-//! Lints, unit tests, live tests; of these the core on other kernels too.
+//! Runs the lints, the unit tests and the live tests. The core of the live tests also runs on other kernels.
 
 use std::{path::Path, thread};
 
@@ -10,14 +10,14 @@ use crate::{
     process, setup, vm, youki,
 };
 
-/// In the paths of live tests that nothing may run beside.
+/// A part of the paths of live tests that must run alone.
 const ALONE: &str = "::alone::";
-/// How many live tests run side by side for each CPU: most of them wait.
+/// The number of live tests that run at once for each CPU. It is more than one, because most of them wait.
 const AT_ONCE: usize = 2;
 
-/// Checks formatting and lints, runs the unit tests of every crate, then the core of the live tests on other kernels, then
-/// the live tests: those in a module `alone` one by one, then the others side by side. With a filter only the chosen ones of
-/// this kernel, one by one.
+/// Checks formatting and lints, and runs the tests of every crate except `supervisor-tests`. Then runs the core of the
+/// live tests on other kernels. Then runs the live tests on this kernel: those in a module `alone` one by one, then the
+/// others in parallel. With a filter, runs only the chosen tests; live tests run one by one, and only on this kernel.
 pub(crate) fn run(filter: &[String]) -> Result<()> {
     setup::ensure(&[&DEMO, &TESTS])?;
     if filter.is_empty() {
@@ -40,7 +40,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     if !filter.is_empty() {
         return live(&binary, 1, filter);
     }
-    // Before those on this kernel, so that the last lines are the test runner's own.
+    // The tests on other kernels run first, so that the last lines are those of the test runner.
     let elsewhere = vm::core();
     let alone = live(&binary, 1, &[ALONE.to_owned()]);
     let threads = AT_ONCE * thread::available_parallelism()?.get();

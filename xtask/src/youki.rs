@@ -1,4 +1,4 @@
-//! youki, a container runtime that Debian does not have: it is built for the live tests.
+//! Builds youki, a container runtime that Debian does not have, for the live tests.
 
 use std::{
     env,
@@ -12,17 +12,17 @@ use anyhow::Result;
 use crate::process;
 
 const VERSION: &str = "0.7.0";
-/// The folder below cargo's target directory where it is put.
+/// The folder below cargo's target directory for youki.
 const TOOLS: &str = "test-tools";
 
-/// `PATH` with the folder of youki, which is built where it is not there yet.
+/// `PATH` with the folder of youki. youki is built if it is missing.
 pub(crate) fn path() -> Result<OsString> {
     let root = process::target_dir()?.join(TOOLS);
     let folder = root.join("bin");
     if !is_right(&folder.join("youki")) {
         let mut install = process::cargo();
         install.args(["install", "youki", "--version", VERSION, "--locked", "--force"]);
-        // Without seccomp and systemd it needs no library of the host.
+        // Without the features seccomp and systemd, youki needs no library of the host.
         install.args(["--no-default-features", "--features", "v1,v2", "--debug", "--root"]).arg(&root);
         process::condensed(&format!("test: youki {VERSION}  (a container runtime; some minutes)"), install)?;
     }

@@ -1,11 +1,11 @@
-//! Arguments of runtimes and monitors. They are hostile input: nothing in them is believed beyond its form.
+//! Parses the arguments of runtimes and monitors. They are hostile input: only their form is believed.
 
 mod machines;
 
 /// The form of a runtime's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuntimeKind {
-    /// As runc's: options, a verb, options, a container.
+    /// Like the arguments of runc: options, a verb, options, a container.
     Oci,
     /// One program for each verb.
     Lxc(&'static str),
@@ -16,7 +16,7 @@ pub enum RuntimeKind {
 /// A runtime's command line, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeCall<'a> {
-    /// Whose form it has.
+    /// The form of the arguments.
     pub kind: RuntimeKind,
     /// `create`, `run`, `exec`, …; of LXC `start`, `execute`, `attach`.
     pub verb: &'a str,
@@ -91,8 +91,8 @@ const VERB_VALUES: &[&str] = &[
 const ROOT: &[&str] = &["--root", "-r"];
 const BUNDLE: &[&str] = &["--bundle", "-b"];
 
-/// Parses a runtime's arguments, the program's name first. `None` without a verb: `runc init`, which runs the
-/// stages, is no call of its own.
+/// Parses the arguments of a runtime; the first one is the name of the program. `None` without a verb: `runc init`,
+/// which runs the stages, is no call of its own.
 #[must_use]
 pub fn runtime_call(kind: RuntimeKind, args: &[String]) -> Option<RuntimeCall<'_>> {
     match kind {
@@ -110,8 +110,8 @@ fn oci_call(args: &[String]) -> Option<RuntimeCall<'_>> {
     Some(RuntimeCall { kind: RuntimeKind::Oci, verb, container, root, bundle })
 }
 
-/// The next argument that is neither an option nor an option's value. On the way, the value of the `wanted`
-/// option is kept.
+/// The next argument that is neither an option nor an option's value. `found` keeps the value of the `wanted` option on
+/// the way.
 fn positional<'a>(
     args: &mut impl Iterator<Item = &'a str>,
     with_value: &[&str],
@@ -137,21 +137,21 @@ fn positional<'a>(
     None
 }
 
-/// A kind of monitor: their options differ, and so does what they watch.
+/// A kind of monitor. The kinds have different options, and watch different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MonitorKind {
-    /// One process a container.
+    /// One monitor process for each container.
     Conmon,
-    /// One process a pod, with the containers named by calls and not by arguments.
+    /// One monitor process for each pod. Calls name the containers, and arguments do not.
     ConmonRs,
-    /// One process a pod, with the id of the pod's sandbox.
+    /// One monitor process for each pod, with the id of the pod's sandbox.
     Shim,
 }
 
-/// What a monitor's arguments say.
+/// The parsed arguments of a monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MonitorCall<'a> {
-    /// What it is.
+    /// The kind of monitor.
     pub kind: MonitorKind,
     /// The container that it watches; of a shim, the first of its pod.
     pub id: Option<&'a str>,
@@ -161,16 +161,16 @@ pub struct MonitorCall<'a> {
     pub bundle: Option<&'a str>,
     /// The runtime that it calls.
     pub runtime: Option<&'a str>,
-    /// Where that keeps its containers' state.
+    /// Where that runtime keeps the state of its containers.
     pub root: Option<&'a str>,
     /// The bundle of the pod's sandbox, in which conmonrs keeps its own files.
     pub sandbox: Option<&'a str>,
-    /// containerd's namespace, which is none of Kubernetes.
+    /// The namespace of containerd, which is not a namespace of Kubernetes.
     pub namespace: Option<&'a str>,
 }
 
-/// Parses a monitor's arguments, the program's name first. conmonrs has a `-c` too, but it names a cgroup
-/// manager: so each kind has its own table.
+/// Parses the arguments of a monitor; the first one is the name of the program. conmonrs has a `-c` too, but it names a
+/// cgroup manager: so each kind has its own table.
 #[must_use]
 pub fn monitor_call(kind: MonitorKind, args: &[String]) -> MonitorCall<'_> {
     let options = options(args);
@@ -217,7 +217,7 @@ pub fn monitor_call(kind: MonitorKind, args: &[String]) -> MonitorCall<'_> {
 /// conmon's options whose value is an argument for another program, and may look like an option.
 const PASSED_ON: &[&str] = &["--runtime-arg", "--runtime-opt", "--exit-command-arg"];
 
-/// Options with what follows each, which is its value if it takes one.
+/// The options, each with the argument after it, which is its value if it takes one.
 fn options(args: &[String]) -> Vec<(&str, &str)> {
     let mut options = Vec::new();
     let mut rest = args.iter().map(String::as_str).skip(1).peekable();
@@ -271,7 +271,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_call_is_read_as_it_was_made_whatever_the_values_are(
+        fn a_runtime_call_is_read_with_any_values_of_its_options(
             global in options_of(GLOBAL_VALUES),
             verb in select(VERBS),
             own in options_of(VERB_VALUES),
@@ -292,7 +292,7 @@ mod tests {
         }
 
         #[test]
-        fn a_conmon_is_read_as_it_was_started_whatever_the_values_are(
+        fn a_conmon_call_is_read_with_any_values_of_its_options(
             own in vec(
                 (select(vec!["-c", "--cid", "-n", "--name", "-b", "--bundle", "-r", "--runtime"]), "[^-].{0,6}", any::<bool>()),
                 0..8,
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn runtime_calls() {
+    fn the_verb_and_the_container_of_a_runtime_call_are_found() {
         for (line, verb, container) in [
             ("crun --root /x --cgroup-manager=disabled create --bundle /b web", "create", Some("web")),
             (
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn runtime_root_and_bundle() {
+    fn the_root_and_the_bundle_of_a_runtime_call_are_found() {
         for (line, root, bundle) in [
             ("crun --root /r create --bundle /b web", Some("/r"), Some("/b")),
             ("crun --root=/r --debug run -b /b web", Some("/r"), Some("/b")),
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn conmon_as_podman_calls_it() {
+    fn the_conmon_arguments_of_podman_are_read() {
         let args = words(
             "/usr/bin/conmon --api-version 1 -c abc -u abc -r /usr/bin/crun -b /b -p /pid -n web --exit-dir /e \
              --full-attach -l k8s-file:/l --log-level warning --runtime-arg --log-format=json --runtime-arg \
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn shim_and_conmonrs() {
+    fn the_arguments_of_a_shim_and_of_conmonrs_are_read() {
         let args = words("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id abc -bundle=/b -address /a");
         let call = monitor_call(MonitorKind::Shim, &args);
         assert_eq!(

@@ -1,5 +1,5 @@
-//! On whose authority a process says something. Names and arguments are the process's own; its user, its PID namespace and
-//! its control group are the kernel's word.
+//! Decides with which authority a process makes a claim. A process chooses its own names and arguments. The kernel
+//! reports its user, its PID namespace and its control group.
 
 use supervisor_model::{
     evidence::{Evidence, ExecFacts},
@@ -9,23 +9,24 @@ use supervisor_model::{
 
 use super::cgroup;
 
-/// The least user id that `useradd` gives away as a subordinate one (`SUB_UID_MIN`, login.defs(5)): processes of a user's
-/// own containers have such ids.
+/// The lowest user id that `useradd` assigns as a subordinate one (`SUB_UID_MIN`, login.defs(5)). The processes of a
+/// user's own containers have subordinate ids.
 const SUB_UID_MIN: u32 = 100_000;
 
-/// Who speaks in the arguments of an exec.
+/// The authority behind the arguments of an exec.
 ///
-/// Root speaks only in the host's PID namespace. Root in a container is its tenant: it chooses its arguments, and its files
-/// are owned by root too. A recording of an older version does not say who it was, and is believed.
+/// Root has its authority only in the host's PID namespace. Root in a container is the tenant of the container: it
+/// chooses its arguments, and its files are owned by root too. A recording of an older version does not contain the
+/// user, and is believed.
 #[must_use]
 pub fn of_exec(exec: &ExecFacts) -> Authority {
     exec.uid.map_or(Authority::Root, |uid| of(uid, exec.level))
 }
 
-/// Who speaks in the arguments of a living process.
+/// The authority behind the arguments of a living process.
 #[must_use]
 pub fn of_process(facts: &ProcessFacts) -> Authority {
-    // An id that is not known is no user's, and never root's.
+    // An unknown id belongs to no user, and never to root.
     of(facts.uid.unwrap_or(supervisor_ebpf::UNKNOWN_USER), facts.level())
 }
 
@@ -37,13 +38,14 @@ fn of(uid: u32, level: Option<u32>) -> Authority {
     }
 }
 
-/// Who has named a control group. Below `user@N.service` user N makes groups of any name.
+/// The authority that has named a control group. Below `user@N.service` user N makes groups of any name.
 #[must_use]
 pub fn of_cgroup(path: &str) -> Authority {
     cgroup::user(path).map_or(Authority::Kernel, Authority::User)
 }
 
-/// Whether what a user says may be about this process: it must be the user's own, or one of the user's containers.
+/// Whether a claim of a user may be about this process: it must be a process of that user, or of one of the user's
+/// containers.
 #[must_use]
 pub fn speaks_for(by: Authority, evidence: &Evidence) -> bool {
     match by {
@@ -53,13 +55,14 @@ pub fn speaks_for(by: Authority, evidence: &Evidence) -> bool {
     }
 }
 
-/// Whether an exec has started the program that it is named after: root has, and no other can change the file.
+/// Whether an exec counts as the start of the program whose name it has: root made the exec, and nobody else is known
+/// to be able to change the file. An exec whose file was not checked, or was not found, counts too.
 #[must_use]
 pub fn is_verified(exec: &ExecFacts) -> bool {
     of_exec(exec) == Authority::Root && exec.roots_file != Some(false)
 }
 
-/// Whether an exec that is of that role has only the name of a runtime, monitor or engine.
+/// Whether an exec with that role has only the name of a runtime, monitor or engine.
 #[must_use]
 pub fn is_unverified_part(exec: &ExecFacts, role: Role) -> bool {
     matches!(role, Role::Runtime | Role::Monitor | Role::Engine) && !is_verified(exec)

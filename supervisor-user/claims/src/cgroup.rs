@@ -1,11 +1,11 @@
-//! Container ids and pod uids in control-group names.
+//! Finds container ids and pod uids in the names of control groups.
 
 use std::borrow::Cow;
 
-/// What LXC is called as a manager. It is a runtime too, and a container's id is the name that a
-/// person gave it.
+/// The name of LXC as a container manager. LXC is a runtime too, and a container's id is the name that a person gave
+/// it.
 pub const LXC: &str = "lxc";
-/// The same of systemd-nspawn.
+/// The name of systemd-nspawn as a container manager. The same holds for it.
 pub const NSPAWN: &str = "systemd-nspawn";
 
 /// A container as its control group names it.
@@ -13,19 +13,19 @@ pub const NSPAWN: &str = "systemd-nspawn";
 pub struct NamedContainer<'a> {
     /// Its id.
     pub id: Cow<'a, str>,
-    /// What made the group. A bare id below `kubepods` may be containerd's or cri-dockerd's.
+    /// The manager that made the group. A bare id below `kubepods` may be an id of containerd or of cri-dockerd.
     pub manager: Option<&'static str>,
 }
 
 impl NamedContainer<'_> {
-    /// The runtime that manages its containers itself, if that has made the group.
+    /// The runtime that made the group, if it manages its containers itself.
     #[must_use]
     pub fn machine_runtime(&self) -> Option<&'static str> {
         self.manager.filter(|manager| matches!(*manager, LXC | NSPAWN))
     }
 }
 
-/// Prefixes of the container managers: systemd's scopes, and the groups of some without systemd.
+/// The prefixes of the container managers: of systemd's scopes, and of the groups of some managers without systemd.
 const PREFIXES: &[(&str, &str)] = &[
     ("libpod-payload-", "podman"),
     ("libpod-", "podman"),
@@ -34,7 +34,7 @@ const PREFIXES: &[(&str, &str)] = &[
     ("docker-", "docker"),
 ];
 
-/// The middle of `SLICE:MANAGER:ID`, the name that a runtime makes of a systemd path without systemd.
+/// The middle of `SLICE:MANAGER:ID`. A runtime without systemd makes this name from a systemd path.
 const UNEXPANDED: &[(&str, &str)] =
     &[("libpod", "podman"), ("crio", "cri-o"), ("cri-containerd", "containerd"), ("docker", "docker")];
 
@@ -64,8 +64,8 @@ fn containers(path: &str) -> impl Iterator<Item = NamedContainer<'_>> {
     })
 }
 
-/// The uid of the innermost pod that a path names: `podUID` below `kubepods`, or
-/// `kubepods-burstable-podUID.slice` where systemd's names have `_` for its dashes.
+/// The uid of the innermost pod that a path names: `podUID` below `kubepods`, or `kubepods-burstable-podUID.slice`,
+/// where systemd's name has `_` for each dash of the uid.
 #[must_use]
 pub fn pod_uid(path: &str) -> Option<String> {
     let mut below = false;
@@ -73,7 +73,7 @@ pub fn pod_uid(path: &str) -> Option<String> {
     for name in components(path) {
         let slice = name.starts_with("kubepods") || name.starts_with("kubelet-kubepods");
         below |= slice || name == "kubepods";
-        // Of `kubepods-podUID.slice:cri-containerd:ID`, the slice.
+        // Only the slice of `kubepods-podUID.slice:cri-containerd:ID`.
         let name = name.split(':').next().unwrap_or(name);
         let name = name.strip_suffix(".slice").unwrap_or(name);
         let uid = match name.rsplit_once("-pod") {
@@ -87,7 +87,7 @@ pub fn pod_uid(path: &str) -> Option<String> {
     found
 }
 
-/// The user whose systemd instance a path is below of.
+/// The user N of the systemd instance `user@N.service` that a path is below.
 #[must_use]
 pub fn user(path: &str) -> Option<u32> {
     components(path).find_map(|name| name.strip_prefix("user@")?.strip_suffix(".service")?.parse().ok())
@@ -112,7 +112,7 @@ fn unexpanded(name: &str) -> Option<NamedContainer<'_>> {
     is_id(id).then_some(NamedContainer { id: id.into(), manager: Some(manager) })
 }
 
-/// A group that has only the id for a name, known by what is above it.
+/// A group whose name is only the id. The groups above it show the manager.
 fn bare<'a>(name: &'a str, above: &[&str]) -> Option<NamedContainer<'a>> {
     let manager = above.iter().rev().find_map(|name| match *name {
         "docker" => Some(Some("docker")),
@@ -168,7 +168,7 @@ pub fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A UUID; of a pod from a file on the node, a hash of 32 digits.
+/// Whether a text is a UUID, or the hash of 32 digits that a pod from a file on the node has.
 fn is_uid(text: &str) -> bool {
     let is_dash = |byte: u8| byte == b'-' || byte == b'_';
     match text.len() {
@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// What a component of a path may look like, and almost.
+    /// Components of a path that are valid, or almost valid.
     fn component() -> impl Strategy<Value = String> {
         const PLAIN: [&str; 11] = [
             "docker",
@@ -221,7 +221,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_any_path_names_is_an_id(names in vec(component(), 0..6)) {
+        fn any_path_names_only_valid_ids(names in vec(component(), 0..6)) {
             let path = names.join("/");
             let found = container(&path);
             if let Some(NamedContainer { id, .. }) = found.clone().filter(|it| it.machine_runtime().is_none()) {
@@ -234,7 +234,7 @@ mod tests {
                 prop_assert!(matches!(uid.len(), 32 | 36) && is_hex);
                 prop_assert!(path.starts_with("kube") || path.contains("/kube"), "there is no pod elsewhere");
             }
-            // What is gone has the same name.
+            // The name of a deleted group gives the same answers.
             if !path.ends_with(" (deleted)") {
                 let gone = format!("{path} (deleted)");
                 prop_assert_eq!((container(&gone), pod_uid(&gone), user(&gone)), (found, pod, user(&path)));
@@ -249,7 +249,7 @@ mod tests {
     const FILE_UID: &str = "4f5d0c8e4f5d0c8e4f5d0c8e4f5d0c8e";
 
     #[test]
-    fn names_of_every_manager() {
+    fn a_container_is_found_in_the_group_names_of_every_manager() {
         for (path, manager) in [
             (format!("/machine.slice/libpod-{ID}.scope"), Some("podman")),
             (format!("/machine.slice/libpod-{ID}.scope/container"), Some("podman")),
@@ -279,7 +279,7 @@ mod tests {
             (format!("/system.slice/docker-{ID}.scope"), Some("docker")),
             (format!("/user.slice/user-1000.slice/user@1000.service/docker-{ID}.scope"), Some("docker")),
             (format!("/docker/{ID}"), Some("docker")),
-            // Nested: the innermost.
+            // Nested containers: the innermost one is found.
             (format!("/docker/{OUTER}/kubelet/kubepods/besteffort/pod{UID}/{ID}"), None),
             (
                 format!("/docker/{OUTER}/kubelet.slice/kubelet-kubepods.slice/cri-containerd-{ID}.scope"),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_that_people_have_named() {
+    fn lxc_and_nspawn_containers_are_found_by_their_names() {
         for (path, id, manager) in [
             ("/lxc.payload.web1", "web1", LXC),
             ("/lxc.payload.web1/init.scope (deleted)", "web1", LXC),
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn no_container() {
+    fn other_groups_name_no_container() {
         for path in [
             format!("/machine.slice/libpod-conmon-{ID}.scope"),
             format!("/kubepods.slice/kubepods-pod{UID_}.slice/crio-conmon-{ID}.scope"),
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn pods() {
+    fn a_pod_uid_is_found_below_kubepods_only() {
         for (path, uid) in [
             (format!("/kubepods/burstable/pod{UID}/{ID}"), Some(UID)),
             (format!("/kubepods/pod{UID}"), Some(UID)),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn users() {
+    fn the_user_of_a_systemd_instance_is_found() {
         assert_eq!(user("/user.slice/user-1000.slice/user@1000.service/user.slice/x.scope"), Some(1000));
         assert_eq!(user("/user.slice/user@x.service"), None);
         assert_eq!(user("/"), None);

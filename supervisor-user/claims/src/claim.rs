@@ -1,5 +1,5 @@
-//! Which container the evidence claims, and on whose authority. Every source can be wrong in its own way, or lie. This
-//! file is the only one that orders them.
+//! Finds the containers that the evidence claims, and the authority of each claim. Every source can be wrong in its own
+//! way, or lie. This file is the only one that orders the sources.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub enum Source {
     Cgroup,
     /// The arguments of the nearest runtime that was called for a container.
     Runtime,
-    /// The arguments of a conmon among the creators.
+    /// The arguments of a conmon that is the process itself or one of its creators.
     CreatingMonitor,
     /// The arguments of a conmon that must reap.
     ReapingMonitor,
@@ -36,18 +36,18 @@ pub struct Claim<'a> {
     pub id: Cow<'a, str>,
     /// Whether an OCI runtime keeps its state and bundle; LXC and systemd-nspawn do not.
     pub is_oci: bool,
-    /// Its name, where a monitor of the same authority was told it.
+    /// Its name, if a monitor got the name as an argument. The monitor has the authority of the author, or root's.
     pub name: Option<&'a str>,
     /// Where it was found.
     pub source: Source,
-    /// Who says it.
+    /// The author of the claim.
     pub speaker: Speaker,
-    /// Whether the speaker may speak for this process.
+    /// Whether the author may make claims about this process.
     pub may_speak: bool,
 }
 
 impl Claim<'_> {
-    /// Whether the source is about exactly this process, and not about a process that it may descend from.
+    /// Whether the source is about exactly this process, and not about a possible ancestor.
     #[must_use]
     pub fn is_direct(&self) -> bool {
         matches!(self.source, Source::Runtime | Source::CreatingMonitor)
@@ -59,29 +59,31 @@ impl Claim<'_> {
 pub struct Speaker {
     /// The authority that the author has.
     pub by: Authority,
-    /// Whether the program is known to be the one that it is named after.
+    /// Whether the program is known to be the one whose name it has.
     pub is_verified: bool,
 }
 
 impl Speaker {
-    /// Who speaks in an exec.
+    /// The author of the arguments of an exec.
     #[must_use]
     pub fn of_exec(exec: &ExecFacts) -> Self {
         Self { by: authority::of_exec(exec), is_verified: authority::is_verified(exec) }
     }
 }
 
-/// The claims, best first. The authority decides: the kernel's control group, then root, then users and containers. Of
-/// one authority the order is:
+/// The claims, best first. Claims of authors who may not speak about this process come last ([`Claim::may_speak`]).
+/// Then the authority decides: first the kernel's control group, then root, then users and containers. Within one rank
+/// the order is:
 ///
 /// 1. The control group: the innermost container of its path.
-/// 2. The nearest runtime that was called for a container. It names exactly the container that the process was made for.
+/// 2. The nearest runtime that was called for a container. It names exactly the container that the process was made
+///    for.
 /// 3. conmon as a creator: it watches one container only.
-/// 4. conmon as the reaper: it may have adopted the process of a container within its own.
-/// 5. A shim. The id is that of the pod's first container, its sandbox, and the process may be another's.
+/// 4. conmon as the reaper: it may have adopted a process of a container within its own container.
+/// 5. A shim. Its id is that of the pod's first container, the sandbox. The process may belong to another container.
 ///
-/// A runtime's process is moved into its container's group only some time after the fork, and not at all with cgroups
-/// disabled. Until then it is in its caller's group, whose name is usually not a container's.
+/// A runtime's process moves into its container's group only some time after the fork, and never if cgroups are
+/// disabled. Until then it is in the group of its caller, and in most cases that group is not named after a container.
 #[must_use]
 pub fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec<Claim<'a>> {
     let created: Vec<(Speaker, MonitorCall<'_>)> = creating_monitors(evidence).collect();
@@ -114,7 +116,7 @@ pub fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec<Claim<
         .map(|(id, is_oci, source, speaker)| Claim {
             name: both
                 .iter()
-                .filter(|(monitor, _)| monitor.by.rank() <= speaker.by.rank().max(Authority::Root.rank()))
+                .filter(|(monitor, _)| monitor.by == speaker.by || monitor.by.is_trusted())
                 .find(|(_, call)| call.id == Some(&*id))
                 .and_then(|(_, call)| call.name),
             id,
@@ -128,13 +130,15 @@ pub fn claims<'a>(evidence: &'a Evidence, cgroup: Option<&'a str>) -> Vec<Claim<
     claims
 }
 
-/// Calls of runtimes, nearest first: the process's own, if it is a runtime's, then its creators'.
+/// The calls of runtimes, nearest first: the call of the process itself, if it is a runtime, and then those of its
+/// creators.
 pub fn runtime_calls(evidence: &Evidence) -> impl Iterator<Item = (&ExecFacts, RuntimeCall<'_>)> {
     let runtimes = Runtimes::of(&evidence.creators);
     execs(evidence).filter_map(move |exec| Some((exec, runtimes.call(exec)?)))
 }
 
-/// The process's own exec, and its creators'. One that is a forebear's comes with that forebear.
+/// The exec of the process itself, and those of its creators. An exec that the process inherited from an ancestor comes
+/// with that ancestor.
 pub fn execs(evidence: &Evidence) -> impl Iterator<Item = &ExecFacts> {
     evidence
         .exec
@@ -144,7 +148,8 @@ pub fn execs(evidence: &Evidence) -> impl Iterator<Item = &ExecFacts> {
         .chain(evidence.creators.iter().filter_map(|creator| creator.exec.as_ref()))
 }
 
-/// Monitors among the creators, nearest first.
+/// The calls of monitors, nearest first: the call of the process itself, if it is a monitor, and then those of its
+/// creators.
 pub fn creating_monitors(evidence: &Evidence) -> impl Iterator<Item = (Speaker, MonitorCall<'_>)> {
     execs(evidence).filter_map(|exec| Some((Speaker::of_exec(exec), roles::monitor_call(exec)?)))
 }
@@ -155,15 +160,15 @@ pub fn reaping_monitor(reaper: &ReaperFacts) -> Option<(Speaker, MonitorCall<'_>
     if let Some(exec) = &reaper.exec {
         return Some((Speaker::of_exec(exec), roles::monitor_call(exec)?));
     }
-    // Of one that was there before us, or that daemonised without an exec, `/proc` has file and arguments.
+    // If the monitor was there before us, or daemonised without an exec, `/proc` has its file and arguments.
     let file = reaper.facts.exe.as_deref()?;
     let call = roles::monitor_call_of(roles::monitor_kind(file)?, file, &reaper.facts.args);
     let by = authority::of_process(&reaper.facts);
     Some((Speaker { by, is_verified: by == Authority::Root }, call))
 }
 
-/// Engines name a bundle's folder after the container: `…/ID`, podman and CRI-O `…/ID/userdata`. The id itself
-/// is the last argument of a runtime, and the first to be cut.
+/// Engines name the folder of a bundle after the container: `…/ID`, podman and CRI-O `…/ID/userdata`. The id itself is
+/// the last argument of a runtime, and so the first to be cut.
 fn bundle_id(bundle: &str) -> Option<&str> {
     let folder = bundle.trim_end_matches('/');
     let folder = folder.strip_suffix("/userdata").unwrap_or(folder);
@@ -175,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bundles_named_after_their_container() {
+    fn the_folder_of_an_engine_bundle_gives_the_container_id() {
         let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         for (bundle, expected) in [
             (format!("/run/containerd/io.containerd.runtime.v2.task/k8s.io/{id}"), Some(id)),

@@ -1,8 +1,9 @@
-//! What a process says of itself, and who says it: command lines, names of files and control groups, as container
-//! runtimes, monitors and engines write them.
+//! Reads what a process claims about itself, and finds out with which authority. The claims are in command lines, and
+//! in names of files and control groups, as container runtimes, monitors and engines write them.
 //!
-//! It knows: the programs, their arguments, where they keep a container's files, and which of several claims about one
-//! container is believed. It must not know: how any of that is read, and why a process is unreaped. Pure.
+//! This crate knows the programs, their arguments, where they keep a container's files, and which of several claims
+//! about one container is believed. It must not know how any of that is read, and why a process is unreaped. It is
+//! pure.
 
 pub mod argv;
 pub mod authority;
@@ -16,13 +17,13 @@ use supervisor_model::{
     finding::Role,
 };
 
-/// Whether an exec is a runtime's or a monitor's, whose arguments name containers.
+/// Whether an exec started a runtime or a monitor. Their arguments name containers.
 #[must_use]
 pub fn names_containers(exec: &ExecFacts) -> bool {
     matches!(roles::role(exec), Role::Runtime | Role::Monitor)
 }
 
-/// The file that an exec started, if that is a runtime's, a monitor's or an engine's by its name.
+/// The file that an exec started, if it has the name of a runtime, a monitor or an engine.
 #[must_use]
 pub fn named_part(exec: &ExecFacts) -> Option<&str> {
     let is_part = matches!(roles::role(exec), Role::Runtime | Role::Monitor | Role::Engine);
@@ -35,10 +36,11 @@ pub fn container_id(path: &str) -> Option<String> {
     cgroup::container(path).map(|named| named.id.into_owned())
 }
 
-/// The path of the control group of a process, as `/proc` shows it or, where that hides it, as the kernel side saw it.
+/// The path of the control group of a process: as `/proc` shows it, or where `/proc` hides it, as the kernel side saw
+/// it.
 #[must_use]
 pub fn cgroup_path(evidence: &Evidence) -> Option<String> {
-    // On version 2, and wherever `/proc` shows more than the root, it has the whole path.
+    // On version 2, and wherever `/proc` shows more than the root, `/proc` has the whole path.
     let shown = evidence.facts.cgroup.clone().filter(|path| path != "/");
     let kernel = evidence.task.as_ref().and_then(|task| task.cgroup.as_ref());
     shown

@@ -1,4 +1,5 @@
-//! Where a container's files may be, and whose container they say it is. Pure.
+//! Finds the paths where a container's files may be, and reads the container's identity from the content of the files.
+//! Pure.
 
 use supervisor_model::{
     evidence::Evidence,
@@ -12,35 +13,36 @@ use super::{
     claim::{claims, creating_monitors, reaping_monitor, runtime_calls},
 };
 
-/// Longest name of a file.
+/// The longest name of a file.
 const MAX_NAME: usize = 255;
 
-/// Roots of runtimes that were given none.
+/// The roots of runtimes that got no root as an argument.
 const ROOTS: &[&str] = &["/run/crun", "/run/runc"];
-/// The same below `/run/user/UID`.
+/// The same roots below `/run/user/UID`.
 const USER_ROOTS: &[&str] = &["crun", "runc"];
-/// Roots that docker and containerd give.
+/// The roots that docker and containerd give to a runtime.
 const ENGINE_ROOTS: &[&str] = &["/run/containerd/runc/k8s.io", "/run/docker/runtime-runc/moby"];
 /// Where podman and CRI-O keep bundles, as `ID/userdata`.
 const STORAGE: &[&str] =
     &["/run/containers/storage/overlay-containers", "/var/lib/containers/storage/overlay-containers"];
 /// Where containerd keeps bundles, as `NAMESPACE/ID`.
 const CONTAINERD_TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
-/// Where docker keeps what it knows of a container, as `ID/config.v2.json`.
+/// Where docker keeps its own file about a container, as `ID/config.v2.json`.
 const DOCKER_CONTAINERS: &str = "/var/lib/docker/containers";
-/// Where containerd keeps bundles, as `ID`; the last is of one that docker started.
+/// Where containerd keeps bundles, as `ID`. The last one belongs to a containerd that docker started.
 const TASKS: &[&str] = &[
     "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
     "/run/containerd/io.containerd.runtime.v2.task/moby",
     "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby",
 ];
 
-/// Where the files of the claimed container may be, and whose they must be. Only places of that container: what another
-/// runtime or monitor in the chain names is another container's.
+/// The paths where the files of the claimed container may be, and the owner that the files must have. There are only
+/// paths of that container: another runtime or monitor in the chain names paths of another container.
 ///
-/// For pods and rootful engines only root's files speak, at paths that root has named or that root's programs use. For a
-/// user's containers the user's own files speak, and only if root has no container of the same id. A process in a container
-/// names paths of its own mount namespace, which are not followed.
+/// For pods and rootful engines only root's files count, at paths that root has named or that root's programs use. For
+/// a user's containers the user's own files count. If the id has the form of an engine's id, root's paths come first,
+/// and the user's files count only if root has no file there. A process in a container names paths of its own mount
+/// namespace, which are not followed.
 #[must_use]
 pub fn places(evidence: &Evidence) -> Vec<OciPlaces> {
     let cgroup = cgroup_path(evidence);
@@ -79,8 +81,8 @@ pub fn places(evidence: &Evidence) -> Vec<OciPlaces> {
     all
 }
 
-/// Where the `config.json` of the pod's sandbox may be, if the container's own files name no pod: engines remove those of
-/// a container that has failed. Only a monitor that root runs on the host says of which pod it is.
+/// The paths where the `config.json` of the pod's sandbox may be, if the container's own files name no pod: engines
+/// remove the files of a container that has failed. Only a monitor that root runs on the host can say which pod it is.
 #[must_use]
 pub fn sandbox_places(evidence: &Evidence) -> OciPlaces {
     let mut places = OciPlaces::default();
@@ -102,7 +104,7 @@ pub fn sandbox_places(evidence: &Evidence) -> OciPlaces {
     places
 }
 
-/// The places that runtimes and monitors of that authority name.
+/// The paths that runtimes and monitors of that authority name.
 fn named<'a>(evidence: &'a Evidence, id: Option<&'a str>, by: Authority) -> Places<'a> {
     let mut places = Places::of(id, if let Authority::User(user) = by { user } else { 0 });
     for (_, call) in runtime_calls(evidence).filter(|(exec, _)| authority::of_exec(exec) == by) {
@@ -128,7 +130,7 @@ fn named<'a>(evidence: &'a Evidence, id: Option<&'a str>, by: Authority) -> Plac
 
 struct Places<'a> {
     id: Option<&'a str>,
-    /// Whether the runtime was given a root, so that it uses no other.
+    /// Whether the runtime got a root as an argument. Then it uses no other root.
     root_named: bool,
     found: OciPlaces,
 }
@@ -138,13 +140,13 @@ impl<'a> Places<'a> {
         Self { id, root_named: false, found: OciPlaces { owner, ..OciPlaces::default() } }
     }
 
-    /// Whether an engine has chosen the id, so that there is one such container.
+    /// Whether an engine has chosen the id. Then there is only one container with it.
     fn by_engine(&self) -> bool {
         self.id.is_some_and(cgroup::is_id)
     }
 
-    /// The places of root's runtimes and engines. An id that a person chose may be used again under another root, an
-    /// engine's is not.
+    /// Adds the paths of root's runtimes and engines. An id that a person chose may be used again under another root;
+    /// an engine's id is not.
     fn of_root(&mut self) {
         if self.by_engine() || !self.root_named {
             for root in ROOTS {
@@ -167,7 +169,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// The places of a user's runtimes.
+    /// Adds the paths of a user's runtimes.
     fn of_user(&mut self, user: u32) {
         if self.by_engine() || !self.root_named {
             for root in USER_ROOTS {
@@ -176,7 +178,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// A root that a runtime was given.
+    /// Adds a root that a runtime got as an argument.
     fn named_root(&mut self, root: Option<&str>) {
         if let Some(root) = root {
             self.root_named = true;
@@ -184,7 +186,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// A runtime's root, whichever runtime it is.
+    /// Adds the state files below a runtime's root, of any runtime.
     fn root(&mut self, root: &str) {
         let Some(id) = self.id else { return };
         let root = root.trim_end_matches('/');
@@ -193,13 +195,13 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// A folder with bundles in folders of the container's id.
+    /// Adds a bundle in a folder with bundles. Each bundle is a folder with the name of its container's id.
     fn folder(&mut self, root: &str, below: &str) {
         let Some(id) = self.id else { return };
         add(&mut self.found.bundles, format!("{root}/{id}{below}"));
     }
 
-    /// A bundle that a runtime was given.
+    /// Adds a bundle that a runtime got as an argument.
     fn bundle(&mut self, bundle: Option<&str>) {
         if let Some(bundle) = bundle {
             add(&mut self.found.bundles, bundle.to_owned());
@@ -213,12 +215,12 @@ fn add(places: &mut Vec<String>, path: String) {
     }
 }
 
-/// Whether a text can be the name of a folder, and no way out of it.
+/// Whether a text can be the name of a folder, and does not lead out of its parent.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_NAME && !text.contains(['/', '\0']) && text != "." && text != ".."
 }
 
-/// Whose container it is, by its annotations.
+/// The identity of a container, from its annotations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity<'a> {
     /// Its id.
@@ -231,31 +233,31 @@ pub struct Identity<'a> {
     pub namespace: Option<&'a str>,
     /// Its pod's uid.
     pub uid: Option<&'a str>,
-    /// Who made it.
+    /// The engine that made it.
     pub engine: Option<&'static str>,
 }
 
 impl Identity<'_> {
-    /// As much of it as a user may say of the user's own container: podman is the engine that users run. Users name no
-    /// pods, and a pod's container has the name that its pod gives it.
+    /// The part of the identity that a user may claim for the user's own container: podman is the engine that users
+    /// run. Users name no pods, and a pod's container has the name that its pod gives it.
     #[must_use]
     pub fn of_user(self) -> Self {
         Self { id: self.id, engine: self.engine.filter(|engine| *engine == "podman"), ..Self::default() }
     }
 
-    /// All but the names that a pod gives.
+    /// The identity without the names that a pod gives.
     #[must_use]
     pub fn without_pod(self) -> Self {
         Self { id: self.id, engine: self.engine, ..Self::default() }
     }
 
-    /// The same, of a pod that another one names, where this names none.
+    /// The same identity. If it names no pod, it gets the pod of another identity.
     #[must_use]
     pub fn or_pod_of(self, other: Self) -> Self {
         if self.names_pod() {
             return self;
         }
-        // The sandbox's container has a name of its own.
+        // The sandbox's container has its own name.
         let is_same = self.id.is_some() && self.id == other.id;
         Self {
             container: self.container.or(other.container.filter(|_| is_same)),
@@ -273,8 +275,8 @@ impl Identity<'_> {
     }
 }
 
-/// What the kubelet makes of a container's name for engines that know no pods:
-/// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`. None of its parts can have a `_`.
+/// The parts of a container name that the kubelet makes for engines without pods:
+/// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`. No part can have a `_`.
 #[must_use]
 pub fn kubernetes_name(name: &str) -> Option<Identity<'_>> {
     let parts: Vec<&str> = name.split('_').collect();
@@ -290,8 +292,8 @@ pub fn kubernetes_name(name: &str) -> Option<Identity<'_>> {
     })
 }
 
-/// Reads the annotations as their engine means them. Whoever writes a pod's manifest chooses other annotations
-/// of it, so the keys of one engine say nothing in a bundle of another.
+/// Reads the annotations as their engine means them. The author of a pod's manifest chooses its other annotations, so
+/// the keys of one engine mean nothing in a bundle of another engine.
 #[must_use]
 pub fn identify(facts: &OciFacts) -> Identity<'_> {
     let value = |key: &str| facts.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty());
@@ -315,7 +317,7 @@ pub fn identify(facts: &OciFacts) -> Identity<'_> {
         engine,
     };
     match engine {
-        // A podman pod is none of Kubernetes.
+        // A podman pod is not a pod of Kubernetes.
         Some("podman") => Identity { id, engine, ..Identity::default() },
         Some("containerd") => Identity {
             id,

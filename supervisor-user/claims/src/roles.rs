@@ -1,4 +1,4 @@
-//! Who is who, by the file that was executed. A name alone proves little: a process chooses its own.
+//! Finds the role of a process from the file that it executed. A name alone proves little: a process chooses its own.
 
 use supervisor_model::{
     evidence::{CreatorFacts, ExecFacts},
@@ -7,14 +7,14 @@ use supervisor_model::{
 
 use super::argv::{self, MonitorKind, RuntimeCall, RuntimeKind};
 
-/// What a program is.
+/// The kind of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
     /// A container runtime: its name, and the form of its arguments.
     Runtime(&'static str, RuntimeKind),
     /// A container monitor.
     Monitor(MonitorKind),
-    /// A container engine, or what calls engines.
+    /// A container engine, or a program that calls engines.
     Engine,
     /// A program made to be PID 1; some only reap orphans.
     Init { only_reaps: bool },
@@ -74,34 +74,35 @@ const PROGRAMS: &[(&str, Program)] = &[
     ("busybox", Shell),
 ];
 
-/// containerd calls the shim of a runtime by this and the runtime's name: `containerd-shim-runc-v2`.
+/// containerd names the shim of a runtime with this prefix and the runtime's name: `containerd-shim-runc-v2`.
 const SHIM_PREFIX: &str = "containerd-shim-";
-/// The shim that is the runtime too.
+/// A shim that is also the runtime.
 const KATA_SHIM: &str = "containerd-shim-kata-v2";
-/// Names that stages give themselves before they fork the next one.
+/// Names that the stages of a runtime give themselves before they fork the next stage.
 const INTERMEDIATE: &[&str] = &["runc:[0:PARENT]", "runc:[1:CHILD]", "youki:[1:INTER]"];
 /// `TASK_COMM_LEN` without the NUL: names are cut to it.
 const COMM_MAX: usize = 15;
 
-/// What the program in a file is.
+/// The kind of the program in a file.
 fn program(path: &str) -> Option<Program> {
-    // The kernel marks a file that is no more, such as one that was upgraded.
+    // The kernel marks the path of a deleted file, such as a file that was upgraded.
     let name = base(path.strip_suffix(" (deleted)").unwrap_or(path));
     let known = PROGRAMS.iter().find(|(file, _)| *file == name).map(|(_, program)| *program);
     known.or_else(|| name.starts_with(SHIM_PREFIX).then_some(Monitor(MonitorKind::Shim)))
 }
 
-/// The runtimes among a process's creators: those of the table, and those that a monitor was told to call.
+/// The runtimes among a process's creators: the runtimes of the table, and those that the arguments of a monitor name.
 ///
-/// A monitor's word makes no exec more than a runtime's: with which authority that one speaks is another question.
+/// The arguments of a monitor only give another exec the role of a runtime. They do not decide with which authority
+/// that exec makes its claims.
 #[derive(Debug, Default)]
 pub struct Runtimes<'a> {
-    /// What monitors' arguments name as the runtime.
+    /// The runtimes that the arguments of monitors name.
     told: Vec<&'a str>,
 }
 
 impl<'a> Runtimes<'a> {
-    /// Those of a process with these creators.
+    /// The runtimes of a process with these creators.
     #[must_use]
     pub fn of(creators: &'a [CreatorFacts]) -> Self {
         let execs = creators.iter().filter_map(|creator| creator.exec.as_ref());
@@ -111,19 +112,19 @@ impl<'a> Runtimes<'a> {
     }
 
     /// The name of the runtime that an exec started, if it is one. Runtimes re-execute themselves from a descriptor, so
-    /// that a container cannot overwrite them; then the exec before it, or the first argument, has the name.
+    /// that a container cannot overwrite them. Then the previous exec, or the first argument, has the name.
     #[must_use]
     pub fn name<'e>(&self, exec: &'e ExecFacts) -> Option<&'e str> {
         Some(self.find(exec)?.0)
     }
 
-    /// What a runtime was called for.
+    /// The parsed call of the runtime that an exec started, if it is one.
     #[must_use]
     pub fn call<'e>(&self, exec: &'e ExecFacts) -> Option<RuntimeCall<'e>> {
         argv::runtime_call(self.find(exec)?.1, &exec.args)
     }
 
-    /// What an exec makes of a process.
+    /// The role of a process after an exec.
     #[must_use]
     pub fn role(&self, exec: &ExecFacts) -> Role {
         if self.find(exec).is_some() { Role::Runtime } else { role(exec) }
@@ -143,7 +144,7 @@ impl<'a> Runtimes<'a> {
     }
 }
 
-/// The name of the runtime in a file, as a monitor's arguments have it.
+/// The name of the runtime in a file, for a path from the arguments of a monitor.
 #[must_use]
 pub fn runtime_name(path: &str) -> &str {
     match program(path) {
@@ -152,13 +153,13 @@ pub fn runtime_name(path: &str) -> &str {
     }
 }
 
-/// What an exec makes of a process.
+/// The role of a process after an exec.
 #[must_use]
 pub fn role(exec: &ExecFacts) -> Role {
     role_of_file(real_file(exec))
 }
 
-/// What a file makes of a process that runs it.
+/// The role of a process that runs a file.
 #[must_use]
 pub fn role_of_file(path: &str) -> Role {
     match program(path) {
@@ -186,14 +187,14 @@ pub fn monitor_kind(path: &str) -> Option<MonitorKind> {
     }
 }
 
-/// An exec as a monitor's.
+/// The parsed call of the monitor that an exec started, if it is one.
 #[must_use]
 pub fn monitor_call(exec: &ExecFacts) -> Option<argv::MonitorCall<'_>> {
     let file = real_file(exec);
     Some(monitor_call_of(monitor_kind(file)?, file, &exec.args))
 }
 
-/// The arguments of a monitor in that file.
+/// The parsed arguments of a monitor in that file.
 #[must_use]
 pub fn monitor_call_of<'a>(kind: MonitorKind, file: &str, args: &'a [String]) -> argv::MonitorCall<'a> {
     let call = argv::monitor_call(kind, args);
@@ -206,15 +207,15 @@ pub fn is_reaping_init(exec: &ExecFacts) -> bool {
     exec.own && program(real_file(exec)) == Some(Init { only_reaps: true })
 }
 
-/// Whether a name, which the kernel cuts, is a monitor's.
+/// Whether a process name, which the kernel cuts, is the name of a monitor.
 #[must_use]
 pub fn is_monitor_name(comm: &str) -> bool {
     let mut monitors = PROGRAMS.iter().filter(|(_, program)| matches!(program, Monitor(_)));
-    // All shims' names are the same once they are cut.
+    // The names of all shims are the same once they are cut.
     monitors.any(|(name, _)| cut(name) == comm) || comm == cut(SHIM_PREFIX)
 }
 
-/// Whether a name, which the kernel cuts, is that of the file at a path.
+/// Whether a process name, which the kernel cuts, is the name of the file at a path.
 #[must_use]
 pub fn is_name_of(comm: &str, path: &str) -> bool {
     cut(base(path)) == comm
@@ -224,13 +225,13 @@ fn cut(name: &str) -> &str {
     name.get(..COMM_MAX).unwrap_or(name)
 }
 
-/// Whether a runtime's process only prepares the next one.
+/// Whether a runtime's process only prepares the next process.
 #[must_use]
 pub fn is_intermediate(comm: &str) -> bool {
     INTERMEDIATE.contains(&comm)
 }
 
-/// The file behind an exec from a descriptor.
+/// The file that an exec started. If that is a descriptor, the file behind it.
 #[must_use]
 pub fn real_file(exec: &ExecFacts) -> &str {
     let descriptor = |file: &str| {
@@ -258,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runtimes_under_all_their_names() {
+    fn a_runtime_is_recognised_by_each_of_its_names() {
         let none = Runtimes::default();
         for (line, name, verb) in [
             ("/usr/libexec/crio/crio-crun --root=/run/crun create --bundle /b web", "crun", Some("create")),
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn monitors_under_all_their_names() {
+    fn a_monitor_is_recognised_by_each_of_its_names() {
         for (file, kind) in [
             ("/usr/libexec/crio/conmon", Some(MonitorKind::Conmon)),
             ("crio-conmon", Some(MonitorKind::Conmon)),
@@ -324,7 +325,7 @@ mod tests {
             assert_eq!(runtimes.name(&exec("/tmp/oci-1.3 create web", true)), None);
             assert_eq!(Runtimes::default().name(&called), None);
         }
-        // What is known to be something else stays that.
+        // A program with a known role keeps it.
         let creators = [creator(10, "conmon", exec("/usr/bin/conmon -r /bin/sh", true), false)];
         assert_eq!(Runtimes::of(&creators).name(&exec("/bin/sh -c create", true)), None);
     }

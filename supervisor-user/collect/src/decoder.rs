@@ -1,4 +1,4 @@
-//! Makes events of what the kernel side tells a trace.
+//! Makes events from the records of a trace.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -15,29 +15,29 @@ use supervisor_model::{
 
 use crate::redacted;
 
-/// How many control groups, and how many exits that no reap was seen of, are remembered.
+/// How many control groups are remembered, and how many exits whose reap was not seen.
 const BOUND: usize = 65_536;
 
-/// The control group of these names, the outermost first.
+/// The control group whose path has these names, the outermost first.
 fn cgroup_of(names: &[String]) -> Cgroup {
     let start = if names.len() < CGROUP_DEPTH { "/" } else { "…/" };
     let path = format!("{start}{}", names.join("/"));
     Cgroup { container: container_id(&path), path }
 }
 
-/// Makes events of what the kernel side tells.
+/// Makes events from the records of the kernel side.
 #[derive(Debug, Default)]
 pub struct Decoder {
     cgroups: HashMap<u64, Rc<Cgroup>>,
     exited: HashMap<ProcessId, (u64, Option<PidNs>)>,
-    /// No reap is told, so that what it would say of an exit is not remembered.
+    /// The trace reports no reaps, so the exits are not remembered for them.
     without_reaps: bool,
     redactor: Redactor,
     lost: u64,
 }
 
 impl Decoder {
-    /// For a trace that tells these kinds, without secrets.
+    /// A decoder for a trace that reports these kinds of events. It removes secrets.
     #[must_use]
     pub fn of(kinds: &[Kind], redactor: Redactor) -> Self {
         Self { without_reaps: !kinds.contains(&Kind::Reap), redactor, ..Self::default() }
@@ -54,20 +54,20 @@ impl Decoder {
         cgroup
     }
 
-    /// How many records were lost before this one, since the one before it.
+    /// How many records were lost between the previous record and this one.
     pub fn lost_before(&mut self, traced: &Traced) -> u64 {
         self.lost_by(traced.lost)
     }
 
-    /// The same, from a count of all that were lost.
+    /// The same, from the count of all lost records.
     pub fn lost_by(&mut self, lost: u64) -> u64 {
-        // On two CPUs, a lower count may be read later.
+        // The records of two CPUs can arrive in an order in which a lower count comes later.
         let new = lost.saturating_sub(self.lost);
         self.lost += new;
         new
     }
 
-    /// A process whose name is no secret.
+    /// A process with its name, without secrets.
     fn named(&self, id: ProcessId, comm: [u8; 16]) -> Named {
         let name = text(&comm);
         let shown = self.redactor.text(name.clone());
@@ -80,7 +80,7 @@ impl Decoder {
         Named { id, comm }
     }
 
-    /// Reads a record; `exec` belongs to that of an exec.
+    /// Decodes a record; `exec` is the second part of the record of an exec.
     pub fn event(&mut self, traced: &Traced, exec: Option<&Exec>) -> Option<Event> {
         let mut pid_ns = (traced.pid_ns != 0).then_some(PidNs {
             ino: traced.pid_ns,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reap_is_told_with_what_the_exit_has_told() {
+    fn a_reap_gets_its_namespace_and_delay_from_the_exit_record() {
         let mut decoder = Decoder::default();
         let exit = decoder.event(&Traced { value: 9, ..traced(TRACE_EXIT, 5, 1000) }, None).unwrap();
         assert!(matches!(exit.what, What::Exited(Exit::Signal { number: 9, core_dumped: false }, _)));
@@ -162,13 +162,13 @@ mod tests {
         assert!(matches!(reaped.what, What::Reaped { by: None, after_ns: Some(3000) }));
         assert_eq!(reaped.pid_ns, Some(PidNs { ino: 7, level: 1, vpid: 2 }));
         assert_eq!(reaped.process.name(), "crun");
-        // Of another exit with that pid nothing is left.
+        // The exit is forgotten: another reap with the same pid gets nothing from it.
         let again = decoder.event(&reap, None).unwrap();
         assert!(matches!(again.what, What::Reaped { after_ns: None, .. }));
     }
 
     #[test]
-    fn each_loss_is_told_once() {
+    fn each_loss_is_reported_once() {
         let mut decoder = Decoder::default();
         let mut at = |lost| decoder.lost_before(&Traced { lost, ..traced(TRACE_FORK, 1, 1) });
         assert_eq!([at(0), at(3), at(2), at(3), at(10)], [0, 3, 0, 0, 7]);
@@ -202,7 +202,7 @@ mod tests {
         exec.argv[..4].copy_from_slice(b"a\0b\0");
         let event = Decoder::default().event(&traced(TRACE_EXEC, 1, 1), Some(&exec)).unwrap();
         let What::Executed { file, args, args_count, args_cut } = event.what else { panic!("no exec") };
-        // The last one is not whole.
+        // The last argument is not complete.
         assert_eq!((file.as_str(), args), ("/a\u{fffd}", vec!["a".to_owned()]));
         assert_eq!((args_count, args_cut), (None, true));
     }

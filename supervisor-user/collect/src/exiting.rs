@@ -1,7 +1,8 @@
-//! Which processes were told to exit and have not, and when to inspect which. Pure: it is told what was seen and when.
+//! Remembers the processes that were told to exit and have not, and decides when to inspect each. Pure: the caller
+//! passes in each observation and its time.
 //!
-//! Almost every process exits at once, so a process counts only if it is still there after a grace period, and if two
-//! inspections find each of its threads asleep at the same place.
+//! Almost every process exits at once. So a process counts only if it is still there after a grace period, and if two
+//! inspections find each of its threads asleep in the same kernel function.
 
 use std::collections::HashMap;
 
@@ -12,21 +13,23 @@ use supervisor_model::evidence::Evidence;
 const CONFIRM_NS: u64 = 500_000_000;
 /// A process that runs, so that it may end by itself, is inspected again after this long.
 const RUNNING_NS: u64 = 1_000_000_000;
-/// PID 1 of a PID namespace that waits for the others in it, after this long.
+/// PID 1 of a PID namespace that waits for the others in it is inspected again after this long.
 const NAMESPACE_NS: u64 = 30_000_000_000;
-/// The end of a reported one is looked for this often.
+/// A scan searches for the end of a reported process this often.
 const END_NS: u64 = 1_000_000_000;
-/// A reported one is inspected again after this long, and then twice as long each time.
+/// A reported process is inspected again after this time; the time doubles after each inspection.
 const REVIEW_NS: u64 = 2_000_000_000;
-/// But at least this often.
+/// The upper bound of that time.
 const REVIEW_MAX_NS: u64 = 300_000_000_000;
 /// Scans of all processes are at least this far apart.
 const SCAN_PAUSE_NS: u64 = 250_000_000;
-/// And this many times as long as one takes, so that they take 2 % of a processor at most.
+/// They are also at least this many times as far apart as the tick takes up to the result of the scan. So this part
+/// takes 2 % of a processor at most. The bound does not include the scan and the inspections that follow if a process
+/// is due.
 const SCAN_PAUSE: u64 = 50;
-/// More processes that exit at once are not remembered; they are when others are gone.
+/// How many processes are remembered at most. Others are remembered later, when some of these are gone.
 const MAX_KNOWN: usize = 4096;
-/// More are not inspected after one scan; the others stay due.
+/// How many processes are inspected after one scan at most; the others stay due.
 const MAX_DUE: usize = 64;
 
 /// Processes that were told to exit and have not.
@@ -34,7 +37,7 @@ const MAX_DUE: usize = 64;
 pub struct Exiting {
     grace_ns: u64,
     known: HashMap<ProcessId, Known>,
-    /// When the next scan is wanted.
+    /// When the next scan is needed.
     scan_ns: u64,
     /// No scan comes before this.
     pause_ns: u64,
@@ -54,41 +57,43 @@ struct Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place(Vec<(u32, char, Option<String>)>);
 
-/// What an inspection found.
+/// The result of an inspection.
 #[derive(Debug)]
 pub enum Inspected {
     /// No thread can run.
     Asleep(Place),
-    /// One runs, or it dumps core, so that it may end by itself; or the process has just ended.
+    /// A thread runs, or the process dumps core, so it may end by itself. Or the process has just ended.
     Running,
-    /// It is PID 1 of a PID namespace and waits for the others in it: that is another finding.
+    /// It is PID 1 of a PID namespace and waits for the others in it, which is another finding.
     HoldsNamespace,
 }
 
-/// What follows from an inspection.
+/// The conclusion from an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It cannot exit.
     Stuck,
-    /// It was reported, and is not stuck any more.
+    /// It was reported, and is now found to wait for the others in its PID namespace, which is another finding. A
+    /// reported process that runs again gets [`Verdict::Nothing`], and [`Exiting::scanned`] returns a reported process
+    /// that is gone.
     Finished,
     /// Nothing yet, or nothing new.
     Nothing,
 }
 
 impl Exiting {
-    /// Knows of none. A process is stuck if it does not exit for `grace_ns`.
+    /// Starts without processes. A process is stuck if it does not exit for `grace_ns`.
     #[must_use]
     pub fn new(grace_ns: u64) -> Self {
         Self { grace_ns, known: HashMap::new(), scan_ns: u64::MAX, pause_ns: 0 }
     }
 
-    /// A process was killed at that time: it has to be looked for once the grace period is over.
+    /// Notes that a process was killed at this time: a scan must search for it once the grace period is over.
     pub fn killed(&mut self, at_ns: u64) {
         self.scan_ns = self.scan_ns.min(at_ns.saturating_add(self.grace_ns));
     }
 
-    /// A process was seen that was told to exit and has not; `since_ns` is when, if that is known.
+    /// Adds a process that was told to exit and has not; `since_ns` is when it was told, if that is known.
     pub fn seen(&mut self, id: ProcessId, since_ns: Option<u64>, now_ns: u64) {
         if self.known.contains_key(&id) || self.known.len() >= MAX_KNOWN {
             return;
@@ -98,7 +103,7 @@ impl Exiting {
         self.scan_ns = self.scan_ns.min(next_ns);
     }
 
-    /// Takes over one that an earlier run has reported; false if it is not there any more.
+    /// Takes over a process that an earlier run has reported. Returns false if the process is gone.
     pub fn take_over(&mut self, id: &ProcessId, since_ns: Option<u64>) -> bool {
         let Some(known) = self.known.get_mut(id) else { return false };
         (known.since_ns, known.next_ns, known.is_told) = (since_ns.or(known.since_ns), 0, true);
@@ -106,13 +111,13 @@ impl Exiting {
         true
     }
 
-    /// How long a process must not exit to be stuck.
+    /// How long a process must not have exited to be stuck.
     #[must_use]
     pub fn grace_ns(&self) -> u64 {
         self.grace_ns
     }
 
-    /// Whether there are any.
+    /// Whether no process is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
@@ -124,8 +129,9 @@ impl Exiting {
         now_ns >= self.scan_ns.max(self.pause_ns)
     }
 
-    /// Takes in a scan that took that long: all processes that were told to exit and have not, with the time of that, if it
-    /// is known. Returns those that were reported and are not among them.
+    /// Takes the result of a scan: all processes that were told to exit and have not, each with the time when it was
+    /// told, if that is known. Returns the reported processes that are not among them. `took_ns` is how long the caller
+    /// took up to this result; it sets the pause before the next scan.
     pub fn scanned(
         &mut self,
         present: &[(ProcessId, Option<u64>)],
@@ -149,7 +155,7 @@ impl Exiting {
         finished
     }
 
-    /// Those that are to be inspected now, with the time when they were told to exit.
+    /// The processes to inspect now, each with the time when it was told to exit.
     #[must_use]
     pub fn due(&self, now_ns: u64) -> Vec<(ProcessId, Option<u64>)> {
         let mut due: Vec<_> = self
@@ -163,18 +169,18 @@ impl Exiting {
         due.into_iter().map(|(_, id, since_ns)| (id, since_ns)).collect()
     }
 
-    /// Those that were found to be stuck, with the time when they were told to exit.
+    /// The processes that were found to be stuck, each with the time when it was told to exit.
     pub fn stuck(&self) -> impl Iterator<Item = (ProcessId, Option<u64>)> {
         self.known.iter().filter(|(_, known)| known.is_told).map(|(id, known)| (*id, known.since_ns))
     }
 
-    /// Whether nothing more can be learned of those that are there without waiting longer than that.
+    /// Whether no more can be learned about the known processes before `until_ns`.
     #[must_use]
     pub fn is_settled(&self, until_ns: u64) -> bool {
         self.known.values().all(|known| known.is_told || known.next_ns > until_ns)
     }
 
-    /// Takes in an inspection.
+    /// Takes the result of an inspection.
     pub fn settle(&mut self, id: &ProcessId, inspected: Inspected, now_ns: u64) -> Verdict {
         let Some(known) = self.known.get_mut(id) else { return Verdict::Nothing };
         let verdict = match inspected {
@@ -205,7 +211,7 @@ impl Exiting {
         verdict
     }
 
-    /// Sets when the next scan is wanted.
+    /// Sets when the next scan is needed.
     fn plan(&mut self, now_ns: u64) {
         let next = |known: &Known| {
             if known.is_told { known.next_ns.min(now_ns + END_NS) } else { known.next_ns }
@@ -215,7 +221,8 @@ impl Exiting {
 }
 
 impl Inspected {
-    /// Of the evidence of a process that is not PID 1 of a namespace and waits for the others in it.
+    /// Reads the result from the evidence. The process must not be a PID 1 that waits for the others in its PID
+    /// namespace.
     #[must_use]
     pub fn of(evidence: &Evidence) -> Self {
         let facts = &evidence.facts;
@@ -260,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn two_inspections_have_to_find_it_at_the_same_place() {
+    fn a_process_is_stuck_only_if_two_inspections_find_it_asleep_in_the_same_function() {
         let mut exiting = Exiting::new(5 * S);
         exiting.scanned(&[(ID, Some(100 * S))], 105 * S, 0);
         assert_eq!(inspect(&mut exiting, asleep("a"), 105 * S), Verdict::Nothing);
@@ -274,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_holds_a_namespace_is_another_finding() {
+    fn an_init_that_waits_for_its_pid_namespace_is_not_stuck() {
         let mut exiting = Exiting::new(0);
         exiting.scanned(&[(ID, Some(S))], S, 0);
         assert_eq!(inspect(&mut exiting, asleep("a"), S), Verdict::Nothing);

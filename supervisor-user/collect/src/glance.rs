@@ -1,5 +1,5 @@
-//! One look without watching: what is unreaped now, or what one process is. What a `supervisor` that is watching has
-//! seen is used too.
+//! A one-shot scan: the unreaped processes now, or the facts about one process. It also uses the records of a
+//! `supervisor` that is watching.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,7 +27,7 @@ use crate::{
     redacted::Redacted,
 };
 
-/// What a look can use.
+/// The sources of a one-shot scan.
 pub struct Glance<'a> {
     host: Redacted<'a>,
     tracer: Option<Tracer>,
@@ -37,16 +37,17 @@ pub struct Glance<'a> {
 }
 
 impl<'a> Glance<'a> {
-    /// Prepares one. Where the rights are missing, only `/proc` is read.
+    /// Prepares a one-shot scan. Without the capabilities, it reads only `/proc`.
     ///
     /// # Errors
     ///
-    /// If our own rights cannot be read.
+    /// If our own capabilities cannot be read. [`KernelError::NoRights`] if capabilities are missing and `/proc` hides
+    /// the processes of other users (`hidepid`).
     pub fn new(host: &'a dyn Host, redactor: &'a Redactor) -> Result<Self, KernelError> {
         let host = Redacted::new(host, redactor);
         let mut glance = Self { host, tracer: None, agent: None, exiting: None, missing: None };
         if let Err(reason) = rights()?.require_tracing() {
-            // Where a user sees only their own processes, nothing can be said of the host.
+            // A user who sees only their own processes cannot learn anything about the host.
             if !matches!(host.process(1), Ok(Some(_))) {
                 return Err(KernelError::NoRights(format!(
                     "other users' processes are hidden from this user (/proc is mounted with hidepid), and {reason}"
@@ -63,13 +64,13 @@ impl<'a> Glance<'a> {
         Ok(glance)
     }
 
-    /// Prepares one that reads `/proc` only, for this reason.
+    /// Prepares a one-shot scan that reads only `/proc`, for this reason.
     pub fn of_proc(host: &'a dyn Host, redactor: &'a Redactor, reason: String) -> Self {
         let host = Redacted::new(host, redactor);
         Self { host, tracer: None, agent: None, exiting: None, missing: Some(reason) }
     }
 
-    /// Gives up the capabilities that only loading the programs needed. Without programs there are none to give up.
+    /// Gives up the capabilities that only loading the programs needed.
     ///
     /// # Errors
     ///
@@ -78,32 +79,36 @@ impl<'a> Glance<'a> {
         self.keep_capabilities(&[])
     }
 
-    /// The same, but these are kept too.
+    /// The same, but also keeps these capabilities.
     ///
     /// # Errors
     ///
     /// Those of [`privileges::drop_all_but_needed`].
     pub fn keep_capabilities(&self, also_kept: &[Capability]) -> Result<(), PrivilegesError> {
-        self.tracer.as_ref().map_or(Ok(()), |tracer| privileges::drop_all_but_needed(Some(tracer), also_kept))
+        privileges::drop_all_but_needed(self.tracer.as_ref(), also_kept)
     }
 
-    /// Why only `/proc` is read, if that is so.
+    /// The reason if no programs are loaded. Then only `/proc` is read, and the maps of a running agent if the
+    /// capabilities allow that.
     #[must_use]
     pub fn missing(&self) -> Option<&str> {
         self.missing.as_deref()
     }
 
-    /// What is in use, in the words of `supervisor.hooks`.
+    /// The sources in use, in the words of `supervisor.hooks`.
     #[must_use]
     pub fn hooks(&self) -> Option<&'static str> {
         match (&self.tracer, &self.agent) {
-            (_, Some(_)) => Some("iter+agent"),
+            (Some(_), Some(_)) => Some("iter+agent"),
             (Some(_), None) => Some("iter"),
+            (None, Some(_)) => Some("agent"),
             (None, None) => None,
         }
     }
 
-    /// Since when a `supervisor` that is watching has seen every exit; `None` if none watches, or it has missed one.
+    /// Since when a watching `supervisor` has stored every exit that its hooks saw; `None` if no `supervisor` is
+    /// watching, or it could not store an exit. An exit for which the kernel skipped the hook is not noticed here
+    /// (`missed.rs`).
     ///
     /// # Errors
     ///
@@ -113,8 +118,8 @@ impl<'a> Glance<'a> {
         if agent.counters()?.lost_exits > 0 { Ok(None) } else { agent.seeded_ns() }
     }
 
-    /// Tells what is unreaped now and still after the grace period, and the PID namespaces that cannot end. Waits only
-    /// if there is something of unknown age.
+    /// Reports the processes that are unreaped now and still after the grace period, and the PID namespaces that cannot
+    /// end. Waits for the grace period, unless all these processes are known to be that old.
     ///
     /// # Errors
     ///
@@ -124,7 +129,7 @@ impl<'a> Glance<'a> {
         self.unreaped_of(exited, grace, tell)
     }
 
-    /// The same, of what one process must reap.
+    /// The same, only for the processes that one process must reap.
     ///
     /// # Errors
     ///
@@ -167,8 +172,9 @@ impl<'a> Glance<'a> {
         Ok(())
     }
 
-    /// Tells which processes were told to exit and have not for so long. Waits only if there is one that may be, and it is
-    /// not known since when. Without programs nothing is told.
+    /// Reports the processes that were told to exit and have not for the grace period. Without programs it reports
+    /// nothing. Waits only if it finds a process that was told to exit and has not: for the rest of its grace period,
+    /// which is the whole one if it is not known since when, and then for the second inspection.
     ///
     /// # Errors
     ///
@@ -178,9 +184,10 @@ impl<'a> Glance<'a> {
         grace: Duration,
         mut tell: impl FnMut(&Observation),
     ) -> Result<(), EvidenceError> {
-        /// Between two scans.
+        /// The time between two scans.
         const PAUSE: Duration = Duration::from_millis(250);
-        /// The grace period of the last that is seen, and the two inspections.
+        /// The time after the first grace period: for the two inspections, and for processes that a later scan finds. A
+        /// process that is not confirmed by then is not reported.
         const INSPECTIONS: Duration = Duration::from_secs(2);
         let (Some(tracer), grace_ns) = (&mut self.tracer, grace.as_nanos() as u64) else { return Ok(()) };
         let exiting = self.exiting.get_or_insert_with(|| Exiting::new(grace_ns));
@@ -194,7 +201,7 @@ impl<'a> Glance<'a> {
             exiting.scanned(&present, read_ns, 0);
             let look = Look::new(self.host, self.agent.as_ref().map(Into::into), exited, living);
             for (id, _) in present {
-                // That is another finding, and no reason to wait.
+                // An init that waits for its namespace is another finding, and no reason to wait.
                 if let Some(facts) = look.process_of(&id)?
                     && look.is_held_init(&id, &facts)?
                 {
@@ -224,8 +231,8 @@ impl<'a> Glance<'a> {
         Ok(())
     }
 
-    /// What is known of one process, dead or alive, and of the PID namespaces that cannot end. `None` if there is no
-    /// such process.
+    /// All that is known about one process, exited or alive, and about the PID namespaces that cannot end. `None` if
+    /// there is no such process.
     ///
     /// # Errors
     ///
@@ -251,7 +258,7 @@ impl<'a> Glance<'a> {
         namespaces(&self.look()?, |id| exits.get(id).copied())
     }
 
-    /// PID 1 of the PID namespace with that inode number, if there is one.
+    /// PID 1 of the PID namespace with this inode number, if there is one.
     ///
     /// # Errors
     ///
@@ -264,7 +271,7 @@ impl<'a> Glance<'a> {
         look.gather(facts, Some(id), exits.get(&id).copied()).map(Some)
     }
 
-    /// Whether something holds of any process: one of each control group in each PID namespace is asked.
+    /// Whether `holds` is true for any process. It checks one process of each control group in each PID namespace.
     ///
     /// # Errors
     ///
@@ -285,12 +292,12 @@ impl<'a> Glance<'a> {
         Ok(false)
     }
 
-    /// Exit times that the agent has seen.
+    /// The exit times that the agent has seen.
     fn exits(&self) -> Result<HashMap<ProcessId, u64>, KernelError> {
         self.agent.as_ref().map_or_else(|| Ok(HashMap::new()), Records::exits)
     }
 
-    /// Processes that have exited.
+    /// The processes that have exited.
     fn exited(&mut self) -> Result<Vec<Exited>, EvidenceError> {
         if let Some(tracer) = &mut self.tracer {
             let tasks = tracer.scan(Scan::Exited, |_| {})?;
@@ -326,7 +333,7 @@ struct Exited {
     parent: u32,
 }
 
-/// Observes one process, if it is unreaped or a namespace's init that cannot finish.
+/// Observes a process if it is unreaped, or if it is the init of a PID namespace and cannot finish its exit.
 fn observe(
     look: &Look<'_>,
     id: ProcessId,
@@ -350,7 +357,7 @@ fn observe(
 ///
 /// # Errors
 ///
-/// If what holds one cannot be read.
+/// If the processes that keep a namespace from ending cannot be read.
 pub fn namespaces(
     look: &Look<'_>,
     exit_ns: impl Fn(&ProcessId) -> Option<u64>,

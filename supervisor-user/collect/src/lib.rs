@@ -1,7 +1,7 @@
-//! What is observed: by programs in the kernel, in `/proc`, and in the files of containers.
+//! Observes processes: with programs in the kernel, in `/proc`, and in the files of containers.
 //!
-//! It knows: hooks and their maps, what the host shows of a process, and when to look at which. It must not know: what
-//! follows from an observation, and who is told.
+//! It knows: hooks and their maps, what the host shows of a process, and when to inspect which process. It must not
+//! know: the conclusions from an observation, and their receivers.
 
 pub mod decoder;
 pub mod exiting;

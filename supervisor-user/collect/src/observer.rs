@@ -1,5 +1,5 @@
-//! Watching: kernel and host → ledger → evidence → observations. It decides what is looked at when; what anything
-//! means is decided from the observations.
+//! The watch: kernel and host → ledger → evidence → observations. It decides when each process is inspected; the
+//! conclusions are drawn from its observations elsewhere.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,40 +29,41 @@ use crate::{
     redacted::Redacted,
 };
 
-/// Ticks that an epoch may hold less than is known before it counts as a loss: the event of a reap is on its
-/// way for a moment.
+/// An epoch that holds fewer processes than the ledger knows counts as a loss only after this many ticks: the event of
+/// a reap is on its way for a moment.
 pub(crate) const UNTOLD_TICKS: u32 = 3;
 
-/// How often the ledger is compared with the kernel's list of processes without a cause.
+/// The time between two reconciliations of the ledger with the kernel's list of processes, without a cause.
 pub(crate) const RECONCILE_NS: u64 = 30_000_000_000;
-/// How often with a cause: a loss, or a table that has no room for all zombies.
+/// The time between two reconciliations with a cause: a loss, or a table that has no room for all zombies.
 pub(crate) const RECONCILE_SOON_NS: u64 = 2_000_000_000;
-/// How often losses are told.
+/// The shortest time between two reports of losses.
 const TELL_LOSS_NS: u64 = 5_000_000_000;
-/// How often losses are told that have touched no finding.
+/// The same for losses that affected no finding.
 const TELL_MINOR_LOSS_NS: u64 = 60_000_000_000;
-/// How many of those that were told are looked at again in one tick.
+/// How many reported processes one tick inspects again at most.
 const REVIEWS: usize = 64;
-/// After that, none is for so many times as long as it took: a hundred thousand zombies cost no more than a few.
+/// After that, the next such inspection waits this many times as long as the last took. So a hundred thousand zombies
+/// cost no more than a few.
 const REVIEW_PAUSE: u64 = 50;
-/// But for no longer than this.
+/// The upper bound of that wait.
 const REVIEW_PAUSE_MAX_NS: u64 = 30_000_000_000;
-/// How long one tick inspects before it leaves the rest to the next: so long, or as long as the scan of all processes took
-/// that each inspection begins with.
+/// How long one tick inspects candidates, and then exiting processes, before it leaves the rest to the next tick. The
+/// inspections of candidates may take longer: as long as the tick took up to the end of the scan before them.
 const INSPECT_NS: u64 = 500_000_000;
 /// How long the free of a process may take after the RCU grace period that follows its reap.
 const FREE_DELAY: Duration = Duration::from_millis(100);
 
-/// How long something has to last to be observed.
+/// How long a state must last until it is observed.
 #[derive(Clone, Copy, Debug)]
 pub struct Grace {
-    /// That a process is unreaped.
+    /// A process is unreaped.
     pub zombie_ns: u64,
-    /// That a process was told to exit and has not.
+    /// A process was told to exit and has not.
     pub exit_ns: u64,
 }
 
-/// What watches.
+/// A running watch: it owns the kernel side, the ledger and the state of the losses.
 pub struct Observer<H: Host> {
     tracer: Tracer,
     host: H,
@@ -70,7 +71,7 @@ pub struct Observer<H: Host> {
     ledger: Ledger,
     exiting: Exiting,
     counters: Counters,
-    /// What was lost because the kernel left out hooks, by the last reconciliation.
+    /// The losses because the kernel skipped hooks, as of the last reconciliation.
     missed: Counters,
     reads_lost: ReadsLost,
     untold_ticks: u32,
@@ -79,13 +80,14 @@ pub struct Observer<H: Host> {
     told_ns: u64,
     reconcile_ns: u64,
     reconciled_ns: u64,
-    /// None of those that were told is looked at again before this.
+    /// No reported process is inspected again before this.
     review_ns: u64,
-    /// Frees that had not been seen at the end.
+    /// How many frees had not been seen at the end.
     unseen_frees: u64,
-    /// Exited before the hooks were attached, with the time if another run has seen it.
+    /// The processes that the first scan found to have exited, each with its exit time if another run has seen the
+    /// exit. Some can have exited after the hooks were attached.
     existing: HashMap<ProcessId, Option<u64>>,
-    /// Which processes are observed; all if nobody has said so.
+    /// Which processes are observed; all of them if nobody has set this.
     wanted: Option<Box<Wanted>>,
 }
 
@@ -93,8 +95,8 @@ pub struct Observer<H: Host> {
 pub type Wanted = dyn Fn(&Records, &ProcessId) -> Result<bool, KernelError>;
 
 impl<H: Host> Observer<H> {
-    /// Attaches the hooks first, then scans what is there already. A process is observed from its grace period on;
-    /// with `log`, the programs' own lines are logged; what `simulated_loss` names is lost.
+    /// Attaches the hooks first, then scans the processes that exist already. A process is observed from the end of its
+    /// grace period on. With `log`, the programs' own lines are logged. `simulated_loss` names the losses to simulate.
     ///
     /// # Errors
     ///
@@ -111,7 +113,7 @@ impl<H: Host> Observer<H> {
         let is_complete = simulated_loss.is_none();
         let mut tracer = Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss })?;
         let attached_ns = clock::now_ns();
-        // Who simulates a loss wants to see what this watch makes of it.
+        // A simulated loss has to show the behaviour of this watch alone.
         let older = if is_complete { tracer.find_older() } else { None };
         let mut exits = older.and_then(|older| older.exits().ok()).unwrap_or_default();
         let mut living = Vec::new();
@@ -131,7 +133,7 @@ impl<H: Host> Observer<H> {
         for id in ending {
             exiting.seen(id, None, scanned_ns);
         }
-        // The iterator was seen to leave out the host's PID 1; its descendants' creator it is all the same.
+        // The iterator was seen to skip the host's PID 1, which is still the creator of its descendants.
         living.extend(init);
         for id in living {
             // Kernel threads have made no exec.
@@ -166,14 +168,14 @@ impl<H: Host> Observer<H> {
         })
     }
 
-    /// Observes only the zombies of processes that are wanted: no others are inspected.
+    /// Observes only the zombies that `wanted` selects. No others are inspected.
     pub fn observe_only(&mut self, wanted: Box<Wanted>) {
         self.wanted = Some(wanted);
     }
 
-    /// Takes over a process that an earlier run has told, if it had exited before the start and was not reaped by then;
-    /// returns whether it was so. `exit_ns` is when it exited, if the earlier run has seen it. Call it before the first
-    /// tick.
+    /// Takes over a process that an earlier run has reported, if the first scan found that it had exited and was not
+    /// reaped. Returns whether it did so. `exit_ns` is when the process exited, if the earlier run has seen that. Call
+    /// it before the first tick.
     pub fn take_over(&mut self, id: &ProcessId, was: Was, exit_ns: Option<u64>) -> bool {
         let Some(known) = self.existing.get_mut(id) else { return false };
         *known = exit_ns.or(*known);
@@ -181,12 +183,12 @@ impl<H: Host> Observer<H> {
         true
     }
 
-    /// The same of a process that an earlier run has reported as unable to exit since that time.
+    /// The same for a process that an earlier run has reported as unable to exit; `since_ns` is since when.
     pub fn take_over_exit(&mut self, id: &ProcessId, since_ns: Option<u64>) -> bool {
         self.exiting.take_over(id, since_ns)
     }
 
-    /// A descriptor that becomes readable when the kernel side has told a reap; then call [`Observer::drain`].
+    /// A descriptor that becomes readable when the kernel side has reported a reap; then call [`Observer::drain`].
     ///
     /// # Errors
     ///
@@ -200,12 +202,12 @@ impl<H: Host> Observer<H> {
         &mut self.tracer
     }
 
-    /// The same, to be read only.
+    /// The kernel side, read-only.
     pub fn kernel(&self) -> &Tracer {
         &self.tracer
     }
 
-    /// The host that it watches.
+    /// The host that this watches.
     pub fn host(&self) -> &H {
         &self.host
     }
@@ -222,7 +224,7 @@ impl<H: Host> Observer<H> {
         Ok(Look::new(host, Some(self.tracer.remembered()), exited, living))
     }
 
-    /// What was counted since the start.
+    /// All counts since the start.
     ///
     /// # Errors
     ///
@@ -231,8 +233,8 @@ impl<H: Host> Observer<H> {
         Ok(self.tracer.records().counters()? + self.missed)
     }
 
-    /// Everything that was lost from the start to [`Observer::finish`]: what could not be stored or told, and frees
-    /// that were not seen.
+    /// The number of all losses from the start to [`Observer::finish`]: records that could not be stored or sent, and
+    /// frees that were not seen.
     ///
     /// # Errors
     ///
@@ -250,8 +252,8 @@ impl<H: Host> Observer<H> {
             + self.unseen_frees)
     }
 
-    /// Inspects processes again now that were observed as unreaped, each with its exit time if that is known. What has
-    /// changed, or takes longer than `within`, is left out. Call it between ticks.
+    /// Inspects again processes that were observed as unreaped, each with its exit time if that is known. It omits a
+    /// process that has changed, and those that it cannot inspect `within` this time. Call it between ticks.
     ///
     /// # Errors
     ///
@@ -279,22 +281,24 @@ impl<H: Host> Observer<H> {
             let evidence = Box::new(look.gather(facts, Some(*id), *exit_ns)?);
             let gathered_ns = clock::now_ns();
             if look.is_still_there(id) {
-                let existing = self.existing.contains_key(id);
+                // The exit time of one that an earlier run had reported comes from there, not from a hook.
+                let existing = self.existing.get(id).is_some_and(|known| known == exit_ns);
                 seen.push(Observation::at(gathered_ns, Seen::Unreaped { id: *id, existing, evidence }));
             }
         }
         Ok(seen)
     }
 
-    /// Takes in what happened since the last tick, for the end of a watch: closes what is gone, its free seen or not, and
-    /// counts the frees that were not seen. Takes some tenths of a second if there are such.
+    /// Ends a watch: takes the events since the last tick, closes the findings of processes that are gone, even if
+    /// their frees were not seen, and counts the frees that were not seen. If there are any, this takes some tenths of
+    /// a second.
     ///
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
     pub fn finish(&mut self) -> Result<Vec<Observation>, EvidenceError> {
         let mut seen = Vec::new();
-        // What is missing in two looks is closed. Before the second, frees get the time to arrive.
+        // A process that is missing in two reconciliations is closed. Before the second, frees get time to arrive.
         for _ in 0..2 {
             if self.ledger.is_resyncing() {
                 await_frees();
@@ -303,20 +307,21 @@ impl<H: Host> Observer<H> {
             self.reconcile_ns = 0;
             self.reconcile(clock::now_ns(), &mut seen)?;
         }
-        // Losses are told now or never.
+        // This is the last chance to report losses.
         self.told_ns = 0;
         seen.extend(self.tick()?);
         self.unseen_frees = self.count_unseen_frees()?;
         Ok(seen)
     }
 
-    /// How many processes in the kernel's table are gone: their free was not seen, and their place not used again.
+    /// How many entries of the kernel's table are stale: the process is gone, its free was not seen, and its slot was
+    /// not used again.
     fn count_unseen_frees(&mut self) -> Result<u64, KernelError> {
         let mut stored = self.tracer.records().unreaped()?;
         let exited = self.tracer.scan(Scan::Exited, |_| {})?;
         let exited: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
         stored.retain(|entry| !exited.contains(&entry.id));
-        // A free follows its reap with a delay: those that are on their way get the time to arrive.
+        // A free follows its reap with a delay: the frees that are on their way get time to arrive.
         while !stored.is_empty() {
             await_frees();
             let still: HashSet<ProcessId> =
@@ -330,7 +335,7 @@ impl<H: Host> Observer<H> {
         Ok(stored.len() as u64)
     }
 
-    /// Takes in the reaps that were told; returns those of processes that were observed.
+    /// Reads the reaps that the kernel side has reported. Returns those of processes that were observed.
     pub fn drain(&mut self) -> Vec<Observation> {
         let mut seen = Vec::new();
         while let Some(reaped) = self.tracer.next_event() {
@@ -342,9 +347,9 @@ impl<H: Host> Observer<H> {
         seen
     }
 
-    /// Who has reaped a process, if that was seen.
+    /// The reaper of a process and the time of the reap, if a hook saw the reap.
     fn release(&self, at_ns: u64, by: ProcessId) -> Option<Release> {
-        // That its name cannot be read is no reason not to tell the reap.
+        // The reap is reported even if the reaper's name cannot be read.
         let record = || self.tracer.remembered().process(&by).ok().flatten();
         (at_ns != 0).then(|| Release {
             at_ns,
@@ -353,10 +358,12 @@ impl<H: Host> Observer<H> {
         })
     }
 
-    /// Looks for leftovers, and for losses. Costs two map lookups if there is neither.
+    /// Searches for candidates and for losses. Costs two map lookups if there is neither.
     ///
-    /// Each waiting time begins when the reading that it begins with is over, not when the tick began: between the two
-    /// this may have been stopped for long, and what was read be new.
+    /// The waiting time of each candidate begins at the end of the read that starts it, not at the start of the tick:
+    /// this process may have been stopped for a long time between the two, and the data may be newer than the tick. The
+    /// times between reconciliations, between reports of losses, and from a SIGKILL to the scan for it begin at the
+    /// start of the tick.
     ///
     /// # Errors
     ///
@@ -381,7 +388,8 @@ impl<H: Host> Observer<H> {
         Ok(seen)
     }
 
-    /// Takes in what the kernel side could not store or tell since the last tick.
+    /// Adds the records that the kernel side could not store or send since the last tick, and the reads of the host
+    /// that were lost.
     fn look_for_losses(&mut self, now_ns: u64) -> Result<(), KernelError> {
         let now = self.counters()?;
         let before = std::mem::replace(&mut self.counters, now);
@@ -407,13 +415,13 @@ impl<H: Host> Observer<H> {
         Ok(())
     }
 
-    /// Brings the next reconciliation forward, but not closer to the last one than is bearable.
+    /// Brings the next reconciliation forward, but keeps it at least [`RECONCILE_SOON_NS`] after the last one.
     fn reconcile_by(&mut self, now_ns: u64) {
         self.reconcile_ns = self.reconcile_ns.min(now_ns.max(self.reconciled_ns + RECONCILE_SOON_NS));
     }
 
-    /// Makes the ledger agree with the kernel's list of processes: after a loss, and now and then, in case that
-    /// something was missed that nobody counted.
+    /// Reconciles the ledger with the kernel's list of processes: after a loss, and periodically, because a loss may
+    /// have been counted nowhere.
     fn reconcile(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), KernelError> {
         if now_ns < self.reconcile_ns {
             return Ok(());
@@ -431,7 +439,7 @@ impl<H: Host> Observer<H> {
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
         let stored: HashMap<ProcessId, &Unreaped> = entries.iter().map(|entry| (entry.id, entry)).collect();
         for (id, was) in self.ledger.resync(&present, &entries) {
-            // Only its free may have been missed, or be late.
+            // The reap itself may have been seen: perhaps only the free was missed, or is late.
             let release = stored.get(&id).and_then(|entry| self.release(entry.release_ns, entry.reaper));
             self.loss.closed += 1;
             seen.push(gone(id, was, now_ns, None, release));
@@ -443,7 +451,7 @@ impl<H: Host> Observer<H> {
         Ok(())
     }
 
-    /// Tells what was lost, but not more often than is bearable.
+    /// Reports the losses, at most once in [`TELL_LOSS_NS`], or in [`TELL_MINOR_LOSS_NS`] if they affected no finding.
     fn tell_loss(&mut self, now_ns: u64, seen: &mut Vec<Observation>) {
         self.loss.found += self.ledger.take_found();
         let Loss { since_ns, reaps, .. } = self.loss;
@@ -451,7 +459,8 @@ impl<H: Host> Observer<H> {
             self.loss.since_ns = now_ns;
             return;
         }
-        // Frees that were not seen and closed nothing are those of healthy processes.
+        // `reaps` counts frees that were not seen and reap events that were not sent. If they closed no finding, they
+        // are those of processes that were not reported.
         let is_minor = self.loss == (Loss { since_ns, reaps, ..Loss::default() });
         let pause_ns = if is_minor { TELL_MINOR_LOSS_NS } else { TELL_LOSS_NS };
         let is_reconciled = self.reconciled_ns >= self.lost_ns && !self.ledger.is_resyncing();
@@ -462,8 +471,8 @@ impl<H: Host> Observer<H> {
         }
     }
 
-    /// Looks for processes that were told to exit and have not, if it is time for that: a SIGKILL is so long ago, or such
-    /// a process is known. Each reconciliation looks for others.
+    /// Searches for processes that were told to exit and have not, if that is due: the grace period of a SIGKILL is
+    /// over, or such a process is known. Each reconciliation searches for others.
     fn look_at_exiting(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
         if !self.exiting.is_due(now_ns) {
             return Ok(());
@@ -502,7 +511,7 @@ impl<H: Host> Observer<H> {
         Ok(())
     }
 
-    /// Leaves out those that nobody wants to know of, for good.
+    /// Drops the candidates that nobody wants to observe, for the rest of the watch.
     fn leave_out_unwanted(&mut self, due: &mut Vec<Due>, now_ns: u64) -> Result<(), KernelError> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
         for one in std::mem::take(due) {
@@ -515,8 +524,8 @@ impl<H: Host> Observer<H> {
         Ok(())
     }
 
-    /// Looks at leftovers that are due. `/proc`, or the task iterator now, has to agree that one is this process, and
-    /// that it and all its threads have exited, or it is not observed.
+    /// Inspects the candidates that are due. A candidate is observed only if `/proc`, or the task iterator now, agrees
+    /// that it is the same process, and that it and all its threads have exited.
     fn look_at_due(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
         let mut due = self.ledger.due(now_ns, if now_ns < self.review_ns { 0 } else { REVIEWS });
         self.leave_out_unwanted(&mut due, now_ns)?;
@@ -550,7 +559,7 @@ impl<H: Host> Observer<H> {
                 if self.ledger.release(&id, read_ns) {
                     seen.push(Observation::at(read_ns, Seen::Released { id }));
                 }
-                // It took its time to become a zombie.
+                // It became a zombie late, so its grace period is not over.
                 if !self.ledger.has_waited(&id, read_ns) {
                     continue;
                 }
@@ -584,16 +593,16 @@ impl<H: Host> Observer<H> {
     }
 }
 
-/// Gives the frees of all that was reaped so far the time to come. They are RCU callbacks (`put_task_struct_rcu_user()`,
-/// kernel/exit.c), and this barrier waits for a grace period (kernel/sched/membarrier.c), which is long on a busy host. Where
-/// the kernel refuses it, as with `nohz_full`, the delay alone has to do.
+/// Gives the frees of all processes that were reaped so far time to arrive. The frees are RCU callbacks
+/// (`put_task_struct_rcu_user()`, kernel/exit.c), and this barrier waits for an RCU grace period
+/// (kernel/sched/membarrier.c), which is long on a busy host. Where the kernel refuses the barrier, as with
+/// `nohz_full`, the delay alone must be enough.
 fn await_frees() {
     let _refused = membarrier(MembarrierCommand::Global);
     thread::sleep(FREE_DELAY);
 }
 
-/// All processes that a scan found to have been told to exit and have not, with the time of their SIGKILL, if that was
-/// seen.
+/// All processes in a scan that were told to exit and have not, each with the time of its SIGKILL, if that was seen.
 pub(crate) fn all_exiting(
     records: Remembered<'_>,
     exited: &[Task],
@@ -610,7 +619,7 @@ pub(crate) fn all_exiting(
         .collect()
 }
 
-/// Inspects one that does not exit.
+/// Inspects a process that was told to exit and has not.
 pub(crate) fn inspect(
     look: &Look<'_>,
     id: ProcessId,
@@ -628,7 +637,7 @@ pub(crate) fn inspect(
     Ok((Inspected::of(&evidence), Some(evidence)))
 }
 
-/// That a process which was observed is gone: since its release, if that was seen, or else since `at_ns`.
+/// The observation that an observed process is gone: since its release, if that was seen, or else since `at_ns`.
 fn gone(id: ProcessId, was: Was, at_ns: u64, free_ns: Option<u64>, release: Option<Release>) -> Observation {
     let at_ns = release.as_ref().map_or(at_ns, |release| release.at_ns);
     let seen = match was {
@@ -638,19 +647,19 @@ fn gone(id: ProcessId, was: Was, at_ns: u64, free_ns: Option<u64>, release: Opti
     Observation::at(at_ns, seen)
 }
 
-/// What a living process runs, in the form that the exec hook would have stored. `None` for a kernel thread. Arguments that
-/// cannot be read now are stored as missing: an inspection reads them again.
+/// The program of a living process, in the form that the exec hook would have stored. `None` for a kernel thread.
+/// Arguments that cannot be read now are stored as missing: an inspection reads them again.
 fn exec_of(facts: &ProcessFacts, arguments: impl FnOnce() -> Result<Arguments, NotRead>) -> Option<Exec> {
     let exe = facts.exe.as_ref()?;
     let (arguments, note) = arguments().unwrap_or_default();
-    // In the middle of an exec, the kernel shows none.
+    // During an exec, the kernel shows no arguments.
     let is_cut = note.is_cut || arguments.is_empty();
     let mut exec = Exec {
         at_ns: 0,
         previous_ns: 0,
         argv_total: 0,
         argv_len: 0,
-        // An id that is not known is no user's, and never root's.
+        // An unknown user id must not match any user, above all not root.
         uid: facts.uid.unwrap_or(supervisor_ebpf::UNKNOWN_USER),
         level: facts.level().unwrap_or(u32::MAX),
         filename: [0; supervisor_ebpf::FILENAME_LEN],

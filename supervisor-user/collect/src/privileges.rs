@@ -1,11 +1,13 @@
-//! The rights that a watch needs, each with its reason, and how it gives up all others. Every command that attaches or loads
-//! programs does so as soon as they are: what it reads afterwards is other users' data.
+//! Lists the capabilities that a watch needs, each with its reason, and gives up all others. Every command that
+//! attaches or loads programs gives them up as soon as the programs are attached or loaded: afterwards it reads data of
+//! other users.
 //!
-//! Found by taking one after the other away from a watch on Linux 6.18: what each reason says is what stops working. The
-//! kernel asks for `CAP_BPF` and `CAP_PERFMON` where maps are made and programs loaded (`map_create()` and
-//! `bpf_prog_load()`, `kernel/bpf/syscall.c`; before 6.4 in `__sys_bpf()`, for these two commands): whoever has the
-//! descriptors may go on. Before 5.19, `__sys_bpf()` asks for `CAP_BPF` for every command while
-//! `kernel.unprivileged_bpf_disabled` is set, so there it is kept: [`kept_for_maps`] finds out by trying.
+//! The list comes from a test on Linux 6.18, which took one capability after the other away from a watch: each reason
+//! says what stops working. The kernel checks `CAP_BPF` and `CAP_PERFMON` where it makes maps and loads programs
+//! (`map_create()` and `bpf_prog_load()`, `kernel/bpf/syscall.c`; before 6.4 in `__sys_bpf()`, for these two commands),
+//! so a process that has the descriptors may continue without them. Before 5.19, `__sys_bpf()` checks `CAP_BPF` for
+//! every command while `kernel.unprivileged_bpf_disabled` is set, so there the watch keeps it: [`kept_for_maps`] finds
+//! out by a test.
 
 use std::fs;
 
@@ -13,25 +15,25 @@ use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 
 use crate::kernel::Tracer;
 
-/// Until when a right is needed.
+/// Until when a capability is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     /// Until the hooks are attached.
     Attached,
-    /// As long as it runs.
+    /// As long as the watch runs.
     End,
 }
 
-/// One right.
+/// A capability that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// Which.
+    /// Which capability.
     pub capability: Capability,
-    /// How long.
+    /// How long it is needed.
     pub until: Until,
     /// What it is for.
     pub why: &'static str,
-    /// Whether nothing can be watched without it.
+    /// Whether a watch is impossible without it.
     pub is_required: bool,
 }
 
@@ -40,13 +42,13 @@ impl Need {
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell.
+    /// If the kernel does not report it.
     pub fn is_there(&self) -> Result<bool, CapsError> {
         caps::has_cap(None, CapSet::Effective, self.capability)
     }
 }
 
-/// All rights that an agent needs; root has them, and so can have any other user.
+/// All capabilities that an agent needs. Root has them, and any other user can have them.
 pub const NEEDS: [Need; 4] = [
     Need {
         capability: Capability::CAP_BPF,
@@ -76,7 +78,8 @@ pub const NEEDS: [Need; 4] = [
     },
 ];
 
-/// What freeing zombies needs besides, if the configuration of an agent enables `[reap]`. Nothing of it is required.
+/// The further capabilities that an agent needs to free zombies, if its configuration enables `[reap]`. None of them is
+/// required.
 pub const REAP_NEEDS: [Need; 2] = [
     Need {
         capability: Capability::CAP_KILL,
@@ -92,10 +95,10 @@ pub const REAP_NEEDS: [Need; 2] = [
     },
 ];
 
-/// Why rights could not be given up.
+/// Why capabilities could not be given up.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegesError {
-    /// Rights belong to a thread, and another thread would keep them.
+    /// Each thread has its own capabilities, so another thread would keep them.
     #[error(
         "rights can be given up only while there is one thread, and there are {0}: this is a bug in supervisor"
     )]
@@ -103,19 +106,21 @@ pub enum PrivilegesError {
     /// `/proc/self/task` could not be read.
     #[error("cannot count the threads in /proc/self/task: {0}")]
     Proc(#[from] std::io::Error),
-    /// The kernel refused.
+    /// The kernel refused to change the capabilities.
     #[error("cannot give up the rights that are not needed: {0}")]
     Caps(#[from] CapsError),
-    /// The kernel refused to set the flag.
+    /// The kernel refused to set `no_new_privs`.
     #[error("cannot give up the right to gain rights (no_new_privs): {0}")]
     NoNewPrivs(rustix::io::Errno),
 }
 
-/// Gives up every capability that a running watch does not need, in all of its sets, and the right to gain any by an
-/// exec; those that the caller names are kept too. Call it once the hooks are attached, and before any other thread is started: Linux keeps rights by thread, and
-/// a new thread inherits them.
+/// Gives up every capability that a running watch does not need, and the possibility to gain any by an exec. It reduces
+/// all of the thread's sets; without `CAP_SETPCAP` the bounding set stays as it is. It also keeps the capabilities in
+/// `also_kept`. Call it after the hooks are attached and before another thread is started: on Linux each thread has its
+/// own capabilities, and a new thread inherits them.
 ///
-/// After it no eBPF program can be loaded, and [`Tracer::start`] fails.
+/// After this, no eBPF program can be loaded, and [`Tracer::start`] fails. That is not so if `CAP_SYS_ADMIN` is kept,
+/// because `also_kept` or [`kept_for_maps`] names it.
 ///
 /// # Errors
 ///
@@ -126,8 +131,8 @@ pub fn drop_all_but_needed(tracer: Option<&Tracer>, also_kept: &[Capability]) ->
     reduce_to(&kept, &kept)
 }
 
-/// The same, but what the caller names stays permitted and is not effective: this process does not use it, and can start a
-/// child that does.
+/// The same, but the capabilities in `passed_on` stay permitted and are not effective: this process does not use them,
+/// and can start a child that does.
 ///
 /// # Errors
 ///
@@ -141,7 +146,7 @@ pub fn drop_all_but_passed_on(
     reduce_to(&effective, &permitted)
 }
 
-/// What a running watch needs.
+/// The capabilities that a running watch needs.
 fn needed(tracer: Option<&Tracer>) -> Result<CapsHashSet, CapsError> {
     let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
     let for_maps = tracer.map(kept_for_maps).transpose()?.flatten();
@@ -153,7 +158,8 @@ fn reduce_to(effective: &CapsHashSet, permitted: &CapsHashSet) -> Result<(), Pri
     if threads != 1 {
         return Err(PrivilegesError::Threads(threads));
     }
-    // Without this right the bounding set stays; it limits what an exec gives, and the flag below forbids that already.
+    // Without this capability the bounding set stays as it is. It limits the capabilities that an exec can give, and
+    // the flag below already forbids an exec to give any.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         for capability in caps::read(None, CapSet::Bounding)?.difference(permitted) {
             caps::drop(None, CapSet::Bounding, *capability)?;
@@ -161,7 +167,7 @@ fn reduce_to(effective: &CapsHashSet, permitted: &CapsHashSet) -> Result<(), Pri
     }
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Inheritable)?;
-    // What is effective must be permitted: so that goes first.
+    // Every effective capability must be permitted, so the effective set is reduced first.
     for (set, needed) in [(CapSet::Effective, effective), (CapSet::Permitted, permitted)] {
         let kept = caps::read(None, set)?.intersection(needed).copied().collect();
         caps::set(None, set, &kept)?;
@@ -169,11 +175,11 @@ fn reduce_to(effective: &CapsHashSet, permitted: &CapsHashSet) -> Result<(), Pri
     rustix::thread::set_no_new_privs(true).map_err(PrivilegesError::NoNewPrivs)
 }
 
-/// The capability of this thread that reading an open map asks for, if this kernel asks for one.
+/// The capability of this thread that this kernel requires to read an open map, if it requires one.
 ///
 /// # Errors
 ///
-/// If the kernel does not say which capabilities there are, or does not let this thread set one aside.
+/// If the kernel does not report the capabilities of this thread, or does not let it disable one for a moment.
 pub fn kept_for_maps(tracer: &Tracer) -> Result<Option<Capability>, CapsError> {
     // `bpf_capable()`, `include/linux/capability.h`
     const EITHER: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN];
@@ -191,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_deployed_asks_for_these_and_no_others() {
+    fn the_daemonset_adds_exactly_the_needed_capabilities_and_the_docs_describe_each() {
         let names = NEEDS.map(|need| need.capability.to_string());
         let short: Vec<&str> = names.iter().map(|name| name.trim_start_matches("CAP_")).collect();
         let added = format!("add: [{}]\n", short.join(", "));
@@ -206,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deployed_for_reap_adds_these_and_what_a_worker_calls() {
+    fn the_reap_deployment_adds_its_capabilities_and_the_system_calls_of_a_worker() {
         let names = REAP_NEEDS.map(|need| need.capability.to_string());
         let drop_in = include_str!("../../../deploy/supervisor-reap.conf");
         assert!(drop_in.contains(&format!("\nCapabilityBoundingSet={}\n", names.join(" "))), "{drop_in}");

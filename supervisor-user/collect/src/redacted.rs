@@ -1,4 +1,4 @@
-//! Facts about processes, without their secrets.
+//! Removes secrets from the facts about processes.
 
 use std::{collections::BTreeMap, io};
 
@@ -14,7 +14,7 @@ use supervisor_model::{
 
 use crate::host::{Arguments, Host, ReadsLost};
 
-/// A host that is read without its secrets.
+/// A host whose facts come without secrets.
 #[derive(Clone, Copy)]
 pub struct Redacted<'a> {
     host: &'a dyn Host,
@@ -22,25 +22,25 @@ pub struct Redacted<'a> {
 }
 
 impl<'a> Redacted<'a> {
-    /// A host as a redactor leaves it.
+    /// Applies a redactor to a host.
     #[must_use]
     pub fn new(host: &'a dyn Host, redactor: &'a Redactor) -> Self {
         Self { host, redactor }
     }
 
-    /// A name that the kernel side has reported.
+    /// Redacts a name that the kernel side has reported.
     #[must_use]
     pub fn text(&self, text: String) -> String {
         self.redactor.text(text)
     }
 
-    /// An exec that the kernel side has reported.
+    /// Redacts an exec that the kernel side has reported.
     #[must_use]
     pub fn exec(&self, exec: ExecFacts) -> ExecFacts {
         self::exec(self.redactor, exec)
     }
 
-    /// A record of the task iterator.
+    /// Redacts a record of the task iterator.
     #[must_use]
     pub fn task(&self, task: Task) -> Task {
         let cgroup = task.cgroup.map(|names| {
@@ -51,7 +51,7 @@ impl<'a> Redacted<'a> {
     }
 }
 
-/// An exec without its secrets, and with as much of its arguments as is wanted.
+/// Redacts an exec, and keeps as many of its arguments as the redactor's mode allows.
 #[must_use]
 pub fn exec(redactor: &Redactor, exec: ExecFacts) -> ExecFacts {
     let names_containers = names_containers(&exec);
@@ -74,8 +74,8 @@ fn process(redactor: &Redactor, facts: ProcessFacts) -> ProcessFacts {
     }
 }
 
-/// As many arguments as the mode allows. The arguments of runtimes and monitors name containers: they stay, and a note
-/// says how many may be shown.
+/// Keeps as many arguments as the mode allows. The arguments of runtimes and monitors name containers, so they all
+/// stay, and the note says how many may be shown.
 fn arguments(
     redactor: &Redactor,
     args: &[String],
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_leaves_so_many_arguments_and_says_how_many_there_were() {
+    fn each_mode_keeps_its_arguments_and_reports_how_many_there_were() {
         let args = ["/bin/a", "--token=x", "b"];
         for (mode, expected, is_cut) in [
             (ArgsMode::Full, &args[..], false),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_keeps_what_names_its_container() {
+    fn a_runtime_keeps_the_arguments_that_name_its_container() {
         let exec = exec(ArgsMode::None, "/usr/bin/crun", &["crun", "create", "--token", "x", "web"]);
         assert_eq!(exec.args, ["crun", "create", "--token", "[redacted]", "web"]);
         assert_eq!(exec.args_note.shown, Some(0));

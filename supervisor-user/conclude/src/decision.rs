@@ -1,5 +1,5 @@
-//! Whether a zombie may be freed by making its reaper wait for it. The one place for that knowledge: the command and the
-//! remedies of a finding both ask here.
+//! Decides whether `supervisor` may free a zombie by making its reaper wait for it. Only this module knows these rules:
+//! the command and the remedies of a finding both ask here.
 
 use supervisor_model::{
     diagnosis::{Position, Prognosis},
@@ -8,7 +8,7 @@ use supervisor_model::{
     reaping::{Decision, Obstacle, Risk},
 };
 
-/// Decides about a finding, by these parts of its diagnosis.
+/// Decides whether the process of a finding may be reaped. The position and the prognosis come from its diagnosis.
 #[must_use]
 pub fn decide(finding: &Finding, position: Option<Position>, prognosis: Prognosis) -> Decision {
     if let Some(obstacle) = obstacle(finding) {
@@ -56,12 +56,14 @@ fn risks(finding: &Finding, reaper: &Reaper, position: Option<Position>, prognos
     risks
 }
 
-/// Whether a thread of the reaper waits for this one by its pid now. One that waits for any child would have it already.
+/// Whether a thread of the reaper waits for this process by its pid now, or may wait for it by a pidfd. A pidfd wait
+/// does not count if the reaper is known to have adopted the process. A thread that waits for any child would have
+/// reaped it already.
 fn is_in_wait_for(finding: &Finding, reaper: &Reaper) -> bool {
     let waits = reaper.waits_in_progress();
     waits.into_iter().any(|wait| match wait.target {
         Some(WaitTarget::Pid(pid)) => finding.pid_of_reaper == Some(pid),
-        // Which process the descriptor names is not known.
+        // It is not known which process the descriptor names.
         Some(WaitTarget::PidFd(_)) => reaper.adopted != Some(true),
         _ => false,
     })
@@ -72,7 +74,8 @@ fn has_asked_for(finding: &Finding, reaper: &Reaper) -> bool {
     matches!(target, Some(WaitTarget::Pid(pid)) if finding.pid_of_reaper == Some(pid))
 }
 
-/// Whether a SIGCHLD may make the reaper wait: it has a handler, or takes the signal by `signalfd` or `sigwait`.
+/// Whether a SIGCHLD may make the reaper wait: the reaper has a handler, or takes the signal with `signalfd` or
+/// `sigwait`, and no SIGCHLD is pending.
 #[must_use]
 pub fn may_be_nudged(finding: &Finding) -> bool {
     finding.reaper.as_ref().is_some_and(|reaper| {
@@ -109,13 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn an_adopted_and_leaked_one_is_reaped() {
+    fn an_adopted_leaked_zombie_is_reaped() {
         assert_eq!(decided(&zombie()), Decision::Reap);
         assert_eq!(decide(&zombie(), Some(Position::AdoptedByInit), Prognosis::Leaked), Decision::Reap);
     }
 
     #[test]
-    fn what_somebody_may_wait_for_needs_force() {
+    fn a_reap_with_a_risk_needs_force() {
         let needs = |risks: &[Risk]| Decision::NeedsForce(risks.to_vec());
         let finding = zombie();
         assert_eq!(decide(&finding, Some(Position::OwnChild), Prognosis::Leaked), needs(&[Risk::OwnChild]));
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_wait_can_take_is_refused_with_its_reason() {
+    fn a_reap_with_an_obstacle_is_refused_with_the_reason() {
         let refusal = |finding: &Finding| match decided(finding) {
             Decision::Refused(obstacle) => obstacle.text(),
             other => panic!("not refused: {other:?}"),
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_takes_sigchld_is_nudged() {
+    fn only_a_reaper_that_takes_sigchld_may_be_nudged() {
         let nudged = |sigchld, pending| {
             may_be_nudged(&with_reaper(|reaper| {
                 (reaper.sigchld, reaper.sigchld_pending) = (Some(sigchld), pending);

@@ -1,7 +1,7 @@
-//! Where events go, and what the agents of other hosts have left there.
+//! Delivers events to their destinations, and reads what the agents of other hosts have left there.
 //!
-//! It knows: each kind of place, its configuration, what "delivered" means there, and how to wait and try again. It must not
-//! know: what an event means, and how it was found.
+//! This crate knows each kind of destination, its configuration, the meaning of "delivered" there, and how to wait and
+//! try again. It must not know what an event means, and how it was found.
 
 pub mod config;
 pub mod fleet;

@@ -1,6 +1,6 @@
-//! Locks of the agent. A lock that another user can take is a switch that turns the agent off: `flock` asks only for a
-//! descriptor of the file, and any reader of a file or directory has one. So locks live in a file of mode 0600, and a
-//! lock of any other file counts only while no other user can open that file.
+//! Locks of the agent. If another user can take a lock, that user can turn the agent off: `flock` asks only for a
+//! descriptor of the file, and any reader of a file or directory has one. So locks are in a file of mode 0600. A lock
+//! of any other file counts only while no other user can open that file.
 
 use std::{
     env,
@@ -17,13 +17,13 @@ const OTHERS: u32 = 0o077;
 /// Permissions of the group and of others to rename and remove files of a directory.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Makes a directory, with mode 0700, and keeps other agents out of it until the file that is returned is closed. One
-/// that others can write to, as container engines make them, gets that mode if only the agent uses it.
+/// Makes a directory with mode 0700, and keeps other agents out of it until the returned file is closed. A directory
+/// that others can write to, as container engines make it, gets that mode if only the agent uses it.
 ///
 /// # Errors
 ///
-/// If the directory cannot be made, is another user's, or is shared with other users, if other users can open its lock, or if another agent has it:
-/// then `taken` is the error.
+/// If the directory cannot be made, belongs to another user, or is shared with other users; if other users can open its
+/// lock; or if another agent has it: then `taken` is the error.
 pub fn directory(dir: &Path, taken: &str) -> io::Result<File> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let metadata = fs::metadata(dir)?;
@@ -53,7 +53,7 @@ pub fn directory(dir: &Path, taken: &str) -> io::Result<File> {
     }
 }
 
-/// Gives a directory mode 0700, unless it is one of `shared` or others than `uid` have files in it.
+/// Gives a directory mode 0700. Fails if it is one of `shared`, or if users other than `uid` have files in it.
 fn close_to_others(dir: &Path, uid: u32, shared: &[PathBuf]) -> io::Result<()> {
     let opened = File::open(dir)?;
     let why = if is_one_of(&opened.metadata()?, shared) {
@@ -65,7 +65,7 @@ fn close_to_others(dir: &Path, uid: u32, shared: &[PathBuf]) -> io::Result<()> {
         let what_to_do = "name a directory that only the agent uses, such as a new one in it";
         return Err(unsafe_path(format!("other users can write to it, and {why}: {what_to_do}")));
     }
-    // `fchmod()`: deploy/seccomp.json has no `chmod()`.
+    // `fchmod()`, because deploy/seccomp.json does not list `chmod()`.
     opened.set_permissions(Permissions::from_mode(0o700))
 }
 
@@ -75,7 +75,7 @@ fn shared_directories() -> Vec<PathBuf> {
     ["/tmp", "/var/tmp", "/dev/shm"].map(PathBuf::from).into_iter().chain(named).collect()
 }
 
-/// Whether a directory is one of others, by whatever path.
+/// Whether a directory is one of `others`, by any path.
 fn is_one_of(metadata: &Metadata, others: &[PathBuf]) -> bool {
     let is_same = |other: Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
     others.iter().filter_map(|path| fs::metadata(path).ok()).any(is_same)
@@ -85,7 +85,7 @@ fn is_one_of(metadata: &Metadata, others: &[PathBuf]) -> bool {
 fn foreign_entry(dir: &Path, uid: u32) -> io::Result<Option<String>> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        // Of a link itself. An entry that is gone belongs to nobody.
+        // For a link, this is the metadata of the link itself. A removed entry belongs to nobody.
         let owner = match entry.metadata() {
             Ok(metadata) => metadata.uid(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -101,8 +101,8 @@ fn foreign_entry(dir: &Path, uid: u32) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Takes the lock of a file that events are written to; false if another agent has it. Where other users can open the
-/// file, its lock says nothing and is not taken.
+/// Takes the lock of a file that events are written to; false if another agent has it. If other users can open the
+/// file, its lock means nothing and is not taken.
 ///
 /// # Errors
 ///
@@ -122,7 +122,7 @@ fn is_ours(metadata: &Metadata) -> bool {
     metadata.uid() == geteuid().as_raw()
 }
 
-/// Whether only its owner, who is us, can open a file.
+/// Whether a file belongs to the agent's user, and only that user can open it.
 fn is_private(metadata: &Metadata) -> bool {
     metadata.is_file() && is_ours(metadata) && metadata.mode() & OTHERS == 0
 }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_of_a_file_that_others_can_open_is_not_believed() {
+    fn the_lock_of_a_file_that_others_can_open_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events");
         fs::write(&path, "").unwrap();

@@ -1,5 +1,6 @@
-//! Opens files of the agent and of its administrator. A FIFO or a symbolic link in their place must neither keep the agent
-//! waiting nor lead it to another file.
+//! Opens files of the agent and of its administrator. A FIFO at their path must not keep the agent waiting. [`open`]
+//! also refuses a symbolic link, which would lead the agent to another file. [`read`], for files that an administrator
+//! has named, follows links.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,7 +9,8 @@ use std::{
     path::Path,
 };
 
-/// Opens a regular file, or creates it if `options` say so. A symbolic link at the end of the path is refused with `ELOOP`.
+/// Opens a regular file, or creates it if `options` say so. A symbolic link at the end of the path is refused with
+/// `ELOOP`.
 ///
 /// # Errors
 ///
@@ -18,8 +20,8 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     regular(options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?)
 }
 
-/// Reads a text file that an administrator has named. Symbolic links are followed: mounted secrets and configurations are
-/// often links.
+/// Reads a text file that an administrator has named. Symbolic links are followed: mounted secrets and configurations
+/// are often links.
 ///
 /// # Errors
 ///

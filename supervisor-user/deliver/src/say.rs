@@ -1,4 +1,4 @@
-//! What is said to the person at the terminal, or to the log.
+//! Prints messages for the person at the terminal, or for the log.
 
 use std::{
     io::{self, Write as _},
@@ -7,7 +7,7 @@ use std::{
 
 use supervisor_model::words::{width, wrap};
 
-/// A line for people, on standard error. That nobody reads it is no error.
+/// Prints a line for people on standard error. It is no error if nobody reads it.
 pub fn say(text: &str) {
     let text = match columns_of(io::stderr()) {
         Some(columns) => wrapped(text, columns),
@@ -16,7 +16,7 @@ pub fn say(text: &str) {
     let _unread = io::stderr().write_all(text.as_bytes());
 }
 
-/// Text whose lines are wrapped where they are too long.
+/// Wraps the lines of a text that are too long.
 fn wrapped(text: &str, columns: usize) -> String {
     let mut out = String::new();
     for line in text.split('\n') {

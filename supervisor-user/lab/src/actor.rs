@@ -1,4 +1,4 @@
-//! The hidden subcommand: what the `supervisor` binary does when it plays a part.
+//! The hidden subcommand: the `supervisor` binary plays a part.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{lab, monitor, parts, played, pod};
 
-/// Plays the part that the arguments behind [`ACTOR`](crate::ACTOR) name.
+/// Plays the part that the arguments after [`ACTOR`](crate::ACTOR) name.
 #[must_use]
 pub fn main(args: &[OsString]) -> ExitCode {
     match play(args) {

@@ -1,4 +1,4 @@
-//! `crun create` and `runc create` of a container, with the PID namespace in question.
+//! Runs `crun create` and `runc create` for a container, with a chosen PID namespace.
 
 use std::{
     fs,
@@ -85,7 +85,7 @@ impl PidNs<'_> {
     }
 }
 
-/// What `create` left.
+/// The result of `create`.
 #[derive(Clone, Debug)]
 pub struct Created {
     /// The runtime.
@@ -149,7 +149,7 @@ fn spec(rootfs: &Path, pid_ns: PidNs<'_>, args: &[&str]) -> Result<Spec> {
         .build()?;
     let mount =
         |place: &str, typ: &str| MountBuilder::default().destination(place).typ(typ).source(typ).build();
-    // The devices are made anew for each container: youki fails where they are there already.
+    // Each container gets an empty `/dev` and makes its devices there: youki fails if they exist already.
     let mounts = vec![mount("/proc", "proc")?, mount("/dev", "tmpfs")?];
     Ok(SpecBuilder::default()
         .version("1.0.2")

@@ -1,4 +1,4 @@
-//! Copies of programs that can be executed at once.
+//! Copies programs so that the copies can be executed at once.
 
 use std::{
     fs::{self, File},
@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
-/// Between two looks.
+/// The time between two attempts.
 const POLL: Duration = Duration::from_millis(1);
 
-/// Copies a program. When this returns, nobody has the copy open for writing: the kernel refuses to execute a file that
-/// somebody writes (`ETXTBSY`), and a process that another thread is just forking has inherited the descriptor.
+/// Copies a program. When this returns, no process has the copy open for writing. This matters because the kernel
+/// refuses to execute a file that is open for writing (`ETXTBSY`), and a process that another thread forks meanwhile
+/// inherits the descriptor.
 pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     fs::copy(from, &to)?;
     let copy = File::open(to)?;
@@ -24,7 +25,8 @@ pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
             _ => Ok(()),
         }
     };
-    // A lease for reading is given only while nobody writes (fcntl(2)). Not every file system has leases.
+    // The kernel grants a read lease only while no process has the file open for writing (fcntl(2)). Not every file
+    // system has leases.
     while let Err(error) = lease(libc::F_RDLCK) {
         match error.kind() {
             io::ErrorKind::WouldBlock => thread::sleep(POLL),

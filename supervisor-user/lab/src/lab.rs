@@ -1,4 +1,4 @@
-//! A throw-away place for one scenario: programs, root file system, bundles and runtime state.
+//! A temporary directory for one scenario: programs, root file system, bundles and runtime state.
 
 use std::{
     env, fs, io,
@@ -21,24 +21,25 @@ const CGROUP2_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
 pub(super) const JANITOR: &str = "lab-janitor";
 
-/// The place. It is removed when this is dropped, and also when this process is killed.
+/// The directory. It is removed when this is dropped, and also when this process is killed.
 #[derive(Debug)]
 pub struct Lab {
     dir: PathBuf,
     binary: PathBuf,
-    /// Removes the place once its standard input ends.
+    /// Removes the directory when its standard input ends.
     janitor: Option<Child>,
 }
 
 impl Lab {
-    /// Makes one. `binary` is the `supervisor` that plays the parts.
+    /// Makes a lab. `binary` is the `supervisor` that plays the parts.
     pub fn new(binary: &Path) -> Result<Self> {
         let binary = binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?;
         let dir = tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?;
         fs::create_dir(dir.path().join("bin"))?;
         let mut lab = Self { dir: dir.path().to_owned(), binary, janitor: None };
         let mut janitor = lab.actor(JANITOR, &[JANITOR, &lab.dir.to_string_lossy()])?;
-        // Not bound to its parent: it must outlive it, and its standard input tells it when to go.
+        // The janitor is not bound to its parent, because it must outlive the parent. It ends when its standard input
+        // ends.
         janitor.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
         lab.janitor = Some(janitor.spawn().context("the lab's janitor cannot be started")?);
         lab.dir = dir.keep();
@@ -48,7 +49,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.dir
@@ -66,14 +67,15 @@ impl Lab {
         self.path().join("state").join(runtime)
     }
 
-    /// A new container id, unique on the host as far as that can be.
+    /// A new container id. It is unique on the host as far as possible.
     #[must_use]
     pub fn container_id(&self, hint: &str) -> String {
         let place = self.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         format!("{place}-{hint}")
     }
 
-    /// Puts the commands of a static busybox into the root file system, if the host has one.
+    /// Puts the commands of the host's busybox into the root file system. Busybox must be statically linked. Fails if
+    /// the host has no busybox.
     pub fn add_busybox(&self, commands: &[&str]) -> Result<()> {
         let source = program("busybox").context("busybox is not installed")?;
         let bin = self.rootfs().join("bin");
@@ -84,21 +86,21 @@ impl Lab {
         Ok(())
     }
 
-    /// Puts this program into the root file system, where it plays parts under a name of its own. It has to be
-    /// statically linked; returns the beginning of its command line.
+    /// Puts this program into the root file system, where it plays parts under the name `name`. It must be statically
+    /// linked. Returns the beginning of its command line.
     pub fn add_actor(&self, name: &str) -> Result<[String; 2]> {
         copy_program(&self.binary, self.rootfs().join("bin").join(name))?;
         Ok([format!("/bin/{name}"), ACTOR.to_owned()])
     }
 
-    /// A command that plays a part under a name of its own: the process's name is that of the file.
+    /// A command that plays a part under the name `name`: the kernel names a process after its file.
     pub(super) fn actor(&self, name: &str, role: &[&str]) -> Result<Command> {
         let mut command = Command::new(self.actor_path(name)?);
         command.arg0(name).arg(ACTOR).args(role);
         Ok(command)
     }
 
-    /// The file under which a part is played.
+    /// The path of the program that plays a part under this name.
     pub fn actor_path(&self, name: &str) -> Result<PathBuf> {
         let path = self.path().join("bin").join(name);
         if !path.is_symlink() {
@@ -112,19 +114,19 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if let Some(mut janitor) = self.janitor.take() {
             drop(janitor.stdin.take());
-            // An error would mean that it was waited for already, which nothing else does.
+            // An error would mean that other code has waited for the janitor, but no other code does.
             let _ = janitor.wait();
         }
     }
 }
 
-/// The part of the janitor.
+/// The part of the janitor: waits for the end of its input, and removes the directory.
 pub(super) fn clean(dir: &str) -> Result<()> {
     io::copy(&mut io::stdin(), &mut io::sink())?;
     fs::remove_dir_all(dir).with_context(|| format!("{dir} cannot be removed"))
 }
 
-/// A program on `PATH` or in the administrator's part of it.
+/// The file of a program on `PATH` or in the `sbin` directories.
 #[must_use]
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -132,19 +134,20 @@ pub fn program(name: &str) -> Option<PathBuf> {
     env::split_paths(&path).chain(sbin).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// Gives a command a mount namespace of its own where `/sys/fs/cgroup` is plain cgroup v2, because crun
-/// refuses a hybrid one. Where it is plain already, nothing is done.
+/// Gives a command its own mount namespace in which `/sys/fs/cgroup` is plain cgroup v2, because crun refuses a hybrid
+/// hierarchy. If it is plain already, the function does nothing.
 pub fn private_cgroup2(command: &mut Command) -> &mut Command {
     if statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.f_type == CGROUP2_MAGIC) {
         return command;
     }
-    // SAFETY: between fork and exec it makes system calls with constant strings, and neither allocates nor locks.
+    // SAFETY: between fork and exec, the closure makes system calls with constant strings, and neither allocates nor
+    // locks.
     unsafe { command.pre_exec(|| enter_private_cgroup2().map_err(io::Error::from)) }
 }
 
 fn enter_private_cgroup2() -> rustix::io::Result<()> {
     let place = c"/sys/fs/cgroup";
-    // SAFETY: the calling process has one thread, and unsharing mounts leaves its memory and descriptors alone.
+    // SAFETY: the calling process has one thread, and unsharing mounts does not change its memory or its descriptors.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
     mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     unmount(place, UnmountFlags::DETACH)?;

@@ -1,9 +1,10 @@
-//! The incident, made with real processes: a pod, a monitor that does not reap what it adopts, and a container
-//! runtime that leaves it something to adopt. And [`parts`], which make each family of unreaped processes.
+//! Plays the incident with real processes: a pod, a monitor that does not reap adopted processes, and a container
+//! runtime that leaves an orphan to the monitor. The [`parts`] make each family of unreaped processes.
 //!
-//! `supervisor demo` and the live tests use it; it knows nothing of the rest of `supervisor`. Everything lives in a throw-away [`Lab`]; each process that is
-//! started dies with the one that started it, however that ends. The processes are *actors*: the `supervisor`
-//! binary again, called as `supervisor __actor ROLE`, under a name that says what it plays.
+//! `supervisor demo` and the live tests use this crate. It does not depend on the rest of `supervisor`. Everything
+//! lives in a temporary [`Lab`]. Each process dies with the process that started it, however that one ends. The
+//! processes are *actors*: the `supervisor` binary again, called as `supervisor __actor ROLE`, under a name that says
+//! which part it plays.
 
 mod actor;
 mod container;
@@ -32,5 +33,5 @@ pub use procfs::{Stat, pid_namespace, stat, wchan, zombies_of};
 pub use running::Container;
 pub use wait::{LIMIT, interrupted, stop_on_signals, until};
 
-/// The first argument of a `supervisor` that is to play a part.
+/// The first argument of a `supervisor` that plays a part.
 pub const ACTOR: &str = "__actor";

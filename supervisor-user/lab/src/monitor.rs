@@ -1,5 +1,5 @@
-//! A container monitor like conmon-rs before 0.6.6: a subreaper that waits for what it started, and never for
-//! what it adopts.
+//! A container monitor like conmon-rs before 0.6.6: a subreaper that waits for the processes that it started, and never
+//! for the processes that it adopts.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -24,16 +24,16 @@ pub(super) const ROLE: &str = "monitor";
 /// The name of the monitor's process.
 const NAME: &str = "demo-monitor";
 
-/// What the monitor is told, one JSON object a line on its standard input.
+/// A request to the monitor: one JSON object a line on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
-    /// Starts a command and waits for its pid.
+    /// Starts a command, and waits for the pid of that command.
     Run { argv: Vec<String>, cgroup2: bool, log: String },
-    /// Waits for everything that has exited, what it adopted included.
+    /// Waits for every child that has exited, including adopted ones.
     Reap,
 }
 
-/// What it answers on its standard output.
+/// An answer of the monitor on its standard output.
 #[derive(Debug, Serialize, Deserialize)]
 enum Reply {
     Ready,
@@ -45,7 +45,7 @@ enum Reply {
 /// A command that the monitor ran and waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finished {
-    /// The pid that it had.
+    /// Its pid.
     pub pid: u32,
     /// How it ended.
     pub exit: Exit,
@@ -54,9 +54,9 @@ pub struct Finished {
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
-    /// By itself, with this status.
+    /// The process ended by itself, with this status.
     Code(i32),
-    /// By this signal.
+    /// This signal ended the process.
     Signal(i32),
 }
 
@@ -78,7 +78,7 @@ impl From<WaitStatus> for Exit {
     }
 }
 
-/// A running monitor. When it is dropped it reaps what it adopted and ends.
+/// A running monitor. When this is dropped, the monitor reaps its adopted children and ends.
 #[derive(Debug)]
 pub struct Monitor {
     replies: Lines,
@@ -87,7 +87,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Starts one.
+    /// Starts a monitor.
     pub fn start(lab: &Lab) -> Result<Self> {
         let mut command = lab.actor(NAME, &[ROLE])?;
         let mut process = Owned::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
@@ -107,7 +107,7 @@ impl Monitor {
         self.process.pid()
     }
 
-    /// Runs a command under it; what the command prints goes to the file `log`.
+    /// Runs a command under the monitor. The output of the command goes to the file `log`.
     pub fn run(&mut self, command: &Command, cgroup2: bool, log: &Path) -> Result<Finished> {
         let argv = [command.get_program()].into_iter().chain(command.get_args());
         let argv = argv.map(|arg| arg.to_string_lossy().into_owned()).collect();
@@ -117,7 +117,7 @@ impl Monitor {
         }
     }
 
-    /// Makes it do what it should have done by itself; returns the pids that it reaped.
+    /// Makes the monitor reap all exited children, as it should do by itself. Returns the pids that it reaped.
     pub fn reap(&mut self) -> Result<Vec<u32>> {
         match self.ask(&Request::Reap)? {
             Reply::Reaped(pids) => Ok(pids),
@@ -143,12 +143,12 @@ impl Monitor {
 impl Drop for Monitor {
     fn drop(&mut self) {
         drop(self.requests.take());
-        // If it does not end by itself, dropping the process kills it, and init adopts what it held.
+        // If the monitor does not end by itself, dropping the process kills it, and init adopts its children.
         let _ = self.process.end(Duration::from_secs(2));
     }
 }
 
-/// The part of the monitor.
+/// The part of the monitor: answers requests until its input ends, then reaps everything.
 pub(super) fn play() -> Result<()> {
     set_child_subreaper(Some(getpid()))?;
     say(&Reply::Ready)?;

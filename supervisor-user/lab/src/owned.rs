@@ -1,4 +1,4 @@
-//! Processes that end with whoever started them, and the lines that they print.
+//! Processes that end with the thread that started them, and the lines that they print.
 
 use std::{
     io::{self, BufRead, BufReader, Read},
@@ -14,19 +14,20 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::wait::{interrupted, within};
 
-/// How long a wait goes on before it looks whether it was interrupted.
+/// How long a wait lasts before it checks for an interrupt.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Makes a command's process die with the thread that starts it, and keeps Ctrl-C away from it: its starter
-/// decides when it ends.
+/// Makes a command's process die with the thread that starts it. The process does not get Ctrl-C: its starter decides
+/// when it ends.
 pub fn bound_to_parent(command: &mut Command) -> &mut Command {
     let starter = getpid();
     command.process_group(0);
-    // SAFETY: between fork and exec it makes two system calls, and neither allocates nor locks.
+    // SAFETY: between fork and exec, the closure makes two system calls, and neither allocates nor locks.
     unsafe {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The starter may have died before that call. A parent in another PID namespace shows as none.
+            // The starter may have died before that call. `getppid` returns no pid for a parent in another PID
+            // namespace.
             match getppid() {
                 Some(parent) if parent != starter => Err(io::Error::from_raw_os_error(libc::ESRCH)),
                 _ => Ok(()),
@@ -40,7 +41,7 @@ pub fn bound_to_parent(command: &mut Command) -> &mut Command {
 pub struct Owned(Child);
 
 impl Owned {
-    /// Starts it, bound to this thread.
+    /// Starts a command, bound to this thread.
     pub fn start(command: &mut Command) -> Result<Self> {
         match bound_to_parent(command).spawn() {
             Ok(child) => Ok(Self(child)),
@@ -54,12 +55,12 @@ impl Owned {
         self.0.id()
     }
 
-    /// Its pipes.
+    /// The child, for access to its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
 
-    /// Sends it a signal, unless it has been reaped.
+    /// Sends the process a signal, unless it has been reaped.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.0.try_wait()?.is_none() {
             rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal)?;
@@ -67,7 +68,7 @@ impl Owned {
         Ok(())
     }
 
-    /// Waits for its end. Signals to this process do not cut that short: cleaning up needs it.
+    /// Waits for the end of the process. Signals to this process do not shorten the wait, because cleaning up needs it.
     pub fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
         let status = within(limit, || Ok(self.0.try_wait()?))?;
         status.with_context(|| format!("process {} has not ended after {limit:?}", self.pid()))
@@ -76,18 +77,18 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // Both fail only if it has been waited for already.
+        // Both calls fail only if other code has waited for the process already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The lines of a pipe, read in the background so that waiting for one can have a limit.
+/// The lines of a pipe. A background thread reads them, so that a wait for a line can have a limit.
 #[derive(Debug)]
 pub struct Lines(Receiver<String>);
 
 impl Lines {
-    /// Reads until the pipe's writers have closed it.
+    /// Reads until all writers have closed the pipe.
     pub fn of(pipe: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         thread::spawn(move || {
@@ -103,7 +104,7 @@ impl Lines {
         Self(receiver)
     }
 
-    /// The next line; `None` when there will be no more. `what` completes "gave up waiting for …".
+    /// The next line; `None` if no more lines will come. `what` completes "gave up after {limit} waiting for {what}".
     pub fn next(&self, what: &str, limit: Duration) -> Result<Option<String>> {
         let deadline = Instant::now() + limit;
         loop {
@@ -120,7 +121,7 @@ impl Lines {
         }
     }
 
-    /// The next line if there is one by then; `None` as well when there will be no more.
+    /// The next line if it comes within the limit; `None` also if no more lines will come.
     pub fn next_within(&self, limit: Duration) -> Result<Option<String>> {
         interrupted()?;
         Ok(self.0.recv_timeout(limit).ok())

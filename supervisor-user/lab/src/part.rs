@@ -1,4 +1,4 @@
-//! A running part: it prints facts, one a line, and is told what to do next.
+//! A running part: it prints facts, one a line, and takes commands.
 
 use std::{
     io::Write,
@@ -13,7 +13,7 @@ use super::{
     wait::LIMIT,
 };
 
-/// The process that plays it. Its input ends when this is dropped, and it with it.
+/// The process that plays a part. When this is dropped, the input of the process ends, and so does the process.
 #[derive(Debug)]
 pub struct Part {
     stdout: Lines,
@@ -26,12 +26,12 @@ pub struct Part {
 pub struct Fact(String);
 
 impl Part {
-    /// Starts a program that plays it.
+    /// Starts a program that plays a part.
     pub fn start(program: &str, args: &[&str]) -> Result<Self> {
         Self::of(Command::new(program).args(args))
     }
 
-    /// Has it played by this program, in a process of this name.
+    /// Makes this program play a part, in a process with this name.
     pub fn play(lab: &Lab, name: &str, args: &[&str]) -> Result<Self> {
         Self::of(&mut lab.actor(name, args)?)
     }
@@ -49,14 +49,14 @@ impl Part {
         self.process.pid()
     }
 
-    /// The next line, which has to be this fact.
+    /// The next line, which must be this fact.
     pub fn fact(&self, name: &str) -> Result<Fact> {
         let fact = self.line(name)?;
         ensure!(fact.name() == name, "the part was to say {name}, and said {}", fact.0);
         Ok(fact)
     }
 
-    /// The next fact of this name; what it says before is passed over.
+    /// The next fact with this name. Facts before it are ignored.
     pub fn next(&self, name: &str) -> Result<Fact> {
         loop {
             let fact = self.line(name)?;
@@ -66,7 +66,7 @@ impl Part {
         }
     }
 
-    /// All that it says up to this fact, which is left out.
+    /// All facts before the fact with this name.
     pub fn facts_until(&self, name: &str) -> Result<Vec<Fact>> {
         let mut facts = Vec::new();
         loop {
@@ -78,19 +78,19 @@ impl Part {
         }
     }
 
-    /// The next line, which may be this fact.
+    /// The next line. `name` is the expected fact, for error messages.
     fn line(&self, name: &str) -> Result<Fact> {
         let line = self.stdout.next(&format!("the part to say {name}"), LIMIT)?;
         line.map(Fact).with_context(|| format!("the part ended before it said {name}"))
     }
 
-    /// Tells it to go on.
+    /// Sends a command, which makes the part go on.
     pub fn send(&mut self, word: &str) -> Result<()> {
         let mut stdin = self.stdin.as_ref().context("the part's input is closed")?;
         Ok(writeln!(stdin, "{word}")?)
     }
 
-    /// Ends its input, and waits until it has ended by itself, without an error.
+    /// Ends the part's input, and waits until the part has ended by itself, without an error.
     pub fn end(mut self) -> Result<()> {
         drop(self.stdin.take());
         let status = self.process.end(LIMIT)?;
@@ -106,14 +106,14 @@ impl Fact {
         self.0.split(' ').next().unwrap_or_default()
     }
 
-    /// A number of it.
+    /// The number with this name in the fact.
     pub fn number(&self, name: &str) -> Result<u64> {
         let value = self.0.split(' ').filter_map(|it| it.split_once('=')).find(|it| it.0 == name);
         let (_, value) = value.with_context(|| format!("{name} is missing in: {}", self.0))?;
         Ok(value.parse()?)
     }
 
-    /// A pid of it.
+    /// The pid with this name in the fact.
     pub fn pid(&self, name: &str) -> Result<u32> {
         Ok(self.number(name)?.try_into()?)
     }

@@ -1,8 +1,8 @@
-//! crun's double fork, played by our own processes for hosts that have no crun.
+//! Plays crun's double fork with our own processes, for hosts that have no crun.
 //!
-//! What crun 1.8.1 does when a container joins a PID namespace: it forks stage 1, which enters the namespace,
-//! forks the container's init, reports its pid and exits. The init is then no child of crun any more; on the
-//! error path crun kills it and waits for it in vain (`ECHILD`).
+//! When a container joins a PID namespace, crun 1.8.1 forks stage 1. Stage 1 enters the namespace, forks the
+//! container's init, reports the pid of the init and exits. Then the init is no child of crun any more. On the error
+//! path, crun kills the init and waits for it, but the wait fails (`ECHILD`).
 
 use std::{
     fs::File,
@@ -26,16 +26,16 @@ use super::{
     pod::Pod,
 };
 
-/// The part and the name of the process that plays it.
+/// The name of the part, and of the process that plays it.
 pub const PLAYED_CRUN: &str = "played-crun";
 
-/// Plays it under the monitor: afterwards the monitor holds a zombie that is in the pod's PID namespace.
+/// Plays the double fork under the monitor. Afterwards, the monitor has a zombie that is in the pod's PID namespace.
 pub fn played_double_fork(lab: &Lab, monitor: &mut Monitor, pod: &Pod) -> Result<Finished> {
     let command = lab.actor(PLAYED_CRUN, &[PLAYED_CRUN, &pod.ns_path(), NO_SUCH_COMMAND])?;
     monitor.run(&command, false, &lab.path().join("played.log"))
 }
 
-/// The part of the runtime; returns its exit status.
+/// The part of the runtime. Returns its exit status.
 pub(super) fn play(namespace: &str, command: &str) -> Result<u8> {
     let namespace = File::open(namespace).with_context(|| format!("{namespace} cannot be opened"))?;
     let (mut pids, pid_sender) = io::pipe()?;
@@ -44,7 +44,7 @@ pub(super) fn play(namespace: &str, command: &str) -> Result<u8> {
     waitpid(Some(stage1), WaitOptions::empty())?;
 
     let init = receive(&mut pids).context("stage 1 reported no pid")?;
-    // It is an orphan by now: the kill may come too late, the wait always fails.
+    // The init is an orphan now. The kill may come too late, and the wait always fails.
     let _ = kill_process(init, Signal::KILL);
     match waitpid(Some(init), WaitOptions::empty()) {
         Err(rustix::io::Errno::CHILD) => Ok(1),
@@ -65,7 +65,7 @@ fn receive(pids: &mut PipeReader) -> Result<Pid> {
     Pid::from_raw(i32::from_ne_bytes(raw)).context("it is 0")
 }
 
-/// Forks; the child runs `body` and exits with the status that it returns.
+/// Forks. The child runs `body`, and exits with the status that `body` returns.
 fn fork(body: impl FnOnce() -> Result<u8>) -> Result<Pid> {
     sys::fork_free(|| {
         let code = body().unwrap_or_else(|error| {

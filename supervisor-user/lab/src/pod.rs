@@ -24,18 +24,18 @@ use super::{
 pub(super) const PAUSE: &str = "pause";
 pub(super) const HOLDER: &str = "pod-holder";
 
-/// The namespace and its `pause`; both end when this is dropped.
+/// The namespace and its `pause`. Both end when this is dropped.
 #[derive(Debug)]
 pub struct Pod {
     pause: Stat,
     pause_fd: OwnedFd,
     ns_ino: u64,
-    /// Parent of `pause`, which reaps it at once when it ends; else it would be a finding itself.
+    /// The parent of `pause`. It reaps `pause` at once; otherwise `pause` would be a finding itself.
     holder: Owned,
 }
 
 impl Pod {
-    /// Starts one.
+    /// Starts a pod.
     pub fn start(lab: &Lab) -> Result<Self> {
         let pause = lab.actor_path(PAUSE)?;
         let mut command = lab.actor("pod-holder", &[HOLDER, &pause.to_string_lossy()])?;
@@ -62,7 +62,7 @@ impl Pod {
         self.ns_ino
     }
 
-    /// The namespace as a runtime's configuration names it.
+    /// The path of the namespace, for a runtime's configuration.
     #[must_use]
     pub fn ns_path(&self) -> String {
         format!("/proc/{}/ns/pid", self.pid())
@@ -73,7 +73,7 @@ impl Pod {
         Ok(pidfd_send_signal(&self.pause_fd, Signal::KILL)?)
     }
 
-    /// The state of `pause`, `None` once it is gone.
+    /// The state of `pause`; `None` after it was reaped.
     #[must_use]
     pub fn state(&self) -> Option<char> {
         procfs::stat(self.pid()).filter(|it| it.start == self.pause.start).map(|it| it.state)
@@ -85,7 +85,7 @@ impl Pod {
         self.state().is_none()
     }
 
-    /// Where `pause` sleeps in the kernel.
+    /// The kernel function in which `pause` sleeps.
     #[must_use]
     pub fn wchan(&self) -> Option<String> {
         procfs::wchan(self.pid())
@@ -94,14 +94,14 @@ impl Pod {
 
 impl Drop for Pod {
     fn drop(&mut self) {
-        // An error means that it is gone already. A holder that does not end by itself has a `pause` that
-        // cannot die; it is killed next, and init reaps `pause` whenever that becomes possible.
+        // An error means that `pause` has ended already. If the holder does not end by itself, its `pause` cannot die.
+        // Then the holder is killed, and init reaps `pause` when that becomes possible.
         let _ = self.kill();
         let _ = self.holder.end(Duration::from_secs(2));
     }
 }
 
-/// The part of the holder: starts `pause` in a new PID namespace, says its pid and waits for it.
+/// The part of the holder: starts `pause` in a new PID namespace, prints its pid and waits for it.
 pub(super) fn hold(pause: &str) -> Result<()> {
     // SAFETY: this process has one thread, and only the namespace of its future children changes.
     unsafe { unshare_unsafe(UnshareFlags::NEWPID) }?;
@@ -119,7 +119,7 @@ pub(super) fn pause() -> Result<u8> {
     if unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) } == libc::SIG_ERR {
         return Err(io::Error::last_os_error().into());
     }
-    // Ends only if the holder died before `pause` was bound to it: then nothing else would end it.
+    // The input ends only if the holder died before `pause` was bound to it. Then nothing else would end `pause`.
     io::copy(&mut io::stdin(), &mut io::sink())?;
     bail!("the pod's holder is gone")
 }

@@ -1,32 +1,33 @@
-//! The few things that a scenario looks up in `/proc` to see for itself what it made.
+//! Reads the few files in `/proc` that a scenario needs to check its own processes.
 
 use std::{fs, os::unix::fs::MetadataExt};
 
 use anyhow::{Context, Result};
 
-/// What `/proc/PID/stat` says.
+/// The fields of `/proc/PID/stat` that a scenario needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// The process.
     pub pid: u32,
     /// Its name.
     pub comm: String,
-    /// Its state's letter, `Z` for a zombie.
+    /// The letter of its state, `Z` for a zombie.
     pub state: char,
     /// Its parent.
     pub parent: u32,
-    /// Its start in clock ticks since boot: with the pid, it tells a process from a later one of that pid.
+    /// Its start in clock ticks since boot. Pid and start together distinguish a process from a later one with the same
+    /// pid.
     pub start: u64,
 }
 
-/// What there is to know of a process, `None` if there is no such process.
+/// The fields for a process; `None` if there is no such process.
 #[must_use]
 pub fn stat(pid: u32) -> Option<Stat> {
     let raw = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse(pid, &String::from_utf8_lossy(&raw))
 }
 
-/// The name stands in parentheses and can hold anything, parentheses too.
+/// Parses a line. The name stands in parentheses and can contain any character, also parentheses.
 fn parse(pid: u32, line: &str) -> Option<Stat> {
     let (head, tail) = line.rsplit_once(") ")?;
     let (_, comm) = head.split_once(" (")?;
@@ -47,7 +48,7 @@ pub fn zombies_of(parent: u32) -> Result<Vec<Stat>> {
     Ok(pids.filter_map(stat).filter(|it| it.parent == parent && it.state == 'Z').collect())
 }
 
-/// The kernel function in which a process sleeps, `None` if it does not or is gone.
+/// The kernel function in which a process sleeps; `None` if it does not sleep or does not exist.
 #[must_use]
 pub fn wchan(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/wchan")).ok().filter(|name| name != "0" && !name.is_empty())
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_parentheses_does_not_confuse() {
+    fn a_name_with_parentheses_is_parsed() {
         let line = "7 (a) Z (b) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0\n";
         let wanted = Stat { pid: 7, comm: "a) Z (b".to_owned(), state: 'S', parent: 1, start: 4711 };
         assert_eq!(parse(7, line), Some(wanted));

@@ -15,15 +15,15 @@ use super::{
     wait::{LIMIT, until},
 };
 
-/// The container. It is removed when this is dropped; its processes end by themselves if this process is killed, when
-/// its command does: the command's input ends then.
+/// The container. It is removed when this is dropped. If this process is killed, the input of the container's command
+/// ends. When the command ends because of that, its processes end too.
 #[derive(Debug)]
 pub struct Container {
     runtime: Runtime,
     state: PathBuf,
     id: String,
     init: u32,
-    /// `runtime run`, which stays as long as the container does.
+    /// `runtime run`, which runs as long as the container.
     run: Owned,
 }
 
@@ -38,13 +38,13 @@ impl Container {
         let mut run = Owned::start(command.stdin(Stdio::piped()).stderr(File::create(&log)?))?;
         let has_not_ended = |run: &mut Owned| {
             let Some(status) = run.child().try_wait()? else { return Ok(()) };
-            // Without its message the status still says that it failed.
+            // If the message cannot be read, the status still says that the runtime failed.
             let message = fs::read_to_string(&log).unwrap_or_default();
             bail!("{} run ended with {status}: {}", runtime.name(), message.trim());
         };
         let init = until("the container to start", LIMIT, || {
             has_not_ended(&mut run)?;
-            // A file that is not there, or not written yet, is no error.
+            // It is no error if the file does not exist yet, or is still empty.
             Ok(fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok()))
         })?;
         let mut container = Self { runtime, state, id, init, run };
@@ -69,7 +69,7 @@ impl Container {
         self.init
     }
 
-    /// Executes a command in it.
+    /// Executes a command in the container.
     pub fn exec(&self, args: &[&str]) -> Result<()> {
         let mut command = self.command(&["exec"])?;
         let status = Owned::start(command.args(args))?.end(LIMIT)?;
@@ -77,11 +77,11 @@ impl Container {
         Ok(())
     }
 
-    /// Removes it, with all its processes.
+    /// Removes the container with all its processes.
     pub fn remove(mut self) -> Result<()> {
         let status = self.delete()?;
-        // `crun run` removes the container too when its PID 1 has ended. If it is faster, `crun delete` fails: what counts is
-        // that the container is gone.
+        // `crun run` also removes the container after its PID 1 has ended. If `crun run` is faster, `crun delete`
+        // fails. That is no error, because the container is gone.
         self.run.end(LIMIT).with_context(|| format!("{} delete ended with {status}", self.runtime.name()))?;
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Container {
         Owned::start(&mut command)?.end(LIMIT)
     }
 
-    /// A verb of the runtime, and the container's id.
+    /// A command line of the runtime: a verb, and the container's id.
     fn command(&self, verb: &[&str]) -> Result<Command> {
         let mut command = command(self.runtime, &self.state)?;
         command.args(verb).arg(&self.id);
@@ -101,7 +101,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // It has mostly been removed already.
+        // In most cases the container was removed already.
         let _ = self.delete();
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for conditions, each with a limit.
+//! Waits for conditions, with a time limit.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// How often a condition that nothing announces is looked at.
+/// How often a wait checks a condition that no event announces.
 const POLL: Duration = Duration::from_millis(10);
 
 /// How long any step of a scenario may take. It only guards against a hang, so it is long enough for a busy machine.
@@ -20,8 +20,8 @@ extern "C" fn on_signal(_signal: libc::c_int) {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
-/// Lets SIGINT, SIGTERM and SIGHUP end every wait of this module with an error instead of killing the
-/// process, so that guards are dropped and what was started is cleaned up.
+/// Makes SIGINT, SIGTERM and SIGHUP end every wait of this module with an error. The signals do not kill the process,
+/// so guards are dropped and all started processes are cleaned up.
 pub fn stop_on_signals() -> Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: an all-zero sigaction is a valid one (no flags, empty mask), the handler only stores to an
@@ -38,7 +38,7 @@ pub fn stop_on_signals() -> Result<()> {
     Ok(())
 }
 
-/// Fails once one of the signals of [`stop_on_signals`] has arrived.
+/// Fails if one of the signals of [`stop_on_signals`] has arrived.
 pub fn interrupted() -> Result<()> {
     if INTERRUPTED.load(Ordering::Relaxed) {
         bail!("interrupted");
@@ -46,7 +46,8 @@ pub fn interrupted() -> Result<()> {
     Ok(())
 }
 
-/// Looks at a condition until it gives a value. `what` completes the sentence "gave up waiting for …".
+/// Checks a condition repeatedly until it gives a value. `what` completes the error "gave up after {limit} waiting for
+/// {what}".
 pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let value = within(limit, || {
         interrupted()?;
@@ -55,7 +56,8 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<O
     value.with_context(|| format!("gave up after {limit:?} waiting for {what}"))
 }
 
-/// As [`until`], for cleaning up: signals do not end it. `None` if the condition gave no value in time.
+/// As [`until`], but signals do not end the wait, because cleaning up needs it. `None` if the condition gave no value
+/// in time.
 pub(super) fn within<T>(limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,5 +1,5 @@
-//! Parsers of numbers on the command line. Their errors say what was given and show an example: the text of the standard
-//! library, "invalid digit found in string", helps nobody. clap adds the name of the option.
+//! Parsers for numbers on the command line. Their errors show the given text and an example, because the text of the
+//! standard library, "invalid digit found in string", does not help. clap adds the name of the option.
 
 /// The pid of a process on the host.
 ///
@@ -16,14 +16,14 @@ pub fn pid(text: &str) -> Result<u32, String> {
 ///
 /// If the text is no number.
 pub fn pid_namespace(text: &str) -> Result<u32, String> {
-    // `readlink` prints the number in brackets, and people paste what it prints.
+    // `readlink` prints the number in brackets, and people paste this output.
     let number = text.strip_prefix("pid:[").and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     number.parse().map_err(|_| {
         format!("`{text}` is no inode number, such as 4026532177 (readlink /proc/PID/ns/pid prints it)")
     })
 }
 
-/// A number of things.
+/// A count.
 ///
 /// # Errors
 ///

@@ -1,10 +1,10 @@
-//! The two clocks: everything is measured by `CLOCK_BOOTTIME`, and people are told wall time.
+//! The two clocks: all times are measured by `CLOCK_BOOTTIME`, and people see wall time.
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// How often the two clocks are read to tell how far they are apart.
+/// The number of readings of the two clocks that give their difference.
 const READINGS: usize = 4;
 
 fn read(clock: ClockId) -> i128 {
@@ -26,10 +26,11 @@ pub struct Wall {
 }
 
 impl Wall {
-    /// By the clocks as they stand now.
+    /// The offset between the clocks now.
     #[must_use]
     pub fn now() -> Self {
-        // A busy machine may interrupt this between the clocks; the closest readings of a few are right.
+        // A busy machine may interrupt this code between the readings of the clocks. Of a few readings, the closest
+        // ones are right.
         let readings = (0..READINGS).map(|_| {
             let before = read(ClockId::Boottime);
             let wall = read(ClockId::Realtime);
@@ -46,13 +47,13 @@ impl Wall {
         Self { offset_ns }
     }
 
-    /// The wall time of a time since boot.
+    /// The wall time for a time since boot.
     #[must_use]
     pub fn timestamp(self, boot_ns: u64) -> Timestamp {
         Timestamp::from_nanosecond(i128::from(boot_ns) + i128::from(self.offset_ns)).unwrap_or(Timestamp::MAX)
     }
 
-    /// The time since boot of a wall time, also one after the end of that boot.
+    /// The time since boot for a wall time. The wall time can also be after the end of that boot.
     #[must_use]
     pub fn boot_ns(self, timestamp: Timestamp) -> u64 {
         u64::try_from(timestamp.as_nanosecond() - i128::from(self.offset_ns)).unwrap_or(0)

@@ -1,32 +1,32 @@
-//! Why a process is unreaped: the answers of a diagnosis, in the words of the event contract.
+//! The parts of a diagnosis, which says why a process is unreaped. They have the words of the event contract.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::family::Family;
 
-/// Why a process is unreaped, as far as the evidence says.
+/// Why a process is unreaped, as far as the evidence shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// The class of cause; none if the evidence supports none.
+    /// The class of the cause. `None` if the evidence supports no class.
     pub family: Option<Family>,
-    /// Who must reap it, and how that process got it.
+    /// The process that must reap it, and how that process got it.
     pub position: Option<Position>,
     /// What that process does instead of reaping it.
     pub cause: Option<Cause>,
-    /// Whether it will go away by itself.
+    /// Whether the zombie will go away by itself.
     pub prognosis: Prognosis,
     /// Whether `supervisor reap` frees it without force.
     pub is_reapable: bool,
     /// One sentence, without the full stop.
     pub verdict: String,
-    /// How sure it is.
+    /// The confidence in the verdict.
     pub confidence: Confidence,
-    /// What was observed; what the verdict rests on comes first.
+    /// The observed facts. The facts that the verdict rests on come first.
     pub evidence: Vec<Observed>,
-    /// What to do, best first.
+    /// The actions that help, best first.
     pub remedies: Vec<String>,
-    /// What will not help.
+    /// The actions that will not help.
     pub wont_help: Vec<String>,
 }
 
@@ -60,9 +60,9 @@ impl Confidence {
 pub struct Observed {
     /// Its number in this diagnosis, from 1.
     pub id: u32,
-    /// Where it was seen: a hook, a file, the task iterator.
+    /// The source of the fact: a hook, a file, the task iterator.
     pub source: String,
-    /// What was seen. Names in it are as the process chose them.
+    /// The fact. Names in it are as the process chose them.
     pub text: String,
     /// Whether the verdict rests on it.
     pub cited: bool,
@@ -113,7 +113,7 @@ pub enum Cause {
     Reading,
     /// It runs, or would if it got a processor.
     Busy,
-    /// `SIGCHLD` is blocked, so that it is never told.
+    /// `SIGCHLD` is blocked, so that the reaper never gets the signal.
     SigchldBlocked,
     /// It used to reap any child, and its `SIGCHLD` handler was replaced since.
     HandlerReplaced,
@@ -177,7 +177,7 @@ impl Cause {
         }
     }
 
-    /// What it is, in few words for a list.
+    /// The cause in few words, for a list.
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What happened: a finding opens, changes or closes, or something was lost.
+//! The events of `supervisor`: a finding opens, changes or closes, or something was lost.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,83 +10,83 @@ use crate::{
     reaping::Request,
 };
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// When.
+    /// The time of the event.
     pub at_ns: u64,
-    /// The wall clock then.
+    /// The wall clock at that time.
     pub wall: Wall,
-    /// What.
+    /// The kind of event, with its data.
     pub kind: EventKind,
 }
 
-/// Who reaped a process.
+/// The process that reaped another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReapedBy {
-    /// Which process.
+    /// The process.
     pub id: ProcessId,
     /// Its name, if that is known.
     pub name: Option<String>,
 }
 
-/// What happened.
+/// The kind of an event, with its data.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventKind {
     /// A process is unreaped for the grace period.
     Detected(Box<Finding>),
-    /// The same, of one that had exited before the start.
+    /// As [`EventKind::Detected`], for a process that had exited before the start.
     Existing(Box<Finding>),
-    /// What `ps` prints: one is unreaped now.
+    /// A line of `ps`: a process is unreaped now.
     State(Box<Finding>),
-    /// What `explain` says of a process that is no zombie.
+    /// The explanation that `explain` gives for a process that is no zombie.
     Explained(Box<Finding>),
-    /// A reported one was reaped.
+    /// A process that was reported is reaped.
     Reaped {
-        /// As it was reported.
+        /// The finding as it was reported.
         finding: Box<Finding>,
-        /// Exit to reap; not known if the exit was not seen.
+        /// The time from exit to reap. Not known if the exit was not seen.
         dwell_ns: Option<u64>,
-        /// Who did it, where that is seen.
+        /// The process that reaped it, if that is seen.
         by: Option<ReapedBy>,
     },
-    /// The verdict on one, its reaper, or what it blocks has changed.
+    /// The verdict on a process, its reaper, or the list of namespaces that it blocks has changed.
     Updated(Box<Finding>),
-    /// A PID namespace's init has exited and cannot finish, or other processes hold it now.
+    /// A PID namespace's init has exited and cannot finish, or other processes than before keep it from its end.
     Blocked {
         /// The namespace.
         namespace: Box<BlockedNamespace>,
         /// Whether it was reported before.
         again: bool,
     },
-    /// A reported one could finish.
+    /// The init of a reported namespace could finish.
     Released {
-        /// As it was reported.
+        /// The namespace as it was reported.
         namespace: Box<BlockedNamespace>,
-        /// For how long it was blocked; not known if its init's exit was not seen.
+        /// How long it was blocked. Not known if the exit of its init was not seen.
         blocked_ns: Option<u64>,
     },
     /// A process was told to exit and cannot, or something about that has changed.
     ExitBlocked {
-        /// The process, with what it blocks.
+        /// The process, with the namespaces that it blocks.
         finding: Box<Finding>,
         /// Whether it was reported before.
         again: bool,
     },
-    /// A reported one has exited.
+    /// A reported process has exited.
     ExitFinished {
-        /// As it was reported.
+        /// The finding as it was reported.
         finding: Box<Finding>,
-        /// For how long it could not exit; not known if that was not seen.
+        /// How long it could not exit. Not known if that was not seen.
         blocked_ns: Option<u64>,
     },
     /// Something could not be counted.
     Lost(Loss),
     /// A sink was too slow or failed, and events for it were dropped.
     Dropped(Dropped),
-    /// One reaper left so many that only their number is told.
+    /// One reaper left so many zombies that only their number is reported.
     Suppressed(Suppressed),
-    /// Somebody, or the agent's `[reap]`, has asked to free a zombie.
+    /// A user, or the agent's `[reap]`, has asked to free a zombie.
     ReapRequested(Box<Request>),
 }
 
@@ -120,16 +120,16 @@ impl EventKind {
             | Self::State(_)
             | Self::Updated(_)
             | Self::Suppressed(_) => 3,
-            // A process was interfered with, whatever came of it.
+            // The request interferes with a process, whatever the outcome is.
             Self::ReapRequested(_) => 2,
             Self::Lost(_) | Self::Dropped(_) => 4,
-            // It keeps a container, or a PID namespace, from its end.
+            // These keep a container, or a PID namespace, from its end.
             Self::ExitBlocked { finding, .. } if finding.blocks.is_empty() => 4,
             Self::Blocked { .. } | Self::ExitBlocked { .. } => 5,
         }
     }
 
-    /// What is known of the process that it is about; of a namespace, of its PID 1.
+    /// The finding about the event's process. For a namespace, the finding about its PID 1.
     #[must_use]
     pub fn process(&self) -> Option<&Finding> {
         match self {
@@ -147,7 +147,7 @@ impl EventKind {
         }
     }
 
-    /// Of a finding that is over, how long it lasted, if that is known.
+    /// How long a closed finding lasted, if that is known.
     #[must_use]
     pub fn duration_ns(&self) -> Option<u64> {
         match self {
@@ -158,7 +158,7 @@ impl EventKind {
         }
     }
 
-    /// The finding that it is about, and what becomes of it.
+    /// The id of the event's finding, and the state of the finding after the event.
     #[must_use]
     pub fn finding(&self) -> Option<(&str, State)> {
         Some(match self {
@@ -204,7 +204,7 @@ pub enum Action {
     ProcessExplained,
     /// Something could not be counted, or was dropped.
     EventsLost,
-    /// One reaper left so many that only their number is told.
+    /// One reaper left so many zombies that only their number is reported.
     FindingsSuppressed,
     /// Somebody, or the agent's `[reap]`, has asked to free a zombie.
     ReapRequested,
@@ -250,13 +250,13 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It is told for the first time in this run.
+    /// It is reported for the first time in this run.
     Open,
-    /// It was told before, and something about it has changed.
+    /// It was reported before, and something about it has changed.
     Updated,
     /// It is over.
     Closed,
-    /// It is none: it was only asked for.
+    /// There is no finding: a user has only asked about a process.
     None,
 }
 
@@ -278,44 +278,45 @@ impl State {
 pub struct Dropped {
     /// The sink's name in the configuration.
     pub sink: String,
-    /// How many.
+    /// The number of these events.
     pub count: u64,
-    /// How many of them because the sink failed, and not because it was too slow.
+    /// The number of them that were dropped because the sink failed, and not because it was too slow.
     pub failed: u64,
-    /// Since when.
+    /// The time since which they were dropped.
     pub since_ns: u64,
 }
 
-/// Openings and updates of findings that are not told one by one.
+/// Openings and updates of findings that are not reported one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suppressed {
     /// Host pid of the reaper.
     pub reaper_pid: u32,
     /// Its name.
     pub reaper_name: String,
-    /// How many.
+    /// The number of them.
     pub count: u64,
-    /// Since when.
+    /// The time since which they are suppressed.
     pub since_ns: u64,
 }
 
-/// What was lost, as it can be told.
+/// The losses, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// Since when these were lost.
+    /// The time since which these were lost.
     pub since_ns: u64,
-    /// Exits that the table of unreaped processes had no room for.
+    /// Exits for which the table of unreaped processes had no slot.
     pub exits: u64,
-    /// Reaps that were not seen, or that the ring had no room for.
+    /// Reaps that were not seen, or for which the ring had no space.
     pub reaps: u64,
-    /// Records of forks, execs and waits that could not be stored or not be kept, and processes whose fork was not seen:
-    /// creators or last waits may be missing.
+    /// Records of forks, execs and waits that could not be stored or could not be kept, and processes whose fork was
+    /// not seen. Creators or last waits may be missing because of them.
     pub records: u64,
-    /// Unreaped processes that the resync found and that were not known.
+    /// Unreaped processes that were not known, and that reconciliation found.
     pub found: u64,
-    /// Findings that the resync closed.
+    /// Findings that reconciliation closed.
     pub closed: u64,
-    /// Reads of other processes that were given up because they took too long, or left out after too many of those.
+    /// Reads of other processes that were given up because they took too long, or that were left out after too many
+    /// such reads.
     #[serde(default)]
     pub reads: u64,
 }

@@ -1,4 +1,4 @@
-//! The families of un-reaped processes: their ids and names.
+//! The families of unreaped processes: their ids and names.
 
 use std::{fmt, str::FromStr};
 
@@ -49,7 +49,7 @@ pub enum Family {
     F19,
     /// It waits for another child first.
     F20,
-    /// `SIGCHLD` is blocked, so that the reaper is never told.
+    /// `SIGCHLD` is blocked, so that the reaper never gets the signal.
     F21,
     /// The handler that reaped was replaced.
     F22,
@@ -113,7 +113,7 @@ impl Family {
         self.words().2
     }
 
-    /// What people may call it: `F4`, `parent-never-waits`, or `4`.
+    /// The names that people may use for it: `F4`, `parent-never-waits`, or `4`.
     fn names(self) -> [&'static str; 3] {
         [self.id(), self.name(), &self.id()[1..]]
     }
@@ -147,7 +147,7 @@ impl Family {
         }
     }
 
-    /// Whether its findings are zombies: not a PID namespace, nor a process that has not exited.
+    /// Whether its findings are zombies, and not PID namespaces or processes that have not exited.
     #[must_use]
     pub const fn is_of_zombies(self) -> bool {
         !matches!(self, Self::F8 | Self::F9 | Self::F12)
@@ -198,7 +198,7 @@ fn valid_ids() -> String {
     Family::ALL.map(Family::id).join(", ")
 }
 
-/// A heading as the name of a link, as GitHub and mdBook make it.
+/// The link name of a heading, as GitHub and mdBook make it.
 #[must_use]
 pub fn slug(heading: &str) -> String {
     heading

@@ -1,4 +1,4 @@
-//! Which findings are wanted.
+//! Filters that select findings.
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub struct Filter {
     pub cgroup: Option<String>,
 }
 
-/// What filters ask of a finding: this host's, or one that another host has written.
+/// The properties of a finding that filters test. The finding is from this host, or another host has written it.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// Host pid of the process.
@@ -61,7 +61,7 @@ pub struct Subject<'a> {
 }
 
 impl Filter {
-    /// Each filter of this, and where there is none, the other's.
+    /// Each filter of `self`. If `self` does not have a filter, the filter of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Filter {
         }
     }
 
-    /// What it lets through, in words: `all of this host`, or `only of container web and reaper 1302`.
+    /// Says in words which findings it selects: `all of this host`, or `only of container web and reaper 1302`.
     #[must_use]
     pub fn describe(&self) -> String {
         let number = |number: Option<u32>| number.map(|it| it.to_string());
@@ -102,7 +102,7 @@ impl Filter {
         self.wants_subject(&subject(finding)) && self.wants_reaper(reaper)
     }
 
-    /// Whether a blocked PID namespace matches: its init does, and something that holds it has that reaper.
+    /// Whether a blocked PID namespace matches: its init matches, and a process that blocks it has the wanted reaper.
     #[must_use]
     pub fn wants_namespace(&self, namespace: &BlockedNamespace) -> bool {
         let reapers =
@@ -110,13 +110,13 @@ impl Filter {
         self.wants_subject(&subject(&namespace.init)) && self.wants_reaper(reapers)
     }
 
-    /// Whether one of the reapers is wanted.
+    /// Whether one of the reapers matches.
     #[must_use]
     pub fn wants_reaper(&self, reapers: impl IntoIterator<Item = u32>) -> bool {
         self.reaper.is_none_or(|pid| reapers.into_iter().any(|it| it == pid))
     }
 
-    /// Whether all but the reaper matches.
+    /// Whether all filters match, without the filter for the reaper.
     #[must_use]
     pub fn wants_subject(&self, subject: &Subject<'_>) -> bool {
         fn is<T>(wanted: Option<&String>, of: Option<T>, matches: impl FnOnce(&str, T) -> bool) -> bool {
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_says_what_it_lets_through() {
+    fn a_filter_describes_the_findings_that_it_selects() {
         assert_eq!(Filter::default().describe(), "all of this host");
         let filter =
             Filter { reaper: Some(1302), container: Some("web\u{1b}".to_owned()), ..Filter::default() };

@@ -1,6 +1,6 @@
-//! The internal model: what one finding and one event say. Every output is a mapping of it.
+//! The internal model of findings. Every output is a mapping of this model.
 //!
-//! What is not known is `None` or empty, never a made-up value. Times are nanoseconds of `CLOCK_BOOTTIME`.
+//! An unknown value is `None` or empty, never a made-up value. Times are nanoseconds of `CLOCK_BOOTTIME`.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,14 +13,14 @@ use crate::{
     shared::Shared,
 };
 
-/// One unreaped process. `explain` makes one of any process.
+/// One unreaped process. `explain` makes a finding of any process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// Stable from open to close.
     pub id: String,
     /// The process.
     pub process: Process,
-    /// Its state letter: `Z`, unless it is explained alive or exiting.
+    /// Its state letter: `Z`, unless `explain` shows a living process or the process is exiting.
     pub state: char,
     /// Whether its last thread has begun to exit.
     pub is_exiting: bool,
@@ -28,7 +28,7 @@ pub struct Finding {
     pub wchan: Option<String>,
     /// Its threads, if it has more than one.
     pub threads: Vec<ThreadFacts>,
-    /// What its own exec makes of it.
+    /// Its role, which follows from its own exec.
     pub role: Role,
     /// Whether it has executed a file since it was forked.
     pub executed: Option<bool>,
@@ -40,25 +40,26 @@ pub struct Finding {
     pub pgrp: Option<u32>,
     /// Its process group as its reaper's wait calls name it.
     pub pgrp_in_reaper_ns: Option<u32>,
-    /// What its exit sends to its parent; 17 is `SIGCHLD`.
+    /// The signal that its exit sends to its parent; 17 is `SIGCHLD`.
     pub exit_signal: Option<i32>,
-    /// Who traces it, or one of its threads.
+    /// The tracer of the process, or of one of its threads.
     pub tracer: Option<Tracer>,
     /// How it ended.
     pub exit: Option<Exit>,
     /// When its last thread exited, if that was seen.
     pub exit_ns: Option<u64>,
-    /// A time that it exited before, if the exit itself was not seen.
+    /// A time before which it exited, if the exit itself was not seen.
     pub exited_before_ns: Option<u64>,
-    /// When it was looked at first: it was a zombie by then.
+    /// The time of the first inspection: it was a zombie by then.
     pub seen_ns: u64,
-    /// When it was looked at last.
+    /// The time of the last inspection.
     pub looked_ns: u64,
-    /// How long it had to be unreaped to be reported.
+    /// The grace period: the process is reported if it is unreaped for this long.
     pub grace_ns: u64,
-    /// Who must wait for it.
+    /// The process that must wait for it.
     pub reaper: Option<Reaper>,
-    /// Who forked it, and who forked that one, nearest first. Many findings have the same ones, and share them.
+    /// The process that forked it, the process that forked that process, and so on, nearest first. Many findings have
+    /// the same creators, and share them.
     pub creators: Shared<Vec<Creator>>,
     /// The container runtime that it comes from.
     pub runtime: Option<Runtime>,
@@ -66,34 +67,34 @@ pub struct Finding {
     pub monitor: Option<Monitor>,
     /// The container.
     pub container: Option<Container>,
-    /// What placed the container here.
+    /// The orchestrator that placed the container here.
     pub orchestrator: Option<Orchestrator>,
-    /// How sure container and pod are, where that is not certain.
+    /// The confidence in container and pod, if they are not certain.
     pub identity_confidence: Option<Confidence>,
-    /// What was claimed of container and pod, best first, where that is not certain.
+    /// The claims about container and pod, best first, if container and pod are not certain.
     pub claims: Vec<IdentityClaim>,
     /// Its PID namespace.
     pub pid_ns: Option<PidNs>,
     /// Path of its control group.
     pub cgroup: Option<String>,
-    /// How it came into the container, or that it is in none.
+    /// How it came into the container, or the fact that it is in no container.
     pub origin: Origin,
-    /// PID namespaces that cannot die while it stays.
+    /// PID namespaces that cannot end while it exists.
     pub blocks: Vec<Block>,
-    /// What it costs: pids, where they are limited.
+    /// The pids that it costs, if pids are limited.
     pub budget: Option<Budget>,
-    /// What its reaper did with earlier ones.
+    /// How its reaper treated earlier zombies.
     pub pattern: Option<Pattern>,
-    /// Of one that was told to exit and is no zombie yet: what is known of that.
+    /// The facts about its exit, if the process was told to exit and is no zombie yet.
     pub ending: Option<EndingFacts>,
     /// Why it is unreaped.
     pub diagnosis: Diagnosis,
 }
 
-/// The thread of a process that does not end.
+/// The thread that keeps a process from its end.
 #[derive(Clone, Copy, Debug)]
 pub struct LastThread<'a> {
-    /// Its name and id, where there is more than one.
+    /// Its name and id, if the process has more than one thread.
     pub named: Option<(&'a str, u32)>,
     /// Host thread id.
     pub tid: u32,
@@ -104,8 +105,8 @@ pub struct LastThread<'a> {
 }
 
 impl Finding {
-    /// The thread that keeps the process from its end: one in state D, or else the first that has not ended. `None` of a
-    /// zombie.
+    /// The thread that keeps the process from its end: a thread in state D, or else the first thread that has not
+    /// ended. A zombie has none.
     #[must_use]
     pub fn last_thread(&self) -> Option<LastThread<'_>> {
         let live = || self.threads.iter().filter(|thread| thread.is_live());
@@ -132,21 +133,22 @@ impl Finding {
     }
 }
 
-/// What a reaper did with earlier findings.
+/// How a reaper treated earlier findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// How many it has reaped.
+    /// The number of findings that it has reaped.
     pub reaped: u64,
-    /// Nanoseconds from exit to reap of the one in the middle, among the latest.
+    /// The median of the nanoseconds from exit to reap, among the latest findings.
     pub median_ns: u64,
-    /// Of the one that it left longest, among the latest.
+    /// The longest time from exit to reap, in nanoseconds, among the latest findings.
     pub longest_ns: u64,
-    /// Whether one is open that is overdue: older than any that it has reaped.
+    /// Whether an open finding is overdue ([`Pattern::is_overdue_at`]). A finding of unknown age counts as overdue.
     pub is_broken: bool,
 }
 
 impl Pattern {
-    /// Whether a zombie of that age is older than this reaper leaves any.
+    /// Whether a zombie of that age is overdue: older than twice `longest_ns` plus 1 s. `longest_ns` is the longest
+    /// time from exit to reap among the latest findings.
     #[must_use]
     pub fn is_overdue_at(longest_ns: u64, age_ns: u64) -> bool {
         const SLACK_NS: u64 = 1_000_000_000;
@@ -159,32 +161,32 @@ impl Pattern {
 pub struct BlockedNamespace {
     /// Stable from open to close.
     pub id: String,
-    /// Its init, seen as a process: the process, its container, its namespace.
+    /// A finding about its init: the process, its container, its namespace.
     pub init: Finding,
-    /// When the init was first seen to be held.
+    /// When the init was first seen stuck in its exit.
     pub since_ns: u64,
-    /// Everything that holds it.
+    /// All processes that keep the init from its end.
     pub blockers: Vec<Blocker>,
-    /// How many processes have a pid in it, its PID 1 included.
+    /// The number of processes that have a pid in it, its PID 1 included.
     pub processes: u64,
-    /// What that means.
+    /// The diagnosis of the blocked namespace.
     pub diagnosis: Diagnosis,
 }
 
-/// What holds a PID namespace's init.
+/// A process that keeps a PID namespace's init from its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
-    /// Which process has a pid in the namespace.
+    /// The process. It has a pid in the namespace.
     pub id: ProcessId,
-    /// How.
+    /// How it blocks the namespace.
     pub kind: BlockerKind,
     /// Its host pid.
     pub pid: u32,
     /// Its name.
     pub name: String,
-    /// Who must reap it, or the tracer that must: pid and name.
+    /// The process that must reap it, or the tracer that must: pid and name.
     pub reaper: Option<(u32, String)>,
-    /// State letter; of a process that has not ended, that of a thread that cannot.
+    /// State letter. If the process has not ended, it is the state of a thread that cannot end.
     pub state: char,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
@@ -218,20 +220,20 @@ impl BlockerKind {
     }
 }
 
-/// A PID namespace that a process holds.
+/// A PID namespace that a process keeps from its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// Inode number.
     pub ino: u32,
     /// Host pid of its init.
     pub init_pid: u32,
-    /// Name of that.
+    /// Name of the init.
     pub init_name: String,
-    /// When the init exited, or if that was not seen, was first seen to be held.
+    /// When the init exited. If the exit was not seen: when the init was first seen stuck in its exit.
     pub since_ns: u64,
 }
 
-/// Who traces a process.
+/// The tracer of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracer {
     /// Host pid of the tracer.
@@ -247,18 +249,18 @@ pub struct Tracer {
 /// How a process came into its container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// It descends from the container's own command, or is it.
+    /// It descends from the container's own command, or it is that command.
     Entrypoint,
     /// It descends from a command that was executed in the running container.
     Exec,
-    /// The same, and the command is executed again and again.
+    /// As [`Origin::Exec`], and the command is executed again and again.
     HealthCheck {
-        /// How often.
+        /// The time between two of these commands.
         period_ns: u64,
     },
     /// It is in no container.
     Host,
-    /// Its descent was not seen.
+    /// Its ancestry was not seen.
     #[default]
     Unknown,
 }
@@ -277,20 +279,20 @@ impl Origin {
     }
 }
 
-/// Pids, where they are limited.
+/// The use of pids, if they are limited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Tasks now and at most, and who says so.
+    /// The number of tasks now and at most, and the source of the limit.
     pub pids: PidBudget,
     /// Unreaped processes under the same limit, if they were counted.
     pub unreaped: Option<u64>,
-    /// By how many these grow in an hour; `None` if they do not, or if it was not watched for long enough.
+    /// The growth of this number in an hour. `None` if it does not grow, or if it was not watched for long enough.
     pub rate_per_hour: Option<u64>,
-    /// When there will be no pid left at that rate.
+    /// The time until no pid is left, at that rate.
     pub exhausted_in_ns: Option<u64>,
 }
 
-/// A process as it is named in events.
+/// A process as events name it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Process {
     /// Host pid.
@@ -301,15 +303,15 @@ pub struct Process {
     pub entity_id: Option<String>,
     /// Name.
     pub name: String,
-    /// The file that it executed, or that its forebear did if it has not.
+    /// The file that it executed. If it has executed none, the file that its ancestor executed.
     pub executable: Option<String>,
-    /// Arguments of that exec: the first of them, without secrets.
+    /// The first arguments of that exec, without secrets.
     pub args: Vec<String>,
-    /// How many there were, if that is known.
+    /// The number of arguments of the exec, if it is known.
     pub args_count: Option<u32>,
-    /// Whether there were more than are here.
+    /// Whether the exec had more arguments than are here.
     pub args_cut: bool,
-    /// Why they are not known, if they had to be read in the process's memory.
+    /// Why the arguments are not known, if they had to be read from the process's memory.
     pub args_not_read: Option<NotRead>,
     /// Start time.
     pub start_ns: Option<u64>,
@@ -342,54 +344,58 @@ impl Exit {
     }
 }
 
-/// Who must reap.
+/// The process that must reap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reaper {
-    /// The process. Many findings have the same one.
+    /// The process. Many findings have the same reaper.
     pub process: Shared<Process>,
-    /// Whether another process was its parent at first. Not known if the fork was not seen.
+    /// Whether the unreaped process had another parent at first. Not known if the fork was not seen.
     pub adopted: Option<bool>,
-    /// Whether it forked the unreaped one itself; with `CLONE_PARENT` a parent may not have.
+    /// Whether it forked the unreaped process itself. With `CLONE_PARENT`, another process than the parent may have
+    /// forked it.
     pub created: Option<bool>,
-    /// Whether it asked to adopt its descendants' orphans.
+    /// Whether it has asked to adopt the orphans of its descendants.
     pub is_subreaper: Option<bool>,
     /// Whether it is PID 1 of a PID namespace.
     pub is_pidns_init: Option<bool>,
+    /// Depth of its PID namespace; the initial one is 0.
+    pub level: Option<u32>,
     /// State letter.
     pub state: Option<char>,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
     /// Its threads, if it has more than one.
     pub threads: Vec<ThreadFacts>,
-    /// What a `SIGCHLD` does to it.
+    /// The effect of a `SIGCHLD` on it.
     pub sigchld: Option<SigChld>,
     /// Whether a `SIGCHLD` is pending.
     pub sigchld_pending: bool,
     /// The file of the frozen control group that it is in or below.
     pub frozen: Option<String>,
-    /// What its exec makes of it.
+    /// Its role, which follows from its exec.
     pub role: Role,
     /// Its last wait call, if one was seen.
     pub last_wait: Option<LastWait>,
-    /// How many wait calls it has made since the hooks were attached.
+    /// The number of wait calls that it has made since the hooks were attached.
     pub waits: Option<u64>,
-    /// When it last waited so that any child that has exited would do.
+    /// The time of its last wait call that accepts any child that has exited.
     pub any_wait_ns: Option<u64>,
-    /// How long before that the round of such waits before it was.
+    /// The time between that round of such waits and the round before it.
     pub any_wait_gap_ns: Option<u64>,
-    /// Since when it is sure that it has made no wait call.
+    /// The time since which it has certainly made no wait call.
     pub never_waited_since_ns: Option<u64>,
-    /// How many of its own children were reaped since the hooks were attached, and when the last.
+    /// The number of its own children that were reaped since the hooks were attached, and the time of the last reap.
     pub reaped: Option<(u64, u64)>,
-    /// How many of them since the unreaped one was first looked at.
+    /// The number of them that were reaped since the first inspection of the unreaped process.
     pub reaped_since: Option<u64>,
-    /// Whether it has ever waited for a child that was worth a page fault, before the watch included.
+    /// Whether it has ever waited for a child that had a page fault. This includes the time before the watch.
     pub ever_reaped: bool,
-    /// How many unreaped processes it has, this one included.
+    /// The number of its unreaped processes, this one included.
     pub unreaped_held: Option<u64>,
-    /// Since when it was seen in the same state and place, without a wait call.
+    /// The time since which it was seen in the same state and in the same kernel function, without a wait call.
     pub same_since_ns: u64,
-    /// `WAITED_*` bits of all its wait calls since the hooks were attached; 0 is not known.
+    /// `WAITED_*` bits of all its wait calls since the hooks were attached, or since its last exec if that was later.
+    /// It is 0 if no wait call is known.
     pub wait_kinds: u32,
     /// Its process group, as the initial PID namespace counts.
     pub pgrp: Option<u32>,
@@ -397,11 +403,11 @@ pub struct Reaper {
     pub exec_ns: Option<u64>,
     /// The program that it ran before that.
     pub previous_program: Option<String>,
-    /// What its threads do in the kernel.
+    /// The system calls that its threads are in.
     pub calls: Vec<ThreadCall>,
     /// The pipe that one of them reads.
     pub pipe: Option<PipeFacts>,
-    /// Its parent, pid and name, if that created it and blocks `SIGCHLD` as it does: it may have its mask from there.
+    /// Pid and name of its parent, if the parent created it and also blocks `SIGCHLD`. It may have inherited the mask.
     pub parent_blocks_sigchld: Option<(u32, String)>,
     /// Whether it has an `io_uring` descriptor.
     pub has_io_uring: Option<bool>,
@@ -413,7 +419,7 @@ pub struct Reaper {
     pub takes_siginfo: Option<bool>,
     /// Whether it has a `SIGCHLD` handler, blocked or not.
     pub sigchld_caught: Option<bool>,
-    /// Who traces it, or one of its threads.
+    /// The tracer of the process, or of one of its threads.
     pub tracer: Option<Tracer>,
 }
 
@@ -438,14 +444,14 @@ pub struct LastWait {
     pub at_ns: u64,
     /// `wait4` or `waitid`; none for a call that could not be decoded.
     pub call: Option<&'static str>,
-    /// For whom, as the caller's namespace counts.
+    /// The target of the call. Its pids are those of the caller's namespace.
     pub target: Option<WaitTarget>,
     /// The options that were set.
     pub flags: Vec<&'static str>,
 }
 
 impl LastWait {
-    /// What the kernel side has seen.
+    /// Decodes a wait call that the kernel side has seen.
     #[must_use]
     pub fn of(wait: &supervisor_ebpf::Wait) -> Self {
         let call = match wait.call() {
@@ -469,14 +475,14 @@ impl LastWait {
     }
 }
 
-/// For whom a wait call waits.
+/// The children that a wait call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitTarget {
     /// Any child.
     Any,
     /// One child.
     Pid(u32),
-    /// A process group; 0 is the caller's own.
+    /// The children in a process group; 0 is the caller's own group.
     Pgid(u32),
     /// One child by file descriptor.
     PidFd(u32),
@@ -493,21 +499,21 @@ impl std::fmt::Display for WaitTarget {
     }
 }
 
-/// One forebear.
+/// One ancestor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Creator {
     /// The process.
     pub process: Process,
-    /// A runtime's verb.
+    /// The verb, if it is a runtime.
     pub verb: Option<String>,
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// Whether it is a runtime, monitor or engine by the name of its file only: root has not started it, or others than
-    /// root can change the file.
+    /// Whether only the name of its file says that it is a runtime, monitor or engine: root has not started it, or
+    /// other users than root can change the file.
     pub is_unverified: bool,
     /// Whether it runs a program that is made to reap orphans.
     pub is_init_program: bool,
-    /// Whether it exists no more.
+    /// Whether it does not exist any more.
     pub gone: bool,
     /// How it ended, if that was seen.
     pub end: Option<EndFacts>,
@@ -532,7 +538,7 @@ pub enum Role {
     Other,
 }
 
-/// A container runtime's part in it.
+/// The container runtime that an unreaped process comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
     /// `crun`, `runc`, `youki`, `runsc`, `lxc`, `systemd-nspawn`, `kata`; or the name of the file that a monitor calls.
@@ -541,20 +547,20 @@ pub struct Runtime {
     pub executable: Option<String>,
     /// `create`, `run`, `exec`; of LXC `start`, `execute`, `attach`. Not known if its exec was not seen.
     pub verb: Option<String>,
-    /// What the unreaped process is to it.
+    /// The part of the unreaped process in the work of this runtime.
     pub stage: Stage,
     /// As [`Creator::is_unverified`].
     pub is_unverified: bool,
 }
 
 impl Runtime {
-    /// Whether it was called to start a process in a container that runs: `exec`, or LXC's `attach`.
+    /// Whether it was called to start a process in a running container: `exec`, or LXC's `attach`.
     #[must_use]
     pub fn is_session(&self) -> bool {
         matches!(self.verb.as_deref(), Some("exec" | "attach"))
     }
 
-    /// What the unreaped process is, for a sentence; `vpid` is its pid in its innermost namespace.
+    /// Describes the unreaped process, as a part of a sentence. `vpid` is its pid in its innermost namespace.
     #[must_use]
     pub fn describe(&self, vpid: Option<u32>) -> &'static str {
         match (self.stage, self.is_session()) {
@@ -592,7 +598,7 @@ pub struct Monitor {
     pub pid: u32,
     /// The file that it executed.
     pub executable: Option<String>,
-    /// containerd's namespace of its containers: not the Kubernetes one.
+    /// containerd's namespace of its containers. This is not the Kubernetes namespace.
     pub namespace: Option<String>,
     /// As [`Creator::is_unverified`].
     pub is_unverified: bool,
@@ -605,11 +611,11 @@ pub struct Container {
     pub id: String,
     /// Its name.
     pub name: Option<String>,
-    /// What manages it: `podman`, `cri-o`, `containerd`, `docker`, or a bare runtime.
+    /// The software that manages it: `podman`, `cri-o`, `containerd`, `docker`, or a bare runtime.
     pub runtime: Option<String>,
 }
 
-/// What placed a container on this host, and as part of what.
+/// The software that placed a container on this host, and the pod that the container belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orchestrator {
     /// `kubernetes`.
@@ -622,21 +628,21 @@ pub struct Orchestrator {
     pub pod_uid: Option<String>,
 }
 
-/// On whose authority something is said of a container.
+/// The authority behind a claim about a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authority {
-    /// The kernel: a control group that no user names.
+    /// The kernel: the name of a control group that no user can choose.
     Kernel,
     /// Root in the host's PID namespace.
     Root,
     /// Another user.
     User(u32),
-    /// A process in a container, whatever its user.
+    /// A process of any user in a container.
     Container,
 }
 
 impl Authority {
-    /// What is believed first has the least rank.
+    /// The rank of this authority. The authority that is believed first has the lowest rank.
     #[must_use]
     pub fn rank(self) -> u8 {
         match self {
@@ -646,7 +652,7 @@ impl Authority {
         }
     }
 
-    /// Whether it may name a pod, and containers of others.
+    /// Whether it may name a pod, and containers of other users.
     #[must_use]
     pub fn is_trusted(self) -> bool {
         matches!(self, Self::Kernel | Self::Root)
@@ -664,14 +670,14 @@ impl Authority {
     }
 }
 
-/// Where something about a container was found.
+/// The source of a claim about a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimSource {
     /// The path of the control group.
     Cgroup,
     /// Arguments of a runtime or monitor.
     Arguments,
-    /// The container's file of that path.
+    /// The file of the container at that path.
     File(String),
 }
 
@@ -687,18 +693,18 @@ impl ClaimSource {
     }
 }
 
-/// What one source says of container and pod.
+/// The claim of one source about container and pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityClaim {
-    /// Where it was found.
+    /// The source of the claim.
     pub source: ClaimSource,
-    /// Who says it.
+    /// The authority behind the claim.
     pub by: Authority,
     /// The container's id.
     pub container_id: Option<String>,
     /// The pod.
     pub pod: Option<Orchestrator>,
-    /// Whether container and pod of the finding rest on it.
+    /// Whether container and pod of the finding are taken from this claim.
     pub is_accepted: bool,
 }
 
@@ -709,7 +715,7 @@ pub struct PidNs {
     pub ino: u32,
     /// Depth; the initial one is 0.
     pub level: Option<u32>,
-    /// How the process's container came to it.
+    /// How the container of the process came to this namespace.
     pub mode: Option<PidNsMode>,
     /// Its PID 1.
     pub init: Option<NsInit>,

@@ -20,8 +20,8 @@ pub fn common_process_id(boot_id: &str, pid_ns: u32, start_ticks: u64, vpid: u32
     uuid_v8(&digest)
 }
 
-/// The id of a finding about a process, `kind` being `zombie`, or `namespace` for the PID namespace whose init it
-/// is: a process is unreaped once, so it follows from the process's own.
+/// The id of a finding about a process. `kind` is `zombie`, or `namespace` for the PID namespace whose init the process
+/// is. A process is unreaped only once, so the id of the finding follows from the id of the process.
 #[must_use]
 pub fn finding_id(kind: &str, entity: &str) -> String {
     let digest = Sha256::new()
@@ -33,8 +33,8 @@ pub fn finding_id(kind: &str, entity: &str) -> String {
     uuid_v8(&digest).map(|id| id.to_string()).unwrap_or_default()
 }
 
-/// The id of one run of the agent: of this process, started at this time of this boot. It needs no random
-/// numbers, which are not there yet early in a boot.
+/// The id of one run of the agent. It follows from the boot, the pid of the agent and its start time. It needs no
+/// random numbers, because early in a boot there are none yet.
 #[must_use]
 pub fn agent_id(boot_id: &str, pid: u32, started_ns: u64) -> String {
     let digest = Sha256::new()

@@ -1,8 +1,8 @@
-//! What all parts of `supervisor` have in common: processes, what was observed of them, findings, verdicts and events.
+//! The types that all parts of `supervisor` share: processes, observations of them, findings, verdicts and events.
 //!
-//! It knows: the types, their words, and how text of strangers is made harmless. It must not know: where an observation
-//! comes from, how a verdict is reached, and what any output looks like. Nothing here opens a file or makes a system call
-//! but to read a clock.
+//! This crate knows the types, their words, and how to make text from other processes harmless. It must not know where
+//! an observation comes from, how a verdict is reached, and what the format of any output is. Only `recording` opens
+//! files. The rest makes no system call, except to read a clock.
 
 pub mod arguments;
 pub mod clock;

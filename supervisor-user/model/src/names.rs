@@ -1,14 +1,15 @@
-//! What a container is called where people read it.
+//! The names of a container in texts that people read.
 
 use crate::{
     finding::{Container, Finding, Orchestrator},
     words::clean,
 };
 
-/// Of an engine's id of 64 digits this many are shown, as engines themselves do.
+/// The number of digits that are shown of an engine's id of 64 digits. Engines themselves show the same number.
 const SHORT_ID: usize = 12;
 
-/// The names of a container, as far as they are known: this host's, or one that another host has written.
+/// The names of a container, as far as they are known. The container is on this host, or another host has written the
+/// names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Names<'a> {
     /// Its id.
@@ -24,7 +25,7 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Those of a finding's container.
+    /// The names of a finding's container.
     #[must_use]
     pub fn of(finding: &'a Finding) -> Option<Self> {
         let Container { id, name, .. } = finding.container.as_ref()?;
@@ -45,7 +46,7 @@ impl<'a> Names<'a> {
         self.container.is_some() || self.pod.is_some()
     }
 
-    /// For a list: `NAMESPACE/POD/CONTAINER`, without what is not known.
+    /// The name for a list: `NAMESPACE/POD/CONTAINER`, without the parts that are not known.
     #[must_use]
     pub fn label(&self) -> String {
         let name = clean(self.container.unwrap_or(self.short_id()));
@@ -56,7 +57,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// For a sentence: `container web of pod shop/web-pod`.
+    /// The name for a sentence: `container web of pod shop/web-pod`.
     #[must_use]
     pub fn phrase(&self) -> String {
         let name = clean(self.container.unwrap_or(self.short_id()));
@@ -69,7 +70,8 @@ impl<'a> Names<'a> {
         format!("container {name}{pod}")
     }
 
-    /// Whether somebody who writes this means it: the id or its beginning, the name, or the end of what lists show.
+    /// Whether a user who writes this text means the container: the id or its beginning, the name, the label of lists,
+    /// or the end of that label after a `/`.
     #[must_use]
     pub fn are_meant_by(&self, wanted: &str) -> bool {
         let label = self.label();
@@ -77,7 +79,7 @@ impl<'a> Names<'a> {
         self.id.starts_with(wanted) || self.container == Some(wanted) || label == wanted || is_end()
     }
 
-    /// Whether somebody who writes this means its pod: the name, `NAMESPACE/NAME`, or the uid.
+    /// Whether a user who writes this text means the container's pod: the name, `NAMESPACE/NAME`, or the uid.
     #[must_use]
     pub fn are_of_pod(&self, wanted: &str) -> bool {
         let full = self.namespace.zip(self.pod).map(|(namespace, pod)| format!("{namespace}/{pod}"));
@@ -98,7 +100,7 @@ mod tests {
     const NONE: Names<'_> = Names { id: ID, container: None, namespace: None, pod: None, pod_uid: None };
 
     #[test]
-    fn what_is_shown_is_what_can_be_asked_for() {
+    fn a_container_is_found_by_the_label_that_lists_show() {
         for (names, label, phrase) in [
             (NONE, "0123456789ab", "container 0123456789ab"),
             (Names { id: "my-box", ..NONE }, "my-box", "container my-box"),
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_meant_by_its_name_or_uid() {
+    fn a_pod_is_found_by_its_name_or_uid() {
         let names = Names { namespace: Some("shop"), pod: Some("web-pod"), pod_uid: Some("7d1f"), ..NONE };
         for wanted in ["web-pod", "shop/web-pod", "7d1f"] {
             assert!(names.are_of_pod(wanted), "{wanted}");
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_name_reaches_no_terminal() {
+    fn a_hostile_name_is_escaped_in_label_and_phrase() {
         let names = Names { container: Some("a\x1b[31m"), pod: Some("b\n"), ..NONE };
         let label = names.label();
         assert!(!label.contains(['\x1b', '\n']) && names.are_meant_by(&label));

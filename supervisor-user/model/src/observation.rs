@@ -1,4 +1,5 @@
-//! What the kernel and the host told, in order: all that conclusions are drawn from, and all that a recording holds.
+//! The observations of the kernel and the host, in order. All conclusions are drawn from them, and they are the content
+//! of a recording.
 
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
@@ -12,35 +13,35 @@ use crate::{
 /// One observation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// When, by `CLOCK_BOOTTIME`.
+    /// The time of the observation, by `CLOCK_BOOTTIME`.
     pub at_ns: u64,
-    /// The wall clock then.
+    /// The wall clock at that time.
     pub wall: Wall,
-    /// What.
+    /// The kind of observation, with its data.
     #[serde(flatten)]
     pub seen: Seen,
 }
 
-/// What was observed.
+/// The kind of an observation, with its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "seen")]
 pub enum Seen {
-    /// A process is unreaped for longer than the grace period. Of one that stays it is observed now and then.
+    /// A process is unreaped for longer than the grace period. While it stays unreaped, this is observed now and then.
     Unreaped {
-        /// Which process.
+        /// The process.
         id: ProcessId,
         /// Whether it had exited before the watch began.
         existing: bool,
-        /// What was gathered of it.
+        /// The evidence about it.
         evidence: Box<Evidence>,
     },
-    /// One that was observed is reaped.
+    /// A process that was observed as unreaped is reaped.
     Reaped {
-        /// Which process.
+        /// The process.
         id: ProcessId,
-        /// When its structure was freed; `None` if only its absence was seen.
+        /// When the kernel freed its structure. `None` if only its absence was seen.
         free_ns: Option<u64>,
-        /// By whom, and when exactly, where that is seen.
+        /// The process that reaped it and the exact time, if they are seen.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         release: Option<Release>,
     },
@@ -48,31 +49,31 @@ pub enum Seen {
     Held {
         /// The init.
         id: ProcessId,
-        /// What was gathered of it and of the namespace.
+        /// The evidence about it and about the namespace.
         evidence: Box<NamespaceEvidence>,
     },
-    /// Such an init has finished.
+    /// An init that was observed as [`Seen::Held`] has finished.
     Released {
         /// The init.
         id: ProcessId,
     },
     /// A process was told to exit and cannot. Observed now and then while it stays.
     Stuck {
-        /// Which process.
+        /// The process.
         id: ProcessId,
-        /// How long such a process must not have exited to be observed.
+        /// The process is observed if it has not exited for this long.
         grace_ns: u64,
-        /// What was gathered of it.
+        /// The evidence about it.
         evidence: Box<Evidence>,
     },
-    /// Such a process has exited, or is observed otherwise from now on.
+    /// A process that was observed as [`Seen::Stuck`] has exited, or has another kind of observation from now on.
     Finished {
-        /// Which process.
+        /// The process.
         id: ProcessId,
     },
     /// Something could not be counted.
     Lost {
-        /// What.
+        /// The loss.
         loss: Loss,
     },
 }
@@ -80,9 +81,9 @@ pub enum Seen {
 /// A reap that was seen as it happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Release {
-    /// When.
+    /// The time of the reap.
     pub at_ns: u64,
-    /// Which process did it.
+    /// The process that did it.
     pub by: ProcessId,
     /// Its name, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,7 +99,7 @@ impl Seen {
 }
 
 impl Observation {
-    /// Something that was seen at a time, by the wall clock of now.
+    /// An observation at a time, with the current wall clock.
     #[must_use]
     pub fn at(at_ns: u64, seen: Seen) -> Self {
         Self { at_ns, wall: Wall::now(), seen }

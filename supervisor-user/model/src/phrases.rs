@@ -1,11 +1,11 @@
-//! Facts in the words of a sentence.
+//! Puts facts into words, as parts of a sentence.
 
 use crate::{
     finding::{Exit, LastWait, WaitTarget},
     words::signal_name,
 };
 
-/// How a process ended.
+/// Says how a process ended.
 #[must_use]
 pub fn exit(exit: Exit) -> String {
     match exit {
@@ -18,7 +18,7 @@ pub fn exit(exit: Exit) -> String {
     }
 }
 
-/// A wait call.
+/// Names a wait call, its target and its options.
 #[must_use]
 pub fn call(wait: &LastWait) -> String {
     let call = wait.call.unwrap_or("a call that was not decoded");

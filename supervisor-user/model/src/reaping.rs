@@ -1,4 +1,4 @@
-//! A zombie that is to be freed: what was decided, who has asked, and what became of it.
+//! A request to free a zombie: the decision, the requester, and the outcome.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::{
     words::{clean, short_duration},
 };
 
-/// What is to be done with a zombie.
+/// The decision whether a zombie is freed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nobody will wait for it: it is freed.
+    /// No process will wait for it: it is freed.
     Reap,
-    /// Somebody may wait for it, or a mistake costs much: it is freed only with `--force`.
+    /// A process may wait for it, or a mistake has a high cost: it is freed only with `--force`.
     NeedsForce(Vec<Risk>),
     /// It cannot be freed in this way.
     Refused(Obstacle),
@@ -74,11 +74,11 @@ impl Risk {
 pub enum Obstacle {
     /// It has not exited.
     NotAZombie(char),
-    /// Other threads of it live.
+    /// Other threads of the same process live.
     LiveThreads,
     /// A tracer holds it.
     Traced(u32),
-    /// Who must reap it is not known.
+    /// The process that must reap it is not known.
     NoReaper,
     /// The reaper's control group is frozen.
     ReaperFrozen(String),
@@ -87,7 +87,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// What it is, and what to do.
+    /// The text for people: the obstacle, and what to do.
     #[must_use]
     pub fn text(&self) -> String {
         match self {
@@ -109,14 +109,14 @@ impl Obstacle {
     }
 }
 
-/// What became of a zombie.
+/// The outcome of a request to free a zombie.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The reaper waited for it by itself after a SIGCHLD.
+    /// The reaper itself waited for it after a SIGCHLD.
     FreedByNudge,
     /// The reaper was made to wait for it.
     Freed,
-    /// Somebody else reaped it meanwhile.
+    /// It was reaped meanwhile, but not by this request.
     Gone,
     /// It stays, for this reason.
     Failed(String),
@@ -144,23 +144,23 @@ impl Outcome {
     }
 }
 
-/// A zombie that was to be freed, and what became of that.
+/// A zombie with a decision about it, and the outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The zombie.
     pub finding: Finding,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
-    /// What was done; nothing if that was only asked for, or not allowed.
+    /// The outcome. `None` if the request was only a question, or the reap is not allowed.
     pub outcome: Option<Outcome>,
     /// Whether the reaper got a SIGCHLD first.
     pub is_nudged: bool,
-    /// How long the reaper was stopped when it was made to wait for this one.
+    /// How long the reaper was stopped when it was made to wait for this zombie.
     pub stopped_for: Option<Duration>,
 }
 
 impl Entry {
-    /// For a decision of which nothing is done yet.
+    /// An entry for a decision that is not carried out yet.
     #[must_use]
     pub fn new(finding: Finding, decision: Decision) -> Self {
         Self { finding, decision, outcome: None, is_nudged: false, stopped_for: None }
@@ -197,16 +197,16 @@ impl Entry {
 pub struct Request {
     /// The zombie, the decision, and the outcome.
     pub entry: Entry,
-    /// Who has asked.
+    /// The requester.
     pub requested_by: RequestedBy,
     /// Whether `--force` was given.
     pub is_forced: bool,
-    /// PID namespaces that the zombie had blocked and that could end.
+    /// PID namespaces that the zombie had blocked, and that have ended since.
     pub released: Vec<Block>,
 }
 
 impl Request {
-    /// Why the zombie is not gone.
+    /// The reason why the zombie still exists.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         match (&self.entry.outcome, &self.entry.decision) {
@@ -248,7 +248,7 @@ impl Request {
     }
 }
 
-/// What has asked.
+/// The kind of a requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requester {
@@ -279,7 +279,7 @@ pub struct RequestedBy {
 }
 
 impl RequestedBy {
-    /// As the subject of a sentence.
+    /// The requester, as the subject of a sentence.
     fn phrase(&self) -> String {
         match self.kind {
             Requester::Service => "the agent's [reap]".to_owned(),

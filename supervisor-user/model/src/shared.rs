@@ -1,4 +1,4 @@
-//! Values that many have in common.
+//! A shared value: many owners have it, and the memory holds it once.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -7,7 +7,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value that is held once, however many have it: who changes it gets a copy. In a recording it is the value.
+/// A value that is held once for any number of owners. An owner that changes it gets a copy. A recording holds the
+/// value itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Shared<T>(Arc<T>);
 

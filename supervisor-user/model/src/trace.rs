@@ -1,4 +1,4 @@
-//! What a trace tells: a fork, exec, exit, wait or reap, with what is known of it.
+//! The events of a trace: a fork, exec, exit, wait or reap, with its known data.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use crate::{
     words::clean,
 };
 
-/// What can be told.
+/// The kinds of events in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 #[repr(u32)]
 pub enum Kind {
@@ -29,41 +29,41 @@ pub enum Kind {
 /// Something that happened to a process.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When.
+    /// The time of the event.
     pub at_ns: u64,
     /// The process.
     pub process: Named,
-    /// Where it lives, if it was seen to.
+    /// Its pid in its PID namespace, if it was seen.
     pub pid_ns: Option<PidNs>,
-    /// Its control group, if that was told.
+    /// Its control group, if it was reported.
     pub cgroup: Option<Rc<Cgroup>>,
-    /// What happened.
+    /// The event.
     pub what: What,
 }
 
-/// What happened to a process.
+/// The kind of an event in a trace, with its data.
 #[derive(Clone, Debug)]
 pub enum What {
-    /// This one has forked it.
+    /// This process has forked it.
     Forked(Named),
     /// It has executed a file.
     Executed {
-        /// As it was named to exec.
+        /// The path of the file, as it was passed to exec.
         file: String,
         /// The arguments, as far as they are kept.
         args: Vec<String>,
-        /// How many there were, if that is known.
+        /// The number of arguments, if it is known.
         args_count: Option<u32>,
-        /// Whether there were more than are here.
+        /// Whether there were more arguments than are here.
         args_cut: bool,
     },
-    /// It has exited, and this one must reap it.
+    /// It has exited, and this process must reap it.
     Exited(Exit, Named),
     /// It waits.
     Waits(LastWait),
     /// It was reaped.
     Reaped {
-        /// By whom, where that is seen.
+        /// The process that reaped it, if that is seen.
         by: Option<Named>,
         /// How long after its exit, if that was seen.
         after_ns: Option<u64>,
@@ -71,7 +71,7 @@ pub enum What {
 }
 
 impl What {
-    /// Which kind it is.
+    /// The kind, without the data.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -87,14 +87,14 @@ impl What {
 /// A process by its pid and its name at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// Which process.
+    /// The process.
     pub id: ProcessId,
-    /// As the kernel has it: up to 15 bytes and a NUL.
+    /// The name as the kernel stores it: up to 15 bytes and a NUL.
     pub comm: [u8; 16],
 }
 
 impl Named {
-    /// Its name, as it is.
+    /// Its name, unchanged.
     #[must_use]
     pub fn name(&self) -> String {
         text(&self.comm)
@@ -107,22 +107,22 @@ impl Named {
     }
 }
 
-/// A place in a PID namespace.
+/// A PID namespace, and the pid of a process in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PidNs {
     /// Inode number.
     pub ino: u32,
     /// Depth; the initial one is 0.
     pub level: u32,
-    /// The pid there.
+    /// The pid in this namespace.
     pub vpid: u32,
 }
 
 /// A control group.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cgroup {
-    /// Its path; of a deep one the innermost part, after `…`.
+    /// Its path. If the path is deep, only the innermost part, after `…`.
     pub path: String,
-    /// The container that it is of.
+    /// The container that it belongs to.
     pub container: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Values as people write them: times and sizes with their units.
+//! Parses and prints times and sizes with their units, in the form that people write.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -65,7 +65,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// What is written as text, in the configuration and in its schema.
+/// Implements serde and a schema for a type that is written as text in the configuration.
 #[macro_export]
 macro_rules! as_text {
     ($type:ty, $name:literal, $pattern:literal) => {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_read_as_they_are_written() {
+    fn times_and_sizes_are_parsed_from_their_printed_form() {
         for text in ["4MiB", "1GiB", "1025B", "64KiB", "0B"] {
             assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text);
         }

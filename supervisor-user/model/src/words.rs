@@ -1,4 +1,4 @@
-//! Small pieces of text: durations, signals, and text of unknown origin made harmless.
+//! Functions for small pieces of text. They format durations, name signals, and make text of unknown origin harmless.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ mod quoted;
 
 pub use quoted::command_line;
 
-/// Makes text that a process chose harmless for a terminal and a line: control characters, line separators, characters
-/// that change the writing direction and characters that are not seen are escaped.
+/// Makes text that a process chose harmless for a terminal and a line. It escapes control characters, line separators,
+/// characters that change the writing direction, and invisible characters.
 #[must_use]
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -24,7 +24,7 @@ pub fn clean(text: &str) -> String {
     out
 }
 
-/// Whether a character can do something to a terminal or a line.
+/// Whether a character can change the state of a terminal or the form of a line.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -41,8 +41,8 @@ fn is_hostile(c: char) -> bool {
         )
 }
 
-/// JSON that says the same in one line, and is harmless for a terminal: of what is hostile in a text, JSON itself
-/// escapes only the first 32 characters.
+/// JSON with the same value, in one line and harmless for a terminal. Of the hostile characters in a text, JSON itself
+/// escapes only the first 32 characters of Unicode.
 #[must_use]
 pub fn harmless_json(json: String) -> String {
     if !json.contains(is_hostile) {
@@ -51,9 +51,9 @@ pub fn harmless_json(json: String) -> String {
     let mut out = String::with_capacity(json.len() + 16);
     for c in json.chars() {
         match c {
-            // They stand between two of JSON's words, since within a text they are escaped.
+            // These are between two tokens of the JSON, because JSON escapes them within a text.
             '\t' | '\n' | '\r' => out.push(' '),
-            // The others stand within a text.
+            // The other hostile characters are within a text.
             c if is_hostile(c) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     let _infallible = write!(out, "\\u{unit:04x}");
@@ -65,26 +65,27 @@ pub fn harmless_json(json: String) -> String {
     out
 }
 
-/// Columns of a terminal that a text takes: two for a Chinese character or an emoji, none for a combining accent.
+/// The number of terminal columns that a text takes: two for a Chinese character or an emoji, none for a combining
+/// accent.
 #[must_use]
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text with spaces behind it, so that it takes at least so many columns.
+/// The text, with spaces behind it, so that it takes at least this number of columns.
 #[must_use]
 pub fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// The same for a terminal that has only ASCII: of what we write ourselves, each other character has another one of the
-/// same width. What others have chosen, such as a process's name, stays as it is.
+/// The same text for a terminal that has only ASCII. Each other character that `supervisor` itself writes is replaced
+/// by an ASCII character of the same width. Text from other sources, such as a process's name, stays as it is.
 #[must_use]
 pub fn in_ascii(text: &str) -> String {
     text.chars().map(ascii).collect()
 }
 
-/// What stands for a character where there is only ASCII.
+/// The ASCII character that replaces a character on a terminal that has only ASCII.
 #[must_use]
 pub fn ascii(c: char) -> char {
     match c {
@@ -108,8 +109,8 @@ pub fn ascii(c: char) -> char {
     }
 }
 
-/// The most bytes a column of a cut text has on average: combining characters take no column, and a text can consist of
-/// them.
+/// The maximum number of bytes for each column of a cut text, on average. Without it a cut text has no limit: combining
+/// characters take no column, and a text can consist only of them.
 const COLUMN_BYTES: usize = 8;
 
 /// The beginning of a text that takes at most `max` columns, with `…` where the rest was cut off.
@@ -124,7 +125,7 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{kept}…")
 }
 
-/// A duration the way a person says it.
+/// A duration in the form that a person uses.
 #[must_use]
 pub fn duration(ns: u64) -> String {
     let whole = ns / 1_000_000_000;
@@ -137,7 +138,7 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// A duration, where most are short: from a second on as [`duration`].
+/// A duration in a list of mostly short durations. From one second on it is the same as [`duration`].
 #[must_use]
 pub fn short_duration(ns: u64) -> String {
     match ns {
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ascii_is_as_wide() {
+    fn the_ascii_form_has_the_same_width() {
         assert_eq!(in_ascii("│  └─ a…  ◄ é"), "|  `- a~  < é");
     }
 
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_without_anything_hostile() {
+    fn harmless_json_has_the_same_value_without_hostile_characters() {
         let text = "a\u{7f}b\u{9b}31m\u{202e}c\n\"d";
         let json = harmless_json(serde_json::to_string(text).unwrap());
         assert_eq!(json, r#""a\u007fb\u009b31m\u202ec\n\"d""#);
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn harmless_json_is_one_line_whoever_wrote_it() {
+    fn json_with_line_breaks_becomes_one_harmless_line() {
         let written = "{\t\"a\\tb\":\r\n[1.50,\t\"\u{7f}\"]}\n";
         let json = harmless_json(written.to_owned());
         assert_eq!(json, r#"{ "a\tb":  [1.50, "\u007f"]} "#);
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn durations_have_suitable_units() {
         for (ns, text) in [
             (0, "0 ms"),
             (999_000_000, "999 ms"),
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_escaped() {
+    fn invisible_characters_are_escaped() {
         for c in ['\u{ad}', '\u{180e}', '\u{fff9}', '\u{fffb}', '\u{e0000}', '\u{e007f}'] {
             let text = format!("a{c}b");
             assert_eq!(clean(&text), format!("a\\u{{{:x}}}b", u32::from(c)));

@@ -1,19 +1,21 @@
-//! Makes one thread of another process call wait4, and leaves it as it was.
+//! Makes one thread of another process call wait4, and leaves the thread as it was.
 //!
-//! **Whatever happens to us, the target goes on correctly.** If this process dies, the kernel detaches the thread, which goes
-//! on with the registers that it has at that moment. So each state in between is one that it can go on from:
+//! **The target goes on correctly, whatever happens to this process.** If this process dies, the kernel detaches the
+//! thread. The thread then goes on with the registers that it has at that moment. So the thread can go on from each
+//! intermediate state:
 //!
-//! 1. Until the registers are set, only bytes below the stack's red zone have changed, which belong to nobody. They hold a
-//!    signal frame with the interrupted context.
-//! 2. Setting the registers is one call, and the commitment. From there the thread by itself waits, returns into
+//! 1. Until the registers are set, only bytes below the stack's red zone have changed. These bytes belong to no
+//!    function. They hold a signal frame with the interrupted context.
+//! 2. One call sets all registers: it is the commitment. From then on the thread itself waits and returns into
 //!    `rt_sigreturn`, and the kernel restores the context from the frame. An interrupted system call is made once more.
-//! 3. Then all signals are blocked, so that no handler runs in between: `rt_sigreturn` sets the mask of the frame.
-//! 4. While we live, `rt_sigreturn` does not run. The thread stops once more on its way back to user mode, at the place where
-//!    the kernel restarts interrupted calls, and gets its mask and registers back. So the kernel restarts the call as if there
-//!    had been no stop, with the time that is left of it (`restart_block`), and a signal that came meanwhile ends it as always.
+//! 3. Then all signals are blocked, so that no handler runs in between. `rt_sigreturn` sets the mask of the frame.
+//! 4. While this process lives, `rt_sigreturn` does not run. The thread stops once more on its way back to user mode,
+//!    where the kernel restarts interrupted calls, and gets its mask and registers back. So the kernel restarts the
+//!    call as if there had been no stop, with the time that is left of it (`restart_block`). A signal that came
+//!    meanwhile ends the call as always.
 //!
-//! Code is never written. One effect stays: some calls end with `EINTR` after any stop, as after `strace -p` or SIGSTOP and
-//! SIGCONT (signal(7)). Those without a time limit are restarted here.
+//! Code is never written. One effect stays: some calls end with `EINTR` after any stop, as after `strace -p` or SIGSTOP
+//! and SIGCONT (signal(7)). This file restarts those calls that have no time limit.
 
 use std::{
     io,
@@ -31,13 +33,13 @@ use super::{
 
 /// A thread that does not stop for this long is left alone.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-/// So often is the next stop looked for without giving the processor away: a stop that another processor brings comes within
-/// microseconds.
+/// The number of checks for the next stop that are made without giving the processor away. A stop that comes from
+/// another processor comes within microseconds.
 const SPINS: u32 = 50;
-/// Between two looks after that.
+/// The pause between two checks after that.
 const PAUSE: Duration = Duration::from_micros(10);
 
-/// What was done last.
+/// The last step of an injection that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     /// The thread is traced.
@@ -60,7 +62,7 @@ pub enum Step {
     Unmasked,
     /// It has its registers back.
     Restored,
-    /// It is traced no more.
+    /// It is not traced any more.
     Detached,
 }
 
@@ -86,12 +88,12 @@ impl Step {
 pub struct Child {
     /// Its pid in the PID namespace of the target.
     pub vpid: u32,
-    /// The process: its pid may be another's by the time that the target waits.
+    /// The process. Another process may have the same pid when the target waits.
     pub pidfd: OwnedFd,
 }
 
 impl Child {
-    /// Whether nobody has reaped it.
+    /// Whether it is still not reaped.
     pub(super) fn is_there(&self) -> bool {
         let nothing = std::ptr::null_mut::<libc::siginfo_t>();
         // SAFETY: signal 0 is not sent, and the call reads no memory.
@@ -99,27 +101,27 @@ impl Child {
     }
 }
 
-/// What wait4 said of a child.
+/// The result of wait4 for one child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
     /// It is freed.
     Freed,
     /// It was freed before.
     Gone,
-    /// It is a child, and cannot be waited for yet: a tracer holds it, or it has other threads.
+    /// It is a child, and wait4 cannot reap it yet: a tracer holds it, or it has other threads.
     NotYet,
     /// It is no child of the target.
     NotAChild,
-    /// Another error.
+    /// wait4 returned another error.
     Failed(i32),
 }
 
-/// What one stop has brought.
+/// The result of one stop.
 #[derive(Debug)]
 pub struct Stopped {
     /// How long the thread was stopped.
     pub length: Duration,
-    /// For the first of the children: the rest has to wait for the next stop.
+    /// The results for the first of the children. The other children have to wait for the next stop.
     pub waited: Vec<Waited>,
 }
 
@@ -129,19 +131,19 @@ pub enum Unfit {
     /// It runs 32-bit code.
     #[error("it runs 32-bit code")]
     Mode,
-    /// Its stack has no known bounds.
+    /// The bounds of its stack are not known.
     #[error("its stack was placed by the program itself, as a goroutine's is, so its bounds are not known")]
     Stack,
     /// It is in a restartable sequence.
     #[error("it is in a restartable sequence (rseq)")]
     Sequence,
-    /// The instructions have gone.
+    /// The instructions are no longer at their addresses.
     #[error("its code has changed")]
     Code,
     /// The extended state cannot be put into a frame.
     #[error("its FPU state has an unknown format")]
     ExtendedState,
-    /// seccomp.
+    /// Its seccomp filter does not allow the calls.
     #[error("its seccomp filter does not allow wait4 and rt_sigreturn")]
     Seccomp,
     /// The filter cannot be read (`seccomp_get_filter()`, `kernel/seccomp.c`).
@@ -153,17 +155,17 @@ pub enum Unfit {
 }
 
 impl Unfit {
-    /// Whether it may be fit a moment later.
+    /// Whether the thread may be fit a moment later.
     #[must_use]
     pub fn may_pass(self) -> bool {
         matches!(self, Self::Stack | Self::Sequence)
     }
 }
 
-/// Why nothing was done, or not all.
+/// Why an injection was not done, or not completely.
 #[derive(Debug, thiserror::Error)]
 pub enum InjectError {
-    /// It cannot be attached to.
+    /// A tracer cannot attach to the thread.
     #[error("cannot attach to thread {tid}: {source}")]
     Attach {
         /// The thread.
@@ -171,7 +173,7 @@ pub enum InjectError {
         /// Why.
         source: io::Error,
     },
-    /// It is left alone.
+    /// The thread is left alone.
     #[error("thread {tid} was left alone: {why}")]
     Unfit {
         /// The thread.
@@ -179,7 +181,7 @@ pub enum InjectError {
         /// Why.
         why: Unfit,
     },
-    /// Job control.
+    /// Job control has stopped it.
     #[error("it is stopped (SIGSTOP or a terminal): continue it first")]
     JobControl,
     /// It has exited.
@@ -188,19 +190,19 @@ pub enum InjectError {
     /// It does not stop.
     #[error("thread {0} did not stop within {limit} s: it cannot be interrupted where it is", limit = STOP_LIMIT.as_secs())]
     NoStop(u32),
-    /// The kernel refused something.
+    /// The kernel refused a request.
     #[error("cannot {what} thread {tid}: {source}")]
     Kernel {
-        /// What.
+        /// The request.
         what: &'static str,
-        /// Of which thread.
+        /// The thread.
         tid: u32,
         /// Why.
         source: io::Error,
     },
 }
 
-/// A thread that is to wait.
+/// A thread that is made to wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Thread<'a> {
     /// Its process.
@@ -213,8 +215,8 @@ pub(super) struct Thread<'a> {
     pub(super) is_filtered: bool,
 }
 
-/// Stops the thread once and makes it wait for as many children as fit into the time, at least one. All of it is done by a
-/// thread of our own: its end detaches what is attached, however it ends.
+/// Stops the thread once, and makes it wait for as many children as fit into the time, at least one. A separate thread
+/// of this process does all of it: when that thread ends, in whatever way, the kernel detaches the target.
 pub(super) fn in_one_stop(
     target: Thread<'_>,
     children: &[Child],
@@ -230,8 +232,8 @@ pub(super) fn in_one_stop(
     })
 }
 
-/// Lets this thread run as soon as it can: while it waits for a processor the target is stopped. Where that is not allowed the
-/// stops are longer, and nothing else.
+/// Lets this thread run as soon as it can, because the target is stopped while this thread waits for a processor. If
+/// that is not allowed, the stops are longer, and nothing else changes.
 fn hurry() {
     let parameters = libc::sched_param { sched_priority: 1 };
     // SAFETY: the parameters live during the call, and 0 is this thread.
@@ -245,14 +247,14 @@ struct Injection<'a, 'b> {
     step: &'b mut (dyn FnMut(Step) + Send),
 }
 
-/// What is given back to the thread at the end.
+/// The state that the thread gets back at the end.
 struct Original {
     registers: Registers,
     mask: u64,
     since: Instant,
 }
 
-/// Where the thread stopped instead of where it was to stop: on its way to user mode, with this signal.
+/// The thread did not stop where it had to. It stopped on its way to user mode, with this signal.
 struct Diverted(i32);
 
 impl Injection<'_, '_> {
@@ -263,7 +265,7 @@ impl Injection<'_, '_> {
     fn failed(&self, what: &'static str) -> impl FnOnce(io::Error) -> InjectError {
         let tid = self.target.tid;
         move |source| match source.raw_os_error() {
-            // It was killed while it was stopped.
+            // The thread was killed while it was stopped.
             Some(libc::ESRCH) => InjectError::Gone,
             _ => InjectError::Kernel { what, tid, source },
         }
@@ -345,9 +347,11 @@ impl Injection<'_, '_> {
         Ok(frame)
     }
 
-    /// Whether the thread is in a restartable sequence: the kernel would not abort it if it came back there later.
+    /// Whether the thread is in a restartable sequence. The kernel would not abort the sequence if the thread came back
+    /// into it later.
     fn is_in_sequence(&self, registers: &Registers) -> Result<bool, InjectError> {
-        /// Where `struct rseq` has the address of a `struct rseq_cs`, and where that has the sequence's.
+        /// The offset of the address of a `struct rseq_cs` in `struct rseq`. The next two are the offsets of the
+        /// sequence's start and length in `struct rseq_cs`.
         const SEQUENCE: u64 = 8;
         const START: u64 = 8;
         const LENGTH: u64 = 16;
@@ -396,7 +400,8 @@ impl Injection<'_, '_> {
             if !waited.is_empty() && original.since.elapsed() >= budget {
                 break;
             }
-            // No other thread of the target gets the child's pid reused while this one is stopped for a few microseconds.
+            // Between this check and wait4, another thread of the target could reap this child and get a new child with
+            // the same pid. That is very unlikely: the time is microseconds, and `alloc_pid()` takes pids in a cycle.
             if !child.is_there() {
                 waited.push(Waited::Gone);
                 continue;
@@ -437,8 +442,8 @@ impl Injection<'_, '_> {
         Ok(signal)
     }
 
-    /// Gives the thread its mask and registers back, in this order: with the registers alone it would block all signals for
-    /// ever if we died in between.
+    /// Gives the thread its mask back, and then its registers. In the other order the thread would block all signals
+    /// forever if this process died in between.
     fn give_back(&mut self, original: &Original, signal: i32) -> Result<(), InjectError> {
         ptrace::set_signal_mask(self.tid(), original.mask).map_err(self.failed("unblock the signals of"))?;
         (self.step)(Step::Unmasked);

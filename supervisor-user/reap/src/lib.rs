@@ -1,7 +1,7 @@
-//! Frees a zombie without ending its reaper: makes the reaper itself wait for it.
+//! Frees a zombie without ending its reaper: it makes the reaper itself wait for the zombie.
 //!
-//! It knows: how to stop a process, make it call `wait4`, and let it go on unharmed. It must not know: whether that is right,
-//! which `conclude` decides, and who is told.
+//! This crate knows how to stop a process, how to make it call `wait4`, and how to let it go on unharmed. It must not
+//! know whether a reap is right, which `conclude` decides, and where a reap is reported.
 
 mod arch;
 pub mod inject;

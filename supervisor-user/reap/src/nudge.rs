@@ -1,4 +1,4 @@
-//! Before a reaper is stopped: a SIGCHLD, which a handler may answer with a wait.
+//! Sends SIGCHLD to a reaper before the reaper is stopped: a signal handler may answer it with a wait.
 
 use std::{
     thread,
@@ -9,11 +9,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::inject::Child;
 
-/// How long a reaper may take to answer.
+/// A reaper has this long to answer the signal with a wait.
 const OBSERVED: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Sends SIGCHLD to a reaper, and waits until all these children are gone, a second has passed, or it is cancelled.
+/// Sends SIGCHLD to a reaper. Then it waits until all these children are reaped, a second has passed, or `is_cancelled`
+/// returns true.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Frees the zombies of one reaper: first by a signal, then by its own waits, in short stops.
+//! Frees the zombies of one reaper. It first sends SIGCHLD if that is wanted, and then makes the reaper itself wait, in
+//! short stops.
 
 use std::{
     os::fd::OwnedFd,
@@ -22,22 +23,24 @@ use super::{
     target::{Refused, Target},
 };
 
-/// A reaper is stopped no longer than this, plus one wait.
+/// In one stop, the reaper is not made to wait for a further child after this time. The last wait and the steps that
+/// give the thread its state back come on top. Whenever the thread has to stop again, that can take up to `STOP_LIMIT`
+/// (`inject`).
 const STOP_BUDGET: Duration = Duration::from_micros(300);
-/// It runs at least this long between two stops.
+/// A reaper runs at least this long between two stops.
 const BETWEEN_STOPS: Duration = Duration::from_micros(150);
-/// So many zombies are held open at once: each takes a descriptor.
+/// The number of zombies that are held open at once: each takes a descriptor.
 const AT_ONCE: usize = 256;
-/// How long a PID namespace may take to end once its last zombie is freed.
+/// A PID namespace has this long to end after its last zombie is freed.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 const RELEASE_POLL: Duration = Duration::from_millis(10);
 
-/// A zombie that is to be freed.
+/// A zombie that a reap must free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zombie {
     /// Host pid.
     pub pid: u32,
-    /// When it was forked, in nanoseconds since boot: a pid can be another process's by now.
+    /// The time of its fork, in nanoseconds since boot. Another process can have the same pid by now.
     pub start_ns: Option<u64>,
 }
 
@@ -52,21 +55,22 @@ impl Zombie {
 /// What was done to one reaper.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
-    /// What became of each zombie, in the order in which they were given.
+    /// The outcome for each zombie, in the order of the job.
     pub outcomes: Vec<Outcome>,
     /// Whether SIGCHLD was sent.
     pub is_nudged: bool,
-    /// How long the reaper was stopped, each time.
+    /// The length of each stop of the reaper.
     pub stops: Vec<Duration>,
-    /// How long that was when it was made to wait for each zombie.
+    /// For each zombie, the length of the stop in which the reaper was made to wait for it.
     pub stopped_for: Vec<Option<Duration>>,
 }
 
-/// The reason of what `is_cancelled` has left out.
+/// The reason that is reported for each zombie that `is_cancelled` has left out.
 const CANCELLED: &str =
     "its turn did not come: the agent ended, or its reaper took too long to stop for those before it";
 
-/// Frees zombies of one reaper. With `nudges` it sends SIGCHLD first. Once `is_cancelled`, no stop begins.
+/// Frees zombies of one reaper. With `nudges` it sends SIGCHLD first. After `is_cancelled` returns true, no stop
+/// begins.
 #[must_use]
 pub fn free(
     host: &dyn Host,
@@ -79,7 +83,7 @@ pub fn free(
     let observer = Observer::of(host, reaper);
     if nudges {
         let first = zombies.iter().take(AT_ONCE).filter_map(|zombie| open(host, &observer, zombie).ok());
-        // Who cannot get the signal is made to wait.
+        // A reaper that cannot get the signal is made to wait.
         done.is_nudged = nudge(reaper, &first.collect::<Vec<Child>>(), is_cancelled).is_ok();
     }
     let mut target = None;
@@ -107,7 +111,7 @@ pub fn free(
     done
 }
 
-/// Makes the reaper wait for these.
+/// Makes the reaper wait for these children.
 fn make_wait(
     target: Result<&Target, &Refused>,
     children: Vec<(usize, Child)>,
@@ -125,7 +129,7 @@ fn make_wait(
             let stopped =
                 target.wait_for(&children[at..], STOP_BUDGET, &mut |_| {}).map_err(|error| cannot(&error))?;
             done.stops.push(stopped.length);
-            // A stop that a signal has cut short may have brought nothing; the next one goes on.
+            // If a signal has cut a stop short, that stop may have freed nothing. The next stop continues.
             for waited in stopped.waited {
                 done.outcomes[indices[at]] = outcome(waited);
                 done.stopped_for[indices[at]] = Some(stopped.length);
@@ -157,7 +161,8 @@ fn outcome(waited: Waited) -> Outcome {
     }
 }
 
-/// Takes hold of a zombie: the same process, the same parent, and its pid as the parent counts.
+/// Opens a zombie. Checks that it is still the same process with the same parent, and finds its pid in the PID
+/// namespace of the parent.
 fn open(host: &dyn Host, reaper: &Observer, zombie: &Zombie) -> Result<Child, Outcome> {
     let pid = zombie.pid;
     let pidfd = Pid::from_raw(pid as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -178,10 +183,10 @@ fn open(host: &dyn Host, reaper: &Observer, zombie: &Zombie) -> Result<Child, Ou
     Ok(Child { vpid, pidfd })
 }
 
-/// How a reaper counts pids.
+/// A reaper, and the level of the PID namespace whose pids its wait calls take.
 struct Observer {
     pid: u32,
-    /// The level of its PID namespace. `None` if it was not seen.
+    /// The level of its PID namespace. `None` if it is not known.
     level: Option<u32>,
 }
 
@@ -190,13 +195,13 @@ impl Observer {
         Self { pid, level: facts_of(host, pid).ok().and_then(|facts| facts.level()) }
     }
 
-    /// The pid of a process whose PID namespace is the same or one below.
+    /// The pid that the reaper uses for a process. The process is in the same PID namespace or in one below it.
     fn pid_of(&self, facts: &ProcessFacts) -> Option<u32> {
         facts.ns_pids.get(self.level? as usize).copied()
     }
 }
 
-/// What `/proc` says of a process that is there.
+/// The facts of an existing process, from `/proc`.
 fn facts_of(host: &dyn Host, pid: u32) -> Result<ProcessFacts, Outcome> {
     match host.process(pid) {
         Ok(Some(facts)) => Ok(facts),
@@ -206,7 +211,7 @@ fn facts_of(host: &dyn Host, pid: u32) -> Result<ProcessFacts, Outcome> {
     }
 }
 
-/// Waits until PID namespaces have ended that freed zombies have blocked; returns those that have.
+/// Waits for the PID namespaces that the freed zombies have blocked, until they end. Returns those that have ended.
 #[must_use]
 pub fn released<'a>(freed: impl IntoIterator<Item = &'a Finding>) -> Vec<Block> {
     let mut blocked: Vec<Block> = freed.into_iter().flat_map(|finding| finding.blocks.clone()).collect();
@@ -223,7 +228,7 @@ pub fn released<'a>(freed: impl IntoIterator<Item = &'a Finding>) -> Vec<Block> 
     }
 }
 
-/// Whether a process is still there and no zombie.
+/// Whether a process still exists and is not a zombie.
 fn is_exiting(pid: u32) -> bool {
     let stat = Process::new(pid as i32).and_then(|process| process.stat());
     stat.is_ok_and(|stat| stat.state != 'Z')
@@ -236,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pid_is_counted_as_the_observer_counts() {
+    fn a_pid_is_taken_from_the_namespace_level_of_the_reaper() {
         let host = DirectProc::new().expect("/proc");
         let me = std::process::id();
         let facts = facts_of(&host, me).expect("this process");

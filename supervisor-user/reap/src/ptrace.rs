@@ -1,12 +1,12 @@
 //! The few ptrace requests that an injection makes, each with its types.
 //!
-//! A tracer is a thread, not a process. All of these are called by the thread that attached.
+//! A tracer is a thread, not a process. The thread that attached must call all of these functions.
 
 use std::{io, mem, ptr};
 
 use super::arch::{EXTENDED_STATE, Registers, XSTATE_LIMIT};
 
-/// A size of the kernel's signal set, in bytes.
+/// Size of the kernel's signal set, in bytes.
 const SIGSET_LEN: usize = 8;
 const NT_PRSTATUS: usize = 1;
 const PTRACE_SECCOMP_GET_FILTER: libc::c_uint = 0x420c;
@@ -16,27 +16,29 @@ fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Attaches to a thread without stopping it. Stops at system calls are told apart from signals.
+/// Attaches to a thread without stopping it. With `PTRACE_O_TRACESYSGOOD`, a stop at a system call differs from the
+/// stop for a signal.
 pub(super) fn seize(tid: i32) -> io::Result<()> {
     // SAFETY: the request reads no memory of this process.
     checked(unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, 0_usize, libc::PTRACE_O_TRACESYSGOOD as usize) })
         .map(drop)
 }
 
-/// Asks the thread to stop, or if it is stopped, to stop again before it is back in user mode.
+/// Asks the thread to stop. If the thread is already stopped, it stops again before it is back in user
+/// mode.
 pub(super) fn interrupt(tid: i32) -> io::Result<()> {
-    // SAFETY: as above.
+    // SAFETY: the request reads no memory of this process.
     checked(unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0_usize, 0_usize) }).map(drop)
 }
 
 /// How a stopped thread goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resume {
-    /// To the next entry or exit of a system call.
+    /// It runs to the next entry or exit of a system call.
     ToCall,
-    /// On.
+    /// It runs on.
     On,
-    /// On, and it is traced no more.
+    /// It runs on, and is not traced any more.
     Detached,
 }
 
@@ -47,7 +49,7 @@ pub(super) fn resume(tid: i32, how: Resume, signal: i32) -> io::Result<()> {
         Resume::On => libc::PTRACE_CONT,
         Resume::Detached => libc::PTRACE_DETACH,
     };
-    // SAFETY: as above.
+    // SAFETY: the request reads no memory of this process.
     checked(unsafe { libc::ptrace(request, tid, 0_usize, signal as usize) }).map(drop)
 }
 
@@ -85,7 +87,8 @@ pub(super) fn extended_state(tid: i32) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The signals that a stopped thread blocks. Of one whose call has set another mask for a while, the mask that it had before.
+/// The signals that a stopped thread blocks. If a system call has set another mask temporarily, this is the mask from
+/// before that call.
 pub(super) fn signal_mask(tid: i32) -> io::Result<u64> {
     let mut mask = 0_u64;
     // SAFETY: the request writes a mask of this size.
@@ -110,10 +113,10 @@ struct RseqConfiguration {
     padding: u32,
 }
 
-/// Where a stopped thread keeps its `struct rseq`, if it has one. Kernels before 5.13 do not say.
+/// The address of a stopped thread's `struct rseq`, if it has one. Kernels before 5.13 do not report it.
 pub(super) fn rseq(tid: i32) -> io::Result<Option<u64>> {
     let mut configuration = RseqConfiguration::default();
-    // SAFETY: the request writes no more than this size.
+    // SAFETY: the request writes no more bytes than the given size, which is the size of `configuration`.
     let result = unsafe {
         libc::ptrace(
             PTRACE_GET_RSEQ_CONFIGURATION,
@@ -129,9 +132,10 @@ pub(super) fn rseq(tid: i32) -> io::Result<Option<u64>> {
     }
 }
 
-/// The seccomp filter of this number, the newest first; `None` behind the last.
+/// The seccomp filter with this index. Index 0 is the oldest filter (`get_nth_filter()`, `kernel/seccomp.c`). `None` if
+/// the index is behind the last filter.
 pub(super) fn seccomp_filter(tid: i32, index: usize) -> io::Result<Option<Vec<libc::sock_filter>>> {
-    // SAFETY: without memory the request only says how many instructions there are.
+    // SAFETY: with a null pointer the request writes no memory. It returns only the number of instructions.
     let counted =
         unsafe { libc::ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, ptr::null_mut::<libc::c_void>()) };
     let len = match checked(counted) {
@@ -140,27 +144,27 @@ pub(super) fn seccomp_filter(tid: i32, index: usize) -> io::Result<Option<Vec<li
         Err(error) => return Err(error),
     };
     let mut program = vec![libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; len];
-    // SAFETY: a filter does not change, and this is memory for all of its instructions.
+    // SAFETY: a filter does not change, and `program` has memory for all of its instructions.
     checked(unsafe { libc::ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, program.as_mut_ptr()) })?;
     Ok(Some(program))
 }
 
-/// Why a thread has stopped, or that it is gone.
+/// The reason of a thread's stop, or the fact that the thread has exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// We asked for it.
+    /// This program has asked for the stop.
     Asked,
     /// Job control has stopped the process.
     Group,
-    /// At the entry or exit of a system call.
+    /// It is at the entry or exit of a system call.
     Call,
-    /// Before this signal is delivered.
+    /// It is about to get this signal.
     Signal(i32),
     /// It has exited.
     Gone,
 }
 
-/// The next stop of a thread, if there is one by now.
+/// The next stop of a thread, if the thread has stopped by now.
 pub(super) fn next_stop(tid: i32) -> io::Result<Option<Stop>> {
     let mut status = 0;
     // SAFETY: the call writes one status.
@@ -195,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stops_are_told_apart() {
+    fn each_kind_of_stop_is_decoded() {
         let stopped = |event: i32, signal: i32| decode(event << 16 | signal << 8 | 0x7f);
         assert_eq!(stopped(libc::PTRACE_EVENT_STOP, libc::SIGTRAP), Stop::Asked);
         assert_eq!(stopped(libc::PTRACE_EVENT_STOP, libc::SIGSTOP), Stop::Group);

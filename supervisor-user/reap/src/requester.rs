@@ -1,24 +1,24 @@
-//! Who has asked for a reap.
+//! Finds out which user and which process have requested a reap.
 
 use std::{env, fs};
 
 use supervisor_model::reaping::{RequestedBy, Requester};
 
-/// Who has started this command.
+/// The user and the process that have started this command.
 #[must_use]
 pub fn command() -> RequestedBy {
     let pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid() as u32);
     of(Requester::Command, pid)
 }
 
-/// This agent.
+/// This agent, as the requester.
 #[must_use]
 pub fn service() -> RequestedBy {
     of(Requester::Service, std::process::id())
 }
 
 fn of(kind: Requester, pid: u32) -> RequestedBy {
-    /// What an unset login user id reads as.
+    /// The value in `/proc/self/loginuid` if no login user id is set.
     const UNSET: u32 = u32::MAX;
     let number = |text: String| text.trim().parse().ok();
     let comm = fs::read(format!("/proc/{pid}/comm")).ok();

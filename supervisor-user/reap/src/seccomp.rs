@@ -1,4 +1,4 @@
-//! Whether a seccomp filter allows a system call: an evaluator of classic BPF as the kernel accepts it for seccomp
+//! Decides whether a seccomp filter allows a system call. It evaluates classic BPF as the kernel accepts it for seccomp
 //! (`seccomp_check_filter()`, `kernel/seccomp.c`).
 
 use libc::sock_filter;
@@ -9,21 +9,21 @@ const SECCOMP_RET_ACTION: u32 = 0xffff_0000;
 /// `sizeof(struct seccomp_data)`
 const DATA_LEN: usize = 64;
 
-/// A call as a filter sees it.
+/// A system call as a filter sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeccompCall {
-    /// `AUDIT_ARCH_…` of who makes it.
+    /// `AUDIT_ARCH_…` of the thread that makes the call.
     pub(super) arch: u32,
     /// Its number.
     pub(super) number: u32,
-    /// Where its instruction ends.
+    /// The address behind its instruction.
     pub(super) instruction: u64,
     /// Its arguments.
     pub(super) args: [u64; 6],
 }
 
 impl SeccompCall {
-    /// `struct seccomp_data`.
+    /// The call as a `struct seccomp_data`.
     fn data(&self) -> [u8; DATA_LEN] {
         let mut data = [0; DATA_LEN];
         data[..4].copy_from_slice(&self.number.to_ne_bytes());
@@ -42,11 +42,12 @@ pub(super) fn allows(filter: &[sock_filter], call: &SeccompCall) -> bool {
     matches!(action, Some(SECCOMP_RET_ALLOW | SECCOMP_RET_LOG))
 }
 
-/// What the program returns; `None` if it is not one that the kernel accepts.
+/// The return value of the program. `None` if the program is invalid, or if it divides by an index register of 0 or
+/// shifts by 32 or more.
 fn run(filter: &[sock_filter], data: &[u8; DATA_LEN]) -> Option<u32> {
     let (mut accumulator, mut index, mut memory) = (0_u32, 0_u32, [0_u32; 16]);
     let mut at = 0_usize;
-    // A jump goes forward only, so this ends.
+    // The loop ends, because a jump goes forward only.
     loop {
         let sock_filter { code, jt, jf, k } = *filter.get(at)?;
         at += 1;
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_allowed_calls_allows_those() {
+    fn a_filter_allows_only_the_calls_in_its_list() {
         let filter = [
             LOAD_ARCH,
             equals(AUDIT_ARCH, 1, 0),
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn logging_allows_and_asking_another_process_does_not() {
+    fn the_log_action_allows_a_call_and_other_actions_do_not() {
         assert!(allows(&[returns(SECCOMP_RET_LOG)], &call(61)));
         for action in [0x8000_0000, 0, 0x0003_0000, 0x0005_0026, 0x7fc0_0000, 0x7ff0_0000] {
             assert!(!allows(&[returns(action)], &call(61)), "{action:#x}");
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_and_arithmetic_count() {
+    fn a_filter_can_compute_with_the_arguments_of_a_call() {
         let filter = [
             sock_filter { code: 0x20, jt: 0, jf: 0, k: 16 },
             sock_filter { code: 0x54, jt: 0, jf: 0, k: 3 },
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_ends_nowhere_allows_nothing() {
+    fn an_invalid_program_allows_nothing() {
         assert!(!allows(&[], &call(61)));
         assert!(!allows(&[sock_filter { code: 0x05, jt: 0, jf: 0, k: u32::MAX }], &call(61)));
         assert!(!allows(&[sock_filter { code: 0x20, jt: 0, jf: 0, k: 62 }], &call(61)));

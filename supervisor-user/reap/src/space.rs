@@ -1,5 +1,7 @@
-//! The address space of a target: the instructions that an injected call needs, and what is known of a thread's stack. All of
-//! it is read before a thread is stopped.
+//! Reads the address space of a target: the instructions that an injected call needs, and the mappings that show the
+//! bounds of a thread's stack. `open()` reads both before a thread is stopped. While the thread is stopped,
+//! `is_unchanged()` reads the instructions again, `fits()` the word at the thread pointer, and `inject` the thread's
+//! rseq.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -16,17 +18,17 @@ use super::arch::{Frame, GadgetSearch, Gadgets, MACHINE, Registers};
 
 /// Code is read in pieces of this size.
 const PIECE: usize = 1 << 20;
-/// Two pieces overlap by this much, so that no instruction is cut.
+/// Two pieces overlap by this many bytes, so that no instruction is cut.
 const OVERLAP: usize = 16;
-/// No more code than this is read.
+/// After this much code, no further piece is read. The last piece may exceed it.
 const CODE_LIMIT: u64 = 256 << 20;
-/// What must be left of a thread's stack below the frame, for signal handlers.
+/// The number of bytes of a thread's stack that must stay free below the frame, for signal handlers.
 const LEFT_FOR_HANDLERS: u64 = 16 * 1024;
 
-/// Why nothing can be injected into a process, whatever its threads do.
+/// Why a call cannot be injected into any thread of a process.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
-    /// Another architecture, or 32-bit.
+    /// The program is for another architecture, or a 32-bit one.
     #[error("it runs a program of another architecture, or a 32-bit one")]
     OtherArchitecture,
     /// The instructions are missing.
@@ -55,7 +57,7 @@ pub(super) struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// Reads what is needed of a process.
+    /// Reads what an injection needs from a process.
     pub(super) fn open(pid: u32) -> Result<Self, SpaceError> {
         let failed = |what| move |source| SpaceError::Read { what, pid, source };
         if !is_of_our_architecture(pid).map_err(failed("exe"))? {
@@ -67,19 +69,19 @@ impl AddressSpace {
             .open(format!("/proc/{pid}/mem"))
             .map_err(failed("mem"))?;
         let maps = fs::read(format!("/proc/{pid}/maps")).map_err(failed("maps"))?;
-        // The path of a mapped file can be other than UTF-8. procfs reads UTF-8 only.
+        // The path of a mapped file is not always UTF-8. procfs reads only UTF-8.
         let maps = MemoryMaps::from_buf_read(String::from_utf8_lossy(&maps).as_bytes());
         let mappings = maps.map_err(into_io).map_err(failed("maps"))?.0;
         let gadgets = search(&memory, &mappings).ok_or(SpaceError::NoInstructions)?;
         Ok(Self { memory, mappings, gadgets })
     }
 
-    /// Where the instructions are.
+    /// The addresses of the instructions.
     pub(super) fn gadgets(&self) -> &Gadgets {
         &self.gadgets
     }
 
-    /// Whether the instructions are still there.
+    /// Whether the instructions are still at their addresses.
     pub(super) fn is_unchanged(&self) -> io::Result<bool> {
         for (at, expected) in self.gadgets.expected() {
             let mut found = vec![0; expected.len()];
@@ -91,18 +93,18 @@ impl AddressSpace {
         Ok(true)
     }
 
-    /// Whether a frame fits on the stack of a stopped thread. It does if the stack is known for one: the main thread's, or one
-    /// with the thread's own data at its top and nothing below. A stack that a program has placed itself, such as a
-    /// goroutine's, may have anything below.
+    /// Whether a frame fits on the stack of a stopped thread. It fits if the bounds of the stack are known. They are
+    /// known for the main thread's stack, and for a stack with the thread's own data at its top and nothing below. A
+    /// program can also place a stack itself, as Go does for goroutines. Below such a stack there may be other data.
     ///
-    /// The thread pointer alone does not show whose data that is: Go has its threads' data and the stacks of all goroutines in
-    /// one mapping. What libc places at the top of a stack begins with its own address.
+    /// The thread pointer alone does not show that libc made the stack: Go has its threads' data and the stacks of all
+    /// goroutines in one mapping. The data that libc places at the top of a stack begins with its own address.
     pub(super) fn fits(&self, registers: &Registers, frame: &Frame, is_main: bool) -> bool {
         let pointer = registers.stack_pointer();
         let Some(index) = self.mappings.iter().position(|it| contains(it, pointer)) else { return false };
         let stack = &self.mappings[index];
         if is_main && stack.pathname == MMapPath::Stack {
-            // The kernel lets it grow, or refuses the write.
+            // The kernel lets this stack grow, or refuses the write.
             return true;
         }
         let is_guarded =
@@ -121,12 +123,12 @@ impl AddressSpace {
             && frame.at >= stack.address.0 + LEFT_FOR_HANDLERS
     }
 
-    /// Writes a frame.
+    /// Writes a frame into the memory of the target.
     pub(super) fn write(&self, frame: &Frame) -> io::Result<()> {
         self.memory.write_all_at(&frame.bytes, frame.at)
     }
 
-    /// Reads a number.
+    /// Reads 8 bytes of the memory of the target as a number.
     pub(super) fn read_u64(&self, at: u64) -> io::Result<u64> {
         let mut raw = [0; 8];
         self.memory.read_exact_at(&mut raw, at)?;
@@ -147,7 +149,7 @@ fn into_io(error: ProcError) -> io::Error {
     }
 }
 
-/// Whether the program is a 64-bit one for our architecture, as its ELF header says.
+/// Whether the ELF header of the program names 64 bits and the architecture of this program.
 fn is_of_our_architecture(pid: u32) -> io::Result<bool> {
     const CLASS_64: u8 = 2;
     const LITTLE_ENDIAN: u8 = 1;
@@ -157,7 +159,7 @@ fn is_of_our_architecture(pid: u32) -> io::Result<bool> {
         && header[18..] == MACHINE.to_le_bytes())
 }
 
-/// Looks for the instructions in the code that comes from files, and in the vDSO: other code may change.
+/// Searches only the code that comes from files, and the vDSO, for the instructions, because other code may change.
 fn search(memory: &File, mappings: &[MemoryMap]) -> Option<Gadgets> {
     let mut search = GadgetSearch::new().ok()?;
     let mut left = CODE_LIMIT;
@@ -192,18 +194,19 @@ fn search(memory: &File, mappings: &[MemoryMap]) -> Option<Gadgets> {
 mod tests {
     use super::*;
 
-    /// As Go has them: stacks of goroutines below the data of a thread, in one private mapping with nothing below.
+    /// Go has the stacks of goroutines below the data of a thread, in one private mapping with nothing below.
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn a_stack_below_the_data_of_a_thread_is_known_only_if_libc_has_made_it() {
+    fn a_stack_is_known_only_if_libc_placed_the_thread_data_at_its_top() {
         use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
         const LEN: usize = 1 << 20;
         let everything = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping, which only this test uses. The lowest page is taken away below, so that nothing is next to it.
+        // SAFETY: this is a new mapping, which only this test uses. The test unmaps its lowest page later, so that no
+        // other mapping is next to it.
         let start = unsafe { mmap_anonymous(std::ptr::null_mut(), LEN, everything, MapFlags::PRIVATE) };
         let start = start.expect("memory") as usize;
-        // SAFETY: this page of it is not used.
+        // SAFETY: nothing uses this page of the mapping.
         unsafe { munmap(start as *mut _, 4096) }.expect("a page of it");
         let thread_pointer = start + LEN - 4096;
         // SAFETY: a register set is plain numbers.
@@ -213,10 +216,10 @@ mod tests {
         let frame = Frame::below(registers.stack_pointer());
         let space = AddressSpace::open(std::process::id()).expect("readable");
         assert!(!space.fits(&registers, &frame, false), "the data of a thread that libc did not make");
-        // SAFETY: it is in the mapping, and aligned.
+        // SAFETY: the address is in the mapping, and aligned.
         unsafe { (thread_pointer as *mut u64).write(thread_pointer as u64) };
         assert!(space.fits(&registers, &frame, false), "as libc makes it");
-        // SAFETY: nobody uses it any more.
+        // SAFETY: nothing uses the mapping any more.
         unsafe { munmap((start + 4096) as *mut _, LEN - 4096) }.expect("the rest of it");
     }
 

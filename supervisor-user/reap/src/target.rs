@@ -1,4 +1,4 @@
-//! A reaper that is to be made to wait: what is read of it before, and which of its threads does it.
+//! A reaper that is made to wait. This file checks its threads before a stop, and chooses the thread that waits.
 
 use std::{fs, io, thread, time::Duration};
 
@@ -9,41 +9,38 @@ use super::{
     space::{AddressSpace, SpaceError},
 };
 
-/// So often are its threads tried before it is given up.
+/// The number of rounds in which the threads of a reaper are tried. Then the reaper is given up.
 const ROUNDS: u32 = 20;
-/// Between two rounds.
+/// The pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(5);
-/// So many of its threads are tried in a round.
+/// The number of threads that are tried in one round.
 const THREADS: usize = 16;
 
-/// Why a process cannot be made to wait, as its files in `/proc` say.
+/// Why a process cannot be made to wait, according to its files in `/proc`.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// It is us.
+    /// It is this process.
     #[error("it is supervisor itself: that reaps its own children")]
     Ourselves,
     /// It has exited, or is about to.
     #[error("it has exited")]
     Gone,
-    /// Somebody traces it.
+    /// Another process traces it.
     #[error("process {0} traces it (a debugger or strace), and only one process can: end that first")]
     Traced(u32),
-    /// Job control.
+    /// Job control has stopped it.
     #[error("it is stopped (SIGSTOP or a terminal): continue it first (`kill -CONT {0}`)")]
     Stopped(u32),
     /// No thread can be interrupted.
     #[error("it is in uninterruptible sleep (state D) and cannot be interrupted")]
     Uninterruptible,
-    /// The freezer.
-    #[error("its control group is frozen: thaw it first ({0})")]
-    Frozen(String),
-    /// Shadow stacks.
+    /// It uses a shadow stack.
     #[error("it uses a shadow stack (CET), which an injected return would violate")]
     ShadowStack,
-    /// Strict seccomp.
+    /// seccomp's strict mode.
     #[error("it runs in seccomp's strict mode, which allows no wait")]
     StrictSeccomp,
-    /// Its address space.
+    /// Its address space does not allow an injection, or cannot be read.
     #[error(transparent)]
     Space(#[from] SpaceError),
     /// `/proc` could not be read.
@@ -51,7 +48,7 @@ pub enum Refused {
     Proc(#[from] io::Error),
 }
 
-/// What a thread's status says.
+/// The fields of a thread's `stat` and `status` that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ThreadStatus {
     tid: u32,
@@ -69,11 +66,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads what is needed of a process, and refuses where it cannot be made to wait.
+    /// Reads what an injection needs from a process. Refuses a process that cannot be made to wait.
     ///
     /// # Errors
     ///
-    /// The reason why not.
+    /// The reason why the process cannot be made to wait.
     pub fn open(pid: u32) -> Result<Self, Refused> {
         if pid == std::process::id() {
             return Err(Refused::Ourselves);
@@ -86,7 +83,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// If no thread is fit for it, or the kernel refuses.
+    /// If no thread is fit for the injection, or the kernel refuses it.
     pub fn wait_for(
         &self,
         children: &[Child],
@@ -108,7 +105,7 @@ impl Target {
                     is_filtered: thread.seccomp == SECCOMP_FILTER,
                 };
                 match in_one_stop(thread, children, budget, step) {
-                    // Another one may be fit, or the same one later.
+                    // Another thread may be fit, or the same thread may be fit later.
                     Err(error @ InjectError::Unfit { .. }) => last = Some(error),
                     result => return Ok(result?),
                 }
@@ -129,7 +126,7 @@ pub enum WaitError {
     /// It must not be stopped.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// It was stopped, or could not be.
+    /// The injection has failed: the thread was stopped, or it could not be stopped.
     #[error(transparent)]
     Inject(#[from] InjectError),
 }
@@ -143,7 +140,8 @@ impl From<io::Error> for WaitError {
 const SECCOMP_STRICT: u32 = 1;
 const SECCOMP_FILTER: u32 = 2;
 
-/// Refuses a process of which no thread can be made to wait.
+/// Refuses a process if one of its threads is traced, is stopped, has a shadow stack or is in seccomp's strict mode, or
+/// if no thread can be interrupted.
 fn check(threads: &[ThreadStatus], pid: u32) -> Result<(), Refused> {
     if let Some(traced) = threads.iter().find(|thread| thread.tracer != 0) {
         return Err(Refused::Traced(traced.tracer));
@@ -168,7 +166,7 @@ fn check(threads: &[ThreadStatus], pid: u32) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Threads that can be interrupted: the main thread first, then those that sleep.
+/// The threads that can be interrupted. The main thread comes first, then the threads that sleep.
 fn suitable(threads: &[ThreadStatus]) -> Vec<ThreadStatus> {
     let can = |thread: &&ThreadStatus| matches!(thread.state, ProcState::Sleeping | ProcState::Running);
     let mut suitable: Vec<ThreadStatus> = threads.iter().filter(can).copied().collect();
@@ -181,7 +179,7 @@ fn suitable(threads: &[ThreadStatus]) -> Vec<ThreadStatus> {
 fn threads(pid: u32) -> io::Result<Vec<ThreadStatus>> {
     let gone = |_| io::Error::from(io::ErrorKind::NotFound);
     let tasks = Process::new(pid as i32).and_then(|process| process.tasks()).map_err(gone)?;
-    // One that has ended meanwhile cannot be read.
+    // A thread that has ended meanwhile cannot be read.
     let mut threads: Vec<ThreadStatus> = tasks.flatten().filter_map(|task| status(pid, &task)).collect();
     threads.sort_by_key(|thread| (thread.tid != pid, thread.tid));
     Ok(threads)
@@ -195,7 +193,7 @@ fn status(pid: u32, task: &Task) -> Option<ThreadStatus> {
 }
 
 fn parse(tid: u32, state: ProcState, status: &[u8]) -> ThreadStatus {
-    // Only the name can be other than ASCII: a process chooses it.
+    // Only the name can have other characters than ASCII: a process chooses it.
     let status = String::from_utf8_lossy(status);
     let field = |name: &str| {
         status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_read_whatever_the_name() {
+    fn a_status_is_parsed_for_any_process_name() {
         let text =
             b"Name:\t\xff\xfe\nTracerPid:\t12\nSeccomp:\t2\nSeccomp_filters:\t3\nx86_Thread_features:\tshstk \n";
         let status = parse(7, ProcState::Sleeping, text);

@@ -1,12 +1,13 @@
-//! The process that frees zombies for an agent. It gets one job, answers, and ends.
+//! The worker: the process that frees zombies for an agent. It gets one job, answers, and ends.
 //!
-//! The agent starts it by the hidden subcommand [`WORKER`], with a socket as its standard input, and writes a [`Job`] as one
-//! line of JSON. The worker writes an [`Answer`] in JSON and ends. If the agent closes its side, because it ends or has no
-//! more patience, or dies, the worker finishes the stop of the reaper that is under way, and begins no other one.
+//! The agent starts the worker by the hidden subcommand [`WORKER`], with a socket as its standard input, and writes a
+//! [`Job`] as one line of JSON. The worker writes an [`Answer`] in JSON and ends. The agent closes its side of the
+//! socket if it ends, dies, or does not want to wait any longer. Then the worker finishes the current stop of the
+//! reaper, and begins no other stop.
 //!
-//! A thread of the agent would not do. Code and stack of a reaper are read through its memory, and a page of that can lie on
-//! a file system whose server does not answer: the reader then sleeps where no signal wakes it, and keeps its process from
-//! ending. The worker also has capabilities that the agent does not use.
+//! A thread of the agent cannot do this work. The worker reads the code and the stack of a reaper through the reaper's
+//! memory. A page of that memory can be on a file system whose server does not answer. The reader then sleeps where no
+//! signal wakes it, and its process cannot end. The worker also has capabilities that the agent does not use.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -33,7 +34,7 @@ pub const WORKER: &str = "__reap";
 /// A longer job or answer is refused. A zombie takes less than 400 bytes of either.
 pub const MAX_LINE: u64 = 1 << 20;
 
-/// Zombies of one reaper that are to be freed.
+/// The zombies of one reaper that the worker must free.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Job {
     /// Host pid of the reaper.
@@ -44,10 +45,10 @@ pub struct Job {
     pub nudges: bool,
 }
 
-/// What was done, or why nothing could be.
+/// The result of a job, or the reason why the worker could do nothing.
 pub type Answer = Result<Done, String>;
 
-/// Starts a worker, which waits for its job.
+/// Starts a worker. The worker waits for its job.
 pub fn start() -> io::Result<(UnixStream, Child)> {
     let kept = CapabilitySet::SYS_PTRACE
         | CapabilitySet::DAC_READ_SEARCH
@@ -60,7 +61,7 @@ pub fn start() -> io::Result<(UnixStream, Child)> {
 ///
 /// # Errors
 ///
-/// If the agent is gone. Everything else is in the answer.
+/// If the agent has ended. All other errors are in the answer.
 pub fn serve() -> Result<()> {
     let stream = io::stdin().as_fd().try_clone_to_owned().context("standard input is not open")?;
     let mut stream = UnixStream::from(stream);
@@ -88,14 +89,49 @@ fn is_closed(stream: &UnixStream) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Shutdown;
+    use std::{
+        net::Shutdown,
+        process::{Child, Command},
+        thread,
+        time::{Duration, Instant},
+    };
 
+    use supervisor_collect::host::Host as _;
     use supervisor_model::reaping::Outcome;
 
     use super::*;
 
+    /// A process with a zombie for which it never waits. Both end with it.
+    struct Parent(Child);
+
+    impl Parent {
+        fn start() -> Self {
+            Self(Command::new("sh").args(["-c", "true & exec sleep 60"]).spawn().unwrap())
+        }
+
+        fn zombie(&self, host: &DirectProc) -> Zombie {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                let all = host.pids().unwrap().into_iter().filter_map(|pid| host.process(pid).ok()?);
+                let mut all = all.filter(|it| it.ppid == self.0.id() && it.state == 'Z');
+                if let Some(zombie) = all.next() {
+                    return Zombie { pid: zombie.pid, start_ns: None };
+                }
+                assert!(Instant::now() < deadline, "it leaves no zombie");
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    impl Drop for Parent {
+        fn drop(&mut self) {
+            let _gone = self.0.kill();
+            let _status = self.0.wait();
+        }
+    }
+
     #[test]
-    fn a_closed_side_cancels_and_a_waiting_one_does_not() {
+    fn a_closed_socket_cancels_and_an_open_one_does_not() {
         let (agent, worker) = UnixStream::pair().unwrap();
         assert!(!is_closed(&worker));
         (&agent).write_all(b"{}\n").unwrap();
@@ -105,11 +141,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cancelled_is_not_tried() {
+    fn a_cancelled_job_stops_no_reaper() {
         let host = DirectProc::new().unwrap();
-        let gone = Zombie { pid: 0x7fff_ffff, start_ns: None };
-        let done = free(&host, std::process::id(), &[gone], false, &|| true);
-        assert_eq!(done.outcomes, [Outcome::Gone]);
+        let parent = Parent::start();
+        let zombie = parent.zombie(&host);
+        let done = free(&host, parent.0.id(), &[zombie], false, &|| true);
+        let [Outcome::Failed(reason)] = &done.outcomes[..] else { panic!("{done:?}") };
+        assert!(reason.contains("its turn did not come"), "{reason}");
         assert_eq!((done.stops.len(), done.is_nudged), (0, false));
+        let left = host.process(zombie.pid).unwrap();
+        assert!(left.is_some_and(|it| it.state == 'Z'), "the zombie is gone");
     }
 }

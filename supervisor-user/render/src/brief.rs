@@ -1,5 +1,5 @@
-//! Events for a person who watches: three lines for a finding. The headline has cause and prognosis; then comes what follows
-//! from it, and the command to type. `watch --long` writes the whole story instead.
+//! Formats events for a person who watches: three lines for a finding. The headline has cause and prognosis. The second
+//! line has the consequence, and the third line has the command to type. `watch --long` writes the whole story instead.
 
 use supervisor_model::{
     clock::Wall,
@@ -39,7 +39,7 @@ pub fn event(event: &Event, style: Style) -> String {
     style.shown(lines)
 }
 
-/// A line that begins as all events do, wrapped.
+/// A headline that begins as all events do; its text is wrapped.
 pub(super) fn headline(at: (Wall, u64), code: &str, word: &str, text: &str, style: Style) -> Lines {
     let word = style.colour.paint(code, &format!("{word:<8}"));
     Lines::headed(&format!("{}  {word}", time(at.0, at.1)), text, style)
@@ -68,7 +68,7 @@ fn finding(word: &str, finding: &Finding, event: &Event, style: Style) -> String
     lines.out
 }
 
-/// What follows if nobody does anything.
+/// The consequence if nobody does anything.
 fn consequence(finding: &Finding, reaper: &str) -> String {
     let fate = match finding.diagnosis.prognosis {
         Prognosis::Leaked => format!("it stays until {reaper} ends or is made to wait"),

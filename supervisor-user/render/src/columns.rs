@@ -1,4 +1,4 @@
-//! What lists say of a finding, a column each.
+//! The columns of lists: the cell that each of them has for a finding.
 
 use clap::ValueEnum;
 use supervisor_model::{
@@ -90,7 +90,7 @@ impl Column {
         }
     }
 
-    /// What it says of a finding at that time.
+    /// The cell for a finding at that time.
     pub fn cell(self, finding: &Finding, now_ns: u64) -> String {
         let reaper = finding.reaper.as_ref();
         let known = match self {
@@ -119,7 +119,7 @@ impl Column {
         known.unwrap_or_else(unknown)
     }
 
-    /// What a finding is sorted by in this column.
+    /// The key that findings are sorted by in this column.
     #[must_use]
     pub fn key(self, finding: &Finding) -> SortKey {
         match self {
@@ -130,14 +130,14 @@ impl Column {
     }
 }
 
-/// When it exited, or a time that it exited before.
+/// When it exited, or a time before which it exited.
 fn since_ns(finding: &Finding) -> Option<u64> {
     finding.exit_ns.or(finding.exited_before_ns)
 }
 
-/// How old it is, or that it is older than this.
+/// Its age, or a lower bound of its age.
 fn age_cell(finding: &Finding, now_ns: u64) -> Option<String> {
-    /// That something is older than a moment says nothing.
+    /// A lower bound below this says nothing.
     const MOMENT_NS: u64 = 1_000_000_000;
     let age_ns = now_ns.saturating_sub(since_ns(finding)?);
     match finding.exit_ns {
@@ -154,7 +154,7 @@ pub fn why(diagnosis: &Diagnosis) -> Option<String> {
     why_of(diagnosis.family, prognosis, diagnosis.cause)
 }
 
-/// The same of its three parts.
+/// The same text, made of its three parts.
 pub fn why_of(family: Option<Family>, prognosis: Option<&str>, cause: Option<Cause>) -> Option<String> {
     let what = cause.map(Cause::in_words).or(family.map(Family::title));
     let before = family.map(Family::id).into_iter().chain(prognosis).collect::<Vec<_>>().join(" ");
@@ -166,17 +166,17 @@ pub fn why_of(family: Option<Family>, prognosis: Option<&str>, cause: Option<Cau
     }
 }
 
-/// PID 1 of the namespace that it blocks, and how many more there are.
+/// PID 1 of the first namespace that it blocks, and how many more namespaces it blocks.
 fn blocks(finding: &Finding) -> Option<String> {
     let [first, more @ ..] = &*finding.blocks else { return None };
     let more = if more.is_empty() { String::new() } else { format!(" +{}", more.len()) };
     Some(format!("{}{more}", named(&first.init_name, first.init_pid)))
 }
 
-/// What lists say of a process that cannot exit: see [`exit_cells`].
+/// The headings of a list of processes that cannot exit: see [`exit_cells`].
 pub const EXITS: [&str; 7] = ["CANNOT EXIT", "NAME", "STATE", "FOR", "FAMILY", "WAITS IN", "CONTAINER"];
 
-/// A process that cannot exit, with the place of the thread that does not.
+/// The cells for a process that cannot exit. State and kernel function are those of the thread that does not end.
 pub fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {
     let (state, wchan) = finding.last_place();
     let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
@@ -191,7 +191,7 @@ pub fn exit_cells(finding: &Finding, now_ns: u64) -> [String; 7] {
     ]
 }
 
-/// What a line is sorted by: numbers come before text.
+/// A key that lines are sorted by: numbers come before text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SortKey {
     /// A number, or a time in nanoseconds.
@@ -201,7 +201,7 @@ pub enum SortKey {
 }
 
 impl SortKey {
-    /// That of a cell.
+    /// The key of a cell.
     #[must_use]
     pub fn of(cell: String) -> Self {
         cell.parse::<u64>().map_or(Self::Text(cell), |number| Self::Number(number.into()))
@@ -216,13 +216,13 @@ pub fn reaper_is(is_init: Option<bool>, is_subreaper: Option<bool>) -> Option<St
     (!is.is_empty()).then(|| is.join(","))
 }
 
-/// What is not known.
+/// The cell for a value that is not known.
 #[must_use]
 pub fn unknown() -> String {
     "-".to_owned()
 }
 
-/// A process, as lists name it.
+/// A process by name and pid, as lists show it.
 #[must_use]
 pub fn named(name: &str, pid: u32) -> String {
     format!("{}[{pid}]", clean(name))
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn why_begins_with_what_other_commands_take() {
+    fn why_begins_with_the_family_id_that_other_commands_take() {
         let why = |family, prognosis, cause| why_of(family, prognosis, cause).unwrap_or_default();
         let (f4, cause) = (Some(Family::F4), Some(Cause::NeverWaits));
         assert_eq!(why(f4, Some("leaked"), cause), "F4 leaked: never waits");

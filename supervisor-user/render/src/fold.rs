@@ -1,5 +1,5 @@
-//! What `watch` prints: three lines for a finding; those of the same reaper and cause that follow fold into one line with a
-//! counter. Pure: what is printed follows from the events and the times that are given.
+//! Decides what `watch` prints. The first finding of a kind gets three lines. Later findings with the same reaper and
+//! cause fold into one line with a counter. The module is pure: the output follows from the events and the given times.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,55 +16,56 @@ use super::{
 };
 use crate::style::Style;
 
-/// How much of each finding is printed.
+/// How much `watch` prints of each finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Detail {
-    /// Three lines, and repeats are folded.
+    /// Three lines; repeats are folded.
     #[default]
     Brief,
-    /// Three lines, of each.
+    /// Three lines for each finding.
     Each,
-    /// The whole story, of each.
+    /// The whole story of each finding.
     Long,
 }
 
-/// A counter is printed no sooner than this after the finding that it counts with.
+/// A counter is printed this long after its first finding at the earliest.
 const FIRST_NS: u64 = 1_000_000_000;
-/// Each counter waits twice as long as the one before it, up to this.
+/// Each pause before a counter is twice as long as the pause before it, up to this.
 const LONGEST_NS: u64 = 60_000_000_000;
-/// Of so many kinds it is remembered that they were told; with more, some are told again.
+/// With this many kinds, the fold forgets those whose counter has nothing to print. It prints the next finding of a
+/// forgotten kind in full again.
 const MAX_KINDS: usize = 4096;
 
-/// What was printed, and what is only counted so far.
+/// The findings that were printed, and those that are only counted so far.
 #[derive(Debug)]
 pub struct Fold {
     is_each_printed: bool,
     style: Style,
     counters: HashMap<Key, Counter>,
-    /// Findings that were printed themselves: so are their updates and their ends.
+    /// Ids of the findings that were printed themselves. Their updates and their ends are printed too.
     told: HashSet<String>,
     reaped: BTreeMap<String, Reaped>,
 }
 
-/// What makes findings repeats of each other.
+/// Findings with an equal key are repeats of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     kind: Kind,
-    /// The first PID namespace that it blocks.
+    /// The first PID namespace that the finding blocks.
     blocks: Option<u32>,
 }
 
 #[derive(Debug)]
 struct Counter {
-    /// All reports that were only counted.
+    /// The number of reports that were only counted.
     all: u64,
-    /// Those of them that no line has told of yet.
+    /// How many of those no line has reported yet.
     more: u64,
-    /// When the first was printed.
+    /// When the first finding was printed.
     since_ns: u64,
     why: String,
     reaper: String,
-    /// The process of the last report.
+    /// The process of the last counted report.
     last: String,
     due: Due,
 }
@@ -92,7 +93,7 @@ impl Counter {
     }
 }
 
-/// Findings that were only counted, and are reaped.
+/// Findings that were only counted, and that are reaped now.
 #[derive(Debug)]
 struct Reaped {
     count: u64,
@@ -119,7 +120,7 @@ impl Due {
 }
 
 impl Fold {
-    /// Nothing was printed yet. `None` if whole stories are printed.
+    /// Creates a fold that has printed nothing yet. `None` if whole stories are printed.
     #[must_use]
     pub fn new(detail: Detail, style: Style) -> Option<Self> {
         (detail != Detail::Long).then(|| Self {
@@ -131,8 +132,8 @@ impl Fold {
         })
     }
 
-    /// What is printed when this happens, with the last newline; nothing if it is only counted. Counters that are due come
-    /// first.
+    /// The text to print for this event, with the last newline. It is empty if the event is only counted. Counters that
+    /// are due come first.
     #[must_use]
     pub fn event(&mut self, event: &Event) -> String {
         if self.is_each_printed {
@@ -152,13 +153,13 @@ impl Fold {
         out
     }
 
-    /// The counters that are due.
+    /// The lines of the counters that are due.
     #[must_use]
     pub fn due(&mut self, now_ns: u64, wall: Wall) -> String {
         self.print(now_ns, wall, |due| due.at_ns <= now_ns)
     }
 
-    /// All counters, at the end.
+    /// The lines of all counters, for the end of the run.
     #[must_use]
     pub fn rest(&mut self, now_ns: u64, wall: Wall) -> String {
         self.print(now_ns, wall, |_| true)
@@ -183,7 +184,7 @@ impl Fold {
         is_first || was_told
     }
 
-    /// Whether a reap is printed itself: if the finding was. If not, it is counted.
+    /// Whether a reap is printed itself: it is if the finding was. If not, it is counted.
     fn is_reap_told(&mut self, finding: &Finding, now_ns: u64) -> bool {
         if self.told.remove(&finding.id) {
             return true;

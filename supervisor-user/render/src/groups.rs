@@ -1,4 +1,4 @@
-//! Findings that have the same reaper, cause and prognosis: what people read of many.
+//! Groups findings that have the same reaper, cause and prognosis, so that people can read many of them.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use supervisor_model::{
 
 use super::columns::{Column, named, unknown, why};
 
-/// How urgent a finding is: the smallest first. One that blocks a PID namespace comes before one that is leaked, and that
-/// before one that its reaper is only late for.
+/// How urgent a finding is; the smallest value is the most urgent. A finding that blocks a PID namespace comes before a
+/// leaked one. A leaked finding comes before one that its reaper is only late for.
 #[must_use]
 pub fn urgency(finding: &Finding) -> (bool, u8) {
     let prognosis = match finding.diagnosis.prognosis {
@@ -22,7 +22,7 @@ pub fn urgency(finding: &Finding) -> (bool, u8) {
     (finding.blocks.is_empty(), prognosis)
 }
 
-/// Sorts findings: the most urgent first, then those of one reaper together.
+/// Sorts findings: the most urgent first, then by reaper.
 pub fn sort(findings: &mut [&Finding]) {
     findings.sort_by_key(|finding| {
         let reaper = finding.reaper.as_ref().map(|reaper| reaper.process.pid);
@@ -30,7 +30,7 @@ pub fn sort(findings: &mut [&Finding]) {
     });
 }
 
-/// What makes findings alike.
+/// Findings with an equal kind are alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
     /// Host pid of the reaper.
@@ -44,7 +44,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// That of a finding.
+    /// The kind of a finding.
     #[must_use]
     pub fn of(finding: &Finding) -> Self {
         let diagnosis = &finding.diagnosis;
@@ -120,7 +120,7 @@ impl<'a> Group<'a> {
         self.findings.iter().min_by_key(since_ns).map_or_else(unknown, |it| Column::Age.cell(it, now_ns))
     }
 
-    /// What a column says of all: the first cell that says anything, and how many others say something else.
+    /// The cell of a column for the whole group: the first known value, and how many other values there are.
     #[must_use]
     pub fn cell(&self, column: Column, now_ns: u64) -> String {
         let mut cells: Vec<String> = self
@@ -135,14 +135,14 @@ impl<'a> Group<'a> {
         if cells.len() > 1 { format!("{first} +{}", cells.len() - 1) } else { first }
     }
 
-    /// How many exited not longer ago than this.
+    /// How many exited within this time, as far as their exits were seen.
     #[must_use]
     pub fn younger_than(&self, age_ns: u64, now_ns: u64) -> usize {
         let is_young = |at_ns: u64| now_ns.saturating_sub(at_ns) <= age_ns;
         self.findings.iter().filter(|it| it.exit_ns.is_some_and(is_young)).count()
     }
 
-    /// The first that `reap` frees without force.
+    /// The first finding that `reap` frees without force.
     #[must_use]
     pub fn reapable(&self) -> Option<&'a Finding> {
         self.findings.iter().copied().find(|it| it.diagnosis.is_reapable)
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_blocks_comes_first_then_leaked_then_late() {
+    fn blocking_findings_come_first_then_leaked_then_late() {
         let mut all = [
             zombie(1, Prognosis::Late),
             zombie(2, Prognosis::Late),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_and_growth_count_what_was_seen() {
+    fn an_exit_that_was_not_seen_is_not_young_and_gives_a_lower_bound_of_the_age() {
         let ages = [Some(100), Some(40), None].map(|exit_s| {
             let mut finding = zombie(1, Prognosis::Leaked);
             finding.exit_ns = exit_s.map(|it: u64| it * 1_000_000_000);

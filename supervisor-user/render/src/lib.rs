@@ -1,7 +1,8 @@
-//! What people and machines read of findings, events and traces: text, tables, trees, and JSON in the names of ECS and OCSF.
+//! Renders findings, events and traces for people and machines: text, tables, trees, and JSON with the names of ECS and
+//! OCSF.
 //!
-//! It knows: every output format, and its schema. It must not know: where a finding comes from, and where a text goes.
-//! Pure: the model goes in, text comes out.
+//! The crate knows every output format and its schema. It must not know where a finding comes from, and where a text
+//! goes. It is pure: the model goes in, text comes out.
 
 pub mod brief;
 pub mod columns;
@@ -47,12 +48,12 @@ pub enum Format {
     Ocsf,
 }
 
-/// The id of an event: the same for the same news of the same finding, also when it is told again after a restart, so
-/// that a receiver can drop the second one.
+/// The id of an event. An event about the same news of the same finding keeps its id, also when it is emitted again
+/// after a restart. So a receiver can drop the second one.
 #[must_use]
 pub fn event_id(event: &Event, context: &Context, sequence: u64) -> String {
     match event.kind.finding() {
-        // An update is news each time; the others happen to a finding once.
+        // A finding can be updated many times, and each update is news. Every other state happens to a finding once.
         Some((id, state @ State::Updated)) => format!("{id}.{}.{}", state.as_str(), event.at_ns),
         Some((id, state)) => format!("{id}.{}", state.as_str()),
         None => numbered_id(context, sequence),
@@ -68,7 +69,7 @@ fn numbered_id(context: &Context, sequence: u64) -> String {
 ///
 /// # Errors
 ///
-/// None that can happen: the model holds nothing that JSON cannot.
+/// Never in practice: the model holds only values that JSON can represent.
 pub fn encode(
     event: &Event,
     context: &Context,
@@ -87,13 +88,13 @@ pub fn encode(
     })
 }
 
-/// What every event says besides what happened.
+/// The facts that every event carries besides its own content.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The host.
     pub host: HostIdentity,
-    /// Id of this run of the agent.
+    /// The id of this run of the agent.
     pub agent_id: String,
-    /// Which hooks are in use, if any.
+    /// The set of hooks in use, if any.
     pub hooks: Option<Cow<'static, str>>,
 }

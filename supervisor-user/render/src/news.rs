@@ -1,4 +1,4 @@
-//! What kind of news an event is: words that formats share.
+//! Classifies events and findings, in words that the ECS and OCSF formats share.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Of an event.
+    /// The kind of an event.
     pub(super) fn of(event: &EventKind) -> Self {
         match event {
             EventKind::Detected(_)

@@ -1,4 +1,4 @@
-//! The lines that events and stories have in common.
+//! Formats the lines that events and stories have in common.
 
 use std::fmt::Write as _;
 
@@ -14,12 +14,12 @@ use supervisor_model::{
 
 use crate::{sentence::place as place_behind, style::Style};
 
-/// Where the text of a line begins, behind the indent and the label.
+/// The columns from the label to the text of a line: the label's width and the gap behind it.
 const LABEL: usize = 11;
 /// How wide a command line may be.
 pub(crate) const COMMAND_WIDTH: usize = 72;
 
-/// The time of day, in the zone of the reader.
+/// The time of day, in the reader's time zone.
 pub(crate) fn time(wall: Wall, at_ns: u64) -> String {
     wall.timestamp(at_ns).to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
@@ -31,16 +31,16 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Where labels begin: below the word of the headline, behind the time.
+    /// The column where labels begin: below the word of the headline, behind the time.
     pub(crate) const INDENT: usize = 10;
 
     pub(crate) fn new(headline: &str, style: Style) -> Self {
         Self { out: format!("{headline}\n"), style }
     }
 
-    /// A headline that is wrapped, behind what all headlines begin with.
+    /// A headline: `before`, which all headlines begin with, and then the text, which is wrapped.
     pub(crate) fn headed(before: &str, text: &str, style: Style) -> Self {
-        // Time, word and gaps: `before` is painted already, and its colour takes no columns.
+        // The indent is time, word and gaps. `before` is already painted, and its colour codes take no columns.
         let first = " ".repeat(Self::INDENT + "UNREAPED  ".len());
         let rest = " ".repeat(Self::INDENT + LABEL);
         let mut lines = String::new();
@@ -61,7 +61,8 @@ impl Lines {
     }
 }
 
-/// Only what is worth a line: many, growing, few pids left, or forks that failed.
+/// The use of the limited pids. `None` unless less than a tenth of the pids is left, the number of unreaped processes
+/// grows, or a fork has failed.
 #[must_use]
 pub fn budget(budget: &Budget) -> Option<String> {
     let left = budget.pids.max.saturating_sub(budget.pids.current);
@@ -109,7 +110,7 @@ pub(crate) fn blocker_line(blocker: &Blocker) -> String {
     )
 }
 
-/// Where it lives, at the end of a headline.
+/// Where the process lives, as the end of a headline.
 pub(crate) fn place_of(finding: &Finding) -> String {
     place_behind(finding, ", in ")
 }
@@ -120,7 +121,7 @@ pub(crate) fn headline(finding: &Finding) -> String {
     format!("{}[{}]{exit}", clean(&process.name), process.pid)
 }
 
-/// Where it lives.
+/// Adds the lines that say where the process lives.
 pub(crate) fn place(lines: &mut Lines, finding: &Finding) {
     if let Some(runtime) = &finding.runtime {
         let verb = runtime.verb.as_deref().map(|verb| format!(" {}", clean(verb))).unwrap_or_default();
@@ -159,7 +160,7 @@ pub(crate) fn place(lines: &mut Lines, finding: &Finding) {
     }
 }
 
-/// Who says what of container and pod.
+/// One claim about the container and the pod, with the authority and the source behind it.
 fn claim_line(claim: &IdentityClaim) -> String {
     let by = match claim.by {
         Authority::User(uid) => format!("user {uid}"),
@@ -182,7 +183,7 @@ fn claim_line(claim: &IdentityClaim) -> String {
     format!("{by}, by {source}: {}{refused}", what.join(", "))
 }
 
-/// How a process ended, in a word or two.
+/// How a process ended, in one or two words.
 #[must_use]
 pub fn short_exit(exit: Exit) -> String {
     match exit {
@@ -231,7 +232,7 @@ pub(crate) fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
     vec![parts.join(", "), wait]
 }
 
-/// A creator with its command, of which so many columns are shown.
+/// A creator with its command, of which at most `columns` columns are shown.
 pub(crate) fn creator_line(creator: &Creator, columns: usize) -> String {
     let gone = if creator.gone { " (gone)" } else { "" };
     let verb = creator.verb.as_deref().map(|verb| format!("{}: ", clean(verb))).unwrap_or_default();

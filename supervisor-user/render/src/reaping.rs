@@ -1,4 +1,4 @@
-//! A zombie that was to be freed, and the outcome: what the command prints.
+//! Formats what `reap` prints: the zombies that were to be freed, and the outcome of each.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -8,13 +8,13 @@ use supervisor_model::{
     words::{clean, short_duration},
 };
 
-/// What is said to a person, in lines.
+/// The decision about one zombie or its outcome, in lines for a person.
 #[must_use]
 pub fn text(entry: &Entry, is_forced: bool) -> String {
     text_with(entry, &[], is_forced)
 }
 
-/// The same of this one and of others of which the same is said.
+/// The same text for this zombie and for `others`, which share its name, decision and outcome.
 fn text_with(entry: &Entry, others: &[u32], is_forced: bool) -> String {
     let process = &entry.finding.process;
     let of = entry.finding.reaper.as_ref().map_or_else(String::new, |reaper| {
@@ -41,7 +41,7 @@ fn text_with(entry: &Entry, others: &[u32], is_forced: bool) -> String {
     out
 }
 
-/// What is said of it, and what of it after its name.
+/// The word for the decision or outcome, and the text that follows the name.
 fn verdict(entry: &Entry, is_forced: bool) -> (&'static str, String) {
     match (&entry.outcome, &entry.decision) {
         (Some(Outcome::Freed), _) => ("freed", String::new()),
@@ -55,11 +55,11 @@ fn verdict(entry: &Entry, is_forced: bool) -> (&'static str, String) {
     }
 }
 
-/// So many pids of one group are named.
+/// At most this many pids of a group are named.
 const PIDS: usize = 8;
 
-/// The lines for several zombies of one reaper. Zombies with the same name, decision and outcome share one entry; those that
-/// can be freed come first.
+/// The lines for several zombies of one reaper. Zombies with the same name, decision and outcome share one entry. Those
+/// that can be freed come first.
 #[must_use]
 pub fn text_of_all(entries: &[&Entry], is_forced: bool) -> String {
     let mut sorted = entries.to_vec();
@@ -79,7 +79,7 @@ pub fn text_of_all(entries: &[&Entry], is_forced: bool) -> String {
     groups.iter().map(|(first, others)| text_with(first, others, is_forced)).collect()
 }
 
-/// How one reaper was stopped, in a line.
+/// How often and for how long one reaper was stopped, in one line.
 #[must_use]
 pub fn stops_text(reaper: &str, stops: &[Duration]) -> Option<String> {
     let longest = stops.iter().max()?;
@@ -97,7 +97,7 @@ pub fn stops_text(reaper: &str, stops: &[Duration]) -> Option<String> {
     })
 }
 
-/// A PID namespace that could end, in a line.
+/// A PID namespace that could end, in one line.
 #[must_use]
 pub fn released_text(block: &Block) -> String {
     format!("released     PID namespace {} of {}[{}]\n", block.ino, clean(&block.init_name), block.init_pid)
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_said_once_and_what_can_be_freed_first() {
+    fn equal_zombies_share_one_entry_and_freeable_ones_come_first() {
         let needs_force = |pid| entry(pid, Decision::NeedsForce(vec![Risk::OwnChild]));
         let entries = [needs_force(7), entry(8, Decision::Reap), entry(9, Decision::Reap)];
         let text = text_of_all(&entries.iter().collect::<Vec<_>>(), false);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_pids_than_fit_in_a_line_are_named() {
+    fn a_group_names_at_most_eight_pids() {
         let entries: Vec<Entry> = (1..=300).map(|pid| entry(pid, Decision::Reap)).collect();
         let text = text_of_all(&entries.iter().collect::<Vec<_>>(), false);
         assert!(text.ends_with("             pids 1, 2, 3, 4, 5, 6, 7, 8, 292 more\n"), "{text}");

@@ -1,4 +1,4 @@
-//! One sentence for an event: it stands alone in a log.
+//! Describes an event in one sentence that stands alone in a log.
 
 use supervisor_model::{
     event::{Dropped, Event, EventKind, Loss, ReapedBy, Suppressed},
@@ -8,7 +8,7 @@ use supervisor_model::{
     words::{clean, duration},
 };
 
-/// The sentence.
+/// The sentence for an event.
 #[must_use]
 pub fn sentence(event: &Event) -> String {
     match &event.kind {
@@ -84,19 +84,19 @@ fn unreaped(finding: &Finding, now_ns: u64) -> String {
     format!("{} {how}{since} and is not reaped: {}", subject(finding), finding.diagnosis.verdict)
 }
 
-/// Where a process lives, behind `lead`: nothing, if its container has only an id.
+/// Where a process lives, behind `lead`. Empty if its container has only an id.
 pub(super) fn place(finding: &Finding, lead: &str) -> String {
     let names = Names::of(finding).filter(Names::are_known);
     names.map(|names| format!("{lead}{}", names.phrase())).unwrap_or_default()
 }
 
-/// Who has reaped one.
+/// The process that reaped, by name and pid.
 pub(super) fn reaped_by(by: &ReapedBy) -> String {
     let pid = by.id.tgid;
     by.name.as_ref().map_or_else(|| format!("pid {pid}"), |name| format!("{} (pid {pid})", clean(name)))
 }
 
-/// A process that cannot exit, and the PID namespaces of others that wait for it.
+/// The sentence for a process that cannot exit, and for the PID namespaces of other processes that wait for it.
 fn cannot_exit(finding: &Finding) -> String {
     let others = finding.blocks.iter().filter(|block| block.init_pid != finding.process.pid);
     let what = format!("{} cannot exit: {}", subject(finding), finding.diagnosis.verdict);
@@ -104,7 +104,7 @@ fn cannot_exit(finding: &Finding) -> String {
     parts.join("; ")
 }
 
-/// What a process blocks.
+/// What a process blocks, as a clause.
 pub(super) fn block(of: &Finding, block: &Block) -> String {
     if block.init_pid == of.process.pid {
         return format!("it is PID 1 of PID namespace {}, which cannot end before", block.ino);
@@ -117,7 +117,7 @@ pub(super) fn block(of: &Finding, block: &Block) -> String {
     )
 }
 
-/// The process, and what it is.
+/// The process, with its role for its runtime and container.
 fn subject(finding: &Finding) -> String {
     let process = &finding.process;
     let container = Names::of(finding).map(|names| names.phrase());
@@ -130,7 +130,7 @@ fn subject(finding: &Finding) -> String {
     format!("{} (pid {}){of}{end}", clean(&process.name), process.pid)
 }
 
-/// What a process is to its runtime and container.
+/// The role of a process for its runtime and container.
 fn part(runtime: &Runtime, vpid: Option<u32>, container: &str) -> String {
     match runtime.stage {
         Stage::Container if runtime.is_session() => format!("a process of an exec session in {container}"),

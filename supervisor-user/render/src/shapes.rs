@@ -1,15 +1,15 @@
-//! JSON Schemas of values of which the Rust type does not say enough.
+//! JSON Schemas for values whose Rust type does not say enough.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use supervisor_model::{family::Family, finding::Origin};
 
-/// For what is only there if it is true.
+/// For fields that are present only if they are true.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// A time of the native format.
+/// A time of the native format, ECS.
 pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time", "pattern": "Z$" })
 }
@@ -45,7 +45,7 @@ pub(super) fn origin(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": all.map(Origin::as_str) })
 }
 
-/// Whom a wait call waits for.
+/// The processes that a wait call waits for.
 pub(super) fn wait_target(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^(any|(pid|pgid|pidfd):[0-9]+)$" })
 }

@@ -1,4 +1,4 @@
-//! Events that take one line: what has ended, and what is missing.
+//! Formats the events that take one line, such as the end of a finding or a loss.
 
 use supervisor_model::{
     event::{Event, EventKind},
@@ -15,7 +15,7 @@ pub(super) struct Short {
     pub(super) text: String,
 }
 
-/// The one line of an event that is no finding.
+/// The one line of an event that does not open or update a finding.
 pub(super) fn short(event: &Event) -> Short {
     let (code, word) = match &event.kind {
         EventKind::Reaped { finding, dwell_ns, by } => {

@@ -1,4 +1,4 @@
-//! The whole story of one process or PID namespace: the verdict first, then what follows, then the evidence.
+//! Writes the whole story of one process or PID namespace: the verdict first, then the consequences, then the evidence.
 
 use std::fmt::Write as _;
 
@@ -21,10 +21,10 @@ use crate::{
 };
 
 const INDENT: &str = "  ";
-/// Width of a command line in the tree, and what it is at least where there is little room.
+/// The widest command line in the tree, and the least width that it keeps in a narrow terminal.
 const COMMAND_WIDTH: usize = 72;
 const NARROW_COMMAND: usize = 12;
-/// What is said of a process that does nothing wrong.
+/// The word for a process that does nothing wrong.
 const ALIVE: &str = "ALIVE";
 const MUST: &str = "  ◄ must reap";
 
@@ -34,22 +34,23 @@ pub fn process(finding: &Finding, style: Style) -> String {
     at(finding, None, finding.looked_ns, style)
 }
 
-/// The same some time after the inspection: how long ago it exited is of now, the evidence is of the inspection.
+/// The same story some time after the inspection. The time since the exit counts to `now_ns`; the evidence is that of
+/// the inspection.
 #[must_use]
 pub fn process_at(finding: &Finding, now_ns: u64, style: Style) -> String {
     at(finding, None, now_ns, style)
 }
 
-/// What a reaper holds.
+/// The zombies that a reaper holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Held<'a> {
-    /// The findings of which it is the reaper.
+    /// The findings that have it as their reaper, in groups.
     pub groups: &'a [Group<'a>],
-    /// All that is said of the worst of them.
+    /// The diagnosis of the worst of them.
     pub worst: &'a Diagnosis,
 }
 
-/// The story of a process that must reap others, with what it holds.
+/// The story of a process that must reap others, with the zombies that it holds.
 #[must_use]
 pub fn reaper(finding: &Finding, held: Held<'_>, style: Style) -> String {
     at(finding, Some(held), finding.looked_ns, style)
@@ -83,7 +84,7 @@ fn at(finding: &Finding, held: Option<Held<'_>>, now_ns: u64, style: Style) -> S
     }
     story.holds(finding, held.map_or(&[], |held| held.groups));
     match held {
-        // Of the worst that it holds; of the others their own stories tell.
+        // The advice is for the worst finding that it holds. The stories of the other findings give their own advice.
         Some(held) if word == ALIVE => story.advice(held.worst),
         _ => story.advice(&finding.diagnosis),
     }
@@ -110,7 +111,7 @@ pub fn namespace(namespace: &BlockedNamespace, style: Style) -> String {
     namespace_at(namespace, namespace.init.looked_ns, style)
 }
 
-/// The same some time after the inspection.
+/// The same story some time after the inspection.
 #[must_use]
 pub fn namespace_at(namespace: &BlockedNamespace, now_ns: u64, style: Style) -> String {
     let mut story = Story { out: String::new(), style };
@@ -170,7 +171,7 @@ impl Story {
         wrap(&mut self.out, text, &format!("{INDENT}{bullet}"), &rest, self.style.columns);
     }
 
-    /// The verdict; of something that is wrong, with its family and prognosis.
+    /// Adds the verdict. If something is wrong, its prognosis, confidence and family follow.
     fn verdict(&mut self, diagnosis: &Diagnosis, is_wrong: bool) {
         self.out.push('\n');
         let mut cited = String::new();
@@ -202,7 +203,7 @@ impl Story {
         self.item("", &format!("{prognosis}Confidence {}; {family}", diagnosis.confidence.as_str()));
     }
 
-    /// What a reaper has not reaped, by cause.
+    /// Adds the processes that a reaper has not reaped, by cause.
     fn holds(&mut self, finding: &Finding, held: &[Group<'_>]) {
         if held.is_empty() {
             return;
@@ -235,7 +236,7 @@ impl Story {
         }
     }
 
-    /// The creators from the oldest to the process itself, each below the one that forked it.
+    /// Adds the creators from the oldest to the process itself, each below the one that forked it.
     fn tree(&mut self, finding: &Finding) {
         let reaper = finding.reaper.as_ref().map(|reaper| reaper.process.pid);
         if finding.creators.is_empty() {
@@ -247,7 +248,7 @@ impl Story {
         for (depth, creator) in finding.creators.iter().rev().enumerate() {
             let is_reaper = reaper == Some(creator.process.pid) && !creator.gone;
             let must = if is_reaper { MUST } else { "" };
-            // What stands before the command takes its room first.
+            // The text before the command takes its columns first.
             let room = self.room(depth, &format!("{}{must}", creator_line(creator, 1)));
             self.branch(depth, &format!("{}{must}", creator_line(creator, room)));
         }
@@ -263,7 +264,7 @@ impl Story {
         self.branch(depth, &format!("{name}{gap}{command}"));
     }
 
-    /// How many columns of a command fit at this depth beside other text.
+    /// How many columns are left for a command at this depth, beside the other text.
     fn room(&self, depth: usize, others: &str) -> usize {
         let used = INDENT.len() + 3 * depth + width(others);
         self.style.columns.saturating_sub(used).clamp(NARROW_COMMAND, COMMAND_WIDTH)
@@ -275,7 +276,7 @@ impl Story {
     }
 
     fn place(&mut self, finding: &Finding) {
-        // They are less indented here.
+        // These lines have a smaller indent here.
         let less = Lines::INDENT - INDENT.len();
         let mut lines = Lines::new("", Style { columns: self.style.columns + less, ..Style::PLAIN });
         place(&mut lines, finding);

@@ -1,8 +1,8 @@
-//! How text looks: colours, width, and what a terminal can show.
+//! The appearance of text: colours, width, and the characters that a terminal can show.
 
 use supervisor_model::words::in_ascii;
 
-/// Whether to colour.
+/// Whether text is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     /// Plain text.
@@ -12,7 +12,7 @@ pub enum Colour {
 }
 
 impl Colour {
-    /// Text in a colour.
+    /// Text, painted with an ANSI code if colours are on.
     #[must_use]
     pub fn paint(self, code: &str, text: &str) -> String {
         match self {
@@ -22,19 +22,19 @@ impl Colour {
     }
 }
 
-/// What text looks like.
+/// The appearance of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// Whether it is coloured.
     pub colour: Colour,
-    /// How long its lines are at most, as far as it can be wrapped.
+    /// The longest line, as far as text can be wrapped.
     pub columns: usize,
     /// Whether the reader's terminal has only ASCII.
     pub is_ascii: bool,
 }
 
 impl Style {
-    /// Of what is no terminal.
+    /// The style for output that is no terminal.
     pub const PLAIN: Self = Self { colour: Colour::Never, columns: COLUMNS, is_ascii: false };
 
     /// The text as the reader's terminal can show it.

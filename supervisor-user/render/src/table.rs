@@ -1,27 +1,27 @@
-//! Lists for people.
+//! Lays out lists for people: aligns columns, and drops or cuts them on a narrow terminal.
 
 pub use crate::columns::{named, unknown};
 use supervisor_model::words::{self, cut, wrap};
 
 use crate::style::Colour;
 
-/// How headers are painted: bold.
+/// The ANSI code of headers: bold.
 pub const HEADER: &str = "1";
 
-/// What a column gives up where a terminal is narrow.
+/// How a column gets narrower on a narrow terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gives {
-    /// Nothing: people copy what it says into other commands.
+    /// It does not: people copy its cells into other commands.
     Nothing,
-    /// The column is left out before any other is cut; the smallest number first.
+    /// The column is left out before any other column is cut; the smallest number first.
     First(u8),
-    /// The column is left out where cutting others is not enough; the smallest number first.
+    /// The column is left out if cutting other columns is not enough; the smallest number first.
     Last(u8),
-    /// The ends of its cells, which keep at least this many columns.
+    /// The ends of its cells are cut; this many columns are kept at least.
     End(usize),
 }
 
-/// A list with a header, as wide as a terminal of `room` columns. Columns of which nothing is known are left out.
+/// A list with a header, as wide as a terminal of `room` columns. Columns without a known value are left out.
 pub fn table<const N: usize>(
     out: &mut String,
     header: &[(&str, Gives); N],
@@ -36,8 +36,8 @@ pub fn table<const N: usize>(
     align(out, &rows, room, |row, _| (row == 0).then_some(HEADER), colour);
 }
 
-/// Leaves columns out, and cuts others, until the rows are as wide as a terminal of `room` columns. The first `headers` of
-/// them are no data. Returns which columns are left.
+/// Leaves columns out and cuts others until the rows are as wide as a terminal of `room` columns. The first `headers`
+/// rows hold no data. Returns the columns that are left.
 pub fn fit(rows: &mut [Vec<String>], headers: usize, gives: &[Gives], room: Option<usize>) -> Vec<usize> {
     let mut left: Vec<usize> = (0..gives.len()).collect();
     let is_known = |column: usize| rows.iter().skip(headers).any(|row| row[column] != unknown());
@@ -84,7 +84,7 @@ pub fn fit(rows: &mut [Vec<String>], headers: usize, gives: &[Gives], room: Opti
     left
 }
 
-/// Leaves out the columns that have a rank, the smallest first, for as long as the rest is too wide.
+/// Leaves out the columns that have a rank, the smallest first, as long as the rest is too wide.
 fn leave_out(
     left: &mut Vec<usize>,
     gives: &[Gives],
@@ -98,14 +98,14 @@ fn leave_out(
     }
 }
 
-/// How many columns of a terminal these take.
+/// The width of these columns and the gaps between them on a terminal.
 fn total(columns: &[usize], width: impl Fn(usize) -> usize) -> usize {
     let cells: usize = columns.iter().map(|column| width(*column)).sum();
     cells + columns.len().saturating_sub(1) * GAP.len()
 }
 
-/// Aligned rows that are as long as each other. On a terminal of `room` columns the last column is wrapped.
-/// `paint` says which ANSI code a cell is painted with, by its row and column.
+/// Appends aligned rows; all rows have the same number of cells. On a terminal of `room` columns the last column is
+/// wrapped. `paint` returns the ANSI code of a cell by its row and column.
 pub fn align(
     out: &mut String,
     rows: &[Vec<String>],
@@ -117,7 +117,7 @@ pub fn align(
     let before: usize = widths.iter().rev().skip(1).map(|width| width + GAP.len()).sum();
     let left = room.map(|room| room.saturating_sub(before)).filter(|left| *left >= WRAPPED);
     for (i, row) in rows.iter().enumerate() {
-        // What follows the last word of a line is nothing.
+        // Empty cells at the end of a row write nothing.
         let last = row.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
         for (j, (cell, width)) in row[..last].iter().zip(&widths).enumerate() {
             let shown = match left.filter(|_| j + 1 == row.len()) {
@@ -134,16 +134,16 @@ pub fn align(
     }
 }
 
-/// A cell in lines of so many columns, the further ones indented.
+/// A cell in lines of at most `columns` columns. The lines after the first are indented.
 fn wrapped(cell: &str, columns: usize, indent: usize) -> String {
     let mut lines = String::new();
     wrap(&mut lines, cell, "", "", columns);
     lines.trim_end().replace('\n', &format!("\n{}", " ".repeat(indent)))
 }
 
-/// A column that has less room is not wrapped: that would make more lines than sense.
+/// A narrower last column is not wrapped: its many short lines would be hard to read.
 const WRAPPED: usize = 24;
-/// What is between columns.
+/// The gap between columns.
 const GAP: &str = "  ";
 
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other_whatever_the_names() {
+    fn columns_are_aligned_for_names_of_any_width() {
         let rows = ["a", "名前", "🦀", "e\u{301}"].map(|name| [name.to_owned(), "1".to_owned()]);
         let mut out = String::new();
         let header = [("NAME", Gives::End(8)), ("PID", Gives::Nothing)];
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(at, [6; 5], "{out}");
     }
 
-    /// What a table of these rows looks like on so many columns.
+    /// The table of these rows on a terminal of `room` columns.
     fn shown(room: usize) -> String {
         let header = [
             ("PID", Gives::Nothing),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_loses_columns_in_their_order_and_then_ends_of_cells() {
+    fn a_narrow_terminal_drops_columns_by_rank_and_cuts_cells() {
         for (room, header) in [
             (80, "PID  NAME  WHY          NS          EXIT"),
             (42, "PID  NAME  WHY          NS          EXIT"),

@@ -1,4 +1,4 @@
-//! Events for people: a headline, then who must reap, who created it, and where it lives.
+//! Formats events for people: a headline, then the process that must reap, its creators, and where it lives.
 
 use supervisor_model::{
     diagnosis::{Diagnosis, Prognosis},
@@ -103,7 +103,7 @@ fn why(lines: &mut Lines, diagnosis: &Diagnosis) {
     lines.add("why", &format!("{} [{family}{prognosis}{confidence}]", diagnosis.verdict));
 }
 
-/// Why, and what to do.
+/// Adds the lines that say why, and what to do.
 fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
     why(lines, diagnosis);
     for (i, remedy) in diagnosis.remedies.iter().enumerate() {
@@ -120,7 +120,7 @@ fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
     }
 }
 
-/// What it blocks and costs.
+/// Adds the lines that say what the process blocks and costs.
 fn consequences(lines: &mut Lines, finding: &Finding) {
     for (i, held) in finding.blocks.iter().enumerate() {
         lines.add(if i == 0 { "blocks" } else { "" }, &blocks(finding, held));
@@ -130,7 +130,7 @@ fn consequences(lines: &mut Lines, finding: &Finding) {
     }
 }
 
-/// A blocked namespace: why, what holds it, where it lives.
+/// Adds the lines of a blocked namespace: why, what holds it, where it lives.
 fn namespace_lines(lines: &mut Lines, namespace: &BlockedNamespace) {
     verdict(lines, &namespace.diagnosis);
     for (i, blocker) in namespace.blockers.iter().enumerate() {
@@ -155,7 +155,7 @@ fn block(headline: &str, finding: &Finding, now_ns: u64, style: Style) -> String
     lines.out
 }
 
-/// Who must reap it, and who created it.
+/// Adds the lines that name the reaper and the creators.
 fn who(lines: &mut Lines, finding: &Finding, now_ns: u64) {
     match &finding.reaper {
         Some(reaper) => {

@@ -1,4 +1,4 @@
-//! What formats share of a trace.
+//! The parts of a trace event that the ECS and OCSF formats share.
 
 use supervisor_model::{
     event::Action,
@@ -9,14 +9,14 @@ use supervisor_model::{
 use super::Context;
 use crate::trace::text::sentence;
 
-/// What a stream of a trace is called in a store of streams.
+/// The name of a trace's data set in a log store.
 pub(super) const DATASET: &str = "supervisor.trace";
-/// How bad it is that something happens.
+/// The severity of an event of a trace.
 pub(super) const SEVERITY: u8 = 1;
-/// The same of a loss.
+/// The severity of a loss.
 pub(super) const LOSS_SEVERITY: u8 = 3;
 
-/// The word for what has happened.
+/// The action word of an event.
 pub(super) fn action(what: &What) -> Action {
     match what {
         What::Forked(_) => Action::ProcessForked,
@@ -27,7 +27,7 @@ pub(super) fn action(what: &What) -> Action {
     }
 }
 
-/// Of a reap: how long after the exit it was, if that was seen.
+/// Of a reap: the time since the exit, if the exit was seen.
 pub(super) fn duration_ns(what: &What) -> Option<u64> {
     match what {
         What::Reaped { after_ns, .. } => *after_ns,
@@ -35,17 +35,17 @@ pub(super) fn duration_ns(what: &What) -> Option<u64> {
     }
 }
 
-/// What has happened, in a sentence that stands alone.
+/// The event in one sentence that stands alone.
 pub(super) fn message(event: &Event) -> String {
     format!("{}[{}] {}", event.process.shown(), event.process.id.tgid, sentence(&event.what))
 }
 
-/// The same of a loss.
+/// A loss in one sentence that stands alone.
 pub(super) fn loss_message(count: u64) -> String {
     format!("{count} records of the trace were lost, because they came faster than they were read.")
 }
 
-/// The OCSF Common Process ID of the process, if it is known where it lives.
+/// The OCSF Common Process ID of the process, if its PID namespace is known.
 pub(super) fn entity_id(event: &Event, context: &Context) -> Option<String> {
     let ticks = event.process.id.start_ns / (1_000_000_000 / context.host.ticks_per_second);
     let ns = event.pid_ns?;

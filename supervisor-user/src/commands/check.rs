@@ -1,6 +1,6 @@
 //! `supervisor check`: the state of the host in one line, for monitoring systems.
 //!
-//! The exit codes are those of monitoring plugins, and so other ones than elsewhere.
+//! Its exit codes are those of monitoring plugins, so they differ from the codes of the other commands.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,13 +26,13 @@ use super::{
 };
 use crate::console::print;
 
-/// What its exit codes and its line mean.
+/// The meaning of the exit codes and of the line.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, a PID namespace cannot end, or a process was told to exit and cannot; \
 3 UNKNOWN: it could not be checked, a filter names a container or PID namespace that is not there, or wrong usage. Performance data: unreaped, leaked and late (of these), blocked (PID namespaces), stuck (processes that cannot exit), oldest \
 (seconds, if known).";
-/// A zombie has to stay this long to be one.
+/// A zombie counts only if it stays for this long.
 const GRACE: Duration = Duration::from_millis(200);
-/// Reapers that are named in the line.
+/// The most reapers that the line names.
 const NAMED: usize = 3;
 
 /// Tell monitoring systems how many processes are unreaped: one line, exit code 0, 1, 2 or 3.
@@ -61,13 +61,13 @@ pub struct CheckArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
-    /// Nothing to worry about.
+    /// All is well.
     Ok = 0,
-    /// Somebody should look.
+    /// Somebody should inspect the host.
     Warning = 1,
-    /// Somebody must look.
+    /// Somebody must inspect the host.
     Critical = 2,
-    /// It could not be checked.
+    /// The check failed.
     Unknown = 3,
 }
 
@@ -89,7 +89,7 @@ pub fn run(args: &CheckArgs) -> State {
     report(state, &line)
 }
 
-/// The line of a plugin.
+/// Prints the line of a plugin. Returns [`State::Unknown`] if standard output cannot be written.
 #[must_use]
 pub fn report(state: State, line: &str) -> State {
     match print(&plugin_line(state, line)) {
@@ -128,19 +128,19 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
     Ok(with_reads_lost(state, line, host.reads_lost()))
 }
 
-/// The same where not all processes could be read: then nothing is known to be all right.
+/// Adds the number of lost reads. If not all processes could be read, OK becomes UNKNOWN.
 fn with_reads_lost(state: State, line: String, lost: ReadsLost) -> (State, String) {
     let count = lost.late + lost.skipped;
     if count == 0 {
         return (state, line);
     }
     let state = if state == State::Ok { State::Unknown } else { state };
-    // The performance data comes last.
+    // The performance data stays last.
     let note = format!(" ({count} reads of other processes were late or left out) | ");
     (state, line.replacen(" | ", &note, 1))
 }
 
-/// What is CRITICAL, however few there are.
+/// Findings that are CRITICAL even if there is only one.
 pub(super) struct Critical<'a> {
     /// PID namespaces that cannot end.
     pub(super) blocked: &'a [&'a BlockedNamespace],
@@ -148,7 +148,8 @@ pub(super) struct Critical<'a> {
     pub(super) stuck: &'a [&'a Finding],
 }
 
-/// The state, and the line without its beginning; `missing` says why namespaces were not looked for.
+/// The state, and the line without its beginning. `missing` says why the check did not search for PID namespaces that
+/// cannot end and processes that cannot exit.
 pub(super) fn judge(
     args: &CheckArgs,
     old: &[&Finding],
@@ -156,7 +157,7 @@ pub(super) fn judge(
     missing: Option<&str>,
     now_ns: u64,
 ) -> (State, String) {
-    // What goes away by itself is nobody's work.
+    // A late zombie goes away by itself, so nobody has to act.
     let late = old.iter().filter(|it| it.diagnosis.prognosis == Prognosis::Late).count();
     let counts = (critical.blocked.len(), critical.stuck.len());
     let state = state(args, (old.len() - late) as u64, counts.0 + counts.1);
@@ -167,7 +168,7 @@ pub(super) fn judge(
             clean(missing)
         );
     }
-    // What was not looked for has no number.
+    // Without a search there is no number.
     let counts = missing.is_none().then_some(counts);
     (state, format!("{line} | {}", performance(args, old, counts, now_ns)))
 }
@@ -182,7 +183,8 @@ fn state(args: &CheckArgs, unreaped: u64, critical: usize) -> State {
     }
 }
 
-/// Whether it is unreaped, or was told to exit, for that long, as far as is known: it cannot be for longer than it exists.
+/// Whether the process may have been unreaped, or told to exit, for that long. If the time of the exit is not known,
+/// the start of the process is the earliest possible time.
 fn may_be_older(finding: &Finding, now_ns: u64, min_age_ns: u64) -> bool {
     let told_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
     let since_ns = told_ns.or(finding.exit_ns).or(finding.process.start_ns).unwrap_or(0);
@@ -191,7 +193,7 @@ fn may_be_older(finding: &Finding, now_ns: u64, min_age_ns: u64) -> bool {
 
 fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> String {
     let mut line = match old.len() {
-        // There may be younger ones.
+        // There may be younger zombies.
         0 if !args.min_age.0.is_zero() => {
             format!("no process is unreaped for {} or longer", duration(args.min_age.0.as_nanos() as u64))
         }
@@ -208,7 +210,7 @@ fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> Stri
     if !counted.is_empty() {
         line = format!("{line} ({})", counted.join(", "));
     }
-    // Of each reaper: whether one of its zombies blocks something, and how many there are.
+    // For each reaper: whether one of its zombies blocks something, and the number of its zombies.
     let mut reapers: BTreeMap<(u32, String, &str), (bool, u64)> = BTreeMap::new();
     for finding in old {
         let (pid, name) = finding
@@ -246,11 +248,11 @@ fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> Stri
             finding.diagnosis.verdict
         );
     }
-    // A `|` begins the performance data.
+    // A `|` would begin the performance data.
     line.replace('|', "/")
 }
 
-/// How many have this prognosis.
+/// The number of findings with this prognosis.
 fn with(old: &[&Finding], prognosis: Prognosis) -> usize {
     old.iter().filter(|it| it.diagnosis.prognosis == prognosis).count()
 }
@@ -276,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_not_be_read_is_not_all_right() {
+    fn lost_reads_turn_ok_into_unknown() {
         let line = || "no unreaped process | unreaped=0;1;10;0".to_owned();
         let read = ReadsLost::default();
         assert_eq!(with_reads_lost(State::Ok, line(), read), (State::Ok, line()));

@@ -1,5 +1,5 @@
-//! `supervisor completions`: for shells, from the same definition as the help. The script asks `supervisor` itself at each
-//! TAB, so pids, containers and families can be offered.
+//! `supervisor completions`: prints a completion script for a shell, from the same definition as the help. The script
+//! asks `supervisor` itself at each TAB, so it can offer pids, containers and families.
 
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _};
@@ -11,7 +11,8 @@ use clap_complete::{
 use super::Cli;
 use crate::{console::print, exit::Exit, offered};
 
-/// The environment variable by which a script asks. A name of our own: another program's must not turn us into a completer.
+/// The environment variable by which a script asks. The name is our own: a variable of another program must not turn us
+/// into a completer.
 const VARIABLE: &str = "SUPERVISOR_COMPLETE";
 
 /// Arguments of `supervisor completions`.
@@ -36,7 +37,7 @@ pub fn run(args: &CompletionsArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Answers a script, and ends this process, if one asks.
+/// If a completion script asks, answers it and ends this process.
 pub(super) fn answer() {
     CompleteEnv::with_factory(|| offered::complete(Cli::command())).var(VARIABLE).complete();
 }

@@ -1,4 +1,4 @@
-//! `supervisor config`: what can be configured, and whether a file is right.
+//! `supervisor config`: prints the default configuration, or checks a file.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use supervisor_model::words::clean;
 
 use crate::{config::Config, console::print, exit::Exit};
 
-/// The configuration that it prints, which is also what is in use without one.
+/// The configuration that the command prints. Without a file, the agent uses the same values.
 pub const DEFAULT: &str = include_str!("../config/default.toml");
 
 /// Print the default configuration with all keys, or check a file.
@@ -23,7 +23,7 @@ pub struct ConfigArgs {
     check: Option<PathBuf>,
 }
 
-/// Prints, or checks.
+/// Prints the default configuration, or checks a file.
 ///
 /// # Errors
 ///

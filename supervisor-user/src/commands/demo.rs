@@ -1,5 +1,5 @@
-//! `supervisor demo`: the incident, or a family of one's choice, in namespaces that end with it, and what the tool says
-//! about it.
+//! `supervisor demo`: plays the incident, or chosen families, in namespaces that end with this program. It shows the
+//! output of the tool for them.
 
 mod scenes;
 mod tour;
@@ -25,7 +25,7 @@ use self::{
 };
 use crate::exit::Exit;
 
-/// How long the killed `pause` is looked at.
+/// How long the demo watches the killed `pause`.
 const BLOCKED: Duration = Duration::from_millis(500);
 
 /// Arguments of `supervisor demo`.
@@ -74,7 +74,7 @@ fn in_a_lab(args: &DemoArgs, scenes: &[&Scene]) -> Result<()> {
 }
 
 fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
-    // What is made last ends first, and a pod ends only when the monitor has let go of its zombie.
+    // Rust drops these values in reverse order. A pod ends only after the monitor has released its zombie.
     let pod = Pod::start(lab)?;
     step(1, "A pod, which is a PID namespace")?;
     say(&format!("   `pause`, pid {}, is PID 1 of the PID namespace {}.", pod.pid(), pod.ns_ino()))?;
@@ -107,7 +107,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
 
     step(5, "What supervisor says about it")?;
     let finding = watch.next_about(zombie.pid, "")?;
-    // On a busy machine it can be less sure at first: the monitor may be about to run.
+    // On a busy machine, `watch` can be less sure at first, because the monitor may be about to run.
     let mut facts = vec![monitor.pid().to_string(), pod.ns_ino().to_string(), "[F1, ".to_owned()];
     facts.extend(crun.then(|| "crun".to_owned()));
     watch::names(&finding, &facts)?;
@@ -137,7 +137,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
     summary.iter().try_for_each(|line| show(line))
 }
 
-/// Kills `pause` and sees that it stays.
+/// Kills `pause` and checks that it stays.
 fn kill_in_vain(pod: &Pod) -> Result<()> {
     pod.kill()?;
     let killed = Instant::now();
@@ -169,17 +169,17 @@ fn nothing_with_runc(lab: &Lab, monitor: &mut Monitor, pod: &Pod, watch: &Watch)
     )
 }
 
-/// Says how a runtime's `create` ended.
+/// Prints how a runtime's `create` ended.
 fn tell(created: &Created) -> Result<()> {
     let Created { runtime, runtime_pid, exit, log, .. } = created;
     say(&format!("   {} create, pid {runtime_pid}, ended with {exit}:", runtime.name()))?;
-    // runc says more than is of interest here; its last line is the reason.
+    // runc prints more than is of interest here. Its last line is the reason.
     say(&format!("      {}", log.lines().next_back().unwrap_or("(it said nothing)")))
 }
 
-/// The zombie that the monitor is left with.
+/// The only zombie of the monitor.
 fn only_zombie(monitor: &Monitor) -> Result<Stat> {
-    // It may still be on its way out.
+    // The process may not have finished its exit yet.
     until("a zombie under the monitor", LIMIT, || match &zombies_of(monitor.pid())?[..] {
         [] => Ok(None),
         [zombie] => Ok(Some(zombie.clone())),

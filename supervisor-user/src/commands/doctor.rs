@@ -1,4 +1,4 @@
-//! `supervisor doctor`: can it run here, and what to do if not.
+//! `supervisor doctor`: checks whether supervisor can run on this host, and says what to do if not.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -18,7 +18,7 @@ use crate::{
     exit::Exit,
 };
 
-/// What it means that the kernel lets nobody trace the host's PID 1.
+/// The consequence if the kernel lets nobody trace the host's PID 1.
 const HIDDEN_INIT: &str = "this kernel keeps it from being traced: what it forks and waits for is not seen, nor what is freed \
     while it runs (told as lost, and made up for)";
 
@@ -30,11 +30,12 @@ pub struct DoctorArgs {
     verifier_log: bool,
 }
 
-/// Prints one line for each thing that is needed; the exit code says whether any is missing.
+/// Prints one line for each requirement. The exit code says whether a mandatory one is missing.
 ///
 /// # Errors
 ///
-/// If standard output cannot be written.
+/// If `/proc` cannot be read, if the kernel does not report the capabilities of this thread or does not let it disable
+/// one for a moment, or if standard output cannot be written.
 pub fn run(args: &DoctorArgs) -> Result<Exit> {
     let mut report =
         Report { columns: columns(), shows_verifier_log: args.verifier_log, ..Report::default() };
@@ -49,7 +50,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
     }
     let mut tracer = None;
     if rights.require_tracing().is_ok() {
-        // A kernel that refuses this refuses one of the hooks below, which says why.
+        // If the kernel refuses this, it also refuses one of the hooks below, and that line says why.
         tracer = Tracer::start(&Options { report_after_ns: u64::MAX, ..Options::default() }).ok();
     }
     let kept = tracer.as_ref().map(kept_for_maps).transpose()?.flatten();
@@ -101,7 +102,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
     Ok(if report.missing == 0 { Exit::Ok } else { Exit::Found })
 }
 
-/// What is missing in red, and what it does without in yellow.
+/// Paints the word of missing requirements red, and the word of missing optional ones yellow.
 fn painted(text: &str, colour: Colour) -> String {
     let lines = text.lines().map(|line| match line.split_once(' ') {
         Some((word @ "MISSING", rest)) => format!("{} {rest}\n", colour.paint("1;31", word)),
@@ -115,7 +116,7 @@ fn painted(text: &str, colour: Colour) -> String {
 struct Report {
     missing: u32,
     text: String,
-    /// Of the terminal that it is wrapped to.
+    /// The columns of the terminal. Lines are wrapped to them.
     columns: Option<usize>,
     shows_verifier_log: bool,
 }
@@ -140,7 +141,7 @@ impl Report {
         }
     }
 
-    /// Reports what the kernel's BTF lacks; false if nothing can be watched without it.
+    /// Reports the types and fields that the kernel's BTF lacks. Returns false if nothing can be watched without them.
     fn types(&mut self, offsets: Result<Offsets, KernelError>) -> bool {
         let offsets = match offsets {
             Ok(offsets) => offsets,
@@ -178,7 +179,7 @@ impl Report {
         }
     }
 
-    /// One right; that one is missing without which nothing works is said by the line about all of them.
+    /// Reports one capability. If a required one is missing, the line about all of them says so.
     fn right(&mut self, need: &Need, kept_for_maps: Option<Capability>) -> Result<()> {
         let verdict = if need.is_there()? { "ok" } else { "without" };
         let until = match need.until {
@@ -193,7 +194,7 @@ impl Report {
         Ok(())
     }
 
-    /// Whether a reaper can be stopped: Yama's strictest scope allows nobody to attach.
+    /// Reports if no reaper can be stopped: Yama's strictest scope allows nobody to attach.
     fn tracing(&mut self, ptrace_scope: Option<&str>) {
         if ptrace_scope.is_some_and(|scope| scope.trim() == "3") {
             let text = "kernel.yama.ptrace_scope is 3: `supervisor reap` and [reap] can stop no reaper until the next boot \
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_aligned_and_what_is_missing_is_counted() {
+    fn lines_are_aligned_and_missing_items_are_counted() {
         let mut report = Report::default();
         report.good("kernel", "6.18.0");
         report.bad("rights", "CAP_BPF is missing");
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_a_kernel_lacks_is_named_with_what_is_not_known_then() {
+    fn a_missing_kernel_field_is_named_with_its_consequence() {
         let mut btf = include_bytes!("../../tests/btf/7.3.btf").to_vec();
         let name = b"is_child_subreaper";
         let at = btf.windows(name.len()).position(|bytes| bytes == name).unwrap();
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_lets_nobody_attach_is_reported() {
+    fn a_ptrace_scope_that_forbids_attaching_is_reported() {
         let text = |scope| {
             let mut report = Report::default();
             report.tracing(scope);

@@ -1,4 +1,4 @@
-//! What `supervisor help COMMAND` shows below the options: few commands that are useful as they stand.
+//! The examples that `supervisor help COMMAND` shows below the options: a few commands that are useful as they stand.
 
 pub(super) const WATCH: &str = "Examples:
   supervisor watch                                  # findings of this host, until Ctrl-C

@@ -1,4 +1,4 @@
-//! `supervisor explain`: the whole story of a process, of what a reaper holds, of a PID namespace, or of a family.
+//! `supervisor explain`: the whole story of a process, of a reaper and its zombies, of a PID namespace, or of a family.
 
 mod search;
 
@@ -34,9 +34,9 @@ use crate::{
     exit::Exit,
 };
 
-/// So many stories of one name, container or pod are told; the others are counted.
+/// The most stories for one name, container or pod. The others are only counted.
 const STORIES: usize = 5;
-/// A zombie has to stay this long to be one.
+/// A zombie counts only if it stays for this long.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Tell all that is known of processes, of a container or pod, of a PID namespace, or of a family of causes.
@@ -67,7 +67,7 @@ pub struct ExplainArgs {
     redact: RedactArgs,
 }
 
-/// What a word without an option means.
+/// The meaning of an argument without an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Subject {
     Pid(u32),
@@ -75,14 +75,14 @@ enum Subject {
     Family(Family),
 }
 
-/// Reads a word without an option.
+/// Parses an argument without an option.
 fn subject(text: &str) -> Result<Subject, String> {
     const EXAMPLES: &str = "supervisor explain takes pids (supervisor explain 1234) or the name of a process \
                             (supervisor explain conmonrs)";
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return arguments::pid(text).map(Subject::Pid).map_err(|error| format!("{error}; {EXAMPLES}"));
     }
-    // F4 alone is a family; what else names one, such as `4`, is a pid or a name here.
+    // Only a word like F4 is a family here. Other names of a family, such as `4`, are a pid or a process name.
     let is_id = text.starts_with(['F', 'f']) && text[1..].bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(family) if is_id => Ok(Subject::Family(family)),
@@ -94,14 +94,14 @@ fn subject(text: &str) -> Result<Subject, String> {
 /// A part of the answer.
 pub(super) enum Part {
     Event(EventKind),
-    /// A process, and what it must reap and has not.
+    /// A process, and the zombies that it must reap.
     Reaper(Box<Finding>, Vec<Finding>),
-    /// Text only: it stands for what is not told.
+    /// Text only: it stands for the parts that are left out.
     Note(String),
 }
 
 impl Part {
-    /// Whether something is unreaped or blocked.
+    /// Whether something is unreaped or blocked, or a process was told to exit and is no zombie yet.
     fn is_found(&self) -> bool {
         match self {
             Self::Event(EventKind::Explained(finding)) | Self::Reaper(finding, _) => finding.ending.is_some(),
@@ -111,11 +111,13 @@ impl Part {
     }
 }
 
-/// Explains; the exit code says whether it is unreaped or blocked.
+/// Explains. The exit code says whether a subject is unreaped or blocked, or was told to exit and is no zombie yet. If
+/// one of several subjects cannot be explained, a message says why, and the result is [`Exit::Failed`].
 ///
 /// # Errors
 ///
-/// If there is no such process or namespace, or something cannot be read or written.
+/// If the only subject does not exist, if something cannot be read or written, or if the capabilities cannot be given
+/// up.
 pub fn run(args: &ExplainArgs) -> Result<Exit> {
     let families =
         args.subjects.iter().filter_map(|it| if let Subject::Family(it) = it { Some(it) } else { None });
@@ -142,7 +144,8 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
     exit
 }
 
-/// Tells of one subject after the other. That one of several is not there is said, and the others are told.
+/// Explains one subject after the other. If one of several subjects does not exist, the function says so and explains
+/// the others.
 fn tell(args: &ExplainArgs, host: &Proc, glance: &mut Glance<'_>, teller: &mut Teller<'_>) -> Result<Exit> {
     if let Some(ino) = args.pidns {
         return teller.parts(vec![explain_namespace(host, glance, ino)?]);
@@ -235,7 +238,8 @@ fn explain_pid(host: &Proc, glance: &mut Glance<'_>, pid: u32) -> Result<Vec<Par
     explain_process(host, glance, pid)
 }
 
-/// The process; if it is PID 1 of a namespace that cannot end, the namespace first; if it is a reaper, with what it holds.
+/// Explains a process. If it is PID 1 of a namespace that cannot end, the namespace comes first. If it is a reaper, its
+/// zombies are included.
 pub(super) fn explain_process(host: &Proc, glance: &mut Glance<'_>, pid: u32) -> Result<Vec<Part>> {
     let mut conclusions = new_conclusions(host, glance, Filter::default())?;
     let Some((evidence, namespaces)) = glance.process(pid)? else {
@@ -262,7 +266,7 @@ pub(super) fn explain_process(host: &Proc, glance: &mut Glance<'_>, pid: u32) ->
     Ok(parts)
 }
 
-/// Conclusions of one look.
+/// Empty conclusions for a one-shot scan.
 pub(super) fn new_conclusions(host: &Proc, glance: &Glance<'_>, filter: Filter) -> Result<Conclusions> {
     let mut conclusions = Conclusions::new(host.identity().clone(), 0, filter);
     conclusions.set_watched_since(glance.watched_since_ns()?);

@@ -1,4 +1,4 @@
-//! `supervisor ps --from` and `supervisor watch --from`: all nodes, as their agents have told a NATS broker.
+//! `supervisor ps`, `watch` and `top` with `--from`: all nodes, as their agents have reported to a NATS broker.
 
 mod top;
 mod watch;
@@ -39,8 +39,8 @@ use crate::{
     exit::Exit,
 };
 
-/// Lists what is unreaped on all nodes, with `before` in front of the text; the exit code says whether there is anything,
-/// or a node does not report.
+/// Lists everything unreaped on all nodes, with `before` in front of the text. The exit code says whether there is
+/// anything, or whether a node does not report.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ fn say_left_out(fleet: &Fleet) {
     }
 }
 
-/// False if nobody reads it any more.
+/// Writes a line. Returns false if nobody reads standard output any more.
 fn write(line: &str) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
@@ -92,7 +92,7 @@ fn write(line: &str) -> Result<bool> {
     }
 }
 
-/// A JSON document as one line; `None` if it is none.
+/// A JSON document as one line; `None` if the bytes are no JSON.
 fn json(bytes: &[u8]) -> Option<String> {
     serde_json::from_slice::<IgnoredAny>(bytes).ok()?;
     Some(harmless_json(std::str::from_utf8(bytes).ok()?.to_owned()) + "\n")
@@ -147,12 +147,12 @@ fn silent(fleet: &Fleet) -> impl Iterator<Item = Line<'_>> {
     stale.map(move |((cluster, _), host)| Line::Silent(fleet, cluster, host))
 }
 
-/// Whether the list has a line for each silent node, which needs its name and its status.
+/// Whether the list has a line for each silent node. That line needs the columns with its name and its status.
 fn shows_silent(listing: &Listing) -> bool {
     !listing.is_chosen() || (listing.names(Column::Host) && listing.names(Column::Status))
 }
 
-/// The lists, on a terminal of so many columns.
+/// The lists, on a terminal with `room` columns.
 fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour) -> String {
     let of = |kind: FindingKind| {
         fleet.rows.iter().filter(move |(_, row)| row.document.supervisor.finding.kind == kind)
@@ -170,7 +170,7 @@ fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour)
     let room_of_tables = room.filter(|_| !listing.is_wide());
     let mut parts = Vec::new();
     let namespaces: Vec<_> = of(FindingKind::Namespace).collect();
-    // Who chooses columns reads a list of processes by a program.
+    // A user who chooses columns reads the list of processes with a program.
     if !namespaces.is_empty() && !listing.is_chosen() {
         let header: [_; 7] = std::array::from_fn(|column| (NAMESPACES[column], OF_NAMESPACES[column]));
         let rows = namespaces.into_iter().map(|(key, row)| namespace(fleet, key, row));
@@ -179,7 +179,7 @@ fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour)
         parts.push(out);
     }
     let exits: Vec<_> = of(FindingKind::Exit).collect();
-    if !exits.is_empty() {
+    if !exits.is_empty() && !listing.is_chosen() {
         let header: [_; 7] = std::array::from_fn(|column| (EXITS[column], OF_EXITS[column]));
         let rows = exits.iter().map(|(key, row)| exit(fleet, key, row));
         let mut out = String::new();
@@ -194,7 +194,7 @@ fn tables(fleet: &Fleet, listing: &Listing, room: Option<usize>, colour: Colour)
     parts.join("\n")
 }
 
-/// What is listed of zombies without being asked for.
+/// The columns of the list of zombies if the user chooses none.
 const USUAL: [Column; 9] = [
     Column::Host,
     Column::Pid,
@@ -206,7 +206,7 @@ const USUAL: [Column; 9] = [
     Column::Exit,
     Column::Status,
 ];
-/// What the columns of [`NAMESPACES`] give up on a narrow terminal.
+/// How the columns of [`NAMESPACES`] shrink on a narrow terminal.
 const OF_NAMESPACES: [Gives; 7] = [
     Gives::Nothing,
     Gives::Nothing,
@@ -216,7 +216,7 @@ const OF_NAMESPACES: [Gives; 7] = [
     Gives::Last(1),
     Gives::End(7),
 ];
-/// What the columns of [`EXITS`] give up on a narrow terminal.
+/// How the columns of [`EXITS`] shrink on a narrow terminal.
 const OF_EXITS: [Gives; 7] = [
     Gives::Nothing,
     Gives::Nothing,
@@ -228,7 +228,7 @@ const OF_EXITS: [Gives; 7] = [
 ];
 
 fn print_tables(fleet: &Fleet, filter: &Filter, listing: &Listing, before: &str) -> Result<()> {
-    // A list that is made again and again empties the screen: what is said comes after it.
+    // A repeated list clears the screen, so all messages come after it.
     print(&format!("{before}{}", tables(fleet, listing, columns(), colour())))?;
     if !shows_silent(listing) {
         say_stale(fleet);

@@ -1,5 +1,5 @@
-//! What people read, of real recordings: `golden/NAME.txt` holds what each command says of `tests/recordings/NAME.zst`.
-//! `UPDATE_GOLDEN=1` writes these anew; look at what changes.
+//! Golden files of the output for people, from real recordings: `golden/NAME.txt` holds the output of each command for
+//! `tests/recordings/NAME.zst`. `UPDATE_GOLDEN=1` writes the files again; review the changes.
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
@@ -18,8 +18,8 @@ use super::{
     ps::{Found, Shape, Terminal, Times, screen::screen},
 };
 
-/// One of a joined PID namespace that is blocked, of the same in a pod of CRI-O, of a container, of an exec session, of many
-/// processes, and of a namespace that much holds.
+/// One recording each of: a blocked PID namespace that a container has joined, the same in a pod of CRI-O, a container,
+/// an exec session, many processes, and a namespace with several blockers.
 const RECORDINGS: [&str; 6] = [
     "f1-incident",
     "f8-crio-incident",
@@ -28,17 +28,17 @@ const RECORDINGS: [&str; 6] = [
     "f17-coalesced",
     "f8-zombie-tracer-task",
 ];
-/// Columns that are asked for, most of them others than the usual ones.
+/// Options that choose columns, most of them not among the usual ones.
 const CHOSEN: &str = " --columns pid,age,reaper,runtime,verdict --sort pid";
 
-/// The part of `ps` that says what its list looks like.
+/// The options of `ps` for the form of its list.
 #[derive(clap::Parser)]
 struct List {
     #[command(flatten)]
     listing: Listing,
 }
 
-/// What all commands say of a recording: `watch` of all of it, the others when the first process was not yet reaped.
+/// The output of all commands for a recording: `watch` for all of it, the others for the state before the first reap.
 fn said(name: &str) -> String {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
     let mut reader = Reader::open(&tests.join(name).with_extension("zst")).expect("it is in the tree");
@@ -56,7 +56,7 @@ fn said(name: &str) -> String {
     }
     let looks = looks.unwrap_or_else(|| look(&conclusions, now_ns));
     assert!(!looks.contains('\x1b') && !watch.contains('\x1b'), "hostile names reach no terminal");
-    // The time of day is in the zone of whoever runs this.
+    // The time of day depends on the time zone of the user who runs this.
     let watch = watch.lines().map(|line| match line.split_at_checked(8) {
         Some((time, rest)) if time.contains(':') => format!("HH:MM:SS{rest}\n"),
         _ => format!("{line}\n"),
@@ -64,7 +64,7 @@ fn said(name: &str) -> String {
     format!("$ supervisor watch\n{}{looks}", watch.collect::<String>())
 }
 
-/// What the commands say that look once.
+/// The output of the commands that scan once.
 fn look(conclusions: &Conclusions, now_ns: u64) -> String {
     let mut findings: Vec<&Finding> = conclusions.open().collect();
     groups::sort(&mut findings);
@@ -105,7 +105,7 @@ fn look(conclusions: &Conclusions, now_ns: u64) -> String {
 }
 
 #[test]
-fn what_people_read_is_what_they_read() {
+fn command_output_matches_the_golden_files() {
     for name in RECORDINGS {
         let path = format!("{}/src/commands/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
         let now = said(name);

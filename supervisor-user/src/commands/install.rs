@@ -1,4 +1,4 @@
-//! `supervisor install`: makes a service of it.
+//! `supervisor install`: installs supervisor as a systemd service.
 
 use std::{
     env,
@@ -15,11 +15,11 @@ use tempfile::NamedTempFile;
 
 use crate::{console::print, exit::Exit};
 
-/// The unit, as it is for the default paths.
+/// The unit with the default paths.
 const UNIT: &str = include_str!("../../../deploy/supervisor.service");
-/// What the unit needs besides for `[reap]`.
+/// The drop-in that the unit needs for `[reap]`.
 const REAP_DROP_IN: &str = include_str!("../../../deploy/supervisor-reap.conf");
-/// What a new configuration says.
+/// The content of a new configuration.
 const CONFIG: &str = include_str!("../../../deploy/supervisor.toml");
 const UNIT_PATH: &str = "/etc/systemd/system/supervisor.service";
 const REAP_DROP_IN_PATH: &str = "/etc/systemd/system/supervisor.service.d/reap.conf";
@@ -91,7 +91,7 @@ fn unit(program: &Path, config: &Path) -> String {
         .replace(DEFAULT_CONFIG, &config.display().to_string())
 }
 
-/// A path that means the same in a unit, where blanks, quotes, `%` and `$` have a meaning.
+/// Parses a path that needs no quoting in a unit, where blanks, quotes, `%` and `$` have a meaning.
 fn plain(text: &str) -> Result<PathBuf, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
     if text.starts_with('/') && text.chars().all(is_plain) {
@@ -101,14 +101,14 @@ fn plain(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// What is done with a file that is there.
+/// What to do with a file that exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Existing {
     Keep,
     Replace,
 }
 
-/// Copies this program, unless it is the one at that place.
+/// Copies this program, unless the file at `place` is this program itself.
 fn copy_program(place: &Path) -> Result<bool> {
     let own = env::current_exe().context("cannot find this program's own file")?;
     let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
@@ -125,7 +125,7 @@ fn write(place: &Path, mut content: &[u8], mode: u32, existing: Existing) -> Res
     write_from(place, &mut content, mode, existing)
 }
 
-/// Writes a file so that it is there whole or not at all; returns whether it was written.
+/// Writes a file so that it exists either whole or not at all. Returns whether it was written.
 fn write_from(place: &Path, content: &mut impl io::Read, mode: u32, existing: Existing) -> Result<bool> {
     let refused = || format!("cannot write {} (is this run as root?)", place.display());
     let folder = place.parent().context("a file has a folder")?;
@@ -166,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn the_new_configuration_is_one() {
+    fn the_new_configuration_is_valid() {
         let config: Config = toml::from_str(CONFIG).expect("it is valid");
         assert!(config.sinks["journal"].journald.is_some());
         assert!(config.metrics.listen.is_some_and(|address| address.ip().is_loopback()));
     }
 
     #[test]
-    fn the_unit_keeps_the_needed_rights_and_no_other() {
+    fn the_unit_keeps_exactly_the_needed_capabilities() {
         let kept = UNIT.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
         let needed: Vec<String> =
             supervisor_collect::privileges::NEEDS.iter().map(|need| need.capability.to_string()).collect();

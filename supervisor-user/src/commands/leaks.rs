@@ -32,12 +32,12 @@ use crate::{
     leaks::{FAILED, Report, allow::AllowList, github, json, junit, text},
 };
 
-/// Its exit codes, for its help.
+/// The text about the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit codes: that of the command, or 128 and the number of the signal that ended it. 23: it \
 succeeded, and left something behind that the allow list does not have. 125: supervisor failed, or wrong usage. 126: the command \
 could not be started. 127: there is no such command.";
 
-/// How the report is written.
+/// The format of the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For people, to standard error
@@ -87,13 +87,13 @@ pub struct LeaksArgs {
     command: Vec<OsString>,
 }
 
-/// Runs the command; returns the exit code, which is the command's own where it can be.
+/// Runs the command. Returns the exit code, which is that of the command where possible.
 #[must_use]
 pub fn run(args: &LeaksArgs) -> ExitCode {
     let result = match (&args.each, marks::outer()) {
         (Some(test), Some(socket)) if args.begin => each::begin(&socket, test),
         (Some(test), Some(socket)) if args.end => each::end(&socket, test),
-        // Tests can be run without a `supervisor leaks` too.
+        // Tests can also run without a `supervisor leaks` above them.
         (_, None) if args.begin || args.end => Ok(Exit::Ok as u8),
         (Some(test), Some(socket)) => engine::block_on(each::run(&socket, test, &args.command)),
         _ => engine::block_on(watched(args)),
@@ -104,7 +104,7 @@ pub fn run(args: &LeaksArgs) -> ExitCode {
     }))
 }
 
-/// Runs the command under the hooks, or without the capabilities for them under a subreaper.
+/// Runs the command under the hooks. Without the capabilities or the kernel for them, runs it under a subreaper.
 async fn watched(args: &LeaksArgs) -> Result<u8> {
     let outputs = Outputs::open(args)?;
     let signals = child::Signals::handle()?;
@@ -126,7 +126,8 @@ async fn watched(args: &LeaksArgs) -> Result<u8> {
     outputs.write(outcome, polled.context())
 }
 
-/// Where the report goes. All files are opened before the command runs, so that it does not run for nothing.
+/// The destinations of the report. All files are opened before the command runs, so that an error comes before a long
+/// run.
 struct Outputs {
     format: Output,
     report: Option<File>,
@@ -147,7 +148,7 @@ impl Outputs {
         })
     }
 
-    /// Writes what a run has found; returns the exit code.
+    /// Writes the report of a run. Returns the exit code.
     fn write(self, outcome: Outcome, context: &Context) -> Result<u8> {
         let mut report = match outcome {
             Outcome::Ended(report) => report,
@@ -179,7 +180,7 @@ fn write_report(report: &Report, format: Output, file: Option<File>, context: &C
                 }
                 None => format!("{}{annotations}", text::report(report, style_of_stderr())),
             };
-            // That nobody reads it is no error: the exit code says what is most important.
+            // It is no error if nobody reads it: the exit code has the most important part.
             let _unread = io::stderr().write_all(to_stderr.as_bytes());
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! Which columns a list of findings has, and in which order its lines are.
+//! The form of a list of findings: its columns, and the order of its lines.
 
 use clap::Args;
 use supervisor_model::finding::Finding;
@@ -8,7 +8,7 @@ use supervisor_render::{
     table::{Gives, HEADER, align, fit},
 };
 
-/// What is listed without being asked for.
+/// The columns if the user chooses none.
 const USUAL: [Column; 9] = [
     Column::Pid,
     Column::Name,
@@ -20,11 +20,11 @@ const USUAL: [Column; 9] = [
     Column::Exit,
     Column::Pidns,
 ];
-/// What a wide list has besides.
+/// The additional columns of a wide list.
 const WIDE: [Column; 6] =
     [Column::Vpid, Column::ReaperIs, Column::State, Column::Runtime, Column::Monitor, Column::Verdict];
 
-/// What a column gives up on a narrow terminal. The ids that options of other commands take are never cut.
+/// How a column shrinks on a narrow terminal. Ids that are arguments of other commands are never cut.
 fn gives(column: Column) -> Gives {
     match column {
         Column::Exit => Gives::First(1),
@@ -62,9 +62,9 @@ pub struct Listing {
 
 /// A line of a list.
 pub(super) trait Listed {
-    /// What a column says.
+    /// The text of a column.
     fn cell(&self, column: Column) -> String;
-    /// What the line is sorted by in a column.
+    /// The sort key of the line for a column.
     fn key(&self, column: Column) -> SortKey;
 }
 
@@ -82,17 +82,17 @@ impl Listed for At<'_> {
 }
 
 impl Listing {
-    /// Whether somebody has asked for columns.
+    /// Whether the user has chosen columns.
     pub(super) fn is_chosen(&self) -> bool {
         !self.columns.is_empty()
     }
 
-    /// Whether somebody has asked for how the list looks.
+    /// Whether the user has chosen anything about the form of the list.
     pub(super) fn is_shaped(&self) -> bool {
         self.is_chosen() || self.sort.is_some() || self.no_headers || self.wide
     }
 
-    /// Whether nothing is to be said beside the list: a program reads it.
+    /// Whether to print nothing beside the list, because a program reads it.
     pub(super) fn is_bare(&self) -> bool {
         self.is_chosen() || self.no_headers
     }
@@ -102,13 +102,13 @@ impl Listing {
         self.wide
     }
 
-    /// Whether somebody has asked for this column.
+    /// Whether the user has chosen this column.
     pub(super) fn names(&self, column: Column) -> bool {
         self.columns.contains(&column)
     }
 
-    /// Writes the list as it is at a time, for a terminal of so many columns. Where nobody has asked for columns, a narrow
-    /// one gets fewer.
+    /// Writes the list for the time `now_ns`, for a terminal with `room` columns. If the user has chosen no columns, a
+    /// narrow terminal gets fewer.
     pub(super) fn list(
         &self,
         room: Option<usize>,
@@ -122,7 +122,7 @@ impl Listing {
         self.write(&usual, room, out, lines, colour);
     }
 
-    /// Writes a list of anything, with `usual` columns where nobody has asked for others.
+    /// Writes a list of anything, with the `usual` columns if the user has chosen no others.
     pub(super) fn write<L: Listed>(
         &self,
         usual: &[Column],
@@ -159,8 +159,8 @@ impl Listing {
     }
 }
 
-/// How a cell is painted: an end that is a failure in red, a reaper that cannot run in yellow. Both are said in words
-/// too.
+/// The colour of a cell. A failed exit and a blocked PID namespace are red. A reaper that cannot run and a stale node
+/// are yellow. The text of the cell says the same.
 fn meaning(column: Column, cell: &str) -> Option<&'static str> {
     match (column, cell) {
         (Column::Exit, "exit 0" | "-") => None,
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// Three of the same, with these pids.
+    /// Three equal findings, with different pids.
     fn findings() -> Vec<Finding> {
         [30, 4, 200]
             .into_iter()
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_those_that_were_asked_for() {
+    fn the_list_has_exactly_the_chosen_columns() {
         let listing = Listing { columns: vec![Column::Name, Column::Pid], ..Listing::default() };
         let name = &findings()[0].process.name;
         let width = name.len().max(4);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_moves_no_column_and_stands_where_it_means_something() {
+    fn colour_moves_no_column_and_marks_only_meaningful_cells() {
         let listing = Listing { columns: vec![Column::Exit, Column::Pid], ..Listing::default() };
         let plain = listed(&listing);
         let findings = findings();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_column_says_something_in_one_line() {
+    fn every_column_is_written_on_one_line() {
         let listing = Listing { columns: Column::value_variants().to_vec(), ..Listing::default() };
         let text = listed(&listing);
         assert_eq!(text.lines().count(), 4, "{text}");

@@ -1,4 +1,4 @@
-//! `supervisor man`: manual pages, from the same definition as the help.
+//! `supervisor man`: prints or writes manual pages, made from the same definition as the help.
 
 use std::{fs, path::PathBuf};
 
@@ -10,7 +10,8 @@ use supervisor_model::words::clean;
 use super::Cli;
 use crate::{console::print, exit::Exit};
 
-/// An empty argument, so that those behind it keep their places. Without a date, each build makes the same pages.
+/// An empty argument, so that the later arguments keep their positions. Without a date, each build makes the same
+/// pages.
 const NO_DATE: &str = "\"\"";
 
 /// Arguments of `supervisor man`.
@@ -23,7 +24,7 @@ pub struct ManArgs {
     dir: Option<PathBuf>,
 }
 
-/// Prints or writes them.
+/// Prints one page, or writes all of them.
 ///
 /// # Errors
 ///
@@ -47,7 +48,7 @@ pub fn run(args: &ManArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Every page with its name: of `supervisor`, and of each of its commands.
+/// Every page with its name: one for `supervisor`, and one for each of its commands.
 fn pages() -> Result<Vec<(String, String)>> {
     let mut whole = Cli::command();
     whole.build();
@@ -59,7 +60,7 @@ fn pages() -> Result<Vec<(String, String)>> {
         .chain(named)
         .map(|(name, command)| {
             let mut page = Vec::new();
-            // In the page of a command, its name is that of the page.
+            // In its page, a command has the name of the page.
             let command = command.display_name(name.clone()).disable_help_subcommand(true);
             Man::new(command)
                 .title(name.to_uppercase())

@@ -1,4 +1,4 @@
-//! What a person starts: one file per subcommand.
+//! The subcommands that a person starts: one file for each.
 
 pub mod check;
 pub mod completions;
@@ -60,7 +60,7 @@ pub struct Cli {
 const AFTER_HELP: &str =
     "`supervisor help` tells the exit codes, `supervisor help COMMAND` more, with examples.";
 
-/// `--help` fits on a screen where it can; `help COMMAND` tells all.
+/// `--help` prints the short help, which fits on a screen where possible. `help COMMAND` prints everything.
 fn help_flag() -> Arg {
     Arg::new("help")
         .short('h')
@@ -152,16 +152,16 @@ enum Command {
     Reaps,
 }
 
-/// The command that arguments name which clap refuses. The first argument that is the name of a command counts: global
-/// options and their values can stand before it.
+/// The command in arguments that clap refuses: the first argument that is the name of a command. Global options and
+/// their values can stand before it.
 fn named_command(mut args: impl Iterator<Item = OsString>) -> Option<String> {
     let mut cli = Cli::command();
-    // Without it, `help` is no command yet.
+    // Before `build`, `help` is not a command.
     cli.build();
     args.find_map(|arg| cli.find_subcommand(arg)).map(|command| command.get_name().to_owned())
 }
 
-/// The exit code for arguments that clap refuses, if it is another than clap's own.
+/// The exit code for arguments that clap refuses, if it differs from clap's own.
 fn usage_code(args: impl Iterator<Item = OsString>) -> Option<u8> {
     match named_command(args)?.as_str() {
         // To a monitoring system, 2 would mean that the host is in a critical state.
@@ -172,7 +172,7 @@ fn usage_code(args: impl Iterator<Item = OsString>) -> Option<u8> {
     }
 }
 
-/// Runs the command line; errors go to standard error, in one sentence with its cause.
+/// Runs the command line. Errors go to standard error, in one sentence with the cause.
 #[must_use]
 pub fn main() -> ExitCode {
     memory::one_heap();

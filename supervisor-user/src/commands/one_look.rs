@@ -1,4 +1,4 @@
-//! One look at what is so now: what `ps`, `check`, `explain` and `reap` have in common.
+//! The one-shot scan of the present state: common functions of `ps`, `check`, `explain` and `reap`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use supervisor_conclude::conclusions::Conclusions;
 use supervisor_deliver::say::say;
 use supervisor_model::filter::Filter;
 
-/// Says so if other processes were not read.
+/// Prints a message if other processes were not read.
 pub(super) fn say_reads_lost(host: &Proc) {
     let ReadsLost { late, skipped, .. } = host.reads_lost();
     if late + skipped > 0 {
@@ -22,7 +22,8 @@ pub(super) fn say_reads_lost(host: &Proc) {
     }
 }
 
-/// What is unreaped now, and what was told to exit and cannot, concluded.
+/// Scans once, and returns the conclusions about unreaped processes and about processes that were told to exit and
+/// cannot.
 pub(super) fn conclude(
     glance: &mut Glance<'_>,
     host: &Proc,

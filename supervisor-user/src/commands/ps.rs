@@ -1,4 +1,4 @@
-//! `supervisor ps`: what is unreaped now.
+//! `supervisor ps`: lists everything that is unreaped now.
 
 pub(super) mod screen;
 mod summary;
@@ -39,21 +39,21 @@ use crate::{
     exit::Exit,
 };
 
-/// The terminal, or what stands for it.
+/// The properties of the terminal, or of the output that replaces it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terminal {
-    /// How many columns it has; `None` if nobody knows.
+    /// The number of columns; `None` if it is not known.
     pub(super) columns: Option<usize>,
-    /// How many lines it has; `None` if the reader is no person at a terminal.
+    /// The number of lines; `None` if the output does not go to a person at a terminal.
     pub(super) lines: Option<usize>,
     pub(super) colour: Colour,
 }
 
-/// Times that ages and growth count from.
+/// The times from which ages and growth are counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) now_ns: u64,
-    /// Since when a watch has seen every exit; `None` if none runs.
+    /// The time since which a watch has seen every exit; `None` if no watch runs.
     pub(super) watched_since_ns: Option<u64>,
 }
 
@@ -106,16 +106,16 @@ struct ShapeArgs {
     all: bool,
 }
 
-/// What the list of zombies looks like.
+/// The form of the list of zombies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// A line for each; or a summary, if these are more than the terminal has.
+    /// A line for each zombie; or a summary, if the terminal has too few lines.
     Fitting,
-    /// A line for each.
+    /// A line for each zombie.
     All,
     /// A line for each reaper and cause.
     Summary,
-    /// Below reapers and containers: some of each kind, or all.
+    /// Zombies below their reapers and containers: some of each kind, or all.
     Tree { all: bool },
 }
 
@@ -130,7 +130,7 @@ impl ShapeArgs {
     }
 }
 
-/// Lists; the exit code says whether there is anything.
+/// Lists. The exit code says whether there is anything.
 ///
 /// # Errors
 ///
@@ -154,7 +154,7 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     repeat(args.every, || list(args, &host, &mut glance))
 }
 
-/// Lists once, or again and again until nobody reads it.
+/// Lists once, or repeatedly until nobody reads the output.
 fn repeat(every: Option<Time>, mut list: impl FnMut() -> Result<Exit>) -> Result<Exit> {
     loop {
         let found = list()?;
@@ -170,7 +170,7 @@ impl PsArgs {
         if self.json { Format::Ecs } else { self.output }
     }
 
-    /// What a list begins with: one of many on a terminal begins at the top of an empty screen.
+    /// The beginning of a list: a repeated list on a terminal first clears the screen.
     fn screen_start(&self) -> &'static str {
         let clears = self.every.is_some() && io::stdout().is_terminal() && !is_dumb();
         if clears { "\x1b[H\x1b[2J" } else { "" }
@@ -211,7 +211,7 @@ fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
     Ok(if found.is_empty() { Exit::Ok } else { Exit::Found })
 }
 
-/// What is listed.
+/// The content of the list.
 pub(super) struct Found<'a> {
     /// Zombies, the most urgent first.
     pub(super) findings: &'a [&'a Finding],

@@ -42,12 +42,13 @@ use supervisor_render::{
 use super::one_look::say_reads_lost;
 use crate::{console::print, engine::context, exit::Exit};
 
-/// What its exit codes mean.
+/// The text about the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 all that were named are freed, or with --dry-run can be; 1 one or more are not: refused, \
 not without --force, or it failed; 2 wrong usage, or nobody has confirmed it; 3 failed; 4 rights are missing; 5 this kernel lacks something.";
-/// A zombie has to stay this long to be one.
+/// A zombie counts only if it stays for this long.
 const GRACE: Duration = Duration::from_millis(200);
-/// For SIGCHLD; for the seccomp filters of a reaper; and for a short stop on a busy machine.
+/// `CAP_KILL` is for SIGCHLD, `CAP_SYS_ADMIN` for the seccomp filters of a reaper, `CAP_SYS_NICE` for a short stop on a
+/// busy machine.
 const ALSO_KEPT: [Capability; 3] =
     [Capability::CAP_KILL, Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_NICE];
 
@@ -92,7 +93,7 @@ pub struct ReapArgs {
     redact: RedactArgs,
 }
 
-/// Frees; the exit code says whether all are gone.
+/// Frees zombies. The exit code says whether all of them are released.
 ///
 /// # Errors
 ///
@@ -128,9 +129,9 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
     finish(args, &context(host.identity(), hooks), entries, &stops, is_shown)
 }
 
-/// What is named, with a decision for each, by reaper.
+/// The zombies that the arguments name, each with a decision, sorted by reaper.
 fn decided(args: &ReapArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Vec<Entry>> {
-    // A namespace is also blocked by zombies of namespaces below it.
+    // Zombies of nested namespaces block a namespace too, so the filter must not leave them out.
     let filter = Filter { pidns: None, ..args.filter.clone() };
     let mut conclusions = Conclusions::new(host.identity().clone(), GRACE.as_nanos() as u64, filter);
     glance.unreaped(GRACE, |observation| conclusions.note(observation))?;
@@ -144,7 +145,7 @@ fn decided(args: &ReapArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Vec<
             anyhow::bail!("there is no process {pid}: it was reaped, or never was");
         };
         let finding = conclusions.explain(&evidence);
-        // It is a zombie only since a moment ago, or a filter leaves it out.
+        // If it is a zombie, it became one only a moment ago, or a filter leaves it out.
         if finding.state != 'Z' {
             entries.push(entry(&finding));
         }
@@ -154,7 +155,7 @@ fn decided(args: &ReapArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Vec<
     Ok(entries)
 }
 
-/// Asks each reaper's files in `/proc` whether it can be made to wait at all.
+/// Checks in each reaper's files in `/proc` whether the reaper can be made to wait at all.
 fn refuse_where_no_wait_can_be_made(entries: &mut [Entry]) {
     for of_one in entries.chunk_by_mut(|one, next| one.reaper() == next.reaper()) {
         let is_refused = |entry: &Entry| matches!(entry.decision, Decision::Refused(_));
@@ -175,7 +176,7 @@ fn entry(finding: &Finding) -> Entry {
     Entry::new(finding.clone(), decision)
 }
 
-/// Whether somebody has named this one.
+/// Whether the arguments name this finding.
 fn is_meant(args: &ReapArgs, finding: &Finding) -> bool {
     let min_age_ns = args.min_age.0.as_nanos() as u64;
     let is_old = min_age_ns == 0
@@ -237,10 +238,10 @@ fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bo
     Ok(is_yes)
 }
 
-/// How long each reaper was stopped, each time.
+/// For each reaper, the length of each stop.
 type Stops = BTreeMap<u32, Vec<Duration>>;
 
-/// Frees all that may be freed, one reaper after the other.
+/// Frees all zombies that may be freed, one reaper after the other.
 fn free_all(host: &Proc, entries: &mut [Entry], args: &ReapArgs) -> Stops {
     let mut by_reaper: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -264,7 +265,7 @@ fn free_all(host: &Proc, entries: &mut [Entry], args: &ReapArgs) -> Stops {
     stops
 }
 
-/// Writes what was done, and what became free by it.
+/// Writes the outcomes, and the namespaces that are released by them.
 fn finish(
     args: &ReapArgs,
     context: &Context,
@@ -298,7 +299,7 @@ fn finish(
 fn text(args: &ReapArgs, entries: &[Entry], stops: &Stops, free_again: &[Block], is_shown: bool) -> String {
     let mut out = String::new();
     for of_one in by_reaper(entries, args.force) {
-        // What was shown before the confirmation and was not tried is not shown again.
+        // An entry that was shown before the confirmation and was not tried is not shown again.
         let told: Vec<&Entry> = of_one.iter().filter(|entry| entry.outcome.is_some() || !is_shown).collect();
         out.push_str(&text_of_all(&told, args.force));
         if let Some(reaper) = &of_one[0].finding.reaper {

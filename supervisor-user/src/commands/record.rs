@@ -1,4 +1,4 @@
-//! `supervisor record`: a watch that can be replayed.
+//! `supervisor record`: watches, and writes all observations to a file for `supervisor replay`.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
     let grace_ns = options.config.grace.0.as_nanos() as u64;
     let RecordArgs { file, force, only_matching, anonymous, .. } = args.clone();
     options.record = Some(Box::new(move |context| {
-        // What every event says is what the recording says, so it is made anonymous too.
+        // Every event contains the same context as the recording, so the context is made anonymous too.
         if anonymous {
             context.host = context.host.anonymous();
             context.agent_id = identity::agent_id(&context.host.boot_id, std::process::id(), clock::now_ns());
@@ -64,7 +64,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Says what is in the recording.
+/// Prints what the recording contains.
 fn tell(file: &Path, written: Written) {
     let file = command_line(&[file.display().to_string()], false, 4096);
     say(&format!(
@@ -78,7 +78,7 @@ fn tell(file: &Path, written: Written) {
     }
 }
 
-/// What is said of observations that were too long.
+/// The message about observations that were too long.
 pub(super) fn left_out(count: u64) -> String {
     format!("{count} observations were left out of the recording: longer than {} MiB", MAX_LINE >> 20)
 }

@@ -1,4 +1,4 @@
-//! `supervisor replay`: what a recording tells.
+//! `supervisor replay`: reads a recording, and prints the findings that `watch` printed.
 
 use std::{borrow::Cow, path::PathBuf};
 
@@ -40,7 +40,7 @@ pub struct ReplayArgs {
     filter: Filter,
 }
 
-/// Replays. What stands before a damage is shown before the damage is reported.
+/// Replays a recording. Everything before a damaged part is shown before the damage is reported.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ async fn replay(args: &ReplayArgs) -> Result<Exit> {
         match observation {
             Ok(observation) => {
                 let is_read = pipeline.take(vec![observation]).await?;
-                // Lets a signal be heard.
+                // Lets the task that handles signals run.
                 tokio::task::yield_now().await;
                 if !is_read || *stop.borrow() {
                     return Ok(Exit::Ok);
@@ -96,7 +96,7 @@ async fn replay(args: &ReplayArgs) -> Result<Exit> {
     }
 }
 
-/// Where and when it was recorded.
+/// Where and when the recording was made.
 fn about(header: &Header) -> String {
     let Header { host, version, .. } = header;
     let mut about = format!(

@@ -1,4 +1,4 @@
-//! `supervisor run`: the agent, for months.
+//! `supervisor run`: runs the agent as a service, for months.
 
 use std::path::PathBuf;
 
@@ -49,7 +49,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The configuration with what the command line says.
+    /// The configuration, with the values of the command line on top.
     fn load(&self) -> Result<Config> {
         let text =
             |key: &str, value: Option<String>| value.map(|it| format!("{key}={}", toml::Value::String(it)));

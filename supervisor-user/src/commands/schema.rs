@@ -1,4 +1,4 @@
-//! `supervisor schema`: what events and configurations look like, for machines.
+//! `supervisor schema`: prints the JSON Schema of events, of the configuration or of the report of `leaks`.
 
 use anyhow::Result;
 use clap::Args;
@@ -12,7 +12,7 @@ pub struct SchemaArgs {
     subject: Subject,
 }
 
-/// Prints it.
+/// Prints the schema.
 ///
 /// # Errors
 ///

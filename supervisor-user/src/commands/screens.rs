@@ -1,6 +1,6 @@
-//! What people see of one, five, 300 and 30,000 zombies on terminals of 60, 80, 120 and 200 columns: `golden/screens/NAME.txt`.
-//! `UPDATE_GOLDEN=1` writes these anew; look at what changes. The findings are made up, of the sample of the incident; the code
-//! that writes them is that of the commands.
+//! Golden files of the output for one, five, 300 and 30,000 zombies on terminals of 60, 80, 120 and 200 columns:
+//! `golden/screens/NAME.txt`. `UPDATE_GOLDEN=1` writes the files again; review the changes. The findings are invented,
+//! from the sample of the incident. The code of the commands writes them.
 
 use std::{env, fmt::Write as _, fs};
 
@@ -34,24 +34,24 @@ use super::{
 };
 
 const S: u64 = 1_000_000_000;
-/// The present: an hour after the host has started.
+/// The present: one hour after the start of the host.
 const NOW: u64 = 3600 * S;
-/// A watch runs since a quarter of an hour.
+/// The start of the watch: a quarter of an hour ago.
 const WATCHED: u64 = NOW - 900 * S;
 /// Columns and lines of terminals.
 const TERMINALS: [(usize, usize); 4] = [(60, 20), (80, 24), (120, 40), (200, 50)];
 const COUNTS: [u32; 4] = [1, 5, 300, 30_000];
-/// Of a longer list or watch, so many lines of the beginning and the end are kept.
+/// The number of lines that a longer list or watch keeps at its beginning and at its end.
 const LIST: (usize, usize) = (18, 8);
 const WATCH: (usize, usize) = (40, 15);
 
-/// Some kinds of zombies, of which there are many: the name, the reaper, why, the container.
+/// A kind of zombie that occurs many times: the name, the reaper, the cause, the container.
 struct Sort {
     name: &'static str,
     reaper: (&'static str, u32),
     why: (Family, Cause, Prognosis),
     container: Option<(&'static str, Option<(&'static str, &'static str)>)>,
-    /// Of ten zombies, so many are of this kind.
+    /// The number of zombies of this kind among ten.
     share: u32,
 }
 
@@ -170,7 +170,7 @@ fn other(number: u32) -> Finding {
         pod_uid: None,
     });
     finding.looked_ns = NOW;
-    // The first were there before the watch.
+    // Every seventh zombie exited before the watch began.
     let is_old = number.is_multiple_of(7);
     finding.exit_ns = (!is_old).then(|| NOW - u64::from(number % 880) * S - S);
     finding.exited_before_ns = is_old.then_some(WATCHED);
@@ -180,7 +180,7 @@ fn other(number: u32) -> Finding {
     finding
 }
 
-/// So many zombies; the first is that of the incident, and blocks a PID namespace.
+/// `count` zombies. The first is the zombie of the incident, and blocks a PID namespace.
 fn zombies(count: u32) -> Vec<Finding> {
     [crun()].into_iter().chain((1..count).map(other)).collect()
 }
@@ -199,7 +199,7 @@ fn style(columns: usize) -> Style {
     Style { columns: columns.min(COLUMNS), ..Style::PLAIN }
 }
 
-/// All are found in the order of their pids, a hundred in a second; then all but the first are reaped.
+/// The watch finds all zombies in the order of their pids, a hundred a second. Then all but the first are reaped.
 fn watch(findings: &[Finding], columns: usize) -> String {
     let wall = Wall::at_offset(1_700_000_000_000_000_000);
     let mut fold = Fold::new(Detail::Brief, style(columns)).expect("it folds");
@@ -224,7 +224,7 @@ fn watch(findings: &[Finding], columns: usize) -> String {
     without_times(&out)
 }
 
-/// The time of day is in the zone of whoever runs this.
+/// Replaces times of day, because they depend on the time zone of the user who runs this.
 fn without_times(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -266,7 +266,7 @@ fn explain(findings: &[Finding], columns: usize) -> String {
     .join("\n")
 }
 
-/// A screen without its middle, if it is long: `first` lines and `last` ones are kept.
+/// A long screen without its middle: the `first` lines and the `last` lines are kept.
 fn shortened(text: &str, (first, last): (usize, usize)) -> String {
     let lines: Vec<&str> = text.lines().collect();
     if lines.len() <= first + last + 1 {
@@ -296,7 +296,7 @@ fn golden(name: &str, of: impl Fn(&[Finding], (usize, usize)) -> String) {
     assert_eq!(now, before, "{path}");
 }
 
-/// No line of a table is longer than the terminal; the commands of a footer may be wrapped.
+/// Asserts that no line of the text is wider than the terminal, and returns the text.
 fn fitting(text: String, columns: usize) -> String {
     for line in text.lines() {
         assert!(width(line) <= columns, "{columns} columns:\n{line}\n{text}");

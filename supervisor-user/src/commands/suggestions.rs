@@ -1,9 +1,9 @@
-//! Suggestions for what was mistyped. clap suggests whatever is a little like it; only what a slip of the fingers explains is
-//! left.
+//! Suggestions for mistyped words. clap suggests every word that is a little similar; this code keeps only the words
+//! that a typing slip explains.
 
 use clap::error::{ContextKind, ContextValue, Error};
 
-/// The same error without suggestions that nobody meant.
+/// The same error without suggestions that the user did not mean.
 #[must_use]
 pub fn plausible(mut error: Error) -> Error {
     for (typed, suggested) in [
@@ -25,14 +25,14 @@ pub fn plausible(mut error: Error) -> Error {
             _ => {}
         }
     }
-    // To pass an option that is mistyped as a value is what nobody wants.
+    // clap also suggests to pass the mistyped option as a value. Nobody wants that.
     if error.get(ContextKind::InvalidArg).is_some() {
         error.remove(ContextKind::Suggested);
     }
     error
 }
 
-/// Whether one slip in three letters, or a missing end, makes one of the other.
+/// Whether the two words differ only by one slip in three letters, or by a missing end.
 fn is_near(typed: &str, suggested: &str) -> bool {
     let name = |text: &str| {
         let text = text.trim_start_matches('-');
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_suggested_and_another_word_is_not() {
+    fn a_typing_slip_gets_a_suggestion_and_another_word_gets_none() {
         for (words, meant) in [
             (&["wach"][..], "'watch'"),
             (&["ps", "--colums", "pid"], "'--columns'"),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_value_names_the_option_and_an_example() {
+    fn an_error_about_a_value_names_the_option_and_an_example() {
         for (words, parts) in [
             (&["ps", "--pid", "foo"][..], ["--pid", "such as 1234"]),
             (&["ps", "--reaper", "foo"], ["--reaper", "such as 1234"]),

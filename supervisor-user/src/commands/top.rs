@@ -42,16 +42,16 @@ use crate::{
     top::{Ask, Top, View, draw::draw},
 };
 
-/// How often leftovers are looked for, and the size of the terminal.
+/// How often the code searches for candidates, and reads the size of the terminal.
 const TICK: Duration = Duration::from_millis(250);
-/// How often the screen is refreshed while its content changes, and the share of the time that may take: one in `SPARE`.
+/// How often the screen is refreshed while its content changes. Refreshing may take one part in `SPARE` of the time.
 const REFRESH: Duration = Duration::from_secs(1);
 const SPARE: u32 = 200;
 /// The longest time between two refreshes: when only ages change, or when refreshing is slow.
 const MAX_REFRESH: Duration = Duration::from_secs(5);
-/// How often all findings are read again although nothing has happened.
+/// How often all findings are read again even if nothing has happened.
 const LOOK: Duration = Duration::from_secs(30);
-/// For so long after its beginning a finding's age is shown in tenths of seconds.
+/// For this long after its beginning, a finding's age is shown in tenths of seconds.
 const YOUNG_NS: u64 = 60_000_000_000;
 
 /// Arguments of `supervisor top`.
@@ -77,12 +77,12 @@ pub struct TopArgs {
     fleet: FleetArgs,
 }
 
-/// Where it comes from.
+/// The source of the content of the screen.
 enum Source {
-    /// Observations, and what follows from them.
+    /// Observations of this host, and the conclusions from them.
     Host(Box<Observer<Proc>>, Box<Conclusions>),
     Recording(Box<Played>, Box<Conclusions>),
-    /// What other nodes have concluded.
+    /// The conclusions of other nodes.
     Fleet(Box<Nodes>),
 }
 
@@ -97,7 +97,7 @@ struct Played {
 }
 
 impl Source {
-    /// What there is to be shown.
+    /// The content that the screen shows.
     fn view(&self) -> &dyn View {
         match self {
             Self::Host(_, conclusions) | Self::Recording(_, conclusions) => &**conclusions,
@@ -105,7 +105,7 @@ impl Source {
         }
     }
 
-    /// Takes in what is so by now; returns when that is, and whether something has happened.
+    /// Reads everything up to the present. Returns the present time of the source, and whether something has happened.
     fn tick(&mut self, screen: &mut Top) -> Result<(u64, bool)> {
         match self {
             Self::Host(observer, conclusions) => {
@@ -129,7 +129,7 @@ impl Source {
         }
     }
 
-    /// Brings to now what changes without an event.
+    /// Updates the values that change without an event.
     fn recount(&mut self) {
         if let Self::Host(_, conclusions) | Self::Recording(_, conclusions) = self {
             conclusions.recount();
@@ -216,7 +216,7 @@ fn start_recording(args: &TopArgs, file: &Path) -> Result<Session> {
     Ok(Session { source: Source::Recording(Box::new(played), Box::new(conclusions)), screen, reaping: None })
 }
 
-/// Whether an event has followed.
+/// Processes observations. Returns whether an event has followed.
 fn take(conclusions: &mut Conclusions, screen: &mut Top, observations: &[Observation]) -> bool {
     let mut is_news = false;
     for event in observations.iter().flat_map(|observation| conclusions.take(observation)) {
@@ -232,7 +232,7 @@ struct Refresh {
     due: Instant,
     /// If something happens.
     soonest: Instant,
-    /// When the findings are looked at again: at once if something has happened.
+    /// When the findings are read again: at the next refresh if something has happened.
     look: Instant,
 }
 
@@ -282,7 +282,7 @@ impl Session {
         }
     }
 
-    /// Takes in what has come since the last tick; whether the screen shows something else now.
+    /// Processes everything since the last tick. Returns whether the content of the screen has changed.
     fn tick(&mut self, refresh: &mut Refresh) -> Result<bool> {
         let (now_ns, is_news) = self.source.tick(&mut self.screen)?;
         if is_news {
@@ -311,7 +311,7 @@ impl Session {
         Ok(is_changed)
     }
 
-    /// Frees a zombie, or says why not.
+    /// Requests that a zombie is freed, or says why that is not possible.
     fn reap(&mut self, pid: u32) {
         let asked = self.reaping.as_mut().map(|reaping| reaping.ask(pid));
         if let Some(Err(error)) = asked {
@@ -320,7 +320,7 @@ impl Session {
     }
 }
 
-/// The lines of an answer, without what could do something to the terminal.
+/// The lines of an answer, without characters that could control the terminal.
 fn harmless(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }

@@ -41,13 +41,14 @@ use crate::{
     engine,
 };
 
-/// How often what the kernel side has told is read.
+/// How often the records of the kernel side are read.
 const TICK: Duration = Duration::from_millis(50);
-/// How long after the end of the command its reap may be told: an RCU grace period, where the reap itself is not seen.
+/// How long after the end of the command its reap may be reported. If the kernel side does not see the reap itself, the
+/// report comes after an RCU grace period.
 const SETTLE: Duration = Duration::from_millis(300);
-/// How long a command may take to end, once it was told to.
+/// How long a command may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What shells add to the number of a signal that has ended a command.
+/// The exit code of a command that a signal has ended is this plus the number of the signal, as in shells.
 const SIGNALED: u8 = 128;
 
 /// How a trace is written.
@@ -120,9 +121,9 @@ impl TraceArgs {
         filter.with_comm(self.comm.as_deref().unwrap_or_default().as_bytes())
     }
 
-    /// What is told.
+    /// The kinds of events to report.
     fn kinds(&self) -> &[Kind] {
-        // A tree is made of forks and exits, whatever is to be seen of it.
+        // A tree is built from forks and exits, so it needs them whichever kinds the user has chosen.
         let all = self.only.is_empty() || self.output == Output::Tree;
         if all { Kind::value_variants() } else { &self.only }
     }
@@ -150,7 +151,7 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
     let own = std::process::id();
     let roots: Vec<u32> = match args.pid {
         Some(pid) => vec![pid],
-        // Our children are followed, as soon as there are any.
+        // Our children are followed from their creation.
         None if !args.command.is_empty() => vec![own],
         None => Vec::new(),
     };
@@ -171,7 +172,8 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
         Some((program, rest)) => Some(spawn(program, rest)?),
         None => None,
     };
-    // The command has started and keeps its capabilities. It may have become another user's; `CAP_KILL` ends it then.
+    // The command has started and keeps its capabilities. It may run as another user now: `CAP_KILL` is needed to end
+    // it then.
     let may_kill: &[Capability] = if command.is_some() { &[Capability::CAP_KILL] } else { &[] };
     if let Err(error) = privileges::drop_all_but_needed(Some(trace.tracer()), may_kill) {
         if let Some(mut command) = command {
@@ -201,7 +203,7 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
             end = Some(end.map_or(settled, |end| end.min(settled)));
         } else if is_over {
             let Some(command) = command.as_ref().filter(|_| !is_ending) else { break };
-            // The end of a trace is that of its command, which may have something to do until then.
+            // The trace ends with its command, and the command may have work to do before its end.
             kill_process(Pid::from_child(command), Signal::TERM).ok();
             is_ending = true;
             end = Some(Instant::now() + PATIENCE);
@@ -229,7 +231,7 @@ fn code_of(status: std::process::ExitStatus) -> u8 {
     status.code().map_or_else(by_signal, |code| code as u8)
 }
 
-/// Writes what is told to standard output.
+/// Writes the events to standard output.
 struct Writer<'a> {
     args: &'a TraceArgs,
     decoder: Decoder,
@@ -239,7 +241,7 @@ struct Writer<'a> {
     wall: Wall,
     started_ns: u64,
     sequence: u64,
-    /// Our own pid, if what we do ourselves is not of interest.
+    /// Our own pid, if our own events are to be left out.
     own: Option<u32>,
     out: String,
     stdout: StdoutLock<'static>,
@@ -265,9 +267,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Takes what there is and writes it. False if nobody reads any more.
+    /// Takes all available records and writes them. Returns false if nobody reads standard output any more.
     fn take(&mut self, trace: &mut Trace) -> Result<bool> {
-        /// Bytes that are written at once.
+        /// The number of bytes that are written at once.
         const CHUNK: usize = 256 << 10;
         let mut is_read = true;
         trace.drain(|cgroups, record| {
@@ -298,7 +300,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let Some(event) = self.decoder.event(traced, exec) else { return Ok(()) };
-        // The kernel side leaves out what it was told to, a moment later.
+        // The kernel side begins to leave out a refused control group only a moment later.
         if !event.cgroup.as_ref().is_none_or(|cgroup| self.args.wants(cgroup)) {
             return Ok(());
         }
@@ -329,7 +331,7 @@ impl<'a> Writer<'a> {
         self.out.push('\n');
     }
 
-    /// Writes what is left, and what was lost after the last event.
+    /// Writes the rest, and the number of events that were lost after the last event.
     fn end(&mut self, lost: u64) -> Result<()> {
         let lost = self.decoder.lost_by(lost);
         if lost > 0 {
@@ -342,7 +344,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// False if nobody reads any more.
+    /// Writes the buffer. Returns false if nobody reads standard output any more.
     fn flush(&mut self) -> Result<bool> {
         let is_for_people = matches!(self.args.output, Output::Text | Output::Tree);
         if is_for_people && !is_utf8() {

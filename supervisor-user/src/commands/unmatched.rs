@@ -1,4 +1,5 @@
-//! The message for filters that match nothing: whether they name something that is not there, and how much they leave out.
+//! The message for filters that match nothing: whether a filter names something that does not exist, and how many
+//! findings the filters leave out.
 
 use anyhow::Result;
 use supervisor_collect::{
@@ -8,8 +9,8 @@ use supervisor_collect::{
 use supervisor_conclude::attribution::attribute;
 use supervisor_model::{filter::Filter, words::clean};
 
-/// A sentence about the container or the PID namespace that a filter names and that no process is in. `None` if they are
-/// there, or the filter names none.
+/// A sentence about a container or PID namespace that a filter names and that has no process. `None` if they have
+/// processes, or if the filter names none.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! `supervisor watch`: findings as they open and close.
+//! `supervisor watch`: reports findings as they open and close.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ pub struct DetailArgs {
 }
 
 impl DetailArgs {
-    /// What was asked for.
+    /// The chosen amount of detail.
     pub(super) fn detail(self) -> Detail {
         match self {
             Self { long: true, .. } => Detail::Long,
@@ -104,7 +104,7 @@ impl Default for WatchArgs {
 }
 
 impl WatchArgs {
-    /// The agent that this asks for: one sink, which is waited for, and no limit.
+    /// The options of the agent for these arguments: one sink that blocks, and no flood limit.
     pub(super) fn options(&self) -> Options {
         if self.bpf_log {
             let level = env_logger::Env::default().default_filter_or("supervisor_ebpf=debug");
@@ -132,9 +132,9 @@ impl WatchArgs {
     }
 }
 
-/// Standard output as the only sink, which is waited for.
+/// Standard output as the only sink. The sink blocks.
 pub(super) fn to_stdout(format: Format) -> BTreeMap<String, SinkConfig> {
-    // Who is waited for needs no large buffer.
+    // A sink that blocks needs no large buffer.
     let buffer = Bytes(256 << 10);
     let sink = SinkConfig { format, policy: Policy::Block, buffer, ..SinkConfig::to_stdout() };
     BTreeMap::from([("stdout".to_owned(), sink)])

@@ -1,4 +1,4 @@
-//! What a configuration must be beyond what its types say.
+//! Checks the rules of a configuration that its types do not express.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -7,16 +7,16 @@ use supervisor_model::{redact::Redactor, values::Time};
 
 use super::Config;
 
-/// What is wrong, and with which key.
+/// An error of a configuration: the key, and the cause.
 pub(super) struct Problem {
     pub(super) key: Vec<String>,
     pub(super) cause: String,
 }
 
-/// The longest time that anything is counted in.
+/// The longest time that a configuration may contain.
 const LONGEST: Time = Time::from_secs(24 * 3600);
 
-/// The first thing that is wrong.
+/// The first error.
 pub(super) fn problem(config: &Config) -> Option<Problem> {
     let of = |key: &[&str], cause: String| {
         Some(Problem { key: key.iter().map(|&part| part.to_owned()).collect(), cause })
@@ -60,7 +60,7 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
             }
             paths.insert(path, name);
         }
-        // The broker would take the events of both for the same, and drop those of one.
+        // The broker would take the events of the two sinks for duplicates, and drop those of one sink.
         let mut before = config.sinks.iter().take_while(|(other, _)| *other != name);
         if let Some((other, _)) = before.find(|(_, other)| other.has_stream_of(sink)) {
             return of(&["sinks", name, "nats", "stream"], format!("sinks.{other} writes to it already"));

@@ -1,4 +1,4 @@
-//! Reading a configuration: from a file, with keys set on top of it. Errors name file, line, key and cause.
+//! Reads a configuration from a file, with keys of the command line on top. Errors name file, line, key and cause.
 
 use std::{ops::Range, path::Path};
 
@@ -11,10 +11,10 @@ use toml::{
 
 use super::{Config, check};
 
-/// A larger file is no configuration.
+/// A larger file is refused: it cannot be a configuration.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What is wrong with a configuration.
+/// An error of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -37,10 +37,10 @@ pub enum ConfigError {
         /// What is wrong with it.
         cause: String,
     },
-    /// Something that was set on the command line is wrong.
+    /// A key that was set on the command line is wrong.
     #[error("--set {key}: {cause}")]
     Set {
-        /// What was set, or the key that is wrong now.
+        /// The assignment, or the key that is wrong after it.
         key: String,
         /// What is wrong with it.
         cause: String,
@@ -49,7 +49,7 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads a configuration; without a file, the defaults. Each of `sets` is `KEY=VALUE` with a dotted key and a TOML
-    /// value; what is no TOML value is taken as text.
+    /// value. A value that is no TOML is taken as text.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Config {
         check::problem(&config).map_or(Ok(config), |problem| Err(wrong(problem.key.join("."), problem.cause)))
     }
 
-    /// Reads the text of a file; `name` is what errors call it.
+    /// Parses the text of a file. Errors contain `name` as the name of the file.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ fn assignment(set: &str) -> Result<Table, ConfigError> {
     set.parse().or_else(|_| text.parse()).map_err(|_| wrong("the part before = is no key"))
 }
 
-/// Puts what is set over what is there.
+/// Merges `over` into `table`. Values of `over` replace existing ones.
 fn merge(table: &mut Table, over: Table) {
     for (key, value) in over {
         match (table.get_mut(&key), value) {
@@ -120,7 +120,7 @@ fn merge(table: &mut Table, over: Table) {
     }
 }
 
-/// The key whose own place, or whose value's place, an error is at.
+/// The key whose span, or whose value's span, contains the position of an error.
 fn key_at(table: &Spanned<DeTable<'_>>, at: &Range<usize>) -> Vec<String> {
     fn walk(table: &DeTable<'_>, at: &Range<usize>, path: &mut Vec<String>) {
         for (key, value) in table {
@@ -134,7 +134,7 @@ fn key_at(table: &Spanned<DeTable<'_>>, at: &Range<usize>) -> Vec<String> {
             if let DeValue::Table(inner) = value.get_ref() {
                 walk(inner, at, path);
             }
-            // A table's span is its header, or its braces.
+            // The span of a table covers its header, or the text in its braces.
             if path.len() > before + 1 || is_inside(value.span()) {
                 return;
             }
@@ -146,7 +146,7 @@ fn key_at(table: &Spanned<DeTable<'_>>, at: &Range<usize>) -> Vec<String> {
     path
 }
 
-/// Where a key is, or the innermost of the tables around it that is there.
+/// The position of a key. If the key is missing, the position of the innermost existing table around it.
 fn place_of(table: &Spanned<DeTable<'_>>, path: &[String]) -> usize {
     let mut at = 0;
     let mut table = table.get_ref();

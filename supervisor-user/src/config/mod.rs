@@ -26,14 +26,14 @@ pub struct HostConfig {
     pub id: Option<String>,
 }
 
-/// How many openings one reaper may cause.
+/// A limit on the number of findings that one reaper can open and update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FloodConfig {
-    /// So many opened and updated findings of one reaper are told in `per`; the others are counted and told as one
-    /// number. 0 tells all. Closes and blocked namespaces are always told.
+    /// At most this many opened and updated findings of one reaper are reported in `per`; the others are counted and
+    /// reported as one number. 0 reports all. Closed findings and blocked namespaces are always reported.
     pub per_reaper: u32,
-    /// In what time.
+    /// The time in which `per_reaper` counts.
     pub per: Time,
 }
 
@@ -75,9 +75,9 @@ pub struct ReapConfig {
 }
 
 impl ReapConfig {
-    /// What `every` can be.
+    /// The range of `every`.
     const EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
-    /// What `min_age` can be.
+    /// The range of `min_age`.
     const MIN_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
     /// The first value that cannot be used: its key and the cause.
@@ -122,15 +122,16 @@ pub struct Config {
     pub exit_grace: Time,
     /// What the events call this host.
     pub host: HostConfig,
-    /// What the hosts belong to that report to one place: the second part of NATS subjects.
+    /// The name of the cluster: the group of hosts that report to one destination. It is the second part of NATS
+    /// subjects.
     pub cluster: String,
     /// Where spools and the list of open findings are kept; it is made with mode 0700.
     pub state_dir: PathBuf,
     /// Which findings are wanted.
     pub filter: supervisor_model::filter::Filter,
-    /// What is left out of what is observed, so that secrets stay on the host.
+    /// Which observed values are left out, so that secrets stay on the host.
     pub redact: RedactConfig,
-    /// Against floods.
+    /// Limits against floods of events.
     pub flood: FloodConfig,
     /// Metrics.
     pub metrics: MetricsConfig,

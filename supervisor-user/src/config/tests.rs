@@ -1,3 +1,5 @@
+//! Tests of reading a configuration, and of the printed default.
+
 use supervisor_deliver::config::NatsConfig;
 use supervisor_render::Format;
 
@@ -5,7 +7,7 @@ use super::*;
 
 const DEFAULT: &str = include_str!("default.toml");
 
-/// The default with everything in use that is only shown.
+/// The default configuration, with all commented keys uncommented.
 fn uncommented() -> String {
     let shown = |line: &str| {
         line.strip_prefix('#')
@@ -30,7 +32,7 @@ fn the_printed_default_shows_every_key_with_its_default() {
     let mut missing = Vec::new();
     compare(&all, &shown, &mut String::new(), &mut missing);
     assert_eq!(missing, Vec::<String>::new());
-    // What is shown as a default is one.
+    // The values that the file shows as defaults are the defaults.
     for (name, sink) in &config.sinks {
         let Some(nats) = &sink.nats else { continue };
         let least: NatsConfig = toml::from_str(&format!("servers = {:?}", nats.servers)).unwrap();
@@ -42,7 +44,8 @@ fn the_printed_default_shows_every_key_with_its_default() {
     }
 }
 
-/// Keys that are in `all` and not in `shown`. What is common to all sinks is explained once.
+/// Collects the keys that are in `all` and not in `shown`. Keys that are common to all sinks are explained once, so
+/// they may be missing.
 fn compare(all: &toml::Value, shown: &toml::Value, path: &mut String, missing: &mut Vec<String>) {
     let (Some(all), Some(shown)) = (all.as_table(), shown.as_table()) else { return };
     for (key, value) in all {
@@ -64,7 +67,7 @@ fn compare(all: &toml::Value, shown: &toml::Value, path: &mut String, missing: &
 
 #[test]
 fn a_wrong_file_is_refused_with_line_and_key() {
-    /// What is wrong, and what the error begins with.
+    /// A wrong text, and the beginning of its error.
     const WRONG: [(&str, &str); 45] = [
         ("grace = 1", "f:1: grace: "),
         ("grace = \"soon\"", "f:1: grace: `soon` is no time"),
@@ -150,7 +153,7 @@ fn a_wrong_file_is_refused_with_line_and_key() {
 }
 
 #[test]
-fn what_is_set_goes_before_what_the_file_says() {
+fn values_set_on_the_command_line_override_the_configuration() {
     let sets = |sets: &[&str]| -> Vec<String> { sets.iter().map(|&set| set.to_owned()).collect() };
     let config = Config::load(
         None,
@@ -171,7 +174,7 @@ fn what_is_set_goes_before_what_the_file_says() {
 }
 
 #[test]
-fn a_configuration_that_is_nested_deeply_is_refused() {
+fn a_deeply_nested_configuration_is_refused() {
     // Without a limit, the parser would use up its stack.
     let many = 100_000;
     for text in [

@@ -1,11 +1,12 @@
-//! What an agent prints when it begins.
+//! Formats the line that an agent prints when it begins.
 
 use supervisor_collect::kernel::map_sizes;
 use supervisor_model::words::duration;
 
 use crate::config::Config;
 
-/// What is watched; and how much memory that takes at most, if the bound of the sinks' buffers is given.
+/// Says what is watched. If the bound of the sinks' buffers is given, it also says the bounds of the kernel maps and of
+/// these buffers.
 pub(super) fn begun(config: &Config, buffers: Option<u64>) -> String {
     let grace = duration(config.grace.0.as_nanos() as u64);
     let bounds = buffers.map(|bytes| {

@@ -1,4 +1,4 @@
-//! One event in the bytes of each format that a sink wants, each made once.
+//! Encodes one event in each format that a sink wants, each format once.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::console;
 /// How an event looks in a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Text of several lines only where lines may follow each other.
+    /// The event in this format. It has several lines only where lines may follow each other.
     Block(Format, Style),
     /// Text in one line.
     Sentence,
 }
 
 impl Look {
-    /// How events look in a sink.
+    /// How events look in the sink of a configuration.
     pub(super) fn of(config: &SinkConfig) -> Self {
         match config.format {
             Format::Text if config.stdout.is_some() => Self::Block(Format::Text, console::style()),
@@ -34,7 +34,7 @@ impl Look {
         }
     }
 
-    /// How text looks that a person reads as it comes; `None` if it is for machines.
+    /// The style of text that a person reads as it comes; `None` if the output is for machines.
     pub(super) fn style_of_screen(self) -> Option<Style> {
         match self {
             Self::Block(Format::Text, style) => Some(style),
@@ -43,7 +43,7 @@ impl Look {
     }
 }
 
-/// Text for a person that is about no single event; `None` if there is none.
+/// Text for a person that is about no single event; `None` if the text is empty.
 pub(super) fn text(wall: Wall, now_ns: u64, text: &str) -> Option<Message> {
     let head = Head {
         id: String::new(),
@@ -57,13 +57,13 @@ pub(super) fn text(wall: Wall, now_ns: u64, text: &str) -> Option<Message> {
     with_text(head, text)
 }
 
-/// A message that is only text; `None` if there is none.
+/// A message that is only text; `None` if the text is empty.
 fn with_text(head: Head, text: &str) -> Option<Message> {
     let payload: Arc<[u8]> = text.trim_end_matches('\n').as_bytes().into();
     (!payload.is_empty()).then(|| Message { head, ecs: Arc::clone(&payload), payload })
 }
 
-/// Encodes one event for each look once.
+/// Encodes one event, once for each look.
 pub(super) struct Encoder<'a> {
     event: &'a Event,
     context: &'a Context,
@@ -77,7 +77,7 @@ impl<'a> Encoder<'a> {
         Self { event, context, sequence, head: None, encoded: Vec::new() }
     }
 
-    /// The event as one sink gets it; the list of open findings, if it keeps one, is ECS in any case.
+    /// The message of the event for one sink. The list of open findings, if the sink keeps one, is always in ECS.
     pub(super) fn message(&mut self, look: Look, keeps_findings: bool) -> Result<Message> {
         let payload = self.encoded(look)?;
         let ecs = if keeps_findings {
@@ -89,7 +89,7 @@ impl<'a> Encoder<'a> {
         Ok(Message { head, payload, ecs })
     }
 
-    /// The event as this text; `None` if it is empty.
+    /// The event as this text; `None` if the text is empty.
     pub(super) fn text(&mut self, text: &str) -> Option<Message> {
         let head = self.head.get_or_insert_with(|| head(self.event, self.context, self.sequence)).clone();
         with_text(head, text)

@@ -1,9 +1,10 @@
-//! What is told of the end of a finding that only an earlier run has told.
+//! Makes the events for the end of a finding that only an earlier run has reported.
 
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{event::Event, facts::HostIdentity, filter::Filter, observation::Observation};
 
-/// What is told of the end of a finding that only an earlier run has told: its beginning too, unless that was delivered.
+/// The events for the end of a finding that only an earlier run has reported. Its beginning is among them, unless that
+/// was delivered.
 pub(super) fn events(
     host: &HostIdentity,
     grace_ns: u64,
@@ -14,7 +15,7 @@ pub(super) fn events(
     let mut conclusions = Conclusions::new(host.clone(), grace_ns, Filter::default());
     let mut events = conclusions.take(opening);
     if events.is_empty() {
-        // What nothing was seen to hold is told at the second look.
+        // A blocked namespace without any observed blocker is reported at the second inspection.
         events = conclusions.take(opening);
     }
     if is_delivered {

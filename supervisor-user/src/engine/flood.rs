@@ -1,4 +1,5 @@
-//! One reaper that leaves thousands must not flood what reads the events. Pure.
+//! Limits the events of one reaper: a reaper that leaves thousands of zombies must not flood the readers of events.
+//! Pure.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -9,10 +10,10 @@ use supervisor_model::{
 
 use crate::config::FloodConfig;
 
-/// So many reapers are told apart; what further ones leave is told as that of one.
+/// How many reapers are counted separately. All further reapers are counted as one.
 const MAX_REAPERS: usize = 4096;
 
-/// Counts what each reaper causes.
+/// Counts the events that each reaper causes.
 #[derive(Debug)]
 pub(super) struct Flood {
     config: FloodConfig,
@@ -22,7 +23,7 @@ pub(super) struct Flood {
 #[derive(Debug)]
 struct Reaper {
     name: String,
-    /// When the time in which its events are counted began.
+    /// When the period began in which its events are counted.
     since_ns: u64,
     told: u32,
     suppressed: u64,
@@ -33,12 +34,12 @@ impl Flood {
         Self { config, reapers: HashMap::new() }
     }
 
-    /// Goes on with other limits.
+    /// Applies other limits.
     pub(super) fn reconfigure(&mut self, config: FloodConfig) {
         self.config = config;
     }
 
-    /// Whether an event is to be told. Closes, blocked namespaces and losses always are.
+    /// Whether an event is to be reported. Closes, blocked namespaces and losses always are.
     pub(super) fn lets_through(&mut self, event: &EventKind, now_ns: u64) -> bool {
         let (EventKind::Detected(finding)
         | EventKind::Existing(finding)
@@ -66,7 +67,7 @@ impl Flood {
         false
     }
 
-    /// What was suppressed in times that are over.
+    /// The suppressed events of periods that are over.
     pub(super) fn due(&mut self, now_ns: u64) -> Vec<Suppressed> {
         let per_ns = self.config.per.0.as_nanos() as u64;
         let mut due = self.take(|reaper| now_ns.saturating_sub(reaper.since_ns) >= per_ns);
@@ -74,7 +75,7 @@ impl Flood {
         due
     }
 
-    /// What was suppressed and not told yet, for the end.
+    /// The suppressed events that were not reported yet, for the end.
     pub(super) fn rest(&mut self) -> Vec<Suppressed> {
         self.take(|_| true)
     }
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn closes_are_told_always() {
+    fn closes_are_always_reported() {
         let mut flood = flood(1);
         for _ in 0..3 {
             assert!(flood.lets_through(&EventKind::Reaped { finding: of(10), dwell_ns: None, by: None }, S));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_limits_nothing_and_memory_is_bounded() {
+    fn without_a_limit_every_event_is_reported_and_memory_is_bounded() {
         let mut none = flood(0);
         assert!((0..1000).all(|_| none.lets_through(&EventKind::Detected(of(10)), S)));
         let mut flood = flood(1);

@@ -1,4 +1,4 @@
-//! What the fuzz targets call of the files in the state directory. Nothing else does.
+//! The function that fuzz targets call for the files in the state directory. Nothing else calls it.
 
 use std::path::Path;
 

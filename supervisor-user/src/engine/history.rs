@@ -1,4 +1,4 @@
-//! What reapers did with earlier findings, kept in the state directory so that a restart of the agent forgets nothing.
+//! Keeps in the state directory what reapers did with earlier findings, so that a restart of the agent forgets nothing.
 
 use std::{
     fs::{self, OpenOptions},
@@ -15,9 +15,9 @@ use super::open_findings::create_beside;
 
 /// The file's name in the state directory.
 const FILE: &str = "history.json";
-/// A longer file is none of ours: there are at most 1,024 reapers with 16 outcomes each.
+/// A longer file is not ours: there are at most 1,024 reapers with 16 outcomes each.
 const MAX_BYTES: u64 = 1 << 20;
-/// How often it is written while the agent runs.
+/// How often the file is written while the agent runs.
 pub(super) const SAVE_EVERY: Duration = Duration::from_mins(5);
 
 #[derive(Serialize, Deserialize)]
@@ -27,7 +27,7 @@ struct Document {
     outcomes: Vec<Outcome>,
 }
 
-/// What an earlier run of this boot has kept. A file that is damaged, or too long, holds nothing.
+/// Reads what an earlier run of this boot has kept. A damaged or too long file gives nothing.
 pub(super) fn read(dir: &Path, boot_id: &str) -> Vec<Outcome> {
     let mut text = Vec::new();
     let Ok(file) = plain_file::open(&dir.join(FILE), OpenOptions::new().read(true)) else {
@@ -43,7 +43,7 @@ pub(super) fn read(dir: &Path, boot_id: &str) -> Vec<Outcome> {
         .unwrap_or_default()
 }
 
-/// Keeps it for the next run.
+/// Keeps the outcomes for the next run.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_by_the_same_boot_only() {
+    fn the_history_is_read_only_by_the_same_boot() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path(), "a"), []);
         write(dir.path(), "a", vec![outcome()]).unwrap();
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_damaged_or_a_link_holds_nothing() {
+    fn a_damaged_file_or_a_link_gives_no_history() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), "{").unwrap();
         assert_eq!(read(dir.path(), "a"), []);

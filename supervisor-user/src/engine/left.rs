@@ -1,4 +1,5 @@
-//! What an earlier run had opened and not closed: what was reaped meanwhile is closed now.
+//! Takes over the findings that an earlier run had opened and not closed. A finding whose process was reaped meanwhile
+//! is closed now.
 
 use std::fs::File;
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::config::Config;
 
-/// Closes what is gone, hands what is still there to the observer, and begins to remember what is open from now on.
+/// Closes findings that are over, hands the others to the observer, and begins to remember open findings.
 pub(super) async fn take_over(
     pipeline: &mut Pipeline,
     observer: &mut Observer<Proc>,
@@ -49,7 +50,7 @@ pub(super) async fn take_over(
         }
         for (key, line) in gone {
             let Some(observation) = left.observation(&line).with_context(context)? else { continue };
-            // By the clock of the boot that it was observed in.
+            // This is by the clock of the boot in which it was observed.
             let at_ns = observation.wall.boot_ns(Wall::now().timestamp(clock::now_ns()));
             let id = key.id;
             let seen = if key.is_exit {

@@ -1,4 +1,5 @@
-//! The agent: an observer, a pipeline, and what a service needs besides: signals, another configuration, an end in order.
+//! Runs the agent: an observer and a pipeline. It also handles signals, takes over a changed configuration, and ends in
+//! order.
 
 mod begun;
 mod encoder;
@@ -56,41 +57,41 @@ use reaping::Reaping;
 pub use stream::Stream;
 use vitals::{Vitals, told};
 
-/// How often leftovers are looked for.
+/// How often the observer looks for candidates.
 const TICK: Duration = Duration::from_millis(250);
-/// How often sinks compare the open findings that they keep with those that are.
+/// How often each sink compares its list of open findings with the findings that are open.
 const COMPARE: Duration = Duration::from_mins(10);
-/// How soon again, if one asks for it.
+/// How soon the next comparison may come, if a sink asks for it.
 const COMPARE_SOON: Duration = Duration::from_secs(10);
 
-/// What an agent is to do.
+/// The options of an agent.
 pub struct Options {
-    /// What is watched for, and where events go.
+    /// What the agent watches for, and where its events go.
     pub config: Config,
-    /// Whether findings that are open at the end are remembered for the next run.
+    /// Whether the next run gets the findings that are open at the end.
     pub remembers: bool,
-    /// Whether the eBPF programs' own lines are logged.
+    /// Whether the agent logs the lines of the eBPF programs.
     pub bpf_log: bool,
     /// What the kernel side loses on purpose.
     pub simulated_loss: SimulatedLoss,
-    /// When it ends by itself.
+    /// After which time the agent ends by itself.
     pub duration: Option<Duration>,
-    /// Reads the configuration anew, when SIGHUP asks for it.
+    /// Reads the configuration again when SIGHUP asks for it.
     pub reload: Option<Box<dyn Fn() -> Result<Config>>>,
-    /// Makes the file that it is recorded into. What every event says can be changed there.
+    /// Makes the file for the recording. It can change the context, which is in every event.
     pub record: Option<Record>,
-    /// How much text on standard output says of each finding.
+    /// How detailed the text on standard output is for each finding.
     pub detail: Detail,
-    /// Whether bounds at the start and counters at the end are printed.
+    /// Whether the agent prints bounds at the start and counters at the end.
     pub is_verbose: bool,
 }
 
-/// Makes the file that is recorded into.
+/// Makes the file for the recording.
 pub type Record = Box<dyn FnOnce(&mut Context) -> Result<Writer>>;
 
-/// What came of it.
+/// The result of a run.
 pub struct Ended {
-    /// What was counted.
+    /// The counters at the end.
     pub counted: Counted,
     /// The recording, without its end.
     pub recording: Option<Writer>,
@@ -109,12 +110,12 @@ pub fn run(options: Options) -> Result<Ended> {
 ///
 /// # Errors
 ///
-/// Those of what it runs, and if there are too many descriptors.
+/// The errors of `work`, and if there are too many descriptors.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the event loop")?;
     let result = runtime.block_on(work);
-    // A name that is still being looked up must not hold the end.
+    // A name lookup that is still running must not delay the end.
     runtime.shutdown_background();
     result
 }
@@ -123,13 +124,14 @@ async fn watch(options: Options) -> Result<Ended> {
     let Options { config, remembers, bpf_log, simulated_loss, duration: length, reload, record, .. } =
         options;
     let (detail, is_verbose) = (options.detail, options.is_verbose);
-    // Before anything is attached, so that an early signal ends it cleanly too.
+    // This comes before any hook is attached, so that an early signal also ends the agent cleanly.
     let (stop, hangups) = signals(reload.is_some())?;
     let started_ns = clock::now_ns();
     let grace_ns = config.grace.0.as_nanos() as u64;
     let host = Proc::new().context("cannot read /proc")?;
     let identity = named(host.identity(), &config);
-    // Before anything of it is used; and another agent may be the first to be told, not the one that runs.
+    // The lock comes before any use of the state directory. Of two agents, the second one gets the error, not the one
+    // that runs.
     let lock = remembers.then(|| open_findings::lock(&config.state_dir)).transpose().with_context(|| {
         format!("cannot use the state directory {}", clean(&config.state_dir.display().to_string()))
     })?;
@@ -141,7 +143,7 @@ async fn watch(options: Options) -> Result<Ended> {
     let recorder = record.map(|record| record(&mut context)).transpose()?;
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
     let measured = Vitals::measure(&config.metrics)?;
-    // Before the first other thread is started, which are those of sinks and metrics.
+    // This comes before any other thread starts: those are the threads of sinks and of metrics.
     let passed_on = REAP_NEEDS.map(|need| need.capability);
     let passed_on = if config.reap.enabled { &passed_on[..] } else { &[] };
     privileges::drop_all_but_passed_on(Some(observer.tracer()), passed_on)?;
@@ -154,7 +156,7 @@ async fn watch(options: Options) -> Result<Ended> {
         left::take_over(&mut pipeline, &mut observer, &config, lock, &context.host).await?;
         pipeline.conclusions().restore_outcomes(history::read(&config.state_dir, &context.host.boot_id));
     }
-    // It is no fault if the kernel does not tell which they are.
+    // If the kernel does not report these pages, they stay in memory. That is no error.
     let _they_stay = memory::give_back_file();
     say(&begun(&config, is_verbose.then(|| pipeline.stream().bound())));
 
@@ -185,20 +187,20 @@ async fn watch(options: Options) -> Result<Ended> {
         Ok(()) => agent.end(started_ns).await,
         Err(error) => Err(error),
     };
-    // Also after an error: what waits is to be delivered.
+    // This also runs after an error, so that waiting events are delivered.
     let recording = agent.pipeline.close().await?;
     Ok(Ended { counted: ended?, recording })
 }
 
-/// What runs.
+/// An agent that runs.
 struct Agent {
     config: Config,
-    /// This boot, if what reapers did is kept for the next run.
+    /// The id of this boot, if the agent keeps for the next run what reapers did.
     history: Option<String>,
     reload: Option<Box<dyn Fn() -> Result<Config>>>,
     observer: Observer<Proc>,
     pipeline: Pipeline,
-    /// What frees zombies. Without it at the start, its capabilities are given up.
+    /// Frees zombies. If it is off at the start, the agent gives up the capabilities for it.
     reaping: Option<Reaping>,
     vitals: Option<Vitals>,
     stop: watch::Receiver<bool>,
@@ -209,11 +211,11 @@ struct Agent {
 }
 
 impl Agent {
-    /// Watches until it is told to end, or nobody reads any more.
+    /// Watches until it has to end, or nobody reads any more.
     async fn run(&mut self) -> Result<()> {
         let mut stop = self.stop.clone();
         let ticks = ticks()?;
-        // By then, what was there before was looked at.
+        // By then, the agent has inspected the processes that existed before.
         let mut compare = Instant::now() + Duration::from_mins(1).max(self.config.grace.0 * 2);
         let mut compared = Instant::now();
         let mut saved = Instant::now();
@@ -228,7 +230,7 @@ impl Agent {
                 }
                 ready = ticks.readable() => {
                     let mut ready = ready.context("cannot poll the timer")?;
-                    // How many it was is of no interest.
+                    // The number of ticks does not matter.
                     rustix::io::read(ticks.get_ref(), &mut [0; 8]).ok();
                     ready.clear_ready();
                     Some((self.observer.tick()?, true))
@@ -264,7 +266,7 @@ impl Agent {
         }
     }
 
-    /// Takes in what happened since the last tick, which belongs to this watch too, and says what was seen.
+    /// Takes in what happened since the last tick, which belongs to this watch too, and prints a summary.
     async fn end(&mut self, started_ns: u64) -> Result<Counted> {
         if let Some(reaping) = &mut self.reaping {
             reaping.end(&mut self.pipeline).await?;
@@ -280,7 +282,7 @@ impl Agent {
         Ok(counted)
     }
 
-    /// Keeps what reapers did with earlier findings. That it cannot be kept is no reason to end.
+    /// Keeps what reapers did with earlier findings. If that fails, the agent goes on.
     fn save_history(&mut self) {
         let Some(boot_id) = &self.history else { return };
         let outcomes = self.pipeline.conclusions().outcomes();
@@ -289,7 +291,7 @@ impl Agent {
         }
     }
 
-    /// Reads the configuration anew, and goes on with it, or with the old one if the new one is wrong.
+    /// Reads the configuration again and applies it. If the new one is wrong, the agent keeps the old one.
     async fn reload(&mut self) {
         let Some(reload) = &self.reload else { return };
         told(service::reloading());
@@ -302,7 +304,7 @@ impl Agent {
     }
 }
 
-/// What every event of this run says.
+/// The context that is in every event of this run.
 #[must_use]
 pub fn context(host: &HostIdentity, hooks: Option<&'static str>) -> Context {
     Context {
@@ -312,7 +314,7 @@ pub fn context(host: &HostIdentity, hooks: Option<&'static str>) -> Context {
     }
 }
 
-/// The host as the configuration calls it.
+/// The host, with the id and the name that the configuration gives it.
 fn named(host: &HostIdentity, config: &Config) -> HostIdentity {
     HostIdentity {
         id: config.host.id.clone().or_else(|| host.id.clone()),
@@ -321,7 +323,8 @@ fn named(host: &HostIdentity, config: &Config) -> HostIdentity {
     }
 }
 
-/// Goes on with another configuration, or with the old one if the new one is wrong. Returns which, in a sentence.
+/// Applies a new configuration, or keeps the old one if the new one is wrong. Returns a sentence that says which one
+/// holds.
 async fn reconfigure(
     config: &mut Config,
     new: Result<Config>,
@@ -351,7 +354,8 @@ async fn reconfigure(
             if !fixed.is_empty() {
                 say(&format!("supervisor: from the next start on: {}", fixed.join(", ")));
             }
-            // What holds from the next start on is compared with what holds now next time too.
+            // Keys that only a restart can change keep their old values here. So the next reload, too, compares its
+            // values with those that hold now.
             *config = Config {
                 grace: config.grace,
                 exit_grace: config.exit_grace,
@@ -375,7 +379,8 @@ async fn reconfigure(
     }
 }
 
-/// What ends it, and what makes it read its configuration anew: SIGHUP, which ends what has none.
+/// Returns two receivers. The first one reports the end. The second one reports a SIGHUP, which asks the agent to read
+/// its configuration again. Without `reloads`, SIGHUP ends the command.
 ///
 /// # Errors
 ///
@@ -394,7 +399,7 @@ pub fn signals(reloads: bool) -> Result<(watch::Receiver<bool>, mpsc::Receiver<(
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                // One that waits already will read the newest.
+                // A reload that already waits will read the newest configuration.
                 _ = hangup.recv() => {
                     if !reloads {
                         break;
@@ -404,13 +409,13 @@ pub fn signals(reloads: bool) -> Result<(watch::Receiver<bool>, mpsc::Receiver<(
             }
         }
         stop.send_replace(true);
-        // The sender stays, so that it can be asked later.
+        // The sender stays alive, so that receivers can still ask it later.
         stop.closed().await;
     });
     Ok((stopped, hangups))
 }
 
-/// Forwards the programs' log in the background.
+/// Forwards the log of the eBPF programs in the background.
 fn spawn_log(observer: &mut Observer<Proc>) -> Result<tokio::task::JoinHandle<()>> {
     let mut logger = observer.tracer().logger()?;
     let events = poll(logger.as_fd().try_clone_to_owned()?)?;
@@ -422,8 +427,7 @@ fn spawn_log(observer: &mut Observer<Proc>) -> Result<tokio::task::JoinHandle<()
     }))
 }
 
-/// Lets the event loop wake up when a descriptor becomes readable.
-/// Becomes readable at each tick. The event loop's own timers wake a thread twice for each.
+/// Makes a timer that becomes readable at each tick. The event loop's own timers wake a thread twice for each tick.
 fn ticks() -> Result<AsyncFd<OwnedFd>> {
     let tick = Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as i64 };
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
@@ -435,6 +439,6 @@ fn ticks() -> Result<AsyncFd<OwnedFd>> {
 
 /// Lets the event loop wait until there is something to read.
 pub(crate) fn poll(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
-    // SAFETY: it owns the descriptor, so that this is open as long as it is registered.
+    // SAFETY: `AsyncFd` owns the descriptor, so the descriptor stays open as long as it is registered.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("cannot poll")
 }

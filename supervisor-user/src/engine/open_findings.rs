@@ -1,8 +1,9 @@
-//! The findings that are open, kept on disk: what was told as open by one run is told as closed by the next, if it was
-//! reaped in between.
+//! Keeps the list of open findings on disk. If a process is reaped between two runs, the next run reports the end of a
+//! finding that the earlier run reported as open.
 //!
-//! A file of JSON lines: a header, then what opened and what closed. It is written anew at every start, and when it
-//! holds more of what is closed than of what is open. In memory is only where each line is.
+//! The file has JSON lines: a header, then an entry for each opening and each close. The agent writes a new file at
+//! every start, and when the old one has more entries of closed findings than of open ones. Memory holds only the
+//! position of each line.
 
 use std::{
     borrow::Cow,
@@ -23,16 +24,16 @@ use supervisor_model::{
     words::clean,
 };
 
-/// Version of the file.
+/// The version of the file format.
 const FORMAT: u32 = 1;
-/// A longer line is none of ours.
+/// A longer line is not ours.
 const MAX_LINE: u64 = 4 << 20;
-/// What was written is synced to the disk within this time.
+/// The shortest time between two syncs. Written entries are synced at the first tick after this time.
 const SYNC: Duration = Duration::from_secs(1);
-/// So many lines about closed ones are no reason to write the file anew.
+/// Up to this many entries of closed findings are no reason to write a new file.
 const MAX_CLOSED: usize = 1024;
 
-/// What is open now.
+/// The findings that are open now.
 #[derive(Debug)]
 pub(super) struct OpenFindings {
     path: PathBuf,
@@ -41,21 +42,23 @@ pub(super) struct OpenFindings {
     end: u64,
     open: BTreeMap<Key, Line>,
     closed: usize,
-    /// Whether all that the last run has sent was delivered.
+    /// Whether everything that the last run has sent was delivered.
     is_delivered: bool,
     synced: Instant,
     is_dirty: bool,
+    /// Whether a part of an entry may stand behind `end`.
+    has_torn_end: bool,
     _lock: File,
 }
 
-/// What an earlier run had opened and not closed.
+/// The findings that an earlier run had opened and not closed.
 #[derive(Debug)]
 pub(super) struct Left {
-    /// The host as it was then: another boot is another.
+    /// The host as it was in that run: after another boot it is another host.
     pub(super) host: HostIdentity,
-    /// How long processes had to be unreaped.
+    /// How long a process had to be unreaped in that run.
     pub(super) grace_ns: u64,
-    /// Whether all that was sent was delivered.
+    /// Whether everything that was sent was delivered.
     pub(super) is_delivered: bool,
     pub(super) open: BTreeMap<Key, Line>,
     file: File,
@@ -68,7 +71,7 @@ struct Header {
     grace_ns: u64,
 }
 
-/// What was observed: one process can be a finding, and then the PID 1 of a blocked namespace.
+/// The subject of an observation: one process can be a finding, and then the PID 1 of a blocked namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Key {
     pub(super) is_namespace: bool,
@@ -78,12 +81,12 @@ pub(super) struct Key {
     pub(super) id: ProcessId,
 }
 
-/// Where the line of one that is open is.
+/// The position of the line of an open finding.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
     offset: u64,
     len: usize,
-    /// When the process exited, or was told to, if that was seen.
+    /// When the process exited, or was told to exit, if that was seen.
     pub(super) exit_ns: Option<u64>,
 }
 
@@ -92,12 +95,12 @@ pub(super) struct Line {
 enum Entry<'a> {
     Open(Cow<'a, Observation>),
     Closed(Key),
-    /// Everything above was delivered.
+    /// Everything above this entry was delivered.
     Delivered,
 }
 
 impl Left {
-    /// What the last run has left, if anything. What is damaged is passed over.
+    /// Reads what the last run has left; `None` if there is nothing. Damaged lines are skipped.
     ///
     /// # Errors
     ///
@@ -139,14 +142,14 @@ impl Left {
                 }
                 Ok(Entry::Closed(key)) => drop(open.remove(&key)),
                 Ok(Entry::Delivered) => is_delivered = true,
-                // A line that a crash has cut, or damage.
+                // A crash has cut this line, or it is damaged.
                 Err(_) => {}
             }
         }
         Ok(Some(Self { host, grace_ns, is_delivered, open, file }))
     }
 
-    /// What was observed of one that is open.
+    /// The observation that opened a finding.
     ///
     /// # Errors
     ///
@@ -157,7 +160,7 @@ impl Left {
 }
 
 impl OpenFindings {
-    /// Begins a new file with what is still open of what was left.
+    /// Begins a new file with those findings of `left` that are still open.
     ///
     /// # Errors
     ///
@@ -185,15 +188,16 @@ impl OpenFindings {
             is_delivered,
             synced: Instant::now(),
             is_dirty: false,
+            has_torn_end: false,
             _lock: lock,
         })
     }
 
-    /// Takes in what is told: call it before an opening is sent, and after a close was.
+    /// Takes in an observation. Call it before the event of an opening is sent, and after the event of a close is sent.
     ///
     /// # Errors
     ///
-    /// If the disk does not take it.
+    /// If writing to the disk fails.
     pub(super) fn take(&mut self, observation: &Observation) -> io::Result<()> {
         if let Some(key) = ended(observation)
             && self.open.remove(&key).is_some()
@@ -214,21 +218,21 @@ impl OpenFindings {
         Ok(())
     }
 
-    /// Syncs what was written to the disk, once a second. To be called every tick.
+    /// Syncs written entries to the disk, at most once in [`SYNC`]. Call it at every tick.
     ///
     /// # Errors
     ///
-    /// If the disk does not take it.
+    /// If writing to the disk fails.
     pub(super) fn tick(&mut self) -> io::Result<()> {
         if self.is_dirty && self.synced.elapsed() >= SYNC {
             self.synced = Instant::now();
-            self.is_dirty = false;
             self.file.sync_data()?;
+            self.is_dirty = false;
         }
         Ok(())
     }
 
-    /// How the opening was observed that an observation is the end of, if that is open.
+    /// The observation that opened the finding that `end` closes, if that finding is open.
     ///
     /// # Errors
     ///
@@ -238,16 +242,16 @@ impl OpenFindings {
         line.map_or(Ok(None), |line| observation(&self.file, line))
     }
 
-    /// Whether all that the last run has sent was delivered.
+    /// Whether everything that the last run has sent was delivered.
     pub(super) fn is_delivered(&self) -> bool {
         self.is_delivered
     }
 
-    /// Says that all that was sent is delivered.
+    /// Records that everything that was sent is delivered.
     ///
     /// # Errors
     ///
-    /// If the disk does not take it.
+    /// If writing to the disk fails.
     pub(super) fn delivered(mut self) -> io::Result<()> {
         self.append(&Entry::Delivered).map(drop)
     }
@@ -255,9 +259,13 @@ impl OpenFindings {
     fn append(&mut self, entry: &Entry<'_>) -> io::Result<usize> {
         let mut text = serde_json::to_vec(entry)?;
         text.push(b'\n');
-        if let Err(error) = self.file.write_all(&text) {
-            // A part of it may be there.
+        if self.has_torn_end {
             self.file.set_len(self.end)?;
+            self.has_torn_end = false;
+        }
+        if let Err(error) = self.file.write_all(&text) {
+            // A part of the entry may be in the file. It is cut off, now or before the next entry.
+            self.has_torn_end = self.file.set_len(self.end).is_err();
             return Err(error);
         }
         self.end += text.len() as u64;
@@ -266,11 +274,12 @@ impl OpenFindings {
     }
 }
 
-/// Keeps other agents out of the state directory, which is made if there is none, until the file is closed.
+/// Keeps other agents out of the state directory until the returned file is closed. Makes the directory if there is
+/// none.
 ///
 /// # Errors
 ///
-/// If it cannot be made, or another agent uses it.
+/// If the directory cannot be made, or another agent uses it.
 pub(super) fn lock(dir: &Path) -> io::Result<File> {
     lock::directory(dir, "another supervisor uses it: give this one another (--state-dir)")
 }
@@ -279,7 +288,7 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("open-findings.jsonl")
 }
 
-/// What an observation opens.
+/// The key that an observation opens.
 fn opened(observation: &Observation) -> Option<Key> {
     match observation.seen {
         Seen::Unreaped { id, .. } => Some(Key { is_namespace: false, is_exit: false, id }),
@@ -289,7 +298,7 @@ fn opened(observation: &Observation) -> Option<Key> {
     }
 }
 
-/// What it is the end of.
+/// The key that an observation closes.
 fn ended(observation: &Observation) -> Option<Key> {
     match observation.seen {
         Seen::Reaped { id, .. } => Some(Key { is_namespace: false, is_exit: false, id }),
@@ -321,7 +330,7 @@ fn read_line(file: &File, line: &Line) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Creates an empty file beside another one, which it is to replace. Only the agent's user may read it.
+/// Creates an empty file beside another one, which it will replace. Only the agent's user may read it.
 pub(super) fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let new = path.with_extension("new");
     match fs::remove_file(&new) {
@@ -332,7 +341,7 @@ pub(super) fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     Ok((new, file))
 }
 
-/// Writes a new file with the lines of those that are open, and puts it into the place of the old one.
+/// Writes a new file with the lines of open findings, and replaces the old file with it.
 fn rewrite(
     path: &Path,
     header: &Header,
@@ -384,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_at_the_end_is_left_to_the_next_run() {
+    fn the_next_run_gets_the_findings_that_are_still_open() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         assert!(Left::read(&state).unwrap().is_none());
@@ -396,7 +405,7 @@ mod tests {
         open.take(&reaped(2)).unwrap();
         open.take(&reaped(77)).unwrap();
 
-        // It was killed.
+        // The agent was killed.
         drop(open);
         let left = Left::read(&state).unwrap().unwrap();
         assert_eq!((pids(&left), left.is_delivered, left.grace_ns), (vec![1, 3], false, 9));
@@ -420,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_line_is_passed_over() {
+    fn a_damaged_line_is_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let mut open = OpenFindings::begin(dir.path(), lock(dir.path()).unwrap(), &host(), 9, None).unwrap();
         open.take(&unreaped(1)).unwrap();
@@ -434,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_does_not_grow_with_what_is_closed() {
+    fn closed_findings_do_not_make_the_file_grow() {
         let dir = tempfile::tempdir().unwrap();
         let mut open = OpenFindings::begin(dir.path(), lock(dir.path()).unwrap(), &host(), 9, None).unwrap();
         open.take(&unreaped(1)).unwrap();

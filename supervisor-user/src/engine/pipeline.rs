@@ -1,4 +1,4 @@
-//! Observations in, events out: what a watch and a replay have in common.
+//! Turns observations into events. A watch and a replay share this code.
 
 use std::{collections::HashSet, io, sync::Arc};
 
@@ -18,7 +18,7 @@ use supervisor_model::{
 use super::{ended, open_findings::OpenFindings, stream::Stream};
 use crate::metrics::Metrics;
 
-/// The evidence of so many at once leaves free memory behind that is worth giving back.
+/// More observations than this at once leave so much free memory behind that it is given back to the kernel.
 const MANY: usize = 100;
 
 /// Draws conclusions, sends the events, remembers what is open, and keeps count.
@@ -34,19 +34,19 @@ pub struct Pipeline {
     tally: Tally,
 }
 
-/// What was found.
+/// How many findings there were.
 #[derive(Default)]
 struct Tally {
     /// Findings of processes that were seen to exit.
     detected: u64,
     /// Findings of processes that had exited before.
     existing: u64,
-    /// Findings that were closed.
+    /// Findings whose process was reaped. Released namespaces and finished exits are not counted.
     reaped: u64,
 }
 
 impl Pipeline {
-    /// Nothing is known yet.
+    /// A pipeline that knows no finding yet.
     #[must_use]
     pub fn new(host: HostIdentity, grace_ns: u64, filter: Filter, stream: Stream) -> Self {
         Self {
@@ -62,43 +62,44 @@ impl Pipeline {
         }
     }
 
-    /// Lets observations be recorded too.
+    /// Also records observations.
     #[must_use]
     pub fn recorded_by(self, recorder: Option<Writer>) -> Self {
         Self { recorder, ..self }
     }
 
-    /// Lets events be counted for Prometheus too.
+    /// Also counts events for Prometheus.
     #[must_use]
     pub(super) fn measured_by(self, metrics: Option<Arc<Metrics>>) -> Self {
         Self { metrics, ..self }
     }
 
-    /// Lets what is open be remembered for the next run.
+    /// Also remembers open findings for the next run.
     pub(super) fn remembered_by(&mut self, open_findings: OpenFindings) {
         self.open_findings = Some(open_findings);
     }
 
-    /// What is concluded.
+    /// The conclusions from the observations.
     #[must_use]
     pub fn conclusions(&mut self) -> &mut Conclusions {
         &mut self.conclusions
     }
 
-    /// The way out.
+    /// The stream that takes the events.
     #[must_use]
     pub fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    /// Takes in observations and sends what follows. False if nobody will ever read what is sent.
+    /// Takes in observations and sends the events that follow. Returns false if nobody will ever read the events.
     ///
     /// # Errors
     ///
-    /// If a recording cannot be written.
+    /// If a recording cannot be written, or the list of open findings cannot be read.
     pub async fn take(&mut self, observations: Vec<Observation>) -> Result<bool> {
         let are_many = observations.len() > MANY;
-        // Each is given up before the next, so that findings take the place of the evidence that they are made of.
+        // Each observation is freed before the next one is read. So findings replace, in memory, the evidence that they
+        // are made of.
         for observation in observations {
             self.take_one(&observation).await?;
         }
@@ -123,8 +124,8 @@ impl Pipeline {
         if let Some(recorder) = &mut self.recorder {
             recorder.take(observation, was_wanted || opens)?;
         }
-        // An opening is remembered before it is sent and a close after it was, so that a crash in between makes the next
-        // run tell one of them again, and none is left out.
+        // The list remembers an opening before its event is sent, and a close after its event is sent. So after a crash
+        // in between, the next run reports one of them again, and omits none.
         if opens {
             self.remember(observation);
         }
@@ -140,7 +141,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Tells the end of a finding that only an earlier run has told: it was over before this one has looked at it.
+    /// Sends the end of a finding that only an earlier run has reported: the finding was over before this run inspected
+    /// it.
     async fn end_of_earlier(&mut self, observation: &Observation) -> Result<()> {
         let Some(open_findings) = &self.open_findings else { return Ok(()) };
         let opening = open_findings.opening_of(observation);
@@ -152,7 +154,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Sends an event that follows from no observation of this run, but from one of this host as it was then.
+    /// Sends an event that follows from no observation of this run, but from an earlier one. `host` is this host as it
+    /// was then.
     pub(super) async fn send_of(&mut self, host: &HostIdentity, event: &Event) -> Result<()> {
         self.measure(event);
         self.stream.send_of(host, event).await
@@ -183,7 +186,7 @@ impl Pipeline {
     }
 
     fn warn(&mut self, result: &io::Result<()>) {
-        // Once it fails it will fail for a while: the first time is enough to be told.
+        // After the first failure, more follow for a while: only the first one is reported.
         if let Err(error) = result
             && !self.is_forgetful
         {
@@ -195,8 +198,9 @@ impl Pipeline {
         self.is_forgetful = result.is_err();
     }
 
-    /// Lets sinks that keep open findings compare them with those that are open: a close may have been dropped, an
-    /// opening too or suppressed, and the place may have lost all of them.
+    /// Makes the sinks that keep open findings compare their list with the findings that are open. A close or an
+    /// opening may have been dropped, an opening may have been suppressed, or the destination may have lost all
+    /// findings.
     pub(super) fn compare(&self) {
         let zombies = self.conclusions.open().map(|finding| finding.id.clone());
         let namespaces = self.conclusions.namespaces().map(|namespace| namespace.id.clone());
@@ -204,7 +208,7 @@ impl Pipeline {
         self.stream.compare(zombies.chain(namespaces).chain(exits).collect());
     }
 
-    /// Puts into their lists what they did not have.
+    /// Sends the open findings to the sinks whose lists did not have them.
     pub(super) async fn complete(&mut self) -> Result<()> {
         let missing: Vec<(usize, Vec<String>)> = self.stream.take_missing().collect();
         let (at_ns, wall) = (clock::now_ns(), Wall::now());
@@ -231,7 +235,7 @@ impl Pipeline {
         self.stream.wants_to_compare()
     }
 
-    /// What was found, in a sentence.
+    /// A summary of the findings, in one sentence.
     #[must_use]
     pub fn summary(&self) -> String {
         let Tally { detected, existing, reaped } = self.tally;
@@ -239,11 +243,11 @@ impl Pipeline {
         format!("{detected} detected, {existing} found at the start, {reaped} reaped, {open} still open")
     }
 
-    /// Ends every sink when it has delivered what waits. Returns the recording, which is still to be completed.
+    /// Ends every sink after it has delivered its waiting events. Returns the recording, which is not complete yet.
     ///
     /// # Errors
     ///
-    /// If what is open cannot be remembered.
+    /// If the list of open findings cannot be written.
     pub async fn close(self) -> Result<Option<Writer>> {
         let is_delivered = self.stream.close().await?;
         if let Some(open_findings) = self.open_findings

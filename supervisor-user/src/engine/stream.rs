@@ -1,4 +1,4 @@
-//! Events on their way out: numbered, limited, and handed to every sink.
+//! Numbers events, limits them, and hands them to every sink.
 
 mod folded;
 
@@ -30,14 +30,14 @@ use super::{
 };
 use crate::config::Config;
 
-/// That a sink drops events is told at most so often.
+/// The shortest time between two reports that a sink drops events.
 const TELL_DROPS_NS: u64 = 10_000_000_000;
-/// A sink that could not be opened after a change of configuration is tried again so often.
+/// The time between two attempts to open a sink that could not be opened after a change of configuration.
 const REOPEN_NS: u64 = 5_000_000_000;
-/// How long nothing may be delivered at the end before what waits is given up.
+/// How long a sink may deliver nothing at the end, before its waiting events are given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The way out.
+/// The sinks, and the state that their events share.
 pub struct Stream {
     context: Context,
     cluster: String,
@@ -54,23 +54,23 @@ struct Route {
     name: String,
     config: SinkConfig,
     look: Look,
-    /// What text for a person who watches is folded by.
+    /// Folds text for a person who watches.
     fold: Option<Fold>,
-    /// There is none where the configuration was changed and the sink cannot be opened yet.
+    /// `None` if the configuration was changed and the sink cannot be opened yet.
     outlet: Option<Outlet>,
-    /// Events that it missed meanwhile.
+    /// Events that the sink missed in that time.
     missed: u64,
-    /// When it is tried again to open it.
+    /// When the next attempt to open the sink comes.
     open_ns: u64,
     drops: Option<Drops>,
 }
 
-/// Drops that the sink itself was not told of.
+/// Drops that were not reported to the sink itself.
 struct Drops {
     since_ns: u64,
-    /// How many of them the others were told of.
+    /// How many of them were reported to the other sinks.
     told: u64,
-    /// They are told again no sooner.
+    /// The next report comes no sooner.
     next_ns: u64,
 }
 
@@ -79,7 +79,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// If one cannot be opened: what is only unavailable now can.
+    /// If a sink cannot be opened. A destination that is only unavailable now is no error.
     pub fn open(config: &Config, context: Context, stop: Stop) -> Result<Self> {
         let mut stream = Self {
             context,
@@ -111,8 +111,8 @@ impl Stream {
             .with_context(|| format!("cannot open the spool of sink {}", clean(name)))
     }
 
-    /// Goes on with another configuration. Sinks that stay as they were are left alone; one that is changed ends first,
-    /// since both may want the same file, and is opened as soon as it can be.
+    /// Applies a new configuration. Unchanged sinks stay as they are. A changed sink ends first, since the old and the
+    /// new one may want the same file. The new one is opened as soon as possible.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Stream {
         }
     }
 
-    /// Says which spools hold events that no sink will deliver.
+    /// Reports the spools whose events no sink will deliver.
     fn warn_of_spools(&self, config: &Config) {
         for (name, bytes) in spools(&self.state_dir) {
             if config.sinks.get(&name).is_none_or(|sink| sink.policy != Policy::Spool) {
@@ -175,7 +175,7 @@ impl Stream {
         }
     }
 
-    /// Hands an event to every sink. Waits for those whose policy it is to be waited for.
+    /// Hands an event to every sink. Waits for the sinks whose policy requires that.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl Stream {
         self.hand_out(event, event.at_ns, None).await
     }
 
-    /// The same of an event of this host as it was when an earlier run observed it.
+    /// Like [`Stream::send`], for an event of this host as it was when an earlier run observed it.
     ///
     /// # Errors
     ///
@@ -217,7 +217,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Tells what was suppressed and what was dropped. To be called every tick.
+    /// Reports suppressed and dropped events. Call it at every tick.
     ///
     /// # Errors
     ///
@@ -233,14 +233,14 @@ impl Stream {
         self.tell_drops(now_ns)
     }
 
-    /// Tells of each sink what it has dropped since when: to all, while it grows, and to itself too when it has room
-    /// again. It is the whole number each time.
+    /// Reports for each sink how many events it has dropped, and since when. The other sinks get a report while the
+    /// number grows. The sink itself also gets one when it has room again. Each report has the whole number.
     fn tell_drops(&mut self, now_ns: u64) -> Result<()> {
         for i in 0..self.outlets.len() {
             let Route { name, outlet, drops, missed, .. } = &mut self.outlets[i];
-            // What has no outlet could not be opened.
+            // Without a sink worker, the sink could not be opened.
             let count = outlet.as_ref().map_or(DropCount { all: *missed, failed: *missed }, Outlet::untold);
-            // Where nobody will ever read again, what is dropped is told once.
+            // If nobody will ever read from the sink again, its drops are reported once.
             let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);
             if count.all == 0 || (is_closed && drops.is_some()) {
                 continue;
@@ -261,7 +261,7 @@ impl Stream {
                 let message = encoder.message(route.look, route.keeps_findings())?;
                 let Some(outlet) = &mut route.outlet else { continue };
                 if at != i {
-                    // That of another is not worth a drop that would have to be told.
+                    // A report about another sink must not cause a drop, which would have to be reported too.
                     let _told_later = outlet.try_push(&message);
                 } else if has_room && outlet.try_push(&message) {
                     outlet.told(count);
@@ -278,7 +278,7 @@ impl Stream {
         self.outlets.iter().filter_map(|route| route.outlet.as_ref()).any(Outlet::wants_to_compare)
     }
 
-    /// Lets sinks that keep open findings compare them with these.
+    /// Makes the sinks that keep open findings compare their list with `open`.
     pub fn compare(&self, open: HashSet<String>) {
         let open = Arc::new(open);
         for route in self.outlets.iter().filter(|route| route.keeps_findings()) {
@@ -288,14 +288,14 @@ impl Stream {
         }
     }
 
-    /// What sinks that keep open findings did not have, by the sink's number.
+    /// The ids of open findings that a sink's list did not have, by the sink's number.
     pub fn take_missing(&self) -> impl Iterator<Item = (usize, Vec<String>)> {
         let outlets =
             self.outlets.iter().enumerate().filter_map(|(i, route)| Some((i, route.outlet.as_ref()?)));
         outlets.map(|(i, outlet)| (i, outlet.take_missing())).filter(|(_, missing)| !missing.is_empty())
     }
 
-    /// Puts a finding into the list that one sink keeps. It is no news, and has no number.
+    /// Puts a finding into the list that one sink keeps. This is no news, and has no number of its own.
     ///
     /// # Errors
     ///
@@ -311,13 +311,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Events that the flood limiter has kept back since the start.
+    /// Events that the flood limiter has suppressed since the start.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
 
-    /// How each sink is doing.
+    /// The counters of each sink.
     pub fn stats(&self) -> impl Iterator<Item = (&str, Stats)> {
         self.outlets.iter().map(|route| {
             let missed = || Stats { dropped: route.missed, ..Stats::default() };
@@ -325,22 +325,24 @@ impl Stream {
         })
     }
 
-    /// Whether nobody will ever read again what is told.
+    /// Whether nobody will ever read events again.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let mut outlets = self.outlets.iter().map(|route| route.outlet.as_ref());
         !self.outlets.is_empty() && outlets.all(|outlet| outlet.is_some_and(|it| it.stats().is_closed))
     }
 
-    /// What waits in memory at most, in bytes.
+    /// The sum of the buffers of all sinks without a spool, in bytes. More can wait in memory: a single message that is
+    /// larger than its buffer, the last messages at the end, the buffers of the readers of a Unix socket, and the
+    /// messages that a sink has just read from its spool.
     #[must_use]
     pub fn bound(&self) -> u64 {
         let in_memory = self.outlets.iter().filter(|route| route.config.policy != Policy::Spool);
         in_memory.map(|route| route.config.buffer.0).sum()
     }
 
-    /// Tells what was suppressed, and ends every sink when it has delivered what waits. Returns whether everything
-    /// is delivered, or is in a spool.
+    /// Reports suppressed events, and ends every sink after it has delivered its waiting events. Returns whether
+    /// everything is delivered, or is in a spool.
     ///
     /// # Errors
     ///
@@ -378,7 +380,7 @@ impl Route {
     }
 }
 
-/// Ends sinks. Returns how many events each has lost that nobody was told of.
+/// Ends sinks. Returns how many events each one has lost without a report.
 async fn close(routes: Vec<Route>) -> BTreeMap<String, u64> {
     let outlets = || routes.iter().filter_map(|route| route.outlet.as_ref());
     outlets().for_each(Outlet::stop);
@@ -397,7 +399,7 @@ async fn close(routes: Vec<Route>) -> BTreeMap<String, u64> {
     all_lost
 }
 
-/// The spools that hold anything, with how much.
+/// The spools that are not empty, with their size.
 fn spools(state_dir: &Path) -> Vec<(String, u64)> {
     let Ok(entries) = fs::read_dir(state_dir.join("spool")) else { return Vec::new() };
     let waiting = |entry: fs::DirEntry| {

@@ -1,4 +1,4 @@
-//! What an agent says of itself: metrics to whoever scrapes them, and its state to a service manager.
+//! Serves metrics of the agent, and reports when the service manager could not be notified.
 
 use std::{io, sync::Arc};
 
@@ -20,11 +20,12 @@ pub(super) struct Vitals {
 }
 
 impl Vitals {
-    /// Lets the kernel measure the eBPF programs, if that is configured: it takes a right that is given up then.
+    /// Makes the kernel measure the eBPF programs, if that is configured. This needs a capability that is given up
+    /// afterwards.
     ///
     /// # Errors
     ///
-    /// Without that right.
+    /// Without that capability, or if the kernel refuses for another reason.
     pub(super) fn measure(config: &MetricsConfig) -> Result<Option<RunStats>> {
         let is_wanted = config.bpf_stats && config.listen.is_some();
         Ok(is_wanted.then(RunStats::enable).transpose()?)
@@ -34,7 +35,7 @@ impl Vitals {
     ///
     /// # Errors
     ///
-    /// If nothing can listen there.
+    /// If the agent cannot listen at that address, or no thread can be started.
     pub(super) fn start(
         config: &MetricsConfig,
         measured: Option<RunStats>,
@@ -48,16 +49,16 @@ impl Vitals {
         Ok(Some(Self { metrics, _server: server, measured }))
     }
 
-    /// What counts events.
+    /// The metrics, which count events.
     pub(super) fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
     }
 
-    /// Tells how things stand.
+    /// Updates the metrics with the current state.
     ///
     /// # Errors
     ///
-    /// If a map cannot be read.
+    /// If a map, or the run times of a program, cannot be read.
     pub(super) fn tick(&self, observer: &mut Observer<impl Host>, pipeline: &mut Pipeline) -> Result<()> {
         let counters = observer.counters()?;
         let reads = observer.host().reads_lost();
@@ -74,7 +75,7 @@ impl Vitals {
     }
 }
 
-/// A service manager that cannot be told is said to the person; the agent goes on.
+/// Reports to the person if the service manager could not be notified. The agent goes on.
 pub(super) fn told(what: io::Result<()>) {
     if let Err(error) = what {
         say(&format!("supervisor: the service manager cannot be told how it goes: {error}"));

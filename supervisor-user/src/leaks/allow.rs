@@ -1,7 +1,7 @@
-//! The allow list: leaks that are known.
+//! Reads the allow list: the leaks that are known and accepted.
 //!
-//! Each line is one entry: a field, its value, and after `#` the reason why this leak is accepted. Empty lines and lines
-//! that begin with `#` are skipped. An entry without a reason is an error, and so is an unknown field.
+//! Each line is one entry: a field, its value, and after `#` the reason why this leak is accepted. Empty lines and
+//! lines that begin with `#` are skipped. An entry without a reason is an error, and so is an unknown field.
 //!
 //! ```text
 //! name gpg-agent                  # git starts it to sign, and it stays for the next commit
@@ -9,8 +9,8 @@
 //! args sccache --start-server     # the compile cache
 //! ```
 //!
-//! `name` is the whole name as in `/proc/PID/comm`, `executable` the whole path, and `args` the first arguments, split at
-//! spaces.
+//! `name` is the whole name as in `/proc/PID/comm`, `executable` is the whole path, and `args` is the first arguments,
+//! split at spaces.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,9 +21,9 @@ use super::Leak;
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Allowed {
-    /// Its line in the file, from 1 on.
+    /// Its line number in the file; the first line is 1.
     pub line: usize,
-    /// Field and value as they are written.
+    /// Field and value, as they are written in the file.
     pub entry: String,
     /// Why the leak is accepted.
     pub reason: String,
@@ -48,11 +48,11 @@ impl Pattern {
     }
 }
 
-/// A line that is no entry.
+/// A line that is no valid entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct BadEntry {
-    /// Its number, from 1 on.
+    /// Its line number; the first line is 1.
     pub line: usize,
     problem: &'static str,
 }
@@ -66,7 +66,7 @@ impl AllowList {
     ///
     /// # Errors
     ///
-    /// If a line is no entry.
+    /// If a line is no valid entry.
     pub fn parse(text: &str) -> Result<Self, BadEntry> {
         let mut entries = Vec::new();
         for (line, text) in (1..).zip(text.lines()) {
@@ -79,7 +79,7 @@ impl AllowList {
         Ok(Self(entries))
     }
 
-    /// Marks the leaks that are known; returns the entries that no leak matches.
+    /// Marks each known leak with the first entry that matches it. Returns the entries that mark no leak.
     pub fn apply(&self, leaks: &mut [Leak]) -> Vec<Allowed> {
         let mut unmatched = self.0.clone();
         for leak in leaks {

@@ -1,4 +1,4 @@
-//! Annotations of GitHub Actions: workflow commands, one a line, that the runner takes out of a step's output.
+//! Writes annotations for GitHub Actions: workflow commands, one a line, that the runner takes out of a step's output.
 
 use super::{Report, sentence_of};
 
@@ -15,7 +15,7 @@ pub fn annotations(report: &Report) -> String {
     out
 }
 
-/// Text behind the last `::`. The runner ends a command at the end of a line, and decodes these three only.
+/// The text after the last `::`. The runner ends a command at the end of a line, and decodes only these three escapes.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_name_of_a_test_is_no_command() {
+    fn a_hostile_test_name_cannot_add_a_command() {
         let mut report = sample::report();
         report.leaks = vec![sample::leak(Kind::Running, 1, "a", &["a"])];
         report.leaks[0].tests = vec!["100%, a::b\n::set-env name=PATH::x\r".to_owned()];

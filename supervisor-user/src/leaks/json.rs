@@ -1,4 +1,4 @@
-//! The report for machines: one JSON object, of which `supervisor schema leaks` prints the schema.
+//! Writes the report for machines: one JSON object. `supervisor schema leaks` prints its schema.
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
@@ -30,7 +30,7 @@ struct Document<'a> {
     /// The tests that were marked by name.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tests: &'a [String],
-    /// Entries of the allow list that no leak matches.
+    /// Entries of the allow list that are not the first match of any leak.
     #[serde(skip_serializing_if = "<[Allowed]>::is_empty")]
     unmatched: &'a [Allowed],
 }
@@ -57,7 +57,7 @@ struct LeakFields<'a> {
     tests: &'a [String],
     /// One English sentence.
     message: String,
-    /// The entry of the allow list that it matches.
+    /// The first entry of the allow list that it matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<&'a Allowed>,
     /// All that is known of it, as an event of `supervisor schema ecs`.
@@ -72,7 +72,7 @@ const VERSION: &str = "1.0";
 ///
 /// # Errors
 ///
-/// None that can happen: the model holds nothing that JSON cannot.
+/// Never in practice: the model holds only values that JSON can represent.
 pub fn report(report: &Report, context: &Context) -> serde_json::Result<String> {
     let leaks = (1..).zip(&report.leaks).map(|(number, leak)| fields(leak, context, number));
     let document = Document {
@@ -120,7 +120,7 @@ mod tests {
     use crate::{leaks::sample, schema::Subject};
 
     #[test]
-    fn a_report_is_as_its_schema_says() {
+    fn a_report_matches_its_schema() {
         let context = Context {
             host: supervisor_model::evidence::sample::host(),
             agent_id: "a".into(),

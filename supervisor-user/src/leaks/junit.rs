@@ -1,5 +1,6 @@
-//! The report as JUnit XML, which CI systems show as test results: a test case for each test that is known by name, and one
-//! for what no test is known of. A leak is a failure of its case.
+//! Writes the report as JUnit XML, which CI systems show as test results. Each test that is known by name is a test
+//! case. A leak of several simultaneous tests has a case of its own, `a or b`. One more case, which has the command as
+//! its name, has the leaks without a known test. A leak is a failure of its case.
 
 use std::io;
 
@@ -27,7 +28,7 @@ struct Case<'a> {
 ///
 /// # Errors
 ///
-/// None that can happen: it is written to memory.
+/// Never in practice: the file is written to memory.
 pub fn report(report: &Report) -> io::Result<Vec<u8>> {
     let cases = cases(report);
     let failures = cases.iter().filter(|case| !case.leaks.is_empty()).count().to_string();
@@ -104,7 +105,7 @@ fn story_of(leak: &Leak) -> String {
     }
 }
 
-/// Text without the characters that XML does not have.
+/// Text without the characters that XML does not allow.
 fn plain(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(clean).collect();
     lines.join("\n").replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")

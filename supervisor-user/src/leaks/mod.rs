@@ -1,5 +1,5 @@
-//! What a command leaves behind: which processes count as leaked, by which test, which leaks are known, and how they are
-//! reported. Pure: `commands/leaks` observes.
+//! The leaks of a command: which processes count as leaked, which test left them, which leaks are known, and how they
+//! are reported. The module is pure: `commands/leaks` observes.
 
 pub mod allow;
 pub mod github;
@@ -21,9 +21,9 @@ use supervisor_ebpf::ProcessId;
 use supervisor_model::{event::Event, finding::Finding};
 use supervisor_render::{columns::named, sentence::sentence};
 
-/// The exit code if the command succeeded and something leaked, as that of `LeakSanitizer`.
+/// The exit code if the command succeeded and something leaked. `LeakSanitizer` uses the same code.
 pub const LEAKED: u8 = 23;
-/// The exit code if `supervisor` itself failed, as that of `env` and of container engines.
+/// The exit code if `supervisor` itself failed. `env` and container engines use the same code.
 pub const FAILED: u8 = 125;
 /// The exit code if the command was found and could not be started.
 pub const NOT_EXECUTABLE: u8 = 126;
@@ -45,7 +45,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What a report calls it.
+    /// The word for it in a report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,16 +62,16 @@ impl Kind {
 pub struct Leak {
     /// How it was left behind.
     pub kind: Kind,
-    /// The test that left it. Several if tests ran at the same time in one process; none if no test is known.
+    /// The test that left it. Several if tests ran at the same time in one process; empty if no test is known.
     pub tests: Vec<String>,
     /// What is known of it: the event that `watch` would report.
     pub event: Event,
-    /// The entry of the allow list that it matches.
+    /// The first entry of the allow list that it matches.
     pub allowed: Option<Allowed>,
 }
 
 impl Leak {
-    /// The process; of a namespace its PID 1.
+    /// The process; for a namespace, its PID 1.
     #[must_use]
     pub fn finding(&self) -> Option<&Finding> {
         self.event.kind.process()
@@ -114,7 +114,7 @@ pub enum Method {
     Proc,
 }
 
-/// What a run has found.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The command line.
@@ -131,7 +131,7 @@ pub struct Report {
     pub leaks: Vec<Leak>,
     /// All tests that are known by name.
     pub tests: Vec<String>,
-    /// Entries of the allow list that no leak matches.
+    /// Entries of the allow list that are not the first match of any leak.
     pub unmatched: Vec<Allowed>,
 }
 
@@ -151,14 +151,14 @@ impl Report {
     }
 }
 
-/// The leaks of a run, each process once.
+/// The leaks of a run; each process is in it once.
 #[derive(Debug, Default)]
 pub struct Leaks {
     of: BTreeMap<(ProcessId, bool), Leak>,
 }
 
 impl Leaks {
-    /// Adds a leak, and returns it. What is known of a process later replaces what was known before, but not the tests.
+    /// Adds a leak, and returns it. Later facts about a process replace earlier ones; known tests are kept.
     pub fn add(&mut self, id: ProcessId, kind: Kind, tests: Vec<String>, event: Event) -> &Leak {
         let is_namespace = kind == Kind::Namespace;
         let before = self.of.remove(&(id, is_namespace));
@@ -174,7 +174,7 @@ impl Leaks {
         [false, true].iter().any(|is_namespace| self.of.contains_key(&(*id, *is_namespace)))
     }
 
-    /// All of them, in the order of kinds and pids.
+    /// All leaks, sorted by kind and pid.
     #[must_use]
     pub fn into_list(self) -> Vec<Leak> {
         let mut all: Vec<Leak> = self.of.into_values().collect();
@@ -183,7 +183,7 @@ impl Leaks {
     }
 }
 
-/// What is known of a leak, in one sentence.
+/// One sentence about a leak.
 #[must_use]
 pub fn sentence_of(leak: &Leak) -> String {
     let (Kind::Running, Some(finding)) = (leak.kind, leak.finding()) else {

@@ -1,9 +1,9 @@
-//! The test that a process belongs to by the arguments of those that created it: some runners start a process for each
-//! test, and name the test in its arguments. They need no marks.
+//! Finds the test that a process belongs to, from the arguments of its creators. Some runners start a process for each
+//! test and name the test in its arguments. These runners need no marks.
 
 use supervisor_model::{event::EventKind, finding::Finding};
 
-/// The names by the nearest creator that has one; none if no creator has.
+/// The test that the nearest creator names; empty if no creator names one.
 pub(super) fn tests_of(event: &EventKind) -> Vec<String> {
     let found = event.process().and_then(test_of);
     found.into_iter().collect()
@@ -21,7 +21,8 @@ fn of_bats(args: &[String]) -> Option<String> {
     Some(decoded(function))
 }
 
-/// The name of a test as bats has made a function name of it: `_` is a space, `-` and two digits another character.
+/// Decodes a test name from the function name that bats made of it. `_` is a space; `-` and two hex digits are another
+/// character.
 fn decoded(function: &str) -> String {
     // `bats_encode_test_name` encodes the `-` of its own `-5f` again, for a name with no other special character.
     let function = function.replace("-2d5f", "-5f");
@@ -43,7 +44,7 @@ fn decoded(function: &str) -> String {
     name
 }
 
-/// `BINARY --exact TEST`, as nextest starts each test, and people start one.
+/// `BINARY --exact TEST`: nextest starts each test like this, and people start a single test like this.
 fn of_libtest(args: &[String]) -> Option<String> {
     let at = args.iter().position(|arg| arg == "--exact")?;
     let is_name = |arg: &&String| !arg.starts_with('-');
@@ -63,7 +64,7 @@ mod tests {
     fn bats_names_its_tests_in_arguments() {
         for (function, name) in [
             ("test_leaks_a_sleep", "leaks a sleep"),
-            // Both are what bats 1.8 makes of these names.
+            // bats 1.8 makes the next two function names from these test names.
             ("test_ok-2d5f1", "ok_1"),
             ("test_leaves_nothing-3a_ok-5f1", "leaves nothing: ok_1"),
             ("test_a-2db", "a-b"),
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn libtest_names_a_test_behind_or_before_exact() {
+    fn libtest_names_its_test_before_or_after_exact() {
         assert_eq!(
             of_libtest(&words("/t/deps/a-1 --exact mod::one --nocapture")).as_deref(),
             Some("mod::one")

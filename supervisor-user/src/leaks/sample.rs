@@ -1,4 +1,4 @@
-//! Reports for tests.
+//! Builds reports for tests.
 
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
@@ -24,7 +24,7 @@ fn finding(pid: u32, comm: &str, args: &[&str], state: char) -> Finding {
     Conclusions::new(sample::host(), 1_000_000_000, Filter::default()).explain(&evidence)
 }
 
-/// A leak of the monitor with the pid 10.
+/// A leak whose monitor has pid 10.
 pub(super) fn leak(kind: Kind, pid: u32, comm: &str, args: &[&str]) -> Leak {
     let is_running = kind == Kind::Running;
     let finding = Box::new(finding(pid, comm, args, if is_running { 'S' } else { 'Z' }));
@@ -38,7 +38,7 @@ pub(super) fn leak(kind: Kind, pid: u32, comm: &str, args: &[&str]) -> Leak {
     Leak { kind, tests: Vec::new(), event, allowed: None }
 }
 
-/// A report with a leak of each kind but a namespace, one of them of a test, and one known.
+/// A report with a leak of each kind except a namespace. One leak belongs to a test, and one is known.
 pub(super) fn report() -> Report {
     let mut late = leak(Kind::Late, 24, "helper", &["helper"]);
     late.tests = vec!["it is <late>".to_owned()];

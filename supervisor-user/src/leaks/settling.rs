@@ -1,32 +1,33 @@
-//! When what is left counts as left: how long processes may take to end.
+//! Decides when a remaining process counts as left behind: how long processes may take to end.
 
 use std::collections::HashMap;
 
 use supervisor_ebpf::ProcessId;
 
-/// A process that became a zombie so late is given this long to be reaped.
+/// A process that became a zombie only recently gets this much time to be reaped.
 const YOUNG_NS: u64 = 1_000_000_000;
-/// Zombies come and go under a process that still runs and forks: after so much more time, young ones are left out.
+/// Under a process that still runs and forks, zombies come and go. After this much more time, young zombies are
+/// ignored.
 const PATIENCE_NS: u64 = 3 * YOUNG_NS;
 
-/// A descendant that is there.
+/// A descendant that exists now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Present {
-    /// Itself, then its creators from the nearest on, down to the command.
+    /// The process itself, then its creators: the nearest first, the command last.
     pub line: Vec<ProcessId>,
     /// Whether it has exited.
     pub is_zombie: bool,
 }
 
 impl Present {
-    /// Which process.
+    /// The process's id.
     #[must_use]
     pub fn id(&self) -> ProcessId {
         self.line[0]
     }
 }
 
-/// The wait for processes to end after the end of a command or test.
+/// The wait for processes to end, after the end of a command or a test.
 #[derive(Debug)]
 pub struct Settling {
     until_ns: u64,
@@ -35,13 +36,13 @@ pub struct Settling {
 }
 
 impl Settling {
-    /// Begins now, and lasts as long as processes may take to end.
+    /// Begins now. It lasts as long as processes may take to end.
     #[must_use]
     pub fn new(now_ns: u64, settle_ns: u64) -> Self {
         Self { until_ns: now_ns.saturating_add(settle_ns), zombies: HashMap::new() }
     }
 
-    /// Takes in which processes are there now. Returns those that are left, once that is decided.
+    /// Takes the processes that exist now. Returns those that are left behind, once that is decided.
     pub fn settle(&mut self, now_ns: u64, present: &[Present]) -> Option<Vec<ProcessId>> {
         if present.is_empty() {
             return Some(Vec::new());
@@ -74,21 +75,21 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_at_once_when_nothing_is_left() {
+    fn settling_ends_at_once_when_no_process_is_left() {
         let mut settling = Settling::new(0, 2 * SECOND);
         assert_eq!(settling.settle(1, &[present(1, false)]), None);
         assert_eq!(settling.settle(2, &[]), Some(Vec::new()));
     }
 
     #[test]
-    fn what_still_runs_at_the_end_is_left() {
+    fn a_process_that_still_runs_at_the_end_is_left_behind() {
         let mut settling = Settling::new(0, 2 * SECOND);
         assert_eq!(settling.settle(2 * SECOND - 1, &[present(1, false)]), None);
         assert_eq!(settling.settle(2 * SECOND, &[present(1, false)]), Some(vec![ProcessId::new(1, 1)]));
     }
 
     #[test]
-    fn a_zombie_of_the_last_moment_gets_time_to_be_reaped() {
+    fn a_new_zombie_gets_time_to_be_reaped() {
         let mut settling = Settling::new(0, 2 * SECOND);
         let now = 2 * SECOND - 1;
         assert_eq!(settling.settle(now, &[present(1, true)]), None);
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn zombies_that_come_and_go_do_not_hold_it_up() {
+    fn zombies_that_come_and_go_do_not_delay_the_end() {
         let mut settling = Settling::new(0, 0);
         let forks = present(1, false);
         for second in 0..3 {

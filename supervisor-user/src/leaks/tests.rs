@@ -1,9 +1,9 @@
-//! Which test was running: marks that test runners send, and the processes that were forked under them.
+//! Finds the test that a process belongs to: from the marks that test runners send, and from the time of a fork.
 //!
-//! A mark belongs to the process that runs the test. Everything that a child of that process does belongs to the test if
-//! the child was forked between the beginning and the end of the test. So tests that run at the same time in different
-//! processes are told apart, and a process that runs many tests one after the other too. Of tests that run at the same time
-//! in one process, all are named.
+//! A mark belongs to the process that runs the test. A child of that process belongs to the test if it was forked
+//! between the beginning and the end of the test; so does everything that the child does. This separates tests that run
+//! at the same time in different processes, and tests that one process runs one after the other. If tests run at the
+//! same time in one process, all of them are named.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -25,13 +25,14 @@ pub struct Tests {
 }
 
 impl Tests {
-    /// No mark yet. `precision_ns` is how exact the start times of processes are, which are rounded down.
+    /// Creates an empty set of marks. `precision_ns` is the precision of the start times of processes, which are
+    /// rounded down.
     #[must_use]
     pub fn new(precision_ns: u64) -> Self {
         Self { precision_ns: precision_ns.max(1), of: HashMap::new(), names: BTreeSet::new() }
     }
 
-    /// A test begins in this process.
+    /// Records that a test begins in this process.
     pub fn begin(&mut self, process: ProcessId, name: &str, now_ns: u64) {
         self.names.insert(name.to_owned());
         let begin_ns = now_ns - now_ns % self.precision_ns;
@@ -39,7 +40,7 @@ impl Tests {
         self.of.entry(process).or_default().push(mark);
     }
 
-    /// The test ends; false if it did not begin.
+    /// Records that the test ends. Returns false if it did not begin.
     pub fn end(&mut self, process: ProcessId, name: &str, now_ns: u64) -> bool {
         let end_ns = now_ns.next_multiple_of(self.precision_ns);
         let marks = self.of.get_mut(&process);
@@ -48,7 +49,7 @@ impl Tests {
         open.map(|mark| mark.end_ns = Some(end_ns)).is_some()
     }
 
-    /// The tests that a process belongs to, by its line: itself, then its creators.
+    /// The tests that a process belongs to. `line` is the process itself, then its creators.
     #[must_use]
     pub fn of(&self, line: &[ProcessId]) -> Vec<String> {
         for pair in line.windows(2) {
@@ -106,7 +107,7 @@ mod unit {
     }
 
     #[test]
-    fn of_tests_that_run_at_once_in_one_process_all_are_named() {
+    fn all_tests_that_run_at_once_in_one_process_are_named() {
         let mut tests = Tests::new(1);
         tests.begin(RUNNER, "two", 200);
         tests.begin(RUNNER, "one", 210);
@@ -114,7 +115,7 @@ mod unit {
     }
 
     #[test]
-    fn start_times_that_are_rounded_down_are_within_the_test() {
+    fn a_start_time_that_is_rounded_down_still_belongs_to_its_test() {
         let mut tests = Tests::new(100);
         tests.begin(RUNNER, "one", 250);
         tests.end(RUNNER, "one", 330);

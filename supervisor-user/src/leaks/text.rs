@@ -1,4 +1,4 @@
-//! The report for people.
+//! Writes the report for people.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,8 @@ use supervisor_render::{
 
 use super::{Ended, Kind, Leak, Report, allow::Allowed, sentence_of};
 
-/// The whole report. It is empty if nothing was left behind and everything could be seen.
+/// The whole report. It is empty if nothing was left behind, everything could be seen, and [`Report::unmatched`] is
+/// empty.
 #[must_use]
 pub fn report(report: &Report, style: Style) -> String {
     let mut out = String::new();
@@ -48,7 +49,7 @@ fn because(entry: &Allowed) -> String {
     format!("line {}, `{}` ({})", entry.line, clean(&entry.entry), clean(&entry.reason))
 }
 
-/// What one leak is, with its test.
+/// The title of a leak, with its test.
 fn title(leak: &Leak) -> String {
     let what = match leak.kind {
         Kind::Namespace => "a PID namespace that cannot end".to_owned(),
@@ -81,7 +82,7 @@ fn story(leak: &Leak, style: Style) -> String {
     }
 }
 
-/// One line: how many of each kind, and how the command ended.
+/// One line: the number of leaks of each kind, and how the command ended.
 #[must_use]
 pub fn summary(report: &Report) -> String {
     let mut parts = Vec::new();
@@ -110,7 +111,7 @@ mod tests {
     use crate::leaks::sample;
 
     #[test]
-    fn each_new_leak_has_its_story_and_known_ones_a_line() {
+    fn each_new_leak_has_its_story_and_each_known_leak_one_line() {
         let text = report(&sample::report(), Style::PLAIN);
         for part in [
             "leak 1 of 3: a process that was not reaped\nUNREAPED  crun[22]",
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_if_nothing_was_left() {
+    fn a_report_is_empty_if_nothing_was_left_behind() {
         let clean = Report { leaks: Vec::new(), unmatched: Vec::new(), ..sample::report() };
         assert_eq!(report(&clean, Style::PLAIN), "");
         let blind = Report { unseen: vec!["orphans".to_owned()], ..clean };

@@ -1,4 +1,4 @@
-//! A scrape: the last snapshot, and what is read at that moment.
+//! Renders a scrape: the last snapshot, and the values that are read at that moment.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use supervisor_deliver::sink::Stats;
 
 use super::{Build, Snapshot, State, lock};
 
-/// What renders the state at each scrape.
+/// Renders the state at each scrape.
 #[derive(Debug)]
 pub(super) struct Scrape {
     pub(super) build: Build,
@@ -27,7 +27,7 @@ pub(super) struct Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // The engine is not to wait for the text.
+        // The engine must not wait until the text is written.
         let (snapshot, told) = {
             let state = lock(&self.state);
             (state.snapshot.clone(), state.told)
@@ -94,7 +94,7 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// What the kernel side has seen, and what it could not store or tell.
+    /// The counts of the kernel side, and the events that it could not store or report.
     fn seen(&mut self, snapshot: &Snapshot) -> fmt::Result {
         let counters = &snapshot.counters;
         for (name, help, count) in [
@@ -149,7 +149,7 @@ impl Out<'_> {
     }
 
     fn sinks(&mut self, sinks: &[(String, Stats)]) -> fmt::Result {
-        // Without sinks there is nothing to say, and a name without a value is nothing.
+        // Without sinks there is no sample, and a metric name without a sample is useless.
         if sinks.is_empty() {
             return Ok(());
         }
@@ -196,12 +196,12 @@ impl Out<'_> {
         self.counter("bpf_runs", "Runs of an eBPF program", None, runs)
     }
 
-    /// What this process itself takes.
+    /// The resources that this process itself uses.
     fn own(&mut self) -> fmt::Result {
         let used = clock_gettime(ClockId::ProcessCPUTime);
         let seconds = Duration::new(used.tv_sec as u64, used.tv_nsec as u32).as_secs_f64();
         self.counter("cpu", "CPU time of this process", Some(&Unit::Seconds), [([], seconds)])?;
-        // Absent is what could not be read.
+        // A value that could not be read is absent.
         let Some(bytes) = resident_bytes() else { return Ok(()) };
         self.gauge("resident_memory", "Memory of this process", Some(&Unit::Bytes), [([], bytes)])
     }

@@ -1,5 +1,5 @@
-//! What an agent counts, for Prometheus: the engine tells it every event and, each tick, how things stand; a scrape
-//! renders both. No label has a value that a process could choose.
+//! The metrics of an agent, for Prometheus. The engine reports every event, and at each tick a snapshot of the state; a
+//! scrape renders both. No label has a value that a process could choose.
 
 mod classic;
 mod encode;
@@ -27,13 +27,13 @@ use supervisor_model::{
 pub use server::Server;
 pub use snapshot::{OpenFindings, Snapshot};
 
-/// Without a tick for longer than this, the tracer is stuck.
+/// The collector is stuck if it has not ticked for longer than this.
 const STALE: Duration = Duration::from_secs(15);
 /// Bounds of the dwell times' buckets, in seconds.
 const DWELL: [f64; 13] =
     [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0, 604_800.0];
 
-/// What this build and run are.
+/// The facts about this build and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
     /// The version of `supervisor`.
@@ -42,16 +42,16 @@ pub struct Build {
     pub hooks: &'static str,
 }
 
-/// How a scrape wants its text.
+/// The text format that a scrape asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposition {
     /// `OpenMetrics` 1.0.
     OpenMetrics,
-    /// Prometheus' own text format 0.0.4, for what does not ask for the other.
+    /// Prometheus' own text format 0.0.4, for scrapers that do not ask for `OpenMetrics`.
     Classic,
 }
 
-/// Everything that is counted. Share it in an [`Arc`]: the engine writes, the server reads.
+/// All metrics. Share it in an [`Arc`]: the engine writes, the server reads.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -69,7 +69,7 @@ const EXIT: Kind = [("kind", "exit")];
 /// The outcome of a request to free a zombie, as a label.
 type ReapOutcome = [(&'static str, &'static str); 1];
 
-/// What is counted event by event.
+/// The metrics that are counted event by event.
 #[derive(Debug)]
 struct Counted {
     opened: Family<Kind, Counter>,
@@ -81,18 +81,18 @@ struct Counted {
     reap_requests: Family<ReapOutcome, Counter>,
 }
 
-/// What the engine told last.
+/// The last snapshot of the engine.
 #[derive(Debug)]
 struct State {
     snapshot: Snapshot,
-    /// Whether it told anything.
+    /// Whether the engine has reported a snapshot.
     is_told: bool,
-    /// When; before that, when this was made.
+    /// When the engine reported it. Before the first snapshot, the time when this was created.
     told: Instant,
 }
 
 impl Metrics {
-    /// Nothing is counted yet.
+    /// Creates metrics that have counted nothing yet.
     #[must_use]
     pub fn new(build: Build) -> Self {
         let state = State { snapshot: Snapshot::default(), is_told: false, told: Instant::now() };
@@ -104,35 +104,35 @@ impl Metrics {
         Self { registry, counted, state }
     }
 
-    /// Counts an event. Each is counted once, whether or not a flood limiter lets it through.
+    /// Counts an event. Each event is counted once, also if a flood limiter suppresses it.
     pub fn observe(&self, event: &Event) {
         self.counted.observe(&event.kind);
     }
 
-    /// Takes in how things stand now; the engine calls it at each tick, the first time when the hooks are attached and
-    /// what was there before is scanned.
+    /// Takes a snapshot of the present state. The engine calls it at each tick. The first call comes when the hooks are
+    /// attached and the processes from before the start are scanned.
     pub fn set(&self, snapshot: Snapshot) {
         let mut state = lock(&self.state);
         *state = State { snapshot, is_told: true, told: Instant::now() };
     }
 
-    /// How long ago the engine last ticked, or was started, if that is too long ago.
+    /// The time since the last tick of the engine, or since its start, if that is too long.
     #[must_use]
     pub fn stalled(&self) -> Option<Duration> {
         Some(lock(&self.state).told.elapsed()).filter(|elapsed| *elapsed > STALE)
     }
 
-    /// Whether the hooks are attached and what was there before is scanned.
+    /// Whether the hooks are attached and the processes from before the start are scanned.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         lock(&self.state).is_told
     }
 
-    /// Everything as text.
+    /// All metrics as text.
     ///
     /// # Errors
     ///
-    /// Only if a metric cannot be written as text, which would be a bug.
+    /// Only if a metric cannot be written as text. That would be a bug.
     pub fn render(&self, exposition: Exposition) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
@@ -143,7 +143,8 @@ impl Metrics {
     }
 }
 
-/// The engine only replaces what is behind the lock, so it is whole even if a thread has panicked with it.
+/// The engine only replaces the value behind the lock. So the value is complete, even if a thread panicked while it
+/// held the lock.
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -159,7 +160,7 @@ impl Counted {
             closed_by_resync: Counter::default(),
             reap_requests: Family::default(),
         };
-        // A series that is there from the start shows its first increase.
+        // A series that exists from the start shows its first increase.
         for kind in [ZOMBIE, NAMESPACE, EXIT] {
             for family in [&counted.opened, &counted.updated, &counted.closed] {
                 drop(family.get_or_create(&kind));
@@ -225,7 +226,7 @@ impl Counted {
                 self.found.inc_by(loss.found);
                 self.closed_by_resync.inc_by(loss.closed);
             }
-            // One-shot commands make the first two, and the others are about what a snapshot counts.
+            // One-shot commands make the first two. A snapshot has the counts of the other two.
             EventKind::State(_)
             | EventKind::Explained(_)
             | EventKind::Dropped(_)

@@ -1,4 +1,5 @@
-//! The HTTP server. It has its own thread, so that neither the tracer waits for a scrape nor a scrape for the tracer.
+//! The HTTP server for metrics. It has its own thread: the collector does not wait for a scrape, nor a scrape for the
+//! collector.
 
 use std::{
     collections::VecDeque,
@@ -28,22 +29,22 @@ use tokio::{
 
 use super::{Exposition, Metrics};
 
-/// Connections at once; the oldest makes room for a new one.
+/// The greatest number of connections at once. One more connection closes the oldest one.
 const CONNECTIONS: usize = 16;
-/// How long a connection may last.
+/// A connection may last this long.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of a request's head.
+/// The greatest number of bytes in a request's head.
 const HEAD: usize = 8 * 1024;
-/// Header lines of a request.
+/// The greatest number of header lines in a request.
 const HEADERS: usize = 32;
-/// How long to wait when there are too many open files.
+/// The pause after a failed accept, for example when too many files are open.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// A server that runs; it ends when this is dropped.
+/// A running server. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -56,7 +57,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If nothing can listen there, or no thread can be started.
+    /// If the server cannot listen there, or no thread can be started.
     pub fn start(listen: SocketAddr, metrics: Arc<Metrics>) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
@@ -78,7 +79,7 @@ impl Server {
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -89,7 +90,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // That it panicked was printed when it did.
+            // The panic of the thread was printed when it happened.
             let _ = thread.join();
         }
     }
@@ -99,12 +100,13 @@ async fn serve(listener: &TcpListener, metrics: &Arc<Metrics>) {
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // The peer has gone, or there are too many open files.
+            // The peer has gone, or too many files are open.
             sleep(PAUSE).await;
             continue;
         };
         if open.len() >= CONNECTIONS {
-            // First, every request that has arrived is answered: the runtime looks at the sockets, and runs the others.
+            // The yield lets the runtime poll the sockets and run the other tasks. So every request that has arrived is
+            // answered first.
             yield_now().await;
             open.retain(|connection| !connection.is_finished());
         }
@@ -119,7 +121,7 @@ async fn serve(listener: &TcpListener, metrics: &Arc<Metrics>) {
     }
 }
 
-/// One request and its answer.
+/// Serves one request.
 async fn connection(stream: TcpStream, metrics: Arc<Metrics>) {
     let service = service_fn(|request: Request<Incoming>| {
         let response = answer(&request, &metrics);
@@ -132,7 +134,7 @@ async fn connection(stream: TcpStream, metrics: Arc<Metrics>) {
         .max_buf_size(HEAD)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    // An error is the client's: it spoke something else, was too slow, or has gone.
+    // An error is the client's fault: it spoke another protocol, was too slow, or has gone.
     let _ = timeout(LIMIT, connection).await;
 }
 

@@ -1,4 +1,4 @@
-//! How things stand at a tick, as the engine tells it.
+//! The state at a tick, as the engine reports it.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use supervisor_model::{
     finding::{BlockedNamespace, Finding},
 };
 
-/// The runtimes that are named; any other is `other`.
+/// The runtimes that a label names; any other runtime is `other`.
 const RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
 
-/// How things stand.
+/// The state at a tick.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// What the kernel side has counted since the start.
+    /// The counters of the kernel side, since the start.
     pub counters: Counters,
     /// Reads of other processes that were late since the start.
     pub reads: ReadsLost,
-    /// The findings that are open and wanted.
+    /// The open findings that pass the filter.
     pub open: OpenFindings,
-    /// Events that the flood limiter has kept back since the start.
+    /// The number of events that the flood limiter has suppressed since the start.
     pub suppressed: u64,
     /// Each sink, by its name in the configuration.
     pub sinks: Vec<(String, Stats)>,
@@ -40,7 +40,7 @@ pub struct Snapshot {
 pub struct OpenFindings(BTreeMap<[&'static str; 3], u64>);
 
 impl OpenFindings {
-    /// Counts them.
+    /// Counts open findings.
     pub fn count<'a>(
         zombies: impl IntoIterator<Item = &'a Finding>,
         namespaces: impl IntoIterator<Item = &'a BlockedNamespace>,
@@ -68,7 +68,7 @@ impl OpenFindings {
         *self.0.entry([family.unwrap_or("unknown"), runtime, state]).or_default() += 1;
     }
 
-    /// The number for each family, runtime and state that has any.
+    /// The number for each family, runtime and state that has any finding.
     pub fn iter(&self) -> impl Iterator<Item = ([&'static str; 3], u64)> {
         self.0.iter().map(|(key, count)| (*key, *count))
     }

@@ -1,4 +1,4 @@
-//! What a scrape says after events and snapshots, and how the server behaves.
+//! Tests the text of a scrape after events and snapshots, and the behaviour of the server.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,7 @@ fn metrics() -> Metrics {
     Metrics::new(BUILD)
 }
 
-/// One sample's value.
+/// The value of one sample.
 fn value<'a>(text: &'a str, sample: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))
 }
@@ -70,7 +70,7 @@ fn a_finding_is_counted_from_open_to_close() {
     assert_eq!(value(&text, "supervisor_dwell_seconds_bucket{le=\"10.0\"}"), Some("1"));
 }
 
-/// One of everything.
+/// A snapshot with one of everything.
 fn snapshot() -> Snapshot {
     Snapshot {
         counters: Counters { forks: 11, exits: 9, frees: 8, lost_events: 3, ..Counters::default() },
@@ -93,7 +93,7 @@ fn snapshot() -> Snapshot {
 }
 
 #[test]
-fn a_snapshot_is_rendered_whole() {
+fn a_scrape_renders_the_whole_snapshot() {
     let metrics = metrics();
     let loss = Loss { found: 5, closed: 2, ..Loss::default() };
     metrics.observe(&Event { at_ns: 0, wall: Wall::now(), kind: EventKind::Lost(loss) });
@@ -126,7 +126,7 @@ fn a_snapshot_is_rendered_whole() {
 }
 
 #[test]
-fn the_book_and_the_alerts_name_the_metrics_that_there_are() {
+fn the_book_names_every_metric_and_the_alerts_name_only_existing_ones() {
     let metrics = metrics();
     metrics.set(snapshot());
     let text = metrics.render(Exposition::Classic).expect("it renders");
@@ -144,7 +144,7 @@ fn the_book_and_the_alerts_name_the_metrics_that_there_are() {
 }
 
 #[test]
-fn names_of_runtimes_are_bounded() {
+fn runtimes_without_a_known_name_share_one_label() {
     let mut conclusions = Conclusions::new(host(), S, Filter::default());
     let mut finding = conclusions.explain(&incident());
     finding.runtime.as_mut().expect("it is known").name = "chosen by a process".to_owned();
@@ -156,11 +156,11 @@ fn names_of_runtimes_are_bounded() {
     assert_eq!(counts, [(["F1", "other", "unreaped"], 2), (["unknown", "none", "unreaped"], 1)]);
 }
 
-/// Sends bytes, and returns the answer.
+/// Sends bytes and returns the answer.
 fn ask(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
-    // The server may close before it has read all of a wrong request.
+    // The server may close the connection before it has read all of a wrong request.
     let _ = stream.write_all(request);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -218,9 +218,9 @@ fn the_server_answers_by_path_and_format() {
     TcpStream::connect(address).expect_err("nobody listens any more");
 }
 
-/// Requests that have arrived are answered before their connections make room for newer ones.
+/// The server answers requests that have arrived before their connections make room for newer ones.
 #[test]
-fn a_burst_of_whole_requests_loses_none() {
+fn every_request_of_a_burst_is_answered() {
     let (server, _metrics) = start(metrics());
     let burst: Vec<TcpStream> = (0..100)
         .map(|_| {
@@ -237,7 +237,7 @@ fn a_burst_of_whole_requests_loses_none() {
 }
 
 #[test]
-fn clients_that_are_slow_or_large_keep_nobody_out() {
+fn slow_clients_and_large_requests_keep_nobody_out() {
     let (server, _metrics) = start(metrics());
     let address = server.address();
     let mut idle: Vec<TcpStream> = (0..40)
@@ -250,7 +250,7 @@ fn clients_that_are_slow_or_large_keep_nobody_out() {
     let before = Instant::now();
     assert!(get(address, "/healthz", "").0.starts_with("http/1.1 200"));
     assert!(before.elapsed() < Duration::from_secs(5), "it waited for the slow ones");
-    // The oldest had to make room.
+    // The oldest connection had to make room.
     let first = &mut idle[0];
     first.set_read_timeout(Some(Duration::from_secs(5))).expect("a time");
     let ended = first.read(&mut [0; 16]);

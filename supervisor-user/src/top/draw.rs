@@ -1,4 +1,4 @@
-//! The screen of `supervisor top`.
+//! Draws the screen of `supervisor top`.
 
 use ratatui::{
     Frame,
@@ -21,7 +21,7 @@ use super::{
     trend::Trend,
 };
 
-/// What keys do.
+/// The help text: what each key does.
 pub const KEYS: &str = "\
 up down  j k        one line
 PgUp PgDn Home End  ten lines, the first, the last
@@ -41,12 +41,12 @@ BLOCKS  a PID namespace (a Pod) cannot end while it stays
 +/MIN   how many more than a minute ago
 A mouse selects and scrolls.";
 
-/// Columns of that, with its frame.
+/// Columns of the help text, with its frame.
 const HELP_WIDTH: u16 = 79;
-/// A question or an answer takes at most so many columns.
+/// A question or an answer takes at most this many columns.
 const QUESTION_WIDTH: u16 = 90;
 
-/// Draws everything. [`Top::prepare`] comes first.
+/// Draws everything. Call [`Top::prepare`] first.
 pub fn draw(frame: &mut Frame<'_>, top: &mut Top, style: TextStyle) {
     let has_detail = top.detail.is_some();
     let verdict_lines = match frame.area().height {
@@ -106,7 +106,7 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
     Line::from(spans)
 }
 
-/// How many there are of what, and by how much that has changed within a minute.
+/// The counts of blocked, leaked and other findings, and the change of each within a minute.
 fn count_line(top: &Top, columns: u16, look: Look) -> Line<'static> {
     let unit = if columns < 80 { "" } else { "/min" };
     let count = |what: &str, count: usize, colour: Color, trend: Option<&Trend>| {
@@ -145,7 +145,7 @@ fn page_line(top: &Top, look: Look) -> Line<'_> {
     Line::from(spans)
 }
 
-/// The verdict on what is selected, and what to do first.
+/// The verdict on the selected line, and the first thing to do.
 fn verdict_text(top: &Top, area: Rect, look: Look) -> Paragraph<'static> {
     let Some((verdict, remedy)) = top.verdict.as_ref().filter(|_| area.height > 0) else {
         return Paragraph::default();
@@ -193,7 +193,7 @@ fn foot_line(top: &Top, look: Look) -> Line<'_> {
     ])
 }
 
-/// The help, a question or an answer, above everything.
+/// Draws the help, a question or an answer above everything else.
 fn popup(frame: &mut Frame<'_>, top: &Top) {
     let (title, text, width) = match &top.mode {
         Mode::Help => (" keys; any key closes this ", KEYS, HELP_WIDTH),

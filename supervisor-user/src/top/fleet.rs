@@ -1,4 +1,4 @@
-//! All nodes: what their agents have left at a broker.
+//! The view of all nodes: the findings that their agents have left at a broker.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use supervisor_render::columns::{Column, named, unknown};
 
 use super::{Age, Blocked, Item, Row, Story, View};
 
-/// Room of the columns of lists.
+/// The least and the greatest widths of the columns of lists.
 const EXIT_WIDTHS: [(usize, usize); 7] = [(12, 18), (11, 11), (10, 16), (6, 6), (8, 12), (14, 40), (10, 24)];
 const NAMESPACE_WIDTHS: [(usize, usize); 7] =
     [(12, 18), (14, 14), (14, 22), (16, 60), (8, 12), (14, 40), (10, 24)];
@@ -119,18 +119,18 @@ fn of(fleet: &Fleet, kind: FindingKind) -> impl Iterator<Item = (&Key, &fleet::R
     fleet.rows.iter().filter(move |(_, row)| row.document.supervisor.finding.kind == kind)
 }
 
-/// The id of a finding among those of all nodes.
+/// The id of a finding, unique among all nodes.
 pub(crate) fn id(key: &Key) -> String {
     format!("{}/{}/{}", key.cluster, key.host, key.finding.as_deref().unwrap_or_default())
 }
 
-/// A node, and whether it does not report.
+/// The name of a node, with a mark if the node does not report.
 fn node(fleet: &Fleet, key: &Key) -> String {
     let stale = if matches!(fleet.state_of(key), HostState::Stale { .. }) { " (stale)" } else { "" };
     host(fleet, key) + stale
 }
 
-/// The age of what ended then, by that host's clock and this broker's.
+/// The age of a process that ended at `end` by its host's clock; `now` is this broker's time.
 fn age(end: Option<Timestamp>, now: Timestamp) -> Age {
     end.map_or_else(Age::default, |end| {
         Age::seen(u64::try_from(now.duration_since(end).as_nanos()).unwrap_or(0))

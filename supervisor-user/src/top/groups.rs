@@ -1,4 +1,4 @@
-//! Findings by reaper: one line of the first page, and of the page of reapers.
+//! Groups findings by reaper: each group is one line of the first page and of the page of reapers.
 
 use std::{
     cmp::Reverse,
@@ -38,7 +38,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Brings findings into this order.
+    /// Sorts findings by this order.
     pub(super) fn sort(self, items: &mut [Item]) {
         if self.is_reversed {
             items.sort_unstable_by(|one, other| self.sort.compare(other, one));
@@ -48,8 +48,8 @@ impl Order {
     }
 }
 
-/// Groups findings that are in this order. Reapers whose zombies block a PID namespace come first, then those with leaked ones;
-/// among these the order decides.
+/// Groups findings that are already in this order. Reapers whose zombies block a PID namespace come first, then those
+/// with leaked zombies. Within these classes the order decides.
 pub(super) fn group(items: &[Item], order: Order) -> Vec<Group> {
     let mut indices: HashMap<&str, usize> = HashMap::new();
     let mut members: Vec<Vec<usize>> = Vec::new();
@@ -89,7 +89,7 @@ fn of(items: &[Item], members: Vec<usize>) -> Group {
     }
 }
 
-/// The text that all have, or how many texts there are.
+/// The text that all of them have in common, or how many different texts there are.
 fn one_or_count<'a>(texts: impl Iterator<Item = &'a str>, what: &str) -> String {
     let texts: HashSet<&str> = texts.collect();
     match texts.len() {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn who_blocks_comes_first_then_who_leaks() {
+    fn blocking_reapers_come_first_then_leaking_ones() {
         use Prognosis::{Late, Leaked};
         let mut items = vec![
             item(1, "late", 9, Late, false),

@@ -1,4 +1,4 @@
-//! What has happened, and all of it that is about one finding.
+//! Keeps the newest events, and collects all of them that are about one finding.
 
 use std::collections::VecDeque;
 
@@ -7,21 +7,21 @@ use supervisor_render::{story, style::Style, text};
 
 use super::View;
 
-/// Events that are kept.
+/// At most this many events are kept.
 const EVENTS: usize = 500;
 
-/// One thing that has happened.
+/// One event that has happened.
 #[derive(Debug)]
 pub(super) struct Happened {
     /// Its number.
     pub(super) id: String,
-    /// It in one line.
+    /// The event in one line.
     pub(super) line: String,
     /// The finding that it is about.
     pub(super) finding: Option<String>,
     /// The host pid of that finding's process.
     pub(super) pid: Option<u32>,
-    /// All of it, of this host.
+    /// The whole event, if it is of this host.
     event: Option<Box<Event>>,
 }
 
@@ -42,7 +42,7 @@ impl History {
         self.push(line, finding, pid, Some(Box::new(event.clone())));
     }
 
-    /// Adds what has happened on another host.
+    /// Adds an event of another host.
     pub(super) fn add_line(&mut self, line: String, finding: Option<String>) {
         self.push(line, finding, None, None);
     }
@@ -60,12 +60,12 @@ impl History {
         self.events.len()
     }
 
-    /// One of them; 0 is the newest.
+    /// The event at an index; 0 is the newest.
     pub(super) fn newest(&self, index: usize) -> Option<&Happened> {
         self.events.get(self.events.len().checked_sub(index + 1)?)
     }
 
-    /// All that has happened to a finding, then its story: as it is now, or as it was known last.
+    /// All events of a finding, then its story: as it is now, or as it was known last.
     pub(super) fn story(&self, finding: &str, view: &dyn View, columns: usize, now_ns: u64) -> String {
         let about: Vec<&Happened> =
             self.events.iter().filter(|it| it.finding.as_deref() == Some(finding)).collect();

@@ -1,4 +1,4 @@
-//! One host: what was concluded of it.
+//! The view of one host: the conclusions about it.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ use supervisor_render::{
 
 use super::{Age, Blocked, Item, Row, Story, View};
 
-/// Room of the columns of processes that cannot exit.
+/// The least and the greatest widths of the columns for processes that cannot exit.
 const EXIT_WIDTHS: [(usize, usize); 7] = [(11, 11), (10, 16), (5, 5), (8, 12), (6, 6), (12, 24), (14, 40)];
-/// More blockers of a PID namespace than these are counted, not named.
+/// A list names at most this many blockers of a PID namespace, and counts the others.
 const MAX_NAMED: usize = 5;
 
 impl View for Conclusions {
@@ -85,7 +85,7 @@ impl View for Conclusions {
     }
 }
 
-/// What an id is of.
+/// The object that an id belongs to.
 enum Found<'a> {
     Process(&'a Finding),
     Namespace(&'a BlockedNamespace),
@@ -117,7 +117,7 @@ fn item(finding: &Finding, now_ns: u64) -> Item {
     }
 }
 
-/// The age of what began at a known time, or before it was first seen.
+/// The age of a state: exact if its beginning is known, otherwise more than the time since it was first seen.
 fn age(began_ns: Option<u64>, seen_ns: u64, now_ns: u64) -> Age {
     began_ns.map_or_else(
         || Age::more_than(now_ns.saturating_sub(seen_ns)),
@@ -156,7 +156,7 @@ fn blocked(namespace: &BlockedNamespace, now_ns: u64) -> Blocked {
     }
 }
 
-/// What holds a namespace, by name, each with the process that must reap it.
+/// The blockers of a namespace by name, each with the process that must reap it.
 fn holders(blockers: &[Blocker]) -> String {
     let holder = |blocker: &Blocker| {
         let of = blocker.reaper.as_ref().map(|(pid, name)| format!(" of {}", named(name, *pid)));

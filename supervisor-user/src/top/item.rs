@@ -1,4 +1,4 @@
-//! An open finding as the lists, the groups and the counts need it, and the order of findings.
+//! An open finding with the fields that lists, groups and counts need, and the order of findings.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -61,7 +61,7 @@ pub(super) fn contains(text: &str, wanted: &str) -> bool {
         return true;
     }
     if wanted.is_ascii() {
-        // It takes no memory: a key asks for it of each finding.
+        // This comparison allocates no memory: each key press runs it for every finding.
         return text
             .as_bytes()
             .windows(wanted.len())
@@ -80,45 +80,45 @@ pub struct Age {
 }
 
 impl Age {
-    /// It was seen to happen.
+    /// An age of an event that was seen.
     #[must_use]
     pub fn seen(ns: u64) -> Self {
         Self { ns: Some(ns), is_more: false }
     }
 
-    /// It happened before this.
+    /// An age of an event that happened before the watch: it is more than this.
     #[must_use]
     pub fn more_than(ns: u64) -> Self {
         Self { ns: Some(ns), is_more: true }
     }
 
-    /// The same so much later.
+    /// The age after this much more time.
     #[must_use]
     pub(super) fn after(self, ns: u64) -> Self {
         Self { ns: self.ns.map(|age_ns| age_ns.saturating_add(ns)), ..self }
     }
 
-    /// As a person says it.
+    /// The age in words for people.
     #[must_use]
     pub fn text(self) -> String {
         let more = if self.is_more { ">" } else { "" };
         self.ns.map_or_else(unknown, |ns| format!("{more}{}", duration(ns)))
     }
 
-    /// Whether it was seen to happen within this time.
+    /// Whether the event was seen, and happened within this time.
     #[must_use]
     pub fn is_within(self, ns: u64) -> bool {
         !self.is_more && self.ns.is_some_and(|age_ns| age_ns <= ns)
     }
 
-    /// The oldest comes first, and what is not known last.
+    /// Compares two ages: the oldest comes first, and an unknown age comes last.
     #[must_use]
     pub fn compare(self, other: Self) -> Ordering {
         other.ns.cmp(&self.ns)
     }
 }
 
-/// What findings are sorted by.
+/// The key that findings are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
     /// How many zombies the reaper holds; of one reaper, their age.
@@ -137,7 +137,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// The one that the next press of the key gives.
+    /// The sort key that the next key press selects.
     #[must_use]
     pub fn next(self) -> Self {
         match self {
@@ -150,7 +150,7 @@ impl Sort {
         }
     }
 
-    /// What people read of it.
+    /// The word for it on the screen.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -163,7 +163,7 @@ impl Sort {
         }
     }
 
-    /// Which of two findings comes first.
+    /// Compares two findings by this key.
     #[must_use]
     pub fn compare(self, one: &Item, other: &Item) -> Ordering {
         let first = match self {
@@ -177,7 +177,7 @@ impl Sort {
     }
 }
 
-/// The place of a prognosis: what stays comes first.
+/// The rank of a prognosis: zombies that stay come first.
 fn rank(prognosis: Prognosis) -> u8 {
     match prognosis {
         Prognosis::Leaked => 0,
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_says_what_was_seen() {
+    fn an_age_is_exact_only_if_the_beginning_was_seen() {
         assert_eq!(Age::seen(1_500_000_000).text(), "1.5 s");
         assert_eq!(Age::more_than(60_000_000_000).text(), ">1 min 0 s");
         assert_eq!(Age::default().text(), "-");

@@ -1,4 +1,4 @@
-//! What keys do.
+//! Handles keys: changes the state of the screen, or asks the terminal for something.
 
 use supervisor_model::{
     reaping::{Decision, Entry},
@@ -10,12 +10,12 @@ use super::{Detail, Page, Story, Subject, Top, View, lines::Line};
 /// The longest filter.
 const MAX_FILTER: usize = 80;
 
-/// What a person wants.
+/// An input of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// A character.
     Char(char),
-    /// The one that deletes.
+    /// The key that deletes a character.
     Backspace,
     /// Confirms, or shows details.
     Enter,
@@ -25,7 +25,7 @@ pub enum Key {
     Tab,
     /// The page before.
     BackTab,
-    /// So many lines further, or back if it is negative.
+    /// Moves by this many lines, backwards if negative.
     Move(isize),
     /// The first line.
     First,
@@ -37,10 +37,10 @@ pub enum Key {
     Suspend,
 }
 
-/// What a key asks of the terminal.
+/// A request to the terminal that follows from a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// To show what has changed.
+    /// To draw the changes.
     Draw,
     /// To end.
     Quit,
@@ -54,29 +54,29 @@ pub enum Ask {
     Reap(u32),
 }
 
-/// What keys do now.
+/// The meaning that keys have now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// They go from line to line and from page to page.
+    /// Keys move from line to line and from page to page.
     #[default]
     Browsing,
-    /// They are the filter.
+    /// Keys are typed into the filter.
     Typing,
-    /// Any of them ends the help.
+    /// Any key closes the help.
     Help,
-    /// One of them frees a zombie; the others end the question.
+    /// One key frees a zombie; any other key closes the question.
     Question {
         /// The question.
         text: String,
         /// The zombie, if it may be freed.
         pid: Option<u32>,
     },
-    /// Any of them ends the answer.
+    /// Any key closes the answer.
     Answer(String),
 }
 
 impl Top {
-    /// Does what a key asks for. What is shown in detail is looked up in the view.
+    /// Handles a key. The view provides the details that are shown.
     pub fn key(&mut self, key: Key, view: &dyn View) -> Ask {
         self.note = None;
         match (&self.mode, key) {
@@ -157,7 +157,7 @@ impl Top {
         Ask::Draw
     }
 
-    /// Sorts, groups or opens the findings in another way.
+    /// Sorts, groups, opens or closes the findings in another way.
     fn arrange(&mut self, key: char) {
         match key {
             's' => {
@@ -205,7 +205,7 @@ impl Top {
                 self.opened_mut().insert(label, !is_open);
                 self.relist();
             }
-            // What it holds: the first page, filtered.
+            // Shows the zombies of the reaper: the first page, filtered by its name.
             Line::Reaper(index) => {
                 self.set_filter(Page::Findings, self.data.groups[index].label.clone());
                 self.turn(Page::Findings as usize);
@@ -244,7 +244,7 @@ impl Top {
         Ask::Copy(pid.to_string())
     }
 
-    /// Asks whether the selected zombie is to be freed, or says why it is not.
+    /// Asks whether the selected zombie is to be freed, or says why it cannot be.
     fn question(&mut self, view: &dyn View) {
         if let Some(reason) = &self.no_reap {
             self.note = Some(reason.clone());
@@ -268,7 +268,7 @@ impl Top {
     }
 }
 
-/// The decision about a zombie and what follows from it, as `supervisor reap` says it.
+/// The decision about a zombie and its consequences, in the words of `supervisor reap`.
 fn question_text(entry: &Entry) -> String {
     let pid = entry.finding.process.pid;
     let mut lines = vec![supervisor_render::reaping::text(entry, false)];

@@ -1,11 +1,11 @@
-//! Keys with 30,000 zombies.
+//! Tests that keys stay fast with 30,000 zombies.
 
 use std::time::{Duration, Instant};
 
 use super::{Key, sample::host_with, screens::screen};
 
-/// A key is answered within 50 ms; `cargo xtask bench` measures that. Here nothing is optimized and the machine may be busy: this is to
-/// find what takes longer for each zombie than it must.
+/// The product answers a key within 50 ms; `cargo xtask bench` measures that. This test runs unoptimized, and the
+/// machine may be busy. It only finds code that takes much longer for each zombie than it must.
 const LIMIT: Duration = Duration::from_secs(5);
 
 #[test]

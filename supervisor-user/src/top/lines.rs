@@ -1,4 +1,4 @@
-//! The lines of a page: which there are, and which is selected.
+//! Decides which lines a page has, and which line is selected.
 
 use std::collections::HashMap;
 
@@ -6,15 +6,15 @@ use super::{Page, Top, item::contains};
 
 /// A reaper with at most this many zombies is open until a person closes it.
 const SMALL: usize = 5;
-/// At most this many blocked PID namespaces stand above the findings; page 3 has all.
+/// At most this many blocked PID namespaces stand above the findings; page 3 has all of them.
 const MAX_BLOCKED: usize = 5;
 
-/// One line of a list, by its index in what there is.
+/// One line of a list. The number is an index into the list's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A PID namespace that is blocked, above the findings.
     Blocked(usize),
-    /// How many more there are.
+    /// How many more PID namespaces are blocked.
     MoreBlocked(usize),
     /// A reaper, above its zombies.
     Group(usize),
@@ -31,7 +31,7 @@ pub(super) enum Line {
 }
 
 impl Top {
-    /// Makes the lines of this page anew, and selects the same one.
+    /// Rebuilds the lines of this page, and keeps the same line selected.
     pub(super) fn relist(&mut self) {
         let wanted = self.page_state().filter.to_lowercase();
         self.lines = match self.page {
@@ -100,7 +100,7 @@ impl Top {
         opened.get(&group.label).copied().unwrap_or(by_itself)
     }
 
-    /// What a person has opened and closed among the findings that are listed.
+    /// The reapers that a person has opened or closed in the present list.
     pub(super) fn opened_mut(&mut self) -> &mut HashMap<String, bool> {
         &mut self.opened[usize::from(self.is_filtered())]
     }
@@ -109,7 +109,7 @@ impl Top {
         !self.pages[Page::Findings as usize].filter.is_empty()
     }
 
-    /// Sets the filter of a page. What it lets through is shown, whatever was closed before.
+    /// Sets the filter of a page. The findings that match it are shown, even if their reaper was closed before.
     pub(super) fn set_filter(&mut self, page: Page, filter: String) {
         self.pages[page as usize].filter = filter;
         if page == Page::Findings {
@@ -131,7 +131,7 @@ impl Top {
         }
     }
 
-    /// The pid that a line is about: of a reaper its own.
+    /// The pid that a line is about; for a reaper, its own pid.
     pub(super) fn pid_of(&self, line: Line) -> Option<u32> {
         let data = &self.data;
         match line {
@@ -144,7 +144,7 @@ impl Top {
         }
     }
 
-    /// What tells a line from the others of its page, also after a refresh.
+    /// A key that distinguishes a line from the others of its page, and that stays the same after a refresh.
     fn key_of(&self, line: Line) -> (u8, &str) {
         match line {
             Line::Group(index) | Line::Reaper(index) => (1, &self.data.groups[index].label),
@@ -163,7 +163,7 @@ impl Top {
         (state.at, state.key) = (at, key);
     }
 
-    /// Selects the same line as before the lines were made anew; if it has gone, the one that is in its place.
+    /// Selects the same line as before the lines were rebuilt. If that line has gone, selects the line at its position.
     fn reselect(&mut self) {
         let state = self.page_state();
         let Some((kind, text)) = &state.key else { return self.select(0) };
@@ -173,7 +173,7 @@ impl Top {
     }
 }
 
-/// The rows of which a cell contains this.
+/// The indices of the rows that contain this text in a cell.
 fn matching<'a>(
     count: usize,
     wanted: &'a str,

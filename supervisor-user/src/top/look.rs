@@ -1,13 +1,13 @@
-//! Colours, and numbers with their sign.
+//! Styles for colours, and numbers with their sign.
 
 use ratatui::style::{Color, Modifier, Style};
 
 use super::trend::Trend;
 
-/// Whether it is coloured.
+/// Whether the screen has colours.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
-    /// Whether there are none.
+    /// Whether colours are off.
     pub(super) plain: bool,
 }
 
@@ -21,7 +21,7 @@ impl Look {
     }
 }
 
-/// By how much a count has changed, with its sign.
+/// The change of a count, with its sign.
 pub(super) fn change(trend: &Trend) -> String {
     match trend.change() {
         0 => "+0".to_owned(),

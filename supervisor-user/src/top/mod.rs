@@ -1,4 +1,4 @@
-//! What `supervisor top` shows, and what keys do to it. Pure: nothing here knows a terminal.
+//! The state of `supervisor top`: what it shows, and what keys change. It is pure: nothing here knows a terminal.
 
 pub mod draw;
 mod fleet;
@@ -44,34 +44,34 @@ use supervisor_model::{
 };
 use supervisor_render::style::COLUMNS;
 
-/// A column of a list: its title, the columns of the terminal that it needs at least, and those that it takes at most. The most
-/// important ones come first: the others do not fit a narrow terminal.
+/// A column of a list: its title, the least and the greatest number of terminal columns that it takes. The most
+/// important columns come first, because the others do not fit a narrow terminal.
 type Column = (&'static str, usize, usize);
 
-/// What there is to be shown, of one host or of all.
+/// The data that is shown, of one host or of all hosts.
 pub trait View {
     /// Open findings.
     fn items(&self, now_ns: u64) -> Vec<Item>;
 
-    /// What is shown of each PID namespace.
+    /// The columns of the list of PID namespaces.
     fn namespace_columns(&self) -> Vec<Column>;
 
     /// PID namespaces that cannot end.
     fn namespaces(&self, now_ns: u64) -> Vec<Blocked>;
 
-    /// What is shown of each process that cannot exit.
+    /// The columns of the list of processes that cannot exit.
     fn exit_columns(&self) -> Vec<Column>;
 
     /// Processes that were told to exit and cannot.
     fn exits(&self, now_ns: u64) -> Vec<Row>;
 
-    /// The verdict on a finding, and what to do first.
+    /// The verdict on a finding, and the first thing to do.
     fn verdict(&self, id: &str) -> Option<(String, Option<String>)>;
 
-    /// The whole story of a finding, in lines of so many columns where it can be wrapped.
+    /// The whole story of a finding, wrapped to lines of at most `columns` columns where that is possible.
     fn story(&self, id: &str, columns: usize, now_ns: u64) -> Option<Story>;
 
-    /// A zombie of this host with the decision whether `supervisor reap` frees it.
+    /// A zombie of this host, with the decision whether `supervisor reap` frees it.
     fn reap(&self, id: &str) -> Option<Entry>;
 }
 
@@ -102,7 +102,7 @@ pub struct Blocked {
     pub row: Row,
     /// For how long it has been blocked.
     pub age: Age,
-    /// All of it in one line, what matters first.
+    /// The whole state in one line, the most important part first.
     pub headline: String,
 }
 
@@ -112,11 +112,11 @@ pub enum Page {
     /// Open findings.
     #[default]
     Findings,
-    /// Who must reap them.
+    /// The processes that must reap them.
     Reapers,
     /// PID namespaces that cannot end.
     Namespaces,
-    /// What has happened.
+    /// Events that have happened.
     Events,
     /// Processes that cannot exit.
     Exits,
@@ -126,7 +126,7 @@ impl Page {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Findings, Self::Reapers, Self::Namespaces, Self::Events, Self::Exits];
 
-    /// As it is called.
+    /// The title of the page.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -139,17 +139,17 @@ impl Page {
     }
 }
 
-/// What belongs to one page.
+/// The state of one page.
 #[derive(Debug, Default)]
 struct PageState {
     filter: String,
     /// The selected line.
     at: usize,
-    /// What tells that line from the others; nothing on the first line, which stays the first.
+    /// A key that distinguishes that line from the others. `None` on the first line, so that the selection stays there.
     key: Option<(u8, String)>,
 }
 
-/// What there is now.
+/// The data of the last refresh.
 #[derive(Debug, Default)]
 struct Data {
     items: Vec<Item>,
@@ -162,16 +162,16 @@ struct Data {
     exits: Vec<Row>,
     /// Columns of the longest name of a reaper.
     label_width: usize,
-    /// When all that was so.
+    /// The time of this data.
     at_ns: u64,
 }
 
 /// The state of the screen.
 #[derive(Debug, Default)]
 pub struct Top {
-    /// Where it looks: host, kernel or recording.
+    /// The source of the data: host, kernel or recording.
     pub source: String,
-    /// Why what is shown may not be so any more.
+    /// Why the shown data may be out of date.
     pub trouble: Option<String>,
     /// Why `r` frees no zombie.
     pub no_reap: Option<String>,
@@ -179,31 +179,31 @@ pub struct Top {
     pages: [PageState; Page::ALL.len()],
     order: Order,
     is_flat: bool,
-    /// Reapers that a person has opened or closed, without a filter and with the present one.
+    /// The reapers that a person has opened or closed: without a filter, and with the present filter.
     opened: [HashMap<String, bool>; 2],
     mode: Mode,
-    /// What the last key has done, where nothing else shows it.
+    /// The effect of the last key, if nothing else shows it.
     note: Option<String>,
     is_frozen: bool,
     is_mouse_off: bool,
     detail: Option<Detail>,
     data: Data,
     lines: Vec<Line>,
-    /// The verdict on what is selected, and what to do first.
+    /// The verdict on the selected line, and the first thing to do.
     verdict: Option<(String, Option<String>)>,
     history: History,
     trends: Trends,
     lost: u64,
-    /// The first line of the list that is on the screen, and the line of the screen that it is on.
+    /// The first line of the list that is on the screen. The next field is the line of the screen that has it.
     start: usize,
     first_row: u16,
     /// How wide a story can be.
     columns: usize,
-    /// When it was refreshed.
+    /// The time of the last refresh.
     now_ns: u64,
 }
 
-/// What is shown below the list.
+/// The text that is shown below the list.
 #[derive(Debug)]
 struct Detail {
     of: Subject,
@@ -212,12 +212,12 @@ struct Detail {
     scroll: u16,
 }
 
-/// What a detail is about.
+/// The subject of a detail.
 #[derive(Debug)]
 enum Subject {
     /// A finding as it is now.
     Finding(String),
-    /// All that has happened to a finding.
+    /// All events of a finding.
     History(String),
     /// An event that is about no finding.
     Text,
@@ -230,7 +230,7 @@ impl Top {
         Self { source, columns: COLUMNS, ..Self::default() }
     }
 
-    /// Takes in what has happened.
+    /// Adds an event.
     pub fn event(&mut self, event: &Event) {
         if let EventKind::Lost(loss) = &event.kind {
             self.lost += loss.exits + loss.reaps + loss.records + loss.reads;
@@ -238,23 +238,23 @@ impl Top {
         self.history.add(event);
     }
 
-    /// Takes in what has happened on another host, and the finding that it is about.
+    /// Adds an event of another host, with the finding that it is about.
     pub fn line(&mut self, text: String, finding: Option<String>) {
         self.history.add_line(text, finding);
     }
 
-    /// Takes in what `supervisor reap` has answered.
+    /// Shows the answer of `supervisor reap`.
     pub fn answered(&mut self, text: String) {
         self.note = None;
         self.mode = Mode::Answer(text);
     }
 
-    /// Says in the last line what was done.
+    /// Shows in the last line what was done.
     pub fn note(&mut self, text: String) {
         self.note = Some(text);
     }
 
-    /// Takes in what is so now.
+    /// Takes the present state from the view.
     pub fn refresh(&mut self, view: &dyn View, now_ns: u64) {
         let mut items = view.items(now_ns);
         self.order.sort(&mut items);
@@ -262,10 +262,11 @@ impl Top {
         self.take(view, now_ns, items, groups);
     }
 
-    /// The same where nothing has happened since: it looks at no finding again.
+    /// Increases the ages of the findings, if nothing has happened since the last refresh. Reads the namespaces and the
+    /// stuck exits again, but no finding. If the screen is frozen, it does the same as [`Self::refresh`].
     pub fn pass(&mut self, view: &dyn View, now_ns: u64) {
         if self.is_frozen {
-            // What is shown is not what is so.
+            // The frozen data is not the present state.
             return self.refresh(view, now_ns);
         }
         let passed_ns = now_ns.saturating_sub(self.data.at_ns);
@@ -305,14 +306,14 @@ impl Top {
         self.relist();
     }
 
-    /// Whether one of the findings has begun within this time.
+    /// Whether one of the findings began within this time.
     #[must_use]
     pub fn is_younger_than(&self, ns: u64) -> bool {
         let ages = self.data.items.iter().map(|item| item.age);
         ages.chain(self.data.namespaces.iter().map(|blocked| blocked.age)).any(|age| age.is_within(ns))
     }
 
-    /// Sorts and groups again what there is.
+    /// Sorts and groups the present data again.
     fn regroup(&mut self) {
         self.order.sort(&mut self.data.items);
         let groups = group(&self.data.items, self.order);
@@ -334,7 +335,7 @@ impl Top {
         !self.is_mouse_off
     }
 
-    /// Prepares a screen of that width: call it before each [`draw::draw`].
+    /// Prepares a screen of this width. Call it before each [`draw::draw`].
     pub fn prepare(&mut self, view: &dyn View, columns: u16) {
         let columns = usize::from(columns).saturating_sub(2).min(COLUMNS);
         if columns != self.columns {
@@ -345,7 +346,7 @@ impl Top {
         self.verdict = id.and_then(|id| view.verdict(id));
     }
 
-    /// Brings what is shown below the list to what is so now, and to the width of the screen.
+    /// Updates the text below the list to the present state and to the width of the screen.
     fn tell(&mut self, view: &dyn View) {
         let Some(detail) = &mut self.detail else { return };
         let story = match &detail.of {
@@ -356,14 +357,14 @@ impl Top {
             }
             Subject::Text => None,
         };
-        // Of a finding that is closed, what was known last stays.
+        // The last known text of a closed finding stays.
         if let Some(Story { text, inspected_ns }) = story {
             detail.scroll = detail.scroll.min(text.lines().count().saturating_sub(1) as u16);
             (detail.text, detail.inspected_ns) = (text, inspected_ns);
         }
     }
 
-    /// What a detail is called.
+    /// The title of a detail.
     fn detail_title(detail: &Detail) -> String {
         let inspected = detail.inspected_ns.map(|ns| format!(", inspected {} ago", duration(ns)));
         let what = match detail.of {

@@ -1,4 +1,4 @@
-//! A realistic host for tests: some reapers with many zombies, a blocked Pod, a process that cannot exit.
+//! Builds a realistic host for tests: some reapers with many zombies, a blocked Pod, a process that cannot exit.
 
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, WAITED_PID, Wait};
@@ -17,21 +17,21 @@ use supervisor_model::{
 use super::Top;
 
 const S: u64 = 1_000_000_000;
-/// When the screen is drawn, and when it was refreshed before.
+/// The time when the screen is drawn; the next constant is the time of the refresh before.
 pub(super) const NOW: u64 = 4000 * S;
 const BEFORE: u64 = NOW - 50 * S;
-/// Monitors and the processes of the pools: each has its share of the zombies.
+/// The numbers of monitors and of worker processes. The zombies are spread over them.
 const MONITORS: u32 = 7;
 const WORKERS: u32 = 40;
 
-/// A host with so many zombies, and the screen that has seen it for a while.
+/// A host with this many zombies, and a screen that has watched it for a while.
 pub(super) fn host_with(zombies: u32) -> (Top, Conclusions) {
     let mut conclusions = Conclusions::new(host(), S, Filter::default());
     let mut top = Top::new("node-1  Linux 6.18.0".to_owned());
     let all: Vec<Evidence> = (0..zombies).map(zombie).collect();
     top.refresh(&conclusions, BEFORE - S);
     let old = |evidence: &&Evidence| evidence.exit_ns.is_some_and(|exit_ns| exit_ns < BEFORE);
-    // The events of some are enough: each takes a whole diagnosis.
+    // Only some zombies produce events: each event takes a whole diagnosis.
     for (index, evidence) in all.iter().filter(old).enumerate() {
         see(&mut top, &mut conclusions, &unreaped(evidence), index < 20);
     }
@@ -72,11 +72,11 @@ fn unreaped(evidence: &Evidence) -> Observation {
     at(evidence.at_ns, Seen::Unreaped { id, existing: false, evidence: Box::new(evidence.clone()) })
 }
 
-/// The zombie of that number: the older, the smaller. The first one is the incident, which blocks the Pod.
+/// The zombie with a number: a smaller number is an older zombie. Zombie 0 is the incident, which blocks the Pod.
 fn zombie(number: u32) -> Evidence {
     let mut evidence = incident();
     let pid = 5000 + number;
-    // Most are older than the screen, and a few come each second.
+    // Most zombies are older than the screen, and a few come each second.
     let exit_ns = NOW - 3000 * S / (u64::from(number) + 1) - 3 * S;
     evidence.id = Some(ProcessId::new(pid, u64::from(pid)));
     (evidence.exit_ns, evidence.at_ns) = (Some(exit_ns), exit_ns.max(NOW - 2 * S));
@@ -88,7 +88,7 @@ fn zombie(number: u32) -> Evidence {
     evidence
 }
 
-/// A monitor has adopted it and waits for another one.
+/// A monitor has adopted the zombie and waits for another process.
 fn left_to_monitor(evidence: &mut Evidence, pid: u32, monitor: u32) {
     let own = 1302 + 10 * monitor;
     evidence.facts.pid = pid;
@@ -114,12 +114,12 @@ fn left_to_monitor(evidence: &mut Evidence, pid: u32, monitor: u32) {
     evidence.creators = creators.into();
 }
 
-/// A worker of a pool has created it and has never waited.
+/// A worker of a pool has created the zombie and has never waited.
 fn left_by_worker(evidence: &mut Evidence, pid: u32, worker: u32) {
     own_child(evidence, pid, "convert", 2200 + worker, "gunicorn", 'S');
 }
 
-/// A shell has created it, and is busy.
+/// A shell has created the zombie, and is busy.
 fn left_by_busy_shell(evidence: &mut Evidence, pid: u32) {
     own_child(evidence, pid, "sleep", 900, "backup-all.sh", 'R');
     change_reaper(evidence, |reaper| reaper.facts.sigchld = Some(SigChld::Handled));

@@ -1,5 +1,5 @@
-//! Every page on terminals of 60 to 200 columns, with 1 to 30,000 zombies: `golden/ZOMBIES.txt`. `UPDATE_GOLDEN=1` writes these anew;
-//! look at what changes.
+//! Compares every page on terminals of 60 to 200 columns, with 1 to 30,000 zombies, with `golden/ZOMBIES.txt`.
+//! `UPDATE_GOLDEN=1` writes these files again; check the differences then.
 
 use std::{env, fmt::Write as _, fs};
 
@@ -8,7 +8,7 @@ use supervisor_render::style::Style;
 
 use super::{Key, Page, Top, View, draw::draw, sample::host_with};
 
-/// What is on a screen of that size.
+/// The text of a screen of that size.
 pub(super) fn screen(top: &mut Top, view: &dyn View, columns: u16, lines: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, lines)).expect("a buffer");
     top.prepare(view, columns);
@@ -30,13 +30,13 @@ fn screens(zombies: u32) -> String {
             let _infallible = write!(out, "==== {} on {columns} columns\n{text}", page.title());
         }
     }
-    // The time of day is in the zone of whoever runs this.
+    // The time of day depends on the time zone of the machine.
     let time = regex::Regex::new(r"(?m)^\d\d:\d\d:\d\d").expect("it is one");
     time.replace_all(&out, "HH:MM:SS").into_owned()
 }
 
 #[test]
-fn every_page_is_what_it_was_on_every_terminal() {
+fn every_page_matches_its_golden_screen_on_every_terminal() {
     for zombies in [1, 5, 300, 30_000] {
         let path = format!("{}/src/top/golden/{zombies}.txt", env!("CARGO_MANIFEST_DIR"));
         let now = screens(zombies);

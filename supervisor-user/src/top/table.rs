@@ -1,4 +1,4 @@
-//! The list of a page: which columns fit, and what its lines say.
+//! Draws the list of a page: decides which columns fit, and fills the cells of each line.
 
 use ratatui::{
     Frame,
@@ -19,16 +19,16 @@ use super::{
     look::{Look, change},
 };
 
-/// The longest name that the first column makes room for.
+/// The longest name that widens the first column.
 const MAX_LABEL: usize = 44;
 const MIN_LABEL: usize = 20;
-/// Columns before the name of a zombie.
+/// The indent before the name of a zombie.
 const INDENT: &str = "    ";
 
-/// What a column says.
+/// The content of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
-    /// A reaper, or below it a zombie.
+    /// A reaper, or a zombie below its reaper.
     Name,
     Blocks,
     Holds,
@@ -42,11 +42,11 @@ enum Cell {
     Exit,
     PidNs,
     Trend,
-    /// That of a row.
+    /// The cell of a row at this index.
     Text(usize),
 }
 
-/// A column: its cell and title, the room that it needs and takes, and the order that it stands for.
+/// A column: its cell and title, the least and the greatest width, and the sort key that it shows.
 struct Column {
     cell: Cell,
     title: &'static str,
@@ -59,7 +59,7 @@ const fn column(cell: Cell, title: &'static str, least: usize, most: usize, sort
     Column { cell, title, least, most, sort }
 }
 
-/// A column with the room that it gets.
+/// A column with the width that it gets.
 type Placed = (Column, usize);
 
 /// Draws the list.
@@ -85,7 +85,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, top: &mut Top, area: Rect, look: Look)
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// What stands for a list without lines.
+/// The text that replaces an empty list.
 fn nothing(top: &Top) -> &'static str {
     match top.page {
         _ if top.now_ns == 0 => "looking",
@@ -155,7 +155,7 @@ fn columns(top: &Top, room: usize) -> Vec<Column> {
     }
 }
 
-/// As many columns as there is room for; what is left goes to the first ones that take more.
+/// The columns that fit, from the first on. The remaining room widens the first columns that can take more.
 fn placed(columns: Vec<Column>, room: usize) -> Vec<Placed> {
     let mut left = room + 1;
     let mut placed: Vec<Placed> = columns
@@ -192,7 +192,7 @@ fn header(top: &Top, columns: &[Placed]) -> ScreenLine<'static> {
 }
 
 fn screen_line(top: &Top, line: Line, columns: &[Placed], room: usize, look: Look) -> ScreenLine<'static> {
-    // These take the whole line.
+    // These lines have no cells: their text takes the whole line.
     let whole = match line {
         Line::Blocked(index) => Some(top.data.namespaces[index].headline.clone()),
         Line::MoreBlocked(count) => Some(format!("BLOCKED  and {count} more PID namespaces: page 3")),
@@ -218,7 +218,8 @@ fn screen_line(top: &Top, line: Line, columns: &[Placed], room: usize, look: Loo
     ScreenLine::from(spans)
 }
 
-/// A cell in its column: numbers stand at the right, and so does what is newest in a trend.
+/// A cell, padded to its column. Numbers are aligned to the right; so is a trend, whose newest count stands at the
+/// right.
 fn aligned(text: &str, room: usize, cell: Cell) -> String {
     let text = cut(text, room);
     if matches!(cell, Cell::Holds | Cell::Change | Cell::Trend) {
@@ -237,7 +238,7 @@ fn style_of(cell: Cell, text: &str, line: Line, look: Look) -> Style {
     }
 }
 
-/// What a line says in a column.
+/// The cell of a line in a column.
 fn cell(top: &Top, line: Line, cell: Cell) -> String {
     match line {
         Line::Zombie(index) => zombie_cell(top, index, cell),
@@ -289,7 +290,7 @@ fn reaper_cell(top: &Top, line: Line, index: usize, cell: Cell) -> String {
     }
 }
 
-/// A line of bars, of the newest counts for which there is room.
+/// Bars of the newest counts, as many as fit.
 fn trend(top: &Top, line: Line, room: usize) -> String {
     const BARS: [&str; 9] = [
         NINE_LEVELS.empty,
@@ -315,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_get_what_they_need_and_the_first_ones_the_rest() {
+    fn columns_get_their_least_width_and_the_first_ones_the_rest() {
         let columns = || {
             vec![
                 column(Cell::Name, "NAME", 10, 15, None),

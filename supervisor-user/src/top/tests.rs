@@ -1,4 +1,4 @@
-//! The screen of a real recording's findings, and of a host with many, driven by keys.
+//! Drives the screen by keys, with the findings of a real recording and with a host that has many zombies.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ use super::{
     screens::screen,
 };
 
-/// A screen of the incident as it was recorded, with a PID namespace that is blocked, and what it is of.
+/// A screen of the recorded incident, with a PID namespace that is blocked, and the conclusions that it shows.
 fn recorded() -> (Top, Conclusions) {
     let (top, conclusions, _) = played();
     (top, conclusions)
 }
 
-/// The same, and the rest of the recording.
+/// The same screen and conclusions, and the rest of the recording.
 fn played() -> (Top, Conclusions, Vec<Observation>) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings/f1-incident.zst");
     let mut reader = Reader::open(&file).expect("it is in the tree");
@@ -28,7 +28,7 @@ fn played() -> (Top, Conclusions, Vec<Observation>) {
     let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
     let mut top = Top::new("recorded".to_owned());
     let mut observations = reader.by_ref().map(Result::unwrap).peekable();
-    // Up to the first reap.
+    // Stop before the first reap.
     while let Some(observation) = observations.next_if(|it| !it.seen.is_end()) {
         conclusions.take(&observation).iter().for_each(|event| top.event(event));
     }
@@ -45,7 +45,7 @@ fn press(top: &mut Top, view: &dyn View, keys: &str) {
 }
 
 #[test]
-fn what_is_unreaped_is_on_the_screen_of_any_size() {
+fn a_screen_of_any_size_shows_unreaped_processes() {
     for (columns, lines) in [(60, 24), (80, 24), (200, 50)] {
         let (mut top, conclusions) = recorded();
         let text = screen(&mut top, &conclusions, columns, lines);
@@ -53,7 +53,7 @@ fn what_is_unreaped_is_on_the_screen_of_any_size() {
             assert!(text.contains(word), "{word} at {columns} x {lines}:\n{text}");
         }
     }
-    // One that is much too small is no reason to panic.
+    // A screen that is much too small must not cause a panic.
     for (columns, lines) in [(1, 1), (10, 3), (20, 6)] {
         let (mut top, conclusions) = recorded();
         for page in '1'..='5' {
@@ -85,7 +85,7 @@ fn an_open_story_is_wrapped_to_the_screen_and_its_age_grows() {
     press(&mut top, &conclusions, "\n");
     let wide = screen(&mut top, &conclusions, 120, 60);
     let narrow = screen(&mut top, &conclusions, 80, 60);
-    // What is wrapped by the screen itself begins without an indent.
+    // A line that the screen itself has wrapped begins without an indent.
     let story = narrow.lines().filter_map(|line| line.strip_prefix('│')).filter(|it| !it.starts_with(' '));
     assert!(story.clone().all(|line| line.starts_with(char::is_uppercase) || line.trim() == "│"), "{narrow}");
     let age = |text: &str| text.split_once("UNREAPED").expect("a story").1.lines().next().map(str::to_owned);
@@ -146,7 +146,7 @@ fn every_page_has_its_list() {
         let text = screen(&mut top, &conclusions, 80, 24);
         assert!(words.iter().all(|word| text.contains(word)), "{key}:\n{text}");
     }
-    // Of a reaper, what it holds.
+    // Enter on a reaper goes to the zombies that it holds.
     press(&mut top, &conclusions, "2\n");
     let text = screen(&mut top, &conclusions, 80, 24);
     assert!(text.contains("filter: ") && text.contains("crun["), "{text}");
@@ -166,12 +166,12 @@ fn reapers_are_opened_and_closed_and_the_selected_line_stays() {
     assert_eq!(top.line_of(top.at()).and_then(|line| top.id_of(line)), last.as_deref());
     press(&mut top, &conclusions, "e");
     assert_eq!(count(&mut top), 0);
-    // What a filter lets through is shown nevertheless.
+    // Findings that match a filter are shown even if their reaper is closed.
     press(&mut top, &conclusions, "/sleep\n");
     assert_ne!(count(&mut top), 0);
     top.key(Key::Escape, &conclusions);
     assert_eq!(count(&mut top), 0);
-    // The first reaper, below the blocked namespace.
+    // Selects the first reaper, below the blocked namespace.
     top.key(Key::First, &conclusions);
     press(&mut top, &conclusions, "j\n");
     assert!(screen(&mut top, &conclusions, 100, 60).contains("    crun["));
@@ -183,7 +183,7 @@ fn reapers_are_opened_and_closed_and_the_selected_line_stays() {
 }
 
 #[test]
-fn the_column_that_sorts_is_marked() {
+fn the_sorted_column_is_marked() {
     let (mut top, conclusions) = host_with(5);
     let header = |top: &mut Top| {
         let text = screen(top, &conclusions, 200, 24);
@@ -199,7 +199,7 @@ fn the_column_that_sorts_is_marked() {
 }
 
 #[test]
-fn a_closed_event_shows_the_history_of_its_finding() {
+fn an_event_of_a_closed_finding_opens_its_history() {
     let (mut top, mut conclusions, rest) = played();
     for observation in rest {
         conclusions.take(&observation).iter().for_each(|event| top.event(event));
@@ -217,7 +217,7 @@ fn a_closed_event_shows_the_history_of_its_finding() {
 }
 
 #[test]
-fn keys_ask_the_terminal() {
+fn keys_can_ask_the_terminal_to_copy_suspend_or_use_the_mouse() {
     let (mut top, conclusions) = recorded();
     let namespace = screen(&mut top, &conclusions, 100, 24);
     let Ask::Copy(pid) = top.key(Key::Char('y'), &conclusions) else { panic!("{namespace}") };
@@ -231,7 +231,7 @@ fn keys_ask_the_terminal() {
 #[test]
 fn a_zombie_is_freed_after_a_question_and_never_by_force() {
     let (mut top, conclusions) = recorded();
-    // Not a namespace.
+    // The selected line is a namespace, which cannot be freed.
     press(&mut top, &conclusions, "r");
     assert!(screen(&mut top, &conclusions, 100, 30).contains("select a zombie to free it"));
     top.key(Key::Last, &conclusions);
@@ -251,7 +251,7 @@ fn a_zombie_is_freed_after_a_question_and_never_by_force() {
     assert!(screen(&mut top, &conclusions, 100, 30).contains("freed        crun"));
     press(&mut top, &conclusions, " ");
 
-    // One that its reaper may still wait for.
+    // The next zombie is one that its reaper may still wait for.
     let (mut top, conclusions) = host_with(300);
     press(&mut top, &conclusions, "/sleep[\n");
     top.key(Key::Last, &conclusions);
@@ -266,7 +266,7 @@ fn a_zombie_is_freed_after_a_question_and_never_by_force() {
 }
 
 #[test]
-fn what_is_frozen_stays() {
+fn a_frozen_screen_does_not_change() {
     let (mut top, conclusions) = recorded();
     top.key(Key::Char(' '), &conclusions);
     let empty = Conclusions::new(sample::host(), 1, Filter::default());
@@ -279,11 +279,11 @@ fn what_is_frozen_stays() {
 }
 
 #[test]
-fn counts_have_their_change_within_a_minute() {
+fn the_counts_show_their_change_within_a_minute() {
     let (mut top, conclusions) = host_with(300);
     let text = screen(&mut top, &conclusions, 80, 24);
     let counts = text.lines().nth(1).expect("a line");
     assert!(counts.starts_with("blocked 1 +0/min  leaked "), "{counts}");
-    // What came before the screen is no growth; what came since is.
+    // Findings that began before the screen are no growth; findings that began since are.
     assert!(!counts.contains("+0/min  late") && !counts.contains("+300/min"), "{counts}");
 }

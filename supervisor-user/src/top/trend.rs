@@ -1,4 +1,4 @@
-//! Counts over the last minute: of findings by prognosis, of blocked PID namespaces, and of what each reaper holds.
+//! Counts over the last minute: findings by prognosis, blocked PID namespaces, and the zombies that each reaper holds.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,25 +12,26 @@ use super::{
 
 /// A trend covers this time.
 const COVERED_NS: u64 = 60_000_000_000;
-/// Reapers whose trends are kept. A host has fewer; this bounds the memory where one has not.
+/// At most this many reapers have a trend. A host usually has fewer reapers; the limit bounds the memory if it has
+/// more.
 const MAX_REAPERS: usize = 1000;
 
-/// A count at a moment.
+/// A count at one time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     at_ns: u64,
-    /// Those that began while `top` was running.
+    /// Findings that began while `top` was running.
     new: u64,
-    /// Those that began before. They are found one after the other, so more of them is no growth.
+    /// Findings that began before. `top` finds them one after the other, so a higher number of them is no growth.
     old: u64,
 }
 
-/// How a count has changed.
+/// The counts of the covered time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trend(VecDeque<Sample>);
 
 impl Trend {
-    /// Adds a count; `before_ns` is the time of the count before, when there was none.
+    /// Adds a count. `before_ns` is the time of the count before: an empty trend starts there with zero.
     fn add(&mut self, before_ns: u64, sample: Sample) {
         if self.0.is_empty() {
             self.0.push_back(Sample { at_ns: before_ns, new: 0, old: 0 });
@@ -41,7 +42,7 @@ impl Trend {
         }
     }
 
-    /// By how much it has grown within the last minute.
+    /// The growth within the last minute.
     pub(super) fn change(&self) -> i64 {
         let Some((first, last)) = self.0.front().zip(self.0.back()) else { return 0 };
         let fewer_old = (last.old as i64 - first.old as i64).min(0);
@@ -73,7 +74,7 @@ pub(super) struct Trends {
 }
 
 impl Trends {
-    /// Takes in what there is now.
+    /// Adds the present counts to all trends.
     pub(super) fn take(&mut self, now_ns: u64, items: &[Item], groups: &[Group], blocked: &[Blocked]) {
         let began_ns = *self.began_ns.get_or_insert_with(|| {
             self.last_ns = now_ns;
@@ -115,7 +116,7 @@ impl Trends {
         self.last_ns = now_ns;
     }
 
-    /// That of a reaper, if it is kept.
+    /// The trend of a reaper, if it is kept.
     pub(super) fn of_reaper(&self, label: &str) -> Option<&Trend> {
         self.reapers.get(label)
     }
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_no_growth() {
+    fn findings_that_began_before_top_are_no_growth() {
         let mut trend = Trend::default();
         add(&mut trend, 1, 0, 200);
         add(&mut trend, 2, 1, 300);
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_is_counted_whatever_its_age() {
+    fn findings_that_end_are_counted_whatever_their_age() {
         let mut trend = Trend::default();
         add(&mut trend, 1, 0, 300);
         for at_s in 2..70 {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_is_covered() {
+    fn a_trend_covers_one_minute() {
         let mut trend = Trend::default();
         for at_s in 1..=100 {
             add(&mut trend, at_s, at_s, 0);

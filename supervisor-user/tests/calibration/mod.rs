@@ -1,4 +1,4 @@
-//! Compares what is concluded from each recording with what is true of it, which `tests/recordings/truth.json` says.
+//! Compares the conclusions from each recording with the truth about it, which is in `tests/recordings/truth.json`.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use supervisor_model::{
     recording::Reader,
 };
 
-/// What is true of a zombie.
+/// The truth about a zombie.
 #[derive(Debug, Deserialize)]
 struct Truth {
     position: String,
@@ -25,7 +25,7 @@ struct Truth {
     prognosis: String,
 }
 
-/// A verdict. One about many zombies of a recording is one row.
+/// A verdict. The same verdict about many zombies of a recording is one row.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Row {
     recording: String,
@@ -33,9 +33,9 @@ pub(crate) struct Row {
     position: String,
     cause: String,
     prognosis: String,
-    /// How sure it is.
+    /// The confidence of the verdict.
     pub(crate) confidence: Confidence,
-    /// Whether position and cause are right, and the prognosis is not wrong. `None` if nobody has said what is true.
+    /// Whether position and cause are right, and the prognosis is not wrong. `None` if `truth.json` has no entry.
     pub(crate) is_right: Option<bool>,
 }
 
@@ -83,7 +83,7 @@ fn row(recording: &str, process: &str, diagnosis: &Diagnosis, truth: Option<&Tru
     let position = word(diagnosis.position.map(supervisor_model::diagnosis::Position::as_str));
     let cause = word(diagnosis.cause.map(supervisor_model::diagnosis::Cause::as_str));
     let is_right = truth.map(|truth| {
-        // `unknown` is no claim.
+        // The prognosis `unknown` claims nothing, so it cannot be wrong.
         let prognosis = diagnosis.prognosis;
         let is_possible = prognosis == Prognosis::Unknown || prognosis.as_str() == truth.prognosis;
         truth.position == position && truth.cause == cause && is_possible
@@ -99,13 +99,13 @@ fn row(recording: &str, process: &str, diagnosis: &Diagnosis, truth: Option<&Tru
     }
 }
 
-/// How many verdicts of a confidence are right, and how many there are.
+/// The number of right verdicts with this confidence, and the number of all judged verdicts with it.
 pub(crate) fn share(rows: &[Row], confidence: Confidence) -> (usize, usize) {
     let judged = || rows.iter().filter(|row| row.confidence == confidence && row.is_right.is_some());
     (judged().filter(|row| row.is_right == Some(true)).count(), judged().count())
 }
 
-/// All verdicts, and how often each confidence is right.
+/// A table of all verdicts, and of the right verdicts for each confidence.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut out = String::new();
     let head = ["RECORDING", "PROCESS", "POSITION", "CAUSE", "PROGNOSIS", "CONFIDENCE", "RIGHT"];

@@ -33,7 +33,7 @@ fn thresholds_and_ages() -> Result<()> {
     assert!(line.starts_with("SUPERVISOR OK - 2 unreaped"), "{line}");
     assert_eq!(code, Some(0));
     assert_eq!(mine(&["--min-age", "0s", "--critical", "2"])?.1, Some(2));
-    // Nothing of this test can be that old.
+    // No process of this test can be that old.
     let (line, code) = mine(&["--min-age", "1h"])?;
     assert!(
         line.starts_with("SUPERVISOR OK - no process is unreaped for 1 h 0 min or longer | unreaped=0;"),

@@ -1,4 +1,5 @@
-//! The wall clock is set while processes are unreaped: what is found, when, and how old it is follow another clock.
+//! Tests that set the wall clock while processes are unreaped. The findings, their times and their ages follow another
+//! clock.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use supervisor_tests::{Event, Watch, finding_of, fixture};
 
 const HOUR: i64 = 3600;
-/// No zombie of this test lives longer, and each step of the clock is longer.
+/// Each zombie of this test lives less than this, and each step of the clock is longer.
 const LONG: Duration = Duration::from_mins(30);
 
 fn set_clock_by(seconds: i64) -> Result<()> {
@@ -16,7 +17,7 @@ fn set_clock_by(seconds: i64) -> Result<()> {
         .context("the clock cannot be set")
 }
 
-/// The clock's steps are undone, also if the test fails.
+/// Steps of the clock that are undone when this is dropped, so also if the test fails.
 struct Steps(i64);
 
 impl Steps {
@@ -29,7 +30,7 @@ impl Steps {
 
 impl Drop for Steps {
     fn drop(&mut self) {
-        // It was set before, so it can be set.
+        // The clock was set before, so it can be set now.
         let _ = set_clock_by(-self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: `ps`, filters, and how `watch` ends.
+//! Tests of the command line: `ps`, filters, and the ways in which `watch` ends.
 
 use std::{
     process::{Command, Stdio},
@@ -42,7 +42,7 @@ fn ps_lists_what_is_unreaped_now() -> Result<()> {
 }
 
 #[test]
-fn ps_tells_the_same_in_ocsf() -> Result<()> {
+fn ps_reports_the_same_in_ocsf() -> Result<()> {
     let (fixture, pid) = zombie()?;
     let filter = pid.to_string();
     let (native, _) = run_json(&["ps", "-o", "json", "--pid", &filter])?;
@@ -68,7 +68,7 @@ fn ps_tells_the_same_in_ocsf() -> Result<()> {
 }
 
 #[test]
-fn filters_let_through_what_they_name() -> Result<()> {
+fn filters_pass_the_findings_that_they_name() -> Result<()> {
     let (one, pid) = zombie()?;
     let (two, other) = zombie()?;
     let ns = pid_namespace(one.pid())?;
@@ -111,7 +111,7 @@ fn a_filter_for_a_pids_namespace_is_not_for_the_hosts() -> Result<()> {
 
 #[test]
 fn filters_apply_to_new_findings_too() -> Result<()> {
-    // A filter by reaper can name a process whose children are yet to come.
+    // A filter by reaper can name a process that has no children yet.
     let mut watch = Watch::start(&["--comm", "fixture"])?;
     let (mut one, pid) = zombie()?;
     watch.wait_for("a new zombie of that name", |event| event.says("zombie-detected", pid))?;
@@ -137,7 +137,7 @@ fn sigint_sigterm_and_duration_end_it_cleanly() -> Result<()> {
 }
 
 #[test]
-fn what_is_unreaped_when_it_ends_stays_open() -> Result<()> {
+fn a_zombie_at_the_end_of_a_watch_stays_open() -> Result<()> {
     let (_fixture, pid) = zombie()?;
     let mut watch = Watch::start(&[])?;
     watch.wait_for("the zombie", |event| event.says("zombie-existing", pid))?;

@@ -1,5 +1,5 @@
-//! The packaged conmon, which loops over `waitpid(-1)`, where the incident's monitor does not; and conmon as the
-//! one that is not reaped.
+//! Tests of the packaged conmon. It loops over `waitpid(-1)`, unlike the monitor of the incident. In one test, conmon
+//! itself is not reaped.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ fn conmon_reaps_what_crun_leaves_in_a_joined_namespace() -> Result<()> {
     let bundle = bundle(&lab, &id, PidNs::Joined(&pod), &[NO_SUCH_COMMAND])?;
     let log = bundle.join("conmon.log");
     let mut command = Command::new("conmon");
-    // --sync: it stays a child of this test.
+    // With `--sync`, conmon stays a child of this test.
     command.args(["--sync", "--full-attach", "-c", &id, "-u", &id, "-n", "conmon-test"]);
     command.arg("-r").arg(Runtime::Crun.find().context("crun is not installed")?);
     command.arg("-b").arg(&bundle).arg("-p").arg(bundle.join("pidfile"));

@@ -1,4 +1,5 @@
-//! The rights of deploy/daemonset.yaml with deploy/seccomp.json, in a container of the real crun; and what `[reap]` adds.
+//! Tests with the permissions of deploy/daemonset.yaml and deploy/seccomp.json, in a container of the real crun, and
+//! with the permissions that `[reap]` adds.
 
 use std::{
     fs,
@@ -15,7 +16,7 @@ use supervisor_tests::{Event, WAIT_LIMIT, fixture, supervisor_bin};
 const SECCOMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp.json");
 const SECCOMP_REAP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/seccomp-reap.json");
 
-/// A container that has nothing but this program and what it is linked with, and sees the host's processes.
+/// A container that has only this program and its libraries, and sees the host's processes.
 fn spec(root: &Path, args: &[&str], reaps: bool) -> Result<Value> {
     let also = if reaps { &REAP_NEEDS[..] } else { &[] };
     let capabilities: Vec<String> =
@@ -23,7 +24,7 @@ fn spec(root: &Path, args: &[&str], reaps: bool) -> Result<Value> {
     let seccomp = if reaps { SECCOMP_REAP } else { SECCOMP };
     let mut mounts = Vec::new();
     let mut bind = |from: &Path, to: &str| -> Result<()> {
-        // A container's own `/proc` can be written to.
+        // A container can write to its own `/proc`.
         let access = if reaps && to == "/proc" { "rw" } else { "ro" };
         let place = root.join(to.trim_start_matches('/'));
         if from.is_dir() {
@@ -63,14 +64,14 @@ fn spec(root: &Path, args: &[&str], reaps: bool) -> Result<Value> {
     }))
 }
 
-/// Runs an agent with these options in such a container until it emits what is wanted.
+/// Runs an agent with these options in that container until it emits the wanted event.
 fn agent_in_container(options: &[&str], reaps: bool, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
     let lab = Lab::new(&supervisor_bin()?)?;
     let id = lab.container_id("least");
     let bundle = lab.path().join("bundles").join(&id);
     let root = bundle.join("rootfs");
     fs::create_dir_all(&root)?;
-    // It ends by itself, whatever becomes of this test.
+    // It ends by itself, even if this test fails.
     let args =
         ["/supervisor", "run", "--duration", "3m", "--set", "state_dir=/state", "--set", "host.name=node-7"];
     let args = [&args[..], options].concat();

@@ -1,4 +1,5 @@
-//! What is known of a creator that runs another program by now, or is gone; and of a reaper whose handler was replaced.
+//! Tests of the facts about a creator that now runs another program or has ended, and about a reaper whose handler was
+//! replaced.
 
 use std::os::unix::fs::symlink;
 
@@ -10,7 +11,7 @@ const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 /// `supervisor_ebpf::WAITED_ANY`.
 const WAITED_ANY: u32 = 1;
 
-/// What a watch observes of a fixture's zombie, and reports of it; the fixture's fact, and its pid.
+/// The evidence and the event of a watch about a fixture's zombie; the fixture's fact, and its pid.
 fn observed(args: &[&str]) -> Result<(Evidence, Event, Fact, u32)> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("some.zst");
@@ -37,7 +38,7 @@ fn observed(args: &[&str]) -> Result<(Evidence, Event, Fact, u32)> {
 
 /// As busybox `timeout` does, which forks its timer before it executes the command.
 #[test]
-fn a_program_that_the_creator_executed_after_the_fork_is_not_the_zombies() -> Result<()> {
+fn a_program_that_the_creator_executed_after_the_fork_is_not_that_of_the_zombie() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let later = dir.path().join("later");
     symlink(FIXTURE, &later)?;
@@ -70,7 +71,7 @@ fn how_a_creator_ended_and_who_killed_it_is_known() -> Result<()> {
 }
 
 #[test]
-fn a_handler_that_was_replaced_is_told_from_one_that_was_not() -> Result<()> {
+fn a_replaced_handler_is_distinguished_from_an_unchanged_one() -> Result<()> {
     for (args, is_replaced) in [("replaces-handler", true), ("keeps-handler", false)] {
         let (evidence, ..) = observed(&[args])?;
         let reaper = evidence.reaper.as_ref().context("no reaper")?;

@@ -1,4 +1,5 @@
-//! `supervisor demo`: ends 0, leaves nothing, and says what it has to say. How long it takes, `cargo xtask bench` measures.
+//! Tests that `supervisor demo` ends with 0, leaves nothing behind, and prints its text. `cargo xtask bench` measures
+//! how long it takes.
 
 use std::{
     fs,
@@ -29,8 +30,8 @@ impl Demo {
         Ok(Self { process, stdout, dir })
     }
 
-    /// What is left of it: files of the lab, and processes that were given its directory in their arguments or environment;
-    /// those of other demos on this host were given another one.
+    /// The traces of this demo: files of the lab, and processes that have its directory in their arguments or
+    /// environment. Other demos on this host have another directory.
     fn traces(&self) -> Result<Vec<String>> {
         let dir = self.dir.path().to_string_lossy();
         let mut traces = Vec::new();
@@ -50,7 +51,7 @@ impl Demo {
         Ok(traces)
     }
 
-    /// Waits until nothing is left of it. What was killed takes a moment to end.
+    /// Waits until there is no trace of it. A killed process takes a moment to end.
     fn leaves_nothing(&self) -> Result<()> {
         let mut traces = Vec::new();
         let gone = until("everything to end", WAIT_LIMIT, || {
@@ -75,7 +76,7 @@ fn goes_as_announced(args: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn with_the_real_crun() -> Result<()> {
+fn the_incident_is_played_with_the_real_crun() -> Result<()> {
     let text = goes_as_announced(&[])?;
     for fact in ["crun create", "joined", "demo-monitor", "zap_pid_ns_processes", "runc create", "(gone)"] {
         assert!(text.contains(fact), "{fact} is missing in:\n{text}");
@@ -84,7 +85,7 @@ fn with_the_real_crun() -> Result<()> {
 }
 
 #[test]
-fn with_a_played_crun() -> Result<()> {
+fn the_incident_is_played_with_a_simulated_crun() -> Result<()> {
     let text = goes_as_announced(&["--played"])?;
     assert!(text.contains("played by our own"), "{text}");
     Ok(())
@@ -111,7 +112,7 @@ fn every_family_is_listed() -> Result<()> {
 }
 
 #[test]
-fn every_family_that_can_be_shown_here() -> Result<()> {
+fn every_family_that_is_possible_here_is_played() -> Result<()> {
     for (id, _) in listed()?.into_iter().filter(|(_, is_here)| *is_here) {
         let text = goes_as_announced(&[&id.to_lowercase()])?;
         assert!(text.contains(&format!("{id} ")), "{id} is missing in:\n{text}");
@@ -120,7 +121,7 @@ fn every_family_that_can_be_shown_here() -> Result<()> {
 }
 
 #[test]
-fn several_families_and_one_that_there_is_not() -> Result<()> {
+fn several_families_are_played_and_an_unknown_one_is_refused() -> Result<()> {
     let text = goes_as_announced(&["F9", "f4"])?;
     for family in [Family::F9, Family::F4] {
         assert!(text.contains(family.title()), "{text}");
@@ -133,7 +134,7 @@ fn several_families_and_one_that_there_is_not() -> Result<()> {
 }
 
 #[test]
-fn interrupted_or_killed_it_leaves_nothing() -> Result<()> {
+fn a_demo_that_is_interrupted_or_killed_leaves_nothing() -> Result<()> {
     let kinds: [(&[&str], &str); 4] =
         [(&[], "Left behind"), (&["F3"], "UNREAPED"), (&["F5"], "UNREAPED"), (&["F11"], "UNREAPED")];
     let signals = [(Signal::INT, Some(1)), (Signal::KILL, None)];

@@ -39,7 +39,7 @@ fn ids(command: libc::c_int) -> Result<BTreeSet<u32>> {
     }
 }
 
-/// The ids after this name in what the descriptors of a process say of themselves.
+/// The ids that follow this name in the `fdinfo` of a process's descriptors.
 fn held(pid: u32, name: &str) -> Result<BTreeSet<u32>> {
     let mut ids = BTreeSet::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
@@ -66,11 +66,11 @@ fn nothing_left_after(end: impl FnOnce(Watch) -> Result<()>) -> Result<()> {
 }
 
 #[test]
-fn after_kill_9() -> Result<()> {
+fn nothing_stays_attached_after_kill_9() -> Result<()> {
     nothing_left_after(|watch| watch.kill().map(drop))
 }
 
 #[test]
-fn after_ctrl_c() -> Result<()> {
+fn nothing_stays_attached_after_ctrl_c() -> Result<()> {
     nothing_left_after(|watch| watch.stop_with(Signal::INT).map(drop))
 }

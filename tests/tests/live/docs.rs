@@ -1,5 +1,5 @@
-//! Every command that README.md and docs/*.md show in a block does what they say, as it is written there.
-//! `supervisor-user/tests/docs.rs` and `xtask` parse those that are not run here.
+//! Tests that every command that README.md and docs/*.md show in a block does what they say, as it is written there.
+//! `supervisor-user/tests/docs.rs` and `xtask` parse the commands that are not run here.
 
 use std::{
     env,
@@ -23,7 +23,7 @@ use commands::Shown;
 enum Ends {
     /// By itself, with one of these codes.
     With(&'static [i32]),
-    /// By SIGINT, with code 0, once it has said this. Placeholders have their meaning here too.
+    /// By SIGINT, with code 0, once it has printed this. Placeholders are replaced here too.
     After(&'static str),
     /// By `q`, with code 0, once this is on the screen.
     OnScreen(&'static str),
@@ -31,13 +31,14 @@ enum Ends {
     NotRun(&'static str),
 }
 
-/// How commands end that begin so, without `sudo`; the first that fits counts. All others end by themselves, with 0.
+/// How commands end, by their first words without `sudo`. The first entry that fits counts. All other commands end by
+/// themselves, with 0.
 const ENDS: [(&str, Ends); 22] = [
     ("supervisor ps --from", Ends::With(&[1])),
     ("supervisor ps", Ends::With(&[1])),
     ("supervisor explain --family", Ends::With(&[0])),
     ("supervisor explain", Ends::With(&[1])),
-    // That of the zombie is younger than it counts; others may be on the host.
+    // The zombie of this test is too young to count; other zombies may be on the host.
     ("supervisor check", Ends::With(&[0, 1, 2])),
     ("supervisor watch --from", Ends::After("watching stream")),
     ("supervisor watch", Ends::After("[PID]")),
@@ -61,7 +62,7 @@ const ENDS: [(&str, Ends); 22] = [
     ),
 ];
 
-/// The place that commands are run in, with what they name.
+/// The directory in which commands are run, with the processes and files that they name.
 struct Place {
     lab: Lab,
     dir: PathBuf,
@@ -93,7 +94,7 @@ impl Place {
             format!("state_dir = {:?}\n[sinks.out.stdout]\n", state.display().to_string()),
         )?;
 
-        // A process of that name to trace, which has children.
+        // A process of that name to trace. It has children.
         supervisor_lab::copy_program("/bin/sh", dir.join("conmon"))?;
         let mut conmon = Command::new(dir.join("conmon"));
         let conmon = Owned::start(conmon.args(["-c", "while sleep 0.1; do :; done"]).stdin(Stdio::null()))?;
@@ -111,7 +112,7 @@ impl Place {
         Ok(Self { lab, dir, zombie, broker, _fixture: fixture, _agent: agent, _conmon: conmon })
     }
 
-    /// A text with what its placeholders stand for: words in capitals.
+    /// The text with its placeholders replaced. Placeholders are words in capitals.
     fn filled(&self, text: &str) -> String {
         let text = text.replace("nats://HOST:4222", &self.broker.url());
         let is_part = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
@@ -130,7 +131,7 @@ impl Place {
         filled
     }
 
-    /// A shell that runs this text, in mounts of its own: what is written to `/etc` or `/usr/local/bin` is written to copies.
+    /// A shell that runs this text in its own mounts: it writes to copies of `/etc` and `/usr/local/bin`.
     fn shell(&self, text: &str) -> Result<Command> {
         let path = env::join_paths(
             [self.dir.clone()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
@@ -141,7 +142,7 @@ impl Place {
         Ok(shell)
     }
 
-    /// Runs a command and looks how it ends; returns what it has said.
+    /// Runs a command, checks how it ends, and returns its output.
     fn run(&self, shown: &Shown, ends: Ends) -> Result<String> {
         let text = self.filled(&shown.text);
         let mut shell = self.shell(&text)?;
@@ -177,7 +178,8 @@ impl Place {
     }
 }
 
-/// The shell passes an interrupt on to nobody: what it runs gets it too, and its exit code is the shell's.
+/// The shell does not pass an interrupt on. Its command gets the interrupt too, and the exit code of the command is
+/// that of the shell.
 const PREPARE: &str = r#"
     mount --bind etc /etc
     mount --bind bin /usr/local/bin

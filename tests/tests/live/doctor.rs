@@ -1,5 +1,5 @@
-//! `doctor`: the verifier's work, which grows unseen until a kernel refuses a program, stays within bounds; and a kernel
-//! that hides something is told from one that does not.
+//! Tests of `doctor`: the verifier's work stays within bounds, since it grows unseen until a kernel refuses a program.
+//! `doctor` also recognises a kernel that hides its PID 1.
 
 use std::{fs, process::Command};
 
@@ -8,10 +8,10 @@ use supervisor_collect::kernel::VERIFIED_AT_MOST;
 use supervisor_tests::{hides_init, supervisor_bin};
 
 #[test]
-fn the_verifier_has_no_more_work_with_any_program_than_it_may_have() -> Result<()> {
+fn every_program_stays_within_its_bound_of_verified_instructions() -> Result<()> {
     let output = Command::new(supervisor_bin()?).arg("doctor").output()?;
     let report = String::from_utf8(output.stdout)?;
-    // Before 5.16 the kernel counts, and does not say (`bpf_prog_info::verified_insns`).
+    // Before 5.16 the kernel counts instructions, but does not report the count (`bpf_prog_info::verified_insns`).
     if !report.contains("instructions verified)") {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
         assert!(
@@ -36,8 +36,8 @@ fn the_verifier_has_no_more_work_with_any_program_than_it_may_have() -> Result<(
     Ok(())
 }
 
-/// A kernel that keeps its PID 1 from being traced shows nobody its system calls either. (Nor does Yama, if it is set to
-/// forbid all `ptrace`; no machine that tests are run on has that.)
+/// A kernel that keeps its PID 1 from being traced shows its system calls to no process either. (Neither does Yama, if
+/// it forbids all `ptrace`; no machine that runs these tests does that.)
 #[test]
 fn it_says_whether_pid_1_of_the_host_can_be_traced() -> Result<()> {
     let output = Command::new(supervisor_bin()?).arg("doctor").output()?;

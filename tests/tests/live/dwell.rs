@@ -1,4 +1,5 @@
-//! A parent that waits late: opened once, closed once, with the right time between exit and reap.
+//! Tests a parent that waits late: its finding is opened once and closed once, with the right time between exit and
+//! reap.
 
 use anyhow::Result;
 use supervisor_lab::parts::sys;
@@ -28,12 +29,12 @@ fn a_parent_that_waits_when_the_finding_is_reported() -> Result<()> {
     let least = reaped.number("earliest")? - exited.number("latest")?;
     let most = reaped.number("latest")? - exited.number("earliest")?;
     let dwell = close.number("event.duration")?;
-    // Where only the free is seen, it comes after the reap, but before it was heard of.
+    // If only the free is seen, its time is after the reap, but before the closing event was received.
     let most = if is_attached(close)? { most } else { heard - exited.number("earliest")? };
     println!("true dwell {least}..{most} ns, reported {dwell} ns");
     assert!(dwell >= least, "it was reaped later than that");
     assert!(dwell <= most, "it was reaped sooner than that");
-    // Not before the grace period was over; how soon after it, `cargo xtask bench` measures.
+    // The age is at least the grace period. `cargo xtask bench` measures how soon after it the event comes.
     let age = open.number("supervisor.age_ns")?;
     assert!((1_000_000_000..=most).contains(&age), "detected {age} ns after the exit");
     Ok(())

@@ -1,4 +1,5 @@
-//! What `exec` into a container leaves to a PID 1 that never reaps; and what it leaves when it is a health check.
+//! Tests of processes that an `exec` into a container leaves to a PID 1 that never reaps, and of an `exec` that is a
+//! health check.
 
 use std::{
     thread,
@@ -12,10 +13,10 @@ use supervisor_tests::{Container, Event, WAIT_LIMIT, Watch, supervisor_bin};
 /// The health check's period.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// It forks a child that outlives it.
+/// The check forks a child that outlives it.
 const CHECK: [&str; 3] = ["sh", "-c", "sleep 0.1 &"];
 
-/// Executes a check in a container of this runtime, and compares what is said of the process that it leaves.
+/// Executes a check in a container of this runtime, and compares the event about the process that the check leaves.
 pub(crate) fn orphan_of_an_exec(runtime: Runtime) -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     lab.add_busybox(&["sh", "sleep"])?;
@@ -44,15 +45,15 @@ pub(crate) fn orphan_of_an_exec(runtime: Runtime) -> Result<()> {
     assert_eq!(found.text("supervisor.origin")?, "exec");
     assert!(found.text("supervisor.verdict")?.contains("exec"), "{}", found.text("supervisor.verdict")?);
 
-    // The end of the container is the end of its namespace, which reaps.
+    // The end of the container ends its namespace, and that reaps the zombie.
     container.remove()?;
     watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
     watch.stop()?;
     Ok(())
 }
 
-/// Executes a check once in every period until a finding under this PID 1 calls it a health check. Returns it, and the
-/// pauses between the checks: a busy machine may take some checks to keep the pace.
+/// Executes a check in every period until a finding under this PID 1 calls it a health check. Returns the finding and
+/// the pauses between the checks. A busy machine may need some checks to reach the pace.
 pub(crate) fn checks_until_found(
     watch: &mut Watch,
     init: u32,
@@ -78,7 +79,8 @@ pub(crate) fn checks_until_found(
     }
 }
 
-/// Whether a finding tells the period of checks with these pauses: as exactly as pauses that count as equal may differ.
+/// Whether a finding reports the period of checks with these pauses. The tolerance is that of pauses that count as
+/// equal.
 pub(crate) fn is_period_of(found: &Event, pauses: &[Duration]) -> Result<()> {
     let period = Duration::from_nanos(found.number("supervisor.origin_period_ns")?);
     let (least, most) =

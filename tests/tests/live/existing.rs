@@ -4,8 +4,8 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use supervisor_tests::{Event, Watch, finding_of, fixture};
 
-/// Each process asks for itself what time of day it was when the machine started, and can be interrupted between its two
-/// questions to the clocks. Two processes can disagree by less than this.
+/// Each process computes by itself the time of day at which the machine started. It can be interrupted between its two
+/// reads of the clocks, so two processes can disagree, but by less than this.
 const CLOCKS: SignedDuration = SignedDuration::from_millis(500);
 
 #[test]
@@ -43,21 +43,21 @@ fn zombies_made_before_the_start_are_reported_and_so_is_their_reap() -> Result<(
     Ok(())
 }
 
-/// Of the watches of other tests one could be older, and end.
+/// A watch of another test could be older, and end during this test.
 mod alone {
     use super::*;
 
     #[test]
-    fn what_an_older_watch_has_seen_a_later_one_knows() -> Result<()> {
+    fn a_later_watch_uses_the_records_of_an_older_one() -> Result<()> {
         let end = |event: &Event| -> Result<Timestamp> { Ok(event.text("process.end")?.parse()?) };
         let mut older = Watch::start(&[])?;
-        // Who has adopted a process, and whether a process waits, is only known to who was there.
+        // Only a watch that ran at that time knows who has adopted a process, and whether a process waits.
         let mut fixture = fixture!("adopts")?;
         let pid = fixture.fact("zombie")?.pid("pid")?;
         let first = older.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
         let mut later = Watch::start(&[])?;
         let same = later.wait_for("the same", |event| event.says("zombie-existing", pid))?;
-        // Whatever the later one could have taken for the exit is a grace period later: a second.
+        // Any event that the later watch could have taken for the exit comes a grace period later: a second.
         let (seen, known) = (end(&first)?, end(&same)?);
         assert!(seen.duration_since(known).abs() < CLOCKS, "{seen} and {known}");
         for field in

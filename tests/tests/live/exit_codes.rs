@@ -1,4 +1,4 @@
-//! Every exit code that README.md documents, each of a command that has to end with it.
+//! Tests that each exit code in README.md is the one with which a command ends.
 
 use std::{
     fs::{self, Permissions},
@@ -10,14 +10,14 @@ use anyhow::{Result, ensure};
 use supervisor_tests::{fixture, supervisor_bin};
 use supervisor_user::exit::Exit;
 
-/// Runs its arguments where the kernel does not tell its types.
+/// Runs its arguments on a kernel that does not report its types.
 const WITHOUT_BTF: &str = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
 
 #[test]
 fn every_exit_code_is_the_one_that_is_documented() -> Result<()> {
     let dir = tempfile::tempdir()?;
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
-    // Where a user without rights may read it.
+    // A user without permissions may read it here.
     let program = dir.path().join("supervisor");
     supervisor_lab::copy_program(supervisor_bin()?, &program)?;
     let wrong = dir.path().join("wrong.toml");
@@ -59,7 +59,7 @@ fn every_exit_code_is_the_one_that_is_documented() -> Result<()> {
     fixture.end()
 }
 
-/// A command that `trace` runs gives it its own.
+/// `trace` ends with the exit code of the command that it runs.
 #[test]
 fn a_trace_ends_as_its_command_does() -> Result<()> {
     for (command, code) in [("exit 0", 0), ("exit 41", 41), ("kill -9 $$", 128 + 9)] {

@@ -1,4 +1,4 @@
-//! `supervisor explain PID`: what is not reaped, and what only looks like it.
+//! Tests of `supervisor explain PID` for processes that are not reaped, and for processes that only look like it.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use supervisor_lab::pid_namespace;
 use supervisor_tests::{Event, Watch, events_of, fixture, supervisor_bin};
 
-/// All that is said of a process.
+/// All events about a process.
 fn events(pid: u32) -> Result<Vec<Event>> {
     let mut command = Command::new(supervisor_bin()?);
     let output = command.args(["explain", &pid.to_string(), "-o", "json"]).stdin(Stdio::null()).output()?;
@@ -14,7 +14,7 @@ fn events(pid: u32) -> Result<Vec<Event>> {
     events_of(&String::from_utf8(output.stdout)?).with_context(|| messages.into_owned())
 }
 
-/// What is said of a process first.
+/// The first event about a process.
 fn explain(pid: u32) -> Result<Event> {
     events(pid)?.into_iter().next().context("explain said nothing")
 }
@@ -62,7 +62,7 @@ fn story(args: &[&str]) -> Result<(String, Option<i32>)> {
 }
 
 #[test]
-fn what_a_running_watch_has_seen_is_known() -> Result<()> {
+fn explain_uses_the_records_of_a_running_watch() -> Result<()> {
     let mut watch = Watch::start(&[])?;
     let fixture = fixture!("never-wait", "1")?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
@@ -84,7 +84,7 @@ fn what_a_running_watch_has_seen_is_known() -> Result<()> {
 }
 
 #[test]
-fn a_namespace_and_what_holds_it() -> Result<()> {
+fn a_namespace_is_explained_with_its_blockers() -> Result<()> {
     let mut fixture = fixture!("blockers", "zombie", "tracer")?;
     let fact = fixture.fact("blocked")?;
     let ino = pid_namespace(fact.pid("init")?)?.to_string();
@@ -96,7 +96,7 @@ fn a_namespace_and_what_holds_it() -> Result<()> {
     fixture.send("release")?;
     fixture.fact("released")?;
     fixture.end()?;
-    // It is gone; its inode number may be another one's already.
+    // The namespace has ended. Its inode number may already be that of another one.
     let (text, code) = story(&["--pidns", &ino])?;
     let init = format!("[{}]", fact.pid("init")?);
     assert!(code == Some(3) || !text.contains(&init), "it is gone, and this is said:\n{text}");
@@ -104,7 +104,7 @@ fn a_namespace_and_what_holds_it() -> Result<()> {
 }
 
 #[test]
-fn what_lives_and_what_is_not_there() -> Result<()> {
+fn a_living_process_and_an_absent_pid_are_recognised() -> Result<()> {
     let (text, code) = story(&[&std::process::id().to_string()])?;
     assert!(text.contains("it has not exited"), "{text}");
     assert_eq!(code, Some(0));

@@ -1,4 +1,5 @@
-//! Every family of unreaped processes: made with real processes, found, told from the others, and closed.
+//! Tests of every family of unreaped processes: real processes make a zombie, `watch` finds it, distinguishes its
+//! family from the others, and closes it.
 
 use std::os::unix::fs::symlink;
 
@@ -29,7 +30,7 @@ fn f2_pid_1_that_does_not_wait_for_what_it_adopts() -> Result<()> {
 
 #[test]
 fn f4_a_parent_that_never_waits_for_its_own_child() -> Result<()> {
-    // An init would not help: it reaps what it adopts, and this has its parent.
+    // An init would not help: it reaps the processes that it adopts, and this zombie still has its parent.
     let case =
         Case { args: &["pid1-own"], family: "F4", reaper: "init", advice: &["init"], ..Case::default() };
     case.check(FIXTURE)
@@ -125,7 +126,7 @@ fn f17_one_wait_for_every_sigchld() -> Result<()> {
         .iter()
         .map(|&pid| watch.wait_for("a lost child", |event| event.says("zombie-detected", pid)))
         .collect::<Result<Vec<_>>>()?;
-    // SIGCHLD was delivered, and each wait got another. Without another exit nothing brings the next wait.
+    // SIGCHLD was delivered, and each wait got another child. Without another exit, the next wait does not come.
     let is_leaked = |event: &Event, pid| {
         let text = |field: &str| event.text(field).unwrap_or_default();
         event.is_about(pid)
@@ -153,7 +154,7 @@ fn f17_one_wait_for_every_sigchld() -> Result<()> {
 #[test]
 fn f18_a_parent_that_reaps_seldom() -> Result<()> {
     let mut watch = Watch::recorded("f18-slow-reaper")?;
-    // The zombie is to be found before the next round: there is time for that on a busy machine too.
+    // The zombie must be found before the next round. The round is long enough for that on a busy machine too.
     let mut fixture = fixture!("slow-reaper", "6000")?;
     for _ in 0..2 {
         assert!(fixture.fact("round")?.number("reaped")? > 0, "every round is to reap something");
@@ -162,7 +163,7 @@ fn f18_a_parent_that_reaps_seldom() -> Result<()> {
     let pid = fixture.fact("zombie")?.pid("pid")?;
     watch.keep(&[pid]);
     let found = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
-    // Nobody has to tell it.
+    // It reaps by itself, without a request.
     fixture.fact("round")?;
     watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
     fixture.end()?;

@@ -1,4 +1,5 @@
-//! A kernel that has only the fields that are required: every program loads, and what the others would say is not known.
+//! Tests a kernel that has only the required fields: every program loads, and the facts that need other fields are
+//! reported as unknown.
 
 use anyhow::Result;
 use supervisor_tests::{Fixture, Watch};
@@ -17,7 +18,7 @@ fn without_the_fields_that_are_not_required_a_zombie_is_found_and_less_is_said_o
         assert_eq!(found.pid("supervisor.reaper.pid")?, fixture.pid());
         assert_eq!(found.text("supervisor.family.id")?, "F1");
         assert_eq!(found.get("supervisor.reaper.is_subreaper").is_some(), is_whole, "{}", found.0);
-        // The creator of this one is gone, and only the exec hook had its file.
+        // The creator of this process has ended, and only the exec hook had its file.
         let gone = found.get("supervisor.creators").and_then(|it| it.get(0)).cloned().unwrap_or_default();
         assert_eq!(gone.get("gone"), Some(&true.into()), "{}", found.0);
         assert_eq!(gone.get("args").is_some(), is_whole, "{}", found.0);
@@ -28,7 +29,8 @@ fn without_the_fields_that_are_not_required_a_zombie_is_found_and_less_is_said_o
         fixture.end()?;
         watch.stop()?;
     }
-    // How sure the first is depends on when the reaper made its last wait call. What it asked for is not known to the second.
+    // The confidence of the first depends on the time of the reaper's last wait call. The second does not know the
+    // target of that wait.
     let rank = |confidence: &str| ["low", "medium", "high"].iter().position(|it| *it == confidence);
     assert!(rank(&confidences[1]) <= rank(&confidences[0]) && confidences[1] != "high", "{confidences:?}");
     Ok(())

@@ -1,5 +1,5 @@
-//! `supervisor ps --from` and `supervisor watch --from`: all nodes that report to one broker, and those that do not
-//! any more.
+//! Tests of `supervisor ps --from` and `supervisor watch --from`: all nodes that report to one broker, and those that
+//! have stopped reporting.
 
 use std::{
     net::TcpListener,
@@ -15,10 +15,10 @@ use supervisor_deliver::{config::NatsConfig, sink::NatsSink};
 use supervisor_lab::{Lines, Owned, until};
 use supervisor_tests::{Agent, Broker, WAIT_LIMIT, fixture, freeze, supervisor_bin};
 
-/// A node is stale after three of these: longer than a busy machine keeps an agent from running.
+/// A node is stale after three of these. That is longer than a busy machine keeps an agent from running.
 const HEARTBEAT: &str = "3s";
 
-/// What `ps --from` says.
+/// The output of `ps --from`.
 struct Listed {
     code: Option<i32>,
     stdout: String,
@@ -94,7 +94,7 @@ fn two_nodes_are_shown_and_one_that_dies_turns_stale() -> Result<()> {
         assert_eq!(listed.code, Some(code), "{options:?}: {}{}", listed.stdout, listed.stderr);
     }
 
-    // Both have seen the same process of the same kernel, and the stream has both.
+    // Both have seen the same process of the same kernel, and the stream has the events of both.
     for node in ["node-a_example_com", "node-b_example_com"] {
         let openings: Vec<_> = run(broker.stored("SUPERVISOR"))?
             .into_iter()
@@ -145,9 +145,9 @@ fn two_nodes_are_shown_and_one_that_dies_turns_stale() -> Result<()> {
         let listed = ps(&broker, &["--pid", &pid])?;
         Ok((listed.with(&["node-a"]) == 0).then_some(listed))
     })?;
-    // What it said last stays, and is marked.
+    // Its last report stays, and is marked.
     assert_eq!((listed.code, listed.with(&["node-b", &pid, "stale"])), (Some(1), 1), "{}", listed.stdout);
-    // It is not healthy either if nothing of it matches.
+    // A node that is stale is not healthy, even if no finding matches.
     let listed = ps(&broker, &["--comm", "nothing-has-this-name"])?;
     assert_eq!(
         (listed.code, listed.with(&["node-b.example.com", "stale"])),
@@ -180,7 +180,7 @@ impl Watch {
         Ok(Self { process, stdout: Lines::of(stdout), stderr: Lines::of(stderr) })
     }
 
-    /// Reads on until it has said this on standard error.
+    /// Reads on until it has printed this on standard error.
     fn says(&self, words: &str) -> Result<()> {
         loop {
             let line = self.stderr.next(words, WAIT_LIMIT)?;
@@ -190,7 +190,7 @@ impl Watch {
         }
     }
 
-    /// Reads on until a line has this; a node may be slow on a busy machine, and be missed for a moment.
+    /// Reads on until a line has this. A node may be slow on a busy machine, and be reported as stale for a moment.
     fn hears(&self, words: &str) -> Result<String> {
         let deadline = Instant::now() + WAIT_LIMIT;
         loop {
@@ -202,7 +202,7 @@ impl Watch {
         }
     }
 
-    /// Reads the next line, which has to have this.
+    /// Reads the next line, which must have this.
     fn tells(&self, words: &str) -> Result<()> {
         let line = self.stdout.next(words, WAIT_LIMIT)?.context("the watch ended")?;
         ensure!(line.contains(words), "`{words}` is not in: {line}");
@@ -255,7 +255,7 @@ fn heartbeat(host: &str, ns: u64) -> Value {
 }
 
 #[test]
-fn what_a_hostile_node_writes_is_harmless() -> Result<()> {
+fn the_data_of_a_hostile_node_is_harmless() -> Result<()> {
     let broker = Broker::start()?;
     let hostile = "a\n\u{1b}[2J\u{202e}\u{0}\"".repeat(2000);
     run(async {
@@ -276,7 +276,7 @@ fn what_a_hostile_node_writes_is_harmless() -> Result<()> {
                 "reaper": { "pid": 1, "name": hostile },
             },
         });
-        // It calls itself another node, and wants to be believed for ever.
+        // It pretends to be another node, and gives itself a heartbeat that never becomes stale.
         for (key, value) in [
             ("lab.evil", heartbeat("innocent", u64::MAX)),
             ("lab.evil.1", document),
@@ -321,7 +321,7 @@ fn an_agent_without_events_says_that_its_broker_is_gone() -> Result<()> {
             .then_some(()))
     })?;
     broker.kill()?;
-    // It may have an event of another zombie on this host by chance.
+    // By chance, it may have an event of another zombie on this host.
     let said = agent.hears("supervisor: ")?;
     assert!(said.contains("NATS 127.0.0.1"), "{said}");
     broker.restart()?;
@@ -399,7 +399,7 @@ fn a_watch_says_what_the_broker_has_dropped_and_reads_a_new_stream_from_its_begi
     watch.tells("event 3.")?;
     watch.tells("event 4.")?;
 
-    // Seven of ten are gone before it is back.
+    // Seven of ten are removed before the broker is back.
     broker.kill()?;
     watch.says("trying again")?;
     freeze(&mut watch.process)?;
@@ -416,7 +416,7 @@ fn a_watch_says_what_the_broker_has_dropped_and_reads_a_new_stream_from_its_begi
         watch.tells(&format!("event {number}."))?;
     }
 
-    // Nothing of the new one was told, though it has fewer events, and then more.
+    // No event of the new stream was printed yet. The new stream has first fewer and then more events than the old one.
     for count in [4, 40] {
         freeze(&mut watch.process)?;
         broker.wipe()?;
@@ -431,7 +431,7 @@ fn a_watch_says_what_the_broker_has_dropped_and_reads_a_new_stream_from_its_begi
 }
 
 #[test]
-fn a_filter_keeps_no_loss_back_and_says_what_it_cannot_read() -> Result<()> {
+fn a_filter_passes_losses_and_counts_unreadable_events() -> Result<()> {
     let broker = Broker::start()?;
     make_stream(&broker)?;
     let mut watch = Watch::start(&broker, &["--pid", "7"])?;
@@ -455,7 +455,7 @@ fn a_filter_keeps_no_loss_back_and_says_what_it_cannot_read() -> Result<()> {
 }
 
 #[test]
-fn a_server_that_never_answers_is_named_and_holds_nobody() -> Result<()> {
+fn a_server_that_never_answers_is_named_and_blocks_nobody() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let place = listener.local_addr()?.to_string();
     for name in ["ps", "watch"] {
@@ -474,7 +474,7 @@ fn a_server_that_never_answers_is_named_and_holds_nobody() -> Result<()> {
 }
 
 #[test]
-fn what_a_broker_has_lost_and_what_was_suppressed_is_listed_again() -> Result<()> {
+fn lost_and_suppressed_findings_are_listed_again() -> Result<()> {
     let mut broker = Broker::start()?;
     let url = broker.url();
     let agent = Agent::start(&format!(
@@ -489,7 +489,8 @@ fn what_a_broker_has_lost_and_what_was_suppressed_is_listed_again() -> Result<()
             Ok((listed == count).then_some(()))
         })
     };
-    // Those that are told; then, once it has lost them, all that are open.
+    // First the list has only the events that passed the flood limit. Once the broker has lost them, it has all open
+    // findings.
     lists(&broker, 2)?;
     broker.wipe()?;
     lists(&broker, 5)?;

@@ -1,4 +1,5 @@
-//! What a person reads first: the worst on top, repeats counted, a reaper with what it holds.
+//! Tests of the first text that a person reads: the most urgent finding comes first, repeats are counted, and a reaper
+//! is shown with its zombies.
 
 use std::{
     collections::BTreeSet,
@@ -42,7 +43,7 @@ fn ps_takes_pids_and_writes_json() -> Result<()> {
 }
 
 #[test]
-fn explain_tells_what_a_reaper_holds_and_takes_many_subjects() -> Result<()> {
+fn explain_lists_the_zombies_of_a_reaper_and_takes_many_subjects() -> Result<()> {
     let fixture = fixture!("never-wait", "3")?;
     let zombie = fixture.fact("zombie")?.pid("pid")?.to_string();
     fixture.fact("zombie")?;

@@ -1,14 +1,14 @@
-//! What looks like an unreaped process and is none.
+//! Tests of processes that look like unreaped processes and are none.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use supervisor_tests::{Event, WAIT_LIMIT, Watch, finding_of, fixture, of_process};
 
-/// That of a watch of these tests.
+/// The grace period of the watches in these tests.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// No event about any of these processes, nor about a child of them.
+/// Fails if there is an event about any of these processes, or about a child of them.
 fn nothing_about(mut watch: Watch, pids: &[u32]) -> Result<()> {
     watch.keep(pids);
     let outcome = watch.stop()?;
@@ -19,8 +19,8 @@ fn nothing_about(mut watch: Watch, pids: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// Runs a case that says for how long a process was unreaped, and what was said of it, until it was for less than the
-/// grace period, which a busy machine does not grant each time. Then nothing may have been said.
+/// Runs a case that returns how long a process was unreaped, and the events about it. It repeats the case until that
+/// time is shorter than the grace period, because a busy machine can take longer. Then there must be no events.
 pub(crate) fn within_grace(case: impl Fn() -> Result<(Duration, Vec<Event>)>) -> Result<()> {
     let deadline = Instant::now() + WAIT_LIMIT;
     loop {
@@ -33,7 +33,7 @@ pub(crate) fn within_grace(case: impl Fn() -> Result<(Duration, Vec<Event>)>) ->
     }
 }
 
-/// Three children of a fixture, which need not wait for them.
+/// Runs a fixture with three children, for which it need not wait.
 fn children_of(fixture: &str) -> Result<()> {
     let mut watch = Watch::recorded(&format!("none-{fixture}"))?;
     let fixture = fixture!(fixture)?;
@@ -110,7 +110,7 @@ fn a_process_that_is_exiting_and_no_zombie_yet() -> Result<()> {
     let mut fixture = fixture!("held-init")?;
     let held = fixture.fact("held")?;
     let (init, zombie) = (held.pid("init")?, held.pid("zombie")?);
-    // What holds it is itself unreaped; that one is to be found.
+    // The process that blocks it is itself unreaped, and that one must be found.
     watch.wait_for("the zombie", |event| event.says("zombie-detected", zombie))?;
     watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
     fixture.send("release")?;
@@ -121,7 +121,7 @@ fn a_process_that_is_exiting_and_no_zombie_yet() -> Result<()> {
 
     let outcome = watch.stop()?;
     finding_of(&outcome.events, zombie)?;
-    // That its namespace is blocked is said; that it was a zombie is not.
+    // There is an event that its namespace is blocked, but none that it was a zombie.
     let about = of_process(&outcome.events, init);
     assert!(about.iter().all(|event| event.action().starts_with("namespace-")), "{about:#?}");
     Ok(())

@@ -1,11 +1,11 @@
-//! Processes that call themselves what they should not.
+//! Tests of processes with hostile names.
 
 use anyhow::Result;
 use supervisor_tests::{Watch, fixture};
 
 #[test]
 fn a_hostile_name_breaks_no_line_and_ends_no_watch() -> Result<()> {
-    // It lives before the watch begins, and so is read by the scan too.
+    // It lives before the watch begins, so the scan reads it too.
     let mut fixture = fixture!("hostile-name", "1")?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
     let mut watch = Watch::start(&[])?;

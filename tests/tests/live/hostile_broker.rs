@@ -1,5 +1,5 @@
-//! A broker that sends more than it may: before the handshake and after it, what reads it stays small and says why it
-//! ends.
+//! Tests of a broker that sends more than it may, before the handshake and after it. The reader stays small and says
+//! why it ends.
 
 use std::{
     fs,
@@ -16,14 +16,15 @@ use supervisor_tests::supervisor_bin;
 
 const INFO: &str = "INFO {\"server_id\":\"x\",\"server_name\":\"x\",\"version\":\"2.10.0\",\"go\":\"\",\"host\":\"\",\
                     \"port\":1,\"headers\":true,\"max_payload\":99999999999,\"proto\":1,\"jetstream\":true}\r\n";
-/// What a reader may use at most: of these brokers' bytes it holds a line at most.
+/// The peak memory of a reader. Of the bytes of these brokers it holds one line at most.
 const MOST_KIB: u64 = 64 << 10;
-/// Long enough for a reader without limits to take hundreds of megabytes.
+/// In this time, a reader without limits would take hundreds of megabytes.
 const ANSWER: &str = "5s";
-/// The time between two samples of its memory. The kernel keeps the peak, so only growth after the last sample is missed.
+/// The time between two samples of its memory. The kernel keeps the peak, so only growth after the last sample is
+/// missed.
 const SAMPLE: Duration = Duration::from_millis(2);
 
-/// Sends the same until the other side hangs up.
+/// Sends the same bytes until the other side hangs up.
 fn flood(stream: &mut TcpStream, begin: &str) {
     let block = vec![b'x'; 64 << 10];
     if stream.write_all(begin.as_bytes()).is_ok() {
@@ -31,7 +32,7 @@ fn flood(stream: &mut TcpStream, begin: &str) {
     }
 }
 
-/// Lets a client in.
+/// Accepts a client.
 fn handshake(stream: &mut TcpStream) -> Result<()> {
     stream.write_all(INFO.as_bytes())?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -48,13 +49,13 @@ fn kib(field: &str) -> Option<u64> {
     field.split_whitespace().next()?.parse().ok()
 }
 
-/// What `supervisor ps --from` says of a broker, and how much memory it has used at most, in KiB.
+/// The output of `supervisor ps --from` about a broker, and its peak memory, in KiB.
 fn read_from(broker: impl Fn(&mut TcpStream) + Send + 'static) -> Result<(String, u64)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("nats://{}", listener.local_addr()?);
-    // The broker answers once a sample was taken: on a busy machine the child can otherwise end before the first one.
+    // The broker answers only after the first memory sample. On a busy machine the child could otherwise end before it.
     let (first_sample, begin) = mpsc::channel::<()>();
-    // It ends with this program.
+    // This thread ends with this program.
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             begin.recv().ok();
@@ -73,7 +74,8 @@ fn read_from(broker: impl Fn(&mut TcpStream) + Send + 'static) -> Result<(String
     let mut peak = None;
     let mut first_sample = Some(first_sample);
     let status = loop {
-        // The child is ours and was not waited for, so the id is still its. A zombie has no memory and no such line.
+        // The child is ours and we have not waited for it, so the pid is still its own. A zombie has no memory and no
+        // such line.
         let now = fs::read_to_string(&status_file)?;
         peak = peak.max(now.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(kib));
         first_sample.take();
@@ -120,7 +122,7 @@ fn a_message_that_is_too_large_is_refused() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_broker_is_refused() -> Result<()> {
+fn a_server_that_is_no_broker_is_refused() -> Result<()> {
     let (said, _) = read_from(|stream| drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")))?;
     ensure!(said.contains("no NATS broker"), "{said}");
     Ok(())

@@ -1,5 +1,5 @@
-//! Clients of an agent that want too much: readers of its Unix socket by the thousand, slow clients of its metrics, and a
-//! flood of events for destinations that take nothing.
+//! Tests of hostile clients of an agent: thousands of readers of its Unix socket, slow clients of its metrics, and a
+//! flood of events for destinations that accept nothing.
 
 use std::{
     io::{Read as _, Write as _},
@@ -14,9 +14,9 @@ use anyhow::{Context as _, Result, ensure};
 use supervisor_lab::until;
 use supervisor_tests::{Agent, Besieged, Den, WAIT_LIMIT, http_get, resident_kib};
 
-/// A report, while thousands of events are under way on a busy machine.
+/// The limit for a report, while a busy machine handles thousands of events.
 const SOON: Duration = Duration::from_mins(1);
-/// How much an agent may grow by, in KiB: with the buffers of its sinks.
+/// How much the memory of an agent may grow, in KiB, with the buffers of its sinks.
 const GROWTH: u64 = 48 << 10;
 
 fn den() -> Result<Den> {
@@ -49,18 +49,18 @@ fn a_thousand_readers_who_do_not_read_cost_the_others_nothing() -> Result<()> {
         reader.set_nonblocking(true)?;
     }
     until("the readers beyond the limit to be sent away", WAIT_LIMIT, || {
-        // Who is sent away reads the end; the others have read what came.
+        // A reader that was disconnected reads the end. The others have read all events so far.
         readers.retain_mut(|reader| !matches!(reader.read(&mut [0; 4096]), Ok(0)));
         Ok((readers.len() <= MOST).then_some(()))
     })?;
     assert_eq!(readers.len(), MOST);
     agent.is_healthy()?;
-    // A reader who comes when the others have gone is served.
+    // A reader that comes after the others have left is served.
     drop(readers);
     let mut reader = until("a place for a reader", WAIT_LIMIT, || {
         let mut reader = UnixStream::connect(&socket)?;
         reader.set_read_timeout(Some(Duration::from_millis(100)))?;
-        // One that is sent away reads the end.
+        // A reader that was disconnected reads the end.
         Ok((!matches!(reader.read(&mut [0; 1]), Ok(0))).then_some(reader))
     })?;
     den.bystander(SOON, |pid, within| agent.reports(pid, within))?;
@@ -83,7 +83,7 @@ fn slow_clients_of_the_metrics_keep_no_other_out() -> Result<()> {
             scope.spawn(|| {
                 let mut clients: Vec<TcpStream> = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
-                    // A head that never ends, a byte at a time. One that was hung up on comes again.
+                    // A request head that never ends, one byte at a time. A disconnected client connects again.
                     clients.retain_mut(|client| client.write_all(b"X").is_ok());
                     while clients.len() < CLIENTS / 4 {
                         let Ok(mut client) = TcpStream::connect(agent.target) else { break };
@@ -97,7 +97,7 @@ fn slow_clients_of_the_metrics_keep_no_other_out() -> Result<()> {
         let result = (0..5).try_for_each(|_| {
             den.bystander(SOON, |pid, within| agent.reports(pid, within))?;
             agent.is_healthy()?;
-            // A connection can have to make room for those that come after it. A scraper asks again.
+            // A newer connection can replace this one. A scraper then asks again.
             let answer = || Ok(http_get(agent.target, "/metrics", "*/*").ok());
             let (head, _) = until("an answer", WAIT_LIMIT, answer)?;
             ensure!(head.contains(" 200 "), "{head}");

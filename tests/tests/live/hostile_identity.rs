@@ -1,6 +1,6 @@
-//! A user who is not root claims to be another's container: with a `crun` of its own, a state directory that it has written,
-//! and links to files that only root may read. The sections "Files of containers" and "Identity" of
-//! docs/threat-model.md.
+//! Tests of a user who is not root and claims the container of another user: with its own `crun`, with a state
+//! directory that it has written, and with links to files that only root may read. See the sections "Files of
+//! containers" and "Identity" of docs/threat-model.md.
 
 use std::{
     fs::{self, Permissions},
@@ -40,7 +40,7 @@ impl Attacker {
         Ok(self.at(name).to_str().context("a plain path")?.to_owned())
     }
 
-    /// A directory, and those above it.
+    /// Makes a directory and its parents.
     fn make_dir(&self, name: &str) -> Result<()> {
         fs::create_dir_all(self.at(name))?;
         for dir in Path::new(name).ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
@@ -54,12 +54,12 @@ impl Attacker {
         Ok(chown(self.at(name), Some(NOBODY), Some(NOBODY))?)
     }
 
-    /// A zombie of a process that was called `crun --root ROOT create --bundle BUNDLE ID`.
+    /// Leaves a zombie of a process that was started as `crun --root ROOT create --bundle BUNDLE ID`.
     fn leave_a_zombie(&self, root: &str, id: &str) -> Result<(Fixture, u32)> {
         self.leave_a_zombie_of(&[], root, &self.path("bundle")?, id)
     }
 
-    /// The same with another bundle, started by a command that executes its arguments.
+    /// The same with another bundle, and started by a command that executes its arguments.
     fn leave_a_zombie_of(&self, by: &[&str], root: &str, bundle: &str, id: &str) -> Result<(Fixture, u32)> {
         let nobody = NOBODY.to_string();
         let (fixture, crun) = (self.path("fixture")?, self.path("crun")?);
@@ -71,7 +71,7 @@ impl Attacker {
     }
 }
 
-/// Says of a container that it is one of a pod in `kube-system`, as CRI-O would.
+/// A container configuration that claims a pod in `kube-system`, as CRI-O would write it.
 const SPEC: &str = r#"{"ociVersion":"1.0.2","annotations":{"io.container.manager":"cri-o",
     "io.kubernetes.container.name":"victim","io.kubernetes.pod.name":"victim-0",
     "io.kubernetes.pod.namespace":"kube-system","io.kubernetes.pod.uid":"57e67067-89e4-4001-bdd4-8632d39ea02b"}}"#;
@@ -80,13 +80,13 @@ fn status(bundle: &str) -> String {
     format!(r#"{{"pid":1,"bundle":"{bundle}"}}"#)
 }
 
-/// An id as an engine makes them, which no container of this host has.
+/// An id in the format of engines, which no container of this host has.
 fn engine_id() -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(format!("{:032x}{:032x}", std::process::id(), now.as_nanos()))
 }
 
-/// What `watch` and `ps` say of a zombie that exists.
+/// The events of `watch` and `ps` about a zombie that exists.
 fn seen(watch: &mut Watch, pid: u32) -> Result<[Event; 2]> {
     let watched = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
     let (events, _) = run_json(&["ps", "-o", "json"])?;
@@ -94,7 +94,7 @@ fn seen(watch: &mut Watch, pid: u32) -> Result<[Event; 2]> {
     Ok([watched, listed])
 }
 
-/// No name of the pod is where a reader looks for it, nor the name that the pod gives to the container.
+/// Fails if a field has a name of the pod, or the name that the pod gives to the container.
 fn names_no_pod(event: &Event) {
     assert_eq!(event.get("orchestrator"), None, "{event:?}");
     assert_eq!(event.get("container.name"), None, "{event:?}");
@@ -128,7 +128,7 @@ fn a_user_s_own_crun_names_no_pod_of_others() -> Result<()> {
     Ok(())
 }
 
-/// A container of root's, in the directory of root's crun.
+/// A container of root, in the directory of root's crun.
 struct Victim(PathBuf);
 
 impl Victim {
@@ -155,7 +155,7 @@ fn a_user_does_not_become_a_container_of_root_s() -> Result<()> {
     attacker.make_dir("bundle")?;
     attacker.write("bundle/config.json", SPEC)?;
     let mut watch = Watch::start(&[])?;
-    // By root's own files, and by files of the attacker.
+    // The lie uses root's own files, and then files of the attacker.
     for root in ["/run/crun", &attacker.path("state")?] {
         let (fixture, pid) = attacker.leave_a_zombie(root, &id)?;
         for event in seen(&mut watch, pid)? {
@@ -180,7 +180,7 @@ fn links_to_files_that_only_root_may_read_and_pipes_are_not_read() -> Result<()>
     let attacker = Attacker::new()?;
     let root = tempfile::Builder::new().prefix("supervisor-lab-").tempdir()?;
     let secret = root.path().join("secret");
-    // Were it read as a state, the event would have what is in the bundle that it names.
+    // If the file were read as a state, the event would have values from the bundle that it names.
     attacker.make_dir("bundle")?;
     attacker.make_dir("victim")?;
     attacker.write("victim/config.json", SPEC)?;
@@ -230,7 +230,7 @@ fn paths_through_proc_and_files_of_another_mount_namespace_are_not_read() -> Res
     attacker.write(&format!("state/{id}/status"), &status(&attacker.path("bundle")?))?;
     let mut watch = Watch::start(&[])?;
     let (state, bundle) = (attacker.path("state")?, attacker.path("bundle")?);
-    // The files are there: the reader could follow these links.
+    // The files exist, so a reader that followed these links would find them.
     let this = std::process::id();
     for through in
         ["/proc/self/root".to_owned(), format!("/proc/{this}/root"), format!("/proc/{this}/task/{this}/root")]

@@ -1,4 +1,4 @@
-//! Another user holds locks on what the agent writes to: that must not stop it.
+//! Tests of another user who holds locks on the agent's files: that must not stop the agent.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -20,7 +20,8 @@ use supervisor_tests::{Agent, Event, fixture};
 const NOBODY: u32 = 65_534;
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Opens a file or directory as another user. Linux keeps user ids by thread: the other threads of this process stay root.
+/// Opens a file or directory as another user. Linux keeps user ids for each thread: the other threads of this process
+/// stay root.
 fn open_as_nobody(path: &Path) -> Result<io::Result<File>> {
     let opened = thread::scope(|scope| {
         let open = scope.spawn(|| {
@@ -35,7 +36,7 @@ fn open_as_nobody(path: &Path) -> Result<io::Result<File>> {
     Ok(opened.ok().context("the thread has panicked")??)
 }
 
-/// The lock of a file or directory, which another user has opened; it is held until this is dropped.
+/// A lock of a file or directory that another user has opened. It is held until this is dropped.
 fn lock_as_nobody(path: &Path) -> Result<File> {
     let file = open_as_nobody(path)??;
     file.try_lock()?;
@@ -52,7 +53,7 @@ fn a_lock_of_another_user_stops_no_sink() -> Result<()> {
     let dir = tempfile::tempdir()?;
     chmod(dir.path(), 0o755)?;
     let events = dir.path().join("events.json");
-    // As an administrator would have it, for a shipper that is not root.
+    // An administrator may set it up like this, for a shipper that is not root.
     fs::write(&events, "")?;
     chmod(&events, 0o644)?;
     let _of_directory = lock_as_nobody(dir.path())?;
@@ -86,10 +87,10 @@ fn a_lock_of_another_user_stops_no_sink() -> Result<()> {
 }
 
 #[test]
-fn no_other_user_can_open_what_the_agent_locks() -> Result<()> {
+fn no_other_user_can_open_a_file_that_the_agent_locks() -> Result<()> {
     let dir = tempfile::tempdir()?;
     chmod(dir.path(), 0o755)?;
-    // Everybody may enter these directories, so that only the mode of a lock keeps others out.
+    // All users may enter these directories, so only the mode of a lock file excludes others.
     let holders = ["state", "state/spool", "state/spool/out"].map(|holder| dir.path().join(holder));
     for holder in &holders {
         fs::create_dir(holder)?;

@@ -1,27 +1,27 @@
-//! Attacks by number, of a user without capabilities: zombies with large arguments, many PID namespaces, many programs, and
-//! zombies at the slots of a victim. Everybody else is reported all the while, memory is bounded, and the end comes on time.
-//! `SUPERVISOR_ATTACK_SCALE` multiplies the numbers: with 10 they are those of docs/threat-model.md.
+//! Tests of attacks by number, by a user without capabilities: zombies with large arguments, many PID namespaces, many
+//! programs, and zombies at the slots of a victim. All the time, other zombies are reported, memory is bounded, and the
+//! end comes on time. `SUPERVISOR_ATTACK_SCALE` multiplies the numbers: with 10 they are those of docs/threat-model.md.
 
 use std::{collections::HashSet, env, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use supervisor_tests::{Besieged, Den, Event, Fixture, ON_TIME, Watch, fixture, resident_kib, run_json};
 
-/// Zombies, without the scale.
+/// The number of zombies, before the scale.
 const ZOMBIES: usize = 2000;
-/// PID namespaces, without the scale.
+/// The number of PID namespaces, before the scale.
 const NAMESPACES: usize = 300;
-/// The kernel allows no more below the first one (`MAX_PID_NS_LEVEL`, `include/linux/pid_namespace.h`), and this
+/// The kernel allows no more levels below the first one (`MAX_PID_NS_LEVEL`, `include/linux/pid_namespace.h`), and this
 /// process may be in one itself.
 const LEVELS: usize = 31;
-/// A report, while an inspection of thousands is under way on a busy machine.
+/// The limit for a report, while a busy machine inspects thousands.
 const SOON: Duration = Duration::from_mins(1);
-/// What an agent may have in memory, in KiB, beside its findings.
+/// The memory that an agent may use, in KiB, beside its findings.
 const MEMORY: u64 = 40 << 10;
-/// What one finding with hostile arguments may take, in KiB (docs/limitations.md).
+/// The memory that one finding with hostile arguments may take, in KiB (docs/limitations.md).
 const FINDING: u64 = 25;
 
-/// How many times as many.
+/// The factor for all numbers.
 fn scale() -> Result<usize> {
     env::var("SUPERVISOR_ATTACK_SCALE").map_or(Ok(1), |text| text.parse().context("SUPERVISOR_ATTACK_SCALE"))
 }
@@ -30,7 +30,7 @@ fn den() -> Result<Den> {
     Den::new(env!("CARGO_BIN_EXE_fixture"))
 }
 
-/// Waits until a watch has reported so many zombies of one parent.
+/// Waits until a watch has reported this many zombies of one parent.
 fn until_reported(watch: &mut Watch, parent: &Fixture, count: usize) -> Result<()> {
     let mut found = HashSet::new();
     watch.wait_until("all zombies of the attacker", |event| {
@@ -102,7 +102,7 @@ fn many_namespaces_delay_nobody() -> Result<()> {
     let agent = Besieged::start()?;
     let attacker = den.attack(&["namespaces", &count.to_string()])?;
     attacker.fact("ready")?;
-    // Those that cannot end are inspected again and again.
+    // Namespaces that cannot end are inspected again and again.
     for _ in 0..3 {
         den.bystander(SOON, |pid, within| agent.reports(pid, within))?;
         den.bystander(SOON, of(&mut watch))?;
@@ -120,7 +120,7 @@ fn many_namespaces_delay_nobody() -> Result<()> {
 #[test]
 fn programs_that_push_out_the_records_of_others_delay_nobody_and_are_counted() -> Result<()> {
     let den = den()?;
-    // As small as it is full with 8,192 living processes that have called exec.
+    // These small maps are as full as the real ones are with 8,192 living processes that have called exec.
     let mut watch = Watch::start(&["--simulate-loss", "processes=1,displaced=256,execs=64"])?;
     // Its creator has called exec before the attack.
     let mut victim = fixture!("reap-when-told")?;
@@ -156,7 +156,7 @@ fn zombies_at_the_slots_of_a_victim_do_not_hide_it() -> Result<()> {
     attacker.end()?;
     let outcome = watch.stop()?;
     let found = outcome.events.iter().find(|event| event.says("zombie-detected", victim));
-    // One that had found no slot would be found by a reconciliation, which does not know when it exited.
+    // If it had found no slot, a reconciliation would find it, but that does not know the time of its exit.
     ensure!(found.context("it is gone")?.get("process.end").is_some(), "its exit was lost");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! FIFOs and symbolic links at every path that the agent opens for itself: it waits for none, writes through none, and ends
-//! on time.
+//! Tests with FIFOs and symbolic links at every path that the agent opens for itself. It waits for no FIFO, writes
+//! through no link, and ends on time.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 const UNTOUCHED: &str = "nobody has written here\n";
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Files that the agent needs: with anything else in their place it says so and does not start.
+/// Files that the agent needs. If another kind of file is in their place, it says so and does not start.
 const NEEDED: [&str; 6] = [
     "state/lock",
     "state/open-findings.jsonl",
@@ -27,7 +27,7 @@ const NEEDED: [&str; 6] = [
     "state/spool/out/0000000000000001.spool",
     "events.sock",
 ];
-/// Files that it replaces, leaves out, or can do without for now.
+/// Files that the agent replaces, leaves out, or does not need for now.
 const OTHERS: [&str; 7] = [
     "state/open-findings.new",
     "state/history.json",
@@ -44,7 +44,7 @@ enum Kind {
     Link,
 }
 
-/// A directory with the files of an agent, and one that nobody may write to.
+/// A directory with the files of an agent, and a directory to which no user may write.
 struct Planted(TempDir);
 
 impl Planted {
@@ -92,7 +92,7 @@ fn refusal(dir: &Path, config: &str) -> Result<String> {
 }
 
 #[test]
-fn what_is_no_file_in_place_of_one_that_is_needed_is_refused_by_name() -> Result<()> {
+fn a_fifo_or_link_in_place_of_a_needed_file_is_refused_by_name() -> Result<()> {
     for kind in [Kind::Fifo, Kind::Link] {
         for path in NEEDED {
             let planted = Planted::new(kind, &[path])?;
@@ -110,14 +110,14 @@ fn what_is_no_file_in_place_of_one_that_is_needed_is_refused_by_name() -> Result
 }
 
 #[test]
-fn what_is_no_file_elsewhere_keeps_neither_reports_nor_the_end() -> Result<()> {
+fn a_fifo_or_link_elsewhere_delays_neither_reports_nor_the_end() -> Result<()> {
     let den = Den::new(env!("CARGO_BIN_EXE_fixture"))?;
     for kind in [Kind::Fifo, Kind::Link] {
         let planted = Planted::new(kind, &OTHERS)?;
         let agent =
             Besieged::of(|config| Agent::start_in(planted.0.path(), &format!("{config}{}", planted.sinks())))
                 .with_context(|| format!("{kind:?}"))?;
-        // Until the file has been rotated, and what was there has moved on.
+        // Waits until the file has been rotated, and the planted file has moved on.
         let rotated = planted.at("rotated.json.3.zst");
         for _ in 0..4 {
             den.bystander(LIMIT, |pid, within| agent.reports(pid, within))?;

@@ -1,4 +1,4 @@
-//! Processes of another user that try to hold up who reads them. Everybody else is reported on time all the while.
+//! Tests of another user's processes that try to block their reader. All other zombies are reported on time meanwhile.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ fn den() -> Result<Den> {
     Den::new(env!("CARGO_BIN_EXE_fixture"))
 }
 
-/// Fails unless an event tells that the reaper has locked its memory.
+/// Fails unless an event reports that the reaper has locked its memory.
 fn tells_of_lock(event: &Event) -> Result<()> {
     ensure!(event.get("supervisor.reaper.memory_locked").is_some(), "it does not tell: {}", event.0);
     let evidence = event.get("supervisor.evidence").map(ToString::to_string).unwrap_or_default();
@@ -27,7 +27,7 @@ fn tells_of_lock(event: &Event) -> Result<()> {
     Ok(())
 }
 
-/// An older watch, of another test, would know what the attackers run, so that nobody would have to read it.
+/// An older watch of another test would know the attackers' programs, so that no reader would have to read them.
 mod alone {
     use super::*;
 
@@ -84,7 +84,7 @@ fn ps_and_explain_end_while_processes_lock_their_memory() -> Result<()> {
     for pid in [zombie, other] {
         let found = events.iter().find(|event| event.says("zombie-existing", pid));
         let found = found.with_context(|| format!("{pid} is not listed: {listed}"))?;
-        // Where an agent runs that has seen its exec, its arguments are known from there.
+        // If a running agent has seen its exec, the arguments are known from there.
         if pid == zombie && found.text("supervisor.hooks")? == "iter" {
             tells_of_lock(found)?;
         }
@@ -101,7 +101,7 @@ fn ps_and_explain_end_while_processes_lock_their_memory() -> Result<()> {
     fixture.end()
 }
 
-/// What a command prints that has to end by itself soon.
+/// The output of a command that must end by itself soon.
 fn ended(args: &[&str]) -> Result<String> {
     let mut command = Command::new(supervisor_bin()?);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -116,12 +116,12 @@ fn ended(args: &[&str]) -> Result<String> {
     Ok(printed)
 }
 
-/// A directory with a mount that is taken away when this is dropped.
+/// A directory with a mount that is removed when this is dropped.
 struct Mounted(String);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // It fails only if nothing was mounted.
+        // This fails only if nothing was mounted.
         let _ = unmount(&self.0, UnmountFlags::DETACH);
     }
 }

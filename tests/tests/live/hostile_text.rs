@@ -1,5 +1,5 @@
-//! Names and arguments of an attacker that would begin another metric, subject, frame or field, in an agent with all
-//! destinations that have such a syntax.
+//! Tests of an attacker's names and arguments that would begin another metric, subject, frame or field. The agent has
+//! all destinations whose syntax has these.
 
 use std::{
     net::UdpSocket,
@@ -11,12 +11,13 @@ use anyhow::{Context as _, Result, ensure};
 use supervisor_tests::{Agent, Besieged, Broker, Den, Event, Fixture};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// It would be a line of metrics, a field of the journal, or a frame of syslog, and ends labels and subjects.
+/// This text would be a line of metrics, a field of the journal, or a frame of syslog. It also ends labels and
+/// subjects.
 const HOSTILE: &str = "x\"}\n666 .*>\nINJECTED=1\n<13>1 - - - - -\r\n\u{1b}]0;\u{202e}\\";
 
 /// A zombie of the attacker whose file, name and arguments are hostile.
 fn zombie(den: &Den) -> Result<(Fixture, u32)> {
-    // A name has no slash, and a process has 15 bytes of it.
+    // A name has no slash, and the kernel keeps 15 bytes of it.
     let program = den.path(HOSTILE)?;
     supervisor_lab::copy_program("/bin/false", &program)?;
     let fixture = den.attack(&["spawns", &program, HOSTILE, "supervisor_injected 666\n"])?;
@@ -24,7 +25,7 @@ fn zombie(den: &Den) -> Result<(Fixture, u32)> {
     Ok((fixture, pid))
 }
 
-/// The datagram that tells of a process.
+/// The datagram about a process.
 fn datagram(mut receive: impl FnMut(&mut [u8]) -> std::io::Result<usize>, pid: u32) -> Result<Vec<u8>> {
     let (mut datagram, about) = (vec![0; 1 << 20], format!("\"pid\":{pid},"));
     loop {
@@ -44,7 +45,7 @@ fn field_names(entry: &[u8]) -> Result<Vec<String>> {
         let (name, behind) = if let Some(equals) = line.iter().position(|byte| *byte == b'=') {
             (&line[..equals], after)
         } else {
-            // A value with newlines: its length, itself, and a newline.
+            // A value with newlines: its length, the value, and a newline.
             let (length, value) = after.split_first_chunk().context("no length")?;
             (line, value.get(u64::from_le_bytes(*length) as usize + 1..).context("a cut value")?)
         };
@@ -81,7 +82,7 @@ fn no_name_begins_a_metric_a_subject_a_frame_or_a_field() -> Result<()> {
         dir.path().display(),
         broker.url()
     );
-    // What a host may be called goes into subjects and frames too.
+    // The host's configured name goes into subjects and frames too.
     let host = "[host]\nname = \"a b.*>\\n<13>1\\\"}\"\n";
     let agent = Besieged::of(|config| Agent::start_in(dir.path(), &format!("{config}{sinks}{host}")))?;
     let (attacker, pid) = zombie(&den)?;

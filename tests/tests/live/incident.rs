@@ -1,11 +1,11 @@
-//! The incident: which runtime leaves a zombie, in which PID namespace, under a monitor that does not reap what
-//! it adopts.
+//! Tests of the incident: which runtime leaves a zombie, in which PID namespace, under a monitor that does not reap the
+//! processes that it adopts.
 
 use anyhow::{Context, Result, bail, ensure};
 use supervisor_lab::{Created, Exit, Lab, Monitor, PidNs, Pod, Runtime, Stat, create, until, zombies_of};
 use supervisor_tests::{Event, WAIT_LIMIT, Watch, finding_of, of_process, supervisor_bin};
 
-/// Pods end after the monitor, which holds their zombies: fields are dropped in this order.
+/// Pods end after the monitor, which must reap their zombies. Fields are dropped in this order.
 struct Scene {
     monitor: Monitor,
     pod: Pod,
@@ -19,7 +19,7 @@ impl Scene {
         Ok(Self { monitor: Monitor::start(&lab)?, pod, lab })
     }
 
-    /// A container whose command does not exist, and the zombie that has to be left of it.
+    /// Creates a container whose command does not exist. It must leave a zombie.
     fn leave_a_zombie(&mut self, runtime: Runtime, pid_ns: fn(&Pod) -> PidNs<'_>) -> Result<(Created, Stat)> {
         let created = create(&self.lab, &mut self.monitor, runtime, pid_ns(&self.pod))?;
         assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
@@ -29,7 +29,7 @@ impl Scene {
         Ok((created, zombie))
     }
 
-    /// A container whose command does not exist, and nothing that is left of it.
+    /// Creates a container whose command does not exist. It must leave nothing.
     fn leave_nothing(&mut self, runtime: Runtime, pid_ns: fn(&Pod) -> PidNs<'_>) -> Result<()> {
         let created = create(&self.lab, &mut self.monitor, runtime, pid_ns(&self.pod))?;
         assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
@@ -126,7 +126,7 @@ fn the_pod_cannot_end_until_the_zombie_is_reaped() -> Result<()> {
     Ok(())
 }
 
-/// What is the same for both zombies that crun leaves.
+/// Checks the facts that are the same for both zombies that crun leaves.
 fn attributed_to_crun(found: &Event, created: &Created, monitor: &Monitor) -> Result<()> {
     assert_eq!(found.text("supervisor.runtime.name")?, "crun");
     assert_eq!(found.text("supervisor.runtime.verb")?, "create");
@@ -169,7 +169,7 @@ fn attributed_to_crun(found: &Event, created: &Created, monitor: &Monitor) -> Re
     Ok(())
 }
 
-/// No findings under the monitor but those about these processes.
+/// Fails if there are findings under the monitor about other processes than these.
 fn only_these(events: &[Event], monitor: u32, pids: &[u32]) -> Result<()> {
     let wanted: usize = pids.iter().map(|&pid| of_process(events, pid).len()).sum();
     let under: Vec<&Event> = events.iter().filter(|event| event.is_under(monitor)).collect();

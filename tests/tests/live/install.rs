@@ -1,4 +1,4 @@
-//! `supervisor install --systemd`: what systemd says of the unit, and what is written where.
+//! Tests of `supervisor install --systemd`: systemd's rating of the unit, and the files that are written.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use supervisor_tests::supervisor_bin;
 
-/// The worst exposure that is allowed; 0 is none and 10 is all.
+/// The worst exposure that is allowed. 0 is none and 10 is all.
 const LIMIT: f64 = 3.0;
 
 fn install(args: &[&str]) -> Result<Output> {
@@ -33,7 +33,7 @@ fn systemd_analyze(args: &[&str], file: &Path) -> Result<String> {
 fn the_unit_is_hardened_and_valid() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("supervisor.service");
-    // systemd looks whether the program is there.
+    // systemd checks whether the program exists.
     let program = supervisor_bin()?.canonicalize()?;
     let unit = String::from_utf8(install(&["--dry-run"])?.stdout)?;
     fs::write(&file, unit.replace("/usr/local/bin/supervisor", &program.to_string_lossy()))?;
@@ -46,7 +46,7 @@ fn the_unit_is_hardened_and_valid() -> Result<()> {
     let complaints = systemd_analyze(&["verify", "--man=no"], &file)?;
     assert!(!complaints.contains("supervisor.service"), "{complaints}");
 
-    // The drop-in of `[reap]` behind it: sections and lists of a unit can go on.
+    // The drop-in of `[reap]` follows the unit: sections and lists of a unit can continue.
     let unit = String::from_utf8(install(&["--dry-run", "--reap"])?.stdout)?;
     assert!(unit.contains("\nSystemCallFilter=ptrace "), "{unit}");
     fs::write(&file, unit.replace("/usr/local/bin/supervisor", &program.to_string_lossy()))?;
@@ -97,7 +97,7 @@ fn files_are_written_and_a_configuration_is_kept() -> Result<()> {
     assert!(!root.path().join(drop_in).exists(), "only --reap writes it");
     install(&[&prefixed[..], &["--reap"]].concat())?;
     assert_eq!(mode(drop_in)?, 0o644);
-    // Nothing half-written stays behind.
+    // No half-written file stays behind.
     assert_eq!(fs::read_dir(root.path().join("etc/supervisor"))?.count(), 1);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `supervisor leaks`: what a command leaves behind is reported exactly where it is left, with the exit code that scripts
-//! rely on.
+//! Tests of `supervisor leaks`: it reports leaks exactly where a command leaves something behind, with the exit code on
+//! which scripts rely.
 
 use std::{
     fs,
@@ -21,8 +21,8 @@ mod recipes;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 
-/// Runs its arguments behind the first, and puts what they print and their exit code into files. These tests can themselves be
-/// what `supervisor leaks` runs.
+/// Runs the arguments after the first one, and writes their output and exit code into files. `supervisor leaks` may
+/// itself run these tests.
 const SCRIPT: &str = r#"
 unset SUPERVISOR_LEAKS_SOCKET
 cd "$1"; shift
@@ -31,7 +31,7 @@ echo $? >code.new
 mv code.new code
 "#;
 
-/// A run of `supervisor leaks` in a folder of its own. What it leaves is killed when this is dropped.
+/// A run of `supervisor leaks` in its own folder. Processes that it leaves are killed when this is dropped.
 struct Run {
     dir: TempDir,
     guard: Guard,
@@ -62,7 +62,7 @@ impl Run {
         until("the run to end", WAIT_LIMIT, || Ok(self.file("code").ok()))?.trim().parse().context("no code")
     }
 
-    /// The report on the last line of its standard output, which fits the schema.
+    /// The report on the last line of its standard output. It must fit the schema.
     fn report(&self) -> Result<Value> {
         let code = self.code()?;
         let out = self.file("out")?;
@@ -194,7 +194,7 @@ fn a_zombie_that_is_reaped_late_is_reported() -> Result<()> {
     assert_eq!(leaks(&report), expected(&[("late", "fixture")]));
     let dwell_ns = report["leaks"][0]["event"]["event"]["duration"].as_u64().context("no duration")?;
     ensure!(dwell_ns >= 3_000_000_000, "it was reaped after {dwell_ns} ns");
-    // With a longer grace period the same is none.
+    // With a longer grace period, the same zombie is no leak.
     let run = self::run(&[&["--grace", "1m", "--"], &command[..]].concat())?;
     assert_eq!(run.code()?, 0, "{}", run.file("err")?);
     Ok(())
@@ -233,7 +233,7 @@ fn annotations_are_written_under_github_actions_only() -> Result<()> {
 #[test]
 fn without_capabilities_it_reads_proc_and_says_what_it_cannot_see() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    // Where that user may read it.
+    // The other user may read the program here.
     let program = dir.path().join("supervisor");
     supervisor_lab::copy_program(supervisor_bin()?, &program)?;
     chmod(dir.path(), 0o777)?;

@@ -1,4 +1,5 @@
-//! The live tests. They are one program, so that it is linked once; `cargo xtask test FILE::` runs those of one file.
+//! The live tests. They are one program, so that it is linked only once; `cargo xtask test FILE::` runs those of one
+//! file.
 
 mod cases;
 mod check;

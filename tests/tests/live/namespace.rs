@@ -1,11 +1,12 @@
-//! F8, a PID namespace that cannot end: what holds it is listed, and so is its end.
+//! Tests of F8, a PID namespace that cannot end: the processes that block it are listed, and its end is reported.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use supervisor_tests::{Fixture, Watch, fixture};
 
-/// Blocks a namespace in these ways, and holds what is said of it against who it is and who can let go.
+/// Blocks a namespace in these ways, and compares the listed blockers with the truth: which process it is, and which
+/// process can release it.
 fn held_by(kinds: &[&str]) -> Result<()> {
     let mut watch = Watch::recorded(&format!("f8-{}", kinds.join("-")))?;
     let args = [&["blockers"], kinds].concat();
@@ -20,7 +21,7 @@ fn held_by(kinds: &[&str]) -> Result<()> {
     for &kind in kinds {
         let (pid, reaper) = match kind {
             "zombie" => (fact.pid("zombie")?, Some(fixture.pid())),
-            // The one that is traced, and the one that traces it.
+            // The traced process, and its tracer.
             "tracer" => (fact.pid("traced")?, Some(fact.pid("tracer")?)),
             _ => (fact.pid("task")?, None),
         };
@@ -60,7 +61,7 @@ fn f8_all_blockers_at_once() -> Result<()> {
 }
 
 #[test]
-fn f8_the_zombie_that_holds_it_says_so() -> Result<()> {
+fn f8_the_finding_of_a_blocking_zombie_names_the_namespace() -> Result<()> {
     let mut watch = Watch::recorded("f8-held-init")?;
     let mut fixture = fixture!("held-init")?;
     let held = fixture.fact("held")?;

@@ -1,4 +1,5 @@
-//! The NATS sink and a real broker: what arrives, and what happens when it is away, silent, or says no.
+//! Tests of the NATS sink with a real broker: the messages that arrive, and the sink's behaviour when the broker is
+//! away, silent, or refuses.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,8 +32,8 @@ use tokio::time::timeout;
 
 const STREAM: &str = "SUPERVISOR";
 const BUCKET: &str = "supervisor-findings";
-/// How long the broker may take in these tests: longer than it does on a busy machine, and not too long for the tests in
-/// which it never answers.
+/// The limit for an answer of the broker in these tests: longer than a busy machine needs, and short enough for the
+/// tests in which the broker never answers.
 const ANSWER: Duration = Duration::from_secs(5);
 
 fn config(url: &str) -> NatsConfig {
@@ -81,7 +82,7 @@ fn message(finding: &str, is_open: bool) -> Message {
     }
 }
 
-/// The id that the broker knows it by.
+/// The id by which the broker knows the message.
 fn known_as(message: &Message) -> String {
     let id: String = message.head.id.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
     format!("lab.node1.{id}")
@@ -91,7 +92,7 @@ fn ids(ids: &[&str]) -> HashSet<String> {
     ids.iter().map(|&id| id.to_owned()).collect()
 }
 
-/// The openings and closings of so many findings.
+/// The openings and closings of this many findings.
 fn messages(findings: usize) -> Vec<Message> {
     (0..findings).flat_map(|it| [true, false].map(|is_open| message(&format!("f{it}"), is_open))).collect()
 }
@@ -101,21 +102,21 @@ fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(work)
 }
 
-/// How far a delivery has come, and how far it may go.
+/// How many messages a delivery has sent, and how many it may send.
 struct Progress {
     delivered: AtomicUsize,
     failed: AtomicUsize,
     allowed: AtomicUsize,
 }
 
-/// Delivers all of it, as the engine does: what failed is tried again.
+/// Delivers all messages as the engine does: it tries failed ones again.
 async fn deliver_all(sink: &mut NatsSink, messages: &[Message]) -> Result<Vec<String>> {
     let allowed = AtomicUsize::new(messages.len());
     let progress = Progress { delivered: AtomicUsize::new(0), failed: AtomicUsize::new(0), allowed };
     deliver_by(sink, messages, &progress).await
 }
 
-/// The same, as far as it may go, and says how far it has come.
+/// The same, up to the allowed number, and records the progress.
 async fn deliver_by(sink: &mut NatsSink, messages: &[Message], progress: &Progress) -> Result<Vec<String>> {
     let (deadline, mut errors, mut done) = (Instant::now() + WAIT_LIMIT, Vec::new(), 0);
     while done < messages.len() {
@@ -137,7 +138,7 @@ async fn deliver_by(sink: &mut NatsSink, messages: &[Message], progress: &Progre
     Ok(errors)
 }
 
-/// One delivery that has to fail, with an error that says this, and not to wait for ever.
+/// One delivery that must fail, with an error that says this, and must not wait for ever.
 async fn fails(sink: &mut NatsSink, words: &[&str]) -> Result<()> {
     let batch = [message("f", true)];
     let delivered = timeout(WAIT_LIMIT, sink.deliver(&batch)).await.context("it waits for ever")?;
@@ -157,7 +158,7 @@ fn events_arrive_once_in_order_and_the_bucket_has_what_is_open() -> Result<()> {
         let mut sent = messages(300);
         sent.push(message("open.\r\n* >", true));
         deliver_all(&mut sink, &sent).await?;
-        // A restart of the agent sends the last ones again.
+        // A restart of the agent sends the last messages again.
         deliver_all(&mut sink, &sent[100..]).await?;
 
         let stored = broker.stored(STREAM).await?;
@@ -173,7 +174,7 @@ fn events_arrive_once_in_order_and_the_bucket_has_what_is_open() -> Result<()> {
 }
 
 #[test]
-fn nothing_is_missing_or_turned_around_after_a_broker_was_killed_twice() -> Result<()> {
+fn no_event_is_lost_or_reordered_after_the_broker_was_killed_twice() -> Result<()> {
     let mut broker = Broker::start()?;
     let url = broker.url();
     let sent = messages(4000);
@@ -197,7 +198,7 @@ fn nothing_is_missing_or_turned_around_after_a_broker_was_killed_twice() -> Resu
         reaches("a part to be delivered", &progress.delivered, part)?;
         let failed = progress.failed.load(Ordering::Relaxed);
         broker.kill()?;
-        // However late it was killed: there was more to deliver, and is when it is back.
+        // There were messages left to deliver, however late the broker was killed. They are delivered when it is back.
         progress.allowed.store(part + total / 2, Ordering::Relaxed);
         reaches("its death to be noticed", &progress.failed, failed + 1)?;
         broker.restart()?;
@@ -223,8 +224,8 @@ fn nothing_is_missing_or_turned_around_after_a_broker_was_killed_twice() -> Resu
 }
 
 #[test]
-fn a_server_that_never_answers_holds_nobody() -> Result<()> {
-    // Connections are accepted by the kernel, and nobody reads them.
+fn a_server_that_never_answers_blocks_nobody() -> Result<()> {
+    // The kernel accepts connections, and no program reads from them.
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("nats://{}", listener.local_addr()?);
     run(async {
@@ -236,7 +237,7 @@ fn a_server_that_never_answers_holds_nobody() -> Result<()> {
 }
 
 #[test]
-fn a_broker_that_stops_to_acknowledge_is_left_and_found_again() -> Result<()> {
+fn the_sink_reconnects_to_a_broker_that_stops_acknowledging() -> Result<()> {
     let mut broker = Broker::start()?;
     run(async {
         let mut sink = sink(&config(&broker.url()))?;
@@ -254,7 +255,7 @@ fn a_broker_that_stops_to_acknowledge_is_left_and_found_again() -> Result<()> {
 }
 
 #[test]
-fn who_may_not_come_in_is_told_so_and_comes_in_with_a_better_file() -> Result<()> {
+fn a_refused_password_is_reported_and_a_corrected_file_gives_access() -> Result<()> {
     let broker = Broker::with(|_| Ok("authorization { user: agent, password: \"a:b c\" }".to_owned()))?;
     let file = broker.dir().join("password");
     let mut config = config(&broker.url());
@@ -273,7 +274,7 @@ fn who_may_not_come_in_is_told_so_and_comes_in_with_a_better_file() -> Result<()
 }
 
 #[test]
-fn a_right_that_is_missing_is_named() -> Result<()> {
+fn a_missing_permission_is_named() -> Result<()> {
     let broker = Broker::with(|_| {
         Ok("authorization { users: [{ user: agent, password: x, permissions: { publish: { deny: \"supervisor.>\" } } }] }"
             .to_owned())
@@ -312,7 +313,7 @@ fn certificates_are_checked_on_both_sides() -> Result<()> {
     })
 }
 
-/// The limits of what is read hold for what was decrypted.
+/// The limits of received data also hold for decrypted data.
 #[test]
 fn a_message_that_is_too_large_is_refused_in_tls_too() -> Result<()> {
     let broker = Broker::with(|dir| {
@@ -366,7 +367,7 @@ fn make_certificates(dir: &Path) -> Result<()> {
 }
 
 #[test]
-fn what_an_earlier_boot_left_is_removed_and_so_is_what_is_not_open_any_more() -> Result<()> {
+fn findings_of_an_earlier_boot_and_closed_findings_are_removed() -> Result<()> {
     let broker = Broker::start()?;
     let config = config(&broker.url());
     run(async {
@@ -376,7 +377,7 @@ fn what_an_earlier_boot_left_is_removed_and_so_is_what_is_not_open_any_more() ->
         deliver_all(&mut neighbour, &open).await?;
         let neighbours = ["lab.node2", "lab.node2.a", "lab.node2.b", "lab.node2.c"];
 
-        // The same boot: they may still be open.
+        // The same boot: its findings may still be open.
         let mut again = sink(&config)?;
         deliver_all(&mut again, &[message("d", true)]).await?;
         assert_eq!(again.retain(&ids(&["b", "d", "e"])).await?, ["e"]);
@@ -411,7 +412,7 @@ fn a_broker_that_lost_its_store_gets_the_open_findings_again_and_no_old_events()
         let mut missing = sink.retain(&ids(&["a", "b", "c", "d"])).await?;
         missing.sort();
         assert_eq!(missing, ["a", "b", "c"]);
-        // It was made anew by somebody else.
+        // Another client has made it again.
         until_beaten(&mut neighbour).await?;
         assert!(neighbour.take_list_lost());
 
@@ -433,7 +434,7 @@ fn a_broker_that_lost_its_store_gets_the_open_findings_again_and_no_old_events()
     })
 }
 
-/// Lets it serve until a heartbeat has arrived.
+/// Serves until a heartbeat has arrived.
 async fn until_beaten(sink: &mut NatsSink) -> Result<()> {
     let deadline = Instant::now() + WAIT_LIMIT;
     loop {
@@ -446,7 +447,7 @@ async fn until_beaten(sink: &mut NatsSink) -> Result<()> {
 }
 
 #[test]
-fn who_cannot_send_events_sends_no_heartbeat_either() -> Result<()> {
+fn a_sink_that_cannot_send_events_sends_no_heartbeat() -> Result<()> {
     let broker = Broker::start()?;
     run(async {
         let mut sink = sink(&config(&broker.url()))?;
@@ -460,7 +461,7 @@ fn who_cannot_send_events_sends_no_heartbeat_either() -> Result<()> {
         jetstream.update_stream(&full).await?;
 
         let new = [message("new", true)];
-        // A heartbeat may be due at the first attempt, which does not know yet.
+        // A heartbeat may be due at the first attempt, when the sink does not know yet.
         fails_with(&mut sink, &new, "maximum messages exceeded").await?;
         let bucket = jetstream.get_key_value(BUCKET).await?;
         let last = async || {
@@ -474,7 +475,7 @@ fn who_cannot_send_events_sends_no_heartbeat_either() -> Result<()> {
             assert!(sink.is_down());
         }
         assert_eq!(last().await?, before, "it says that it reports, and does not");
-        // The bucket takes what the stream refuses.
+        // The bucket accepts the change that the stream refuses.
         assert!(broker.keys(BUCKET).await?.contains(&"lab.node1.new".to_owned()));
 
         full.max_messages = 3;
@@ -486,7 +487,7 @@ fn who_cannot_send_events_sends_no_heartbeat_either() -> Result<()> {
     })
 }
 
-/// One delivery that has to fail, with an error that says this.
+/// One delivery that must fail, with an error that says this.
 async fn fails_with(sink: &mut NatsSink, batch: &[Message], word: &str) -> Result<()> {
     let delivered = sink.deliver(batch).await;
     let error = delivered.error.context("no error")?.to_string();
@@ -495,7 +496,7 @@ async fn fails_with(sink: &mut NatsSink, batch: &[Message], word: &str) -> Resul
 }
 
 #[test]
-fn values_are_written_anew_before_the_bucket_forgets_them() -> Result<()> {
+fn values_are_written_again_before_the_bucket_drops_them() -> Result<()> {
     let broker = Broker::start()?;
     let mut config = config(&broker.url());
     config.keep = Time::from_secs(8);
@@ -504,11 +505,11 @@ fn values_are_written_anew_before_the_bucket_forgets_them() -> Result<()> {
         deliver_all(&mut sink, &[message("a", true), message("b", true), message("b", false)]).await?;
         let bucket = broker.jetstream().await?.get_key_value(BUCKET).await?;
         let deadline = Instant::now() + WAIT_LIMIT;
-        // The mark of the closed one is younger than the value of the open one. When the broker has forgotten the mark, it
-        // would have forgotten a value that was not written anew.
+        // The mark of the closed finding is younger than the value of the open one. When the broker has removed the
+        // mark, it would also have removed the value if the sink had not written that again.
         while bucket.stream.get_info().await?.state.messages > 2 {
             ensure!(Instant::now() < deadline, "the mark of the closed one stays");
-            // As the engine does: it is dropped whenever a batch arrives.
+            // The engine does the same: it drops `serve` whenever a batch arrives.
             drop(timeout(Duration::from_millis(700), sink.serve()).await);
         }
         assert_eq!(broker.keys(BUCKET).await?, ["lab.node1", "lab.node1.a"]);
@@ -517,13 +518,13 @@ fn values_are_written_anew_before_the_bucket_forgets_them() -> Result<()> {
 }
 
 #[test]
-fn a_bucket_that_is_written_to_meanwhile_is_read_whole_and_to_an_end() -> Result<()> {
+fn a_bucket_that_changes_meanwhile_is_read_completely_and_the_read_ends() -> Result<()> {
     let broker = Broker::start()?;
     run(async {
         deliver_all(&mut sink(&config(&broker.url()))?, &messages(5)).await?;
         let jetstream = broker.jetstream().await?;
         let writer = tokio::spawn(async move {
-            // As heartbeats are written, and changes of findings.
+            // The same kind of writes as heartbeats and changes of findings.
             for number in (0..).map(|it| it % 5) {
                 for key in ["lab.node1".to_owned(), format!("lab.node1.f{number}")] {
                     jetstream.publish(format!("$KV.{BUCKET}.{key}"), "x".into()).await?.await?;
@@ -552,7 +553,7 @@ fn a_bucket_that_is_written_to_meanwhile_is_read_whole_and_to_an_end() -> Result
 }
 
 #[test]
-fn what_is_too_large_is_cut_and_stops_nothing() -> Result<()> {
+fn an_event_that_is_too_large_is_cut_and_stops_nothing() -> Result<()> {
     let broker = Broker::with(|_| Ok("max_payload: 8192".to_owned()))?;
     run(async {
         let mut large = message("large", true);
@@ -574,7 +575,7 @@ fn what_is_too_large_is_cut_and_stops_nothing() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_right_is_said_at_once() -> Result<()> {
+fn a_wrong_configuration_is_refused_at_once() -> Result<()> {
     let good = config("nats://localhost");
     for (bad, word) in [
         (NatsConfig { servers: vec!["http://x".to_owned()], ..good.clone() }, "http://x"),
@@ -590,9 +591,9 @@ fn what_cannot_be_right_is_said_at_once() -> Result<()> {
 }
 
 #[test]
-fn the_rights_that_are_documented_are_enough() -> Result<()> {
+fn the_documented_permissions_are_enough() -> Result<()> {
     let rights = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md"))?;
-    // The first list is the agent's.
+    // The first list is that of the agent.
     let list = rights.split("```text").nth(1).and_then(|it| it.split("```").next()).context("no list")?;
     let (publish, _) = list.split_once("subscribe:").context("no subscribe")?;
     let allowed: Vec<String> = publish
@@ -625,24 +626,24 @@ fn the_rights_that_are_documented_are_enough() -> Result<()> {
         let mut sink = sink(&config)?;
         assert_eq!(deliver_all(&mut sink, &messages(5)).await?, [""; 0]);
         assert_eq!(sink.retain(&ids(&[])).await?, [""; 0]);
-        // It cannot speak for its neighbour.
+        // It cannot write events of its neighbour.
         let mut other = NatsSink::open(&config, "lab", &host("node2", "boot"))?;
         fails(&mut other, &["Permissions Violation", "node2"]).await
     })
 }
 
 #[test]
-fn a_stream_of_deliveries_keeps_no_heartbeat_back() -> Result<()> {
+fn a_stream_of_deliveries_delays_no_heartbeat() -> Result<()> {
     let broker = Broker::start()?;
     run(async {
         let mut sink = sink(&config(&broker.url()))?;
         deliver_all(&mut sink, &[message("f0", true)]).await?;
         let bucket = broker.jetstream().await?.get_key_value(BUCKET).await?;
         let (deadline, mut number, mut beats) = (Instant::now() + WAIT_LIMIT, 1, HashSet::new());
-        // The first one comes with the connection.
+        // The first heartbeat comes with the connection.
         while beats.len() < 5 {
             ensure!(Instant::now() < deadline, "{} heartbeats among {number} deliveries", beats.len());
-            // As the engine does: what it did between deliveries is dropped when a batch arrives.
+            // The engine does the same: it drops `serve` when a batch arrives.
             drop(timeout(Duration::from_millis(1), sink.serve()).await);
             deliver_all(&mut sink, &[message(&format!("f{number}"), true)]).await?;
             number += 1;
@@ -654,7 +655,7 @@ fn a_stream_of_deliveries_keeps_no_heartbeat_back() -> Result<()> {
 }
 
 #[test]
-fn a_credentials_file_lets_in() -> Result<()> {
+fn a_credentials_file_gives_access() -> Result<()> {
     let [operator, account, system] =
         [KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account()];
     let user = KeyPair::new_user();
@@ -720,7 +721,7 @@ fn token(issuer: &KeyPair, subject: &KeyPair, nats: &serde_json::Value) -> Resul
     Ok(format!("{text}.{}", base64(&signature)))
 }
 
-/// As web tokens have it: without what fills the last group.
+/// Base64 as web tokens have it: without padding.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! `supervisor run` with a NATS sink: 10,000 events, while the broker is killed twice and the agent once.
+//! Tests `supervisor run` with a NATS sink: 10,000 events, while the broker is killed twice and the agent once.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -32,7 +32,7 @@ nats = {{ servers = ["{url}"], ack_timeout = "2s", heartbeat = "1s" }}
     )
 }
 
-/// The pids of a reaper and of its child: in the time that this takes another test's zombie can have the same pid, but not the
+/// The pids of a reaper and of its child. During this test, another test's zombie can have the same pid, but not the
 /// same reaper.
 type Child = (u32, u32);
 
@@ -40,7 +40,7 @@ fn child(event: &Event) -> Result<Child> {
     Ok((event.pid("process.parent.pid").unwrap_or_default(), event.pid("process.pid")?))
 }
 
-/// What the agent has told, in both of its lives.
+/// The events of the agent, in both of its lives.
 struct Told {
     agent: Agent,
     opened: HashSet<Child>,
@@ -57,7 +57,7 @@ impl Told {
         Ok(())
     }
 
-    /// Reads on until so many of these are opened, or closed.
+    /// Reads on until this many of these processes are opened, or closed.
     fn until(&mut self, count: usize, children: &[Child], closed: bool) -> Result<()> {
         let deadline = Instant::now() + WAIT_LIMIT;
         loop {
@@ -74,7 +74,7 @@ impl Told {
     }
 }
 
-/// So many zombies, and who does not reap them yet.
+/// This many zombies, and the fixture that does not reap them yet.
 fn make() -> Result<(Fixture, Vec<Child>)> {
     let fixture = fixture!("never-wait", &ZOMBIES.to_string())?;
     let zombie = || Ok((fixture.pid(), fixture.fact("zombie")?.pid("pid")?));
@@ -98,7 +98,7 @@ fn ten_thousand_events_survive_two_deaths_of_the_broker_and_one_of_the_agent() -
         Told { agent: Agent::start_in(dir.path(), &config)?, opened: HashSet::new(), closed: HashSet::new() };
     let mut all = Vec::new();
     for batch in 0..BATCHES {
-        // Away for a whole batch, and killed in the middle of one.
+        // The broker is away for a whole batch, and is killed in the middle of one.
         if batch == 2 {
             broker.kill()?;
         }
@@ -132,7 +132,7 @@ fn ten_thousand_events_survive_two_deaths_of_the_broker_and_one_of_the_agent() -
     }
     println!("{} after {:?}", found?, started.elapsed());
 
-    // Nothing of these is open any more, once the bucket has what the stream has.
+    // None of these findings is open any more, once the bucket has all changes of the stream.
     let stored = runtime.block_on(broker.stored("SUPERVISOR"))?;
     let mut closed: HashSet<String> =
         ids(&stored, &all)?.into_values().map(|id| format!("lab.node-1.{id}")).collect();
@@ -161,9 +161,9 @@ fn ids(stored: &[Stored], children: &[Child]) -> Result<BTreeMap<Child, String>>
     Ok(ids)
 }
 
-/// Whether each process was opened and then closed; what was found.
+/// Checks that each process was opened and then closed. Returns a summary.
 fn check(stored: &[Stored], children: &[Child]) -> Result<String> {
-    // As a receiver does: the first of each id counts.
+    // A receiver does the same: the first event of each id counts.
     let mut seen = HashSet::new();
     let unique: Vec<&Stored> = stored.iter().filter(|it| seen.insert(&it.id)).collect();
     let ids = ids(stored, children)?;

@@ -1,5 +1,5 @@
-//! More than there is room for, and what was not seen: it is told, it delays, and in the end nothing is missing and
-//! nothing is wrong.
+//! Tests in which maps are full or events are not seen. The losses are reported and delay findings. In the end no
+//! finding is missing and none is wrong.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use supervisor_tests::{Event, Fixture, Outcome, Watch, finding_of, findings_of, fixture};
 
-/// What was counted as lost causes a reconciliation, two seconds later. Without a cause there is one every 30 s, which the
-/// half of that tells from one with a cause, on a busy machine too.
+/// A counted loss causes a reconciliation two seconds later. Without a cause there is one every 30 s. Half of that time
+/// distinguishes both, on a busy machine too.
 const CAUSED: SignedDuration = SignedDuration::from_secs(15);
 
 /// A parent with its zombies.
@@ -25,7 +25,7 @@ impl Family {
         Ok(Self { parent, zombies })
     }
 
-    /// Every zombie is found.
+    /// Waits until every zombie is found.
     fn is_found(&self, watch: &mut Watch) -> Result<()> {
         watch.wait_for_all("zombie-detected", &self.zombies)
     }
@@ -36,12 +36,12 @@ impl Family {
         Ok(())
     }
 
-    /// The end of every zombie is told.
+    /// Waits until the end of every zombie is reported.
     fn is_over(&self, watch: &mut Watch) -> Result<()> {
         watch.wait_for_all("zombie-reaped", &self.zombies)
     }
 
-    /// This was said of every zombie by a reconciliation that had a cause, at this time.
+    /// Checks that a reconciliation with a cause at this time reported this about every zombie.
     fn had_a_cause(&self, outcome: &Outcome, action: &str, cause: Timestamp) -> Result<()> {
         for event in outcome.events.iter().filter(|event| event.action() == action) {
             let at: Timestamp = event.text("@timestamp")?.parse()?;
@@ -51,9 +51,10 @@ impl Family {
         Ok(())
     }
 
-    /// Each was opened once and closed once, and nothing else was said of the parent's children.
+    /// Checks that each was opened once and closed once, and that there are no other events about the parent's
+    /// children.
     fn was_told(self, outcome: &Outcome) -> Result<()> {
-        // Another test's process can have had one of the pids before.
+        // A process of another test can have had one of the pids before.
         let under = outcome.events.iter().filter(|event| event.is_under(self.parent.pid()));
         let under: Vec<Event> = under.cloned().collect();
         findings_of(&under, &self.zombies)?;
@@ -69,32 +70,32 @@ fn watch(loss: &str) -> Result<Watch> {
     Watch::start(&["--simulate-loss", loss])
 }
 
-/// How much of a kind was told to be lost.
+/// The reported number of losses of a kind.
 fn lost(events: &[Event], kind: &str) -> u64 {
     let told = events.iter().filter(|event| event.action() == "events-lost");
     told.filter_map(|event| event.number(&format!("supervisor.loss.{kind}")).ok()).sum()
 }
 
-/// Healthy processes, whose number is told.
+/// Healthy processes; the fixture reports their number.
 fn healthy(count: u64) -> Result<Fixture> {
     let storm = fixture!("storm", &count.to_string())?;
     storm.fact("done")?;
     Ok(storm)
 }
 
-/// Nothing was said of the children of this one.
+/// Fails if there is an event about the children of this process.
 fn nothing_under(parent: Fixture, outcome: &Outcome) -> Result<()> {
     let said = outcome.events.iter().find(|event| event.is_under(parent.pid()));
     assert_eq!(said, None, "they were reaped at once");
     parent.end()
 }
 
-/// What other tests leave unreaped would fill the watch's small table.
+/// Zombies of other tests would fill the watch's small table.
 mod alone {
     use super::*;
 
     #[test]
-    fn what_the_table_has_no_room_for_is_found_when_it_has() -> Result<()> {
+    fn zombies_beyond_a_full_table_are_found_once_slots_are_free() -> Result<()> {
         let mut watch = watch("blocks=1")?;
         let mut first = Family::of(100)?;
         let mut second = Family::of(20)?;
@@ -107,7 +108,7 @@ mod alone {
         let outcome = watch.stop()?;
         assert!(lost(&outcome.events, "exits") >= 56, "120 do not fit where 64 do");
         second.had_a_cause(&outcome, "zombie-detected", since)?;
-        // Of the first, those are told that there was room for while they were there.
+        // Of the first zombies, only those that had a slot while they were there are reported.
         for &pid in &first.zombies {
             if outcome.events.iter().any(|event| event.is_about(pid)) {
                 finding_of(&outcome.events, pid)?;
@@ -119,11 +120,11 @@ mod alone {
 }
 
 #[test]
-fn reaps_that_the_ring_has_no_room_for_close_their_findings() -> Result<()> {
+fn reaps_lost_in_a_full_ring_close_their_findings() -> Result<()> {
     let mut watch = watch("ring=4096")?;
     let mut family = Family::of(1000)?;
     family.is_found(&mut watch)?;
-    // It does not read the ring meanwhile; another one sees when the kernel has nothing more to tell of the reaps.
+    // The watch does not read the ring meanwhile. Another watch shows when the kernel has reported all reaps.
     let mut other = Watch::start(&[])?;
     other.wait_for_all("zombie-existing", &family.zombies)?;
     watch.freeze()?;
@@ -138,8 +139,8 @@ fn reaps_that_the_ring_has_no_room_for_close_their_findings() -> Result<()> {
     watch.wait_for("the loss", told)?;
     let outcome = watch.stop()?;
     family.had_a_cause(&outcome, "zombie-reaped", since)?;
-    // Each takes 64 bytes of the 4096. On a busy machine some frees come after the watch goes on: an RCU callback can be
-    // late, and the other watch has closed those by reconciliation.
+    // Each record takes 64 of the 4096 bytes. On a busy machine some frees come after the watch goes on: an RCU
+    // callback can be late, and the other watch has closed those findings by reconciliation.
     let told = lost(&outcome.events, "reaps");
     // Reaps of other tests can be lost too.
     assert!(told >= 500, "{told} of 1000 reaps were told to be lost");
@@ -148,7 +149,7 @@ fn reaps_that_the_ring_has_no_room_for_close_their_findings() -> Result<()> {
 }
 
 #[test]
-fn exits_that_nobody_has_seen_are_found() -> Result<()> {
+fn unseen_exits_are_found() -> Result<()> {
     let mut watch = watch("exits=1")?;
     let mut family = Family::of(5)?;
     let storm = healthy(2000)?;
@@ -165,14 +166,14 @@ fn exits_that_nobody_has_seen_are_found() -> Result<()> {
 }
 
 #[test]
-fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
+fn unseen_frees_leave_no_finding_open() -> Result<()> {
     let mut watch = watch("frees=1")?;
     let mut family = Family::of(5)?;
     let storm = healthy(2000)?;
     family.is_found(&mut watch)?;
     family.reap()?;
     family.is_over(&mut watch)?;
-    // Their places in the table are used again, by those that are healthy and those that are not.
+    // Healthy and unhealthy processes use their slots in the table again.
     let more = healthy(2000)?;
     let mut next = Family::of(5)?;
     next.is_found(&mut watch)?;
@@ -188,7 +189,7 @@ fn frees_that_nobody_has_seen_leave_no_finding_open() -> Result<()> {
 }
 
 #[test]
-fn what_was_reaped_unseen_is_not_open_at_the_end() -> Result<()> {
+fn an_unseen_reap_leaves_no_finding_open_at_the_end() -> Result<()> {
     let mut watch = watch("frees=1")?;
     let mut family = Family::of(5)?;
     family.is_found(&mut watch)?;
@@ -198,8 +199,8 @@ fn what_was_reaped_unseen_is_not_open_at_the_end() -> Result<()> {
 }
 
 #[test]
-fn an_entry_that_was_left_behind_hides_no_zombie() -> Result<()> {
-    // Its free was not seen, and the exit of the next that has its place is not either.
+fn a_stale_entry_hides_no_zombie() -> Result<()> {
+    // Its free was not seen, and the exit of the next process with the same slot is not seen either.
     let mut watch = watch("exits=2,frees=2")?;
     let storm = healthy(5000)?;
     let mut family = Family::of(300)?;
@@ -212,7 +213,7 @@ fn an_entry_that_was_left_behind_hides_no_zombie() -> Result<()> {
 }
 
 #[test]
-fn records_that_had_to_make_room_are_told_and_never_guessed() -> Result<()> {
+fn dropped_records_are_reported_and_never_guessed() -> Result<()> {
     let mut watch = watch("processes=1,displaced=512,execs=64")?;
     let mut family = Family::of(1500)?;
     family.is_found(&mut watch)?;
@@ -255,7 +256,7 @@ fn a_watch_that_was_stopped_for_ten_seconds_catches_up() -> Result<()> {
     during.is_over(&mut watch)?;
     watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
     let outcome = watch.stop()?;
-    // Those that came and went unseen cannot be looked at any more.
+    // Processes that came and went unseen cannot be inspected any more.
     let about = outcome.events.iter().find(|event| event.is_under(short.parent.pid()));
     assert_eq!(about, None, "they were gone when it went on");
     short.parent.end()?;

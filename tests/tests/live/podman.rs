@@ -1,4 +1,4 @@
-//! podman with conmon and crun: PID 1 of the container is a program that never reaps.
+//! Tests of podman with conmon and crun: PID 1 of the container is a program that never reaps.
 
 use std::{
     io::Write,
@@ -12,7 +12,7 @@ use supervisor_tests::{Event, WAIT_LIMIT, Watch, of_process, supervisor_bin};
 
 use crate::exec::{checks_until_found, is_period_of};
 
-/// The health check's period: how long podman takes until it starts the runtime may differ by a quarter of it.
+/// The health check's period. The time that podman takes until it starts the runtime may differ by a quarter of it.
 const PERIOD: Duration = Duration::from_secs(4);
 
 /// Runs a container whose command leaves an orphan, prints its id and its PID 1, executes something in it for every
@@ -29,7 +29,8 @@ while read -r _; do
 done
 "#;
 
-/// A container. It is removed when this is dropped: the shell is not bound to this test, because it has to do that.
+/// A container. It is removed when this is dropped. The shell is not bound to this test, because the shell must remove
+/// the container.
 struct Podman {
     stdin: Option<ChildStdin>,
     lines: Lines,
@@ -70,12 +71,12 @@ impl Podman {
 impl Drop for Podman {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        // It can fail only if the shell was waited for already.
+        // This can fail only if the shell was already waited for.
         let _ = self.shell.wait();
     }
 }
 
-/// What is the same for all that its PID 1 does not reap.
+/// Checks the facts that are the same for all zombies that its PID 1 does not reap.
 fn names_the_container(found: &Event, podman: &Podman) -> Result<()> {
     assert_eq!(found.text("process.name")?, "sleep");
     assert_eq!(found.number("process.exit_code")?, 0);
@@ -107,7 +108,7 @@ fn pid_1_that_never_reaps_is_named_with_its_container() -> Result<()> {
     assert_eq!(found.text("supervisor.family.id")?, "F2");
     assert_eq!(found.text("supervisor.origin")?, "entrypoint");
 
-    // The end of the container is the end of its namespace, which reaps.
+    // The end of the container ends its namespace, and that reaps the zombie.
     drop(podman);
     watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
     watch.stop()?;
@@ -115,7 +116,7 @@ fn pid_1_that_never_reaps_is_named_with_its_container() -> Result<()> {
 }
 
 #[test]
-fn what_exec_leaves_is_told_from_the_entry_point_and_from_a_health_check() -> Result<()> {
+fn orphans_of_exec_are_distinguished_from_the_entry_point_and_from_a_health_check() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     let mut watch = Watch::recorded("f3-podman-exec")?;
     let podman = Podman::run(&lab)?;
@@ -125,7 +126,7 @@ fn what_exec_leaves_is_told_from_the_entry_point_and_from_a_health_check() -> Re
         event.action() == "zombie-detected" && event.is_under(init)
     })?;
     let first = first.pid("process.pid")?;
-    // It is of another family, and has a recording of its own.
+    // It is of another family, and has its own recording.
     watch.leave_out(first);
 
     podman.exec()?;
@@ -140,7 +141,7 @@ fn what_exec_leaves_is_told_from_the_entry_point_and_from_a_health_check() -> Re
     assert_eq!(found.text("supervisor.family.id")?, "F3");
     is_period_of(&found, &pauses)?;
     drop(podman);
-    // The entry point's is no health check, whatever comes later.
+    // The zombie of the entry point is no health check, whatever comes later.
     let outcome = watch.stop()?;
     for event in of_process(&outcome.events, first) {
         assert!(event.text("supervisor.origin").is_ok_and(|it| it == "entrypoint"), "{}", event.0);

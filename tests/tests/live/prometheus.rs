@@ -1,4 +1,4 @@
-//! The real Prometheus scrapes an agent, and its counters agree with what happened.
+//! Tests that the real Prometheus scrapes an agent, and that its counters agree with the events.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus-r
 
 #[test]
 fn prometheus_counts_what_happened() -> Result<()> {
-    // A name of its own keeps the zombies of other tests and of the host out of the counts.
+    // A name of its own excludes the zombies of other tests and of the host from the counts.
     let dir = tempfile::tempdir()?;
     let name = format!("prom-{}", std::process::id());
     let program = dir.path().join(&name);
@@ -53,7 +53,7 @@ fn prometheus_counts_what_happened() -> Result<()> {
     assert!(dwell > f64::from(closed), "each was unreaped for longer than the grace period: {dwell} s");
     prometheus.wait_for(r#"supervisor_findings_opened_total{kind="namespace"}"#, 0.0)?;
 
-    // What the sink says it has delivered is what has come out.
+    // The sink's count of delivered events equals the lines of output.
     let mut lines = 0;
     until("all events to come out, and to be counted", WAIT_LIMIT, || {
         while agent.event(Duration::ZERO)?.is_some() {

@@ -1,4 +1,5 @@
-//! A recording of the real thing, replayed by somebody without any rights, says what the watch said.
+//! Tests that a user without any capabilities can replay a recording of real processes, and gets the lines of the
+//! watch.
 
 use std::{
     fs::{self, File},
@@ -17,7 +18,7 @@ use supervisor_tests::{Outcome, WAIT_LIMIT, Watch, events_of, finding_of, fixtur
 /// `nobody`, in every distribution.
 const NOBODY: u32 = 65534;
 
-/// Records two processes that nobody waits for, and their end.
+/// Records two processes for which no process waits, and their end.
 fn record(file: &Path, options: &[&str]) -> Result<(Outcome, Vec<u32>)> {
     let mut watch = Watch::record(file, options)?;
     let mut fixture = fixture!("never-wait", "2")?;
@@ -33,9 +34,9 @@ fn record(file: &Path, options: &[&str]) -> Result<(Outcome, Vec<u32>)> {
     Ok((watch.stop()?, pids.to_vec()))
 }
 
-/// What `supervisor replay -o json -` prints for a recording, started as `nobody`.
+/// The output of `supervisor replay -o json -` for a recording, started as `nobody`.
 fn replay_as_nobody(file: &Path) -> Result<Vec<String>> {
-    // Where it was built nobody else may be allowed to go.
+    // Other users may have no permission to enter the build directory.
     let place = tempfile::tempdir()?;
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
     let binary = place.path().join("supervisor");
@@ -46,7 +47,7 @@ fn replay_as_nobody(file: &Path) -> Result<Vec<String>> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.uid(NOBODY).gid(NOBODY);
     let mut process = Owned::start(&mut command)?;
-    // It waits for its input, and can be looked at meanwhile.
+    // It waits for its input, so the test can read its status meanwhile.
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
     for name in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         let line = status.lines().find(|line| line.starts_with(name)).context("no capabilities in status")?;
@@ -88,7 +89,7 @@ fn a_replay_without_rights_prints_the_same_lines() -> Result<()> {
 }
 
 #[test]
-fn an_anonymous_recording_does_not_tell_the_host() -> Result<()> {
+fn an_anonymous_recording_does_not_show_the_host() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("some.zst");
     let (outcome, _) = record(&file, &["--anonymous"])?;
@@ -102,7 +103,7 @@ fn an_anonymous_recording_does_not_tell_the_host() -> Result<()> {
 }
 
 #[test]
-fn only_what_matches_is_recorded_if_asked_for() -> Result<()> {
+fn only_matching_processes_are_recorded_on_request() -> Result<()> {
     let (one, two) = (fixture!("never-wait", "1")?, fixture!("never-wait", "1")?);
     let (pid, _other) = (one.fact("zombie")?.pid("pid")?, two.fact("zombie")?.pid("pid")?);
     let dir = tempfile::tempdir()?;
@@ -122,7 +123,7 @@ fn only_what_matches_is_recorded_if_asked_for() -> Result<()> {
         }
     }
     ensure!(found > 0, "nothing was recorded");
-    // Nothing but the number of unreaped processes under the same limit differs: the others are not in it.
+    // Only the number of unreaped processes under the same limit differs: the recording does not have the others.
     let without_budget = |lines: &[String]| -> Result<Vec<Value>> {
         let mut events = Vec::new();
         for line in lines {
@@ -144,7 +145,7 @@ fn a_recorder_that_is_killed_leaves_what_it_saw() -> Result<()> {
     let pid = fixture.fact("zombie")?.pid("pid")?;
     let mut watch = Watch::record(&file, &[])?;
     watch.wait_for("the finding", |event| event.says("zombie-existing", pid))?;
-    // It is in the file soon, and not only at the end.
+    // The observation is in the file soon, not only at the end.
     until("the observation to be in the file", WAIT_LIMIT, || {
         let mut seen = Reader::open(&file)?.filter_map(Result::ok);
         Ok(seen.any(|it| matches!(it.seen, Seen::Unreaped { id, .. } if id.tgid == pid)).then_some(()))

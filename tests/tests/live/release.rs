@@ -1,10 +1,10 @@
-//! The extra hook: by whom a process was reaped; when exactly is a matter of dwell.rs. Where the kernel does not let it be attached, nothing
-//! of it is said, and all the rest is.
+//! Tests of the optional hook, which reports who reaped a process; dwell.rs tests the exact time. Where the kernel does
+//! not let the hook be attached, the reaper is not reported, and all other facts are.
 
 use anyhow::{Result, ensure};
 use supervisor_tests::{Event, Fixture, Watch, finding_of, fixture};
 
-/// Whether the hook is attached. Who knows what this machine allows says so in `SUPERVISOR_HOOKS`.
+/// Whether the hook is attached. `SUPERVISOR_HOOKS` states it on a machine where the answer is known.
 pub(crate) fn is_attached(event: &Event) -> Result<bool> {
     let hooks = event.text("supervisor.hooks")?;
     if let Ok(wanted) = std::env::var("SUPERVISOR_HOOKS") {
@@ -13,7 +13,7 @@ pub(crate) fn is_attached(event: &Event) -> Result<bool> {
     Ok(hooks.ends_with("+fentry"))
 }
 
-/// Lets a fixture's zombie be reaped, and holds what is said of the reaper against who it is.
+/// Lets a fixture's zombie be reaped, and compares the reported reaper with the truth.
 fn reaped_by(args: &[&str], reaper: &str, name: &str) -> Result<()> {
     let mut watch = Watch::start(&[])?;
     let mut fixture = Fixture::start(env!("CARGO_BIN_EXE_fixture"), args)?;
@@ -40,23 +40,23 @@ fn reaped_by(args: &[&str], reaper: &str, name: &str) -> Result<()> {
 }
 
 #[test]
-fn by_who_has_adopted_it() -> Result<()> {
+fn a_reap_by_the_adopter_is_reported() -> Result<()> {
     reaped_by(&["adopts"], "", "fixture")
 }
 
 #[test]
-fn by_its_parent_that_ends_and_whose_heir_ignores_it() -> Result<()> {
+fn a_reap_by_an_ending_parent_whose_heir_ignores_sigchld_is_reported() -> Result<()> {
     reaped_by(&["heir-ignores"], "parent", "fixture")
 }
 
 #[test]
-fn by_the_pid_1_that_ends_its_namespace() -> Result<()> {
+fn a_reap_by_the_pid_1_of_an_ending_namespace_is_reported() -> Result<()> {
     reaped_by(&["pid1-own"], "init", "fixture")?;
     reaped_by(&["pid1-adopts", "never-waits"], "init", "fixture")
 }
 
-/// What two watches have to say alike, whatever they have seen of the reap.
-/// Not how sure it is: that depends on what was read of the reaper in the time that an inspection has.
+/// The fields that two watches must report alike, whatever they have seen of the reap. The confidence is not one of
+/// them: it depends on what an inspection could read of the reaper in its time.
 const ALIKE: [&str; 8] = [
     "event.action",
     "process.entity_id",

@@ -1,4 +1,4 @@
-//! One pid for several processes, one after the other, without a moment between.
+//! Tests of several processes that have the same pid, one directly after the other.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn a_reused_pid_is_another_process() -> Result<()> {
 fn short_zombies_of_one_pid_do_not_add_up() -> Result<()> {
     within_grace(|| {
         let mut watch = Watch::start(&[])?;
-        // Six zombies, 0.4 s each: every one within the grace period, all of them far beyond it.
+        // Six zombies of 0.4 s each: every one stays within the grace period, and together they are far beyond it.
         let fixture = fixture!("reuse-within-grace", "6", "400")?;
         let done = fixture.fact("done")?;
         watch.settle(env!("CARGO_BIN_EXE_fixture"))?;

@@ -1,4 +1,5 @@
-//! Least rights: a watch that has only the capabilities of the table, and is not root, sees what root would.
+//! Tests with least capabilities: a watch that is not root, and has only the capabilities of the table, sees the same
+//! as root.
 
 use std::{
     fs::{self, Permissions},
@@ -16,12 +17,12 @@ use supervisor_lab::{Owned, until};
 use supervisor_tests::{Agent, Fixture, Screen, WAIT_LIMIT, Watch, child_of, fixture, supervisor_bin};
 use tempfile::TempDir;
 
-/// The user that watches: `nobody`.
+/// The user of the watch: `nobody`.
 const WATCHER: u32 = 65_534;
-/// One that is neither root nor that.
+/// A user that is neither root nor that.
 const OTHER: u32 = 12_345;
 
-/// A folder that everybody may enter, wherever the build is, and the programs in it.
+/// A folder that all users may enter, wherever the build is, and the programs in it.
 struct Programs {
     dir: TempDir,
 }
@@ -65,13 +66,13 @@ fn as_user(id: u32) -> [String; 5] {
     ["--reuid".to_owned(), id.clone(), "--regid".to_owned(), id, "--clear-groups".to_owned()]
 }
 
-/// The names of the table, as `setpriv` has them.
+/// The names in the table, in the form that `setpriv` takes.
 fn needed() -> Vec<String> {
     NEEDS.iter().map(|need| need.capability.to_string().trim_start_matches("CAP_").to_lowercase()).collect()
 }
 
 #[test]
-fn the_needed_rights_show_processes_and_containers_of_other_users() -> Result<()> {
+fn the_required_capabilities_show_processes_and_containers_of_other_users() -> Result<()> {
     const ID: &str = "a-container";
     let programs = Programs::new()?;
     let bundle = programs.dir.path().join("bundle");
@@ -84,7 +85,7 @@ fn the_needed_rights_show_processes_and_containers_of_other_users() -> Result<()
         fs::set_permissions(file, Permissions::from_mode(0o700))?;
     }
 
-    // It is older than the watch: its executable is known from /proc only.
+    // It is older than the watch, so only /proc has its executable.
     let (runc, bundle) = (programs.path("runc")?, programs.path("bundle")?);
     let mut args = as_user(OTHER).to_vec();
     args.extend([programs.path("fixture")?, "never-wait".to_owned(), "1".to_owned()]);
@@ -117,7 +118,7 @@ fn the_needed_rights_show_processes_and_containers_of_other_users() -> Result<()
     let found = watch.wait_for("the new zombie", |event| event.says("zombie-detected", new_zombie))?;
     assert_eq!(found.text("process.executable")?, runc);
     assert_eq!(found.text("container.id")?, ID);
-    // Its bundle is in a directory of another user. It is read, and that user may name no pod.
+    // Its bundle is in a directory of another user. The bundle is read, but that user may name no pod.
     let claims = found.list("supervisor.claims")?;
     let file = claims.iter().find(|claim| claim.text("source").is_ok_and(|source| source == "file"));
     assert_eq!(file.context("the bundle is not read")?.text("pod_namespace")?, "shop");
@@ -133,7 +134,7 @@ fn the_needed_rights_show_processes_and_containers_of_other_users() -> Result<()
 }
 
 #[test]
-fn without_a_needed_right_it_says_which() -> Result<()> {
+fn a_missing_capability_is_named() -> Result<()> {
     let programs = Programs::new()?;
     let all = needed();
     for need in NEEDS.iter().filter(|need| need.is_required) {
@@ -155,19 +156,20 @@ fn kept() -> Result<u64> {
     let release = kernel("osrelease")?;
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().context("no version")?, numbers.next().context("no version")?);
-    // `bpf(2)` asks for the capability for each command there.
+    // `bpf(2)` checks the capability for each command there.
     let for_maps = version < (5, 19) && kernel("unprivileged_bpf_disabled")?.trim() != "0";
     let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
     let kept = kept.chain(for_maps.then_some(Capability::CAP_BPF));
     Ok(kept.fold(0, |mask, capability| mask | capability.bitmask()))
 }
 
-/// Whether a thread has these capabilities, no others, and no way to others.
+/// Whether a thread has these capabilities, no others, and no way to get others.
 fn has_only(kept: u64, status: &str) -> Result<()> {
     has_and_passes_on(kept, 0, status)
 }
 
-/// Whether a thread has these capabilities, may start a process that has these too, and no way to others.
+/// Whether a thread has these capabilities, may start a process that also has the passed-on ones, and has no way to get
+/// others.
 fn has_and_passes_on(kept: u64, passed_on: u64, status: &str) -> Result<()> {
     let permitted = kept | passed_on;
     has_sets([0, permitted, kept, permitted, 0], status)
@@ -188,9 +190,9 @@ fn has_sets(sets: [u64; 5], status: &str) -> Result<()> {
 }
 
 #[test]
-fn every_command_that_looks_at_processes_gives_up_all_others() -> Result<()> {
+fn every_command_that_inspects_processes_gives_up_all_other_capabilities() -> Result<()> {
     let status = |pid: u32| fs::read_to_string(format!("/proc/{pid}/status"));
-    // It is done before the first event: a zombie that is there makes one.
+    // It gives them up before the first event, and the zombie that exists causes one.
     let fixture = fixture!("never-wait", "1")?;
     let zombie = fixture.fact("zombie")?.pid("pid")?;
     let dir = tempfile::tempdir()?;
@@ -226,7 +228,7 @@ fn every_command_that_looks_at_processes_gives_up_all_others() -> Result<()> {
 }
 
 #[test]
-fn an_agent_gives_up_all_others_and_goes_on() -> Result<()> {
+fn an_agent_gives_up_all_other_capabilities_and_goes_on() -> Result<()> {
     let agent = Agent::start("[metrics]\nlisten = \"127.0.0.1:0\"\n[sinks.out.stdout]\n")?;
     let tasks = || fs::read_dir(format!("/proc/{}/task", agent.pid()));
     until("the tracer, a sink and the metrics to run", WAIT_LIMIT, || {
@@ -249,7 +251,7 @@ fn an_agent_gives_up_all_others_and_goes_on() -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_reaps_passes_on_what_its_workers_need() -> Result<()> {
+fn an_agent_that_reaps_passes_on_the_capabilities_that_its_workers_need() -> Result<()> {
     let name = format!("rights{}", std::process::id());
     let agent = Agent::start(&format!(
         "[filter]\ncomm = \"{name}\"\n[reap]\nenabled = true\nevery = \"1s\"\nmin_age = \"2s\"\n[sinks.out.stdout]\n"
@@ -261,10 +263,11 @@ fn an_agent_that_reaps_passes_on_what_its_workers_need() -> Result<()> {
     let reader = child_of(agent.pid(), "a reader", |it| it.comm == "supervisor-read")?.pid;
     let own = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
     let own = own.fold(0, |mask, capability| mask | capability.bitmask());
-    // The agent cannot take what it passes on out of the bounding set any more. The reader gains nothing from that.
+    // The agent can no longer remove the passed-on capabilities from the bounding set. The reader gains nothing from
+    // that.
     has_sets([0, own, own, own | passed_on, 0], &fs::read_to_string(format!("/proc/{reader}/status"))?)?;
 
-    // The SIGCHLD that comes first gives its handler a second: long enough to look at the worker.
+    // The SIGCHLD that comes first gives its handler a second: long enough to read the worker's status.
     let mut monitor = fixture!("leaks", &name, "500", "handles")?;
     monitor.fact("ready")?;
     let worker = child_of(agent.pid(), "a worker", |it| it.comm == "supervisor-reap")?.pid;

@@ -1,4 +1,4 @@
-//! `supervisor run`: what an agent does across restarts and reconfigurations.
+//! Tests of `supervisor run` across restarts and changes of its configuration.
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ fn is(action: &str, pid: u32) -> impl Fn(&Event) -> bool {
 }
 
 #[test]
-fn what_is_open_is_opened_again_and_what_is_gone_is_closed() -> Result<()> {
+fn a_restart_reopens_open_findings_and_closes_ended_ones() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let agent = Agent::start_in(dir.path(), OUT)?;
     let (stays, staying) = zombie()?;
@@ -50,13 +50,13 @@ fn what_is_open_is_opened_again_and_what_is_gone_is_closed() -> Result<()> {
     assert!(closed.get("event.duration").is_none(), "when it was reaped was not seen");
     let again = agent.wait_for("the other to be opened again", is("zombie-existing", staying))?;
     assert_eq!(again.text("supervisor.finding.id")?, first.text("supervisor.finding.id")?);
-    // The wall clock is read anew for each event, and that may be interrupted. Whatever the second run could have taken for
-    // the exit is a grace period later: a second.
+    // The agent reads the wall clock for each event, and can be interrupted there. Any event that the second run could
+    // have taken for the exit comes a grace period later: a second.
     let end = |event: &Event| -> Result<Timestamp> { Ok(event.text("process.end")?.parse()?) };
     let apart = end(&again)?.duration_since(end(&first)?).abs();
     assert!(apart < SignedDuration::from_millis(500), "its exit was seen by the first run: {apart}");
 
-    // Killed, so that what was delivered is not known: then an end comes with its beginning.
+    // The agent is killed, so the next run does not know what was delivered. Then a close comes with its opening.
     let (killed, pid) = zombie()?;
     let third = agent.wait_for("the third", is("zombie-detected", pid))?;
     agent.kill()?;
@@ -75,7 +75,7 @@ fn what_is_open_is_opened_again_and_what_is_gone_is_closed() -> Result<()> {
 }
 
 #[test]
-fn another_configuration_is_taken_and_a_wrong_one_refused() -> Result<()> {
+fn a_reload_applies_a_new_configuration_and_refuses_a_wrong_one() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("events.json");
     let to_file = |format: &str| {
@@ -107,7 +107,7 @@ fn another_configuration_is_taken_and_a_wrong_one_refused() -> Result<()> {
 }
 
 #[test]
-fn one_reaper_that_leaves_many_is_told_as_a_number() -> Result<()> {
+fn many_zombies_of_one_reaper_are_reported_as_a_count() -> Result<()> {
     let agent = Agent::start(&format!("[flood]\nper_reaper = 10\nper = \"{}s\"\n{OUT}", PER.as_secs()))?;
     let started = Instant::now();
     let mut flood = fixture!("never-wait", "100")?;
@@ -128,7 +128,7 @@ fn one_reaper_that_leaves_many_is_told_as_a_number() -> Result<()> {
             other => bail!("{other}"),
         }
     }
-    // Ten in each of these times, of which the first and the last may have been cut short.
+    // Ten in each of these periods. The first and the last period may have been cut short.
     let times = started.elapsed().as_secs() / PER.as_secs() + 2;
     assert!((10..=10 * times).contains(&opened), "{opened} were told one by one in {times} times");
     assert!(suppressed > 0, "all were told one by one");
@@ -145,7 +145,7 @@ fn one_reaper_that_leaves_many_is_told_as_a_number() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_configuration_is_wrong_usage() -> Result<()> {
+fn a_wrong_configuration_exits_as_wrong_usage() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("wrong.toml");
     fs::write(&file, "\ngrace = \"soon\"\n")?;

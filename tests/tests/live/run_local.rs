@@ -1,4 +1,4 @@
-//! An agent with all local sinks at once, and one whose sinks are all in trouble.
+//! Tests of an agent with all local sinks at once, and of one whose sinks all have trouble.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ use supervisor_tests::{
 };
 use tempfile::TempDir;
 
-/// A fixture under a name of its own: the filter keeps every other process out.
+/// A fixture under its own name: the filter excludes every other process.
 struct Named {
     _dir: TempDir,
     program: PathBuf,
@@ -37,7 +37,7 @@ impl Named {
         Ok(Self { _dir: dir, program, name })
     }
 
-    /// Children that nobody waits for until it is told to.
+    /// Children for which the fixture does not wait until it gets the request.
     fn zombies(&self, count: usize) -> Result<(Fixture, BTreeSet<u32>)> {
         let program = self.program.to_str().context("a plain path")?;
         let fixture = Fixture::start(program, &["never-wait", &count.to_string()])?;
@@ -46,7 +46,7 @@ impl Named {
     }
 }
 
-/// The events of a file of lines, each of which must be whole.
+/// The events of a file of lines. Each line must be whole.
 fn lines(path: &Path) -> Result<Vec<Event>> {
     let text = fs::read_to_string(path)?;
     ensure!(text.is_empty() || text.ends_with('\n'), "{} ends within a line", path.display());
@@ -55,7 +55,7 @@ fn lines(path: &Path) -> Result<Vec<Event>> {
     text.lines().map(event).collect()
 }
 
-/// What a datagram socket gets, up to this event.
+/// The datagrams that a socket receives, up to this event.
 fn datagrams(socket: &UnixDatagram, action: &str, pid: u32) -> Result<Vec<(String, Event)>> {
     socket.set_read_timeout(Some(WAIT_LIMIT))?;
     let (mut datagram, mut seen) = (vec![0; 1 << 20], Vec::new());
@@ -73,7 +73,7 @@ fn datagrams(socket: &UnixDatagram, action: &str, pid: u32) -> Result<Vec<(Strin
 }
 
 #[test]
-fn every_local_sink_tells_the_same() -> Result<()> {
+fn every_local_sink_reports_the_same() -> Result<()> {
     let named = Named::new("local")?;
     let dir = tempfile::tempdir()?;
     let place = dir.path().display();
@@ -116,7 +116,7 @@ socket = "{place}/journal"
     while !told.last().is_some_and(|it| it.says("zombie-reaped", pid)) {
         told.push(next()?);
     }
-    // What the host loses meanwhile is told by each as well, and no part of this.
+    // Each also reports losses of the host, which are not part of this test.
     let is_own = |(_, event): &(String, Event)| event.is_about(pid);
     let over_syslog =
         datagrams(&syslog, "zombie-reaped", pid)?.into_iter().filter(is_own).collect::<Vec<_>>();
@@ -139,7 +139,7 @@ socket = "{place}/journal"
     Ok(())
 }
 
-/// A small file system of its own, which is unmounted when this is dropped.
+/// A small file system of this test. It is unmounted when this is dropped.
 struct Disk(TempDir);
 
 impl Disk {
@@ -158,7 +158,7 @@ impl Drop for Disk {
     }
 }
 
-/// What comes to standard output until these are all detected; the events before and between them too.
+/// The events on standard output until these are all detected, including those before and between them.
 fn until_detected(agent: &Agent, pids: &BTreeSet<u32>) -> Result<Vec<Event>> {
     let (mut missing, mut seen) = (pids.clone(), Vec::new());
     let deadline = Instant::now() + WAIT_LIMIT;
@@ -173,7 +173,7 @@ fn until_detected(agent: &Agent, pids: &BTreeSet<u32>) -> Result<Vec<Event>> {
     Ok(seen)
 }
 
-/// What the first connection brings, read as it comes: a server that takes nothing for seconds is hung up on.
+/// The data of the first connection, read as it comes: the sink hangs up on a server that accepts nothing for seconds.
 fn received_by(listener: TcpListener) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     thread::spawn(move || -> Option<()> {
@@ -195,7 +195,7 @@ fn a_full_disk_a_stuck_reader_and_a_dead_server_hold_up_nobody() -> Result<()> {
     let file = disk.0.path().join("events.json");
     let dir = tempfile::tempdir()?;
     let socket = dir.path().join("events.sock");
-    // Nobody listens there until later.
+    // No server listens there until later.
     let server = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let mut agent = Agent::start(&format!(
         r#"
@@ -232,7 +232,7 @@ address = "tcp:{server}"
     let mut told = until_detected(&agent, &pids)?;
     agent.hears("supervisor: sink file: writing")?;
 
-    // What the file has no room for is counted, and told to the others.
+    // Events for which the file system has no space are counted, and the other sinks report that.
     let deadline = Instant::now() + WAIT_LIMIT;
     while !told.iter().any(|it| it.get("supervisor.loss.sink.name").is_some_and(|name| name == "file")) {
         ensure!(Instant::now() < deadline, "the drops are not told");
@@ -247,11 +247,11 @@ address = "tcp:{server}"
             .any(|it| it.starts_with("supervisor_sink_readers_cut_off") && it.ends_with(" 1"))
             .then_some(()))
     })?;
-    // The file holds what there was room for, in whole lines.
+    // The file holds the events for which there was space, in whole lines.
     let first = events_in(&file)?;
     ensure!((5..40).contains(&first.len()), "{} events fit", first.len());
 
-    // There is room again, and a server: everybody goes on, without a restart.
+    // There is space again, and a server: all sinks go on, without a restart.
     mount_remount(disk.0.path(), MountFlags::empty(), c"size=16m")?;
     let received = received_by(TcpListener::bind(server)?);
     agent.hears("supervisor: sink file: events are delivered again")?;

@@ -1,5 +1,5 @@
-//! Two thousand unreaped processes: all are found, every command tells of them, and the watch stays small. How long the
-//! commands take, `cargo xtask bench` measures.
+//! Tests two thousand unreaped processes: all are found, every command reports them, and the watch stays small. `cargo
+//! xtask bench` measures how long the commands take.
 
 use std::{
     collections::HashSet,
@@ -10,17 +10,17 @@ use anyhow::Result;
 use supervisor_tests::{Watch, events_of, fixture, resident_kib, supervisor_bin};
 
 const ZOMBIES: usize = 2000;
-/// What the watch may have in memory, in KiB.
+/// The memory that the watch may use, in KiB.
 const MEMORY: u64 = 40 << 10;
 
-/// What a command prints.
+/// The output of a command.
 fn answer(args: &[&str]) -> Result<String> {
     let output = Command::new(supervisor_bin()?).args(args).stdin(Stdio::null()).output()?;
     Ok(String::from_utf8(output.stdout)?)
 }
 
 #[test]
-fn two_thousand_zombies() -> Result<()> {
+fn two_thousand_zombies_are_found_and_listed() -> Result<()> {
     let mut watch = Watch::start(&[])?;
     let before = resident_kib(watch.pid())?;
     let mut fixture = fixture!("never-wait", &ZOMBIES.to_string())?;

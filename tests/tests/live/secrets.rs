@@ -1,4 +1,5 @@
-//! Secrets in arguments, names and paths of what is watched: they reach no destination, recording, metric or log.
+//! Tests that secrets in arguments, names and paths of watched processes reach no destination, recording, metric or
+//! log.
 
 use std::{
     fs,
@@ -15,15 +16,15 @@ use rustix::process::Signal;
 use supervisor_lab::{Lines, Owned, until};
 use supervisor_tests::{Agent, Broker, Watch, http_get, supervisor_bin};
 
-/// It is in every secret that is planted here, and nowhere else.
+/// Every planted secret contains this text, and nothing else does.
 const SECRET: &str = "opensesame";
 const LIMIT: Duration = Duration::from_secs(30);
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// How many groups were made: the tests of one process run at the same time.
+/// The number of groups made so far: the tests of one process run at the same time.
 static GROUPS: AtomicU32 = AtomicU32::new(0);
 
-/// A control group whose name holds a secret, removed when this is dropped.
+/// A control group whose name holds a secret. It is removed when this is dropped.
 struct Group(PathBuf);
 
 impl Group {
@@ -44,7 +45,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Until its last process has left it, it is busy.
+        // The group is busy until its last process has left it.
         let removed = until("the group to be empty", LIMIT, || Ok(fs::remove_dir(&self.0).ok()));
         assert!(removed.is_ok() || std::thread::panicking(), "{} stays", self.0.display());
     }
@@ -52,7 +53,7 @@ impl Drop for Group {
 
 /// A zombie with secrets in its arguments, those of its creator, the name of its container and its control group.
 struct Planted {
-    // In this order: the group can be removed when its processes are gone.
+    // The order matters: the group can be removed only when its processes are gone.
     _creator: Owned,
     zombie: u32,
     _group: Group,
@@ -63,7 +64,8 @@ impl Planted {
     fn start() -> Result<Self> {
         let group = Group::make()?;
         let dir = tempfile::tempdir()?;
-        // What names a container is a monitor. grep takes such arguments, reads its standard input and never waits.
+        // The process that names a container is a monitor. grep takes these arguments, reads its standard input and
+        // never waits.
         let monitor = dir.path().join("conmon");
         supervisor_lab::copy_program("/usr/bin/grep", &monitor)
             .or_else(|_| supervisor_lab::copy_program("/bin/grep", &monitor))?;
@@ -92,7 +94,7 @@ impl Planted {
     }
 }
 
-/// Fails if a secret is in a text; where the zombie has to be in it, it is.
+/// Fails if a text contains a secret, or if it lacks the zombie that must be in it.
 fn is_clean(name: &str, text: &str, zombie: Option<u32>) -> Result<()> {
     if let Some(at) = text.find(SECRET) {
         let start = text.floor_char_boundary(at.saturating_sub(80));
@@ -105,7 +107,7 @@ fn is_clean(name: &str, text: &str, zombie: Option<u32>) -> Result<()> {
     Ok(())
 }
 
-/// What a datagram socket gets until the zombie is in it.
+/// The datagrams that a socket receives until the zombie is in one.
 fn datagrams(mut receive: impl FnMut(&mut [u8]) -> std::io::Result<usize>, pid: u32) -> Result<String> {
     let (mut datagram, mut text) = (vec![0; 1 << 20], String::new());
     while !text.contains(&pid.to_string()) {
@@ -124,7 +126,7 @@ fn output(args: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn they_reach_no_destination_no_metric_and_no_log() -> Result<()> {
+fn secrets_reach_no_destination_no_metric_and_no_log() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let broker = Broker::start()?;
     let syslog = UdpSocket::bind("127.0.0.1:0")?;
@@ -155,7 +157,7 @@ fn they_reach_no_destination_no_metric_and_no_log() -> Result<()> {
 
     let found = agent.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
     is_clean("stdout", &found.0.to_string(), Some(pid))?;
-    // What is no secret is all there.
+    // Text that is no secret is complete.
     let args = found.get("process.args").context("no arguments")?.to_string();
     for word in
         ["--db-password=[redacted]", "\"--token\",\"[redacted]\"", "postgres://user:[redacted]@host/db"]
@@ -187,7 +189,7 @@ fn they_reach_no_destination_no_metric_and_no_log() -> Result<()> {
         }
     };
     is_clean("NATS", &stored, Some(pid))?;
-    // Left by a run for the next one.
+    // The list that a run leaves for the next one.
     is_clean("open findings", &fs::read_to_string(dir.path().join("state/open-findings.jsonl"))?, Some(pid))?;
     is_clean("ps", &output(&["ps", "-o", "json"])?, Some(pid))?;
     is_clean("ps --columns", &output(&["ps", "--columns", "pid,container,why,verdict"])?, Some(pid))?;
@@ -198,7 +200,7 @@ fn they_reach_no_destination_no_metric_and_no_log() -> Result<()> {
 }
 
 #[test]
-fn they_reach_no_recording_and_no_trace() -> Result<()> {
+fn secrets_reach_no_recording_and_no_trace() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("recording.zst");
     let path = file.to_str().context("a plain path")?;
@@ -211,7 +213,7 @@ fn they_reach_no_recording_and_no_trace() -> Result<()> {
     trace.args(["trace", "-o", "json"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut trace = Owned::start(&mut trace)?;
     let traced = Lines::of(trace.child().stdout.take().context("no pipe")?);
-    // It tells every process, so that it is attached when it has told one.
+    // The trace reports every process. So it is attached once it has reported one.
     let first = until("the trace to begin", LIMIT, || {
         Command::new("true").status()?;
         traced.next_within(Duration::from_millis(200))
@@ -244,7 +246,7 @@ fn they_reach_no_recording_and_no_trace() -> Result<()> {
 }
 
 #[test]
-fn who_wants_them_gets_them_and_who_wants_nothing_gets_nothing() -> Result<()> {
+fn each_mode_of_args_keeps_as_many_arguments_as_documented() -> Result<()> {
     for (mode, expected) in [("full", 11), ("redacted", 11), ("program", 1), ("none", 0)] {
         let mut watch = Watch::start(&["--args", mode, "--cgroup", "supervisor-test-"])?;
         let planted = Planted::start()?;
@@ -254,7 +256,7 @@ fn who_wants_them_gets_them_and_who_wants_nothing_gets_nothing() -> Result<()> {
         assert_eq!(found.0.to_string().contains(SECRET), mode == "full", "{mode}: {}", found.0);
         assert_eq!(found.number("process.args_count")?, 11);
         assert_eq!(found.get("supervisor.args_cut").is_some(), expected < 11);
-        // What names the container is used in every mode.
+        // Every mode uses the value that names the container.
         assert_eq!(found.text("container.id")?, ID);
         drop(planted);
         watch.stop()?;

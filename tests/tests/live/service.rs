@@ -1,4 +1,4 @@
-//! What a service manager hears of an agent, over a socket as systemd's.
+//! Tests the messages of an agent to a service manager, over a socket like systemd's.
 
 use std::{os::unix::net::UnixDatagram, path::Path, process::Command};
 
@@ -24,7 +24,7 @@ impl Manager {
         Ok(String::from_utf8(buffer[..length].to_vec())?)
     }
 
-    /// The next message that is not to the watchdog.
+    /// The next message that is not for the watchdog.
     fn hears(&self, start: &str) -> Result<String> {
         loop {
             let message = self.next()?;

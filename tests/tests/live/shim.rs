@@ -1,4 +1,5 @@
-//! containerd's shim, played: a subreaper that does not wait for what it adopts from a container of the real runc.
+//! Tests containerd's shim, played: a subreaper that does not wait for the processes that it adopts from a container of
+//! the real runc.
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::SystemTime};
 
@@ -6,7 +7,7 @@ use anyhow::{Context, Result};
 use supervisor_lab::{Lab, PidNs, Runtime, bundle};
 use supervisor_tests::{Fixture, Watch, supervisor_bin};
 
-/// Ends once its child is no copy of the shell any more.
+/// The script ends once its child is no longer a copy of the shell.
 const LEAVES_A_SLEEP: &str =
     r#"sleep 600 & until read -r name <"/proc/$!/comm" && [ "$name" = sleep ]; do :; done; exit 0"#;
 
@@ -14,10 +15,10 @@ const LEAVES_A_SLEEP: &str =
 fn f1_a_shim_that_does_not_wait_for_an_orphan_of_its_container() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     lab.add_busybox(&["sh", "sleep"])?;
-    // As containerd names the containers of Kubernetes.
+    // containerd names the containers of Kubernetes like this.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let id = format!("{:016x}", now.as_nanos() as u64).repeat(4);
-    // Without a PID namespace of its own, what the container orphans passes to the shim. runc kills it first.
+    // Without its own PID namespace, the orphans of the container pass to the shim. runc kills them first.
     let bundle = bundle(&lab, &id, PidNs::Host, &["sh", "-c", LEAVES_A_SLEEP])?;
     let shim = lab.path().join("bin/containerd-shim-runc-v2");
     symlink(env!("CARGO_BIN_EXE_fixture"), &shim)?;

@@ -1,4 +1,4 @@
-//! The file sink on real files, full disks and broken ends.
+//! Tests of the file sink with real files, full disks and torn ends.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -36,7 +36,7 @@ fn config(path: &Path) -> FileConfig {
     }
 }
 
-/// Delivers all, which must work.
+/// Delivers all messages, which must succeed.
 fn deliver(sink: &mut FileSink, batch: &[Message]) -> Result<()> {
     let delivered = sink.deliver(batch);
     ensure!(delivered.error.is_none(), "{:?}", delivered.error);
@@ -44,7 +44,7 @@ fn deliver(sink: &mut FileSink, batch: &[Message]) -> Result<()> {
     Ok(())
 }
 
-/// What a file has to hold after this.
+/// The expected content of a file after this batch.
 fn text(batch: &[Message]) -> Vec<u8> {
     batch.iter().flat_map(|message| message.payload.iter().copied().chain([b'\n'])).collect()
 }
@@ -79,7 +79,7 @@ fn events_are_lines_of_a_file_for_its_owner() -> Result<()> {
     assert!(written == [text(&first), text(&second)].concat());
     assert_eq!(numbers(&written)?.len(), first.len() + second.len());
     assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o7777, 0o600);
-    // A program that is started meanwhile does not inherit it.
+    // A program that is started meanwhile does not inherit the descriptor.
     for fd in fs::read_dir("/proc/self/fd")? {
         let fd = fd?.path();
         if fs::read_link(&fd).is_ok_and(|target| target == path) {
@@ -128,7 +128,7 @@ fn links_pipes_and_files_of_another_agent_are_refused() -> Result<()> {
 }
 
 #[test]
-fn it_is_rotated_by_size_and_so_many_are_kept() -> Result<()> {
+fn it_is_rotated_by_size_and_the_configured_number_is_kept() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.json");
     let batch = repeated(400)?;
@@ -148,7 +148,7 @@ fn it_is_rotated_by_size_and_so_many_are_kept() -> Result<()> {
         assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o7777, 0o600);
         kept.extend(numbers(&bytes)?);
     }
-    // They are the newest, each once, in order.
+    // They are the newest events, each once, in order.
     let first = kept[0];
     assert_eq!(kept, (first..=400).collect::<Vec<_>>());
     ensure!(first > 1, "none was deleted");
@@ -175,7 +175,7 @@ fn it_is_rotated_by_age_also_without_an_event() -> Result<()> {
             done = tokio::time::timeout(WAIT_LIMIT, rotated) => done,
         }
     })?;
-    // A file system tells the time of a file to a few milliseconds.
+    // A file system stores the time of a file with an error of a few milliseconds.
     let took = begun.elapsed() + Duration::from_millis(20);
     ensure!(took >= age.0, "it was rotated too early: after {took:?}");
     assert_eq!(numbers(&fs::read(nth(&path, 1))?)?, [1]);
@@ -184,7 +184,7 @@ fn it_is_rotated_by_age_also_without_an_event() -> Result<()> {
     Ok(())
 }
 
-/// All that is in rotated files, compressed or not, oldest first.
+/// All event numbers in the rotated files, compressed or not, oldest first.
 fn all(path: &Path, keep: u32) -> Result<Vec<u64>> {
     let mut all = Vec::new();
     for n in (1..=keep).rev() {
@@ -213,7 +213,8 @@ fn rotated_files_are_compressed_and_nothing_is_lost_in_between() -> Result<()> {
     drop(sink);
     assert_eq!(all(&path, 50)?, (1..=300).collect::<Vec<_>>());
 
-    // An agent was killed while it compressed, and as it had put a compressed file beside the plain one.
+    // An agent was killed while it compressed, and another time when a compressed file already stood beside the plain
+    // one.
     let (first, second) = (nth(&path, 1), nth(&path, 2));
     let packed = |plain: &Path| plain.with_added_extension("zst");
     for file in [&first, &second] {
@@ -237,7 +238,7 @@ fn rotated_files_are_compressed_and_nothing_is_lost_in_between() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_was_moved_or_deleted_is_made_anew() -> Result<()> {
+fn a_file_that_was_moved_or_deleted_is_created_again() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let sub = dir.path().join("sub");
     fs::create_dir(&sub)?;
@@ -251,7 +252,7 @@ fn a_file_that_was_moved_or_deleted_is_made_anew() -> Result<()> {
     fs::remove_file(&path)?;
     deliver(&mut sink, &batch[2..3])?;
     assert_eq!((numbers(&fs::read(&moved)?)?, numbers(&fs::read(&path)?)?), (vec![1], vec![3]));
-    // With its directory: an error, until that is there again.
+    // The file was moved with its directory. That is an error until the directory is there again.
     fs::rename(&sub, dir.path().join("away"))?;
     let delivered = sink.deliver(&batch[3..]);
     assert_eq!(delivered.count, 0);
@@ -260,7 +261,7 @@ fn a_file_that_was_moved_or_deleted_is_made_anew() -> Result<()> {
     fs::create_dir(&sub)?;
     deliver(&mut sink, &batch[3..])?;
     assert_eq!(numbers(&fs::read(&path)?)?, [4]);
-    // Somebody copied and truncated it.
+    // Another program copied and truncated it.
     OpenOptions::new().write(true).open(&path)?.set_len(0)?;
     deliver(&mut sink, &batch[3..])?;
     assert_eq!(numbers(&fs::read(&path)?)?, [4]);
@@ -268,13 +269,13 @@ fn a_file_that_was_moved_or_deleted_is_made_anew() -> Result<()> {
 }
 
 #[test]
-fn the_end_that_a_killed_agent_left_is_repaired() -> Result<()> {
+fn a_torn_end_of_a_killed_agent_is_repaired() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.json");
     let batch = repeated(3)?;
     let line = |i: usize| text(&batch[i..=i]);
     for (end, expected) in [
-        // Killed, or without power, in the middle of the second line, also if nothing is before it.
+        // The agent was killed, or the power failed, in the middle of the second line, or of the first.
         ([line(0), line(1)[..900].to_vec()].concat(), vec![1, 3]),
         (line(1)[..900].to_vec(), vec![3]),
         // Only the newline is missing.
@@ -285,7 +286,7 @@ fn the_end_that_a_killed_agent_left_is_repaired() -> Result<()> {
         deliver(&mut FileSink::open(&config(&path))?, &batch[2..])?;
         assert_eq!(numbers(&fs::read(&path)?)?, expected);
     }
-    // What is no file of events is left alone.
+    // A file that holds no events is left alone.
     let other = vec![b'x'; 17 << 20];
     fs::write(&path, &other)?;
     let delivered = FileSink::open(&config(&path))?.deliver(&batch);
@@ -294,7 +295,7 @@ fn the_end_that_a_killed_agent_left_is_repaired() -> Result<()> {
     Ok(())
 }
 
-/// A small file system of its own, which is unmounted when this is dropped.
+/// A small file system of this test. It is unmounted when this is dropped.
 struct Disk(TempDir);
 
 impl Disk {
@@ -326,7 +327,7 @@ fn a_full_disk_leaves_no_broken_line_and_goes_on_when_there_is_room() -> Result<
     let error = full.error.context("it had room")?.to_string();
     ensure!(error.contains("No space left") && error.contains("events.json"), "{error}");
     ensure!((5..40).contains(&full.count), "{} were delivered", full.count);
-    // No part of a line is left, also not after more tries.
+    // No part of a line is left, even after more attempts.
     let told = numbers(&fs::read(&path)?)?;
     assert_eq!(told, (1..=full.count as u64).collect::<Vec<_>>());
     let again = sink.deliver(&batch[full.count..]);
@@ -355,8 +356,8 @@ fn a_full_disk_leaves_no_broken_line_and_goes_on_when_there_is_room() -> Result<
 }
 
 #[test]
-fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<()> {
-    // A process of its own is killed at any moment of writing, rotating and compressing.
+fn after_a_kill_during_a_write_every_line_is_whole_at_the_next_start() -> Result<()> {
+    // A separate process is killed at any moment of writing, rotating and compressing.
     if let Some(path) = std::env::var_os("FILE_SINK_WRITES_UNTIL_IT_IS_KILLED") {
         let path = PathBuf::from(path);
         let config = FileConfig { rotate_size: Bytes(100_000), keep: 400, compress: true, ..config(&path) };
@@ -367,7 +368,7 @@ fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<(
             let mut event: Value = serde_json::from_slice(&message.ecs)?;
             event["event"]["sequence"] = (begun + 1 + i as u64).into();
             sink.deliver(&[supervisor_tests::message(&event)?]);
-            // What it says is safe must be there later.
+            // Every event that it reports as safe must be there later.
             println!("{}", begun + 1 + i as u64);
             std::io::stdout().flush()?;
         }
@@ -379,7 +380,7 @@ fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<(
         let mut command = Command::new(std::env::current_exe()?);
         command.args([
             "--exact",
-            "sink_file::killed_while_it_writes_every_line_is_whole_after_the_next_start",
+            "sink_file::after_a_kill_during_a_write_every_line_is_whole_at_the_next_start",
             "--nocapture",
         ]);
         command
@@ -398,7 +399,7 @@ fn killed_while_it_writes_every_line_is_whole_after_the_next_start() -> Result<(
         while let Some(line) = lines.next("its last words", WAIT_LIMIT)? {
             safe = line.parse().unwrap_or(safe);
         }
-        // The file may end in a part of a line only until somebody opens it.
+        // The file may end in a part of a line only until a process opens it.
         let mut sink = FileSink::open(&config(&path))?;
         sink.deliver(&repeated(1)?);
         drop(sink);

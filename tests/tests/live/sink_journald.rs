@@ -1,4 +1,4 @@
-//! The journald sink with systemd's own journal, started by the test with files of its own.
+//! Tests of the journald sink with systemd's own journal. The test starts the journal with its own files.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 const JOURNALD: &str = "/lib/systemd/systemd-journald";
-/// Nothing is dropped, and nothing but what the test sends comes in.
+/// The journal drops nothing, and receives only the entries of the test.
 const CONFIG: &str = "[Journal]
 Storage=volatile
 ReadKMsg=no
@@ -29,7 +29,7 @@ RateLimitIntervalSec=0
 RateLimitBurst=0
 ForwardToSyslog=no
 ";
-/// What it sees as the system's files are files of the test, in a mount namespace of its own.
+/// In its own mount namespace, the journal sees files of the test as the system's files.
 const START: &str = r#"mount --bind "$0/run" /run
 mount --bind "$0/machine-id" /etc/machine-id
 mount --bind "$0/journald.conf" /etc/systemd/journald.conf
@@ -110,7 +110,7 @@ fn open(socket: &Path) -> Result<JournaldSink> {
     Ok(JournaldSink::open(&JournaldConfig { socket: socket.to_owned() })?)
 }
 
-/// An entry has to be this message, whole.
+/// Fails if an entry is not this message, whole.
 fn compare(entry: &Value, message: &Message) -> Result<()> {
     let head = &message.head;
     let severity = head.syslog_severity().to_string();
@@ -140,7 +140,7 @@ fn every_event_is_an_entry_with_its_fields() -> Result<()> {
     let runtime = runtime()?;
     let mut messages = recorded()?;
     messages.extend(hostile()?);
-    // Text for people has several lines; and one that fits into no datagram goes as a file in memory.
+    // Text for people has several lines. An entry that fits into no datagram is sent as a file in memory.
     let mut text = messages[0].clone();
     text.payload = b"first\n  second\n\nlast".as_slice().into();
     let mut long = messages[1].clone();
@@ -154,7 +154,7 @@ fn every_event_is_an_entry_with_its_fields() -> Result<()> {
         compare(entry, message)?;
     }
 
-    // While it does not run there is an error; when it runs again, the same sink goes on.
+    // While the journal does not run, there is an error. When it runs again, the same sink goes on.
     journal.stop()?;
     let delivered = runtime.block_on(sink.deliver(&messages[..2]));
     assert_eq!(delivered.count, 0);

@@ -1,4 +1,4 @@
-//! The syslog sink with the real rsyslogd, started by the test with a configuration of its own.
+//! Tests of the syslog sink with the real rsyslogd. The test starts rsyslogd with its own configuration.
 
 use std::{
     fs,
@@ -31,10 +31,10 @@ use tokio::{
     time::timeout,
 };
 
-/// What the messages call this host.
+/// The host name in the messages.
 const HOST: &str = "node-1.example";
 
-/// The server: it writes what comes in over each way into a file of its own, as it is by its own defaults.
+/// The server. It writes the messages of each transport into a separate file, in its default format.
 struct Rsyslog {
     dir: TempDir,
     udp: u16,
@@ -45,7 +45,7 @@ struct Rsyslog {
 impl Rsyslog {
     fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        // Free a moment ago; nobody else takes them meanwhile but by chance.
+        // The port was free a moment ago. Another process takes it meanwhile only by chance.
         let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
         let tcp = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let place = dir.path().display();
@@ -99,17 +99,17 @@ input(type="imtcp" address="127.0.0.1" port="{tcp}" ruleset="tcp")
             }
             let unix = UnixDatagram::unbound()?.connect(&log);
             let tcp = std::net::TcpStream::connect(("127.0.0.1", tcp));
-            // A datagram to a port where nobody listens is lost; the kernel lists who listens.
+            // A datagram to a port without a listener is lost. The kernel lists the listeners.
             let udp = fs::read_to_string("/proc/net/udp")?.contains(&format!(" 0100007F:{udp:04X} "));
             Ok((unix.is_ok() && tcp.is_ok() && udp).then_some(()))
         })
     }
 
-    /// What came in over one way.
+    /// The lines that came over one transport.
     fn lines(&self, way: &str, count: usize) -> Result<Vec<Line>> {
         let path = self.path(&format!("{way}.out"));
         let text = until(&format!("{count} messages over {way}"), WAIT_LIMIT, || {
-            // It is not there yet, or ends within a character.
+            // The file is not there yet, or it ends within a character.
             let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
             Ok((text.lines().count() >= count && text.ends_with('\n')).then_some(text))
         })?;
@@ -117,7 +117,7 @@ input(type="imtcp" address="127.0.0.1" port="{tcp}" ruleset="tcp")
     }
 }
 
-/// A message as the server has understood it.
+/// A message as the server has parsed it.
 struct Line {
     pri: String,
     head: String,
@@ -165,7 +165,7 @@ fn deliver(runtime: &Runtime, sink: &mut SyslogSink, messages: &[Message]) -> Re
     Ok(())
 }
 
-/// One event, whose arguments are of so many bytes.
+/// One event, with arguments of this many bytes.
 fn of_size(args: usize) -> Result<Message> {
     let mut event: Value = serde_json::from_slice(&recorded()?[0].ecs)?;
     event["process"]["args"] = vec!["x".repeat(args / 3); 3].into();
@@ -182,7 +182,7 @@ fn every_event_arrives_whole_over_each_way() -> Result<()> {
     ensure!(longest < Some(65_000), "the longest is of {longest:?} bytes");
     for way in ["unix", "udp", "tcp"] {
         let mut sink = sink(&server.address(way))?;
-        // Datagrams that nobody confirms get some time to be read.
+        // Datagrams are not confirmed, so the server gets some time to read them.
         for batch in messages.chunks(20) {
             deliver(&runtime, &mut sink, batch)?;
         }
@@ -203,7 +203,7 @@ fn every_event_arrives_whole_over_each_way() -> Result<()> {
 }
 
 #[test]
-fn what_is_too_large_is_shortened_and_says_so() -> Result<()> {
+fn a_large_event_is_shortened_and_says_so() -> Result<()> {
     let (server, runtime) = (Rsyslog::start()?, runtime()?);
     let messages = [of_size(30_000)?, of_size(100_000)?, of_size(60)?];
     for way in ["unix", "udp", "tcp"] {
@@ -216,7 +216,7 @@ fn what_is_too_large_is_shortened_and_says_so() -> Result<()> {
         let left_out = short["supervisor"].as_object_mut().and_then(|it| it.remove("shortened"));
         let left_out = left_out.context("it does not say that it is shortened")?;
         ensure!(left_out.as_array().is_some_and(|it| it.iter().any(|it| it == "process.args")), "{left_out}");
-        // The rest is what it was.
+        // The other parts did not change.
         for part in ["message", "event", "host", "container"] {
             assert_eq!(short[part], whole[part]);
         }
@@ -225,7 +225,7 @@ fn what_is_too_large_is_shortened_and_says_so() -> Result<()> {
         whole["process"].as_object_mut().context("no process")?.remove("args");
         assert_eq!(short["process"]["executable"], whole["process"]["executable"]);
     }
-    // The smallest frame that there is: an id, an action and the beginning of the sentence.
+    // The smallest frame that is possible: an id, an action and the beginning of the sentence.
     let config = SyslogConfig { max_size: Bytes(480), ..config(&server.address("unix"))? };
     deliver(&runtime, &mut SyslogSink::open(&config, HOST)?, &messages[..1])?;
     let event = server.lines("unix", 4)?[3].event()?;
@@ -238,7 +238,7 @@ fn what_is_too_large_is_shortened_and_says_so() -> Result<()> {
 }
 
 #[test]
-fn what_is_shortened_still_fits_the_schema() -> Result<()> {
+fn a_shortened_event_still_fits_the_schema() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("log");
     let socket = UnixDatagram::bind(&path)?;
@@ -250,7 +250,7 @@ fn what_is_shortened_still_fits_the_schema() -> Result<()> {
         for size in [480, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10] {
             let config =
                 SyslogConfig { max_size: Bytes(size), ..config(&format!("unix:{}", path.display()))? };
-            // The longest name that Linux lets a host have.
+            // The longest host name that Linux allows.
             let mut sink = SyslogSink::open(&config, &"h".repeat(64))?;
             for message in &messages {
                 deliver(&runtime, &mut sink, std::slice::from_ref(message))?;
@@ -291,7 +291,7 @@ fn what_is_shortened_still_fits_the_schema() -> Result<()> {
 }
 
 #[test]
-fn a_server_that_is_started_anew_is_found_again() -> Result<()> {
+fn a_restarted_server_is_found_again() -> Result<()> {
     let (mut server, runtime) = (Rsyslog::start()?, runtime()?);
     let batch = repeated(300)?;
     let ways = ["unix", "tcp"];
@@ -322,7 +322,7 @@ fn a_server_that_is_started_anew_is_found_again() -> Result<()> {
 
 #[test]
 fn a_server_that_takes_nothing_is_an_error_and_not_a_loss() -> Result<()> {
-    // It accepts, and never reads; the buffers between hold a part.
+    // The server accepts, and never reads. The buffers in between hold a part.
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = format!("tcp:{}", listener.local_addr()?);
     let (mut sink, runtime) = (sink(&address)?, runtime()?);
@@ -333,7 +333,7 @@ fn a_server_that_takes_nothing_is_an_error_and_not_a_loss() -> Result<()> {
     ensure!(error.contains("it takes nothing more") || error.contains("acknowledges nothing"), "{error}");
     ensure!(delivered.count < batch.len(), "all were delivered");
 
-    // It closes in the middle: what it has not taken comes again, and in order.
+    // The server closes in the middle. The part that it has not read comes again, and in order.
     let closing = thread::spawn(move || -> Result<(usize, Vec<u8>)> {
         let (stuck, _) = listener.accept()?;
         drop(stuck);
@@ -387,14 +387,14 @@ fn a_local_stream_socket_gets_lines() -> Result<()> {
         let (_, json) = line.split_once("] ").context("no content")?;
         assert_eq!(serde_json::from_str::<Value>(json)?, serde_json::from_slice::<Value>(&message.payload)?);
     }
-    // Text in UTF-8 is marked, as the RFC wants it, and is one line.
+    // UTF-8 text is marked, as the RFC requires, and is one line.
     let last = text.lines().last().context("no line")?;
     ensure!(last.contains("] \u{feff}for people a b") && !last.contains('\u{1b}'), "{last}");
     Ok(())
 }
 
 #[test]
-fn the_snippet_for_rsyslog_is_one() -> Result<()> {
+fn the_snippet_for_rsyslog_is_valid() -> Result<()> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rsyslog.conf");
     let output = Command::new("/usr/sbin/rsyslogd").arg("-N1").arg("-f").arg(file).output()?;
     let said = String::from_utf8(output.stderr)?;

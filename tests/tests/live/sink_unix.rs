@@ -1,4 +1,4 @@
-//! The Unix socket sink with real readers: quick ones, and one that never reads.
+//! Tests of the Unix socket sink with real readers: quick ones, and one that never reads.
 
 use std::{
     fs,
@@ -34,18 +34,18 @@ fn config(path: &Path) -> UnixConfig {
     UnixConfig { path: path.to_owned(), reader_buffer: Bytes(256 << 10), max_readers: 4 }
 }
 
-/// Serves until there are so many readers.
+/// Serves until there are this many readers.
 async fn serve_until(sink: &mut UnixSink, readers: usize) -> Result<()> {
     let deadline = Instant::now() + WAIT_LIMIT;
     while sink.readers() != readers {
         ensure!(Instant::now() < deadline, "there are {} readers, not {readers}", sink.readers());
-        // It is dropped and called again, as it is between batches.
+        // `serve` is dropped and called again, as between batches.
         let _over = tokio::time::timeout(Duration::from_millis(5), sink.serve()).await;
     }
     Ok(())
 }
 
-/// Delivers all, in batches as the agent would, with time to serve between them.
+/// Delivers all messages, in batches as the agent does, with time to serve between them.
 async fn deliver(sink: &mut UnixSink, messages: &[Message]) -> Result<()> {
     for batch in messages.chunks(50) {
         let delivered = sink.deliver(batch).await;
@@ -55,7 +55,7 @@ async fn deliver(sink: &mut UnixSink, messages: &[Message]) -> Result<()> {
     Ok(())
 }
 
-/// Reads so many lines, in the background.
+/// Reads this many lines, in the background.
 fn reader(path: &Path, lines: usize) -> Result<JoinHandle<Result<Vec<String>>>> {
     let stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(WAIT_LIMIT))?;
@@ -92,13 +92,13 @@ impl Comparing {
         Ok(Self { done, thread })
     }
 
-    /// Whether it has read so many lines. If it cannot any more, it says why when it is joined.
+    /// Whether it has read this many lines. If it cannot go on, `join` returns the reason.
     fn has(&self, lines: usize) -> bool {
         self.thread.is_finished() || self.done.load(Ordering::Relaxed) >= lines
     }
 }
 
-/// It measures the memory of this process.
+/// This test measures the memory of this process.
 mod alone {
     use super::*;
 
@@ -109,7 +109,7 @@ mod alone {
         runtime()?.block_on(async {
             let mut sink = UnixSink::open(&config(&path))?;
             assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o7777, 0o600);
-            // Nobody reads: nothing is kept for later.
+            // No reader is connected, so the sink keeps nothing for later.
             let early = repeated(3)?;
             deliver(&mut sink, &early).await?;
             let messages = repeated(3000)?;
@@ -121,7 +121,7 @@ mod alone {
             serve_until(&mut sink, 3).await?;
 
             let before = resident_kib(std::process::id())?;
-            // A quick reader is one that has read the last batch before the next one comes, on a busy machine too.
+            // A quick reader has read the last batch before the next one comes, on a busy machine too.
             let (mut sent, deadline) = (0, Instant::now() + WAIT_LIMIT);
             for batch in messages.chunks(50) {
                 deliver(&mut sink, batch).await?;
@@ -132,17 +132,17 @@ mod alone {
                 }
             }
             let after = resident_kib(std::process::id())?;
-            // The messages themselves are the test's; what waits for a reader is bounded.
+            // The test holds the messages themselves. The memory for lines that wait for a reader is bounded.
             ensure!(after < before + (4 << 10), "memory grew from {before} to {after} KiB");
             assert_eq!((sink.cut_off(), sink.refused(), sink.readers() <= 2), (1, 0, true));
             for reader in quick {
                 reader.thread.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
             }
-            // The one that was cut off finds the first events, and then the end.
+            // The reader that was cut off finds the first events, and then the end.
             let mut rest = String::new();
             let _cut_in_a_character = stuck.read_to_string(&mut rest);
             ensure!(rest.is_empty() || rest.starts_with(&expected[0]), "other events");
-            // A new one gets what comes from now on.
+            // A new reader gets the events from now on.
             let late = reader(&path, 1)?;
             serve_until(&mut sink, 1).await?;
             deliver(&mut sink, &messages[7..8]).await?;
@@ -156,7 +156,7 @@ mod alone {
 }
 
 #[test]
-fn what_waits_at_the_end_is_still_read_and_one_that_never_reads_holds_nothing_up() -> Result<()> {
+fn waiting_lines_are_read_at_the_end_and_a_silent_reader_delays_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.sock");
     runtime()?.block_on(async {
@@ -169,7 +169,7 @@ fn what_waits_at_the_end_is_still_read_and_one_that_never_reads_holds_nothing_up
         ensure!(size > 512 << 10, "{size} bytes fit into the kernel's buffer");
         let delivered = sink.deliver(&messages).await;
         ensure!(delivered.error.is_none() && delivered.count == messages.len(), "{delivered:?}");
-        // It begins to read only when all is delivered: most waits for it then.
+        // It begins to read only when all events are delivered. Then most of them wait for it.
         late.set_read_timeout(Some(WAIT_LIMIT))?;
         let late = thread::spawn(move || -> Result<String> {
             let mut text = String::new();
@@ -221,7 +221,7 @@ fn hostile_names_break_no_line() -> Result<()> {
 }
 
 #[test]
-fn too_many_are_sent_away_and_the_silent_and_the_gone_are_told_apart() -> Result<()> {
+fn excess_readers_are_disconnected_and_silent_readers_stay_until_they_close() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.sock");
     runtime()?.block_on(async {
@@ -237,7 +237,7 @@ fn too_many_are_sent_away_and_the_silent_and_the_gone_are_told_apart() -> Result
             let _over = tokio::time::timeout(Duration::from_millis(5), sink.serve()).await;
         }
         assert_eq!((fifth.read(&mut [0; 8])?, sink.refused(), sink.readers()), (0, 1, 4));
-        // One that will say nothing more still reads, and what another says is of no interest.
+        // A reader that closes its sending side still reads, and the sink ignores data that a reader sends.
         readers[0].shutdown(std::net::Shutdown::Write)?;
         readers[1].write_all(&vec![b'x'; 100 << 10])?;
         drop(readers.pop());
@@ -250,7 +250,7 @@ fn too_many_are_sent_away_and_the_silent_and_the_gone_are_told_apart() -> Result
             BufReader::new(reader).read_line(&mut line)?;
             assert_eq!(line.trim_end(), std::str::from_utf8(&batch[0].payload)?);
         }
-        // They have hung up; there is room again.
+        // They have hung up, so there is space again.
         let again = UnixStream::connect(&path)?;
         serve_until(&mut sink, 1).await?;
         drop(again);
@@ -263,7 +263,7 @@ fn a_dead_agents_socket_is_replaced_and_a_live_ones_is_not() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("events.sock");
     runtime()?.block_on(async {
-        // An agent that was killed leaves its file.
+        // A killed agent leaves its socket file.
         drop(UnixListener::bind(&path)?);
         ensure!(fs::symlink_metadata(&path)?.file_type().is_socket());
         let first = UnixSink::open(&config(&path))?;
@@ -279,7 +279,7 @@ fn a_dead_agents_socket_is_replaced_and_a_live_ones_is_not() -> Result<()> {
         ensure!(error.contains("no socket"), "{error}");
         assert_eq!(fs::read_to_string(&path)?, "kept");
 
-        // Its directory comes later, and the file is deleted by somebody.
+        // The directory of the socket is made later, and the file is then deleted.
         let path = dir.path().join("sub/events.sock");
         let mut sink = UnixSink::open(&config(&path))?;
         let batch = &recorded()?[..1];
@@ -296,7 +296,7 @@ fn a_dead_agents_socket_is_replaced_and_a_live_ones_is_not() -> Result<()> {
         serve_until(&mut sink, 1).await?;
         deliver(&mut sink, batch).await?;
         assert_eq!(one.join().map_err(|_| anyhow::anyhow!("it panicked"))??, lines_of(batch)?);
-        // What is another's now is not removed.
+        // The sink does not remove a file that now belongs to another process.
         fs::remove_file(&path)?;
         let _other = UnixListener::bind(&path)?;
         drop(sink);

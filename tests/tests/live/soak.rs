@@ -1,5 +1,5 @@
-//! A seeded mix of everything for minutes, while watches are robbed, stopped and killed: in the end, what was said is
-//! what was true. `cargo xtask soak` runs it for longer.
+//! A seeded mix of all kinds of zombies for minutes, while watches miss events and are stopped and killed. In the end,
+//! all events must be true. `cargo xtask soak` runs it for longer.
 
 use std::{
     env, fs,
@@ -15,33 +15,33 @@ use supervisor_tests::{
     resident_kib, setting, supervisor_bin, wall,
 };
 
-/// Without being told: two minutes with all that comes after the mix.
+/// The default length: the whole test then takes two minutes.
 const MIX: Duration = Duration::from_mins(1);
 const SEED: u64 = 1;
 /// Healthy processes a second.
 const RATE: &str = "1000";
-/// A watch that sees everything tells it within this; on a busy machine, within twice as long as it took at most for what
-/// it told.
+/// A watch that sees everything reports a zombie within this time. On a busy machine, the limit is twice the longest
+/// time of the reports that came.
 const SOON: Duration = Duration::from_secs(2);
-/// One that does not makes good for it within this: a reconciliation comes every 30 s.
+/// A watch that misses events recovers within this time: a reconciliation comes every 30 s.
 const LATE: Duration = Duration::from_secs(40);
-/// For so long one of them is stopped.
+/// One watch is stopped for this long.
 const STOPPED: Duration = Duration::from_secs(10);
-/// So many samples of the memory are printed.
+/// This many samples of the memory are printed.
 const PRINTED: usize = 12;
-/// After this part of the mix, the watch that was stopped has told what it had missed.
+/// After this part of the mix, the watch that was stopped has reported what it had missed.
 const CAUGHT_UP: f64 = 0.7;
-/// How much memory may grow by after it, in KiB: hundreds of findings more are open at the end.
+/// The limit for the growth of memory after that, in KiB: hundreds more findings are open at the end.
 const GROWTH: u64 = 5 << 10;
-/// And by this for each zombie of other tests that it tells of, in KiB: the evidence and the texts of one.
+/// The additional growth for each reported zombie of other tests, in KiB: its evidence and its texts.
 const PER_STRANGER: u64 = 6;
-/// How much a watch of this mix uses at most, in KiB, whatever it had to catch up with.
+/// The limit for the memory of a watch of this mix, in KiB, even while it catches up.
 const MOST_KIB: u64 = 40 << 10;
 
-/// What the second watch loses: small tables too, which overflow now and then.
+/// The losses of the second watch. Its small tables also overflow now and then.
 const LOSS: &str = "exits=10,frees=10,ring=4096,processes=256,displaced=1024,execs=256";
 
-/// Ids of containers that the attackers claim begin so.
+/// Ids of containers that the attackers claim begin with this.
 const CLAIMED: &str = "badc0de0";
 
 /// Processes of a user without capabilities that try to mislead or to delay: a quarter of all that become zombies.
@@ -63,8 +63,8 @@ impl Attackers {
     }
 }
 
-/// Fails if an event says of a process that it is another's: a pod that only the attackers name, or a container of theirs
-/// for a process that is not theirs.
+/// Fails if an event gives a process a false identity: a pod that only the attackers name, or a container of theirs for
+/// a process that is not theirs.
 fn no_identity_is_false(events: &[Event], attackers: u32) -> Result<()> {
     for event in events {
         let pod = event.get("orchestrator").map(ToString::to_string).unwrap_or_default();
@@ -79,7 +79,7 @@ fn no_identity_is_false(events: &[Event], attackers: u32) -> Result<()> {
     Ok(())
 }
 
-/// A pod whose containers' commands do not exist, under a monitor that does not reap what it adopts.
+/// A pod whose containers' commands do not exist, under a monitor that does not reap the processes that it adopts.
 struct Incident {
     monitor: Monitor,
     pod: Pod,
@@ -94,7 +94,7 @@ impl Incident {
         Ok(Self { monitor: Monitor::start(&lab)?, pod, lab, lives: Vec::new() })
     }
 
-    /// Reaps what the last one has left, and lets it happen again.
+    /// Reaps the zombies of the last failure, and repeats the failure.
     fn again(&mut self) -> Result<()> {
         self.reap()?;
         let earliest = wall()?;
@@ -119,13 +119,13 @@ impl Incident {
     }
 }
 
-/// A watch, and since when it is attached.
+/// A watch, and the time since which it is attached.
 struct Watching {
     watch: Watch,
     from: u64,
 }
 
-/// What one has said, from when to when.
+/// The events of a watch, and their period.
 struct Watched {
     name: &'static str,
     events: Vec<Event>,
@@ -154,7 +154,7 @@ impl Watching {
 }
 
 #[test]
-fn what_was_said_is_what_was_true() -> Result<()> {
+fn every_event_about_a_mix_is_true() -> Result<()> {
     let length = setting("SUPERVISOR_SOAK_SECONDS")?.map_or(MIX, Duration::from_secs);
     let seed = setting("SUPERVISOR_SOAK_SEED")?.unwrap_or(SEED);
     println!("seed {seed}, {length:?}");
@@ -190,7 +190,7 @@ fn what_was_said_is_what_was_true() -> Result<()> {
             robbed.watch.signal(Signal::CONT)?;
             stopped = None;
         }
-        // Some of what the container leaves is to be found.
+        // Some processes that the container leaves must be found.
         std::thread::sleep(Duration::from_secs(4));
     }
     if stopped.is_some() {
@@ -198,7 +198,7 @@ fn what_was_said_is_what_was_true() -> Result<()> {
     }
     memory.push((1.0, residents(&plain, &robbed)?));
 
-    // What is left now is to be found by everybody, and its end to be told.
+    // Every watch must find the remaining zombies now, and report their end.
     mix.send("rest")?;
     let mut facts = mix.facts_until("resting")?;
     let mut of_attackers = Vec::new();
@@ -246,7 +246,8 @@ fn what_was_said_is_what_was_true() -> Result<()> {
     is_flat(&memory, GROWTH + PER_STRANGER * most_strangers)
 }
 
-/// Judges what each watch has said: whether all of it is right, and the most zombies of others that one has told of.
+/// Judges the events of each watch: whether all are right, and the largest number of other tests' zombies that one
+/// watch has reported.
 fn judged(runs: &[Watched], lives: &[Life], reapers: &[u32], healthy: u32) -> Result<(bool, u64)> {
     let mut is_good = true;
     let mut most_strangers = 0;
@@ -267,7 +268,7 @@ fn judged(runs: &[Watched], lives: &[Life], reapers: &[u32], healthy: u32) -> Re
     Ok((is_good, most_strangers))
 }
 
-/// Fails if a watch uses more memory than it may, or if it goes on growing once the one that was stopped has caught up.
+/// Fails if a watch uses more memory than allowed, or if its memory still grows once the stopped watch has caught up.
 fn is_flat(memory: &[(f64, [u64; 2])], growth: u64) -> Result<()> {
     for (done, [plain, robbed]) in memory.iter().step_by(memory.len().div_ceil(PRINTED)) {
         println!("memory at {:.0} %: {plain} and {robbed} KiB", done * 100.0);

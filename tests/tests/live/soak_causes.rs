@@ -1,4 +1,4 @@
-//! Random programs of every cause, leaking and late, beside each other: no verdict about any of them is wrong.
+//! Runs random programs of every cause in parallel, some leaking and some late. No verdict about any of them is wrong.
 //! `cargo xtask soak` runs it for longer.
 
 use std::{
@@ -13,25 +13,25 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use supervisor_tests::{Event, Fixture, Watch, setting, time_of, wall};
 
-/// How long programs are started for, unless the environment says otherwise.
+/// The period in which programs are started, unless the environment sets another.
 const SHORT: Duration = Duration::from_secs(40);
-/// Programs that run at the same time.
+/// The number of programs that run at the same time.
 const AT_ONCE: usize = 12;
-/// A finding that is said to be leaked is not reaped within this.
+/// A zombie that is called leaked must not be reaped within this.
 const LEAKED_NS: u64 = 60_000_000_000;
-/// By how much two clocks can disagree, and how long a closing event can take.
+/// The largest difference between two clocks, together with the time that a closing event can take.
 const SLACK_NS: u64 = 1_000_000_000;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 
-/// What becomes of the zombies of a program.
+/// The end of the zombies of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The program never reaps them; it is ended.
+    /// The program never reaps them. The test ends it.
     Leaks,
-    /// It reaps them once it is told that what it waits for has come.
+    /// It reaps them when the test sends the event for which it waits.
     ReapsWhenTold,
-    /// It reaps them by itself, and says `reaped`.
+    /// It reaps them by itself, and prints `reaped`.
     ReapsByItself,
     /// It is a program of rounds: the next fact `round` means that they are reaped.
     ReapsInRounds,
@@ -45,9 +45,9 @@ struct Kind {
     /// The fact that names a zombie.
     fact: &'static str,
     zombies: usize,
-    /// What that fact calls the reaper; it is the fixture if this is empty.
+    /// The name of the reaper in that fact. If this is empty, the reaper is the fixture.
     reaper: &'static str,
-    /// What it can be said to do by a verdict of high confidence.
+    /// The causes that a verdict of high confidence may name.
     causes: &'static [&'static str],
     end: End,
 }
@@ -65,7 +65,7 @@ const fn late(
     Kind { args, fact: "zombie", zombies: 1, reaper, causes, end }
 }
 
-/// A program that has not waited yet looks like one that never waits, until it does.
+/// A program that has not waited yet looks like one that never waits, until its first wait.
 const KINDS: &[Kind] = &[
     leaks(&["never-wait", "1"], "", &["never-waits"]),
     leaks(&["adopts"], "", &["waits-by-pid"]),
@@ -91,22 +91,23 @@ const KINDS: &[Kind] = &[
     Kind { fact: "exited", ..late(&["reap-after", "MS"], "", &["never-waits"], End::ReapsByItself) },
 ];
 
-/// What was true of one zombie.
+/// The truth about one zombie.
 #[derive(Clone, Copy, Debug)]
 struct Truth {
     kind: &'static Kind,
     pid: u32,
     reaper: u32,
-    /// It was a zombie from then to then, in nanoseconds of wall time. Then it was reaped, or its program was ended.
+    /// The period in which it was a zombie, in nanoseconds of wall time. At its end it was reaped, or its program was
+    /// ended.
     from: u64,
     until: u64,
 }
 
-/// Runs one program for a random time, and says what was true of its zombies.
+/// Runs one program for a random time, and returns the truth about its zombies.
 fn run(kind: &'static Kind, rng: &mut Rng, longest: Duration) -> Result<Vec<Truth>> {
     let pause = Duration::from_millis(rng.u64(200..longest.as_millis().try_into()?));
     let milliseconds = match kind.end {
-        // It takes two rounds to show that there are rounds.
+        // The test can recognise rounds only after two of them.
         End::ReapsInRounds => pause / 3,
         _ => pause,
     };
@@ -146,7 +147,7 @@ fn run(kind: &'static Kind, rng: &mut Rng, longest: Duration) -> Result<Vec<Trut
     Ok(truths)
 }
 
-/// What was said, by prognosis and cause, of each kind of program.
+/// The reported prognosis and cause of each kind of program.
 #[derive(Default)]
 struct Verdicts {
     last: BTreeMap<(&'static str, String), usize>,
@@ -165,7 +166,7 @@ impl fmt::Display for Verdicts {
 }
 
 impl Verdicts {
-    /// Judges all that was said of one zombie while it was one.
+    /// Judges all events about one zombie while it was one.
     fn judge(&mut self, truth: &Truth, events: &[Event]) -> Result<()> {
         let mut last = None;
         for event in events.iter().filter(|event| event.is_about(truth.pid)) {
@@ -206,7 +207,7 @@ impl Verdicts {
 fn no_verdict_about_a_random_program_is_wrong() -> Result<()> {
     let length = setting("SUPERVISOR_SOAK_SECONDS")?.map_or(SHORT, Duration::from_secs);
     let seed = setting("SUPERVISOR_SOAK_SEED")?.unwrap_or(1);
-    // Some are to live long enough for the verdicts that need a minute.
+    // Some programs must live long enough for the verdicts that need a minute.
     let longest = length.min(Duration::from_secs(50));
     println!("seed {seed}, {length:?}");
     let mut watch = Watch::start(&[])?;
@@ -225,7 +226,7 @@ fn no_verdict_about_a_random_program_is_wrong() -> Result<()> {
                 }
                 Ok(())
             };
-            // Nobody listens any more if another one has failed.
+            // The receiver is gone if another program has failed.
             let _ = report.send({ work }());
         });
     }

@@ -1,5 +1,5 @@
-//! Processes that were told to exit and cannot: each is found, with what keeps it, and so is its end. Healthy exits give
-//! no finding.
+//! Tests of processes that were told to exit and cannot exit. Each is found, with its cause, and so is its end. Healthy
+//! exits give no finding.
 
 use std::time::Instant;
 
@@ -7,14 +7,14 @@ use anyhow::{Context, Result};
 use supervisor_tests::{Event, Fixture, Watch, events_of, fixture, of_process, run_json};
 use tempfile::NamedTempFile;
 
-/// A file to mount over.
+/// A file over which a file system can be mounted.
 fn place() -> Result<(NamedTempFile, String)> {
     let file = NamedTempFile::new()?;
     let path = file.path().to_str().context("the path is no UTF-8")?.to_owned();
     Ok((file, path))
 }
 
-/// The opening of the finding, and after the release the end of it.
+/// Waits for the opening of the finding, releases the process, and waits for the end of the finding.
 fn opened_and_closed(mut watch: Watch, mut fixture: Fixture, pid: u32) -> Result<Event> {
     let opened = watch.wait_for("the finding", |event| event.says("exit-blocked", pid))?;
     fixture.send("release")?;
@@ -75,7 +75,7 @@ fn pid_1_that_cannot_exit_blocks_its_namespace() -> Result<()> {
 }
 
 #[test]
-fn a_killed_process_in_a_frozen_group_of_version_1_is_to_be_thawed() -> Result<()> {
+fn the_remedy_for_a_killed_process_in_a_frozen_v1_group_is_to_thaw_it() -> Result<()> {
     let watch = Watch::start(&[])?;
     let fixture = fixture!("killed-frozen", "v1")?;
     let pid = fixture.fact("killed")?.pid("pid")?;
@@ -86,7 +86,7 @@ fn a_killed_process_in_a_frozen_group_of_version_1_is_to_be_thawed() -> Result<(
 }
 
 #[test]
-fn what_dies_is_no_finding_however_short_the_grace_period() -> Result<()> {
+fn a_process_that_exits_is_no_finding_even_with_the_shortest_grace_period() -> Result<()> {
     let mut watch = Watch::start(&["--exit-grace", "0s"])?;
     // Version 2 lets a frozen process die.
     let mut frozen = fixture!("killed-frozen", "v2")?;
@@ -107,7 +107,7 @@ fn what_dies_is_no_finding_however_short_the_grace_period() -> Result<()> {
 }
 
 #[test]
-fn one_that_was_stuck_before_the_watch_is_found_by_watch_ps_and_check() -> Result<()> {
+fn a_process_that_was_stuck_before_the_watch_is_found_by_watch_ps_and_check() -> Result<()> {
     let (_file, path) = place()?;
     let before = Instant::now();
     let mut fixture = fixture!("stuck-in-fuse", &path)?;
@@ -117,7 +117,7 @@ fn one_that_was_stuck_before_the_watch_is_found_by_watch_ps_and_check() -> Resul
     assert_eq!(code, Some(1));
     let [event] = &events[..] else { anyhow::bail!("one line was to be listed: {events:#?}") };
     assert!(event.says("exit-blocked", pid), "{}", event.0);
-    // Only a watch of another test can have seen when it was killed.
+    // Only a watch of another test can have seen the time of the kill.
     if let Ok(ending) = event.number("supervisor.ending_ns") {
         let since = before.elapsed();
         assert!(u128::from(ending) <= since.as_nanos(), "not killed for longer than {since:?}: {}", event.0);
@@ -135,7 +135,7 @@ fn one_that_was_stuck_before_the_watch_is_found_by_watch_ps_and_check() -> Resul
     watch.wait_for("its end", |event| event.says("exit-finished", pid))?;
     fixture.end()?;
     let outcome = watch.stop()?;
-    // What was printed fits the contract.
+    // The printed events fit the contract.
     events_of(&outcome.lines.join("\n"))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `supervisor top` on a terminal: driven by keys, against real zombies.
+//! Tests of `supervisor top` on a terminal: keys control it, and the zombies are real.
 
 use std::{
     fs,
@@ -19,14 +19,14 @@ fn top(args: &[&str]) -> Result<Screen> {
     top_on(80, args)
 }
 
-/// The same on another one.
+/// The same on a terminal of another width.
 fn top_on(columns: u16, args: &[&str]) -> Result<Screen> {
     let mut command = Command::new(supervisor_bin()?);
     command.arg("top").args(args).env("LC_ALL", "C.UTF-8");
     Screen::start(command, columns, 24)
 }
 
-/// Waits until this is not on the screen any more.
+/// Waits until this text is not on the screen any more.
 fn hides(screen: &Screen, what: &str) -> Result<()> {
     until(&format!("the screen to hide `{what}`"), WAIT_LIMIT, || {
         Ok((!screen.text().contains(what)).then_some(()))
@@ -44,7 +44,7 @@ fn a_zombie_is_found_and_explained_by_keys() -> Result<()> {
     screen.shows(&format!("filter: {pid}_"))?;
     screen.types("\r")?;
     screen.shows(&format!("filter: {pid}  (Esc"))?;
-    // Others on this host may fill the screen without a filter. With it, a row has the pid too.
+    // Without a filter, other processes of this host may fill the screen. With it, a row also has the pid.
     until("the row of the zombie", WAIT_LIMIT, || {
         let text = screen.text();
         Ok((text.lines().filter(|line| line.contains(&pid)).count() >= 2).then_some(()))
@@ -59,7 +59,7 @@ fn a_zombie_is_found_and_explained_by_keys() -> Result<()> {
 }
 
 #[test]
-fn all_nodes_are_shown_as_their_agents_have_told_a_broker() -> Result<()> {
+fn all_nodes_are_shown_as_their_agents_report_to_a_broker() -> Result<()> {
     let broker = Broker::start()?;
     let url = broker.url();
     let mut screen = top_on(160, &["--from", &url])?;
@@ -82,7 +82,7 @@ nats = {{ servers = ["{url}"], heartbeat = "400ms" }}
     screen.types("\r")?;
     screen.shows("Why")?;
     screen.shows("What to do")?;
-    // A filter belongs to its page, and the agent tells of other tests' zombies too.
+    // A filter belongs to its page, and the agent also reports zombies of other tests.
     screen.types(&format!("\x1b4/{pid}\r"))?;
     screen.shows(&format!("OPEN    fixture[{pid}] on node-a.example.com"))?;
     fixture.send("reap")?;
@@ -100,7 +100,7 @@ fn findings_are_grouped_filtered_by_page_and_copied_by_keys() -> Result<()> {
     let reaper = fixture.pid();
     let mut screen = top(&["--reaper", &reaper.to_string()])?;
 
-    // More than a few zombies are hidden below their reaper, until that is opened.
+    // If a reaper has more than a few zombies, they are hidden below it until its line is opened.
     screen.shows(&format!("▸ fixture[{reaper}]"))?;
     screen.types("\r")?;
     screen.shows(&format!("▾ fixture[{reaper}]"))?;
@@ -112,7 +112,7 @@ fn findings_are_grouped_filtered_by_page_and_copied_by_keys() -> Result<()> {
     screen.shows(&format!("fixture[{last}]"))?;
     screen.types("g")?;
 
-    // The filter of the first page is no filter of the second, and is there again.
+    // The filter of the first page does not apply to the second, and it is still there on the return.
     screen.types(&format!("/[{first}]\r"))?;
     screen.shows(&format!("filter: [{first}]  (Esc clears it)"))?;
     screen.shows(&format!("    fixture[{first}]"))?;
@@ -218,7 +218,7 @@ fn a_zombie_is_freed_by_a_key_and_its_pod_ends() -> Result<()> {
     screen.types(" ")?;
     until("the pod to end", WAIT_LIMIT, || Ok(pod.is_gone().then_some(())))?;
     ensure!(zombies_of(monitor.pid())?.is_empty(), "it is still there");
-    // What has happened to it, from its event.
+    // The history of the zombie, on the page of its event.
     screen.types("4/REAPED\r")?;
     screen.shows("REAPED")?;
     screen.types("\r")?;

@@ -1,4 +1,4 @@
-//! `supervisor trace`: what happened is told, all of it, in its order, and what was lost is counted.
+//! Tests of `supervisor trace`: it reports all that happened, in order, and counts its losses.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use supervisor_tests::{Contract, Event, WAIT_LIMIT, fixture, freeze, supervisor_
 use supervisor_user::schema::Subject;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
-/// More processes than a small ring has room for.
+/// More processes than fit into a small ring.
 const MANY: u64 = 20_000;
 const RING: &str = "65536";
 
@@ -36,7 +36,7 @@ impl Trace {
         Ok(Self { process: Owned::start(&mut command)?, out })
     }
 
-    /// What it has written so far. Its position in the file is ours too, and must not be moved.
+    /// The text that it has written so far. The file position is shared with it, and must not be moved.
     fn text(&self) -> Result<String> {
         let mut text = vec![0; self.out.metadata()?.len() as usize];
         self.out.read_exact_at(&mut text, 0)?;
@@ -62,7 +62,7 @@ impl Trace {
     }
 }
 
-/// The events among the lines, each held against the contract.
+/// The events among the lines. Each is checked against the contract.
 fn events(text: &str) -> Result<Vec<Event>> {
     let mut contract = Contract::default();
     let lines = text.lines().filter(|line| line.starts_with('{'));
@@ -75,7 +75,7 @@ fn events(text: &str) -> Result<Vec<Event>> {
         .collect()
 }
 
-/// Whether the reap itself is seen here.
+/// Whether the hooks see the reap itself here.
 fn sees_reaps(event: &Event) -> Result<bool> {
     Ok(event.text("supervisor.hooks")?.ends_with("+fentry"))
 }
@@ -100,7 +100,7 @@ fn a_command_is_traced_from_its_fork_to_its_reap() -> Result<()> {
     assert_eq!(child[1].pid("process.parent.pid")?, parent);
     assert_eq!(child[1].number("process.exit_code")?, 0);
     assert_eq!(child[1].number("supervisor.exit.code")?, 0);
-    // From its exit to its reap; where only the free is seen, which comes later, at least that.
+    // At least the time from its exit to its reap. Where only the free is seen, which comes later, the time is longer.
     let least = fact("reaped", "earliest=")? - fact("exited", "latest=")?;
     let most = fact("reaped", "latest=")? - fact("exited", "earliest=")?;
     let told = child[2].number("event.duration")?;
@@ -125,7 +125,7 @@ fn a_command_is_traced_from_its_fork_to_its_reap() -> Result<()> {
     Ok(())
 }
 
-/// Before 6.16 both threads can look like the last one; and where the reap itself is seen, a leader that exited first is
+/// Before 6.16, both threads can look like the last one. Where the reap itself is seen, a leader that exited first is
 /// released together with the other thread.
 #[test]
 fn a_process_whose_last_threads_exit_at_once_exits_once_and_is_reaped_once() -> Result<()> {
@@ -142,11 +142,12 @@ fn a_process_whose_last_threads_exit_at_once_exits_once_and_is_reaped_once() -> 
             lost += event.number("supervisor.loss.trace.records")?;
             continue;
         }
-        // A pid can be used again.
+        // A pid can be reused.
         let started = event.text("process.start")?.to_owned();
         ends.entry((event.pid("process.pid")?, started)).or_default().push(event.action());
     }
-    // Where a hook can be preempted (seen on Linux 7.3), the kernel leaves a program out now and then, which is told.
+    // Where a hook can be preempted (seen on Linux 7.3), the kernel leaves out a run of a program now and then, and the
+    // trace reports that.
     ensure!(lost <= COUNT as u64 / 50, "{lost} records were lost");
     ensure!(ends.len() as u64 + lost > COUNT as u64, "the command is one of them");
     let mut reaped = 0;
@@ -161,7 +162,7 @@ fn a_process_whose_last_threads_exit_at_once_exits_once_and_is_reaped_once() -> 
 }
 
 #[test]
-fn a_trace_tells_the_same_in_ocsf() -> Result<()> {
+fn a_trace_reports_the_same_in_ocsf() -> Result<()> {
     let (code, text) = Trace::start(&["-o", "ocsf", "--", FIXTURE, "reap-after", "0"])?.end()?;
     ensure!(code == 0, "it ended with {code}: {text}");
     let schema = jsonschema::options().should_validate_formats(true).build(&Subject::Ocsf.schema())?;
@@ -187,7 +188,7 @@ fn a_trace_tells_the_same_in_ocsf() -> Result<()> {
 }
 
 #[test]
-fn a_commands_exit_code_is_the_traces() -> Result<()> {
+fn a_trace_exits_with_the_code_of_its_command() -> Result<()> {
     let (code, text) = Trace::start(&["--only", "exit", "--", FIXTURE, "no-such-fixture"])?.end()?;
     assert_eq!(code, 1);
     ensure!(text.contains("code 1; supervisor["), "{text}");
@@ -196,9 +197,9 @@ fn a_commands_exit_code_is_the_traces() -> Result<()> {
 }
 
 #[test]
-fn a_command_that_outlives_the_trace_is_told_to_end() -> Result<()> {
+fn a_command_that_outlives_the_trace_gets_sigterm() -> Result<()> {
     let (code, text) = Trace::start(&["--duration", "1s", "--", FIXTURE, "load"])?.end()?;
-    // Its input has ended, so that it ends by itself; a sleeper has to be told.
+    // Its input has ended, so it ends by itself. A sleeping command would need a signal.
     ensure!(code == 0 && text.contains("code 0; supervisor["), "it ended with {code}: {text}");
     let (code, text) = Trace::start(&["--duration", "1s", "--", "busybox", "sleep", "60"])?.end()?;
     assert_eq!(code, 128 + Signal::TERM.as_raw(), "{text}");
@@ -207,7 +208,7 @@ fn a_command_that_outlives_the_trace_is_told_to_end() -> Result<()> {
 }
 
 #[test]
-fn a_trace_that_nobody_reads_ends_when_it_is_told_to() -> Result<()> {
+fn a_trace_with_unread_output_ends_on_sigterm() -> Result<()> {
     let mut command = Command::new(supervisor_bin()?);
     command.arg("trace").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut trace = Owned::start(&mut command)?;
@@ -225,8 +226,8 @@ fn a_trace_that_nobody_reads_ends_when_it_is_told_to() -> Result<()> {
 }
 
 #[test]
-fn filters_let_only_their_own_through() -> Result<()> {
-    // Two that make zombies when they are told to; only the first is wanted.
+fn filters_pass_only_matching_events() -> Result<()> {
+    // Both make zombies on request. Only the first is wanted.
     let (mut wanted, mut other) = (fixture!("load")?, fixture!("load")?);
     let (pid, ns) = (wanted.pid(), pid_namespace(other.pid())?.to_string());
     let by_pid = Trace::start(&["-o", "json", "--pid", &pid.to_string()])?;
@@ -273,10 +274,11 @@ fn filters_let_only_their_own_through() -> Result<()> {
 }
 
 #[test]
-fn what_the_ring_has_no_room_for_is_counted_where_it_is_missing() -> Result<()> {
+fn records_beyond_a_full_ring_are_counted_where_they_are_missing() -> Result<()> {
     let storm = MANY.to_string();
     let mut trace = Trace::start(&["--ring", RING, "--only", "exit", "--", FIXTURE, "storm", &storm])?;
-    // It reads no more until the storm is over; what it has read by then is all that happens in a moment.
+    // The trace does not read the ring again until the storm is over. Until it stops, it has read only the events of a
+    // moment.
     trace.says("WHAT")?;
     freeze(&mut trace.process)?;
     let done = trace.says("done");
@@ -290,7 +292,7 @@ fn what_the_ring_has_no_room_for_is_counted_where_it_is_missing() -> Result<()> 
         text.lines().enumerate().filter_map(|(i, line)| Some((i, lost(line)?))).collect();
     let (place, _) = *losses.first().context("the ring had room for all of them")?;
     let lost: u64 = losses.iter().map(|(_, count)| count).sum();
-    // Those of the storm, and its own.
+    // The exits of the storm, and that of the fixture itself.
     assert_eq!(exits + lost, MANY + 1, "{lost} were lost");
     ensure!(place > 1, "the loss does not stand where it was: after what the ring had room for");
     Ok(())
@@ -317,9 +319,9 @@ fn tree_of(runtime: Runtime) -> Result<String> {
 }
 
 #[test]
-fn a_runtimes_run_is_drawn_as_the_tree_that_it_is() -> Result<()> {
+fn the_processes_of_a_runtime_are_drawn_as_a_tree() -> Result<()> {
     let mut tree = tree_of(Runtime::Runc)?;
-    // Where a hook can be preempted, the kernel leaves a program out now and then.
+    // Where a hook can be preempted, the kernel leaves out a run of a program now and then.
     for _ in 0..6 {
         if tree.contains("LOST") {
             tree = tree_of(Runtime::Runc)?;
@@ -330,7 +332,7 @@ fn a_runtimes_run_is_drawn_as_the_tree_that_it_is() -> Result<()> {
         |what: &str| tree.lines().find(|line| line.contains(what)).with_context(|| format!("no {what}"));
     let root = line("runc[")?;
     ensure!(root.contains("code 0") && root.contains(" run --bundle "), "{root}");
-    // What the container runs is below it, and was reaped.
+    // The container's command is below it, and was reaped.
     let container = line("/true")?;
     ensure!(container.contains("─ ") && container.contains("code 0"), "{container}");
     ensure!(!tree.contains("UNREAPED") && !tree.contains("LOST"), "{tree}");

@@ -1,4 +1,4 @@
-//! Filters that leave nothing, and output that nobody reads any more: neither may look like "all is well".
+//! Tests of filters that no finding passes, and of output whose reader is gone: neither may look like "all is well".
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result};
 use supervisor_lab::{Owned, pid_namespace};
 use supervisor_tests::{WAIT_LIMIT, fixture, supervisor_bin};
 
-/// What nothing on this host is called.
+/// A container name that does not exist on this host.
 const NO_CONTAINER: &str = "no-such-container";
-/// The inode number of no PID namespace: the root directory of a file system has it.
+/// An inode number of no PID namespace: the root directory of a file system has it.
 const NO_NAMESPACE: &str = "1";
 
 /// Standard output, standard error and the exit code.
@@ -31,14 +31,14 @@ fn ps_says_that_nothing_matches_and_how_many_others_there_are() -> Result<()> {
         for format in ["text", "json"] {
             let (stdout, stderr, code) = run(&["ps", "-o", format, filter[0], filter[1]])?;
             assert_eq!((stdout.as_str(), code), ("", Some(0)), "{filter:?}");
-            // On a busy machine a line about late reads can stand before it.
+            // On a busy machine, a line about late reads can precede it.
             let said = stderr.lines().last().unwrap_or_default();
             assert!(said.starts_with(&format!("nothing matches: {unknown}; ")), "{filter:?}: {stderr}");
             assert!(said.ends_with(" other findings are there without the filters"), "{filter:?}: {stderr}");
             assert!(!stderr.contains("nothing is unreaped"), "{filter:?}: {stderr}");
         }
     }
-    // What is named is there, and has no zombie.
+    // The named process and namespace exist, and have no zombie.
     let own = pid_namespace(fixture.pid())?.to_string();
     let (_, stderr, code) = run(&["ps", "--pidns", &own, "--comm", "no-such-name"])?;
     let said = stderr.lines().last().unwrap_or_default();
@@ -52,7 +52,7 @@ fn ps_says_that_nothing_matches_and_how_many_others_there_are() -> Result<()> {
 }
 
 #[test]
-fn check_knows_nothing_of_what_is_not_there() -> Result<()> {
+fn check_is_unknown_if_the_named_container_or_namespace_is_absent() -> Result<()> {
     let fixture = fixture!("never-wait", "1")?;
     fixture.fact("zombie")?;
     for (filter, unknown) in [
@@ -66,7 +66,7 @@ fn check_knows_nothing_of_what_is_not_there() -> Result<()> {
     }
     let own = pid_namespace(fixture.pid())?.to_string();
     let (stdout, _, code) = run(&["check", "--min-age", "0s", "--pidns", &own, "--comm", "no-such-name"])?;
-    // A late read on a busy machine makes even that UNKNOWN, and says so.
+    // On a busy machine, a late read makes even that UNKNOWN, and the line says so.
     let (state, expected) = if stdout.contains("were late or left out") { ("UNKNOWN", 3) } else { ("OK", 0) };
     assert!(stdout.starts_with(&format!("SUPERVISOR {state} - no unreaped process")), "{stdout}");
     assert_eq!(code, Some(expected), "{stdout}");
@@ -78,7 +78,7 @@ fn ps_every_ends_when_nobody_reads_it_any_more() -> Result<()> {
     let fixture = fixture!("never-wait", "1")?;
     let zombie = fixture.fact("zombie")?.pid("pid")?.to_string();
     let mut command = Command::new(supervisor_bin()?);
-    // The next list would come long after the limit: it has to notice before it writes.
+    // The next list would come long after the limit. So `ps` must notice the closed output before it writes.
     command
         .args(["ps", "--every", "1h", &zombie])
         .stdin(Stdio::null())

@@ -1,5 +1,5 @@
-//! youki, beside crun and runc (`incident.rs`, `exec.rs`): it does not wait for the stages of a create that fails, and these
-//! pass to the monitor, whatever the container's PID namespace.
+//! Tests of youki, beside crun and runc (`incident.rs`, `exec.rs`). It does not wait for the stages of a create that
+//! fails. These pass to the monitor, whatever the container's PID namespace is.
 
 use anyhow::{Result, ensure};
 use supervisor_lab::{Exit, Lab, Monitor, NO_SUCH_COMMAND, PidNs, Pod, Runtime, create, until, zombies_of};
@@ -7,7 +7,7 @@ use supervisor_tests::{WAIT_LIMIT, Watch, finding_of, supervisor_bin};
 
 use crate::exec::orphan_of_an_exec;
 
-/// The names of both stages, and their families: the first is a helper of the runtime, the second the container's init.
+/// The names of both stages, and their families. The first is a helper of the runtime, the second the container's init.
 const STAGES: [(&str, &str); 2] = [("youki:[1:INTER]", "F6"), ("youki:[2:INIT]", "F1")];
 
 fn a_missing_command_leaves_both_stages(pid_ns: fn(&Pod) -> PidNs<'_>) -> Result<()> {

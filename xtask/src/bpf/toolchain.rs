@@ -1,5 +1,5 @@
-//! The compiler and the linker of the eBPF object. What is missing is installed for this user: neither needs root, nor a
-//! distribution's packages.
+//! Finds the compiler and the linker of the eBPF object, and installs them for this user if they are missing. They need
+//! neither root nor a distribution's packages.
 
 use std::{
     fs,
@@ -16,9 +16,9 @@ use crate::{plan, process};
 /// The folder below cargo's target directory for the linker.
 const TOOLS: &str = "bpf-tools";
 
-/// What builds the object.
+/// The tools that build the object.
 pub(super) struct Tools {
-    /// What rustup calls the compiler.
+    /// The name of the compiler's toolchain in rustup.
     toolchain: String,
     sysroot: PathBuf,
     pub(super) linker: PathBuf,
@@ -63,7 +63,7 @@ struct Compiler {
     sysroot: PathBuf,
 }
 
-/// A toolchain of any name will do, if its compiler is the right one.
+/// Finds a toolchain with the right compiler. Its name does not matter.
 fn find() -> Option<Compiler> {
     let list = process::output(rustup().args(["toolchain", "list", "-v"]))?;
     let mut toolchains = parse_toolchain_list(&list);
@@ -89,7 +89,8 @@ fn linker(toolchain: &str, sysroot: &Path) -> Result<PathBuf> {
     if is_right(&linker) {
         return Ok(linker);
     }
-    // bpf-linker's build script takes a folder of LLVM's own layout, and has the linker look there when it runs.
+    // bpf-linker's build script needs a folder with LLVM's own layout. It makes the linker search for its library there
+    // at run time.
     let prefix = root.join("llvm");
     let folder = prefix.join("lib");
     fs::create_dir_all(&folder)?;
@@ -127,7 +128,7 @@ fn rustup_run(toolchain: &str, program: &str) -> Command {
     command
 }
 
-/// A `rustup` that installs nothing on its own and forgets which toolchain the present cargo came from.
+/// A `rustup` command that installs nothing by itself and ignores the toolchain of the present cargo.
 fn rustup() -> Command {
     let mut command = Command::new("rustup");
     process::without_cargo_run(&mut command);

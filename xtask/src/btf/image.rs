@@ -1,4 +1,4 @@
-//! The kernel that a bzImage holds.
+//! Reads the kernel in a bzImage: its banner and its BTF.
 
 use std::{
     io::Write as _,
@@ -9,24 +9,24 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _};
 
-// Of the setup header (Documentation/arch/x86/boot.rst).
+// Fields of the setup header (Documentation/arch/x86/boot.rst).
 const SETUP_SECTS: usize = 0x1f1;
 const KERNEL_VERSION: usize = 0x20e;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 const SECTOR: usize = 512;
 
-/// How a payload begins, and what unpacks it.
+/// The first bytes of a payload, and the command that unpacks it.
 const PACKED: [(&[u8], [&str; 2]); 2] =
     [(b"\xfd7zXZ\0", ["xz", "-dc"]), (b"\x28\xb5\x2f\xfd", ["zstd", "-dc"])];
 
-/// What the kernel says of itself: its release first, then who built it and when.
+/// The kernel's banner: first its release, then the person who built it and the time.
 pub(crate) fn banner(image: &[u8]) -> Option<&str> {
     let place = number(image, KERNEL_VERSION, 2)? + SECTOR;
     image.get(place..)?.split(|&byte| byte == 0).next().and_then(|text| str::from_utf8(text).ok())
 }
 
-/// The section `.BTF` of the kernel in it.
+/// The section `.BTF` of the kernel in the image.
 pub(crate) fn btf(image: &[u8]) -> Result<Vec<u8>> {
     let kernel = unpack(payload(image).context("this is no bzImage")?)?;
     let file = object::File::parse(&*kernel).context("the kernel in the image is no ELF file")?;
@@ -41,7 +41,7 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(start..start + number(image, PAYLOAD_LENGTH, 4)?)
 }
 
-/// The payload is followed by its size when unpacked.
+/// Unpacks the payload. Its last four bytes are the unpacked size.
 fn unpack(payload: &[u8]) -> Result<Vec<u8>> {
     let (packed, size) = payload.split_last_chunk().context("the image has no payload")?;
     let packing = PACKED.into_iter().find(|(magic, _)| packed.starts_with(magic));
@@ -51,7 +51,7 @@ fn unpack(payload: &[u8]) -> Result<Vec<u8>> {
     let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
     let mut stdin = child.stdin.take().with_context(|| format!("{program} has no pipe"))?;
     let output = thread::scope(|scope| {
-        // What it did not take, it has complained of.
+        // A failed write is ignored: then the program fails too, and its message says why.
         scope.spawn(move || stdin.write_all(packed));
         child.wait_with_output()
     })?;
@@ -70,7 +70,7 @@ fn number(image: &[u8], place: usize, size: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// As a boot loader sees it: two sectors, the payload 16 bytes behind them.
+    /// An image as a boot loader sees it: two sectors, and the payload 16 bytes after them.
     fn image(payload: &[u8]) -> Vec<u8> {
         let mut image = vec![0; 2 * SECTOR + 16];
         image[SETUP_SECTS] = 1;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_says_where_things_are() {
+    fn the_header_locates_the_banner_and_the_payload() {
         let image = image(b"kernel");
         assert_eq!(banner(&image), Some("6.1.0-56 of a"));
         assert_eq!(payload(&image), Some(&b"kernel"[..]));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_unpacked_is_told() {
+    fn an_image_that_cannot_be_unpacked_is_an_error() {
         let error = |payload: &[u8]| btf(&image(payload)).unwrap_err().to_string();
         assert_eq!(btf(b"MZ").unwrap_err().to_string(), "this is no bzImage");
         assert_eq!(error(b"abc"), "the image has no payload");

@@ -1,9 +1,10 @@
-//! Leaves of a kernel's BTF what the offsets of `supervisor-ebpf/src/offsets.rs` are resolved from.
+//! Trims a kernel's BTF to the types from which the offsets of `supervisor-ebpf/src/offsets.rs` are resolved.
 //!
-//! What is left is as it was: sizes, and where a member is. Left out are the members and enumerators that no offset needs,
-//! `const` and the like, and what pointers point to; a pointer to a function keeps the number of its parameters. All types of
-//! a listed name stay: the BTF of Debian's 5.10 has a forward declaration beside `struct pt_regs`. What a kernel does not
-//! have is passed over: that is what a recording of an old one is for.
+//! The remaining types keep their sizes and the offsets of their members. The code removes members and enumerators that
+//! no offset needs, `const` and similar qualifiers, and the targets of pointers. A pointer to a function keeps the
+//! number of its parameters. All types with a listed name stay: the BTF of Debian's 5.10 has a forward declaration
+//! beside `struct pt_regs`. Types that a kernel does not have are ignored, because a recording of an old kernel is made
+//! to show exactly that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,16 +14,16 @@ use btfparse::{Integer32Value, Member as Found, Offset, Type as _, TypeInformati
 use super::writer::{Member, Writer};
 use supervisor_ebpf::Helper;
 
-/// One entry of the list, as far as it says what has to stay.
+/// One entry of the list: a type, and its part that must stay.
 pub(crate) struct Entry {
     pub(crate) type_name: &'static str,
     pub(crate) stays: Stays,
 }
 
-/// What of a type has to stay.
+/// The part of a type that must stay.
 #[derive(Clone, Copy)]
 pub(crate) enum Stays {
-    /// Its size, or what it points to.
+    /// The size of the type, or the target of a pointer.
     Itself,
     /// Members, by paths with `|` between alternatives.
     Members(&'static str),
@@ -46,7 +47,8 @@ macro_rules! entries {
 
 supervisor_ebpf::for_each_offset!(entries);
 
-/// The BTF of the types in the list, of the enumerators of these helpers, and what the kernel does not have of it.
+/// The BTF of the types in the list and of the enumerators of these helpers, and the entries that the kernel does not
+/// have.
 pub(crate) fn trim(
     types: &TypeInformation,
     entries: &[Entry],
@@ -92,13 +94,13 @@ struct Trimmer<'a> {
     kept: BTreeSet<(u32, usize)>,
     /// Enumerators that stay.
     enumerators: BTreeSet<String>,
-    /// What an id has become.
+    /// The new id of each old id.
     ids: BTreeMap<u32, u32>,
     writer: Writer,
 }
 
 impl Trimmer<'_> {
-    /// All types of this name that are no variables or functions.
+    /// All types with this name, without variables and functions.
     fn named(&self, name: &str) -> BTreeSet<u32> {
         let is_type = |found: &TypeVariant| {
             matches!(
@@ -112,7 +114,7 @@ impl Trimmer<'_> {
         types.map(|(id, _)| *id).collect()
     }
 
-    /// Keeps the members on the way to this one; `false` if there is no such way.
+    /// Keeps the members on the path to this member. Returns `false` if there is no such path.
     fn keep(&mut self, id: u32, path: &str) -> bool {
         let members = match self.types.from_id(id) {
             Some(TypeVariant::Struct(it)) => it.member_list().clone(),
@@ -133,7 +135,7 @@ impl Trimmer<'_> {
         })
     }
 
-    /// Writes a type, and before it what it is made of.
+    /// Writes a type, and before it the types that it consists of.
     fn copy(&mut self, id: u32) -> Result<u32> {
         if id == 0 {
             return Ok(0);
@@ -217,8 +219,8 @@ mod tests {
         Member { name: name.to_owned(), id, bit, bits }
     }
 
-    /// `struct task { int lost; union { struct { int pid; int flag:1; int also_lost; }; int number; }; struct list *next; }`,
-    /// and more beside it.
+    /// `struct task { int lost; union { struct { int pid; int flag:1; int also_lost; }; int number; };
+    /// struct list *next; }`, and more types.
     fn whole() -> TypeInformation {
         let mut writer = Writer::default();
         let int = writer.int("int", 4, 0x0100_0020);
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_where_it_was_and_the_rest_is_gone() {
+    fn kept_members_keep_their_offsets_and_the_rest_is_removed() {
         let members = ["pid", "fl|flag", "next"].map(|path| ("task", Stays::Members(path)));
         let (types, lacking) = trimmed(&[&members[..], &[("list", Stays::Itself)]].concat());
         assert!(lacking.is_empty(), "{lacking:?}");
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_lacks_is_named() {
+    fn types_and_members_that_the_kernel_lacks_are_named() {
         let lacking = |entry| trimmed(&[entry]).1;
         assert_eq!(lacking(("pid", Stays::Itself)), ["pid"]);
         assert_eq!(lacking(("task", Stays::Members("tgid|tid"))), ["task tgid|tid"]);

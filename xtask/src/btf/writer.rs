@@ -18,18 +18,18 @@ enum Kind {
 
 /// A struct's or union's member.
 pub(crate) struct Member {
-    /// Empty if it has none.
+    /// Empty if the member has no name.
     pub(crate) name: String,
     /// The id of its type.
     pub(crate) id: u32,
-    /// Where it begins, in bits.
+    /// Its offset, in bits.
     pub(crate) bit: u32,
-    /// How many bits it has, if it is a bit field; 0 otherwise.
+    /// The number of its bits if it is a bit field; 0 otherwise.
     pub(crate) bits: u32,
 }
 
-/// BTF in the making. A type has an id from when it is added; 0 is `void`. Equal types are written once, and
-/// have one id.
+/// Unfinished BTF. A type gets its id when it is added; 0 is `void`. Equal types are written once, and have the same
+/// id.
 #[derive(Default)]
 pub(crate) struct Writer {
     types: Vec<u8>,
@@ -59,7 +59,7 @@ impl Writer {
         self.composite(Kind::Union, name, size, members)
     }
 
-    /// The values of a signed one are those of an `i32`.
+    /// Adds an enumeration. The values of a signed enumeration are those of an `i32`.
     pub(crate) fn enumeration(
         &mut self,
         name: &str,
@@ -71,7 +71,7 @@ impl Writer {
         self.add(Kind::Enum, is_signed, name, values.len(), size, &rest)
     }
 
-    /// A struct that is declared and not defined.
+    /// Adds a struct that is declared and not defined.
     pub(crate) fn forward(&mut self, name: &str) -> u32 {
         self.add(Kind::Fwd, false, name, 0, 0, &[])
     }
@@ -80,13 +80,13 @@ impl Writer {
         self.add(Kind::Typedef, false, name, 0, of, &[])
     }
 
-    /// A function's type; its parameters have no names.
+    /// Adds a function's type. Its parameters have no names.
     pub(crate) fn prototype(&mut self, returned: u32, parameters: &[u32]) -> u32 {
         let rest: Vec<u32> = parameters.iter().flat_map(|&id| [0, id]).collect();
         self.add(Kind::FuncProto, false, "", parameters.len(), returned, &rest)
     }
 
-    /// The file.
+    /// The finished file.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         const MAGIC_AND_VERSION: u32 = 0x0001_eb9f;
         const HEADER_LEN: u32 = 24;
@@ -128,7 +128,7 @@ impl Writer {
         })
     }
 
-    /// Where a string is among the strings; the first is the empty one.
+    /// The offset of a string among the strings. The first string is empty.
     fn string(&mut self, text: &str) -> u32 {
         if self.strings.is_empty() {
             self.strings.push(0);
@@ -150,8 +150,8 @@ impl Writer {
 mod tests {
     use super::*;
 
-    /// What `bpftool btf dump` reads as `[1] INT 'int' size=4 encoding=SIGNED`, `[2] STRUCT 's' size=8 vlen=2` with
-    /// `'a' type_id=1 bits_offset=0` and `'int' type_id=1 bits_offset=35 bitfield_size=2`, `[3] PTR type_id=2`.
+    /// `bpftool btf dump` reads these bytes as `[1] INT 'int' size=4 encoding=SIGNED`, `[2] STRUCT 's' size=8 vlen=2`
+    /// with `'a' type_id=1 bits_offset=0` and `'int' type_id=1 bits_offset=35 bitfield_size=2`, `[3] PTR type_id=2`.
     #[test]
     fn the_bytes_are_those_of_the_format() {
         let mut writer = Writer::default();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn even_nothing_has_the_empty_string() {
+    fn an_empty_btf_still_has_the_empty_string() {
         let file = Writer::default().finish();
         assert_eq!((file.len(), file.last()), (25, Some(&0)));
     }

@@ -1,4 +1,4 @@
-//! What is linked in, with its licences: for people, and for programs.
+//! Lists the linked crates with their licences, for people and for programs.
 
 use std::{collections::BTreeSet, fmt::Write as _, process::Stdio};
 
@@ -15,7 +15,7 @@ pub(super) struct Linked {
     licence: String,
 }
 
-/// All crates that the program is made of, but for this workspace's own.
+/// All crates that are linked into the program, except those of this workspace.
 pub(super) fn crates(arch: Arch) -> Result<BTreeSet<Linked>> {
     let mut cargo = process::cargo();
     cargo.args(["tree", "--locked", "--package", "supervisor-user", "--edges", "normal", "--prefix", "none"]);
@@ -24,7 +24,8 @@ pub(super) fn crates(arch: Arch) -> Result<BTreeSet<Linked>> {
     Ok(tree.lines().filter_map(parse_crate).collect())
 }
 
-/// Reads a line of `cargo tree`, such as `libc v0.2.180|MIT OR Apache-2.0`. A crate of this workspace has its folder there.
+/// Parses a line of `cargo tree`, such as `libc v0.2.180|MIT OR Apache-2.0`. The line of a crate of this workspace also
+/// has the folder of the crate.
 fn parse_crate(line: &str) -> Option<Linked> {
     let (package, licence) = line.trim_end_matches(" (*)").split_once('|')?;
     let mut words = package.split(' ');
@@ -35,7 +36,7 @@ fn parse_crate(line: &str) -> Option<Linked> {
     Some(Linked { name: name.to_owned(), version: version.to_owned(), licence: licence.to_owned() })
 }
 
-/// The licences of all that is linked in.
+/// The text with the licences of all linked crates and libraries.
 pub(super) fn copyright(crates: &BTreeSet<Linked>) -> String {
     let mut text = "supervisor is licensed under MIT or Apache-2.0, at your choice; its eBPF programs also under GPL-2.0.\n\
                     Linked into it are, each under its own licence:\n\n"
@@ -49,7 +50,7 @@ pub(super) fn copyright(crates: &BTreeSet<Linked>) -> String {
     text
 }
 
-/// The same for programs, as `CycloneDX` 1.6.
+/// The list of crates for programs, as `CycloneDX` 1.6.
 pub(super) fn of_materials(crates: &BTreeSet<Linked>) -> String {
     let component = |it: &Linked| {
         format!(

@@ -1,4 +1,4 @@
-//! The Debian package.
+//! Makes the Debian package.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::{CONFIGURATION, DESCRIPTION, SUMMARY, VERSION, quietly, write};
 use crate::{arch::Arch, process};
 
-/// Nothing is started by the package: what the agent is to do stands in its configuration.
+/// The package starts nothing: the configuration of the agent says what the agent does.
 const POSTINST: &str = "#!/bin/sh
 set -e
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
@@ -26,7 +26,7 @@ if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 if [ \"$1\" = purge ]; then rm -rf /var/lib/supervisor; rmdir /etc/supervisor 2>/dev/null || true; fi
 ";
 
-/// The Debian package, where there is `dpkg-deb`.
+/// Makes the Debian package if there is `dpkg-deb`.
 pub(super) fn package(dist: &Path, stage: &Path, arch: Arch, epoch: u64) -> Result<Option<PathBuf>> {
     if process::output(Command::new("dpkg-deb").arg("--version")).is_none() {
         eprintln!("WARNING: there is no dpkg-deb, the Debian package is LEFT OUT");

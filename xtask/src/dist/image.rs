@@ -1,4 +1,4 @@
-//! The OCI image index: deploy/Containerfile with the program of each architecture.
+//! Makes the OCI image index: deploy/Containerfile with the program of each architecture.
 
 use std::{
     fs,
@@ -11,18 +11,18 @@ use anyhow::{Context as _, Result, bail};
 use super::{VERSION, quietly};
 use crate::{arch::Arch, process};
 
-/// Makes one archive with an image for each of these programs, where there is podman. It needs no network: the image begins
-/// empty.
+/// If there is podman, makes one archive with an image for each of these programs. The build needs no network, because
+/// the image begins empty.
 pub(super) fn index(dist: &Path, programs: &[(Arch, PathBuf)], epoch: u64) -> Result<Option<PathBuf>> {
     if process::output(Command::new("podman").arg("--version")).is_none() {
         eprintln!("WARNING: there is no podman, the OCI image index is LEFT OUT");
         return Ok(None);
     }
-    // Its own storage: nothing is left among the user's images.
+    // The build has its own storage, so nothing stays among the user's images.
     let storage = dist.join("storage");
     let file = dist.join(format!("supervisor-{VERSION}.oci.tar"));
     let made = build(&storage, programs, epoch, &file);
-    // The layers belong to other users if podman runs without root; its own command can remove them.
+    // If podman runs without root, the layers belong to other users. podman's own command can remove them.
     let reset = podman(&storage).args(["system", "reset", "--force"]).output();
     if !reset.is_ok_and(|it| it.status.success()) {
         bail!("podman cannot remove {}: remove it by hand", storage.display());

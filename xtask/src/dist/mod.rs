@@ -1,7 +1,7 @@
-//! The files of a release: for each architecture a tarball, a Debian package, an RPM package and a list of what is linked in;
-//! one OCI image index for all; checksums.
+//! Makes the files of a release: for each architecture a tarball, a Debian package, an RPM package and a list of the
+//! linked crates; one OCI image index for all architectures; checksums.
 //!
-//! The same commit gives the same bytes: every time stamp in them is the commit's.
+//! The same commit gives the same bytes: every time stamp in the files is the commit's.
 
 mod bill;
 mod debian;
@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{arch::Arch, binary, plan::PACKAGERS, process, setup};
 
-/// The version in Cargo.toml of the workspace, which is the only place that names it.
+/// The version in Cargo.toml of the workspace. No other file names it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SUMMARY: &str = "finds processes that have exited and were not reaped";
 const DESCRIPTION: &str = "\
@@ -27,7 +27,7 @@ It traces the life of processes by eBPF, and says of each one that is left why,
 who must reap it, which container runtime and monitor it comes from, and what
 it blocks. One statically linked program; a watch, an agent for a SIEM.
 ";
-/// What an administrator may change; a package leaves it as it is.
+/// The file that an administrator may change. A package does not overwrite it.
 const CONFIGURATION: &str = "/etc/supervisor/supervisor.toml";
 
 /// What to package.
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::remove_dir_all(&dist)?;
     }
     let epoch = epoch()?;
-    // It writes the unit, the manual pages and the completions, which are the same for each architecture.
+    // The program of the host writes the unit, the manual pages and the completions. They are the same for each
+    // architecture.
     let host = binary::build()?;
     let mut files = Vec::new();
     let mut programs = Vec::new();
@@ -81,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The time that all files have: `SOURCE_DATE_EPOCH`, or the time of the commit. Seconds since 1970.
+/// The time of all files: `SOURCE_DATE_EPOCH`, or the time of the commit. Seconds since 1970.
 fn epoch() -> Result<u64> {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok();
     let of_commit = || {
@@ -111,7 +112,7 @@ fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Runs a command that says nothing if it goes well.
+/// Runs a command, and shows its output only if it fails.
 fn quietly(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot start {name}"))?;

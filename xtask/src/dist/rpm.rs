@@ -1,4 +1,4 @@
-//! The RPM package.
+//! Makes the RPM package.
 
 use std::{
     fmt::Write as _,
@@ -12,8 +12,8 @@ use anyhow::Result;
 use super::{CONFIGURATION, DESCRIPTION, SUMMARY, VERSION, quietly, stage, write};
 use crate::{arch::Arch, process};
 
-/// The RPM package, where there is `rpmbuild`. Its scripts do what the Debian package's do, but RPM knows no
-/// purge: what the agent has stored stays.
+/// Makes the RPM package if there is `rpmbuild`. Its scripts do the same as those of the Debian package. But RPM has no
+/// purge, so the stored files of the agent stay.
 pub(super) fn package(dist: &Path, root: &Path, arch: Arch, epoch: u64) -> Result<Option<PathBuf>> {
     if process::output(Command::new("rpmbuild").arg("--version")).is_none() {
         eprintln!("WARNING: there is no rpmbuild, the RPM package is LEFT OUT");
@@ -60,7 +60,7 @@ if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
         format!("_topdir {}", place.display()),
         format!("_rpmdir {}", dist.display()),
         format!("_build_name_fmt {name}"),
-        // The program is as it was tested: nothing strips or changes it.
+        // The packaged program must be the tested program, so nothing may strip or change it.
         "__os_install_post %{nil}".to_owned(),
         "debug_package %{nil}".to_owned(),
         "_build_id_links none".to_owned(),

@@ -1,4 +1,4 @@
-//! The files of a package, below a folder as a host has them.
+//! Puts the files of a package below a folder, with the paths that they have on a host.
 
 use std::{
     collections::BTreeSet,
@@ -13,14 +13,14 @@ use anyhow::{Context as _, Result};
 use super::{quietly, write};
 use crate::process;
 
-/// Shells with their folders, and what a file for `supervisor` is called there.
+/// Shells, each with the path of the completion file for `supervisor`.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/supervisor"),
     ("zsh", "usr/share/zsh/vendor-completions/_supervisor"),
     ("fish", "usr/share/fish/vendor_completions.d/supervisor.fish"),
 ];
-/// Puts all files below a folder, where a host has them: `host` is a program that runs here and writes the texts, `binary` the
-/// one that is packaged.
+/// Puts all files below a folder, with the paths that they have on a host. `host` is a program that runs here and
+/// writes the texts. `binary` is the packaged program.
 pub(super) fn fill(stage: &Path, host: &Path, binary: &Path, copyright: &str) -> Result<()> {
     fs::create_dir_all(stage)?;
     let mut install = Command::new(host);
@@ -28,7 +28,7 @@ pub(super) fn fill(stage: &Path, host: &Path, binary: &Path, copyright: &str) ->
     quietly(&mut install)?;
     fs::copy(binary, stage.join("usr/bin/supervisor"))
         .with_context(|| format!("cannot copy {}", binary.display()))?;
-    // `/etc` is for the administrator's own units.
+    // `/etc` is only for the administrator's own units.
     let units = stage.join("usr/lib/systemd");
     fs::create_dir_all(&units)?;
     fs::rename(stage.join("etc/systemd/system"), units.join("system"))?;
@@ -52,7 +52,7 @@ pub(super) fn fill(stage: &Path, host: &Path, binary: &Path, copyright: &str) ->
     write(&doc.join("copyright"), copyright)
 }
 
-/// Gives each file and folder that time, in seconds since 1970.
+/// Gives each file and folder this modification time, in seconds since 1970.
 pub(super) fn date(stage: &Path, epoch: u64) -> Result<()> {
     let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(epoch));
     for name in files(stage)? {
@@ -67,7 +67,7 @@ pub(super) fn date(stage: &Path, epoch: u64) -> Result<()> {
     Ok(())
 }
 
-/// All files below a folder, by their names from there.
+/// All files below a folder, by their paths relative to it.
 pub(super) fn files(root: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     let mut dirs = vec![root.to_path_buf()];

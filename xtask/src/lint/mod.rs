@@ -1,9 +1,14 @@
-//! What the code has to hold to beside its tests: formatting, clippy, the layers, no circles.
+//! What the code has to hold to beside its tests: formatting, clippy, the layers, no circles, spelling, and the licences and versions
+//! of its dependencies.
 
 mod circles;
 mod layers;
+mod sizes;
+mod tools;
 
 use anyhow::Result;
+
+pub(crate) use tools::advisories;
 
 use crate::{fuzz, process};
 
@@ -16,6 +21,9 @@ pub(crate) fn run() -> Result<()> {
     }
     layers::check()?;
     circles::check()?;
+    sizes::check()?;
+    tools::spelling()?;
+    tools::dependencies()?;
     if component("clippy") {
         let mut clippy = process::cargo();
         clippy.args([

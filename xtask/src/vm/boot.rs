@@ -1,4 +1,4 @@
-//! A machine: boots a kernel, and listens to what it says.
+//! Boots a kernel in a machine, and reads its output.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::{arch::Arch, kernels::Kernel};
 
-/// Emulated: a KVM inside a virtual machine was seen to take a kernel, and to hang. The CPUs take turns on one thread: on
-/// a thread each, qemu was seen to run what a kernel was just replacing in its own text. Machines run beside each
-/// other, so no time is lost by that.
+/// The machine is emulated, because a KVM inside a virtual machine was seen to accept a kernel and then to hang. The
+/// CPUs take turns on one thread. With a thread for each CPU, qemu was seen to run code that the kernel was just
+/// replacing in its own text. Several machines run at the same time, so this loses no time.
 const MACHINE: &str = "-accel tcg,thread=single -m 1024 -smp 2 -nic none -nographic -no-reboot";
-/// How long a broken kernel may go on, to say what is broken.
+/// How long a broken kernel may run on, so that it can print what is broken.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Kills the machine when it is dropped.
@@ -29,13 +29,13 @@ struct Machine(Child);
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // It has mostly ended by itself.
+        // In most cases the machine has ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Boots a kernel, shows what it says, and returns what came out.
+/// Boots a kernel, shows its output, and returns the verdicts.
 pub(super) fn boot(
     arch: Arch,
     kernel: &Kernel,
@@ -57,7 +57,7 @@ pub(super) fn boot(
     let stdout = machine.0.stdout.take().context("qemu has no pipe")?;
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        // It ends with the machine, or with the receiver.
+        // The thread ends with the machine, or with the receiver.
         BufReader::new(stdout).split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
 

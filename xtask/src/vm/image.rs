@@ -1,4 +1,4 @@
-//! What goes into a machine: the program, the live tests, and what they start.
+//! Builds the content of a machine: the program, the live tests, and the files that they need.
 
 use std::{
     collections::BTreeSet,
@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{arch::Arch, binary, process};
 
-/// Where the tests find the program, and which hooks these kernels let it attach.
+/// The path of the program for the tests, and the hooks that these kernels let it attach.
 const ENVIRONMENT: &str = "SUPERVISOR_BIN=/bin/supervisor SUPERVISOR_HOOKS=tp_btf+iter+fentry";
-/// Builds what goes into the machine, and returns the archive's path and what will be run.
+/// Builds the content of the machine. Returns the path of the archive, and the steps that will run.
 pub(super) fn build(arch: Arch, selection: &Selection, dir: &Path) -> Result<(PathBuf, Vec<Step>)> {
     let supervisor = binary::build_for(arch)?;
     let step = |name: &str, command: &str| Step { name: name.to_owned(), command: command.to_owned() };
@@ -57,14 +57,14 @@ pub(super) fn build(arch: Arch, selection: &Selection, dir: &Path) -> Result<(Pa
     Ok((image, steps))
 }
 
-/// Puts a file where the tests know it, which is where it is on this host: in the archive that may be below a directory
-/// that is mounted over.
+/// Adds the shell commands that copy a file to the path that the tests expect, which is its path on this host. The
+/// archive cannot have that path, because it may be below a directory that a mount covers.
 fn copy(preparation: &mut String, place: &str, file: &Path) -> Result<()> {
     let dir = file.parent().unwrap_or(file).to_string_lossy();
     Ok(writeln!(preparation, "mkdir -p {}; cp /{place} {}", quoted(&dir), quoted(&file.to_string_lossy()))?)
 }
 
-/// The files that live tests read, where they are in the tree.
+/// The files that live tests read, by their paths in the source tree.
 fn data() -> Result<Vec<PathBuf>> {
     let tree = process::workspace();
     let mut files = Vec::new();
@@ -76,7 +76,7 @@ fn data() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files that a program of live tests is made of, by the names of its tests.
+/// The source files of a program of live tests, from the names of its tests.
 fn names_of_files(arch: Arch, executable: &str) -> Result<BTreeSet<String>> {
     let mut list = arch.run(executable);
     let list = process::output(list.args(["--list", "--format", "terse"]));
@@ -92,7 +92,7 @@ struct Built {
     is_test: bool,
 }
 
-/// Builds the live tests, and the program they watch.
+/// Builds the live tests, and the program that they watch.
 fn build_tests(arch: Arch) -> Result<Vec<Built>> {
     let mut cargo = process::cargo();
     cargo.args(["test", "--no-run", "--locked", "--package", "supervisor-tests", "--tests"]);
@@ -108,7 +108,7 @@ fn build_tests(arch: Arch) -> Result<Vec<Built>> {
     Ok(built)
 }
 
-/// Reads a line of cargo's messages: a program, or one of tests.
+/// Parses a line of cargo's messages: a program, or a program of tests.
 fn parse_artifact(line: &str) -> Option<Built> {
     let rest = line.strip_prefix(r#"{"reason":"compiler-artifact""#)?;
     let (_, target) = rest.split_once(r#""target":{"kind":[""#)?;
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cargo_has_built_is_found() {
+    fn programs_that_cargo_has_built_are_found() {
         let line = r#"{"reason":"compiler-artifact","package_id":"p","target":{"kind":["test"],"crate_types":["bin"],"name":"live"},"executable":"/t/live-1","fresh":true}"#;
         let built = Built { name: "live".to_owned(), executable: "/t/live-1".to_owned(), is_test: true };
         assert_eq!(parse_artifact(line), Some(built));

@@ -1,4 +1,4 @@
-//! The root file system of the virtual machine: a newc cpio archive, as the kernel unpacks it into memory.
+//! Builds the root file system of the virtual machine: a newc cpio archive, which the kernel unpacks into memory.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
@@ -10,12 +10,12 @@ const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const ALIGNMENT: usize = 4;
 
-/// Programs that the machine needs, with the libraries they are linked with.
+/// The programs that the machine needs. The libraries that they are linked with are added too.
 const PROGRAMS: [&str; 5] = ["busybox", "crun", "runc", "setpriv", "tini"];
-/// Where things are mounted, or expected.
+/// Directories that are mount points, or that programs expect.
 const DIRECTORIES: [&str; 8] = ["dev", "etc", "newroot", "proc", "root", "run", "sys", "tmp"];
-/// Container runtimes change their root with `pivot_root`, which the kernel refuses on the root that it unpacked
-/// this archive to: the same tree is bound to a directory and moved over it.
+/// Container runtimes change their root with `pivot_root`. The kernel refuses that on the root into which it has
+/// unpacked this archive. So the script binds the same tree to a directory, and moves that over the root.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root TMPDIR=/tmp
@@ -25,7 +25,7 @@ cd /newroot
 mount --move . /
 exec chroot . /bin/sh /init2
 ";
-/// The rest of the start, in the root that was made; events have the machine's id in them.
+/// The rest of the start, in the new root. It writes a machine id, because events contain it.
 const MOUNTS: &str = "cd /
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -42,20 +42,20 @@ hostname vm
 ip link set lo up
 ";
 
-/// A program that the machine runs, and then tells the exit code of.
+/// A program that the machine runs. Then the machine prints the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// What it is called in the verdict.
+    /// Its name in the verdict.
     pub(crate) name: String,
     /// A line of shell.
     pub(crate) command: String,
 }
 
-/// What starts the line that tells a [`Step`]'s exit code.
+/// The beginning of the line with a [`Step`]'s exit code.
 pub(crate) const VERDICT: &str = "VM-VERDICT";
 
-/// The archive with everything that the steps need. `files` are files of this host, each with its place in the
-/// machine, all executable; `preparation` is shell, run before the steps.
+/// The archive with everything that the steps need. `files` are files of this host, each with its path in the machine;
+/// all of them become executable. `preparation` is a shell script that runs before the steps.
 pub(crate) fn build(
     userland: &Userland,
     files: &[(&Path, &str)],
@@ -83,7 +83,7 @@ pub(crate) fn build(
     archive.end()
 }
 
-/// What the machine runs once its root is there; it ends with the machine's end.
+/// The script that the machine runs in its new root. At its end, it powers the machine off.
 fn script(preparation: &str, steps: &[Step]) -> String {
     let mut script = format!("{MOUNTS}{preparation}");
     for Step { name, command } in steps {
@@ -92,7 +92,7 @@ fn script(preparation: &str, steps: &[Step]) -> String {
     script + "poweroff -f\n"
 }
 
-/// A word for the shell.
+/// A word, quoted for the shell.
 pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -110,7 +110,7 @@ struct Archive {
 }
 
 impl Archive {
-    /// Adds a directory and those it is in, unless it is there.
+    /// Adds a directory and its parents, unless they are there.
     fn directory(&mut self, path: &str) -> Result<()> {
         let path = path.trim_matches('/');
         if path.is_empty() || self.directories.contains(path) {
@@ -121,7 +121,7 @@ impl Archive {
         self.entry(path, DIRECTORY | 0o755, &[])
     }
 
-    /// Adds an executable file and the directories it is in.
+    /// Adds an executable file and its parent directories.
     fn file(&mut self, path: &str, data: &[u8]) -> Result<()> {
         let path = path.trim_start_matches('/');
         self.parents(path)?;
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_as_the_kernel_wants_it() {
+    fn a_cpio_header_has_the_format_of_the_kernel() {
         let mut archive = Archive::default();
         archive.file("a", b"x").unwrap();
         let wanted =
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_tells_its_exit_code() {
+    fn every_step_reports_its_exit_code() {
         let step = Step { name: "a".to_owned(), command: format!("run {}", quoted("it's")) };
         let script = script("mkdir /x\n", &[step]);
         let end = script.strip_prefix(MOUNTS).unwrap();

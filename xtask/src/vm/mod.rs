@@ -1,4 +1,4 @@
-//! Other kernels: each is booted in qemu, with `supervisor` and the live tests in memory, a few at once.
+//! Boots other kernels in qemu, a few at once, with `supervisor` and the live tests in memory.
 
 mod boot;
 mod image;
@@ -25,7 +25,7 @@ use crate::{
     process, setup,
 };
 
-/// Files of live tests that are not run unless asked for, and why.
+/// Files of live tests that run only on request, each with the reason.
 const LEFT_OUT: [(&str, &str); 30] = [
     ("cases", "the programs of the cases are not in the machine"),
     ("commands", SAME),
@@ -58,8 +58,8 @@ const LEFT_OUT: [(&str, &str); 30] = [
     ("unmatched", SAME),
     ("youki", "youki is not in the machine"),
 ];
-/// Files of live tests that `cargo xtask test` runs on other kernels too: what kernels do differently is the hooks, the
-/// verifier, the layout of types, and when a reap is seen.
+/// Files of live tests that `cargo xtask test` runs on other kernels too. Kernels differ in the hooks, the verifier,
+/// the layout of types, and the time at which a reap is seen.
 const CORE: [&str; 9] =
     ["clock_step", "container", "detach", "doctor", "dwell", "existing", "fields", "release", "trace"];
 /// Files of live tests that `--all` runs on each kernel.
@@ -78,11 +78,11 @@ const ALL: [(Arch, Line, Flavour); 11] = [
     (Arch::Aarch64, Line::V6_12, Flavour::Pages16k),
     (Arch::Aarch64, Line::Newest, Flavour::Standard),
 ];
-/// Why a file need not be run on every kernel.
+/// The reason why a file need not run on every kernel.
 const SAME: &str = "what it tests is the same on every kernel";
-/// How many machines run at once: each has a thread that is always busy, and 1 GiB of memory.
+/// The number of machines that run at once. Each has a thread that is always busy, and 1 GiB of memory.
 const AT_ONCE: usize = 3;
-/// How many seconds a step may take.
+/// The number of seconds that a step may take.
 const TIMEOUT: u64 = 600;
 
 /// What to boot, and what for.
@@ -109,7 +109,7 @@ pub(crate) struct Args {
     timeout: u64,
 }
 
-/// Which files of live tests are run.
+/// The files of live tests to run.
 enum Selection {
     Every,
     These(Vec<String>),
@@ -131,7 +131,7 @@ impl Selection {
         }
     }
 
-    /// A file that does not exist.
+    /// A selected file that does not exist.
     fn unknown(&self, files: &BTreeSet<String>) -> Option<&str> {
         match self {
             Self::Every => None,
@@ -140,7 +140,7 @@ impl Selection {
     }
 }
 
-/// A machine that was not booted yet.
+/// A machine that is not booted yet.
 struct Machine<'a> {
     kernel: Kernel,
     arch: Arch,
@@ -148,21 +148,21 @@ struct Machine<'a> {
     steps: &'a [Step],
 }
 
-/// What a kernel has said.
+/// The result of a booted kernel.
 struct Booted {
     arch: Arch,
     kernel: String,
     verdicts: Verdicts,
 }
 
-/// What every test run does.
+/// Boots the kernels of every test run, with the core of the live tests.
 pub(crate) fn core() -> Result<()> {
     let kernels = LINES.map(|wanted| (Arch::X86_64, wanted));
     let results = boot(&kernels, &Selection::these(&CORE), Duration::from_secs(TIMEOUT))?;
     summarize(&results)
 }
 
-/// Boots every kernel and tells how it went.
+/// Boots every requested kernel and prints the results.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let limit = Duration::from_secs(args.timeout);
     if args.all {
@@ -187,7 +187,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     summarize(&results)
 }
 
-/// Boots these, a few at once; returns what each has said, in their order.
+/// Boots these kernels, a few at once. Returns the results in the same order.
 fn boot(wanted: &[(Arch, Wanted)], selection: &Selection, limit: Duration) -> Result<Vec<Booted>> {
     anyhow::ensure!(cfg!(target_arch = "x86_64"), "machines are booted on x86-64 only, and this host is not");
     setup::ensure(&[&DEMO])?;
@@ -228,7 +228,7 @@ fn boot(wanted: &[(Arch, Wanted)], selection: &Selection, limit: Duration) -> Re
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-/// Says in a line each how it went. An error if one of them is not as it has to be.
+/// Prints one line for each result. Returns an error if a result is not good.
 fn summarize(results: &[Booted]) -> Result<()> {
     for Booted { arch, kernel, verdicts } in results {
         println!("{kernel} ({}): {}", arch.name(), verdicts.summary());

@@ -1,4 +1,4 @@
-//! docs/kernels.md: what was seen on which kernel, and when.
+//! Writes the table of docs/kernels.md: the results on each kernel, and their date.
 
 use std::{fmt::Write as _, fs, process::Command};
 
@@ -12,7 +12,7 @@ const FILE: &str = "docs/kernels.md";
 const BEGIN: &str = "<!-- written by `cargo xtask vm --all` -->";
 const END: &str = "<!-- end -->";
 
-/// Writes the table into the page; the rest of the page stays.
+/// Writes the table into the page. The rest of the page does not change.
 pub(super) fn write(results: &[Booted]) -> Result<()> {
     let file = process::workspace().join(FILE);
     let page = fs::read_to_string(&file).with_context(|| format!("cannot read {FILE}"))?;
@@ -72,7 +72,7 @@ mod tests {
     };
 
     #[test]
-    fn a_kernel_has_a_row_and_what_failed_a_line() {
+    fn every_kernel_has_a_row_and_every_failure_a_line() {
         let steps = ["doctor", "demo"].map(|name| Step { name: name.to_owned(), command: "true".to_owned() });
         let mut verdicts = Verdicts::new(&steps);
         for line in ["VM-VERDICT doctor 0", "error: the `demo` gave up", "VM-VERDICT demo 3"] {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_a_place_for_the_table() {
+    fn the_page_has_the_markers_of_the_table() {
         let page = fs::read_to_string(process::workspace().join(FILE)).unwrap();
         let written = replaced(&page, "x\n").unwrap();
         assert!(written.contains(&format!("{BEGIN}\nx\n{END}")), "{written}");

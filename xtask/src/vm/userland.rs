@@ -1,4 +1,4 @@
-//! Where the programs of a virtual machine come from: this host, or Debian's packages of another architecture.
+//! Finds the programs of a virtual machine: on this host, or in Debian's packages of another architecture.
 
 use std::{
     fs,
@@ -10,21 +10,21 @@ use anyhow::{Context as _, Result};
 
 use crate::{apt::Index, arch::Arch, plan, process};
 
-/// The suite whose packages a foreign machine gets.
+/// The suite of the packages for a machine of another architecture.
 const SUITE: &str = "bookworm";
-/// The programs that are unpacked there, with their packages' dependencies.
+/// The packages with the programs. They are unpacked with their dependencies.
 const PACKAGES: [&str; 5] = ["busybox-static", "crun", "runc", "tini", "util-linux"];
 
 /// A root file system to take programs from.
 pub(crate) enum Userland {
     /// The host's own.
     Host,
-    /// A folder with another architecture's.
+    /// A folder with the root file system of another architecture.
     Folder(Arch, PathBuf),
 }
 
 impl Userland {
-    /// The programs of an architecture; those of another one are fetched into `dir`.
+    /// The programs of an architecture. If the host has another architecture, they are fetched into `dir`.
     pub(crate) fn of(arch: Arch, dir: &Path) -> Result<Self> {
         if arch.is_host() {
             return Ok(Self::Host);
@@ -48,7 +48,7 @@ impl Userland {
         file.with_context(|| format!("{name} is not installed"))
     }
 
-    /// The libraries of a program, by the paths that it expects them at; none of a static program.
+    /// The libraries of a program, by the paths that the program expects. A static program has none.
     pub(crate) fn libraries(&self, program: &Path) -> Vec<String> {
         let mut list = match self {
             Self::Host => Command::new("ldd"),
@@ -71,7 +71,7 @@ impl Userland {
     }
 }
 
-/// Fetches the packages and unpacks them. The folder appears once it is complete.
+/// Fetches the packages and unpacks them. The folder appears only when it is complete.
 fn unpack(arch: Arch, dir: &Path, root: &Path) -> Result<()> {
     let index = Index::of_suite(SUITE, arch, dir)?;
     index.update()?;
@@ -87,7 +87,7 @@ fn unpack(arch: Arch, dir: &Path, root: &Path) -> Result<()> {
     Ok(fs::rename(part, root)?)
 }
 
-/// The absolute paths in what `ldd` prints, which is nothing for a static program.
+/// The absolute paths in the output of `ldd`. For a static program there are none.
 fn parse_ldd(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
 }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loader_of_another_architecture_is_taken_by_the_path_that_programs_expect() {
+    fn the_loader_of_another_architecture_has_the_path_that_programs_expect() {
         let text = "\tlibc.so.6 => /lib/aarch64-linux-gnu/libc.so.6 (0x55)\n\
                     \t/lib/ld-linux-aarch64.so.1 => root/lib/ld-linux-aarch64.so.1 (0x55)\n";
         let found: Vec<&str> = parse_ldd(text).collect();

@@ -1,18 +1,18 @@
-//! What a machine says: its verdicts, and what tells that it is broken.
+//! Reads the output of a machine: its verdicts, and the signs of a broken kernel.
 
 use super::initramfs::{Step, VERDICT};
 
-/// What the kernel says when it is broken.
+/// Words that the kernel prints when it is broken.
 const BROKEN: [&str; 3] = ["Kernel panic", "BUG:", "Oops"];
 
-/// Takes out carriage returns and what steers a terminal.
+/// Removes carriage returns and the control sequences of a terminal.
 pub(crate) fn clean(line: &str) -> String {
     let mut text = String::new();
     let mut characters = line.chars();
     while let Some(character) = characters.next() {
         if character == '\x1b' {
             if characters.next() == Some('[') {
-                // A sequence ends with its first character of these.
+                // A sequence ends with the first character in this range.
                 characters.find(|it| ('@'..='~').contains(it));
             }
         } else if character == '\t' || !character.is_control() {
@@ -22,7 +22,7 @@ pub(crate) fn clean(line: &str) -> String {
     text.trim_end().to_owned()
 }
 
-/// What a line was.
+/// The kind of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Nothing,
@@ -30,17 +30,17 @@ pub(crate) enum Heard {
     Broken,
 }
 
-/// What a kernel has said.
+/// The results of a kernel so far.
 #[derive(Debug)]
 pub(crate) struct Verdicts {
-    /// The steps, each with its exit code once it is known.
+    /// The steps, each with its exit code when it is known.
     steps: Vec<(String, Option<u8>)>,
     passed: usize,
     failed: Vec<String>,
     /// The last line of each step that failed.
     last_words: Vec<(String, String)>,
     last_line: String,
-    /// What is wrong with the machine itself.
+    /// The failure of the machine itself.
     pub(crate) broken: Option<String>,
     pub(crate) seconds: u64,
 }
@@ -79,7 +79,8 @@ impl Verdicts {
             self.broken = Some(line.trim().to_owned());
             return Heard::Broken;
         }
-        // What the test runner says: `test result: ok. 3 passed; …`, and a list with four spaces before each name.
+        // The test runner prints `test result: ok. 3 passed; …`, and a list of failed tests with four spaces before
+        // each name.
         if let Some((_, result)) = line.split_once("test result: ") {
             let passed = result.split_once(" passed").and_then(|(rest, _)| rest.rsplit(' ').next());
             self.passed += passed.and_then(|it| it.parse::<usize>().ok()).unwrap_or_default();
@@ -95,7 +96,7 @@ impl Verdicts {
         self.broken.is_none() && self.failed.is_empty() && self.steps.iter().all(|(_, code)| *code == Some(0))
     }
 
-    /// What a step came to, in a word, and what it said last if it failed.
+    /// The result of a step in a word, and its last line if it failed.
     pub(super) fn of_step(&self, name: &str) -> (&'static str, Option<&str>) {
         let step = self.steps.iter().find(|(it, _)| it == name);
         match step.and_then(|(_, code)| *code) {
@@ -113,7 +114,7 @@ impl Verdicts {
         &self.failed
     }
 
-    /// One line.
+    /// The summary in one line.
     pub(crate) fn summary(&self) -> String {
         let mut parts = Vec::new();
         let (tests, own): (Vec<_>, Vec<_>) =
@@ -126,7 +127,7 @@ impl Verdicts {
             if !self.failed.is_empty() {
                 parts.push(format!("{} FAILED ({})", self.failed.len(), self.failed.join(" ")));
             }
-            // 101 is the test runner's way to say that some failed, which are named already.
+            // With 101 the test runner says that some tests failed. These are named already.
             let named = |code: Option<u8>| code == Some(101) && !self.failed.is_empty();
             let bad = tests.iter().filter(|(_, code)| *code != Some(0) && !named(*code));
             parts.extend(bad.map(|(name, code)| format!("{name} {}", told(*code))));
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn all_verdicts_have_to_be_good() {
+    fn every_verdict_must_be_good() {
         let mut lines = vec![
             "VM-VERDICT doctor 0",
             "no newline beforeVM-VERDICT demo 0",
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_is_told_with_its_last_words() {
+    fn a_failed_step_is_reported_with_its_last_line() {
         let failed =
             verdicts(&["error: this kernel has no BTF", "", "VM-VERDICT doctor 3", "VM-VERDICT demo 0"]);
         assert_eq!(failed.of_step("doctor"), ("FAILED", Some("error: this kernel has no BTF")));

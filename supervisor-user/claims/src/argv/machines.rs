@@ -1,9 +1,9 @@
-//! Arguments of the runtimes that have no OCI command line: LXC and systemd-nspawn.
+//! Parses the arguments of the runtimes that have no OCI command line: LXC and systemd-nspawn.
 
 use super::{RuntimeCall, RuntimeKind};
 
-/// What the monitor of an LXC container writes over its arguments (`lxc_container_init_info()`, `src/lxc/lxccontainer.c`):
-/// this, the path of LXC's containers, and the container's name.
+/// The monitor of an LXC container overwrites its arguments (`do_lxcapi_start()`, `src/lxc/lxccontainer.c`) with this
+/// text, the path of LXC's containers, and the container's name.
 const LXC_MONITOR: &str = "[lxc monitor] ";
 
 /// Short options of `lxc-start`, `lxc-execute` and `lxc-attach` that take a value, and long ones.
@@ -89,8 +89,8 @@ pub(super) fn nspawn_call(args: &[String]) -> Option<RuntimeCall<'_>> {
     })
 }
 
-/// The options before the first argument that is none, in the manner of getopt(3): `-n VALUE`, `-nVALUE`, `-dn VALUE`,
-/// `--name VALUE`, `--name=VALUE`; and that argument.
+/// The options before the first argument that is not an option, and that argument. The options have the forms of
+/// getopt(3): `-n VALUE`, `-nVALUE`, `-dn VALUE`, `--name VALUE`, `--name=VALUE`.
 fn getopt<'a>(args: &'a [String], short: &str, long: &[&str]) -> (Vec<(&'a str, &'a str)>, Option<&'a str>) {
     let mut options = Vec::new();
     let mut rest = args.iter().map(String::as_str).skip(1);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn lxc_containers() {
+    fn the_container_of_an_lxc_call_is_found() {
         for (line, container) in [
             ("lxc-start -P /var/lib/lxc -n web1 -d -l debug -o /l", Some("web1")),
             ("lxc-start -dn web1", Some("web1")),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nspawn_containers() {
+    fn the_container_of_an_nspawn_call_is_found() {
         for (line, container) in [
             ("systemd-nspawn -M web -D /c", Some("web")),
             ("systemd-nspawn -bD /var/lib/machines/web/", Some("web")),

@@ -8,14 +8,14 @@ use super::*;
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 
-/// The places of root's files.
+/// The paths of root's files.
 fn only_places(evidence: &Evidence) -> OciPlaces {
     let mut all = places(evidence);
     assert!(all.len() < 2 && all.iter().all(|places| places.owner == 0), "{all:?}");
     all.pop().unwrap_or_default()
 }
 
-/// Evidence with that line as the only creator's exec.
+/// Evidence in which the only creator's exec has that line.
 fn called(line: &str) -> Evidence {
     let mut evidence = incident();
     evidence.exec = None;
@@ -31,14 +31,14 @@ fn facts(annotations: &[(&str, &str)]) -> OciFacts {
 }
 
 #[test]
-fn a_bare_runtime_with_a_root() {
+fn a_runtime_with_a_root_uses_only_that_root() {
     let places = only_places(&called("/usr/bin/crun --root /r/ create --bundle /b web"));
     assert_eq!(places.state_files, ["/r/web/status", "/r/web/state.json"]);
     assert_eq!(places.bundles, ["/b"]);
 }
 
 #[test]
-fn a_bare_runtime_without_a_root() {
+fn a_runtime_without_a_root_uses_the_default_roots() {
     let mut evidence = called("runc run -b b web");
     let places = only_places(&evidence);
     assert_eq!(
@@ -68,14 +68,14 @@ fn a_bare_runtime_without_a_root() {
     );
 }
 
-/// The only creator's exec was made by that user, in a PID namespace of that level.
+/// Sets that user, and a PID namespace of that level, for the only creator's exec.
 fn speaks(evidence: &mut Evidence, uid: u32, level: u32) {
     let exec = evidence.creators[0].exec.as_mut().expect("an exec");
     (exec.uid, exec.level) = (Some(uid), Some(level));
 }
 
 #[test]
-fn a_user_names_only_files_of_its_own() {
+fn a_user_names_only_its_own_files() {
     let line = |id: &str| format!("crun --root /home/u/state create --bundle /home/u/b {id}");
     let mut evidence = called(&line("web"));
     evidence.facts.uid = Some(1000);
@@ -85,7 +85,7 @@ fn a_user_names_only_files_of_its_own() {
     assert_eq!((own.owner, own.bundles.as_slice()), (1000, &["/home/u/b".to_owned()][..]));
     assert_eq!(own.state_files, ["/home/u/state/web/status", "/home/u/state/web/state.json"]);
 
-    // An engine's id may be that of root's container: root's files are asked first.
+    // An engine's id may be that of root's container, so root's files are read first.
     evidence = called(&line(ID));
     evidence.facts.uid = Some(1000);
     speaks(&mut evidence, 1000, 0);
@@ -95,7 +95,7 @@ fn a_user_names_only_files_of_its_own() {
     assert!(roots.state_files.contains(&format!("/run/crun/{ID}/status")));
     assert!(!format!("{roots:?}").contains("/home"), "{roots:?}");
 
-    // What user 1000 says is not about a process of root's.
+    // A claim of user 1000 is not about a process of root.
     evidence.facts.uid = Some(0);
     assert!(places(&evidence).is_empty());
 }
@@ -111,7 +111,7 @@ fn a_process_in_a_container_names_no_files() {
 }
 
 #[test]
-fn a_control_group_has_root_s_files_read_whoever_names_others() {
+fn a_control_group_leads_only_to_the_files_of_root() {
     let mut evidence = called(&format!("crun --root /home/u/state create --bundle /home/u/b {ID}"));
     evidence.facts.cgroup = Some(format!("/kubepods/burstable/pod1/crio-{ID}"));
     speaks(&mut evidence, 1000, 0);
@@ -131,7 +131,7 @@ fn conmon_names_bundle_and_root() {
 }
 
 #[test]
-fn a_shim_serves_other_containers_than_the_one_of_its_id() {
+fn a_shim_also_serves_the_other_containers_of_its_pod() {
     let mut evidence = called(&format!("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id {OTHER}"));
     evidence.facts.cgroup = Some(format!("/kubepods/burstable/pod1/{ID}"));
     let places = only_places(&evidence);
@@ -155,14 +155,14 @@ fn a_reaping_conmonrs_gives_the_root() {
 }
 
 #[test]
-fn only_places_of_the_claimed_container() {
+fn only_paths_of_the_claimed_container_are_used() {
     let mut evidence = called("/usr/bin/crun --root /inner create --bundle /in web");
     let outer = format!("/usr/bin/conmon -c {OTHER} -r crun -b /out --runtime-arg --root=/outer");
     evidence.creators.push(creator(10, "conmon", exec(&outer, true), false));
     let places = only_places(&evidence);
     assert_eq!(places.state_files, ["/inner/web/status", "/inner/web/state.json"]);
     assert_eq!(places.bundles, ["/in"]);
-    // The control group decides which one it is.
+    // The control group decides which container it is.
     evidence.facts.cgroup = Some(format!("/machine.slice/libpod-{OTHER}.scope"));
     let places = only_places(&evidence);
     assert_eq!(
@@ -173,7 +173,7 @@ fn only_places_of_the_claimed_container() {
 }
 
 #[test]
-fn hostile_arguments_lead_nowhere() {
+fn hostile_arguments_give_no_paths() {
     for line in [
         "crun --root /r create --bundle /b ../../etc",
         "crun --root /r create --bundle /b ..",
@@ -197,12 +197,12 @@ fn hostile_arguments_lead_nowhere() {
 }
 
 #[test]
-fn nothing_claimed_nowhere_to_look() {
+fn without_a_claim_there_are_no_paths() {
     assert!(places(&called("/bin/sh -c x")).is_empty());
 }
 
 #[test]
-fn cri_o_annotations() {
+fn annotations_of_cri_o_identify_the_container() {
     let facts = facts(&[
         ("io.container.manager", "cri-o"),
         ("io.kubernetes.container.name", "app"),
@@ -211,7 +211,7 @@ fn cri_o_annotations() {
         ("io.kubernetes.pod.name", "web-0"),
         ("io.kubernetes.pod.namespace", "prod"),
         ("io.kubernetes.pod.uid", "57e67067"),
-        // CRI-O passes on what a manifest says.
+        // CRI-O passes on the annotations of a manifest.
         ("io.kubernetes.cri.sandbox-name", "lie"),
         ("io.kubernetes.cri.sandbox-id", "lie"),
     ]);
@@ -229,7 +229,7 @@ fn cri_o_annotations() {
 }
 
 #[test]
-fn containerd_annotations() {
+fn annotations_of_containerd_identify_the_container() {
     let facts = facts(&[
         ("io.kubernetes.cri.container-name", "hostname"),
         ("io.kubernetes.cri.container-type", "container"),
@@ -253,8 +253,8 @@ fn containerd_annotations() {
 }
 
 #[test]
-fn podman_and_bare_bundles() {
-    // A podman pod: the key is of CRI-O, the pod is not.
+fn a_podman_bundle_names_no_pod_and_a_bare_bundle_no_engine() {
+    // A podman pod: the key is a key of CRI-O, but the pod is not a pod of CRI-O.
     let podman = facts(&[("io.container.manager", "libpod"), ("io.kubernetes.cri-o.SandboxID", ID)]);
     let identity = identify(&podman);
     assert_eq!((identity.engine, identity.names_pod()), (Some("podman"), false));
@@ -265,7 +265,7 @@ fn podman_and_bare_bundles() {
 }
 
 #[test]
-fn names_that_the_kubelet_makes() {
+fn a_container_name_of_the_kubelet_is_split_into_its_parts() {
     let name = "k8s_web_web-pod_shop_7d1f0c9e-5b7a-4c3e-9a61-0f2e8d4c6b00_12";
     let identity = kubernetes_name(name).expect("a pod's");
     assert_eq!(
@@ -285,7 +285,7 @@ fn names_that_the_kubelet_makes() {
 }
 
 #[test]
-fn docker_s_file_names_the_container_and_its_pod() {
+fn the_file_of_docker_names_the_container_and_its_pod() {
     let named = |name: &str| OciFacts { name: Some(name.to_owned()), ..facts(&[]) };
     let plain = named("web");
     let identity = identify(&plain);
@@ -299,13 +299,13 @@ fn docker_s_file_names_the_container_and_its_pod() {
         (identity.container, identity.pod, identity.engine),
         (Some("web"), Some("web-0"), Some("docker"))
     );
-    // Who builds an image chooses its labels, and so annotations.
+    // The builder of an image chooses its labels, and so annotations.
     let labelled = OciFacts { name: Some("web".into()), ..facts(&[("io.kubernetes.pod.name", "lie")]) };
     assert!(!identify(&labelled).names_pod());
 }
 
 #[test]
-fn docker_s_files_are_looked_for_by_an_engine_s_id_only() {
+fn files_of_docker_are_searched_only_for_the_id_of_an_engine() {
     let path = format!("/var/lib/docker/containers/{ID}/config.v2.json");
     let places = only_places(&called(&format!("docker-runc create --bundle /b {ID}")));
     assert_eq!(places.docker_files, [path]);
@@ -313,7 +313,7 @@ fn docker_s_files_are_looked_for_by_an_engine_s_id_only() {
 }
 
 #[test]
-fn a_machine_s_name_leads_to_no_runtime_s_files() {
+fn the_name_of_a_machine_gives_no_paths_of_oci_runtimes() {
     for line in ["lxc-start -n web", "systemd-nspawn -M web"] {
         assert!(places(&called(line)).is_empty(), "{line}");
     }
@@ -323,7 +323,7 @@ fn a_machine_s_name_leads_to_no_runtime_s_files() {
 }
 
 #[test]
-fn the_sandbox_is_where_root_s_monitor_says() {
+fn only_a_monitor_of_root_names_the_sandbox() {
     let line = |dir: &str| format!("/usr/bin/conmonrs --runtime /usr/bin/crun --runtime-dir {dir}");
     let mut evidence = called(&line("/s/userdata"));
     let places = sandbox_places(&evidence);
@@ -345,7 +345,7 @@ fn the_sandbox_is_where_root_s_monitor_says() {
     );
     assert!(sandbox_places(&called("containerd-shim-runc-v2 -namespace ../x -id ..")).is_empty());
 
-    // One that daemonised is known by its file and arguments in `/proc`.
+    // A monitor that daemonised is known by its file and arguments in `/proc`.
     let mut evidence = called("/bin/sh -c x");
     let reaper = evidence.reaper.as_mut().expect("a reaper");
     reaper.facts = ProcessFacts {

@@ -1,4 +1,4 @@
-//! Which program a process ran at a given time, as far as its execs are kept.
+//! Finds the program that a process ran at a given time, as far as its execs are kept.
 
 use supervisor_model::evidence::ExecFacts;
 
@@ -12,8 +12,8 @@ pub(super) struct Execs {
 }
 
 impl Execs {
-    /// The exec of the program that it ran at that time. `inherited` is the exec of the program that its creator ran when it
-    /// forked it. `None` if the exec was not kept.
+    /// The exec of the program that it ran at that time. `inherited` is the exec of the program that its creator ran at
+    /// the fork. `None` if the exec was not kept.
     pub(super) fn at(&self, at_ns: u64, inherited: Option<&ExecFacts>) -> Option<ExecFacts> {
         let inherited = || inherited.cloned().map(ExecFacts::inherited);
         match &self.last {
@@ -33,7 +33,7 @@ impl Execs {
         self.last.as_ref().is_some_and(|last| last.at_ns > at_ns)
     }
 
-    /// One time for all times at which it ran the same program as at that time.
+    /// One time that stands for all times at which it ran the same program as at that time.
     pub(super) fn representative(&self, at_ns: u64) -> u64 {
         match &self.last {
             Some(last) if last.at_ns > at_ns => match last.previous_ns {
@@ -92,10 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn of_a_program_that_was_not_kept_nothing_is_said() {
+    fn a_program_whose_exec_was_not_kept_is_unknown() {
         // Two execs since the fork.
         assert_eq!(at(Some(exec(30, "server", Some((20, "sh")))), true, 15), None);
-        // The exec before was dropped from the map: its time is that of the last one.
+        // The previous exec was dropped from the map: its time is that of the last one.
         assert_eq!(at(Some(exec(30, "server", Some((30, "")))), true, 25), None);
         // The last one was dropped.
         assert_eq!(at(None, true, 25), None);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_of_the_exec_before_is_not_known() {
+    fn the_user_of_the_previous_exec_is_unknown() {
         let execs = Execs { last: Some(exec(30, "server", Some((20, "runc")))), any: true };
         let before = execs.at(25, None).unwrap();
         assert_eq!(before.uid, Some(supervisor_ebpf::UNKNOWN_USER));

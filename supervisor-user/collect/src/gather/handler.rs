@@ -1,4 +1,4 @@
-//! Whether a reaper still has the `SIGCHLD` handler that it reaped with.
+//! Compares the `SIGCHLD` handler of a reaper with the handler that it had when it reaped.
 
 use supervisor_ebpf::Process;
 use supervisor_model::evidence::ExecFacts;
@@ -6,8 +6,8 @@ use supervisor_model::evidence::ExecFacts;
 /// `SIG_IGN`; `SIG_DFL` is 0.
 const SIG_IGN: u64 = 1;
 
-/// Whether the `SIGCHLD` handler of a process is another one than when it last waited for any child. Not known if it has not
-/// done so since its last exec, which sets all handlers to the default.
+/// Whether the `SIGCHLD` handler of a process has changed since the process last waited for any child. `None` if it has
+/// not waited so since its last exec, because an exec sets all handlers to the default.
 pub(super) fn is_handler_changed(record: &Process, exec: Option<&ExecFacts>, handler: u64) -> Option<bool> {
     let exec_ns = match exec {
         Some(exec) => exec.at_ns,
@@ -15,7 +15,7 @@ pub(super) fn is_handler_changed(record: &Process, exec: Option<&ExecFacts>, han
         None => return None,
     };
     let wait = &record.wait;
-    // Who waited without a handler did not need one.
+    // A process that waited without a handler did not need one.
     (wait.any_ns > exec_ns).then_some(wait.any_handler > SIG_IGN && wait.any_handler != handler)
 }
 
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn another_handler_and_none_are_changes() {
+    fn another_handler_and_the_default_are_changes() {
         let process = waited_with(HANDLER, 0);
         assert_eq!(is_handler_changed(&process, None, HANDLER + 16), Some(true));
         assert_eq!(is_handler_changed(&process, None, SIG_DFL), Some(true));
@@ -56,7 +56,7 @@ mod tests {
     fn an_exec_since_the_wait_is_no_change() {
         let process = waited_with(HANDLER, 1);
         assert_eq!(is_handler_changed(&process, Some(&exec(30)), SIG_DFL), None);
-        // It has executed something, and when is not known.
+        // It has executed a program at an unknown time.
         assert_eq!(is_handler_changed(&process, None, SIG_DFL), None);
     }
 

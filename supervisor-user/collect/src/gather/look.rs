@@ -1,5 +1,5 @@
-//! One look at the host and the kernel side: gathers evidence of any number of processes. What several have in
-//! common, as their reaper, is read once.
+//! One inspection of the host and of the kernel side: gathers the evidence of any number of processes. A fact that
+//! several processes share, such as their reaper, is read once.
 
 mod activity;
 
@@ -40,18 +40,20 @@ use crate::{
     redacted::Redacted,
 };
 
-/// The stop of a reaper in which a zombie is freed is over by then.
+/// `supervisor reap` and `[reap]` stop a reaper while they free a zombie. The stop is over after this time.
 const REAP_STOP: Duration = Duration::from_millis(1);
-/// One that is still stopped after so many is stopped by a debugger.
+/// If a reaper is still stopped after this many such times, a debugger has stopped it.
 const REAP_STOPS: u32 = 3;
-/// Creators that are followed upwards.
+/// At most this many creators are followed upwards.
 const MAX_CREATORS: usize = 16;
-/// Members of a PID namespace whose control groups are read, and of one that cannot end also their calls.
+/// At most this many members of a PID namespace have their control groups read. If the namespace cannot end, this is
+/// also the limit of members whose calls are read.
 const MAX_NS_MEMBERS: usize = 64;
-/// Members of a PID namespace that cannot end that are looked at; the evidence says how many others there are.
+/// At most this many members of a PID namespace that cannot end are inspected. The evidence says how many others there
+/// are.
 const MAX_MEMBERS: usize = 1024;
 
-/// What went wrong in gathering.
+/// An error of gathering evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
     /// On the kernel side.
@@ -62,19 +64,20 @@ pub enum EvidenceError {
     Host(#[from] io::Error),
 }
 
-/// Values that were read in this look.
+/// Values that were read in this inspection.
 type Cache<K, V> = RefCell<HashMap<K, Rc<V>>>;
 
-/// Which control groups a zombie is in: its `css_set`, and what the iterator says of that, as an address can be used again.
+/// The control groups of a zombie: its `css_set`, and the names that the iterator reports for it. The address of a
+/// `css_set` alone is not enough, because the kernel can use it again.
 type Groups = (u64, Option<Shared<Vec<String>>>);
 
-/// One look.
+/// One inspection.
 pub struct Look<'a> {
     host: Redacted<'a>,
     records: Option<Remembered<'a>>,
     tasks: HashMap<ProcessId, Task>,
     living: Vec<TaskRecord>,
-    /// All that the iterator named, sorted, once somebody asks.
+    /// All processes that the iterator named, sorted. The list is made at the first question.
     ids: OnceCell<Vec<ProcessId>>,
     held: HashMap<ProcessId, u64>,
     processes: Cache<u32, Option<ProcessFacts>>,
@@ -83,11 +86,11 @@ pub struct Look<'a> {
     threads: Cache<u32, Vec<ThreadFacts>>,
     reapers: Cache<(u32, bool), Option<Shared<ReaperFacts>>>,
     creators: Cache<ProcessId, Option<(CreatorFacts, Execs, ProcessId)>>,
-    /// All creators from one upwards that has forked somebody at that time.
+    /// The ancestry of a process: its creator, which forked it at that time, and all creators above.
     descents: Cache<(ProcessId, u64), Shared<Vec<CreatorFacts>>>,
     inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
     budgets: Cache<(Option<String>, Option<u32>), Option<PidBudget>>,
-    /// Which processes hold the write ends of pipes.
+    /// The processes that hold the write ends of pipes.
     pipes: Cache<(), Option<PipeWriters>>,
     namespaces: Cache<u32, Vec<String>>,
     /// Control groups of zombies.
@@ -99,8 +102,8 @@ pub struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    /// A look at what the task iterator says now: the processes that have exited, and if they were wanted, those
-    /// that live. Without records there are no creators, execs and waits.
+    /// An inspection of the processes that the task iterator reports now: the exited ones, and the living ones if they
+    /// were requested. Without records there are no creators, execs and waits.
     #[must_use]
     pub fn new(
         host: Redacted<'a>,
@@ -138,11 +141,11 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Gathers what is known of a process. `id` is its exact identity, where it is known.
+    /// Gathers the evidence of a process. `id` is its exact identity, if that is known.
     ///
     /// # Errors
     ///
-    /// If a map or `/proc` cannot be read. That something in them is not there is none.
+    /// If a map or `/proc` cannot be read. A missing entry in them is not an error.
     pub fn gather(
         &self,
         facts: ProcessFacts,
@@ -193,7 +196,7 @@ impl<'a> Look<'a> {
             has_children: record.is_some_and(|record| record.children.cast_signed() > 0),
             ns_init,
             ns_groups: self.ns_groups(&facts)?,
-            // Who has a record has had it since then, and each of its waits is in it.
+            // A reaper with a record has had the record since this time, and each of its waits is in it.
             waits_known_since_ns: match &reaper {
                 Some(reaper) if reaper.reaped.is_some() => *cached(&self.seeded_ns, (), || self.seeded_ns())?,
                 _ => None,
@@ -211,7 +214,7 @@ impl<'a> Look<'a> {
             task: task.map(|task| self.host.task(task)),
             facts,
         };
-        // Where a container's files are is known by who is who.
+        // The roles in the evidence decide where the files of the container are.
         match self.oci(&places(&evidence))? {
             Ok(facts) => evidence.oci = facts,
             Err(_) => evidence.oci_not_read = true,
@@ -223,7 +226,7 @@ impl<'a> Look<'a> {
         Ok(evidence)
     }
 
-    /// What is known of a process that was told to exit, if it is one and no zombie yet.
+    /// The facts about a process that must exit. `None` for any other process, and for a zombie.
     fn ending(
         &self,
         facts: &ProcessFacts,
@@ -232,12 +235,12 @@ impl<'a> Look<'a> {
         exit_ns: Option<u64>,
     ) -> Result<Option<EndingFacts>, EvidenceError> {
         let is_ending = |task: &&Task| task.record.flags & (TASK_ENDING | TASK_EXITING) != 0;
-        // One that dumps core is told to exit too, and makes progress.
+        // A process that dumps core must exit too, and makes progress.
         let is_candidate = !facts.is_unreaped() && !facts.dumps_core;
         let Some(task) = task.filter(is_ending).filter(|_| is_candidate) else { return Ok(None) };
         let kill = self.records.map_or(Ok(None), |records| records.kill(&task.record.id))?;
         let killer = kill.filter(|kill| kill.by.is_known());
-        // What a process was in is told by a thread that has not exited.
+        // A thread that has not exited still shows the control group and the mounts that the process was in.
         let tid = threads.iter().find(|thread| thread.is_live()).map_or(facts.pid, |thread| thread.tid);
         Ok(Some(EndingFacts {
             since_ns: kill.map(|kill| kill.at_ns).or(exit_ns),
@@ -247,7 +250,7 @@ impl<'a> Look<'a> {
         }))
     }
 
-    /// A container's files, which are read once.
+    /// The facts in a container's files, which are read once.
     fn oci(&self, places: &[OciPlaces]) -> Result<Result<Option<OciFacts>, NotRead>, EvidenceError> {
         if places.is_empty() {
             return Ok(Ok(None));
@@ -272,7 +275,7 @@ impl<'a> Look<'a> {
             ids.sort_unstable();
             ids
         };
-        // Zombies are what holds it most often, and cost the least.
+        // In most cases zombies block the namespace, and they cost the least.
         let mut all = ids(&mut self.tasks.values().map(|task| &task.record));
         all.extend(ids(&mut self.living.iter()));
         let members_left_out = all.len().saturating_sub(MAX_MEMBERS) as u64;
@@ -299,7 +302,7 @@ impl<'a> Look<'a> {
         Ok(Some(Member { id: *id, threads, reaper, tracer, facts, frozen: None, calls: Vec::new() }))
     }
 
-    /// What the task iterator says of a process; of one that lives without its control group.
+    /// The record of the task iterator for a process. For a living process it has no control group.
     fn task(&self, id: &ProcessId) -> Option<Task> {
         let living = || self.living.iter().find(|record| record.id == *id);
         self.tasks.get(id).cloned().or_else(|| living().map(|record| Task { record: *record, cgroup: None }))
@@ -333,7 +336,7 @@ impl<'a> Look<'a> {
     #[must_use]
     pub fn id_of(&self, facts: &ProcessFacts) -> Option<ProcessId> {
         let ids = self.ids.get_or_init(|| {
-            // The iterator was seen to leave out the host's PID 1; others name it.
+            // We have seen the iterator leave out the host's PID 1. Records of other processes name it.
             let named = |record: &TaskRecord| [record.id, record.ns_init];
             let exited = self.tasks.values().map(|task| &task.record);
             let mut ids: Vec<ProcessId> = exited.chain(&self.living).flat_map(named).collect();
@@ -348,7 +351,7 @@ impl<'a> Look<'a> {
     /// PID 1 of the PID namespace with that inode number.
     #[must_use]
     pub fn init_of(&self, ino: u32) -> Option<ProcessId> {
-        // Any member knows it. The iterator was seen to leave out the host's PID 1 itself.
+        // The record of any member names it. We have seen the iterator leave out the host's PID 1 itself.
         let mut all = self.living.iter().chain(self.tasks.values().map(|task| &task.record));
         all.find(|record| record.pid_ns == ino).map(|record| record.ns_init)
     }
@@ -363,8 +366,9 @@ impl<'a> Look<'a> {
         inits
     }
 
-    /// Whether a process has exited and, as PID 1 of a PID namespace, waits for the namespace to become empty. It may
-    /// be that slow in giving back its memory or files: then nothing in the namespace has been asked to end yet.
+    /// Whether a process has exited and, as PID 1 of a PID namespace, waits for the namespace to become empty. An
+    /// exited PID 1 can also be slow to release its memory or files. Then no process in the namespace has been asked to
+    /// end yet.
     ///
     /// # Errors
     ///
@@ -375,8 +379,8 @@ impl<'a> Look<'a> {
         if !has_exited || facts.vpid() != Some(1) || facts.level() == Some(0) || facts.is_unreaped() {
             return Ok(false);
         }
-        // Of several threads it is the last that does it (`zap_pid_ns_processes()`, `kernel/pid_namespace.c`): it
-        // waits for children of its own, and then for the others' pids.
+        // If there are several threads, the last one waits (`zap_pid_ns_processes()`, `kernel/pid_namespace.c`): first
+        // for its own children, and then for the pids of the other processes.
         let threads = self.threads(facts)?;
         let mut places = threads
             .iter()
@@ -389,8 +393,8 @@ impl<'a> Look<'a> {
         }))
     }
 
-    /// The process of that identity, if it still exists: in `/proc`, or if it is one of many zombies, as the task
-    /// iterator saw it.
+    /// The process with that identity, if it still exists. The facts come from `/proc`, or for one of many zombies from
+    /// the task iterator.
     ///
     /// # Errors
     ///
@@ -402,7 +406,7 @@ impl<'a> Look<'a> {
         }
         let facts = self.read(id.tgid)?.filter(|facts| starts_match(&self.host, facts, id.start_ns));
         if facts.is_none() && self.is_not_read(id.tgid) {
-            // A late read does not hide a zombie. Only its control group is not known.
+            // A late read does not hide a zombie. Only the control group is not known.
             return Ok(exited.and_then(|task| self.recorded(&task.record, None)));
         }
         if let (Some(facts), Some(task)) = (&facts, exited)
@@ -414,20 +418,21 @@ impl<'a> Look<'a> {
         Ok(facts)
     }
 
-    /// Whether a zombie was not reaped while its evidence was gathered, which takes long on a busy machine.
+    /// Whether a zombie was not reaped while its evidence was gathered. Gathering takes long on a busy machine.
     #[must_use]
     pub fn is_still_there(&self, id: &ProcessId) -> bool {
         self.host.is_there(id.tgid, start_ticks(&self.host, id.start_ns))
     }
 
-    /// What `/proc` would say of a zombie, by its record. `None` if the record does not say all, or if no zombie of
-    /// the same control groups was read in `/proc` before.
+    /// The facts that `/proc` would show of a zombie, made from its record. `None` if the record does not contain them
+    /// all, or if no zombie in the same control groups was read in `/proc` before.
     fn zombie(&self, Task { record, cgroup }: &Task) -> Option<ProcessFacts> {
         let cgroup = self.groups.borrow().get(&(record.css_set, cgroup.clone()))?.clone();
         self.recorded(record, cgroup)
     }
 
-    /// What `/proc` would say of a zombie with that control group. `None` if the record does not say all.
+    /// The facts that `/proc` would show of a zombie with that control group. `None` if the record does not contain
+    /// them all.
     fn recorded(&self, record: &TaskRecord, cgroup: Option<String>) -> Option<ProcessFacts> {
         if record.flags & TASK_WHOLE == 0 {
             return None;
@@ -460,7 +465,8 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Adds the process groups of a zombie that the task iterator has told, which does not know them.
+    /// Adds the process groups of a zombie in a nested PID namespace whose facts come from the task iterator. The
+    /// record has the process group only as the initial PID namespace numbers it.
     fn with_groups(&self, facts: ProcessFacts) -> io::Result<ProcessFacts> {
         if facts.ns_pgrps.len() == facts.ns_pids.len() {
             return Ok(facts);
@@ -493,8 +499,9 @@ impl<'a> Look<'a> {
         Ok((*cached(&self.threads, facts.pid, || self.host.threads(facts.pid))?).clone())
     }
 
-    /// Adds the arguments of a living process whose exec is not known, or was seeded without them. They are in its memory,
-    /// which it can lock, and it can write anything there: what the exec hook saw is better.
+    /// Adds the arguments of a living process whose exec is not known, or was seeded without them. They are in the
+    /// memory of the process. The process can lock that memory and write anything there, so the arguments that the exec
+    /// hook saw are better.
     pub(super) fn with_arguments(
         &self,
         facts: ProcessFacts,
@@ -523,7 +530,7 @@ impl<'a> Look<'a> {
         let Some((tid, pid)) = facts.tracer.map(|pid| (facts.pid, pid)).or_else(of_thread) else {
             return Ok(None);
         };
-        // The thread that traces is told.
+        // The kernel reports the thread that traces.
         let pid = self.host.thread_group(pid).unwrap_or(pid);
         let (comm, state) = self.read(pid)?.map(|tracer| (tracer.comm, tracer.state)).unzip();
         Ok(Some(TracerFacts { tid, pid, comm, state }))
@@ -537,13 +544,13 @@ impl<'a> Look<'a> {
     ) -> Result<Shared<Vec<CreatorFacts>>, EvidenceError> {
         let found = cached(&self.creators, nearest, || self.creator(nearest))?;
         let Some((_, execs, _)) = &*found else { return Ok(Shared::default()) };
-        // Those that it forked while it ran the same program share the list.
+        // All processes that it forked while it ran the same program share the list.
         let forked_ns = execs.representative(id.start_ns);
         let creators = cached(&self.descents, (nearest, forked_ns), || self.descent(nearest, forked_ns))?;
         Ok((*creators).clone())
     }
 
-    /// The creators from one upwards, which has forked somebody at that time.
+    /// The ancestry of a process: its creator `nearest`, which forked it at that time, and the creators above.
     fn descent(
         &self,
         nearest: ProcessId,
@@ -557,7 +564,8 @@ impl<'a> Look<'a> {
             creators.push((creator.clone(), execs.clone()));
             next = *above;
         }
-        // From the farthest down, since each may run the program that the one above it ran at the fork.
+        // From the farthest creator down, because each one may run the program that the creator above it ran at the
+        // fork.
         for i in (0..creators.len()).rev() {
             let forked_ns = if i == 0 { forked_ns } else { creators[i - 1].0.id.start_ns };
             let inherited = creators.get(i + 1).and_then(|(above, _)| above.exec.clone());
@@ -569,7 +577,7 @@ impl<'a> Look<'a> {
         Ok(creators.into_iter().map(|(creator, _)| creator).collect::<Vec<_>>().into())
     }
 
-    /// A creator without its exec, its execs, and who created it.
+    /// A creator without its exec, its execs, and the identity of its own creator.
     fn creator(&self, id: ProcessId) -> Result<Option<(CreatorFacts, Execs, ProcessId)>, EvidenceError> {
         let Some(record) = self.process(Some(id))? else { return Ok(None) };
         let living = self.process_of(&id)?;
@@ -614,7 +622,8 @@ impl<'a> Look<'a> {
         facts: &ProcessFacts,
         task: Option<&Task>,
     ) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
-        // Between the iterator's pass and this look the reaper may have died, and another adopted.
+        // Between the iterator's pass and this inspection the reaper may have died, and another process may have
+        // adopted the zombie.
         let seen = task.filter(|task| task.record.parent.tgid == facts.ppid);
         let found = cached(&self.reapers, (facts.ppid, seen.is_some()), || self.reaper_of(facts.ppid, seen))?;
         Ok((*found).clone())
@@ -637,7 +646,7 @@ impl<'a> Look<'a> {
         let Some(reaper) = self.unstopped(pid)? else { return Ok(None) };
         let seen = task.filter(|task| starts_match(&self.host, &reaper, task.record.parent.start_ns));
         let id = seen.map(|task| task.record.parent);
-        // Of one that was only heard of, neither waits nor reaps were seen.
+        // The waits and reaps of a process with the mark `HEARD_OF` were not seen.
         let record = self.process(id)?.filter(|record| record.execed != HEARD_OF);
         let (reaper, exec) = self.with_arguments(reaper, self.exec(id)?)?;
         let flag = |flag: u32, unknown: u32| {
@@ -672,7 +681,7 @@ impl<'a> Look<'a> {
         Ok(Some(facts.into()))
     }
 
-    /// The control groups of the processes that live in a process's PID namespace, if it is not the initial one.
+    /// The control groups of the living processes in the PID namespace of a process, if that is not the initial one.
     fn ns_groups(&self, facts: &ProcessFacts) -> Result<Vec<String>, EvidenceError> {
         let Some(ino) = facts.pid_ns.filter(|_| facts.level() > Some(0)) else { return Ok(Vec::new()) };
         let groups = cached(&self.namespaces, ino, || {
@@ -684,8 +693,9 @@ impl<'a> Look<'a> {
         Ok((*groups).clone())
     }
 
-    /// The limit of pids where a process lives: of its own control group, since it is charged there until it is released.
-    /// `/proc` does not show the version 1 group of a zombie; a process of the same container is in the same or near it.
+    /// The limit of pids that applies to a process. It is the limit of its own control group, because the process is
+    /// charged there until it is released. `/proc` does not show the version 1 group of a zombie. A process of the same
+    /// container is in the same group or near it.
     fn budget(
         &self,
         facts: &ProcessFacts,
@@ -732,13 +742,13 @@ fn is_neighbour(one: &ProcessFacts, other: &ProcessFacts) -> bool {
     (container.is_some() && container == container_id(other)) || (one == other && one != "/")
 }
 
-/// Whether a process has a pid in the PID namespace that another one's innermost is.
+/// Whether a process has a pid in the innermost PID namespace of another process.
 fn is_inside(record: &TaskRecord, init: &TaskRecord) -> bool {
     let level = init.level as usize;
     level < PID_LEVELS && record.level >= init.level && record.pid_nss[level] == init.pid_ns
 }
 
-/// Whether a process in `/proc` is the one that started at that time.
+/// Whether a process in `/proc` is the process that started at that time.
 #[must_use]
 pub fn starts_match(host: &dyn Host, facts: &ProcessFacts, start_ns: u64) -> bool {
     facts.start_ticks == start_ticks(host, start_ns)

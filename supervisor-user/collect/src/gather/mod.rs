@@ -1,4 +1,4 @@
-//! Gathers what can be observed of one process, and concludes nothing from it.
+//! Gathers the observable facts of one process, and concludes nothing from them.
 
 mod execs;
 mod handler;

@@ -1,4 +1,4 @@
-//! Evidence that rests on the system call of a real zombie's reaper.
+//! Tests of evidence that depends on the system call of a real zombie's reaper.
 
 use std::{
     io,
@@ -47,7 +47,7 @@ fn gather_one(host: &DirectProc, facts: ProcessFacts, reaper: &ProcessFacts) -> 
     look.gather(facts, Some(zombie), Some(1)).expect("it can be read")
 }
 
-/// The evidence of the zombie that this process has, once the process is in a call that is asked for.
+/// The evidence of the zombie that `parent` has, once `parent` is in a call that `is_there` accepts.
 fn gather(host: &DirectProc, parent: u32, is_there: impl Fn(&Call) -> bool) -> Evidence {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -67,10 +67,10 @@ fn gather(host: &DirectProc, parent: u32, is_there: impl Fn(&Call) -> bool) -> E
 }
 
 #[test]
-fn of_a_reaper_that_reads_a_pipe_the_other_process_at_the_pipe_is_known() {
+fn the_writer_of_the_pipe_that_a_reaper_reads_is_found() {
     let host = DirectProc::new().expect("/proc can be read");
     let (reader, writer) = io::pipe().expect("a pipe");
-    // In a group of its own, as a shell puts a background job.
+    // In its own process group, as a shell puts a background job.
     let holder =
         Command::new("sleep").arg("600").stdin(Stdio::null()).stdout(writer).process_group(0).spawn();
     let holder = Ends(holder.expect("sleep"));
@@ -89,7 +89,7 @@ fn of_a_reaper_that_reads_a_pipe_the_other_process_at_the_pipe_is_known() {
 }
 
 #[test]
-fn the_group_of_a_zombie_that_the_iterator_has_told_is_read_if_its_reaper_waits_for_groups() {
+fn the_process_group_of_a_reported_zombie_is_read_if_its_reaper_waits_for_groups() {
     let host = DirectProc::new().expect("/proc can be read");
     let other = Ends(Command::new("sleep").arg("600").process_group(0).spawn().expect("sleep"));
     let group = rustix::process::Pid::from_child(&other.0);
@@ -107,7 +107,7 @@ fn the_group_of_a_zombie_that_the_iterator_has_told_is_read_if_its_reaper_waits_
         thread::sleep(Duration::from_millis(1));
     };
     let own = host.process(std::process::id()).expect("/proc can be read").expect("it lives");
-    // As the task iterator tells a zombie.
+    // As the task iterator reports a zombie.
     let told = ProcessFacts { ns_pgrps: Vec::new(), ..facts.clone() };
     let evidence = gather_one(&host, told, &own);
     assert_eq!(evidence.facts.pgrp(), Some(zombie.0.id()), "it leads a group of its own");

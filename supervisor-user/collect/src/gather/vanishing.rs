@@ -1,5 +1,5 @@
-//! What is looked at may be gone at the next step: of a real zombie, everything in `/proc` vanishes after one, two,
-//! three… questions, and still there is evidence, and a verdict that claims no more.
+//! Tests of an inspection whose process vanishes between two steps. Everything in `/proc` of a real zombie vanishes
+//! after zero, one, two… questions. There is evidence all the same, and the verdict claims no more than the evidence.
 
 use std::{
     cell::Cell,
@@ -28,7 +28,7 @@ use crate::{
     redacted::Redacted,
 };
 
-/// A host that answers so many questions; after that everything is gone.
+/// A host that answers `left` questions. After that everything is gone.
 struct Vanishing<'a> {
     host: &'a DirectProc,
     left: Cell<usize>,
@@ -141,7 +141,7 @@ fn id(host: &DirectProc, facts: &ProcessFacts) -> ProcessId {
 }
 
 #[test]
-fn what_vanishes_at_any_step_is_no_error_and_nothing_is_made_up() {
+fn a_process_that_vanishes_at_any_step_is_no_error_and_adds_no_wrong_facts() {
     let proc = DirectProc::new().expect("/proc can be read");
     let (_zombie, facts) = Zombie::make(&proc);
     let own = proc.process(std::process::id()).unwrap().expect("this process is there");
@@ -180,7 +180,7 @@ fn what_vanishes_at_any_step_is_no_error_and_nothing_is_made_up() {
     assert!(asked > 3, "only {asked} questions are asked of a zombie");
 }
 
-/// What the task iterator says of a zombie.
+/// The record that the task iterator has of a zombie.
 fn whole(host: &DirectProc, facts: &ProcessFacts) -> TaskRecord {
     let mut record = TaskRecord {
         id: id(host, facts),
@@ -200,7 +200,7 @@ fn whole(host: &DirectProc, facts: &ProcessFacts) -> TaskRecord {
 }
 
 #[test]
-fn of_zombies_in_the_same_groups_only_one_is_read_in_proc_and_the_same_is_said_of_all() {
+fn one_read_of_proc_completes_the_facts_of_all_zombies_in_the_same_groups() {
     let proc = DirectProc::new().expect("/proc can be read");
     let zombies = [Zombie::make(&proc), Zombie::make(&proc), Zombie::make(&proc)];
     let task = |facts: &ProcessFacts| Task { record: whole(&proc, facts), cgroup: None };
@@ -213,7 +213,7 @@ fn of_zombies_in_the_same_groups_only_one_is_read_in_proc_and_the_same_is_said_o
         Vec::new(),
     );
     for (_, facts) in &zombies {
-        // The task iterator says its process group only as the initial PID namespace counts.
+        // The task iterator reports the process group only as the initial PID namespace numbers it.
         let read = look.process_of(&id(&proc, facts)).unwrap().expect("it is there");
         assert_eq!(read.pgrp(), facts.pgrp());
         assert_eq!(read, ProcessFacts { ns_pgrps: read.ns_pgrps.clone(), ..facts.clone() });

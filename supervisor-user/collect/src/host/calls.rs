@@ -1,4 +1,4 @@
-//! The system calls that the threads of a process are in, from `/proc/PID/task/TID/syscall`.
+//! Reads the system calls that the threads of a process are in, from `/proc/PID/task/TID/syscall`.
 
 use std::{
     fs::{self, File},
@@ -42,7 +42,7 @@ const SIGNAL: &[i64] = &[
 const SLEEP: &[i64] = &[libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
 const FUTEX: &[i64] = &[libc::SYS_futex, libc::SYS_futex_waitv];
 
-/// The calls of a process's threads. A thread that is gone, or that may not be read, is left out.
+/// The calls of the threads of a process. A thread that is gone, or that may not be read, is left out.
 pub(super) fn read(pid: u32) -> Vec<ThreadCall> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
@@ -58,17 +58,17 @@ pub(super) fn read(pid: u32) -> Vec<ThreadCall> {
         .collect()
 }
 
-/// Where a call says for how long it sleeps.
+/// The location of a call's timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timeout {
-    /// In the call itself.
+    /// In an argument of the call.
     Milliseconds(i32),
-    /// In a `timespec` at this address of the caller.
+    /// In a `timespec` at this address in the memory of the caller.
     Timespec(u64),
 }
 
 impl Timeout {
-    /// In nanoseconds.
+    /// The timeout in nanoseconds.
     fn read(self, timespec: impl FnOnce(u64) -> Option<u64>) -> Option<u64> {
         match self {
             Self::Milliseconds(count) => Some(u64::try_from(count).ok()? * 1_000_000),
@@ -77,8 +77,10 @@ impl Timeout {
     }
 }
 
-/// The timeout of the call in this line of `/proc/PID/task/TID/syscall`. `None` if it has none, for `select`, which has a
-/// `timeval`, and for 32-bit programs.
+/// The timeout of the call in this line of `/proc/PID/task/TID/syscall`. `None` if the call has no timeout, or if this
+/// function does not know where it is. It knows that only for the calls below, made by 64-bit programs: not for
+/// `select`, which has a `timeval`, `epoll_pwait2`, `futex`, `rt_sigtimedwait`, `recvmmsg` and `io_uring_enter`. The
+/// absolute time of a `clock_nanosleep` is no timeout.
 fn timeout(line: &str) -> Option<Timeout> {
     let (number, [first, second, third, fourth, fifth, _]) = syscall(line)?;
     let SystemCall::Native(number) = number else { return None };
@@ -109,15 +111,15 @@ fn timespec(pid: u32, address: u64) -> Option<u64> {
     Some(seconds.ok()?.saturating_mul(1_000_000_000).saturating_add(nanoseconds.ok()?))
 }
 
-/// The number of a call, as this architecture has it.
+/// The number of a call on this architecture.
 enum SystemCall {
     Native(i64),
-    /// A 32-bit program's, with the number of the 64-bit call that does the same, if that is known.
+    /// The call of a 32-bit program, with the number of the 64-bit call that does the same, if that is known.
     Compat(Option<i64>),
 }
 
-/// Reads the number of the call and its arguments in a line of `proc_pid_syscall()` (`fs/proc/base.c`): after them come the
-/// stack pointer and the program counter. `None` if the thread is in no call.
+/// Reads the number of the call and its arguments from a line of `proc_pid_syscall()` (`fs/proc/base.c`). The stack
+/// pointer and the program counter follow the arguments. `None` if the thread is in no call.
 fn syscall(line: &str) -> Option<(SystemCall, [u64; 6])> {
     let mut words = line.split_ascii_whitespace();
     let number: i64 = words.next()?.parse().ok()?;
@@ -126,14 +128,16 @@ fn syscall(line: &str) -> Option<(SystemCall, [u64; 6])> {
     for argument in &mut arguments {
         *argument = hex()?;
     }
-    // A 32-bit program has its stack in the first 4 GiB; a 64-bit one does not, even if it is linked to fixed addresses.
+    // A 32-bit program has its stack in the first 4 GiB. A 64-bit program does not, even if it is linked to fixed
+    // addresses.
     let is_compat = hex()? >> 32 == 0;
     let number =
         if is_compat { SystemCall::Compat(compat::native(number)) } else { SystemCall::Native(number) };
     Some((number, arguments))
 }
 
-/// Decodes what `proc_pid_syscall()` writes: `running`, or the number of the call and more; outside of a call -1.
+/// Decodes a line of `proc_pid_syscall()`: `running`, or the number of the call and more values, or -1 outside of a
+/// call.
 pub(super) fn decode(line: &str, open: impl FnOnce(u32) -> OpenFile) -> Option<Call> {
     match line.split_ascii_whitespace().next()? {
         "running" => return Some(Call::Running),
@@ -188,7 +192,7 @@ mod tests {
     fn each_call_is_decoded() {
         let wait =
             |idtype, target, options| Some(Call::Wait(Wait::pack(CALL_WAIT4, idtype, target, options)));
-        // The kernel shows a `pid_t` of -1 as the register has it.
+        // The kernel shows a `pid_t` of -1 as the register contains it.
         assert_eq!(call(libc::SYS_wait4, [u64::MAX, 0, 0, 0]), wait(WAIT_ANY, 0, 0));
         assert_eq!(call(libc::SYS_wait4, [0xFFFF_FFFF, 0, 1, 0]), wait(WAIT_ANY, 0, 1));
         assert_eq!(call(libc::SYS_wait4, [77, 0, 0, 0]), wait(WAIT_PID, 77, 0));
@@ -246,7 +250,7 @@ mod tests {
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn a_32_bit_program_has_numbers_of_its_own() {
+    fn a_32_bit_program_has_its_own_call_numbers() {
         let line = |number: i64, first: &str| {
             format!("{number} {first} 0x0 0x1 0x0 0x0 0x0 0xffd01234 0xf7f01234\n")
         };
@@ -260,11 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_call_of_this_architecture_is_not_decoded() {
+    fn a_line_without_a_known_call_is_not_decoded() {
         let none = |line: &str| decode(line, |_| panic!("nothing is read"));
         assert_eq!(none("running\n"), Some(Call::Running));
         assert_eq!(none("-1 0x7ffc12345678 0x7f0011112222\n"), Some(Call::Outside));
-        // Its stack is in the first 4 GiB, and 1000 is no call there.
+        // The stack of the program is in the first 4 GiB, and a 32-bit program has no call 1000.
         assert_eq!(none("1000 0x0 0x0 0x0 0x0 0x0 0x0 0xffd01234 0xf7f01234\n"), Some(Call::Compat));
         assert_eq!(none(""), None);
         assert_eq!(none("61 0x1 0x2"), None);
@@ -274,14 +278,14 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn any_line_is_read(line in "(-?[0-9]{1,20}|running)?( (0x)?[0-9a-f]{1,17}){0,10}") {
+        fn any_line_is_read_without_a_panic(line in "(-?[0-9]{1,20}|running)?( (0x)?[0-9a-f]{1,17}){0,10}") {
             let _any = decode(&line, |_| OpenFile::Other);
             let _any = timeout(&line);
         }
     }
 
     #[test]
-    fn a_thread_of_this_process_that_reads_a_pipe_is_seen_to_do_so() {
+    fn a_thread_that_reads_a_pipe_is_found_in_that_call() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let (tell, told) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Control groups as their file systems show them: which one a process is in, whether it is frozen, how many processes it
+//! Reads control groups from their file systems: the group of a process, whether it is frozen, how many processes it
 //! may hold, and how much processor time it has.
 
 use std::{
@@ -25,7 +25,7 @@ pub(super) struct Membership {
     path: String,
 }
 
-/// The mounted hierarchies, of the root of each.
+/// The mounted hierarchies. Only a mount of the root of a hierarchy counts.
 pub(super) fn mounts() -> Vec<Mount> {
     let Ok(mounts) = Process::myself().and_then(|myself| myself.mountinfo()) else { return Vec::new() };
     mounts
@@ -56,7 +56,8 @@ pub(super) fn memberships(text: &str) -> Vec<Membership> {
         .collect()
 }
 
-/// The unified hierarchy's path, or if that is the root, the pids or memory controller's.
+/// The path in the unified hierarchy. If that path is the root, the path of the pids controller or of the memory
+/// controller.
 pub(super) fn choose(lines: &[Membership]) -> Option<String> {
     let unified = of(lines, "");
     [unified, of(lines, "pids"), of(lines, "memory")]
@@ -72,11 +73,11 @@ fn of<'a>(lines: &'a [Membership], controller: &str) -> Option<&'a str> {
     Some(&line.path)
 }
 
-/// The directories of a process's group in a hierarchy, innermost first.
+/// The directories of a process's group and of the groups above it in a hierarchy, innermost first.
 fn directories(mounts: &[Mount], lines: &[Membership], controller: &str) -> Vec<PathBuf> {
     let mount = mounts.iter().find(|mount| mount.controllers.iter().any(|name| name == controller));
     let (Some(mount), Some(path)) = (mount, of(lines, controller)) else { return Vec::new() };
-    // A group outside of our own cgroup namespace begins with `/..`: it is not below the mount.
+    // The path of a group outside of our own cgroup namespace begins with `/..`: the group is not below the mount.
     if path.split('/').any(|name| name == "..") || path.ends_with(" (deleted)") {
         return Vec::new();
     }
@@ -91,7 +92,7 @@ fn directories(mounts: &[Mount], lines: &[Membership], controller: &str) -> Vec<
     all
 }
 
-/// Fails if a group that a process is in leads out of the mount of its hierarchy. A fuzz target calls it.
+/// Fails if the path of a process's group leads out of the mount of its hierarchy. A fuzz target calls it.
 pub(super) fn assert_below_mount(lines: &[Membership]) {
     let mount = Mount { controllers: vec![String::new(), "pids".to_owned()], place: "/sys/fs/cgroup".into() };
     for dir in ["", "pids"].iter().flat_map(|name| directories(std::slice::from_ref(&mount), lines, name)) {
@@ -100,15 +101,15 @@ pub(super) fn assert_below_mount(lines: &[Membership]) {
     }
 }
 
-/// The file of a process's group, or of one above it, that says that it is frozen: of the nearest group that was frozen
-/// itself, since only that can be thawed.
+/// The state file of the frozen group that a process is in or below. It is the file of the nearest group that was
+/// frozen itself, because only that group can be thawed.
 pub(super) fn frozen(mounts: &[Mount], lines: &[Membership]) -> Option<String> {
     let unified = directories(mounts, lines, "");
     let freezer = directories(mounts, lines, "freezer");
     let says = |file: &Path, words: &[&str]| {
         fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| words.contains(&line.trim())))
     };
-    // Of the innermost group both tell the effective state, a frozen group above included.
+    // In both versions the innermost group reports the effective state, which includes a frozen group above it.
     let found = |groups: &[PathBuf], state: &str, words: &[&str], own: &str| {
         let innermost = groups.first().filter(|group| says(&group.join(state), words))?;
         let itself = groups.iter().find(|group| says(&group.join(own), &["1"]));
@@ -119,13 +120,13 @@ pub(super) fn frozen(mounts: &[Mount], lines: &[Membership]) -> Option<String> {
         .map(|file| file.to_string_lossy().into_owned())
 }
 
-/// A membership of the version 1 pids controller.
+/// A membership in a group of the version 1 pids controller.
 pub(super) fn in_pids_group(path: &str) -> Membership {
     Membership { controllers: vec!["pids".to_owned()], path: path.to_owned() }
 }
 
-/// The memberships of a process; if it has none in the version 1 pids hierarchy, or is shown in its root as every zombie is,
-/// with that of another process.
+/// The memberships of a process. If it has no group in the version 1 pids hierarchy, or is shown in the root of that
+/// hierarchy, the membership of another process replaces it. `/proc` shows every zombie in the root.
 pub(super) fn with_pids_group(
     mut own: Vec<Membership>,
     others: impl FnOnce() -> Option<Vec<Membership>>,
@@ -139,14 +140,15 @@ pub(super) fn with_pids_group(
     own
 }
 
-/// The tightest limit: the one with the least room left.
+/// The tightest limit: the limit with the fewest pids left.
 pub(super) fn pid_budget(mounts: &[Mount], lines: &[Membership]) -> Option<PidBudget> {
     let of_host = host_budget();
     ["", "pids"]
         .into_iter()
         .flat_map(|controller| {
-            // Before Linux 6.12 a refused fork counts in the group of the one who forks, and since then in the group whose
-            // limit it is.
+            // In version 1, and in version 2 before commit 73e75e6fc352 (Linux 6.11 or 6.12) or with the mount option
+            // `pids_localevents`, the kernel counts a refused fork in the group of the process that forks. Otherwise it
+            // counts the refused fork in the group whose limit was reached, and in the groups above.
             let mut refused = None;
             directories(mounts, lines, controller).into_iter().filter_map(move |dir| {
                 refused = refused.max(named_number(&dir.join("pids.events"), "max"));
@@ -157,7 +159,7 @@ pub(super) fn pid_budget(mounts: &[Mount], lines: &[Membership]) -> Option<PidBu
         .min_by_key(|budget| budget.max.saturating_sub(budget.current))
 }
 
-/// The limit of one group; `max` is none.
+/// The limit of one group. The word `max` means that there is no limit.
 fn group_budget(dir: &Path, fork_failures: Option<u64>) -> Option<PidBudget> {
     let limit = dir.join("pids.max");
     Some(PidBudget {
@@ -168,7 +170,7 @@ fn group_budget(dir: &Path, fork_failures: Option<u64>) -> Option<PidBudget> {
     })
 }
 
-/// The tightest limit of processor time, and how often it has applied. `None` if the process is in no group that is seen.
+/// The tightest limit of processor time, and how often it was applied. `None` if no group of the process is visible.
 pub(super) fn cpu(mounts: &[Mount], lines: &[Membership]) -> Option<CpuFacts> {
     let groups = ["", "cpu"].map(|controller| directories(mounts, lines, controller)).concat();
     if groups.is_empty() {
@@ -185,14 +187,15 @@ pub(super) fn cpu(mounts: &[Mount], lines: &[Membership]) -> Option<CpuFacts> {
     )
 }
 
-/// The limit of one group: `cpu.max` of version 2, which is `max` or a time in each period, or the same of version 1.
+/// The limit of one group. Version 2 has `cpu.max`: `max`, or a time in each period. Version 1 has the same two values
+/// in two files.
 fn limit_millis(dir: &Path) -> Option<u64> {
     let (quota, period): (u64, u64) = match fs::read_to_string(dir.join("cpu.max")) {
         Ok(text) => {
             let (quota, period) = text.trim().split_once(' ')?;
             (quota.parse().ok()?, period.parse().ok()?)
         }
-        // -1 is no limit, and no number here.
+        // -1 means no limit, and does not parse as an unsigned number.
         Err(_) => (number(&dir.join("cpu.cfs_quota_us"))?, number(&dir.join("cpu.cfs_period_us"))?),
     };
     quota.checked_mul(1000)?.checked_div(period)
@@ -233,7 +236,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_group_is_below_its_mount_whatever_its_name_is(
+        fn a_group_with_any_name_is_below_its_mount(
             names in vec(prop_oneof![
                 select(vec!["..", ".", "", "a", "..a", "a (deleted)", "a:b"]).prop_map(str::to_owned),
                 ".{0,8}",
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn group_of_each_mode() {
+    fn the_group_is_chosen_in_each_cgroup_mode() {
         let group = |text: &str| choose(&memberships(text));
         assert_eq!(
             group("0::/system.slice/x.scope (deleted)\n").as_deref(),
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_each_mode() {
+    fn the_tightest_pid_limit_and_the_frozen_group_are_found() {
         let dir = tempfile::tempdir().expect("a directory");
         let group = dir.path().join("a/b");
         fs::create_dir_all(&group).expect("a group");
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_zombie_the_pids_group_of_version_1_is_its_neighbours() {
+    fn a_zombie_gets_the_version_1_pids_group_of_its_neighbour() {
         let zombie = || memberships("8:pids:/\n0::/docker/abc\n");
         let group = |own: Vec<Membership>, other: Option<&str>| {
             let lines = with_pids_group(own, || other.map(memberships));
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_processor_time() {
+    fn the_tightest_cpu_limit_is_found_in_both_versions() {
         let dir = tempfile::tempdir().expect("a directory");
         fs::create_dir_all(dir.path().join("a/b")).expect("a group");
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");

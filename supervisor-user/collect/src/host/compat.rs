@@ -1,6 +1,7 @@
 //! The system calls of 32-bit programs on x86-64: `arch/x86/entry/syscalls/syscall_32.tbl`.
 
-/// Calls with their numbers in 32-bit programs, and the number of the 64-bit call that does the same with the same arguments.
+/// Each call: its number in 32-bit programs, and the number of the 64-bit call that does the same with the same
+/// arguments.
 #[cfg(target_arch = "x86_64")]
 const CALLS: &[(i64, i64)] = &[
     (3, libc::SYS_read),
@@ -13,7 +14,7 @@ const CALLS: &[(i64, i64)] = &[
     (29, libc::SYS_pause),
     (52, libc::SYS_umount2),
     (54, libc::SYS_ioctl),
-    (72, libc::SYS_rt_sigsuspend), // sigsuspend: what it waits for is the same.
+    (72, libc::SYS_rt_sigsuspend), // sigsuspend: it waits for the same signals.
     (82, libc::SYS_select),
     (91, libc::SYS_munmap),
     (114, libc::SYS_wait4),
@@ -53,11 +54,11 @@ const CALLS: &[(i64, i64)] = &[
     (441, libc::SYS_epoll_pwait2),
     (449, libc::SYS_futex_waitv),
 ];
-/// 32-bit Arm's are not listed.
+/// The calls of 32-bit Arm programs are not listed.
 #[cfg(not(target_arch = "x86_64"))]
 const CALLS: &[(i64, i64)] = &[];
 
-/// The 64-bit call that does the same. Its arguments are in the same order, but structures that they point to are not the same.
+/// The 64-bit call that does the same. Its arguments are in the same order, but they point to other structures.
 pub(super) fn native(number: i64) -> Option<i64> {
     CALLS.iter().find(|(compat, _)| *compat == number).map(|(_, native)| *native)
 }

@@ -1,8 +1,8 @@
-//! What the descriptors of processes lead to: pipes and who can write to them, and `io_uring`.
+//! Reads the descriptors of processes: which processes can write to which pipe, and which have an `io_uring`.
 //!
-//! `/proc/PID/fd` is listed, and its links are read and are not followed: following one asks the file system of the file.
-//! The permission bits of a link are the mode of the open file (`tid_fd_update_inode()`, `fs/proc/fd.c`), so
-//! `fdinfo` is not needed, whose content comes from the driver of the file.
+//! This module lists `/proc/PID/fd` and reads the links in it. It does not follow them, because to follow a link asks
+//! the file system of the file. The permission bits of a link are the mode of the open file (`tid_fd_update_inode()`,
+//! `fs/proc/fd.c`). So `fdinfo` is not needed, whose content comes from the driver of the file.
 
 use std::{
     fs, io,
@@ -13,11 +13,14 @@ use std::{
 
 use supervisor_model::facts::{OpenFile, PipeWriters};
 
-/// A search for the writers of pipes reads this many descriptors in all, a tenth of them of one process.
+/// A search for the writers of pipes reads at most this many descriptors in all, and at most a tenth of them from one
+/// process.
 const MAX_DESCRIPTORS: usize = 20_000;
-/// It takes no longer than this: a quarter of what a reader has for an answer.
+/// After this time a search begins no further process: it is a quarter of the time that a reader has for an answer. The
+/// time is checked only between processes, so the search can take longer by the descriptors of one process, which are
+/// 2,000 at most.
 const SEARCH_TIME: Duration = Duration::from_millis(50);
-/// After a search, its result is used again for this many times as long as it took: searches take 5 % of the time.
+/// The result of a search is used again for this many times the duration of the search: searches take 5 % of the time.
 const REUSED_FOR: u32 = 20;
 
 /// A search for the writers of pipes.
@@ -29,7 +32,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Searches all processes, the youngest pids first: the writer of a pipe was mostly forked by its reader.
+    /// Searches all processes, the highest pids first: in most cases the reader of a pipe has forked its writer.
     pub(super) fn of(mut pids: Vec<u32>) -> Self {
         let began = Instant::now();
         pids.sort_unstable_by(|a, b| b.cmp(a));
@@ -61,20 +64,20 @@ impl Search {
         Self { done: Instant::now(), took: began.elapsed(), writers }
     }
 
-    /// Whether its result may be used again now.
+    /// Whether the result may still be used again.
     pub(super) fn is_fresh(&self) -> bool {
         self.done.elapsed() < self.took * REUSED_FOR
     }
 }
 
-/// Whether a process has an `io_uring` descriptor. `None` if that is not known: its descriptors cannot be read, or there are
-/// too many.
+/// Whether a process has an `io_uring` descriptor. `None` if that is not known: its descriptors cannot be read, or
+/// there are too many.
 pub(super) fn has_io_uring(pid: u32) -> Option<bool> {
     let found = each(pid, MAX_DESCRIPTORS / 10, |file, _| (file == "anon_inode:[io_uring]").then_some(()));
     if found.value.is_some() { Some(true) } else { found.is_whole.then_some(false) }
 }
 
-/// What a descriptor's link leads to.
+/// The file that the link of a descriptor leads to.
 pub(super) fn open_file(descriptor: &str) -> OpenFile {
     let link = fs::read_link(descriptor).ok();
     link.as_deref().and_then(Path::to_str).map_or(OpenFile::Other, open_file_of)
@@ -94,16 +97,16 @@ fn is_writable(descriptor: &Path) -> bool {
     fs::symlink_metadata(descriptor).is_ok_and(|link| link.permissions().mode() & OWNER_WRITES != 0)
 }
 
-/// What came of reading the descriptors of a process.
+/// The result of reading the descriptors of a process.
 struct Found<T> {
     value: Option<T>,
-    /// How many were read.
+    /// The number of descriptors that were read.
     read: usize,
-    /// Whether these were all. A process that is gone has none.
+    /// Whether these were all descriptors. A process that is gone has none.
     is_whole: bool,
 }
 
-/// Gives each descriptor of a process to `take`, its link and its path, until that returns a value.
+/// Calls `take` with the link and the path of each descriptor of a process, until `take` returns a value.
 fn each<T>(pid: u32, most: usize, mut take: impl FnMut(&str, &Path) -> Option<T>) -> Found<T> {
     let mut found = Found { value: None, read: 0, is_whole: true };
     let descriptors = match fs::read_dir(format!("/proc/{pid}/fd")) {
@@ -116,7 +119,7 @@ fn each<T>(pid: u32, most: usize, mut take: impl FnMut(&str, &Path) -> Option<T>
         }
         found.read += 1;
         let path = descriptor.path();
-        // A descriptor can be closed meanwhile; a name that is not UTF-8 is a path.
+        // A descriptor can be closed meanwhile. A link that is not UTF-8 is the path of a file.
         let Ok(link) = fs::read_link(&path) else { continue };
         found.value = link.to_str().and_then(|link| take(link, &path));
         if found.value.is_some() {
@@ -140,12 +143,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_pipe_the_process_that_can_write_to_it_is_found() {
+    fn the_process_that_can_write_to_a_pipe_is_found() {
         let (reader, writer) = io::pipe().expect("a pipe");
         let OpenFile::Pipe(ino) = open_file(&format!("/proc/self/fd/{}", reader.as_raw_fd())) else {
             panic!("it is a pipe")
         };
-        // Other tests of this process can hand the writing end on while it is open here.
+        // While the write end is open here, other tests of this process can pass it on to their children.
         let mut child =
             Command::new("sleep").arg("600").stdout(writer).stdin(Stdio::null()).spawn().expect("sleep");
         let search = Search::of(vec![std::process::id(), child.id()]);
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_with_more_descriptors_than_are_read_is_not_searched_whole() {
+    fn a_process_with_too_many_descriptors_is_searched_in_part() {
         let _some = [io::pipe().expect("a pipe"), io::pipe().expect("a pipe")];
         let found = each(std::process::id(), 3, |_, _| None::<()>);
         assert_eq!((found.read, found.is_whole), (3, false));
@@ -168,18 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn a_search_is_used_again_for_twenty_times_as_long_as_it_took() {
+    fn a_search_is_used_again_for_twenty_times_its_duration() {
         let search = |took: u64| Search {
             done: Instant::now().checked_sub(Duration::from_secs(10)).expect("the host is up for longer"),
             took: Duration::from_secs(took),
             writers: PipeWriters::default(),
         };
-        // Twice as long as it must be: this test can be slow.
+        // The second search stays fresh for twice its age, because this test can be slow.
         assert_eq!([search(0), search(1)].map(|it| it.is_fresh()), [false, true]);
     }
 
     #[test]
-    fn an_io_uring_is_seen() {
+    fn an_io_uring_descriptor_is_found() {
         let mut child = Command::new("sleep").arg("600").spawn().expect("sleep");
         assert_eq!(has_io_uring(child.id()), Some(false));
         child.kill().expect("it can be killed");

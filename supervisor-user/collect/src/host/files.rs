@@ -1,11 +1,12 @@
-//! Files whose paths come from other processes. Such a path is hostile: it can lead through symbolic links, to a device,
-//! to a pipe, to a file of `/proc` that a read consumes, or to a file of another user.
+//! Reads files whose paths come from other processes. These paths are hostile: they can lead through symbolic links, to
+//! a device, to a pipe, to a file of `/proc` that a read consumes, or to a file of another user.
 //!
-//! A path is walked one component at a time with `openat2(2)` and `O_PATH`, which opens no device and reads nothing. The
-//! file is opened for reading only after its type, owner, mode and file system were checked on that descriptor.
+//! A path is walked one component at a time with `openat2(2)` and `O_PATH`, which opens no device and reads nothing.
+//! The file is opened for reading only after its type, owner, mode and file system were checked on that descriptor.
 //!
-//! Symbolic links are followed only in directories that root alone can change, such as `/var/run` or a `/var/lib/containers`
-//! that an administrator has moved to another disk. Nobody else can plant such a link. Links of `/proc` are never followed.
+//! Symbolic links are followed only in directories that root alone can change, such as `/var/run` or a
+//! `/var/lib/containers` that an administrator has moved to another disk. Nobody else can make a link there. Links of
+//! `/proc` are never followed.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -24,11 +25,11 @@ use rustix::{
 };
 use supervisor_model::facts::is_plain;
 
-/// Symbolic links that are followed on one path.
+/// At most this many symbolic links are followed on one path.
 const MAX_LINKS: usize = 8;
 
-/// File systems that only show the state of the kernel, or that a user's process answers for (`f_type` of `statfs(2)`,
-/// `include/uapi/linux/magic.h`): a read of their files can wait, consume or trigger something.
+/// File systems that only show the state of the kernel, or that a process of a user serves (`f_type` of `statfs(2)`,
+/// `include/uapi/linux/magic.h`). A read of their files can wait, consume or trigger something.
 const FOREIGN: &[(u32, &str)] = &[
     (0x9fa0, "proc"),
     (0x6265_6572, "sysfs"),
@@ -54,25 +55,25 @@ pub(super) enum Refused {
     /// The path is relative, too long, or goes up.
     #[error("the path is not absolute and plain")]
     Path,
-    /// It is not there, or cannot be opened.
+    /// The file does not exist, or cannot be opened.
     #[error("cannot be opened: {0}")]
     Open(#[from] Errno),
-    /// A symbolic link that somebody other than root can have made.
+    /// A symbolic link that a user other than root may have made, or one link more than [`MAX_LINKS`].
     #[error("a symbolic link in a directory that others than root can change")]
     Link,
     /// It is a device, a pipe, a socket or a directory.
     #[error("not a regular file")]
     Type,
-    /// It is on a file system of [`FOREIGN`].
+    /// The file, or a symbolic link on the way to it, is on a file system of [`FOREIGN`].
     #[error("on a file system of type {0}")]
     FileSystem(&'static str),
-    /// Its owner does not speak for the container.
+    /// The owner of the file has no authority over the container.
     #[error("owned by uid {0}")]
     Owner(u32),
-    /// Others than its owner can write to it.
+    /// Users other than the owner can write to the file.
     #[error("writable by others than its owner")]
     Writable,
-    /// It has another hard link, so it may be another container's file.
+    /// The file has another hard link, so it may be the file of another container.
     #[error("has more than one hard link")]
     HardLink,
     /// It is too large.
@@ -87,7 +88,7 @@ pub(super) enum Refused {
 ///
 /// # Errors
 ///
-/// The first reason against it.
+/// The first reason not to read the file.
 pub(super) fn read(path: &str, owner: u32, max: u64) -> Result<Vec<u8>, Refused> {
     let Found { file, stat, .. } = find(path)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -106,18 +107,19 @@ pub(super) fn read(path: &str, owner: u32, max: u64) -> Result<Vec<u8>, Refused>
     if u64::try_from(stat.st_size).is_ok_and(|size| size > max) {
         return Err(Refused::Size);
     }
-    // The descriptor is opened again, and not the path, so that this is the file that was checked. `O_NONBLOCK`: the file
-    // may have a lease (`fcntl(2)`), whose holder could delay the open.
+    // The descriptor is opened again, and not the path, so that this is the file that was checked. `O_NONBLOCK`: the
+    // holder of a lease on the file (`fcntl(2)`) could delay the open.
     let again = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = File::from(open(again, flags, Mode::empty())?);
     let mut content = Vec::new();
-    // It may grow meanwhile.
+    // The file may grow meanwhile.
     file.take(max + 1).read_to_end(&mut content).map_err(|_| Refused::Read)?;
     if content.len() as u64 > max { Err(Refused::Size) } else { Ok(content) }
 }
 
-/// Whether a path leads to a regular file that only root can change or replace. `None` if there is no file.
+/// Whether a path leads to a regular file that only root can change or replace. `None` if that is not known: the path
+/// is not absolute and plain, or the file does not exist or cannot be opened.
 #[must_use]
 pub(super) fn is_roots(path: &str) -> Option<bool> {
     match find(path) {
@@ -125,13 +127,14 @@ pub(super) fn is_roots(path: &str) -> Option<bool> {
             let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
             Some(is_file && in_roots && is_roots_alone(&stat) && foreign(&file).is_ok())
         }
-        // Somebody other than root has made the link.
+        // Somebody other than root may have made a link on the way, the path has too many links, or a link is on a file
+        // system of `FOREIGN`.
         Err(Refused::Link | Refused::FileSystem(_)) => Some(false),
         Err(_) => None,
     }
 }
 
-/// What a path leads to.
+/// The file that a path leads to.
 struct Found {
     /// Opened with `O_PATH`.
     file: OwnedFd,
@@ -175,7 +178,7 @@ fn names(path: &Path) -> Vec<OsString> {
     parts.filter(|part| !matches!(part, Component::RootDir)).map(|part| part.as_os_str().to_owned()).collect()
 }
 
-/// Opens one component, which is the link itself if it is one.
+/// Opens one component. A symbolic link is opened itself, and is not followed.
 fn step(dir: Option<&OwnedFd>, name: &OsStr) -> Result<(OwnedFd, Stat), Refused> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -195,7 +198,7 @@ fn foreign(file: &OwnedFd) -> Result<(), Refused> {
     }
 }
 
-/// Whether only root can change a file. Of a directory: whether only root can replace root's files in it.
+/// Whether only root can change a file. For a directory: whether only root can replace root's files in it.
 fn is_roots_alone(stat: &Stat) -> bool {
     // In a sticky directory only the owner of a file can move or remove it (`may_delete()`, `fs/namei.c`).
     let is_sticky_dir =
@@ -203,7 +206,7 @@ fn is_roots_alone(stat: &Stat) -> bool {
     stat.st_uid == 0 && (is_sticky_dir || !others_can_write(stat))
 }
 
-/// Whether its mode lets others than its owner, and the owner's private group, write.
+/// Whether the mode of a file lets a user write who is neither the owner nor in the owner's private group.
 fn others_can_write(stat: &Stat) -> bool {
     stat.st_mode & 0o002 != 0 || (stat.st_mode & 0o020 != 0 && stat.st_gid != stat.st_uid)
 }

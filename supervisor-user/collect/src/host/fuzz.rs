@@ -1,15 +1,16 @@
-//! What the fuzz targets call of the parsers of `/proc` and of the reader's protocol. Nothing else does.
+//! Entry points for the fuzz targets: they call the parsers of `/proc` and of the reader's protocol. Nothing else calls
+//! these functions.
 
 use procfs::{FromRead as _, process::Stat};
 
 use super::{calls, cgroup, descriptors, mounts, proc, reader};
 
-/// Parses the content of a file below `/proc/PID` by each of the parsers. Of `stat` a process chooses its name only: this is
-/// the content.
+/// Parses the content of a file below `/proc/PID` with each parser. In `stat` a process chooses only its name, so there
+/// the content is the name.
 ///
 /// # Panics
 ///
-/// If a result is not bounded, or leads elsewhere.
+/// If a result is not bounded, or leads to another path.
 pub fn proc_file(content: &[u8]) {
     /// `TASK_COMM_LEN` without its NUL.
     const NAME: usize = 15;
@@ -31,7 +32,7 @@ pub fn proc_file(content: &[u8]) {
     let _no_panic = calls::decode(&text, |_| descriptors::open_file_of(&text));
 }
 
-/// Reads a stream as the collector reads answers of its reader, and as the reader reads questions.
+/// Reads a stream as the collector reads the answers of its reader, and as the reader reads requests.
 pub fn reader_stream(bytes: &[u8]) {
     reader::read_all(bytes);
 }

@@ -1,23 +1,24 @@
-//! File systems that another program or host serves: a thread that waits for one may sleep where no signal wakes it.
+//! Finds the file systems that another program or host serves. A thread that waits for such a server may sleep in a
+//! state in which no signal wakes it.
 
 use std::{collections::HashMap, fs, io::Read as _};
 
 use procfs::process::MountInfo;
 use supervisor_model::facts::RemoteMount;
 
-/// Where the kernel shows its connections to FUSE servers.
+/// The directory in which the kernel shows its connections to FUSE servers.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
-/// A longer list is not read to its end: a user can make 100,000 mounts in a namespace (`fs.mount-max`), each with a path of
-/// 4 KiB.
+/// A longer list is not read to its end: a user can make 100,000 mounts in a namespace (`fs.mount-max`), each with a
+/// path of 4 KiB.
 const MAX_LIST: u64 = 1 << 20;
-/// More mounts than this are not named.
+/// At most this many mounts are named.
 const MAX_MOUNTS: usize = 8;
 
 fn is_network(fs_type: &str) -> bool {
     matches!(fs_type, "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" | "9p" | "afs" | "lustre" | "glusterfs")
 }
 
-/// Those that a thread can see, with waiting requests first.
+/// The remote mounts that a thread can see. Mounts with waiting requests come first.
 pub(super) fn remote(tid: u32) -> Vec<RemoteMount> {
     let mut list = Vec::new();
     let file = fs::File::open(format!("/proc/{tid}/mountinfo"));
@@ -28,7 +29,7 @@ pub(super) fn remote(tid: u32) -> Vec<RemoteMount> {
     choose(parse(&list).map(|mount| of(mount, &waiting)))
 }
 
-/// The mounts of a list. A line that is cut or cannot be understood is left out.
+/// The mounts of a list. A line that is cut or cannot be parsed is left out.
 fn parse(list: &[u8]) -> impl Iterator<Item = MountInfo> {
     list.split_inclusive(|byte| *byte == b'\n').filter_map(|line| {
         let line = String::from_utf8_lossy(line.strip_suffix(b"\n")?);
@@ -36,12 +37,12 @@ fn parse(list: &[u8]) -> impl Iterator<Item = MountInfo> {
     })
 }
 
-/// The chosen ones of a list, as a fuzz target calls it.
+/// The chosen mounts of a list. A fuzz target calls it.
 pub(super) fn chosen_of(list: &[u8]) -> Vec<RemoteMount> {
     choose(parse(list).map(|mount| of(mount, &HashMap::new())))
 }
 
-/// Requests that wait, by connection.
+/// The number of waiting requests of each connection.
 fn waiting() -> HashMap<u32, u64> {
     let Ok(connections) = fs::read_dir(CONNECTIONS) else { return HashMap::new() };
     connections
@@ -65,14 +66,14 @@ fn of(mount: MountInfo, waiting: &HashMap<u32, u64>) -> RemoteMount {
     }
 }
 
-/// The device `MAJOR:MINOR` as the kernel encodes it, which is the name of a connection (`fuse_ctl_add_conn()`,
-/// `fs/fuse/control.c`).
+/// The device `MAJOR:MINOR` in the encoding of the kernel. This number is the name of a connection
+/// (`fuse_ctl_add_conn()`, `fs/fuse/control.c`).
 fn device(majmin: &str) -> Option<u32> {
     let (major, minor) = majmin.split_once(':')?;
     Some(major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?)
 }
 
-/// Those of another server, each once.
+/// The mounts of other servers, without duplicates.
 fn choose(mounts: impl Iterator<Item = RemoteMount>) -> Vec<RemoteMount> {
     let mut chosen: Vec<RemoteMount> = Vec::new();
     for mount in mounts.filter(|mount| mount.is_fuse() || is_network(&mount.fs_type)) {
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_line_and_one_that_is_no_mount_are_left_out() {
+    fn a_cut_line_and_a_line_without_a_mount_are_left_out() {
         let list = "36 35 0:50 / /mnt\\040a rw shared:1 - fuse.sshfs user@host: rw,user_id=0\nnonsense\n\
                     37 35 0:51 / /mnt/b rw - nfs4 server:/export rw,vers=4.2\n38 35 0:52 / /mnt/c rw - nfs4 cut:/";
         let chosen = chosen_of(list.as_bytes());
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn mounts_with_waiting_requests_come_first_and_local_ones_not_at_all() {
+    fn mounts_with_waiting_requests_come_first_and_local_mounts_are_left_out() {
         let mounts = [
             mount("ext4", "disk", None, None),
             mount("fuse.sshfs", "idle", Some(41), Some(0)),

@@ -1,5 +1,5 @@
-//! OCI state and bundles: the only place that reads them. A process names these files in its arguments, so they are
-//! hostile: `files.rs` says which of them are read, and what is kept of one is bounded here.
+//! Reads OCI state and bundles; no other module does. A process names these files in its arguments, so they are
+//! hostile: `files.rs` decides which of them are read, and this module bounds the part that is kept.
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::Deserialize;
@@ -11,9 +11,9 @@ use super::files;
 
 /// A file larger than this is not read.
 const MAX_FILE: u64 = 1 << 20;
-/// An annotation's value is cut to this.
+/// The value of an annotation is cut to this many bytes.
 const MAX_VALUE: usize = 256;
-/// Arguments of the container's process are cut to this many bytes in all, and this many of them.
+/// The arguments of the container's process are cut to this many bytes in all, and to [`MAX_ARGS`] arguments.
 const MAX_ARGS_BYTES: usize = 4096;
 const MAX_ARGS: usize = 64;
 
@@ -39,13 +39,13 @@ const ANNOTATIONS: &[&str] = &[
     "io.kubernetes.cri.container-type",
 ];
 
-/// Reads the files of the first of these where there is one.
+/// Reads the files at the first of these sets of paths that has one.
 #[must_use]
 pub(super) fn read(places: &[OciPlaces]) -> Option<OciFacts> {
     places.iter().find_map(read_one)
 }
 
-/// Reads the files of runtime and engine, and what docker knows of the container.
+/// Reads the files of the runtime and the engine, and the file of docker about the container.
 fn read_one(places: &OciPlaces) -> Option<OciFacts> {
     let facts = read_oci(places);
     let docker = places
@@ -64,7 +64,7 @@ fn read_one(places: &OciPlaces) -> Option<OciFacts> {
     Some(facts)
 }
 
-/// What is of use in docker's `config.v2.json`. Its labels are an image's too.
+/// The useful part of docker's `config.v2.json`. Its labels also come from the image.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DockerContainer {
@@ -75,11 +75,11 @@ struct DockerContainer {
 
 fn read_docker(path: &str, owner: u32) -> Option<DockerContainer> {
     let found: DockerContainer = serde_json::from_slice(&files::read(path, owner, MAX_FILE).ok()?).ok()?;
-    // The folder has the container's id for its name.
+    // The folder is named after the container's id.
     (path.rsplit('/').nth(1) == Some(&*found.id)).then_some(found)
 }
 
-/// Reads the first state file that is one, and the bundle that it names; else the first bundle.
+/// Reads the first valid state file, and the bundle that it names. If there is no state file, reads the first bundle.
 fn read_oci(places: &OciPlaces) -> Option<OciFacts> {
     let owner = places.owner;
     let state = places.state_files.iter().take(MAX_PLACES).find_map(|path| read_state(path, owner));
@@ -96,7 +96,7 @@ fn read_oci(places: &OciPlaces) -> Option<OciFacts> {
             Some(facts)
         });
     };
-    // crun keeps a copy beside its state, which stays when the engine has removed the bundle.
+    // crun keeps a copy of `config.json` beside its state. The copy stays when the engine has removed the bundle.
     let beside = path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
     let spec = facts
         .bundle
@@ -137,7 +137,7 @@ struct RuncNamespace {
 fn read_state(path: &str, owner: u32) -> Option<(&str, OciFacts)> {
     let state: State = serde_json::from_slice(&files::read(path, owner, MAX_FILE).ok()?).ok()?;
     let pid = state.pid?;
-    // The folder has the container's id for its name.
+    // The folder is named after the container's id.
     let id = path.rsplit('/').nth(1)?;
     if state.id.as_deref().is_some_and(|inside| inside != id) {
         return None;
@@ -207,7 +207,7 @@ fn annotate(facts: &mut OciFacts, key: &str, value: &str) {
     }
 }
 
-/// The longest head of at most that many bytes.
+/// The longest prefix of at most that many bytes.
 fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }

@@ -1,4 +1,5 @@
-//! The real host. A read can sleep for as long as the process that is read likes, so this runs in a reader.
+//! The real host, read from `/proc`. The process that is read can make a read sleep for as long as it likes, so this
+//! code runs in a reader.
 
 use std::{
     cell::{Ref, RefCell},
@@ -24,15 +25,15 @@ use super::{Arguments, Host, calls, cgroup, descriptors, files, mounts, oci};
 /// Arguments are cut to this many bytes in all; a process chooses them.
 const ARGS_LIMIT: usize = 4096;
 
-/// Of a process whose first thread has exited, more other threads than this are not looked at: with more, it counts
-/// as alive.
+/// If the first thread of a process has exited, at most this many other threads are inspected. A process with more
+/// threads counts as alive.
 const MAX_EXITED_THREADS: usize = 4096;
 
 /// The running host's `/proc`, read by this process.
 #[derive(Debug)]
 pub struct DirectProc {
     identity: HostIdentity,
-    /// Whether exit statuses of other users' processes are shown to us; they read as 0 if not.
+    /// Whether the kernel shows us the exit statuses of other users' processes. If not, they read as 0.
     privileged: bool,
     uid: u32,
     cgroup_mounts: RefCell<(Instant, Vec<cgroup::Mount>)>,
@@ -58,7 +59,7 @@ impl DirectProc {
     }
 }
 
-/// Which host this is.
+/// The identity of this host.
 pub(super) fn identity() -> io::Result<HostIdentity> {
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
     let uname = rustix::system::uname();
@@ -73,14 +74,15 @@ pub(super) fn identity() -> io::Result<HostIdentity> {
     })
 }
 
-/// Whether `/proc` shows the process that began then: it does until `release_task()` unhashes the process, and another
-/// process can get the pid at once. The file takes no lock that the process can hold (`do_task_stat()`, fs/proc/array.c).
+/// Whether `/proc` shows the process with that pid and start time. `/proc` shows it until `release_task()` unhashes it.
+/// After that another process can get the pid at once. A read of the file takes no lock that the process can hold
+/// (`do_task_stat()`, fs/proc/array.c).
 pub(super) fn is_there(pid: u32, start_ticks: u64) -> bool {
     let stat = Process::new(pid as i32).and_then(|process| process.stat());
     stat.is_ok_and(|stat| stat.starttime == start_ticks)
 }
 
-/// The names of `/proc` that are pids. Nothing of the processes is touched.
+/// The names in `/proc` that are pids. No file of a process is opened.
 pub(super) fn pids() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -92,7 +94,7 @@ pub(super) fn pids() -> io::Result<Vec<u32>> {
 }
 
 impl DirectProc {
-    /// The arguments of the process that started then; none if it is gone.
+    /// The arguments of the process with that pid and start time; none if it is gone, or if they cannot be read.
     pub(super) fn arguments_of(pid: u32, start_ticks: u64) -> Arguments {
         arguments(pid, start_ticks).unwrap_or_default()
     }
@@ -182,7 +184,7 @@ impl Host for DirectProc {
 }
 
 impl DirectProc {
-    /// The hierarchies that are mounted now; they are looked for again only now and then.
+    /// The hierarchies that are mounted now. The list is read again only if it is older than a second.
     fn cgroup_mounts(&self) -> Ref<'_, Vec<cgroup::Mount>> {
         const KEEP: Duration = Duration::from_secs(1);
         if self.cgroup_mounts.borrow().0.elapsed() > KEEP {
@@ -196,7 +198,7 @@ impl DirectProc {
         let stat = Stat::from_read(whole(process.open_relative("stat")?)?.as_slice())?;
         let status = status(&process)?;
         if status.tgid != process.pid {
-            // `/proc` has a directory of each thread too, and does not list it.
+            // `/proc` also has a directory for each thread, and does not list it.
             return Err(ProcError::NotFound(None));
         }
         let ns_pids: Vec<u32> = status.nspid.iter().flatten().map(|pid| *pid as u32).collect();
@@ -227,7 +229,7 @@ impl DirectProc {
             sigchld_pending: (status.sigpnd | status.shdpnd) & SIGCHLD_BIT != 0,
             dumps_core: status.core_dumping == Some(true),
             ns_pgrps: status.nspgid.iter().flatten().map(|pgrp| *pgrp as u32).collect(),
-            // A zombie sleeps nowhere, and has given up its executable and arguments.
+            // A zombie sleeps in no kernel function, and has released its executable and its arguments.
             wchan: (!zombie)
                 .then(|| process.wchan().ok())
                 .flatten()
@@ -249,7 +251,7 @@ impl DirectProc {
 
 const SIGCHLD_BIT: u64 = 1 << (libc::SIGCHLD - 1);
 
-/// `/proc/PID/status`, whatever the process has named itself: procfs reads it as UTF-8 only.
+/// Reads `/proc/PID/status` even if the name of the process is not UTF-8: procfs accepts only UTF-8.
 fn status(process: &Process) -> ProcResult<Status> {
     status_of(process, "status")
 }
@@ -258,22 +260,22 @@ fn status_of(process: &Process, file: &str) -> ProcResult<Status> {
     parse_status(&whole(process.open_relative(file)?)?)
 }
 
-/// The content of `status`.
+/// Parses the content of `status`.
 pub(super) fn parse_status(content: &[u8]) -> ProcResult<Status> {
     Status::from_read(String::from_utf8_lossy(content).as_bytes())
 }
 
-/// A small file, in one read: the size that a file of `/proc` tells is 0, and without a better one it is read in
-/// pieces of 32 bytes and more.
+/// Reads a small file in one read. A file of `/proc` reports the size 0. Without a better size `read_to_end` reads it
+/// in pieces of 32 bytes and more.
 fn whole(file: impl io::Read) -> io::Result<Vec<u8>> {
     const USUAL: usize = 4096;
     let mut bytes = Vec::with_capacity(USUAL);
-    // Behind `take` it is not asked for its size.
+    // `take` hides the size of the file from `read_to_end`.
     file.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Who traces, as far as it is visible from here.
+/// The tracer of a process, as far as it is visible from here.
 fn tracer(status: &Status) -> Option<u32> {
     u32::try_from(status.tracerpid).ok().filter(|pid| *pid != 0)
 }
@@ -303,7 +305,7 @@ fn absent_is_none<T>(result: ProcResult<T>) -> ProcResult<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(ProcError::NotFound(_)) => Ok(None),
-        // `ESRCH`: it went between open and read.
+        // `ESRCH`: the process was released between open and read.
         Err(ProcError::Io(error, _)) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(error) => Err(error),
     }
@@ -324,7 +326,7 @@ fn has_live_thread(process: &Process) -> ProcResult<bool> {
     Ok(false)
 }
 
-/// None if it may not be seen; an error if the process is gone.
+/// The PID namespace of a process. `None` if it may not be seen; an error if the process is gone.
 fn pid_ns(pid: u32) -> ProcResult<Option<u32>> {
     let gone = [libc::ENOENT, libc::ESRCH].map(Some);
     let link = match fs::read_link(format!("/proc/{pid}/ns/pid")) {
@@ -348,9 +350,9 @@ fn sigchld(status: &Status) -> SigChld {
     }
 }
 
-/// None if there is no such process any more.
+/// Fails if the process is gone, or if its arguments cannot be read.
 fn arguments(pid: u32, start_ticks: u64) -> ProcResult<Arguments> {
-    // Both files are of the process that had the pid when this was opened.
+    // Both files belong to the process that had the pid when this directory was opened.
     let process = Process::new(pid as i32)?;
     if process.stat()?.starttime != start_ticks {
         return Err(ProcError::NotFound(None));
@@ -360,7 +362,7 @@ fn arguments(pid: u32, start_ticks: u64) -> ProcResult<Arguments> {
     let mut args = split_arguments(&bytes);
     let is_cut = bytes.len() == ARGS_LIMIT;
     if is_cut {
-        // The last one is not whole: half a secret is not known for one.
+        // The last argument is cut: the redactor does not recognise half a secret.
         args.pop();
     }
     let note = ArgsNote::of(&args, is_cut);
@@ -382,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_keep_empty_ones() {
+    fn empty_arguments_are_kept() {
         assert_eq!(split_arguments(b"a\0\0b\0"), ["a", "", "b"]);
         assert!(split_arguments(b"").is_empty());
     }

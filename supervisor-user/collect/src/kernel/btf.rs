@@ -1,4 +1,4 @@
-//! Offsets from the running kernel's BTF, resolved before anything is loaded.
+//! Resolves the structure offsets from the running kernel's BTF, before the eBPF object is loaded.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::KernelError;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// The value of every global of [`OFFSETS`], in its order, and what the kernel lacks that is not required.
+/// The value of every global of [`OFFSETS`], in the same order, and the optional fields that the kernel lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offsets {
     values: Vec<(&'static str, u32)>,
@@ -38,7 +38,7 @@ impl Offsets {
         self.values.iter().find(|(name, _)| *name == global).map(|(_, value)| *value)
     }
 
-    /// The same, as of a kernel that has only what is required.
+    /// The same offsets, as if the kernel had only the required fields.
     pub(super) fn required(mut self) -> Self {
         for ((_, value), offset) in self.values.iter_mut().zip(OFFSETS) {
             if offset.need != Need::Required {
@@ -48,7 +48,7 @@ impl Offsets {
         self
     }
 
-    /// What this kernel lacks and the programs go without: the first missing field of each need.
+    /// The optional fields that this kernel lacks: the first missing field of each need.
     pub fn missing(&self) -> impl Iterator<Item = &'static Offset> {
         self.missing.iter().copied()
     }
@@ -80,7 +80,7 @@ pub fn resolve(btf: Vec<u8>) -> Result<Offsets, KernelError> {
             }
         }
     }
-    // A program looks at one offset of a need only.
+    // A program checks only one offset of each need, so all of them must be missing together.
     for ((_, value), offset) in values.iter_mut().zip(OFFSETS) {
         if missing.iter().any(|lost| lost.need == offset.need) {
             *value = MISSING;
@@ -127,7 +127,7 @@ fn resolve_one(types: &TypeInformation, offset: &Offset) -> Result<u32, KernelEr
         },
         OffsetKind::Bit => match member(types, id, offset.member).ok_or_else(missing)? {
             BtfOffset::BitOffsetAndSize(bits, _) => Ok(bits),
-            // A `bool`, whose lowest bit is the first: `is_child_subreaper` is one since 7.2.
+            // A `bool`: its lowest bit is its first bit. `is_child_subreaper` is a `bool` since 7.2.
             BtfOffset::ByteOffset(bytes) => Ok(bytes * 8),
         },
         OffsetKind::Enumerator => Ok(enumerator(types, id, offset.member).unwrap_or(MISSING)),
@@ -135,8 +135,8 @@ fn resolve_one(types: &TypeInformation, offset: &Offset) -> Result<u32, KernelEr
     }
 }
 
-/// The type of this name that can have what is looked for. A name can be that of several types: the BTF of Debian's 5.10
-/// also has a forward declaration of `struct pt_regs`.
+/// The type of this name that can hold a value of this kind. Several types can have the same name: the BTF of Debian's
+/// 5.10 also has a forward declaration of `struct pt_regs`.
 fn id_of(types: &TypeInformation, name: &str, kind: OffsetKind) -> Option<u32> {
     let fits = |found: &TypeVariant| match kind {
         OffsetKind::Size | OffsetKind::Field | OffsetKind::Bit => matches!(found, TypeVariant::Struct(_)),
@@ -153,7 +153,7 @@ fn id_of(types: &TypeInformation, name: &str, kind: OffsetKind) -> Option<u32> {
     types.get().iter().find_map(same)
 }
 
-/// The offset of the first of the alternatives that exists.
+/// The offset of the first alternative that exists.
 fn member(types: &TypeInformation, id: u32, alternatives: &str) -> Option<BtfOffset> {
     alternatives.split('|').find_map(|path| types.offset_of(id, path).ok()).map(|(_, offset)| offset)
 }
@@ -166,7 +166,7 @@ fn enumerator(types: &TypeInformation, id: u32, name: &str) -> Option<u32> {
     })
 }
 
-/// Arguments of a `typedef void (*btf_trace_NAME)(void *, …)` beyond the first.
+/// The number of arguments of a `typedef void (*btf_trace_NAME)(void *, …)`, without the first one.
 fn arguments(types: &TypeInformation, id: u32) -> Option<u32> {
     let TypeVariant::Typedef(typedef) = types.from_id(id)? else { return None };
     let TypeVariant::Ptr(pointer) = types.from_id(*typedef.tid())? else { return None };
@@ -178,7 +178,7 @@ fn arguments(types: &TypeInformation, id: u32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// The BTF of Debian's 5.10 has a forward declaration of `struct pt_regs` behind the struct.
+    /// The BTF of Debian's 5.10 has a forward declaration of `struct pt_regs` after the struct.
     #[test]
     fn a_forward_declaration_of_the_same_name_is_passed_over() {
         let btf = include_bytes!("../../../tests/btf/5.10.btf");

@@ -1,4 +1,4 @@
-//! What can go wrong between us and the kernel.
+//! The errors between the collector and the kernel, and their messages.
 
 use std::io;
 
@@ -6,10 +6,11 @@ use aya::programs::ProgramError;
 use supervisor_ebpf::Helper;
 use thiserror::Error;
 
-/// An error of the kernel side. Each names the thing, the cause and, where there is one, the next step.
+/// An error of the kernel side. Each message names the thing that failed, the cause and, if there is one, the next
+/// step.
 #[derive(Debug, Error)]
 pub enum KernelError {
-    /// The running kernel describes no types.
+    /// The running kernel has no BTF.
     #[error(
         "cannot read {path}: {source}; the kernel must be built with CONFIG_DEBUG_INFO_BTF=y (Debian, Ubuntu, Fedora, RHEL 8.2+ and SUSE kernels are)"
     )]
@@ -40,18 +41,19 @@ pub enum KernelError {
         /// The member path.
         member: &'static str,
     },
-    /// The process may not do it.
+    /// This process is not permitted to do it.
     #[error("{0}")]
     NoRights(String),
     /// The object or a map could not be loaded.
     #[error("the eBPF object cannot be loaded: {0}")]
     Load(#[source] aya::EbpfError),
-    /// A program was refused. The message has the reason; [`KernelError::verifier_log`] has the whole log.
+    /// The kernel refused a program. The message has the reason; [`KernelError::verifier_log`] has the whole log.
     #[error("the kernel refuses the eBPF program `{program}`: {}", reason(refusal))]
     Program {
         /// The program.
         program: &'static str,
-        /// Why. This is not named `source`, because whoever prints the sources of an error would print the verifier's log.
+        /// Why. This is not named `source`, because code that prints the sources of an error would print the verifier's
+        /// log.
         refusal: Box<ProgramError>,
     },
     /// A map operation failed.
@@ -62,20 +64,20 @@ pub enum KernelError {
         /// Why.
         source: aya::maps::MapError,
     },
-    /// Something is missing in the built object.
+    /// The built object lacks a program or a map.
     #[error("the built-in eBPF object has no `{0}`; this is a bug in supervisor's build")]
     NotInObject(&'static str),
     /// A system call failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
         /// Why.
         source: io::Error,
     },
 }
 
-/// The kernels that are supported, as messages and the README say it.
+/// The supported kernels, in the words of the messages and the README.
 pub const NEEDED_KERNEL: &str = "Linux 5.14 of RHEL 9.2 or later, 5.15, or 6.1 or later";
 
 /// The helpers, each with the first version that has it.
@@ -99,7 +101,7 @@ fn reason(refusal: &ProgramError) -> String {
     }
 }
 
-/// The line of a verifier's log that says what is wrong: the last one before its statistics.
+/// The line of a verifier's log that names the error: the last one before its statistics.
 fn last_complaint(log: &str) -> Option<String> {
     let is_statistics = |line: &&str| line.starts_with("processed ") || line.starts_with("verification time");
     let lines = log.lines().map(str::trim).take_while(|line| !is_statistics(line));
@@ -107,7 +109,7 @@ fn last_complaint(log: &str) -> Option<String> {
 }
 
 impl KernelError {
-    /// All that the verifier has said of a program that was refused, if it is that error.
+    /// The whole log of the verifier, if this error is a refused program.
     #[must_use]
     pub fn verifier_log(&self) -> Option<String> {
         match self {
@@ -119,7 +121,8 @@ impl KernelError {
         }
     }
 
-    /// The error of a load. The capabilities are there by then, so that what is not permitted is forbidden by something else.
+    /// The error of a load. The capabilities were checked before the load, so something else forbids what is not
+    /// permitted.
     pub(super) fn of_load(error: aya::EbpfError) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(this) = cause {
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_is_too_old_is_told_what_it_lacks_and_what_is_needed() {
+    fn the_error_for_an_old_kernel_names_the_missing_helpers_and_the_needed_kernels() {
         let text = KernelError::TooOld(HELPERS.to_vec()).to_string();
         let expected = "this kernel is too old: it has no bpf_get_current_task_btf() (Linux 5.11) and no \
                         bpf_task_pt_regs() (Linux 5.15); supervisor needs Linux 5.14 of RHEL 9.2 or later, 5.15, or 6.1 \

@@ -1,4 +1,4 @@
-//! Which hooks work on this kernel.
+//! Tries which hooks work on this kernel.
 
 use aya::{
     Btf, Ebpf,
@@ -10,8 +10,8 @@ use super::{
     loader::{Options, RELEASE, Setup, TRACEPOINTS, iterator, load, tracepoint, try_release},
 };
 
-/// How many instructions of each program the verifier may process, by the names of [`hooks`]: about twice as many as on
-/// 6.18 or, of `release_task`, on 6.12. A kernel refuses a program of which it would have to process a million.
+/// How many instructions of each program the verifier may process, by the names of [`hooks`]. Each bound is about twice
+/// the number on 6.18, or on 6.12 for `release_task`. A kernel refuses a program at one million processed instructions.
 pub const VERIFIED_AT_MOST: [(&str, u32); 8] = [
     ("sched_process_free", 11_000),
     ("sched_process_exit", 14_000),
@@ -23,7 +23,7 @@ pub const VERIFIED_AT_MOST: [(&str, u32); 8] = [
     (RELEASE, 3_300),
 ];
 
-/// One hook and whether it can be used here.
+/// One hook, and whether it works on this kernel.
 #[derive(Debug)]
 pub struct Hook {
     /// Its name.
@@ -34,18 +34,19 @@ pub struct Hook {
     pub state: HookState,
 }
 
-/// Whether a hook works here.
+/// Whether a hook works on this kernel.
 #[derive(Debug)]
 pub enum HookState {
-    /// It was loaded and attached; instructions that the verifier processed, where the kernel tells.
+    /// It was loaded and attached. The number is how many instructions the verifier processed, if the kernel reports
+    /// it.
     Works(Option<u32>),
     /// It was refused.
     Refused(KernelError),
-    /// It was refused, and is no more than an extra.
+    /// It was refused, but it is optional.
     Spared(KernelError),
 }
 
-/// Tries every hook on its own, and detaches it again.
+/// Attaches every hook on its own, and detaches it again.
 ///
 /// # Errors
 ///

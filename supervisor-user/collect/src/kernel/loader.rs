@@ -1,4 +1,4 @@
-//! The eBPF object: how it is loaded, and its programs put to their hooks.
+//! Loads the eBPF object, and loads and attaches its programs.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -11,7 +11,7 @@ use supervisor_ebpf::{OBJECT, TraceFilter};
 
 use super::{KernelError, Offsets, SimulatedLoss, arch, records::typed};
 
-/// The tracepoints of the floor, which are both hook and program names.
+/// The tracepoints that a watch always needs. Each is the name of a hook and of its program.
 pub(super) const TRACEPOINTS: [&str; 6] = [
     "sched_process_free",
     "sched_process_exit",
@@ -21,23 +21,24 @@ pub(super) const TRACEPOINTS: [&str; 6] = [
     "signal_generate",
 ];
 pub(super) const ITERATOR: &str = "task";
-/// The extra hook: not every kernel lets it be attached.
+/// The optional hook: some kernels refuse to attach it.
 pub(super) const RELEASE: &str = "release_task";
 
 /// How the programs are loaded.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The reap of a process that was unreaped for at least this long is told through the ring.
+    /// The ring reports the reap of a process that was unreaped for at least this long.
     pub report_after_ns: u64,
     /// Send the programs' own log lines to the `log` crate.
     pub log: bool,
     /// Attach the hooks; without them only the task iterator can be used.
     pub attach: bool,
-    /// What is lost on purpose.
+    /// The losses to simulate.
     pub simulated_loss: SimulatedLoss,
 }
 
-/// Loads and attaches a program of the extra hook, and does with the attached one what is wanted.
+/// Loads and attaches a program of the optional hook, and then calls `then` with the attached program. Returns how many
+/// instructions the verifier processed.
 pub(super) fn try_release(
     ebpf: &mut Ebpf,
     name: &'static str,
@@ -53,12 +54,12 @@ pub(super) fn try_release(
     Ok(program.info().ok().and_then(|info| info.verified_instruction_count()))
 }
 
-/// What some of the programs have otherwise than those of a watch.
+/// The settings in which a trace differs from a watch.
 #[derive(Debug, Default)]
 pub(super) struct Setup {
-    /// The bounds of maps, if not their own.
+    /// Maps that get another bound than their own.
     pub(super) bounds: Vec<(&'static str, u32)>,
-    /// What a trace is to tell.
+    /// The events that a trace reports.
     pub(super) filter: TraceFilter,
 }
 

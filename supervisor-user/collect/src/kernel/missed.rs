@@ -1,4 +1,5 @@
-//! Runs that the kernel left out because the program was running on that CPU already: no counter of the programs has them.
+//! Counts the runs that the kernel skipped because the program was already running on that CPU. The programs' own
+//! counters do not include them.
 
 use std::{
     fs, io,
@@ -10,12 +11,13 @@ use supervisor_ebpf::Counters;
 
 use super::KernelError;
 
-/// The losses that the hooks of a watch did not count themselves. What a missed `sched_process_free` leaves behind is counted
-/// when its slot is used again, and a missed `release_task` loses no reap.
+/// The losses that the hooks of a watch did not count themselves. A missed `sched_process_free` leaves an entry, which
+/// is counted as lost when its slot is used again. A missed `release_task` loses no reap. A missed `signal_generate`
+/// loses the record of a SIGKILL, and is counted nowhere.
 ///
 /// # Errors
 ///
-/// If the kernel does not say.
+/// Those of [`of`].
 pub(super) fn of_watch(ebpf: &Ebpf) -> Result<Counters, KernelError> {
     Ok(Counters {
         lost_exits: of(ebpf, "sched_process_exit")?,
@@ -26,11 +28,11 @@ pub(super) fn of_watch(ebpf: &Ebpf) -> Result<Counters, KernelError> {
     })
 }
 
-/// How often a program was left out.
+/// How often the kernel skipped a program; 0 if the kernel does not report the number.
 ///
 /// # Errors
 ///
-/// If the kernel does not say.
+/// If the object has no such program, or `/proc/self/fdinfo` cannot be read.
 pub(super) fn of(ebpf: &Ebpf, name: &'static str) -> Result<u64, KernelError> {
     let program = ebpf.program(name).ok_or(KernelError::NotInObject(name))?;
     recursion_misses(program).map_err(|source| KernelError::Io {
@@ -39,16 +41,16 @@ pub(super) fn of(ebpf: &Ebpf, name: &'static str) -> Result<u64, KernelError> {
     })
 }
 
-/// Of the program's `bpf_prog_info` only `/proc` shows this without a system call of our own (`bpf_prog_show_fdinfo()`,
-/// `kernel/bpf/syscall.c`).
+/// Reads the number from `/proc` (`bpf_prog_show_fdinfo()`, `kernel/bpf/syscall.c`). Any other way to read this field
+/// of `bpf_prog_info` needs a system call of our own.
 fn recursion_misses(program: &Program) -> io::Result<u64> {
-    // One that is not loaded has not run.
+    // A program that is not loaded has not run.
     let Ok(fd) = program.fd() else { return Ok(0) };
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
     Ok(parse(&text).unwrap_or(0))
 }
 
-/// The number behind `recursion_misses:`. `None` before Linux 5.12, which does not count them.
+/// The number after `recursion_misses:`. `None` on kernels before Linux 5.12, which do not count the misses.
 fn parse(fdinfo: &str) -> Option<u64> {
     fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }

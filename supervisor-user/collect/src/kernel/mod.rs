@@ -1,4 +1,4 @@
-//! The kernel side as user space sees it: the only place that knows aya, BTF and the maps.
+//! The kernel side as user space sees it. No other module knows aya, BTF and the maps.
 
 mod arch;
 mod btf;

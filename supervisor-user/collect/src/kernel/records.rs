@@ -1,4 +1,4 @@
-//! What the kernel side remembers of processes: our own maps, or those of another `supervisor` that is running.
+//! Reads what the kernel side remembers of processes: from our own maps, or from those of another running `supervisor`.
 
 use aya::{
     Ebpf,
@@ -42,8 +42,8 @@ impl Records {
         })
     }
 
-    /// The maps of a `supervisor` that is watching now, of the same layout as ours: what it has seen is ours to
-    /// read, since we have the rights to trace. Of several, the one that has watched longest.
+    /// The maps of a `supervisor` that is watching now and whose maps have the same layout as ours. We may read them,
+    /// because we have the capabilities to trace. Among several, it returns the one that has watched longest.
     #[must_use]
     pub fn of_running_agent() -> Option<Self> {
         let agents = loaded_programs().filter_map(|program| agent(&program.ok()?));
@@ -51,7 +51,7 @@ impl Records {
         watching.min_by_key(|(seeded_ns, _)| *seeded_ns).map(|(_, agent)| agent)
     }
 
-    /// Since when every process is remembered, with all that it does.
+    /// Since when the watch remembers every process and all its events.
     ///
     /// # Errors
     ///
@@ -62,8 +62,8 @@ impl Records {
         Ok(Some(control.seeded_ns).filter(|seeded_ns| *seeded_ns != 0))
     }
 
-    /// Every process that has exited and was not freed. One for which that is so during the whole call is returned once;
-    /// one that comes or goes meanwhile may be.
+    /// Every process that has exited and was not freed. A process that is in this state during the whole call is
+    /// returned once; a process that exits or is freed during the call may be missing.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Records {
         Ok(all)
     }
 
-    /// When those exited of which that was seen.
+    /// The exit times of the unreaped processes whose exits were seen.
     ///
     /// # Errors
     ///
@@ -88,14 +88,14 @@ impl Records {
         Ok(seen.filter(|(_, exit_ns)| *exit_ns != 0).collect())
     }
 
-    /// What is remembered of a process, its creator and its waits.
+    /// The record of a process, with its creator and its waits.
     ///
     /// # Errors
     ///
-    /// The error of the lookup; that it is not there is none.
+    /// The error of the lookup. A missing record is no error.
     pub fn process(&self, id: &ProcessId) -> Result<Option<Process>, KernelError> {
         let place = place_of(id.tgid);
-        // `--simulate-loss` has fewer places.
+        // With `--simulate-loss`, the array has fewer slots.
         if place < self.processes.len() {
             let placed = self.processes.get(&place, 0);
             let placed = placed.map_err(|source| KernelError::Map { map: "PROCESSES", source })?;
@@ -106,7 +106,9 @@ impl Records {
         optional("DISPLACED", self.displaced.get(id, 0))
     }
 
-    /// The process that is remembered at the slot of a pid: the one that has it now, or had it last.
+    /// The process that is remembered at the slot of a pid, if it has or had this pid. It is not always the last
+    /// process with this pid: a released process that a child needs keeps the slot, and later processes are in
+    /// `DISPLACED`. `None` if the slot is free, or if the process in it has another pid.
     ///
     /// # Errors
     ///
@@ -125,7 +127,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// The error of the lookup; that it is not there is none.
+    /// The error of the lookup. A missing record is no error.
     pub fn exec(&self, id: &ProcessId) -> Result<Option<Exec>, KernelError> {
         optional("EXECS", self.execs.get(id, 0))
     }
@@ -134,16 +136,16 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// The error of the lookup; that it is not there is none.
+    /// The error of the lookup. A missing record is no error.
     pub fn kill(&self, id: &ProcessId) -> Result<Option<Kill>, KernelError> {
         optional("KILLS", self.kills.get(id, 0))
     }
 
-    /// How a process ended that was reaped and whose record a child needs.
+    /// The end of a process that was reaped and whose record a child still needs.
     ///
     /// # Errors
     ///
-    /// The error of the lookup; that it is not there is none.
+    /// The error of the lookup. A missing record is no error.
     pub fn end(&self, id: &ProcessId) -> Result<Option<End>, KernelError> {
         optional("ENDS", self.ends.get(id, 0))
     }
@@ -159,8 +161,8 @@ impl Records {
     }
 }
 
-/// The maps of the agent that a program belongs to, if it is our kind of program. The free hook's program knows all
-/// of them.
+/// The maps of the agent that a program belongs to, if it is the program of an agent's free hook: that program uses all
+/// of these maps.
 fn agent(program: &aya::programs::ProgramInfo) -> Option<Records> {
     // The kernel cuts names to 15 bytes.
     let name = program.name_as_str()?;

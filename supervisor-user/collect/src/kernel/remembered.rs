@@ -1,14 +1,14 @@
-//! What is remembered of processes: by this watch, and by one that is older and has seen more.
+//! Combines the records of this watch with those of an older watch, which has seen more.
 
 use supervisor_ebpf::{End, Exec, Kill, Process, ProcessId, Wait};
 
 use super::{KernelError, Records};
 
-/// The hooks of two watches see the same call one after the other, with less than this between them.
+/// The hooks of two watches see the same call one after the other, less than this time apart.
 const SAME_NS: u64 = 10_000_000;
 
-/// What two watches remember, as if one had watched since the older one began. The older one can end at any time: its maps
-/// stay, nothing is added to them, and from then on this one has all.
+/// The records of two watches, combined as if one watch had run since the older one began. The older one can end at any
+/// time. Its maps then stay as they are, and only this watch records new events.
 #[derive(Clone, Copy)]
 pub struct Remembered<'a> {
     own: &'a Records,
@@ -22,12 +22,13 @@ impl<'a> From<&'a Records> for Remembered<'a> {
 }
 
 impl<'a> Remembered<'a> {
-    /// What this watch remembers, and the older one, which was watching when the hooks of this one were attached.
+    /// Combines the records of this watch with those of the older one, which was watching when this one attached its
+    /// hooks.
     pub(super) fn new(own: &'a Records, older: Option<&'a Records>) -> Self {
         Self { own, older }
     }
 
-    /// Since when every process is remembered, with all that it does.
+    /// Since when the records hold every process and all its events.
     ///
     /// # Errors
     ///
@@ -36,24 +37,27 @@ impl<'a> Remembered<'a> {
         self.older.unwrap_or(self.own).seeded_ns()
     }
 
-    /// What is remembered of a process, its creator and its waits.
+    /// The record of a process, with its creator and its waits.
     ///
     /// # Errors
     ///
-    /// The error of the lookup; that it is not there is none.
+    /// The error of the lookup. A missing record is no error.
     pub fn process(self, id: &ProcessId) -> Result<Option<Process>, KernelError> {
         let own = self.own.process(id)?;
         let Some(older) = self.older else { return Ok(own) };
         Ok(match (own, older.process(id)?) {
             (Some(own), Some(known)) => {
-                let has_executed = executed_ns(self.own, id)? > executed_ns(older, id)?;
+                let known_ns = executed_ns(older, id)?;
+                let has_executed = executed_ns(self.own, id)? > known_ns.saturating_add(SAME_NS);
                 Some(both(own, known, has_executed))
             }
             (own, known) => own.or(known),
         })
     }
 
-    /// The process that is remembered at the slot of a pid: the one that has it now, or had it last.
+    /// The process that is remembered at the slot of a pid, if it has or had this pid. It is not always the last
+    /// process with this pid: a released process that a child needs keeps the slot, and later processes are in
+    /// `DISPLACED`. `None` if the slot is free, or if the process in it has another pid.
     ///
     /// # Errors
     ///
@@ -66,12 +70,13 @@ impl<'a> Remembered<'a> {
     ///
     /// # Errors
     ///
-    /// The error of the lookup; that it is not there is none.
+    /// The error of the lookup. A missing record is no error.
     pub fn exec(self, id: &ProcessId) -> Result<Option<Exec>, KernelError> {
         let own = self.own.exec(id)?;
         let known = self.older.map_or(Ok(None), |older| older.exec(id))?;
-        // Without a time it is what the process ran when its watch began.
-        let is_newer = |known: &Exec| own.is_none_or(|own| known.at_ns >= own.at_ns);
+        // An exec without a time is the program that the process ran when the watch began. If both saw the same exec,
+        // the older watch knows the program before it.
+        let is_newer = |known: &Exec| own.is_none_or(|own| known.at_ns.saturating_add(SAME_NS) >= own.at_ns);
         Ok(known.filter(is_newer).or(own))
     }
 
@@ -79,21 +84,21 @@ impl<'a> Remembered<'a> {
     ///
     /// # Errors
     ///
-    /// The error of the lookup; that it is not there is none.
+    /// The error of the lookup. A missing record is no error.
     pub fn kill(self, id: &ProcessId) -> Result<Option<Kill>, KernelError> {
         self.either(id, Records::kill)
     }
 
-    /// How a process ended that was reaped and whose record a child needs.
+    /// The end of a process that was reaped and whose record a child still needs.
     ///
     /// # Errors
     ///
-    /// The error of the lookup; that it is not there is none.
+    /// The error of the lookup. A missing record is no error.
     pub fn end(self, id: &ProcessId) -> Result<Option<End>, KernelError> {
         self.either(id, Records::end)
     }
 
-    /// What the older one has seen first, and then this one.
+    /// The record of the older watch or, if it has none, of this one.
     fn either<T>(
         self,
         id: &ProcessId,
@@ -104,12 +109,12 @@ impl<'a> Remembered<'a> {
     }
 }
 
-/// When a process has called exec last, as far as this watch has seen; `0` if it has not.
+/// When a process last called exec, by the records of one watch; `0` if they hold no exec.
 fn executed_ns(records: &Records, id: &ProcessId) -> Result<u64, KernelError> {
     Ok(records.exec(id)?.map_or(0, |exec| exec.at_ns))
 }
 
-/// One record of two. `has_executed`: the process called exec after the older watch had ended.
+/// Combines two records. `has_executed`: the process called exec after the older watch had ended.
 fn both(own: Process, known: Process, has_executed: bool) -> Process {
     let (creator, parent) =
         if own.creator.is_known() { (own.creator, own.parent) } else { (known.creator, known.parent) };
@@ -126,11 +131,12 @@ fn both(own: Process, known: Process, has_executed: bool) -> Process {
 }
 
 fn both_waits(own: Wait, known: Wait, has_executed: bool) -> Wait {
-    // Of one and the same wait the older watch knows more of what was before.
+    // If both saw the same wait, the older watch knows more about the waits before it.
     let last = if own.at_ns > known.at_ns + SAME_NS { own } else { known };
     let any = if own.any_ns > known.any_ns + SAME_NS { own } else { known };
     Wait {
-        // Those after the end of the older watch are not added to its own: how many both have counted is not known.
+        // The waits after the end of the older watch are not added to its count: it is not known how many waits both
+        // have counted.
         count: own.count.max(known.count),
         any_ns: any.any_ns,
         any_gap_ns: any.any_gap_ns,
@@ -157,19 +163,19 @@ mod tests {
     }
 
     #[test]
-    fn while_the_older_one_watches_it_has_all() {
+    fn while_the_older_watch_runs_its_record_is_used() {
         let (own, known) = (waited(0, SAME_NS, 1, WAITED_PID), waited(7, 5, 3, WAITED_PID | WAITED_ANY));
         assert_eq!(both(own, known, false), known);
     }
 
     #[test]
-    fn after_its_end_what_it_has_seen_still_counts() {
+    fn after_the_older_watch_has_ended_its_record_still_counts() {
         let (own, known) = (waited(0, LATER, 1, WAITED_PID), waited(7, 4, 3, WAITED_ANY));
         assert_eq!(both(own, known, false), waited(7, LATER, 3, WAITED_PID | WAITED_ANY));
     }
 
     #[test]
-    fn another_program_has_waited_only_as_was_seen_since_its_exec() {
+    fn after_an_exec_the_waits_of_the_program_before_do_not_count() {
         let (own, known) = (waited(7, LATER, 1, WAITED_PID), waited(7, 4, 3, WAITED_ANY));
         assert_eq!(both(own, known, true).wait.kinds, WAITED_PID);
     }

@@ -1,27 +1,27 @@
-//! What this process may do.
+//! Reads the capabilities and the PID namespace of this process, and says whether it may trace.
 
 use procfs::process::Process;
 
 use super::KernelError;
 
-/// `CAP_SYS_PTRACE` and the like: bit numbers of `include/uapi/linux/capability.h`.
+/// `CAP_SYS_PTRACE`. These four are bit numbers of `include/uapi/linux/capability.h`.
 const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
-/// The rights that the tool uses.
+/// The capabilities that the tool uses, and its view of the host's processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
-    /// May load tracing programs: `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`.
+    /// The process may load tracing programs: `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`.
     pub bpf: bool,
-    /// May read every process's details in `/proc`: `CAP_SYS_PTRACE`.
+    /// The process may read the details of every process in `/proc`: `CAP_SYS_PTRACE`.
     pub ptrace: bool,
-    /// Sees the host's processes under their host pids: it runs in the initial PID namespace.
+    /// The process runs in the initial PID namespace, so it sees the host's processes under their host pids.
     pub host_pids: bool,
 }
 
-/// Reads the rights of this process.
+/// Reads the capabilities and the PID namespace of this process.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ pub fn rights() -> Result<Rights, KernelError> {
 }
 
 impl Rights {
-    /// Fails with one sentence if the hooks cannot be used with these rights.
+    /// Fails with a one-sentence reason if the hooks cannot be used with these capabilities.
     ///
     /// # Errors
     ///

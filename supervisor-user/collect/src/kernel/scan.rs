@@ -1,4 +1,4 @@
-//! A pass of the task iterator: which processes it returns, and how they are read.
+//! Reads a pass of the task iterator. The kind of scan decides which processes the pass returns.
 
 use std::{fs::File, io::Read as _};
 
@@ -14,20 +14,22 @@ use super::KernelError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Scan {
-    /// Those that have exited.
+    /// The processes that have exited, and those that were told to exit and have not
+    /// ([`TASK_ENDING`](supervisor_ebpf::TASK_ENDING)).
     Exited = SCAN_EXITED,
-    /// The same; what is remembered of any process is marked, so that what was not freed is forgotten in time.
+    /// The same processes. The pass also marks the records of all processes, so that the hooks can later drop a stale
+    /// record whose free was not seen.
     Reconcile = SCAN_RECONCILE,
-    /// All, and each is remembered, as one whose creator is not known.
+    /// All processes. The pass also stores a record of each one, without a creator.
     Seed = SCAN_SEED,
-    /// All.
+    /// All processes.
     All = SCAN_ALL,
 }
 
-/// Reads a pass: returns the processes that have exited, and hands the others to `each`.
+/// Reads a pass: returns the processes that have exited, and calls `each` with the others.
 pub(super) fn read(file: File, mut each: impl FnMut(&TaskRecord)) -> Result<Vec<Task>, KernelError> {
     let mut exited = Vec::new();
-    // Many are in the control group of the one before.
+    // Many processes are in the same control group as the one before: its names are shared.
     let mut last = None;
     let mut stream = Stream { file, buffer: Vec::new(), start: 0 };
     while let Some(record) = stream.next::<TaskRecord>()? {
@@ -53,7 +55,7 @@ pub(super) fn read(file: File, mut each: impl FnMut(&TaskRecord)) -> Result<Vec<
 #[repr(transparent)]
 struct CgroupBytes(CgroupPath);
 
-// SAFETY: an array of bytes.
+// SAFETY: the type is an array of bytes, so it has no padding, and any bytes are a valid value.
 unsafe impl aya::Pod for CgroupBytes {}
 
 /// The names of a path, outermost first.
@@ -65,7 +67,7 @@ pub(super) fn components(path: &CgroupPath) -> Vec<String> {
     path.iter().map(name).filter(|name| !name.is_empty()).rev().collect()
 }
 
-/// Fixed-size records out of the iterator's file.
+/// A reader of fixed-size records from the iterator's file.
 struct Stream {
     file: File,
     buffer: Vec<u8>,
@@ -90,7 +92,7 @@ impl Stream {
                 Err(source) => return Err(KernelError::Io { what: "cannot read the task iterator", source }),
             }
         }
-        // SAFETY: that many bytes are there, and any bytes are a valid `T`.
+        // SAFETY: the buffer holds at least `size_of::<T>()` bytes from `start` on, and any bytes are a valid `T`.
         let record = unsafe { self.buffer.as_ptr().add(self.start).cast::<T>().read_unaligned() };
         self.start += size_of::<T>();
         Ok(Some(record))

@@ -1,4 +1,4 @@
-//! Losing on purpose what the kernel side may lose by itself, to show what becomes of it.
+//! Simulates the losses that can happen on the kernel side, to show their effects. `--simulate-loss` asks for them.
 
 use std::str::FromStr;
 
@@ -6,46 +6,46 @@ use aya::EbpfLoader;
 
 use super::Offsets;
 
-/// What the kernel side loses. Written as `exits=50,frees=50,ring=4096,release=0,fields=0`.
+/// The losses of the kernel side. They are written as `exits=50,frees=50,ring=4096,release=0,fields=0`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SimulatedLoss {
-    /// Maps with another bound than theirs: elements, and for `EVENTS` bytes.
+    /// Maps that get another bound than their own: a number of elements, or of bytes for `EVENTS`.
     bounds: Vec<(&'static str, u32)>,
-    /// One in so many exits is not seen, by chance; 0 is none.
+    /// The exit hook misses one in this many exits, at random. With 0 it misses none.
     exits: u32,
-    /// The same of frees.
+    /// The same for frees.
     frees: u32,
-    /// Blocks of `UNREAPED` that are not used: bits of their numbers.
+    /// Bits that the numbers of used blocks of `UNREAPED` must not have; all other blocks stay unused.
     blocks: u32,
-    /// Whether the extra hook is left out.
+    /// Whether the optional hook is not attached.
     without_release: bool,
-    /// Whether this kernel is taken for one that has only the required fields.
+    /// Whether the programs treat this kernel as one that has only the required fields.
     without_fields: bool,
 }
 
-/// The maps that can be made smaller, with the names that they have here.
+/// The maps whose bounds can be set, each with its name in the option.
 const MAPS: [(&str, &str); 4] =
     [("processes", "PROCESSES"), ("displaced", "DISPLACED"), ("execs", "EXECS"), ("ring", "EVENTS")];
 
 impl SimulatedLoss {
-    /// Whether nothing is lost on purpose.
+    /// Whether no loss is simulated.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the extra hook is attached, where the kernel lets it be.
+    /// Whether the optional hook is attached, if the kernel allows it.
     #[must_use]
     pub fn has_release(&self) -> bool {
         !self.without_release
     }
 
-    /// What the programs know of this kernel's fields.
+    /// The offsets that the programs get.
     pub(super) fn fields(&self, offsets: Offsets) -> Offsets {
         if self.without_fields { offsets.required() } else { offsets }
     }
 
-    /// Makes the programs lose it.
+    /// Sets the bounds and globals that make the programs lose records.
     pub(super) fn apply<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
         for (map, bound) in &self.bounds {
             loader.map_max_entries(map, *bound);
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_be_lost_is_read() {
+    fn simulated_losses_are_parsed_and_wrong_ones_are_refused() {
         let text = "blocks=2,execs=100,ring=4096,exits=3,frees=2,release=0,fields=0";
         let loss: SimulatedLoss = text.parse().unwrap();
         let bounds = vec![("EXECS", 100), ("EVENTS", 4096)];

@@ -1,4 +1,4 @@
-//! The bounds of the maps.
+//! Lists the maps that hold data of processes, with their bounds and sizes.
 
 use supervisor_ebpf::{
     BLOCK, BLOCKS, DISPLACED_ENTRIES, ENDS_ENTRIES, EVENTS_BYTES, EXECS_ENTRIES, End, Exec, KILLS_ENTRIES,
@@ -12,7 +12,7 @@ pub struct MapSize {
     pub name: &'static str,
     /// How many elements it holds at most.
     pub entries: usize,
-    /// What it takes at most, in bytes, by the kernel's own layout.
+    /// The memory that it takes at most, in bytes, by the kernel's own layout.
     pub bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The programs of `supervisor trace`, and what they tell.
+//! Attaches the programs of `supervisor trace`, and reads their records.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,8 @@ use super::{
     scan::components,
 };
 
-/// Programs with their hooks; what ends a process comes first, so that no end is missed of what is seen to begin.
+/// Programs with their hooks. The hooks for the end of a process are attached first: a trace that sees the start of a
+/// process then also sees its end.
 const TRACEPOINTS: [(&str, &str); 5] = [
     ("trace_free", "sched_process_free"),
     ("trace_exit", "sched_process_exit"),
@@ -27,7 +28,7 @@ const TRACEPOINTS: [(&str, &str); 5] = [
     ("trace_fork", "sched_process_fork"),
 ];
 
-/// Maps that only a watch needs, with the smallest bounds that they can have.
+/// Maps that only a watch needs, with the smallest possible bounds.
 const UNUSED: [(&str, u32); 7] = [
     ("UNREAPED", 1),
     ("PROCESSES", 1),
@@ -38,47 +39,47 @@ const UNUSED: [(&str, u32); 7] = [
     ("EVENTS", 4096),
 ];
 
-/// Something that the kernel side tells.
+/// A record of the kernel side.
 pub enum Record<'a> {
-    /// What happened.
+    /// An event other than an exec.
     Event(Traced),
-    /// The same of an exec.
+    /// An exec.
     Exec(&'a TracedExec),
-    /// The path of a control group of which there will be events: its inode number, and the innermost names, outermost
-    /// first.
+    /// The path of a control group, before the events in it: its inode number, and the innermost names of the path, the
+    /// outermost of them first.
     Cgroup(u64, Vec<String>),
 }
 
-/// What a trace is to tell, and how much may wait to be read.
+/// The events that a trace reports, and the size of its ring.
 #[derive(Clone, Debug)]
 pub struct TraceOptions {
-    /// What it is to tell.
+    /// The events that it reports.
     pub filter: TraceFilter,
-    /// Size of the ring: a power of two, and whole pages.
+    /// Size of the ring in bytes: a power of two, and a multiple of the page size.
     pub ring_bytes: u32,
 }
 
 impl TraceOptions {
-    /// With the usual ring.
+    /// The options with a ring of [`TRACE_BYTES`].
     #[must_use]
     pub fn new(filter: TraceFilter) -> Self {
         Self { filter, ring_bytes: TRACE_BYTES }
     }
 }
 
-/// A trace that goes on until it is dropped.
+/// A trace that runs until it is dropped.
 pub struct Trace {
     ring: RingBuf<MapData>,
     lost: Array<MapData, u64>,
     cgroups: HashMap<MapData, u64, u8>,
     has_release: bool,
-    /// Holds the programs.
+    /// Keeps the programs loaded.
     tracer: Tracer,
 }
 
 impl Trace {
-    /// Attaches the programs. If `roots` are given, only they and their descendants are told of, also those that are there
-    /// already.
+    /// Attaches the programs. With `roots`, the trace reports only these processes and their descendants, including the
+    /// descendants that exist already.
     ///
     /// # Errors
     ///
@@ -108,13 +109,13 @@ impl Trace {
         &self.tracer
     }
 
-    /// Whether it tells who reaps, and when exactly.
+    /// Whether the trace reports the reaper and the exact time of a reap.
     #[must_use]
     pub fn has_release(&self) -> bool {
         self.has_release
     }
 
-    /// Hands over everything that was told and not yet read.
+    /// Calls `each` with every record that was not yet read.
     ///
     /// # Errors
     ///
@@ -127,7 +128,8 @@ impl Trace {
         while let Some(item) = self.ring.next() {
             let start = item.as_ptr();
             #[expect(clippy::cast_ptr_alignment, reason = "the ring's records are aligned to 8 bytes")]
-            // SAFETY: the programs write whole records of these three sizes; each is any bytes of its size.
+            // SAFETY: the programs write whole records of these three sizes, and any bytes of its size are a valid
+            // record.
             let record = unsafe {
                 match item.len() {
                     n if n == size_of::<Traced>() => Record::Event(start.cast::<Traced>().read()),
@@ -144,8 +146,8 @@ impl Trace {
         Ok(())
     }
 
-    /// How many records were lost so far: the ring had no room for them, or the kernel left out the program. A reap that
-    /// `trace_release` misses is told by `trace_free`.
+    /// How many records were lost so far: the ring had no room for them, or the kernel skipped the program. If
+    /// `trace_release` misses a reap, `trace_free` reports it.
     ///
     /// # Errors
     ///
@@ -160,18 +162,18 @@ impl Trace {
     }
 }
 
-/// What the kernel side knows of control groups.
+/// The control groups that the kernel side knows.
 pub struct Cgroups<'a>(&'a mut HashMap<MapData, u64, u8>);
 
 impl Cgroups<'_> {
-    /// Nothing more is to be told of a control group. What is on its way already still comes.
+    /// Stops the events of a control group. Records that are in the ring already still arrive.
     pub fn refuse(&mut self, id: u64) {
-        // If that fails, it is told of, and left out by who reads it.
+        // If this fails, the kernel still reports the group, and the reader drops its events.
         let _ = self.0.insert(id, CGROUP_UNWANTED, 0);
     }
 }
 
-/// Attaches the programs; returns whether the one that sees the reap itself is among them.
+/// Attaches the programs. Returns whether the optional one that sees the reap itself is attached.
 fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, KernelError> {
     let has_release = try_release(ebpf, "trace_release", btf, |_, _| Ok(())).is_ok();
     for (program, hook) in TRACEPOINTS {
@@ -182,7 +184,7 @@ fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Result<bool, KernelError> {
     Ok(has_release)
 }
 
-/// What is told, and how large the maps are: those that only a watch needs are as small as can be.
+/// The filter and the bounds of the maps. The maps that only a watch needs are as small as possible.
 fn setup(options: &TraceOptions) -> Setup {
     let mut bounds = UNUSED.to_vec();
     bounds.extend([
@@ -194,8 +196,8 @@ fn setup(options: &TraceOptions) -> Setup {
     Setup { bounds, filter: options.filter }
 }
 
-/// Follows these and all their descendants. What is forked meanwhile by one that is not followed yet is found by
-/// the next look.
+/// Follows the roots and all their descendants. A process that is not followed yet may fork during a scan; the next
+/// scan finds the child. The loop ends with a scan that finds no other process.
 fn follow(
     tracer: &mut Tracer,
     followed: &mut HashMap<MapData, ProcessId, u8>,

@@ -1,4 +1,4 @@
-//! The programs of a watch: attaches them, and reads what they keep.
+//! Loads and attaches the programs of a watch, and reads their maps, their ring and the task iterator.
 
 use std::{
     fs::File,
@@ -24,8 +24,8 @@ use super::{
 };
 use crate::memory;
 
-/// The loaded programs. They are detached when it is dropped, or when the process ends in whatever way:
-/// nothing is pinned.
+/// The loaded programs. The kernel detaches them when this is dropped, or when the process ends in any way: nothing is
+/// pinned.
 pub struct Tracer {
     pub(super) ebpf: Ebpf,
     records: Records,
@@ -41,12 +41,12 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// Missing rights, missing BTF or a type in it, or what the kernel refused.
+    /// If capabilities, BTF or a type in it are missing, or if the kernel refuses something.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
         Self::start_and(options, &Setup::default(), |_, _| Ok(())).map(|(tracer, ())| tracer)
     }
 
-    /// The same; `also` gets the object before it is done, while the kernel's types are there.
+    /// The same, and calls `also` with the object before it returns, while the kernel's types are still in memory.
     pub(super) fn start_and<T>(
         options: &Options,
         setup: &Setup,
@@ -69,7 +69,7 @@ impl Tracer {
             && try_release(&mut ebpf, RELEASE, &btf, |_, _| Ok(())).is_ok();
         let result = also(&mut ebpf, &btf)?;
         drop(btf);
-        // The kernel's types, parsed twice, take 60 MiB for a moment.
+        // The kernel's types were parsed twice, and took 60 MiB for a moment.
         memory::give_back();
         let tracer = Self {
             records: Records::of(&mut ebpf)?,
@@ -98,36 +98,36 @@ impl Tracer {
         aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| KernelError::NotInObject("AYA_LOGS"))
     }
 
-    /// Also uses what another watch remembers that is watching now, if there is one. Call it before the first scan, from which
-    /// on this one counts as a watch too.
+    /// Also uses the records of another watch that runs now, if there is one. Call it before the [`Scan::Seed`]: after
+    /// that scan, this one counts as a watch too.
     pub fn find_older(&mut self) -> Option<&Records> {
         self.older = Records::of_running_agent();
         self.older.as_ref()
     }
 
-    /// What this watch and the older one remember.
+    /// The records of this watch and of the older one.
     #[must_use]
     pub fn remembered(&self) -> Remembered<'_> {
         Remembered::new(&self.records, self.older.as_ref())
     }
 
-    /// What this watch remembers of processes.
+    /// The records of this watch.
     #[must_use]
     pub fn records(&self) -> &Records {
         &self.records
     }
 
-    /// What was lost because the kernel left out runs of the hooks; the counters do not have it.
+    /// The losses because the kernel skipped runs of the hooks. The counters do not include them.
     ///
     /// # Errors
     ///
-    /// If the kernel does not say.
+    /// If the number of skipped runs cannot be read. A kernel that does not report it gives 0.
     pub fn missed(&self) -> Result<Counters, KernelError> {
         missed::of_watch(&self.ebpf)
     }
 
-    /// How many unreaped processes are in each cell of the epoch table. Counts of a moment: an exit that is
-    /// just being counted may be missing.
+    /// How many unreaped processes are in each cell of the epoch table. An exit that a hook is just counting may be
+    /// missing.
     ///
     /// # Errors
     ///
@@ -144,9 +144,11 @@ impl Tracer {
         Ok(sums)
     }
 
-    /// Walks all processes in the kernel and returns those that have exited; they are put among the
-    /// unreaped if they are not there. The others are handed to `each` with [`Scan::Seed`] and [`Scan::All`]; with the
-    /// others only those that were told to exit and have not ([`TASK_ENDING`](supervisor_ebpf::TASK_ENDING)).
+    /// Walks all processes in the kernel, and returns those that have exited. It inserts the zombies among them into
+    /// the table of unreaped processes if they are not in it. Only [`Scan::Seed`] also inserts those that are still
+    /// exiting ([`TASK_EXITING`](supervisor_ebpf::TASK_EXITING)): later the exit hook does that. It calls `each` with
+    /// the other processes: with all of them for [`Scan::Seed`] and [`Scan::All`], and for the other scans only with
+    /// those that were told to exit and have not ([`TASK_ENDING`](supervisor_ebpf::TASK_ENDING)).
     ///
     /// # Errors
     ///
@@ -167,8 +169,8 @@ impl Tracer {
         Ok(exited)
     }
 
-    /// Whether the task iterator shows the host's PID 1. A kernel that leaves it out was seen to run no program in its
-    /// threads either.
+    /// Whether the task iterator shows the host's PID 1. A kernel whose iterator skipped PID 1 also ran no program in
+    /// the threads of PID 1.
     ///
     /// # Errors
     ///
@@ -179,7 +181,7 @@ impl Tracer {
         Ok(shown)
     }
 
-    /// Says what the next pass of the iterator returns.
+    /// Sets which processes the next pass of the iterator returns.
     fn control(&mut self, scan: Scan) -> Result<(), KernelError> {
         self.control.scan = scan as u32;
         self.records
@@ -206,7 +208,7 @@ impl Tracer {
         })
     }
 
-    /// Remembers the exec of a process that is older than the hooks, unless one was seen meanwhile.
+    /// Stores the exec of a process that is older than the hooks, unless a hook has stored one since.
     ///
     /// # Errors
     ///
@@ -224,7 +226,7 @@ impl Tracer {
     /// The next event of the ring, if there is one.
     pub fn next_event(&mut self) -> Option<Reaped> {
         let item = self.events.next()?;
-        // SAFETY: the programs write whole `Reaped` values, which any bytes of its size are.
+        // SAFETY: the programs write whole `Reaped` values, and any bytes of that size are a valid `Reaped`.
         (item.len() == size_of::<Reaped>())
             .then(|| unsafe { item.as_ptr().cast::<Reaped>().read_unaligned() })
     }

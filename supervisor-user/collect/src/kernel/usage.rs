@@ -1,4 +1,4 @@
-//! What the kernel side takes: elements of its maps, and time of its programs while that is asked for.
+//! Measures the kernel side: how full its maps are, and the run time of its programs while the kernel measures it.
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
@@ -12,13 +12,13 @@ use super::{KernelError, MapSize, Tracer, map_sizes};
 pub struct MapFill {
     /// The map.
     pub name: &'static str,
-    /// How many elements it holds, where that is known without reading all of them.
+    /// How many elements it holds, if the number is known without a read of all elements.
     pub entries: Option<u64>,
     /// How many it can hold.
     pub max_entries: u64,
 }
 
-/// What an eBPF program has cost since the kernel was asked to measure.
+/// The cost of an eBPF program since the kernel began to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramRuns {
     /// The program.
@@ -29,18 +29,18 @@ pub struct ProgramRuns {
     pub runs: u64,
 }
 
-/// As long as one exists, the kernel measures every eBPF program of the host, which makes each run slower.
+/// While one exists, the kernel measures every eBPF program of the host, which makes each run slower.
 #[derive(Debug)]
 pub struct RunStats {
     _fd: OwnedFd,
 }
 
 impl RunStats {
-    /// Asks for it.
+    /// Asks the kernel to measure.
     ///
     /// # Errors
     ///
-    /// Without `CAP_SYS_ADMIN`.
+    /// Without `CAP_SYS_ADMIN`, or if the kernel refuses for another reason.
     pub fn enable() -> Result<Self, KernelError> {
         match enable_stats(Stats::RunTime) {
             Ok(fd) => Ok(Self { _fd: fd }),
@@ -73,12 +73,12 @@ impl Tracer {
         Ok(map_sizes().iter().map(fill).collect())
     }
 
-    /// What each program that is loaded has cost since [`RunStats::enable`]. Those of a trace are not, and an extra one
-    /// may have been refused.
+    /// The cost of each loaded program since [`RunStats::enable`]. A watch does not load the programs of a trace, and
+    /// the kernel may have refused an optional program.
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell.
+    /// If the kernel does not report it.
     pub fn program_runs(&self) -> Result<Vec<ProgramRuns>, KernelError> {
         let loaded = self.ebpf.programs().filter(|(_, program)| program.fd().is_ok());
         let told = loaded.map(|(name, program)| {
@@ -92,7 +92,8 @@ impl Tracer {
     }
 }
 
-/// How many processes are unreaped. A moment's sum over the CPUs can be wrong by what is just being counted.
+/// How many processes are unreaped. The sum over the CPUs can be wrong by the processes that the hooks are just
+/// counting.
 fn unreaped(epochs: &[u64; EPOCHS]) -> u64 {
     let sum = epochs.iter().fold(0u64, |sum, cell| sum.wrapping_add(*cell)).cast_signed();
     sum.max(0).cast_unsigned()

@@ -1,38 +1,41 @@
-//! Which processes are unreaped, and when to look at which. Pure: it is told what was seen and when.
+//! Decides which processes are unreaped, and when to inspect which process. Pure: the caller passes in each observation
+//! and its time.
 //!
-//! A leftover goes from *waiting* (seen past the reporting age, not yet confirmed or not yet past the grace
-//! period) to *told*, and leaves when its reap is told. One that is exiting and is *held* in it, as the init of
-//! a PID namespace that cannot die, is neither. Every one of them is counted in the cell of its exit epoch, so
-//! that a tick can tell from the kernel's epoch table alone whether there is anything that is not known here.
+//! A candidate is *waiting* (`State::Waiting`) when it was seen past the reporting age, and is not yet confirmed or not
+//! yet past the grace period. Then it is *reported* (`State::Told`), and leaves the ledger when its reap is reported. A
+//! candidate that is *stuck in exit* (`State::Held`), such as the init of a PID namespace that cannot die, is neither.
+//! The ledger counts each candidate in the cell of its exit epoch. So a tick learns from the kernel's epoch table alone
+//! whether the kernel has a process that the ledger does not know.
 
 use std::collections::{HashMap, HashSet};
 
 use supervisor_ebpf::{EPOCH_SHIFT, EPOCHS, ProcessId, Reaped, Unreaped};
 
-/// A leftover that is not confirmed is looked at again after this long, and then twice as long each time.
+/// A candidate that is not confirmed is inspected again after this time; the time doubles after each inspection.
 const RECHECK_NS: u64 = 250_000_000;
-/// But at least this often.
+/// The upper bound of that time.
 const RECHECK_MAX_NS: u64 = 8_000_000_000;
-/// One that was told is looked at again after this long, and then twice as long each time: who must reap it may
-/// change, and why it does not.
+/// A reported candidate is inspected again after this time; the time doubles after each inspection. Its reaper may
+/// change, and so may the reason why the reaper does not reap it.
 const REVIEW_NS: u64 = 2_000_000_000;
-/// But at least this often.
+/// The upper bound of that time.
 const REVIEW_MAX_NS: u64 = 300_000_000_000;
-/// The epoch table wraps after 69 s, so reaps must be told, and leftovers looked for, from this age on.
+/// The epoch table wraps after 69 s. So the kernel must report reaps, and the ledger must search for candidates, from
+/// this age on at the latest.
 pub const MAX_REPORT_AFTER_NS: u64 = 30_000_000_000;
 
-/// The state of all leftovers.
+/// The state of all candidates.
 #[derive(Debug)]
 pub struct Ledger {
     grace_ns: u64,
     leftovers: HashMap<ProcessId, Leftover>,
     known: [u64; EPOCHS],
     missing: HashSet<ProcessId>,
-    /// Processes that had exited before the hooks were attached.
+    /// Processes that the first scan found to have exited.
     existing: HashSet<ProcessId>,
-    /// Leftovers whose exits the hooks missed, since the last [`Ledger::take_found`].
+    /// The number of candidates since the last [`Ledger::take_found`] whose exits the hooks missed.
     found: u64,
-    /// No leftover is due before this.
+    /// No candidate is due before this.
     next_ns: u64,
 }
 
@@ -42,51 +45,52 @@ struct Leftover {
     state: State,
     next_ns: u64,
     pause_ns: u64,
-    /// When it was last seen not to be a zombie: the grace period begins no earlier.
+    /// When an inspection last found that it is no zombie: the grace period begins no earlier.
     not_zombie_ns: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    /// An earlier run has told it, and this one has not looked at it yet.
+    /// An earlier run has reported it, and this one has not confirmed it yet.
     TakenOver,
     Held,
     Told,
-    /// It is gone, and still in the kernel's table, because its free was not seen; or nobody wants to know of it.
+    /// A stale entry: the process is gone and still in the kernel's table, because its free was not seen. Or an entry
+    /// of a process that nobody wants to observe.
     Ghost,
 }
 
-/// A leftover whose turn it is to be looked at.
+/// A candidate that has to be inspected now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// Which process.
     pub id: ProcessId,
     /// When it exited; `None` if that was not seen.
     pub exit_ns: Option<u64>,
-    /// Whether it was told already.
+    /// Whether it was reported already.
     pub is_told: bool,
 }
 
-/// What came of looking at a leftover.
+/// The result of the inspection of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It is unreaped, and told.
+    /// It is unreaped, and was reported.
     Told,
-    /// It is exiting, and cannot finish: that was told.
+    /// It is exiting and cannot finish, and was reported as stuck in exit.
     Held,
-    /// It is not a zombie, or not yet, or it is just being reaped.
+    /// It is no zombie, or no zombie yet, or its reaper is just reaping it.
     NotYet,
-    /// Nobody wants to know of it: it is not due again, and its end is not told.
+    /// Nobody wants to observe it: it is not due again, and its end is not reported.
     Unwanted,
 }
 
-/// What a leftover was that is gone.
+/// How a candidate that is gone was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Was {
-    /// Told as unreaped.
+    /// Reported as unreaped.
     Told,
-    /// Told as held in its exit.
+    /// Reported as stuck in exit.
     Held,
 }
 
@@ -105,25 +109,26 @@ impl Ledger {
         }
     }
 
-    /// From which age on the kernel must tell a reap, and a leftover is looked for.
+    /// The age from which on the kernel must report a reap, and the ledger searches for candidates.
     #[must_use]
     pub fn report_after_ns(&self) -> u64 {
         self.grace_ns.min(MAX_REPORT_AFTER_NS)
     }
 
-    /// Whether an epoch that is old enough holds more than is known.
+    /// Whether an epoch that is old enough holds more processes than the ledger knows.
     #[must_use]
     pub fn has_unknown(&self, epochs: &[u64; EPOCHS], now_ns: u64) -> bool {
         self.old_cells(now_ns).any(|cell| epochs[cell].cast_signed() > self.known[cell].cast_signed())
     }
 
-    /// Whether an epoch holds less than is known: then a reap was not told, or its event is on its way.
+    /// Whether an epoch holds fewer processes than the ledger knows. Then a reap was not reported, or its event is on
+    /// its way.
     #[must_use]
     pub fn has_untold(&self, epochs: &[u64; EPOCHS]) -> bool {
         epochs.iter().zip(&self.known).any(|(seen, known)| seen.cast_signed() < known.cast_signed())
     }
 
-    /// Cells whose newest epoch began at least the reporting age ago.
+    /// The cells whose newest epoch began at least the reporting age ago.
     fn old_cells(&self, now_ns: u64) -> impl Iterator<Item = usize> {
         let current = now_ns >> EPOCH_SHIFT;
         let report_after_ns = self.report_after_ns();
@@ -133,12 +138,13 @@ impl Ledger {
         })
     }
 
-    /// Names the processes that had exited before the hooks were attached: no hook has missed their exits.
+    /// Adds the processes that the first scan found to have exited. Their exits never count as missed: almost all of
+    /// them exited before the hooks were attached, and a few between that and the scan.
     pub fn begin(&mut self, existing: impl IntoIterator<Item = ProcessId>) {
         self.existing.extend(existing);
     }
 
-    /// Takes in what is in the kernel's table, and counts the new entries whose exits the hooks missed.
+    /// Adds the entries of the kernel's table, and counts the new entries whose exits the hooks missed.
     pub fn walk(&mut self, entries: &[Unreaped], now_ns: u64) {
         for Unreaped { id, exit_ns, .. } in entries {
             let age_ns = now_ns.saturating_sub(*exit_ns);
@@ -146,25 +152,26 @@ impl Ledger {
                 continue;
             }
             self.found += u64::from(*exit_ns == 0 && !self.existing.contains(id));
-            // One whose exit was not seen may have exited just now: it gets the whole grace period.
+            // A process whose exit was not seen may have exited just now: it gets the whole grace period.
             let since_ns = if *exit_ns == 0 { now_ns } else { *exit_ns };
             self.insert(*id, *exit_ns, State::Waiting, since_ns + self.grace_ns);
         }
     }
 
-    /// The number of leftovers since the last call whose exits the hooks missed.
+    /// The number of candidates since the last call whose exits the hooks missed.
     pub fn take_found(&mut self) -> u64 {
         std::mem::take(&mut self.found)
     }
 
-    /// Takes in one that had exited before the start, and that an earlier run has told: it is looked at now, and its end
-    /// is told even if it comes before that.
+    /// Adds a process that had exited before the start and that an earlier run has reported. It is due now, and its end
+    /// is reported even if it comes before the inspection.
     pub fn take_over(&mut self, id: ProcessId, was: Was, now_ns: u64) {
         let state = match was {
             Was::Told => State::TakenOver,
             Was::Held => State::Held,
         };
-        // Of what was held and then a zombie, the first matters: the look tells the other.
+        // If an earlier run has reported it both as stuck in exit and as a zombie, the former is kept: the inspection
+        // finds out the latter.
         match self.leftovers.get_mut(&id) {
             Some(leftover) if state == State::Held => leftover.state = state,
             Some(_) => {}
@@ -179,10 +186,10 @@ impl Ledger {
         self.next_ns = self.next_ns.min(next_ns);
     }
 
-    /// Compares with the processes that have exited and exist (`present`) and with the kernel's table. A leftover
-    /// that is in neither of two such looks was reaped unseen; it is returned if it was told. One that is left in
-    /// the table all the same is a ghost: it is passed over until its place is used again. Call it again while
-    /// [`Ledger::is_resyncing`].
+    /// Compares the ledger with the processes that have exited and exist (`present`) and with the kernel's table. A
+    /// candidate that is missing from `present` in two calls in a row was reaped unseen; it is returned if it was
+    /// reported. If its entry is still in the table, the entry is stale: the ledger ignores it until its slot is used
+    /// again. Call this again while [`Ledger::is_resyncing`].
     pub fn resync(&mut self, present: &HashSet<ProcessId>, entries: &[Unreaped]) -> Vec<(ProcessId, Was)> {
         let stored: HashMap<ProcessId, u64> = entries.iter().map(|entry| (entry.id, entry.exit_ns)).collect();
         let (gone, missing): (Vec<_>, Vec<_>) = self
@@ -203,14 +210,14 @@ impl Ledger {
         closed
     }
 
-    /// Whether a leftover was missing in the last walk and waits for the next to be sure.
+    /// Whether a candidate was missing in the last reconciliation, so that the next one must confirm that it is gone.
     #[must_use]
     pub fn is_resyncing(&self) -> bool {
         !self.missing.is_empty()
     }
 
-    /// Leftovers that are to be looked at now, in the order of their exits; settle each. Of those that were told, no
-    /// more than so many `reviews`, whose turn came first; the others stay due.
+    /// The candidates to inspect now, in the order of their exits; settle each. It returns at most `reviews` reported
+    /// ones, those that have been due for the longest time. The others stay due.
     #[must_use]
     pub fn due(&mut self, now_ns: u64, reviews: usize) -> Vec<Due> {
         if now_ns < self.next_ns {
@@ -238,13 +245,13 @@ impl Ledger {
         due
     }
 
-    /// Says that not all that were due were looked at: the others stay due.
+    /// Notes that some of the due candidates were not inspected: they stay due.
     pub fn resume_at(&mut self, at_ns: u64) {
         self.next_ns = self.next_ns.min(at_ns);
     }
 
-    /// Whether a due leftover that is a zombie now has been one for the grace period, as far as was seen. If not,
-    /// it is due again when it will have been.
+    /// Whether a due candidate that is a zombie now has been one for the whole grace period, as far as the inspections
+    /// know. If not, it is due again at the end of its grace period.
     pub fn has_waited(&mut self, id: &ProcessId, now_ns: u64) -> bool {
         let Some(leftover) = self.leftovers.get_mut(id) else { return false };
         let Some(not_zombie_ns) = leftover.not_zombie_ns else { return true };
@@ -253,8 +260,8 @@ impl Ledger {
         leftover.next_ns <= now_ns
     }
 
-    /// Says that a leftover is a zombie; whether it was told that it is held in its exit, which it is no more. Its parent
-    /// can reap it only from now on, so it gets a whole grace period.
+    /// Notes that a candidate is a zombie. Returns whether it was reported as stuck in exit, which it no longer is. Its
+    /// parent can reap it only from now on, so it then gets a whole grace period.
     pub fn release(&mut self, id: &ProcessId, now_ns: u64) -> bool {
         let held = self.leftovers.get_mut(id).filter(|leftover| leftover.state == State::Held);
         let Some(leftover) = held else { return false };
@@ -262,7 +269,7 @@ impl Ledger {
         true
     }
 
-    /// Says what came of a due leftover.
+    /// Takes the result of the inspection of a due candidate.
     pub fn settle(&mut self, id: &ProcessId, settled: Settled, now_ns: u64) {
         let Some(leftover) = self.leftovers.get_mut(id) else { return };
         let (state, first_ns, most_ns) = match (settled, leftover.state) {
@@ -271,7 +278,7 @@ impl Ledger {
                 return;
             }
             (Settled::Told, _) | (_, State::Told) => (State::Told, REVIEW_NS, REVIEW_MAX_NS),
-            // Between its release and its free it is not in `/proc`, and its end is still to be told.
+            // Between its release and its free it is not in `/proc`, and its end is not reported yet.
             (Settled::Held, _) | (Settled::NotYet, State::Held) => (State::Held, RECHECK_NS, RECHECK_MAX_NS),
             (Settled::NotYet, State::TakenOver) => (State::TakenOver, RECHECK_NS, RECHECK_MAX_NS),
             (Settled::NotYet, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
@@ -288,7 +295,7 @@ impl Ledger {
         self.next_ns = self.next_ns.min(leftover.next_ns);
     }
 
-    /// Takes in a told reap; returns what it was, if it was told.
+    /// Takes a reported reap. Returns how the process was reported, if it was.
     pub fn reaped(&mut self, reaped: &Reaped) -> Option<Was> {
         self.remove(&reaped.id)
     }

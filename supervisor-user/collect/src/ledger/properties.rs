@@ -1,23 +1,24 @@
-//! What holds of the ledger in any order of events: processes that exit, are reaped and freed, hooks that do not run,
-//! a table that is full, ring events that are late or lost, and ticks in between.
+//! Properties of the ledger that hold in any order of events: processes that exit, are reaped and freed, hooks that do
+//! not run, a table that is full, ring events that are late or lost, and ticks in between.
 //!
-//! [`kernel`] is what is true, and what the hooks make of it. [`Watch`] is told by it and drives the ledger as
-//! [`crate::observer`] does, with the model where that asks `/proc`, and checks everything that it tells:
+//! [`kernel`] is a model of the processes, and of the data that the hooks make from them. [`Watch`] reads these data
+//! and drives the ledger as [`crate::observer`] does; it asks the model where the observer asks `/proc`. It checks
+//! everything that the ledger reports:
 //!
-//! - what is told is unreaped then, and what is closed is reaped;
-//! - nothing is told within the grace period: of its exit, or since it was last seen not to be a zombie. What an
-//!   earlier run has told is told at once;
-//! - each is opened once and closed once;
-//! - a reap is taken from its event, unless that takes longer than two reconciliations.
+//! - a process that is reported is unreaped at that time, and a process that is closed is reaped;
+//! - no process is reported within the grace period of its exit, or within the grace period since it was last seen not
+//!   to be a zombie. A process that an earlier run has reported is reported at once;
+//! - each finding is opened once and closed once;
+//! - a reap is taken from its event, unless the event takes longer than two reconciliations.
 //!
-//! And when nothing happens any more for long enough:
+//! After a long enough time without events:
 //!
-//! - what is open is exactly what is unreaped, and what is held in its exit. One that is held and whose exit was not
-//!   seen is told only when it is a zombie: the task iterator stores no others;
-//! - there are no more walks, and no more reconciliations than without a cause. One that is exiting and not in the
-//!   table is a cause: it might be a zombie soon;
-//! - the ledger holds exactly the processes of the kernel's table. Before that it may hold more: one that is not told,
-//!   and whose reap was not told either, stays until the second reconciliation.
+//! - the open findings are exactly the unreaped processes and those that are stuck in exit. If one is stuck in exit and
+//!   its exit was not seen, it is reported only when it is a zombie: the task iterator stores no others;
+//! - there are no more walks, and only the periodic reconciliations. A process that is exiting and not in the table
+//!   causes more of them: it may soon be a zombie;
+//! - the ledger holds exactly the processes of the kernel's table. Before that it may hold more: a process that was not
+//!   reported, and whose reap was not reported either, stays until the second reconciliation.
 
 mod kernel;
 
@@ -31,26 +32,27 @@ use crate::observer::{RECONCILE_NS, RECONCILE_SOON_NS, UNTOLD_TICKS};
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
-/// No tick of the model takes longer. One goes by the time when it began, so what happens during it is told that much
-/// sooner.
+/// No tick of the model takes longer. A tick uses the time when it began, so it may report a process that exits during
+/// the tick this much too early.
 const DURING: u64 = MILLISECOND;
-/// Between the ticks of a watch that is not held up.
+/// The time between the ticks of a watch that nothing delays.
 const TICK: u64 = 250 * MILLISECOND;
 
 /// One step.
 #[derive(Clone, Debug)]
 enum Op {
-    /// In the kernel.
+    /// A process in the kernel takes a step.
     Kernel(Event),
-    /// Nothing happens; the machine may sleep as well.
+    /// Nothing happens for this long; the machine may also be asleep.
     Wait(u64),
-    /// The ring is read.
+    /// The watch reads the ring.
     Drain,
-    /// The watch ticks, while the kernel does not wait for it; of those that are told it looks at so many.
+    /// The watch ticks while the kernel continues with the events in `meanwhile`. It inspects at most `reviews` of the
+    /// reported processes again.
     Tick { meanwhile: Vec<Event>, reviews: usize },
 }
 
-/// What drives the ledger, and what it has told.
+/// Drives the ledger, and remembers its reports.
 struct Watch {
     kernel: Kernel,
     ledger: Ledger,
@@ -61,21 +63,21 @@ struct Watch {
     reconciled_ns: u64,
     walks: u64,
     reconciliations: u64,
-    /// Findings that are open: unreaped, and held in their exit.
+    /// The open findings: unreaped processes in `told`, and processes that are stuck in exit in `held`.
     told: BTreeSet<ProcessId>,
     held: BTreeSet<ProcessId>,
-    /// Findings that this run has ever opened.
+    /// All findings that this run has opened.
     ever_told: BTreeSet<ProcessId>,
     ever_held: BTreeSet<ProcessId>,
     /// Processes that had exited before the watch.
     existing: HashSet<ProcessId>,
-    /// How many exits the ledger counts as missed.
+    /// How many missed exits the ledger has counted.
     found: u64,
     /// Due processes whose exits the hook missed.
     missed: BTreeSet<ProcessId>,
-    /// What an earlier run has told.
+    /// Processes that an earlier run has reported.
     taken_over: BTreeSet<ProcessId>,
-    /// When one was last seen not to be a zombie.
+    /// When a process was last seen not to be a zombie.
     not_zombie: HashMap<ProcessId, u64>,
 }
 
@@ -179,7 +181,8 @@ impl Watch {
         self.ledger.walk(&entries, now_ns);
         for (id, was) in self.ledger.resync(&present, &entries) {
             let since_ns = now_ns.saturating_sub(self.kernel.reaped_ns(&id).expect("it is reaped"));
-            // Without a grace period, one that exits between the two reads above counts as missing in the first look.
+            // Without a grace period, a process that exits between the two reads above is missing from the first of
+            // them.
             let may_come = since_ns + DURING < RECONCILE_SOON_NS && self.grace_ns > 0;
             assert!(!may_come, "{id:?}: its event may still come");
             self.close(&id, was);
@@ -244,7 +247,7 @@ impl Watch {
         }
     }
 
-    /// It is a zombie, and told.
+    /// Checks that the ledger may report a zombie, and opens its finding.
     fn open(&mut self, due: &Due, now_ns: u64) {
         let id = due.id;
         if due.is_told {
@@ -273,14 +276,14 @@ impl Watch {
         assert!(open.remove(id), "{id:?}: closed as {was:?}, and not open");
     }
 
-    /// What the kernel does in the middle of a tick.
+    /// Lets the kernel take the next event in the middle of a tick.
     fn go_on<'a>(&mut self, meanwhile: &mut impl Iterator<Item = &'a Event>) {
         if let Some(event) = meanwhile.next() {
             self.kernel.take(event);
         }
     }
 
-    /// Ticks for so long.
+    /// Ticks for this long, without events.
     fn watch_for(&mut self, ns: u64) {
         for _ in 0..ns / TICK {
             self.kernel.wait(TICK);
@@ -290,8 +293,9 @@ impl Watch {
 
     fn settles_down(&mut self) {
         self.kernel.come_to_rest();
-        // Two reconciliations, a look as late as they come, and the grace period of what was found then, twice if it
-        // was no zombie yet. A cell of the epoch table is young again for the reporting age.
+        // Waits for two reconciliations, for the longest time between two inspections, and for the grace period of a
+        // process that is found then, twice in case it was no zombie yet. The reporting age is added because a new
+        // epoch makes a cell of the epoch table young again.
         self.watch_for(2 * RECONCILE_NS + MAX_REPORT_AFTER_NS + RECHECK_MAX_NS + 2 * self.grace_ns);
         let stored: BTreeSet<ProcessId> = self.kernel.table().iter().map(|entry| entry.id).collect();
         let [zombies, held, exiting] =
@@ -316,7 +320,7 @@ fn op() -> impl Strategy<Value = Op> {
         (1..20u64).prop_map(|ms| ms * MILLISECOND),
         Just(TICK),
         (1..40u64).prop_map(|quarters| quarters * TICK),
-        // Beyond a reconciliation, and beyond the wrap of the epoch table.
+        // The time between two reconciliations, and the time after which the epoch table wraps.
         Just(RECONCILE_NS),
         Just((EPOCHS as u64) << EPOCH_SHIFT),
     ];
@@ -333,7 +337,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_of_events_is_told_right(
+    fn any_order_of_events_is_reported_correctly(
         start_ns in SECOND..200 * SECOND,
         grace_ns in prop::sample::select(vec![0, TICK, SECOND, 10 * SECOND, 45 * SECOND]),
         before in vec(kernel::before(), 0..=kernel::ROOM),

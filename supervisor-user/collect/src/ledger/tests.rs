@@ -1,3 +1,5 @@
+//! Unit tests of the ledger: each test passes in a short sequence of observations.
+
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -25,7 +27,7 @@ fn reaped(tgid: u32, exit_ns: u64) -> Reaped {
 }
 
 #[test]
-fn opened_once_and_closed_once() {
+fn a_finding_is_opened_once_and_closed_once() {
     let mut ledger = Ledger::new(SECOND);
     let entries = [entry(7, T)];
     let epochs = epochs(&entries);
@@ -45,7 +47,7 @@ fn opened_once_and_closed_once() {
 }
 
 #[test]
-fn what_nobody_wants_is_due_once_and_its_end_is_not_told() {
+fn an_unwanted_process_is_due_once_and_its_end_is_not_reported() {
     let mut ledger = Ledger::new(SECOND);
     let entries = [entry(7, T)];
     let now = T + SECOND + 1;
@@ -58,14 +60,14 @@ fn what_nobody_wants_is_due_once_and_its_end_is_not_told() {
 }
 
 #[test]
-fn latency_is_the_grace_period() {
+fn a_walk_is_needed_as_soon_as_the_grace_period_is_over() {
     let ledger = Ledger::new(SECOND);
     let epochs = epochs(&[entry(7, T)]);
     assert!(ledger.has_unknown(&epochs, T + SECOND), "it is looked for as soon as the grace period is over");
 }
 
 #[test]
-fn what_is_not_a_zombie_is_looked_at_again_later_and_later() {
+fn a_process_that_is_no_zombie_is_inspected_again_after_longer_and_longer_times() {
     let mut ledger = Ledger::new(SECOND);
     let mut now = T + SECOND;
     ledger.walk(&[entry(7, T)], now);
@@ -83,7 +85,7 @@ fn what_is_not_a_zombie_is_looked_at_again_later_and_later() {
 }
 
 #[test]
-fn unknown_exit_time_gets_the_whole_grace_period() {
+fn a_process_with_an_unknown_exit_time_gets_the_whole_grace_period() {
     let mut ledger = Ledger::new(SECOND);
     let entries = [entry(7, 0)];
     assert!(ledger.has_unknown(&epochs(&entries), T));
@@ -115,7 +117,7 @@ fn long_grace_periods_wait_without_walks() {
 }
 
 #[test]
-fn what_was_told_is_reviewed_more_and_more_rarely() {
+fn a_reported_process_is_inspected_again_after_longer_and_longer_times() {
     let mut ledger = Ledger::new(SECOND);
     let mut now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T)], now);
@@ -134,7 +136,7 @@ fn what_was_told_is_reviewed_more_and_more_rarely() {
 }
 
 #[test]
-fn what_is_held_in_its_exit_is_told_apart() {
+fn a_process_stuck_in_exit_and_a_zombie_are_reported_separately() {
     let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T), entry(8, T)], now);
@@ -155,7 +157,7 @@ fn what_is_held_in_its_exit_is_told_apart() {
 }
 
 #[test]
-fn a_lost_reap_is_closed_by_the_second_walk_without_it() {
+fn a_finding_whose_reap_was_lost_is_closed_by_the_second_reconciliation() {
     let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T), entry(8, T)], now);
@@ -173,7 +175,7 @@ fn a_lost_reap_is_closed_by_the_second_walk_without_it() {
 }
 
 #[test]
-fn a_finding_whose_free_was_not_seen_is_closed_and_its_entry_is_a_ghost() {
+fn a_finding_whose_free_was_missed_is_closed_and_its_entry_is_stale() {
     let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
     let stale = [entry(7, T)];
@@ -188,7 +190,7 @@ fn a_finding_whose_free_was_not_seen_is_closed_and_its_entry_is_a_ghost() {
     assert!(ledger.all_due(now + 10 * SECOND).is_empty(), "and is never reported again");
     assert!(ledger.resync(&present(&[]), &stale).is_empty());
     assert!(!ledger.is_resyncing());
-    // Its place is used by the next process that exits there.
+    // The next process that exits in this slot replaces the stale entry.
     let reused = [entry(9, now)];
     assert!(ledger.has_untold(&epochs(&reused)));
     ledger.resync(&present(&[9]), &reused);
@@ -202,7 +204,7 @@ fn present(tgids: &[u32]) -> HashSet<ProcessId> {
 }
 
 impl Ledger {
-    /// All that is due.
+    /// All candidates that are due, without a limit.
     pub(super) fn all_due(&mut self, now_ns: u64) -> Vec<Due> {
         self.due(now_ns, usize::MAX)
     }
@@ -229,7 +231,7 @@ fn a_reused_pid_is_another_process() {
 }
 
 #[test]
-fn a_moment_in_which_a_decrement_overtakes_its_increment_is_no_leftover() {
+fn a_decrement_that_overtakes_its_increment_causes_no_walk() {
     let ledger = Ledger::new(SECOND);
     let mut epochs = [0; EPOCHS];
     epochs[cell(T)] = u64::MAX;
@@ -237,7 +239,7 @@ fn a_moment_in_which_a_decrement_overtakes_its_increment_is_no_leftover() {
 }
 
 #[test]
-fn the_grace_period_begins_when_it_has_become_a_zombie() {
+fn the_grace_period_begins_when_the_process_is_a_zombie() {
     let mut ledger = Ledger::new(SECOND);
     ledger.walk(&[entry(7, T)], T + SECOND);
     let slow = T + SECOND + SECOND / 2;
@@ -251,7 +253,7 @@ fn the_grace_period_begins_when_it_has_become_a_zombie() {
 }
 
 #[test]
-fn no_more_is_reviewed_than_is_bearable_and_everybody_has_a_turn() {
+fn the_number_of_reviews_is_bounded_and_each_reported_process_gets_its_turn() {
     let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
     let entries: Vec<Unreaped> = (1..=10).map(|tgid| entry(tgid, T)).collect();

@@ -1,4 +1,4 @@
-//! From evidence to a finding: who is who in a container's process tree. Pure.
+//! Makes a finding from evidence: it decides which part each process of a container's process tree plays. Pure.
 
 mod parts;
 mod resolve;
@@ -23,21 +23,22 @@ use supervisor_model::{
     shared::Shared,
 };
 
-/// So many arguments of a process are kept in a finding: a thousand of one letter are no more use than these, and a
-/// finding is kept as long as the process is.
+/// A finding keeps at most this many arguments of a process. A thousand one-letter arguments are of no more use, and a
+/// finding stays in memory as long as its process is unreaped.
 const MAX_ARGS: usize = 32;
-/// So many of a creator that is far away.
+/// A finding keeps at most this many arguments of a distant creator.
 const MAX_FAR_ARGS: usize = 16;
-/// So many creators are near.
+/// The nearest creators, up to this number, count as near. The others are distant.
 const NEAR: usize = 3;
 
-/// The first arguments, and whether there were more.
+/// Returns the first arguments, and whether there were more.
 fn kept(args: &[String], note: ArgsNote, max: usize) -> (Vec<String>, bool) {
     let max = note.shown.map_or(max, |shown| max.min(shown as usize));
     (args.iter().take(max).cloned().collect(), note.is_cut || args.len() > max)
 }
 
-/// What was made of the last evidence: of many that one process leaves, the reaper and the creators are the same.
+/// The results from the last evidence. Many zombies that one process leaves have the same reaper and the same creators,
+/// so their findings can share them.
 #[derive(Debug, Default)]
 pub struct Last {
     creators: (Shared<Vec<CreatorFacts>>, Shared<Vec<Creator>>),
@@ -68,13 +69,14 @@ impl Last {
     }
 }
 
-/// Makes the finding that the evidence supports, but for its diagnosis.
+/// Makes the finding that the evidence supports, without its diagnosis.
 #[must_use]
 pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
     attribute_after(&mut Last::default(), evidence, host, grace_ns)
 }
 
-/// The same, one after the other: what is as in the last one is shared with it.
+/// Does the same as [`attribute`] for a sequence of evidence. A finding shares the parts that equal those of the last
+/// one.
 #[must_use]
 pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
     let facts = &evidence.facts;
@@ -82,7 +84,7 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
     let (args, args_cut) =
         evidence.exec.as_ref().map(|exec| kept(&exec.args, exec.args_note, MAX_ARGS)).unwrap_or_default();
     let process = Process {
-        // The kernel side knows it to the nanosecond, `/proc` to the clock tick.
+        // The kernel side reports the start time in nanoseconds, `/proc` in clock ticks.
         start_ns: evidence.id.map(|id| id.start_ns).or(in_proc.start_ns),
         executable: evidence.exec.as_ref().map(|exec| roles::real_file(exec).to_owned()),
         args,
@@ -152,7 +154,8 @@ pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity
     }
 }
 
-/// The nearest runtime's verb tells; of a process of the host there is no runtime, container or PID namespace.
+/// The verb of the nearest runtime determines the origin. A process of the host has no runtime and no container, is in
+/// the initial PID namespace (level 0), and at least one of its creators is known.
 fn origin(
     runtime: Option<&Runtime>,
     container: Option<&Container>,
@@ -172,7 +175,7 @@ fn origin(
     }
 }
 
-/// A process in `/proc` as it is named in events.
+/// Converts the `/proc` facts of a process to the form that events use.
 fn process(facts: &ProcessFacts, exec: Option<&ExecFacts>, host: &HostIdentity) -> Process {
     let entity_id = match (facts.pid_ns, facts.vpid()) {
         (Some(ns), Some(vpid)) => identity::common_process_id(&host.boot_id, ns, facts.start_ticks, vpid),
@@ -231,12 +234,12 @@ fn tracer(facts: &TracerFacts) -> Tracer {
 
 fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) -> Reaper {
     let creator = evidence.creators.first();
-    // Of two processes, only the younger can have been forked by the other.
+    // A process cannot fork a process that is older than itself.
     let is_older = evidence.facts.start_ticks < facts.facts.start_ticks;
     let adopted = evidence.first_parent.zip(facts.id).map(|(first, reaper)| first != reaper);
     let in_wait = facts.threads.iter().map(|thread| &thread.wchan).chain([&facts.facts.wchan]);
     let in_wait = in_wait.flatten().any(|wchan| wchan == "do_wait");
-    // What the program before an exec waited for says nothing of this one.
+    // Waits before an exec were made by another program. They say nothing about this one.
     let exec_ns = facts.exec.as_ref().map_or(0, |exec| exec.at_ns);
     let wait = facts.wait.filter(|wait| wait.at_ns > exec_ns);
     let any_wait_ns = wait.map(|wait| wait.any_ns).filter(|at_ns| *at_ns > exec_ns);
@@ -246,6 +249,7 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         created: creator.zip(facts.id).map(|(creator, reaper)| creator.id == reaper),
         is_subreaper: facts.is_subreaper,
         is_pidns_init: facts.facts.vpid().map(|vpid| vpid == 1),
+        level: facts.facts.level(),
         state: Some(facts.facts.state),
         wchan: facts.facts.wchan.clone(),
         threads: facts.threads.clone(),
@@ -263,7 +267,7 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         any_wait_ns,
         any_wait_gap_ns: any_wait_ns.zip(wait).map(|(_, wait)| wait.any_gap_ns).filter(|gap_ns| *gap_ns != 0),
         never_waited_since_ns: match (facts.id, wait) {
-            // One that is in a wait call now began it before the hooks were attached.
+            // If the reaper is in a wait call now, it began that call before the hooks were attached.
             (Some(id), None) if !in_wait => {
                 evidence.waits_known_since_ns.map(|since_ns| since_ns.max(exec_ns).max(id.start_ns))
             }
@@ -319,8 +323,9 @@ fn pid_ns(evidence: &Evidence, runtime: Option<&Runtime>, container: Option<&Con
     })
 }
 
-/// The process through which the descent entered the namespace tells: pid 1 means that it was made for it.
-/// An exec session always enters its container's namespace, so there the container must tell.
+/// The process through which the line of creators entered the namespace determines the mode: if it has pid 1, the
+/// namespace was made for it. An exec session always enters the namespace of its container. So for an exec session, the
+/// container determines the mode.
 fn pid_ns_mode(
     evidence: &Evidence,
     runtime: Option<&Runtime>,
@@ -345,11 +350,12 @@ fn pid_ns_mode(
     container_ns_mode(evidence, container)
 }
 
-/// How a running container came to its PID namespace: the namespace was made for it if PID 1 is its first process.
+/// Whether a running container owns or joined its PID namespace. The namespace was made for the container if PID 1 is
+/// the container's first process.
 fn container_ns_mode(evidence: &Evidence, container: Option<&Container>) -> Option<PidNsMode> {
     let own_if = |is_own: bool| Some(if is_own { PidNsMode::Own } else { PidNsMode::Joined });
     let init = evidence.ns_init.as_ref();
-    // The files of another container say nothing of this one.
+    // The files of another container say nothing about this one.
     let is_its =
         |facts: &&OciFacts| facts.id.as_ref().is_none_or(|id| container.is_some_and(|it| it.id == *id));
     let files = evidence.oci.as_ref().filter(is_its);

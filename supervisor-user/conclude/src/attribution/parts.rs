@@ -1,4 +1,4 @@
-//! Which runtime and which monitor a process belongs to, and what it is to them.
+//! Finds the runtime and the monitor that a process belongs to, and its role for them.
 
 use supervisor_claims::{
     authority, cgroup, claim,
@@ -9,7 +9,7 @@ use supervisor_model::{
     finding::{Authority, Monitor, Role, Runtime, Stage},
 };
 
-/// What a process's own exec makes of it. A monitor that daemonises forks without an exec, and stays a monitor.
+/// The role of a process by its own exec. A monitor that daemonises forks without an exec, and stays a monitor.
 #[must_use]
 pub(super) fn own_role(evidence: &Evidence) -> Role {
     let runtimes = Runtimes::of(&evidence.creators);
@@ -20,7 +20,7 @@ pub(super) fn own_role(evidence: &Evidence) -> Role {
     }
 }
 
-/// What a creator is.
+/// The role of a creator.
 #[must_use]
 pub(super) fn creator_role(facts: &CreatorFacts, runtimes: &Runtimes<'_>) -> Role {
     let is_init = facts.vpid == 1;
@@ -33,11 +33,11 @@ pub(super) fn creator_role(facts: &CreatorFacts, runtimes: &Runtimes<'_>) -> Rol
     }
 }
 
-/// What a reaper is.
+/// The role of a reaper.
 #[must_use]
 pub(super) fn reaper_role(facts: &ReaperFacts, evidence: &Evidence) -> Role {
     match &facts.exec {
-        // A living one has children, and so is the monitor.
+        // A living process of such a runtime has children, so it is the monitor.
         Some(exec) if stays(exec) => Role::Monitor,
         Some(exec) => Runtimes::of(&evidence.creators).role(exec),
         None if is_monitor_process(facts) => Role::Monitor,
@@ -53,20 +53,21 @@ fn is_monitor(exec: &ExecFacts) -> bool {
     roles::role(exec) == Role::Monitor
 }
 
-/// Whether a process whose exec was not seen runs a monitor's file: one that was there before us, or that daemonised.
+/// Whether a process whose exec was not seen runs a monitor's file. Such a process is older than the watch, or it
+/// daemonised.
 fn is_monitor_process(facts: &ReaperFacts) -> bool {
     facts.facts.exe.as_deref().is_some_and(|file| roles::monitor_kind(file).is_some() || roles::stays(file))
 }
 
-/// The nearest runtime, the process itself included, and what the process is to it.
+/// The nearest runtime, which may be the process itself, and the stage of the process in it.
 #[must_use]
 pub(super) fn runtime(evidence: &Evidence, cgroup: Option<&str>) -> Option<Runtime> {
     let runtimes = Runtimes::of(&evidence.creators);
     let own = evidence.exec.as_ref();
-    // `runc init` is an exec of its own too, but of a stage: only a verb makes it a call.
+    // `runc init` is an exec of its own too, but it is a stage. Only an exec with a verb is a call.
     let called = own.filter(|own| own.own && runtimes.call(own).is_some());
     let creators = || evidence.creators.iter().filter_map(|creator| creator.exec.as_ref());
-    // A runtime's stages execute its file again, without a verb: what was called is above them.
+    // The stages of a runtime execute its file again, without a verb. The call is above them.
     let seen = || called.into_iter().chain(creators()).filter(|exec| runtimes.name(exec).is_some());
     let Some(exec) = seen().find(|exec| runtimes.call(exec).is_some()).or_else(|| seen().next()) else {
         return runtime_of_monitor(evidence, cgroup).or_else(|| runtime_of_group(cgroup?));
@@ -93,7 +94,7 @@ pub(super) fn runtime(evidence: &Evidence, cgroup: Option<&str>) -> Option<Runti
     })
 }
 
-/// The runtime that a monitor was told to call, where the runtime's exec was not seen. A monitor also starts processes
+/// The runtime that the monitor's arguments name, if the runtime's exec was not seen. A monitor also starts processes
 /// that are in no container, such as podman's clean-up.
 fn runtime_of_monitor(evidence: &Evidence, cgroup: Option<&str>) -> Option<Runtime> {
     if evidence.exec.as_ref().is_some_and(is_monitor) {
@@ -125,7 +126,7 @@ fn runtime_of_monitor(evidence: &Evidence, cgroup: Option<&str>) -> Option<Runti
     })
 }
 
-/// LXC and systemd-nspawn have no engine above them: the control group names the runtime.
+/// The runtime that the control group names. LXC and systemd-nspawn have no engine above them.
 fn runtime_of_group(path: &str) -> Option<Runtime> {
     let name = cgroup::container(path)?.machine_runtime()?;
     Some(Runtime {
@@ -137,13 +138,14 @@ fn runtime_of_group(path: &str) -> Option<Runtime> {
     })
 }
 
-/// The nearest creator that is a monitor by name; else the process that started the runtime, if it must reap
-/// the orphan because it is a subreaper.
+/// The monitor, from the first of these sources: the nearest creator that is a monitor by name; the process itself; the
+/// process that started the runtime, if it is the reaper and a subreaper; the reaper, if it is a known monitor.
 #[must_use]
 pub(super) fn monitor(evidence: &Evidence) -> Option<Monitor> {
     let runtimes = Runtimes::of(&evidence.creators);
     let creators = evidence.creators.as_slice();
-    // The stages that a monitor forked from are not the monitor of the container that it is in itself.
+    // If the process is a monitor itself, its earlier stages among the creators are not the monitor of the container
+    // that it runs in.
     let itself = evidence.exec.as_ref().filter(|exec| is_monitor(exec));
     let stages = itself.map_or(0, |own| creators.iter().take_while(|creator| runs(creator, own)).count());
     if let Some(found) = named_monitor(&creators[stages..], &runtimes) {
@@ -161,14 +163,14 @@ pub(super) fn monitor(evidence: &Evidence) -> Option<Monitor> {
     if let Some(found) = monitor_by_deed(evidence, &runtimes) {
         return Some(of_creator(found));
     }
-    // Of a process whose creators were not seen, the reaper may still be a known monitor.
+    // If the creators of a process were not seen, its reaper may still be a known monitor.
     let is_known =
         |reaper: &ReaperFacts| is_monitor_process(reaper) || roles::is_monitor_name(&reaper.facts.comm);
     let reaper = evidence.reaper.as_deref().filter(|reaper| is_known(reaper))?;
     let call = claim::reaping_monitor(reaper);
     Some(Monitor {
         namespace: call.and_then(|(_, call)| call.namespace.map(str::to_owned)),
-        // Its name is all that is known of it, if it is not known to be root's.
+        // Only its name is known, unless it is known to belong to root.
         is_unverified: call.is_none_or(|(speaker, _)| !speaker.is_verified),
         name: reaper.facts.comm.clone(),
         pid: reaper.facts.pid,
@@ -176,8 +178,8 @@ pub(super) fn monitor(evidence: &Evidence) -> Option<Monitor> {
     })
 }
 
-/// The nearest monitor. A monitor that daemonises leaves dead stages that run the same file: of those, and the living
-/// process, the living one is it.
+/// The nearest monitor. A monitor that daemonises leaves dead stages that run the same file. The living process of that
+/// file is the monitor.
 fn named_monitor<'a>(creators: &'a [CreatorFacts], runtimes: &Runtimes<'_>) -> Option<&'a CreatorFacts> {
     let is_monitor = |creator: &CreatorFacts| {
         let stays = || creator.exec.as_ref().is_some_and(stays) && creator.vpid != 1;

@@ -1,5 +1,5 @@
-//! Which container and pod a process belongs to, once all claims and the container's files were read. A claim that is
-//! refused or contradicted stays in the finding, beside the claim that is believed.
+//! Decides which container and pod a process belongs to, after all claims and the container's files were read. A claim
+//! that is refused or contradicted stays in the finding, beside the claim that is believed.
 
 use supervisor_claims::{
     authority, cgroup,
@@ -13,7 +13,7 @@ use supervisor_model::{
     finding::{Authority, ClaimSource, Container, IdentityClaim, Orchestrator, Runtime},
 };
 
-/// Container and pod, and how sure they are.
+/// Container and pod, and the confidence in them.
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     pub(super) container: Option<Container>,
@@ -34,7 +34,7 @@ pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option
         .or_pod_of(sandbox.map(oci::identify).unwrap_or_default())
         .or_pod_of(believed.and_then(|claim| of_kubelet(claim, id, cgroup)).unwrap_or_default());
     let pod_uid = cgroup.and_then(trusted_pod_uid);
-    // The kernel's word on the pod is final.
+    // For the pod, the control group of the kernel decides.
     let other_pod = pod_uid.as_deref().zip(identity.uid).is_some_and(|(cgroup, file)| cgroup != file);
     let identity = if other_pod { identity.without_pod() } else { identity };
     let refused: Vec<&Claim<'_>> =
@@ -59,14 +59,15 @@ pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option
     }
 }
 
-/// What a container's name says of its pod: of one that root named, and not of podman's, which people name.
+/// The pod that a container's name contains. Only names that root gave count, and not those of podman, because people
+/// choose them.
 fn of_kubelet<'a>(claim: &Claim<'a>, id: Option<&'a str>, cgroup: Option<&str>) -> Option<Identity<'a>> {
     let manager = cgroup.and_then(cgroup::container).and_then(|named| named.manager);
     let named = claim.name.filter(|_| claim.speaker.by.is_trusted() && manager != Some("podman"))?;
     Some(Identity { id, ..oci::kubernetes_name(named)? })
 }
 
-/// What the files of the pod's sandbox say, as a claim. They name no container but their own.
+/// The content of the pod sandbox's files as a claim. They name no container except the sandbox's own.
 fn told_of_sandbox(facts: &OciFacts, is_accepted: bool) -> IdentityClaim {
     let said = oci::identify(facts);
     IdentityClaim {
@@ -78,14 +79,14 @@ fn told_of_sandbox(facts: &OciFacts, is_accepted: bool) -> IdentityClaim {
     }
 }
 
-/// Whether root's files have the container that a user or another container claims for itself, or could not be read in
-/// time. For such a claim, root's files are read only where their path holds the id.
+/// Whether a user or another container claims a container that may belong to root: root's files contain it, or could
+/// not be read in time. For such a claim, root's files are read only where their path contains the id.
 fn may_be_stolen(claim: &Claim<'_>, evidence: &Evidence) -> bool {
     let has_it = evidence.oci.as_ref().is_some_and(|files| files.owner == Some(0));
     !claim.speaker.by.is_trusted() && (has_it || evidence.oci_not_read)
 }
 
-/// Whether a claim was refused, or names another container than the claim that is believed.
+/// Whether a claim was refused, or names a different container from the claim that is believed.
 fn contradicts(
     claim: &Claim<'_>,
     first: Option<&Claim<'_>>,
@@ -94,20 +95,20 @@ fn contradicts(
 ) -> bool {
     let Some(believed) = believed else { return !claim.may_speak || first == Some(claim) };
     let is_below = believed.source == Source::Cgroup || claim.speaker.by.rank() > believed.speaker.by.rank();
-    // A container around the group's innermost one is no contradiction.
+    // A container around the innermost container of the group is no contradiction.
     let is_around = cgroup.is_some_and(|path| cgroup::names(path, &claim.id));
     claim.is_direct() && claim.id != believed.id && is_below && !is_around
 }
 
-/// The pod's uid by a control group that no user has named.
+/// The pod's uid from a control group, if no user named that group.
 fn trusted_pod_uid(path: &str) -> Option<String> {
     if authority::of_cgroup(path) == Authority::Kernel { cgroup::pod_uid(path) } else { None }
 }
 
-/// What the container's files say.
+/// The content of the container's files.
 struct Files<'a> {
     facts: Option<&'a OciFacts>,
-    /// As much of it as is believed.
+    /// The part of it that is believed.
     identity: Identity<'a>,
     /// Whether they name a pod or a container that is not believed because of their owner.
     are_refused: bool,
@@ -118,20 +119,20 @@ impl<'a> Files<'a> {
         let said = facts.map(oci::identify).unwrap_or_default();
         let none = Self { facts, identity: Identity::default(), are_refused: false };
         match (said.id, first) {
-            // They are another container's.
+            // The files belong to another container.
             (Some(found), Some(claim)) if found != claim.id => none,
             _ if facts.is_some_and(|facts| facts.owner.is_some_and(|owner| owner != 0)) => Self {
                 identity: if believed.is_some() { said.of_user() } else { Identity::default() },
                 are_refused: said.names_pod() || believed.is_none(),
                 ..none
             },
-            // Root's files of an id that a user claims.
+            // These are root's files for an id that a user claims.
             (_, Some(_)) if believed.is_none() => none,
             _ => Self { identity: said, ..none },
         }
     }
 
-    /// What they say, as a claim.
+    /// The content of the files as a claim.
     fn told(&self, is_pod_accepted: bool) -> Option<IdentityClaim> {
         let facts = self.facts?;
         let said = oci::identify(facts);
@@ -163,7 +164,7 @@ fn told(claim: &Claim<'_>, is_accepted: bool) -> IdentityClaim {
     }
 }
 
-/// Adds the pod that the control group names to what the group says of the container.
+/// Adds the pod that the control group names to the group's claim about the container.
 fn of_cgroup(heard: &mut Vec<IdentityClaim>, cgroup: Option<&str>, pod_uid: Option<&String>) {
     let Some(uid) = pod_uid else { return };
     let pod = Some(pod(Identity::default(), Some(uid.clone())));
@@ -179,7 +180,7 @@ fn of_cgroup(heard: &mut Vec<IdentityClaim>, cgroup: Option<&str>, pod_uid: Opti
     }
 }
 
-/// The container, with what its files add.
+/// The container, with the facts that its files add.
 fn container(
     id: &str,
     believed: Option<&Claim<'_>>,
@@ -187,9 +188,9 @@ fn container(
     cgroup: Option<&str>,
     runtime: Option<&Runtime>,
 ) -> Container {
-    // A group of another container says nothing about who manages this one.
+    // The group of another container does not say which engine manages this one.
     let in_cgroup = cgroup.and_then(cgroup::container).filter(|named| named.id == id);
-    // Neither does a program that has only a runtime's name, if a trusted authority has named the container.
+    // A program that has only a runtime's name does not say it either, if a trusted authority named the container.
     let is_trusted = believed.is_none_or(|claim| claim.speaker.by.is_trusted());
     let made = runtime.filter(|runtime| !runtime.is_unverified || !is_trusted);
     Container {
@@ -203,7 +204,7 @@ fn container(
     }
 }
 
-/// The pod, by the container's files, and its uid also by the control group.
+/// The pod from the container's files. Its uid may also come from the control group.
 fn orchestrator(identity: Identity<'_>, pod_uid: Option<String>) -> Option<Orchestrator> {
     (identity.names_pod() || pod_uid.is_some()).then(|| pod(identity, pod_uid))
 }

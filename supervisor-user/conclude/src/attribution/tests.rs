@@ -1,3 +1,5 @@
+//! Tests which container, pod, runtime and namespace the evidence gives to a finding, and which claims are believed.
+
 use supervisor_model::{
     diagnosis::Confidence,
     evidence::sample::{POD, creator, exec, host, incident},
@@ -35,7 +37,7 @@ fn the_incident_is_attributed() {
 }
 
 #[test]
-fn a_namespace_of_its_own_is_told_from_a_joined_one() {
+fn an_own_pid_namespace_is_distinguished_from_a_joined_one() {
     let mut own = incident();
     own.facts.ns_pids = vec![22, 1];
     let ns = attribute(&own, &host(), 0).pid_ns.expect("a namespace");
@@ -54,7 +56,7 @@ fn a_namespace_of_its_own_is_told_from_a_joined_one() {
 }
 
 #[test]
-fn an_exec_session_is_told_from_the_container() {
+fn an_exec_session_is_distinguished_from_the_container() {
     let mut evidence = incident();
     let line = "/usr/bin/runc --root /r exec --user 0 web sh";
     for creator in &mut evidence.creators[..2] {
@@ -76,7 +78,7 @@ fn an_exec_session_is_told_from_the_container() {
 }
 
 #[test]
-fn the_container_of_an_exec_session_says_how_its_namespace_came_to_be() {
+fn the_container_of_an_exec_session_determines_its_pid_namespace_mode() {
     let mut evidence = incident();
     for creator in &mut evidence.creators[..2] {
         creator.exec = Some(exec(&format!("/usr/bin/runc exec {ID} sh"), true));
@@ -112,7 +114,7 @@ fn the_container_of_an_exec_session_says_how_its_namespace_came_to_be() {
 }
 
 #[test]
-fn a_container_s_pid_1_is_called_that() {
+fn pid_1_of_a_container_is_described_as_such() {
     let mut evidence = incident();
     evidence.facts.ns_pids = vec![22, 1];
     evidence.exec = Some(exec("/app", true));
@@ -150,7 +152,7 @@ fn a_runtime_that_executed_itself_from_a_descriptor_is_recognised() {
 }
 
 #[test]
-fn what_is_not_known_is_absent() {
+fn unknown_facts_are_absent_from_the_finding() {
     let mut evidence = incident();
     evidence.creators.clear();
     evidence.first_parent = None;
@@ -170,7 +172,7 @@ fn what_is_not_known_is_absent() {
 }
 
 #[test]
-fn conmon_names_container_and_pod_man_is_known_by_its_scope() {
+fn conmon_names_the_container_and_the_scope_names_podman() {
     let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     let mut evidence = incident();
     evidence.creators[2].exec =
@@ -200,7 +202,7 @@ fn oci(id: Option<&str>, annotations: &[(&str, &str)]) -> OciFacts {
 }
 
 #[test]
-fn a_container_is_found_only_through_the_annotations_of_its_bundle() {
+fn bundle_annotations_name_a_container_whose_id_is_cut_off() {
     let mut evidence = incident();
     // The id, the last argument, was cut off.
     for creator in &mut evidence.creators[..2] {
@@ -236,9 +238,9 @@ fn a_container_is_found_only_through_the_annotations_of_its_bundle() {
 }
 
 #[test]
-fn of_two_ids_the_control_group_s_is_believed() {
-    // A runtime inside a pod's container, without cgroups: its own container has the outer one's group. Whether it made
-    // one at all is its own word.
+fn the_id_in_the_cgroup_wins_over_the_id_in_the_arguments() {
+    // A runtime inside a pod's container, without cgroups: the container that it makes is in the outer container's
+    // group. Only the runtime itself says that it made one.
     let mut evidence = incident();
     evidence.facts.cgroup =
         Some(format!("/kubepods.slice/kubepods-pod{}.slice/crio-{OUTER}.scope", UID.replace('-', "_")));
@@ -267,7 +269,7 @@ fn of_two_ids_the_control_group_s_is_believed() {
 }
 
 #[test]
-fn a_shim_s_id_is_its_pod_s_and_its_namespace_is_containerd_s() {
+fn a_shim_names_the_pod_sandbox_and_the_containerd_namespace() {
     let mut evidence = incident();
     (evidence.exec, evidence.reaper) = (Some(exec("/app", true)), None);
     let shim = format!("/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id {OUTER} -address /a");
@@ -286,7 +288,7 @@ fn a_shim_s_id_is_its_pod_s_and_its_namespace_is_containerd_s() {
         (orchestrator.namespace.as_deref(), orchestrator.pod_uid.as_deref()),
         (Some("prod"), Some(UID))
     );
-    // With no other source, the shim's id is better than none.
+    // Without another source, the shim's id is better than none.
     (evidence.facts.cgroup, evidence.oci) = (None, None);
     assert_eq!(attribute(&evidence, &host(), 0).container.map(|found| found.id).as_deref(), Some(OUTER));
 }
@@ -306,7 +308,7 @@ fn a_runtime_that_is_the_zombie_itself_is_attributed() {
     );
     assert_eq!(finding.container.map(|found| found.id).as_deref(), Some("web"));
 
-    // A stage of runc has an exec of its own too, without a verb: it is no call.
+    // A stage of runc also has an exec of its own. It has no verb, so it is no call.
     let mut evidence = incident();
     evidence.exec = Some(ExecFacts {
         filename: "/proc/self/exe".into(),
@@ -319,7 +321,7 @@ fn a_runtime_that_is_the_zombie_itself_is_attributed() {
 }
 
 #[test]
-fn a_conmonrs_names_no_container_by_its_cgroup_manager() {
+fn the_cgroup_manager_argument_of_conmonrs_is_no_container_id() {
     let mut evidence = incident();
     evidence.exec = None;
     evidence.creators = vec![creator(
@@ -333,7 +335,7 @@ fn a_conmonrs_names_no_container_by_its_cgroup_manager() {
 }
 
 #[test]
-fn the_stages_of_a_runtime_are_called_by_the_one_with_the_verb() {
+fn runtime_stages_take_the_verb_of_the_call_above_them() {
     let mut evidence = incident();
     evidence.exec = Some(exec("/bin/sleep 0.1", true));
     let stage = || exec("/usr/sbin/runc init", true);
@@ -352,7 +354,7 @@ fn the_stages_of_a_runtime_are_called_by_the_one_with_the_verb() {
 }
 
 #[test]
-fn a_thousand_arguments_are_not_kept_in_a_finding() {
+fn a_finding_keeps_only_the_first_arguments() {
     let mut evidence = incident();
     let many: Vec<String> = (0..512).map(|_| "x".to_owned()).collect();
     let exec = |line: &str| ExecFacts { args: many.clone(), ..exec(line, true) };
@@ -365,7 +367,7 @@ fn a_thousand_arguments_are_not_kept_in_a_finding() {
     assert_eq!(kept, 3 * 32 + 13 * 16);
 }
 
-/// The incident, with an engine's id, and each exec made by that user in a PID namespace of that level.
+/// The incident with a container id that an engine gave. That user made each exec, in a PID namespace of that level.
 fn called_by(uid: u32, level: u32) -> Evidence {
     let mut evidence = incident();
     let say = |exec: &mut ExecFacts| {
@@ -381,7 +383,7 @@ fn called_by(uid: u32, level: u32) -> Evidence {
     evidence
 }
 
-/// Files of a container of a pod, and of that owner.
+/// Files of a pod's container that belong to that owner.
 fn pod_files(owner: u32) -> OciFacts {
     OciFacts {
         source: "/state/status".into(),
@@ -429,7 +431,7 @@ fn a_user_s_own_crun_names_no_pod() {
 }
 
 #[test]
-fn a_container_of_root_s_is_not_a_user_s() {
+fn a_user_cannot_claim_a_container_of_root() {
     for evidence in [called_by(1000, 0), called_by(0, 1), called_by(65_534, 2)] {
         let mut evidence = evidence;
         evidence.oci = Some(pod_files(0));
@@ -453,7 +455,7 @@ fn a_user_is_not_believed_while_root_s_files_cannot_be_read() {
 }
 
 #[test]
-fn a_user_who_is_not_known_speaks_for_nobody() {
+fn a_claim_of_an_unknown_user_is_never_believed() {
     let mut evidence = called_by(supervisor_ebpf::UNKNOWN_USER, 0);
     for uid in [0, 1000, 100_033, supervisor_ebpf::UNKNOWN_USER] {
         evidence.facts.uid = Some(uid);
@@ -463,12 +465,12 @@ fn a_user_who_is_not_known_speaks_for_nobody() {
 }
 
 #[test]
-fn a_user_s_word_is_not_about_processes_of_others() {
+fn a_claim_of_a_user_is_refused_for_processes_of_other_users() {
     let mut evidence = called_by(1000, 0);
     evidence.facts.uid = Some(0);
     let finding = attribute(&evidence, &host(), 0);
     assert_eq!((finding.container, finding.identity_confidence), (None, Some(Confidence::Low)));
-    // A subordinate id is one of the user's containers.
+    // A subordinate uid belongs to one of the user's containers.
     evidence.facts.uid = Some(100_033);
     let finding = attribute(&evidence, &host(), 0);
     assert_eq!(finding.container.map(|found| found.id).as_deref(), Some(ID));
@@ -476,7 +478,7 @@ fn a_user_s_word_is_not_about_processes_of_others() {
 }
 
 #[test]
-fn a_user_s_word_does_not_rename_a_container_of_the_control_group() {
+fn a_claim_of_a_user_does_not_rename_a_container_of_the_cgroup() {
     let mut evidence = called_by(1000, 0);
     let uid = UID.replace('-', "_");
     evidence.facts.cgroup = Some(format!("/kubepods.slice/kubepods-pod{uid}.slice/crio-{OUTER}.scope"));
@@ -493,7 +495,7 @@ fn a_user_s_word_does_not_rename_a_container_of_the_control_group() {
 }
 
 #[test]
-fn a_user_names_groups_below_its_own_service_only_for_itself() {
+fn a_cgroup_below_a_user_service_is_believed_only_for_that_user() {
     let mut evidence = incident();
     (evidence.exec, evidence.facts.uid) = (None, Some(1000));
     evidence.creators.clear();
@@ -507,7 +509,7 @@ fn a_user_names_groups_below_its_own_service_only_for_itself() {
 }
 
 #[test]
-fn a_pod_of_the_files_is_not_that_of_another_control_group() {
+fn a_pod_in_the_files_is_refused_if_the_cgroup_names_another_pod() {
     let mut evidence = called_by(0, 0);
     let other = UID.replace("57e67067-", "00000000_");
     evidence.facts.cgroup = Some(format!("/kubepods.slice/kubepods-pod{other}.slice/crio-{ID}.scope"));
@@ -534,7 +536,7 @@ fn a_program_that_others_can_change_is_not_verified() {
     );
 }
 
-/// What CRI-O's configuration for a pod's sandbox says.
+/// The content of CRI-O's configuration for a pod's sandbox.
 fn sandbox() -> OciFacts {
     OciFacts {
         source: "/s/userdata/config.json".into(),
@@ -575,7 +577,7 @@ fn the_sandbox_names_the_pod_of_a_container_whose_bundle_is_gone() {
     let name = attribute(&pause, &host(), 0).container.and_then(|container| container.name);
     assert_eq!(name.as_deref(), Some("POD"));
 
-    // The container's own files go before it, and the kernel's word before all.
+    // The container's own files are believed before the sandbox's, and the kernel's control group before both.
     evidence.oci = Some(pod_files(0));
     assert_eq!(
         attribute(&evidence, &host(), 0).orchestrator.and_then(|pod| pod.pod_name).as_deref(),
@@ -591,14 +593,14 @@ fn the_sandbox_names_the_pod_of_a_container_whose_bundle_is_gone() {
 }
 
 #[test]
-fn a_sandbox_of_a_user_s_is_not_believed() {
+fn a_sandbox_file_of_an_ordinary_user_is_not_believed() {
     let mut evidence = called_by(0, 0);
     evidence.sandbox = Some(OciFacts { owner: Some(1000), ..sandbox() });
     assert_eq!(attribute(&evidence, &host(), 0).orchestrator, None);
 }
 
 #[test]
-fn a_name_of_the_kubelet_s_names_the_pod() {
+fn a_container_name_from_the_kubelet_names_the_pod() {
     let conmon = |name: &str| exec(&format!("/usr/bin/conmon -c {ID} -r /usr/bin/crun -n {name}"), false);
     let name = format!("k8s_web_web-pod_shop_{UID}_0");
     let mut evidence = called_by(0, 0);
@@ -606,12 +608,12 @@ fn a_name_of_the_kubelet_s_names_the_pod() {
     let finding = attribute(&evidence, &host(), 0);
     assert_eq!(pod_of(&finding), Some((Some("shop"), Some("web-pod"), Some(UID))));
     assert_eq!(finding.container.and_then(|container| container.name).as_deref(), Some("web"));
-    // podman's containers have the names that people give them.
+    // People choose the names of podman's containers.
     evidence.facts.cgroup = Some(format!("/machine.slice/libpod-{ID}.scope"));
     let finding = attribute(&evidence, &host(), 0);
     assert_eq!(finding.container.and_then(|container| container.name).as_deref(), Some(&*name));
     assert_eq!(finding.orchestrator, None);
-    // So have a user's.
+    // The same holds for containers of a user.
     let mut evidence = called_by(1000, 0);
     evidence.creators[2].exec = Some(ExecFacts { uid: Some(1000), level: Some(0), ..conmon(&name) });
     assert_eq!(attribute(&evidence, &host(), 0).orchestrator, None);

@@ -1,4 +1,4 @@
-//! Processes that were told to exit and cannot.
+//! Opens, updates and closes the findings of processes that were told to exit and cannot.
 
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Conclusions {
-    /// Takes in one that cannot exit; returns what has to be reported.
+    /// Records a process that cannot exit. Returns the event that has to be reported.
     pub(super) fn stuck(&mut self, id: &ProcessId, grace_ns: u64, evidence: &Evidence) -> Option<EventKind> {
         let before = self.exits.remove(id);
         let mut finding = Box::new(attribute(evidence, &self.host, grace_ns));
@@ -37,7 +37,7 @@ impl Conclusions {
         kind
     }
 
-    /// Takes in that one has exited.
+    /// Records that the process has exited. Returns the event that has to be reported.
     pub(super) fn finished(&mut self, id: &ProcessId, at_ns: u64) -> Option<EventKind> {
         let Open { finding, told } = self.exits.remove(id)?;
         let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
@@ -47,7 +47,7 @@ impl Conclusions {
         })
     }
 
-    /// Lets every process that cannot exit point to the namespaces that it blocks now.
+    /// Updates the list of blocked namespaces of every process that cannot exit.
     pub(super) fn refresh_exits(&mut self, at_ns: u64, wall: Wall) -> Vec<Event> {
         let mut ids: Vec<ProcessId> = self.exits.keys().copied().collect();
         ids.sort();
@@ -66,7 +66,7 @@ impl Conclusions {
         events
     }
 
-    /// The PID namespaces that wait for it: its own, if it is PID 1 there, and those of which it is a blocker.
+    /// The PID namespaces that wait for the process: its own, if it is PID 1 there, and those that it blocks.
     fn blocks_of_exit(&self, id: &ProcessId, finding: &Finding) -> Vec<Block> {
         let own =
             finding.pid_ns.as_ref().filter(|ns| ns.level > Some(0) && finding.process.vpid == Some(1)).map(
@@ -81,7 +81,8 @@ impl Conclusions {
     }
 }
 
-/// Whether the cause or the consequence is another one. The verdict itself tells how long it lasts.
+/// Whether the family, the confidence, the state or kernel function of the last thread, or the blocked namespaces
+/// changed. The text of the verdict always changes, because it contains the duration.
 fn has_changed(before: &Finding, now: &Finding) -> bool {
     let cause = |finding: &Finding| (finding.diagnosis.family, finding.diagnosis.confidence);
     cause(before) != cause(now) || before.last_place() != now.last_place() || before.blocks != now.blocks

@@ -1,16 +1,16 @@
-//! How many unreaped processes there are under each limit of pids, and how fast they grow.
+//! Counts the unreaped processes under each limit of pids, and measures how fast their number grows.
 
 use std::collections::HashMap;
 
 use supervisor_model::finding::Finding;
 
-/// A shorter watch says nothing about an hour.
+/// A watch that is shorter than this says nothing about an hour.
 const ENOUGH_NS: u64 = 10_000_000_000;
-/// Growth is counted anew after this long.
+/// After this time, the count of the growth starts again.
 const WINDOW_NS: u64 = HOUR_NS;
 const HOUR_NS: u64 = 3_600_000_000_000;
 
-/// The counts by limit.
+/// The counts for each limit.
 #[derive(Debug, Default)]
 pub(super) struct Growth {
     limits: HashMap<String, Count>,
@@ -19,20 +19,20 @@ pub(super) struct Growth {
 #[derive(Debug)]
 struct Count {
     unreaped: u64,
-    /// How many there were when the window began.
+    /// The number of unreaped processes when the window began.
     at_first: u64,
     since_ns: u64,
 }
 
 impl Growth {
-    /// Counts a finding under its limit if it was not counted there, and writes into it what that makes. One that
-    /// had exited before the watch is no growth.
+    /// Counts a finding under its limit if it was not counted there, and writes the resulting numbers into the finding.
+    /// A process that had exited before the watch is no growth.
     pub(super) fn count(&mut self, finding: &mut Finding, before: Option<&Finding>, existing: bool) {
         let now_ns = finding.looked_ns;
         let source = |finding: &Finding| finding.budget.as_ref().map(|budget| budget.pids.source.clone());
         let is_new = match before {
             None => true,
-            // Its limit can be another one, as when its control group was removed.
+            // The limit of a finding can change, for example when its control group is removed.
             Some(before) if source(before) != source(finding) => {
                 self.uncount(before);
                 true
@@ -42,7 +42,7 @@ impl Growth {
         let Some(budget) = &mut finding.budget else { return };
         let count = self.limits.entry(budget.pids.source.clone()).or_insert(Count {
             unreaped: 0,
-            // The first one begins the window, and is no growth in it.
+            // The first finding begins the window, and is no growth in it.
             at_first: u64::from(!existing),
             since_ns: now_ns,
         });
@@ -50,7 +50,7 @@ impl Growth {
             *count = Count { at_first: count.unreaped, since_ns: now_ns, ..*count };
         }
         count.unreaped += u64::from(is_new);
-        // One that only came under another limit is no growth either.
+        // A finding that only moved to another limit is no growth either.
         count.at_first += u64::from(is_new && (existing || before.is_some()));
         budget.unreaped = Some(count.unreaped);
         let elapsed_ns = now_ns.saturating_sub(count.since_ns);
@@ -65,14 +65,14 @@ impl Growth {
             Some((left * u128::from(elapsed_ns) / u128::from(grown)).min(u128::from(u64::MAX)) as u64);
     }
 
-    /// Writes into a finding how many there are under its limit now.
+    /// Writes into a finding the present number of unreaped processes under its limit.
     pub(super) fn tell(&self, finding: &mut Finding) {
         if let Some(budget) = &mut finding.budget {
             budget.unreaped = Some(self.limits.get(&budget.pids.source).map_or(0, |count| count.unreaped));
         }
     }
 
-    /// Takes out a finding that is closed.
+    /// Removes a closed finding from the counts.
     pub(super) fn uncount(&mut self, finding: &Finding) {
         let Some(budget) = &finding.budget else { return };
         if let Some(count) = self.limits.get_mut(&budget.pids.source) {

@@ -1,5 +1,5 @@
-//! What follows from the observations: findings, and the events that open, update and close them. Pure: a recording of
-//! observations gives the same events as the watch did.
+//! Keeps the open findings, and turns observations into the events that open, update and close them. Pure: a recording
+//! of observations gives the same events as the watch did.
 
 mod exits;
 mod growth;
@@ -33,7 +33,7 @@ use crate::{
     diagnosis::{blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
 };
 
-/// All that was concluded so far.
+/// All conclusions so far.
 pub struct Conclusions {
     host: HostIdentity,
     grace_ns: u64,
@@ -47,14 +47,14 @@ pub struct Conclusions {
     /// Open findings that the agent is freeing.
     being_freed: HashSet<ProcessId>,
     last: Last,
-    /// Since when another watch has seen every exit.
+    /// The time since which another watch has seen every exit.
     watched_since_ns: Option<u64>,
 }
 
 struct Open {
-    /// Apart: a table of findings themselves would have as much room again for those that may come.
+    /// Boxed: the free slots of a hash table of unboxed findings would take as much memory again.
     finding: Box<Finding>,
-    /// Whether the filters let it through.
+    /// Whether the filters accepted it, so that its events are emitted.
     told: bool,
 }
 
@@ -65,7 +65,7 @@ struct Blocked {
 }
 
 impl Conclusions {
-    /// Nothing is known yet.
+    /// Starts without any conclusion.
     #[must_use]
     pub fn new(host: HostIdentity, grace_ns: u64, filter: Filter) -> Self {
         Self {
@@ -84,28 +84,28 @@ impl Conclusions {
         }
     }
 
-    /// What reapers did with earlier findings, to be kept beyond the end of the agent.
+    /// Returns what reapers did with earlier findings, for storage beyond the end of the agent.
     #[must_use]
     pub fn outcomes(&self) -> Vec<Outcome> {
         self.outcomes.all()
     }
 
-    /// Takes in what an earlier run has kept.
+    /// Restores the outcomes that an earlier run stored.
     pub fn restore_outcomes(&mut self, outcomes: Vec<Outcome>) {
         self.outcomes.restore(outcomes);
     }
 
-    /// Wants other findings from now on; what was told stays told.
+    /// Replaces the filter from now on. Findings that were already reported stay reported.
     pub fn set_filter(&mut self, filter: Filter) {
         self.filter = filter;
     }
 
-    /// Findings that are open and wanted, with their diagnosis abridged: see [`in_full`].
+    /// The findings that are open and wanted, with their diagnosis abridged: see [`in_full`].
     pub fn open(&self) -> impl Iterator<Item = &Finding> {
         self.open.values().filter(|open| open.told).map(|open| &*open.finding)
     }
 
-    /// The same, each with its process.
+    /// The same findings, each with its process.
     pub fn open_by_id(&self) -> impl Iterator<Item = (&ProcessId, &Finding)> {
         self.open.iter().filter(|(_, open)| open.told).map(|(id, open)| (id, &*open.finding))
     }
@@ -116,36 +116,36 @@ impl Conclusions {
         self.open.get(id).filter(|open| open.told).map(|open| &*open.finding)
     }
 
-    /// The agent frees this one: that its reaper waits for it then is no habit of the reaper.
+    /// Records that the agent frees this process. The wait that its reaper then makes is no habit of the reaper.
     pub fn is_being_freed(&mut self, id: &ProcessId) {
         if self.open.contains_key(id) {
             self.being_freed.insert(*id);
         }
     }
 
-    /// The agent has not freed this one.
+    /// Records that the agent did not succeed in freeing this process.
     pub fn was_not_freed(&mut self, id: &ProcessId) {
         self.being_freed.remove(id);
     }
 
-    /// PID namespaces that are blocked and wanted.
+    /// The PID namespaces that are blocked and wanted.
     pub fn namespaces(&self) -> impl Iterator<Item = &BlockedNamespace> {
         self.namespaces.values().filter(|blocked| blocked.told).map(|blocked| &blocked.namespace)
     }
 
-    /// Processes that cannot exit and are wanted, with their diagnosis abridged: see [`in_full`].
+    /// The processes that cannot exit and are wanted, with their diagnosis abridged: see [`in_full`].
     pub fn exits(&self) -> impl Iterator<Item = &Finding> {
         self.exits.values().filter(|open| open.told).map(|open| &*open.finding)
     }
 
-    /// How many findings are open that the filters do not let through, of all kinds.
+    /// The number of open findings of all kinds that the filters reject.
     #[must_use]
     pub fn unwanted(&self) -> usize {
         self.open.values().chain(self.exits.values()).filter(|open| !open.told).count()
             + self.namespaces.values().filter(|blocked| !blocked.told).count()
     }
 
-    /// Whether an observation is about something that is open and wanted, or about losses, which everybody wants.
+    /// Whether an observation is about a finding that is open and wanted, or about losses, which are always wanted.
     #[must_use]
     pub fn wants(&self, observation: &Observation) -> bool {
         match &observation.seen {
@@ -162,14 +162,14 @@ impl Conclusions {
         }
     }
 
-    /// Brings the counts of all open findings to what they are now: each was counted as it came.
+    /// Updates the counts in all open findings. Each finding still has the count from the time when it was counted.
     pub fn recount(&mut self) {
         for open in self.open.values_mut() {
             self.growth.tell(&mut open.finding);
         }
     }
 
-    /// Takes in an observation; returns the events that follow, for those that the filters want.
+    /// Processes an observation, and returns the events of the findings that the filters want.
     pub fn take(&mut self, observation: &Observation) -> Vec<Event> {
         let Observation { at_ns, wall, seen } = observation;
         let event = |kind| Event { at_ns: *at_ns, wall: *wall, kind };
@@ -194,7 +194,7 @@ impl Conclusions {
         }
     }
 
-    /// Takes in an observation without saying what follows from it, for a list of what is there now.
+    /// Processes an observation without returning events, for a list of the present state.
     pub fn note(&mut self, observation: &Observation) {
         match &observation.seen {
             Seen::Unreaped { id, existing, evidence } => {
@@ -206,7 +206,7 @@ impl Conclusions {
         }
     }
 
-    /// Returns which event of the finding has to be told, if one has.
+    /// Returns the event of the finding that has to be emitted, if there is one.
     fn unreaped(
         &mut self,
         id: &ProcessId,
@@ -235,13 +235,13 @@ impl Conclusions {
         kind
     }
 
-    /// What is to be said of a process, dead or alive, without keeping it.
+    /// Returns the finding of a process, dead or alive, without keeping it.
     pub fn explain(&mut self, evidence: &Evidence) -> Finding {
         let id = evidence.id.unwrap_or(ProcessId::new(evidence.facts.pid, 0));
         in_full(&self.conclude(&id, evidence, None))
     }
 
-    /// The finding, with its diagnosis abridged.
+    /// Makes the finding, with its diagnosis abridged.
     fn conclude(&mut self, id: &ProcessId, evidence: &Evidence, before: Option<&Finding>) -> Finding {
         let mut finding = attribute_after(&mut self.last, evidence, &self.host, self.grace_ns);
         remember(&mut finding, before);
@@ -272,7 +272,7 @@ impl Conclusions {
         };
         let own_dwell_ns = dwell_ns.filter(|_| !self.being_freed.remove(id));
         self.outcomes.reaped(id, &finding, own_dwell_ns, release.and_then(is_reaper));
-        // Who ends while it reaps has no record any more by the time that this is told.
+        // A process that ends while it reaps has no record any more when this event is emitted.
         let parent = finding.reaper.as_ref().map(|it| &it.process);
         let by = release.map(|Release { by, comm, .. }| {
             let known = || Some(parent.filter(|parent| parent.pid == by.tgid)?.name.clone());
@@ -302,10 +302,11 @@ impl Conclusions {
         };
         let was_told = before.is_some_and(|blocked| blocked.told);
         if namespace.blockers.is_empty() && was_told {
-            // It is just about to finish.
+            // The namespace is just about to finish.
             return Vec::new();
         }
-        // What nothing was seen to hold may be about to finish too; if it stands at the next look, that is told.
+        // A namespace without a known blocker may be about to finish too. It is reported if it still exists at the next
+        // inspection.
         let is_sure = before.is_some() || !namespace.blockers.is_empty();
         let told = was_told || (is_sure && self.filter.wants_namespace(&namespace));
         let key = |blocked: &BlockedNamespace| -> Vec<_> {
@@ -342,7 +343,7 @@ impl Conclusions {
         events
     }
 
-    /// The blocked namespaces that a process holds.
+    /// The blocked namespaces that a process blocks.
     fn blocks_of(&self, id: &ProcessId) -> Vec<Block> {
         let mut blocks: Vec<Block> = self
             .namespaces
@@ -362,7 +363,7 @@ impl Conclusions {
         blocks
     }
 
-    /// Lets every open finding point to the namespaces that it blocks now.
+    /// Updates the list of blocked namespaces in every open finding.
     fn refresh_blocks(&mut self, at_ns: u64, wall: Wall) -> Vec<Event> {
         let mut ids: Vec<ProcessId> = self.open.keys().copied().collect();
         ids.sort();
@@ -382,8 +383,8 @@ impl Conclusions {
     }
 }
 
-/// Brings a finding's ages to those of its close. The verdict stays that of the last look: it is not judged by what was
-/// not looked at.
+/// Updates the ages in a finding to the time of its close. The verdict stays that of the last inspection, because
+/// nothing was inspected at the close.
 fn close(finding: &mut Finding, at_ns: Option<u64>) {
     let Some(at_ns) = at_ns else { return };
     finding.looked_ns = at_ns.max(finding.looked_ns);
@@ -393,7 +394,7 @@ fn close(finding: &mut Finding, at_ns: Option<u64>) {
     }
 }
 
-/// Carries on what only the looks before can tell.
+/// Carries over the facts that only earlier inspections could see.
 fn remember(finding: &mut Finding, before: Option<&Finding>) {
     let Some(before) = before else {
         if let Some(reaper) = &mut finding.reaper {
@@ -407,7 +408,7 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
     if let (Origin::Exec, Origin::HealthCheck { .. }) = (finding.origin, before.origin) {
         finding.origin = before.origin;
     }
-    // A review does not list who lives: nobody is known to share the namespace then.
+    // A re-inspection does not list the living processes, so it does not see which containers share the namespace.
     if let (Some(ns), Some(old)) = (&mut finding.pid_ns, &before.pid_ns)
         && ns.ino == old.ino
         && ns.containers.is_empty()
@@ -428,12 +429,13 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
         .map(|((now, _), (then, _))| old.reaped_since.unwrap_or(0) + now.saturating_sub(then));
 }
 
-/// Which process a reaper is, also where its entity id is not known.
+/// Identifies the process of a reaper, also if its entity id is not known.
 fn who(reaper: &Reaper) -> (u32, Option<&str>) {
     (reaper.process.pid, reaper.process.entity_id.as_deref())
 }
 
-/// Whether cause, prognosis, reaper or consequence is another one. A confidence that has changed is no news.
+/// Whether the family, the cause, the prognosis, the origin, the reaper or the blocked namespaces changed. A change of
+/// the confidence alone is not reported.
 fn has_changed(before: &Finding, now: &Finding) -> bool {
     let key = |finding: &Finding| {
         (

@@ -1,4 +1,4 @@
-//! What became of earlier findings of the same reaper: whether it reaped them, and how late.
+//! Remembers how earlier findings of a reaper ended: whether it reaped them, and how late.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
 use supervisor_model::finding::{Finding, Pattern};
 
-/// Reapers that are remembered.
+/// The number of reapers that are remembered.
 const MAX_REAPERS: usize = 1024;
-/// Outcomes of one reaper that are remembered.
+/// The number of outcomes of one reaper that are remembered.
 const MAX_OUTCOMES: usize = 16;
 
-/// Which findings are alike: the reaper (its entity id, or its pid), and whether it had adopted them.
+/// The key of similar findings: the reaper (its entity id, or its pid), and whether it had adopted them.
 type Key = (String, Option<bool>);
 
-/// What one reaper did with earlier findings, to be kept beyond the end of the agent.
+/// What one reaper did with earlier findings, in the form that is stored beyond the end of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Its entity id, or its pid.
+    /// The reaper's entity id, or its pid.
     pub reaper: String,
-    /// Whether it had adopted what it reaped.
+    /// Whether the reaper had adopted the processes that it reaped.
     pub adopted: Option<bool>,
-    /// How many it has reaped.
+    /// The number of processes that it has reaped.
     pub reaped: u64,
     /// Nanoseconds from exit to reap, the latest last.
     pub dwells_ns: Vec<u64>,
@@ -37,17 +37,17 @@ pub(super) struct Outcomes {
 struct Record {
     /// From exit to reap, the latest last.
     dwells_ns: VecDeque<u64>,
-    /// Those that were reaped when it was not seen by whom: they count once the reaper is seen alive after it.
+    /// The times of reaps whose author was not seen. They count only after the reaper is seen alive after the reap.
     unconfirmed_ns: VecDeque<u64>,
-    /// How many were reaped in all.
+    /// The number of all reaped processes.
     reaped: u64,
-    /// Open findings that are older than any that was reaped.
+    /// The open findings that are overdue ([`Pattern::is_overdue_at`]). A finding of unknown age counts as overdue.
     overdue: HashSet<ProcessId>,
     used: u64,
 }
 
 impl Outcomes {
-    /// All that is known, to be kept.
+    /// Returns all known outcomes, for storage.
     pub(super) fn all(&self) -> Vec<Outcome> {
         let known = self.of.iter().filter(|(_, record)| record.reaped > 0);
         known
@@ -60,7 +60,7 @@ impl Outcomes {
             .collect()
     }
 
-    /// Takes in what was kept.
+    /// Restores stored outcomes.
     pub(super) fn restore(&mut self, outcomes: Vec<Outcome>) {
         for Outcome { reaper, adopted, reaped, dwells_ns } in outcomes.into_iter().take(MAX_REAPERS) {
             let record = self.of.entry((reaper, adopted)).or_default();
@@ -71,10 +71,10 @@ impl Outcomes {
         }
     }
 
-    /// What this finding's reaper did with earlier ones.
+    /// The pattern of this finding's reaper with earlier findings.
     pub(super) fn of(&mut self, id: &ProcessId, finding: &Finding) -> Option<Pattern> {
         let record = self.of.get_mut(&key(finding)?)?;
-        // It is here, so it was not its end that had freed the earlier ones.
+        // The reaper is alive, so the earlier zombies were not freed by its end.
         for dwell_ns in std::mem::take(&mut record.unconfirmed_ns) {
             record.confirm(dwell_ns);
         }
@@ -93,7 +93,8 @@ impl Outcomes {
         })
     }
 
-    /// A finding was reaped, so long after its exit; `by_reaper` says whether its reaper did it, if that was seen.
+    /// Records that a finding was reaped, `dwell_ns` after its exit. `by_reaper` says whether its reaper did it, if
+    /// that was seen.
     pub(super) fn reaped(
         &mut self,
         id: &ProcessId,

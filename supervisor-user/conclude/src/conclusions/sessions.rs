@@ -1,17 +1,17 @@
-//! Exec sessions in containers, and whether the same is executed at a fixed period: then it is a health check.
+//! Recognises health checks: exec sessions in a container that execute the same command at a fixed period.
 
 use std::collections::HashMap;
 
 use supervisor_model::finding::{Finding, Role};
 
-/// Sessions of one kind that make a period.
+/// The number of sessions of one kind that make a period.
 const ENOUGH: usize = 3;
-/// Sessions of one kind that are remembered.
+/// The number of sessions of one kind that are remembered.
 const REMEMBERED: usize = 8;
-/// Kinds that are remembered; a host has few probes that leak.
+/// The number of kinds that are remembered. A host has few probes that leak.
 const KINDS: usize = 1024;
 
-/// The start times of the sessions that left something, by kind.
+/// The start times of the sessions that left a process behind, by kind.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     kinds: HashMap<Kind, Runs>,
@@ -20,15 +20,15 @@ pub(super) struct Sessions {
 #[derive(Debug, Default)]
 struct Runs {
     starts: Vec<u64>,
-    /// It stays known when a run is late.
+    /// The period stays known when a run is late.
     period_ns: Option<u64>,
 }
 
-/// What is the same in all runs of a probe: the container, and the names from the process up to the runtime.
+/// The properties that all runs of a probe share: the container, and the names from the process up to the runtime.
 type Kind = (String, Vec<String>);
 
 impl Sessions {
-    /// Takes in the session that a finding comes from; returns the period, if there is one by now.
+    /// Records the session that a finding comes from. Returns the period, if there is one by now.
     pub(super) fn period_of(&mut self, finding: &Finding) -> Option<u64> {
         let (kind, start_ns) = session(finding)?;
         if self.kinds.len() >= KINDS && !self.kinds.contains_key(&kind) {
@@ -51,7 +51,7 @@ impl Sessions {
 
 fn session(finding: &Finding) -> Option<(Kind, u64)> {
     let runtime = finding.creators.iter().position(|creator| creator.role == Role::Runtime)?;
-    // A runtime's own stages have its verb too; the topmost is the command that was started.
+    // A runtime's own stages have its verb too. The topmost of them is the command that was started.
     let same = finding.creators[runtime..].iter().take_while(|creator| creator.role == Role::Runtime).count();
     let command = &finding.creators[runtime + same - 1];
     let names = [&finding.process.name]
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_period_is_regular() {
+    fn only_regular_starts_have_a_period() {
         const S: u64 = 1_000_000_000;
         assert_eq!(period(&[0, 2 * S]), None, "two of anything have a gap");
         assert_eq!(period(&[0, 2 * S, 4 * S]), Some(2 * S));

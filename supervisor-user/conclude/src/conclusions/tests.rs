@@ -1,4 +1,4 @@
-//! Sequences of observations, and the events that follow.
+//! Tests sequences of observations, and the events that follow from them.
 
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_ANY, Wait};
 use supervisor_model::{
@@ -15,7 +15,7 @@ use supervisor_model::{
 use super::*;
 
 const S: u64 = 1_000_000_000;
-/// The incident exits at 2 s, and is looked at first at this time.
+/// The incident's zombie exits at 2 s. Its first inspection is at this time.
 const FIRST: u64 = 3 * S;
 
 fn conclusions(filter: Filter) -> Conclusions {
@@ -30,7 +30,7 @@ fn pause() -> ProcessId {
     ProcessId::new(5, 1_000_000_000)
 }
 
-/// The incident, as it is seen at a time.
+/// The observation of the incident at a time.
 fn seen(at_ns: u64, change: impl FnOnce(&mut Evidence)) -> Observation {
     let mut evidence = incident();
     evidence.at_ns = at_ns;
@@ -54,14 +54,14 @@ fn reaper(evidence: &mut Evidence) -> &mut ReaperFacts {
     evidence.reaper.as_mut().expect("there is one")
 }
 
-/// Another process has adopted it.
+/// Another process, PID 1, has adopted the zombie.
 fn moves_to_pid_1(evidence: &mut Evidence) {
     let reaper = reaper(evidence);
     reaper.facts = ProcessFacts { state: 'S', ..facts(1, "systemd", &[1], HOST) };
     (reaper.id, reaper.wait, reaper.is_subreaper) = (Some(ProcessId::new(1, 1)), None, Some(false));
 }
 
-/// The pod's namespace, killed, and held by these.
+/// The pod's PID namespace, which was killed and is held by these members.
 fn held(at_ns: u64, members: Vec<Member>) -> Observation {
     let mut init = incident();
     init.facts = ProcessFacts {
@@ -94,7 +94,7 @@ fn member(pid: u32, parent: u32) -> Member {
     }
 }
 
-/// What an event is, and of which process.
+/// The kind of an event, and the pid of its process.
 fn kind(event: &Event) -> (&'static str, u32) {
     match &event.kind {
         EventKind::Detected(finding) => ("detected", finding.process.pid),
@@ -125,7 +125,7 @@ fn follow(conclusions: &mut Conclusions, observation: &Observation, expected: &[
     events
 }
 
-/// The finding that is open.
+/// The only open finding.
 #[track_caller]
 fn only(conclusions: &Conclusions) -> Finding {
     let open: Vec<&Finding> = conclusions.open().collect();
@@ -145,7 +145,7 @@ fn stuck(at_ns: u64, wchan: &str) -> Observation {
 }
 
 #[test]
-fn one_that_cannot_exit_is_opened_updated_and_closed() {
+fn a_process_that_cannot_exit_is_opened_updated_and_closed() {
     let mut all = Conclusions::new(host(), S, Filter::default());
     let opened = follow(&mut all, &stuck(FIRST + 6 * S, "request_wait_answer"), &[("stuck", 5)]);
     let EventKind::ExitBlocked { finding, .. } = &opened[0].kind else { unreachable!() };
@@ -162,7 +162,7 @@ fn one_that_cannot_exit_is_opened_updated_and_closed() {
 }
 
 #[test]
-fn what_no_filter_wants_is_not_reported_as_stuck() {
+fn a_stuck_process_that_the_filter_rejects_is_not_reported() {
     let filter = Filter { pid: Some(6), ..Filter::default() };
     let mut all = Conclusions::new(host(), S, filter);
     follow(&mut all, &stuck(FIRST + 6 * S, "request_wait_answer"), &[]);
@@ -172,12 +172,12 @@ fn what_no_filter_wants_is_not_reported_as_stuck() {
 }
 
 #[test]
-fn opened_looked_at_and_closed() {
+fn a_finding_is_opened_reinspected_and_closed() {
     let mut all = conclusions(Filter::default());
     let opened = follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
     let EventKind::Detected(opened) = &opened[0].kind else { unreachable!() };
     assert_eq!(opened.diagnosis.family, Some(Family::F1));
-    // It only grows older.
+    // Only its age changes.
     follow(&mut all, &seen(4 * S, |_| ()), &[]);
     let looked = only(&all);
     assert_eq!((looked.seen_ns, looked.looked_ns, &looked.id), (FIRST, 4 * S, &opened.id));
@@ -190,7 +190,7 @@ fn opened_looked_at_and_closed() {
 }
 
 #[test]
-fn a_reap_that_was_seen_as_it_happened_has_an_author() {
+fn an_observed_reap_names_the_process_that_reaped() {
     let mut all = conclusions(Filter::default());
     follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
     let release = Release { at_ns: 6 * S, by: pause(), comm: Some("pause".to_owned()) };
@@ -202,7 +202,7 @@ fn a_reap_that_was_seen_as_it_happened_has_an_author() {
 }
 
 #[test]
-fn what_is_not_open_cannot_close() {
+fn a_process_without_an_open_finding_causes_no_closing_event() {
     let mut all = conclusions(Filter::default());
     follow(&mut all, &reaped(FIRST, zombie()), &[]);
     follow(&mut all, &Observation::at(FIRST, Seen::Released { id: pause() }), &[]);
@@ -211,13 +211,13 @@ fn what_is_not_open_cannot_close() {
 }
 
 #[test]
-fn one_from_before_the_watch() {
+fn a_dwell_time_needs_an_observed_exit_and_an_observed_reap() {
     let mut all = conclusions(Filter::default());
     follow(&mut all, &existing(seen(FIRST, |_| ())), &[("existing", 22)]);
     follow(&mut all, &existing(seen(4 * S, |_| ())), &[]);
     let closed = follow(&mut all, &reaped(7 * S, zombie()), &[("reaped", 22)]);
     assert!(matches!(closed[0].kind, EventKind::Reaped { dwell_ns: None, .. }), "its exit was not seen");
-    // Its reap was not seen either.
+    // Here the exit was seen, but the reap was not.
     follow(&mut all, &seen(8 * S, |_| ()), &[("detected", 22)]);
     let gone = Observation::at(9 * S, Seen::Reaped { id: zombie(), free_ns: None, release: None });
     let closed = follow(&mut all, &gone, &[("reaped", 22)]);
@@ -225,27 +225,28 @@ fn one_from_before_the_watch() {
 }
 
 #[test]
-fn an_update_says_that_something_has_changed() {
+fn an_update_is_emitted_only_after_a_change() {
     let mut all = conclusions(Filter::default());
     follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
     let stops = |evidence: &mut Evidence| reaper(evidence).facts.state = 'T';
     follow(&mut all, &seen(4 * S, stops), &[("updated", 22)]);
     assert_eq!(only(&all).diagnosis.family, Some(Family::F11));
     follow(&mut all, &seen(5 * S, stops), &[]);
-    // It cannot run for another reason; then that is surer, because it was seen twice. Cause and prognosis are the same.
+    // The reaper cannot run, now for another reason. After the second inspection the confidence is higher. Cause and
+    // prognosis stay the same.
     let hangs = |evidence: &mut Evidence| reaper(evidence).facts.state = 'D';
     follow(&mut all, &seen(10 * S, hangs), &[]);
     follow(&mut all, &seen(12 * S, hangs), &[]);
     assert_eq!(only(&all).diagnosis.confidence.as_str(), "high");
-    // It runs again.
+    // The reaper runs again.
     follow(&mut all, &seen(13 * S, |_| ()), &[("updated", 22)]);
-    // Another must reap it.
+    // Another process must reap the zombie.
     follow(&mut all, &seen(14 * S, moves_to_pid_1), &[("updated", 22)]);
     follow(&mut all, &seen(15 * S, moves_to_pid_1), &[]);
 }
 
 #[test]
-fn the_reaper_is_compared_where_its_entity_is_not_known() {
+fn reapers_without_an_entity_id_are_compared_by_pid() {
     let mut all = conclusions(Filter::default());
     let unknown = |pid, count| {
         move |evidence: &mut Evidence| {
@@ -261,7 +262,7 @@ fn the_reaper_is_compared_where_its_entity_is_not_known() {
 }
 
 #[test]
-fn what_the_looks_before_told_is_remembered() {
+fn facts_from_earlier_inspections_are_kept() {
     let mut all = conclusions(Filter::default());
     let state = |state, count, exit_ns| {
         move |evidence: &mut Evidence| {
@@ -284,7 +285,7 @@ fn what_the_looks_before_told_is_remembered() {
 }
 
 #[test]
-fn who_shares_the_namespace_is_not_lost_in_updates_and_closes() {
+fn updates_and_closes_keep_the_containers_that_share_the_namespace() {
     const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
     let mut all = conclusions(Filter::default());
     let containers = |events: &[Event]| {
@@ -294,7 +295,7 @@ fn who_shares_the_namespace_is_not_lost_in_updates_and_closes() {
     let lists = |groups: Vec<String>| move |evidence: &mut Evidence| evidence.ns_groups = groups;
     let shared = lists(vec![format!("/crio-{OTHER}.scope")]);
     follow(&mut all, &seen(FIRST, shared), &[("detected", 22)]);
-    // A review lists nobody who lives.
+    // A re-inspection does not list the living processes.
     let updated = follow(&mut all, &seen(4 * S, moves_to_pid_1), &[("updated", 22)]);
     assert_eq!(containers(&updated), Some(vec![OTHER.to_owned()]));
     let closed = follow(&mut all, &reaped(5 * S, zombie()), &[("reaped", 22)]);
@@ -302,7 +303,7 @@ fn who_shares_the_namespace_is_not_lost_in_updates_and_closes() {
 }
 
 #[test]
-fn ages_in_closing_events_are_those_of_the_close() {
+fn closing_events_state_the_ages_at_the_close() {
     let ages = |event: &Event, diagnosis: &Diagnosis| {
         let facts: Vec<&str> = diagnosis.evidence.iter().map(|it| it.text.as_str()).collect();
         let exit = facts.iter().find(|text| text.starts_with("its last thread exited"));
@@ -328,7 +329,7 @@ fn ages_in_closing_events_are_those_of_the_close() {
 }
 
 #[test]
-fn a_lost_child_becomes_sure() {
+fn the_confidence_in_a_lost_child_grows() {
     let mut all = conclusions(Filter::default());
     let waits = |any_ns, count| {
         move |evidence: &mut Evidence| {
@@ -344,22 +345,22 @@ fn a_lost_child_becomes_sure() {
             reaper.reaped = Some((count, any_ns + S / 10));
         }
     };
-    // A millisecond after the exit hook it may not have been a zombie yet.
+    // A millisecond after the exit hook, the process may not have been a zombie yet.
     follow(&mut all, &seen(FIRST, waits(2 * S + 1_000_000, 1)), &[("detected", 22)]);
     let first = only(&all).diagnosis;
     assert_eq!((first.family, first.confidence.as_str()), (Some(Family::F17), "medium"));
-    // It has just waited, and may wait again.
+    // The reaper has just waited, and may wait again.
     follow(&mut all, &seen(5 * S, waits(4 * S, 2)), &[]);
     assert_eq!(only(&all).diagnosis.confidence.as_str(), "medium");
     follow(&mut all, &seen(7 * S, waits(4 * S, 2)), &[]);
     assert_eq!(only(&all).diagnosis.confidence.as_str(), "high");
-    // Its next child may bring the next wait.
+    // The reaper's next child may bring its next wait.
     follow(&mut all, &seen(14 * S, waits(4 * S, 2)), &[("updated", 22)]);
     assert_eq!(only(&all).diagnosis.prognosis.as_str(), "leaked");
 }
 
 #[test]
-fn filters() {
+fn a_finding_is_reported_from_its_first_match_with_the_filter() {
     let comm = |name: &str| Filter { comm: Some(name.into()), ..Filter::default() };
     let mut other = conclusions(comm("other"));
     follow(&mut other, &seen(FIRST, |_| ()), &[]);
@@ -368,7 +369,7 @@ fn filters() {
     follow(&mut other, &reaped(5 * S, zombie()), &[]);
     follow(&mut other, &Observation::at(6 * S, Seen::Released { id: pause() }), &[]);
 
-    // It is wanted from when another must reap it, and then to its end.
+    // The finding is wanted from the time when PID 1 must reap the zombie, and then until its end.
     let mut pid_1 = conclusions(Filter { reaper: Some(1), ..Filter::default() });
     follow(&mut pid_1, &seen(FIRST, |_| ()), &[]);
     follow(&mut pid_1, &seen(4 * S, moves_to_pid_1), &[("detected", 22)]);
@@ -389,11 +390,11 @@ fn a_namespace_is_blocked_and_released() {
     let block = Block { ino: POD, init_pid: 5, init_name: "pause".into(), since_ns: FIRST };
     assert_eq!(zombie_now.blocks, [block]);
 
-    // Nothing new.
+    // Nothing changes.
     follow(&mut all, &held(5 * S, vec![member(22, 10)]), &[]);
     follow(&mut all, &seen(5 * S, |_| ()), &[]);
     assert_eq!(only(&all).blocks.len(), 1, "a look at it keeps what it blocks");
-    // One more holds it; it is not new.
+    // One more process holds the namespace. The event is an update.
     let again = follow(&mut all, &held(6 * S, vec![member(22, 10), member(23, 10)]), &[("blocked again", 5)]);
     let EventKind::Blocked { namespace, .. } = &again[0].kind else { unreachable!() };
     assert_eq!((namespace.since_ns, namespace.blockers.len()), (4 * S, 2));
@@ -414,10 +415,10 @@ fn a_blocker_may_be_found_later_or_outlive_the_namespace() {
     let detected = follow(&mut all, &seen(5 * S, |_| ()), &[("detected", 22)]);
     let EventKind::Detected(finding) = &detected[0].kind else { unreachable!() };
     assert_eq!(finding.blocks.len(), 1);
-    // Nothing holds it any more: it is about to finish.
+    // No process holds the namespace any more: it is about to finish.
     follow(&mut all, &held(6 * S, Vec::new()), &[]);
     assert_eq!(only(&all).blocks.len(), 1);
-    // Others hold it now: the finding says that, and so does the namespace.
+    // Another process holds it now: the finding reports that, and so does the namespace.
     follow(&mut all, &held(7 * S, vec![member(23, 10)]), &[("blocked again", 5), ("updated", 22)]);
     follow(&mut all, &held(7 * S, vec![member(22, 10)]), &[("blocked again", 5), ("updated", 22)]);
     let released = Observation::at(8 * S, Seen::Released { id: pause() });
@@ -426,7 +427,7 @@ fn a_blocker_may_be_found_later_or_outlive_the_namespace() {
 }
 
 #[test]
-fn what_nothing_was_seen_to_hold_is_told_at_the_second_look() {
+fn a_namespace_without_a_known_blocker_is_reported_at_the_second_inspection() {
     let mut all = conclusions(Filter::default());
     follow(&mut all, &held(4 * S, Vec::new()), &[]);
     assert_eq!(all.namespaces().count(), 0);
@@ -435,7 +436,7 @@ fn what_nothing_was_seen_to_hold_is_told_at_the_second_look() {
     follow(&mut all, &Observation::at(8 * S, Seen::Released { id: pause() }), &[("released", 5)]);
 }
 
-/// What the `n`th session of `runc exec` left to PID 1 of the container.
+/// A zombie that the `n`th session of `runc exec` left to PID 1 of the container.
 fn probe(n: u32, exec_ns: u64, at_ns: u64) -> Observation {
     let line = "/usr/bin/runc exec web health.sh";
     seen(at_ns, |evidence| {
@@ -455,7 +456,7 @@ fn probe(n: u32, exec_ns: u64, at_ns: u64) -> Observation {
 }
 
 #[test]
-fn three_sessions_at_a_period_are_a_health_check() {
+fn three_sessions_at_a_fixed_period_are_a_health_check() {
     let mut all = conclusions(Filter::default());
     let origin = |event: &Event| match &event.kind {
         EventKind::Detected(finding) | EventKind::Updated(finding) => {
@@ -471,11 +472,11 @@ fn three_sessions_at_a_period_are_a_health_check() {
     let events = follow(&mut all, &probe(2, 21 * S, 24 * S), &[("detected", 102)]);
     let health_check = Origin::HealthCheck { period_ns: 10 * S };
     assert_eq!(origin(&events[0]), (health_check, Some(Family::F3)));
-    // The ones before are known for it when they are looked at again, once.
+    // The earlier sessions are recognised at their next inspection, and reported once.
     let events = follow(&mut all, &probe(0, S, 25 * S), &[("updated", 100)]);
     assert_eq!(origin(&events[0]).0, health_check);
     follow(&mut all, &probe(0, S, 26 * S), &[]);
-    // A fourth changes nothing for these.
+    // A fourth session changes nothing for the earlier ones.
     follow(&mut all, &probe(3, 31 * S, 34 * S), &[("detected", 103)]);
     follow(&mut all, &probe(0, S, 35 * S), &[]);
 }
@@ -489,7 +490,7 @@ fn sessions_without_a_period_are_no_health_check() {
     assert!(all.open().all(|finding| finding.origin == Origin::Exec));
 }
 
-/// One more zombie, in a group where 100 pids may be, and `current` are.
+/// One more zombie, in a group with a limit of 100 pids and `current` pids in use.
 fn limited(n: u32, at_ns: u64, source: Option<&str>, current: u64) -> Observation {
     seen(at_ns, |evidence| {
         (evidence.id, evidence.facts.pid) = (Some(ProcessId::new(100 + n, 1)), 100 + n);
@@ -510,7 +511,7 @@ fn budget(events: &[Event]) -> Budget {
 const GROUP: Option<&str> = Some("/g/pids.max");
 
 #[test]
-fn growth_is_told_when_it_was_watched_for_long_enough() {
+fn growth_is_reported_after_a_long_enough_watch() {
     let mut all = conclusions(Filter::default());
     for n in 0..5 {
         let now = budget(&all.take(&limited(n, FIRST + u64::from(n) * S, GROUP, 50)));
@@ -519,25 +520,25 @@ fn growth_is_told_when_it_was_watched_for_long_enough() {
             (Some(u64::from(n) + 1), None, None)
         );
     }
-    // Ten seconds after the first there are five more than it: half a zombie a second, and 40 pids are left.
+    // Ten seconds after the first zombie there are five more: half a zombie a second, and 40 pids are left.
     let now = budget(&all.take(&limited(5, FIRST + 10 * S, GROUP, 60)));
     assert_eq!((now.unreaped, now.rate_per_hour, now.exhausted_in_ns), (Some(6), Some(1800), Some(80 * S)));
-    // In another group there is one.
+    // In another group there is one zombie.
     let now = budget(&all.take(&limited(6, FIRST + 10 * S, Some("/h/pids.max"), 60)));
     assert_eq!((now.unreaped, now.rate_per_hour), (Some(1), None));
-    // Some are reaped: the next counts those that are left.
+    // Some are reaped: the next count contains only those that are left.
     for n in 0..3 {
         all.take(&reaped(FIRST + 11 * S, ProcessId::new(100 + n, 1)));
     }
     let now = budget(&all.take(&limited(7, FIRST + 20 * S, GROUP, 60)));
     assert_eq!((now.unreaped, now.rate_per_hour), (Some(4), Some(540)));
-    // A full one.
+    // The group is full.
     let now = budget(&all.take(&limited(8, FIRST + 20 * S, GROUP, 101)));
     assert_eq!(now.exhausted_in_ns, Some(0));
 }
 
 #[test]
-fn what_was_there_before_the_watch_is_no_growth() {
+fn zombies_from_before_the_watch_are_no_growth() {
     let mut all = conclusions(Filter::default());
     for n in 0..50 {
         all.take(&existing(limited(n, FIRST, GROUP, 60)));
@@ -553,7 +554,7 @@ fn what_was_there_before_the_watch_is_no_growth() {
 }
 
 #[test]
-fn a_finding_counts_under_the_limit_that_it_has() {
+fn a_finding_counts_under_its_current_limit() {
     let mut all = conclusions(Filter::default());
     let unreaped = |all: &Conclusions, pid| {
         let finding = all.open().find(|finding| finding.process.pid == pid);
@@ -561,17 +562,17 @@ fn a_finding_counts_under_the_limit_that_it_has() {
     };
     all.take(&limited(0, FIRST, GROUP, 50));
     all.take(&limited(1, FIRST, GROUP, 50));
-    // The group of one was removed: the host's limit is left.
+    // The group of one finding was removed: only the host's limit is left.
     all.take(&limited(0, 4 * S, Some("pid_max"), 50));
     assert_eq!(unreaped(&all, 100), Some(1));
     all.take(&limited(1, 4 * S, GROUP, 50));
     assert_eq!(unreaped(&all, 101), Some(1));
-    // Its limit could not be read first.
+    // At first, the limit of this finding could not be read.
     all.take(&limited(2, 4 * S, None, 0));
     assert_eq!(unreaped(&all, 102), None);
     all.take(&limited(2, 5 * S, GROUP, 50));
     assert_eq!(unreaped(&all, 102), Some(2));
-    // And not last: it is counted out all the same.
+    // At last, it could not be read either. The finding is still removed from the count.
     all.take(&limited(2, 6 * S, None, 0));
     all.take(&reaped(7 * S, ProcessId::new(102, 1)));
     all.take(&limited(1, 8 * S, GROUP, 50));
@@ -579,7 +580,7 @@ fn a_finding_counts_under_the_limit_that_it_has() {
 }
 
 #[test]
-fn what_the_agent_frees_is_no_habit_of_the_reaper() {
+fn a_reap_by_the_agent_is_no_habit_of_the_reaper() {
     use supervisor_model::diagnosis::{Cause, Prognosis};
 
     let mut all = conclusions(Filter::default());
@@ -589,7 +590,7 @@ fn what_the_agent_frees_is_no_habit_of_the_reaper() {
         all.is_being_freed(&zombie());
         follow(&mut all, &reaped(at_ns, zombie()), &[("reaped", 22)]);
     }
-    // It did not succeed with this one, which the reaper then reaps by itself.
+    // The agent did not succeed with this zombie. The reaper then reaps it by itself.
     follow(&mut all, &seen(FIRST, |_| ()), &[("detected", 22)]);
     assert_eq!(only(&all).diagnosis.prognosis, Prognosis::Leaked);
     all.is_being_freed(&zombie());
@@ -600,7 +601,7 @@ fn what_the_agent_frees_is_no_habit_of_the_reaper() {
 }
 
 #[test]
-fn a_reaper_that_has_reaped_two_late_is_late_with_the_third_and_a_restart_does_not_forget_it() {
+fn two_late_reaps_predict_a_late_third_even_after_a_restart() {
     use supervisor_model::diagnosis::{Cause, Prognosis};
 
     let mut all = conclusions(Filter::default());
@@ -617,10 +618,10 @@ fn a_reaper_that_has_reaped_two_late_is_late_with_the_third_and_a_restart_does_n
         (finding.diagnosis.cause, finding.diagnosis.prognosis)
     };
     assert_eq!(late(&mut all), (Some(Cause::Periodic), Prognosis::Late));
-    // What is kept was confirmed: the reaper was seen after it.
+    // The stored outcomes were confirmed: the reaper was seen after them.
     next.restore_outcomes(all.outcomes());
     assert_eq!(late(&mut next), (Some(Cause::Periodic), Prognosis::Late));
-    // It is older than any that this reaper has reaped.
+    // The zombie is older than any that this reaper has reaped.
     follow(&mut next, &seen(20 * S, |_| ()), &[("updated", 22)]);
     assert_eq!(only(&next).diagnosis.prognosis, Prognosis::Leaked);
 }

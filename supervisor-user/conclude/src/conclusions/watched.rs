@@ -1,22 +1,23 @@
-//! What is known of an exit that was not seen: it was before a watch began.
+//! Bounds the time of an exit that was not seen: it was before a watch began.
 
 use supervisor_model::finding::Finding;
 
 use super::Conclusions;
 
 impl Conclusions {
-    /// Another watch has seen every exit since then: what it has not seen exit had exited before.
+    /// Sets the time since which another watch has seen every exit. A zombie whose exit that watch did not see had
+    /// exited before.
     pub fn set_watched_since(&mut self, at_ns: Option<u64>) {
         self.watched_since_ns = at_ns;
     }
 
-    /// Since when every exit was seen, as far as is known.
+    /// The time since which every exit was seen, as far as is known.
     #[must_use]
     pub fn watched_since_ns(&self) -> Option<u64> {
         self.watched_since_ns
     }
 
-    /// Writes into a finding whose exit was not seen what is known of its time.
+    /// Writes the latest possible exit time into a finding whose exit was not seen.
     pub(super) fn exited_before(&self, finding: &mut Finding) {
         if finding.exit_ns.is_none() {
             let is_older = |at_ns: &u64| finding.process.start_ns.is_some_and(|start_ns| start_ns < *at_ns);

@@ -1,4 +1,4 @@
-//! Orphans that whoever adopted them does not reap: F5, F2, F3, F1.
+//! The rules for orphans that their adopter does not reap: F5, F2, F3, F1.
 
 use supervisor_ebpf::WAITED_PGID;
 use supervisor_model::{
@@ -17,20 +17,20 @@ use super::{
     waits,
 };
 
-/// F5: an init program in the descent that could not adopt.
+/// F5: there is an init program in the ancestry, but it could not adopt.
 pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if case.is_own() != Some(false) {
         return None;
     }
-    // It stands between the two: an orphan passes only those that cannot adopt. One beyond a runtime or a monitor is
-    // outside of the container, where the search does not come.
+    // The init stands between the orphan and its reaper: an orphan passes only ancestors that cannot adopt. An init
+    // beyond a runtime or a monitor is outside of the container, and the kernel does not search there.
     let creators = &case.finding.creators;
     let is_inside = |creator: &&Creator| {
         creator.process.pid != reaper.process.pid
             && !matches!(creator.role, Role::Runtime | Role::Monitor | Role::Engine)
     };
-    // PID 1 of another PID namespace does adopt, there.
+    // PID 1 of another PID namespace does adopt, but only in its own namespace.
     let cannot_adopt =
         |creator: &&Creator| creator.is_init_program && !creator.gone && creator.process.vpid != Some(1);
     let init = creators.iter().take_while(is_inside).find(cannot_adopt)?;
@@ -93,8 +93,8 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
         ),
         _ => (Family::F2, sentence, None),
     };
-    // A single session may be a person's. An init reaps at once: if this one does not, something else may be wrong, also if
-    // it was seen not to wait.
+    // A single session may come from a person. An init reaps at once. If this init does not, something else may be
+    // wrong, even if it was seen not to wait.
     let is_idle_init = matches!(case.habit(), Habit::Never { .. })
         && case.is_habit_sure() == Some(Confidence::High)
         && !case.is_runnable();
@@ -135,7 +135,7 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// How the container gets an init.
+/// Says how to give the container an init.
 fn init_as_pid1(case: &Case<'_>) -> &'static str {
     let manager = case.finding.container.as_ref().and_then(|container| container.runtime.as_deref());
     match manager {
@@ -157,9 +157,9 @@ fn init_as_pid1(case: &Case<'_>) -> &'static str {
     }
 }
 
-/// In a shared namespace, the sandbox's PID 1 gets the orphans of all its containers.
+/// The remedy for a shared namespace: there, the sandbox's PID 1 gets the orphans of all containers.
 fn replace_sandbox_init(case: &Case<'_>) -> Option<Line> {
-    // If it is not known, an init as PID 1 suggests a sandbox.
+    // If it is not known whether the namespace is shared, an init as PID 1 suggests a sandbox.
     let reaper_is_init = case.reaper.is_some_and(|reaper| reaper.role == Role::Init);
     if !is_shared(case).unwrap_or(reaper_is_init) {
         return None;
@@ -181,7 +181,7 @@ fn replace_sandbox_init(case: &Case<'_>) -> Option<Line> {
 
 /// busybox's `timeout` forks its timer away from itself, so each call leaves an orphan.
 fn busybox_timeout(case: &Case<'_>) -> Option<Line> {
-    // That of coreutils is the parent of its command, and leaves no orphan.
+    // The `timeout` of coreutils is the parent of its command, and leaves no orphan.
     let is_timer = case.finding.process.name == "timeout" && case.finding.executed == Some(false);
     (is_timer && case.is_own() == Some(false)).then(|| {
         remedy(
@@ -192,7 +192,7 @@ fn busybox_timeout(case: &Case<'_>) -> Option<Line> {
     })
 }
 
-/// A creator that was killed could not wait.
+/// The remedy for a creator that was killed and so could not wait.
 fn killed_creator(case: &Case<'_>) -> Option<Line> {
     let creator = case.finding.creators.first().filter(|creator| creator.gone)?;
     let Exit::Signal { number: 9, .. } = Exit::from_wait_status(creator.end.as_ref()?.status) else {
@@ -207,7 +207,7 @@ fn killed_creator(case: &Case<'_>) -> Option<Line> {
     ))
 }
 
-/// F1: a subreaper, mostly a container monitor, that waits only for what it started.
+/// F1: a subreaper, usually a container monitor, waits only for the processes that it started.
 pub(super) fn by_subreaper(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let is_monitor = reaper.role == Role::Monitor
@@ -268,7 +268,7 @@ pub(super) fn by_subreaper(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// Which other parts leave no such orphan.
+/// The upgrades and replacements that leave no such orphan.
 fn upgrades(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     let Some(reaper) = case.reaper else { return Vec::new() };
     let monitor = clean(&reaper.process.name);
@@ -324,7 +324,7 @@ fn ends_with_container(monitor: &str) -> Option<&'static str> {
         .find_map(|(part, kind)| monitor.contains(part).then_some(kind))
 }
 
-/// The stop-gap, and what it costs.
+/// The stop-gap and its cost.
 fn end_it(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     let Some(reaper) = case.reaper else { return Vec::new() };
     if !is_monitor {
@@ -359,8 +359,8 @@ fn end_it(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     ]
 }
 
-/// The stage that forked a container init and the runtime that started the stage, if the runtime did it that way: other
-/// runtimes fork as often, with `CLONE_PARENT`, and so stay the parent.
+/// The stage that forked a container init, and the runtime process that started the stage, if the runtime forked twice
+/// in this way. Other runtimes fork as often, but with `CLONE_PARENT`, so they stay the parent.
 fn double_fork<'a>(case: &Case<'a>) -> Option<(&'a Creator, &'a Creator)> {
     let runtime = case.finding.runtime.as_ref()?;
     let [stage, starter, ..] = case.finding.creators.as_slice() else { return None };
@@ -373,7 +373,7 @@ fn double_fork<'a>(case: &Case<'a>) -> Option<(&'a Creator, &'a Creator)> {
     .then_some((stage, starter))
 }
 
-/// All of it was seen, or something was not.
+/// The confidence in the verdict: it depends on which of its facts were seen.
 fn confidence(case: &Case<'_>) -> Confidence {
     let reaper_is_sure = case
         .reaper

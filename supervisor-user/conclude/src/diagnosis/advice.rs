@@ -1,5 +1,5 @@
-//! What to do and what will not help. Each line carries the premises under which it is true, and a line whose premise
-//! is known to be false is left out.
+//! Builds the lines of advice: remedies, and attempts that will not help. Each line carries its premises. A line with a
+//! premise that is known to be false is left out.
 
 use supervisor_model::{
     diagnosis::Prognosis,
@@ -25,7 +25,7 @@ pub(super) enum Premise {
     NamespaceIsNotShared,
     /// Several containers share the zombie's PID namespace.
     NamespaceIsShared,
-    /// It will not go away by itself, as far as is known.
+    /// As far as is known, the zombie will not be reaped without help.
     IsNotLate,
 }
 
@@ -40,9 +40,9 @@ impl Premise {
             Self::ReaperIsContainerInit => reaper?.is_pidns_init.map(|it| it && !is_host_init(case)),
             Self::ReaperIsNotHostInit => Some(!is_host_init(case)),
             Self::ReaperIsOutside => {
-                // Inside, it has a pid in the zombie's namespace, and only PID 1 of it adopts there.
+                // A reaper lives in the zombie's namespace or in one above it (`find_new_reaper()`, `kernel/exit.c`).
                 let level = ns?.level?;
-                Some(level == 0 || reaper?.is_pidns_init != Some(true) || is_host_init(case))
+                Some(level == 0 || reaper?.level? < level)
             }
             Self::NamespaceIsShared => is_shared(case),
             Self::NamespaceIsNotShared => is_shared(case).map(|it| !it),
@@ -65,7 +65,7 @@ pub(super) fn is_shared(case: &Case<'_>) -> Option<bool> {
     }
 }
 
-/// What a line is for.
+/// The purpose of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Remedy,
@@ -80,22 +80,22 @@ pub(super) struct Line {
     text: String,
 }
 
-/// A remedy that helps under these premises.
+/// A line with a remedy that helps under these premises.
 pub(super) fn remedy(premises: &'static [Premise], text: impl Into<String>) -> Line {
     Line { kind: Kind::Remedy, premises, text: text.into() }
 }
 
-/// What does not help under these premises.
+/// A line with an attempt that does not help under these premises.
 pub(super) fn wont_help(premises: &'static [Premise], text: impl Into<String>) -> Line {
     Line { kind: Kind::WontHelp, premises, text: text.into() }
 }
 
-/// What never helps.
+/// The line about an attempt that never helps: SIGKILL.
 pub(super) fn sigkill() -> Line {
     wont_help(&[], "SIGKILL to it: it is dead already, and only its reaper can end the zombie")
 }
 
-/// That an init cannot help.
+/// The line that an init cannot help.
 pub(super) fn no_init() -> Line {
     wont_help(
         &[Premise::OwnChild],
@@ -112,7 +112,7 @@ pub(super) fn reap_it(case: &Case<'_>) -> Option<String> {
     ))
 }
 
-/// What ending a reaper gives: whoever adopts its zombies may reap them, or not.
+/// The remedy to end the reaper. The next adopter of its zombies may reap them, or may not.
 pub(super) fn stop_gap(case: &Case<'_>, reaper: &Reaper) -> Line {
     let who = name(&reaper.process);
     if is_host_init(case) && case.never_reaps() {
@@ -140,7 +140,7 @@ pub(super) fn stop_gap(case: &Case<'_>, reaper: &Reaper) -> Line {
     }
 }
 
-/// The lines of a kind that no known fact contradicts, each once.
+/// The texts of all lines of a kind that no known fact contradicts, each once.
 pub(super) fn texts(lines: &[Line], kind: Kind, case: &Case<'_>, prognosis: Prognosis) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     for line in lines.iter().filter(|line| line.kind == kind) {

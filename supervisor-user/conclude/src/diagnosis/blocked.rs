@@ -1,4 +1,4 @@
-//! F11: the reaper cannot run.
+//! The rules for a reaper that cannot run: F11.
 
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Prognosis},
@@ -16,10 +16,10 @@ use super::{
     namespace::thaw,
 };
 
-/// For a state that passes by, how long it must have been seen to be sure of it.
+/// A state that may pass is sure only after it was seen for this long.
 const LONG_NS: u64 = 1_500_000_000;
 
-/// F11: stopped, frozen, or in uninterruptible sleep, with all its threads.
+/// F11: all threads of the reaper are stopped, frozen, or in uninterruptible sleep.
 pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let who = name(&reaper.process);
@@ -54,7 +54,7 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
                     sure,
                 ),
             },
-            // It has run since: what it sleeps in now passes by, as each vfork does.
+            // The reaper has run since, so its present sleep will pass, as each vfork does.
             'D' if waited_lately(case, reaper) => return None,
             'D' => {
                 let is_vfork = wchan.is_some_and(|it| it.contains("vfork") || it.contains("kernel_clone"));
@@ -77,7 +77,7 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
                 let confidence = match (long, is_vfork) {
                     (true, _) => sure,
                     (false, true) => Confidence::Medium,
-                    // D for a moment is ordinary.
+                    // State D for a moment is ordinary.
                     (false, false) => Confidence::Low,
                 };
                 (what, way_out.to_owned(), confidence)
@@ -106,7 +106,7 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F11 too: its only thread sleeps in a call until a lock, a peer, storage or space in a pipe is available.
+/// F11 too: the reaper's only thread sleeps in a call until a lock, a peer, storage or space in a pipe is available.
 pub(super) fn in_another_call(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let call = case.other_call().filter(|call| call.is_for_resource())?;
@@ -147,15 +147,15 @@ fn waited_lately(case: &Case<'_>, reaper: &Reaper) -> bool {
     reaper.last_wait.as_ref().is_some_and(|wait| wait.at_ns >= from_ns)
 }
 
-/// How a reaper is held.
+/// The state that keeps a reaper from running.
 struct Held<'a> {
     state: char,
     wchan: Option<&'a str>,
-    /// Whether all threads were looked at and are in that state.
+    /// Whether all threads were inspected and are in that state.
     all_seen: bool,
 }
 
-/// The state that its living threads are in, if none of those that were looked at can run.
+/// The state of the reaper's living threads, if none of the inspected threads can run.
 fn common_state(reaper: &Reaper) -> Option<Held<'_>> {
     let stuck = |state: char| matches!(state, 'D' | 'T' | 't');
     let mut live = reaper.threads.iter().filter(|thread| thread.is_live());

@@ -1,4 +1,4 @@
-//! F24: the reaper would come to it if it got a processor, or finished what it computes.
+//! F24: the rule for a reaper that would reap if it got a processor, or if it finished its computation.
 
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Prognosis},
@@ -14,10 +14,11 @@ use super::{
     facts::Fact,
 };
 
-/// For longer than this it is no burst.
+/// A reaper that is busy for longer than this is not in a burst.
 const LONG_NS: u64 = 60_000_000_000;
 
-/// F24: its threads run or are runnable while a `SIGCHLD` is pending, or a handler has to do with it.
+/// F24: the reaper's threads run or are runnable while a `SIGCHLD` is pending, or while a handler or a blocked mask
+/// shows that the reaper takes it.
 pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if !case.is_runnable() || matches!(case.habit(), Habit::After { .. }) {
@@ -27,7 +28,7 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     if !reaper.sigchld_pending && !is_handled {
         return None;
     }
-    // An orphan that it does not know is not its work.
+    // A reaper does not work on an orphan that it does not know.
     if case.is_own() == Some(false) && is_unknown_to_it(case) {
         return None;
     }
@@ -62,7 +63,7 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         family: Some(Family::F24),
         cause: Some(Cause::Busy),
-        // Who runs for that long does not come to it soon.
+        // A reaper that runs for that long does not reap soon.
         prognosis: if limit.is_some() || case.waited_for_ns() < LONG_NS {
             Prognosis::Late
         } else {
@@ -78,7 +79,7 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// Whether the reaper waits only for children that it names, or for none and has reaped none.
+/// Whether the reaper waits only for children that it names, or waits for none and has reaped none.
 fn is_unknown_to_it(case: &Case<'_>) -> bool {
     match case.habit() {
         Habit::Never { .. } => !case.reaps_others(),
@@ -87,13 +88,13 @@ fn is_unknown_to_it(case: &Case<'_>) -> bool {
     }
 }
 
-/// Whether the first thread runs: an event loop is there, and helper threads sleep beside it.
+/// Whether the first thread runs. An event loop is in the first thread, and helper threads sleep beside it.
 fn main_thread_runs(reaper: &Reaper) -> bool {
     reaper.threads.iter().any(|thread| thread.tid == reaper.process.pid && thread.state == 'R')
 }
 
-/// Whether the reaper comes to its children between two pieces of work: it has waited for any child, or asked for one without
-/// blocking. A thread that blocks in a wait for each child, as in Go and Java, is not kept from it by another thread.
+/// Whether the reaper waits between two pieces of work: it has waited for any child, or asked for one without blocking.
+/// In Go and Java a thread blocks in a wait for each child, and a busy thread does not keep that thread from its wait.
 fn comes_to_its_children(case: &Case<'_>) -> bool {
     let polls = || {
         let wait = case.reaper.and_then(|reaper| reaper.last_wait.as_ref());

@@ -1,4 +1,4 @@
-//! The reaper is in a call that ends before it comes to this one: F19, F20.
+//! The rules for a reaper that is in a call and can reap only after that call: F19, F20.
 
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Position, Prognosis},
@@ -15,7 +15,7 @@ use super::{
     facts::Fact,
 };
 
-/// F20: it is inside a wait for another child, and may ask for this one next.
+/// F20: the reaper is inside a wait for another child, and may ask for this one next.
 pub(super) fn waiting_for_another(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if case.position() != Some(Position::OwnChild) || reaper.created == Some(false) {
@@ -48,7 +48,7 @@ pub(super) fn waiting_for_another(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F19: it reads a pipe or socket to its end before it waits.
+/// F19: the reaper reads a pipe or socket to its end before it waits.
 pub(super) fn reading(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if case.position() != Some(Position::OwnChild) || matches!(case.habit(), Habit::After { .. }) {
@@ -58,10 +58,10 @@ pub(super) fn reading(case: &Case<'_>) -> Option<Verdict> {
     if let Some(holder) = holder {
         return Some(held_open(case, holder));
     }
-    if let Some(verdict) = reads_another_childs_output(case) {
+    if let Some(verdict) = reads_output_of_another_child(case) {
         return Some(verdict);
     }
-    // Without a writer that the zombie left behind, it is a reading parent only if it was seen to wait later.
+    // If the zombie left no writer behind, the rule applies only to a parent that was seen to wait later.
     let Some(Call::Read { fd, file: file @ (OpenFile::Pipe(_) | OpenFile::Socket) }) = case.only_call()
     else {
         return None;
@@ -86,8 +86,8 @@ pub(super) fn reading(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// It reads the output of another child of its own, and may wait for all of them after that.
-fn reads_another_childs_output(case: &Case<'_>) -> Option<Verdict> {
+/// F19: the reaper reads the output of another child of its own, and may wait for all children after that.
+fn reads_output_of_another_child(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let Some(Call::Read { file: OpenFile::Pipe(_), .. }) = case.only_call() else { return None };
     let is_child =
@@ -98,7 +98,7 @@ fn reads_another_childs_output(case: &Case<'_>) -> Option<Verdict> {
     Some(Verdict {
         family: Some(Family::F19),
         cause: Some(Cause::Reading),
-        // One that has not reaped before may never do so.
+        // A reaper that has not reaped before may never do so.
         prognosis: if case.reaps_others() { Prognosis::Late } else { Prognosis::Unknown },
         sentence: format!(
             "{who} reads the output of another child of its own first, {writer}: it can ask for this one when that has ended"
@@ -114,7 +114,7 @@ fn reads_another_childs_output(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// Whether a process that holds a pipe was left behind by the zombie.
+/// Whether the zombie left behind the process that holds a pipe.
 fn is_left_by(writer: &Writer, case: &Case<'_>) -> bool {
     let same_group = case.finding.pgrp == Some(writer.pgrp)
         && case.reaper.is_some_and(|reaper| reaper.pgrp.is_some() && reaper.pgrp != case.finding.pgrp);

@@ -1,4 +1,4 @@
-//! A finding as the rules ask about it.
+//! Answers the questions that the rules ask about a finding and its reaper.
 
 use supervisor_ebpf::{WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
 use supervisor_model::{
@@ -9,54 +9,57 @@ use supervisor_model::{
     words::{clean, duration},
 };
 
-/// Who was watched for this long has shown its habit.
+/// A reaper that was watched for this long has shown its habit.
 const WELL_WATCHED_NS: u64 = 10_000_000_000;
-/// Who was watched for less than this, and not since before the exit, has shown nothing.
+/// A habit that was observed for less than this, and not since before the exit, has low confidence. [`Habit::ByName`]
+/// has at least medium confidence.
 const WATCHED_NS: u64 = 1_000_000_000;
-/// From the exit hook to the zombie; much memory or a slow close takes longer.
+/// A process is usually a zombie this long after the exit hook. A slow close takes longer. Much memory takes longer
+/// only since Linux 6.16: before that, `exit_mm()` runs before the hook (`do_exit()`, `kernel/exit.c`).
 const EXITING_NS: u64 = 100_000_000;
 /// A free can follow its reap by this much: RCU callbacks may be lazy.
 const FREE_DELAY_NS: u64 = 10_000_000_000;
 
-/// Waits for children by their names.
+/// Waits that name a child by pid or pidfd, and peeks.
 pub(super) const BY_NAME: u32 = WAITED_PID | WAITED_PIDFD | WAITED_PEEK;
 
-/// A finding, and what its reaper's waits amount to.
+/// A finding, and the questions about its reaper.
 pub(super) struct Case<'a> {
     pub(super) finding: &'a Finding,
     pub(super) reaper: Option<&'a Reaper>,
 }
 
-/// What was seen of a reaper's waits.
+/// How a reaper waits, as far as it was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Habit {
     /// It made no wait call while it was watched.
     Never {
-        /// For how long that was.
+        /// How long it was watched.
         for_ns: u64,
     },
-    /// It waits, as far as was seen only for children that it names, the last time for another one.
+    /// No wait that any exited child satisfies was seen, and the last wait named a child: by the pid of another child,
+    /// or by a pidfd. Also if no wait was seen, and it is in a wait by pid or pidfd now.
     ByName,
-    /// As above, and the last time for this one.
+    /// As above, but the last wait was for this process.
     AskedForIt {
         /// How long ago.
         ago_ns: u64,
-        /// Whether this one had exited by then.
+        /// Whether this process had exited by then.
         exited: bool,
     },
-    /// It waits, neither for any child nor for one that it names: for a group, as a peek, or in a call that could not
-    /// be decoded.
+    /// No wait that any exited child satisfies was seen, and the last wait named no child. It was for a group, for any
+    /// child with options that narrow it (a peek, `__WCLONE`), or in a call that could not be decoded.
     Otherwise,
-    /// It waited for any child, the last time before this one was a zombie.
+    /// It waited for any child, the last time before this process was a zombie.
     Before {
         /// How long ago.
         ago_ns: u64,
-        /// How long before that the time before was.
+        /// The time between the last two such waits.
         gap_ns: Option<u64>,
     },
-    /// It waited for any child after this one had exited, and did not get it.
+    /// It waited for any child after this process had exited, and did not get it.
     After {
-        /// Whether this one was a zombie by then; if not, it may still have been exiting.
+        /// Whether this process was a zombie by then. If not, it may still have been exiting.
         sure: bool,
     },
     /// It was not watched.
@@ -68,8 +71,8 @@ impl<'a> Case<'a> {
         Self { finding, reaper: finding.reaper.as_ref() }
     }
 
-    /// Whether it is the reaper's own child, and not an adopted one. A process that is neither a subreaper nor a
-    /// PID 1 adopts nothing.
+    /// Whether the zombie is the reaper's own child, and not an adopted one. A process that is neither a subreaper nor
+    /// a PID 1 adopts nothing.
     pub(super) fn is_own(&self) -> Option<bool> {
         let reaper = self.reaper?;
         match (reaper.adopted, reaper.is_subreaper, reaper.is_pidns_init) {
@@ -79,12 +82,12 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The same, where the fork was seen, or the start times prove it.
+    /// Whether the fork was seen, and the zombie is the reaper's own child.
     pub(super) fn is_seen_own(&self) -> bool {
         self.reaper.is_some_and(|reaper| reaper.adopted == Some(false))
     }
 
-    /// Who must reap it, and how it got it.
+    /// How the reaper got the zombie that it must reap.
     pub(super) fn position(&self) -> Option<Position> {
         let reaper = self.reaper?;
         Some(match (self.is_own()?, reaper.is_pidns_init) {
@@ -94,7 +97,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Whether a thread of the reaper runs or could run: what it did not do yet proves nothing.
+    /// Whether a thread of the reaper runs or could run. If so, a missing wait proves nothing yet.
     pub(super) fn is_runnable(&self) -> bool {
         self.reaper.is_some_and(|reaper| {
             reaper.state == Some('R')
@@ -103,19 +106,20 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// The longest timeout of a call that a thread of the reaper sleeps in, of those that are not longer than this.
+    /// The longest timeout among the calls that the reaper's threads sleep in. Timeouts longer than `most_ns` do not
+    /// count.
     pub(super) fn longest_timeout_ns(&self, most_ns: u64) -> Option<u64> {
         let timeouts = self.reaper?.calls.iter().filter_map(|thread| thread.timeout_ns);
         timeouts.filter(|timeout_ns| *timeout_ns <= most_ns).max()
     }
 
-    /// The same of calls that do nothing else than to sleep.
+    /// Does the same as [`Self::longest_timeout_ns`] for calls that only sleep.
     pub(super) fn longest_sleep_ns(&self, most_ns: u64) -> Option<u64> {
         let sleeps = self.reaper?.calls.iter().filter(|thread| thread.call == Call::Sleep);
         sleeps.filter_map(|thread| thread.timeout_ns).filter(|sleep_ns| *sleep_ns <= most_ns).max()
     }
 
-    /// Whether the reaper reads a pipe, and it is not known who can write to that.
+    /// Whether the reaper reads a pipe, and the processes that can write to the pipe are not known.
     pub(super) fn reads_from_strangers(&self) -> bool {
         let Some(reaper) = self.reaper else { return false };
         let reads = |call: &Call| matches!(call, Call::Read { file: OpenFile::Pipe(_), .. });
@@ -123,8 +127,8 @@ impl<'a> Case<'a> {
         !is_known && reaper.calls.iter().any(|thread| reads(&thread.call))
     }
 
-    /// What the reaper does in the kernel, if it has one living thread only: of several, another one than that which
-    /// forked may wait.
+    /// The call that the reaper is in, if it has only one living thread. If it has several, a thread other than the one
+    /// that forked may wait.
     pub(super) fn only_call(&self) -> Option<&'a Call> {
         let reaper = self.reaper?;
         let live = reaper.threads.iter().filter(|thread| thread.is_live()).count();
@@ -134,14 +138,14 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The other call that the reaper's only thread sleeps in: it reads, or needs a resource. It comes to its children only
-    /// when that call ends.
+    /// The call that keeps the reaper's only thread from its children: a read, or a call that needs a resource. The
+    /// thread comes to its children only when that call ends.
     pub(super) fn other_call(&self) -> Option<&'a Call> {
         self.only_call().filter(|call| matches!(call, Call::Read { .. }) || call.is_for_resource())
     }
 
-    /// Whether the reaper's only thread sleeps in a read, and the zombie may have to do with that. It has not if all writers of
-    /// a pipe are known, and none descends from it.
+    /// Whether the reaper's only thread sleeps in a read that may be related to the zombie. The read is unrelated if
+    /// all writers of the pipe are known and none descends from the zombie.
     pub(super) fn reads_unknown(&self) -> bool {
         match self.only_call() {
             Some(Call::Read { file: OpenFile::Pipe(_), .. }) => {
@@ -156,7 +160,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Which children the options of the reaper's waits leave out, as the end of a sentence about it, and what would mend that.
+    /// Describes which children the options of the reaper's waits exclude, as the end of a sentence about the reaper,
+    /// and which options would include them.
     pub(super) fn narrowed(&self) -> Option<(&'static str, &'static str)> {
         let reaper = self.reaper.filter(|reaper| reaper.wait_kinds & WAITED_ANY == 0)?;
         let wait = reaper.last_wait.as_ref().filter(|wait| wait.target == Some(WaitTarget::Any))?;
@@ -178,27 +183,27 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether the reaper has got a SIGCHLD since the zombie exited: a handler, a `signalfd` or `sigtimedwait` takes
-    /// each, and none is pending. The kernel sends it when the zombie can be waited for.
+    /// Whether the reaper has received a SIGCHLD since the zombie exited: a handler, a `signalfd` or `sigtimedwait`
+    /// takes each SIGCHLD, and none is pending. The kernel sends the signal when the zombie can be waited for.
     pub(super) fn is_told(&self) -> bool {
         self.reaper.is_some_and(|reaper| {
-            // `do_sigtimedwait()`, `kernel/signal.c`, unblocks what it waits for while it sleeps.
+            // `do_sigtimedwait()`, `kernel/signal.c`, unblocks the signals that it waits for while it sleeps.
             let takes = reaper.wchan.as_deref().is_some_and(|wchan| wchan.contains("sigtimedwait"));
             let takes = takes || matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked));
             takes && !reaper.sigchld_pending
         })
     }
 
-    /// Whether the reaper polls its children by their pids, and has not done so since this one exited, although SIGCHLD was
-    /// delivered to it: it may not have come to that yet.
+    /// Whether the reaper polls its children by their pids, but has not polled since this process exited, although
+    /// SIGCHLD was delivered to it. It may still poll.
     pub(super) fn has_not_polled(&self) -> bool {
         let wait = self.reaper.and_then(|reaper| reaper.last_wait.as_ref());
         let is_before = |wait: &LastWait| wait.at_ns < self.zombie_ns() && wait.flags.contains(&"WNOHANG");
         self.habit() == Habit::ByName && self.is_told() && wait.is_some_and(is_before)
     }
 
-    /// Whether the reaper waits when SIGCHLD comes, as far as is known, and the watch began only after this zombie's: that it
-    /// makes no wait call then says nothing.
+    /// Whether the reaper waits when SIGCHLD comes, as far as is known, and the watch began only after the SIGCHLD of
+    /// this zombie. Then a missing wait call says nothing.
     pub(super) fn was_told_before_the_watch(&self) -> bool {
         let is_handled = self.reaper.is_some_and(|reaper| {
             reaper.ever_reaped && reaper.sigchld == Some(SigChld::Handled) && !reaper.sigchld_pending
@@ -209,7 +214,7 @@ impl<'a> Case<'a> {
             && matches!(self.habit(), Habit::Never { .. })
     }
 
-    /// How sure it is that the reaper waits in no other way than [`Self::narrowed`] says.
+    /// The confidence that the reaper waits in no other way than [`Self::narrowed`] says.
     pub(super) fn is_always_narrowed(&self) -> Confidence {
         let is_always = self.reaper.is_some_and(|reaper| {
             reaper.wait_kinds & !WAITED_NARROW == 0
@@ -218,7 +223,7 @@ impl<'a> Case<'a> {
         if is_always { Confidence::High } else { Confidence::Medium }
     }
 
-    /// Whether the reaper asked for another child by its pid a moment ago without blocking: it polls its children.
+    /// Whether the reaper polls its children: a moment ago it asked for another child by its pid without blocking.
     pub(super) fn polls_others(&self) -> bool {
         const MOMENT_NS: u64 = 2_000_000_000;
         let wait = self.reaper.and_then(|reaper| reaper.last_wait.as_ref());
@@ -230,25 +235,26 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Whether all wait calls of the reaper since the watch began are known to be of these kinds.
+    /// Whether all wait calls of the reaper since the watch began, or since its last exec if that was later, are known
+    /// to be of these kinds.
     pub(super) fn waits_only(&self, kinds: u32) -> bool {
         self.reaper.is_some_and(|reaper| reaper.wait_kinds != 0 && reaper.wait_kinds & !kinds == 0)
     }
 
-    /// For how long the reaper could have reaped it while it was watched.
+    /// How long the reaper could have reaped the zombie while it was watched.
     pub(super) fn waited_for_ns(&self) -> u64 {
         self.finding.looked_ns.saturating_sub(self.zombie_ns())
     }
 
     pub(super) fn habit(&self) -> Habit {
         let Some(reaper) = self.reaper else { return Habit::Unknown };
-        // Since when it certainly was one to be waited for.
+        // From this time on the process could certainly be waited for.
         let zombie_ns = self.zombie_ns();
         let ago = |at_ns: u64| self.finding.looked_ns.saturating_sub(at_ns);
         if reaper.last_wait.is_none()
             && let Some(request) = self.wait_that_it_is_in()
         {
-            // It began before the hooks were attached.
+            // The call began before the hooks were attached.
             return match request.target {
                 Some(WaitTarget::Pid(_) | WaitTarget::PidFd(_)) => Habit::ByName,
                 _ => Habit::Unknown,
@@ -277,13 +283,13 @@ impl<'a> Case<'a> {
         self.reaper?.waits_in_progress().into_iter().next()
     }
 
-    /// Since when it was one to be waited for, or was about to be.
+    /// The time from which the process could be waited for, or was about to be a zombie.
     pub(super) fn zombie_ns(&self) -> u64 {
         self.finding.exit_ns.unwrap_or(self.finding.seen_ns)
     }
 
-    /// How sure it is that the reaper never waits so that it could get this one, if that is its habit: it has to be
-    /// watched since before the exit, or for long.
+    /// The confidence that the reaper never makes a wait that could get this zombie, if that is its habit. For a high
+    /// confidence, it has to be watched since before the exit, or for long.
     pub(super) fn is_habit_sure(&self) -> Option<Confidence> {
         let reaper = self.reaper?;
         let since_ns = match self.habit() {
@@ -307,7 +313,8 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Whether the reaper's children are reaped although it makes no wait call. Waits through `io_uring` pass no hook.
+    /// Whether the reaper's children are reaped although no wait call of it was seen. Waits through `io_uring` pass no
+    /// hook.
     pub(super) fn reaps_unseen(&self) -> bool {
         // Children that reap themselves because SIGCHLD is ignored count as reaped too.
         let may_use_io_uring =
@@ -319,10 +326,10 @@ impl<'a> Case<'a> {
             .is_some_and(|(at_ns, since)| at_ns > since + FREE_DELAY_NS)
     }
 
-    /// The process that the reaper forked and waited for last, if that is in the unreaped one's descent.
+    /// The process that the reaper forked and waited for last, if that process is in the ancestry of the zombie.
     fn started_and_waited_for(&self) -> Option<&'a Process> {
         let reaper = self.reaper?;
-        // Other namespaces' pids are other numbers.
+        // In another PID namespace, the same process has a different pid.
         let target = reaper.last_wait.as_ref()?.target.filter(|_| self.is_on_host());
         let Some(WaitTarget::Pid(pid)) = target else {
             return None;
@@ -334,7 +341,7 @@ impl<'a> Case<'a> {
         Some(&child.process)
     }
 
-    /// What the reaper does instead of reaping, as the end of a sentence about it.
+    /// Describes what the reaper does instead of reaping, as the end of a sentence about the reaper.
     pub(super) fn instead(&self) -> String {
         match self.habit() {
             Habit::Never { for_ns } => no_call(for_ns),
@@ -362,12 +369,13 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The other call that the reaper is in, as the end of a sentence about it; empty if there is none.
+    /// Describes the [`Self::other_call`] of the reaper, as the end of a sentence about the reaper. Empty if there is
+    /// none.
     pub(super) fn while_in(&self) -> String {
         self.other_call().map(|call| format!(": it is in {}", self.place_of(call))).unwrap_or_default()
     }
 
-    /// That, or that the signal alone did not make the reaper wait.
+    /// Returns the same as [`Self::while_in`], or says that the signal alone did not make the reaper wait.
     pub(super) fn although_told(&self) -> String {
         match self.other_call() {
             None if self.is_told() => ", although SIGCHLD was delivered to it".to_owned(),
@@ -375,7 +383,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A call of the reaper, and what it is about.
+    /// Describes a call of the reaper and its object.
     pub(super) fn place_of(&self, call: &Call) -> String {
         match call {
             Call::Read { fd, file: OpenFile::Pipe(_) } => {
@@ -396,7 +404,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether the reaper's last wait was for a process group, and the unreaped one is not known to be in it.
+    /// Whether the reaper's last wait was for a process group, and the zombie is known to be in another one. False if a
+    /// wait that any exited child satisfies was seen.
     pub(super) fn is_for_another_group(&self) -> bool {
         let Some(reaper) = self.reaper.filter(|reaper| reaper.wait_kinds & WAITED_ANY == 0) else {
             return false;
@@ -404,14 +413,14 @@ impl<'a> Case<'a> {
         let target = reaper.last_wait.as_ref().and_then(|wait| wait.target);
         let groups = match target {
             Some(WaitTarget::Pgid(0)) => reaper.pgrp.zip(self.finding.pgrp),
-            // It counts as the caller does.
+            // The kernel interprets the number in the caller's PID namespace.
             Some(WaitTarget::Pgid(group)) => Some(group).zip(self.finding.pgrp_in_reaper_ns),
             _ => return false,
         };
         groups.is_some_and(|(waited, own)| waited != own)
     }
 
-    /// For which group the reaper waits, and in which the unreaped one is.
+    /// Describes the group that the reaper waits for and the group of the zombie.
     fn group(&self) -> String {
         let target = self.reaper.and_then(|reaper| reaper.last_wait.as_ref()?.target);
         let pgrp = self.reaper.and_then(|reaper| reaper.pgrp);
@@ -427,12 +436,12 @@ impl<'a> Case<'a> {
         format!("waits {only}for {waited}{own}")
     }
 
-    /// Whether the reaper counts pids as the host does.
+    /// Whether the reaper has the same pid in its own PID namespace as on the host.
     fn is_on_host(&self) -> bool {
         self.reaper.is_some_and(|reaper| reaper.process.vpid == Some(reaper.process.pid))
     }
 
-    /// Since when the reaper could have got it, as far as was seen.
+    /// The event since which the reaper could have reaped the zombie, as far as was seen.
     pub(super) fn since(&self) -> &'static str {
         if self.finding.exit_ns.is_some() { "it exited" } else { "it was seen first" }
     }
@@ -443,8 +452,8 @@ impl<'a> Case<'a> {
             .is_some_and(|reaper| reaper.ever_reaped || reaper.reaped.is_some_and(|(count, _)| count > 0))
     }
 
-    /// Whether the reaper was watched for long since the zombie exited, made no wait call that could get it, and reaped
-    /// nothing.
+    /// Whether the reaper was watched for long since the zombie exited, made no wait call that could get the zombie,
+    /// and reaped nothing.
     pub(super) fn never_reaps(&self) -> bool {
         let Some(reaper) = self.reaper else { return false };
         let since_ns = match self.habit() {
@@ -457,7 +466,7 @@ impl<'a> Case<'a> {
         watched_ns.is_some_and(|watched_ns| watched_ns >= WELL_WATCHED_NS) && !self.reaps_others()
     }
 
-    /// The process that forked it and is gone, with how it ended, in a sentence.
+    /// A clause about the process that forked the zombie and has exited: its name and how it ended.
     pub(super) fn lost_parent_story(&self) -> Option<String> {
         let creator = self.finding.creators.first().filter(|creator| creator.gone)?;
         let who = name(&creator.process);
@@ -474,17 +483,17 @@ impl<'a> Case<'a> {
     }
 }
 
-/// What was seen of a reaper that does not wait.
+/// Describes the observation of a reaper that does not wait, as the end of a sentence.
 pub(super) fn no_call(for_ns: u64) -> String {
     format!("has made no wait call in the {} that it was watched", duration(for_ns))
 }
 
-/// A tracer in a sentence.
+/// Names a tracer for use in a sentence.
 pub(super) fn tracer_name(tracer: &Tracer) -> String {
     format!("{} (pid {})", tracer.name.as_deref().map_or("a process".to_owned(), clean), tracer.pid)
 }
 
-/// A process in a sentence.
+/// Names a process for use in a sentence.
 pub(super) fn name(process: &Process) -> String {
     format!("{} (pid {})", clean(&process.name), process.pid)
 }

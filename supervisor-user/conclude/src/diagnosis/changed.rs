@@ -1,4 +1,4 @@
-//! Something about the reaper keeps it from ever asking: F21, F22, F23.
+//! The rules for a reaper whose state keeps it from ever asking for the zombie: F21, F22, F23.
 
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Position, Prognosis},
@@ -14,9 +14,9 @@ use super::{
     facts::Fact,
 };
 
-/// A handler that is replaced for a moment only is back by then.
+/// A handler that is replaced only for a moment is restored within this time.
 const SETTLED_NS: u64 = 1_000_000_000;
-/// A reaper that blocks SIGCHLD while it works has unblocked it by then.
+/// A reaper that blocks SIGCHLD while it works has unblocked it within this time.
 const WORKED_NS: u64 = 60_000_000_000;
 
 /// F21: `SIGCHLD` is blocked and pending, and the reaper waits for it.
@@ -25,9 +25,10 @@ pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
     if reaper.sigchld != Some(SigChld::Blocked) || !reaper.sigchld_pending {
         return None;
     }
-    // Of several threads, one may take the signal with `sigwait`, and be elsewhere now.
+    // If there are several threads, one may take the signal with `sigwait`, but be in another call now.
     let waits_for_signal = case.only_call() == Some(&Call::Signal);
-    // Whoever asks for any child in rounds does not need the signal. A shell asks once, and then sleeps until it comes.
+    // A reaper that asks for any child in rounds does not need the signal. A shell asks once, and then sleeps until the
+    // signal comes.
     match case.habit() {
         Habit::After { .. } | Habit::Before { gap_ns: Some(_), .. } => return None,
         Habit::Before { gap_ns: None, .. } if !waits_for_signal => return None,
@@ -78,7 +79,7 @@ pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F22: it used to reap any child, and its handler is another one since.
+/// F22: the reaper used to reap any child, and its handler was replaced since.
 pub(super) fn handler_replaced(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if reaper.handler_changed != Some(true) {
@@ -119,7 +120,7 @@ pub(super) fn handler_replaced(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F23: it executed another program after it had forked this one.
+/// F23: the reaper executed another program after it had forked the zombie.
 pub(super) fn image_replaced(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if case.position() != Some(Position::OwnChild) {
@@ -134,7 +135,7 @@ pub(super) fn image_replaced(case: &Case<'_>) -> Option<Verdict> {
     }
     let who = name(&reaper.process);
     let file = |path: &str| clean(path);
-    // Without an exec of its own before, it ran the program that it was forked from.
+    // Without an earlier exec of its own, it ran the program that it was forked from.
     let forker = case.finding.creators.first().filter(|creator| creator.process.pid == reaper.process.pid);
     let forked_as = || forker.and_then(|creator| creator.process.executable.as_deref());
     let old = reaper.previous_program.as_deref().or_else(forked_as);

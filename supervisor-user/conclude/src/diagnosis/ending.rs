@@ -1,4 +1,5 @@
-//! F9 and F12: it was told to exit and cannot, because one of its threads sleeps where no signal wakes it.
+//! The rule for a process that was told to exit and cannot, because one of its threads sleeps where no signal wakes it:
+//! F9 and F12.
 
 use supervisor_model::{
     diagnosis::{Confidence, Prognosis},
@@ -16,10 +17,10 @@ use super::{
     namespace::thaw,
 };
 
-/// To exit for less than this is ordinary.
+/// An exit that takes less than this is ordinary.
 const ORDINARY_NS: u64 = 1_000_000_000;
 
-/// What keeps a thread from its exit.
+/// The obstacle that keeps a thread from its exit.
 enum Hold<'a> {
     Frozen(&'a str),
     Tracer(String),
@@ -29,12 +30,13 @@ enum Hold<'a> {
     Runs,
 }
 
-/// It was told to exit: which thread does not, and what that waits for.
+/// F9 and F12: finds the thread that does not exit, and what that thread waits for.
 pub(super) fn cannot_exit(case: &Case<'_>) -> Option<Verdict> {
     let finding = case.finding;
     let ending = finding.ending.as_ref()?;
     let thread = finding.last_thread()?;
-    // PID 1 that waits for its namespace is F8.
+    // A PID 1 that waits for its namespace: `exiting::still_exiting` gives F12. The namespace gets its own diagnosis,
+    // F8.
     let may_wait = match thread.wchan {
         Some(wchan) => matches!(wchan, "zap_pid_ns_processes" | "do_wait"),
         None => thread.state == 'S',
@@ -110,7 +112,7 @@ fn hold<'a>(finding: &Finding, ending: &'a EndingFacts, thread: &LastThread<'_>)
     }
 }
 
-/// How it was told to exit, and when.
+/// Describes how and when the process was told to exit.
 fn told(finding: &Finding, ending: &EndingFacts) -> String {
     let ago = ending
         .since_ns

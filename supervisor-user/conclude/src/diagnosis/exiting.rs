@@ -1,4 +1,4 @@
-//! What is no zombie: it lives, or some of its threads do, or it has not finished exiting.
+//! The rules for a process that is no zombie: it lives, some of its threads live, or it has not finished exiting.
 
 use supervisor_model::{
     diagnosis::{Confidence, Prognosis},
@@ -13,7 +13,7 @@ use super::{
     facts::Fact,
 };
 
-/// To exit for less than this is ordinary.
+/// An exit that takes less than this is ordinary.
 const ORDINARY_NS: u64 = 1_000_000_000;
 
 /// It has not exited at all.
@@ -33,7 +33,7 @@ pub(super) fn not_exited(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F9: `/proc` shows its first thread's state, which is dead; others are not.
+/// F9: `/proc` shows the state of the first thread. That thread is dead, but others are not.
 pub(super) fn threads_alive(case: &Case<'_>) -> Option<Verdict> {
     let finding = case.finding;
     let live: Vec<_> = finding.threads.iter().filter(|thread| thread.is_live()).collect();
@@ -71,7 +71,8 @@ pub(super) fn threads_alive(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F12: past the exit hook, and no zombie yet.
+/// F12: the last thread has begun to exit (`signal->live` is 0), and the process is no zombie yet. `do_exit()`
+/// counts `live` down before the exit hook.
 pub(super) fn still_exiting(case: &Case<'_>) -> Option<Verdict> {
     let finding = case.finding;
     if finding.state == 'Z' {
@@ -81,7 +82,8 @@ pub(super) fn still_exiting(case: &Case<'_>) -> Option<Verdict> {
     let init_of = finding.pid_ns.as_ref().filter(|ns| ns.level > Some(0) && finding.process.vpid == Some(1));
     let (why, remedies) = match (init_of, place) {
         (Some(ns), _) => (
-            // True wherever it sleeps: before it gets there, it closes its files, which can hang too.
+            // This holds wherever it sleeps: before it waits for the namespace it closes its files, and that can hang
+            // too.
             format!(
                 "it is PID 1 of PID namespace {}, which ends only when every other pid of the namespace is released{}",
                 ns.ino,

@@ -1,4 +1,4 @@
-//! The observed facts of a finding, each with where it was seen.
+//! Lists the observed facts of a finding, each with its source.
 
 use supervisor_model::{
     evidence::EndingFacts,
@@ -15,66 +15,66 @@ const COMMAND_WIDTH: usize = 100;
 /// More threads than this are not described.
 const MAX_CALLS: usize = 4;
 
-/// A kind of fact that a rule can cite.
+/// A kind of fact that a rule can cite. "The process" is the process of the finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
-    /// How and when it exited.
+    /// How and when the process exited.
     Exit,
-    /// Its state.
+    /// The state of the process.
     State,
-    /// Its threads.
+    /// The threads of the process.
     Threads,
-    /// Who killed it.
+    /// The sender of the SIGKILL.
     Kill,
-    /// Its own control group.
+    /// Whether the control group of the process itself is frozen.
     EndingFrozen,
-    /// File systems that it can wait for.
+    /// The remote file systems that the threads of the process can wait for.
     Mounts,
-    /// What it executed.
+    /// The program that the process executed.
     Exec,
-    /// Signal of its exit.
+    /// The signal that the exit of the process sends to its parent.
     ExitSignal,
-    /// Who traces it.
+    /// The tracer of the process.
     Tracer,
-    /// Who must reap it.
+    /// The reaper.
     Reaper,
-    /// Whether that one created or adopted it.
+    /// Whether the reaper created or adopted the process.
     Descent,
-    /// Whether that one is a subreaper.
+    /// Whether the reaper is a subreaper.
     Subreaper,
-    /// Its state.
+    /// The state of the reaper.
     ReaperState,
-    /// Its control group.
+    /// Whether the reaper's control group is frozen.
     Frozen,
-    /// Whether its memory can be read.
+    /// Whether the memory of the process or of the reaper can be read.
     Memory,
-    /// What a SIGCHLD does to it.
+    /// The effect of a SIGCHLD on the reaper.
     SigChld,
-    /// From whom its signal mask comes.
+    /// Whether the process that started the reaper blocks SIGCHLD too.
     Mask,
-    /// Whether its SIGCHLD handler is still the same.
+    /// Whether the reaper's SIGCHLD handler is still the same.
     Handler,
-    /// What its threads do in the kernel.
+    /// The system calls that the reaper's threads are in.
     Calls,
-    /// The pipe that it reads.
+    /// The pipe that the reaper reads.
     Pipe,
-    /// What it executed, and when.
+    /// The program that the reaper executed, and when.
     Image,
-    /// Its wait calls.
+    /// The reaper's wait calls.
     Waits,
-    /// What else it has reaped.
+    /// The other children that the reaper has reaped.
     ReapedOthers,
-    /// What else it has not.
+    /// The number of unreaped children of the reaper.
     Held,
-    /// What became of earlier findings.
+    /// How earlier findings of the reaper ended.
     Pattern,
-    /// Who created it.
+    /// The processes that created the process.
     Creators,
-    /// Its PID namespace.
+    /// The PID namespace of the process.
     PidNs,
 }
 
-/// Each fact with its source.
+/// Returns each fact with its source and its text.
 pub(super) fn of(case: &Case<'_>) -> Vec<(Fact, String, String)> {
     let mut facts = Facts(Vec::new());
     of_process(case, &mut facts);
@@ -91,7 +91,7 @@ impl Facts {
     }
 }
 
-/// Of one that was told to exit.
+/// Adds the facts about a process that was told to exit.
 fn of_ending(ending: &EndingFacts, looked_ns: u64, pid: u32, facts: &mut Facts) {
     if let (Some((by, comm)), Some(since_ns)) = (&ending.killed_by, ending.since_ns) {
         let ago = duration(looked_ns.saturating_sub(since_ns));
@@ -285,7 +285,7 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
     }
 }
 
-/// What the reaper does instead of waiting, and what has changed about it.
+/// Adds the facts about what the reaper does instead of waiting, and what has changed about it.
 fn of_state(case: &Case<'_>, facts: &mut Facts) {
     let Some(reaper) = case.reaper else { return };
     let pid = reaper.process.pid;
@@ -323,7 +323,7 @@ fn of_state(case: &Case<'_>, facts: &mut Facts) {
             format!("the parent reads pipe {}, which {writers} can write to{more}", pipe.ino),
         );
     }
-    // Its exec matters only if it came after the fork.
+    // The reaper's exec matters only if it came after the zombie's fork.
     let is_later = |exec_ns: &u64| case.finding.process.start_ns.is_some_and(|start_ns| start_ns < *exec_ns);
     if let Some(exec_ns) = reaper.exec_ns.filter(is_later) {
         let file = reaper.process.executable.as_deref().map_or("a file".to_owned(), clean);
@@ -348,7 +348,7 @@ fn of_state(case: &Case<'_>, facts: &mut Facts) {
     }
 }
 
-/// What a thread does.
+/// Describes what a thread does.
 fn doing(thread: &ThreadCall) -> Option<String> {
     let what = match &thread.call {
         Call::Running => "runs".to_owned(),
@@ -373,7 +373,7 @@ fn doing(thread: &ThreadCall) -> Option<String> {
     Some(format!("{} {what}", thread.tid))
 }
 
-/// What it says of a process that its arguments cannot be read. They lie in its memory.
+/// Describes why the arguments of a process cannot be read. The arguments lie in its memory.
 fn memory(why: &NotRead) -> Option<String> {
     let NotRead::Late { wchan } = why else { return None };
     let place =
@@ -386,7 +386,7 @@ fn memory(why: &NotRead) -> Option<String> {
     Some(format!("{what}{place}"))
 }
 
-/// How many threads there are, as far as they were looked at.
+/// The number of threads, as far as they were inspected.
 fn thread_count(threads: &[ThreadFacts]) -> String {
     let more = if threads.len() < MAX_THREADS { "" } else { "the first " };
     format!("{more}{}", threads.len())

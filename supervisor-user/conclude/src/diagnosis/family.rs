@@ -1,4 +1,5 @@
-//! The families of un-reaped processes: their names, and a page of advice for each, carried in the program.
+//! Renders the families of un-reaped processes: the page of each family, as text for a terminal, and the book
+//! docs/families.md. The program carries the pages.
 
 use std::fmt::Write as _;
 
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(dashes, items);
     }
 
-    /// `UPDATE_GOLDEN=1` writes the book anew.
+    /// `UPDATE_GOLDEN=1` writes the book again.
     #[test]
     fn the_book_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/families.md");

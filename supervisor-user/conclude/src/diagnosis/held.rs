@@ -1,4 +1,4 @@
-//! A zombie that an ordinary wait of its parent does not get: F10, F14, F15.
+//! The rules for a zombie that an ordinary wait of its parent does not get: F10, F14, F15.
 
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Prognosis},
@@ -15,20 +15,20 @@ use super::{
 };
 
 const SIGCHLD: i32 = libc::SIGCHLD;
-/// A reap that follows a peek comes sooner.
+/// A reap that follows a peek comes within this time.
 const SOON_NS: u64 = 1_000_000_000;
 
-/// F10: a tracer has to collect it, or the thread that it traces, before the real parent can.
+/// F10: a tracer has to collect the zombie, or the thread that it traces, before the real parent can.
 pub(super) fn by_tracer(case: &Case<'_>) -> Option<Verdict> {
     let tracer = case.finding.tracer.as_ref()?;
     let reaper = case.reaper;
     let is_leader = tracer.tid == case.finding.process.pid;
-    // The tracer is a thread, and `/proc` names that.
+    // The tracer is a thread, and `/proc` names that thread.
     let is_reaper = |reaper: &Reaper| {
         reaper.process.pid == tracer.pid || reaper.threads.iter().any(|thread| thread.tid == tracer.pid)
     };
     if is_leader && reaper.is_some_and(is_reaper) {
-        // Tracer and parent in one: a wait of it is both.
+        // The tracer is also the parent: its wait collects the zombie for both.
         return None;
     }
     let who = tracer_name(tracer);
@@ -57,7 +57,8 @@ pub(super) fn by_tracer(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F14: only `__WALL` or `__WCLONE` reaps it. An orphan gets `SIGCHLD` back when it is adopted.
+/// F14: only a wait with `__WALL` or `__WCLONE` reaps it. When an orphan is adopted, its exit signal becomes `SIGCHLD`
+/// again.
 pub(super) fn by_exit_signal(case: &Case<'_>) -> Option<Verdict> {
     let signal = case.finding.exit_signal.filter(|signal| *signal != SIGCHLD && *signal >= 0)?;
     let reaper = case.reaper?;
@@ -94,16 +95,16 @@ fn is_for_clones(flag: &str) -> bool {
     matches!(flag, "__WALL" | "__WCLONE")
 }
 
-/// F15: a wait with `WNOWAIT` tells the exit and leaves the zombie.
+/// F15: a wait with `WNOWAIT` reports the exit and leaves the zombie.
 pub(super) fn peeked_only(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let wait = reaper.last_wait.as_ref().filter(|wait| wait.flags.contains(&"WNOWAIT"))?;
-    // Not the stops or continues of a child.
+    // A wait without `WEXITED` only asks for the stops or continues of a child.
     if !wait.flags.contains(&"WEXITED") || matches!(case.habit(), Habit::After { .. }) {
         return None;
     }
     let finding = case.finding;
-    // A call that does not block has told its exit only if that was before.
+    // A call that does not block has reported the exit only if the exit was before the call.
     let is_before = wait.at_ns < finding.exit_ns.unwrap_or(finding.seen_ns);
     if is_before && (wait.flags.contains(&"WNOHANG") || finding.exit_ns.is_none()) {
         return None;
@@ -150,7 +151,7 @@ pub(super) fn peeked_only(case: &Case<'_>) -> Option<Verdict> {
 fn targets(case: &Case<'_>, wait: &LastWait) -> Option<(bool, bool)> {
     Some(match wait.target? {
         WaitTarget::Pid(pid) => (case.finding.pid_of_reaper == Some(pid), true),
-        // Which process a descriptor or a group means is not known, nor which of several it met.
+        // It is not known which process a descriptor or a group means, nor which of several children the wait met.
         WaitTarget::Any | WaitTarget::PidFd(_) | WaitTarget::Pgid(_) => (true, false),
     })
 }

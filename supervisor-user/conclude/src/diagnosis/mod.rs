@@ -1,5 +1,5 @@
-//! From an attributed finding to why it is unreaped: pure rules, tried in order. Each names the family, says it in
-//! one sentence, and cites the facts that it rests on.
+//! Explains why the process of an attributed finding is unreaped. Pure rules are tried in order. Each rule names the
+//! family, gives the verdict in one sentence, and cites the facts that it rests on.
 
 mod adopted;
 mod advice;
@@ -42,7 +42,7 @@ pub use supervisor_model::{
     family::{Family, UnknownFamily},
 };
 
-/// What a rule says.
+/// The result of a rule.
 #[derive(Debug)]
 struct Verdict {
     family: Option<Family>,
@@ -54,15 +54,15 @@ struct Verdict {
     advice: Vec<Line>,
 }
 
-/// A rule says nothing of what it does not apply to.
+/// A rule returns `None` if it does not apply.
 type Rule = fn(&Case<'_>) -> Option<Verdict>;
 
-/// What is no zombie has no reaper to blame.
+/// Rules for a process that is no zombie: no reaper is to blame for it.
 const NO_ZOMBIE: [Rule; 4] =
     [ending::cannot_exit, exiting::not_exited, exiting::threads_alive, exiting::still_exiting];
 
-/// What the reaper does instead of reaping, where more than its waits says so. In this order: what no wait of the reaper
-/// collects, then a reaper that cannot run, then one that is on its way, then one that never will be.
+/// The mechanisms that keep the reaper from reaping, if more evidence than its waits shows them. The first rule that
+/// applies gives the verdict. `in_another_call` is last: it only names the call that the reaper's thread sleeps in.
 const MECHANISMS: [Rule; 15] = [
     held::by_tracer,
     held::by_exit_signal,
@@ -81,38 +81,41 @@ const MECHANISMS: [Rule; 15] = [
     blocked::in_another_call,
 ];
 
-/// So many of them come before the zombie's own part in a container: they say that its reaper is not to blame.
+/// The number of [`MECHANISMS`] that are tried before [`PARTS`]. Each of them gives the whole verdict, also for a part
+/// of a container's machinery. For such a part, a later mechanism gives cause and prognosis, and can lower the
+/// confidence.
 const BEFORE_PARTS: usize = 4;
 
-/// The zombie is itself a part of the machinery.
+/// Rules for a zombie that is itself a part of a container's machinery.
 const PARTS: [Rule; 2] = [runtime::monitor_zombie, runtime::helper];
 
-/// Who must reap it, where only the reaper's waits say why it does not.
+/// Rules by the reaper's position, if only its waits show why it does not reap.
 const POSITIONS: [Rule; 4] =
     [adopted::init_not_pid1, adopted::by_pid1, adopted::by_subreaper, own::never_waits];
 
-/// Keeps the verdict and gives up what was said beside it: that takes most of the room of a finding, and [`in_full`] says it
-/// again.
+/// Keeps the verdict and drops the evidence and the advice. They take most of the memory of a finding, and [`in_full`]
+/// computes them again.
 fn abridge(diagnosis: &mut Diagnosis) {
     diagnosis.evidence = Vec::new();
     diagnosis.remedies = Vec::new();
     diagnosis.wont_help = Vec::new();
 }
 
-/// A finding whose diagnosis is abridged, with all of it.
+/// Returns a finding with its full diagnosis, which may be abridged in the given one.
 #[must_use]
 pub fn in_full(finding: &Finding) -> Finding {
     Finding { diagnosis: diagnose(finding), ..finding.clone() }
 }
 
-/// Says why a finding's process is unreaped.
+/// Diagnoses why the process of a finding is unreaped.
 #[must_use]
 pub fn diagnose(finding: &Finding) -> Diagnosis {
     let case = Case::new(finding);
     conclude(&case, judge(&case), facts::of(&case))
 }
 
-/// The same, abridged: of many that are only counted or listed, nobody reads the rest.
+/// Does the same as [`diagnose`], abridged. Nobody reads the rest for the many findings that are only counted or
+/// listed.
 #[must_use]
 pub fn diagnose_in_short(finding: &Finding) -> Diagnosis {
     let case = Case::new(finding);
@@ -157,7 +160,7 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
         _ if cause.is_none() && family.is_none_or(|family| !family.is_of_zombies()) => None,
         _ => case.position(),
     };
-    // What a thread that runs has not done yet, it may do now.
+    // A thread that runs may still make the wait call that was not seen yet.
     let is_open = cause == Some(Cause::Unseen) || (cause.is_some() && case.is_runnable());
     let most = if is_open { Confidence::Medium } else { Confidence::High };
     let is_reapable = decide(case.finding, position, prognosis) == Decision::Reap;
@@ -176,7 +179,7 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
     }
 }
 
-/// No rule applies: that is said, with what is missing.
+/// The verdict if no rule applies. It says so, and names the missing evidence.
 fn unknown(case: &Case<'_>) -> Verdict {
     let (sentence, remedies) = match case.reaper {
         None => (

@@ -1,4 +1,4 @@
-//! F8: a PID namespace whose init has exited and cannot finish, and what holds it.
+//! F8: diagnoses a PID namespace whose init has exited and cannot finish, and finds the processes that hold it.
 
 use supervisor_model::{
     diagnosis::{Confidence, Diagnosis, Prognosis},
@@ -17,11 +17,11 @@ use super::{
     facts::{self, Fact},
 };
 
-/// More groups of blockers than this are counted only, so that an event stays small.
+/// Beyond this number, groups of blockers are only counted, so that an event stays small.
 const MAX_GROUPS: usize = 8;
 
-/// Everything that has a pid in the namespace and does not go by itself. A zombie of the init is reaped by the init,
-/// and so is none.
+/// Returns every process that has a pid in the namespace and does not go away by itself. A zombie child of the init is
+/// no blocker, because the init reaps it.
 #[must_use]
 pub fn blockers(evidence: &NamespaceEvidence) -> Vec<Blocker> {
     let init = evidence.init.facts.pid;
@@ -38,7 +38,7 @@ pub fn blockers(evidence: &NamespaceEvidence) -> Vec<Blocker> {
 
 fn blocker(member: &Member) -> Blocker {
     let facts = &member.facts;
-    // Of a process with several threads, the one that cannot end.
+    // If the process has several threads, this is the thread that cannot end.
     let stuck = member.threads.iter().find(|thread| thread.is_live() && thread.state == 'D');
     let tracer = member.tracer.as_ref().filter(|_| facts.is_unreaped() || facts.state == 't');
     let kind = match tracer {
@@ -65,11 +65,12 @@ fn blocker(member: &Member) -> Blocker {
     }
 }
 
-/// Says what holds a namespace, and who can release it. `members_left_out` is how many more processes it has.
+/// Diagnoses what holds a namespace and who can release it. `members_left_out` is the number of further processes in it
+/// that were not inspected.
 #[must_use]
 pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out: u64) -> Diagnosis {
     let ino = init.pid_ns.as_ref().map(|ns| format!(" {}", ns.ino)).unwrap_or_default();
-    // Before it gets there it closes its files, which can hang too.
+    // Before the init waits for the namespace it closes its files, and that can hang too.
     let waits = matches!(init.wchan.as_deref(), Some("zap_pid_ns_processes" | "do_wait"));
     let does = match init.wchan.as_deref() {
         Some(wchan) if !waits => format!("sleeps in {}", clean(wchan)),
@@ -136,7 +137,7 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out
     conclude(&case, verdict, facts)
 }
 
-/// Blockers that one and the same process can let go of, or that are alike in nothing.
+/// Groups the zombies that have the same reaper. Every other blocker is a group of its own.
 fn groups(blockers: &[Blocker]) -> Vec<Vec<&Blocker>> {
     let mut groups: Vec<Vec<&Blocker>> = Vec::new();
     for blocker in blockers {
@@ -152,7 +153,7 @@ fn groups(blockers: &[Blocker]) -> Vec<Vec<&Blocker>> {
     groups
 }
 
-/// A group of blockers in a sentence: the first stands for all.
+/// Describes a group of blockers for use in a sentence. The first stands for all.
 fn describe_all(group: &[&Blocker]) -> String {
     let [first, rest @ ..] = group else { return String::new() };
     if rest.is_empty() {
@@ -171,7 +172,7 @@ fn who((pid, comm): &(u32, String)) -> String {
     if comm.is_empty() { format!("pid {pid}") } else { format!("{} (pid {pid})", clean(comm)) }
 }
 
-/// A blocker in a sentence.
+/// Describes a blocker for use in a sentence.
 fn describe(blocker: &Blocker) -> String {
     let of = blocker.reaper.as_ref();
     let what = format!("{} (pid {})", clean(&blocker.name), blocker.pid);
@@ -227,7 +228,7 @@ fn remedy(group: &[&Blocker]) -> String {
     }
 }
 
-/// What costs nothing, and is done only where it is safe.
+/// The remedy that costs nothing. The command acts only where it is safe.
 fn reap_them(ino: u32) -> String {
     format!(
         "`supervisor reap --pidns {ino}` frees the zombies that hold it, as far as nobody will wait for them, and ends no \
@@ -235,12 +236,13 @@ fn reap_them(ino: u32) -> String {
     )
 }
 
-/// The control group whose file says that it is frozen.
+/// The control group of a file that reports the freeze.
 fn group(file: &str) -> &str {
     file.rsplit_once('/').map_or(file, |(group, _)| group)
 }
 
-/// The command that thaws the control group whose file says that it is frozen: version 1 says so where it is thawed.
+/// The command that thaws a control group. `file` is the file that reports the freeze. In version 1 the same file also
+/// thaws the group.
 pub(super) fn thaw(file: &str) -> String {
     let (word, file) = match file.strip_suffix("cgroup.events") {
         Some(group) => ("0", format!("{group}cgroup.freeze")),

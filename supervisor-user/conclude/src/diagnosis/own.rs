@@ -1,4 +1,4 @@
-//! What a reaper does that can run: it loses one, comes late, or never waits. F17, F18, F4.
+//! The rules for a reaper that can run, but loses a child, comes late, or never waits: F17, F18, F4.
 
 use supervisor_ebpf::{WAITED_PID, WAITED_PIDFD};
 use supervisor_model::{
@@ -17,40 +17,41 @@ use super::{
     waits,
 };
 
-/// A round that is later than this many of the last gap is no round any more.
+/// If the next wait is later than this many times the last gap, the waits are not rounds.
 const OVERDUE: u64 = 2;
-/// And this much is never late.
+/// This much more delay is never late.
 const SLACK_NS: u64 = 1_000_000_000;
-/// Who has not waited for this long after a wait that missed one does not loop.
+/// A reaper that has not waited for this long after a wait that missed a child does not loop.
 const QUIET_NS: u64 = 2_000_000_000;
-/// Who has not waited for this long after such a wait has no more children that end.
+/// A reaper that has not waited for this long after such a wait has no more children that end.
 const LEAKED_NS: u64 = 10_000_000_000;
-/// So many outcomes show a habit.
+/// This number of outcomes shows a habit.
 const ENOUGH_OUTCOMES: u64 = 2;
-/// Who asks for its children by their pids in rounds does so at least this often.
+/// A reaper that asks for its children by their pids in rounds does so at least this often.
 const ROUND_BY_PID_NS: u64 = 90_000_000_000;
-/// Two waits that are farther apart are no rounds.
+/// Two waits that are farther apart than this are no rounds.
 const LONGEST_ROUND_NS: u64 = 600_000_000_000;
 
-/// F17: it waited for any child while this one was there to be got, and got another.
+/// F17: the reaper has waited for any child since this process exited, and did not get it, although it reaps others. If
+/// it got another child then, the confidence is higher.
 pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let Habit::After { sure } = case.habit() else { return None };
     if !case.reaps_others() {
         return None;
     }
-    // The handler of the SIGCHLD that tells of this one has run since, and that wait was made there.
+    // The handler of the SIGCHLD that reports this zombie has run since, and the wait was made in that handler.
     let sure = sure || case.is_told();
     let since = reaper.reaped_since > Some(0);
     let any_ns = reaper.any_wait_ns.unwrap_or(case.finding.looked_ns);
     let got_another = since || reaper.reaped.is_some_and(|(count, at_ns)| count > 0 && at_ns > any_ns);
-    // An adopted one may have been somebody else's zombie when that wait was made, unless it was seen here before.
+    // An adopted zombie may have had another parent at the time of that wait, unless it was seen here before.
     let was_here = case.is_own() == Some(true)
         || (since && any_ns >= case.finding.seen_ns)
         || was_adopted_by(case, any_ns);
-    // What the reaper has adopted is not counted among those that it has reaped.
+    // The count of reaped children does not include children that the reaper adopted.
     let got_another = got_another || (sure && was_here && case.is_own() == Some(false));
-    // One that takes a child at a time comes back.
+    // A reaper that takes one child at a time comes back.
     let quiet_ns = case.finding.looked_ns.saturating_sub(any_ns);
     let round_ns = reaper.any_wait_gap_ns.unwrap_or(0).saturating_mul(OVERDUE);
     let is_quiet = quiet_ns >= QUIET_NS.max(round_ns.saturating_add(SLACK_NS));
@@ -62,7 +63,7 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
         (false, false) => "had exited or was about to, and did not get it",
     };
     let is_sure = sure && got_another && was_here && is_quiet;
-    // The next exit brings the next wait. If that has got earlier ones, it may get this one.
+    // The next exit brings the next wait. If such waits have reaped earlier zombies, the next wait may reap this one.
     let comes_again = case.finding.pattern.is_some_and(|pattern| pattern.reaped > 0 && !pattern.is_broken);
     let is_leaked = is_sure && quiet_ns >= LEAKED_NS && !comes_again;
     Some(Verdict {
@@ -90,13 +91,13 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// Whether the zombie was without its first parent by then.
+/// Whether the zombie's first parent had exited by then.
 fn was_adopted_by(case: &Case<'_>, at_ns: u64) -> bool {
     let creator = case.finding.creators.first().filter(|creator| creator.gone);
     creator.and_then(|creator| creator.end.as_ref()).is_some_and(|end| end.at_ns <= at_ns)
 }
 
-/// A SIGCHLD from anybody brings one more wait.
+/// The stop-gap to send a SIGCHLD: it brings one more wait, whoever sends it.
 fn signal_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
     let pid = reaper.process.pid;
     case.is_told().then(|| {
@@ -107,12 +108,12 @@ fn signal_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
     })
 }
 
-/// F17 too: its handler waits for the pid that each signal names.
+/// F17 too: the reaper's handler waits for the pid that each signal names.
 pub(super) fn one_per_signal(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
-    // A handler that takes a `siginfo_t` knows one pid. Whoever peeks or waits by descriptor knows its children.
+    // A handler that takes a `siginfo_t` knows one pid. A reaper that peeks or waits by descriptor knows its children.
     let by_signal = reaper.takes_siginfo == Some(true)
-        // Of several threads, any can have waited, and not the handler.
+        // If there are several threads, any of them can have waited, and not the handler.
         && reaper.threads.is_empty()
         && reaper.sigchld == Some(SigChld::Handled)
         && case.waits_only(WAITED_PID)
@@ -152,7 +153,7 @@ pub(super) fn one_per_signal(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F18: the reaper comes to its children now and then.
+/// Builds the verdict F18: the reaper waits for its children now and then.
 fn late(reaper: &Reaper, sentence: String, confidence: Confidence, cites: Vec<Fact>) -> Verdict {
     Verdict {
         family: Some(Family::F18),
@@ -171,14 +172,15 @@ fn late(reaper: &Reaper, sentence: String, confidence: Confidence, cites: Vec<Fa
     }
 }
 
-/// F18: it has reaped earlier ones, each some time after its exit, and this one is not older than those.
+/// F18: the reaper has reaped earlier zombies, each some time after its exit, and this zombie is not overdue: its age
+/// is at most twice the longest of these times plus 1 s ([`Pattern::is_overdue_at`]).
 pub(super) fn late_before(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let pattern =
         case.finding.pattern.filter(|pattern| pattern.reaped >= ENOUGH_OUTCOMES && !pattern.is_broken)?;
     let age_ns = case.finding.looked_ns.saturating_sub(case.finding.exit_ns?);
     let who = name(&reaper.process);
-    // Those were other programs, perhaps.
+    // The earlier zombies were perhaps other programs.
     if Pattern::is_overdue_at(pattern.longest_ns, age_ns) {
         return None;
     }
@@ -192,7 +194,7 @@ pub(super) fn late_before(case: &Case<'_>) -> Option<Verdict> {
     Some(late(reaper, sentence, Confidence::Medium, vec![Fact::Pattern, Fact::Exit, Fact::Waits]))
 }
 
-/// F18: it waits in rounds, and the next is not due yet.
+/// F18: the reaper waits in rounds, and the next round is not due yet.
 pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let who = name(&reaper.process);
@@ -201,8 +203,8 @@ pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
             if gap_ns > LONGEST_ROUND_NS || ago_ns > gap_ns.saturating_mul(OVERDUE).saturating_add(SLACK_NS) {
                 return None;
             }
-            // Of one whose exit was not seen, rounds may have passed it by. A gap says that there were two rounds, and
-            // not that they are regular: the waits of two bursts of exits have a gap too.
+            // If the exit was not seen, rounds may have missed this zombie already. A gap shows that there were two
+            // rounds, and not that they are regular: the waits of two bursts of exits have a gap too.
             let confidence = match case.finding.exit_ns {
                 None => Confidence::Low,
                 Some(_) if ago_ns > gap_ns => Confidence::Low,
@@ -216,7 +218,7 @@ pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
             );
             (sentence, confidence)
         }
-        // It polls its children by their pids; a wait that blocks would have got this one.
+        // The reaper polls its children by their pids. A wait that blocks would have reaped this one.
         Habit::AskedForIt { ago_ns, exited: false } if ago_ns <= ROUND_BY_PID_NS && case.reaps_others() => {
             let polls = reaper
                 .last_wait
@@ -237,7 +239,7 @@ pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
     Some(late(reaper, sentence, confidence, vec![Fact::Waits, Fact::Exit]))
 }
 
-/// F4: its own child, for which it does not wait. An init helps orphans only.
+/// F4: the reaper does not wait for its own child. An init helps only orphans.
 pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if case.is_own() != Some(true) {
@@ -255,7 +257,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         Habit::Never { for_ns } => {
             (format!("{}{}", no_call(for_ns), case.while_in()), case.is_habit_sure().unwrap_or_default())
         }
-        // It may come to this one when it has got the others.
+        // The reaper may come to this zombie after the others.
         Habit::ByName => {
             let only = if case.waits_only(super::case::BY_NAME) { "waits only" } else { "was seen to wait" };
             let since = if case.has_not_polled() {
@@ -278,7 +280,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         Habit::Unknown if !reaper.ever_reaped => {
             ("has never collected a child, as far as its accounts show".to_owned(), Confidence::Medium)
         }
-        // It waited for any child and did not get this one, nor any other: that is not this.
+        // The reaper waited for any child and got neither this one nor another. F4 does not explain that.
         Habit::After { .. } => return None,
         Habit::Otherwise if case.is_for_another_group() => (case.instead(), Confidence::Medium),
         Habit::Otherwise if case.narrowed().is_some() => (case.instead(), case.is_always_narrowed()),
@@ -286,7 +288,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
             ("was not seen to wait for it, nor seen never to wait".to_owned(), Confidence::Low)
         }
     };
-    // It may read to the end of what this one has started, before it waits.
+    // Before it waits, the reaper may read the output of a process that the zombie started, to the end.
     let is_clear = case.is_seen_own() && !case.reads_from_strangers() && !case.reads_unknown();
     let confidence = if is_clear { confidence } else { confidence.min(Confidence::Medium) };
     let created = if reaper.created == Some(true) { "created it" } else { "is its parent" };
@@ -306,8 +308,8 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// How the reaper's program has to be changed. One that waits by pid breaks if somebody in it waits for any child: that
-/// takes away the exit statuses that others in it wait for.
+/// The remedy to change the reaper's program. A program that waits by pid breaks if a part of it waits for any child:
+/// that wait takes the exit statuses that other parts wait for.
 pub(super) fn wait_for_it(case: &Case<'_>) -> Line {
     let who = case.reaper.map(|reaper| clean(&reaper.process.name)).unwrap_or_default();
     let by_name = matches!(case.habit(), Habit::ByName | Habit::AskedForIt { .. })

@@ -1,25 +1,26 @@
-//! The texts of the families' pages: facts for the person on the node. docs/families.md is made of them.
+//! Contains the texts of the families' pages: facts for the person on the node. docs/families.md is generated from
+//! them.
 
 use supervisor_model::family::Family;
 
-/// What there is to know about a family. Text is Markdown with code spans only.
+/// The page of a family. Text is Markdown with code spans only.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
-    /// What the person on the host sees.
+    /// The symptoms that the person on the host sees.
     pub looks_like: &'static str,
-    /// What the kernel does and what the reaper fails to do.
+    /// The mechanism: what the kernel does and what the reaper fails to do.
     pub why: &'static str,
-    /// What supervisor must have seen to say so, and what weakens it.
+    /// The observations that supervisor needs to name the family, and those that lower the confidence.
     pub evidence: &'static str,
-    /// What to do, best first.
+    /// The remedies, best first.
     pub remedies: &'static [&'static str],
-    /// What people try in vain.
+    /// Common attempts that will not help.
     pub wont_help: &'static [&'static str],
     /// Public threads (`owner/repo#N`), manual pages, kernel files.
     pub sources: &'static [&'static str],
 }
 
-/// What stands at the top of the book.
+/// The introduction of the book.
 pub(super) const INTRO: &[&str] = &[
     "# Families of un-reaped processes",
     "A process that has exited stays as a zombie until its parent waits for it. Each finding of `supervisor` names one \
@@ -61,14 +62,14 @@ pub(super) const WHICH: &[(&str, &[Family])] = &[
     ("The reaper's own child?", &[Family::F4]),
 ];
 
-/// What the table does not say.
+/// The paragraphs below the table, with facts that the table does not contain.
 pub(super) const BESIDE: &[&str] = &[
     "Beside the table: F8 is a finding about a PID namespace and lists the processes that block it, each of its own \
      family. F13 never leaves a zombie and is never a finding. F9 and F12 are no zombies: they are a finding \
      (`exit-blocked`) if the process was told to exit and has not for 5 s, and else only `supervisor explain PID` tells them. F16 is advice within F2.",
 ];
 
-/// The page of a family.
+/// Returns the page of a family.
 pub(super) const fn page(family: Family) -> &'static Page {
     match family {
         Family::F1 => &F1,

@@ -1,4 +1,4 @@
-//! The zombie is itself a part of the machinery: F6, F7.
+//! The rules for a zombie that is itself a part of a container's machinery: F6, F7.
 
 use supervisor_model::{
     diagnosis::Confidence,
@@ -15,7 +15,7 @@ use super::{
     waits,
 };
 
-/// F7: a monitor has exited, and its engine, or who adopted it, has not waited for it.
+/// F7: a monitor has exited, and its engine or its adopter has not waited for it.
 pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
     if !case.has_role(Role::Monitor) {
         return None;
@@ -57,7 +57,7 @@ pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// F6: a runtime's own command, or a stage of it that only prepares. A container's init is neither.
+/// F6: the zombie is a runtime's own command, or a stage of it that only prepares. A container's init is neither.
 pub(super) fn helper(case: &Case<'_>) -> Option<Verdict> {
     let runtime = case.finding.runtime.as_ref();
     let is_stage = runtime.is_some_and(|runtime| runtime.stage == Stage::Intermediate);
@@ -65,7 +65,7 @@ pub(super) fn helper(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let process = &case.finding.process;
-    // Of one that no other runtime created, the file that it executed has the name.
+    // If no other runtime created it, the name is that of the file that it executed.
     let file = process.executable.as_deref().and_then(|file| file.rsplit('/').next());
     let runtime = runtime.map_or(file.unwrap_or(&process.name), |runtime| &runtime.name);
     let what = if is_stage {

@@ -1,4 +1,4 @@
-//! Every rule, and what is easily confused with it.
+//! Tests every rule, and the cases that are easily confused with it.
 
 mod causes;
 
@@ -28,7 +28,7 @@ use crate::attribution::attribute;
 
 const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
-/// When the hooks were attached; the zombie exits, is looked at first, and last.
+/// The times of these events: the hooks are attached, the zombie exits, its first inspection, its last inspection.
 const ATTACHED: u64 = 10 * S;
 const EXIT: u64 = 100 * S;
 const SEEN: u64 = 101 * S;
@@ -45,6 +45,7 @@ fn reaper(pid: u32, name: &str) -> Reaper {
         created: Some(true),
         is_subreaper: Some(false),
         is_pidns_init: Some(false),
+        level: Some(0),
         state: Some('S'),
         wchan: None,
         threads: Vec::new(),
@@ -133,7 +134,7 @@ fn adopted(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
     })
 }
 
-/// The same, and `app` is PID 1 of a container.
+/// Returns the same as [`adopted`], but `app` is PID 1 of a container.
 fn by_pid1(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
     adopted(|finding, app| {
         (app.is_subreaper, app.is_pidns_init, app.process.vpid) = (Some(false), Some(true), Some(1));
@@ -145,7 +146,7 @@ fn by_pid1(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
     })
 }
 
-/// The same, but whether it adopted or forked it was not seen.
+/// Changes a finding: it was not seen whether `app` adopted or forked the zombie.
 fn descent_unknown(finding: &mut Finding, app: &mut Reaper) {
     (app.adopted, app.created) = (None, None);
     finding.creators.clear();
@@ -179,9 +180,9 @@ fn thread(tid: u32, state: char) -> ThreadFacts {
     ThreadFacts { tid, comm: "thread".into(), state, wchan: None, tracer: None }
 }
 
-/// What a reaper is seen to wait for.
+/// Sets the wait calls that were seen of a reaper.
 trait SeenToWait {
-    /// Its last wait, and that of any child if it is one.
+    /// Sets the last wait, and also the last wait for any child if it is one.
     fn waited(&mut self, at_ns: u64, target: WaitTarget, flags: &[&'static str]);
     fn waited_for(&mut self, pid: u32, at_ns: u64);
     fn waits_unknown(&mut self);
@@ -217,7 +218,7 @@ impl SeenToWait for Reaper {
     }
 }
 
-/// What every diagnosis has to be, whatever it says.
+/// Checks the properties that every diagnosis must have.
 #[track_caller]
 fn is_sound(diagnosis: &Diagnosis, is_zombie: bool) {
     let Diagnosis { family, verdict, evidence, remedies, wont_help, confidence, .. } = diagnosis;
@@ -269,7 +270,7 @@ fn hostile(finding: &Finding) -> Finding {
     finding
 }
 
-/// Diagnoses; the verdict must have all of the words, and none of those with a `!` before them.
+/// Diagnoses the finding. The verdict must contain all of the words, and none of those with a `!` before them.
 #[track_caller]
 fn says(
     finding: &Finding,
@@ -302,27 +303,27 @@ fn advises(diagnosis: &Diagnosis, words: &[&str]) {
 }
 
 #[test]
-fn what_has_not_exited() {
+fn a_process_that_has_not_exited_has_no_family() {
     let alive =
         |state| own(|it, _| (it.state, it.is_exiting, it.exit_ns, it.exit) = (state, false, None, None));
     for state in ['R', 'S', 'D', 'T', 't', 'I'] {
         says(&alive(state), None, High..=High, &["has not exited"]);
     }
-    // A stopped parent is nothing to a process that lives.
+    // A stopped parent does not matter to a process that lives.
     let mut both_stopped = alive('T');
     both_stopped.reaper.as_mut().expect("there is one").state = Some('T');
     says(&both_stopped, None, High..=High, &["has not exited", "!app"]);
 }
 
 #[test]
-fn f9_other_threads_live() {
+fn f9_other_threads_are_alive() {
     let f9 = |states: &[char]| {
         own(|it, _| it.threads = states.iter().zip(100..).map(|(state, tid)| thread(tid, *state)).collect())
     };
     says(&f9(&['Z', 'S']), Family::F9, High..=High, &["tid 101", "nothing has leaked", "!more", "!runs"]);
     says(&f9(&['Z', 'S', 'D', 'R']), Family::F9, High..=High, &["tid 102", "state D", "2 more"]);
     says(&f9(&['Z', 'Z', 'X']), Family::F4, High..=High, &[]);
-    // PID 1 that adopted it changes nothing, and neither does a tracer of a living thread.
+    // Adoption by PID 1 changes nothing, and neither does a tracer of a living thread.
     let mut f2 = by_pid1(|it, _| it.threads = vec![thread(100, 'Z'), thread(101, 'S')]);
     says(&f2, Family::F9, High..=High, &["!PID 1"]);
     f2.tracer = Some(Tracer { pid: 9, name: None, tid: 101, state: None });
@@ -357,7 +358,7 @@ fn mount(fs_type: &str, source: &str, waiting: Option<u64>) -> RemoteMount {
 }
 
 #[test]
-fn one_that_was_killed_and_cannot_exit_names_what_keeps_it() {
+fn a_killed_process_that_cannot_exit_names_the_obstacle() {
     let fuse = ('D', "request_wait_answer");
     let both = stuck('Z', fuse, |it| {
         it.mounts = vec![mount("fuse", "dead", Some(1)), mount("fuse.sshfs", "idle", Some(0))];
@@ -370,7 +371,7 @@ fn one_that_was_killed_and_cannot_exit_names_what_keeps_it() {
     ];
     says(&both, Family::F9, High..=High, &words);
     assert!(diagnose(&both).remedies.iter().any(|it| it.contains("/sys/fs/fuse/connections/47/abort")));
-    // Of two that may be it, none is blamed.
+    // If two file systems may be the cause, none is blamed.
     let either = stuck('Z', fuse, |it| {
         it.mounts = vec![mount("fuse", "one", None), mount("fuse", "other", None)];
     });
@@ -398,7 +399,7 @@ fn one_that_was_killed_and_cannot_exit_names_what_keeps_it() {
 }
 
 #[test]
-fn pid_1_that_waits_for_its_namespace_is_another_finding() {
+fn pid_1_that_waits_for_its_namespace_is_not_called_stuck() {
     for (wchan, words) in [("zap_pid_ns_processes", "is released"), ("request_wait_answer", "and it has not")]
     {
         let mut init = stuck('S', ('S', wchan), |_| ());
@@ -425,7 +426,7 @@ fn f12_still_exiting() {
     says(&f12('D', Some("exit_mm"), S / 2), Family::F12, Medium..=Medium, &["exit_mm"]);
     says(&f12('S', None, 5 * S), Family::F12, Low..=Medium, &["not known"]);
     says(&f12('R', None, 5 * S), Family::F12, Low..=Medium, &["it runs", "!sleeps"]);
-    // PID 1 of a PID namespace has more to wait for, wherever it sleeps now.
+    // PID 1 of a PID namespace must also wait for the namespace, wherever it sleeps now.
     for (wchan, confidence) in
         [(Some("zap_pid_ns_processes"), High), (Some("fuse_flush"), High), (None, Medium)]
     {
@@ -434,7 +435,7 @@ fn f12_still_exiting() {
         let words = ["PID 1 of PID namespace 7", wchan.unwrap_or("is released"), "!waits in"];
         says(&init, Family::F12, confidence..=confidence, &words);
     }
-    // What would be said of a zombie is not said of it.
+    // The verdicts for zombies do not apply to it.
     let mut other = by_pid1(|it, app| (it.state, app.state) = ('D', Some('T')));
     says(&other, Family::F12, Low..=Medium, &[]);
     other.tracer = Some(Tracer { pid: 9, name: None, tid: 100, state: None });
@@ -452,14 +453,15 @@ fn f10_held_by_a_tracer() {
         &["gdb (pid 9) traces it", "app (pid 50) gets it only then"],
     );
     says(&traced(9, 102), Family::F10, High..=High, &["dead thread 102"]);
-    // A parent that traces its child gets it by any wait, but a dead thread only by one for that thread.
+    // A parent that traces its child reaps it by any wait, but it collects a dead thread only by a wait for that
+    // thread.
     says(&traced(50, 100), Family::F4, High..=High, &["!gdb"]);
     says(&traced(50, 102), Family::F10, High..=High, &["dead thread 102"]);
-    // `TracerPid` is a thread, and the parent may have several.
+    // `TracerPid` names a thread, and the parent may have several threads.
     let mut by_thread = traced(51, 100);
     by_thread.reaper.as_mut().expect("there is one").threads = vec![thread(50, 'S'), thread(51, 'S')];
     says(&by_thread, Family::F4, High..=High, &[]);
-    // Adopted ones, a stopped parent and an unknown one too.
+    // The same holds for adopted zombies, for a stopped parent and for an unknown parent.
     for mut finding in [by_pid1(|_, _| ()), adopted(|_, app| app.state = Some('T'))] {
         finding.tracer = Some(Tracer { pid: 9, name: None, tid: 100, state: None });
         says(&finding, Family::F10, High..=High, &["a process (pid 9)"]);
@@ -469,7 +471,7 @@ fn f10_held_by_a_tracer() {
 }
 
 #[test]
-fn f14_another_exit_signal() {
+fn f14_the_exit_signal_is_not_sigchld() {
     let f14 = |signal, flags: &[&'static str]| {
         own(|it, app| {
             it.exit_signal = Some(signal);
@@ -482,7 +484,7 @@ fn f14_another_exit_signal() {
     for flag in ["__WALL", "__WCLONE"] {
         says(&f14(10, &[flag]), Family::F14, Medium..=Medium, &[]);
     }
-    // A plain wait would have met it; and nothing is said where it was not seen.
+    // With SIGCHLD, a plain wait would have got it. If the exit signal was not seen, the rule does not apply.
     says(&f14(libc::SIGCHLD, &["WNOHANG"]), None, Low..=Low, &[]);
     says(&own(|it, _| it.exit_signal = None), Family::F4, High..=High, &[]);
     says(&own(|it, _| it.exit_signal = Some(-1)), Family::F4, High..=High, &[]);
@@ -504,7 +506,7 @@ fn f11_the_reaper_cannot_run() {
     says(&f11('D', "nfs_wait", LOOKED - 2 * S), Family::F11, High..=High, &["in nfs_wait", "!once"]);
     says(&f11('D', "kernel_clone", LOOKED), Family::F11, Medium..=Medium, &["vfork"]);
     says(&f11('D', "kernel_clone", LOOKED - 2 * S), Family::F11, High..=High, &["vfork"]);
-    // It has waited for another child since: the vfork is one of many.
+    // The reaper has waited for another child since: the vfork is one of many.
     let mut busy = f11('D', "kernel_clone", LOOKED);
     busy.reaper.as_mut().expect("there is one").waited(LOOKED - MS, WaitTarget::Pid(7), &["WNOHANG"]);
     says(&busy, Family::F4, Low..=High, &["!cannot run"]);
@@ -515,14 +517,14 @@ fn f11_the_reaper_cannot_run() {
     for finding in [own(frozen), adopted(frozen), by_pid1(frozen)] {
         says(&finding, Family::F11, High..=High, &["frozen", "cannot run"]);
     }
-    // F4: it could run.
+    // F4: the reaper could run.
     for (state, confidence) in [('S', High), ('R', Medium), ('I', High)] {
         says(&f11(state, "do_wait", 0), Family::F4, confidence..=confidence, &["!cannot run"]);
     }
 }
 
 #[test]
-fn f11_every_thread_has_to_be_held() {
+fn f11_no_thread_of_the_reaper_can_run() {
     let f11 = |states: &[char]| {
         own(|_, app| {
             app.state = Some(states[0]);
@@ -532,29 +534,30 @@ fn f11_every_thread_has_to_be_held() {
     says(&f11(&['T', 'T', 'Z']), Family::F11, High..=High, &["stopped"]);
     says(&f11(&['Z', 'T']), Family::F11, High..=High, &["stopped"]);
     says(&f11(&['T', 'D']), Family::F11, Medium..=Medium, &[]);
-    // What a thread that runs has not done yet, it may do now.
+    // A thread that runs may still make the wait call that was not seen yet.
     for (states, confidence) in [(['T', 'S'], High), (['D', 'R'], Medium), (['T', 'I'], High)] {
         says(&f11(&states), Family::F4, confidence..=confidence, &["!cannot run"]);
     }
-    // No more are looked at, and one beyond may run.
+    // No more threads are inspected, and a thread beyond the limit may run.
     says(&f11(&vec!['T'; MAX_THREADS]), Family::F11, Medium..=Medium, &[]);
 }
 
 #[test]
-fn f15_a_peek() {
+fn f15_the_last_wait_was_a_peek() {
     use WaitTarget::{Any, Pgid, Pid, PidFd};
     const PEEK: &[&str] = &["WEXITED", "WNOWAIT"];
     const LOOK: &[&str] = &["WNOHANG", "WEXITED", "WNOWAIT"];
     let peeked = |at_ns, target, flags: &[&'static str]| own(|_, app| app.waited(at_ns, target, flags));
     says(&peeked(EXIT + S, Pid(100), PEEK), Family::F15, High..=High, &["has looked at its exit", "WNOWAIT"]);
-    // It blocked until the exit.
+    // The peek blocked until the exit.
     says(&peeked(EXIT - S, Pid(100), PEEK), Family::F15, High..=High, &[]);
     // The reap may be about to follow.
     says(&peeked(LOOKED - MS, Pid(100), PEEK), Family::F15, Medium..=Medium, &[]);
     for target in [Any, Pgid(0), PidFd(3)] {
         says(&peeked(EXIT + S, target, LOOK), Family::F15, Medium..=Medium, &["!has looked at its exit"]);
     }
-    // One that did not block, before the exit; one for stops; one for another child; a wait, and no peek.
+    // No F15: a peek before the exit that did not block, a peek for stops, a peek for another child, and a wait that is
+    // no peek.
     says(
         &peeked(EXIT - S, Pid(100), LOOK),
         Family::F4,
@@ -564,14 +567,14 @@ fn f15_a_peek() {
     says(&peeked(EXIT + S, Pid(100), &["WSTOPPED", "WNOWAIT"]), Family::F4, Low..=Medium, &["!WNOWAIT"]);
     says(&peeked(EXIT + S, Pid(7), PEEK), Family::F4, Medium..=Medium, &["!WNOWAIT"]);
     says(&peeked(EXIT + S, Pid(7), &["WNOHANG"]), Family::F4, Medium..=Medium, &["!WNOWAIT"]);
-    // It waits for any child beside: then that is what matters.
+    // The reaper also waits for any child: then that wait decides.
     let both = own(|_, app| {
         app.waited(EXIT + S, Any, &["WNOHANG"]);
         app.waited(EXIT + 2 * S, Any, PEEK);
         app.ever_reaped = true;
     });
     says(&both, Family::F17, Low..=Medium, &[]);
-    // A peek of a reaper that adopted it, too.
+    // F15 also applies to the peek of a reaper that adopted the zombie.
     says(&by_pid1(|_, app| app.waited(EXIT + S, Pid(100), PEEK)), Family::F15, High..=High, &[]);
 }
 
@@ -581,13 +584,14 @@ fn f4_a_parent_that_never_waits() {
     let diagnosis =
         says(&never, Family::F4, High..=High, &["app (pid 50) created it", "no wait call in the 1 min 35 s"]);
     advises(&diagnosis, &["if that reaps", "!then adopted and reaped"]);
-    // Forked with CLONE_PARENT, or its fork was not seen: it did not create it.
+    // The zombie was forked with CLONE_PARENT, or its fork was not seen: the verdict must not say that the parent
+    // created it.
     says(&own(|_, app| app.created = Some(false)), Family::F4, High..=High, &["is its parent", "!created"]);
     let inferred = own(descent_unknown);
     let diagnosis = says(&inferred, Family::F4, Medium..=Medium, &["is its parent", "!created"]);
     let cited = diagnosis.evidence.iter().any(|it| it.cited && it.text.contains("not a subreaper"));
     assert!(cited, "that it cannot adopt is what it rests on: {diagnosis:#?}");
-    // Own child of PID 1 of a container: an init before it would not help, and ending it ends the container.
+    // Own child of a container's PID 1: another init as PID 1 would not help, and ending PID 1 ends the container.
     let diagnosis = says(
         &own(|_, app| (app.is_pidns_init, app.process.vpid) = (Some(true), Some(1))),
         Family::F4,
@@ -627,7 +631,7 @@ fn f4_a_parent_that_never_waits() {
 }
 
 #[test]
-fn f4_depends_on_how_long_it_was_watched() {
+fn f4_confidence_depends_on_how_long_the_reaper_was_watched() {
     let since = |since_ns, exit_ns| {
         own(|it, app| {
             app.never_waited_since_ns = Some(since_ns);
@@ -635,20 +639,20 @@ fn f4_depends_on_how_long_it_was_watched() {
         })
     };
     says(&since(EXIT, Some(EXIT)), Family::F4, High..=High, &["5.0 s that it was watched"]);
-    // Its exec came after its last wait and after the exit: what it did before is forgotten.
+    // The reaper's exec came after its last wait and after the exit: its earlier waits do not count.
     says(&since(LOOKED - 100 * MS, Some(EXIT)), Family::F4, Low..=Low, &["in the 100 ms"]);
     says(&since(LOOKED - 3 * S, Some(EXIT)), Family::F4, Medium..=Medium, &["in the 3.0 s"]);
     // A zombie from before the watch.
     says(&since(LOOKED - 500 * MS, None), Family::F4, Low..=Low, &[]);
     says(&since(LOOKED - 30 * S, None), Family::F4, High..=High, &["30.0 s"]);
-    // It makes no wait call, and its children are reaped: by something that is not seen.
+    // The reaper makes no wait call, but its children are reaped: through waits that are not seen.
     says(&own(|_, app| app.reaped = Some((5, LOOKED - S))), Family::F4, Low..=Low, &[]);
     says(&own(|_, app| app.reaped = Some((5, ATTACHED + S))), Family::F4, High..=High, &[]);
 }
 
 #[test]
 fn f4_a_parent_that_waits_for_others() {
-    // It may come to this one, when it has got the others.
+    // The reaper may come to this zombie after it has got the others.
     let other = own(|_, app| app.waited_for(7, EXIT - S));
     says(&other, Family::F4, Medium..=Medium, &["waits only for other children"]);
     says(
@@ -657,7 +661,7 @@ fn f4_a_parent_that_waits_for_others() {
         Medium..=Medium,
         &["other children"],
     );
-    // It did ask for this one.
+    // The reaper did ask for this one.
     let polled = own(|_, app| {
         app.waited(EXIT - 2 * S, WaitTarget::Pid(100), &["WNOHANG"]);
         app.ever_reaped = true;
@@ -675,13 +679,13 @@ fn f4_a_parent_that_waits_for_others() {
     );
     let asked = own(|_, app| app.waited(EXIT, WaitTarget::Pid(100), &["WNOHANG"]));
     says(&asked, Family::F4, Medium..=Medium, &["asked for it 5.0 s ago and did not get it"]);
-    // In its own PID namespace, 100 is another one.
+    // In the reaper's own PID namespace, 100 is another process.
     let renamed = own(|it, app| {
         it.pid_of_reaper = Some(3);
         app.waited_for(100, EXIT);
     });
     says(&renamed, Family::F4, Medium..=Medium, &["other children"]);
-    // It waited for any, before.
+    // The reaper waited for any child, before the exit.
     let before = own(|_, app| app.waited(EXIT - S, WaitTarget::Any, &[]));
     says(&before, Family::F4, Medium..=Medium, &["since it exited", "6.0 s ago"]);
     let existing = own(|it, app| {
@@ -689,7 +693,7 @@ fn f4_a_parent_that_waits_for_others() {
         app.waited(SEEN - S, WaitTarget::Any, &[]);
     });
     says(&existing, Family::F4, Medium..=Medium, &["since it was seen first", "!exited"]);
-    // Neither clones, nor a call of 32 bits that was not decoded, is a wait for children that it names.
+    // Neither a wait for clones, nor a 32-bit call that was not decoded, is a wait for children that the reaper names.
     let clones = own(|_, app| app.waited(EXIT + S, WaitTarget::Any, &["__WCLONE"]));
     let mut undecoded = clones.clone();
     let wait = undecoded.reaper.as_mut().and_then(|app| app.last_wait.as_mut()).expect("there is one");
@@ -704,7 +708,7 @@ fn f4_a_parent_that_waits_for_others() {
 }
 
 #[test]
-fn f4_whose_waits_were_not_seen() {
+fn f4_the_waits_of_the_parent_were_not_seen() {
     let unknown = |ever_reaped| {
         own(|_, app| {
             app.waits_unknown();
@@ -713,7 +717,7 @@ fn f4_whose_waits_were_not_seen() {
     };
     says(&unknown(false), Family::F4, Medium..=Medium, &["as far as its accounts show"]);
     says(&unknown(true), Family::F4, Low..=Low, &["nor seen never to wait"]);
-    // Nothing but who the parent is and that it cannot adopt is known.
+    // Only two facts are known: the parent, and that it cannot adopt.
     let least = own(|it, app| {
         descent_unknown(it, app);
         app.waits_unknown();
@@ -738,31 +742,31 @@ fn f17_a_child_is_lost() {
         &["had exited, and got another, and did not ask again"],
     );
     advises(&diagnosis, &["WNOHANG"]);
-    // It may still have been exiting.
+    // The zombie may still have been exiting.
     says(
         &lost(EXIT + MS, Some((3, EXIT + S))),
         Family::F17,
         Medium..=Medium,
         &["or was about to", "got another"],
     );
-    // What it reaped was before.
+    // The reaper's reaps were before that wait, or none was seen.
     for reaped in [Some((3, EXIT)), Some((0, 0)), None] {
         says(&lost(EXIT + S, reaped), Family::F17, Medium..=Medium, &["did not get it", "!got another"]);
     }
-    // It has waited since, and got nothing ever: it is not known what that is.
+    // The reaper has waited since the exit, and never got any child: the cause is not known.
     let nothing = own(|_, app| app.waited(EXIT + S, WaitTarget::Any, &["WNOHANG"]));
     says(&nothing, None, Low..=Low, &["does not say why", "!never"]);
     // F4: the wait was before the exit.
     says(&lost(EXIT - MS, Some((3, EXIT))), Family::F4, Low..=Medium, &["!got another"]);
-    // One from before the watch is sure to be a zombie when it was seen first.
+    // A zombie from before the watch was certainly a zombie at its first inspection.
     let existing = |at_ns| Finding { exit_ns: None, ..lost(at_ns, Some((3, SEEN + 2 * S))) };
     says(&existing(SEEN + S), Family::F17, High..=High, &[]);
     says(&existing(SEEN - S), Family::F4, Low..=Medium, &[]);
 }
 
 #[test]
-fn f17_of_an_adopted_one() {
-    // It may have been adopted after that wait.
+fn f17_an_adopted_zombie_is_lost() {
+    // The zombie may have been adopted after that wait.
     let lost = |reaped_since| {
         adopted(|_, app| {
             app.waited(SEEN + S, WaitTarget::Any, &["WNOHANG"]);
@@ -776,7 +780,7 @@ fn f17_of_an_adopted_one() {
 }
 
 #[test]
-fn f18_waits_in_rounds() {
+fn f18_the_reaper_waits_in_rounds() {
     let rounds = |ago_ns, gap_ns: Option<u64>, exit_ns| {
         own(|it, app| {
             app.waited(LOOKED - ago_ns, WaitTarget::Any, &["WNOHANG"]);
@@ -786,33 +790,33 @@ fn f18_waits_in_rounds() {
     };
     let exit = Some(EXIT);
     says(&rounds(6 * S, Some(10 * S), exit), Family::F18, Medium..=Medium, &["10.0 s apart", "!will"]);
-    // It is late.
+    // The next round is late.
     says(&rounds(12 * S, Some(10 * S), exit), Family::F18, Low..=Low, &[]);
-    // It is overdue: F4.
+    // The next round is overdue: F4.
     says(&rounds(22 * S, Some(10 * S), exit), Family::F4, Medium..=Medium, &["22.0 s ago", "!round"]);
-    // Waits after a burst of exits: the gap is short, and no round is due.
+    // These are waits after a burst of exits: the gap is short, and no round is due.
     says(&rounds(6 * S, Some(150 * MS), exit), Family::F4, Medium..=Medium, &["!leaked"]);
     says(&rounds(6 * S, Some(3 * S), exit), Family::F18, Low..=Low, &[]);
     // One wait is no round.
     says(&rounds(6 * S, None, exit), Family::F4, Medium..=Medium, &["!round"]);
-    // It was there before the watch, and rounds may have passed it by; a later one did.
+    // The zombie is older than the watch, and rounds may have missed it. In the second case, a later round did.
     says(&rounds(6 * S, Some(10 * S), None), Family::F18, Low..=Low, &[]);
     let passed = Finding { exit_ns: None, ..rounds(3 * S, Some(10 * S), None) };
     says(&passed, None, Low..=Low, &["!leaked"]);
-    // An adopted one is got by the next round too.
+    // The next round also reaps an adopted zombie.
     let by_pid1 = by_pid1(|_, app| {
         app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]);
         app.any_wait_gap_ns = Some(30 * S);
     });
     says(&by_pid1, Family::F18, Medium..=Medium, &["!adopted"]);
-    // No overflow.
+    // The calculation does not overflow.
     says(&rounds(6 * S, Some(590 * S), exit), Family::F18, Medium..=Medium, &[]);
-    // These are no rounds; and no overflow.
+    // These waits are no rounds, and the calculation does not overflow.
     says(&rounds(6 * S, Some(u64::MAX), exit), Family::F4, Medium..=Medium, &["!round"]);
 }
 
 #[test]
-fn f1_a_monitor_and_its_orphan() {
+fn f1_a_monitor_does_not_reap_its_orphan() {
     let mut incident = attribute(&incident(), &host(), S);
     let reaper = incident.reaper.as_mut().expect("there is one");
     reaper.same_since_ns = incident.looked_ns;
@@ -825,16 +829,16 @@ fn f1_a_monitor_and_its_orphan() {
     advises(&diagnosis, &["conmon-rs 0.6.6", "lose their log", "!adopted and reaped"]);
     assert!(diagnosis.wont_help.iter().any(|it| it.contains("Pod")), "{diagnosis:#?}");
 
-    // runc's stages stay its children: it could have waited.
+    // The stages of runc stay its children: runc could have waited.
     let mut runc = incident.clone();
     runc.runtime = Some(runtime("runc", Stage::Init));
     let diagnosis = says(&runc, Family::F1, High..=High, &["!forked twice", "!could not", "adopted it"]);
     advises(&diagnosis, &["!instead of crun"]);
-    // A stage that still is there did not leave an orphan.
+    // A stage that still lives did not leave an orphan.
     let mut stage = incident.clone();
     stage.creators[0].gone = false;
     says(&stage, Family::F1, High..=High, &["!exited"]);
-    // A container's process that outlived its parent.
+    // A process of a container outlived its parent.
     let mut process = incident;
     process.runtime = Some(runtime("crun", Stage::Container));
     says(&process, Family::F1, High..=High, &["!forked twice", "crun (pid 21), which forked it, is gone"]);
@@ -853,7 +857,7 @@ fn f1_subreapers_that_are_no_monitors() {
         !diagnosis.wont_help.iter().any(|it| it.contains("Pod") || it.contains("outside")),
         "{diagnosis:#?}"
     );
-    // That it is one is not known, or it is one no more.
+    // It is not known whether the reaper is a subreaper, or it is none any more.
     for is_subreaper in [None, Some(false)] {
         let finding = adopted(|_, app| app.is_subreaper = is_subreaper);
         says(&finding, Family::F1, Medium..=Medium, &["!a subreaper", "adopted it"]);
@@ -867,7 +871,8 @@ fn f1_subreapers_that_are_no_monitors() {
         &says(&shim, Family::F1, High..=High, &["a monitor"]),
         &["upgrade containerd", "!crun", "!conmon"],
     );
-    // Adopted by it or not was not seen: of a monitor that is likely, of another it may be its own child.
+    // It was not seen whether the reaper adopted the zombie. For a monitor that is likely. For another reaper, the
+    // zombie may be its own child.
     let seen = |role| {
         adopted(|it, app| {
             descent_unknown(it, app);
@@ -885,7 +890,7 @@ fn f1_subreapers_that_are_no_monitors() {
 }
 
 #[test]
-fn f1_depends_on_what_was_seen_of_the_waits() {
+fn f1_confidence_depends_on_the_observed_waits() {
     let by = |change: fn(&mut Reaper)| adopted(|_, app| change(app));
     says(
         &by(|app| app.waited_for(60, EXIT - S)),
@@ -893,14 +898,14 @@ fn f1_depends_on_what_was_seen_of_the_waits() {
         High..=High,
         &["waits only for what it started (last for parent (pid 60))"],
     );
-    // Whether it started another one was not seen.
+    // It was not seen whether the reaper started the process that it waited for.
     says(
         &by(|app| app.waited_for(61, EXIT - S)),
         Family::F1,
         High..=High,
         &["only for children that it names", "!started"],
     );
-    // Its last wait by name was before the exit, and the exit was not seen.
+    // The last wait by pid was before the exit, and the exit was not seen.
     let existing = |at_ns| {
         adopted(|it, app| {
             it.exit_ns = None;
@@ -947,16 +952,16 @@ fn f2_pid_1_that_does_not_reap() {
         High..=High,
         &["only for children that it names"],
     );
-    // A monitor that is PID 1 is PID 1 first.
+    // For a monitor that is PID 1, the rule for PID 1 comes first.
     says(&by_pid1(|_, app| app.role = Role::Monitor), Family::F2, High..=High, &["PID 1"]);
-    // An init reaps; why this one does not may be something else, unless it was seen not to wait.
+    // An init reaps. If this one does not, the cause may be something else, unless it was seen not to wait.
     says(&by_pid1(|_, app| app.role = Role::Init), Family::F2, Medium..=Medium, &["no wait call"]);
     let by_pid = |_: &mut Finding, app: &mut Reaper| {
         app.role = Role::Init;
         app.waited_for(7, EXIT - S);
     };
     says(&by_pid1(by_pid), Family::F2, Low..=Low, &[]);
-    // Adopted or its own was not seen: then an init may not help.
+    // It was not seen whether the zombie is adopted or an own child. In the second case, an init does not help.
     let unknown =
         says(&by_pid1(descent_unknown), Family::F2, Medium..=Medium, &["was not seen", "!adopted it and"]);
     advises(&unknown, &["if it was adopted, run an init"]);
@@ -969,9 +974,9 @@ fn f2_pid_1_that_does_not_reap() {
         Low..=Low,
         &[],
     );
-    // F4: its own.
+    // F4: the zombie is its own child.
     says(&by_pid1(|_, app| app.adopted = Some(false)), Family::F4, High..=High, &["!adopted"]);
-    // The host's: it cannot be restarted, and whoever is in another PID namespace can have it for a reaper.
+    // PID 1 of the host cannot be restarted. It can also be the reaper of a process in another PID namespace.
     for level in [0, 1] {
         let host = by_pid1(|it, app| {
             (app.process.pid, it.creators[1].process.pid) = (1, 1);
@@ -985,15 +990,15 @@ fn f2_pid_1_that_does_not_reap() {
 }
 
 #[test]
-fn f3_what_an_exec_leaves() {
+fn f3_an_exec_session_leaves_an_orphan() {
     let of = |origin| by_pid1(|it, _| it.origin = origin);
-    // One session may be a person's.
+    // A single session may come from a person.
     says(&of(Origin::Exec), Family::F3, Medium..=Medium, &["exec session left it", "PID 1", "!health"]);
     let probe = Origin::HealthCheck { period_ns: 10 * S };
     says(&of(probe), Family::F3, High..=High, &["every 10.0 s", "health check", "!each time"]);
     says(&of(Origin::Entrypoint), Family::F2, High..=High, &["!exec"]);
     says(&of(Origin::Unknown), Family::F2, High..=High, &["!exec"]);
-    // Adopted by the monitor outside, or PID 1's own child: not that.
+    // Not F3: the monitor outside adopted it, or it is PID 1's own child.
     says(&adopted(|it, _| it.origin = probe), Family::F1, High..=High, &["!health"]);
     says(&by_pid1(|it, app| (it.origin, app.adopted) = (probe, Some(false))), Family::F4, High..=High, &[]);
 }
@@ -1003,7 +1008,8 @@ fn f5_an_init_that_cannot_adopt() {
     let with = |tini: Creator| by_pid1(|it, _| it.creators.insert(1, tini));
     let words = ["tini (pid 55)", "neither PID 1 nor a subreaper", "app (pid 50)"];
     advises(&says(&with(init_program(55, "tini")), Family::F5, High..=High, &words), &["tini -s"]);
-    // F2: gone; PID 1, but of another PID namespace; not between; an init by its name only.
+    // F2 instead: the init has exited, or is PID 1 of another PID namespace, or is not between zombie and reaper, or is
+    // an init only by its name.
     says(&with(Creator { gone: true, ..init_program(55, "tini") }), Family::F2, High..=High, &["!tini"]);
     let mut pid1 = init_program(55, "tini");
     pid1.process.vpid = Some(1);
@@ -1011,7 +1017,7 @@ fn f5_an_init_that_cannot_adopt() {
     says(&by_pid1(|it, _| it.creators.push(init_program(40, "tini"))), Family::F2, High..=High, &["!tini"]);
     says(&with(creator(55, "tini", Role::Init, false)), Family::F2, High..=High, &["!tini"]);
     // An exec session from a shell under a tini elsewhere: the container's PID 1 is not among the creators, and the
-    // search does not leave its PID namespace.
+    // kernel's search for a reaper does not leave its PID namespace.
     let session = by_pid1(|it, _| {
         it.origin = Origin::Exec;
         it.creators.truncate(1);
@@ -1019,16 +1025,16 @@ fn f5_an_init_that_cannot_adopt() {
         it.creators.push(init_program(55, "tini"));
     });
     says(&session, Family::F3, Medium..=Medium, &["!tini"]);
-    // `--pid=container:`: the other container's PID 1 is not among the creators either, and it is F5.
+    // With `--pid=container:`, the other container's PID 1 is not among the creators either, but this case is F5.
     let joined = by_pid1(|it, _| {
         it.creators.truncate(1);
         it.creators.push(init_program(55, "tini"));
         it.creators.push(creator(57, "runc", Role::Runtime, true));
     });
     says(&joined, Family::F5, Medium..=Medium, &["tini"]);
-    // F4: a child of the reaper itself.
+    // F4: the zombie is a child of the reaper itself.
     says(&own(|it, _| it.creators.push(init_program(40, "tini"))), Family::F4, High..=High, &["!tini"]);
-    // On the host: a subreaper above.
+    // On the host, a subreaper is above the init.
     says(
         &adopted(|it, _| it.creators.insert(1, init_program(55, "tini"))),
         Family::F5,
@@ -1038,18 +1044,18 @@ fn f5_an_init_that_cannot_adopt() {
 }
 
 #[test]
-fn f6_a_runtime_and_its_helpers() {
+fn f6_the_zombie_is_a_runtime_command_or_helper() {
     let stage = |name, stage| adopted(|it, _| it.runtime = Some(runtime(name, stage)));
     let diagnosis =
         says(&stage("runc", Stage::Intermediate), Family::F6, High..=High, &["helper stage of runc", "app"]);
     advises(&diagnosis, &["runc#1443", "!adopted and reaped"]);
     advises(&says(&stage("youki", Stage::Intermediate), Family::F6, High..=High, &["youki"]), &["!runc"]);
-    // F1: a container's init, or a process of it.
+    // F1: the zombie is a container's init, or another process of the container.
     says(&stage("runc", Stage::Init), Family::F1, High..=High, &["!helper"]);
     says(&stage("runc", Stage::Container), Family::F1, High..=High, &["!helper"]);
     let called = own(|it, _| (it.role, it.runtime) = (Role::Runtime, Some(runtime("crun", Stage::Runtime))));
     says(&called, Family::F6, High..=High, &["crun's own command"]);
-    // The command itself, which no runtime created: its file has the name.
+    // The zombie is the command itself, which no runtime created: the name comes from its file.
     let command = own(|it, _| {
         it.role = Role::Runtime;
         it.process.executable = Some("/usr/bin/runc".into());
@@ -1088,7 +1094,7 @@ fn f7_the_zombie_is_a_monitor() {
         High..=High,
         &["itself a container monitor", "which started it"],
     );
-    // One that is kept for some minutes is alive. An init helps only where its reaper is a container's PID 1.
+    // A monitor that is kept for some minutes is alive. An init helps only if the reaper is a container's PID 1.
     advises(&diagnosis, &["!five minutes", "!--init"]);
     assert!(diagnosis.wont_help.iter().any(|it| it.contains("an init in the container")), "{diagnosis:#?}");
     let inside = says(&by_pid1(zombie(|_| ())), Family::F7, High..=High, &["which adopted it"]);
@@ -1102,14 +1108,14 @@ fn f7_the_zombie_is_a_monitor() {
         it.role = Role::Monitor;
     });
     says(&unknown, Family::F7, Low..=Low, &["its parent"]);
-    // F1: its reaper is the monitor, and it is not.
+    // F1: the reaper is the monitor, and the zombie is not.
     says(&adopted(|_, app| app.role = Role::Monitor), Family::F1, High..=High, &["!itself"]);
-    // Only its name says so.
+    // Only the zombie's name suggests a monitor.
     says(&own(|it, _| it.process.name = "conmon".into()), Family::F4, High..=High, &["!monitor"]);
 }
 
 #[test]
-fn what_is_not_known_is_said() {
+fn the_verdict_names_the_facts_that_were_not_seen() {
     let nobody = Finding { reaper: None, ..own(|_, _| ()) };
     says(&nobody, None, Low..=Low, &["who must reap it was not seen"]);
     let exit_unknown = Finding { exit: None, exit_ns: None, ..nobody };
@@ -1153,10 +1159,10 @@ fn a_reboot_is_advised_only_where_pid_1_of_the_host_was_watched_for_long() {
 }
 
 #[test]
-fn facts_say_what_was_seen() {
+fn the_evidence_states_adoptions_and_waits_as_observed() {
     let has =
         |finding: &Finding, text: &str| diagnose(finding).evidence.iter().any(|it| it.text.contains(text));
-    // Adoption: by start times, or by the fork.
+    // The adoption is known by the start times, or by the fork.
     let by_fork = adopted(|_, app| app.created = None);
     assert!(!has(&by_fork, "younger") && has(&by_fork, "another process was its parent at first"));
     let by_time = adopted(|it, app| {
@@ -1166,12 +1172,12 @@ fn facts_say_what_was_seen() {
     let parent = own(|_, app| app.created = None);
     assert!(!has(&parent, "CLONE_PARENT") && has(&parent, "since the fork"));
     assert!(has(&own(|_, app| app.created = Some(false)), "CLONE_PARENT"));
-    // A wait call is told as it was.
+    // The fact about a wait call contains the call, its target and its flags.
     let waited = own(|_, app| app.waited(EXIT, WaitTarget::Pid(7), &["WNOHANG"]));
     assert!(has(&waited, "5.0 s ago: wait4 for pid 7 (WNOHANG), one of 1; none for any child was seen"));
 }
 
-/// PID 1 of the pod, killed, and what is still in its PID namespace.
+/// PID 1 of the pod, which was killed, and the processes that are still in its PID namespace.
 fn held(members: Vec<Member>) -> (NamespaceEvidence, Finding) {
     let mut init = incident();
     init.facts = ProcessFacts {
@@ -1204,7 +1210,7 @@ fn holds(members: Vec<Member>, confidence: Confidence, words: &[&str]) -> Vec<Bl
     let diagnosis = diagnose_namespace(&init, &blockers, evidence.members_left_out);
     is_sound(&diagnosis, true);
     assert_eq!((diagnosis.family, diagnosis.confidence), (Some(Family::F8), confidence), "{diagnosis:#?}");
-    // One for each reaper, and one for all zombies.
+    // There is one remedy for each reaper, and one for all zombies.
     let zombies = blockers.iter().any(|blocker| blocker.kind == BlockerKind::Zombie);
     let most = blockers.len().max(1) + usize::from(zombies);
     assert!((1..=most).contains(&diagnosis.remedies.len()), "{diagnosis:#?}");
@@ -1225,11 +1231,11 @@ fn traced(member: Member, pid: u32) -> Member {
 }
 
 #[test]
-fn f8_what_holds_a_pid_namespace() {
+fn f8_the_verdict_names_the_blockers_of_a_pid_namespace() {
     let zombie =
         holds(vec![member(22, 'Z', 10)], High, &["the zombie", "which reaper\\u{a} (pid 10) does not reap"]);
     assert_eq!((zombie[0].kind, zombie[0].reaper.as_ref().map(|it| it.0)), (BlockerKind::Zombie, Some(10)));
-    // The init reaps its own, unless a tracer has them.
+    // The init reaps its own children, unless a tracer holds them.
     assert_eq!(holds(vec![member(22, 'Z', 5)], Low, &["not found"]), []);
     let tracer = holds(vec![traced(member(22, 'Z', 5), 9)], High, &["held by gdb (pid 9), its tracer"]);
     assert_eq!((tracer[0].kind, tracer[0].reaper.clone()), (BlockerKind::Tracer, Some((9, "gdb".into()))));
@@ -1240,10 +1246,10 @@ fn f8_what_holds_a_pid_namespace() {
     let mut calls = member(22, 'D', 5);
     calls.calls = vec![ThreadCall { tid: 22, call: Call::Other(libc::SYS_openat as u64), timeout_ns: None }];
     holds(vec![calls], High, &["state D, in system call openat"]);
-    // A tracer does not hold what is in D.
+    // A tracer does not hold a process in state D.
     assert_eq!(holds(vec![traced(member(22, 'D', 5), 9)], High, &["state D"])[0].kind, BlockerKind::Task);
     assert_eq!(holds(vec![traced(member(22, 't', 5), 9)], High, &["gdb"])[0].kind, BlockerKind::Tracer);
-    // The leader has exited, and one of its threads cannot.
+    // The leader has exited, and another thread of the process cannot exit.
     let mut threads = member(22, 'Z', 5);
     threads.facts.live_threads = 1;
     let deep = ThreadFacts { wchan: Some("fuse_wait".into()), ..thread(23, 'D') };
@@ -1253,7 +1259,7 @@ fn f8_what_holds_a_pid_namespace() {
     let all = vec![member(22, 'Z', 10), member(23, 'Z', 5), member(24, 'D', 5)];
     assert_eq!(holds(all, High, &["and 1 more"]).iter().map(|it| it.pid).collect::<Vec<_>>(), [22, 24]);
     assert_eq!(holds(Vec::new(), Low, &["not found"]), []);
-    // Many of one reaper are one thing to do.
+    // Many zombies of one reaper need only one remedy.
     let many: Vec<Member> = (100..179).map(|pid| member(pid, 'Z', 10)).collect();
     let (evidence, init) = held(many);
     let diagnosis = diagnose_namespace(&init, &blockers(&evidence), 0);
@@ -1262,14 +1268,14 @@ fn f8_what_holds_a_pid_namespace() {
         "{diagnosis:#?}"
     );
     assert_eq!((diagnosis.remedies.len(), diagnosis.evidence.iter().filter(|it| it.cited).count()), (2, 4));
-    // PID 1 of the host cannot be ended; one that is stopped can go on.
+    // PID 1 of the host cannot be ended. A stopped process can be continued.
     let (evidence, init) = held(vec![member(100, 'Z', 1), member(101, 'T', 5)]);
     let remedies = diagnose_namespace(&init, &blockers(&evidence), 0).remedies.join("\n");
     assert!(!remedies.contains("SIGKILL") && remedies.contains("kill -CONT 101"), "{remedies}");
 }
 
 #[test]
-fn f8_a_frozen_blocker_is_thawed() {
+fn f8_the_remedy_for_a_frozen_blocker_is_to_thaw_it() {
     for (file, command) in [
         (
             "/sys/fs/cgroup/freezer/a b/freezer.state",
@@ -1286,7 +1292,7 @@ fn f8_a_frozen_blocker_is_thawed() {
 }
 
 #[test]
-fn f8_needs_to_see_where_its_init_sleeps() {
+fn f8_is_sure_only_if_the_init_is_seen_to_wait_for_its_namespace() {
     let (evidence, mut init) = held(vec![member(22, 'Z', 10)]);
     let blockers = blockers(&evidence);
     let mut diagnose = |wchan: Option<&str>| {
@@ -1295,7 +1301,7 @@ fn f8_needs_to_see_where_its_init_sleeps() {
     };
     assert_eq!(diagnose(Some("do_wait")).confidence, High);
     assert_eq!(diagnose(None).confidence, Medium);
-    // It still closes its files.
+    // The init still closes its files.
     let elsewhere = diagnose(Some("fuse_flush"));
     assert_eq!(elsewhere.confidence, Medium);
     assert!(elsewhere.verdict.contains("fuse_flush") && !elsewhere.verdict.contains("waits until"));

@@ -1,4 +1,4 @@
-//! What the reaper's wait calls amount to: the part of the cause that no other evidence explains better.
+//! Derives the cause and the prognosis from the reaper's wait calls, if no other evidence explains them better.
 
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Prognosis},
@@ -7,19 +7,19 @@ use supervisor_model::{
 
 use super::case::{Case, Habit};
 
-/// A parent that has not waited for its own child for less than this may be about to.
+/// A parent that has not waited for its own child yet may still do so within this time.
 const SETTLED_NS: u64 = 60_000_000_000;
-/// A reaper that was watched for less than this may wait in rounds.
+/// A reaper that was watched for less than this may still be one that waits in rounds.
 const WATCHED_NS: u64 = 10_000_000_000;
-/// A reaper that sleeps at a stretch must be watched for this many of its sleeps.
+/// A reaper that sleeps between its rounds must be watched for this many of its sleeps.
 const SLEEPS: u64 = 2;
 
-/// The cause by the reaper's waits alone. `None` if they do not say one.
+/// The cause by the reaper's waits alone. `None` if they do not show one.
 pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
     let reaper = case.reaper?;
     Some(match case.habit() {
         Habit::Never { .. } if is_unseen(case) => Cause::Unseen,
-        // How it missed this one was not seen.
+        // It was not seen how the reaper missed this zombie.
         Habit::Never { .. } if case.was_told_before_the_watch() => {
             return None;
         }
@@ -34,10 +34,10 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
     })
 }
 
-/// Whether it will go away by itself, if nothing but the reaper's waits is known.
+/// Whether the reaper will still reap the zombie, if only the reaper's waits are known.
 pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
     match cause(case) {
-        // A wait before the exit says nothing of the next one.
+        // A wait before the exit says nothing about the next wait.
         Some(Cause::WaitsForGroup | Cause::NarrowedWait) => {
             let wait = case.reaper.and_then(|reaper| reaper.last_wait.as_ref());
             let is_after = wait.is_some_and(|wait| wait.at_ns >= case.zombie_ns());
@@ -47,9 +47,9 @@ pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
             let is_sure = case.is_habit_sure() >= Some(Confidence::Medium);
             let is_settled = case.waited_for_ns() >= SETTLED_NS && !case.is_runnable();
             match case.is_own() {
-                // Nobody asks for an orphan by its pid. Who has asked for no child may do so in rounds.
+                // Nobody asks for an orphan by its pid. A reaper that has asked for no child yet may ask in rounds.
                 Some(false) if is_sure && is_watched(case) => Prognosis::Leaked,
-                // What it does after that is not known.
+                // It is not known what the reaper does after that.
                 _ if case.polls_others() || case.reads_unknown() || case.has_not_polled() => {
                     Prognosis::Unknown
                 }
@@ -61,14 +61,14 @@ pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
     }
 }
 
-/// Whether the reaper was watched for long enough to see its rounds. A `sleep 30` can be one of them; a `sleep 600` is
-/// not over within a minute.
+/// Whether the reaper was watched for long enough to see its rounds. A `sleep 30` can be one round. A `sleep 600` does
+/// not end within a minute, so it does not count.
 fn is_watched(case: &Case<'_>) -> bool {
     let of_rounds = |round_ns: Option<u64>| (round_ns.unwrap_or(0) * SLEEPS).min(SETTLED_NS);
     match case.habit() {
         Habit::Never { for_ns } => for_ns >= of_rounds(case.longest_timeout_ns(SETTLED_NS)).max(WATCHED_NS),
         Habit::Unknown => false,
-        // It was seen how it waits. Only after a plain sleep it may ask for any child too.
+        // The reaper was seen to wait. It may also ask for any child, but only after a plain sleep.
         _ => case.waited_for_ns() >= of_rounds(case.longest_sleep_ns(SETTLED_NS)),
     }
 }

@@ -1,5 +1,5 @@
-//! The configuration of each place that events go to: its types, which are also its documentation, its defaults, and what
-//! must hold beyond the types.
+//! The configuration of each destination of events: its types, its defaults, and the rules that the types cannot
+//! express. The types are also its documentation.
 
 mod syslog;
 
@@ -16,23 +16,24 @@ use supervisor_render::Format;
 pub use self::syslog::{Facility, SyslogAddress};
 use crate::nats::{Access, BadAccess};
 
-/// Names become parts of file names and subjects.
+/// The longest name. Names become parts of file names and subjects.
 const MAX_NAME: usize = 64;
 
 /// What is done when a sink is slower than the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
-    /// The tracer waits. What happens meanwhile is caught up with by a resync.
+    /// The collector waits. It recovers the changes of that time by reconciliation.
     Block,
-    /// New events are dropped, counted, and told.
+    /// New events are dropped, counted, and reported.
     #[default]
     Drop,
-    /// Events are kept on disk until they are delivered; what has no room there is dropped, counted, and told.
+    /// Events are kept on disk until they are delivered. Events that have no room there are dropped, counted, and
+    /// reported.
     Spool,
 }
 
-/// One place that events go to.
+/// One destination of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
@@ -71,7 +72,7 @@ pub struct SinkConfig {
 }
 
 impl SinkConfig {
-    /// Standard output, with everything else as it is without a word about it.
+    /// Standard output, with the defaults of all other settings.
     #[must_use]
     pub fn to_stdout() -> Self {
         Self {
@@ -172,7 +173,7 @@ pub struct SyslogConfig {
 }
 
 impl SyslogConfig {
-    /// What every receiver must take (RFC 5424, section 6.1).
+    /// The frame size that every receiver must take (RFC 5424, section 6.1).
     const LEAST_SIZE: Bytes = Bytes(480);
 
     fn max_size() -> Bytes {
@@ -214,7 +215,7 @@ pub struct NatsConfig {
     /// The stream that keeps the events; it is made if it does not exist.
     #[serde(default = "NatsConfig::stream")]
     pub stream: String,
-    /// For how long events are kept in a stream that is made, and a host that has gone silent in a bucket that is.
+    /// How long a stream that the agent makes keeps events, and how long a bucket that it makes keeps a silent host.
     #[serde(default = "NatsConfig::keep")]
     pub keep: Time,
     /// How much a stream that is made keeps.
@@ -247,7 +248,7 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
-    /// What `heartbeat` and `ack_timeout` may be.
+    /// The range of `heartbeat` and `ack_timeout`.
     pub const TIMES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
     /// The stream, unless another one is named.
     pub const STREAM: &str = "SUPERVISOR";
@@ -279,7 +280,7 @@ impl NatsConfig {
     }
 }
 
-/// Whether two paths are the same file, or one is a rotated one of the other.
+/// Whether two paths are the same file, or one is a rotated file of the other.
 #[must_use]
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
     let is_rotated = |path: &Path, of: &Path| {
@@ -290,7 +291,7 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     one == other || is_rotated(one, other) || is_rotated(other, one)
 }
 
-/// Why a name can be no part of file names and subjects.
+/// Why a name cannot be a part of file names and subjects; `None` if it can.
 #[must_use]
 pub fn bad_name(name: &str) -> Option<String> {
     let is_good = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_');
@@ -364,7 +365,7 @@ impl SinkConfig {
         None
     }
 
-    /// Whether another one keeps its events in the same stream.
+    /// Whether another sink keeps its events in the same stream.
     #[must_use]
     pub fn has_stream_of(&self, other: &Self) -> bool {
         let both = self.nats.as_ref().zip(other.nats.as_ref());

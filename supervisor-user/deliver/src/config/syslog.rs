@@ -1,4 +1,4 @@
-//! Where syslog messages go, and as what.
+//! The address of a syslog server, and the facility of the messages that go there.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -82,11 +82,11 @@ as_text!(
     "^(unix:/.+|(udp|tcp):[^:]+:[0-9]+|(udp|tcp):\\[[0-9a-fA-F:.]+\\]:[0-9]+)$"
 );
 
-/// What kind of program a message is from, as syslog servers sort it.
+/// The kind of program that a message comes from, as syslog servers sort messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facility(u8);
 
-/// Their names; the place of each is its code (RFC 5424, section 6.2.1).
+/// The names of the facilities. The index of each name is its code (RFC 5424, section 6.2.1).
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
     "ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6",

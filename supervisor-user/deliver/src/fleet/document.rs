@@ -1,4 +1,4 @@
-//! What is read of an ECS document that another host has written.
+//! Reads the fields of an ECS document that another host has written.
 
 use jiff::Timestamp;
 use serde::{Deserialize, de::IgnoredAny};
@@ -10,7 +10,7 @@ use supervisor_model::{
 /// No finding is larger than this, in bytes: a broker takes messages of 1 MiB.
 const MAX: usize = 1 << 20;
 
-/// A finding of another host: what a list shows and filters ask for. Other fields are passed over.
+/// A finding of another host: the fields that a list shows and that filters ask for. Other fields are skipped.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Document {
     /// When it was written, by that host's clock.
@@ -20,20 +20,20 @@ pub struct Document {
     pub process: Process,
     /// Its container.
     pub container: Option<Container>,
-    /// What placed the container on its host.
+    /// The orchestrator that placed the container on its host.
     pub orchestrator: Option<Orchestrator>,
     /// Everything that ECS has no name for.
     pub supervisor: Supervisor,
 }
 
-/// What filters make of an event.
+/// The result of the filters for an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It passes. So does each that is about no finding, such as a loss.
+    /// The event passes. An event that is about no finding, such as a loss, also passes.
     Wanted,
-    /// It does not.
+    /// The event does not pass.
     Unwanted,
-    /// It is no ECS document of a finding that can be read: nobody knows.
+    /// The event is no ECS document of a finding that can be read: the result is unknown.
     Unknown,
 }
 
@@ -59,7 +59,7 @@ pub struct Container {
     pub name: Option<String>,
 }
 
-/// What placed the container of a [`Document`] on its host.
+/// The orchestrator that placed the container of a [`Document`] on its host.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Orchestrator {
     /// The pod's namespace.
@@ -77,7 +77,7 @@ pub struct Resource {
     pub id: Option<String>,
 }
 
-/// What stands below `supervisor.` in a [`Document`].
+/// The fields below `supervisor.` in a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
 pub struct Supervisor {
     /// The finding.
@@ -102,14 +102,14 @@ pub struct Supervisor {
     pub pid_ns: Option<PidNs>,
     /// Its control group.
     pub cgroup: Option<String>,
-    /// How long ago it was told to exit, when this was written.
+    /// How long before the document was written the process was told to exit.
     pub ending_ns: Option<u64>,
-    /// What holds a PID namespace.
+    /// The processes that hold a PID namespace.
     #[serde(default)]
     pub blockers: Vec<Blocker>,
 }
 
-/// What a finding is about.
+/// The subject of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
@@ -124,7 +124,7 @@ pub enum FindingKind {
 /// The state of a finding of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
 pub struct FindingState {
-    /// What it is about.
+    /// Its subject.
     pub kind: FindingKind,
 }
 
@@ -144,7 +144,7 @@ pub struct Exit {
     pub signal: Option<u8>,
 }
 
-/// A process of which a [`Document`] says little.
+/// A process with only its pid and its name in a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
 pub struct Named {
     /// Host pid.
@@ -182,7 +182,7 @@ pub struct PidNs {
     pub ino: u32,
 }
 
-/// What holds a PID namespace.
+/// A process that holds a PID namespace.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Blocker {
     /// `zombie`, `task` or `tracer`.
@@ -196,16 +196,16 @@ pub struct Blocker {
 }
 
 impl Document {
-    /// Reads one; `None` if it is none, or too large.
+    /// Reads a document; `None` if the bytes are no document, or too large.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         (bytes.len() <= MAX).then(|| serde_json::from_slice(bytes).ok()).flatten()
     }
 
-    /// What a filter makes of an event.
+    /// The result of a filter for an event.
     #[must_use]
     pub fn look(bytes: &[u8], filter: &Filter) -> Seen {
-        /// What tells an event that is about no finding.
+        /// The fields that show whether an event is about a finding.
         #[derive(Deserialize)]
         struct Outline {
             #[serde(rename = "ecs")]
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_about_no_finding_passes_each_filter() {
+    fn an_event_without_a_finding_passes_each_filter() {
         let filter = Filter { pid: Some(7), ..Filter::default() };
         let finding = |pid: u32| {
             format!(

@@ -1,4 +1,4 @@
-//! The events of all nodes as they come.
+//! Reports the events of all nodes as they come.
 
 use std::time::Duration;
 
@@ -16,33 +16,34 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{Fleet, FleetArgs, read, read_hosts};
 use crate::nats::{Link, LinkError, timestamp, token};
 
-/// So many events are asked for at once.
+/// How many events one request asks for.
 const BATCH: usize = 64;
-/// How long the broker keeps such a question, and how often it says meanwhile that it is there.
+/// How long the broker keeps such a request, and how often it sends a sign of life meanwhile.
 const QUESTION: Duration = Duration::from_secs(30);
 const ALIVE: Duration = Duration::from_secs(5);
-/// The broker forgets who reads this long after the last question.
+/// The broker forgets a reader this long after its last request.
 const FORGET: Duration = Duration::from_mins(1);
-/// A lost connection is made again after this.
+/// After this time a lost connection is made again.
 const RETRY: Duration = Duration::from_secs(1);
-/// The heartbeats are looked at as often as they come, but not more or less often than this.
+/// The heartbeats are inspected as often as they come, within these two limits.
 const LOOK_MIN: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(15);
 
-/// What is told.
+/// The reports of [`follow`].
 #[derive(Debug)]
 pub enum Told<'a> {
-    /// From now on events are told.
+    /// From now on events are reported.
     Begun,
-    /// The nodes, and what is open there: once, at the beginning. What changes meanwhile is also told as an event.
+    /// The nodes, and the findings that are open there: once, at the beginning. Changes meanwhile are also reported as
+    /// events.
     Open(&'a Fleet),
-    /// The nodes, again and again.
+    /// The nodes, repeatedly.
     Hosts(&'a Fleet),
-    /// So many events of the stream are gone that were not told: the broker has dropped them meanwhile.
+    /// The number of events of the stream that were not reported: the broker has dropped them meanwhile.
     Dropped(u64),
     /// An event.
     Event(Event<'a>),
-    /// The connection was lost. It is made again, and nothing is left out that the stream has kept.
+    /// The connection was lost. It is made again, and no event that the stream has kept is omitted.
     Trouble(LinkError),
 }
 
@@ -66,11 +67,11 @@ pub struct Event<'a> {
 struct Position {
     /// When the stream was made.
     made: Timestamp,
-    /// The number of the last event that was told.
+    /// The number of the last event that was reported.
     last: u64,
 }
 
-/// Tells what is open, and all that comes from now on, until `tell` says that nobody listens any more.
+/// Reports what is open, and all events from now on, until `tell` returns that nobody listens any more.
 ///
 /// # Errors
 ///
@@ -108,7 +109,7 @@ pub async fn follow(
     }
 }
 
-/// Tells what comes until there is trouble; `None` if nobody listens any more.
+/// Reports events until there is trouble; `None` if nobody listens any more.
 async fn read_on(
     reader: &mut Reader,
     args: &FleetArgs,
@@ -116,7 +117,7 @@ async fn read_on(
     position: &mut Option<Position>,
     tell: &mut impl FnMut(Told<'_>) -> Result<bool>,
 ) -> Result<Option<LinkError>> {
-    // A broker that was away has old heartbeats until the nodes have found it again.
+    // A broker that was away has old heartbeats, until the nodes have connected to it again.
     let mut look = Instant::now() + open.map_or(LOOK_MAX, |fleet| pause(&fleet));
     loop {
         let message = tokio::select! {
@@ -144,14 +145,14 @@ async fn read_on(
         {
             return Ok(None);
         }
-        // Only now: an event that was not told is told after the next connection.
+        // This comes last: an event that was not reported is reported after the next connection.
         if let (Some(position), Ok(info)) = (position.as_mut(), message.info()) {
             position.last = info.stream_sequence;
         }
     }
 }
 
-/// How long until the heartbeats are looked at again.
+/// How long until the heartbeats are inspected again.
 fn pause(fleet: &Fleet) -> Duration {
     fleet.interval.unwrap_or(LOOK_MAX).clamp(LOOK_MIN, LOOK_MAX)
 }
@@ -161,13 +162,13 @@ struct Reader {
     link: Link,
     messages: pull::Stream,
     read: u64,
-    /// Events that are gone.
+    /// Events that the broker has dropped.
     dropped: u64,
 }
 
 impl Reader {
-    /// Reads what comes behind the event that was told last. Without one, it reads what is new, and first what is
-    /// open.
+    /// Reads the events after the last reported one. Without a position, it first reads what is open, and then new
+    /// events.
     async fn open(
         args: &FleetArgs,
         filter: &Filter,
@@ -182,7 +183,7 @@ impl Reader {
         };
         let info = stream.cached_info();
         let (start, dropped) = start(*position, info);
-        // In this order: what opens meanwhile is told twice, and not left out.
+        // The order matters: a finding that opens meanwhile is reported twice, and not omitted.
         let open = match position {
             None => read(&link, args, filter, true).await?,
             Some(_) => None,
@@ -220,20 +221,20 @@ impl Reader {
     }
 }
 
-/// Where to go on in a stream, and how many events of it are gone that were to come next.
+/// Where to go on in a stream, and how many of the events that were to come next are gone.
 fn start(position: Option<Position>, info: &stream::Info) -> (Position, u64) {
     let state = &info.state;
     let made = timestamp(info.created.unix_timestamp_nanos());
     let Some(before) = position else {
         return (Position { made, last: state.last_sequence }, 0);
     };
-    // A stream that was made anew begins to count again.
+    // A stream that was made again begins to count again.
     let is_same = before.made == made && before.last <= state.last_sequence;
     let last = if is_same { before.last } else { 0 };
     (Position { made, last }, state.first_sequence.saturating_sub(last + 1))
 }
 
-/// What a message tells; nothing if its subject is none of ours.
+/// The event of a message; `None` if its subject is none of ours.
 fn event(message: &Message) -> Option<Event<'_>> {
     let stored = timestamp(message.info().ok()?.published.unix_timestamp_nanos());
     let mut parts = message.subject.strip_prefix("supervisor.")?.split('.');

@@ -1,4 +1,4 @@
-//! What lists say of the findings of all nodes.
+//! Formats the findings of all nodes for lists.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use supervisor_model::{
@@ -28,7 +28,7 @@ pub const NAMESPACES: [&str; 7] =
 /// The columns of [`exit`].
 pub const EXITS: [&str; 7] = ["HOST", "CANNOT EXIT", "NAME", "FAMILY", "FOR", "CONTAINER", "STATUS"];
 
-/// What a column says of an unreaped process.
+/// The text of a column for an unreaped process.
 pub fn cell_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> String {
     let Document { process, container, orchestrator, supervisor: it, .. } = &row.document;
     let reaper = it.reaper.as_ref();
@@ -65,7 +65,7 @@ pub fn cell_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> String {
     known.unwrap_or_else(unknown)
 }
 
-/// Family, prognosis and cause, as far as this version knows the words of the one that has written them.
+/// Family, prognosis and cause, as far as this version knows the words of the version that has written them.
 fn why(family: Option<&str>, prognosis: Option<&str>, cause: Option<&str>) -> Option<String> {
     let family = family.and_then(|id| id.parse::<Family>().ok());
     let cause = Cause::ALL.into_iter().find(|it| Some(it.as_str()) == cause);
@@ -73,7 +73,7 @@ fn why(family: Option<&str>, prognosis: Option<&str>, cause: Option<&str>) -> Op
     why_of(family, prognosis.filter(|it| known.contains(it)), cause)
 }
 
-/// What an unreaped process is sorted by in a column.
+/// The key by which a column sorts an unreaped process.
 pub fn key_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> SortKey {
     match column {
         // The oldest first.
@@ -82,7 +82,7 @@ pub fn key_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> SortKey {
     }
 }
 
-/// A PID namespace that cannot end.
+/// The cells of a PID namespace that cannot end.
 pub fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
     let it = &row.document.supervisor;
     let held: Vec<String> =
@@ -98,7 +98,7 @@ pub fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
     ]
 }
 
-/// A process that cannot exit.
+/// The cells of a process that cannot exit.
 pub fn exit(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
     let it = &row.document.supervisor;
     let since = it.ending_ns.map(|ending_ns| {
@@ -134,7 +134,7 @@ fn container(document: &Document) -> String {
     document.names().map_or_else(unknown, |names| cell(&names.label()))
 }
 
-/// How long ago it exited; by that host's clock, and this broker's.
+/// How long ago the process exited: its exit is by that host's clock, and now is by the broker's clock.
 fn age(fleet: &Fleet, document: &Document) -> String {
     document.process.end.map_or_else(unknown, |end| ago(end, fleet.now))
 }
@@ -156,14 +156,14 @@ pub fn status(state: HostState, now: Timestamp) -> String {
     }
 }
 
-/// Text of another host, harmless and not too long.
+/// Text of another host, made harmless and not too long.
 #[must_use]
 pub fn cell(text: &str) -> String {
     shortened(text, CELL)
 }
 
 fn shortened(text: &str, columns: usize) -> String {
-    // The text can be a megabyte, of which only the beginning is shown.
+    // The text can be a megabyte, and only its beginning is shown.
     let text: String = text.chars().take(8 * columns).collect();
     cut(&clean(&text), columns)
 }

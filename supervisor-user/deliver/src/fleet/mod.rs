@@ -1,4 +1,4 @@
-//! All nodes at once: what their agents have left at a NATS broker. Nothing that comes from there is trusted.
+//! All nodes at once: reads what their agents have left at a NATS broker. Nothing that comes from there is trusted.
 
 mod document;
 mod events;
@@ -111,7 +111,7 @@ impl FleetArgs {
         &self.nats_stream
     }
 
-    /// What is said where there is no bucket.
+    /// The message for a missing bucket.
     #[must_use]
     pub fn no_bucket(&self) -> String {
         format!("there is no bucket {}: no agent has reported there yet", self.bucket())

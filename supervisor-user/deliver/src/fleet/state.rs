@@ -1,4 +1,4 @@
-//! The open findings of all nodes, and when each node has reported last.
+//! Reads the open findings of all nodes, and when each node has last reported.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,13 +12,15 @@ use supervisor_model::filter::Filter;
 use super::{Document, FleetArgs};
 use crate::nats::{Heartbeat, Key, Link, LinkError, bucket_stream, heartbeats_of, key_of, keys_of, token};
 
-/// So much of the findings is shown, in bytes of their documents.
-const MAX_BYTES: usize = 512 << 20;
+/// The most findings that are shown, in bytes of their documents. A snapshot fails when it has read 256 MiB, and that
+/// includes values that are not shown. So the list is cut only if the snapshot has from 192 to 256 MiB; above that, the
+/// snapshot fails.
+const MAX_BYTES: usize = 192 << 20;
 /// The most findings that are counted as left out by filters: a hostile bucket can hold any number of them.
 const MAX_UNWANTED: usize = 65_536;
-/// A node may be silent for so many of its heartbeats.
+/// How many heartbeats a node may miss.
 const MISSED: u32 = 3;
-/// A longer interval than this is not believed.
+/// A longer interval than this is not trusted.
 const LONGEST: Duration = Duration::from_hours(1);
 
 /// All nodes.
@@ -28,11 +30,11 @@ pub struct Fleet {
     pub hosts: BTreeMap<(String, String), Host>,
     /// The findings that are wanted, by their keys.
     pub rows: BTreeMap<Key, Row>,
-    /// The keys of those that the filters leave out, as far as they are counted.
+    /// The keys of the findings that the filters leave out, as far as they are counted.
     unwanted: BTreeSet<Key>,
     /// Entries that could not be read.
     pub unreadable: usize,
-    /// Whether there was more than is shown.
+    /// Whether there were more findings than are shown.
     pub is_cut: bool,
     /// The shortest interval of heartbeats; `None` without any.
     pub interval: Option<Duration>,
@@ -52,11 +54,11 @@ pub struct Host {
 /// Whether a node reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostState {
-    /// It does.
+    /// The node reports.
     Reports,
-    /// It has not for three of its heartbeats: what it said last may not be true any more.
+    /// The node has not reported for three of its heartbeats: its last report may not be true any more.
     Stale {
-        /// When it did, by the broker's clock; `None` if it never said that it does.
+        /// When the node last reported, by the broker's clock; `None` if it never has.
         last: Option<Timestamp>,
     },
 }
@@ -64,16 +66,16 @@ pub enum HostState {
 /// A finding.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What is shown of it.
+    /// The fields that are shown.
     pub document: Document,
-    /// All of it, if that is wanted.
+    /// The whole document, if that is wanted.
     pub raw: Option<Box<[u8]>>,
     /// When the broker stored it.
     pub stored: Timestamp,
     bytes: usize,
 }
 
-/// Reads when the nodes have reported last, and no findings. `None` if there is no bucket.
+/// Reads when the nodes have last reported, and no findings. `None` if there is no bucket.
 ///
 /// # Errors
 ///
@@ -93,7 +95,7 @@ pub async fn read_hosts(link: &Link, args: &FleetArgs) -> Result<Option<Fleet>, 
     Ok(Some(fleet))
 }
 
-/// Reads it all; `keep_raw` keeps the documents as they are, too. `None` if there is no bucket.
+/// Reads the nodes and their findings; `keep_raw` keeps the documents as they are, too. `None` if there is no bucket.
 ///
 /// # Errors
 ///
@@ -153,7 +155,7 @@ pub async fn read(
 }
 
 impl Fleet {
-    /// A node; it is stale until its heartbeat is found.
+    /// The node of a key. It is stale until its heartbeat is found.
     fn know(&mut self, key: &Key) -> &mut Host {
         let stale = || Host { name: key.host.clone(), state: HostState::Stale { last: None } };
         self.hosts.entry((key.cluster.clone(), key.host.clone())).or_insert_with(stale)
@@ -161,7 +163,7 @@ impl Fleet {
 
     fn take_heartbeat(&mut self, key: Key, value: Option<&[u8]>, stored: Timestamp, now: Timestamp) {
         let Some(value) = value else {
-            // Somebody has deleted it: the node is not expected any more, unless it has left findings.
+            // Somebody has deleted the heartbeat: the node is not expected any more, unless it has left findings.
             self.hosts.remove(&(key.cluster, key.host));
             return;
         };
@@ -175,7 +177,7 @@ impl Fleet {
         let silent = now.duration_since(stored);
         let allowed = SignedDuration::try_from(interval * MISSED).unwrap_or(SignedDuration::MAX);
         let host = self.know(&key);
-        // A name that is not the key's may be another host's.
+        // A name that does not match the key may be another host's name.
         if let Some(beat) = beat.filter(|beat| token(&beat.host.hostname) == key.host) {
             host.name = beat.host.hostname;
         }
@@ -197,7 +199,7 @@ impl Fleet {
         self.unwanted.len()
     }
 
-    /// What is not among its findings, and why, in words.
+    /// Sentences that say what is missing among the findings, and why.
     #[must_use]
     pub fn left_out(&self) -> Vec<String> {
         let unreadable = (self.unreadable > 0)

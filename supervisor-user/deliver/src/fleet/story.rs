@@ -1,11 +1,11 @@
-//! What another node says of one of its findings.
+//! Formats what another node reports about one of its findings.
 
 use std::fmt::Write as _;
 
 use serde::Deserialize;
 use supervisor_model::words::{clean, wrap};
 
-/// What is shown of an ECS document that another host has written. Other fields are passed over.
+/// The fields that are shown of an ECS document that another host has written. Other fields are skipped.
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
@@ -33,7 +33,8 @@ struct Observed {
     text: String,
 }
 
-/// The story of a finding, from its document, in lines of so many columns; `None` if it is none.
+/// The story of a finding from its document, in lines of `columns` columns; `None` if the bytes are no document of a
+/// finding.
 #[must_use]
 pub fn story(host: &str, raw: &[u8], columns: usize) -> Option<String> {
     let Document { message, supervisor: it } = serde_json::from_slice(raw).ok()?;
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_story_is_told_in_lines_that_can_steer_no_terminal() {
+    fn a_story_has_no_control_characters_for_a_terminal() {
         let document = serde_json::json!({
             "message": "x[7] is not reaped",
             "supervisor": {

@@ -1,11 +1,11 @@
-//! Where a broker is, and what it wants to see.
+//! The addresses of a NATS broker, and how a client proves to it who it is.
 
 use std::path::PathBuf;
 
 use async_nats::ServerAddr;
 use supervisor_model::redact::Redactor;
 
-/// Where a broker is, and what it wants to see.
+/// The addresses of a broker, and the files with which a client proves who it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// `nats://HOST:PORT` or `tls://HOST:PORT`.
@@ -14,7 +14,7 @@ pub struct Access {
     pub credentials: Option<PathBuf>,
     /// A file with the user's name and password, separated by a colon.
     pub user_password: Option<PathBuf>,
-    /// Certificates of the authorities to trust, in PEM; the system's without it.
+    /// Certificates of the authorities to trust, in PEM. Without it, the system's are trusted.
     pub tls_ca: Option<PathBuf>,
     /// The client's certificate, in PEM.
     pub tls_cert: Option<PathBuf>,
@@ -22,25 +22,25 @@ pub struct Access {
     pub tls_key: Option<PathBuf>,
 }
 
-/// Why an [`Access`] cannot be right.
+/// Why an [`Access`] cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAccess {
     /// No server is named.
     #[error("no NATS server is named: give one as nats://HOST:PORT or tls://HOST:PORT")]
     NoServer,
-    /// It is no address.
+    /// The text is no address of a NATS server.
     #[error("`{0}` is no NATS server: give it as nats://HOST:PORT or tls://HOST:PORT")]
     Server(String),
-    /// One of the two is missing.
+    /// The certificate or its key is missing.
     #[error("the client's certificate and its key belong together: give both, or none")]
     HalfCertificate,
-    /// There are two ways to say who the client is.
+    /// There are two ways to prove who the client is.
     #[error("a credentials file and a file with a user's password are given: give one of them")]
     TwoUsers,
 }
 
 impl Access {
-    /// The servers, as they are said to people: without the passwords that a URL may hold.
+    /// The servers as they are shown to people: without the passwords that a URL may hold.
     #[must_use]
     pub fn places(&self) -> String {
         let place = |server: &String| match server.parse::<ServerAddr>() {
@@ -50,11 +50,11 @@ impl Access {
         self.servers.iter().map(place).collect::<Vec<_>>().join(", ")
     }
 
-    /// The addresses, if all of it can be right.
+    /// The addresses, if this access can work.
     ///
     /// # Errors
     ///
-    /// If it cannot. Whether a server or a file is there is not looked at.
+    /// If it cannot work. This does not check whether a server or a file exists.
     pub fn addresses(&self) -> Result<Vec<ServerAddr>, BadAccess> {
         let address = |server: &String| match server.parse::<ServerAddr>() {
             Ok(address) if matches!(address.scheme(), "nats" | "tls") && !address.host().is_empty() => {
@@ -74,7 +74,7 @@ impl Access {
         }
     }
 
-    /// Whether a broker without TLS is refused, whatever its address says.
+    /// Whether a broker without TLS is refused, even if its address allows that.
     pub(super) fn wants_tls(&self) -> bool {
         self.tls_ca.is_some() || self.tls_cert.is_some()
     }

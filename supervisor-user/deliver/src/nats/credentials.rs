@@ -12,7 +12,7 @@ use nkeys::KeyPair;
 
 /// How a client proves to a broker who it is.
 pub(super) enum Credentials {
-    /// It does not.
+    /// The client has no proof.
     None,
     /// A name and a password.
     Password {

@@ -1,16 +1,16 @@
-//! Why something did not work at a broker.
+//! The errors of a connection to a broker.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 use super::BadAccess;
 
-/// Why there is no connection, or none any more.
+/// Why there is no connection, or why it was lost.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// It can be in no case.
+    /// The access cannot work.
     #[error(transparent)]
     Access(#[from] BadAccess),
-    /// A file is not as it should be.
+    /// A file cannot be used.
     #[error("{}: {source}", file.display())]
     File {
         /// The file.
@@ -24,18 +24,18 @@ pub enum LinkError {
     /// The broker has not answered in time.
     #[error("the broker has not answered within {0:?}")]
     Silent(Duration),
-    /// The broker refuses it.
+    /// The broker refuses the request.
     #[error("{0}")]
     Refused(String),
 }
 
 impl LinkError {
-    /// With what the client library says.
+    /// A refusal, with the message of the client library.
     pub fn refused(error: impl fmt::Display) -> Self {
         Self::Refused(error.to_string())
     }
 
-    /// With the reason why there is no connection.
+    /// A lost connection, with the reason why there is none.
     pub(super) fn lost(error: impl fmt::Display) -> Self {
         Self::Lost(error.to_string())
     }

@@ -1,12 +1,12 @@
-//! What the fuzz targets call of the limits on a broker's bytes and of credentials. Nothing else does.
+//! The function that fuzz targets call for the limits on a broker's bytes and for credentials. Nothing else calls it.
 
 use super::{credentials::Credentials, key_of, limits::Limits};
 
-/// Takes what a broker sends whole, and in two parts.
+/// Takes the bytes of a broker whole, and in two parts.
 ///
 /// # Panics
 ///
-/// If the parts make a difference.
+/// If the two results differ.
 pub fn broker(bytes: &[u8], at: usize) {
     let mut whole = Limits::default();
     let mut parts = Limits::default();

@@ -1,37 +1,37 @@
 //! The limits on a broker's bytes: the size of each protocol line and of each message. The client library has no such
 //! limits: it reads until a line ends.
 //!
-//! The protocol: lines that end with `\r\n`. Behind the line of a `MSG` or `HMSG` comes the message, whose size is the
-//! last word of the line, and `\r\n`.
+//! The protocol has lines that end with `\r\n`. After the line of a `MSG` or `HMSG` comes the message, and `\r\n`. The
+//! size of the message is the last word of the line.
 
 /// The largest protocol line. The longest that a broker sends is `INFO`, with the addresses of all servers of its
 /// cluster; it takes 4 KiB from clients by default.
 pub(super) const MAX_LINE: usize = 64 << 10;
-/// The largest message that is sent: what a broker takes by default.
+/// The largest message that is sent. A broker takes messages of this size by default.
 pub(super) const MAX_PAYLOAD: usize = 1 << 20;
-/// The largest message that is read. A broker answers the question for a stored one in base64, with its headers.
+/// The largest message that is read. A broker returns a stored message in base64, with its headers.
 pub(super) const MAX_MESSAGE: usize = 2 * MAX_PAYLOAD;
 
 /// A broker has sent more than it may, or something that is no NATS protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Excess {
-    /// A line.
+    /// The line is too long.
     #[error("the broker sent a protocol line longer than {} KiB, which is not read", MAX_LINE >> 10)]
     Line,
-    /// A message.
+    /// The message is too large.
     #[error("the broker sent a message larger than {} MiB, which is not read", MAX_MESSAGE >> 20)]
     Message,
-    /// A message of a size that is no number.
+    /// The size of the message is no number.
     #[error("the broker sent a message without a size")]
     NoSize,
 }
 
-/// Follows what a broker sends, and stops at the first excess.
+/// Checks the bytes of a broker, and stops at the first excess.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// What has come of the line.
+    /// The part of the line that has arrived.
     line: Vec<u8>,
-    /// What is still to come of a message.
+    /// How many bytes of the message are still to arrive.
     left: usize,
 }
 
@@ -53,7 +53,7 @@ impl Limits {
             }
             self.line.extend_from_slice(part);
             bytes = rest;
-            // The library ends a line at both characters only.
+            // The library ends a line only at both characters.
             if self.line.ends_with(b"\r\n") {
                 self.left = size(&self.line)?;
                 self.line.clear();
@@ -63,7 +63,7 @@ impl Limits {
     }
 }
 
-/// How many bytes come behind a line.
+/// How many bytes follow a line.
 fn size(line: &[u8]) -> Result<usize, Excess> {
     if !line.starts_with(b"MSG ") && !line.starts_with(b"HMSG ") {
         return Ok(0);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_sends_passes() {
+    fn the_normal_bytes_of_a_broker_pass() {
         let said = "PING\r\nMSG a 1 5\r\nhe\r\nl\r\nHMSG a 1 reply 12 17\r\nNATS/1.0\r\n\r\nhello\r\n+OK\r\n";
         assert_eq!(taken(said.as_bytes()), Ok(()));
     }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_no_line() {
+    fn the_limit_of_a_line_does_not_hold_for_a_message() {
         let long = [b"MSG a 1 100000\r\n".as_slice(), &vec![b'x'; 100_000], b"\r\nPING\r\n"].concat();
         assert_eq!(taken(&long), Ok(()));
     }

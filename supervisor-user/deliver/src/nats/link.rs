@@ -1,5 +1,5 @@
-//! One connection to a broker, which is given up at the first trouble: whoever uses it makes a new one. So nothing
-//! is kept for a broker that is away, and no request waits for an answer that cannot come any more.
+//! One connection to a broker. The connection is given up at the first trouble, and its user makes a new one. So
+//! nothing is kept for a broker that is away, and no request waits for an answer that cannot come any more.
 
 use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::plain_file;
 
-/// Requests that wait to be written; who has more to write waits.
+/// How many requests may wait to be written. A further request waits for room.
 const REQUESTS: usize = 256;
-/// Messages that were received and wait to be read: more than are asked for at once. With the limit of
+/// How many received messages may wait to be read: more than are asked for at once. With the limit of
 /// [`limits`](super::limits) this bounds the memory that a broker can fill.
 const MESSAGES: usize = 128;
 /// A credentials file is not larger than this.
@@ -28,7 +28,7 @@ fn secret(file: &Path) -> io::Result<String> {
     plain_file::read(file, MAX_SECRET)
 }
 
-/// What the client library is told. The files are read anew each time: they may have been replaced.
+/// The options for the client library. The files are read again each time: they may have been replaced.
 fn options(access: &Access) -> Result<ConnectOptions, LinkError> {
     let mut credentials = Credentials::None;
     if let Some(file) = &access.credentials {
@@ -48,7 +48,7 @@ fn options(access: &Access) -> Result<ConnectOptions, LinkError> {
     Ok(credentials.once().max_reconnects(1))
 }
 
-/// A connection. It is dead once anything has gone wrong with it.
+/// A connection. It is dead after anything has gone wrong with it.
 #[derive(Clone, Debug)]
 pub struct Link {
     client: Client,
@@ -62,8 +62,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects; no answer of the broker may take longer than `answer`, now and later. `name` is what the broker's
-    /// list of connections shows.
+    /// Connects. No answer of the broker may take longer than `answer`, now and later. The broker's list of connections
+    /// shows `name`.
     ///
     /// # Errors
     ///
@@ -93,12 +93,12 @@ impl Link {
                 }
                 std::future::ready(())
             });
-        // A name may stand for several addresses, and asking for them takes time too.
+        // A name may stand for several addresses, and the lookup takes time too.
         let longest = answer.saturating_mul(servers as u32 + 1);
         let connect = async {
             let relay = Relay::connect(access, &addresses, answer).await?;
             let told = move |why| {
-                // It says more than what the library makes of it.
+                // The relay's reason says more than the library's error.
                 said_by_relay.send_replace(Some(why));
             };
             let serving = relay.serve(answer, told).await.map_err(LinkError::lost)?;
@@ -114,19 +114,19 @@ impl Link {
         Ok(Self { client, jetstream, trouble, serving: Arc::new(serving), answer })
     }
 
-    /// Its requests. Each is to be made within [`Link::run`].
+    /// The requests of this connection. Make each one within [`Link::run`].
     #[must_use]
     pub fn jetstream(&self) -> &Context {
         &self.jetstream
     }
 
-    /// How large a message may be there, in bytes.
+    /// The largest message that the broker takes, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {
         self.client.max_payload()
     }
 
-    /// Waits for something from the broker; not longer than it may take, and not after trouble.
+    /// Waits for an answer of the broker. Ends when the answer takes too long, or at the first trouble.
     ///
     /// # Errors
     ///
@@ -135,12 +135,12 @@ impl Link {
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, LinkError> {
-        // The library may need two such times: to write a request and to have it answered.
+        // The library may need this time twice: to write a request and to have it answered.
         let longest = self.answer.saturating_mul(2);
         tokio::select! {
             result = timeout(longest, work) => match result {
                 Ok(Ok(value)) => Ok(value),
-                // What the broker has said of it comes apart from the answer, and says more.
+                // The broker's own message comes apart from the answer, and says more.
                 Ok(Err(error)) => Err(self.trouble_now().unwrap_or_else(|| LinkError::refused(error))),
                 Err(_) => Err(self.trouble_now().unwrap_or(LinkError::Silent(longest))),
             },
@@ -158,7 +158,7 @@ impl Link {
         LinkError::Lost(said.unwrap_or_else(|| "the connection was closed".to_owned()))
     }
 
-    /// What went wrong already.
+    /// The trouble that has already occurred.
     #[must_use]
     pub fn trouble_now(&self) -> Option<LinkError> {
         self.trouble.borrow().clone().map(LinkError::Lost)
@@ -168,7 +168,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// If the broker does not say.
+    /// If the broker does not answer that question.
     pub async fn stream(&self, name: &str) -> Result<Option<jetstream::stream::Stream>, LinkError> {
         use jetstream::{ErrorCode, context::GetStreamErrorKind};
         self.run(async {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_listens_at_the_address_after_a_disconnect_gets_no_credentials() {
+    async fn a_process_that_listens_at_the_address_after_a_disconnect_gets_no_credentials() {
         let (broker, access, _file) = broker_with_password().await;
         let address = broker.local_addr().unwrap().to_string();
         let (client, (stream, sent)) =
@@ -262,7 +262,7 @@ mod tests {
             }
         }
         drop(link);
-        // It does not block.
+        // `accept` does not block here.
         let second = broker.into_std().unwrap().accept();
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_right_is_refused() {
+    fn an_access_that_cannot_work_is_refused() {
         assert!(access("nats://localhost:4222").addresses().is_ok());
         assert!(access("tls://[::1]:4222").addresses().is_ok());
         assert_eq!(Access::default().addresses(), Err(BadAccess::NoServer));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_not_told() {
+    fn a_password_is_not_shown() {
         assert_eq!(access("nats://user:secret@host:4333").places(), "host:4333");
     }
 }

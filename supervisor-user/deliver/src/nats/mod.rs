@@ -1,4 +1,5 @@
-//! What the agent and the fleet's readers have in common about NATS: one connection, and the names of things there.
+//! The parts about NATS that the agent and the fleet's readers share: one connection, and the names of subjects and
+//! keys.
 
 mod access;
 mod credentials;
@@ -22,17 +23,17 @@ pub(crate) use snapshot::timestamp;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// That an agent is alive: the value of its key `<cluster>.<host>` in the bucket.
+/// A heartbeat: it says that an agent is alive. It is the value of the key `<cluster>.<host>` in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// When it was, by the agent's clock.
+    /// When the agent wrote it, by the agent's clock.
     #[serde(rename = "@timestamp")]
     pub at: Timestamp,
-    /// Where it was.
+    /// The host of the agent.
     pub host: HeartbeatHost,
-    /// Who it was.
+    /// The agent.
     pub agent: HeartbeatAgent,
-    /// What else is said of it.
+    /// When the next heartbeat is due.
     pub supervisor: HeartbeatInterval,
 }
 
@@ -42,7 +43,7 @@ pub struct HeartbeatHost {
     /// Its machine id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub id: Option<String>,
-    /// Its name, as it is: in subjects and keys stands its [`token`].
+    /// Its name, unchanged. Subjects and keys contain its [`token`].
     pub hostname: String,
 }
 
@@ -53,7 +54,7 @@ pub struct HeartbeatAgent {
     pub version: String,
 }
 
-/// When the next one is due.
+/// When the next heartbeat is due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatInterval {
     /// How long after this one the next one comes, in nanoseconds.

@@ -1,4 +1,4 @@
-//! Subjects and keys. Each part of one is a token that NATS takes, whatever the name was that it stands for.
+//! Makes and parses subjects and keys. Each part of them is a token that NATS takes, for any name.
 
 /// Longer names are cut.
 const MAX: usize = 64;
@@ -26,7 +26,7 @@ pub fn bucket_stream(bucket: &str) -> String {
     format!("KV_{bucket}")
 }
 
-/// What all keys of a bucket match, or all of one cluster.
+/// The pattern that matches all keys of a bucket, or all of one cluster.
 #[must_use]
 pub fn keys_of(bucket: &str, cluster: Option<&str>) -> String {
     cluster.map_or_else(|| format!("$KV.{bucket}.>"), |cluster| format!("$KV.{bucket}.{}.>", token(cluster)))
@@ -43,7 +43,7 @@ pub struct Key {
     pub finding: Option<String>,
 }
 
-/// What the heartbeats of a bucket match, or those of one cluster or host.
+/// The pattern that matches the heartbeats of a bucket, or those of one cluster or host.
 #[must_use]
 pub fn heartbeats_of(bucket: &str, cluster: Option<&str>, host: Option<&str>) -> String {
     let part = |name: Option<&str>| name.map_or_else(|| "*".to_owned(), token);
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_leaves_its_token() {
+    fn a_token_has_only_plain_characters_for_any_name() {
         for (name, expected) in [
             ("node1.example.com", "node1_example_com"),
             ("a b\tc\r\n*.>", "a_b_c_____"),
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_taken_apart_again() {
+    fn a_key_is_parsed_into_its_parts() {
         let key = |finding: Option<&str>| Key {
             cluster: "c".to_owned(),
             host: "h".to_owned(),

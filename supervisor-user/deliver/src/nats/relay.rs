@@ -1,10 +1,10 @@
-//! The limits of [`limits`](super::limits) between a broker and the client library, which takes a socket's address
-//! only and no stream. So the relay connects to the broker, reads its `INFO`, does the TLS handshake, and lets the
-//! library connect to it over loopback, in plain text. The limits hold for `tls://` too, since the relay reads what was
-//! decrypted.
+//! Applies the limits of [`limits`](super::limits) between a broker and the client library. The library takes only the
+//! address of a socket, and no stream. So the relay connects to the broker, reads its `INFO`, does the TLS handshake,
+//! and lets the library connect to it over loopback, in plain text. The limits also hold for `tls://`, since the relay
+//! reads the decrypted bytes.
 //!
 //! Other users of the host can connect to a port on loopback. The relay serves one connection, of its own user. It
-//! keeps the port until the link ends, so that no other process can listen there when the library connects again, and
+//! keeps the port until the link ends, so that no other process can listen there when the library connects again. It
 //! closes each later connection.
 
 use std::{
@@ -29,7 +29,7 @@ use super::{
     tls,
 };
 
-/// How much is passed on at once.
+/// How many bytes are passed on at once.
 const BLOCK: usize = 16 << 10;
 
 /// How long the relay waits after an error of `accept`, such as too many open files.
@@ -42,9 +42,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A broker that has sent its `INFO`.
 pub(super) struct Relay {
     broker: Box<dyn Stream>,
-    /// The first line, as the client library is to read it.
+    /// The first line, as the client library will read it.
     info: Vec<u8>,
-    /// What the broker has sent behind it.
+    /// The bytes that the broker has sent after it.
     rest: Vec<u8>,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// What says whether the task has ended.
+    /// A handle that shows whether the task has ended.
     #[cfg(test)]
     pub(super) fn task(&self) -> tokio::task::AbortHandle {
         self.task.abort_handle()
@@ -69,7 +69,7 @@ impl Serving {
 }
 
 impl Drop for Serving {
-    // A broker that keeps the connection open and reads nothing holds up `copy` for ever.
+    // Without this, a broker that keeps the connection open and reads nothing holds up `copy` for ever.
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -80,14 +80,14 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// The last server's.
+    /// The error of the last server.
     pub(super) async fn connect(
         access: &Access,
         servers: &[ServerAddr],
         answer: Duration,
     ) -> Result<Self, LinkError> {
         let mut last = LinkError::lost("no address is known");
-        // Not all agents begin with the same one.
+        // So not all agents begin with the same server.
         let first = std::process::id() as usize % servers.len().max(1);
         for server in servers[first..].iter().chain(&servers[..first]) {
             let sockets = match lookup_host((server.host(), server.port())).await {
@@ -119,7 +119,7 @@ impl Relay {
         let says_tls = info.get("tls_required").and_then(Value::as_bool) == Some(true);
         let is_tls = says_tls || server.tls_required() || access.wants_tls();
         let broker: Box<dyn Stream> = if is_tls {
-            // Somebody on the way could have inserted it.
+            // Somebody on the network path could have inserted these bytes.
             if !rest.is_empty() {
                 return Err(LinkError::lost(
                     "the broker sent something between its INFO and the TLS handshake",
@@ -129,7 +129,7 @@ impl Relay {
         } else {
             Box::new(stream)
         };
-        // The library sees a broker without TLS, which takes no larger messages than are sent here.
+        // The library sees a broker without TLS. Its `max_payload` is at most `MAX_PAYLOAD`.
         info.insert("tls_required".to_owned(), false.into());
         info.insert("tls_available".to_owned(), false.into());
         let max_payload = info.get("max_payload").and_then(Value::as_u64).unwrap_or(u64::MAX);
@@ -138,8 +138,8 @@ impl Relay {
         Ok(Self { broker, info, rest })
     }
 
-    /// Serves the client library until one side ends or the result is dropped. `trouble` gets the reason if that
-    /// is an excess of the broker or an error.
+    /// Serves the client library until one side ends or the result is dropped. If the reason is an excess of the broker
+    /// or an error, `trouble` gets it.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl Relay {
         let (mut from_broker, mut to_broker) = split(self.broker);
         let up = async {
             let result = copy(&mut from_client, &mut to_broker).await.map(|_| ());
-            // In TLS it writes, and the broker may not read any more.
+            // With TLS, the shutdown writes bytes, and the broker may not read any more.
             timeout(patience, to_broker.shutdown()).await.ok();
             result
         };
@@ -196,14 +196,14 @@ impl Relay {
             result = up => result,
             result = down => result,
         };
-        // Before the library sees the end of its connection.
+        // This comes before the library sees the end of its connection.
         if let Err(error) = result {
             trouble(error.to_string());
         }
     }
 }
 
-/// The first line of a broker without its end, and the bytes behind it.
+/// The first line of a broker without its line end, and the bytes after it.
 async fn first_line(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), LinkError> {
     let (mut read, mut limits) = (Vec::new(), Limits::default());
     loop {
@@ -222,7 +222,7 @@ async fn first_line(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), LinkEr
     }
 }
 
-/// The connection of this user's own process.
+/// Accepts the connection of a process of this user.
 async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     let SocketAddr::V4(here) = listener.local_addr()? else { return Err(io::ErrorKind::Unsupported.into()) };
     let uid = rustix::process::geteuid().as_raw();
@@ -236,7 +236,7 @@ async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     }
 }
 
-/// Closes each connection, without an end.
+/// Closes each connection. It never ends.
 async fn refuse(listener: &TcpListener) {
     loop {
         if listener.accept().await.is_err() {
@@ -245,14 +245,15 @@ async fn refuse(listener: &TcpListener) {
     }
 }
 
-/// The user whose socket is connected from `peer` to `here`. A socket that waits after its end (`TIME_WAIT`) is listed as
-/// root's, whoever had it.
+/// The user whose socket is connected from `peer` to `here`. `/proc/net/tcp` lists a socket that waits after its end
+/// (`TIME_WAIT`) as root's, whoever had it.
 fn owner(peer: SocketAddrV4, here: SocketAddrV4) -> io::Result<Option<u32>> {
     /// `TCP_ESTABLISHED`, `include/net/tcp_states.h`.
     const ESTABLISHED: &str = "01";
     let in_hex = |at: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(at.ip().octets()), at.port());
     let (peer, here) = (in_hex(peer), in_hex(here));
-    // Number, local address, remote address, state, queues, timer, retransmits, user: `get_tcp4_sock()`, net/ipv4/tcp_ipv4.c.
+    // The fields are number, local address, remote address, state, queues, timer, retransmits and user:
+    // `get_tcp4_sock()`, net/ipv4/tcp_ipv4.c.
     for line in BufReader::new(File::open("/proc/net/tcp")?).lines() {
         let line = line?;
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -275,7 +276,7 @@ mod tests {
         let SocketAddr::V4(peer) = client.local_addr().unwrap() else { unreachable!() };
         assert_eq!(owner(peer, here).unwrap(), Some(rustix::process::geteuid().as_raw()));
         assert_eq!(owner(here, here).unwrap(), None);
-        // Its own end is the first: then it is no connection of anybody any more.
+        // The client's end closes first. Then nobody has an established connection any more.
         let (accepted, _) = listener.accept().unwrap();
         drop(client);
         drop(accepted);

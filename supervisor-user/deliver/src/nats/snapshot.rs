@@ -1,4 +1,4 @@
-//! What a bucket holds now, read once from its beginning to its end.
+//! Reads the current content of a bucket once, from its beginning to its end.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -11,15 +11,16 @@ use jiff::Timestamp;
 
 use super::{Link, LinkError};
 
-/// So many entries are asked for at once; what the broker sends of them is in memory at the same time.
+/// How many entries one request asks for. The entries that the broker sends for it are in memory at the same time.
 const BATCH: usize = 64;
-/// So many entries are read at most. A host has at most as many unreaped processes as it has pids.
+/// After a batch that reaches this number of entries, reading fails: a hostile bucket can hold any number of them.
 const ENTRIES: usize = 1 << 20;
-/// The most bytes of values that are read: the caller may keep all of them.
+/// With more bytes of values than this, reading fails: the caller may keep all of them. Values that the caller
+/// discards count too.
 const BYTES: usize = 256 << 20;
-/// The end is asked for so often at most: entries of which each was replaced every time are not waited for.
+/// How often the end is asked for at most. The reader does not wait for entries that were replaced every time.
 const ENDS: usize = 16;
-/// The broker forgets who reads this long after the last request.
+/// The broker forgets a reader this long after its last request.
 const FORGET: Duration = Duration::from_secs(30);
 
 /// One entry of a bucket. A later one of the same subject replaces it.
@@ -31,17 +32,18 @@ pub struct Entry<'a> {
     pub value: Option<&'a [u8]>,
     /// When the broker stored it, by the broker's clock.
     pub stored: Timestamp,
-    /// What that clock showed when the reading began.
+    /// The time of that clock when the reading began.
     pub now: Timestamp,
 }
 
 impl Link {
-    /// Hands over the newest entry of each subject that `filter` matches, the oldest first, until `take` breaks.
-    /// Returns what the broker's clock showed at the beginning.
+    /// Passes the newest entry of each subject that `filter` matches to `take`, the oldest first, until `take` breaks.
+    /// Returns the time of the broker's clock at the beginning.
     ///
     /// # Errors
     ///
-    /// If the broker does not answer, or holds more than any fleet can have left there.
+    /// If the broker does not answer, refuses a request, or does not hand over an entry that it has. Also if it sends
+    /// more bytes than `BYTES`, or as many entries as `ENTRIES`.
     pub async fn snapshot(
         &self,
         bucket: &Stream,
@@ -59,8 +61,8 @@ impl Link {
         };
         let consumer = self.run(bucket.create_consumer(config)).await?;
         let now = timestamp(consumer.cached_info().created.unix_timestamp_nanos());
-        // How many entries wait the broker does not know for sure once one of them was replaced. But all have been
-        // handed over, also those that were replaced before it was their turn, when none is newer than the last.
+        // After an entry was replaced, the broker does not know for sure how many entries wait. But if no entry is
+        // newer than the last one, all were handed over, also those that were replaced before their turn.
         let (mut read, mut bytes, mut position) = (0, 0, 0);
         let (mut end, mut ends) = (self.last(bucket, filter).await?, 1);
         while position < end {
@@ -97,7 +99,7 @@ impl Link {
                 }
             }
             if position == from {
-                // What was the last may have grown too old meanwhile.
+                // The entry that was the last one may have grown too old meanwhile.
                 end = self.last(bucket, filter).await?;
                 if position < end {
                     return Err(LinkError::Refused(format!("the broker does not hand over entry {end}")));
@@ -123,7 +125,7 @@ impl Link {
     }
 }
 
-/// The broker may say any time.
+/// Converts a time of the broker, which may send any value.
 pub(crate) fn timestamp(ns: i128) -> Timestamp {
     Timestamp::from_nanosecond(ns).unwrap_or(Timestamp::UNIX_EPOCH)
 }

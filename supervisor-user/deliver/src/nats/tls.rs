@@ -12,7 +12,7 @@ use tokio_rustls::{
 
 use super::{Access, LinkError};
 
-/// The connection of `stream` to the broker of that name, in TLS.
+/// Connects over `stream` to the broker of the name `host`, in TLS.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Datagrams to a Unix socket of a service that may be started anew at any time.
+//! Sends datagrams to a Unix socket of a service that may restart at any time.
 
 use std::{
     io::{self, IoSlice},
@@ -14,11 +14,11 @@ use std::{
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 use tokio::{io::Interest, net::UnixDatagram, time::timeout};
 
-/// How long the service may let a datagram wait.
+/// How long a datagram may wait for the service.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A socket that is connected when it is needed. It is connected, and not addressed each time, because only then the
-/// kernel says when the receiver has room again.
+/// A socket that is connected when it is needed. It is connected, and not addressed for each datagram: only then the
+/// kernel reports when the receiver has room again.
 #[derive(Debug)]
 pub(super) struct Datagrams {
     path: PathBuf,
@@ -48,7 +48,7 @@ impl Datagrams {
         .await
     }
 
-    /// Connects if it is not, and once more if the service has been started anew meanwhile.
+    /// Connects if there is no connection, and once more if the service has restarted meanwhile.
     async fn with(&mut self, send: impl Fn(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
         let was_connected = self.socket.is_some();
         let result = self.attempt(&send).await;

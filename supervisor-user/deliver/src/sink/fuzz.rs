@@ -1,4 +1,4 @@
-//! What the fuzz targets call of frames, entries and shortened messages. Nothing else does.
+//! The functions that fuzz targets call for frames, entries and shortened messages. Nothing else calls them.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ const FIELDS: [&str; 7] = [
     "SUPERVISOR_EVENT",
 ];
 
-/// Sends a payload to each destination that has a syntax of its own. `limit` is the most that a destination takes. An event of
-/// ours fits into it; another JSON document can have long text where an event has an id.
+/// Sends a payload to each destination that has a syntax of its own. `limit` is the most that a destination takes. An
+/// event of ours fits into it. Another JSON document can have long text where an event has an id.
 ///
 /// # Panics
 ///
@@ -55,7 +55,7 @@ pub fn send(payload: &[u8], is_ours: bool, text: &str, limit: usize) {
     }
 }
 
-/// Fails unless an entry has these fields and no others.
+/// Fails unless an entry has exactly these fields.
 fn assert_fields(entry: &[u8]) {
     let mut rest = entry;
     for name in FIELDS {
@@ -75,7 +75,7 @@ fn assert_fields(entry: &[u8]) {
 ///
 /// # Panics
 ///
-/// If what was read is not read again when it is written.
+/// If the message changes when it is written and read again.
 pub fn spooled(body: &[u8]) {
     if let Some((message, again)) = spool::decode_again(body) {
         assert_eq!(message, again);

@@ -1,4 +1,4 @@
-//! systemd's journal, in its native protocol: fields with values of any bytes.
+//! Sends events to systemd's journal, in its native protocol: fields with values of any bytes.
 
 use std::{
     fs::File,
@@ -19,7 +19,7 @@ pub struct JournaldSink {
 }
 
 impl JournaldSink {
-    /// Touches nothing: the socket is connected when there is something to deliver.
+    /// Does no I/O: the socket is connected when there is something to deliver.
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl JournaldSink {
         Ok(Self { name, datagrams: Datagrams::to(&config.socket) })
     }
 
-    /// Hands the messages to the journal. Those that are counted are in its socket: it does not acknowledge.
+    /// Hands the messages to the journal. Counted messages are in its socket: the journal does not acknowledge them.
     pub async fn deliver(&mut self, batch: &[Message]) -> Delivered {
         for (count, message) in batch.iter().enumerate() {
             if let Err(error) = self.send(&entry(message)).await {
@@ -45,7 +45,7 @@ impl JournaldSink {
 
     async fn send(&mut self, entry: &[u8]) -> io::Result<()> {
         match self.datagrams.send(entry).await {
-            // The kernel's limit for a datagram depends on its settings; for a file there is none that we could meet.
+            // The kernel's limit for a datagram depends on its settings. A file has no limit that an entry could reach.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::ENOBUFS)) => {
                 self.datagrams.send_file(sealed(entry)?.as_fd()).await
             }
@@ -54,7 +54,7 @@ impl JournaldSink {
     }
 }
 
-/// A file in memory that nobody can change any more: the journal takes no other.
+/// A file in memory that nobody can change any more: the journal takes no other file.
 fn sealed(entry: &[u8]) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut file = File::from(memfd_create("supervisor-event", flags)?);

@@ -1,14 +1,14 @@
-//! One event on its way out: encoded once for each format, shared by all sinks of that format.
+//! One event on its way to the sinks. It is encoded once for each format, and all sinks of that format share it.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What a sink delivers.
+/// A message that a sink delivers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What a receiver may want to know without reading the payload.
+    /// Data that a receiver may want without reading the payload.
     pub head: Head,
     /// The event in the sink's format, without a newline at the end. Text for people may have several lines.
     pub payload: Arc<[u8]>,
@@ -16,10 +16,11 @@ pub struct Message {
     pub ecs: Arc<[u8]>,
 }
 
-/// What is said of an event outside of its payload.
+/// The data about an event outside of its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// The same for the same news about the same finding, also after a restart: receivers drop a second one.
+    /// The id. It is the same for the same news about the same finding, also after a restart: receivers drop a second
+    /// copy.
     pub id: String,
     /// `event.action`, such as `zombie-detected`.
     pub action: String,
@@ -29,14 +30,14 @@ pub struct Head {
     pub severity: u8,
     /// The finding that it opens, updates or closes, if it is about one.
     pub finding: Option<FindingState>,
-    /// Whether it is news; else it is told only for the list of open findings.
+    /// Whether it is news. If not, it is sent only for the list of open findings.
     #[serde(default = "Head::is_news")]
     pub is_news: bool,
     /// One English sentence that stands alone; it has no control characters.
     pub sentence: String,
 }
 
-/// What becomes of a finding.
+/// The state of a finding after an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingState {
     /// The finding's id.
@@ -46,7 +47,7 @@ pub struct FindingState {
 }
 
 impl Message {
-    /// About what it takes in memory, in bytes.
+    /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> u64 {
         let ecs = if Arc::ptr_eq(&self.payload, &self.ecs) { 0 } else { self.ecs.len() };
         let head = self.head.id.len() + self.head.action.len() + self.head.sentence.len();

@@ -1,5 +1,5 @@
-//! Where events go: one file for each kind of place. What all have in common, buffers and trying again, is in
-//! [`outlet`].
+//! The sinks: one file for each kind of destination. [`outlet`] has the parts that all sinks share: buffers and
+//! repeated attempts.
 
 mod datagram;
 mod file;
@@ -31,7 +31,7 @@ pub use stdout::StdoutSink;
 pub use syslog::SyslogSink;
 pub use unix::UnixSink;
 
-/// A place that events go to.
+/// A destination of events.
 #[derive(Debug)]
 pub enum Place {
     /// Standard output.
@@ -49,11 +49,11 @@ pub enum Place {
 }
 
 impl Place {
-    /// The place that a configuration names. What is only unavailable now is no error.
+    /// Opens the destination that a configuration names. It is no error if the destination is only unavailable now.
     ///
     /// # Errors
     ///
-    /// If it can never be written there.
+    /// If nothing can ever be written there.
     pub fn open(config: &SinkConfig, cluster: &str, context: &Context) -> Result<Self, SinkError> {
         let SinkConfig { stdout, file, unix, syslog, journald, nats, .. } = config;
         if stdout.is_some() {
@@ -89,7 +89,7 @@ impl Place {
         }
     }
 
-    /// What it does between deliveries. It can be dropped at any time, and is called again.
+    /// Does its work between deliveries. It can be dropped at any time, and is called again.
     async fn serve(&mut self) {
         match self {
             Self::File(sink) => sink.serve().await,
@@ -99,15 +99,15 @@ impl Place {
         }
     }
 
-    /// Lets readers take what waits for them, for a moment, before it is dropped.
+    /// Lets readers take their waiting events, for a moment, before the destination is dropped.
     async fn finish(&mut self) {
         if let Self::Unix(sink) = self {
             sink.finish().await;
         }
     }
 
-    /// Forgets findings that are not open any more, where open ones are kept; those that are, are named by their ids.
-    /// Returns those that should be kept and are not.
+    /// Makes a destination that keeps open findings forget those that are not open any more. `open` has the ids of the
+    /// open ones. Returns the ids that the destination should have and does not have.
     async fn retain(&mut self, open: &HashSet<String>) -> Result<Vec<String>, SinkError> {
         match self {
             Self::Nats(sink) => sink.retain(open).await,
@@ -115,12 +115,12 @@ impl Place {
         }
     }
 
-    /// Whether it has lost what it kept of open findings; it says so once.
+    /// Whether the destination has lost its open findings. It reports a loss once.
     fn take_list_lost(&mut self) -> bool {
         if let Self::Nats(sink) = self { sink.take_list_lost() } else { false }
     }
 
-    /// Whether it knows that nothing can be delivered now, also without anything to deliver.
+    /// Whether the destination knows that nothing can be delivered now, even if there is nothing to deliver.
     fn is_down(&self) -> bool {
         if let Self::Nats(sink) = self { sink.is_down() } else { false }
     }
@@ -134,7 +134,7 @@ impl Place {
     }
 }
 
-/// How many bytes wait in the spool in a directory. What is no spool holds none.
+/// How many bytes wait in the spool in a directory. A directory without a spool has none.
 ///
 /// # Errors
 ///
@@ -143,27 +143,27 @@ pub fn waiting(dir: &Path) -> io::Result<u64> {
     spool::waiting(dir)
 }
 
-/// What a sink has made of a batch of messages.
+/// The result of delivering a batch of messages.
 #[derive(Debug)]
 pub struct Delivered {
-    /// So many from its beginning are safe, in order; they are not given to the sink again.
+    /// How many messages from the beginning are safe, in order. The sink does not get them again.
     pub count: usize,
     /// Why it stopped there. The rest is tried again, later.
     pub error: Option<SinkError>,
 }
 
-/// Why a message could not be delivered, in one sentence: what, and why.
+/// Why a message could not be delivered, in one sentence: what failed, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// The place could not be reached, or has not taken it.
+    /// The destination could not be reached, or did not take the message.
     #[error("{what}: {why}")]
     Unavailable {
-        /// What was tried, with the place's name.
+        /// What was tried, with the name of the destination.
         what: String,
-        /// What the place or the kernel says.
+        /// What the destination or the kernel reports.
         why: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The configuration names none.
+    /// The configuration names no destination.
     #[error("it names no place, such as stdout, file or nats")]
     NoPlace,
     /// Nobody will ever read from there again: a pipe without a reader.
@@ -172,7 +172,7 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// With the error that was met.
+    /// An unavailable destination, with the error that occurred.
     pub fn unavailable(
         what: impl Into<String>,
         why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -181,7 +181,7 @@ impl SinkError {
     }
 }
 
-/// Says what went wrong and is no failure of a delivery.
+/// Reports a problem that is no failed delivery.
 fn warn(what: &str) {
     say(&format!("supervisor: {}", clean(what)));
 }

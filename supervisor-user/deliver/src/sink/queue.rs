@@ -1,4 +1,4 @@
-//! Messages that wait for a sink: in memory, or on disk.
+//! Messages that wait for a sink in memory.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ impl Memory {
         Self { messages: VecDeque::new(), bytes: 0, limit }
     }
 
-    /// False if there is no room. One message has room always, or it could never be delivered.
+    /// Adds a message; false if there is no room. A single message always has room, or it could never be delivered.
     pub(super) fn push(&mut self, message: &Message) -> bool {
         let has_room = self.messages.is_empty() || self.bytes + message.size() <= self.limit;
         if has_room {
@@ -26,7 +26,7 @@ impl Memory {
         has_room
     }
 
-    /// The same with or without room: for the last ones.
+    /// Adds a message with or without room: for the last ones.
     pub(super) fn push_anyway(&mut self, message: &Message) {
         self.bytes += message.size();
         self.messages.push_back(message.clone());
@@ -37,12 +37,12 @@ impl Memory {
         self.bytes <= self.limit / 2
     }
 
-    /// The first ones, which stay.
+    /// The first messages, which stay in the queue.
     pub(super) fn first(&self, count: usize) -> Vec<Message> {
         self.messages.iter().take(count).cloned().collect()
     }
 
-    /// Drops the first ones: they are delivered.
+    /// Drops the first messages, because they are delivered.
     pub(super) fn advance(&mut self, count: usize) {
         for message in self.messages.drain(..count.min(self.messages.len())) {
             self.bytes -= message.size();

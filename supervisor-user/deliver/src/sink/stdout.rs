@@ -1,4 +1,4 @@
-//! Standard output.
+//! Writes events to standard output.
 
 use std::io::{self, Write as _};
 
@@ -15,7 +15,7 @@ impl StdoutSink {
         for (count, message) in batch.iter().enumerate() {
             let line = [&*message.payload, b"\n"].concat();
             if let Err(error) = stdout.write_all(&line).and_then(|()| stdout.flush()) {
-                // A terminal that has hung up gives EIO.
+                // A write to a terminal that has hung up fails with EIO.
                 let is_gone =
                     error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(libc::EIO);
                 let error = if is_gone {

@@ -1,6 +1,6 @@
-//! A Unix stream socket: every reader gets the events from its connection on, one a line.
+//! A Unix stream socket: every reader gets the events from its connection on, one on each line.
 //!
-//! Each reader has its own bounded buffer. One that is slower than that is cut off, and counted.
+//! Each reader has its own bounded buffer. A reader that is slower than that is cut off, and counted.
 
 use std::{
     collections::VecDeque,
@@ -35,20 +35,20 @@ use tokio::{
 use super::{Delivered, Message, SinkError, warn};
 use crate::config::UnixConfig;
 
-/// Only who may see the processes may see what is said of them.
+/// Only users who may see the processes may read the events about them.
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-/// So many may wait to be accepted.
+/// How many connections may wait to be accepted.
 const BACKLOG: i32 = 16;
 /// How long a reader whose buffer is full may take to make room, before it is cut off.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long readers may take at the end for what waits for them.
+/// How long readers may take at the end to take their waiting lines.
 const LAST_PATIENCE: Duration = Duration::from_millis(100);
-/// How long to wait after a failure to bind or to accept.
+/// How long to wait after a failed bind or accept.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often to look whether the socket's file is still there.
+/// How often the sink checks whether the socket's file is still there.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// A socket, and who reads from it.
+/// A socket and its readers.
 #[derive(Debug)]
 pub struct UnixSink {
     config: UnixConfig,
@@ -58,7 +58,7 @@ pub struct UnixSink {
     refused: u64,
 }
 
-/// A bound socket. Its file is removed when this is dropped, if it is still the same.
+/// A bound socket. Its file is removed when this is dropped, if it is still the same file.
 #[derive(Debug)]
 struct Socket {
     path: PathBuf,
@@ -67,28 +67,29 @@ struct Socket {
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-/// A listener, which the runtime knows of from the first delivery on: it is bound outside of the runtime.
+/// A listener. It is bound outside of the runtime, and the runtime drives it from the first call of
+/// [`UnixSink::serve`] or [`UnixSink::deliver`] on.
 #[derive(Debug)]
 enum Listener {
     Bound(OwnedFd),
     Driven(UnixListener),
 }
 
-/// One reader, and what it has not taken yet.
+/// One reader, and the lines that it has not taken yet.
 #[derive(Debug)]
 struct Reader {
     stream: UnixStream,
     waiting: VecDeque<Arc<[u8]>>,
-    /// Of the first that waits.
+    /// How many bytes of the first waiting line are written.
     written: usize,
-    /// Of all that wait.
+    /// How many bytes of all waiting lines are still to be written.
     bytes: usize,
-    /// It will send nothing more; it may still read.
+    /// The reader will send nothing more. It may still read.
     is_silent: bool,
 }
 
 impl UnixSink {
-    /// Binds the socket, or later if it cannot be bound now.
+    /// Binds the socket. If it cannot be bound now, it is bound later.
     ///
     /// # Errors
     ///
@@ -98,12 +99,13 @@ impl UnixSink {
             Self { config: config.clone(), socket: None, readers: Vec::new(), cut_off: 0, refused: 0 };
         match sink.ensure() {
             Err(BindError::Taken(error)) => Err(error),
-            // Said again when there is something to deliver.
+            // A delivery reports this error again.
             Err(BindError::Unavailable(_)) | Ok(()) => Ok(sink),
         }
     }
 
-    /// Gives the messages to every reader that is there. All are counted as delivered, also if there is none.
+    /// Gives the messages to every connected reader. All are counted as delivered, even if there is no reader. But if
+    /// the socket cannot be bound and there is no reader, none is counted, and the result has the error.
     pub async fn deliver(&mut self, batch: &[Message]) -> Delivered {
         if let Err(BindError::Taken(error) | BindError::Unavailable(error)) = self.ensure()
             && self.readers.is_empty()
@@ -121,7 +123,7 @@ impl UnixSink {
         Delivered { count: batch.len(), error: None }
     }
 
-    /// Takes in new readers, and writes to those that were not ready.
+    /// Accepts new readers, and writes to readers that were not ready.
     pub async fn serve(&mut self) {
         loop {
             let pause = if self.ensure().is_ok() { LOOK } else { AGAIN };
@@ -133,8 +135,8 @@ impl UnixSink {
         }
     }
 
-    /// Gives readers that still read what waits for them, for a moment: to be called before it is dropped, since what
-    /// waits then is thrown away. Nobody new is taken in.
+    /// Gives readers a moment to take their waiting lines. Call it before the sink is dropped, which discards waiting
+    /// lines. No new reader is accepted.
     pub async fn finish(&mut self) {
         let drained = future::poll_fn(|cx| {
             self.sweep(cx);
@@ -150,13 +152,13 @@ impl UnixSink {
         self.cut_off
     }
 
-    /// How many were sent away because there were too many.
+    /// How many readers were refused because there were too many.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// How many read now.
+    /// How many readers are connected now.
     #[must_use]
     pub fn readers(&self) -> usize {
         self.readers.len()
@@ -167,7 +169,7 @@ impl UnixSink {
         let limit = usize::try_from(self.config.reader_buffer.0).unwrap_or(usize::MAX);
         let is_full = |reader: &Reader| !reader.waiting.is_empty() && reader.bytes + line.len() > limit;
         if self.readers.iter().any(is_full) {
-            // Most have only had no time yet to read what came at once.
+            // Most of these readers had only no time yet to read what came at once.
             let room = future::poll_fn(|cx| {
                 self.turn(cx);
                 if self.readers.iter().any(is_full) { Poll::Pending } else { Poll::Ready(()) }
@@ -196,11 +198,11 @@ impl UnixSink {
             Poll::Ready(())
         })
         .await;
-        // Lets the runtime see who is ready now.
+        // Lets the runtime find out which readers are ready now.
         consume_budget().await;
     }
 
-    /// Does what can be done now; the rest wakes the task when it can.
+    /// Does everything that is possible now. The rest wakes the task when it is possible.
     fn turn(&mut self, cx: &mut Context<'_>) {
         self.sweep(cx);
         let Some(socket) = &mut self.socket else { return };
@@ -220,14 +222,14 @@ impl UnixSink {
         }
     }
 
-    /// Writes what can be written, and forgets who has hung up.
+    /// Writes what can be written, and removes readers that have hung up.
     fn sweep(&mut self, cx: &mut Context<'_>) {
         self.readers.retain_mut(|reader| {
             reader.poll_drain(cx).is_pending() && !matches!(reader.poll_write(cx), Poll::Ready(Err(_)))
         });
     }
 
-    /// Binds, unless it is bound and its file is still there.
+    /// Binds the socket, unless it is bound and its file is still there.
     fn ensure(&mut self) -> Result<(), BindError> {
         let path = &self.config.path;
         if self.socket.as_ref().is_some_and(|socket| file_id(path) == Some(socket.id)) {
@@ -243,7 +245,7 @@ impl UnixSink {
 /// Why a path cannot be bound.
 #[derive(Debug)]
 enum BindError {
-    /// Somebody else has it, which time does not change.
+    /// Something else has the path, and later attempts fail too.
     Taken(SinkError),
     Unavailable(SinkError),
 }
@@ -256,9 +258,10 @@ impl Socket {
         };
         let taken = |cause: &str| BindError::Taken(SinkError::unavailable(format!("binding {name}"), cause));
         let address = SocketAddrUnix::new(path).map_err(|error| failed(error.into()))?;
-        // Nothing here is locked: other users can open the directory, and could hold its lock for ever. Agents with one
-        // state directory exclude each other there. Of two others that start at once, both may take the file of a dead
-        // one for free: the second then has the path, and the first notices that within `LOOK` and reports it.
+        // Nothing here is locked: other users can open the directory, and could hold its lock for ever. Agents with the
+        // same state directory exclude each other there. If two other agents start at once, both may find that the file
+        // of a dead one is free. Then the second one has the path, and the first one notices that within `LOOK` and
+        // reports it.
         match fs::symlink_metadata(path) {
             Ok(there) if !there.file_type().is_socket() => {
                 return Err(taken("there is something that is no socket: remove it, or choose another path"));
@@ -277,7 +280,7 @@ impl Socket {
 
     fn listen(address: &SocketAddrUnix) -> io::Result<Listener> {
         let socket = stream_socket()?;
-        // The kernel makes the file with the mode of the socket, so that it never has another one.
+        // The kernel makes the file with the mode of the socket, so that the file never has another mode.
         fchmod(&socket, MODE)?;
         bind(&socket, address)?;
         listen(&socket, BACKLOG)?;
@@ -328,17 +331,17 @@ fn stream_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// Whether somebody listens there.
+/// Whether a program listens there.
 fn is_live(address: &SocketAddrUnix) -> io::Result<bool> {
     match connect(&stream_socket()?, address) {
-        // With a full backlog it is only busy.
+        // With a full backlog, the program is only busy.
         Ok(()) | Err(Errno::AGAIN) => Ok(true),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Device and inode of what has this path.
+/// Device and inode of the file at this path.
 fn file_id(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|it| (it.dev(), it.ino()))
 }
@@ -348,7 +351,7 @@ impl Reader {
         Self { stream, waiting: VecDeque::new(), written: 0, bytes: 0, is_silent: false }
     }
 
-    /// Throws away what the reader sends. Ready when it has hung up.
+    /// Discards what the reader sends. Ready when the reader has hung up.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut block = [0; 512];
         while !self.is_silent {
@@ -356,12 +359,12 @@ impl Reader {
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
             self.is_silent = read.is_err() || buffer.filled().is_empty();
         }
-        // Writing nothing fails if the other side is closed altogether, and not if it is only silent.
+        // Writing nothing fails if the other side is fully closed, and not if it only sends nothing more.
         let is_there = send(&self.stream, &[], SendFlags::NOSIGNAL).is_ok();
         if is_there { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Writes what waits. Ready when nothing does, or the reader is gone.
+    /// Writes waiting lines. Ready when none waits, or the reader is gone.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
             let lines: Vec<IoSlice<'_>> = (self.waiting.iter().take(64).enumerate())

@@ -1,4 +1,4 @@
-//! A parent that would wait, and cannot run.
+//! A parent that would wait for its child but cannot run.
 
 use anyhow::Result;
 use rustix::process::{Signal, kill_process};

@@ -1,4 +1,4 @@
-//! Parents that cannot come to reap, because something about them has changed.
+//! Parents that do not reap any more, because something about them has changed.
 
 use std::{
     io::{self, pipe},
@@ -11,7 +11,7 @@ use rustix::stdio::dup2_stdin;
 
 use super::{hold, late::only_child_once_dead, say, sys};
 
-/// A parent that waits for `SIGCHLD` with a mask that blocks it, as its own parent does.
+/// A parent that waits for `SIGCHLD` with a signal mask that blocks it. It has inherited the mask from its own parent.
 pub(super) fn blocked_mask() -> Result<()> {
     sys::block(libc::SIGCHLD)?;
     let parent = sys::fork(|| {
@@ -39,14 +39,14 @@ pub(super) fn replaced_handler() -> Result<()> {
     hold(|| sys::reap(zombie))
 }
 
-/// A parent that executes another program while its child runs. The program ends when its input does.
+/// A parent that executes another program while its child runs. The program ends when its input ends.
 pub(super) fn replaced_image(program: &str, args: &[&str]) -> Result<()> {
     let (input, hold_open) = pipe()?;
     let parent = sys::fork(|| {
         let Ok((gate, close)) = pipe() else { return 97 };
         let started = sys::fork(|| {
-            // It ends when the exec closes the other end.
-            // SAFETY: the descriptor is this process's own copy, which nothing uses any more.
+            // The child ends when the exec of the parent closes the other end.
+            // SAFETY: the descriptor is this process's own copy, and no code uses it any more.
             unsafe { libc::close(std::os::fd::AsRawFd::as_raw_fd(&close)) };
             i32::from(io::copy(&mut &gate, &mut io::sink()).is_err())
         });
@@ -67,13 +67,13 @@ pub(super) fn replaced_image(program: &str, args: &[&str]) -> Result<()> {
 extern "C" fn on_child_that_only_notes(_signal: libc::c_int) {}
 
 extern "C" fn on_child_that_reaps(_signal: libc::c_int) {
-    // SAFETY: waitpid may be called in a handler, and a null pointer for the status is allowed. Nobody looks at errno
-    // where the signal comes.
+    // SAFETY: waitpid may be called in a handler, and a null pointer for the status is allowed. No code reads errno at
+    // the point where the signal arrives.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
 }
 
 fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) -> Result<()> {
-    // SAFETY: both handlers do only what a handler may.
+    // SAFETY: both handlers make only calls that are allowed in a handler.
     let old = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     ensure!(old != libc::SIG_ERR, "signal {signal} cannot be handled");
     Ok(())

@@ -1,4 +1,4 @@
-//! Parents that will reap, and have something else to do first.
+//! Parents that will reap, but have something else to do first.
 
 use std::{
     io::{PipeReader, PipeWriter, Read as _, pipe},
@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{family::so_many_children_of, hold, say, sys};
 
-/// A parent that reads what its child writes, to the end, and waits then. The child exits at once; what it has started in
-/// the background holds the pipe.
+/// A parent that reads its child's output to the end, and waits then. The child exits at once, but a process that it
+/// has started in the background holds the pipe open.
 pub(super) fn reads_to_end() -> Result<()> {
     let gate = Gate::new()?;
     let parent = sys::fork(|| {
@@ -28,7 +28,7 @@ pub(super) fn reads_to_end() -> Result<()> {
     reaps_behind(&gate, parent)
 }
 
-/// A parent of two that waits for the first to end, and then for the second, which has ended before.
+/// A parent of two children. It waits for the first child, then for the second, but the second has ended before.
 pub(super) fn waits_in_order() -> Result<()> {
     let parent = sys::fork(|| {
         let Ok(first) = sys::fork(|| sys::sleep_for_ever()) else { return 97 };
@@ -54,7 +54,7 @@ pub(super) fn waits_in_order() -> Result<()> {
     sys::end(&[parent])
 }
 
-/// A parent that computes with `SIGCHLD` blocked, and reaps when it is let go of.
+/// A parent that computes with `SIGCHLD` blocked, and reaps when the gate opens.
 pub(super) fn computes() -> Result<()> {
     let gate = Gate::new()?;
     let parent = sys::fork(|| {
@@ -74,7 +74,7 @@ pub(super) fn computes() -> Result<()> {
     reaps_behind(&gate, parent)
 }
 
-/// Says which child has exited, and opens the gate when it is told to: then the parent reaps.
+/// Prints which child has exited, and opens the gate after a command. Then the parent reaps.
 fn reaps_behind(gate: &Gate, parent: Pid) -> Result<()> {
     let zombie = only_child_once_dead(parent)?;
     say(&format!("zombie pid={zombie} parent={parent}"))?;
@@ -85,7 +85,7 @@ fn reaps_behind(gate: &Gate, parent: Pid) -> Result<()> {
     sys::end(&[parent])
 }
 
-/// The only child of a process, once that has exited.
+/// Waits until the only child of a process has exited, and returns its pid.
 pub(super) fn only_child_once_dead(parent: Pid) -> Result<Pid> {
     let mut zombie = None;
     sys::until("a child to exit", || {
@@ -96,7 +96,7 @@ pub(super) fn only_child_once_dead(parent: Pid) -> Result<Pid> {
     zombie.context("no child has exited")
 }
 
-/// Processes wait at it until the one that made it opens it, or ends.
+/// Processes wait at the gate until its creator opens it, or ends.
 struct Gate {
     inside: PipeReader,
     outside: std::cell::Cell<Option<PipeWriter>>,
@@ -108,19 +108,19 @@ impl Gate {
         Ok(Self { inside, outside: std::cell::Cell::new(Some(outside)) })
     }
 
-    /// Opens it, unless another process holds it closed too: a forked process gives up its own way first.
+    /// Opens the gate, unless another process also holds it closed. So a forked process must first close its own copy.
     fn open(&self) {
         drop(self.outside.take());
     }
 
-    /// Waits until it is open; returns an exit code.
+    /// Waits until the gate is open. Returns an exit code.
     fn pass(&self) -> i32 {
         i32::from((&self.inside).read_to_end(&mut Vec::new()).is_err())
     }
 
     fn is_open(&self) -> bool {
         let mut poll = libc::pollfd { fd: self.inside.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid entry.
+        // SAFETY: the pointer is valid for the one entry.
         unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
     }
 }

@@ -1,7 +1,7 @@
-//! The parts that make a family of unreaped processes each, and healthy ones that look similar.
+//! The parts: each makes a family of unreaped processes, or healthy processes that are similar.
 //!
-//! A part prints facts, one a line, takes commands, one a line, and ends when its input does. All its children die
-//! with it. `supervisor demo` plays them as actors; the tests have a program of their own for them and for more.
+//! A part prints facts, one a line, takes commands, one a line, and ends when its input ends. All its children die with
+//! it. `supervisor demo` plays the parts as actors. The tests have their own program for these parts and for more.
 
 mod blocked;
 mod changed;
@@ -69,7 +69,7 @@ pub fn play(args: &[&str]) -> Result<()> {
     }
 }
 
-/// A number among the arguments.
+/// Parses a number among the arguments.
 pub fn number(text: &str) -> Result<u64> {
     text.parse().with_context(|| format!("{text} is no number"))
 }
@@ -88,7 +88,7 @@ pub fn command() -> Result<Option<String>> {
     Ok((read > 0).then(|| line.trim_end().to_owned()))
 }
 
-/// Lets go of what it holds once it is told anything, or once its input ends.
+/// Waits for any command, or for the end of the input, and runs `release`. Then waits for the end of the input.
 pub fn hold(release: impl FnOnce() -> Result<()>) -> Result<()> {
     let told = command()?;
     release()?;

@@ -8,12 +8,13 @@ use rustix::{
 
 use super::{command, say, sys};
 
-/// PID 1 of a namespace, killed while the namespace has a zombie whose parent is outside: it has exited and sits
-/// in `zap_pid_ns_processes`, state S, until that zombie is reaped. Told anything, the parent reaps both.
+/// PID 1 of a namespace is killed while the namespace has a zombie whose parent is outside. PID 1 has exited and sits
+/// in `zap_pid_ns_processes`, state S, until that zombie is reaped. After any command, or at the end of its input, the
+/// parent reaps both.
 ///
-/// Other ways to hold a process between its exit and its zombie state were looked at: `PTRACE_EVENT_EXIT` comes
-/// before `sched_process_exit`, a page fault handled in user space is refused for exiting tasks, and so is
-/// `SO_LINGER`.
+/// We examined other ways to keep a process between its exit and its zombie state, and they do not work.
+/// `PTRACE_EVENT_EXIT` comes before `sched_process_exit`. A page fault that user space handles is refused for exiting
+/// tasks, and so is `SO_LINGER`.
 pub(super) fn held_init() -> Result<()> {
     // SAFETY: this process has one thread, and only the namespace of its future children changes.
     unsafe { unshare_unsafe(UnshareFlags::NEWPID) }?;

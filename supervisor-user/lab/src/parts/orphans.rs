@@ -1,4 +1,4 @@
-//! Processes that are adopted by one that does not wait for what it adopts.
+//! Orphans that a process adopts and does not wait for.
 
 use std::process::{Command, Stdio};
 
@@ -14,11 +14,11 @@ use super::{
 };
 use crate::owned::bound_to_parent;
 
-/// What PID 1 of a namespace does after its first child has ended.
+/// The behaviour of PID 1 of a namespace after its first child has ended.
 #[derive(Clone, Copy)]
 pub(super) enum Pid1 {
     NeverWaits,
-    /// It sits in a wait for another child, which lives.
+    /// It sits in a wait for another child, which is alive.
     WaitsForOther,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn adopts() -> Result<()> {
     hold(|| sys::reap(orphan))
 }
 
-/// PID 1 of a namespace, which waits for its own children only, and has adopted an orphan.
+/// PID 1 of a namespace that waits only for its own children, and has adopted an orphan.
 pub(super) fn pid1_adopts(then: Pid1) -> Result<()> {
     pid1_holds_a_zombie(move || {
         let adopted = make_orphan(getpid());
@@ -50,8 +50,8 @@ pub(super) fn pid1_adopts(then: Pid1) -> Result<()> {
     })
 }
 
-/// PID 1 of a namespace, which never waits, and starts an init that is neither PID 1 nor a subreaper: what is
-/// orphaned below that init passes it by.
+/// PID 1 of a namespace that never waits. It starts an init that is neither PID 1 nor a subreaper, so that init does
+/// not adopt the orphans below it.
 pub(super) fn init_not_pid1(init: &str, args: &[&str]) -> Result<()> {
     pid1_holds_a_zombie(|| {
         let mut init = Command::new(init);
@@ -70,7 +70,7 @@ pub(super) fn orphan_maker() -> Result<()> {
     init.map_or(Ok(()), make_orphan)
 }
 
-/// A child whose own child outlives it, and exits once this process has adopted it.
+/// Makes an orphan: a child's own child, which outlives that child, and exits when `adopter` has adopted it.
 pub fn make_orphan(adopter: Pid) -> Result<()> {
     let child = sys::fork(|| {
         let orphan = sys::fork_free(|| {
@@ -82,7 +82,7 @@ pub fn make_orphan(adopter: Pid) -> Result<()> {
     sys::reap(child)
 }
 
-/// Runs PID 1 of a new namespace until it has a zombie; the namespace's end is the zombie's.
+/// Runs PID 1 of a new namespace until it has a zombie. The zombie goes away at the end of the namespace.
 pub fn pid1_holds_a_zombie(body: impl FnOnce() -> i32) -> Result<()> {
     // SAFETY: this process has one thread, and only the namespace of its future children changes.
     unsafe { unshare_unsafe(UnshareFlags::NEWPID) }?;
@@ -90,7 +90,7 @@ pub fn pid1_holds_a_zombie(body: impl FnOnce() -> i32) -> Result<()> {
     let mut zombie = None;
     sys::until("PID 1 to have a zombie", || {
         let children = children_of(init).unwrap_or_default();
-        // Those that it waits for exit with 0, and are zombies too for a moment.
+        // Children that PID 1 waits for exit with 0, and are zombies for a moment too.
         zombie = children.into_iter().find(|&pid| {
             sys::state_of(pid) == Some('Z') && sys::wait_status_of(pid).is_some_and(|it| it != 0)
         });

@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use super::{command, family::so_many_children_of, hold, say, sys};
 use crate::owned::bound_to_parent;
 
-/// Makes zombies and does not wait for them, until it is told `reap`.
+/// Makes zombies, and does not wait for them until the command `reap`.
 pub fn never_wait(count: u64) -> Result<()> {
     let zombies = (0..count).map(|_| sys::fork(|| 7)).collect::<Result<Vec<Pid>>>()?;
     for &pid in &zombies {
@@ -29,7 +29,7 @@ pub fn never_wait(count: u64) -> Result<()> {
     left.drain(..).try_for_each(sys::reap)
 }
 
-/// Sits in a wait for a child that lives, and never waits for the one that has exited.
+/// Sits in a wait for a living child, and never waits for the exited one.
 pub(super) fn waits_for_other() -> Result<()> {
     let parent = sys::fork(|| {
         let children = sys::fork(|| 7).and_then(|_| sys::fork(|| sys::sleep_for_ever()));

@@ -1,4 +1,5 @@
-//! What was observed of one process, before anything is concluded from it: plain data that a recording holds too.
+//! The evidence about one process: all observed facts, before any conclusion. It is plain data, which a recording also
+//! holds.
 
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
@@ -14,7 +15,7 @@ use crate::{
     shared::Shared,
 };
 
-/// Everything observed of one process. Absent is what could not be seen.
+/// All observed facts about one process. A fact that could not be seen is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// When it was gathered.
@@ -25,19 +26,19 @@ pub struct Evidence {
     pub threads: Vec<ThreadFacts>,
     /// When its last thread exited.
     pub exit_ns: Option<u64>,
-    /// Its exact identity, where the kernel side told it.
+    /// Its exact identity, if the kernel side reported it.
     pub id: Option<ProcessId>,
-    /// What the task iterator says.
+    /// The record of the task iterator.
     pub task: Option<Task>,
-    /// Its own exec, or its nearest forebear's if it has made none.
+    /// Its own exec. If it has made none, the exec of its nearest ancestor.
     pub exec: Option<ExecFacts>,
-    /// Who must reap it.
+    /// The process that must reap it.
     pub reaper: Option<Shared<ReaperFacts>>,
-    /// Who traces it, or one of its threads.
+    /// The tracer of the process, or of one of its threads.
     pub tracer: Option<TracerFacts>,
-    /// Who created it, nearest first.
+    /// Its creators, nearest first.
     pub creators: Shared<Vec<CreatorFacts>>,
-    /// Its real parent when it was forked: not the creator after `CLONE_PARENT`.
+    /// Its real parent when it was forked. After `CLONE_PARENT` this is not the creator.
     pub first_parent: Option<ProcessId>,
     /// Whether it has living or remembered children of its own.
     pub has_children: bool,
@@ -45,40 +46,41 @@ pub struct Evidence {
     pub ns_init: Option<Shared<ProcessFacts>>,
     /// Control groups of the processes that live in its PID namespace, if that is not the initial one.
     pub ns_groups: Vec<String>,
-    /// Since when the reaper's wait calls are seen, if none can have been forgotten.
+    /// The time since which all wait calls of the reaper are seen. `None` if some can have been forgotten.
     pub waits_known_since_ns: Option<u64>,
-    /// What its container's files say.
+    /// The facts from the files of its container.
     pub oci: Option<OciFacts>,
-    /// What the files of its pod's sandbox say, where its container's files name no pod. Recordings of older versions do
-    /// not have it.
+    /// The facts from the files of its pod's sandbox, if its container's files name no pod. Recordings of older
+    /// versions do not have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<OciFacts>,
-    /// Whether its container's files could not be read in time, so that they may contradict what others claim.
+    /// Whether its container's files could not be read in time. They may then contradict the claims of other sources.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oci_not_read: bool,
-    /// How many tasks there are, and may be, where it lives.
+    /// The number of tasks and their limit, for the group of tasks that the process belongs to.
     pub budget: Option<PidBudget>,
-    /// Of one that was told to exit and is no zombie yet. Recordings of older versions do not have it.
+    /// The facts about its exit, if it was told to exit and is no zombie yet. Recordings of older versions do not have
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<EndingFacts>,
-    /// The pipe that a thread of the reaper reads, and what its writers are to this process. Recordings of older versions do
-    /// not have it.
+    /// The pipe that a thread of the reaper reads, and the relation of its writers to this process. Recordings of older
+    /// versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reaper_pipe: Option<PipeFacts>,
 }
 
-/// What is known of a process that was told to exit and is no zombie yet.
+/// The facts about the exit of a process that was told to exit and is no zombie yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndingFacts {
-    /// When it got its first SIGKILL, or else its last thread exited, if either was seen.
+    /// When it got its first SIGKILL. If that was not seen, when its last thread exited, if that was seen.
     pub since_ns: Option<u64>,
-    /// Who sent that SIGKILL, if that was seen and it was not the kernel: pid and name.
+    /// The sender of that SIGKILL, if it was seen and it was not the kernel: pid and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed_by: Option<(u32, String)>,
-    /// The file that says that its control group is frozen.
+    /// The file that shows that its control group is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
-    /// File systems of other servers that one of its threads can wait for.
+    /// Mounts of file systems that another program or host serves. One of the process's threads can wait for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<RemoteMount>,
 }
@@ -86,22 +88,22 @@ pub struct EndingFacts {
 /// An exec, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecFacts {
-    /// When; 0 if it was before the watch.
+    /// The time of the exec; 0 if it was before the watch.
     pub at_ns: u64,
-    /// The file as it was named.
+    /// The path of the file, as it was passed to exec.
     pub filename: String,
     /// The file of the exec before, if there was one.
     pub previous: Option<String>,
-    /// When that exec was; 0 if it was before the watch. Without a file: it was until then, and was not kept. `None` if
-    /// there was none. Recordings of older versions do not have it.
+    /// The time of the exec before; 0 if it was before the watch. If `previous` is `None`, that exec was not kept, and
+    /// it was at this time or earlier. `None` if there was no exec before. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_ns: Option<u64>,
-    /// Those arguments that are whole in the first [`supervisor_ebpf::ARGV_LEN`] bytes.
+    /// The arguments that are complete in the first [`supervisor_ebpf::ARGV_LEN`] bytes.
     pub args: Vec<String>,
-    /// How many there were, and whether some are missing.
+    /// The number of arguments, and whether some are missing.
     #[serde(default, skip_serializing_if = "ArgsNote::is_empty")]
     pub args_note: ArgsNote,
-    /// Whether it was the process's own exec, and not a forebear's.
+    /// Whether it was the process's own exec, and not an ancestor's.
     pub own: bool,
     /// Real user id of the process that made the exec. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,8 +111,8 @@ pub struct ExecFacts {
     /// Level of the PID namespace of that process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<u32>,
-    /// Whether only root can change the file at that path on the host. It is asked of runtimes, monitors and engines
-    /// only, and not known of a relative path, nor of one that leads to no file now.
+    /// Whether only root can change the file at that path on the host. It is checked for runtimes, monitors and engines
+    /// only. It is not known for a relative path, or for a path that leads to no file now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots_file: Option<bool>,
 }
@@ -122,9 +124,9 @@ pub struct ReaperFacts {
     pub facts: ProcessFacts,
     /// Its threads.
     pub threads: Vec<ThreadFacts>,
-    /// The file that says that its control group is frozen.
+    /// The file that shows that its control group is frozen.
     pub frozen: Option<String>,
-    /// Its identity, where the kernel side told it.
+    /// Its identity, if the kernel side reported it.
     pub id: Option<ProcessId>,
     /// Its exec.
     pub exec: Option<ExecFacts>,
@@ -134,30 +136,30 @@ pub struct ReaperFacts {
     pub no_cld_wait: Option<bool>,
     /// Its last wait call.
     pub wait: Option<Wait>,
-    /// How many of its own children were reaped since the hooks were attached, and when the last.
+    /// The number of its own children that were reaped since the hooks were attached, and the time of the last reap.
     pub reaped: Option<(u64, u64)>,
-    /// How many unreaped processes it has now, this one included.
+    /// The number of its unreaped processes now, this one included.
     pub held: Option<u64>,
-    /// What its threads do in the kernel, as far as it could be read. Recordings of older versions have none of what is
-    /// from here on.
+    /// The system calls that its threads are in, as far as they could be read. Recordings of older versions have
+    /// neither this field nor any field below it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ThreadCall>,
-    /// Its parent, pid and name, if that created it and blocks `SIGCHLD` as it does: it may have its mask from there.
+    /// Pid and name of its parent, if the parent created it and also blocks `SIGCHLD`. It may have inherited the mask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_blocks_sigchld: Option<(u32, String)>,
-    /// Whether it has an `io_uring` descriptor: waits through it pass no hook.
+    /// Whether it has an `io_uring` descriptor. Waits through an `io_uring` pass no hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_io_uring: Option<bool>,
     /// Limits of its processor time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuFacts>,
-    /// Whether its `SIGCHLD` handler is another one than when it last waited for any child.
+    /// Whether its `SIGCHLD` handler has changed since it last waited for any child.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handler_changed: Option<bool>,
     /// Whether its `SIGCHLD` handler takes a `siginfo_t`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes_siginfo: Option<bool>,
-    /// Who traces it, or one of its threads.
+    /// The tracer of the process, or of one of its threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracer: Option<TracerFacts>,
 }
@@ -183,19 +185,19 @@ pub struct CreatorFacts {
     pub id: ProcessId,
     /// Its name.
     pub comm: String,
-    /// The exec of the program that it ran when it forked the next one: its own exec, or the one of the ancestor that it was
-    /// forked from.
+    /// The exec of the program that it ran when it forked the next process. This is its own exec, or the exec of the
+    /// ancestor that it was forked from.
     pub exec: Option<ExecFacts>,
     /// Whether it has executed another program since that fork.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_executed_since: bool,
     /// Inode of its innermost PID namespace.
     pub pid_ns: u32,
-    /// Level of that.
+    /// Level of that namespace.
     pub level: u32,
-    /// Its pid there.
+    /// Its pid in that namespace.
     pub vpid: u32,
-    /// Whether it exists no more.
+    /// Whether it does not exist any more.
     pub gone: bool,
     /// How it ended, if that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -207,9 +209,9 @@ pub struct CreatorFacts {
 pub struct EndFacts {
     /// Exit status in the encoding of `wait(2)`.
     pub status: i32,
-    /// When its last thread exited; of one whose exit was not seen, when it was freed.
+    /// When its last thread exited. If the exit was not seen: when the process was freed.
     pub at_ns: u64,
-    /// Who sent it the signal that ended it: pid and name.
+    /// The sender of the signal that ended it: pid and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed_by: Option<(u32, String)>,
 }
@@ -221,7 +223,7 @@ pub struct NamespaceEvidence {
     pub init: Evidence,
     /// The other processes that have a pid in it.
     pub members: Vec<Member>,
-    /// How many more there are: they were not looked at.
+    /// The number of further processes that were not inspected.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub members_left_out: u64,
 }
@@ -229,18 +231,18 @@ pub struct NamespaceEvidence {
 /// A process in a PID namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Which.
+    /// The process.
     pub id: ProcessId,
     /// In `/proc`.
     pub facts: ProcessFacts,
     /// Its threads, if it has more than one.
     pub threads: Vec<ThreadFacts>,
-    /// Who must reap it: pid and name.
+    /// The process that must reap it: pid and name.
     pub reaper: Option<(u32, String)>,
-    /// Who traces it, or one of its threads.
+    /// The tracer of the process, or of one of its threads.
     pub tracer: Option<TracerFacts>,
-    /// The file of the frozen control group that it is in or below, if it has not exited. Recordings of older versions have
-    /// none of what is from here on.
+    /// The file of the frozen control group that it is in or below, if it has not exited. Recordings of older versions
+    /// have neither this field nor any field below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
     /// The system calls that its threads are in, if it has not exited.
@@ -254,7 +256,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl ExecFacts {
-    /// The same exec, as that of a process which was forked from the one that made it.
+    /// The same exec, for a process that was forked from the process that made the exec.
     #[must_use]
     pub fn inherited(self) -> Self {
         Self { own: false, ..self }
@@ -268,14 +270,14 @@ impl ExecFacts {
             filename: self.previous.clone()?,
             args_note: ArgsNote { is_cut: true, ..ArgsNote::default() },
             own: self.own,
-            // The user can have changed since: the arguments of this exec are nobody's word.
+            // The user can have changed since then. So no user is known as the author of this exec's arguments.
             uid: Some(UNKNOWN_USER),
             level: self.level,
             ..Self::default()
         })
     }
 
-    /// Whether it was stored when the watch began, from a process whose arguments could not be read then.
+    /// Whether this exec was stored when the watch began, and the arguments of its process could not be read then.
     #[must_use]
     pub fn lacks_arguments(&self) -> bool {
         self.at_ns == 0 && self.args.is_empty() && self.args_note.count.is_none()
@@ -289,7 +291,7 @@ impl From<&Exec> for ExecFacts {
         let mut args = split_arguments(bytes);
         let is_cut = exec.argv_total > exec.argv_len;
         if is_cut {
-            // The last one was cut: half an id is a wrong id, and half a secret is not known for one.
+            // The last argument was cut. Half an id is a wrong id, and half a secret is not recognised as a secret.
             args.pop();
         }
         Self {

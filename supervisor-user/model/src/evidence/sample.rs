@@ -1,4 +1,4 @@
-//! Evidence for tests: the incident, to be changed as a test needs it.
+//! Evidence for tests: the incident. Each test changes it as it needs.
 
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_PID, WAITED_PID, Wait};
 
@@ -7,10 +7,10 @@ use crate::facts::{ArgsNote, HostIdentity, ProcessFacts, SigChld};
 
 /// Inode of the pod's PID namespace.
 pub const POD: u32 = 4_026_532_177;
-/// Inode of the host's.
+/// Inode of the host's PID namespace.
 pub const HOST: u32 = supervisor_ebpf::INITIAL_PID_NS_INO;
 
-/// A host of no particular name.
+/// A host with a neutral name.
 #[must_use]
 pub fn host() -> HostIdentity {
     HostIdentity {

@@ -1,4 +1,4 @@
-//! The system calls that threads are in.
+//! The system calls that threads are in, and their names.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,15 @@ use supervisor_ebpf::CALL_WAITID;
 
 use crate::facts::OpenFile;
 
-/// What one thread does.
+/// A thread, and the system call that it is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadCall {
     /// Host thread id.
     pub tid: u32,
     /// The system call that it is in.
     pub call: Call,
-    /// For how long it sleeps there at most, in nanoseconds. `None` if there is no limit, or if it is not known.
+    /// The maximum time that it sleeps in the call, in nanoseconds. `None` if there is no limit, or if the limit is not
+    /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ns: Option<u64>,
 }
@@ -23,9 +24,9 @@ pub struct ThreadCall {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
-    /// It runs, or is about to.
+    /// It runs, or is about to run.
     Running,
-    /// It sleeps outside of a system call: it waits for a page, or is stopped.
+    /// It sleeps outside a system call: it waits for a page, or is stopped.
     Outside,
     /// `wait4` or `waitid`, packed as [`supervisor_ebpf::Wait::pack`] does.
     Wait(u64),
@@ -33,7 +34,7 @@ pub enum Call {
     Read {
         /// The descriptor.
         fd: u32,
-        /// What it leads to.
+        /// The file that the descriptor leads to.
         file: OpenFile,
     },
     /// It waits for one of several descriptors: `poll`, `select`, `epoll_wait` and their variants.
@@ -48,12 +49,12 @@ pub enum Call {
     Uring,
     /// Another call, by its number on this architecture.
     Other(u64),
-    /// A call of a 32-bit program that is not known here.
+    /// A call of a 32-bit program. `supervisor` does not know which call it is.
     Compat,
 }
 
-/// Calls that sleep until a resource is available: a lock, a peer, storage, space in a pipe. No server waits for its next
-/// request in one of them.
+/// Calls that sleep until a resource is available: a lock, a peer, storage, space in a pipe. No server waits for its
+/// next request in one of them.
 const RESOURCE: &[i64] = &[
     libc::SYS_connect,
     libc::SYS_fcntl,

@@ -1,11 +1,11 @@
-//! Which host it is.
+//! The identity of a host and of its boot.
 
 use serde::{Deserialize, Serialize};
 
-/// Which host, which boot.
+/// The identity of a host and of its boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostIdentity {
-    /// `/etc/machine-id`, or what stands for it.
+    /// The content of `/etc/machine-id`, or its replacement.
     pub id: Option<String>,
     /// Host name.
     pub hostname: String,
@@ -18,7 +18,7 @@ pub struct HostIdentity {
 }
 
 impl HostIdentity {
-    /// The same without what tells this host from others: for recordings that are given away.
+    /// The same host without the values that identify it. It is for recordings that are given to other people.
     #[must_use]
     pub fn anonymous(&self) -> Self {
         let numbers =

@@ -1,4 +1,5 @@
-//! What the host says of processes, as it was read: plain data. What is absent could not be read.
+//! Facts about processes, as they were read from the host. They are plain data. A fact that could not be read is
+//! absent.
 
 mod calls;
 mod descriptors;

@@ -1,4 +1,4 @@
-//! File systems that another program or host serves.
+//! Mounts of file systems that another program or another host serves.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct RemoteMount {
     /// Its type, such as `fuse.sshfs` or `nfs4`.
     pub fs_type: String,
-    /// What is mounted, as the mount names it.
+    /// The source of the mount, as the mount table names it.
     pub source: String,
-    /// Where, as the thread sees it.
+    /// The mount point, as the thread sees it.
     pub mount_point: String,
     /// Number of its connection in `/sys/fs/fuse/connections`, if it is FUSE.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,25 +2,25 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// More threads of one process than this are not looked at.
+/// The maximum number of threads of one process that are inspected.
 pub const MAX_THREADS: usize = 64;
 
-/// Why something was not read.
+/// The reason why a fact was not read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotRead {
-    /// It took too long, now or a short while ago.
+    /// The read took too long, now or a short time ago.
     Late {
-        /// The kernel function that the one who read slept in.
+        /// The kernel function in which the reader slept.
         wchan: Option<String>,
     },
-    /// Too many reads were late.
+    /// The read was left out, because too many reads were late.
     Skipped,
 }
 
 impl NotRead {
-    /// Whether the reader slept where it waits for the memory map of another process. `/proc/PID/wchan` leaves out the
-    /// functions of the scheduler and of locks, so that it mostly names the caller of `down_read()`.
+    /// Whether the reader slept in a function that waits for the memory map of another process. `/proc/PID/wchan`
+    /// leaves out the functions of the scheduler and of locks. So it mostly names the caller of `down_read()`.
     #[must_use]
     pub fn is_memory_locked(&self) -> bool {
         let Self::Late { wchan: Some(wchan) } = self else { return false };
@@ -30,7 +30,7 @@ impl NotRead {
     }
 }
 
-/// One process as `/proc` shows it. What is absent could not be read.
+/// One process as `/proc` shows it. A fact that could not be read is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {
     /// Host pid.
@@ -52,42 +52,43 @@ pub struct ProcessFacts {
     pub pid_ns: Option<u32>,
     /// Real user id.
     pub uid: Option<u32>,
-    /// 0 if all its threads are dead or zombies. A process with one that is not has not exited.
+    /// 0 if the first thread has exited and no other thread is known to live. Otherwise not 0, but not the number of
+    /// living threads: if the first thread lives, it is the number of all threads, and otherwise 1.
     pub live_threads: usize,
-    /// Threads that there are.
+    /// The number of its threads.
     pub threads: u64,
     /// Host pid of the process that traces its leader.
     pub tracer: Option<u32>,
-    /// Minor page faults of the children that it has waited for in all its life.
+    /// Minor page faults of all children that it has waited for since it began.
     pub child_faults: u64,
     /// Whether a `SIGCHLD` is pending.
     pub sigchld_pending: bool,
     /// Whether it dumps core. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dumps_core: bool,
-    /// Its process group at every namespace level, outermost first; 0 where the group has no number. Recordings of older
-    /// versions do not have it.
+    /// The number of its process group at every namespace level, outermost first; 0 at a level where the group has no
+    /// number. Recordings of older versions do not have it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ns_pgrps: Vec<u32>,
     /// Kernel function that it sleeps in.
     pub wchan: Option<String>,
-    /// What `SIGCHLD` does to it.
+    /// The effect of `SIGCHLD` on it.
     pub sigchld: Option<SigChld>,
     /// Whether it has a handler for `SIGCHLD`, blocked or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sigchld_caught: Option<bool>,
     /// Path of its executable.
     pub exe: Option<String>,
-    /// Arguments, where they are wanted: they are not read if its exec was seen.
+    /// Its arguments, if they are wanted. They are not read if its exec was seen.
     pub args: Vec<String>,
-    /// How many there were, and whether some are missing.
+    /// The number of arguments, and whether some are missing.
     #[serde(default, skip_serializing_if = "ArgsNote::is_empty")]
     pub args_note: ArgsNote,
     /// Why its arguments are not known, although they are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub args_not_read: Option<NotRead>,
-    /// Path of its control group: of the unified hierarchy, or if that is its root, of the version 1 pids or
-    /// memory controller.
+    /// Path of its control group in the unified hierarchy. If that is the root, the path in the hierarchy of the
+    /// version 1 pids or memory controller.
     pub cgroup: Option<String>,
 }
 
@@ -104,13 +105,13 @@ impl ProcessFacts {
         self.ns_pids.last().copied()
     }
 
-    /// Its process group, as the initial PID namespace counts.
+    /// Its process group, as a pid of the initial PID namespace.
     #[must_use]
     pub fn pgrp(&self) -> Option<u32> {
         self.pgrp_at(0)
     }
 
-    /// Its process group, as the namespace of that level counts.
+    /// Its process group, as a pid of the namespace at that level.
     #[must_use]
     pub fn pgrp_at(&self, level: u32) -> Option<u32> {
         self.ns_pgrps.get(level as usize).copied().filter(|pgrp| *pgrp != 0)
@@ -123,7 +124,8 @@ impl ProcessFacts {
     }
 }
 
-/// Reads a state of a recording. It is printed as it is, so it must not be what can steer a terminal.
+/// Reads a state from a recording. The state is printed unchanged, so it must not be a character that controls a
+/// terminal.
 fn letter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<char, D::Error> {
     let state = char::deserialize(deserializer)?;
     let wrong = || de::Error::invalid_value(de::Unexpected::Char(state), &"the letter of a state");
@@ -147,7 +149,7 @@ pub struct ThreadFacts {
 }
 
 impl ThreadFacts {
-    /// Whether it still runs or could.
+    /// Whether it still runs, or could run.
     #[must_use]
     pub fn is_live(&self) -> bool {
         !matches!(self.state, 'Z' | 'X')
@@ -189,7 +191,7 @@ mod tests {
     use crate::facts::process::NotRead;
 
     #[test]
-    fn only_a_reader_that_slept_at_the_memory_map_says_that_the_map_is_locked() {
+    fn only_a_reader_that_waits_for_a_memory_map_shows_that_the_map_is_locked() {
         let late = |wchan: Option<&str>| NotRead::Late { wchan: wchan.map(str::to_owned) };
         assert!(late(Some("__access_remote_vm")).is_memory_locked());
         assert!(late(Some("mmap_read_lock_killable")).is_memory_locked());
@@ -199,28 +201,28 @@ mod tests {
     }
 }
 
-/// What arguments do not say of themselves.
+/// Facts about a list of arguments that the list itself does not contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArgsNote {
-    /// How many there were, if that is known.
+    /// The number of arguments, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
-    /// Whether some are missing, or are not to be shown.
+    /// Whether some are missing, or must not be shown.
     #[serde(default)]
     pub is_cut: bool,
-    /// The number of arguments that may be shown, where that is limited.
+    /// The number of arguments that may be shown, if it is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<u32>,
 }
 
 impl ArgsNote {
-    /// Of arguments that were read, whole or cut.
+    /// The note for arguments that were read completely or cut.
     #[must_use]
     pub fn of(args: &[String], is_cut: bool) -> Self {
         Self { count: (!is_cut).then_some(args.len() as u32), is_cut, shown: None }
     }
 
-    /// Whether it says nothing.
+    /// Whether the note is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

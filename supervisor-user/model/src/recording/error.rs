@@ -1,4 +1,4 @@
-//! What can be wrong with a recording.
+//! The errors of recordings, and their texts.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -10,69 +10,69 @@ use thiserror::Error;
 use super::{FORMAT, MAX_LINE};
 use crate::words::clean;
 
-/// A recording cannot be written, or read any further.
+/// The error of a recording that cannot be written, or cannot be read any further.
 #[derive(Debug, Error)]
 pub struct RecordingError {
     /// The file.
     pub file: String,
-    /// The line, from 1; 0 if it is about the file as a whole.
+    /// The number of the line, from 1. 0 if the error is about the whole file.
     pub line: u64,
-    /// What is wrong.
+    /// The reason of the error.
     #[source]
     pub reason: Reason,
 }
 
-/// What is wrong.
+/// The reason of an error.
 #[derive(Debug)]
 pub enum Reason {
     /// It cannot be opened.
     Open(io::Error),
-    /// It is a directory, a pipe or something else that is no file.
+    /// It is not a regular file, but a directory, a pipe or something else.
     NoFile(&'static str),
-    /// A file of that name exists, and is not to be overwritten.
+    /// A file with that name exists, and must not be overwritten.
     Exists,
-    /// Something else than a file has that name, and is never replaced.
+    /// Something that is not a regular file has that name. It is never replaced.
     NotReplaced,
     /// It cannot be written.
     Write(io::Error),
     /// It cannot be read.
     Read(io::Error),
-    /// It holds nothing.
+    /// It is empty.
     Empty,
-    /// It is compressed in another way, or not at all.
+    /// It is not compressed, or not with zstd.
     NotCompressed,
-    /// Its first line is none of a recording's.
+    /// Its first line is not the first line of a recording.
     NoHeader,
-    /// It has a format that is not known yet.
+    /// It has a format that this version does not know yet.
     Newer {
-        /// Which.
+        /// The format.
         format: u32,
         /// Version of the supervisor that wrote it.
         version: String,
     },
-    /// Its clock has this many ticks a second, which none has.
+    /// Its clock has this number of ticks a second, which no clock has.
     Ticks(u64),
-    /// A line is not what it should be.
+    /// A line does not have the expected content.
     Line(serde_json::Error),
-    /// A line is longer than any that is written.
+    /// A line is longer than the writer ever writes.
     TooLong,
     /// The compressed data are damaged.
     Damaged(io::Error),
     /// It has no end.
     Cut,
-    /// It holds another number of observations than its last line says.
+    /// The number of its observations differs from the number in its last line.
     Miscounted {
-        /// How many it holds.
+        /// The number of observations that it holds.
         found: u64,
-        /// How many its last line says.
+        /// The number in its last line.
         said: u64,
     },
-    /// Something stands behind its last line.
+    /// There is more data behind its last line.
     AfterEnd,
 }
 
 impl RecordingError {
-    /// Whether everything before the place is as it was written, and only the rest is missing.
+    /// Whether everything before the error is as it was written, and only the rest is missing.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         matches!(self.reason, Reason::Cut)
@@ -115,7 +115,7 @@ impl Display for Reason {
             ),
             Self::Ticks(ticks) => write!(f, "is damaged: its clock has {ticks} ticks a second"),
             Self::Line(error) => {
-                // It may quote the line, and does not know which it is of the file.
+                // The error may quote the line, and it does not know the number of the line in the file.
                 let error = clean(&error.to_string()).replace(" at line 1 column ", " at column ");
                 write!(f, "is damaged: {error}")
             }

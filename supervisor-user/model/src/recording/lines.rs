@@ -1,4 +1,4 @@
-//! The lines of a compressed file. The file is not trusted: what reading it takes is bounded.
+//! Reads the lines of a compressed file. The file is not trusted, so the memory for reading it is bounded.
 
 use std::{
     fs::File,
@@ -11,10 +11,10 @@ use super::{MAX_LINE, Reason, RecordingError};
 
 /// Every zstd file begins with these bytes.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Frames that need more memory than 2 to this power are refused; those of the writer need a quarter of it.
+/// Frames that need more memory than 2 to the power of this are refused. The frames of the writer need a quarter of it.
 const MAX_WINDOW_LOG: u32 = 23;
 
-/// Lines, and where they come from.
+/// The lines of a file, and the name of the file.
 pub(super) struct Lines {
     file: String,
     text: BufReader<Box<dyn Read>>,
@@ -23,7 +23,7 @@ pub(super) struct Lines {
     line: u64,
 }
 
-/// Opens a file without waiting for somebody to write into it, if it is a pipe.
+/// Opens a regular file. If it is a pipe, the open does not wait for a writer.
 pub(super) fn open(path: &Path) -> Result<File, Reason> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = File::options().read(true).custom_flags(flags).open(path).map_err(Reason::Open)?;
@@ -41,7 +41,7 @@ pub(super) fn open(path: &Path) -> Result<File, Reason> {
 }
 
 impl Lines {
-    /// Starts to read; `name` is what errors call it.
+    /// Starts to read. `name` is the name of the file in errors.
     pub(super) fn of(name: &str, mut source: impl Read + 'static) -> Result<Self, RecordingError> {
         let start = || {
             let mut magic = Vec::new();
@@ -65,7 +65,7 @@ impl Lines {
         }
     }
 
-    /// The next line without its newline, if there is one. One that has none is cut.
+    /// The next line without its newline, if there is a next line. A line that has no newline is cut.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, RecordingError> {
         self.line += 1;
         self.buffer.clear();
@@ -83,7 +83,7 @@ impl Lines {
         }
     }
 
-    /// What is wrong at the line that was read last.
+    /// An error with this reason, at the line that was read last.
     pub(super) fn error(&self, reason: Reason) -> RecordingError {
         RecordingError { file: self.file.clone(), line: self.line, reason }
     }

@@ -1,10 +1,11 @@
-//! Recordings: what was observed, in a file, so that the same conclusions can be drawn elsewhere and later.
+//! Recordings: observations in a file, so that the same conclusions can be drawn elsewhere and later.
 //!
-//! A recording is lines of JSON, compressed with zstd: a [`Header`], the [`Observation`](crate::observation::Observation)s
-//! as they came, and an [`End`]. One without an end was cut: its writer was killed, or it was not copied whole.
+//! A recording is lines of JSON, compressed with zstd: a [`Header`], the
+//! [`Observation`](crate::observation::Observation)s in the order in which they came, and an [`End`]. A recording
+//! without an end was cut: its writer was killed, or the copy is not complete.
 //!
-//! A field that is added to an observation later is an `Option` or has `#[serde(default)]`, so that older
-//! recordings stay readable. Any other change of what stands in the lines makes a new [`FORMAT`].
+//! A field that is added to an observation later is an `Option` or has `#[serde(default)]`, so that older recordings
+//! stay readable. Any other change of the content of the lines makes a new [`FORMAT`].
 
 mod error;
 mod lines;
@@ -28,8 +29,8 @@ use crate::{
 /// The format that this version writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
 
-/// The longest line that is read, and written: a PID namespace with some 40,000 members. A hostile line of this length
-/// takes half a GiB for a moment.
+/// The maximum length of a line that is read or written. It is enough for a PID namespace with some 40,000 members. A
+/// hostile line of this length takes half a GiB of memory for a moment.
 pub const MAX_LINE: usize = 16 << 20;
 
 /// The first line.
@@ -42,34 +43,34 @@ pub struct Header {
     pub version: String,
     /// The host that was watched.
     pub host: HostIdentity,
-    /// From when on a process was observed.
+    /// The grace period: a process was observed after it was unreaped for this long.
     pub grace_ns: u64,
     /// Which hooks were in use.
     pub hooks: Option<String>,
-    /// Id of that run of the agent.
+    /// Id of the agent's run that made the recording.
     pub agent_id: String,
-    /// Whether observations that no finding came from were left out.
+    /// Whether observations that led to no finding were left out.
     #[serde(default)]
     pub only_matching: bool,
     /// When the recording began.
     pub recorded: Timestamp,
 }
 
-/// The last line: the recording is whole.
+/// The last line. If it is there, the recording is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// When the watch ended, by `CLOCK_BOOTTIME`.
     pub at_ns: u64,
-    /// How many observations there are.
+    /// The number of observations in the recording.
     pub observations: u64,
-    /// How many were longer than a line may be, and are left out.
+    /// The number of observations that were left out, because they were longer than a line may be.
     #[serde(default)]
     pub left_out: u64,
-    /// What the kernel side counted.
+    /// The counters of the kernel side.
     pub counted: Counted,
 }
 
-/// What the kernel side counted from the start of the watch to its end.
+/// The counters of the kernel side, from the start of the watch to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Processes forked.
@@ -84,9 +85,9 @@ pub struct Counted {
     pub waits: u64,
     /// Processes that were freed.
     pub reaps: u64,
-    /// Reaps that were told.
+    /// Reaps that were emitted.
     pub events: u64,
-    /// What could not be stored or told.
+    /// The number of records that could not be stored or emitted.
     pub lost: u64,
 }
 
@@ -135,7 +136,7 @@ impl std::fmt::Display for Counted {
     }
 }
 
-/// The last line as it stands in the file.
+/// The last line in the form that the file has.
 #[derive(Serialize, Deserialize)]
 struct LastLine {
     end: End,

@@ -1,4 +1,4 @@
-//! Reading a recording, one observation after the other.
+//! Reads a recording, one observation after the other.
 
 use std::{
     io::{self, Read},
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{observation::Observation, words::clean};
 
-/// How the last line begins, and no other.
+/// The beginning of the last line. No other line begins like this.
 const LAST: &[u8] = b"{\"end\":";
 
-/// A recording that is being read: an iterator of its observations, which ends with the first error.
+/// Reads a recording: an iterator over its observations, which ends with the first error.
 pub struct Reader {
     lines: Lines,
     header: Header,
@@ -25,7 +25,7 @@ pub struct Reader {
     is_done: bool,
 }
 
-/// What is read of the first line before anything else of it is believed.
+/// The fields of the first line that are read before any other field of it is trusted.
 #[derive(Deserialize)]
 struct Probe {
     supervisor_recording: u32,
@@ -34,11 +34,11 @@ struct Probe {
 }
 
 impl Reader {
-    /// Opens a file; `-` is standard input. Any other pipe is refused, and not waited for.
+    /// Opens a file; `-` is standard input. Any other pipe is refused, and the call does not wait for it.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened, or is no recording that can be read.
+    /// If the file cannot be opened, or is not a recording that can be read.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         if path == Path::new("-") {
             return Self::new("standard input", io::stdin().lock());
@@ -50,30 +50,30 @@ impl Reader {
         }
     }
 
-    /// Reads from anything; `name` is what errors call it.
+    /// Reads from any source. `name` is the name of the source in errors.
     ///
     /// # Errors
     ///
-    /// If it is no recording that can be read.
+    /// If the source is not a recording that can be read.
     pub fn new(name: &str, source: impl Read + 'static) -> Result<Self, RecordingError> {
         let mut lines = Lines::of(name, source)?;
         let header = read_header(&mut lines)?;
         Ok(Self { lines, header, observations: 0, end: None, is_done: false })
     }
 
-    /// What its first line says.
+    /// The content of its first line.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// How many observations were read so far.
+    /// The number of observations that were read so far.
     #[must_use]
     pub fn observations(&self) -> u64 {
         self.observations
     }
 
-    /// What its last line says, once it was read.
+    /// The content of its last line, after that line was read.
     #[must_use]
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
@@ -94,7 +94,7 @@ impl Reader {
             let (found, said) = (self.observations, end.observations);
             return Err(lines.error(Reason::Miscounted { found, said }));
         }
-        // The checksum stands behind the data, so it has to be read on.
+        // The checksum is behind the data, so the reader has to read on to check it.
         if lines.next()?.is_some() {
             return Err(lines.error(Reason::AfterEnd));
         }
@@ -126,7 +126,7 @@ fn read_header(lines: &mut Lines) -> Result<Header, RecordingError> {
             return Err(Reason::Newer { format, version });
         }
         let header: Header = serde_json::from_slice(line).map_err(Reason::Line)?;
-        // Times are divided by it.
+        // Later code divides by this number.
         match header.host.ticks_per_second {
             1..=1_000_000_000 => Ok(header),
             ticks => Err(Reason::Ticks(ticks)),

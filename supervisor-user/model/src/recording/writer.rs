@@ -1,4 +1,4 @@
-//! Writing a recording.
+//! Writes a recording.
 
 use std::{
     fs::{self, File},
@@ -13,14 +13,14 @@ use serde::Serialize;
 use super::{Counted, End, Header, LastLine, MAX_LINE, Reason, RecordingError};
 use crate::{clock, observation::Observation};
 
-/// Only who may see the processes may see what is recorded of them.
+/// The mode of the file. Only a user who may see the processes may see the records of them.
 const MODE: u32 = 0o600;
-/// What was observed is in the file after this long, and one tick: then it is there even if the recorder is killed.
+/// An observation is in the file after this time and one tick. From then on it is there even if the recorder is killed.
 const FLUSH: Duration = Duration::from_millis(500);
-/// zstd's own default: quick, and ten times smaller than the text.
+/// The compression level: zstd's own default. It is quick, and the result is ten times smaller than the text.
 const LEVEL: i32 = 3;
 
-/// A recording that is being written.
+/// Writes one recording.
 pub struct Writer {
     file: String,
     encoder: zstd::Encoder<'static, BufWriter<Counting>>,
@@ -31,24 +31,24 @@ pub struct Writer {
     is_dirty: bool,
 }
 
-/// How much was written.
+/// The amount of data that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Observations.
+    /// The number of observations.
     pub observations: u64,
-    /// Observations that were too long.
+    /// The number of observations that were too long, and were left out.
     pub left_out: u64,
-    /// Bytes of the file.
+    /// The size of the file, in bytes.
     pub bytes: u64,
 }
 
 impl Writer {
-    /// Makes the file, readable by its owner only, and writes the header. A file that exists is replaced with
-    /// `force` only, and never something that is no file.
+    /// Makes the file, which only its owner can read, and writes the header. An existing file is replaced only with
+    /// `force`. Anything that is not a regular file is never replaced.
     ///
     /// # Errors
     ///
-    /// If it exists, or cannot be written.
+    /// If the file exists, or cannot be written.
     pub fn create(path: &Path, force: bool, header: &Header) -> Result<Self, RecordingError> {
         let file = path.display().to_string();
         let at = |reason| RecordingError { file: file.clone(), line: 0, reason };
@@ -82,7 +82,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Adds an observation, unless only those are recorded that the filters let through, and they do not.
+    /// Adds an observation. Leaves it out if the recording holds only the observations that the filters select, and
+    /// they do not select this one.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Hands what was added to the file if that is due; to be called every tick.
+    /// Writes the added data to the file, if this is due. The caller calls it every tick.
     ///
     /// # Errors
     ///
@@ -126,14 +127,14 @@ impl Writer {
         let Self { file, encoder, .. } = self;
         let finish = || {
             let counting = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-            // Somebody may carry it away at once, on a machine that is about to be restarted.
+            // A user may take the file away at once, from a machine that is about to be restarted.
             counting.file.sync_all()?;
             Ok(Written { observations, left_out, bytes: counting.bytes })
         };
         finish().map_err(|error| RecordingError { file, line: 0, reason: Reason::Write(error) })
     }
 
-    /// Adds a line; false if it is too long.
+    /// Adds a line. Returns false if the line is too long.
     fn line(&mut self, line: &impl Serialize) -> Result<bool, RecordingError> {
         let mut text = serde_json::to_vec(line).map_err(|error| self.error(error.into()))?;
         if text.len() >= MAX_LINE {
@@ -157,7 +158,7 @@ impl Writer {
     }
 }
 
-/// A file, and how much was written into it.
+/// A file, and the number of bytes that were written into it.
 struct Counting {
     file: File,
     bytes: u64,

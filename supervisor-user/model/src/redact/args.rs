@@ -1,14 +1,14 @@
-//! Secrets in a list of arguments, where an argument can be the value of the one before.
+//! Removes secrets from a list of arguments, in which an argument can be the value of the argument before it.
 
 use super::{ArgsMode, MARK, Redactor, keys};
 
-/// Programs that take a password behind a letter, which has other meanings elsewhere.
+/// Programs that take a password behind a letter. In other programs the letter has other meanings.
 const BY_LETTER: &[(&[&str], &str)] = &[
     (&["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin", "sshpass"], "-p"),
     (&["redis-cli"], "-a"),
     (&["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete", "ldappasswd"], "-w"),
 ];
-/// Programs that take USER:PASSWORD behind one of these.
+/// Programs that take USER:PASSWORD behind one of these options.
 const LOGINS: &[(&str, &[&str])] = &[("curl", &["-u", "--user", "--proxy-user", "-U"])];
 
 /// The meaning of the next argument.
@@ -23,7 +23,7 @@ enum Next {
 }
 
 impl Redactor {
-    /// Arguments without their secrets, as many as before.
+    /// Arguments without their secrets. Their number stays the same.
     #[must_use]
     pub fn list(&self, args: &[String]) -> Vec<String> {
         if self.mode == ArgsMode::Full {
@@ -61,7 +61,8 @@ impl Redactor {
                 next = Next::Pem;
             }
             if let Some(password) = letter.and_then(|letter| arg.strip_prefix(letter)) {
-                // Without one behind it, mysql asks for it, and the others take the next argument.
+                // Without a password behind the letter, mysql asks for it, and the other programs take the next
+                // argument.
                 if password.is_empty() && !program.starts_with('m') {
                     next = Next::Secret;
                 }
@@ -69,7 +70,7 @@ impl Redactor {
                 return format!("{option}{}", if password.is_empty() { "" } else { MARK });
             }
             if let Some((key, value)) = assignment(arg) {
-                // A token can be the user of a login, or stand within a key.
+                // A token can be the user of a login, or a part of a key.
                 return self.text(format!("{key}{}", if value.is_empty() { "" } else { MARK }));
             }
             let is_key = arg.starts_with('-') && arg.chars().all(keys::is_part) && keys::is_secret(arg);
@@ -86,7 +87,7 @@ impl Redactor {
     }
 }
 
-/// The key with its sign, and the value, of an argument that is nothing but the value of a key that names a secret.
+/// Splits an argument that is only an assignment to a key that names a secret: the key with its sign, and the value.
 fn assignment(arg: &str) -> Option<(&str, &str)> {
     let at = arg.find('=')?;
     let key = &arg[..at];
@@ -112,7 +113,7 @@ fn login(arg: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Words that are separated by a bar.
+    /// The redacted form of arguments that are separated by a bar.
     fn redacted(line: &str) -> String {
         let args: Vec<String> = line.split('|').map(str::to_owned).collect();
         let once = Redactor::default().list(&args);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_hidden_in_every_form() {
+    fn secret_values_are_redacted_in_every_form() {
         for (line, expected) in [
             ("a|--password=x y|b", "a|--password=[redacted]|b"),
             ("a|--password|x|b", "a|--password|[redacted]|b"),
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_a_container_stays() {
+    fn arguments_that_name_a_container_stay() {
         for line in [
             "/usr/bin/crun|--root|/run/crun|create|--bundle|/run/b/0123456789abcdef|--pid-file|/p|web",
             "conmon|-c|0123|-u|0123|-r|/usr/bin/crun|-b|/run/b|-n|k8s_web_web-1_default|--exit-command-arg|--root",

@@ -1,6 +1,7 @@
-//! Which keys name a secret: of options (`--db-password`), of the environment (`API_TOKEN`), of texts (`"clientSecret"`).
+//! Decides which keys name a secret: keys of options (`--db-password`), of the environment (`API_TOKEN`) and of texts
+//! (`"clientSecret"`).
 
-/// A key with one of these words names a secret. A word may also end so, as in `dbpassword`.
+/// A key with one of these words names a secret. A longer word may also end with one of them, as in `dbpassword`.
 const WORDS: &[&str] = &[
     "password",
     "passwd",
@@ -15,7 +16,7 @@ const WORDS: &[&str] = &[
     "credential",
     "credentials",
 ];
-/// The same, but only as the whole word.
+/// A key with one of these as a whole word names a secret.
 const WHOLE_WORDS: &[&str] =
     &["pass", "pwd", "pw", "secrets", "cred", "creds", "auth", "authorization", "bearer", "jwt"];
 /// A key with one of these words before `key` names a secret.
@@ -85,10 +86,10 @@ const ABOUT: &[&str] = &[
     "required",
     "retries",
 ];
-/// A shell's working directories.
+/// The variables of a shell for its working directories. They name no secret.
 const DIRECTORIES: &[&str] = &["PWD", "OLDPWD"];
 
-/// Whether a character can stand in a key.
+/// Whether a character can be a part of a key.
 pub(super) fn is_part(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
@@ -109,7 +110,7 @@ pub(super) fn is_secret(key: &str) -> bool {
         || words.windows(2).any(|pair| pair[1] == "key" && BEFORE_KEY.contains(&pair[0].as_str()))
 }
 
-/// The words of a key, in small letters: `clientSecret` has two, and so has `CLIENT_SECRET`.
+/// The words of a key, in small letters. `clientSecret` has two words, and `CLIENT_SECRET` also has two.
 fn words(key: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_of_secrets() {
+    fn keys_that_name_a_secret_are_found() {
         for key in [
             "password",
             "PASSWORD",
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_something_else() {
+    fn keys_that_name_no_secret_are_left_alone() {
         for key in [
             "PWD",
             "OLDPWD",

@@ -1,7 +1,8 @@
-//! Secrets are taken out of what is observed, before anything else sees it: docs/redaction.md lists what is known.
+//! Removes secrets from observed facts, before anything else sees these facts. docs/redaction.md lists the known
+//! secrets.
 //!
-//! [`Redacted`] stands between the host and [`Look`](supervisor_collect::gather::Look), so conclusions, events and recordings are
-//! made of what is redacted already.
+//! `Redacted` is between the host and `Look` (both in `supervisor_collect`). So conclusions, events and recordings are
+//! made from facts that are redacted already.
 
 mod args;
 mod keys;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// The text that replaces a secret.
 pub const MARK: &str = "[redacted]";
-/// The most patterns of a configuration.
+/// The maximum number of patterns in a configuration.
 const MAX_PATTERNS: usize = 64;
 /// A compiled pattern takes at most this much memory.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
@@ -63,13 +64,13 @@ pub struct RedactArgs {
     patterns: Vec<String>,
 }
 
-/// Reads a pattern.
+/// Parses a pattern of the command line.
 fn pattern(text: &str) -> Result<String, String> {
     compiled(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 impl RedactArgs {
-    /// As a configuration says it.
+    /// The same settings as a configuration.
     #[must_use]
     pub fn config(&self) -> RedactConfig {
         RedactConfig { args: self.mode, patterns: self.patterns.clone() }
@@ -94,9 +95,9 @@ pub enum BadPattern {
     /// It is no regular expression, or too large.
     #[error("`{pattern}` cannot be used: {why}")]
     Pattern {
-        /// Which.
+        /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
@@ -116,13 +117,13 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// How much of arguments is observed.
+    /// The part of the arguments that is observed.
     #[must_use]
     pub fn mode(&self) -> ArgsMode {
         self.mode
     }
 
-    /// As a configuration wants it.
+    /// The redactor for a configuration.
     ///
     /// # Errors
     ///
@@ -146,7 +147,8 @@ impl Redactor {
         }
     }
 
-    /// A path without the secrets in each of its names: one of them must not hide those behind it.
+    /// A path without secrets. Each of its names is redacted on its own, because a secret in one name must not hide the
+    /// names behind it.
     #[must_use]
     pub fn path(&self, path: &str) -> String {
         path.split('/').map(|name| self.redacted(name)).collect::<Vec<_>>().join("/")
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_a_path_hides_no_other() {
+    fn a_secret_in_one_path_name_hides_no_other_name() {
         let path = Redactor::default().path("/a/API_TOKEN=x y/libpod-0123.scope");
         assert_eq!(path, "/a/API_TOKEN=[redacted] y/libpod-0123.scope");
     }
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn full_changes_nothing() {
+    fn the_mode_full_changes_nothing() {
         let redactor = redactor(ArgsMode::Full, &["a"]).unwrap();
         assert_eq!(redactor.text("a token=x".to_owned()), "a token=x");
     }

@@ -1,4 +1,4 @@
-//! Secrets in a text: tokens of known formats, credentials in URLs, and values of keys that name a secret.
+//! Removes secrets from a text: tokens of known formats, credentials in URLs, and values of keys that name a secret.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -36,7 +36,7 @@ static BEARER: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b(bearer\s+)([A-Z
 /// The password of a data source without a scheme, as Go's drivers take it.
 static DATA_SOURCE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"([^\s:/@'"=]+:)([^\s'"]+)(@(?:tcp6?|unix)\()"#));
-/// A key, and what stands between it and its value. Quotes may be escaped, as in JSON within JSON.
+/// A key, and the characters between it and its value. Quotes may be escaped, as in JSON within JSON.
 static KEY: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"([A-Za-z_][A-Za-z0-9_.\-]*)(?:\\*["']?\s*=\s*|\\*["']\s*:\s*|:\s+|:\\*["'])"#));
 
@@ -48,9 +48,9 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern of this file")
 }
 
-/// The text without the secrets that are known here.
+/// The text without the secrets that this file knows.
 pub(super) fn redacted(text: &str) -> Cow<'_, str> {
-    // Such a text is shorter than any token: only the value of a key can be a secret in it.
+    // A text this short is shorter than any token. Only the value of a key can be a secret in it.
     if text.len() < 8 && !text.contains(['=', ':']) {
         return Cow::Borrowed(text);
     }
@@ -68,7 +68,7 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
     then(text, |text| without_values(text, &OPTION))
 }
 
-/// Changes a text again.
+/// Applies a further change to a text.
 pub(super) fn then(text: Cow<'_, str>, change: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'_, str> {
     match change(&text) {
         Cow::Borrowed(same) if same.len() == text.len() => text,
@@ -76,7 +76,7 @@ pub(super) fn then(text: Cow<'_, str>, change: impl FnOnce(&str) -> Cow<'_, str>
     }
 }
 
-/// Without the passwords of URLs, and without user names that are tokens.
+/// The text without the passwords of URLs, and without user names that are tokens.
 fn urls(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
@@ -91,7 +91,7 @@ fn urls(text: &str) -> Cow<'_, str> {
         rest = behind;
         let Some(user_end) = user_info(url) else { continue };
         let user = &url[..user_end];
-        // A user name alone is no secret, but some servers take a token there.
+        // A user name alone is not a secret, but some servers take a token instead of the user name.
         let takes_token = ["http", "https", "nats", "tls"].iter().any(|it| scheme[..at].ends_with(it));
         match user.split_once(':') {
             Some((_, "")) => out.push_str(user),
@@ -109,25 +109,25 @@ fn urls(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Where the user and the password of a URL without its scheme end.
+/// The position where the user and the password end, in a URL without its scheme.
 fn user_info(url: &str) -> Option<usize> {
     let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
     if let Some(end) = authority.rfind('@') {
         return Some(end);
     }
-    // A password may hold any character if its author has not escaped it; a port has digits only.
+    // A password may have any character if its author has not escaped it. A port has only digits.
     let (_, port) = authority.rsplit_once(':')?;
     let is_port = port.chars().all(|c| c.is_ascii_digit()) || authority.ends_with(']');
     if is_port { None } else { url.rfind('@') }
 }
 
-/// Without the values of keys that name a secret.
+/// The text without the values of keys that name a secret.
 fn without_values<'a>(text: &'a str, before: &Regex) -> Cow<'a, str> {
     let mut out = String::new();
     let (mut copied, mut at) = (0, 0);
     while let Some(found) = before.captures_at(text, at) {
         let (Some(all), key) = (found.get(0), &found[1]) else { break };
-        // The space behind one option is the one before the next.
+        // The space behind one option is also the space before the next option.
         let is_option = all.as_str().ends_with([' ', '\t']) && !all.as_str().contains(['=', ':']);
         at = all.end() - usize::from(is_option);
         // A hyphen begins another option.
@@ -150,7 +150,7 @@ fn without_values<'a>(text: &'a str, before: &Regex) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
-/// What stands before a value.
+/// The characters before a value.
 struct Opening {
     len: usize,
     /// The quote that ends the value too, and whether a backslash is before it.
@@ -158,7 +158,7 @@ struct Opening {
 }
 
 impl Opening {
-    /// Behind this key and its sign.
+    /// The opening behind this key and its sign.
     fn of(key: &str, behind: &str) -> Self {
         if let Some(quote) = key.chars().next_back().filter(|c| is_quote(*c)) {
             return Self { len: 0, quote: Some((quote, key[..key.len() - 1].ends_with('\\'))) };
@@ -175,17 +175,17 @@ fn is_quote(c: char) -> bool {
     matches!(c, '"' | '\'')
 }
 
-/// A header has spaces in its value.
+/// Whether the key is a header: its value has spaces.
 fn is_header(key: &str) -> bool {
     key.to_ascii_lowercase().ends_with("authorization")
 }
 
-/// Where a value ends.
+/// The position where a value ends.
 fn value_end(text: &str, quote: Option<(char, bool)>, is_header: bool) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices() {
         let ends = match quote {
-            // What is within quotes that are escaped themselves ends at the next backslash.
+            // A value within escaped quotes ends at the next backslash.
             Some((_, true)) => c == '\\',
             Some((quote, false)) => c == quote && !is_escaped,
             None if is_header => is_quote(c) || c == '\n',
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_alike_stays() {
+    fn text_that_only_resembles_a_secret_stays() {
         for text in [
             "sk-learn-preprocessing-job",
             "npm_config_cache=/tmp/cache",
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_keys_are_hidden_wherever_they_stand() {
+    fn values_of_secret_keys_are_redacted_anywhere_in_a_text() {
         assert_redacted(&[
             ("host=h password=x port=1", "host=h password=[redacted] port=1"),
             ("export API_TOKEN=x; run", "export API_TOKEN=[redacted] run"),

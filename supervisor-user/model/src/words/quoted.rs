@@ -1,12 +1,13 @@
-//! Command lines, as a shell reads them.
+//! Writes arguments as one command line, quoted as a shell reads them.
 
 use std::fmt::Write as _;
 
 use super::{COLUMN_BYTES, cut, is_hostile};
 use crate::redact::MARK;
 
-/// Arguments in one line, quoted as a shell reads them: where each begins and ends can be seen, whatever it holds. `…` at
-/// the end says that there are more, or that the line is cut to `max` columns, as a person reads no more.
+/// Arguments in one line, quoted as a shell reads them. A reader sees where each argument begins and ends, whatever its
+/// content is. `…` at the end means that there are more arguments, or that the line is cut to `max` columns, because a
+/// person does not read more.
 #[must_use]
 pub fn command_line(args: &[String], mut is_cut: bool, max: usize) -> String {
     let mut line = String::new();
@@ -27,7 +28,7 @@ pub fn command_line(args: &[String], mut is_cut: bool, max: usize) -> String {
     cut(&line, max)
 }
 
-/// Whether a shell takes this for an assignment where a command begins.
+/// Whether a shell reads this word as an assignment at the beginning of a command.
 fn is_assignment(word: &str) -> bool {
     let name = word.split_once('=').map_or("", |(name, _)| name);
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -36,9 +37,9 @@ fn is_assignment(word: &str) -> bool {
 
 /// Appends an argument as a shell reads it, so that it can be pasted.
 fn quote(arg: &str, is_forced: bool, out: &mut String) {
-    // `…` stands for what is missing.
+    // `…` marks missing text.
     let is_special = |c: char| c.is_whitespace() || "'\"\\$`|&;<>()*?!#…{}[]^~".contains(c) || is_hostile(c);
-    // What is redacted cannot be pasted in any case, and is read more easily as it is.
+    // A redacted argument cannot be pasted in any case. Without quotes it is easier to read.
     let rest = arg.replace(MARK, "");
     let is_plain = !arg.is_empty() && !rest.contains(is_special) && !arg.starts_with('=');
     if is_plain && !is_forced {
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_lines_are_cut() {
+    fn a_long_command_line_is_cut_and_marked() {
         let args: Vec<String> = ["a", "", "b c", "ddddddddd"].map(String::from).into();
         assert_eq!(command_line(&args, false, 80), "a '' 'b c' ddddddddd");
         assert_eq!(command_line(&args, false, 10), "a '' 'b c…");
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn each_argument_is_seen_for_itself() {
+    fn each_argument_is_quoted_as_a_shell_reads_it() {
         for (arg, quoted) in [
             ("--a=b/c:1", "--a=b/c:1"),
             ("naïve", "naïve"),

@@ -1,6 +1,6 @@
 //! The processor's part of an injection: registers, the signal frame, and the instructions that an injected call needs.
 //!
-//! An architecture is one module with the names that `unsupported.rs` has.
+//! Each architecture is one module. It has the same names as `unsupported.rs`.
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

@@ -1,4 +1,4 @@
-//! Any other architecture: nothing can be injected, because no instructions are ever found.
+//! The module for all other architectures. Nothing can be injected there, because the search never finds instructions.
 
 use std::convert::Infallible;
 
@@ -43,7 +43,7 @@ impl Registers {
     }
 }
 
-/// There are none.
+/// The addresses of instructions: there are none here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gadgets(Infallible);
 
@@ -57,7 +57,7 @@ impl Gadgets {
     }
 }
 
-/// Finds nothing.
+/// A search that finds nothing.
 #[derive(Debug)]
 pub(crate) struct GadgetSearch;
 
@@ -77,7 +77,7 @@ impl GadgetSearch {
     }
 }
 
-/// There is none.
+/// A signal frame: there is none here.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) at: u64,

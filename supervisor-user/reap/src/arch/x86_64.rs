@@ -1,14 +1,14 @@
-//! x86-64.
+//! The x86-64 part of an injection: the registers, the signal frame and the instructions.
 //!
-//! The chain that an injected call runs through, all of it the target's own code:
+//! An injected call runs through this chain. All of it is the target's own code:
 //!
 //! ```text
 //! syscall; ret            wait4(vpid, NULL, WNOHANG | __WALL, NULL)
 //! mov $15, %rax; syscall  rt_sigreturn: the kernel restores the interrupted context from the frame
 //! ```
 //!
-//! Where the target has no `mov $15, %rax; syscall` (libc's `__restore_rt`), `pop %rax; ret` and the first instruction
-//! once more do the same.
+//! If the target has no `mov $15, %rax; syscall` (libc's `__restore_rt`), `pop %rax; ret` and then the first
+//! instruction again do the same.
 
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 
@@ -18,11 +18,12 @@ use super::super::seccomp::SeccompCall;
 
 /// Bytes below the stack pointer that belong to the running function (System V ABI).
 const RED_ZONE: u64 = 128;
-/// `struct rt_sigframe` is addressed from the byte behind its return address; its `struct ucontext` begins there.
+/// Size of `struct ucontext`. `rt_sigreturn` addresses `struct rt_sigframe` from the byte behind its return address,
+/// and `struct ucontext` begins there.
 const UCONTEXT_LEN: usize = 304;
-/// XSAVE areas stand at multiples of this.
+/// XSAVE areas begin at multiples of this.
 const XSAVE_ALIGN: u64 = 64;
-/// Where the software-reserved bytes stand in an FXSAVE area.
+/// Offset of the software-reserved bytes in an FXSAVE area.
 const SW_RESERVED: usize = 464;
 /// Size of the FXSAVE area and the XSAVE header behind it.
 const XSAVE_HEADER_END: usize = 512 + 64;
@@ -32,8 +33,8 @@ const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
 const XFEATURE_XTILE_DATA: u32 = 18;
 /// `UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS`
 const UC_FLAGS: u64 = 7;
-/// Flags that `do_sigaltstack()` refuses, so that `restore_altstack()` leaves the alternate stack as it is: ptrace cannot
-/// read it.
+/// Flags that `do_sigaltstack()` refuses. So `restore_altstack()` leaves the alternate stack as it is. The frame cannot
+/// hold the alternate stack, because ptrace cannot read it.
 const SS_FLAGS_REFUSED: u32 = 0x7fff_ffff;
 /// The code segment of a 64-bit program.
 const USER_CS: u64 = 0x33;
@@ -41,7 +42,7 @@ const NR_WAIT4: i64 = 61;
 /// Size of the `syscall` instruction.
 const SYSCALL_LEN: u64 = 2;
 
-/// What an ELF header calls this architecture.
+/// The number of this architecture in an ELF header.
 pub(crate) const MACHINE: u16 = 62;
 /// `AUDIT_ARCH_X86_64`, which a seccomp filter sees.
 pub(crate) const AUDIT_ARCH: u32 = 0xc000_003e;
@@ -54,16 +55,16 @@ pub(crate) const XSTATE_LIMIT: usize = 32 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registers(pub(crate) libc::user_regs_struct);
 
-/// What became of a call that the stop has interrupted.
+/// The state of a call that the stop has interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interrupted {
     /// The thread was in user mode, or the call has a result already.
     No,
     /// The kernel restarts it when the thread goes on.
     Restarts,
-    /// The kernel restarts it with the time that is left, which only the kernel knows.
+    /// The kernel restarts it with the time that is left. Only the kernel knows this time.
     RestartsWithTimeLeft,
-    /// It has no time limit, and the kernel gives `EINTR` and would not restart it.
+    /// It has no time limit. The kernel returns `EINTR` and would not restart it.
     Fails,
 }
 
@@ -78,13 +79,13 @@ impl Registers {
         self.0.rsp
     }
 
-    /// Where the thread's own data begins: libc places it at the top of the thread's stack, and its first word is this address
-    /// (System V ABI, "Thread-Local Storage").
+    /// The address where the thread's own data begins. libc places this data at the top of the thread's stack, and its
+    /// first word is this address (System V ABI, "Thread-Local Storage").
     pub(crate) fn thread_pointer(&self) -> u64 {
         self.0.fs_base
     }
 
-    /// The next instruction.
+    /// The address of the next instruction.
     pub(crate) fn instruction(&self) -> u64 {
         self.0.rip
     }
@@ -109,8 +110,8 @@ impl Registers {
         }
     }
 
-    /// Whether the call is one that the kernel ends with `EINTR` after any stop, has no time limit, and has done nothing
-    /// yet. Others are left alone: to restart a wait with a time limit makes it longer.
+    /// Whether the kernel ends the call with `EINTR` after any stop, and the call has no time limit and has done
+    /// nothing yet. Other calls are left alone: a restart makes a wait with a time limit longer.
     fn is_endless_wait(&self) -> bool {
         const IORING_ENTER_EXT_ARG: u64 = 8;
         /// The timeout -1, as the call's `int`.
@@ -120,16 +121,17 @@ impl Registers {
             libc::SYS_epoll_wait | libc::SYS_epoll_pwait => regs.r10 as u32 == NO_LIMIT,
             libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => regs.r10 == 0,
             libc::SYS_rt_sigtimedwait => regs.rdx == 0,
-            // It fails only if it has submitted nothing.
+            // This call fails only if it has submitted nothing.
             libc::SYS_io_uring_enter => regs.r10 & IORING_ENTER_EXT_ARG == 0,
             libc::SYS_semop => true,
             _ => false,
         }
     }
 
-    /// The registers to go on with when the kernel finishes the interrupted call as it would have without us.
+    /// The registers for a thread whose interrupted call the kernel finishes, as it would have done without the
+    /// injection.
     pub(crate) fn to_resume(self) -> Self {
-        /// Restarts, unless a signal handler runs: then it fails with `EINTR`.
+        /// The kernel restarts the call, unless a signal handler runs: then the call fails with `EINTR`.
         const ERESTARTNOHAND: i64 = -514;
         let mut resumed = self;
         if self.interrupted() == Interrupted::Fails {
@@ -138,12 +140,14 @@ impl Registers {
         resumed
     }
 
-    /// The context from which the thread goes on without the kernel's help: an interrupted call is made once more. One with a
-    /// time limit of which part is over then begins anew, because `rt_sigreturn` discards what the kernel kept of it.
+    /// The context from which the thread goes on without the kernel's help: it makes an interrupted call once more. If
+    /// a part of the call's time limit has passed, the limit starts again from the beginning, because `rt_sigreturn`
+    /// discards what the kernel has stored about the call.
     fn to_run_again(self) -> Self {
         let mut context = self;
         if self.interrupted() != Interrupted::No {
-            // If that is `restart_syscall`, only the kernel knows which call it continues: it then ends with `EINTR`.
+            // Only the kernel knows which call a `restart_syscall` continues. If the call is `restart_syscall`, it ends
+            // with `EINTR`.
             context.0.rax = self.0.orig_rax;
             context.0.rip -= SYSCALL_LEN;
         }
@@ -151,7 +155,7 @@ impl Registers {
         context
     }
 
-    /// The same thread at the beginning of the chain: it waits for one child.
+    /// The registers of the same thread at the beginning of the chain. It waits for one child.
     pub(crate) fn in_chain(self, gadgets: &Gadgets, frame: &Frame, vpid: u32) -> Self {
         let mut regs = self.0;
         regs.rip = gadgets.call;
@@ -173,7 +177,7 @@ fn wait_arguments(vpid: u32) -> [u64; 4] {
 pub(crate) struct Gadgets {
     /// `syscall; ret`
     call: u64,
-    /// What leads from there to `rt_sigreturn`.
+    /// The instructions that lead from there to `rt_sigreturn`.
     back: Back,
 }
 
@@ -189,7 +193,7 @@ const CALL: &[u8] = b"\x0f\x05\xc3";
 const POP_RESULT: &[u8] = b"\x58\xc3";
 const RESTORERS: [&[u8]; 2] = [b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", b"\xb8\x0f\x00\x00\x00\x0f\x05"];
 
-/// Looks for the instructions in one piece of code after the other.
+/// Searches for the instructions in one piece of code after the other.
 #[derive(Debug)]
 pub(crate) struct GadgetSearch {
     pattern: Regex,
@@ -206,7 +210,7 @@ impl GadgetSearch {
         Ok(Self { pattern, call: None, restorer: None, pop: None })
     }
 
-    /// Looks into code that stands at this address.
+    /// Searches the code at this address.
     pub(crate) fn look(&mut self, at: u64, code: &[u8]) {
         for found in self.pattern.find_iter(code) {
             let place = at + found.start() as u64;
@@ -220,12 +224,12 @@ impl GadgetSearch {
         }
     }
 
-    /// Whether nothing better can be found.
+    /// Whether a further search can find nothing better.
     pub(crate) fn is_done(&self) -> bool {
         self.call.is_some() && self.restorer.is_some()
     }
 
-    /// What was found, if it is enough.
+    /// The instructions that were found, if they are enough.
     pub(crate) fn found(&self) -> Option<Gadgets> {
         Some(Gadgets { call: self.call?, back: self.restorer.or(self.pop)? })
     }
@@ -256,7 +260,7 @@ impl Gadgets {
         ]
     }
 
-    /// The bytes that have to stand at these addresses.
+    /// The addresses, and the bytes that must be there.
     pub(crate) fn expected(&self) -> [(u64, &'static [u8]); 2] {
         let back = match self.back {
             Back::Restorer { at, len } => {
@@ -268,22 +272,24 @@ impl Gadgets {
     }
 }
 
-/// The extended state as the kernel lays it out in a signal frame.
+/// The extended state, in the layout that the kernel uses in a signal frame.
 #[derive(Debug)]
 struct Xstate {
     image: Vec<u8>,
 }
 
 impl Xstate {
-    /// From what `PTRACE_GETREGSET` gives, which is in the same format but for the software-reserved bytes.
+    /// From the bytes that `PTRACE_GETREGSET` returns. They have the same format, except for the software-reserved
+    /// bytes.
     fn new(regset: &[u8]) -> Option<Self> {
         if regset.len() < XSAVE_HEADER_END {
             return None;
         }
-        // The kernel leaves the mask of enabled features in the first of them.
+        // The kernel leaves the mask of enabled features in the first of the software-reserved bytes.
         let enabled = u64_at(regset, SW_RESERVED);
         let in_use = u64_at(regset, 512);
-        // A thread that has never used the tile data has no room for it: the kernel refuses a larger size than it has.
+        // A thread that has never used the tile data has no memory for it. The kernel refuses a size that is larger
+        // than the thread's memory for the state.
         let on_demand = 1 << XFEATURE_XTILE_DATA;
         let features = if in_use & on_demand == 0 { enabled & !on_demand } else { enabled };
         let size = xsave_size(features).max(XSAVE_HEADER_END);
@@ -319,19 +325,19 @@ fn xsave_size(features: u64) -> usize {
     ends.max().unwrap_or(0).max(XSAVE_HEADER_END)
 }
 
-/// A signal frame, as the kernel would have written it, and the return addresses below it.
+/// A signal frame as the kernel would write it, and the return addresses below it.
 #[derive(Debug)]
 pub(crate) struct Frame {
     /// The lowest address that is written.
     pub(crate) at: u64,
-    /// What is written there.
+    /// The bytes that are written there.
     pub(crate) bytes: Vec<u8>,
-    /// The stack pointer in the chain.
+    /// The stack pointer at the beginning of the chain.
     stack_pointer: u64,
 }
 
 impl Frame {
-    /// For a thread with these registers. `None` if its extended state has an unknown format.
+    /// The frame for a thread with these registers. `None` if its extended state has an unknown format.
     pub(crate) fn new(registers: &Registers, mask: u64, regset: &[u8], gadgets: &Gadgets) -> Option<Self> {
         let xstate = Xstate::new(regset)?;
         let below = registers.stack_pointer().checked_sub(RED_ZONE)?;
@@ -349,7 +355,7 @@ impl Frame {
         Some(Self { at, bytes, stack_pointer: at })
     }
 
-    /// An empty one, for a test of where it may be.
+    /// An empty frame, for a test of its allowed addresses.
     #[cfg(test)]
     pub(crate) fn below(stack_pointer: u64) -> Self {
         Self { at: stack_pointer - RED_ZONE, bytes: Vec::new(), stack_pointer }
@@ -400,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_in_user_mode_goes_on_where_it_is_whatever_is_in_its_registers() {
+    fn a_thread_in_user_mode_goes_on_at_its_instruction_for_any_register_values() {
         let again = registers(-1, -512).to_run_again();
         assert_eq!((again.0.rax as i64, again.0.rip), (-512, 0x1000));
     }

@@ -1,4 +1,4 @@
-//! The part of an event that ECS has names for.
+//! The fields of an event that have a name in ECS.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -34,7 +34,7 @@ pub(super) struct Document {
     pub(super) supervisor: Supervisor,
 }
 
-/// The schema that the names are of.
+/// The schema that defines the names.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Ecs {
     /// Its version.
@@ -57,7 +57,7 @@ pub(super) struct Event {
     /// `supervisor.findings`, or of a trace `supervisor.trace`.
     #[schemars(extend("enum" = [super::DATASET, traced::DATASET]))]
     pub(super) dataset: &'static str,
-    /// The same for the same news of the same finding, also when it is told again after a restart.
+    /// The same for the same news of the same finding, also when it is emitted again after a restart.
     #[schemars(length(min = 1))]
     pub(super) id: String,
     /// Grows with every event of one run of the agent.
@@ -65,9 +65,9 @@ pub(super) struct Event {
     /// 1 is good news, 5 the worst.
     #[schemars(range(min = 1, max = 5))]
     pub(super) severity: u8,
-    /// Of a finding that is over, in nanoseconds: exit to reap, exit of PID 1 to the end of its namespace,
-    /// or SIGKILL to exit. Of a reap in
-    /// a trace: exit to reap.
+    /// Of a finding that is over, in nanoseconds: exit to reap, exit of PID 1 to the end of its namespace, or SIGKILL
+    /// to exit. If no SIGKILL was seen, the time to exit counts from the end of the last thread. Of a reap in a trace:
+    /// exit to reap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) duration: Option<u64>,
     /// Of `reap-requested`: whether the zombie is gone; `unknown` if nothing was tried.
@@ -78,7 +78,7 @@ pub(super) struct Event {
     pub(super) reason: Option<String>,
 }
 
-/// Whether what was asked for is done.
+/// Whether the request was fulfilled.
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome {
@@ -87,14 +87,14 @@ pub(super) enum Outcome {
     Unknown,
 }
 
-/// What an event is about, as ECS divides it.
+/// The subject of an event, in the classification of ECS.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Category {
     Process,
 }
 
-/// What an event tells, as ECS divides it.
+/// The type of an event, in the classification of ECS.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Type {
@@ -134,7 +134,7 @@ pub(super) struct Os {
     pub(super) kernel: String,
 }
 
-/// Who tells it.
+/// The agent that emits the event.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Agent {
     /// Always `supervisor`.
@@ -148,7 +148,8 @@ pub(super) struct Agent {
     pub(super) ephemeral_id: String,
 }
 
-/// A process: the unreaped one, the one that cannot exit, or the PID 1 of a namespace that cannot end. `parent` is its reaper.
+/// A process: the unreaped one, the one that cannot exit, or the PID 1 of a namespace that cannot end; in a trace, any
+/// process. `parent` is its reaper. In a fork event, it is the process that called fork.
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Process {
     /// Pid on the host.
@@ -162,7 +163,7 @@ pub(super) struct Process {
     pub(super) entity_id: Option<String>,
     /// As in `/proc/PID/comm`.
     pub(super) name: String,
-    /// The file that it executed last, or that its nearest forebear did if it has executed none.
+    /// The file that it executed last, or that its nearest ancestor executed if it has executed none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) executable: Option<String>,
     /// Arguments of that exec.
@@ -189,7 +190,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// The same without arguments, and its parent without.
+    /// The same process without arguments, and with a parent without arguments.
     pub(super) fn without_arguments(self) -> Self {
         let parent = self.parent.map(|parent| Box::new(parent.without_arguments()));
         Self { args: Vec::new(), args_count: None, parent, ..self }

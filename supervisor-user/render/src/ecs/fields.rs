@@ -1,4 +1,4 @@
-//! From the internal model to what is below `supervisor`.
+//! Converts the internal model into the fields below `supervisor`.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{Context, news::Subject};
 
-/// What other schemas have no name for.
+/// The fields that other schemas have no name for.
 pub(crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
     let wall = event.wall;
     let state = event.kind.finding().map_or(State::None, |(_, state)| state);
@@ -45,7 +45,7 @@ pub(crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
                 };
                 Some(finding_fields(&namespace.init, &told, state, event.at_ns))
             }
-            // It is about a finding, and no news of it.
+            // This event is about a finding, but it is no news of the finding.
             EventKind::ReapRequested(_) => None,
             kind => kind.process().map(|finding| {
                 let told = Told {
@@ -78,12 +78,12 @@ pub(crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
             EventKind::ReapRequested(request) => Some(reap_fields(request)),
             _ => None,
         },
-        // A sink that must says it later.
+        // A sink that must shorten the event sets this later.
         shortened: None,
     }
 }
 
-/// What a namespace has of its own, while the rest is its PID 1's.
+/// The parts of an event in which a namespace differs from its PID 1; all other fields come from the PID 1.
 struct Told<'a> {
     id: &'a str,
     subject: Subject,

@@ -1,4 +1,4 @@
-//! Events as Elastic Common Schema JSON, one object a line: the names of `docs/events.md`.
+//! Encodes events as Elastic Common Schema JSON, one object a line, with the names of `docs/events.md`.
 
 mod document;
 mod fields;
@@ -33,16 +33,16 @@ use super::{Context, event_id, news::Kind, sentence::sentence};
 
 /// Version of the names below `supervisor.`.
 pub const SCHEMA_VERSION: &str = "1.7";
-/// Version of ECS that the other names are of.
+/// The version of ECS that defines the other names.
 pub const ECS_VERSION: &str = "9.0.0";
-/// What the stream is called in a store of streams.
+/// The name of the events' data set in a log store.
 pub(super) const DATASET: &str = "supervisor.findings";
 
 /// One event as a line, without the newline.
 ///
 /// # Errors
 ///
-/// None that can happen: the model holds nothing that JSON cannot.
+/// Never in practice: the model holds only values that JSON can represent.
 pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Result<String> {
     serde_json::to_string(&document(event, context, sequence)).map(harmless_json)
 }
@@ -75,7 +75,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         host: host(context),
         agent: agent(context),
         process: finding.map(|finding| process(finding, wall)).map(|it| {
-            // The finding's own events have them, and say whether they are cut.
+            // The finding's own events have the arguments, and say whether they are cut.
             if request.is_some() { it.without_arguments() } else { it }
         }),
         container: finding.and_then(|finding| finding.container.as_ref()).map(container),
@@ -152,7 +152,7 @@ fn orchestrator(orchestrator: &finding::Orchestrator) -> Orchestrator {
     }
 }
 
-/// What the types say of an event, and what [`rules`] say besides.
+/// The schema: the types of an event, and the [`rules`] in addition.
 #[must_use]
 pub fn schema(generator: SchemaGenerator) -> Value {
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
@@ -160,12 +160,12 @@ pub fn schema(generator: SchemaGenerator) -> Value {
     schema
 }
 
-/// The same as a part of another schema, without the rules.
+/// The same schema as a part of another schema, without the rules.
 pub fn subschema(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<Document>()
 }
 
-/// What must be there depends on what has happened.
+/// The rules for required and forbidden fields, by the action of the event.
 fn rules() -> Value {
     let rule = |action: &str, kind: &str, subject: &str, states: &[&str]| {
         json!({
@@ -203,7 +203,7 @@ fn rules() -> Value {
                         "required": [field],
                         "properties": {
                             "finding": false,
-                            // Either the tracer has lost something, or a sink, or a trace.
+                            // Either the collector has lost something, or a sink, or a trace.
                             "loss": {
                                 "oneOf": [
                                     { "required": ["exits"] }, { "required": ["sink"] }, { "required": ["trace"] },
@@ -255,7 +255,7 @@ fn rules() -> Value {
     ])
 }
 
-/// What must be there if somebody has asked to free a zombie.
+/// The rule for an event that records a request to free a zombie.
 fn of_a_request() -> Value {
     json!({
         "if": { "properties": { "event": { "properties": { "action": { "const": "reap-requested" } } } } },

@@ -1,9 +1,9 @@
-//! A process by its pid and name.
+//! The ECS fields that identify a process by pid and name.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// A process, by what people know it by.
+/// A process by pid and name.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct PidAndName {
     /// Pid on the host.

@@ -1,4 +1,4 @@
-//! A request to free a zombie, as an audit event reports it.
+//! The fields of an audit event that reports a request to free a zombie.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,17 +21,18 @@ pub(super) struct ReapFields {
     risks: Vec<Risk>,
     /// Whether `--force` was given.
     forced: bool,
-    /// `freed`: the reaper was made to wait. `freed-by-sigchld`: the reaper waited by itself after a SIGCHLD. `gone`: it was
-    /// reaped meanwhile. `failed`: `event.reason` tells why. Absent if nothing was tried.
+    /// `freed`: the reaper was made to wait. `freed-by-sigchld`: the reaper waited by itself after a SIGCHLD. `gone`:
+    /// it was reaped meanwhile. `failed`: `event.reason` says why. Absent if nothing was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = Outcome::WORDS))]
     outcome: Option<&'static str>,
-    /// The process that must reap it, and that was stopped.
+    /// The process that must reap the zombie, also if that process was not stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     reaper: Option<PidAndName>,
     /// Whether the reaper got a SIGCHLD first.
     nudged: bool,
-    /// How long the reaper was stopped when it was made to wait for this zombie, in microseconds. One stop can free several.
+    /// How long the reaper was stopped when it was made to wait for this zombie, in microseconds. One stop can free
+    /// several.
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped_us: Option<u64>,
     /// PID namespaces that it had blocked and that could end. Of the command only: an agent emits `namespace-released`.

@@ -1,4 +1,4 @@
-//! The part of an event that neither ECS nor OCSF has names for: what is below `supervisor`.
+//! The fields of an event that have no name in ECS or OCSF: those below `supervisor`.
 
 use std::borrow::Cow;
 
@@ -15,11 +15,11 @@ use supervisor_model::{
 use super::{SCHEMA_VERSION, named::PidAndName, reap::ReapFields};
 use crate::{news::Subject, shapes};
 
-/// What other schemas have no name for.
+/// The fields that other schemas have no name for.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Supervisor {
-    /// Version of the names below `supervisor`. The first number changes when one that was there is no more, or means
-    /// something else; the second when some are added.
+    /// Version of the names below `supervisor`. The first number changes when a name is removed or changes its meaning;
+    /// the second number changes when names are added.
     #[schemars(extend("const" = SCHEMA_VERSION))]
     pub(super) schema_version: &'static str,
     /// Which hooks are in use.
@@ -35,12 +35,13 @@ pub(crate) struct Supervisor {
     pub(super) suppressed: Option<SuppressedFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reap: Option<ReapFields>,
-    /// What was left out of this event because the sink's receiver takes no larger one; `*` is all that is not essential.
+    /// The parts that are left out of this event because the sink's receiver accepts no larger event; `*` stands for
+    /// everything that is not essential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) shortened: Option<Vec<String>>,
 }
 
-/// What is said of a finding.
+/// The fields of a finding.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct FindingFields {
     pub(super) finding: FindingState,
@@ -53,19 +54,19 @@ pub(super) struct FindingFields {
     pub(super) grace_ns: u64,
     /// Whether its exit was seen.
     pub(super) exit_time_known: bool,
-    /// Of one that was told to exit and is no zombie yet: time since its first SIGKILL, or else since the exit of its last
-    /// thread, if either was seen.
+    /// Of a process that was told to exit and is no zombie yet: time since its first SIGKILL, or else since the exit of
+    /// its last thread, if either was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ending_ns: Option<u64>,
-    /// Who sent that SIGKILL, if that was seen and it was not the kernel.
+    /// The process that sent that SIGKILL, if that was seen and it was not the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) killed_by: Option<PidAndName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaper: Option<ReaperFields>,
-    /// Of one that is reaped: who did it, where that is seen.
+    /// Of a reaped process: the process that reaped it, if that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaped_by: Option<ReapedByFields>,
-    /// Who forked it, and who forked that one; nearest first.
+    /// The process that forked it, then the process that forked that one, and so on; nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) creators: Vec<CreatorFields>,
     /// The program that its creator ran when it forked it, if the creator has executed another one since.
@@ -75,12 +76,12 @@ pub(super) struct FindingFields {
     pub(super) runtime: Option<RuntimeFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) monitor: Option<MonitorFields>,
-    /// How sure `container` and `orchestrator` are, where that is not certain: `medium` if only a user or a container says
-    /// it, or part of it was refused; `low` if sources contradict each other, or none of them is believed.
+    /// How sure `container` and `orchestrator` are, where that is not certain: `medium` if only a user or a container
+    /// says it, or part of it was refused; `low` if sources contradict each other, or none of them is believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["low", "medium"]))]
     pub(super) identity_confidence: Option<&'static str>,
-    /// With `identity_confidence`: what was claimed, and who says it.
+    /// With `identity_confidence`: each claim, and the authority behind it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) claims: Vec<ClaimFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,7 +94,7 @@ pub(super) struct FindingFields {
     pub(super) args_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) family: Option<FamilyFields>,
-    /// Who must reap it, and how that process got it.
+    /// The kind of process that must reap it, and how that process became the reaper.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) position: Option<Position>,
     /// What that process does instead of reaping it.
@@ -115,7 +116,7 @@ pub(super) struct FindingFields {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub(super) remedies: Vec<String>,
-    /// What people try in vain.
+    /// Actions that people try and that will not help.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub(super) wont_help: Vec<String>,
@@ -140,18 +141,18 @@ pub(super) struct FindingFields {
 pub(super) struct PatternFields {
     /// How many it has reaped.
     pub(super) reaped: u64,
-    /// From exit to reap, of the one in the middle among the latest.
+    /// The median time from exit to reap, among the latest.
     pub(super) median_ns: u64,
-    /// From exit to reap, of the one that it left longest among the latest.
+    /// The longest time from exit to reap, among the latest.
     pub(super) longest_ns: u64,
 }
 
-/// What is said of an event of a trace.
+/// The fields of an event of a trace.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct TracedFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exit: Option<ExitFields>,
-    /// Of one that is reaped: who did it, where that is seen.
+    /// Of a reaped process: the process that reaped it, if that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaped_by: Option<ReapedByFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,7 +168,7 @@ pub(super) struct TracedFields {
     pub(super) args_cut: bool,
 }
 
-/// The finding, and what becomes of it.
+/// The finding, and its state after this event.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct FindingState {
     /// The same from open to close, and after a restart of the agent.
@@ -218,7 +219,7 @@ pub(super) struct BlockFields {
     pub(super) waiting_ns: u64,
 }
 
-/// Who has reaped a process.
+/// The process that reaped another one.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ReapedByFields {
     /// Pid on the host.
@@ -236,7 +237,7 @@ pub(super) struct BlockerFields {
     pub(super) pid: u32,
     /// As in `/proc/PID/comm`.
     pub(super) name: String,
-    /// Who can let go of it: the one who must reap it, or its tracer.
+    /// The process that can release it: the one that must reap it, or its ptrace tracer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaper: Option<PidAndName>,
     /// State letter.
@@ -252,25 +253,25 @@ pub(super) struct BlockerFields {
     pub(super) frozen: Option<String>,
 }
 
-/// Pids, under the tightest limit where the process lives.
+/// The use of pids under the tightest limit that applies to the process.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct BudgetFields {
     /// Unreaped processes under that limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unreaped: Option<u64>,
-    /// Tasks that there are.
+    /// Tasks that exist.
     pub(super) pids_current: u64,
-    /// Tasks that there may be.
+    /// Tasks that may exist.
     pub(super) pids_max: u64,
     /// The file that says so.
     pub(super) source: String,
     /// Forks that this limit has refused, as far as `pids.events` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fork_failures: Option<u64>,
-    /// How many more are unreaped after an hour, if they grow.
+    /// How many more processes are unreaped after an hour, if their number grows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rate_per_hour: Option<u64>,
-    /// When no pid is left at that rate.
+    /// Time until no pid is left at that rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exhausted_in_ns: Option<u64>,
 }
@@ -293,7 +294,7 @@ pub(super) struct ExitFields {
     pub(super) core_dumped: bool,
 }
 
-/// Who must wait for it.
+/// The process that must wait for it.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ReaperFields {
     /// Pid on the host.
@@ -331,7 +332,7 @@ pub(super) struct ReaperFields {
     /// How many unreaped processes it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unreaped_held: Option<u64>,
-    /// How many of its own children it has reaped since the unreaped one was first looked at.
+    /// How many of its own children it has reaped since the first inspection of the unreaped one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaped_since: Option<u64>,
 }
@@ -352,7 +353,7 @@ pub(super) struct WaitFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["wait4", "waitid"]))]
     pub(super) call: Option<&'static str>,
-    /// For whom it waits, as its own namespace counts.
+    /// The processes that it waits for, by ids of its own PID namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::wait_target")]
     pub(super) target: Option<String>,
@@ -360,14 +361,15 @@ pub(super) struct WaitFields {
     pub(super) flags: Vec<&'static str>,
 }
 
-/// A forebear.
+/// An ancestor of the process.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct CreatorFields {
     /// Pid on the host.
     pub(super) pid: u32,
     /// As in `/proc/PID/comm`.
     pub(super) name: String,
-    /// The program that it ran when it forked the one before it.
+    /// The program that it ran when it forked the process before it: the previous one in `creators`, or the process
+    /// itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) executable: Option<String>,
     /// Arguments of that exec.
@@ -376,15 +378,15 @@ pub(super) struct CreatorFields {
     /// Whether there were more.
     #[serde(skip_serializing_if = "shapes::is_false")]
     pub(super) args_cut: bool,
-    /// Of a runtime: what it was called to do.
+    /// Of a runtime: the action that it was called for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verb: Option<String>,
     pub(super) role: Role,
-    /// Whether the role is by the name of the file only: root has not started it on the host, or others than root can
-    /// change the file.
+    /// Whether only the file's name supports the role: root has not started it on the host, or users other than root
+    /// can change the file.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) unverified: bool,
-    /// Whether it exists no more.
+    /// Whether it no longer exists.
     pub(super) gone: bool,
     /// How it ended, if that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -392,7 +394,7 @@ pub(super) struct CreatorFields {
     /// How long it had lived, if that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lived_ns: Option<u64>,
-    /// Who sent the signal that ended it.
+    /// The process that sent the signal that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) killed_by: Option<PidAndName>,
 }
@@ -432,13 +434,13 @@ pub(super) struct MonitorFields {
     pub(super) unverified: bool,
 }
 
-/// What one source says of container and pod.
+/// The claim of one source about the container and the pod.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ClaimFields {
     /// Where it was found.
     #[schemars(extend("enum" = ["cgroup", "arguments", "file"]))]
     pub(super) source: &'static str,
-    /// On whose authority: the kernel's, root's, another user's, or a process's in a container.
+    /// The authority behind the claim: the kernel, root, another user, or a process in a container.
     #[schemars(extend("enum" = ["kernel", "root", "user", "container"]))]
     pub(super) by: &'static str,
     /// Of `user`: its id.
@@ -463,7 +465,7 @@ pub(super) struct ClaimFields {
     pub(super) accepted: bool,
 }
 
-/// What is usual is not said.
+/// A field with its usual value is left out.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn is_false(value: &bool) -> bool {
     !value
@@ -497,7 +499,7 @@ pub(super) struct InitFields {
     pub(super) state: char,
 }
 
-/// What was lost: by the tracer, or by a sink.
+/// What was lost: by the collector, by a sink, or by a trace.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct LossFields {
     /// Since when.
@@ -518,12 +520,12 @@ pub(super) struct TraceLossFields {
     pub(super) records: u64,
 }
 
-/// What the tracer has lost.
+/// What the collector has lost.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct TracerLossFields {
-    /// Exits that the table of unreaped processes had no room for.
+    /// Exits that the table of unreaped processes had no slot for.
     pub(super) exits: u64,
-    /// Reaps that were not seen, or that there was no room for.
+    /// Reaps that were not seen, or that the event ring had no space for.
     pub(super) reaps: u64,
     /// Forks, execs and waits that were not seen or not stored.
     pub(super) records: u64,
@@ -531,24 +533,24 @@ pub(super) struct TracerLossFields {
     pub(super) resync_found: u64,
     /// Findings that turned out to be over.
     pub(super) resync_closed: u64,
-    /// Reads of other processes that took too long, or were left out after too many of those.
+    /// Reads of other processes that took too long, or that were skipped after too many slow reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reads: Option<u64>,
 }
 
-/// What a sink has not got.
+/// Events that a sink did not get.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SinkLossFields {
     /// Its name in the configuration.
     pub(super) name: String,
-    /// Events that it had no room for.
+    /// Events that it had no space for.
     pub(super) dropped: u64,
-    /// How many of them because the sink failed: its destination was down, it could not be opened, or its spool could not
-    /// be written or read. The others came faster than it delivers.
+    /// How many of them were dropped because the sink failed: its destination was down, it could not be opened, or its
+    /// spool could not be written or read. The others came faster than it delivers.
     pub(super) failed: u64,
 }
 
-/// Openings and updates of findings that are not told one by one.
+/// Openings and updates of findings that are not reported one by one.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SuppressedFields {
     /// Since when.
@@ -556,6 +558,6 @@ pub(super) struct SuppressedFields {
     pub(super) since: Timestamp,
     /// How many.
     pub(super) count: u64,
-    /// Whose they are.
+    /// The reaper of these findings.
     pub(super) reaper: PidAndName,
 }

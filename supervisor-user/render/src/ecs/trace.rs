@@ -1,4 +1,4 @@
-//! Events of a trace.
+//! Encodes the events of a trace as ECS JSON.
 
 use jiff::Timestamp;
 use supervisor_model::{
@@ -22,7 +22,7 @@ use crate::{Context, news::Kind, numbered_id, traced};
 ///
 /// # Errors
 ///
-/// None that can happen: the model holds nothing that JSON cannot.
+/// Never in practice: the model holds only values that JSON can represent.
 pub fn traced(event: &Event, context: &Context, sequence: u64, wall: Wall) -> serde_json::Result<String> {
     let r#type = match event.what {
         What::Forked(_) | What::Executed { .. } => Type::Start,
@@ -46,11 +46,11 @@ pub fn traced(event: &Event, context: &Context, sequence: u64, wall: Wall) -> se
     })
 }
 
-/// That records of a trace were lost, as a line.
+/// A line that reports lost records of a trace.
 ///
 /// # Errors
 ///
-/// None that can happen.
+/// Never in practice.
 pub fn lost(
     count: u64,
     at_ns: u64,
@@ -63,12 +63,12 @@ pub fn lost(
     line(&document(wall.timestamp(at_ns), message, loss_fields(context, sequence), context, supervisor))
 }
 
-/// What is below `supervisor` in an event of a trace.
+/// The fields below `supervisor` in an event of a trace.
 pub(crate) fn traced_supervisor(event: &Event, context: &Context) -> Supervisor {
     Supervisor { traced: Some(traced_fields(event)), ..supervisor(context) }
 }
 
-/// The same where records were lost.
+/// The fields below `supervisor` in an event that reports lost records.
 pub(crate) fn lost_supervisor(count: u64, at_ns: u64, context: &Context, wall: Wall) -> Supervisor {
     let trace = Some(TraceLossFields { records: count });
     let loss = LossFields { since: wall.timestamp(at_ns), tracer: None, sink: None, trace };

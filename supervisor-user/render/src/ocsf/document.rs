@@ -1,4 +1,4 @@
-//! The classes and objects of OCSF that events are mapped to: of each, the attributes that are filled.
+//! The OCSF classes and objects that events are mapped to. Each type has the attributes that `supervisor` fills.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub(super) enum Document {
     Error(Box<ApplicationError>),
 }
 
-/// Detection Finding: an unreaped process, or a PID namespace that cannot end.
+/// Detection Finding: an unreaped process, a process that cannot exit, or a PID namespace that cannot end.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct DetectionFinding {
     /// Findings.
@@ -48,7 +48,7 @@ pub(super) struct DetectionFinding {
     /// Class and activity in one number.
     #[schemars(extend("enum" = [200_401, 200_402, 200_403, 200_499]))]
     pub(super) type_uid: u32,
-    /// 1 New, 4 Resolved; 99 of what is no finding.
+    /// 1 New, 4 Resolved; 99 if the event is no finding.
     #[schemars(extend("enum" = [1, 4, 99]))]
     pub(super) status_id: u8,
     /// The status's name.
@@ -70,7 +70,8 @@ pub(super) struct DetectionFinding {
     /// When the finding was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) end_time: Option<i64>,
-    /// From one to the other, in milliseconds.
+    /// Of a finding that is over, in milliseconds: exit to reap, exit of PID 1 to the end of its namespace, or SIGKILL
+    /// to exit. If no SIGKILL was seen, the time to exit counts from the end of the last thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) duration: Option<u64>,
     pub(super) finding_info: FindingInfo,
@@ -169,12 +170,13 @@ pub(super) struct ProcessRemediation {
     /// Why the zombie is not gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) status_detail: Option<String>,
-    /// The zombie; its `parent_process` is the reaper, which was stopped.
+    /// The zombie; its `parent_process` is the reaper, also if the reaper was not stopped.
     pub(super) process: Process,
     pub(super) unmapped: Unmapped,
 }
 
-/// Who does it: who forks or reaps, and else the process itself. Also of a reap where who did it is not seen.
+/// The process that acts: the one that forks or reaps, and otherwise the process itself. It is the process itself also
+/// for a reap if the reaper was not seen.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Actor {
     pub(super) process: Process,
@@ -195,7 +197,7 @@ pub(super) struct ApplicationError {
     /// The class's name.
     #[schemars(extend("const" = "Application Error"))]
     pub(super) class_name: &'static str,
-    /// 1 General Error; 99 for findings that are not told one by one.
+    /// 1 General Error; 99 for findings that are not reported one by one.
     #[schemars(extend("enum" = [1, 99]))]
     pub(super) activity_id: u8,
     /// The activity's name.
@@ -208,13 +210,13 @@ pub(super) struct ApplicationError {
     pub(super) base: Base,
     /// Since when.
     pub(super) start_time: i64,
-    /// How many events or findings that are, if it is one number.
+    /// The number of events or findings that this error is about, if one number says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) count: Option<u64>,
     pub(super) unmapped: Unmapped,
 }
 
-/// What every event says.
+/// The attributes that every event has.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Base {
     /// Names of class and activity.
@@ -243,7 +245,7 @@ pub(super) struct Metadata {
     pub(super) product: Product,
     /// Which of OCSF's optional sets of attributes are used.
     pub(super) profiles: &'static [Profile],
-    /// The same for the same news of the same finding, also when it is told again after a restart.
+    /// The same for the same news of the same finding, also when it is emitted again after a restart.
     #[schemars(length(min = 1))]
     pub(super) uid: String,
     /// Grows with every event of one run of the agent.
@@ -266,7 +268,7 @@ pub(super) enum Profile {
     LinuxUsers,
 }
 
-/// What has made the event.
+/// The product that made the event.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Product {
     /// Always `supervisor`.
@@ -339,10 +341,10 @@ pub(super) struct FindingInfo {
     pub(super) desc: String,
     /// What it is about.
     pub(super) types: [Subject; 1],
-    /// The rule that has said so, one for each family of causes. Absent if no family fits.
+    /// The rule that produced the finding, one for each family of causes. Absent if no family fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) analytic: Option<Analytic>,
-    /// When it was looked at first.
+    /// When it was first inspected.
     pub(super) first_seen_time: i64,
 }
 
@@ -370,10 +372,10 @@ pub(super) struct Evidence {
     pub(super) process: Process,
 }
 
-/// What a process is to the finding.
+/// The role of a process in the finding.
 #[derive(Serialize, JsonSchema)]
 pub(super) enum EvidenceName {
-    /// The one that is not reaped.
+    /// The process that is not reaped or cannot exit, or that `explain` shows.
     #[serde(rename = "process")]
     Subject,
     /// PID 1 of the namespace.
@@ -385,12 +387,13 @@ pub(super) enum EvidenceName {
     /// A process of the namespace that has not ended.
     #[serde(rename = "blocker-task")]
     Task,
-    /// A process of the namespace that its tracer must collect: its `parent_process`.
+    /// A process of the namespace that its ptrace tracer must wait for: its `parent_process`.
     #[serde(rename = "blocker-tracer")]
     Tracer,
 }
 
-/// A process. `parent_process` is its reaper: the one who must wait for it now. Of a fork it is who called fork.
+/// A process. `parent_process` is its reaper: the process that must wait for it now. In a fork event, it is the process
+/// that called fork.
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Process {
     /// Pid on the host.
@@ -405,7 +408,7 @@ pub(super) struct Process {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::uuid_v8")]
     pub(super) cpid: Option<String>,
-    /// The file that it executed last, or that its nearest forebear did if it has executed none.
+    /// The file that it executed last, or that its nearest ancestor executed if it has executed none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<String>,
     /// Arguments of that exec, with spaces between.
@@ -474,7 +477,7 @@ pub(super) struct Resource {
     pub(super) role_id: u8,
 }
 
-/// Kinds of what is affected.
+/// Kinds of affected resources.
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ResourceType {

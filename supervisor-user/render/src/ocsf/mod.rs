@@ -1,4 +1,4 @@
-//! Events as OCSF JSON, one object a line: the Open Cybersecurity Schema Framework, as `docs/events.md` maps it.
+//! Encodes events as OCSF (Open Cybersecurity Schema Framework) JSON, one object a line, as `docs/events.md` maps them.
 
 mod document;
 mod remediation;
@@ -29,19 +29,19 @@ use super::{
     sentence::sentence,
 };
 
-/// Version of OCSF that the names are of.
+/// The version of OCSF that defines the names.
 pub const OCSF_VERSION: &str = "1.8.0";
 
 /// One event as a line, without the newline.
 ///
 /// # Errors
 ///
-/// None that can happen: the model holds nothing that JSON cannot.
+/// Never in practice: the model holds only values that JSON can represent.
 pub fn line(event: &Event, context: &Context, sequence: u64) -> serde_json::Result<String> {
     serde_json::to_string(&document(event, context, sequence)).map(harmless_json)
 }
 
-/// What the types say of an event, and which numbers go together.
+/// The schema: the types of an event, and the rules for numbers that belong together.
 #[must_use]
 pub fn schema(generator: SchemaGenerator) -> Value {
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
@@ -133,7 +133,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
     }
 }
 
-/// What the stream does not tell.
+/// An Application Error: the stream does not report something, or reports only its number.
 fn stream_error(
     event: &Event,
     context: &Context,
@@ -191,7 +191,7 @@ fn application_error(
     }
 }
 
-/// What a namespace has of its own, while the rest is its PID 1's.
+/// The parts of an event in which a namespace differs from its PID 1; all other attributes come from the PID 1.
 struct Told<'a> {
     id: &'a str,
     subject: Subject,
@@ -253,7 +253,7 @@ fn detection(
     }
 }
 
-/// What an event says of itself.
+/// The attributes of the event itself.
 struct Head {
     time: i64,
     severity_id: u8,
@@ -331,7 +331,7 @@ fn finding_info(told: &Told<'_>, wall: Wall) -> FindingInfo {
     FindingInfo {
         uid: told.id.to_owned(),
         title: match told.subject {
-            // A family's title says why; here it is the consequence that matters.
+            // A family's title says why. For an exit, the consequence is more important.
             Subject::Exit => general,
             Subject::Zombie | Subject::Namespace => {
                 family.map_or(general, supervisor_model::family::Family::title)
@@ -369,7 +369,7 @@ fn subject(finding: &Finding, wall: Wall) -> Process {
     }
 }
 
-/// Arguments in one line, if there are any. Where all of them are missing, the line is the mark of that.
+/// Arguments in one line, if there are any. If all of them are missing, the line is the mark for missing arguments.
 fn command(args: &[String], is_cut: bool) -> Option<String> {
     (!args.is_empty() || is_cut).then(|| command_line(args, is_cut, usize::MAX))
 }
@@ -426,7 +426,7 @@ fn resources(finding: &Finding, told: &Told<'_>) -> Vec<Resource> {
             ..resource(ResourceType::Container)
         });
     }
-    // OCSF demands one of them.
+    // OCSF requires a uid or a name.
     if let Some(pod) =
         finding.orchestrator.as_ref().filter(|it| it.pod_uid.is_some() || it.pod_name.is_some())
     {
@@ -445,7 +445,7 @@ fn resources(finding: &Finding, told: &Told<'_>) -> Vec<Resource> {
     resources
 }
 
-/// The wall time of a time since boot, as OCSF counts.
+/// The wall time of a time since boot, in milliseconds as OCSF wants it.
 fn millis(wall: Wall, boot_ns: u64) -> i64 {
     wall.timestamp(boot_ns).as_millisecond()
 }

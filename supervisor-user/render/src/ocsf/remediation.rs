@@ -1,4 +1,4 @@
-//! A request to free a zombie: Process Remediation Activity.
+//! Maps a request to free a zombie to Process Remediation Activity.
 
 use supervisor_model::{event::Event, reaping::Request};
 

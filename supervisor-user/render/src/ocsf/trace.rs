@@ -1,4 +1,4 @@
-//! Events of a trace.
+//! Encodes the events of a trace as OCSF JSON.
 
 use serde_json::{Value, json};
 use supervisor_model::{
@@ -20,12 +20,12 @@ use crate::{
     numbered_id, traced,
 };
 
-/// An activity of Process Activity.
+/// An activity of the class Process Activity.
 struct Activity {
     id: u8,
     name: &'static str,
     type_name: &'static str,
-    /// Which step of a launch it is.
+    /// The step of a launch, if it is one.
     launch: Option<(u8, &'static str)>,
 }
 
@@ -51,7 +51,7 @@ impl Activity {
 ///
 /// # Errors
 ///
-/// None that can happen: the model holds nothing that JSON cannot.
+/// Never in practice: the model holds only values that JSON can represent.
 pub fn traced(event: &Event, context: &Context, sequence: u64, wall: Wall) -> serde_json::Result<String> {
     let action = traced::action(&event.what);
     let activity = Activity::of(action);
@@ -86,11 +86,11 @@ pub fn traced(event: &Event, context: &Context, sequence: u64, wall: Wall) -> se
     })))
 }
 
-/// That records of a trace were lost, as a line.
+/// A line that reports lost records of a trace.
 ///
 /// # Errors
 ///
-/// None that can happen.
+/// Never in practice.
 pub fn lost(
     count: u64,
     at_ns: u64,
@@ -113,7 +113,7 @@ pub fn lost(
     line(&Document::Error(Box::new(error)))
 }
 
-/// Which numbers go together, and what is there with which of them.
+/// The schema rules for numbers that belong together, and for the attributes that come with them.
 pub(super) fn rules() -> Value {
     let rule = |action: Action, own: &[&str]| {
         let activity = Activity::of(action);
@@ -163,7 +163,7 @@ fn line(document: &Document) -> serde_json::Result<String> {
 fn actor(event: &Event, context: &Context, wall: Wall) -> Process {
     match &event.what {
         What::Forked(by) | What::Reaped { by: Some(by), .. } => named(by, wall),
-        // OCSF demands one.
+        // OCSF requires an actor.
         _ => itself(event, context, wall),
     }
 }
@@ -189,7 +189,7 @@ fn process(event: &Event, context: &Context, wall: Wall) -> Process {
     process
 }
 
-/// The process, by what tells it from others.
+/// The process of the event, with the ids that distinguish it from others.
 fn itself(event: &Event, context: &Context, wall: Wall) -> Process {
     let id = traced::entity_id(event, context);
     Process {

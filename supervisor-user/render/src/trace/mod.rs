@@ -1,4 +1,4 @@
-//! A trace, as lines and as a tree. Pure.
+//! Renders a trace as lines and as a tree. The module is pure.
 
 pub mod text;
 pub mod tree;

@@ -1,4 +1,4 @@
-//! A trace for people: an event a line.
+//! Renders a trace for people, one event a line.
 
 use std::fmt::Write as _;
 
@@ -24,9 +24,9 @@ pub enum Time {
     Delta,
 }
 
-/// Characters of a file and its arguments that are written.
+/// At most this many characters of a file and its arguments are written.
 const COMMAND: usize = 200;
-/// Characters of a container's id that people read.
+/// This many characters of a container id are written.
 const ID: usize = 12;
 
 /// The lines of a trace.
@@ -35,18 +35,18 @@ pub struct Lines {
     time: Time,
     colour: Colour,
     wall: Wall,
-    /// What relative times count from.
+    /// The time that relative times count from.
     from_ns: u64,
 }
 
 impl Lines {
-    /// Lines of a trace that begins now.
+    /// Lines of a trace that begins at `now_ns`.
     #[must_use]
     pub fn new(time: Time, colour: Colour, wall: Wall, now_ns: u64) -> Self {
         Self { time, colour, wall, from_ns: now_ns }
     }
 
-    /// What stands above the columns.
+    /// The header above the columns.
     #[must_use]
     pub fn header(&self) -> String {
         let time = match self.time {
@@ -80,7 +80,7 @@ impl Lines {
         out.push('\n');
     }
 
-    /// Appends what says that records are missing here.
+    /// Appends a line that reports lost records.
     pub fn lost(&mut self, count: u64, at_ns: u64, out: &mut String) {
         self.time(at_ns, out);
         let text = self.colour.paint("1;33", &lost(count));
@@ -104,7 +104,7 @@ impl Lines {
     }
 }
 
-/// What a line says of an event, behind its word.
+/// The text behind the word of an event.
 fn details(what: &What, out: &mut String) {
     let _infallible = match what {
         What::Forked(by) => write!(out, "by {}", named(by)),
@@ -118,7 +118,7 @@ fn details(what: &What, out: &mut String) {
             );
             match by {
                 Some(by) => write!(out, "by {}, {after}", named(by)),
-                // Seen at the free, which comes a little later.
+                // The reap was seen at the free of the process, which comes a little later.
                 None if after_ns.is_some() => write!(out, "at most {after}"),
                 None => write!(out, "{after}"),
             }
@@ -126,7 +126,7 @@ fn details(what: &What, out: &mut String) {
     };
 }
 
-/// The same as the end of a sentence whose subject is the process.
+/// The same text as the end of a sentence whose subject is the process.
 #[must_use]
 pub fn sentence(what: &What) -> String {
     let mut out = match what {
@@ -143,7 +143,7 @@ pub fn sentence(what: &What) -> String {
     out
 }
 
-/// What says that records are missing.
+/// The text that reports lost records.
 pub(super) fn lost(count: u64) -> String {
     format!("LOST  {count} records: they came faster than they were read; filters or --only let fewer come")
 }
@@ -153,13 +153,13 @@ pub(super) fn named(process: &Named) -> String {
     columns::named(&process.name(), process.id.tgid)
 }
 
-/// What was executed: the file, and the arguments but the first if that is the same.
+/// The executed file with its arguments. The file replaces the first argument, which usually names the file too.
 pub(super) fn command(file: &str, args: &[String], is_cut: bool) -> String {
     let words: Vec<String> = [file.to_owned()].into_iter().chain(args.iter().skip(1).cloned()).collect();
     command_line(&words, is_cut, COMMAND)
 }
 
-/// How it ended, in two words.
+/// How a process ended: its exit code, or the signal and whether a core was dumped.
 pub(super) fn status(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("code {code}"),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn times_count_from_the_line_before_if_that_is_wanted() {
+    fn delta_times_count_from_the_line_before() {
         let text = lines(Time::Delta);
         let times: Vec<&str> =
             text.lines().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_says_the_same() {
+    fn a_sentence_says_the_same_as_a_line() {
         let mut decoder = Decoder::default();
         let mut said = |record| sentence(&decoder.event(&record, None).unwrap().what);
         assert_eq!(said(traced(TRACE_FORK, 1, 0)), "was forked by init[1]");

@@ -1,4 +1,4 @@
-//! A trace as the tree that it is: who has forked whom, how long each lived, and how it ended.
+//! Renders a trace as a tree: which process forked which one, how long each of them lived, and how it ended.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -12,23 +12,23 @@ use supervisor_model::{
 use super::text::{command, lost, named, status};
 use crate::style::Colour;
 
-/// How many processes are drawn at most.
+/// At most this many processes are drawn.
 const BOUND: usize = 10_000;
-/// How deep lines are indented at most.
+/// Lines are indented to this depth at most.
 const DEPTH: usize = 40;
-/// A reap that comes later than this after the exit is told.
+/// The tree marks a reap as late if it comes this long after the exit, or later.
 const LATE_NS: u64 = 100_000_000;
-/// What is shown of a command at least.
+/// A command keeps at least this many columns.
 const NARROW_COMMAND: usize = 8;
 
-/// Before a child that others follow, before the last, and below each.
+/// Strokes before a child that others follow, before the last child, and below each of the two.
 const STROKES: [&str; 4] = ["├─ ", "└─ ", "│  ", "   "];
 
 /// The processes of a trace.
 #[derive(Debug, Default)]
 pub struct Tree {
     nodes: HashMap<ProcessId, Node>,
-    /// Those whose creators are not among them, in the order of their first events.
+    /// The processes without a creator in the tree, in the order of their first events.
     roots: Vec<ProcessId>,
     left_out: u64,
     lost: u64,
@@ -37,11 +37,11 @@ pub struct Tree {
 #[derive(Debug)]
 struct Node {
     process: Named,
-    /// The last file that it has executed, with its arguments.
+    /// The last file that it executed, with its arguments.
     command: Option<String>,
     /// When it was forked, if that was seen.
     forked_ns: Option<u64>,
-    /// Its first event.
+    /// The time of its first event.
     first_ns: u64,
     exit: Option<(u64, Exit)>,
     reap: Option<(u64, Option<Named>)>,
@@ -49,11 +49,11 @@ struct Node {
 }
 
 impl Tree {
-    /// Takes an event.
+    /// Adds an event.
     pub fn event(&mut self, event: &Event) {
         let id = event.process.id;
         if !self.nodes.contains_key(&id) {
-            // One that is only reaped or waits has no place in a tree.
+            // A process that only waits or is only reaped does not appear in the tree.
             if matches!(event.what, What::Waits(_) | What::Reaped { .. }) {
                 return;
             }
@@ -83,7 +83,7 @@ impl Tree {
             self.nodes.insert(id, node);
         }
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        // The last name that it had.
+        // The node keeps the last name that the process had.
         node.process = event.process;
         match &event.what {
             What::Executed { file, args, args_cut, .. } => {
@@ -95,16 +95,16 @@ impl Tree {
         }
     }
 
-    /// Takes that records are missing.
+    /// Records that `count` records are missing.
     pub fn lost(&mut self, count: u64) {
         self.lost += count;
     }
 
-    /// Draws it; times count from `from_ns`. Commands are cut where a terminal has so many columns.
+    /// Draws the tree. Times count from `from_ns`. Commands are cut to the width of a terminal with this many columns.
     #[must_use]
     pub fn draw(&self, from_ns: u64, columns: Option<usize>, colour: Colour) -> String {
         let mut out = format!("{:>10} {:>10}  {:<24} PROCESS\n", "START", "LIVED", "ENDED");
-        // Depth first, with what stands before the name of each and of what is below it.
+        // Depth first. Each entry has the strokes before its own name, and those before the names below it.
         let mut stack: Vec<(ProcessId, String, String)> =
             self.roots.iter().rev().map(|id| (*id, String::new(), String::new())).collect();
         let [tee, corner, bar, blank] = STROKES;
@@ -132,7 +132,7 @@ impl Tree {
 impl Node {
     fn draw(&self, from_ns: u64, before: &str, columns: Option<usize>, colour: Colour, out: &mut String) {
         let micros = self.first_ns.saturating_sub(from_ns) / 1000;
-        // Of one that was there before, how long it has lived is not known.
+        // The lifetime of a process that existed before the trace is not known.
         let start = match self.forked_ns {
             Some(_) => format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
             None => "before".to_owned(),
@@ -155,7 +155,7 @@ impl Node {
         let painted = colour.paint(code, &ended);
         let _infallible = write!(out, "{start:>10} {lived:>10}  {painted} {name}");
         if let Some(command) = &self.command {
-            // A line that the terminal breaks would break the tree.
+            // The terminal must not break a line: that would break the tree.
             let used = 26 + width(&ended) + width(&name);
             let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(used).max(NARROW_COMMAND));
             let _infallible = write!(out, "  {}", cut(command, room));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_drawn_with_how_each_ended() {
+    fn a_tree_shows_how_each_process_ended() {
         let mut decoder = Decoder::default();
         let mut tree = Tree::default();
         for record in [
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_counted() {
+    fn events_beyond_the_bound_are_counted() {
         let mut decoder = Decoder::default();
         let mut tree = Tree::default();
         for pid in 1..=BOUND as u32 + 5 {

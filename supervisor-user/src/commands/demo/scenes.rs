@@ -1,4 +1,4 @@
-//! One table: how each family is made to happen, and what has to be said of it.
+//! One table: how the demo makes each family happen, and what the tool must report about it.
 
 use anyhow::{Result, ensure};
 use supervisor_lab::{ACTOR, program};
@@ -7,54 +7,54 @@ use supervisor_render::table::{Gives, table};
 
 use crate::console::{colour, columns, print};
 
-/// What the list needs as a table.
+/// The columns that the list needs as a table.
 const WIDE: usize = 140;
 
-/// How a family is made to happen.
+/// How the demo makes a family happen.
 pub(super) struct Scene {
     pub(super) family: Family,
-    /// What is done, in one sentence.
+    /// What the demo does, in one sentence.
     pub(super) does: &'static str,
-    /// What lets go of it, in one sentence.
+    /// What ends the scene, in one sentence.
     pub(super) ends: &'static str,
-    /// The part that is played, with its arguments: an `@` before a name makes it the path under which this program
-    /// plays parts under that name. In a container, if this is empty.
+    /// The part that this program plays, with its arguments. An `@` before a name stands for the path under which this
+    /// program plays parts with that name. If the list is empty, the scene runs in a container.
     pub(super) part: &'static [&'static str],
-    /// The fact with which the part tells whom it is about, and by which word.
+    /// The fact by which the part reports the process of the scene, and the word in it that holds the pid.
     pub(super) fact: (&'static str, &'static str),
     pub(super) told: Told,
-    /// What has to be named; empty for the family.
+    /// Texts that the report must contain. If empty, it must contain the family.
     pub(super) names: &'static [&'static str],
-    /// Any one of these programs is needed.
+    /// The scene needs any one of these programs. If empty, it needs none.
     needs: &'static [&'static str],
 }
 
-/// What the tool tells of it.
+/// What the tool reports about a scene.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// A finding of `watch`, opened and closed, of what the part must reap.
+    /// `watch` reports that a finding opens and closes. The part must reap its process.
     OfReaper,
-    /// The same, of a process with the part's name.
+    /// The same, for a process with the part's name.
     OfName,
-    /// The same, of the part's PID namespace.
+    /// The same, for the part's PID namespace.
     Blocked,
-    /// The same, of what the part must reap, which then goes by itself.
+    /// The same as [`Self::OfReaper`], but the zombie goes away by itself.
     Late,
-    /// Nothing in `watch`, but `explain` does.
+    /// `watch` reports nothing, but `explain` does.
     Explained,
-    /// Nothing.
+    /// The tool reports nothing.
     Nothing,
 }
 
 impl Scene {
-    /// What a machine lacks for it.
+    /// The programs that this machine lacks for the scene.
     fn lacks(&self) -> Option<String> {
         let is_here = self.needs.is_empty() || self.needs.iter().any(|name| program(name).is_some());
         (!is_here).then(|| format!("needs {}", self.needs.join(" or ")))
     }
 }
 
-/// The usual: a process that does not reap, until it is told to.
+/// The usual scene: a process does not reap until the demo tells it to.
 const USUAL: Scene = Scene {
     family: Family::F1,
     does: "",
@@ -254,7 +254,7 @@ const SCENES: [Scene; 24] = [
     },
 ];
 
-/// How a family is made to happen, if it can be here.
+/// The scene of a family. It is an error if this machine cannot play it.
 pub(super) fn of(family: Family) -> Result<&'static Scene> {
     let scene = &SCENES[family as usize];
     let lacks = scene.lacks();
@@ -262,7 +262,7 @@ pub(super) fn of(family: Family) -> Result<&'static Scene> {
     Ok(scene)
 }
 
-/// Prints all of them.
+/// Prints all scenes.
 pub(super) fn list() -> Result<()> {
     let mut out = String::new();
     if let Some(columns) = columns().filter(|columns| *columns < WIDE) {
@@ -278,7 +278,7 @@ pub(super) fn list() -> Result<()> {
     print(&out)
 }
 
-/// The same below each other.
+/// The same list for a narrow terminal: the parts of a scene stand below each other.
 fn narrow_list(out: &mut String, columns: usize) {
     for scene in &SCENES {
         let here = scene.lacks().map(|lacks| format!(" (not here: it {lacks})")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One family: it is made to happen, the tool says what it is, and it is over.
+//! Shows one family: makes it happen, checks the tool's report, and ends it.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{
     watch::{self, Watch, say},
 };
 
-/// Shows it; an error if it is not what was announced.
+/// Shows a scene. It is an error if the tool does not report the announced family.
 pub(super) fn show(lab: &Lab, binary: &Path, scene: &Scene) -> Result<()> {
     say(&format!("\n{} {}\n   {}.", scene.family, scene.family.title(), scene.does))?;
     let name = format!("demo-{}", scene.family.id().to_lowercase());
@@ -63,7 +63,7 @@ fn play(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
 }
 
 fn in_a_container(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
-    // This crun makes no control groups, of which one could be left if this process is killed.
+    // crun runs without control groups here, so no group stays behind if this process is killed.
     let runtime = if Runtime::Crun.find().is_some() { Runtime::Crun } else { Runtime::Runc };
     let [program, actor] = lab.add_actor(name)?;
     let container = Container::run(lab, runtime, &[&program, &actor, "sleeper"])?;
@@ -76,7 +76,7 @@ fn in_a_container(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result
     closed(&mut watch, scene, zombie.pid)
 }
 
-/// Shows the finding, which has to be of that family.
+/// Shows the finding, and checks that it is of the family of the scene.
 fn opened(watch: &Watch, scene: &Scene, pid: u32) -> Result<()> {
     let said = watch.next_about(pid, if scene.told == Told::Blocked { "blocked" } else { "" })?;
     let mut names: Vec<String> = scene.names.iter().map(|&name| name.to_owned()).collect();
@@ -86,7 +86,7 @@ fn opened(watch: &Watch, scene: &Scene, pid: u32) -> Result<()> {
     watch::names(&said, &names)
 }
 
-/// Shows its end, and ends the watch.
+/// Shows the end of the finding, and ends the watch.
 fn closed(watch: &mut Watch, scene: &Scene, pid: u32) -> Result<()> {
     match scene.told {
         Told::Nothing => {}

@@ -1,4 +1,4 @@
-//! What the tool says about it: `supervisor watch` and `supervisor explain` as a person would start them.
+//! Runs `supervisor watch` and `supervisor explain` as a person would start them, and shows their output.
 
 use std::{
     io::{self, Write},
@@ -14,16 +14,16 @@ use supervisor_model::words::in_ascii;
 
 use crate::console::{COLUMNS_VARIABLE, columns, is_utf8};
 
-/// `watch` reports what is unreaped for this long.
+/// `watch` reports processes that are unreaped for this long.
 const GRACE: &str = "1s";
-/// Grace period and report of a finding, had there been one.
+/// A finding would be reported within this time: the grace period, and the time for the report itself.
 const SILENCE: Duration = Duration::from_millis(2500);
-/// The lines of one finding come together; after this much silence there are no more.
+/// The lines of one finding come together. After this much silence, no more lines follow.
 const PAUSE_IN_OUTPUT: Duration = Duration::from_millis(150);
-/// What stands before each line of it.
+/// The text before each line of the tool's output.
 const BEFORE: &str = "   │ ";
 
-/// `supervisor watch`; what it prints is shown.
+/// A running `supervisor watch`, whose output the demo shows.
 pub(super) struct Watch {
     process: Owned,
     findings: Lines,
@@ -31,7 +31,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Starts it with a filter, and waits until it is attached.
+    /// Starts it with a filter, and waits until its hooks are attached.
     pub(super) fn start(binary: &Path, filter: &[&str; 2]) -> Result<Self> {
         let mut command = program(binary);
         command.args(["watch", "--long", "--verbose", "--grace", GRACE]).args(filter);
@@ -52,7 +52,7 @@ impl Watch {
         }
     }
 
-    /// Shows and returns what it prints next about a process.
+    /// Shows and returns the next output about a process: it contains the pid and `word`. `word` is in lower case.
     pub(super) fn next_about(&self, pid: u32, word: &str) -> Result<String> {
         let pid = pid.to_string();
         let deadline = Instant::now() + LIMIT;
@@ -68,8 +68,8 @@ impl Watch {
         Ok(text)
     }
 
-    /// Fails if it prints a finding for as long as one would have taken. A loss report of the host is shown, and is no
-    /// finding.
+    /// Fails if it prints a finding within the time that a finding would take. A loss report of the host is shown, but
+    /// is no finding.
     pub(super) fn is_silent(&self) -> Result<()> {
         let deadline = Instant::now() + SILENCE;
         loop {
@@ -103,7 +103,7 @@ fn is_loss(line: &str) -> bool {
     line.split_whitespace().nth(1) == Some("LOST")
 }
 
-/// Shows what `supervisor explain` tells of a process, and returns it.
+/// Shows the output of `supervisor explain` for a process, and returns it.
 pub(super) fn explain(binary: &Path, pid: u32) -> Result<String> {
     let pid = pid.to_string();
     say(&format!("   supervisor explain {pid}"))?;
@@ -119,7 +119,7 @@ pub(super) fn explain(binary: &Path, pid: u32) -> Result<String> {
     Ok(text)
 }
 
-/// This program, whose lines are to fit behind [`BEFORE`].
+/// A command of this program. Its lines must fit behind [`BEFORE`].
 fn program(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     if let Some(columns) = columns() {
@@ -128,28 +128,28 @@ fn program(binary: &Path) -> Command {
     command
 }
 
-/// Fails if what was said does not name all of this.
+/// Fails if the output does not contain all of these facts.
 pub(super) fn names(said: &str, facts: &[String]) -> Result<()> {
-    // Lines are wrapped anywhere.
+    // The tool may break a line at any blank.
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     let missing = facts.iter().find(|fact| !said.contains(*fact));
     missing.map_or(Ok(()), |fact| bail!("what it says does not name {fact}"))
 }
 
-/// Shows a line and adds it to what was shown.
+/// Shows a line and adds it to the text.
 fn take(text: &mut String, line: &str) -> Result<()> {
     text.push_str(line);
     text.push('\n');
     show(line)
 }
 
-/// A line of what the tool prints.
+/// Prints a line of the tool's output.
 pub(super) fn show(line: &str) -> Result<()> {
     let line = format!("{BEFORE}{line}");
     say(if is_utf8() { line.trim_end().to_owned() } else { in_ascii(line.trim_end()) }.as_str())
 }
 
-/// A line of the demo's own.
+/// Prints a line of the demo itself.
 pub(super) fn say(line: &str) -> Result<()> {
     writeln!(io::stdout(), "{line}").context("standard output cannot be written")
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn another_family_than_the_announced_one_fails() {
+    fn a_finding_of_another_family_fails() {
         let said = "why  it never waits for\n     it [F1,\n     high]";
         assert!(names(said, &["[F1, ".to_owned(), "waits for it".to_owned()]).is_ok());
         assert!(names(said, &["[F11, ".to_owned()]).is_err());

@@ -1,4 +1,4 @@
-//! What `explain` finds by a name, a container or a pod.
+//! Finds the subjects of `explain` by a name, a container or a pod.
 
 use anyhow::{Result, bail};
 use supervisor_collect::{
@@ -16,7 +16,7 @@ use supervisor_render::groups::Group;
 
 use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
 
-/// What is unreaped or blocked and has this name; if nothing is, the living processes of the name.
+/// Everything unreaped or blocked with this name. If there is nothing, the living processes with this name.
 pub(super) fn by_name(host: &Proc, glance: &mut Glance<'_>, name: &str) -> Result<Vec<Part>> {
     let filter = Filter { comm: Some(name.to_owned()), ..Filter::default() };
     let conclusions = conclude(host, glance, filter)?;
@@ -44,7 +44,7 @@ pub(super) fn by_name(host: &Proc, glance: &mut Glance<'_>, name: &str) -> Resul
     Ok(told)
 }
 
-/// What is unreaped or blocked in a container or a pod.
+/// Everything unreaped or blocked in a container or a pod.
 pub(super) fn in_place(
     host: &Proc,
     glance: &mut Glance<'_>,
@@ -81,7 +81,7 @@ fn conclude(host: &Proc, glance: &mut Glance<'_>, filter: Filter) -> Result<Conc
     Ok(conclusions)
 }
 
-/// Blocked namespaces first, then one zombie of each reaper and cause, with how many are like it.
+/// Blocked namespaces first, then one zombie for each reaper and cause, with the number of similar zombies.
 fn parts(conclusions: &Conclusions, wants: &dyn Fn(&Finding) -> bool, options: &str) -> Vec<Part> {
     let mut namespaces: Vec<&BlockedNamespace> =
         conclusions.namespaces().filter(|it| wants(&it.init)).collect();
@@ -105,7 +105,7 @@ fn parts(conclusions: &Conclusions, wants: &dyn Fn(&Finding) -> bool, options: &
     parts
 }
 
-/// What says that some are not told.
+/// A note that some stories are left out.
 fn and_more(count: usize, what: &str, command: &str) -> Option<Part> {
     let more = count.checked_sub(STORIES).filter(|more| *more > 0)?;
     Some(Part::Note(format!("{more} more {}: {}", clean(what), clean(command.trim_end()))))

@@ -1,3 +1,5 @@
+//! Tests of the list of all nodes.
+
 use clap::Parser as _;
 use jiff::Timestamp;
 use serde_json::json;
@@ -15,7 +17,7 @@ fn key(host: &str, finding: &str) -> Key {
     Key { cluster: "lab".into(), host: host.into(), finding: Some(finding.into()) }
 }
 
-/// Two nodes with a zombie each, a blocked namespace, and a node that reports no more.
+/// Two nodes with a zombie each, a blocked namespace, and a stale node.
 fn fleet() -> Fleet {
     let mut fleet = Fleet::default();
     for (name, state) in [
@@ -54,7 +56,7 @@ fn listed(options: &str) -> Vec<String> {
 }
 
 #[test]
-fn all_nodes_are_listed_with_the_columns_that_were_asked_for() {
+fn all_nodes_are_listed_with_the_chosen_columns() {
     assert_eq!(
         listed("--columns pid,name,vpid,pod,reaper-is,state,age,verdict"),
         [
@@ -70,14 +72,14 @@ fn all_nodes_are_listed_with_the_columns_that_were_asked_for() {
 }
 
 #[test]
-fn all_nodes_are_sorted_as_they_were_asked_for() {
+fn all_nodes_are_sorted_by_the_chosen_column() {
     assert_eq!(listed("--columns pid --sort pid --no-headers"), ["9", "10"]);
     assert_eq!(listed("--columns pid --sort pid --reverse --no-headers"), ["10", "9"]);
     assert_eq!(listed("--columns pid --sort age --no-headers"), ["10", "9"]);
 }
 
 #[test]
-fn who_asks_for_no_columns_gets_namespaces_and_silent_nodes_too() {
+fn without_chosen_columns_namespaces_and_silent_nodes_are_listed_too() {
     let lines = listed("");
     assert!(lines[0].contains("PID 1") && lines[1].contains("pause[70]"), "{lines:?}");
     assert!(lines[3].starts_with("HOST") && lines[3].ends_with("STATUS"), "{lines:?}");

@@ -1,4 +1,4 @@
-//! What `supervisor top --from` shows: all nodes, as they were when the broker was last asked.
+//! The source of `supervisor top --from`: all nodes, as in the last answer of the broker.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use tokio::{sync::mpsc, time::sleep};
 
 use crate::top::{Top, id};
 
-/// How often the broker is asked.
+/// How often the task asks the broker.
 const ASK: Duration = Duration::from_secs(2);
 
-/// What it has answered, or why it has not.
+/// The broker's answer, or the reason why there is none.
 type Answer = Result<Fleet, String>;
 
-/// The nodes.
+/// All nodes, and the task that asks for them.
 pub(in crate::commands) struct Nodes {
     place: String,
     fleet: Fleet,
@@ -28,11 +28,11 @@ pub(in crate::commands) struct Nodes {
 }
 
 impl Nodes {
-    /// Begins to ask, in the event loop that this is called in.
+    /// Starts the task that asks the broker, in the event loop of the caller.
     ///
     /// # Errors
     ///
-    /// If the broker's address cannot be one.
+    /// If the broker's address is not valid.
     pub(in crate::commands) fn new(args: &FleetArgs, filter: &Filter) -> Result<Self> {
         args.access().addresses()?;
         let (sender, answers) = mpsc::channel(1);
@@ -45,10 +45,10 @@ impl Nodes {
         &self.fleet
     }
 
-    /// Takes in the next answer, if there is one.
+    /// Processes the next answer, if there is one.
     pub(in crate::commands) fn tick(&mut self, screen: &mut Top) {
         match self.answers.try_recv() {
-            // None yet: who asks ends with this only.
+            // No answer yet: the task ends only with `self`.
             Err(_) => {}
             Ok(Err(error)) => screen.trouble = Some(format!("{}; trying again", clean(&error))),
             Ok(Ok(fleet)) => {
@@ -64,7 +64,7 @@ impl Nodes {
     }
 }
 
-/// What is open now and was not, and the other way round; each with its finding.
+/// One line for each finding that has opened or closed between the two answers, with the id of the finding.
 fn changes(before: &Fleet, now: &Fleet) -> Vec<(String, String)> {
     let at = now.now.to_zoned_datetime(TimeZone::system()).strftime("%T").to_string();
     let only_in = |one: &Fleet, other: &Fleet, what: &str| -> Vec<(String, String)> {
@@ -79,7 +79,7 @@ fn changes(before: &Fleet, now: &Fleet) -> Vec<(String, String)> {
     [only_in(now, before, "OPEN  "), only_in(before, now, "CLOSED")].concat()
 }
 
-/// Asks again and again, for as long as somebody wants to know.
+/// Asks the broker repeatedly, until nobody receives the answers any more.
 async fn ask(args: FleetArgs, filter: Filter, answers: mpsc::Sender<Answer>) {
     let mut link = None;
     loop {

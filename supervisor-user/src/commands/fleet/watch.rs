@@ -1,4 +1,4 @@
-//! `supervisor watch --from`: what is open on all nodes, then what happens there, and which of them go silent.
+//! `supervisor watch --from`: prints the open findings of all nodes, then their events, and the nodes that go silent.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -19,10 +19,10 @@ use tokio::{
 use super::{json, say_left_out, write};
 use crate::{engine::block_on, exit::Exit};
 
-/// Of so many nodes it is known that they are stale, also if the bucket has forgotten them.
+/// With more stale nodes than this, the list drops the nodes that the bucket has forgotten.
 const MAX_STALE: usize = 4096;
 
-/// Tells the events of all nodes until it is stopped.
+/// Prints the events of all nodes until it is stopped.
 ///
 /// # Errors
 ///
@@ -54,20 +54,20 @@ pub(in crate::commands) fn watch(
     Ok(Exit::Ok)
 }
 
-/// What is said, and what was said already.
+/// Prints messages, and remembers which nodes it has reported as stale.
 struct Teller<'a> {
     stream: &'a str,
     place: &'a str,
     filter: &'a Filter,
     output: Format,
-    /// Nodes of which it was said that they are stale.
+    /// Nodes that were reported as stale.
     stale: BTreeSet<(String, String)>,
     /// Events that could not be filtered.
     foreign: u64,
 }
 
 impl Teller<'_> {
-    /// False if nobody reads it any more.
+    /// Prints one message. Returns false if nobody reads standard output any more.
     fn tell(&mut self, told: Told<'_>) -> Result<bool> {
         let place = self.place;
         match told {
@@ -89,7 +89,7 @@ impl Teller<'_> {
         Ok(true)
     }
 
-    /// What is open at the beginning: as text like events that say so; as JSON the documents as they are.
+    /// Prints the findings that are open at the beginning: in text as events, in JSON as the unchanged documents.
     fn open(&self, fleet: &Fleet) -> Result<bool> {
         if self.output == Format::Ocsf {
             if !fleet.rows.is_empty() {
@@ -117,9 +117,9 @@ impl Teller<'_> {
         Ok(true)
     }
 
-    /// Which nodes have gone silent, or are there again; each once.
+    /// Reports each node that has gone silent or reports again, once for each change.
     fn hosts(&mut self, fleet: &Fleet) -> Result<bool> {
-        // A heartbeat that is replaced while all are read can be missing once: that alone says nothing.
+        // A heartbeat can be missing once, if it is replaced while all are read. So a missing node alone means nothing.
         if self.stale.len() > MAX_STALE {
             self.stale.retain(|key| fleet.hosts.contains_key(key));
         }
@@ -168,7 +168,8 @@ impl Teller<'_> {
 
 /// An event as a line; `None` if it has none in this format.
 fn line(event: &Event<'_>, output: Format) -> Option<String> {
-    /// What both formats of events have; ECS has a time as text, OCSF another one.
+    /// Fields of an event. Both formats have the message. ECS has a time as text under this name, OCSF has another
+    /// time.
     #[derive(Default, Deserialize)]
     struct Headline {
         #[serde(rename = "@timestamp")]

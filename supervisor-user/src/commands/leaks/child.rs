@@ -1,4 +1,4 @@
-//! The command: its start, its end, and the orphans that come to this process instead of it.
+//! The command: its start, its end, and the orphans that this process adopts.
 
 use std::{
     ffi::OsString,
@@ -16,7 +16,8 @@ use tokio::signal::unix::{self, SignalKind};
 use super::marks::SOCKET;
 use crate::leaks::{Ended, NOT_EXECUTABLE, NOT_FOUND};
 
-/// Starts the command, with the socket for marks in its environment. If that fails, says why and returns the exit code.
+/// Starts the command, with the path of the socket for marks in its environment. If that fails, says why and returns
+/// the exit code.
 pub(super) fn start(command: &[OsString], socket: &Path) -> Result<Child, u8> {
     let Some((program, rest)) = command.split_first() else { return Err(NOT_FOUND) };
     Command::new(program).args(rest).env(SOCKET, socket).spawn().map_err(|error| {
@@ -25,7 +26,7 @@ pub(super) fn start(command: &[OsString], socket: &Path) -> Result<Child, u8> {
     })
 }
 
-/// The signals that would end this process. It waits for the command instead, and reports.
+/// The signals that would end this process. Instead, this process waits for the command and reports.
 pub(super) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
@@ -33,7 +34,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Handles them from now on.
+    /// Handles these signals from now on.
     pub(super) fn handle() -> Result<Self> {
         let handle = |kind| unix::signal(kind).context("cannot handle signals");
         Ok(Self {
@@ -43,19 +44,20 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one, and passes it on. A terminal sends its interrupt to the command too, so that is not passed on.
+    /// Waits for the next signal, and passes it on. SIGINT is not passed on, because a terminal sends it to the command
+    /// too.
     pub(super) async fn pass_on(&mut self, child: &Child) {
         let signal = tokio::select! {
             _ = self.interrupt.recv() => return,
             _ = self.terminate.recv() => Signal::TERM,
             _ = self.hangup.recv() => Signal::HUP,
         };
-        // It may have ended in this moment.
+        // The command may have ended in this moment.
         kill_process(Pid::from_child(child), signal).ok();
     }
 }
 
-/// How it ended.
+/// Converts the exit status.
 pub(super) fn ended(status: ExitStatus) -> Ended {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
@@ -65,10 +67,10 @@ pub(super) fn ended(status: ExitStatus) -> Ended {
     }
 }
 
-/// Reaps the orphans that this process has adopted; `is_own` says which exited children somebody else waits for.
+/// Reaps the orphans that this process has adopted. `is_own` says which exited children other code waits for.
 pub(super) fn reap_orphans(is_own: impl Fn(u32) -> bool) {
     while let Some(pid) = exited_child() {
-        // The next one may be behind it; it is reaped after this one.
+        // An orphan may stand behind this child in the list. It is reaped after other code has reaped this child.
         if is_own(pid.as_raw_nonzero().get().cast_unsigned()) {
             return;
         }
@@ -78,14 +80,14 @@ pub(super) fn reap_orphans(is_own: impl Fn(u32) -> bool) {
     }
 }
 
-/// A child that has exited and is not reaped.
+/// A child that has exited and is not yet reaped.
 fn exited_child() -> Option<Pid> {
-    // SAFETY: all zero is a `siginfo_t` that says nothing.
+    // SAFETY: a `siginfo_t` of zero bytes is valid: it describes no signal.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: the call writes to `info` only.
     let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
-    // SAFETY: the kernel has filled in the fields of a child's end, or nothing.
+    // SAFETY: the kernel has either filled in the fields of a child's exit, or written nothing, and then they are zero.
     let pid = unsafe { info.si_pid() };
     if result == 0 { Pid::from_raw(pid) } else { None }
 }

@@ -1,4 +1,5 @@
-//! `--each` below another `supervisor leaks`: only marks are sent to it, so that one test costs milliseconds.
+//! `--each` below another `supervisor leaks`: this process only sends marks to that one, so one test costs only
+//! milliseconds.
 
 use std::path::Path;
 
@@ -13,13 +14,13 @@ use super::{
 };
 use crate::leaks::LEAKED;
 
-/// Marks the beginning of a test that the creator of this process runs.
+/// Marks the beginning of a test. The creator of this process runs the test.
 pub(super) fn begin(socket: &Path, test: &str) -> Result<u8> {
     send(socket, Mark::Begin, Runner::Creator, test)?;
     Ok(0)
 }
 
-/// Marks its end; the exit code says whether it has left something behind.
+/// Marks the end of the test. The exit code says whether the test has left something behind.
 pub(super) fn end(socket: &Path, test: &str) -> Result<u8> {
     let leaks = send(socket, Mark::End, Runner::Creator, test)?;
     Ok(if leaks == 0 { 0 } else { LEAKED })
@@ -48,7 +49,7 @@ pub(super) async fn run(socket: &Path, test: &str, command: &[std::ffi::OsString
     Ok(if code == 0 && leaks > 0 { LEAKED } else { code })
 }
 
-/// Sends a mark; says what the test has left behind, and returns how many that are.
+/// Sends a mark. Prints the processes that the test has left behind, and returns their number.
 fn send(socket: &Path, mark: Mark, runner: Runner, test: &str) -> Result<usize> {
     let request = Request { mark, runner, test: test.to_owned() };
     let leaks = marks::send(socket, &request)?;

@@ -1,7 +1,7 @@
-//! Marks of tests: a test runner says through a socket when a test begins and ends, by `supervisor leaks --each`. The path
-//! of the socket is in the environment of the command.
+//! Marks of tests: with `supervisor leaks --each`, a test runner reports through a socket when a test begins and ends.
+//! The path of the socket is in the environment of the command.
 //!
-//! A request is one line of JSON, and the answer another. The kernel says which process asks.
+//! A request is one line of JSON, and the answer is another line. The kernel says which process sends the request.
 
 use std::{
     fs::{self, Permissions},
@@ -21,14 +21,14 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-/// Names the socket in the environment.
+/// The environment variable with the path of the socket.
 pub(super) const SOCKET: &str = "SUPERVISOR_LEAKS_SOCKET";
-/// Bytes of a request: the name of a test, and some words.
+/// The most bytes of a request: it has the name of a test and some words.
 const MAX_REQUEST: u64 = 64 << 10;
-/// Requests that may wait at once.
+/// The most requests that may wait at once.
 const MAX_WAITING: usize = 1024;
 
-/// What is marked.
+/// The kind of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Mark {
@@ -54,27 +54,27 @@ pub(super) struct Request {
     pub(super) test: String,
 }
 
-/// The answer: to the end of a test, what it left behind.
+/// The answer to a request. The answer to the end of a test lists the processes that the test left behind.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Answer {
-    /// Sentences.
+    /// The processes, as sentences.
     pub(super) leaks: Vec<String>,
     /// Why the mark does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
 }
 
-/// A request, who has sent it, and where the answer goes.
+/// A request, the pid of its sender, and the channel for the answer.
 pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) pid: u32,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// The socket that is listened at.
+/// The listening socket.
 ///
-/// The command may run as another user, so every user can connect who knows the path. It has a random part in a directory
-/// that others cannot list, and a mark of a process that does not descend from the command is refused.
+/// The command may run as another user, so every user who knows the path can connect. The path has a random part in a
+/// directory that others cannot list. A mark is refused if its sender does not descend from the command.
 pub(super) struct Marks {
     socket: PathBuf,
     asked: mpsc::Receiver<Asked>,
@@ -83,7 +83,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Listens, as a task of the event loop.
+    /// Binds the socket, and starts a task of the event loop that accepts connections.
     pub(super) fn listen() -> Result<Self> {
         let (dir, socket, listener) = bind().context("cannot listen for marks of tests")?;
         let (sender, asked) = mpsc::channel(MAX_WAITING);
@@ -116,7 +116,7 @@ fn bind() -> io::Result<(TempDir, PathBuf, UnixListener)> {
     Ok((dir, path, listener))
 }
 
-/// Serves one connection, which sends one request. Whoever sends something else gets no answer.
+/// Serves one connection, which sends one request. Anything else gets no answer.
 async fn serve(stream: UnixStream, asked: mpsc::Sender<Asked>) -> Option<()> {
     let pid = u32::try_from(stream.peer_cred().ok()?.pid()?).ok()?;
     let mut stream = AsyncReader::new(stream.take(MAX_REQUEST));
@@ -136,9 +136,9 @@ pub(super) fn outer() -> Option<PathBuf> {
     Some(PathBuf::from(path))
 }
 
-/// Sends a mark and waits for the answer; returns what the test left behind.
+/// Sends a mark and waits for the answer. Returns the processes that the test left behind, as sentences.
 pub(super) fn send(socket: &Path, request: &Request) -> Result<Vec<String>> {
-    /// The answer comes after the settle time, which the other side knows.
+    /// The answer comes after the settle time. Only the other side knows that time, so this limit is long.
     const LIMIT: Duration = Duration::from_mins(10);
     let mut stream = Client::connect(socket).with_context(|| {
         format!(

@@ -1,5 +1,6 @@
-//! Following in `/proc`, for who may not load eBPF programs. This process is a subreaper, so an orphan of the command has it
-//! or another descendant as its parent, and the parents of a process lead here.
+//! Follows a command in `/proc`, for users who may not load eBPF programs. This process is a subreaper, so the parent
+//! of an orphan of the command is this process or another descendant. Therefore the parents of each descendant lead to
+//! this process.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,9 +24,9 @@ use crate::{
     leaks::{Kind, Method, settling::Present},
 };
 
-/// Between two passes over `/proc` while the command runs.
+/// The time between two passes over `/proc` while the command runs.
 const PASS_NS: u64 = 1_000_000_000;
-/// What is not seen without the kernel side.
+/// The facts that are not visible without the kernel side.
 const UNSEEN: [&str; 4] = [
     "a process that another subreaper or PID 1 outside of the command adopted",
     "the creators of a process, once they are gone",
@@ -37,11 +38,11 @@ const UNSEEN: [&str; 4] = [
 struct Zombie {
     line: Vec<ProcessId>,
     since_ns: u64,
-    /// What was said of it once it had been a zombie for the grace period.
+    /// The finding about it, made after it had been a zombie for the grace period.
     reported: Option<Box<Finding>>,
 }
 
-/// Follows by reading `/proc` again and again.
+/// Follows by reading `/proc` repeatedly.
 pub(super) struct Polled<'a> {
     host: &'a Proc,
     glance: Glance<'a>,
@@ -58,7 +59,7 @@ pub(super) struct Polled<'a> {
 }
 
 impl<'a> Polled<'a> {
-    /// `why` says why the kernel side cannot be used.
+    /// Makes a follower. `why` says why the kernel side cannot be used.
     pub(super) fn new(host: &'a Proc, glance: Glance<'a>, grace: Duration, why: String) -> Self {
         let grace_ns = grace.as_nanos() as u64;
         Self {
@@ -88,7 +89,7 @@ impl<'a> Polled<'a> {
         Ok(all)
     }
 
-    /// From a process to the command, if it descends from it.
+    /// The processes from this one to the command, if it descends from the command.
     fn line(&self, all: &HashMap<u32, (ProcessId, ProcessFacts)>, pid: u32) -> Option<Vec<ProcessId>> {
         let mut line = Vec::new();
         let mut last = pid;
@@ -99,7 +100,7 @@ impl<'a> Polled<'a> {
                 break;
             }
             if facts.ppid == std::process::id() {
-                // An orphan that this process adopted, if it is not its own.
+                // An orphan that this process has adopted, unless it is the reader process, which is our own child.
                 if self.host.is_reader(last) {
                     return None;
                 }
@@ -114,7 +115,8 @@ impl<'a> Polled<'a> {
         Some(self.with_first_parents(line))
     }
 
-    /// The same with the parents that were seen first, which are nearer to who created a process.
+    /// The same line, but with the first parent that was seen of each process. That parent is more likely to be the
+    /// creator.
     fn with_first_parents(&self, line: Vec<ProcessId>) -> Vec<ProcessId> {
         let mut known = vec![line[0]];
         while let Some(parent) = known.last().and_then(|last| self.parents.get(last)) {
@@ -143,7 +145,7 @@ impl<'a> Polled<'a> {
         Ok(present)
     }
 
-    /// Notes which zombies there are, and inspects those that are older than the grace period.
+    /// Records all zombies, and inspects those that are older than the grace period.
     fn note_zombies(&mut self, present: &[Present]) -> Result<()> {
         let now_ns = clock::now_ns();
         for process in present.iter().filter(|process| process.is_zombie) {
@@ -164,7 +166,7 @@ impl<'a> Polled<'a> {
         for id in gone {
             let Some(Zombie { line, since_ns, reported }) = self.zombies.remove(&id) else { continue };
             let Some(finding) = reported else { continue };
-            // It was a zombie for at least this long.
+            // The process was a zombie for at least this long.
             let dwell_ns = Some(now_ns.saturating_sub(since_ns));
             let event = event(EventKind::Reaped { finding, dwell_ns, by: None });
             self.late.push(Left { id, line, kind: Kind::Late, event });
@@ -181,8 +183,8 @@ impl Follower for Polled<'_> {
         Ok(())
     }
 
-    fn give_up_capabilities(&self, _kept: &[Capability]) -> Result<()> {
-        Ok(self.glance.give_up_capabilities()?)
+    fn give_up_capabilities(&self, kept: &[Capability]) -> Result<()> {
+        Ok(self.glance.keep_capabilities(kept)?)
     }
 
     fn tick(&mut self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! One run: the command, the marks of its tests, and the wait for what is left.
+//! One run: starts the command, takes the marks of its tests, and waits for the processes that are left at the end.
 
 use std::{process::Child, time::Duration};
 
@@ -24,25 +24,25 @@ use crate::leaks::{
     tests::Tests,
 };
 
-/// How often zombies are looked for.
+/// How often the follower searches for zombies.
 const TICK: Duration = Duration::from_millis(250);
-/// How often processes are listed that should end.
+/// How often the session lists the processes that should end.
 const CHECK: Duration = Duration::from_millis(50);
 
-/// What came of a run.
+/// The result of a run.
 pub(super) enum Outcome {
     /// The command ended.
     Ended(Box<Report>),
-    /// It was not started, and this is the exit code.
+    /// The command was not started. The value is the exit code.
     NotStarted(u8),
 }
 
-/// A test that has ended, and whose processes may take some time to end.
+/// A test that has ended. Its processes may take some time to end.
 struct Pending {
     process: ProcessId,
     test: String,
     settling: Settling,
-    /// Those that ask, which are there for as long as they wait for the answer.
+    /// The sender of the mark and its creators. They exist for as long as they wait for the answer.
     asking: Vec<ProcessId>,
     answer: oneshot::Sender<Answer>,
 }
@@ -53,7 +53,7 @@ struct Session<'a> {
     tests: Tests,
     pending: Vec<Pending>,
     leaks: Leaks,
-    /// The test that all of the command is, if it is one.
+    /// The name of the test, if the whole command is one test.
     whole: Option<String>,
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn run(
         Ok(child) => child,
         Err(code) => return Ok(Outcome::NotStarted(code)),
     };
-    // The command may have become another user's; `CAP_KILL` ends it then.
+    // The command may run as another user now. `CAP_KILL` is needed to end it then.
     let ready =
         follower.follow(child.id()).and_then(|()| follower.give_up_capabilities(&[Capability::CAP_KILL]));
     if let Err(error) = ready {
@@ -131,7 +131,8 @@ impl Session<'_> {
         }
     }
 
-    /// Takes in a mark. The end of a test is answered once its processes have ended, or have had the time for it.
+    /// Processes a mark. The end of a test is answered when its processes have ended, or when the wait for them is
+    /// over.
     fn take(&mut self, asked: Asked) -> Result<()> {
         let Asked { request, pid, answer } = asked;
         let line = self.follower.line_of(pid)?;
@@ -140,7 +141,7 @@ impl Session<'_> {
             Runner::Creator => line.get(1),
         };
         let refused = |answer: oneshot::Sender<Answer>, error: &str| {
-            // Who has asked may be gone.
+            // The sender may have ended.
             let _gone = answer.send(Answer { leaks: Vec::new(), error: Some(error.to_owned()) });
             Ok(())
         };
@@ -164,7 +165,7 @@ impl Session<'_> {
         }
     }
 
-    /// Answers for the tests whose processes have ended, or have had the time for it.
+    /// Answers for each test whose processes have ended, or whose wait is over.
     fn check_tests(&mut self) -> Result<()> {
         let present = self.follower.present()?;
         let now_ns = clock::now_ns();
@@ -188,7 +189,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Adds a leak; returns it as a sentence.
+    /// Adds a leak, and returns it as a sentence.
     fn add(&mut self, left: Left) -> String {
         let mut tests = self.tests.of(&left.line);
         if tests.is_empty() {
@@ -197,7 +198,7 @@ impl Session<'_> {
         sentence_of(self.leaks.add(left.id, left.kind, tests, left.event))
     }
 
-    /// Waits until all descendants have ended, or have had the time for it, and inspects those that are left.
+    /// Waits until all descendants have ended, or until the wait for them is over. Then inspects those that are left.
     async fn settle(&mut self, is_subreaper: bool) -> Result<()> {
         let mut settling = Settling::new(clock::now_ns(), self.settle_ns);
         self.pending.clear();
@@ -220,7 +221,7 @@ impl Session<'_> {
     fn report(mut self, command: Vec<String>, ended: Ended, ran_ns: u64) -> Result<Report> {
         for left in self.follower.finish()? {
             debug_assert_eq!(left.kind, Kind::Late, "the others are inspected");
-            // What a test has left, and was reaped after that, is reported of the test.
+            // A zombie that a test left behind and that was reaped later is already reported for the test.
             if !self.leaks.has(&left.id) {
                 self.add(left);
             }

@@ -1,5 +1,5 @@
-//! Following in the kernel. The hooks of a watch keep who created each process for as long as a descendant needs it, so the
-//! creators of a process lead to the command, however the process was adopted.
+//! Follows a command in the kernel. The hooks of a watch keep the creator of each process for as long as a descendant
+//! needs it. So the creators of a process lead to the command, whichever process has adopted it.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -32,12 +32,13 @@ use crate::{
     leaks::{Kind, Method, settling::Present},
 };
 
-/// No descent has as many generations; it only guards against a loop.
+/// No ancestry has this many generations. The limit only guards against a loop.
 const MAX_GENERATIONS: usize = 100_000;
-/// How long a process may take to exit before it is reported as one that cannot. Reports of leaks do not use that.
+/// How long a process may take to exit before it is reported as one that cannot exit. Reports of leaks do not use these
+/// reports.
 const EXIT_GRACE_NS: u64 = 3_600_000_000_000;
 
-/// Follows by the hooks of a watch.
+/// Follows with the hooks of a watch.
 pub(super) struct Traced {
     observer: Observer<Proc>,
     conclusions: Conclusions,
@@ -50,11 +51,11 @@ pub(super) struct Traced {
     unknown: BTreeSet<ProcessId>,
 }
 
-/// From a process to the command.
+/// The result of following the creators of a process towards the command.
 enum Line {
     Descends(Vec<ProcessId>),
     Foreign,
-    /// A creator in between is not known.
+    /// A creator on the way is not known.
     Broken,
 }
 
@@ -85,7 +86,7 @@ impl Traced {
         Ok(all)
     }
 
-    /// Takes in what the observer reports of descendants.
+    /// Processes the observer's reports about descendants.
     fn take(&mut self, observations: Vec<Observation>) -> Result<()> {
         for observation in observations {
             match &observation.seen {
@@ -114,12 +115,12 @@ impl Traced {
 
 impl Follower for Traced {
     fn follow(&mut self, pid: u32) -> Result<()> {
-        // Nobody has waited for it, so it is there.
+        // Nobody has waited for the command, so the kernel's list still has it.
         let all = self.scan()?;
         let found = all.iter().find(|record| record.id.tgid == pid);
         let root = found.context("the kernel's list of processes does not have the command")?.id;
         self.root = root;
-        // A creator that is not recorded is no reason to leave a zombie out: `take` decides.
+        // Keep a zombie with an unrecorded creator here: `take` decides about it.
         self.observer.observe_only(Box::new(move |records, id| {
             Ok(!matches!(line(root, records, &HashMap::new(), *id)?, Line::Foreign))
         }));
@@ -180,7 +181,7 @@ impl Follower for Traced {
             let Some(by) = held_by(id, evidence, &wanted) else { continue };
             let taken = self.conclusions.take(&observation);
             let blocked = taken.into_iter().rfind(|event| matches!(event.kind, EventKind::Blocked { .. }));
-            // One that was reported at the end of a test, and is the same.
+            // If nothing new was reported, the namespace was already reported at the end of a test.
             let Some(event) = blocked.or_else(|| known(&self.conclusions, id)) else { continue };
             inits.insert(*id);
             let line = lines.get(&by).map(|line| (*line).clone()).unwrap_or_default();
@@ -204,7 +205,8 @@ impl Follower for Traced {
 
     fn unseen(&mut self) -> Result<Vec<String>> {
         let mut unseen = Vec::new();
-        // What is left at the end is listed by the kernel; only what came and went depends on the hooks.
+        // The kernel lists the processes that are left at the end. Only processes that came and went depend on the
+        // hooks.
         let lost = self.observer.counters()?.lost_exits;
         if lost > 0 {
             unseen.push(format!(
@@ -243,20 +245,20 @@ impl Follower for Traced {
     }
 }
 
-/// The process among these that holds a namespace: its PID 1, or another.
+/// The process of `ids` that holds a namespace: its PID 1, or another member.
 fn held_by(init: &ProcessId, evidence: &NamespaceEvidence, ids: &HashSet<ProcessId>) -> Option<ProcessId> {
     let members = evidence.members.iter().map(|member| &member.id);
     [init].into_iter().chain(members).find(|id| ids.contains(id)).copied()
 }
 
-/// What was concluded of a namespace before.
+/// The earlier conclusion about a namespace, as an event.
 fn known(conclusions: &Conclusions, init: &ProcessId) -> Option<Event> {
     let namespace = conclusions.namespaces().find(|namespace| namespace.init.process.pid == init.tgid)?;
     Some(event(EventKind::Blocked { namespace: Box::new(namespace.clone()), again: false }))
 }
 
-/// Follows the creators of a process. `parents` has the parent of each process that is there, for one whose creator is not
-/// recorded.
+/// Follows the creators of a process. `parents` has the parent of each existing process. It is used for a process whose
+/// creator is not recorded.
 fn line(
     root: ProcessId,
     records: &Records,

@@ -1,5 +1,5 @@
-//! What `ps` writes for people: blocked PID namespaces first, then processes that cannot exit, then zombies, and the next
-//! commands to type. Pure.
+//! The text of `ps` for people: blocked PID namespaces first, then processes that cannot exit, then zombies, then the
+//! next commands to type. The functions are pure.
 
 use supervisor_model::{
     diagnosis::Prognosis,
@@ -14,7 +14,7 @@ use supervisor_render::{
 
 use super::{super::listing::Listing, Found, Shape, Terminal, Times, summary::summary, tree::tree};
 
-/// All that is written.
+/// The whole text.
 pub(in crate::commands) fn screen(
     found: &Found<'_>,
     shape: Shape,
@@ -24,7 +24,7 @@ pub(in crate::commands) fn screen(
 ) -> String {
     let (room, colour) = (terminal.columns.filter(|_| !listing.is_wide()), terminal.colour);
     let mut parts = Vec::new();
-    // Who chooses columns reads a list of processes by a program.
+    // A user who chooses columns reads the list of processes with a program.
     if !listing.is_chosen() {
         parts.push(blocked_table(found.namespaces, times.now_ns, room, colour));
         parts.push(exits_table(found.exits, times.now_ns, room, colour));
@@ -53,7 +53,7 @@ pub(in crate::commands) fn screen(
     parts.join("\n")
 }
 
-/// Lines of a header, of a footer, and of the prompt behind it.
+/// The lines of a header, of a footer, and of the prompt after it.
 const FOOTER: usize = 8;
 
 /// The list of PID namespaces that cannot end.
@@ -98,7 +98,7 @@ fn namespace_row(namespace: &BlockedNamespace, now_ns: u64) -> [String; 6] {
     ]
 }
 
-/// How many there are besides the first.
+/// The number of items after the first.
 fn more(count: usize) -> String {
     if count > 1 { format!(" +{}", count - 1) } else { String::new() }
 }
@@ -122,7 +122,7 @@ fn exits_table(exits: &[&Finding], now_ns: u64, room: Option<usize>, colour: Col
     out
 }
 
-/// How many there are, and what a person may type next.
+/// The counts, and the commands that a person may type next.
 fn footer(found: &Found<'_>, is_short: bool, times: Times, terminal: Terminal) -> String {
     let mut next: Vec<(String, &str)> = Vec::new();
     let ino = found.namespaces.first().and_then(|it| it.init.pid_ns.as_ref()).map(|ns| ns.ino);
@@ -164,7 +164,7 @@ fn footer(found: &Found<'_>, is_short: bool, times: Times, terminal: Terminal) -
     out
 }
 
-/// How many there are of everything.
+/// The number of findings of each kind.
 pub(in crate::commands) fn counts(found: &Found<'_>) -> String {
     let with =
         |prognosis: Prognosis| found.findings.iter().filter(|it| it.diagnosis.prognosis == prognosis).count();

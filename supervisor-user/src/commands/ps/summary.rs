@@ -10,7 +10,7 @@ use supervisor_render::{
 
 use super::Times;
 
-/// Growth is counted over this long, or since a watch runs.
+/// Growth is counted over this time, or since the watch started if that is shorter.
 const WINDOW_NS: u64 = 60_000_000_000;
 
 const HEADER: [(&str, Gives); 7] = [
@@ -43,7 +43,7 @@ fn row(group: &Group<'_>, times: Times) -> [String; 7] {
     ]
 }
 
-/// How many of them are new. Those that were reaped meanwhile are not counted: it is how much the number has grown.
+/// The number of new zombies that still exist. Zombies that were reaped meanwhile are not counted.
 fn growth(group: &Group<'_>, Times { now_ns, watched_since_ns }: Times) -> String {
     let Some(since_ns) = watched_since_ns else { return unknown() };
     let window_ns = now_ns.saturating_sub(since_ns).min(WINDOW_NS);

@@ -10,7 +10,7 @@ use supervisor_render::{
 
 use super::Terminal;
 
-/// So many zombies of a reaper, container and cause are shown; the rest is counted.
+/// The most zombies that are shown for one reaper, container and cause. The rest is only counted.
 const SHOWN: usize = 10;
 
 /// The tree.
@@ -23,7 +23,7 @@ pub(super) fn tree(findings: &[&Finding], all: bool, now_ns: u64, terminal: Term
     drawn.out
 }
 
-/// Findings in parts with the same key, in the order of the first of each.
+/// Groups findings by key. The groups stand in the order of their first findings.
 fn split<'a, K: PartialEq>(findings: &[&'a Finding], key: impl Fn(&Finding) -> K) -> Vec<Vec<&'a Finding>> {
     let mut parts: Vec<(K, Vec<&Finding>)> = Vec::new();
     for finding in findings {
@@ -103,7 +103,7 @@ impl Tree {
     }
 }
 
-/// What stands before a child, and before the children of it.
+/// The strokes before a child, and before the children of that child.
 fn strokes(is_last: bool) -> (&'static str, &'static str) {
     if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") }
 }

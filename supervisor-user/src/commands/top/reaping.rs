@@ -1,9 +1,10 @@
 //! `supervisor reap` for `supervisor top`.
 //!
-//! `top` gives up the capabilities that a reap needs before it reads what other processes have chosen. So it starts a process before
-//! that, which keeps them. That process reads pids from its standard input, a line each, runs `supervisor reap --yes PID`, and
-//! writes back what that says, with a NUL at the end. It reads nothing else, and never gives `--force`: `reap` decides by
-//! itself whether a zombie may be freed, whatever `top` asks for.
+//! `top` gives up the capabilities that a reap needs before it reads data that other processes control. So it starts a
+//! process before that, and that process keeps the capabilities. The process reads pids from its standard input, one a
+//! line. For each, it runs `supervisor reap --yes PID` and writes back the output, with a NUL at the end. It reads
+//! nothing else, and never gives `--force`: `reap` alone decides whether a zombie may be freed, whatever `top`
+//! requests.
 
 use std::{
     io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
@@ -22,7 +23,7 @@ use supervisor_collect::helper;
 pub(in crate::commands) const REAPS: &str = "__reaps";
 /// Ends an answer.
 const END: u8 = 0;
-/// A longer answer is cut: it is about one zombie.
+/// A longer answer is cut. An answer is about one zombie only.
 const MAX_ANSWER: usize = 64 << 10;
 
 /// The process that frees zombies.
@@ -33,26 +34,26 @@ pub(super) struct Reaping {
 }
 
 impl Reaping {
-    /// Starts it. Call this before the capabilities are given up.
+    /// Starts the process. Call this before the capabilities are given up.
     pub(super) fn start() -> io::Result<Self> {
         let (stream, process) = helper::start("supervisor-reaps", REAPS, CapabilitySet::all())?;
         stream.set_nonblocking(true)?;
         Ok(Self { process, stream, answer: Vec::new() })
     }
 
-    /// Asks it to free a zombie.
+    /// Asks the process to free a zombie.
     pub(super) fn ask(&mut self, pid: u32) -> io::Result<()> {
         writeln!(self.stream, "{pid}")
     }
 
-    /// What it has answered, once it has.
+    /// The answer, when it is complete.
     pub(super) fn answer(&mut self) -> Option<String> {
         let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(count @ 1..) => self.answer.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Nothing more yet, or its end: that shows when it is asked.
+                // There is nothing more yet, or the process has ended. The next request shows an end.
                 Ok(0) | Err(_) => break,
             }
         }
@@ -67,13 +68,13 @@ impl Reaping {
 
 impl Drop for Reaping {
     fn drop(&mut self) {
-        // A `reap` that it has started goes on to its end.
+        // A `reap` that the process has started still runs to its end.
         let _gone = self.process.kill();
         let _reaped = self.process.wait();
     }
 }
 
-/// Frees the zombies that are asked for, until nobody asks any more.
+/// Frees the requested zombies, until the other side closes the socket.
 ///
 /// # Errors
 ///
@@ -94,7 +95,7 @@ pub(in crate::commands) fn serve() -> Result<()> {
     Ok(())
 }
 
-/// What `supervisor reap` says of a zombie, when it has done what it can.
+/// Runs `supervisor reap` for a zombie, and returns its output.
 fn reap(pid: u32) -> io::Result<Vec<u8>> {
     let output = helper::program()
         .arg0("supervisor")

@@ -1,4 +1,4 @@
-//! The terminal of `supervisor top`: what keys and mouse ask for, and what it is asked for.
+//! The terminal of `supervisor top`: reads keys and the mouse, and sends control sequences.
 
 use std::{
     io,
@@ -27,21 +27,22 @@ use rustix::{
 
 use crate::top::Key;
 
-/// Lines that a page, and a turn of a mouse's wheel, are.
+/// The number of lines of a page, and of a turn of the mouse wheel.
 const PAGE: isize = 10;
 const WHEEL: isize = 3;
 
-/// Begins to use the terminal. A panic gives it back too.
+/// Begins to use the terminal. A panic restores it too.
 pub(super) fn take() -> Result<DefaultTerminal> {
     let terminal = ratatui::try_init().context("cannot use the terminal")?;
     report_mouse(true)?;
     Ok(terminal)
 }
 
-/// Gives it back as it was.
+/// Restores the terminal.
 pub(super) fn give_back(terminal: DefaultTerminal) -> Result<()> {
     if is_gone(io::stdin().as_fd())? {
-        // It cannot be given back; that its drop fails to would be told to a standard error that is gone too, by a panic.
+        // The terminal cannot be restored. Its drop would fail, report that to a standard error that is gone too, and
+        // panic.
         std::mem::forget(terminal);
         return Ok(());
     }
@@ -50,14 +51,14 @@ pub(super) fn give_back(terminal: DefaultTerminal) -> Result<()> {
     Ok(())
 }
 
-/// Whether the terminal was closed: from one that was, crossterm reads for ever, and no signal would end that.
+/// Whether the terminal was closed. crossterm would read from a closed terminal for ever, and no signal would end that.
 pub(super) fn is_gone(terminal: BorrowedFd<'_>) -> Result<bool> {
     let mut terminal = [PollFd::from_borrowed_fd(terminal, PollFlags::empty())];
     poll(&mut terminal, Some(&Timespec::default())).context("cannot poll the terminal")?;
     Ok(terminal[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
-/// Whether the mouse selects and scrolls here. If not, it is the terminal's.
+/// Sets whether the mouse selects and scrolls in `top`. If not, the terminal itself handles the mouse.
 pub(super) fn report_mouse(is_on: bool) -> Result<()> {
     let done = if is_on {
         execute!(io::stdout(), EnableMouseCapture)
@@ -67,25 +68,25 @@ pub(super) fn report_mouse(is_on: bool) -> Result<()> {
     done.context("cannot use the terminal")
 }
 
-/// Gives the terminal back and stops this job, as a shell expects of Ctrl-Z. Returns when the shell continues it.
+/// Restores the terminal and stops this job, as a shell expects after Ctrl-Z. Returns when the shell continues the job.
 pub(super) fn suspend(terminal: &mut DefaultTerminal, has_mouse: bool) -> Result<()> {
     report_mouse(false)?;
     ratatui::try_restore().context("cannot give the terminal back")?;
-    // All of the job, since a shell waits for the first of its processes, such as `sudo` or a script. Where no shell could continue
-    // it, the kernel ignores the signal.
+    // The signal goes to the whole job, because a shell waits for the first process of the job, such as `sudo` or a
+    // script. If no shell could continue the job, the kernel ignores the signal.
     kill_current_process_group(Signal::TSTP).context("cannot stop")?;
     enable_raw_mode().context("cannot use the terminal")?;
     execute!(io::stdout(), EnterAlternateScreen).context("cannot use the terminal")?;
     if has_mouse {
         report_mouse(true)?;
     }
-    // Its other screen is empty now, so all is to be drawn. `clear()` would ask the terminal for its cursor, and wait for the answer
-    // among the keys.
+    // The alternate screen is empty now, so everything must be drawn again. `clear()` would ask the terminal for its
+    // cursor position, and wait for the answer among the keys.
     *terminal = Terminal::new(CrosstermBackend::new(io::stdout())).context("cannot use the terminal")?;
     Ok(())
 }
 
-/// Asks the terminal to copy a text (OSC 52). It does not answer whether it did.
+/// Asks the terminal to copy a text (OSC 52). The terminal does not report whether it did.
 pub(super) fn copy(text: &str) -> Result<()> {
     struct Copy<'a>(&'a str);
     impl Command for Copy<'_> {
@@ -104,7 +105,7 @@ pub(super) fn next() -> Result<Option<Input>> {
     event::read().map(Some).context("cannot read the terminal")
 }
 
-/// What a key or a mouse asks for.
+/// The request of a key or of the mouse.
 pub(super) fn key_of(input: &Input) -> Option<Key> {
     match input {
         Input::Key(key) if key.kind != KeyEventKind::Release => Some(match key.code {

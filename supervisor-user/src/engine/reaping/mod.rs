@@ -1,9 +1,10 @@
-//! `[reap]`: the agent frees zombies that nobody will wait for, every now and then.
+//! `[reap]`: the agent regularly frees zombies that nobody will wait for.
 //!
-//! Every period the findings are asked which zombies [`decide`](supervisor_conclude::decision::decide) lets go without force, are old
-//! enough and of a selected family. Those of one reaper are inspected again, so that the decision rests on evidence of this
-//! moment, and are handed to a worker ([`supervisor_reap::worker`]). The event loop never waits for one: it looks at each tick
-//! which have answered.
+//! In every period the agent selects findings: [`decide`](supervisor_conclude::decision::decide) lets the zombie go
+//! without force, it is old enough, and it belongs to a selected family. The agent inspects the zombies of one reaper
+//! again, so that the decision rests on evidence of this moment. Then it hands them to a worker
+//! ([`supervisor_reap::worker`]). The event loop never waits for a worker: at each tick it checks which workers have
+//! answered.
 
 mod schedule;
 mod task;
@@ -36,24 +37,26 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::Pipeline;
 use crate::config::ReapConfig;
 
-/// So many reapers are served at once.
+/// How many reapers are served at once.
 const WORKERS: usize = 4;
-/// With so many workers that were killed and that the kernel keeps, nothing is freed until one has ended.
+/// The kernel can keep a worker that was killed. With this many of them, nothing is freed until one has ended.
 const STUCK_AT_MOST: usize = 4;
-/// For so long zombies are inspected in one tick; the rest waits for another one.
+/// After this time, a tick begins no other batch: that batch waits for another tick. The inspection of a batch can take
+/// this time again, and the time of one more zombie. Zombies that it does not reach wait for the next round.
 const INSPECT: Duration = Duration::from_millis(200);
-/// After that, none is for so many times as long as it took: on a host with very many processes the collector has other work.
+/// The pause after an inspection is this many times as long as the inspection took: on a host with very many processes
+/// the collector has other work.
 const PAUSE: u32 = 4;
 
-/// What frees zombies.
+/// Frees zombies.
 pub(super) struct Reaping {
     schedule: Schedule,
     requested_by: RequestedBy,
     running: Vec<Running>,
     stuck: Vec<Child>,
-    /// No zombie is inspected before this.
+    /// No zombie is inspected before this time.
     resume: Instant,
-    /// Whether it was said that too many workers are stuck.
+    /// Whether it was reported that too many workers are stuck.
     is_told: bool,
     ends: watch::Sender<bool>,
 }
@@ -78,7 +81,7 @@ impl Reaping {
         }
     }
 
-    /// Goes on with other settings.
+    /// Applies other settings.
     pub(super) fn reconfigure(&mut self, config: ReapConfig) {
         self.schedule.reconfigure(config, clock::now_ns());
     }
@@ -87,7 +90,7 @@ impl Reaping {
     ///
     /// # Errors
     ///
-    /// If a map or `/proc` cannot be read.
+    /// If a map or `/proc` cannot be read, or [`Pipeline::take`] fails.
     pub(super) async fn tick(
         &mut self,
         observer: &mut Observer<Proc>,
@@ -134,7 +137,7 @@ impl Reaping {
         is_held_up
     }
 
-    /// Whether a worker is at the reaper of these: a process has one tracer at a time.
+    /// Whether a worker already serves the reaper of these zombies: a process has one tracer (ptrace) at a time.
     fn is_served(&self, ids: &[ProcessId], pipeline: &mut Pipeline) -> bool {
         let conclusions = pipeline.conclusions();
         let reapers = ids.iter().filter_map(|id| Some(conclusions.finding(id)?.reaper.as_ref()?.process.pid));
@@ -171,7 +174,7 @@ impl Reaping {
             .map(|(id, finding)| (id, Entry::new(finding.clone(), Decision::Reap)))
             .collect();
         let Some(reaper) = zombies.first().map(|(_, entry)| entry.reaper()) else { return Ok(()) };
-        // One may have been adopted by another since: that is for the next round.
+        // Another process may have adopted one of them since: that zombie waits for the next round.
         zombies.retain(|(_, entry)| entry.reaper() == reaper);
         let findings = || zombies.iter().map(|(_, entry)| &entry.finding);
         let job = Job {
@@ -187,7 +190,7 @@ impl Reaping {
         Ok(())
     }
 
-    /// Sends an audit event of each zombie that a worker was to free.
+    /// Sends an audit event for each zombie that a worker had to free.
     async fn report(&mut self, running: Running, pipeline: &mut Pipeline) -> Result<()> {
         let Running { zombies, task, .. } = running;
         let performed = task.await;
@@ -216,7 +219,7 @@ impl Reaping {
                 entry,
                 requested_by: self.requested_by.clone(),
                 is_forced: false,
-                // The pipeline reports that itself.
+                // The pipeline reports released namespaces itself.
                 released: Vec::new(),
             };
             let kind = EventKind::ReapRequested(Box::new(request));
@@ -225,7 +228,8 @@ impl Reaping {
         Ok(())
     }
 
-    /// Lets each worker end the stop that is under way, and reports what was done. Takes a second and a half at most.
+    /// Lets each worker end the stop that is in progress, and reports what was done. The workers take 1.6 s at most:
+    /// `CANCELLED_WITHIN`, and `ENDED_WITHIN` before and after SIGKILL.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Which zombies `[reap]` frees, and when. Pure.
+//! Decides which zombies `[reap]` frees, and when. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -16,18 +16,19 @@ use crate::config::ReapConfig;
 
 /// At most this many zombies of one reaper are inspected and freed at once, so that neither takes long.
 const AT_ONCE: usize = 64;
-/// After each failure the pause before the next attempt is twice as long, but no longer than this.
+/// After each failure the pause before the next attempt is twice as long, but no longer than this. If `reap.every` is
+/// longer than this, the pause is as long as `reap.every`.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-/// What is freed next.
+/// The zombies that are freed next.
 #[derive(Debug)]
 pub(super) struct Schedule {
     config: ReapConfig,
-    /// A process never reaps its own children through this.
+    /// The agent's own pid: a process never reaps its own children through this schedule.
     agent: u32,
     /// When the next round begins.
     next_ns: u64,
-    /// Zombies of one reaper each.
+    /// Each entry has zombies of one reaper.
     queue: VecDeque<Vec<ProcessId>>,
     /// Zombies that could not be freed.
     pauses: HashMap<ProcessId, Pause>,
@@ -45,14 +46,14 @@ impl Schedule {
         Self { config, agent, next_ns, queue: VecDeque::new(), pauses: HashMap::new() }
     }
 
-    /// Goes on with other settings.
+    /// Applies other settings.
     pub(super) fn reconfigure(&mut self, config: ReapConfig, now_ns: u64) {
         self.next_ns = self.next_ns.min(now_ns + nanos(config.every.0));
         self.queue.clear();
         self.config = config;
     }
 
-    /// Whether a SIGCHLD comes first.
+    /// Whether a worker first sends a SIGCHLD.
     pub(super) fn nudges(&self) -> bool {
         self.config.nudge
     }
@@ -62,8 +63,8 @@ impl Schedule {
         self.config.enabled && now_ns >= self.next_ns && self.queue.is_empty()
     }
 
-    /// Begins a round: the zombies that have waited longest come first, those of unknown prognosis last, and those of one
-    /// reaper together.
+    /// Begins a round. It selects the zombies that have waited longest first, and those of unknown prognosis last. The
+    /// zombies of one reaper come together, in this order. The reapers come in the order of their pids.
     pub(super) fn plan<'a>(
         &mut self,
         findings: impl Iterator<Item = (&'a ProcessId, &'a Finding)>,
@@ -121,8 +122,8 @@ impl Schedule {
         is_of_family && self.is_old_enough(finding, now_ns) && decision(finding) == Decision::Reap
     }
 
-    /// The same, but its prognosis and with that its family may be unknown: the last inspection can be minutes ago, and the
-    /// next one may know them.
+    /// Like [`Schedule::is_meant`], but the prognosis, and with it the family, may be unknown: the last inspection can
+    /// be minutes ago, and the next one may find them.
     fn is_candidate(&self, finding: &Finding, now_ns: u64) -> bool {
         let is_unknown = decision(finding) == Decision::NeedsForce(vec![Risk::PrognosisUnknown]);
         self.is_meant(finding, now_ns) || (is_unknown && self.is_old_enough(finding, now_ns))
@@ -134,7 +135,7 @@ impl Schedule {
         self.config.enabled && is_old && !is_ours
     }
 
-    /// Tries one that could not be freed again only after a pause.
+    /// Pauses a zombie that could not be freed, before the next attempt.
     pub(super) fn was_not_freed(&mut self, id: ProcessId, now_ns: u64) {
         let every_ns = nanos(self.config.every.0);
         let before = self.pauses.get(&id).map_or(every_ns, |pause| pause.length_ns * 2);
@@ -147,7 +148,7 @@ fn decision(finding: &Finding) -> Decision {
     decide(finding, finding.diagnosis.position, finding.diagnosis.prognosis)
 }
 
-/// When it exited, or since when it is known to have.
+/// When the zombie exited, or since when it is known to have exited.
 fn known_since(finding: &Finding) -> u64 {
     finding.exit_ns.unwrap_or(finding.seen_ns)
 }
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_needs_no_force_is_old_and_selected_is_freed() {
+    fn a_zombie_is_freed_only_if_it_needs_no_force_is_old_and_is_selected() {
         let (_, finding) = leaked(20, 10, 0);
         let mut schedule = schedule(config());
         assert!(schedule.is_meant(&finding, 60 * S));
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_unknown_prognosis_is_inspected_again_and_one_that_may_be_waited_for_is_not() {
+    fn a_zombie_of_unknown_prognosis_is_inspected_again_and_a_late_one_is_not() {
         let mut open = [leaked(20, 10, 1), leaked(21, 10, 1)];
         (open[0].1.diagnosis.prognosis, open[0].1.diagnosis.family) = (Prognosis::Unknown, None);
         open[1].1.diagnosis.prognosis = Prognosis::Late;
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_begins_every_period_and_when_the_one_before_is_over() {
+    fn a_round_begins_every_period_but_not_before_the_last_one_is_over() {
         let open = [leaked(20, 10, 1)];
         let mut schedule = schedule(config());
         assert!(!schedule.is_due(29 * S) && schedule.is_due(30 * S));

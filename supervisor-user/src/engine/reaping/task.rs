@@ -1,4 +1,4 @@
-//! One worker at work: it gets its job, answers within a time, and is ended otherwise.
+//! Runs one worker: sends it a job, waits a limited time for the answer, and otherwise ends it.
 
 use std::{io, os::unix::net::UnixStream as StdStream, pin::pin, process::Child, time::Duration};
 
@@ -10,25 +10,25 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a job may take. A SIGCHLD takes a second, the stops a fraction of one; a reaper whose memory cannot be read takes
-/// as long as it likes.
+/// How long a job may take. A SIGCHLD takes a second, the stops take a fraction of one. If the memory of a reaper
+/// cannot be read, the job can take any length of time.
 const WITHIN: Duration = Duration::from_secs(10);
-/// And so much more for each zombie: where the processors are busy, a reaper comes to each of its stops late.
+/// The additional time for each zombie: where the processors are busy, a reaper reaches each of its stops late.
 const WITHIN_EACH: Duration = Duration::from_millis(200);
-/// How long a worker may take to end the stop that is under way.
+/// How long a worker may take to end the stop that is in progress.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
 /// How long a worker may take to end after its answer, or after SIGKILL.
 const ENDED_WITHIN: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What came of a job.
+/// The result of a job.
 pub(super) struct Performed {
     pub(super) answer: Answer,
     /// A worker that was killed and that the kernel keeps.
     pub(super) stuck: Option<Child>,
 }
 
-/// Does a job in a worker, which `ends` cancels.
+/// Performs a job in a worker. `ends` cancels it.
 pub(super) async fn perform(job: Job, ends: watch::Receiver<bool>) -> Performed {
     let (stream, mut child) = match start() {
         Ok(started) => started,
@@ -84,7 +84,7 @@ async fn ask(stream: StdStream, job: &Job, mut ends: watch::Receiver<bool>) -> A
     serde_json::from_slice(&answer).map_err(|error| failed(error.into()))?
 }
 
-/// Whether a worker ends. It is no zombie then.
+/// Whether a worker ends in time. Then it is reaped, and so it is no zombie.
 async fn ended(child: &mut Child) -> bool {
     let gone = async {
         while matches!(child.try_wait(), Ok(None)) {

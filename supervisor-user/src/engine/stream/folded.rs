@@ -1,4 +1,4 @@
-//! Text for a person who watches: repeats are counted, and the counters are written now and then.
+//! Folds text for a person who watches: repeats are counted, and the counters are written from time to time.
 
 use supervisor_model::clock::{self, Wall};
 use supervisor_render::fold::{Detail, Fold};
@@ -16,7 +16,7 @@ impl Stream {
         self
     }
 
-    /// Writes counters of what was folded: those that are due, or all.
+    /// Writes the counters of folded text: those that are due, or all.
     pub(super) async fn write_counters(&mut self, all: bool) {
         let (now_ns, wall) = (clock::now_ns(), Wall::now());
         for route in &mut self.outlets {

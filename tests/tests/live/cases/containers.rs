@@ -1,4 +1,5 @@
-//! Containers of the real containerd and runc whose PID 1 is a server that waits for its own commands only.
+//! Bug reports about containers of the real containerd and runc, whose PID 1 is a server that waits only for its own
+//! commands.
 
 use std::{fs, path::Path, process::Command};
 
@@ -10,7 +11,7 @@ use supervisor_tests::{
 
 use super::{FIXTURE, Truth, finding_under, script};
 
-/// The fixture under the name of a program of the container.
+/// The fixture, copied under the name of a program of the container.
 fn add_server(lab: &Lab, name: &str) -> Result<String> {
     supervisor_lab::copy_program(FIXTURE, lab.rootfs().join("bin").join(name))?;
     Ok(format!("/bin/{name}"))
@@ -52,7 +53,7 @@ fn a_detector_kills_a_late_plugin() -> Result<()> {
     truth.holds_to_the_end(watch, zombie, &[init])
 }
 
-/// Snapchat/KeyDB#681: busybox's `timeout` leaves its timer to PID 1, a database, at each probe.
+/// Snapchat/KeyDB#681: at each probe, busybox's `timeout` leaves its timer to PID 1, which is a database.
 #[test]
 fn a_probe_uses_the_timeout_of_busybox() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
@@ -61,7 +62,7 @@ fn a_probe_uses_the_timeout_of_busybox() -> Result<()> {
                  response=$(timeout -s 3 \"$1\" redis-cli -h 127.0.0.1 -p 6379 ping)\n\
                  [ \"$response\" = PONG ] || exit 1\n";
     script(&lab.rootfs().join("health/ping.sh"), probe)?;
-    // The server is the same file as this tool: it looks at its name.
+    // The server and this tool are the same file. The file chooses by its name.
     let server = program("redis-check-rdb").context("redis-tools is not installed")?;
     supervisor_lab::copy_program(server, lab.rootfs().join("bin/redis-server"))?;
     let mut watch = Watch::recorded("case-busybox-timeout")?;
@@ -85,12 +86,13 @@ fn a_probe_uses_the_timeout_of_busybox() -> Result<()> {
         prognosis: "leaked",
         names: &["redis-server"],
         remedies: &["init"],
-        // It is the cause.
+        // `timeout` is the cause, so it is no remedy.
         no_remedy: &["timeout 3", "use `timeout", "with timeout"],
         ..Truth::default()
     };
     let told = truth.is_told_of(&mut watch, zombie, init)?;
-    // busybox executes an applet as itself. What its creator executed after the fork is another program.
+    // busybox executes an applet from its own file. The program that its creator executed after the fork is another
+    // one.
     let is_busybox =
         |file: &str| ["/busybox", "/timeout", "/proc/self/exe"].iter().any(|it| file.ends_with(it));
     ensure!(is_busybox(told.text("process.executable")?), "another program: {}", told.0);
@@ -101,7 +103,7 @@ fn a_probe_uses_the_timeout_of_busybox() -> Result<()> {
     truth.holds_to_the_end(watch, zombie, &[init])
 }
 
-/// The most processes of the CI server's container.
+/// The limit of processes in the CI server's container.
 const PIDS: u32 = 40;
 
 /// PikoCI/pikoci#681: git puts its housekeeping in the background, and the zombies use up the container's pids.
@@ -136,7 +138,7 @@ fn a_ci_server_runs_git_until_no_pid_is_left() -> Result<()> {
         ..Truth::default()
     };
     truth.is_told_of(&mut watch, zombie, init)?;
-    // The budget is the container's, of which nothing is left, and it says that forks have failed.
+    // The budget is that of the container, no pid is left in it, and the event reports failed forks.
     let budget = until("forks to fail", WAIT_LIMIT, || {
         let (events, _) = run_json(&["explain", &zombie.to_string(), "-o", "json"])?;
         let event = events.into_iter().next().context("explain says nothing")?;
@@ -148,8 +150,8 @@ fn a_ci_server_runs_git_until_no_pid_is_left() -> Result<()> {
     truth.holds_to_the_end(watch, zombie, &[init])
 }
 
-/// Two repositories; each fetch into the second one starts `git gc`, because two loose objects stay in the directory that
-/// git looks at, whose names begin with 17.
+/// Two repositories. Each fetch into the second one starts `git gc`: git inspects the directory of loose objects whose
+/// names begin with 17, and two objects stay there.
 fn add_repositories(root: &Path) -> Result<()> {
     let script = "set -e; export HOME=\"$PWD\" GIT_CONFIG_NOSYSTEM=1\n\
                   git init -q -b main origin\n\

@@ -1,4 +1,5 @@
-//! OpenCCU/OpenCCU#316: crond asks for its jobs by their pids, in rounds, and each job is a zombie until the next round.
+//! OpenCCU/OpenCCU#316: crond waits for its jobs by their pids, in rounds, and each job is a zombie until the next
+//! round.
 
 use std::fs;
 
@@ -8,10 +9,10 @@ use supervisor_tests::{Event, Guard, Watch, supervisor_bin};
 
 use super::{FIXTURE, Truth, finding_under, silent_about};
 
-/// The jobs of one minute. crond asks after ten seconds, when the second still runs, and again ten seconds later.
+/// The jobs of one minute. crond waits after ten seconds, when the second job still runs, and again ten seconds later.
 const JOBS: &str = "* * * * * sleep 0.1\n* * * * * sleep 11\n";
 
-/// The commands are asked in so many rounds at most.
+/// The test asks the commands in at most this many rounds.
 const ROUNDS: usize = 5;
 
 #[test]
@@ -25,7 +26,7 @@ fn crond_reaps_in_rounds() -> Result<()> {
     let (tabs, log) = (tabs.to_str().context("no UTF-8")?, log.to_str().context("no UTF-8")?);
     let guard = Guard::start(FIXTURE, &busybox, &["crond", "-f", "-L", log, "-c", tabs])?;
     let crond = guard.program();
-    // What it says of the first may be unsure; `holds_in` is for those that follow an outcome.
+    // The verdict about the first zombie may be unsure. `holds_in` is for zombies that follow a known outcome.
     let first = finding_under(&mut watch, crond, |_| true)?.pid("process.pid")?;
     watch.keep(&[crond]);
     watch.wait_for("the first round", |event| event.says("zombie-reaped", first))?;
@@ -45,7 +46,7 @@ fn crond_reaps_in_rounds() -> Result<()> {
         seen.push(pid);
         match told {
             Ok(told) => break (pid, told),
-            // On a busy machine its round can come before all commands have been asked.
+            // On a busy machine the next round can come before the test has asked all commands.
             Err(_) if seen.len() < ROUNDS && watch.seen(|it| it.says("zombie-reaped", pid))?.is_some() => {}
             Err(error) => return Err(error),
         }

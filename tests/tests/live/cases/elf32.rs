@@ -1,4 +1,4 @@
-//! A 32-bit program, written byte by byte: nothing else on the machine is of 32 bits.
+//! Writes a 32-bit program byte by byte, since no other file on the machine is a 32-bit program.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -38,11 +38,11 @@ const CODE: [u8; 55] = [
 pub(super) fn write(file: &Path) -> Result<()> {
     let size = HEADERS + CODE.len() as u32;
     let mut bytes = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    // An executable for i386, version 1; its entry, the place of the program header, no sections, no flags.
+    // An executable for i386, version 1; its entry, the offset of the program header, no sections, no flags.
     bytes.extend([2_u16, 3].map(u16::to_le_bytes).concat());
     bytes.extend([1, ADDRESS + HEADERS, 52, 0, 0].map(u32::to_le_bytes).concat());
     bytes.extend([52_u16, 32, 1, 0, 0, 0].map(u16::to_le_bytes).concat());
-    // Load all of the file, to be read and run.
+    // Load the whole file, readable and executable.
     bytes.extend([1, 0, ADDRESS, ADDRESS, size, size, 5, 0x1000].map(u32::to_le_bytes).concat());
     bytes.extend(CODE);
     fs::write(file, bytes)?;

@@ -1,4 +1,5 @@
-//! Reapers that are elsewhere when their child exits: in another call, at work, or in a wait that leaves it out.
+//! Bug reports about reapers that do something else when their child exits: they are in another call, at work, or in a
+//! wait that excludes the child.
 
 use std::fs::OpenOptions;
 
@@ -35,7 +36,7 @@ impl Played {
         Ok(Self { watch, guard, reaper, zombie, _lab: lab })
     }
 
-    /// Compares, ends the program, and compares again.
+    /// Compares the output with the truth, ends the program, and compares again.
     fn compare(mut self, truth: &Truth<'_>) -> Result<()> {
         truth.is_told_of(&mut self.watch, self.zombie, self.reaper)?;
         drop(self.guard);
@@ -43,7 +44,7 @@ impl Played {
     }
 }
 
-/// containerd/containerd#2136: the reaper opens a FIFO that nobody writes to.
+/// containerd/containerd#2136: the reaper opens a FIFO to which no process writes.
 #[test]
 fn the_reaper_opens_a_fifo() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
@@ -73,7 +74,7 @@ fn the_reaper_opens_a_fifo() -> Result<()> {
     truth.holds_to_the_end(played.watch, played.zombie, &[played.reaper])
 }
 
-/// The reaper reads the output of its second child to the end, and would wait for both of them then.
+/// The reaper reads the output of its second child to the end, and only then waits for both children.
 #[test]
 fn the_reaper_reads_the_output_of_another_child() -> Result<()> {
     let text = "import subprocess\n\
@@ -99,7 +100,8 @@ fn the_reaper_reads_the_output_of_another_child() -> Result<()> {
     truth.holds_to_the_end(played.watch, played.zombie, &[played.reaper, other])
 }
 
-/// An event loop asks for each of its children when SIGCHLD comes; now it computes, and a helper thread sleeps beside it.
+/// An event loop waits for each of its children by pid when SIGCHLD comes. Now it computes, and a helper thread sleeps
+/// beside it.
 #[test]
 fn an_event_loop_computes_beside_a_thread_that_sleeps() -> Result<()> {
     let text = "import os, signal, threading, time\n\
@@ -145,7 +147,8 @@ fn the_reaper_asks_only_for_stopped_children() -> Result<()> {
     })
 }
 
-/// A shell is PID 1, as in `docker run IMAGE sh`. It reaps when it comes to its next command, and reads for it now.
+/// A shell is PID 1, as in `docker run IMAGE sh`. It reaps when it comes to its next command, and now it reads that
+/// command.
 #[test]
 fn a_shell_as_pid_1_reads_its_next_command() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;

@@ -12,7 +12,7 @@ use supervisor_tests::{Event, Guard, WAIT_LIMIT, Watch, remove_groups, superviso
 
 use super::{FIXTURE, Truth, finding_under, script, silent_about};
 
-/// The truth about both: they differ in who has created the zombie.
+/// The truth about both zombies. They differ only in their creator.
 const TRUTH: Truth<'_> = Truth {
     family: "",
     position: "adopted-by-init",
@@ -68,7 +68,7 @@ impl Lxc {
         command
     }
 
-    /// Compares what is said of a zombie of the container, and stops the container.
+    /// Compares the output about a zombie of the container, and stops the container.
     fn compare(self, mut watch: Watch, truth: &Truth<'_>) -> Result<Event> {
         let (init, name) = (self.init, self.name.clone());
         let zombie = finding_under(&mut watch, init, |_| true)?.pid("process.pid")?;
@@ -77,7 +77,7 @@ impl Lxc {
         ensure!(container == Some(&name), "the container is {name}: {}", told.0);
         ensure!(told.text("container.runtime")? == "lxc", "the runtime is lxc: {}", told.0);
         let monitor = stat(init).context("the container has ended")?.parent;
-        // An attached session is no child of the monitor, which need not be named then.
+        // An attached session is no child of the monitor, so the event need not name the monitor.
         let named = told.pid("supervisor.monitor.pid").ok();
         let is_attached = truth.family == "F3";
         ensure!(named.map_or(is_attached, |pid| pid == monitor), "the monitor is {monitor}: {}", told.0);
@@ -94,7 +94,7 @@ impl Drop for Lxc {
     fn drop(&mut self) {
         // If this fails, the guard kills the container.
         let _ = self.lxc("lxc-stop", &["-k"]).status();
-        // lxc leaves this one.
+        // lxc leaves this group behind.
         remove_groups("lxc.pivot");
     }
 }

@@ -1,4 +1,5 @@
-//! Fixtures that make the system calls of the reported programs: parents that wait, and miss one child.
+//! Bug reports played with fixtures that make the system calls of the reported programs: parents that wait, and miss
+//! one child.
 
 use std::os::unix::fs::symlink;
 
@@ -9,13 +10,13 @@ use supervisor_tests::{Fixture, Watch, fixture, supervisor_bin};
 
 use super::{FIXTURE, Truth, silent_about};
 
-/// Runs a fixture that says `zombie pid=… parent=…`, compares, and lets it release the zombie.
+/// Runs a fixture that prints `zombie pid=… parent=…`, compares, and lets it release the zombie.
 fn compare(truth: &Truth<'_>, watch: Watch, fixture: Fixture) -> Result<()> {
     let fact = fixture.fact("zombie")?;
     compare_with(truth, watch, fixture, fact.pid("pid")?, fact.pid("parent")?)
 }
 
-/// The same with a fixture that has said it.
+/// The same with a fixture that has already printed its fact.
 fn compare_with(
     truth: &Truth<'_>,
     mut watch: Watch,
@@ -34,7 +35,8 @@ fn compare_with(
     silent_about(&outcome.events, &[reaper])
 }
 
-/// systemd/systemd#2961: one SIGCHLD stands for many exits, and the handler waits for the pid that it names.
+/// systemd/systemd#2961: one SIGCHLD stands for many exits, and the handler waits only for the pid that the signal
+/// names.
 #[test]
 fn a_handler_waits_for_the_pid_that_the_signal_names() -> Result<()> {
     let watch = Watch::recorded("case-si-pid")?;
@@ -66,7 +68,7 @@ fn a_library_replaces_the_handler_that_reaped() -> Result<()> {
     compare(&truth, watch, fixture!("handler-replaced")?)
 }
 
-/// awesomeWM/awesome#1193: a program restarts itself by exec, and the new image does not know the old one's child.
+/// awesomeWM/awesome#1193: a program restarts itself by exec, and the new image does not know the child of the old one.
 #[test]
 fn a_program_restarts_itself_by_exec() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
@@ -92,7 +94,7 @@ fn a_program_restarts_itself_by_exec() -> Result<()> {
     compare(&truth, watch, fixture)
 }
 
-/// The parent reaps between two pieces of work, and one of these takes long.
+/// The parent reaps between two pieces of work, and one piece takes long.
 #[test]
 fn a_parent_is_busy() -> Result<()> {
     let watch = Watch::recorded("case-busy")?;

@@ -1,5 +1,5 @@
-//! Public bug reports, played with the programs that they are about, or with a fixture that makes the same system calls.
-//! Each test knows what is true, and compares with it what `watch`, `ps`, `explain` and `check` say at the same time.
+//! Plays public bug reports, with the programs of the reports or with a fixture that makes the same system calls. Each
+//! test knows the truth, and compares it with the output of `watch`, `ps`, `explain` and `check` at the same time.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ mod storage;
 /// The fixture program.
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 
-/// What is true of a zombie. Words are compared without regard to case.
+/// The truth about a zombie. Words are compared without regard to case.
 #[derive(Clone, Copy, Debug, Default)]
 struct Truth<'a> {
     family: &'a str,
@@ -38,14 +38,15 @@ struct Truth<'a> {
     remedies: &'a [&'a str],
     /// No remedy has any of these words.
     no_remedy: &'a [&'a str],
-    /// A line of what will not help has each of these words.
+    /// A line of the remedies that will not help has each of these words.
     wont_help: &'a [&'a str],
     /// No such line has any of these words.
     may_help: &'a [&'a str],
 }
 
 impl Truth<'_> {
-    /// Waits until the watch says so of a process, and asks the other commands. Returns what the watch said.
+    /// Waits until the watch reports this truth about a process, and compares the other commands. Returns the event of
+    /// the watch.
     fn is_told_of(&self, watch: &mut Watch, pid: u32, reaper: u32) -> Result<Event> {
         let what = format!("the cause {} of {pid}", self.cause);
         // A prognosis can need some seconds of watching.
@@ -65,7 +66,7 @@ impl Truth<'_> {
         let mut check = Command::new(supervisor_bin()?);
         check.args(["check", "--min-age", "0s", "--pid", &pid_text]).stdin(Stdio::null());
         let line = String::from_utf8(check.output()?.stdout)?;
-        // Its performance data counts what is leaked apart from what is late, and what is neither in the total only.
+        // Its performance data counts leaked and late zombies apart, and other zombies only in the total.
         let counted = match self.prognosis {
             "unknown" => " leaked=0;;;0 late=0;".to_owned(),
             prognosis => format!(" {prognosis}=1;"),
@@ -76,7 +77,8 @@ impl Truth<'_> {
         Ok(found)
     }
 
-    /// Whether no event about the process was sure of anything else, and the last one before its end says the same.
+    /// Fails if an event about the process was sure of anything else, or if the last event before its end says anything
+    /// else.
     fn holds_in(&self, events: &[Event], pid: u32) -> Result<()> {
         let open: Vec<&Event> =
             of_process(events, pid).into_iter().filter(|event| event.action() != "zombie-reaped").collect();
@@ -89,7 +91,8 @@ impl Truth<'_> {
         Ok(())
     }
 
-    /// Waits until the process is reaped, and ends the watch: what it said held to the end, and these caused no finding.
+    /// Waits until the process is reaped, and ends the watch. The verdict must hold to the end, and the `healthy`
+    /// processes must cause no finding.
     fn holds_to_the_end(&self, mut watch: Watch, pid: u32, healthy: &[u32]) -> Result<()> {
         watch.wait_for("its end", |event| event.says("zombie-reaped", pid))?;
         let outcome = watch.stop()?;
@@ -147,7 +150,7 @@ fn finding_under(watch: &mut Watch, reaper: u32, fits: impl Fn(&Event) -> bool) 
     })
 }
 
-/// No event is about any of these processes.
+/// Fails if an event is about any of these processes.
 fn silent_about(events: &[Event], pids: &[u32]) -> Result<()> {
     for &pid in pids {
         let about = events.iter().find(|event| event.is_about(pid));
@@ -156,7 +159,7 @@ fn silent_about(events: &[Event], pids: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a script that can be executed.
+/// Writes an executable script.
 fn script(file: &Path, text: &str) -> Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;

@@ -1,4 +1,4 @@
-//! Parents that have a reason not to reap their own child yet, or are kept from it.
+//! Bug reports about parents that have a reason not to reap their own child yet, or that something keeps from reaping.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,8 @@ use supervisor_tests::{Guard, Watch, child_of, signal, supervisor_bin, zombie_of
 
 use super::{FIXTURE, Truth, script};
 
-/// The distribution's interpreter: what `PATH` has may be a script that looks for one, or tell where it was installed.
+/// The distribution's interpreter. The one in `PATH` may be a script that searches for one, or its path may show where
+/// it was installed.
 pub(super) fn python() -> Result<PathBuf> {
     Path::new("/usr/bin/python3").canonicalize().context("the distribution's python3 is not installed")
 }
@@ -22,7 +23,7 @@ fn perl_reads_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
     keeps_a_pipe_open("case-perl-backtick", &perl, text, &["restart", "end perl", "kill perl"])
 }
 
-/// The same of a parent that polls: `subprocess.run` with captured output.
+/// The same for a parent that polls: `subprocess.run` with captured output.
 #[test]
 fn python_polls_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
     let text =
@@ -30,8 +31,8 @@ fn python_polls_a_pipe_that_a_background_process_keeps_open() -> Result<()> {
     keeps_a_pipe_open("case-python-captures", &python()?, text, &["restart"])
 }
 
-/// `interpreter` runs a script, whose text is given the command that it takes the output of. What that command starts in
-/// the background holds the output open.
+/// `interpreter` runs a script. The script captures the output of a command, and that command starts a process in the
+/// background that keeps the output open.
 fn keeps_a_pipe_open(
     recording: &str,
     interpreter: &Path,
@@ -64,7 +65,7 @@ fn keeps_a_pipe_open(
     truth.holds_to_the_end(watch, zombie, &[reaper, holder])
 }
 
-/// LeaYeh/minishell#222: the jobs run at the same time, and are waited for in the order of their start.
+/// LeaYeh/minishell#222: the jobs run at the same time, and the shell waits for them in the order of their start.
 #[test]
 fn python_waits_for_its_first_job() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
@@ -120,8 +121,8 @@ fn a_32_bit_program_waits_for_its_first_child() -> Result<()> {
     truth.holds_to_the_end(watch, zombie, &[reaper, first])
 }
 
-/// jow-/ucode#382: the launcher waits with `sigtimedwait`, and its command inherits the mask. A shell waits in `sigsuspend`
-/// then, and is never told.
+/// jow-/ucode#382: the launcher waits with `sigtimedwait`, and its command inherits the mask. A shell then waits in
+/// `sigsuspend`, and no signal wakes it.
 #[test]
 fn a_shell_inherits_a_mask_that_blocks_sigchld() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
@@ -154,7 +155,7 @@ fn a_shell_inherits_a_mask_that_blocks_sigchld() -> Result<()> {
         ..Truth::default()
     };
     truth.is_told_of(&mut watch, zombie, shell)?;
-    // What will not help does not: the shell is not woken.
+    // The remedy that will not help has no effect: the signal does not wake the shell.
     signal(shell, Signal::CHILD)?;
     watch.settle(FIXTURE)?;
     ensure!(stat(zombie).is_some_and(|it| it.state == 'Z'), "SIGCHLD has helped");

@@ -1,4 +1,5 @@
-//! Pods of the real containerd and runc: a sandbox that does not reap, Kubernetes in a container, a frozen control group.
+//! Bug reports about pods of the real containerd and runc: a sandbox that does not reap, Kubernetes in a container, and
+//! a frozen control group.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -11,7 +12,7 @@ use supervisor_tests::{
 
 use super::{FIXTURE, Truth, finding_under, has_all, has_none, script, text_of};
 
-/// A worker: each of its jobs leaves a child that outlives the job.
+/// A worker. Each of its jobs leaves a child that outlives the job.
 const WORKER: [&str; 3] = ["/bin/sh", "-c", "while :; do (sleep 1 &); sleep 3; done"];
 
 /// kata-containers/agent#803: the pod shares its PID namespace, and the namespace's PID 1 does not reap.
@@ -75,10 +76,10 @@ fn a_sandbox_does_not_reap_and_tini_is_in_the_image() -> Result<()> {
     sandbox_that_does_not_reap("case-sandbox-tini", &[tini, "--"], &truth)
 }
 
-/// Where the inner containerd listens.
+/// The socket at which the inner containerd listens.
 const INNER: &str = "/run/containerd/containerd.sock";
 
-/// k0sproject/k0s#698: Kubernetes in a container, whose PID 1 waits for containerd and not for containerd's shims.
+/// k0sproject/k0s#698: Kubernetes in a container whose PID 1 waits for containerd, but not for containerd's shims.
 #[test]
 fn kubernetes_in_a_container_does_not_reap_its_shims() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;

@@ -1,4 +1,4 @@
-//! A container's process was killed and cannot exit, because a storage does not answer.
+//! A bug report about a container's process that was killed and cannot exit, because a storage does not answer.
 
 use std::fs;
 
@@ -10,19 +10,19 @@ use supervisor_tests::{
 
 use super::{FIXTURE, has_all, has_none, text_of};
 
-/// What each command says of the process.
+/// Checks one command's event about the process.
 fn is_true(event: &Event, id: &str) -> Result<()> {
     ensure!(event.text("supervisor.family.id")? == "F9", "it is another family: {}", event.0);
     ensure!(event.text("container.id")? == id, "the container is {id}: {}", event.0);
     has_all("the verdict", event.text("supervisor.verdict")?, &["file-reader", "dead-server", "/storage"])?;
     let remedies = text_of(event, "remedies");
     has_all("the remedies", &remedies, &["/sys/fs/fuse/connections/", "abort"])?;
-    // Neither the shim nor an init has to do with it.
+    // Neither the shim nor an init is part of the problem.
     has_none("the remedies", &remedies, &["shim", "init"])
 }
 
-/// containerd/containerd#11133: the only process of a container was killed, and one of its threads sleeps in a storage. The
-/// pod stays, and the shim is not told that the process has ended.
+/// containerd/containerd#11133: the only process of a container was killed, and one of its threads sleeps in a storage.
+/// The pod stays, and the shim does not learn that the process has ended.
 #[test]
 fn a_pod_is_not_deleted_because_its_storage_does_not_answer() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;

@@ -1,19 +1,19 @@
-//! The commands that README.md and docs/*.md show. Included by path where they are parsed: in `supervisor-user/tests` and
-//! in `xtask`. Therefore: the standard library only.
+//! Finds the commands that README.md and docs/*.md show. `supervisor-user/tests` and `xtask` include this file by path,
+//! so it uses only the standard library.
 
 use std::{fs, io, path::Path};
 
-/// A command, and where it stands.
+/// A command, and its position.
 #[derive(Debug)]
 pub(crate) struct Shown {
     /// Such as `README.md:18`.
     pub(crate) place: String,
-    /// As it is written, with its comment; lines that `\` continues are one.
+    /// The text as it is written, with its comment. Lines that `\` continues are one line.
     pub(crate) text: String,
 }
 
 impl Shown {
-    /// Its words up to a comment, a pipe or a redirection, as a shell splits them; without `sudo`.
+    /// Its words up to a comment, a pipe or a redirection, split as a shell splits them; without `sudo`.
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words = words(&self.text);
         if words.first().is_some_and(|first| first == "sudo") {

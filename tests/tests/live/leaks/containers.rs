@@ -1,5 +1,5 @@
-//! Container runtimes: leaks are reported exactly where they exist. The monitor above each runtime is a subreaper that waits
-//! for what it started and never for what it adopts, and it is a known leak.
+//! Tests of container runtimes: leaks are reported exactly where they exist. The monitor above each runtime is a
+//! subreaper. It waits for the processes that it started and never for those that it adopts, and it is a known leak.
 
 use anyhow::{Context as _, Result};
 use supervisor_lab::{Lab, NO_SUCH_COMMAND, PidNs, Pod, Runtime, bundle};
@@ -7,7 +7,7 @@ use supervisor_tests::supervisor_bin;
 
 use super::{FIXTURE, Run, expected, leaks};
 
-/// Runs a runtime's verb under `supervisor leaks`; returns its exit code, and what is reported.
+/// Runs a runtime's verb under `supervisor leaks`. Returns its exit code and the reported leaks.
 fn left_by(
     lab: &Lab,
     runtime: Runtime,

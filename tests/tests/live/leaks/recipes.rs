@@ -1,5 +1,5 @@
-//! The recipes of docs/leaks.md: of ten tests two leave something behind, and both are named. The files are those that the
-//! page shows.
+//! Tests of the recipes of docs/leaks.md: of ten tests two leave something behind, and the report names both. The files
+//! are those that the page shows.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ if os.fork() == 0:
 time.sleep(600)
 ";
 
-/// The block of the page that begins with the name of this file in a comment.
+/// The block of the page whose first line names this file in a comment.
 fn shown(name: &str) -> Result<&'static str> {
     let blocks = PAGE.split("\n```").skip(1).step_by(2).filter_map(|block| Some(block.split_once('\n')?.1));
     let is_file = |block: &&str| {
@@ -56,13 +56,13 @@ fn run(files: &[(&str, &str)], command: &[&str]) -> Result<Value> {
     Ok(report)
 }
 
-/// The tests that are named.
+/// The tests that the report names.
 fn names(report: &Value) -> BTreeSet<&str> {
     let leaks = report["leaks"].as_array().map(Vec::as_slice).unwrap_or_default();
     leaks.iter().filter_map(|leak| leak["tests"].as_array()).flatten().filter_map(Value::as_str).collect()
 }
 
-/// Every leak is of a test.
+/// Fails unless every leak belongs to a test.
 fn all_are_named(report: &Value) -> Result<()> {
     let leaks = report["leaks"].as_array().context("no leaks")?;
     let is_named = |leak: &Value| leak["tests"].as_array().is_some_and(|tests| tests.len() == 1);
@@ -83,7 +83,7 @@ fn bats_names_both_tests() -> Result<()> {
 
 #[test]
 fn pytest_names_both_tests() -> Result<()> {
-    // Python reaps the process of an object that nobody refers to any more, if it has exited by then.
+    // Python reaps a process whose object has no references any more, if it has exited by then.
     let suite = "import subprocess, pytest
 kept = []
 @pytest.mark.parametrize('n', range(8))
@@ -95,7 +95,7 @@ def test_leaks_a_sleep():
     subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 ";
     let files = [("conftest.py", shown("conftest.py")?), ("test_ten.py", suite)];
-    // Debian's own Python, which Debian's pytest belongs to.
+    // Debian's own Python, for which Debian's pytest is installed.
     let report = run(&files, &["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider"])?;
     let leaking = ["test_ten.py::test_leaks_a_sleep", "test_ten.py::test_leaks_a_zombie"];
     assert_eq!(names(&report), leaking.into(), "{report:#}");
@@ -233,7 +233,7 @@ fn each_alone_is_a_run_of_that_name() -> Result<()> {
     Ok(())
 }
 
-/// Whoever knows the socket can send marks, but only descendants of the command are believed.
+/// Any process that knows the socket can send marks, but only marks from descendants of the command count.
 #[test]
 fn a_mark_from_outside_of_the_command_is_refused() -> Result<()> {
     let args = [

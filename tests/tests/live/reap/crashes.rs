@@ -1,4 +1,4 @@
-//! If `supervisor` dies at any step, its target goes on unharmed. `REAP_TIMES=50` repeats each step as often.
+//! Tests that the target goes on unharmed if `supervisor` dies at any step. `REAP_TIMES=50` repeats each step 50 times.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -9,7 +9,7 @@ use supervisor_tests::{Fixture, WAIT_LIMIT, fixture};
 
 use super::{TIMES, matrix::CALLS, reaps, times, zombies};
 
-/// Without `REAP_TIMES` only these: one for each way in which a call goes on.
+/// Without `REAP_TIMES` only these calls are tested: one for each way in which a call continues.
 const FEW: [&str; 4] = ["read", "epoll", "sigsuspend", "busy"];
 
 /// Lets the tracer die at this step, each time with another zombie, and asks the target whether its call did its work.

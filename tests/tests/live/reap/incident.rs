@@ -1,4 +1,4 @@
-//! The incident: the pod is blocked, and is free again without the monitor's end.
+//! Tests the incident: the pod is blocked, and is released although the monitor does not end.
 
 use anyhow::{Result, ensure};
 use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};

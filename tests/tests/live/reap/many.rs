@@ -1,4 +1,4 @@
-//! Very many zombies of one reaper.
+//! Tests a reaper with very many zombies.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use supervisor_tests::fixture;
 
 use super::{reap_json, zombies};
 
-/// Whether a stop is short depends on the machine, so this is for a quiet one: `--ignored`.
+/// The length of a stop depends on the machine, so this test is for a quiet machine: `--ignored`.
 #[test]
 #[ignore = "measures times"]
 fn ten_thousand_zombies_are_freed_within_ten_seconds_by_stops_below_a_millisecond() -> Result<()> {

@@ -1,6 +1,7 @@
-//! A reaper that is interrupted in any call goes on as if it had not been: each is stopped again and again within one call.
+//! Tests that a reaper that is interrupted in any call goes on as if there had been no interruption. Each reaper is
+//! stopped again and again within one call.
 //!
-//! `REAP_TIMES=200` repeats each as often.
+//! `REAP_TIMES=200` repeats each call 200 times.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -95,7 +96,7 @@ struct Heir {
 }
 
 impl Heir {
-    /// Starts the program of the distribution: what `PATH` has may be a script that looks for another one.
+    /// Starts the program of the distribution. The one in `PATH` may be a script that searches for another one.
     fn start(count: u64, program: &str, args: &[&str]) -> Result<Self> {
         Self::start_file(count, Path::new("/usr/bin").join(program).as_path(), args)
     }
@@ -127,7 +128,7 @@ impl Heir {
         make_it_wait(pid, count)
     }
 
-    /// What it says, and how long it has run.
+    /// Its output, and how long it has run.
     fn end(mut self) -> Result<(String, Duration)> {
         let mut pipe = self.process.child().stdout.take().context("no pipe")?;
         let status = self.process.end(WAIT_LIMIT)?;
@@ -141,7 +142,7 @@ impl Heir {
     }
 }
 
-/// How long a program sleeps that is stopped so often meanwhile.
+/// How many seconds a program sleeps that is stopped this many times meanwhile.
 fn seconds(count: u64) -> u32 {
     5 + u32::try_from(count / 10).unwrap_or(u32::MAX - 5)
 }
@@ -172,7 +173,8 @@ fn busybox_sleeps_to_the_end() -> Result<()> {
     Ok(())
 }
 
-/// Sleeps in its first goroutine while others compute and one runs commands, and fails if a command's exit status is lost.
+/// Sleeps in its first goroutine while others compute and one runs commands. It fails if the exit status of a command
+/// is lost.
 const GO: &str = r#"package main
 
 import ("fmt"; "os"; "os/exec"; "time")
@@ -215,7 +217,7 @@ fn go_sleeps_to_the_end_and_loses_no_command() -> Result<()> {
     let mut said = BufReader::new(heir.process.child().stdout.take().context("no pipe")?).lines();
     ensure!(said.next().context("it ended")?? == "ready");
     let pid = heir.process.pid();
-    // Those of its own commands are zombies for a moment too, and have another name.
+    // Its own commands are zombies for a moment too, and have another name.
     let inherited = || -> Result<Vec<u32>> {
         let zombies = zombies_of(pid)?.into_iter().filter(|zombie| zombie.comm == "fixture");
         Ok(zombies.map(|zombie| zombie.pid).collect())
@@ -246,7 +248,7 @@ fn java_goes_on_to_serve() -> Result<()> {
     make_it_wait(heir.process.pid(), count)?;
     serves()?;
     ensure!(zombies_of(heir.process.pid())?.is_empty(), "zombies are left");
-    // It serves until it is ended: dropped here.
+    // It serves until it is ended: it is dropped here.
     Ok(())
 }
 
@@ -262,7 +264,7 @@ fn shakes_hands(port: u16) -> Result<()> {
     Ok(())
 }
 
-/// Whatever a reaper calls itself.
+/// The reaper's name can be any bytes.
 #[test]
 fn a_reaper_whose_name_is_no_utf_8_is_made_to_wait() -> Result<()> {
     let fixture = fixture!("hostile-name", "1")?;

@@ -1,4 +1,4 @@
-//! `supervisor reap`: zombies are freed, their reapers go on as before, and what is not safe is refused.
+//! Tests of `supervisor reap`: zombies are freed, their reapers go on as before, and unsafe requests are refused.
 
 mod crashes;
 mod incident;
@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use supervisor_lab::zombies_of;
 use supervisor_tests::{Event, supervisor_bin};
 
-/// How often each case is repeated: a few times, or as often as this variable says.
+/// The variable that says how often each case is repeated. Without it, a case runs a few times.
 const TIMES: &str = "REAP_TIMES";
 
 fn times(few: u64) -> Result<u64> {
@@ -41,14 +41,14 @@ fn reap_json(args: &[&str]) -> Result<(Vec<Event>, Option<i32>)> {
     Ok((events.collect::<Result<Vec<Event>>>()?, output.status.code()))
 }
 
-/// Makes `reaper` wait for its zombies by the fixture, which dies at a step of it if that is not 0.
+/// Makes `reaper` wait for its zombies by the fixture, which dies at step `dies_at` unless that is 0.
 fn reaps(reaper: u32, zombies: &[u32], dies_at: usize) -> Result<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fixture"));
     command.args(["reaps", &reaper.to_string(), &dies_at.to_string()]);
     Ok(command.args(zombies.iter().map(u32::to_string)).output()?)
 }
 
-/// The zombies of a process, at least so many.
+/// The zombies of a process: at least this many.
 fn zombies(reaper: u32, count: u64) -> Result<Vec<u32>> {
     let zombies = supervisor_lab::until("the zombies", supervisor_tests::WAIT_LIMIT, || {
         let zombies = zombies_of(reaper)?;

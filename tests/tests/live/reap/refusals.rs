@@ -1,11 +1,11 @@
-//! What is not freed, and what is said then.
+//! Tests of the cases in which no zombie is freed, and of the printed reasons.
 
 use anyhow::{Result, ensure};
 use supervisor_tests::{Fixture, fixture};
 
 use super::{reap, reap_json, zombies};
 
-/// A reap of this pid is refused, with these words.
+/// Fails unless a reap of this pid is refused with these words.
 #[track_caller]
 fn is_refused(pid: u32, words: &str) {
     for options in [&["--dry-run", "--force"][..], &["--yes", "--force", "--no-nudge"]] {
@@ -25,14 +25,14 @@ fn zombie_of(mut fixture: Fixture, words: &str) -> Result<()> {
 }
 
 #[test]
-fn what_has_not_exited_is_refused() -> Result<()> {
+fn a_process_that_has_not_exited_is_refused() -> Result<()> {
     let fixture = fixture!("sleeper")?;
     is_refused(fixture.pid(), "it is not a zombie: its state is S");
     fixture.end()
 }
 
 #[test]
-fn what_a_tracer_holds_is_refused() -> Result<()> {
+fn a_zombie_that_a_tracer_must_collect_is_refused() -> Result<()> {
     zombie_of(fixture!("traced", "leader")?, "traces it and must collect it first")
 }
 
@@ -42,7 +42,7 @@ fn a_stopped_reaper_is_not_stopped_again() -> Result<()> {
 }
 
 #[test]
-fn a_frozen_reaper_is_to_be_thawed() -> Result<()> {
+fn a_frozen_reaper_is_refused_until_it_is_thawed() -> Result<()> {
     zombie_of(fixture!("parent-frozen", "v2")?, "thaw it first")
 }
 

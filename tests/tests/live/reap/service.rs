@@ -1,4 +1,4 @@
-//! `[reap]` of an agent: it frees, reports, is reconfigured, and ends at once.
+//! Tests of `[reap]` of an agent: it frees zombies, reports, changes its configuration, and ends at once.
 
 use std::{
     process,
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use supervisor_lab::{until, zombies_of};
 use supervisor_tests::{Agent, WAIT_LIMIT, child_of, fixture, signal};
 
-/// A name of this test's own processes, which the agents are told to look at only.
+/// The name of this test's own processes. The agents inspect only these.
 fn name(test: &str) -> String {
     format!("{test}{}", process::id())
 }
@@ -62,7 +62,7 @@ fn it_frees_nothing_unless_it_was_enabled_at_the_start() -> Result<()> {
     agent.stop().map(drop)
 }
 
-/// A worker that does not run stands for one that its reaper holds up in the kernel.
+/// A worker that does not run stands for a worker whose reaper blocks it in the kernel.
 #[test]
 fn sigterm_ends_the_agent_at_once_although_a_worker_does_not_answer() -> Result<()> {
     let name = name("nudge");
@@ -75,7 +75,7 @@ fn sigterm_ends_the_agent_at_once_although_a_worker_does_not_answer() -> Result<
     let start = Instant::now();
     agent.stop()?;
     let lasted = start.elapsed();
-    // It has to be within two seconds; a busy machine gets two more.
+    // The limit is two seconds, and two more for a busy machine.
     ensure!(lasted < Duration::from_secs(4), "it took {lasted:?}");
     until("the worker to end", WAIT_LIMIT, || {
         Ok((!std::path::Path::new(&format!("/proc/{worker}")).exists()).then_some(()))

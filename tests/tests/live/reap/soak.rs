@@ -1,8 +1,8 @@
-//! `[reap]` against leaking pods, with parents beside that wait for their children in their own time: no leaked zombie stays
-//! longer than its minimum age and a period, and nobody loses a child.
+//! Tests `[reap]` against leaking pods, beside parents that wait late for their children: no leaked zombie stays longer
+//! than its minimum age and a period, and no parent loses a child.
 //!
-//! `SUPERVISOR_SOAK_SECONDS` sets the length, as `cargo xtask soak` does. From two minutes on the agents have the default period
-//! and age.
+//! `SUPERVISOR_SOAK_SECONDS` sets the length, as `cargo xtask soak` does. From two minutes on, the agents have the
+//! default period and age.
 
 use std::{
     collections::HashSet,
@@ -16,11 +16,11 @@ use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zom
 use supervisor_tests::{Agent, Event, Fixture, WAIT_LIMIT, fixture, setting, supervisor_bin};
 
 const LENGTH: Duration = Duration::from_secs(30);
-/// From this on the defaults of the configuration are used.
+/// From this length on, the defaults of the configuration are used.
 const LONG: Duration = Duration::from_mins(2);
-/// What a verdict needs: the waits of a reaper must have been watched for ten seconds.
+/// A verdict needs this: the waits of a reaper must have been watched for ten seconds.
 const VERDICT: Duration = Duration::from_secs(10);
-/// For a busy machine, on which an agent comes to its rounds late.
+/// Additional time for a busy machine, on which an agent comes to its rounds late.
 const SLACK: Duration = Duration::from_secs(30);
 
 struct Times {
@@ -47,18 +47,19 @@ impl Times {
         self.min_age.max(VERDICT) + self.every + SLACK
     }
 
-    /// Longer than the minimum age, so that only the decision protects a child.
+    /// A time longer than the minimum age, so that only the decision protects a child.
     fn long_hold(&self) -> String {
         (self.min_age.as_millis() * 2).to_string()
     }
 
-    /// An adopted one that nobody has waited for yet cannot be told from a leaked one later.
+    /// An adopted child for which no process has waited yet cannot later be distinguished from a leaked one.
     fn short_hold(&self) -> String {
         (self.min_age.as_millis() * 2 / 3).to_string()
     }
 }
 
-/// Fails if a zombie of these reapers was freed too late, or could not be freed. Returns how many the agent has freed.
+/// Fails if a zombie of these reapers was freed too late, or could not be freed. Returns how many zombies the agent has
+/// freed.
 fn judge(events: &[Event], reapers: &[u32], longest: Duration) -> Result<usize> {
     let mut freed = HashSet::new();
     let mut most = 0;
@@ -67,7 +68,8 @@ fn judge(events: &[Event], reapers: &[u32], longest: Duration) -> Result<usize> 
         assert_eq!(event.text("event.outcome")?, "success", "{}", event.0);
         let zombie = (event.pid("process.pid")?, event.text("process.start")?);
         ensure!(freed.insert(zombie), "it was freed twice: {}", event.0);
-        // This is reported after it was freed. Whether the hook for that saw it is not certain: a kernel can leave out hooks.
+        // This is reported after it was freed. It is not certain that the hook saw the reap: a kernel can leave out
+        // hooks.
         let time =
             |name: &str| -> Result<i128> { Ok(event.text(name)?.parse::<Timestamp>()?.as_nanosecond()) };
         let stayed = u64::try_from(time("@timestamp")? - time("process.end")?)?;
@@ -79,7 +81,7 @@ fn judge(events: &[Event], reapers: &[u32], longest: Duration) -> Result<usize> 
     Ok(freed)
 }
 
-/// All events of an agent, which is ended once it has nothing to report for a second.
+/// All events of an agent, which is ended once it has reported nothing for a second.
 fn events_of(agent: Agent) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     while let Some(event) = agent.event(Duration::from_secs(1))? {
@@ -89,7 +91,7 @@ fn events_of(agent: Agent) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// How many of these are left, and what was said last of the first of them.
+/// How many of these are left, and the last event about the first of them.
 fn last_said_of(left: &[u32], events: &[Event]) -> String {
     let first = left.first().copied().unwrap_or_default();
     let last = events.iter().rev().find(|event| event.is_about(first));
@@ -145,7 +147,7 @@ fn no_leaked_zombie_stays_and_nobody_loses_a_child() -> Result<()> {
     Ok(())
 }
 
-/// Pods of one monitor, each with a container that cannot start and an agent that frees what that leaves.
+/// Pods of one monitor. Each has a container that cannot start and an agent that frees the zombie of that.
 fn pods_end_and_their_monitor_works_on(times: &Times, length: Duration) -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     let mut monitor = Monitor::start(&lab)?;

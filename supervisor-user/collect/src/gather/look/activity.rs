@@ -1,4 +1,4 @@
-//! What a reaper does instead of reaping, as far as it takes more than its own files in `/proc`.
+//! Finds out what a reaper does instead of reaping, where its own files in `/proc` are not enough.
 
 use std::io;
 
@@ -10,12 +10,12 @@ use supervisor_model::facts::{
 use super::{EvidenceError, Look, MAX_CREATORS, ReaperFacts, cached, starts_match};
 use crate::{host::Host as _, kernel::KernelError};
 
-/// Of the pipes of a reaper that polls, this many are looked at.
+/// At most this many pipes of a reaper that polls are inspected.
 const MAX_POLLED: usize = 16;
 
 impl Look<'_> {
-    /// The parent of a reaper that blocks `SIGCHLD`, if it blocks it too and has created the reaper. One that has adopted it,
-    /// as `systemd --user` does, blocks it for its own use.
+    /// The parent of a reaper that blocks `SIGCHLD`, if the parent blocks the signal too and has created the reaper. A
+    /// parent that has adopted the reaper, as `systemd --user` does, blocks the signal for its own use.
     pub(super) fn blocking_parent(
         &self,
         reaper: &ProcessFacts,
@@ -26,7 +26,7 @@ impl Look<'_> {
             return Ok(None);
         }
         let parent = self.read(reaper.ppid)?.filter(|it| starts_match(&self.host, it, creator.start_ns));
-        // `do_sigtimedwait()`, `kernel/signal.c`, unblocks what it waits for while it sleeps.
+        // `do_sigtimedwait()`, `kernel/signal.c`, unblocks the signals that it waits for while it sleeps.
         let waits_for_it = |parent: &ProcessFacts| {
             parent.wchan.as_deref().is_some_and(|wchan| wchan.contains("sigtimedwait"))
         };
@@ -34,8 +34,8 @@ impl Look<'_> {
         Ok(blocks.map(|parent| (parent.pid, parent.comm)))
     }
 
-    /// The pipe that a thread of the reaper reads, and who can write to it. Of a reaper that polls, the first pipe that it
-    /// can read and that a descendant of the zombie holds open.
+    /// The pipe that a thread of the reaper reads, and the processes that can write to it. If the reaper polls, this is
+    /// the first pipe that it can read and that a descendant of the zombie holds open.
     pub(super) fn pipe(
         &self,
         reaper: &ReaperFacts,
@@ -66,7 +66,7 @@ impl Look<'_> {
         Ok(None)
     }
 
-    /// Who can write to a pipe of the reaper.
+    /// The processes that can write to a pipe of the reaper.
     fn writers(
         &self,
         all: &PipeWriters,
@@ -92,7 +92,7 @@ impl Look<'_> {
         Ok(PipeFacts { ino, writers, is_complete })
     }
 
-    /// Whether `ancestor` is among the creators of a process. `None` if they are not known up to there.
+    /// Whether `ancestor` is among the creators of a process. `None` if the creators are not known up to that point.
     fn is_descendant(&self, facts: &ProcessFacts, ancestor: ProcessId) -> Result<Option<bool>, KernelError> {
         let Some(records) = self.records else { return Ok(None) };
         let remembered = records.id_of(facts.pid)?;
@@ -100,7 +100,7 @@ impl Look<'_> {
         for _ in 0..MAX_CREATORS {
             match next {
                 Some(id) if id == ancestor => return Ok(Some(true)),
-                // Nobody is older than who created it.
+                // No process is older than its creator.
                 Some(id) if id.start_ns < ancestor.start_ns => return Ok(Some(false)),
                 Some(id) => next = records.process(&id)?.map(|it| it.creator).filter(ProcessId::is_known),
                 None => break,
@@ -110,7 +110,7 @@ impl Look<'_> {
     }
 }
 
-/// Whether a reaper has waited for a process group, or does.
+/// Whether a reaper has waited for a process group, or waits for one now.
 pub(super) fn waits_for_group(reaper: &ReaperFacts) -> bool {
     let of_call = |call: &Call| match call {
         Call::Wait(request) => Wait { request: *request, ..Wait::default() }.idtype() == WAIT_PGID,

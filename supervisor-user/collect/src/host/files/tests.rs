@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Longest path that is opened.
+/// The longest path that is opened.
 const MAX_PATH: usize = 4096;
 
 const NOBODY: u32 = 65_534;
@@ -27,7 +27,7 @@ impl Dir {
         Self(tempfile::tempdir().expect("a directory"))
     }
 
-    /// One that a user other than root can change.
+    /// A directory that a user other than root can change.
     fn of_a_user() -> Self {
         let dir = Self::new();
         if me() == 0 {
@@ -81,7 +81,7 @@ fn a_file_that_others_can_write_is_refused() {
     let path = dir.write("file");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o602)).expect("permitted");
     assert_eq!(refusal(&path), Refused::Writable);
-    // A group of the same id is the owner's private one.
+    // A group with the same id as the owner is the private group of the owner.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).expect("permitted");
     let is_private = fs::metadata(&path).expect("it is there").gid() == me();
     assert_eq!(read(&path, me(), MAX).is_ok(), is_private);
@@ -137,7 +137,7 @@ fn a_file_of_the_kernel_is_refused() {
 }
 
 #[test]
-fn a_link_of_a_user_is_refused_whatever_it_leads_to() {
+fn a_link_of_a_user_is_refused_for_any_target() {
     let dir = Dir::of_a_user();
     let target = Dir::new().write("file");
     for (name, target) in [
@@ -151,14 +151,14 @@ fn a_link_of_a_user_is_refused_whatever_it_leads_to() {
         assert_eq!(refusal(&dir.path(name)), Refused::Link, "{name}");
     }
     assert_eq!(refusal(&dir.path("dir/utmp")), Refused::Link);
-    // Root's own directory below a user's is no better: the user can put another in its place.
+    // A directory of root below a directory of a user is not safe either: the user can replace it.
     fs::create_dir(dir.at("inner")).expect("a directory");
     symlink("/etc/passwd", dir.at("inner/link")).expect("a link");
     assert_eq!(refusal(&dir.path("inner/link")), Refused::Link);
 }
 
 #[test]
-fn a_link_of_root_in_root_s_directory_is_followed() {
+fn a_link_of_root_in_a_directory_of_root_is_followed() {
     if me() != 0 {
         return;
     }
@@ -170,12 +170,12 @@ fn a_link_of_root_in_root_s_directory_is_followed() {
     for name in ["absolute/file", "relative/file"] {
         assert!(read(&dir.path(name), 0, MAX).is_ok(), "{name}");
     }
-    // Even root's link leads to no file of the kernel, and to no loop.
+    // Even a link of root is refused if it leads to a file of the kernel or into a loop.
     symlink("/proc/kmsg", dir.at("kmsg")).expect("a link");
     assert_eq!(refusal(&dir.path("kmsg")), Refused::FileSystem("proc"));
     symlink("loop", dir.at("loop")).expect("a link");
     assert_eq!(refusal(&dir.path("loop")), Refused::Link);
-    // A link that a user has put into a sticky directory of root's.
+    // A link that a user has put into a sticky directory of root.
     fs::set_permissions(dir.0.path(), fs::Permissions::from_mode(0o1777)).expect("permitted");
     assert!(read(&dir.path("absolute/file"), 0, MAX).is_ok());
     std::os::unix::fs::lchown(dir.at("absolute"), Some(NOBODY), None).expect("root may");
@@ -185,7 +185,7 @@ fn a_link_of_root_in_root_s_directory_is_followed() {
 }
 
 #[test]
-fn whose_program_a_path_leads_to() {
+fn only_a_program_that_root_alone_can_change_counts_as_roots_file() {
     assert_eq!(is_roots("/bin/sh"), Some(true), "through links of root's");
     assert_eq!(is_roots("/bin/no-such-program"), None);
     assert_eq!(is_roots("bin/sh"), None);
@@ -205,7 +205,7 @@ fn whose_program_a_path_leads_to() {
 }
 
 #[test]
-fn plain_paths() {
+fn a_plain_path_is_absolute_and_does_not_go_up() {
     for (path, plain) in [
         ("/run/crun/a/status", true),
         ("/a/.b/..c", true),

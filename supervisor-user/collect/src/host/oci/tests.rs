@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// As crun 1.8.1 writes it.
+/// A state file as crun 1.8.1 writes it.
 fn crun_status(bundle: &str) -> String {
     format!(
         r#"{{"pid": 10096, "process-start-time": 1284689, "cgroup-path": "", "scope": "", "rootfs": "rootfs",
@@ -14,7 +14,7 @@ fn crun_status(bundle: &str) -> String {
     )
 }
 
-/// As runc 1.1.5 writes it, without the most of its `config`.
+/// A state file as runc 1.1.5 writes it, without most of its `config`.
 fn runc_state(id: &str, bundle: &str) -> String {
     format!(
         r#"{{"id": "{id}", "init_process_pid": 10111, "init_process_start": 1284690, "rootless": false,
@@ -54,7 +54,7 @@ impl Folder {
     }
 }
 
-/// Who owns what a test writes.
+/// The owner of the files that a test writes.
 fn me() -> u32 {
     rustix::process::geteuid().as_raw()
 }
@@ -68,7 +68,7 @@ fn bundle(path: &str) -> Option<OciFacts> {
 }
 
 #[test]
-fn crun_state_and_its_bundle() {
+fn the_state_of_crun_and_its_bundle_are_read() {
     let folder = Folder::new();
     folder.write("bundle/config.json", CONFIG);
     let source = folder.write("crun/c1/status", &crun_status(&folder.text("bundle")));
@@ -91,7 +91,7 @@ fn crun_state_and_its_bundle() {
             has_pid_ns: true,
         }
     );
-    // Without the bundle, the copy that crun keeps.
+    // Without the bundle, the copy that crun keeps is read.
     fs::remove_dir_all(folder.path("bundle")).expect("removed");
     assert!(state(&source).expect("facts").args.is_empty());
     folder.write("crun/c1/config.json", CONFIG);
@@ -99,21 +99,21 @@ fn crun_state_and_its_bundle() {
 }
 
 #[test]
-fn runc_state_alone() {
+fn the_state_of_runc_is_read_without_a_bundle() {
     let folder = Folder::new();
     let facts = state(&folder.write("runc/c2/state.json", &runc_state("c2", "/no/bundle"))).expect("facts");
     assert_eq!((facts.id.as_deref(), facts.init_pid), (Some("c2"), Some(10_111)));
     assert_eq!(facts.bundle.as_deref(), Some("/no/bundle"));
     assert_eq!(facts.annotations, BTreeMap::from([("io.kubernetes.pod.name".into(), "web-0".into())]));
     assert_eq!((facts.has_pid_ns, facts.pid_ns_path.as_deref()), (true, Some("/proc/7/ns/pid")));
-    // A state that lies about whose it is.
+    // A state file that lies about its container.
     assert_eq!(state(&folder.write("runc/c3/state.json", &runc_state("c2", "/no"))), None);
     let relative = folder.write("runc/c4/state.json", &runc_state("c4", "b/../../etc"));
     assert_eq!(state(&relative).expect("facts").bundle, None);
 }
 
 #[test]
-fn the_next_place_is_tried() {
+fn a_missing_or_bad_file_leads_to_the_next_path() {
     let folder = Folder::new();
     folder.write("bundle/config.json", CONFIG);
     let places = OciPlaces {
@@ -129,7 +129,7 @@ fn the_next_place_is_tried() {
 }
 
 #[test]
-fn docker_s_file_adds_a_name() {
+fn the_file_of_docker_adds_a_name() {
     let folder = Folder::new();
     let text =
         r#"{"ID":"d1","Name":"/web","Config":{"Env":["TOKEN=x"],"Labels":{"io.kubernetes.pod.name":"lie"}}}"#;
@@ -150,13 +150,13 @@ fn docker_s_file_adds_a_name() {
     let both = OciPlaces { owner: me(), state_files, docker_files, ..OciPlaces::default() };
     let facts = read(&[both]).expect("facts");
     assert_eq!((facts.name.as_deref(), facts.init_pid), (Some("web"), Some(10_111)));
-    // One that lies about whose it is.
+    // A file that lies about its container.
     let docker_files = vec![folder.write("docker/d2/config.v2.json", text)];
     assert_eq!(read(&[OciPlaces { owner: me(), docker_files, ..OciPlaces::default() }]), None);
 }
 
 #[test]
-fn what_is_no_plain_file_is_not_read() {
+fn only_a_plain_file_is_read() {
     let folder = Folder::new();
     for name in ["fifo/status", "fifo/config.json"] {
         mkfifoat(CWD, folder.path(name), Mode::RUSR | Mode::WUSR).expect("a pipe");
@@ -171,7 +171,7 @@ fn what_is_no_plain_file_is_not_read() {
 }
 
 #[test]
-fn a_file_of_another_owner_says_nothing() {
+fn a_file_of_another_owner_is_ignored() {
     let folder = Folder::new();
     folder.write("bundle/config.json", CONFIG);
     let source = folder.write("crun/c1/status", &crun_status(&folder.text("bundle")));
@@ -182,17 +182,17 @@ fn a_file_of_another_owner_says_nothing() {
         docker_files: Vec::new(),
     };
     assert_eq!(read(&[of(me() + 1)]), None);
-    // The next places are asked.
+    // The next set of paths is tried.
     assert_eq!(read(&[of(me() + 1), of(me())]).and_then(|facts| facts.owner), Some(me()));
     if me() == 0 {
-        // Of a state and a bundle of two owners, only the one counts.
+        // If a state file and a bundle have two owners, only the file of the expected owner counts.
         std::os::unix::fs::chown(folder.path("bundle/config.json"), Some(65_534), None).expect("root may");
         assert!(read(&[of(0)]).expect("facts").annotations.is_empty());
     }
 }
 
 #[test]
-fn bad_content_is_none() {
+fn bad_content_gives_no_facts() {
     let folder = Folder::new();
     let whole = crun_status("/b");
     let large = format!("{whole}{}", " ".repeat(MAX_FILE as usize));
@@ -220,7 +220,7 @@ fn bad_content_is_none() {
 }
 
 #[test]
-fn what_is_kept_is_bounded() {
+fn arguments_and_annotations_are_bounded() {
     let folder = Folder::new();
     let long = "ü".repeat(5000);
     let args = format!("\"{long}\",\"b\"");

@@ -1,4 +1,4 @@
-//! A reader as a child process: this program again, with the hidden subcommand.
+//! Starts a reader as a child process: this program again, with the hidden subcommand.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::helper;
 
 /// How long a reader may take to start, on a busy host.
 const START_WITHIN: Duration = Duration::from_secs(5);
-/// How long one that does not start may take to end.
+/// How long a reader that does not start may take to end.
 const KILLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Starts a reader, and waits until it has given up its capabilities and is ready.
@@ -32,7 +32,7 @@ pub(super) fn start() -> io::Result<Reader> {
     stream.set_nonblocking(true)?;
     let mut reader = Reader { stream, process: Box::new(child) };
     if let Err(error) = is_ready {
-        // It has read nothing of another process, so SIGKILL ends it. Without the wait it stays a zombie.
+        // The reader has read nothing of another process, so SIGKILL ends it. Without the wait it stays a zombie.
         ends(&mut reader, KILLED_WITHIN);
         return Err(io::Error::new(error.kind(), format!("it does not start: {error}")));
     }
@@ -42,7 +42,8 @@ pub(super) fn start() -> io::Result<Reader> {
 struct Started(Child);
 
 impl Started {
-    /// One of its files in `/proc`. Its memory map is not locked: it has one thread, and maps no file of others.
+    /// Reads one of the reader's files in `/proc`. Nobody locks its memory map: it has one thread, and maps no file of
+    /// others.
     fn file(&self, name: &str) -> io::Result<Vec<u8>> {
         fs::read(format!("/proc/{}/{name}", self.0.id()))
     }

@@ -1,32 +1,37 @@
-//! The host's `/proc`, read by another process: a *reader*. The collector itself opens no file of a process that it
-//! watches, because that process can make the one that reads sleep in the kernel for as long as it likes.
+//! Reads the host's `/proc` in another process: a *reader*. The collector itself opens no file of a process that it
+//! watches, because that process could make the collector sleep in the kernel for as long as it likes.
 //!
-//! | file | where a read can sleep | who can hold it up |
+//! There is one exception: `Proc::is_there` opens `/proc/PID/stat` in the collector, for a pid that was just seen as a
+//! zombie. A zombie has no memory map, so that read cannot sleep. If another process has got the pid meanwhile, the row
+//! `stat` below applies to the collector.
+//!
+//! | file | where a read can sleep | who can delay it |
 //! |---|---|---|
-//! | `cmdline` (also `environ`, `maps`, `mem`, which are not read) | `mmap_read_lock_killable()` in `access_remote_vm()`, `mm/memory.c` | any process, of itself: its thread faults on a FUSE page with the lock held, and another waits to write. The pages themselves cannot be on FUSE: `get_mm_cmdline()` passes `FOLL_ANON` |
-//! | OCI state and bundles | `request_wait_answer()`, `fs/fuse/dev.c`: not killable once the FUSE server has read the request; the same for NFS | who serves a file system that we can see |
-//! | `cgroup` | `cgroup_mutex` in `proc_cgroup_show()`, `kernel/cgroup/cgroup.c`: not killable; `cpuset_attach()` takes a target's memory map lock under it | who moves such a process to another cpuset: root, or an engine |
-//! | `stat`, `status` | no lock of the target (`do_task_stat()`, `task_mem()`), but `mmput()` at the end: if the target has exited meanwhile, the reader runs its `exit_mmap()` and `exit_aio()` | a process, for the moment of its exit |
+//! | `cmdline` (also `environ`, `maps`, `mem`, which are not read) | `mmap_read_lock_killable()` in `access_remote_vm()`, `mm/memory.c` | any process, for its own files: one thread faults on a FUSE page with the lock held, and another thread waits to write. The pages themselves cannot be on FUSE: `get_mm_cmdline()` passes `FOLL_ANON` |
+//! | OCI state and bundles | `request_wait_answer()`, `fs/fuse/dev.c`: not killable once the FUSE server has read the request; the same for NFS | the server of a file system that we can see |
+//! | `cgroup` | `cgroup_mutex` in `proc_cgroup_show()`, `kernel/cgroup/cgroup.c`: not killable; `cpuset_attach()` takes a target's memory map lock under it | root or an engine that moves a process with a blocked memory map lock to another cpuset |
+//! | `stat`, `status` | no lock of the target (`do_task_stat()`, `task_mem()`), but `mmput()` at the end: if the target has exited meanwhile, the reader runs its `exit_mmap()` and `exit_aio()` | a process, for the duration of its exit |
 //! | `exe`, `ns/pid` | `task_lock()`, which spins (`get_task_exe_file()`, `ns_get_name()`); the last `fput()` of a file runs its file system's release | as above |
 //! | `mountinfo`, `/sys/fs/fuse/connections` | `namespace_sem` in `m_start()`, `fs/namespace.c`; the owner of a mount namespace can mount in it, but not hold the lock; no file system is asked | nobody for long |
-//! | `syscall` (also `io`, `stack` and `personality`, which are not read) | `exec_update_lock` in `lock_trace()`, `fs/proc/base.c`: killable. `begin_new_exec()`, `fs/exec.c`, holds it while it closes descriptors | any process, of itself: it calls `execve` with a FUSE file open that is marked close-on-exec, and the server does not answer the flush |
+//! | `syscall` (also `io`, `stack` and `personality`, which are not read) | `exec_update_lock` in `lock_trace()`, `fs/proc/base.c`: killable. `begin_new_exec()`, `fs/exec.c`, holds it while it closes descriptors | any process, for its own files: it calls `execve` with an open FUSE file that is marked close-on-exec, and the server does not answer the flush |
 //! | `fd` and its links, not followed | `file_lock` of the descriptor table, which spins (`proc_readfd_common()`, `fs/proc/fd.c`); the last `fput()` as for `exe`. `fdinfo` is not read: the file's driver writes it (`ep_show_fdinfo()` takes `ep->mtx`) | as for `exe` |
-//! | `task`, `wchan`, `cgroup.events`, `pids.max`, `cpu.max` and the like | nothing of the target: `get_wchan()` takes `pi_lock` and looks at a sleeping stack; kernfs has locks of its own | nobody |
+//! | `task`, `wchan`, `cgroup.events`, `pids.max`, `cpu.max` and the like | nothing of the target: `get_wchan()` takes `pi_lock` and inspects the stack of a sleeping task; kernfs has its own locks | nobody |
 //!
-//! A thread instead of a process is not enough: one that is not killable keeps its process from ending. So the reader
-//! reads everything that belongs to another process. The table decides only which requests are left out first
-//! ([`wire::Request::can_be_held_up`]).
+//! A thread instead of a process is not enough: a thread that is not killable keeps its process from ending. So the
+//! reader reads everything else that belongs to another process. The table decides only which requests are left out
+//! first ([`wire::Request::can_be_held_up`]).
 //!
 //! - An answer has a deadline. A reader that is late is killed, counted, and replaced at the next request.
-//! - A request that was late is remembered and not repeated for a while, which grows.
-//! - There are at most 8 readers that cannot be killed: 4 from requests that a process can hold up, which are left out
-//!   from then on, and 4 from others.
-//! - Late answers take a second, and then a tenth of the collector's time.
-//! - A reader that died while it was idle is replaced, and the request repeated once.
-//! - After a failed start there is a pause, which grows. After 5 failed starts in a row a request is an error, unless the
-//!   host is out of pids or memory.
+//! - A late request is remembered and not repeated during a pause, which grows.
+//! - All readers that cannot be killed are counted together. From 4 of them on, requests that a process can delay are
+//!   left out. From 8 on, all requests are left out.
+//! - Late answers and starts of readers spend an allowance: one second, and after that a tenth of the time that passes.
+//!   When the allowance is spent, requests that a process can delay are left out. It does not limit other requests.
+//! - A reader that died while it was idle is replaced, and the request is repeated once.
+//! - After a failed start there is a pause, which grows. After 5 failed starts in a row a request is an error, unless
+//!   the host is out of pids or memory.
 //!
-//! A reader has the capabilities that a running agent keeps, and no others. It ends when its socket is closed.
+//! A reader has at most `CAP_SYS_PTRACE` and `CAP_DAC_READ_SEARCH`. It ends when its socket is closed.
 
 mod child;
 mod pool;
@@ -51,7 +56,7 @@ use self::{
 };
 use super::{Arguments, Host, ReadsLost, proc};
 
-/// The first argument of a `supervisor` that is a reader.
+/// The first argument of a `supervisor` process that is a reader.
 pub const READER: &str = "__reader";
 /// The first bytes that a reader sends.
 const READY: &[u8] = b"ready";
@@ -64,8 +69,8 @@ pub struct Proc {
 }
 
 impl Proc {
-    /// Reads the host's identity. The program that calls it must serve as a reader if its first argument is the hidden
-    /// subcommand for that: it is started at the first question.
+    /// Reads the host's identity. The first request starts this program again as a reader. So the program must serve as
+    /// a reader if its first argument is the hidden subcommand for that.
     ///
     /// # Errors
     ///
@@ -86,8 +91,8 @@ impl Proc {
         }
     }
 
-    /// Replaces the reader. Call it after the collector has given up capabilities: the reader that replaces a late one is
-    /// started without them, and this start shows whether that is possible.
+    /// Replaces the reader. Call it after the collector has given up capabilities: a reader that replaces a late one
+    /// starts without them, and this start shows whether that is possible.
     ///
     /// # Errors
     ///
@@ -103,7 +108,7 @@ impl Proc {
         })
     }
 
-    /// Whether a process is one that reads for us.
+    /// Whether a process is one of our readers.
     pub fn is_reader(&self, pid: u32) -> bool {
         self.pool.borrow().has(pid)
     }
@@ -120,7 +125,7 @@ impl Proc {
     }
 }
 
-/// Reads each frame of a stream as a question and as an answer. A fuzz target calls it.
+/// Reads each frame of a stream as a request and as an answer. A fuzz target calls it.
 pub(super) fn read_all(mut stream: &[u8]) {
     let mut questions = stream;
     while let Ok(Some(_question)) = wire::read::<Request>(&mut questions) {}
@@ -145,7 +150,7 @@ impl Host for Proc {
 
     fn arguments(&self, facts: &ProcessFacts) -> Result<Arguments, NotRead> {
         let request = Request::Arguments { pid: facts.pid, start_ticks: facts.start_ticks };
-        // That no reader can be started is reported where the process itself is read.
+        // `process()` reports it if no reader can be started.
         self.ask(&request).unwrap_or(Err(NotRead::Skipped))
     }
 

@@ -1,4 +1,5 @@
-//! The readers of one collector: one that answers, and those that the kernel does not let go.
+//! Manages the readers of one collector: the reader that answers, and the killed readers that the kernel does not let
+//! end.
 
 use std::{
     collections::HashMap,
@@ -14,21 +15,23 @@ use supervisor_model::facts::NotRead;
 use super::wire::{self, Request};
 use crate::host::ReadsLost;
 
-/// A reader that sleeps in an answer for this long is given up. An answer takes less than a millisecond.
+/// A reader that sleeps in an answer for this long is given up. A search for the writers of pipes takes about 50 ms at
+/// most (`SEARCH_TIME` in `descriptors.rs`). Other answers usually take less than a millisecond.
 pub(super) const DEADLINE: Duration = Duration::from_millis(200);
 /// A reader that runs, or waits for a CPU, is given up after this long.
 const HARD_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a killed reader may take to end before it counts as stuck.
 const KILLED_WITHIN: Duration = Duration::from_millis(10);
-/// With this many stuck readers, requests that a process can hold up are left out; with twice as many, all requests are.
+/// With this many stuck readers, requests that a process can delay are left out; with twice as many, all requests are.
 pub(super) const MAX_STUCK: usize = 4;
-/// A request that was late is not repeated for this long, and then for twice as long each time.
+/// A late request is not repeated for this long, and then for twice as long each time.
 const PAUSE: Duration = Duration::from_secs(10);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_mins(5);
-/// Late requests that are remembered.
+/// At most this many late requests are remembered.
 const MAX_REMEMBERED: usize = 1024;
-/// The collector waits for late answers for this long at most, and then for a tenth of the time that passes.
+/// Late answers and starts of readers spend this time, and after that a tenth of the time that passes. When it is
+/// spent, requests that a process can delay are left out. Other requests spend it too, but it does not limit them.
 const ALLOWANCE: Duration = Duration::from_secs(1);
 const ALLOWANCE_SHARE: u32 = 10;
 /// After a failed start the collector starts no reader for this long, and then for twice as long each time.
@@ -36,7 +39,7 @@ const START_PAUSE: Duration = Duration::from_secs(1);
 /// From this many failed starts in a row on, a request is an error: 15 s after the first one.
 const MAX_FAILED_STARTS: u32 = 5;
 
-/// A process that reads for us.
+/// A reader as a process.
 pub(super) trait Process {
     /// Its pid.
     fn pid(&self) -> u32;
@@ -46,7 +49,7 @@ pub(super) trait Process {
     fn wchan(&self) -> Option<String>;
     /// Sends SIGKILL.
     fn kill(&mut self);
-    /// Whether it has ended; if it has, it is reaped.
+    /// Whether it has ended; if so, it is reaped.
     fn has_ended(&mut self) -> bool;
 }
 
@@ -65,7 +68,7 @@ pub(super) enum Unanswered {
     Broken(io::Error),
 }
 
-/// A request that was late.
+/// A late request.
 struct Late {
     wchan: Option<String>,
     until: Instant,
@@ -83,7 +86,7 @@ struct FailedStarts {
 pub(super) struct Pool {
     start: Box<dyn Fn() -> io::Result<Reader>>,
     reader: Option<Reader>,
-    /// Those that were killed and do not end, each with the request that it sleeps in.
+    /// Readers that were killed and do not end, each with the request that it sleeps in.
     stuck: Vec<(Request, Reader)>,
     late: HashMap<Request, Late>,
     allowance: Allowance,
@@ -112,7 +115,8 @@ impl Pool {
         self.reader.iter().chain(stuck).any(|reader| reader.process.pid() == pid)
     }
 
-    /// What was lost so far. Reaps the readers that have ended meanwhile, so call it now and then.
+    /// The reads that were lost so far. It also reaps the readers that have ended meanwhile, so call it from time to
+    /// time.
     pub(super) fn lost(&mut self) -> ReadsLost {
         self.stuck.retain_mut(|(_, reader)| !reader.process.has_ended());
         ReadsLost { stuck: self.stuck.len() as u64, ..self.lost }
@@ -136,7 +140,7 @@ impl Pool {
         let frame = wire::frame(request).map_err(Unanswered::Broken)?;
         if let Some(reader) = self.reader.take() {
             match self.exchange(reader, request, &frame) {
-                // It may have died while it was idle: the OOM killer does not know what it is for.
+                // The reader may have died while it was idle: the OOM killer does not know its purpose.
                 Err(End::Broken(_)) => {}
                 Err(End::Late(why)) => return Err(Unanswered::NotRead(why)),
                 Ok(answer) => return Ok(answer),
@@ -154,7 +158,7 @@ impl Pool {
     pub(super) fn replace(&mut self) -> io::Result<()> {
         let reader = (self.start)()?;
         if let Some(mut idle) = self.reader.replace(reader) {
-            // It sleeps in no answer, so SIGKILL ends it.
+            // The idle reader sleeps in no answer, so SIGKILL ends it.
             ends(&mut idle, HARD_DEADLINE);
         }
         Ok(())
@@ -179,7 +183,7 @@ impl Pool {
         })
     }
 
-    /// One exchange with a reader, which is kept if it answers.
+    /// One exchange with a reader. The reader is kept if it answers.
     fn exchange<T: DeserializeOwned>(
         &mut self,
         mut reader: Reader,
@@ -210,14 +214,14 @@ impl Pool {
         }
     }
 
-    /// Ends a reader. One that the kernel does not let go is kept until it does.
+    /// Kills a reader. A reader that the kernel does not let end is kept until it ends.
     fn give_up(&mut self, request: &Request, mut reader: Reader) {
         if !ends(&mut reader, KILLED_WITHIN) {
             self.stuck.push((request.clone(), reader));
         }
     }
 
-    /// Records that a request was late.
+    /// Records a late request.
     fn remember(&mut self, request: &Request, wchan: Option<String>, asked: Instant) -> NotRead {
         let now = Instant::now();
         self.lost.late += 1;
@@ -232,10 +236,10 @@ impl Pool {
         NotRead::Late { wchan }
     }
 
-    /// What a request without a reader has: an error where no reader will answer, or else a loss.
+    /// The result of a request without a reader: an error if no reader will answer, or else a lost read.
     fn no_answer(&mut self, error: io::Error) -> Unanswered {
         let failed = self.failed_starts.as_ref().map_or(0, |failed| failed.count);
-        // Where the host is out of pids or memory, or too busy, waiting helps. The agent must outlive that.
+        // If the host is out of pids or memory, or too busy, waiting helps. The agent must survive until then.
         let may_pass = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory);
         if !self.has_answered || (failed >= MAX_FAILED_STARTS && !may_pass) {
             return Unanswered::Broken(error);
@@ -247,14 +251,14 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // A stuck reader is left to the process that adopts it: the end of the collector does not wait for it.
+        // A stuck reader is left to the process that adopts it: the collector does not wait for it at its own end.
         if let Some(mut reader) = self.reader.take() {
             ends(&mut reader, KILLED_WITHIN);
         }
     }
 }
 
-/// Kills a reader, and says whether it has ended within that time.
+/// Kills a reader, and returns whether it has ended within that time.
 pub(super) fn ends(reader: &mut Reader, within: Duration) -> bool {
     reader.process.kill();
     let deadline = Instant::now() + within;
@@ -317,7 +321,7 @@ impl Patience {
         loop {
             let now = Instant::now();
             if now >= self.deadline {
-                // On a busy host it may not have had the CPU yet.
+                // On a busy host the reader may not have had the CPU yet.
                 if now >= self.hard || !reader.process.is_running() {
                     return Err(End::Late(()));
                 }
@@ -333,7 +337,7 @@ impl Patience {
     }
 }
 
-/// Time that may be spent on late answers.
+/// Time that late answers and starts of readers may take before requests that a process can delay are left out.
 struct Allowance {
     left: Duration,
     at: Instant,
@@ -341,14 +345,18 @@ struct Allowance {
 
 impl Allowance {
     fn is_spent(&mut self, now: Instant) -> bool {
-        self.left = (self.left + now.saturating_duration_since(self.at) / ALLOWANCE_SHARE).min(ALLOWANCE);
-        self.at = now;
+        self.refill(now);
         self.left < DEADLINE
     }
 
     fn spend(&mut self, now: Instant, time: Duration) {
-        self.at = now;
+        self.refill(now);
         self.left = self.left.saturating_sub(time);
+    }
+
+    fn refill(&mut self, now: Instant) {
+        self.left = (self.left + now.saturating_duration_since(self.at) / ALLOWANCE_SHARE).min(ALLOWANCE);
+        self.at = now;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The reader's side.
+//! The reader's side of the protocol: answers the requests of the collector.
 
 use std::{
     io::{self, Write as _},
@@ -17,15 +17,15 @@ use crate::{
     privileges,
 };
 
-/// Answers what comes on standard input, a socket, until that is closed.
+/// Answers the requests that come on standard input, a socket, until that is closed.
 ///
 /// # Errors
 ///
-/// If capabilities cannot be given up, `/proc` cannot be read, or the other side says something that is no request.
+/// If capabilities cannot be given up, `/proc` cannot be read, or the other side sends something that is no request.
 pub fn serve() -> Result<()> {
     let stream = io::stdin().as_fd().try_clone_to_owned().context("standard input is not open")?;
     let mut stream = UnixStream::from(stream);
-    // A killed collector closes the socket; this also ends a reader that sleeps in an answer then.
+    // A killed collector closes the socket. The signal also ends a reader that sleeps in an answer at that time.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_name(c"supervisor-read")?;
     privileges::drop_all_but_needed(None, &[])?;

@@ -1,4 +1,4 @@
-//! The protocol between the collector and its reader: frames of a length and a JSON document.
+//! The protocol between the collector and its reader. A frame is a length and a JSON document.
 
 use std::io::{self, Read, Write};
 
@@ -30,8 +30,7 @@ pub(super) enum Request {
 }
 
 impl Request {
-    /// Whether an unprivileged process can make the answer wait for as long as it likes: see the list in the module
-    /// above.
+    /// Whether an unprivileged process can delay the answer for as long as it likes: see the table in the module above.
     pub(super) fn can_be_held_up(&self) -> bool {
         matches!(self, Self::Arguments { .. } | Self::Calls(_) | Self::Oci(_) | Self::IsRootsFile(_))
     }
@@ -46,7 +45,7 @@ pub(super) fn frame(document: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// The document of the frame at the beginning of these bytes, once all of it is there.
+/// The document of the frame at the beginning of these bytes; `None` until the whole frame is there.
 pub(super) fn whole(bytes: &[u8]) -> io::Result<Option<&[u8]>> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
     let len = u32::from_le_bytes(*header) as usize;

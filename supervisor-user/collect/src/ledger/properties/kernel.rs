@@ -1,4 +1,5 @@
-//! The model: processes as they are, and the kernel side as its hooks make it of what they see.
+//! The model of the kernel: the true state of its processes, and the table, counts and ring that its hooks make from
+//! the events that they see.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -7,23 +8,23 @@ use supervisor_ebpf::{EPOCHS, ProcessId, Reaped, Unreaped};
 
 use super::{super::cell, Was};
 
-/// Processes that there are at once.
+/// How many processes can exist at once.
 const SLOTS: usize = 6;
-/// Entries that there is room for while things happen. What was there before the watch has room.
+/// How many entries the table can hold during the events. The processes from before the watch always fit.
 pub(super) const ROOM: usize = 4;
 
-/// Where a process is between its fork and its reap.
+/// The state of a process between its fork and its reap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Alive,
-    /// Exited, and not a zombie yet.
+    /// Exited, and no zombie yet.
     Exiting,
-    /// The same, and for as long as others are in its PID namespace.
+    /// Exited, and no zombie as long as other processes are in its PID namespace.
     Held,
     Zombie,
 }
 
-/// The process at a slot goes one step further: fork, exit, (zombie,) reap, free.
+/// The process in a slot takes its next step: fork, exit, (zombie,) reap, free.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Event {
     slot: usize,
@@ -41,22 +42,22 @@ enum Exit {
     Held,
 }
 
-/// What becomes of a free that was seen.
+/// The fate of the event of a free that a hook saw.
 #[derive(Clone, Copy, Debug)]
 enum Free {
     Told,
-    /// Its event is in the ring only when the next one is.
+    /// The event reaches the ring only together with the next one.
     Late,
-    /// The ring has no room.
+    /// The ring has no room for the event.
     Lost,
 }
 
-/// What was in a slot before the watch.
+/// The process that was in a slot before the watch.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Before {
     Nothing,
     Is(State),
-    /// A zombie, or one that is held, that an earlier run has told as this.
+    /// A zombie or a process that is stuck in exit, which an earlier run has reported as [`Was`] says.
     Told(Was, State),
 }
 
@@ -65,7 +66,7 @@ pub(super) enum Before {
 struct Task {
     id: ProcessId,
     exit_ns: u64,
-    /// `None` once it is reaped, and only to be freed.
+    /// `None` once it is reaped, and only its free is missing.
     state: Option<State>,
 }
 
@@ -99,7 +100,7 @@ impl Kernel {
         }
     }
 
-    /// What was there before the hooks. Returns what an earlier run has told.
+    /// Adds the processes from before the hooks. Returns those that an earlier run has reported.
     pub(super) fn begin(&mut self, before: &[Before]) -> Vec<(ProcessId, Was)> {
         let mut left = Vec::new();
         for (slot, before) in before.iter().enumerate() {
@@ -116,7 +117,7 @@ impl Kernel {
         left
     }
 
-    /// Time goes on with everything that happens, so that start times differ.
+    /// Advances the time with each event, so that start times differ.
     fn tick(&mut self) -> u64 {
         self.now_ns += 1;
         self.now_ns
@@ -161,19 +162,20 @@ impl Kernel {
         self.slots[slot] = Some(task);
     }
 
-    /// The lowest: pids are used again as soon as they can be.
+    /// The lowest free pid, so that pids are reused as soon as possible.
     fn free_pid(&self) -> u32 {
         let used =
             |pid: &u32| self.slots.iter().flatten().any(|task| task.id.tgid == *pid && task.state.is_some());
         (1..=SLOTS as u32 + 1).find(|pid| !used(pid)).expect("there are more pids than slots")
     }
 
-    /// An entry as exit hook and iterator make it (`supervisor-ebpf/src/unreaped.rs`). False if there is no room.
+    /// Stores an entry as the exit hook and the iterator do (`supervisor-ebpf/src/unreaped.rs`). Returns false if the
+    /// table is full.
     fn store(&mut self, unreaped: Unreaped) -> bool {
         if self.unreaped.contains_key(&unreaped.id) {
             return true;
         }
-        // The place of one whose free was not seen is given to the next.
+        // The slot of a process whose free was not seen is given to the next process.
         let is_left_over = |id: &&ProcessId| id.tgid == unreaped.id.tgid && self.slot_of(id).is_none();
         if let Some(id) = self.unreaped.keys().find(is_left_over).copied() {
             self.drop_entry(&id);
@@ -216,7 +218,7 @@ impl Kernel {
         *count = count.wrapping_add_signed(by);
     }
 
-    /// The task iterator in `supervisor-ebpf/src/task.rs`: the processes that have exited.
+    /// The task iterator in `supervisor-ebpf/src/task.rs`. Returns the processes that have exited.
     pub(super) fn scan(&mut self, is_seed: bool) -> HashSet<ProcessId> {
         let mut exited = HashSet::new();
         for slot in 0..SLOTS {
@@ -232,7 +234,7 @@ impl Kernel {
         exited
     }
 
-    /// There is room again, and what was on its way has arrived.
+    /// Makes room in the table for all entries, and delivers the events that were late.
     pub(super) fn come_to_rest(&mut self) {
         self.room = usize::MAX;
         self.ring.append(&mut self.late);
@@ -266,7 +268,7 @@ impl Kernel {
         self.slot_of(id).and_then(|slot| self.slots[slot])
     }
 
-    /// What `/proc` says: nothing of one that is reaped.
+    /// The state that `/proc` shows; none for a process that is reaped.
     pub(super) fn state(&self, id: &ProcessId) -> Option<State> {
         self.task(id)?.state
     }
@@ -309,7 +311,7 @@ pub(super) fn before() -> impl Strategy<Value = Before> {
         Before::Is(Zombie),
         Before::Told(Was::Told, Zombie),
         Before::Told(Was::Held, Held),
-        // It has finished between the runs.
+        // It became a zombie between the runs.
         Before::Told(Was::Held, Zombie),
     ])
 }

@@ -1,3 +1,5 @@
+//! Tests how the runtimes and monitors of each engine are recognised.
+
 use supervisor_model::{
     evidence::sample::{HOST, POD, creator, exec, facts, host, incident},
     facts::ProcessFacts,
@@ -24,7 +26,7 @@ fn monitor_of(finding: &Finding) -> Option<(&str, u32)> {
 }
 
 #[test]
-fn cri_o_s_own_names_are_those_of_the_programs() {
+fn programs_with_the_crio_prefix_are_recognised() {
     let crun = format!("/usr/libexec/crio/crio-crun --root=/run/crun create --bundle /b {ID}");
     let conmonrs = "/usr/libexec/crio/crio-conmonrs --runtime /usr/libexec/crio/crio-crun --runtime-dir /d";
     let mut evidence = incident();
@@ -32,7 +34,7 @@ fn cri_o_s_own_names_are_those_of_the_programs() {
     evidence.creators = vec![
         creator(21, "crio-crun", exec(&crun, false), true),
         creator(20, "crio-crun", exec(&crun, true), true),
-        // The monitor has daemonised.
+        // The monitor daemonised.
         creator(10, "crio-conmonrs", exec(conmonrs, false), false),
         creator(9, "crio-conmonrs", exec(conmonrs, true), true),
         creator(8, "crio", exec("/usr/bin/crio", true), false),
@@ -50,7 +52,7 @@ fn cri_o_s_own_names_are_those_of_the_programs() {
 }
 
 #[test]
-fn a_monitor_that_is_the_zombie_is_not_its_dead_first_stage() {
+fn a_zombie_monitor_is_not_confused_with_its_dead_first_stage() {
     let conmonrs = "/usr/bin/conmonrs --runtime /usr/bin/crun --runtime-dir /d";
     let mut evidence = incident();
     (evidence.facts, evidence.reaper) = (facts(10, "conmonrs", &[10], HOST), None);
@@ -64,7 +66,7 @@ fn a_monitor_that_is_the_zombie_is_not_its_dead_first_stage() {
     assert_eq!((finding.role, monitor_of(&finding)), (Role::Monitor, Some(("conmonrs", 10))));
     assert_eq!(finding.runtime, None, "it is no process of the runtime that it calls");
 
-    // In a container, its monitor is the container's.
+    // For a monitor inside a container, the monitor is that of the container.
     let inside = |pid, comm, line, gone| {
         let mut creator = creator(pid, comm, exec(line, true), gone);
         (creator.pid_ns, creator.level, creator.vpid) = (POD, 1, pid - 20);
@@ -85,7 +87,7 @@ fn a_monitor_that_is_the_zombie_is_not_its_dead_first_stage() {
     assert_eq!(monitor_of(&said(&evidence)), Some(("containerd-shim", 12)));
 }
 
-/// The zombie of the incident, found when its creators are not known any more.
+/// The zombie of the incident, found after its creators are no longer known.
 fn found_later(monitor: &str) -> Evidence {
     let mut evidence = incident();
     (evidence.exec, evidence.first_parent) = (None, None);
@@ -97,7 +99,7 @@ fn found_later(monitor: &str) -> Evidence {
 }
 
 #[test]
-fn a_monitor_s_argument_names_the_runtime_whose_exec_was_not_seen() {
+fn a_monitor_argument_names_the_runtime_if_its_exec_was_not_seen() {
     for (monitor, comm, expected) in [
         ("/usr/bin/conmonrs --runtime /usr/bin/crun", "crun", ("crun", None, Stage::Init)),
         ("/usr/bin/conmonrs --runtime /usr/libexec/crio/crio-crun", "crio-crun", ("crun", None, Stage::Init)),
@@ -117,7 +119,7 @@ fn a_monitor_s_argument_names_the_runtime_whose_exec_was_not_seen() {
 }
 
 #[test]
-fn a_runtime_of_any_name_is_known_by_its_monitor() {
+fn a_monitor_argument_identifies_a_runtime_of_any_name() {
     let oci = format!("/opt/oci-1.2 --root /r create --bundle /b {ID}");
     let mut evidence = incident();
     evidence.exec = Some(exec(&oci, false));
@@ -129,7 +131,7 @@ fn a_runtime_of_any_name_is_known_by_its_monitor() {
     assert_eq!(runtime_of(&finding), Some(("oci-1.2", Some("create"), Stage::Init)));
     assert_eq!(finding.creators[0].role, Role::Runtime);
     assert_eq!(finding.container.map(|container| container.id).as_deref(), Some(ID));
-    // Who calls it is believed as much as the exec is.
+    // The runtime is as trustworthy as the exec that calls it.
     for creator in &mut evidence.creators[..2] {
         let exec = creator.exec.as_mut().expect("an exec");
         (exec.uid, exec.level) = (Some(1000), Some(0));
@@ -140,7 +142,7 @@ fn a_runtime_of_any_name_is_known_by_its_monitor() {
     );
 }
 
-/// What lxc-start's application left to itself, and its creators.
+/// A process that the application of lxc-start left behind, and its creators.
 fn lxc() -> Evidence {
     let start = "/usr/bin/lxc-start -P /var/lib/lxc -n web1 -d";
     let mut evidence = incident();
@@ -176,7 +178,7 @@ fn lxc_has_a_container_a_runtime_and_a_monitor() {
     assert_eq!((finding.origin, finding.identity_confidence), (Origin::Entrypoint, None));
     assert_eq!(finding.pid_ns.and_then(|ns| ns.mode), Some(PidNsMode::Own));
 
-    // A container that was there before: its monitor has written over its arguments.
+    // This container is older than the watch: its monitor has overwritten its arguments.
     let mut evidence = lxc();
     let title = ExecFacts {
         filename: "/usr/bin/lxc-start".into(),
@@ -191,14 +193,14 @@ fn lxc_has_a_container_a_runtime_and_a_monitor() {
     assert_eq!(runtime_of(&finding), Some(("lxc", Some("start"), Stage::Container)));
     assert_eq!(monitor_of(&finding), Some(("lxc-start", 13)));
     assert_eq!(finding.container.map(|container| container.id).as_deref(), Some("web1"));
-    // Nothing was seen of it: its control group names both.
+    // No exec of the runtime was seen: the control group names the container and the runtime.
     let mut evidence = lxc();
     evidence.creators.truncate(2);
     assert_eq!(runtime_of(&said(&evidence)), Some(("lxc", None, Stage::Container)));
 }
 
 #[test]
-fn the_monitor_of_lxc_is_known_as_a_reaper_too() {
+fn the_lxc_monitor_is_recognised_as_a_reaper() {
     let mut evidence = found_later("/usr/bin/lxc-start [lxc monitor]");
     evidence.facts.comm = "lxc-start".into();
     let finding = said(&evidence);
@@ -230,7 +232,7 @@ fn lxc_attach_is_an_exec_session() {
 }
 
 #[test]
-fn systemd_nspawn_stays_and_its_outer_stage_goes() {
+fn the_living_systemd_nspawn_process_is_the_monitor() {
     let nspawn = "/usr/bin/systemd-nspawn -D /c/my-box";
     let mut evidence = lxc();
     evidence.facts.cgroup = Some("/machine.slice/machine-my\\x2dbox.scope/payload".into());

@@ -1,4 +1,4 @@
-//! What the reaper does instead of reaping, and whether it will still reap.
+//! Tests the cause (what the reaper does instead of reaping) and the prognosis (whether it will still reap).
 
 use supervisor_ebpf::{CALL_WAIT4, WAIT_PID, Wait};
 use supervisor_model::{
@@ -8,7 +8,7 @@ use supervisor_model::{
 
 use super::*;
 
-/// Its only thread is in this call.
+/// The reaper's only thread is in this call.
 fn in_call(app: &mut Reaper, call: Call) {
     app.calls = vec![ThreadCall { tid: app.process.pid, call, timeout_ns: None }];
 }
@@ -25,7 +25,7 @@ fn is(finding: &Finding, cause: impl Into<Option<Cause>>, prognosis: Prognosis, 
 }
 
 #[test]
-fn positions() {
+fn the_position_says_how_the_reaper_got_the_zombie() {
     let position = |finding: &Finding| diagnose(finding).position;
     assert_eq!(position(&own(|_, _| ())), Some(Position::OwnChild));
     assert_eq!(position(&by_pid1(|_, _| ())), Some(Position::AdoptedByInit));
@@ -43,15 +43,16 @@ fn a_parent_that_has_not_waited_yet_may_still_wait() {
     is(&after(5 * S), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     is(&after(59 * S), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     is(&after(60 * S), Cause::NeverWaits, Prognosis::Leaked, Family::F4);
-    // A thread of it runs, so it may be on its way.
+    // A thread of the reaper runs, so it may be about to wait.
     let runs = own(|it, app| (it.looked_ns, app.state) = (EXIT + 60 * S, Some('R')));
     let diagnosis = is(&runs, Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     assert_eq!(diagnosis.confidence, Medium);
-    // Nobody asks for an orphan by its pid; for any child it may ask in rounds, which are not seen at once.
+    // Nobody asks for an orphan by its pid. The reaper may ask for any child in rounds, and a short watch does not see
+    // them.
     is(&by_pid1(|_, _| ()), Cause::NeverWaits, Prognosis::Leaked, Family::F2);
     let young = by_pid1(|_, app| app.never_waited_since_ns = Some(LOOKED - 9 * S));
     is(&young, Cause::NeverWaits, Prognosis::Unknown, Family::F2);
-    // It polls another child of its own.
+    // The reaper polls another child of its own.
     let polls = own(|it, app| {
         it.looked_ns = EXIT + 90 * S;
         app.waited(it.looked_ns - S / 10, WaitTarget::Pid(7), &["WNOHANG"]);
@@ -111,7 +112,7 @@ fn the_wait_is_for_another_group() {
         diagnosis.verdict.contains("waits only for its own process group (50), and this one is in group 77")
     );
     advises(&diagnosis, &["wait for any child"]);
-    // In the same group it would have got it.
+    // In the same group, the wait would have reaped it.
     let same = by_pid1(|it, app| {
         (it.pgrp, app.pgrp) = (Some(50), Some(50));
         app.waited(EXIT + S, WaitTarget::Pgid(0), &["WNOHANG"]);
@@ -120,7 +121,7 @@ fn the_wait_is_for_another_group() {
 }
 
 #[test]
-fn f19_it_reads_to_the_end() {
+fn f19_the_reaper_reads_a_pipe_to_its_end() {
     let reads = |is_descendant, pgrp| {
         own(|it, app| {
             (it.pgrp, app.pgrp) = (Some(100), Some(50));
@@ -133,22 +134,23 @@ fn f19_it_reads_to_the_end() {
     assert_eq!(diagnosis.confidence, High);
     assert!(diagnosis.verdict.contains("sleep\\u{a} (pid 101)"), "{diagnosis:#?}");
     advises(&diagnosis, &["end sleep", "redirect the output", "!restart"]);
-    // It may be anybody's pipe.
+    // The pipe may belong to any process.
     assert_eq!(is(&reads(None, 100), Cause::Reading, Prognosis::Late, Family::F19).confidence, Medium);
     is(&reads(Some(false), 100), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     is(&reads(None, 7), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
-    // Not all processes were looked at for writers.
+    // Not all processes were inspected for writers.
     let mut unclear = reads(Some(false), 100);
     unclear.reaper.as_mut().expect("there is one").pipe.as_mut().expect("a pipe").is_complete = false;
     assert_eq!(diagnose(&unclear).confidence, Medium);
-    // A server that reads and never waits does not come to it; one that reads its child's output from a socket does.
+    // A server that reads and never waits does not reap the zombie. A parent that reads its child's output from a
+    // socket does.
     let server = own(|it, app| {
         it.looked_ns = EXIT + 60 * S;
         in_call(app, Call::Read { fd: 5, file: OpenFile::Socket });
     });
     let diagnosis = is(&server, Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     assert!(diagnosis.confidence < High && diagnosis.verdict.contains("read of a socket"), "{diagnosis:#?}");
-    // One that was seen to wait by pid, and to reap, may.
+    // A reaper that was seen to wait by pid, and to reap, may still reap this one.
     let client = own(|_, app| {
         in_call(app, Call::Read { fd: 5, file: OpenFile::Socket });
         app.waited_for(7, EXIT - 5 * S);
@@ -158,7 +160,7 @@ fn f19_it_reads_to_the_end() {
 }
 
 #[test]
-fn f20_it_waits_for_another_first() {
+fn f20_the_reaper_waits_for_another_child_first() {
     let waits = |pid| {
         own(|_, app| {
             app.waited_for(pid, EXIT - S);
@@ -168,7 +170,7 @@ fn f20_it_waits_for_another_first() {
     let diagnosis = is(&waits(99), Cause::WaitingForAnother, Prognosis::Late, Family::F20);
     assert!(diagnosis.verdict.contains("pid 99"), "{diagnosis:#?}");
     advises(&diagnosis, &["!end or restart", "!restart"]);
-    // Another thread waits, or it has adopted this one: it does not come to it.
+    // If another thread waits, or if the reaper has adopted the zombie, the reaper does not come to it.
     let by_thread = own(|_, app| {
         app.waited_for(99, EXIT - S);
         app.threads = vec![thread(50, 'S'), thread(51, 'S')];
@@ -198,12 +200,12 @@ fn f21_sigchld_is_blocked() {
     assert!(diagnosis.verdict.contains("launcher (pid 40)"), "{diagnosis:#?}");
     advises(&diagnosis, &["let launcher (pid 40) unblock SIGCHLD"]);
     assert!(diagnosis.wont_help.iter().any(|it| it.contains("kill -CHLD")), "{diagnosis:#?}");
-    // One that does something else may unblock it in its next `ppoll`.
+    // A reaper that does other work may unblock the signal in its next `ppoll`.
     let mut works = blocked(true, true);
     is(&works, Cause::SigchldBlocked, Prognosis::Unknown, Family::F21);
     works.looked_ns = EXIT + 60 * S;
     is(&works, Cause::SigchldBlocked, Prognosis::Leaked, Family::F21);
-    // dash asks for any child once, and sleeps then. One that asks in rounds does not need the signal.
+    // dash asks for any child once, and then sleeps. A reaper that asks in rounds does not need the signal.
     let mut dash = blocked(true, true);
     let app = dash.reaper.as_mut().expect("there is one");
     app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]);
@@ -211,23 +213,23 @@ fn f21_sigchld_is_blocked() {
     is(&dash, Cause::SigchldBlocked, Prognosis::Leaked, Family::F21);
     dash.reaper.as_mut().expect("there is one").any_wait_gap_ns = Some(10 * S);
     is(&dash, Cause::Periodic, Prognosis::Late, Family::F18);
-    // Nothing shows that it wants the signal; or the signal was taken.
+    // First case: nothing shows that the reaper wants the signal. Second case: the signal was taken.
     is(&blocked(true, false), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
     is(&blocked(false, true), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
-    // `system(3)` blocks it, and waits for its own child.
+    // `system(3)` blocks SIGCHLD, and waits for its own child.
     let mut system = blocked(true, true);
     let app = system.reaper.as_mut().expect("there is one");
     app.waited_for(99, EXIT - S);
     in_call(app, waits_for(99));
     is(&system, Cause::WaitingForAnother, Prognosis::Late, Family::F20);
-    // It runs.
+    // The reaper runs.
     let mut runs = blocked(true, false);
     runs.reaper.as_mut().expect("there is one").state = Some('R');
     is(&runs, Cause::Busy, Prognosis::Late, Family::F24);
 }
 
 #[test]
-fn f22_its_handler_was_replaced() {
+fn f22_the_sigchld_handler_was_replaced() {
     let replaced = |changed, at_ns| {
         own(|_, app| {
             app.waited(at_ns, WaitTarget::Any, &["WNOHANG"]);
@@ -239,12 +241,12 @@ fn f22_its_handler_was_replaced() {
     advises(&diagnosis, &["restore the handler in app"]);
     is(&replaced(Some(false), EXIT - S), None, Prognosis::Unknown, Family::F4);
     is(&replaced(None, EXIT - S), None, Prognosis::Unknown, Family::F4);
-    // It asks all the same.
+    // The reaper asks for its children although its handler was replaced.
     is(&replaced(Some(true), EXIT + S), Cause::Coalesced, Prognosis::Unknown, Family::F17);
 }
 
 #[test]
-fn f23_it_runs_another_program() {
+fn f23_the_reaper_executed_another_program() {
     let replaced = |exec_ns| {
         own(|it, app| {
             it.process.start_ns = Some(90 * S);
@@ -256,13 +258,13 @@ fn f23_it_runs_another_program() {
     let diagnosis = is(&replaced(95 * S), Cause::ImageReplaced, Prognosis::Leaked, Family::F23);
     assert!(diagnosis.verdict.contains("/usr/bin/new in place of /usr/bin/old"), "{diagnosis:#?}");
     is(&replaced(80 * S), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
-    // An orphan was not forked by it.
+    // The reaper did not fork an orphan.
     let orphan = by_pid1(|it, app| (it.process.start_ns, app.exec_ns) = (Some(90 * S), Some(95 * S)));
     is(&orphan, Cause::NeverWaits, Prognosis::Leaked, Family::F2);
 }
 
 #[test]
-fn f24_it_has_not_had_the_time() {
+fn f24_the_reaper_is_busy() {
     let busy = |pending, sigchld, state| {
         own(|_, app| {
             (app.sigchld_pending, app.sigchld, app.state) = (pending, Some(sigchld), Some(state));
@@ -279,7 +281,7 @@ fn f24_it_has_not_had_the_time() {
 }
 
 #[test]
-fn f17_one_wait_for_the_pid_of_each_signal() {
+fn f17_the_handler_waits_only_for_the_pid_in_the_signal() {
     let server = |takes_siginfo, flags: &[&'static str], reaped| {
         own(|_, app| {
             app.waited(EXIT, WaitTarget::Pid(7), flags);
@@ -289,7 +291,8 @@ fn f17_one_wait_for_the_pid_of_each_signal() {
     };
     let diagnosis = is(&server(Some(true), &[], 3), Cause::Coalesced, Prognosis::Leaked, Family::F17);
     assert!(!diagnosis.verdict.contains("ask again"), "{diagnosis:#?}");
-    // Go peeks by pid before it reaps; another polls; a third has no such handler, or reaped none.
+    // F17 does not apply: Go peeks by pid before it reaps, the second reaper polls, the third has no such handler, the
+    // fourth reaped no child.
     is(&server(Some(true), &["WEXITED", "WNOWAIT"], 3), Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
     is(&server(Some(true), &["WNOHANG"], 3), Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
     is(&server(Some(false), &[], 3), Cause::WaitsByPid, Prognosis::Unknown, Family::F4);
@@ -297,7 +300,7 @@ fn f17_one_wait_for_the_pid_of_each_signal() {
 }
 
 #[test]
-fn who_waits_by_pid_is_not_told_to_wait_for_any_child() {
+fn a_reaper_that_waits_by_pid_is_not_advised_to_wait_for_any_child() {
     for finding in [
         own(|_, app| app.waited_for(7, EXIT - S)),
         by_pid1(|_, app| app.waited_for(7, EXIT - S)),
@@ -311,7 +314,7 @@ fn who_waits_by_pid_is_not_told_to_wait_for_any_child() {
 }
 
 #[test]
-fn a_shared_namespace_needs_another_pid_1() {
+fn the_advice_in_a_shared_namespace_is_to_replace_pid_1() {
     let shared = by_pid1(|it, _| {
         let ns = it.pid_ns.as_mut().expect("there is one");
         ns.mode = Some(supervisor_model::finding::PidNsMode::Joined);
@@ -326,8 +329,8 @@ fn a_shared_namespace_needs_another_pid_1() {
 }
 
 #[test]
-fn a_reaper_that_is_in_a_wait_since_before_the_watch_is_known_by_it() {
-    // conmonrs sits in a wait for `pause`, and the watch came later.
+fn a_wait_that_began_before_the_watch_determines_the_cause() {
+    // conmonrs is in a wait for `pause` that began before the watch.
     let sits = |request| {
         adopted(|_, app| {
             app.waits_unknown();
@@ -341,7 +344,7 @@ fn a_reaper_that_is_in_a_wait_since_before_the_watch_is_known_by_it() {
 }
 
 #[test]
-fn a_new_program_that_waits_for_its_own_child_does_not_come_to_the_old_ones() {
+fn f23_a_new_program_that_waits_for_its_own_child_does_not_reap_the_old_ones() {
     let replaced = own(|it, app| {
         it.process.start_ns = Some(90 * S);
         app.exec_ns = Some(95 * S);
@@ -352,7 +355,7 @@ fn a_new_program_that_waits_for_its_own_child_does_not_come_to_the_old_ones() {
 }
 
 #[test]
-fn one_that_takes_a_child_at_a_time_comes_back() {
+fn a_reaper_that_reaps_one_child_at_a_time_may_come_back() {
     let loops = |ago_ns| {
         own(|it, app| {
             it.looked_ns = EXIT + 20 * S;
@@ -382,7 +385,7 @@ fn the_end_of_a_shim_ends_its_container() {
 }
 
 #[test]
-fn how_its_creator_ended_is_said() {
+fn the_verdict_says_how_the_creator_ended() {
     let killed = by_pid1(|it, _| {
         it.creators[0].process.start_ns = Some(EXIT - 4 * S);
         it.creators[0].end =
@@ -403,14 +406,14 @@ fn how_its_creator_ended_is_said() {
 }
 
 #[test]
-fn the_incident_has_three_cures_and_sigterm_is_none() {
+fn the_incident_has_three_remedies_and_sigterm_is_none_of_them() {
     let incident = attribute(&incident(), &host(), S);
     let diagnosis = diagnose(&incident);
     let axes = (diagnosis.position, diagnosis.cause, diagnosis.prognosis);
     assert_eq!(axes, (Some(Position::AdoptedBySubreaper), Some(Cause::WaitsByPid), Prognosis::Leaked));
     advises(&diagnosis, &["conmon-rs 0.6.6", "shareProcessNamespace: false", "kill -KILL 10"]);
     assert!(diagnosis.wont_help.iter().any(|it| it.contains("SIGTERM to monitor")), "{diagnosis:#?}");
-    // An exec's orphan stays under conmon-rs 0.6.6, and under runc.
+    // The orphan of an exec session also stays under conmon-rs 0.6.6, and under runc.
     let mut exec = incident;
     exec.runtime.as_mut().expect("there is one").verb = Some("exec".into());
     let diagnosis = diagnose(&exec);
@@ -419,7 +422,7 @@ fn the_incident_has_three_cures_and_sigterm_is_none() {
 }
 
 #[test]
-fn f11_its_only_thread_sleeps_in_another_call() {
+fn f11_the_only_thread_of_the_reaper_sleeps_in_another_call() {
     let in_flock = |app: &mut Reaper| in_call(app, Call::Other(libc::SYS_flock.cast_unsigned()));
     let locks = own(|it, app| {
         it.looked_ns = EXIT + 90 * S;
@@ -428,7 +431,7 @@ fn f11_its_only_thread_sleeps_in_another_call() {
     let diagnosis = is(&locks, Cause::CannotRun, Prognosis::Unknown, Family::F11);
     assert!(diagnosis.verdict.contains("sleeps in system call flock"), "{diagnosis:#?}");
     advises(&diagnosis, &["/proc/locks", "!restart"]);
-    // It waits by pid, or for any child.
+    // F11 also applies to a reaper that waits by pid, or for any child.
     is(
         &own(|_, app| {
             app.waited_for(7, EXIT - S);
@@ -443,9 +446,9 @@ fn f11_its_only_thread_sleeps_in_another_call() {
         in_flock(app);
     };
     is(&by_pid1(by_any), Cause::CannotRun, Prognosis::Unknown, Family::F11);
-    // An orphan would stay also without the lock.
+    // An orphan would also stay without the lock.
     is(&by_pid1(|_, app| in_flock(app)), Cause::NeverWaits, Prognosis::Leaked, Family::F2);
-    // Another thread may wait. A server waits for its next client in `accept`.
+    // F11 does not apply: another thread may wait, and a server waits for its next client in `accept`.
     let threads = own(|_, app| {
         app.threads = vec![thread(50, 'S'), thread(51, 'S')];
         in_flock(app);
@@ -459,7 +462,7 @@ fn f11_its_only_thread_sleeps_in_another_call() {
 }
 
 #[test]
-fn f19_it_reads_from_another_child_first() {
+fn f19_the_reaper_reads_from_another_child_first() {
     let reads = |parent, reaped| {
         own(|_, app| {
             in_call(app, Call::Read { fd: 3, file: OpenFile::Pipe(9) });
@@ -478,7 +481,7 @@ fn f19_it_reads_from_another_child_first() {
 }
 
 #[test]
-fn a_shell_that_reads_a_terminal_comes_to_its_children_after_that() {
+fn a_shell_that_reads_a_terminal_may_reap_after_the_read() {
     let shell = by_pid1(|_, app| {
         app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]);
         in_call(app, Call::Read { fd: 0, file: OpenFile::Other });
@@ -489,7 +492,7 @@ fn a_shell_that_reads_a_terminal_comes_to_its_children_after_that() {
 }
 
 #[test]
-fn a_reaper_that_stopped_waiting_is_not_told_to_wait_for_any_child() {
+fn a_reaper_that_stopped_waiting_is_advised_to_wait_on_sigchld() {
     let stopped = adopted(|_, app| app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]));
     advises(
         &is(&stopped, None, Prognosis::Unknown, Family::F1),
@@ -498,7 +501,7 @@ fn a_reaper_that_stopped_waiting_is_not_told_to_wait_for_any_child() {
 }
 
 #[test]
-fn f21_is_not_said_of_a_program_whose_other_thread_takes_the_signal() {
+fn f21_does_not_apply_if_one_of_several_threads_may_take_the_signal() {
     let waits = own(|_, app| {
         (app.sigchld, app.sigchld_pending, app.sigchld_caught) = (Some(SigChld::Blocked), true, Some(false));
         app.threads = vec![thread(50, 'S'), thread(51, 'S')];
@@ -510,7 +513,7 @@ fn f21_is_not_said_of_a_program_whose_other_thread_takes_the_signal() {
 }
 
 #[test]
-fn f24_its_event_loop_runs_and_helper_threads_sleep() {
+fn f24_the_event_loop_runs_while_helper_threads_sleep() {
     let busy = |state, flags: &[&'static str]| {
         own(|_, app| {
             app.waited(EXIT - S, WaitTarget::Pid(100), flags);
@@ -522,9 +525,9 @@ fn f24_its_event_loop_runs_and_helper_threads_sleep() {
     let diagnosis = is(&busy('R', &["WNOHANG"]), Cause::Busy, Prognosis::Late, Family::F24);
     assert_eq!(diagnosis.confidence, Medium);
     is(&busy('S', &["WNOHANG"]), Cause::Periodic, Prognosis::Late, Family::F18);
-    // Go and Java block in a wait for each child: that another thread runs does not keep them from it.
+    // Go and Java block in a wait for each child. A busy thread does not keep the other threads from that wait.
     assert_ne!(diagnose(&busy('R', &[])).cause, Some(Cause::Busy));
-    // An orphan is not in its table.
+    // The reaper does not have the orphan in its table of children.
     let orphan = by_pid1(|_, app| {
         app.waited_for(7, EXIT - S);
         (app.sigchld, app.state) = (Some(SigChld::Handled), Some('R'));
@@ -533,7 +536,7 @@ fn f24_its_event_loop_runs_and_helper_threads_sleep() {
 }
 
 #[test]
-fn f17_a_handler_that_was_run_once_has_lost_one() {
+fn f17_a_handler_that_ran_only_once_lost_a_child() {
     let lost = |quiet_s: u64, is_pending| {
         own(|it, app| {
             it.looked_ns = EXIT + 5 * MS + quiet_s * S;
@@ -546,9 +549,9 @@ fn f17_a_handler_that_was_run_once_has_lost_one() {
     assert_eq!(is(&lost(3, false), Cause::Coalesced, Prognosis::Unknown, Family::F17).confidence, High);
     let diagnosis = is(&lost(10, false), Cause::Coalesced, Prognosis::Leaked, Family::F17);
     advises(&diagnosis, &["loop on SIGCHLD", "kill -CHLD 50"]);
-    // It was not told of this one yet.
+    // The SIGCHLD for this zombie is still pending.
     is(&lost(10, true), Cause::Coalesced, Prognosis::Unknown, Family::F17);
-    // It has fetched earlier ones when the next came.
+    // The reaper reaped earlier zombies when the next SIGCHLD came.
     let mut fetched = lost(10, false);
     fetched.pattern = Some(supervisor_model::finding::Pattern {
         reaped: 1,
@@ -560,7 +563,7 @@ fn f17_a_handler_that_was_run_once_has_lost_one() {
 }
 
 #[test]
-fn a_zombie_older_than_the_watch_under_a_parent_with_a_handler_is_not_called_never_waited_for() {
+fn a_zombie_older_than_the_watch_does_not_prove_that_a_parent_with_a_handler_never_waits() {
     let existing = |ever_reaped, sigchld| {
         own(|it, app| {
             (it.exit_ns, it.looked_ns) = (None, SEEN + 90 * S);
@@ -574,7 +577,7 @@ fn a_zombie_older_than_the_watch_under_a_parent_with_a_handler_is_not_called_nev
 }
 
 #[test]
-fn an_init_is_advised_as_its_manager_brings_one() {
+fn the_advice_to_run_an_init_depends_on_the_container_manager() {
     let managed = |runtime: Option<&str>, is_pod: bool| {
         by_pid1(|it, _| {
             it.container = runtime.map(|runtime| supervisor_model::finding::Container {
@@ -606,7 +609,7 @@ fn a_tracer_that_is_stopped_or_stops_the_reaper_is_named() {
 }
 
 #[test]
-fn f23_without_an_exec_before_the_old_program_is_that_of_who_forked_it() {
+fn f23_the_old_program_is_that_of_the_forker_if_there_was_no_earlier_exec() {
     let replaced = own(|it, app| {
         it.process.start_ns = Some(90 * S);
         app.exec_ns = Some(95 * S);
@@ -618,7 +621,7 @@ fn f23_without_an_exec_before_the_old_program_is_that_of_who_forked_it() {
 }
 
 #[test]
-fn a_wait_that_leaves_the_zombie_out_is_named() {
+fn a_wait_whose_options_exclude_the_zombie_is_named() {
     let narrow = |flags: &[&'static str]| {
         own(|_, app| {
             app.waited(EXIT + S, WaitTarget::Any, flags);
@@ -637,7 +640,7 @@ fn a_wait_that_leaves_the_zombie_out_is_named() {
 }
 
 #[test]
-fn a_pipe_whose_writer_is_not_known_to_be_another_may_be_the_zombies() {
+fn a_pipe_with_a_writer_of_unknown_ancestry_may_belong_to_the_zombie() {
     let reads = |is_descendant| {
         own(|it, app| {
             (it.looked_ns, it.pgrp, app.pgrp) = (EXIT + 90 * S, Some(100), Some(50));
@@ -653,7 +656,7 @@ fn a_pipe_whose_writer_is_not_known_to_be_another_may_be_the_zombies() {
 }
 
 #[test]
-fn a_reaper_that_was_told_and_does_not_wait_any_more() {
+fn the_verdict_says_that_sigchld_was_delivered_but_no_wait_followed() {
     let told = adopted(|_, app| {
         app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]);
         app.sigchld = Some(SigChld::Blocked);
@@ -666,8 +669,8 @@ fn a_reaper_that_was_told_and_does_not_wait_any_more() {
 }
 
 #[test]
-fn f17_of_an_orphan_that_was_there() {
-    // PID 1 takes each SIGCHLD by `sigwaitinfo`, and waits once.
+fn f17_an_orphan_adopted_before_the_wait_is_lost() {
+    // PID 1 takes each SIGCHLD with `sigwaitinfo`, and waits once.
     let lost = |ended_ns| {
         by_pid1(|it, app| {
             it.looked_ns = EXIT + 20 * S;
@@ -682,7 +685,7 @@ fn f17_of_an_orphan_that_was_there() {
 }
 
 #[test]
-fn who_polls_its_children_and_has_not_done_so_yet_may_come_to_it() {
+fn a_reaper_that_polls_its_children_may_still_reap_this_one() {
     let polls = |sigchld, at_ns| {
         own(|it, app| {
             it.looked_ns = EXIT + 90 * S;

@@ -1,5 +1,5 @@
-//! A file: one event, one line, one write. It is rotated by size and age, and it is written on when there is room
-//! again, when its directory is there again, and when somebody else has moved it away.
+//! A file: one event, one line, one write. The file is rotated by size and age. Writing goes on when there is room
+//! again, when the directory is there again, and when somebody else has moved the file away.
 
 mod repair;
 mod rotated;
@@ -17,9 +17,9 @@ use self::rotated::Rotated;
 use super::{Delivered, Message, SinkError, warn};
 use crate::{config::FileConfig, lock, plain_file};
 
-/// Only who may see the processes may see what is said of them.
+/// Only users who may see the processes may read the events about them.
 const MODE: u32 = 0o600;
-/// How often the age is looked at, at least: the clock may have been set.
+/// The age is checked at least this often: the clock may have been set.
 const LOOK: Duration = Duration::from_mins(1);
 
 /// A file that events are appended to.
@@ -34,14 +34,14 @@ pub struct FileSink {
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// Device and inode: another file may have its name meanwhile.
+    /// Device and inode: another file may have its name by now.
     id: (u64, u64),
     size: u64,
     begun: SystemTime,
 }
 
 impl FileSink {
-    /// Touches nothing: the file is opened when there is something to write.
+    /// Does no I/O: the file is opened when there is something to write.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl FileSink {
         Ok(Self { config: config.clone(), open: None, rotated })
     }
 
-    /// Appends the messages. Those that are counted are in the file: they outlive this process, and the machine as
+    /// Appends the messages. Counted messages are in the file. They survive this process. They survive the machine as
     /// far as its file system has written them by then.
     pub fn deliver(&mut self, batch: &[Message]) -> Delivered {
         self.notice();
@@ -64,7 +64,7 @@ impl FileSink {
             line.extend_from_slice(&message.payload);
             line.push(b'\n');
             if let Err(error) = self.write(&line) {
-                // Opened anew, it is looked at anew.
+                // The next delivery opens the file again, and so inspects it again.
                 self.open = None;
                 return Delivered { count, error: Some(error) };
             }
@@ -72,7 +72,7 @@ impl FileSink {
         Delivered { count: batch.len(), error: None }
     }
 
-    /// Rotates the file when it is old enough, also if no event comes.
+    /// Rotates the file when it is old enough, even if no event comes.
     pub async fn serve(&mut self) {
         let Some(limit) = self.config.rotate_age else { return pending().await };
         loop {
@@ -80,7 +80,7 @@ impl FileSink {
             let done =
                 self.ensure().map(|_| ()).and_then(|()| if self.is_due(0) { self.rotate() } else { Ok(()) });
             if done.is_err() {
-                // The next event meets it again, and says so.
+                // The next event meets the same error, and reports it.
                 self.open = None;
             }
             let left = self.open.as_ref().map_or(LOOK, |open| limit.0.saturating_sub(age(open.begun)));
@@ -107,18 +107,18 @@ impl FileSink {
         }
     }
 
-    /// The open file; it is opened, made and repaired if it is not.
+    /// The open file. If it is not open, it is opened, made and repaired.
     fn ensure(&mut self) -> Result<&mut Open, SinkError> {
         if self.open.is_none() {
             let open = Open::at(&self.config.path)?;
-            // Only who has the lock may touch the rotated ones.
+            // Only the owner of the lock may touch the rotated files.
             self.rotated.tidy();
             self.open = Some(open);
         }
         Ok(self.open.as_mut().expect("it has just been opened"))
     }
 
-    /// Whether it must be rotated before this much can be written.
+    /// Whether the file must be rotated before `more` bytes can be written.
     fn is_due(&self, more: u64) -> bool {
         let Some(open) = self.open.as_ref().filter(|open| open.size > 0) else { return false };
         open.size + more > self.config.rotate_size.0
@@ -160,12 +160,12 @@ impl Open {
         }
         let size = repair::repair(&file, &name)
             .map_err(|error| SinkError::unavailable(format!("repairing the end of {name}"), error))?;
-        // A file system that does not know when a file was made leaves the time at which we saw it first.
+        // If the file system does not know when a file was made, this is the time of this opening.
         let begun = metadata.created().unwrap_or_else(|_| SystemTime::now());
         Ok(Self { file, id: (metadata.dev(), metadata.ino()), size, begun })
     }
 
-    /// Appends a line in one write; a part of it is taken back.
+    /// Appends a line in one write. If only a part was written, that part is removed again.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let mut written = 0;
         while written < line.len() {
@@ -180,7 +180,7 @@ impl Open {
         Ok(())
     }
 
-    /// Cuts off the part of a line that was written. If that fails too, it is done when the file is opened again.
+    /// Cuts off the written part of a line. If that fails too, the part is cut off when the file is opened again.
     fn take_back(&self, written: usize, error: io::Error) -> io::Result<()> {
         if written > 0
             && let Ok(metadata) = self.file.metadata()

@@ -1,4 +1,4 @@
-//! The end of a file whose writer was killed, or had no room, in the middle of a line.
+//! Repairs the end of a file whose writer was killed, or had no room, in the middle of a line.
 
 use std::{
     fmt::Display,
@@ -11,13 +11,13 @@ use serde::de::IgnoredAny;
 
 use crate::sink::warn;
 
-/// No event is longer. What is, is not ours, and is not touched.
+/// No event is longer. A longer line is not ours, and is not touched.
 const MAX_LINE: u64 = 16 << 20;
-/// How much is read at once, from the end on.
+/// How many bytes are read at once, backwards from the end.
 const BLOCK: u64 = 64 << 10;
 
-/// Lets a file end with a whole line: a last line that is a whole JSON document gets its newline, another one is cut
-/// off. Returns the size.
+/// Makes a file end with a whole line. A last line that is a whole JSON document gets its newline. Any other unfinished
+/// line is cut off. Returns the size.
 pub(super) fn repair(file: &File, name: impl Display) -> io::Result<u64> {
     let size = file.metadata()?.len();
     let whole = end_of_lines(file, size)?;
@@ -36,7 +36,7 @@ pub(super) fn repair(file: &File, name: impl Display) -> io::Result<u64> {
     Ok(whole)
 }
 
-/// Where the last newline is, plus one.
+/// The position after the last newline.
 fn end_of_lines(file: &File, size: u64) -> io::Result<u64> {
     let mut end = size;
     let mut block = Vec::new();

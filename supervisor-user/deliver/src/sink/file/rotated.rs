@@ -1,7 +1,7 @@
 //! The files that were rotated: PATH.1 is the newest, or PATH.1.zst once it is compressed.
 //!
-//! Whoever is killed at any point here leaves every event in some file: a file is renamed to a name that is free, and
-//! deleted when its compressed form is complete and on disk. Where both are, the plain one counts.
+//! If the agent is killed at any point here, every event is still in some file. A file is renamed only to a name that
+//! is free. It is deleted only when its compressed form is complete and on disk. If both exist, the plain file counts.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -36,7 +36,7 @@ impl Rotated {
         Self { path: path.to_owned(), keep, compress, compressor: None, stop: Arc::default() }
     }
 
-    /// Finishes what a killed agent has begun. What cannot be done now is done the next time.
+    /// Finishes work that a killed agent has begun. Work that fails now is done the next time.
     pub(super) fn tidy(&mut self) {
         if self.compressor.as_ref().is_some_and(|running| !running.is_finished()) {
             return;
@@ -53,7 +53,7 @@ impl Rotated {
         }
     }
 
-    /// Gives the file the name of the newest rotated one, and the others the next ones.
+    /// Renames the file to the newest rotated name, and each rotated file to the next name.
     pub(super) fn rotate(&mut self) -> io::Result<()> {
         self.finish();
         let path = &self.path;
@@ -73,7 +73,7 @@ impl Rotated {
         if self.keep == 0 { remove(path) } else { rename(path, &plain(path, 1)) }
     }
 
-    /// Compresses in the background: events do not wait for it.
+    /// Compresses in the background, so that events do not wait for it.
     fn start(&mut self, plain: Vec<PathBuf>) {
         let part = self.path.with_added_extension("part");
         let stop = Arc::clone(&self.stop);
@@ -135,7 +135,7 @@ fn unless_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Puts a compressed file in the place of a plain one.
+/// Replaces a plain file with its compressed form.
 fn compress(path: &Path, part: &Path, stop: &AtomicBool) -> io::Result<()> {
     remove(part)?;
     let mut plain = plain_file::open(path, OpenOptions::new().read(true))?;
@@ -145,7 +145,7 @@ fn compress(path: &Path, part: &Path, stop: &AtomicBool) -> io::Result<()> {
         .and_then(|()| sync_directory(path))
         .and_then(|()| fs::remove_file(path));
     if result.is_err() {
-        // It is removed the next time too.
+        // The next compression removes it too.
         let _ = remove(part);
     }
     result
@@ -166,7 +166,7 @@ fn write(plain: &mut File, file: File, stop: &AtomicBool) -> io::Result<()> {
     }
 }
 
-/// Lets the compressed file's name be on disk before the plain one's goes.
+/// Makes sure that the compressed file's name is on disk before the plain file is removed.
 fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
@@ -176,7 +176,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Rotates a directory with these files, each of which holds its own name; returns what is where then.
+    /// Rotates a directory with these files, each of which holds its own name. Returns the files afterwards.
     fn rotated(before: &[&str], keep: u32) -> Vec<(String, String)> {
         let dir = tempfile::tempdir().unwrap();
         for name in before {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_goes_and_the_others_move() {
+    fn the_oldest_file_is_deleted_and_the_others_get_the_next_name() {
         assert_eq!(rotated(&["f"], 2), pairs(&[("f.1", "f")]));
         assert_eq!(rotated(&["f", "f.1", "f.2"], 2), pairs(&[("f.1", "f"), ("f.2", "f.1")]));
         assert_eq!(rotated(&["f", "f.1.zst", "f.2.zst"], 2), pairs(&[("f.1", "f"), ("f.2.zst", "f.1.zst")]));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_is_kept_now_goes() {
+    fn files_beyond_the_present_limit_are_deleted() {
         let after = rotated(&["f", "f.1", "f.2", "f.3.zst", "f.4"], 2);
         assert_eq!(after, pairs(&[("f.1", "f"), ("f.2", "f.1")]));
     }

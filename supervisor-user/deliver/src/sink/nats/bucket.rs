@@ -1,4 +1,4 @@
-//! How a bucket is made, and what deletes a key of it.
+//! Makes the bucket, and the headers that delete one of its keys.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     nats::{Link, LinkError, bucket_stream},
 };
 
-/// How often a bucket is tidied at least.
+/// The longest time between two cleanups of a bucket.
 pub(super) const TIDY: Duration = Duration::from_hours(24);
 
 /// The bucket, and whether it had to be made.
@@ -20,7 +20,8 @@ pub(super) async fn make_bucket(
     if let Some(bucket) = link.stream(&bucket_stream(&config.bucket)).await? {
         return Ok((bucket, false));
     }
-    // What makes a stream a bucket. The client library would first ask for more than older brokers answer.
+    // These settings make a stream a bucket. The client library's own function would first ask for more than older
+    // brokers answer.
     let new = stream::Config {
         name: bucket_stream(&config.bucket),
         description: Some(

@@ -1,13 +1,14 @@
-//! A message that is larger than the broker takes is cut, not refused: what a process puts into its arguments must
-//! not stop the stream.
+//! Cuts a message that is larger than the broker takes. The message must not be refused: the arguments of a process
+//! must not stop the stream.
 
 use serde_json::Value;
 use supervisor_model::words::harmless_json;
 
-/// So many characters of a text and elements of a list are left, in steps until it fits.
+/// How many characters of a text, and how many elements of a list, each step leaves. The steps end when the message
+/// fits.
 const STEPS: [(usize, usize); 4] = [(4096, 256), (1024, 64), (256, 16), (128, 4)];
 
-/// The same with long texts and lists cut until it has at most `max` bytes; `None` if that cannot be.
+/// Cuts long texts and lists until the message has at most `max` bytes; `None` if that is impossible.
 pub(in crate::sink) fn fit(payload: &[u8], max: usize) -> Option<Vec<u8>> {
     let Ok(mut value) = serde_json::from_slice::<Value>(payload) else {
         let text = String::from_utf8_lossy(payload);
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_short_stays() {
+    fn short_texts_stay_whole() {
         let payload = serde_json::json!({
             "event": { "action": "zombie-detected" },
             "process": { "args": vec!["\u{1}é".repeat(10_000); 100] },

@@ -1,4 +1,4 @@
-//! NATS `JetStream`: events to a stream that acknowledges them, the open findings to a key-value bucket, and a
+//! NATS `JetStream`: sends events to a stream that acknowledges them, open findings to a key-value bucket, and a
 //! heartbeat that says that this host still reports.
 
 mod bucket;
@@ -15,19 +15,19 @@ use self::session::{Made, Place, Session};
 use super::{Delivered, Message, SinkError, warn};
 use crate::{config::NatsConfig, nats::Access};
 
-/// A heartbeat that could not be sent is tried again after this.
+/// A heartbeat that could not be sent is tried again after this time.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The sink. It connects when it has something to say, and anew after any trouble.
+/// The sink. It connects when it has something to send, and again after any trouble.
 #[derive(Debug)]
 pub struct NatsSink {
     place: Place,
     session: Option<Session>,
     /// The bucket of the last session.
     bucket: Option<Made>,
-    /// Whether that one has not all that this host has written.
+    /// Whether that bucket lacks something that this host has written.
     is_list_lost: bool,
-    /// Events wait that could not be delivered: no heartbeat may say that all is well.
+    /// Waiting events could not be delivered: no heartbeat may say that all is well.
     is_stuck: bool,
     /// Whether the last heartbeat or delivery failed.
     is_down: bool,
@@ -36,11 +36,11 @@ pub struct NatsSink {
 }
 
 impl NatsSink {
-    /// Where events of this host go. Nothing is connected yet.
+    /// The destination of this host's events. Nothing is connected yet.
     ///
     /// # Errors
     ///
-    /// If the configuration cannot be right. That no broker is there now is no error.
+    /// If the configuration cannot work. It is no error if no broker is there now.
     pub fn open(config: &NatsConfig, cluster: &str, host: &HostIdentity) -> Result<Self, SinkError> {
         if let Some((key, cause)) = config.problem() {
             return Err(SinkError::unavailable("NATS", format!("{key}: {cause}")));
@@ -58,10 +58,10 @@ impl NatsSink {
         })
     }
 
-    /// Sends a batch. What it counts was acknowledged by the broker: each event by the stream, and the change that
-    /// it makes to the open findings by the bucket. What is no news changes the bucket only.
+    /// Sends a batch. The broker has acknowledged the messages that the result counts: the stream has acknowledged each
+    /// event, and the bucket the change to the open findings. A message that is no news changes only the bucket.
     ///
-    /// While events cannot be delivered no heartbeat is sent, so that the node turns stale.
+    /// While events cannot be delivered, no heartbeat is sent, so that the node turns stale.
     pub async fn deliver(&mut self, batch: &[Message]) -> Delivered {
         let mut count = 0;
         let result = self.send(batch, &mut count).await;
@@ -73,17 +73,18 @@ impl NatsSink {
         Delivered { count, error: result.err() }
     }
 
-    /// Says every now and then that this host still reports; never ends. It may be dropped at any time.
+    /// Sends a heartbeat regularly, which says that this host still reports. It never ends, and may be dropped at any
+    /// time.
     pub async fn serve(&mut self) {
         loop {
             if self.is_stuck {
-                // Until a delivery says that this is over.
+                // A delivery ends this state.
                 return pending().await;
             }
             sleep_until(self.next_beat).await;
             if let Err(error) = self.beat().await {
-                // Once: without events nobody would be told that this host does not report. A failed delivery is told
-                // by who asked for it.
+                // This is reported once: without events nobody would learn that this host does not report. The caller
+                // of a failed delivery reports it.
                 if !std::mem::replace(&mut self.is_down, true) {
                     warn(&format!("no heartbeat is sent: {error}; it is tried again"));
                 }
@@ -93,9 +94,10 @@ impl NatsSink {
         }
     }
 
-    /// Removes this host's findings from the bucket that are not open any more, and returns the ids of open ones that
-    /// it does not have. What an earlier boot has left is removed without being asked: this is for a start without
-    /// the list of what was open, after closes or openings were dropped, and after [`NatsSink::take_list_lost`].
+    /// Removes those findings of this host from the bucket that are not open any more. Returns the ids of open findings
+    /// that the bucket does not have. Findings of an earlier boot are removed without this call. It is for a start
+    /// without the list of open findings, for dropped closes or openings, and for the time after
+    /// [`NatsSink::take_list_lost`].
     ///
     /// # Errors
     ///
@@ -111,8 +113,8 @@ impl NatsSink {
         result
     }
 
-    /// Whether the bucket had to be made, or is another one than before, since this was asked last: then it does not
-    /// have what this host has written, and wants the whole list of open findings again.
+    /// Whether the bucket had to be made, or became another one, since the last call. Then it does not have what this
+    /// host has written, and needs the whole list of open findings again.
     pub fn take_list_lost(&mut self) -> bool {
         std::mem::take(&mut self.is_list_lost)
     }
@@ -130,7 +132,7 @@ impl NatsSink {
             let next_beat = self.next_beat;
             let is_stuck = self.is_stuck;
             let (session, place) = self.session().await?;
-            // Each flight is landed before the next heartbeat, so that no batch is too long for one.
+            // Each flight is acknowledged before the next heartbeat, so that no batch is too long for one.
             let end = if is_stuck { Instant::now() + place.heartbeat() } else { next_beat };
             let flight = session.fly(place, &batch[sent..], end, count).await?;
             if flight > 0 {
@@ -143,7 +145,7 @@ impl NatsSink {
         Ok(())
     }
 
-    /// A heartbeat, if it is time for one and events can be delivered, and what else has to be done at times.
+    /// Sends a heartbeat, if one is due and events can be delivered. Also does what is due less often.
     async fn beat(&mut self) -> Result<(), SinkError> {
         if self.is_stuck || Instant::now() < self.next_beat {
             return Ok(());
@@ -160,7 +162,7 @@ impl NatsSink {
         Ok(())
     }
 
-    /// The session there is, if it is still alive, or else a new one.
+    /// The existing session if it is still alive, or else a new one.
     async fn session(&mut self) -> Result<(&Session, &Place), SinkError> {
         let alive = self.session.take().filter(Session::is_alive);
         let session = if let Some(session) = alive {

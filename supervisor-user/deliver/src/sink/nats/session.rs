@@ -1,4 +1,4 @@
-//! A connection on which the stream and the bucket are known to be there.
+//! A connection to a broker whose stream and bucket are known to exist.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -27,15 +27,15 @@ use crate::{
     sink::{Message, SinkError},
 };
 
-/// So many events, with so many bytes, may wait for the broker's acknowledgement at once.
+/// How many events, with how many bytes, may wait for the broker's acknowledgement at once.
 pub(super) const FLIGHT: usize = 128;
 pub(super) const FLIGHT_BYTES: usize = 4 << 20;
-/// A second event of one id within this is dropped by the broker.
+/// The broker drops a second event with the same id within this time.
 const DUPLICATES: Duration = Duration::from_mins(10);
-/// What headers may take of a message.
+/// The bytes of a message that its headers may take.
 const HEADERS: usize = 1024;
 
-/// What does not change from one connection to the next.
+/// The settings that stay the same for all connections.
 #[derive(Debug)]
 pub(super) struct Place {
     access: Access,
@@ -59,8 +59,8 @@ impl Place {
         format!("supervisor.{}.{}", self.prefix, token(action))
     }
 
-    /// What the broker knows a second one by. Two agents can see the same finding and give it the same id: two on one
-    /// kernel.
+    /// The id by which the broker recognizes a second copy. Two agents on one kernel can see the same finding and give
+    /// it the same id.
     fn message_id(&self, id: &str) -> String {
         format!("{}.{}", self.prefix, printable(id))
     }
@@ -89,11 +89,11 @@ pub(super) struct Session {
     pub(super) link: Link,
     pub(super) bucket: stream::Stream,
     made: Made,
-    /// Values of the bucket that are older than this are written anew.
+    /// Values of the bucket that are older than this are written again.
     pub(super) refresh: Option<Duration>,
 }
 
-/// Which bucket it is.
+/// The identity of a bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made {
     /// When it was made, by the broker's clock.
@@ -102,7 +102,7 @@ pub(super) struct Made {
     pub(super) is_new: bool,
 }
 
-/// An event that is on its way, and the change that it makes to the bucket.
+/// An event that is on its way, and its change to the bucket.
 struct InFlight<'a> {
     event: Option<PublishAckFuture>,
     change: Option<PublishAckFuture>,
@@ -111,7 +111,7 @@ struct InFlight<'a> {
 }
 
 impl Session {
-    /// Connects, and makes what is missing.
+    /// Connects, and makes the stream and the bucket if they are missing.
     pub(super) async fn open(place: &Place) -> Result<Self, SinkError> {
         let name = format!("supervisor {}", place.prefix);
         let link = Link::open(&place.access, &name, place.config.ack_timeout.0)
@@ -137,7 +137,7 @@ impl Session {
         self.link.trouble_now().is_none()
     }
 
-    /// Says that this host reports.
+    /// Sends the heartbeat, which says that this host reports.
     pub(super) async fn beat(&self, place: &Place) -> Result<(), SinkError> {
         let beat = Heartbeat {
             at: Timestamp::now(),
@@ -153,11 +153,11 @@ impl Session {
         beat.await.map_err(|error| place.failed("cannot write the heartbeat", error))
     }
 
-    /// Sends events from the beginning of `batch` until it is time for `next_beat`, and waits until all that were
-    /// sent are acknowledged; `count` grows with each. Returns how many were sent.
+    /// Sends events from the beginning of `batch` until it is time for `next_beat`, and waits until all of them are
+    /// acknowledged. `count` grows with each acknowledged event. Returns how many were sent.
     ///
-    /// Events are not awaited one by one, but of one finding only one is under way: a broker that loses one and
-    /// takes the next must not turn a finding's order around.
+    /// Several events are on their way at once, but only one event of each finding: a broker that loses one and takes
+    /// the next must not change the order of a finding's events.
     pub(super) async fn fly(
         &self,
         place: &Place,
@@ -228,7 +228,7 @@ impl Session {
         Ok(InFlight { event, change, finding: finding.map(|it| it.id.as_str()), bytes })
     }
 
-    /// The payload, cut if the broker would not take it; then a header says how large it was.
+    /// The payload. If the broker would not take it, it is cut, and a header says how large it was.
     fn fit(&self, payload: &[u8], headers: &mut HeaderMap) -> Result<Vec<u8>, LinkError> {
         let max = self.link.max_payload().saturating_sub(HEADERS);
         if payload.len() <= max {
@@ -269,15 +269,15 @@ async fn make_stream(link: &Link, config: &NatsConfig) -> Result<(), LinkError> 
         storage: stream::StorageType::File,
         max_age: keep,
         max_bytes: i64::try_from(config.keep_size.0).unwrap_or(i64::MAX),
-        // The broker wants it to be no longer than what is kept.
+        // The broker wants this window to be no longer than the time for which it keeps events.
         duplicate_window: if keep.is_zero() { DUPLICATES } else { DUPLICATES.min(keep) },
         ..stream::Config::default()
     };
-    // Another agent may make the same one at the same time; the broker takes both.
+    // Another agent may make the same stream at the same time; the broker takes both requests.
     link.run(link.jetstream().create_stream(new)).await.map(|_| ())
 }
 
-/// A header has no control characters.
+/// The id with `_` for each character that is not graphic ASCII: a header has no control characters.
 fn printable(id: &str) -> String {
     id.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
 }

@@ -1,4 +1,4 @@
-//! The list of open findings that this host keeps in a bucket: compared with what is open, and tidied up.
+//! Compares the list of open findings that this host keeps in a bucket with the open ones, and tidies it up.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl Session {
-    /// Removes what an earlier boot has left in the bucket, and writes anew what is there for long: the broker
-    /// forgets what is older than the bucket's age, so that hosts that are gone for good do not stay for ever.
+    /// Removes the entries of an earlier boot from the bucket, and writes old entries again. The broker forgets entries
+    /// that are older than the bucket's age, so that hosts that are gone for good do not stay for ever.
     pub(super) async fn tidy(&self, place: &Place) -> Result<(), SinkError> {
         let boot = &place.host.boot_id;
         self.clean(place, |_, document| boot_of(document).is_some_and(|it| it == *boot)).await?;
@@ -30,12 +30,12 @@ impl Session {
         Ok(())
     }
 
-    /// When it has to be tidied again.
+    /// After which time the bucket has to be tidied again.
     pub(super) fn tidy_after(&self) -> Duration {
         self.refresh.unwrap_or(TIDY)
     }
 
-    /// Removes what is not open any more; returns what is open and missing.
+    /// Removes findings that are not open any more. Returns the ids of open findings that are missing.
     pub(super) async fn retain(
         &self,
         place: &Place,
@@ -54,7 +54,7 @@ impl Session {
         Ok(missing.into_values().cloned().collect())
     }
 
-    /// Removes this host's findings that are not to stay, by their id and document.
+    /// Removes this host's findings for which `stays` is false. It gets their id and document.
     async fn clean(
         &self,
         place: &Place,
@@ -75,7 +75,7 @@ impl Session {
         cleaned.await.map_err(|error: LinkError| place.untidy(error))
     }
 
-    /// Writes some of the values that are older than this anew; true if there were any.
+    /// Writes some of the values that are older than `age` again; true if there were any.
     async fn write_anew(&self, place: &Place, age: Duration) -> Result<bool, LinkError> {
         let (mut old, mut bytes) = (Vec::new(), 0);
         self.snapshot(place, |id, entry| {
@@ -95,7 +95,7 @@ impl Session {
         Ok(any)
     }
 
-    /// Makes changes to the bucket.
+    /// Sends changes to the bucket, and waits until all are acknowledged.
     async fn change(
         &self,
         changes: impl Iterator<Item = (String, HeaderMap, Vec<u8>)>,
@@ -115,7 +115,7 @@ impl Session {
         Ok(())
     }
 
-    /// This host's findings in the bucket, by their ids.
+    /// Passes this host's findings in the bucket to `take`, by their ids.
     async fn snapshot(
         &self,
         place: &Place,

@@ -1,6 +1,6 @@
-//! One sink with its buffer and its thread: the tracer puts messages in, the thread delivers them, and tries again.
+//! One sink with its buffer and its thread. The collector puts messages in. The thread delivers them, and tries again.
 //!
-//! Nothing that a sink does can hold up the tracer or another sink, unless its policy is `block`.
+//! A sink cannot hold up the collector or another sink, unless its policy is `block`.
 
 #[cfg(test)]
 mod tests;
@@ -32,10 +32,10 @@ use crate::{
     say::say,
 };
 
-/// That it fails is said at most so often.
+/// How often a failure is reported at most.
 const SAY: Duration = Duration::from_mins(1);
 
-/// One sink, as the tracer sees it.
+/// One sink, as the collector sees it.
 #[derive(Debug)]
 pub struct Outlet {
     name: String,
@@ -45,18 +45,18 @@ pub struct Outlet {
     stop: Stop,
 }
 
-/// Becomes true when the agent is to end: then nothing waits for room any more.
+/// Becomes true when the agent has to end. Then nothing waits for room any more.
 pub type Stop = watch::Receiver<bool>;
 
-/// What the tracer and the thread have in common.
+/// The state that the collector and the thread share.
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     /// To the thread: there is something to do.
     work: Notify,
-    /// To the tracer: there is room again, or there never will be.
+    /// To the collector: there is room again, or there never will be.
     room: Notify,
-    /// To whoever waits for the end.
+    /// To the task that waits for the end.
     end: Notify,
 }
 
@@ -64,37 +64,37 @@ struct Shared {
 struct State {
     queue: Queue,
     stats: Stats,
-    /// Not told yet.
+    /// Drops that are not reported yet.
     untold: DropCount,
-    /// When it was last said that it fails, and whether that it does not any more is still to be said.
+    /// When a failure was last reported, and whether its end is still to be reported.
     said: Option<(Instant, bool)>,
-    /// Since when nothing more comes.
+    /// Since when no more messages come.
     stopping: Option<Instant>,
     comparison: Comparison,
-    /// What the place says of itself between deliveries.
+    /// Whether the destination reports, between deliveries, that it is down.
     is_down: bool,
-    /// Those that the sink did not have.
+    /// The ids of open findings that the sink did not have.
     missing: Vec<String>,
-    /// Nobody waits for it any more.
+    /// Nobody waits for the sink any more.
     abandoned: bool,
     ended: bool,
     /// When it last made progress.
     progress: Instant,
 }
 
-/// Of the findings that a sink keeps with those that are open.
+/// A comparison of the findings that a sink keeps with those that are open.
 #[derive(Debug, Default)]
 enum Comparison {
     #[default]
     None,
-    /// There is to be one.
+    /// A comparison is wanted.
     Wanted,
-    /// The ids of all that are open.
+    /// The ids of all open findings.
     With(Arc<HashSet<String>>),
 }
 
 impl Comparison {
-    /// What to compare with, if it is there. That one is wanted is for the tracer to take.
+    /// The ids to compare with, if they are there. `Wanted` stays, because the collector handles it.
     fn take_open(&mut self) -> Option<Arc<HashSet<String>>> {
         if let Self::With(open) = self {
             let open = Arc::clone(open);
@@ -111,7 +111,7 @@ enum Queue {
     Spool(Gauge),
 }
 
-/// How a sink is doing.
+/// The counters of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Messages that were delivered.
@@ -120,7 +120,7 @@ pub struct Stats {
     pub dropped: u64,
     /// Deliveries that failed.
     pub failures: u64,
-    /// Whether the last delivery did not fail, and nothing speaks against the next.
+    /// Whether the last delivery did not fail, and no other sign says that the next one will.
     pub is_up: bool,
     /// Nobody will ever read from it again.
     pub is_closed: bool,
@@ -137,8 +137,8 @@ pub struct Stats {
 pub struct DropCount {
     /// All of them.
     pub all: u64,
-    /// Those that it dropped because it failed: its destination was down, it could not be opened, or its spool could not
-    /// be written or read. It dropped the others because they came faster than it delivers.
+    /// Those that it dropped because it failed: its destination was down, it could not be opened, or its spool could
+    /// not be written or read. It dropped the others because they came faster than it delivers.
     pub failed: u64,
 }
 
@@ -185,7 +185,7 @@ impl Outlet {
         std::thread::Builder::new().name(format!("sink {name}")).spawn(move || {
             let shared = Arc::clone(&thread.shared);
             runtime.block_on(thread.run(&mut place));
-            // Whoever waits may open the same place anew, or end the process.
+            // The waiting task may open the same destination again, or end the process.
             drop(place);
             shared.state().ended = true;
             shared.end.notify_one();
@@ -194,7 +194,8 @@ impl Outlet {
         Ok(Self { name: name.to_owned(), policy: config.policy, spool, shared, stop })
     }
 
-    /// Puts a message in. With the policy `block` it waits for room; else what has no room is dropped, and counted.
+    /// Puts a message in. With the policy `block` it waits for room. Otherwise a message without room is dropped, and
+    /// counted.
     pub async fn push(&mut self, message: &Message) {
         loop {
             let is_failing = match self.offer(message) {
@@ -212,8 +213,8 @@ impl Outlet {
         }
     }
 
-    /// Whether a message that has no room is to be waited with. If not, it is dropped, or put in all the same: the last
-    /// ones have the time that all have to be delivered at the end.
+    /// Whether the caller has to wait for room for a message. If not, the message is dropped, or put in without room:
+    /// the last messages have the time that all messages have at the end.
     fn waits_for_room(&self, message: &Message, is_failing: bool) -> bool {
         let mut state = self.shared.state();
         if self.policy != Policy::Block || state.ended {
@@ -232,12 +233,12 @@ impl Outlet {
         false
     }
 
-    /// Puts a message in if there is room; without one, nothing is counted.
+    /// Puts a message in if there is room. Without room, nothing is counted.
     pub fn try_push(&mut self, message: &Message) -> bool {
         self.offer(message).unwrap_or(false)
     }
 
-    /// The same; an error is the spool's, which was reported.
+    /// Like [`Outlet::try_push`]. An error comes from the spool, and was reported.
     fn offer(&mut self, message: &Message) -> io::Result<bool> {
         let pushed = match &mut self.spool {
             Some(spool) => spool.push(message).inspect_err(|error| {
@@ -264,7 +265,7 @@ impl Outlet {
         }
     }
 
-    /// How many were dropped that nobody was told of.
+    /// How many drops were not reported yet.
     #[must_use]
     pub fn untold(&self) -> DropCount {
         self.shared.state().untold
@@ -275,33 +276,33 @@ impl Outlet {
         self.shared.state().drop_events(count, true);
     }
 
-    /// Says that so many of them were told.
+    /// Records that these drops were reported.
     pub fn told(&self, count: DropCount) {
         let untold = &mut self.shared.state().untold;
         untold.all -= count.all;
         untold.failed -= count.failed;
     }
 
-    /// Lets the sink compare the findings that it keeps with those that are open, before it delivers anything that is
+    /// Makes the sink compare the findings that it keeps with those that are open, before it delivers anything that is
     /// put in later.
     pub fn compare(&self, open: Arc<HashSet<String>>) {
         self.shared.state().comparison = Comparison::With(open);
         self.shared.work.notify_one();
     }
 
-    /// Whether it has lost what it kept, or could not compare it.
+    /// Whether the sink has lost its findings, or could not compare them.
     #[must_use]
     pub fn wants_to_compare(&self) -> bool {
         matches!(self.shared.state().comparison, Comparison::Wanted)
     }
 
-    /// What was open and the sink did not have, at the last comparison; then it is to be put in again.
+    /// The ids of open findings that the sink did not have at the last comparison. They have to be put in again.
     #[must_use]
     pub fn take_missing(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.state().missing)
     }
 
-    /// How it is doing.
+    /// The counters of the sink.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let state = self.shared.state();
@@ -322,8 +323,9 @@ impl Outlet {
         self.shared.work.notify_one();
     }
 
-    /// Waits until everything is delivered, but not longer than `patience` without progress, nor three times that. What
-    /// waits in a spool then stays there. Returns how many are lost that nobody was told of.
+    /// Waits until everything is delivered, but not longer than `patience` without progress, nor longer than three
+    /// times `patience`. Messages that wait in a spool then stay there. Returns how many messages are lost without a
+    /// report.
     pub async fn join(self, patience: Duration) -> u64 {
         loop {
             let until = {
@@ -354,7 +356,8 @@ impl Drop for Outlet {
 }
 
 impl Shared {
-    /// Says what is wrong with a sink. Not while the state is locked: nobody may read what is said.
+    /// Reports a problem of a sink. Do not call it while the state is locked: perhaps nobody reads standard error, and
+    /// the write waits.
     fn warn(&self, name: &str, error: &str) {
         if self.state().is_to_be_said() {
             say(&format!("supervisor: sink {}: {}; it is tried again", clean(name), clean(error)));
@@ -387,7 +390,7 @@ impl State {
         self.stats.is_up = false;
     }
 
-    /// Whether what is wrong is to be said: once until it is right again, and not more often than is bearable.
+    /// Whether a problem is to be reported: once until it is over, and at most once in [`SAY`].
     fn is_to_be_said(&mut self) -> bool {
         let is_said = self.said.is_some_and(|(at, is_wrong)| is_wrong || at.elapsed() < SAY);
         if !is_said {

@@ -28,7 +28,7 @@ fn message() -> Message {
     Message { head, ecs: Arc::clone(&payload), payload }
 }
 
-/// A sink for the journal whose socket is at this path, with room for seven messages.
+/// A sink for the journal, with its socket at this path and room for seven messages.
 fn outlet(socket: &Path) -> Outlet {
     let journald = JournaldConfig { socket: socket.to_owned() };
     let place = Place::Journald(JournaldSink::open(&journald).unwrap());
@@ -37,7 +37,7 @@ fn outlet(socket: &Path) -> Outlet {
     Outlet::start("out", &config, place, Path::new("/nonexistent"), watch::channel(false).1).unwrap()
 }
 
-/// Puts messages in until one is dropped; says how many were because the sink failed.
+/// Puts messages in until one is dropped. Returns how many were dropped, and how many of them because the sink failed.
 fn drops(outlet: &mut Outlet) -> DropCount {
     let begun = Instant::now();
     while outlet.untold().all == 0 {
@@ -52,7 +52,7 @@ fn drops(outlet: &mut Outlet) -> DropCount {
 }
 
 #[test]
-fn a_sink_that_is_down_drops_because_it_fails() {
+fn the_drops_of_a_sink_that_is_down_count_as_failed() {
     let dir = tempfile::tempdir().unwrap();
     let mut outlet = outlet(&dir.path().join("socket"));
     outlet.try_push(&message());
@@ -69,10 +69,10 @@ fn a_sink_that_is_down_drops_because_it_fails() {
 }
 
 #[test]
-fn a_sink_that_is_slow_drops_because_it_is_slow() {
+fn the_drops_of_a_slow_sink_do_not_count_as_failed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
-    // It takes what its queue has room for.
+    // The socket takes as many messages as its queue has room for.
     let _socket = UnixDatagram::bind(&path).unwrap();
     assert_eq!(drops(&mut outlet(&path)), DropCount { all: 1, failed: 0 });
 }

@@ -1,4 +1,4 @@
-//! A sink's thread: it delivers what the tracer puts in, and tries again.
+//! A sink's thread. It delivers messages that the collector puts in, and tries again.
 
 use std::{
     sync::Arc,
@@ -14,18 +14,18 @@ use crate::{
     sink::{Delivered, Place, SinkError, message::Message, spool},
 };
 
-/// How many messages a sink is given at once.
+/// How many messages a sink gets at once.
 const BATCH: usize = 256;
-/// After a failure it is tried again after this long, and then twice as long each time.
+/// The pause after a failure. Each further pause is twice as long.
 const RETRY: Duration = Duration::from_millis(100);
-/// But at least this often.
+/// The longest pause.
 const RETRY_MAX: Duration = Duration::from_secs(15);
-/// How often a place that has nothing to deliver is asked how it is.
+/// How often a destination without anything to deliver is asked for its state.
 const LOOK: Duration = Duration::from_secs(5);
-/// For so long what is in a spool is still delivered at the end; the rest is there for the next run.
+/// How long the thread still delivers from a spool at the end. The rest is there for the next run.
 const SPOOL_END: Duration = Duration::from_secs(3);
 
-/// The thread's side.
+/// The thread's side of a sink.
 pub(super) struct Thread {
     pub(super) name: String,
     pub(super) shared: Arc<Shared>,
@@ -78,21 +78,21 @@ impl Thread {
         place.finish().await;
     }
 
-    /// Whether nobody waits for it any more. What is in a spool need not be waited for.
+    /// Whether nobody waits for the sink any more. Nobody needs to wait for messages in a spool.
     fn is_abandoned(&self) -> bool {
         let state = self.shared.state();
         let is_late = state.stopping.is_some_and(|since| since.elapsed() >= SPOOL_END);
         state.abandoned || (is_late && self.spool.is_some())
     }
 
-    /// Compares what the place keeps with what is open, if that was asked for.
+    /// Compares the findings of the destination with those that are open, if that was requested.
     async fn compare(&self, place: &mut Place) {
         let open = self.shared.state().comparison.take_open();
         if let Some(open) = open {
             match place.retain(&open).await {
                 Ok(missing) => self.shared.state().missing = missing,
                 Err(error) => {
-                    // By the time that it can be tried again, others are open.
+                    // When it can be tried again, other findings are open.
                     self.shared.state().comparison = Comparison::Wanted;
                     self.shared.warn(&self.name, &error.to_string());
                 }
@@ -100,7 +100,7 @@ impl Thread {
         }
     }
 
-    /// Takes over what the place says of itself.
+    /// Copies the state that the destination reports.
     fn look_at(&self, place: &mut Place) {
         let mut state = self.shared.state();
         state.stats.cut_off = place.cut_off();
@@ -110,7 +110,7 @@ impl Thread {
         }
     }
 
-    /// Waits before it is tried again; when the agent ends, for a moment only.
+    /// Waits before the next attempt. When the agent ends, it waits only for a moment.
     async fn wait(&mut self, place: &mut Place, pause: Duration) {
         let until = Instant::now() + pause;
         loop {
@@ -157,7 +157,7 @@ impl Thread {
         }
     }
 
-    /// What is to be delivered next.
+    /// The messages that are to be delivered next.
     fn first(&mut self) -> Vec<Message> {
         let Some(spool) = &mut self.spool else {
             return match &self.shared.state().queue {
@@ -176,7 +176,7 @@ impl Thread {
         })
     }
 
-    /// Says that the first ones are delivered.
+    /// Records that the first messages are delivered.
     fn advance(&mut self, count: usize) {
         if count == 0 {
             return;

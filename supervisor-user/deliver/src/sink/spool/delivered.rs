@@ -1,4 +1,4 @@
-//! Where a reader is, on disk. It is written in place, so that a full disk does not keep it from being remembered.
+//! Keeps the position of a reader on disk. The file is written in place, so that a full disk does not prevent that.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,7 +14,7 @@ const NAME: &str = "delivered";
 /// The file: segment and offset, and the CRC-32 of both, little-endian.
 const LEN: usize = 20;
 
-/// The file, and what it says.
+/// The file, and the position in it.
 #[derive(Debug)]
 pub(super) struct Delivered {
     file: File,
@@ -22,8 +22,8 @@ pub(super) struct Delivered {
 }
 
 impl Delivered {
-    /// Reads it; it is made if there is none. One that is damaged says that nothing was delivered: then what is there
-    /// is delivered again.
+    /// Reads the file, and makes it if there is none. A damaged file means that nothing was delivered: then everything
+    /// in the spool is delivered again.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -31,13 +31,13 @@ impl Delivered {
         let position = position(&file)?;
         let delivered = Self { file, position };
         if position == Position::default() {
-            // Now there is room for it.
+            // Written now, the file has its room on disk.
             delivered.write(position)?;
         }
         Ok(delivered)
     }
 
-    /// What it says, if it is there; nothing is made.
+    /// The position in the file, if the file exists. Nothing is made.
     pub(super) fn read(dir: &Path) -> io::Result<Position> {
         match plain_file::open(&dir.join(NAME), OpenOptions::new().read(true)) {
             Ok(file) => position(&file),
@@ -50,7 +50,7 @@ impl Delivered {
         self.position
     }
 
-    /// Remembers another place.
+    /// Saves another position.
     pub(super) fn save(&mut self, position: Position) -> io::Result<()> {
         self.write(position)?;
         self.file.sync_data()?;
@@ -65,7 +65,7 @@ impl Delivered {
     }
 }
 
-/// What the file says; the beginning if it is damaged or cut.
+/// The position in the file; the beginning if the file is damaged or cut.
 fn position(file: &File) -> io::Result<Position> {
     let mut bytes = [0; LEN];
     match file.read_exact_at(&mut bytes, 0) {

@@ -1,4 +1,4 @@
-//! A message as bytes that can be checked.
+//! Encodes a message as bytes that can be checked, and decodes it.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::sink::message::{Head, Message};
 
-/// Length and checksum.
+/// The size of length and checksum.
 pub(super) const HEADER: u64 = 8;
 /// No event is nearly as large: a longer frame is damage.
 const MAX_BODY: u32 = 64 << 20;
 
-/// What stands before the payload, in JSON, with its length before it.
+/// The data before the payload, in JSON. Its length comes before it.
 #[derive(Serialize, Deserialize)]
 struct Envelope<'a> {
     #[serde(flatten)]
     head: std::borrow::Cow<'a, Head>,
-    /// Length of the payload. What follows it is the ECS document; nothing if that is the same.
+    /// Length of the payload. The ECS document follows it; nothing follows if that is the same as the payload.
     payload_len: usize,
 }
 
@@ -46,13 +46,13 @@ pub(super) fn encode(message: &Message) -> io::Result<Vec<u8>> {
 pub(super) enum Next {
     /// A message, and how long its frame was.
     Message(Box<Message>, u64),
-    /// There is nothing more.
+    /// There is no further frame.
     End,
-    /// What is there is no whole frame.
+    /// The bytes there are no whole frame.
     Damaged,
 }
 
-/// Reads the frame at an offset; nothing from `end` on is looked at.
+/// Reads the frame at an offset. It reads nothing from `end` on.
 pub(super) fn read(file: &File, offset: u64, end: u64) -> io::Result<Next> {
     let left = end.saturating_sub(offset);
     if left == 0 {

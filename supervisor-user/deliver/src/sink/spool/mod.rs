@@ -1,8 +1,10 @@
-//! Messages that wait on disk: appended by the tracer, taken by the sink's thread, and kept until they are delivered.
+//! Messages that wait on disk. The collector appends them, the sink's thread takes them, and they stay until they are
+//! delivered.
 //!
-//! A spool is a directory of numbered segments, each a row of frames: length and CRC-32 of the body (little-endian
-//! `u32` each), then the body. A new run begins a new segment, so that only the end of a segment can be torn.
-//! What was appended survives the agent; what was synced, at most [`SYNC`] earlier, survives the machine.
+//! A spool is a directory of numbered segments. Each segment is a sequence of frames: length and CRC-32 of the body
+//! (little-endian `u32` each), then the body. A new run begins a new segment, so that only the end of a segment can be
+//! torn. Appended messages survive the agent. Synced messages survive the machine; the sync comes at most [`SYNC`]
+//! after the append.
 
 mod delivered;
 mod frame;
@@ -29,16 +31,16 @@ pub(super) use writer::Writer;
 use super::Message;
 use crate::lock;
 
-/// What was appended is synced to the disk within this time.
+/// Appended messages are synced to the disk within this time.
 pub(super) const SYNC: Duration = Duration::from_secs(1);
 
-/// What both ends know.
+/// The state that both ends share.
 #[derive(Debug)]
 struct Shared {
     dir: PathBuf,
     /// Size of all segments that exist.
     bytes: AtomicU64,
-    /// Where the writer is.
+    /// The position of the writer.
     end: Mutex<Position>,
     /// Frames that are not delivered.
     messages: AtomicU64,
@@ -52,26 +54,27 @@ pub(super) fn decode_again(body: &[u8]) -> Option<(Message, Message)> {
     Some((message, again))
 }
 
-/// A place in a spool: a segment, and bytes in it.
+/// A position in a spool: a segment, and an offset in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Position {
     segment: u64,
     offset: u64,
 }
 
-/// Opens a spool that holds at most so many bytes; it is made if it does not exist, with mode 0700. The reader begins
-/// behind what was delivered by an earlier run.
+/// Opens a spool that holds at most `limit` bytes. It is made if it does not exist, with mode 0700. The reader begins
+/// after the messages that an earlier run has delivered.
 ///
 /// # Errors
 ///
-/// If the directory cannot be made, or what is in it cannot be read, or another reader has it.
+/// If the directory cannot be made, if its content cannot be read, or if another reader has it.
 pub(super) fn open(dir: &Path, limit: u64) -> io::Result<(Writer, Reader)> {
-    // Two readers would deliver and remove the same.
+    // Two readers would deliver and remove the same messages.
     let lock = lock::directory(dir, &format!("{} is in use by another sink or agent", dir.display()))?;
     let delivered = Delivered::open(dir)?;
     let segments = segments(dir)?;
     let bytes = segments.iter().map(|number| size(dir, *number)).sum::<io::Result<u64>>()?;
-    // Also where everything was delivered and removed: the reader is not to stand behind what is written next.
+    // This also covers a spool where everything was delivered and removed: the reader must not begin after the next
+    // message that is written.
     let next = segments.last().copied().unwrap_or(0).max(delivered.position().segment) + 1;
     let shared = Arc::new(Shared {
         dir: dir.to_owned(),
@@ -112,7 +115,7 @@ fn name(segment: u64) -> String {
     format!("{segment:016}.spool")
 }
 
-/// The size of a segment; nothing if there is none.
+/// The size of a segment; 0 if there is none.
 fn size(dir: &Path, segment: u64) -> io::Result<u64> {
     match path(dir, segment).metadata() {
         Ok(metadata) => Ok(metadata.size()),
@@ -121,7 +124,7 @@ fn size(dir: &Path, segment: u64) -> io::Result<u64> {
     }
 }
 
-/// The segments that exist, oldest first. What is called otherwise is none of them.
+/// The segments that exist, oldest first. A file with any other name is no segment.
 fn segments(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -135,7 +138,7 @@ fn segments(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// How much waits, for those that look on.
+/// A view of how much waits, for code that only watches.
 #[derive(Clone, Debug)]
 pub(super) struct Gauge(Arc<Shared>);
 

@@ -1,4 +1,4 @@
-//! The end where messages come out, and where is remembered what was delivered.
+//! The reading end of a spool. It remembers which messages were delivered.
 
 use std::{
     collections::VecDeque,
@@ -24,14 +24,14 @@ use crate::{plain_file, sink::message::Message};
 pub(in crate::sink) struct Reader {
     shared: Arc<Shared>,
     saved: Delivered,
-    /// Up to here everything is delivered.
+    /// Everything before this position is delivered.
     delivered: Position,
-    /// Read and not delivered, each with the place behind it.
+    /// Messages that are read and not delivered, each with the position after it.
     read: VecDeque<(Message, Position)>,
     at: Position,
-    /// The segment at that place, if it is open.
+    /// The segment at that position, if it is open.
     file: Option<File>,
-    /// Damaged parts that were passed over.
+    /// Damaged parts that were skipped.
     damaged: u64,
     synced: (Instant, Position),
     _lock: File,
@@ -61,7 +61,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Counts what earlier runs have left.
+    /// Counts the messages that earlier runs have left.
     fn count(&mut self, existing: &[u64]) -> io::Result<()> {
         let mut count = 0;
         for number in existing.iter().filter(|number| **number >= self.delivered.segment) {
@@ -77,7 +77,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The messages that are to be delivered next, at most so many; they stay until [`Reader::advance`].
+    /// The messages that are to be delivered next, at most `count`. They stay until [`Reader::advance`].
     ///
     /// # Errors
     ///
@@ -87,14 +87,14 @@ impl Reader {
             match self.read_one() {
                 Ok(true) => {}
                 Err(error) if self.read.is_empty() => return Err(error),
-                // What was read before an error can be delivered.
+                // Messages that were read before an error can be delivered.
                 Ok(false) | Err(_) => break,
             }
         }
         Ok(self.read.iter().take(count).map(|(message, _)| message.clone()).collect())
     }
 
-    /// Whether there was another.
+    /// Reads another message. Returns whether there was one.
     fn read_one(&mut self) -> io::Result<bool> {
         loop {
             let end = self.shared.end();
@@ -123,7 +123,7 @@ impl Reader {
                 Next::Damaged => {
                     self.damaged += 1;
                     if is_last {
-                        // What was appended behind it cannot be found.
+                        // Messages that were appended after it cannot be found.
                         self.at = end;
                         self.shared.messages.store(self.read.len() as u64, Ordering::Relaxed);
                         return Ok(false);
@@ -136,8 +136,8 @@ impl Reader {
         }
     }
 
-    /// Says that the first ones are delivered. It is remembered within [`SYNC`], so that after a crash some may be
-    /// delivered again, and none is left out.
+    /// Records that the first messages are delivered. That is saved within [`SYNC`]. So after a crash some messages may
+    /// be delivered again, and none is omitted.
     pub(in crate::sink) fn advance(&mut self, count: usize) {
         let count = count.min(self.read.len());
         for (_, behind) in self.read.drain(..count) {
@@ -146,7 +146,7 @@ impl Reader {
         subtract(&self.shared.messages, count as u64);
     }
 
-    /// Damaged parts that were passed over since the last call: at least so many messages are lost.
+    /// Damaged parts that were skipped since the last call. At least this many messages are lost.
     pub(in crate::sink) fn take_damaged(&mut self) -> u64 {
         std::mem::take(&mut self.damaged)
     }
@@ -157,15 +157,15 @@ impl Reader {
         (self.delivered != self.saved.position() || self.shared.end() != end).then(|| at + SYNC)
     }
 
-    /// Syncs what was appended, remembers what was delivered, and gives back its place.
+    /// Syncs appended messages, saves what was delivered, and frees its space.
     ///
     /// # Errors
     ///
-    /// If the disk does not take it.
+    /// If writing to the disk fails.
     pub(in crate::sink) fn sync(&mut self) -> io::Result<()> {
         let end = self.shared.end();
         let (_, before) = std::mem::replace(&mut self.synced, (Instant::now(), end));
-        // On a full disk there must be room first.
+        // On a full disk, this makes room first.
         self.remove_delivered()?;
         for number in before.segment.max(self.delivered.segment)..=end.segment {
             match segment(&self.shared.dir, number) {
@@ -180,7 +180,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Removes segments of which everything is delivered. One that is missing is passed over by the next run too.
+    /// Removes segments whose messages are all delivered. The next run also skips a segment that is missing.
     fn remove_delivered(&mut self) -> io::Result<()> {
         let end = self.shared.end();
         for number in segments(&self.shared.dir)? {
@@ -202,12 +202,12 @@ impl Reader {
     }
 }
 
-/// A segment, to be read.
+/// Opens a segment for reading.
 fn segment(dir: &Path, number: u64) -> io::Result<File> {
     plain_file::open(&path(dir, number), OpenOptions::new().read(true))
 }
 
-/// A gauge that damage has made wrong is not to wrap.
+/// Damage can make a gauge wrong, and it must not wrap.
 fn subtract(gauge: &AtomicU64, less: u64) {
     let subtract = |value: u64| Some(value.saturating_sub(less));
     let _always_some = gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);

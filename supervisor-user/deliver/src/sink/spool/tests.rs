@@ -28,7 +28,7 @@ fn take(reader: &mut Reader, count: usize) -> Vec<Message> {
 }
 
 #[test]
-fn what_goes_in_comes_out_in_order_and_is_given_back() {
+fn messages_come_out_in_order_and_their_space_is_freed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, mut reader) = open(&dir.path().join("spool"), 64 << 10).unwrap();
     for round in 0..20 {
@@ -61,7 +61,7 @@ fn a_full_spool_takes_no_more_until_there_is_room() {
 }
 
 #[test]
-fn what_was_not_delivered_comes_again_after_a_crash() {
+fn undelivered_messages_come_again_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, mut reader) = open(dir.path(), 1 << 20).unwrap();
     for number in 0..50 {
@@ -72,7 +72,7 @@ fn what_was_not_delivered_comes_again_after_a_crash() {
     take(&mut reader, 10);
     drop((writer, reader));
 
-    // The last ten were delivered, and nobody remembers it: they come again. None is left out.
+    // The last ten were delivered, but that was not saved: they come again. None is omitted.
     let (mut writer, mut reader) = open(dir.path(), 1 << 20).unwrap();
     assert_eq!(writer.gauge().messages(), 30);
     assert!(writer.push(&message(50)).unwrap());
@@ -85,7 +85,7 @@ fn what_was_not_delivered_comes_again_after_a_crash() {
 }
 
 #[test]
-fn a_torn_or_damaged_part_is_passed_over_and_counted() {
+fn a_torn_or_damaged_part_is_skipped_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), 1 << 20).unwrap();
     for number in 0..3 {
@@ -119,7 +119,7 @@ fn a_torn_or_damaged_part_is_passed_over_and_counted() {
 }
 
 #[test]
-fn a_run_without_events_loses_none_of_the_next() {
+fn a_run_without_events_loses_no_events_of_the_next_run() {
     let dir = tempfile::tempdir().unwrap();
     for round in 0..3 {
         let (mut writer, mut reader) = open(dir.path(), 1 << 20).unwrap();
@@ -137,7 +137,7 @@ fn a_run_without_events_loses_none_of_the_next() {
 }
 
 #[test]
-fn damage_where_it_is_written_is_counted_once() {
+fn damage_in_the_segment_that_is_written_is_counted_once() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, mut reader) = open(dir.path(), 1 << 20).unwrap();
     for number in 0..3 {
@@ -155,7 +155,7 @@ fn damage_where_it_is_written_is_counted_once() {
 }
 
 #[test]
-fn what_fills_its_only_segment_is_given_back_too() {
+fn the_space_of_a_spool_with_one_full_segment_is_freed_too() {
     let dir = tempfile::tempdir().unwrap();
     // A segment is at least 4 KiB, and this is its limit.
     let (mut writer, mut reader) = open(dir.path(), 4 << 10).unwrap();
@@ -171,7 +171,7 @@ fn what_fills_its_only_segment_is_given_back_too() {
 }
 
 #[test]
-fn a_spool_has_one_reader_and_what_is_no_segment_is_left_alone() {
+fn a_spool_has_one_reader_and_other_files_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["7.spool", "x.spool", "18446744073709551615.spool"] {
         fs::write(dir.path().join(name), "not ours").unwrap();

@@ -1,4 +1,4 @@
-//! The end where messages go in.
+//! The writing end of a spool.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,7 +15,7 @@ use crate::{plain_file, sink::message::Message};
 pub(in crate::sink) struct Writer {
     shared: Arc<Shared>,
     limit: u64,
-    /// A segment is closed when it is as large as this.
+    /// A segment is closed when it has this size.
     segment_bytes: u64,
     number: u64,
     file: Option<File>,
@@ -24,7 +24,7 @@ pub(in crate::sink) struct Writer {
 
 impl Writer {
     pub(super) fn open(shared: Arc<Shared>, limit: u64, number: u64) -> Self {
-        // What is delivered is given back by segments.
+        // The space of delivered messages is freed in whole segments.
         let segment_bytes = (limit / 16).clamp(4 << 10, 16 << 20);
         Self { shared, limit, segment_bytes, number, file: None, offset: 0 }
     }
@@ -33,12 +33,13 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// If the disk does not take it; then nothing of it is left there.
+    /// If the message is too large for a spool, or writing to the disk fails. A part of the message that was written is
+    /// cut off; if that fails too, the part stays in the segment.
     pub(in crate::sink) fn push(&mut self, message: &Message) -> io::Result<bool> {
         let frame = frame::encode(message)?;
         let size = frame.len() as u64;
         let has_room = self.shared.bytes.load(Ordering::Relaxed) + size <= self.limit;
-        // Only a segment that is not written to any more can be given back.
+        // Only a segment that is not written to any more can be freed.
         if self.offset >= self.segment_bytes || (!has_room && self.offset > 0) {
             self.next();
         }
@@ -55,10 +56,10 @@ impl Writer {
             }
         };
         if let Err(error) = file.write_all(&frame) {
-            // A part of it may be there. Whether it can be taken back or not: the disk may be full, and only a segment
-            // that is not written to any more can be given back.
-            let _left_there = file.set_len(offset);
-            if offset > 0 {
+            // A part of the frame may be in the file. The next segment begins if that part cannot be removed, and also if
+            // this one has messages: the disk may be full, and only a segment that is not written to any more can be freed.
+            let is_removed = file.set_len(offset).is_ok();
+            if offset > 0 || !is_removed {
                 self.next();
             }
             return Err(error);
@@ -78,7 +79,7 @@ impl Writer {
         self.publish();
     }
 
-    /// Lets the reader see what was appended.
+    /// Shows the reader what was appended.
     fn publish(&self) {
         *self.shared.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             Position { segment: self.number, offset: self.offset };

@@ -1,25 +1,25 @@
-//! One message of RFC 5424.
+//! Formats one message of RFC 5424.
 
 use std::borrow::Cow;
 
 use super::{LEAST, shorten::shorten};
 use crate::{config::Facility, sink::Message};
 
-/// Sequence numbers end here and begin again (RFC 5424, section 7.3.1).
+/// The largest sequence number. The numbers then begin again (RFC 5424, section 7.3.1).
 const MAX_SEQUENCE: u32 = 2_147_483_647;
-/// What RFC 5424 wants before text in UTF-8.
+/// The byte order mark, which RFC 5424 wants before text in UTF-8.
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// What a frame needs besides its host name, so that with the smallest limit there is room for a name of 64 bytes.
+/// The bytes of a frame without its host name. So the smallest limit has room for a name of 64 bytes.
 const REST: usize = LEAST - 64;
 
-/// What all messages of this agent say before their content.
+/// The fields that all messages of this agent have before their content.
 #[derive(Debug)]
 pub(super) struct Header {
     facility: Facility,
     hostname: String,
     pid: u32,
-    /// Of the next message.
+    /// The sequence number of the next message.
     sequence: u32,
 }
 
@@ -28,8 +28,8 @@ impl Header {
         Self { facility, hostname: word(hostname, 255), pid: std::process::id(), sequence: 1 }
     }
 
-    /// A message of at most `limit` bytes, with the sequence number that is `ahead` of the next one's. Where that is
-    /// little, a host name that is longer than Linux lets one be is cut.
+    /// A message of at most `limit` bytes, with the sequence number that is `ahead` of the next one's. If the limit is
+    /// small, a host name that is longer than Linux allows is cut.
     pub(super) fn frame(&self, message: &Message, ahead: u32, limit: usize) -> Vec<u8> {
         let head = &message.head;
         let hostname = &self.hostname[..self.hostname.len().min(limit.saturating_sub(REST))];
@@ -45,7 +45,8 @@ impl Header {
         .into_bytes();
         let room = limit.saturating_sub(frame.len());
         if message.payload.starts_with(b"{") {
-            // Text for programs: JSON must not begin with the mark (RFC 8259, section 8.1), and need not (MSG-ANY).
+            // This is text for programs. JSON must not begin with the mark (RFC 8259, section 8.1), and need not
+            // (MSG-ANY).
             frame.extend_from_slice(&json_within(&message.payload, room));
         } else {
             frame.extend_from_slice(&shorten(&one_line(&message.payload), room));
@@ -53,7 +54,7 @@ impl Header {
         frame
     }
 
-    /// So many messages were sent.
+    /// Records that `count` messages were sent.
     pub(super) fn sent(&mut self, count: u32) {
         self.sequence = after(self.sequence, count);
     }
@@ -63,7 +64,7 @@ fn after(sequence: u32, count: u32) -> u32 {
     (sequence - 1 + count) % MAX_SEQUENCE + 1
 }
 
-/// What fits into a field of the header: printable ASCII without spaces, `-` for nothing.
+/// The text as a field of the header: printable ASCII without spaces, `-` for nothing.
 fn word(text: &str, max: usize) -> String {
     let word: String = text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(max).collect();
     if word.is_empty() { "-".to_owned() } else { word }
@@ -83,7 +84,7 @@ fn json_within(payload: &[u8], room: usize) -> Vec<u8> {
     }
 }
 
-/// JSON has no control characters but one, and some servers change that one unless it is escaped.
+/// JSON has no control characters except DELETE, and some servers change that one unless it is escaped.
 fn json(payload: &[u8]) -> Cow<'_, [u8]> {
     const DELETE: u8 = 0x7f;
     if !payload.contains(&DELETE) {
@@ -93,7 +94,8 @@ fn json(payload: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(escaped.join(&b"\\u007f"[..]))
 }
 
-/// Text for people in one line: some servers end a message at a newline. The mark comes before it if it needs one.
+/// Text for people in one line: some servers end a message at a newline. The byte order mark comes first if the text
+/// needs it.
 fn one_line(text: &[u8]) -> Vec<u8> {
     let mark = if text.is_ascii() { &[][..] } else { BOM };
     let line = text.iter().map(|byte| if *byte < b' ' { b' ' } else { *byte });
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn only_text_that_is_not_ascii_has_the_mark() {
+    fn only_text_that_is_not_ascii_has_a_byte_order_mark() {
         for (payload, ends) in [
             ("a\nb", "\"] a b"),
             ("名\r", "\"] \u{feff}名 "),
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_begin_again_after_the_last() {
+    fn sequence_numbers_begin_again_after_the_largest() {
         let mut header = header();
         header.sent(MAX_SEQUENCE - 1);
         assert_eq!((header.sequence, after(header.sequence, 1)), (MAX_SEQUENCE, 1));

@@ -1,4 +1,5 @@
-//! A syslog server, in the format of RFC 5424: a local socket, UDP, or TCP with octet counting (RFC 6587).
+//! Sends events to a syslog server, in the format of RFC 5424: over a local socket, UDP, or TCP with octet counting
+//! (RFC 6587).
 
 mod frame;
 mod shorten;
@@ -13,9 +14,9 @@ use crate::config::{SyslogAddress, SyslogConfig};
 
 /// The most that fits into a UDP datagram over IPv4.
 const MAX_DATAGRAM: usize = 65_507;
-/// So much is sent over a connection before its receipt is awaited.
+/// How many bytes are sent over a connection before the sink waits for their acknowledgement.
 const CHUNK: usize = 256 << 10;
-/// Nothing is made smaller than this: every receiver must take it.
+/// No limit is smaller than this: every receiver must take it.
 const LEAST: usize = 480;
 
 /// The frame of a message to a host of that name. A fuzz target calls it.
@@ -34,7 +35,7 @@ pub struct SyslogSink {
 }
 
 impl SyslogSink {
-    /// Touches nothing: it connects when there is something to deliver. `hostname` is what messages call this host.
+    /// Does no I/O: it connects when there is something to deliver. Messages call this host `hostname`.
     ///
     /// # Errors
     ///
@@ -53,8 +54,8 @@ impl SyslogSink {
         })
     }
 
-    /// Sends the messages. Over a connection, those that are counted have reached the server's machine; over a local
-    /// socket, the server's queue; over UDP, the network.
+    /// Sends the messages. Over a connection, counted messages have reached the server's machine; over a local socket,
+    /// the server's queue; over UDP, the network.
     pub async fn deliver(&mut self, batch: &[Message]) -> Delivered {
         let mut count = 0;
         while count < batch.len() {
@@ -69,7 +70,7 @@ impl SyslogSink {
         Delivered { count, error: None }
     }
 
-    /// Sends one message, or as many as are confirmed together; returns how many.
+    /// Sends one message, or as many as are confirmed together. Returns how many.
     async fn send_some(&mut self, batch: &[Message]) -> io::Result<usize> {
         let mut frames = Vec::new();
         let mut size = 0;

@@ -1,12 +1,13 @@
-//! Events that are larger than a server takes: parts of the JSON are left out, never cut through.
+//! Shortens events that are larger than a server takes. Of a JSON object, whole parts are left out, so it stays JSON.
+//! If that is not enough, the sentence in it is cut. Any other text is cut at its end.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 use supervisor_model::words::harmless_json;
 
-/// What is left out, one after the other, until the rest is small enough. A part of a list is left out of each of its
-/// elements. In OCSF, what is `supervisor` here is `unmapped.supervisor`.
+/// The parts that are left out, one after the other, until the rest is small enough. A part of a list is left out of
+/// each element. In OCSF, `supervisor` here means `unmapped.supervisor`.
 const OPTIONAL: [&str; 19] = [
     "supervisor.creators.args",
     "process.parent.args",
@@ -29,7 +30,7 @@ const OPTIONAL: [&str; 19] = [
     "supervisor.budget",
 ];
 
-/// All that is left of an event that is too large even then: which it is, what happened, and the sentence.
+/// The parts that stay of an event that is too large even then: which event it is, what happened, and the sentence.
 const ESSENTIAL: [&str; 19] = [
     "@timestamp",
     "message",
@@ -52,8 +53,8 @@ const ESSENTIAL: [&str; 19] = [
     "metadata.uid",
 ];
 
-/// A payload of at most `room` bytes. What was left out is listed in `supervisor.shortened`, `*` is all that is not
-/// essential.
+/// A payload of at most `room` bytes. `supervisor.shortened` lists the parts that were left out; `*` means everything
+/// that is not essential.
 pub(super) fn shorten(payload: &[u8], room: usize) -> Cow<'_, [u8]> {
     if payload.len() <= room {
         return Cow::Borrowed(payload);
@@ -98,7 +99,7 @@ fn event_within(mut event: Value, room: usize) -> Vec<u8> {
     text
 }
 
-/// Leaves of the sentence what has room.
+/// Keeps as much of the sentence as there is room for.
 fn cut_message(mut event: Value, room: usize) -> Vec<u8> {
     let message = event.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut length = message.len();
@@ -107,14 +108,15 @@ fn cut_message(mut event: Value, room: usize) -> Vec<u8> {
         if text.len() <= room || length == 0 {
             return text.into_bytes();
         }
-        // Escaped, it is longer than it is here: what is too much is at least a part of it.
+        // One byte of the sentence has at most six bytes when it is escaped. So at least a sixth of the excess has to
+        // go.
         length = length.saturating_sub((text.len() - room).div_ceil(6).max(1));
         event["message"] = cut(&message, length).into();
     }
 }
 
-/// What goes, one after the other, if there is no room for all of that even without the sentence: a host name can be
-/// long. The finding's id, the action and what is said of the shortening stay.
+/// The parts that go, one after the other, if there is no room for all of that even without the sentence: a host name
+/// can be long. The finding's id, the action and the list of shortened parts stay.
 const LEAST_ESSENTIAL: [&str; 11] = [
     "event.severity",
     "event.kind",
@@ -129,7 +131,7 @@ const LEAST_ESSENTIAL: [&str; 11] = [
     "type_uid",
 ];
 
-/// At most so many bytes of a text.
+/// Cuts a text to at most `max` bytes.
 fn cut(text: &str, max: usize) -> String {
     const MARK: &str = "…";
     if text.len() <= max {
@@ -141,13 +143,13 @@ fn cut(text: &str, max: usize) -> String {
     }
 }
 
-/// Leaves out a field; returns whether there was something.
+/// Leaves out a field. Returns whether there was one.
 fn remove(value: &mut Value, path: &str) -> bool {
     match (value, path.split_once('.')) {
         (Value::Array(list), _) => {
             list.iter_mut().filter_map(|it| remove(it, path).then_some(())).count() > 0
         }
-        // These are in every event: the first is empty then, and the other one has the process only.
+        // These lists are in every event: the first one is emptied, and the other one keeps only the process.
         (Value::Object(fields), None) if path == "evidence" => shorten_list(fields, path, 0),
         (Value::Object(fields), None) if path == "evidences" => shorten_list(fields, path, 1),
         (Value::Object(fields), None) => fields.remove(path).is_some(),
@@ -158,7 +160,7 @@ fn remove(value: &mut Value, path: &str) -> bool {
     }
 }
 
-/// Leaves so many elements of a list; returns whether there were more.
+/// Leaves `keep` elements of a list. Returns whether there were more.
 fn shorten_list(fields: &mut Map<String, Value>, name: &str, keep: usize) -> bool {
     match fields.get_mut(name) {
         Some(Value::Array(list)) if list.len() > keep => {
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_left_out_in_order_and_said() {
+    fn parts_are_left_out_in_order_and_listed() {
         let whole = event().to_string();
         assert_eq!(*shorten(whole.as_bytes(), whole.len()), *whole.as_bytes());
         for (room, left_out) in [
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_unmapped_in_ocsf_is_too() {
+    fn parts_under_unmapped_in_ocsf_are_left_out_too() {
         let whole = json!({
             "class_uid": 2004, "time": 5, "finding_info": { "uid": "f1" },
             "unmapped": { "supervisor": { "creators": [{ "args": ["y".repeat(1000)] }] } },

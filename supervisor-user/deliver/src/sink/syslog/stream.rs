@@ -1,5 +1,5 @@
-//! A connection whose other side must not vanish unnoticed: syslog has no acknowledgements, but the kernel knows what
-//! the other side's kernel has not acknowledged.
+//! A connection whose other side must not vanish unnoticed. Syslog has no acknowledgements, but the kernel knows which
+//! bytes the other side's kernel has not acknowledged.
 
 use std::{
     io,
@@ -24,9 +24,9 @@ use tokio::{
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long the other side may take nothing, or acknowledge nothing.
+/// How long the other side may take no bytes, or acknowledge none.
 const STALL: Duration = Duration::from_secs(10);
-/// How often to ask for what is acknowledged: at first, and at most.
+/// How often to ask how much is acknowledged: the first pause, and the longest one.
 const ASK: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(20)];
 
 /// A connected stream socket.
@@ -58,7 +58,7 @@ impl Stream {
         }
     }
 
-    /// Sends some of it.
+    /// Sends some of the bytes. Returns how many.
     async fn send_some(&self, bytes: &[u8]) -> io::Result<usize> {
         let send = || Ok(send(self.socket(), bytes, SendFlags::NOSIGNAL)?);
         match self {
@@ -67,7 +67,7 @@ impl Stream {
         }
     }
 
-    /// Sends all of it, and waits until the other side's kernel has it.
+    /// Sends all bytes, and waits until the other side's kernel has them.
     pub(super) async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
         self.check()?;
         while !bytes.is_empty() {
@@ -77,7 +77,7 @@ impl Stream {
         self.confirm().await
     }
 
-    /// Waits until all is acknowledged and the other side is still there.
+    /// Waits until all bytes are acknowledged and the other side is still there.
     async fn confirm(&self) -> io::Result<()> {
         let mut left = self.unacknowledged()?;
         let mut deadline = Instant::now() + STALL;
@@ -98,7 +98,7 @@ impl Stream {
         self.check()
     }
 
-    /// Bytes that the other side's kernel has not acknowledged; of a local socket, those that were not read.
+    /// Bytes that the other side's kernel has not acknowledged; for a local socket, bytes that were not read.
     fn unacknowledged(&self) -> io::Result<u32> {
         const OUTQ: Opcode = libc::TIOCOUTQ as Opcode;
         // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int, and the socket is open.
@@ -106,7 +106,7 @@ impl Stream {
         Ok(left.cast_unsigned())
     }
 
-    /// Fails if the other side has closed the connection. What it sends is thrown away: syslog has no answers.
+    /// Fails if the other side has closed the connection. Bytes from it are discarded: syslog has no answers.
     pub(super) fn check(&self) -> io::Result<()> {
         let mut block = [0; 512];
         loop {
@@ -125,7 +125,7 @@ impl Stream {
     }
 }
 
-/// With a limit, whose passing has this cause.
+/// Runs work with a time limit. After that time, `cause` is the error.
 pub(super) async fn in_time<T>(
     limit: Duration,
     cause: &str,

@@ -1,4 +1,4 @@
-//! The ways to a server. Each is connected when it is needed.
+//! The transports to a server. Each one connects when it is needed.
 
 use std::{
     io,
@@ -12,13 +12,13 @@ use tokio::net::{UdpSocket, lookup_host};
 use super::stream::{Stream, in_time};
 use crate::{config::SyslogAddress, sink::datagram::Datagrams};
 
-/// How long a name may take to be resolved, and a datagram to be sent.
+/// How long the lookup of a name may take, and the sending of a datagram.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A way to a server.
+/// A transport to a server.
 #[derive(Debug)]
 pub(super) enum Transport {
-    /// A local datagram socket, as most servers have it.
+    /// A local datagram socket, which most servers have.
     Datagrams(PathBuf, Datagrams),
     /// A local stream socket: one message a line.
     Lines(PathBuf, Option<Stream>),
@@ -40,7 +40,7 @@ impl Transport {
         matches!(self, Self::Lines(..) | Self::Tcp(..))
     }
 
-    /// Sends all frames, or may have sent some of them. Other than over a stream, there is one.
+    /// Sends all frames. If it fails, some may have been sent. Only a stream takes more than one frame.
     pub(super) async fn send(&mut self, frames: &[Vec<u8>]) -> io::Result<()> {
         let result = self.send_this_way(frames).await;
         // The socket is of the other kind.
@@ -50,7 +50,7 @@ impl Transport {
                 Self::Lines(path, _) => *self = Self::Datagrams(path.clone(), Datagrams::to(path)),
                 Self::Udp(..) | Self::Tcp(..) => return result,
             }
-            // Several frames are not for datagrams: they come again, one by one.
+            // Datagrams do not take several frames: the frames come again, one by one.
             if frames.len() == 1 {
                 return self.send_this_way(frames).await;
             }
@@ -73,7 +73,7 @@ impl Transport {
                 };
                 for frame in frames {
                     let sent = in_time(LIMIT, "the network takes nothing", connected.send(frame)).await;
-                    // Too large is no reason to look for the host anew.
+                    // A datagram that is too large is no reason to look up the host again.
                     if let Err(error) = sent {
                         if error.raw_os_error() == Some(libc::EMSGSIZE) {
                             *socket = Some(connected);
@@ -102,7 +102,7 @@ impl Transport {
                     counted.extend_from_slice(frame);
                 }
                 let connected = match stream.take() {
-                    // A server that was started anew has closed the connection; that is no failure of the next one.
+                    // A server that has restarted has closed the connection. That is no failure of the next connection.
                     Some(connected) if connected.check().is_ok() => connected,
                     _ => Stream::tcp(host, *port).await?,
                 };
@@ -114,7 +114,7 @@ impl Transport {
     }
 }
 
-/// A socket that hears when nobody listens there.
+/// A connected socket, which gets an error when nobody listens there.
 async fn udp(host: &str, port: u16) -> io::Result<UdpSocket> {
     let mut error = io::Error::new(io::ErrorKind::NotFound, "the host's name has no address");
     for address in in_time(LIMIT, "the host's name is not resolved", lookup_host((host, port))).await? {

@@ -2,7 +2,7 @@ use std::{cell::RefCell, rc::Rc, thread};
 
 use super::*;
 
-/// How a reader of these tests behaves.
+/// The behaviour of a reader in these tests.
 #[derive(Clone, Copy, Default)]
 struct Nature {
     /// It never answers a request about this pid.
@@ -17,7 +17,7 @@ struct Nature {
     does_not_start: Option<io::ErrorKind>,
 }
 
-/// What the tests know of all readers.
+/// The state that all readers of a test share.
 #[derive(Default)]
 struct World {
     nature: Nature,
@@ -54,7 +54,7 @@ impl Process for Fake {
     }
 }
 
-/// Readers that answer with the pid that is asked for, as the pid of a thread's process.
+/// A pool of readers that answer a request with the pid in it.
 fn pool(nature: Nature) -> (Pool, Shared) {
     let world = Shared::new(RefCell::new(World { nature, ..World::default() }));
     let started = Rc::clone(&world);
@@ -85,7 +85,7 @@ fn pool(nature: Nature) -> (Pool, Shared) {
     (pool, world)
 }
 
-/// What a process can hold up.
+/// A request that a process can delay.
 fn arguments(pid: u32) -> Request {
     Request::Arguments { pid, start_ticks: 1 }
 }
@@ -109,7 +109,7 @@ fn one_reader_answers_many_requests() {
 }
 
 #[test]
-fn a_late_answer_is_given_up_at_its_deadline_and_counted_and_the_next_request_has_another_reader() {
+fn a_late_answer_is_given_up_at_its_deadline_and_the_reader_is_replaced() {
     let (mut pool, world) = pool(Nature { never_answers: Some(1), ..Nature::default() });
     let asked = Instant::now();
     let answer = pool.ask::<u32>(&arguments(1));
@@ -126,7 +126,7 @@ fn a_late_answer_is_given_up_at_its_deadline_and_counted_and_the_next_request_ha
 }
 
 #[test]
-fn a_request_that_was_late_is_not_repeated_at_once() {
+fn a_late_request_is_not_repeated_at_once() {
     let (mut pool, world) = pool(Nature { never_answers: Some(1), ..Nature::default() });
     assert!(late(&pool.ask(&arguments(1))));
     let asked = Instant::now();
@@ -138,7 +138,7 @@ fn a_request_that_was_late_is_not_repeated_at_once() {
 }
 
 #[test]
-fn a_request_that_was_late_is_repeated_after_a_pause_that_grows_and_forgotten_when_it_is_answered() {
+fn a_late_request_is_repeated_after_a_growing_pause_and_forgotten_once_it_is_answered() {
     let (mut pool, world) = pool(Nature { never_answers: Some(1), ..Nature::default() });
     assert!(late(&pool.ask(&arguments(1))));
     let overdue = |pool: &mut Pool| {
@@ -155,14 +155,14 @@ fn a_request_that_was_late_is_repeated_after_a_pause_that_grows_and_forgotten_wh
 }
 
 #[test]
-fn with_too_many_stuck_readers_only_what_cannot_be_held_up_is_asked_until_one_ends() {
+fn with_too_many_stuck_readers_only_requests_that_nobody_can_delay_are_made() {
     let nature = Nature { cannot_be_killed: true, ..Nature::default() };
     let (mut pool, world) = pool(nature);
     for pid in 0..MAX_STUCK as u32 {
-        // One after the other, so that the allowance is not what ends it.
+        // The allowance is filled each time, so that it does not stop the requests.
         pool.allowance.left = ALLOWANCE;
         world.borrow_mut().nature.never_answers = Some(pid);
-        // The reader that answers is replaced, since the pid that is not answered is another one.
+        // A reader ignores only the pid that was set at its start, so each pid needs a new reader.
         pool.reader = None;
         assert!(late(&pool.ask(&arguments(pid))), "pid {pid}");
     }
@@ -172,7 +172,7 @@ fn with_too_many_stuck_readers_only_what_cannot_be_held_up_is_asked_until_one_en
     assert_eq!(pool.ask::<u32>(&Request::ThreadGroup(100)).unwrap(), 100);
     assert_eq!(pool.lost(), ReadsLost { late: 4, skipped: 1, stuck: 4 });
 
-    // What a stuck reader sleeps in is not asked again, however long ago it was.
+    // A request that a stuck reader sleeps in is not repeated, even after its pause.
     for late in pool.late.values_mut() {
         late.until = Instant::now();
     }
@@ -204,7 +204,7 @@ fn a_reader_that_waits_for_a_cpu_gets_more_time() {
 }
 
 #[test]
-fn where_no_reader_ever_answers_it_is_an_error_and_otherwise_a_loss() {
+fn a_dead_reader_is_an_error_before_the_first_answer_and_a_loss_after_it() {
     let (mut broken, _world) = pool(Nature { dies: true, ..Nature::default() });
     assert!(matches!(broken.ask::<u32>(&Request::ThreadGroup(1)), Err(Unanswered::Broken(_))));
 
