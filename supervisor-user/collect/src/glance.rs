@@ -22,9 +22,9 @@ use crate::{
     gather::{EvidenceError, Look},
     host::Host,
     kernel::{KernelError, Options, Records, Scan, Tracer, rights},
-    observer::{all_exiting, inspect},
     privileges::{self, PrivilegesError},
     redacted::Redacted,
+    stuck::{all_exiting, inspect},
 };
 
 /// The sources of a one-shot scan.

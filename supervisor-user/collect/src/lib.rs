@@ -15,3 +15,4 @@ pub mod memory;
 pub mod observer;
 pub mod privileges;
 pub mod redacted;
+mod stuck;

@@ -1,31 +1,28 @@
 //! The watch: kernel and host → ledger → evidence → observations. It decides when each process is inspected; the
 //! conclusions are drawn from its observations elsewhere.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    os::fd::OwnedFd,
-    thread,
-    time::Duration,
-};
+mod due;
+mod losses;
+
+use std::{collections::HashMap, io, os::fd::OwnedFd, thread, time::Duration};
 
 use rustix::thread::{MembarrierCommand, membarrier};
-use supervisor_ebpf::{Counters, Exec, ProcessId, TASK_ENDING, TASK_EXITING, TaskRecord, Unreaped};
+use supervisor_ebpf::{Counters, Exec, ProcessId, TASK_ENDING, TASK_EXITING};
 use supervisor_model::{
     clock,
     event::Loss,
-    evidence::{Evidence, Task, text},
+    evidence::text,
     facts::{NotRead, ProcessFacts},
     observation::{Observation, Release, Seen},
     redact::Redactor,
 };
 
 use crate::{
-    exiting::{Exiting, Inspected, Verdict},
+    exiting::Exiting,
     gather::{EvidenceError, Look, starts_match},
     host::{Arguments, Host, ReadsLost},
-    kernel::{KernelError, Options, Records, Remembered, Scan, SimulatedLoss, Tracer},
-    ledger::{Due, Ledger, Settled, Was},
+    kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Tracer},
+    ledger::{Ledger, Was},
     redacted::Redacted,
 };
 
@@ -314,27 +311,6 @@ impl<H: Host> Observer<H> {
         Ok(seen)
     }
 
-    /// How many entries of the kernel's table are stale: the process is gone, its free was not seen, and its slot was
-    /// not used again.
-    fn count_unseen_frees(&mut self) -> Result<u64, KernelError> {
-        let mut stored = self.tracer.records().unreaped()?;
-        let exited = self.tracer.scan(Scan::Exited, |_| {})?;
-        let exited: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
-        stored.retain(|entry| !exited.contains(&entry.id));
-        // A free follows its reap with a delay: the frees that are on their way get time to arrive.
-        while !stored.is_empty() {
-            await_frees();
-            let still: HashSet<ProcessId> =
-                self.tracer.records().unreaped()?.into_iter().map(|entry| entry.id).collect();
-            let before = stored.len();
-            stored.retain(|entry| still.contains(&entry.id));
-            if stored.len() == before {
-                break;
-            }
-        }
-        Ok(stored.len() as u64)
-    }
-
     /// Reads the reaps that the kernel side has reported. Returns those of processes that were observed.
     pub fn drain(&mut self) -> Vec<Observation> {
         let mut seen = Vec::new();
@@ -387,210 +363,6 @@ impl<H: Host> Observer<H> {
         self.look_at_exiting(now_ns, &mut seen)?;
         Ok(seen)
     }
-
-    /// Adds the records that the kernel side could not store or send since the last tick, and the reads of the host
-    /// that were lost.
-    fn look_for_losses(&mut self, now_ns: u64) -> Result<(), KernelError> {
-        let now = self.counters()?;
-        let before = std::mem::replace(&mut self.counters, now);
-        let reads = self.host.reads_lost();
-        let before_reads = std::mem::replace(&mut self.reads_lost, reads);
-        self.loss.reads += (reads.late - before_reads.late) + (reads.skipped - before_reads.skipped);
-        let exits = now.lost_exits - before.lost_exits;
-        let events = now.lost_events - before.lost_events;
-        self.loss.exits += exits;
-        self.loss.reaps += events + (now.lost_frees - before.lost_frees);
-        self.loss.records += (now.lost_forks - before.lost_forks)
-            + (now.lost_execs - before.lost_execs)
-            + (now.lost_waits - before.lost_waits)
-            + (now.evicted - before.evicted)
-            + (now.lost_kills - before.lost_kills);
-        if now.kills > before.kills {
-            self.exiting.killed(now_ns);
-        }
-        if exits + events > 0 {
-            self.lost_ns = now_ns;
-            self.reconcile_by(now_ns);
-        }
-        Ok(())
-    }
-
-    /// Brings the next reconciliation forward, but keeps it at least [`RECONCILE_SOON_NS`] after the last one.
-    fn reconcile_by(&mut self, now_ns: u64) {
-        self.reconcile_ns = self.reconcile_ns.min(now_ns.max(self.reconciled_ns + RECONCILE_SOON_NS));
-    }
-
-    /// Reconciles the ledger with the kernel's list of processes: after a loss, and periodically, because a loss may
-    /// have been counted nowhere.
-    fn reconcile(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), KernelError> {
-        if now_ns < self.reconcile_ns {
-            return Ok(());
-        }
-        self.missed = self.tracer.missed()?;
-        let mut ending = Vec::new();
-        let exited = self.tracer.scan(Scan::Reconcile, |record| ending.push(*record))?;
-        let present = all_exiting(self.tracer.remembered(), &exited, &ending)?;
-        let entries = self.tracer.records().unreaped()?;
-        let read_ns = clock::now_ns();
-        for (id, since_ns) in present {
-            self.exiting.seen(id, since_ns, read_ns);
-        }
-        self.ledger.walk(&entries, read_ns);
-        let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
-        let stored: HashMap<ProcessId, &Unreaped> = entries.iter().map(|entry| (entry.id, entry)).collect();
-        for (id, was) in self.ledger.resync(&present, &entries) {
-            // The reap itself may have been seen: perhaps only the free was missed, or is late.
-            let release = stored.get(&id).and_then(|entry| self.release(entry.release_ns, entry.reaper));
-            self.loss.closed += 1;
-            seen.push(gone(id, was, now_ns, None, release));
-        }
-        let all_stored = present.iter().all(|id| stored.contains_key(id));
-        self.reconciled_ns = now_ns;
-        let soon = !all_stored || self.ledger.is_resyncing();
-        self.reconcile_ns = now_ns + if soon { RECONCILE_SOON_NS } else { RECONCILE_NS };
-        Ok(())
-    }
-
-    /// Reports the losses, at most once in [`TELL_LOSS_NS`], or in [`TELL_MINOR_LOSS_NS`] if they affected no finding.
-    fn tell_loss(&mut self, now_ns: u64, seen: &mut Vec<Observation>) {
-        self.loss.found += self.ledger.take_found();
-        let Loss { since_ns, reaps, .. } = self.loss;
-        if self.loss == (Loss { since_ns, ..Loss::default() }) {
-            self.loss.since_ns = now_ns;
-            return;
-        }
-        // `reaps` counts frees that were not seen and reap events that were not sent. If they closed no finding, they
-        // are those of processes that were not reported.
-        let is_minor = self.loss == (Loss { since_ns, reaps, ..Loss::default() });
-        let pause_ns = if is_minor { TELL_MINOR_LOSS_NS } else { TELL_LOSS_NS };
-        let is_reconciled = self.reconciled_ns >= self.lost_ns && !self.ledger.is_resyncing();
-        if now_ns.saturating_sub(self.told_ns) >= pause_ns && (is_reconciled || self.told_ns == 0) {
-            let loss = std::mem::replace(&mut self.loss, Loss { since_ns: now_ns, ..Loss::default() });
-            self.told_ns = now_ns;
-            seen.push(Observation::at(now_ns, Seen::Lost { loss }));
-        }
-    }
-
-    /// Searches for processes that were told to exit and have not, if that is due: the grace period of a SIGKILL is
-    /// over, or such a process is known. Each reconciliation searches for others.
-    fn look_at_exiting(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
-        if !self.exiting.is_due(now_ns) {
-            return Ok(());
-        }
-        let mut ending = Vec::new();
-        let exited = self.tracer.scan(Scan::Exited, |record| ending.push(*record))?;
-        let present = all_exiting(self.tracer.remembered(), &exited, &ending)?;
-        let read_ns = clock::now_ns();
-        for id in self.exiting.scanned(&present, read_ns, read_ns.saturating_sub(now_ns)) {
-            seen.push(Observation::at(read_ns, Seen::Finished { id }));
-        }
-        let due = self.exiting.due(read_ns);
-        if due.is_empty() {
-            return Ok(());
-        }
-        let mut living = Vec::new();
-        let exited = self.tracer.scan(Scan::All, |record| living.push(*record))?;
-        let host = Redacted::new(&self.host, &self.redactor);
-        let look = Look::new(host, Some(self.tracer.remembered()), exited, living);
-        let until_ns = clock::now_ns() + INSPECT_NS;
-        for (id, since_ns) in due {
-            if clock::now_ns() > until_ns {
-                break;
-            }
-            let (inspected, evidence) = inspect(&look, id, since_ns)?;
-            let inspected_ns = clock::now_ns();
-            let found = match (self.exiting.settle(&id, inspected, inspected_ns), evidence) {
-                (Verdict::Stuck, Some(evidence)) => {
-                    Seen::Stuck { id, grace_ns: self.exiting.grace_ns(), evidence }
-                }
-                (Verdict::Finished, _) => Seen::Finished { id },
-                _ => continue,
-            };
-            seen.push(Observation::at(inspected_ns, found));
-        }
-        Ok(())
-    }
-
-    /// Drops the candidates that nobody wants to observe, for the rest of the watch.
-    fn leave_out_unwanted(&mut self, due: &mut Vec<Due>, now_ns: u64) -> Result<(), KernelError> {
-        let Some(wanted) = &self.wanted else { return Ok(()) };
-        for one in std::mem::take(due) {
-            if wanted(self.tracer.records(), &one.id)? {
-                due.push(one);
-            } else {
-                self.ledger.settle(&one.id, Settled::Unwanted, now_ns);
-            }
-        }
-        Ok(())
-    }
-
-    /// Inspects the candidates that are due. A candidate is observed only if `/proc`, or the task iterator now, agrees
-    /// that it is the same process, and that it and all its threads have exited.
-    fn look_at_due(&mut self, now_ns: u64, seen: &mut Vec<Observation>) -> Result<(), EvidenceError> {
-        let mut due = self.ledger.due(now_ns, if now_ns < self.review_ns { 0 } else { REVIEWS });
-        self.leave_out_unwanted(&mut due, now_ns)?;
-        if due.is_empty() {
-            return Ok(());
-        }
-        let mut living = Vec::new();
-        let are_reviewed = due.iter().any(|due| due.is_told);
-        let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
-        let exited = self.tracer.scan(scan, |record| living.push(*record))?;
-        let scanned_ns = clock::now_ns();
-        let until_ns = scanned_ns + INSPECT_NS.max(scanned_ns.saturating_sub(now_ns));
-        let look = Look::new(
-            Redacted::new(&self.host, &self.redactor),
-            Some(self.tracer.remembered()),
-            exited,
-            living,
-        );
-        for Due { id, exit_ns, .. } in due {
-            if clock::now_ns() > until_ns {
-                self.ledger.resume_at(now_ns);
-                break;
-            }
-            let facts = look.process_of(&id)?;
-            let read_ns = clock::now_ns();
-            let Some(facts) = facts else {
-                self.ledger.settle(&id, Settled::NotYet, read_ns);
-                continue;
-            };
-            if facts.is_unreaped() {
-                if self.ledger.release(&id, read_ns) {
-                    seen.push(Observation::at(read_ns, Seen::Released { id }));
-                }
-                // It became a zombie late, so its grace period is not over.
-                if !self.ledger.has_waited(&id, read_ns) {
-                    continue;
-                }
-                let existing = exit_ns.is_none() && self.existing.contains_key(&id);
-                let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
-                let evidence = Box::new(look.gather(facts, Some(id), exit_ns)?);
-                let gathered_ns = clock::now_ns();
-                if !look.is_still_there(&id) {
-                    self.ledger.settle(&id, Settled::NotYet, read_ns);
-                    continue;
-                }
-                seen.push(Observation::at(gathered_ns, Seen::Unreaped { id, existing, evidence }));
-                self.ledger.settle(&id, Settled::Told, read_ns);
-            } else if look.is_held_init(&id, &facts)? {
-                let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
-                let init = look.gather(facts, Some(id), exit_ns)?;
-                let evidence = Box::new(look.namespace(init)?);
-                seen.push(Observation::at(clock::now_ns(), Seen::Held { id, evidence }));
-                self.ledger.settle(&id, Settled::Held, read_ns);
-            } else {
-                self.exiting.seen(id, exit_ns, read_ns);
-                self.ledger.settle(&id, Settled::NotYet, read_ns);
-            }
-        }
-        if are_reviewed {
-            let done_ns = clock::now_ns();
-            let pause_ns = (done_ns.saturating_sub(now_ns) * REVIEW_PAUSE).min(REVIEW_PAUSE_MAX_NS);
-            self.review_ns = done_ns + pause_ns;
-        }
-        Ok(())
-    }
 }
 
 /// Gives the frees of all processes that were reaped so far time to arrive. The frees are RCU callbacks
@@ -600,41 +372,6 @@ impl<H: Host> Observer<H> {
 fn await_frees() {
     let _refused = membarrier(MembarrierCommand::Global);
     thread::sleep(FREE_DELAY);
-}
-
-/// All processes in a scan that were told to exit and have not, each with the time of its SIGKILL, if that was seen.
-pub(crate) fn all_exiting(
-    records: Remembered<'_>,
-    exited: &[Task],
-    living: &[TaskRecord],
-) -> Result<Vec<(ProcessId, Option<u64>)>, KernelError> {
-    let exited = exited.iter().map(|task| &task.record);
-    exited
-        .chain(living)
-        .filter(|record| record.flags & (TASK_ENDING | TASK_EXITING) != 0)
-        .map(|record| {
-            let kill = records.kill(&record.id)?;
-            Ok((record.id, kill.map(|kill| kill.at_ns)))
-        })
-        .collect()
-}
-
-/// Inspects a process that was told to exit and has not.
-pub(crate) fn inspect(
-    look: &Look<'_>,
-    id: ProcessId,
-    since_ns: Option<u64>,
-) -> Result<(Inspected, Option<Box<Evidence>>), EvidenceError> {
-    let Some(facts) = look.process_of(&id)?.filter(|facts| !facts.is_unreaped()) else {
-        return Ok((Inspected::Running, None));
-    };
-    if look.is_held_init(&id, &facts)? {
-        return Ok((Inspected::HoldsNamespace, None));
-    }
-    let mut evidence = Box::new(look.gather(facts, Some(id), None)?);
-    let Some(ending) = &mut evidence.ending else { return Ok((Inspected::Running, None)) };
-    ending.since_ns = since_ns.or(ending.since_ns);
-    Ok((Inspected::of(&evidence), Some(evidence)))
 }
 
 /// The observation that an observed process is gone: since its release, if that was seen, or else since `at_ns`.

@@ -2,14 +2,16 @@
 //! several processes share, such as their reaper, is read once.
 
 mod activity;
+mod creators;
+mod namespace;
+mod processes;
 
 use std::{
     cell::{OnceCell, RefCell},
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     hash::Hash,
     io,
     rc::Rc,
-    thread,
     time::Duration,
 };
 
@@ -21,15 +23,12 @@ use supervisor_claims::{
 use supervisor_ebpf::{
     HEARD_OF, PID_LEVELS, Process, ProcessId, TASK_CGROUP_V1, TASK_ENDING, TASK_EXITING,
     TASK_PARENT_IS_SUBREAPER, TASK_PARENT_NOCLDWAIT, TASK_PARENT_NOCLDWAIT_UNKNOWN, TASK_PARENT_SIGINFO,
-    TASK_PARENT_SUBREAPER_UNKNOWN, TASK_WHOLE, TASK_ZOMBIE, TaskRecord,
+    TASK_PARENT_SUBREAPER_UNKNOWN, TASK_ZOMBIE, TaskRecord,
 };
 use supervisor_model::{
     clock,
-    evidence::{
-        CreatorFacts, EndFacts, EndingFacts, Evidence, ExecFacts, Member, NamespaceEvidence, ReaperFacts,
-        Task, TracerFacts, text,
-    },
-    facts::{ArgsNote, NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
+    evidence::{CreatorFacts, EndingFacts, Evidence, ExecFacts, ReaperFacts, Task, TracerFacts, text},
+    facts::{NotRead, OciFacts, OciPlaces, PidBudget, PipeWriters, ProcessFacts, ThreadFacts},
     shared::Shared,
 };
 
@@ -259,49 +258,6 @@ impl<'a> Look<'a> {
         Ok((*cached(&self.containers, places.to_vec(), read)?).clone())
     }
 
-    /// Gathers the other processes of the PID namespace whose init this is.
-    ///
-    /// # Errors
-    ///
-    /// As [`Look::gather`].
-    pub fn namespace(&self, init: Evidence) -> Result<NamespaceEvidence, EvidenceError> {
-        let inside = |record: &&TaskRecord| {
-            init.task
-                .as_ref()
-                .is_some_and(|task| record.id != task.record.id && is_inside(record, &task.record))
-        };
-        let ids = |records: &mut dyn Iterator<Item = &TaskRecord>| {
-            let mut ids: Vec<ProcessId> = records.filter(inside).map(|record| record.id).collect();
-            ids.sort_unstable();
-            ids
-        };
-        // In most cases zombies block the namespace, and they cost the least.
-        let mut all = ids(&mut self.tasks.values().map(|task| &task.record));
-        all.extend(ids(&mut self.living.iter()));
-        let members_left_out = all.len().saturating_sub(MAX_MEMBERS) as u64;
-        let mut members: Vec<Member> = Vec::new();
-        let mut stuck = 0;
-        for id in all.iter().take(MAX_MEMBERS) {
-            let Some(mut member) = self.member(id)? else { continue };
-            if !member.facts.is_unreaped() && stuck < MAX_NS_MEMBERS {
-                stuck += 1;
-                member.frozen = self.host.frozen(id.tgid);
-                member.calls = self.host.calls(id.tgid);
-            }
-            members.push(member);
-        }
-        members.sort_by_key(|member: &Member| member.id.tgid);
-        Ok(NamespaceEvidence { init, members, members_left_out })
-    }
-
-    fn member(&self, id: &ProcessId) -> Result<Option<Member>, EvidenceError> {
-        let Some(facts) = self.process_of(id)? else { return Ok(None) };
-        let threads = self.threads(&facts)?;
-        let reaper = self.read(facts.ppid)?.map(|reaper| (reaper.pid, reaper.comm));
-        let tracer = self.tracer(&facts, &threads)?;
-        Ok(Some(Member { id: *id, threads, reaper, tracer, facts, frozen: None, calls: Vec::new() }))
-    }
-
     /// The record of the task iterator for a process. For a living process it has no control group.
     fn task(&self, id: &ProcessId) -> Option<Task> {
         let living = || self.living.iter().find(|record| record.id == *id);
@@ -348,179 +304,6 @@ impl<'a> Look<'a> {
         named.copied().find(|id| starts_match(&self.host, facts, id.start_ns))
     }
 
-    /// PID 1 of the PID namespace with that inode number.
-    #[must_use]
-    pub fn init_of(&self, ino: u32) -> Option<ProcessId> {
-        // The record of any member names it. We have seen the iterator leave out the host's PID 1 itself.
-        let mut all = self.living.iter().chain(self.tasks.values().map(|task| &task.record));
-        all.find(|record| record.pid_ns == ino).map(|record| record.ns_init)
-    }
-
-    /// Processes that have exited and are PID 1 of a PID namespace.
-    #[must_use]
-    pub fn exited_inits(&self) -> Vec<ProcessId> {
-        let is_init = |task: &&Task| task.record.level > 0 && task.record.ns_init == task.record.id;
-        let mut inits: Vec<ProcessId> =
-            self.tasks.values().filter(is_init).map(|task| task.record.id).collect();
-        inits.sort();
-        inits
-    }
-
-    /// Whether a process has exited and, as PID 1 of a PID namespace, waits for the namespace to become empty. An
-    /// exited PID 1 can also be slow to release its memory or files. Then no process in the namespace has been asked to
-    /// end yet.
-    ///
-    /// # Errors
-    ///
-    /// If `/proc` cannot be read.
-    pub fn is_held_init(&self, id: &ProcessId, facts: &ProcessFacts) -> Result<bool, EvidenceError> {
-        let has_exited =
-            self.tasks.get(id).is_some_and(|task| task.record.flags & (TASK_EXITING | TASK_ZOMBIE) != 0);
-        if !has_exited || facts.vpid() != Some(1) || facts.level() == Some(0) || facts.is_unreaped() {
-            return Ok(false);
-        }
-        // If there are several threads, the last one waits (`zap_pid_ns_processes()`, `kernel/pid_namespace.c`): first
-        // for its own children, and then for the pids of the other processes.
-        let threads = self.threads(facts)?;
-        let mut places = threads
-            .iter()
-            .filter(|thread| thread.is_live())
-            .map(|thread| (thread.state, thread.wchan.as_deref()))
-            .chain([(facts.state, facts.wchan.as_deref())]);
-        Ok(places.any(|(state, wchan)| match wchan {
-            Some(wchan) => matches!(wchan, "zap_pid_ns_processes" | "do_wait"),
-            None => matches!(state, 'S' | 'I'),
-        }))
-    }
-
-    /// The process with that identity, if it still exists. The facts come from `/proc`, or for one of many zombies from
-    /// the task iterator.
-    ///
-    /// # Errors
-    ///
-    /// If `/proc` cannot be read.
-    pub fn process_of(&self, id: &ProcessId) -> Result<Option<ProcessFacts>, io::Error> {
-        let exited = self.tasks.get(id);
-        if let Some(facts) = exited.and_then(|task| self.zombie(task)) {
-            return Ok(Some(facts));
-        }
-        let facts = self.read(id.tgid)?.filter(|facts| starts_match(&self.host, facts, id.start_ns));
-        if facts.is_none() && self.is_not_read(id.tgid) {
-            // A late read does not hide a zombie. Only the control group is not known.
-            return Ok(exited.and_then(|task| self.recorded(&task.record, None)));
-        }
-        if let (Some(facts), Some(task)) = (&facts, exited)
-            && task.record.flags & TASK_WHOLE != 0
-            && facts.is_unreaped()
-        {
-            self.groups.borrow_mut().insert((task.record.css_set, task.cgroup.clone()), facts.cgroup.clone());
-        }
-        Ok(facts)
-    }
-
-    /// Whether a zombie was not reaped while its evidence was gathered. Gathering takes long on a busy machine.
-    #[must_use]
-    pub fn is_still_there(&self, id: &ProcessId) -> bool {
-        self.host.is_there(id.tgid, start_ticks(&self.host, id.start_ns))
-    }
-
-    /// The facts that `/proc` would show of a zombie, made from its record. `None` if the record does not contain them
-    /// all, or if no zombie in the same control groups was read in `/proc` before.
-    fn zombie(&self, Task { record, cgroup }: &Task) -> Option<ProcessFacts> {
-        let cgroup = self.groups.borrow().get(&(record.css_set, cgroup.clone()))?.clone();
-        self.recorded(record, cgroup)
-    }
-
-    /// The facts that `/proc` would show of a zombie with that control group. `None` if the record does not contain
-    /// them all.
-    fn recorded(&self, record: &TaskRecord, cgroup: Option<String>) -> Option<ProcessFacts> {
-        if record.flags & TASK_WHOLE == 0 {
-            return None;
-        }
-        Some(ProcessFacts {
-            pid: record.id.tgid,
-            ppid: record.parent.tgid,
-            comm: self.host.text(text(&record.comm)),
-            state: 'Z',
-            start_ticks: start_ticks(&self.host, record.id.start_ns),
-            exit_status: Some(record.exit_status),
-            ns_pids: record.pids.get(..=record.level as usize)?.to_vec(),
-            pid_ns: Some(record.pid_ns),
-            uid: Some(record.uid),
-            live_threads: 0,
-            threads: 1,
-            tracer: None,
-            child_faults: 0,
-            sigchld_pending: false,
-            dumps_core: false,
-            ns_pgrps: Vec::from([record.pgrp]),
-            wchan: None,
-            sigchld: None,
-            sigchld_caught: None,
-            exe: None,
-            args: Vec::new(),
-            args_note: ArgsNote::default(),
-            args_not_read: None,
-            cgroup,
-        })
-    }
-
-    /// Adds the process groups of a zombie in a nested PID namespace whose facts come from the task iterator. The
-    /// record has the process group only as the initial PID namespace numbers it.
-    fn with_groups(&self, facts: ProcessFacts) -> io::Result<ProcessFacts> {
-        if facts.ns_pgrps.len() == facts.ns_pids.len() {
-            return Ok(facts);
-        }
-        let read = self.read(facts.pid)?.filter(|read| read.start_ticks == facts.start_ticks);
-        Ok(ProcessFacts { ns_pgrps: read.map(|read| read.ns_pgrps).unwrap_or_default(), ..facts })
-    }
-
-    /// A process in `/proc`, which is read once.
-    fn read(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
-        let read = || {
-            let facts = self.host.process(pid)?;
-            if self.host.was_not_read() {
-                self.not_read.borrow_mut().insert(pid);
-            }
-            Ok::<_, io::Error>(facts)
-        };
-        Ok((*cached(&self.processes, pid, read)?).clone())
-    }
-
-    /// Whether [`Look::read`] got no answer in time.
-    fn is_not_read(&self, pid: u32) -> bool {
-        self.not_read.borrow().contains(&pid)
-    }
-
-    fn threads(&self, facts: &ProcessFacts) -> io::Result<Vec<ThreadFacts>> {
-        if facts.threads <= 1 {
-            return Ok(Vec::new());
-        }
-        Ok((*cached(&self.threads, facts.pid, || self.host.threads(facts.pid))?).clone())
-    }
-
-    /// Adds the arguments of a living process whose exec is not known, or was seeded without them. They are in the
-    /// memory of the process. The process can lock that memory and write anything there, so the arguments that the exec
-    /// hook saw are better.
-    pub(super) fn with_arguments(
-        &self,
-        facts: ProcessFacts,
-        exec: Option<ExecFacts>,
-    ) -> Result<(ProcessFacts, Option<ExecFacts>), KernelError> {
-        let is_known = exec.as_ref().is_some_and(|exec| !exec.lacks_arguments());
-        if is_known || matches!(facts.state, 'Z' | 'X') {
-            return Ok((facts, exec));
-        }
-        Ok(match (self.host.arguments(&facts), exec) {
-            (Ok((args, args_note)), None) => (ProcessFacts { args, args_note, ..facts }, None),
-            (Ok((args, args_note)), Some(exec)) if !args.is_empty() => {
-                (facts, Some(self.with_owner(ExecFacts { args, args_note, ..exec })?))
-            }
-            (Ok(_), exec) => (facts, exec),
-            (Err(why), exec) => (ProcessFacts { args_not_read: Some(why), ..facts }, exec),
-        })
-    }
-
     fn tracer(
         &self,
         facts: &ProcessFacts,
@@ -536,87 +319,6 @@ impl<'a> Look<'a> {
         Ok(Some(TracerFacts { tid, pid, comm, state }))
     }
 
-    /// The creators of a process, nearest first, each with the program that it ran when it forked the one before it.
-    fn creators_of(
-        &self,
-        id: &ProcessId,
-        nearest: ProcessId,
-    ) -> Result<Shared<Vec<CreatorFacts>>, EvidenceError> {
-        let found = cached(&self.creators, nearest, || self.creator(nearest))?;
-        let Some((_, execs, _)) = &*found else { return Ok(Shared::default()) };
-        // All processes that it forked while it ran the same program share the list.
-        let forked_ns = execs.representative(id.start_ns);
-        let creators = cached(&self.descents, (nearest, forked_ns), || self.descent(nearest, forked_ns))?;
-        Ok((*creators).clone())
-    }
-
-    /// The ancestry of a process: its creator `nearest`, which forked it at that time, and the creators above.
-    fn descent(
-        &self,
-        nearest: ProcessId,
-        forked_ns: u64,
-    ) -> Result<Shared<Vec<CreatorFacts>>, EvidenceError> {
-        let mut creators: Vec<(CreatorFacts, Execs)> = Vec::new();
-        let mut next = nearest;
-        while next.is_known() && creators.len() < MAX_CREATORS {
-            let found = cached(&self.creators, next, || self.creator(next))?;
-            let Some((creator, execs, above)) = &*found else { break };
-            creators.push((creator.clone(), execs.clone()));
-            next = *above;
-        }
-        // From the farthest creator down, because each one may run the program that the creator above it ran at the
-        // fork.
-        for i in (0..creators.len()).rev() {
-            let forked_ns = if i == 0 { forked_ns } else { creators[i - 1].0.id.start_ns };
-            let inherited = creators.get(i + 1).and_then(|(above, _)| above.exec.clone());
-            let (creator, execs) = &mut creators[i];
-            let exec = execs.at(forked_ns, inherited.as_ref());
-            creator.exec = exec.map(|exec| self.with_owner(exec)).transpose()?;
-            creator.has_executed_since = execs.since(forked_ns);
-        }
-        Ok(creators.into_iter().map(|(creator, _)| creator).collect::<Vec<_>>().into())
-    }
-
-    /// A creator without its exec, its execs, and the identity of its own creator.
-    fn creator(&self, id: ProcessId) -> Result<Option<(CreatorFacts, Execs, ProcessId)>, EvidenceError> {
-        let Some(record) = self.process(Some(id))? else { return Ok(None) };
-        let living = self.process_of(&id)?;
-        let mut last = self.exec(Some(id))?;
-        if let Some(living) = living.as_ref().filter(|_| last.is_some()) {
-            last = self.with_arguments(living.clone(), last)?.1;
-        }
-        let execs = Execs { last, any: record.execed != 0 };
-        let facts = CreatorFacts {
-            id,
-            comm: living
-                .as_ref()
-                .map_or_else(|| self.host.text(text(&record.comm)), |living| living.comm.clone()),
-            exec: None,
-            has_executed_since: false,
-            pid_ns: record.pid_ns,
-            level: record.level,
-            vpid: record.vpid,
-            // A late read does not mean that it is gone.
-            gone: record.released == 1 || (living.is_none() && !self.is_not_read(id.tgid)),
-            end: self.end(&id, &record)?,
-        };
-        Ok(Some((facts, execs, record.creator)))
-    }
-
-    fn end(&self, id: &ProcessId, record: &Process) -> Result<Option<EndFacts>, KernelError> {
-        let Some(records) = self.records.filter(|_| record.released == 1) else { return Ok(None) };
-        let end = records.end(id)?;
-        Ok(end.map(|end| EndFacts {
-            status: end.status,
-            at_ns: end.exit_ns,
-            killed_by: end
-                .kill
-                .by
-                .is_known()
-                .then(|| (end.kill.by.tgid, self.host.text(text(&end.kill.comm)))),
-        }))
-    }
-
     fn reaper(
         &self,
         facts: &ProcessFacts,
@@ -627,19 +329,6 @@ impl<'a> Look<'a> {
         let seen = task.filter(|task| task.record.parent.tgid == facts.ppid);
         let found = cached(&self.reapers, (facts.ppid, seen.is_some()), || self.reaper_of(facts.ppid, seen))?;
         Ok((*found).clone())
-    }
-
-    /// A process as it is outside of the moment in which `supervisor reap` or `[reap]` stops it.
-    fn unstopped(&self, pid: u32) -> io::Result<Option<ProcessFacts>> {
-        let mut facts = self.read(pid)?;
-        for _ in 0..REAP_STOPS {
-            if facts.as_ref().is_none_or(|facts| facts.state != 't') {
-                break;
-            }
-            thread::sleep(REAP_STOP);
-            facts = self.host.process(pid)?;
-        }
-        Ok(facts)
     }
 
     fn reaper_of(&self, pid: u32, task: Option<&Task>) -> Result<Option<Shared<ReaperFacts>>, EvidenceError> {
@@ -679,18 +368,6 @@ impl<'a> Look<'a> {
             facts: reaper,
         };
         Ok(Some(facts.into()))
-    }
-
-    /// The control groups of the living processes in the PID namespace of a process, if that is not the initial one.
-    fn ns_groups(&self, facts: &ProcessFacts) -> Result<Vec<String>, EvidenceError> {
-        let Some(ino) = facts.pid_ns.filter(|_| facts.level() > Some(0)) else { return Ok(Vec::new()) };
-        let groups = cached(&self.namespaces, ino, || {
-            let inside = self.living.iter().filter(|record| record.pid_ns == ino).take(MAX_NS_MEMBERS);
-            let groups: BTreeSet<String> =
-                inside.filter_map(|record| self.host.cgroup(record.id.tgid)).collect();
-            Ok::<_, EvidenceError>(groups.into_iter().collect())
-        })?;
-        Ok((*groups).clone())
     }
 
     /// The limit of pids that applies to a process. It is the limit of its own control group, because the process is

@@ -16,13 +16,13 @@ use supervisor_model::{
 
 use super::{
     SCHEMA_VERSION,
+    losses::{LossFields, SinkLossFields, SuppressedFields, TracerLossFields},
     named::PidAndName,
     reap::reap_fields,
     supervisor::{
         BlockFields, BlockerFields, BudgetFields, ClaimFields, CreatorFields, EvidenceFields, ExitFields,
-        FamilyFields, FindingFields, FindingState, InitFields, LastWaitFields, LossFields, MonitorFields,
-        PatternFields, PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, SinkLossFields, Supervisor,
-        SuppressedFields, TracerLossFields, WaitFields,
+        FamilyFields, FindingFields, FindingState, InitFields, LastWaitFields, MonitorFields, PatternFields,
+        PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, Supervisor, WaitFields,
     },
 };
 use crate::{Context, news::Subject};

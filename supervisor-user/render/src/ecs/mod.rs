@@ -2,6 +2,7 @@
 
 mod document;
 mod fields;
+mod losses;
 mod named;
 mod reap;
 mod supervisor;

@@ -14,7 +14,8 @@ use super::{
     document::{Category, Container, Document, Ecs, Event as EventFields, Process, Type},
     fields::{exit_fields, wait_fields},
     host,
-    supervisor::{LossFields, PidNsFields, ReapedByFields, TraceLossFields, TracedFields},
+    losses::{LossFields, TraceLossFields},
+    supervisor::{PidNsFields, ReapedByFields, TracedFields},
 };
 use crate::{Context, news::Kind, numbered_id, traced};
 
