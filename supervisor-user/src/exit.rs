@@ -1,4 +1,4 @@
-//! Exit codes, the same for every command.
+//! CommandExit codes, the same for every command.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use crate::config::ConfigError;
 /// An exit code and its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub enum CommandExit {
     /// The command succeeded.
     Ok = 0,
     /// The command found something, or something is missing.
@@ -24,13 +24,13 @@ pub enum Exit {
     Kernel = 5,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<CommandExit> for ExitCode {
+    fn from(exit: CommandExit) -> Self {
         Self::from(exit as u8)
     }
 }
 
-impl Exit {
+impl CommandExit {
     /// All of them, in order.
     pub const ALL: [Self; 6] = [Self::Ok, Self::Found, Self::Usage, Self::Failed, Self::Rights, Self::Kernel];
 

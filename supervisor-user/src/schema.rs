@@ -10,7 +10,7 @@ use crate::{config::Config, leaks};
 
 /// A format that has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Subject {
+pub enum SchemaSubject {
     /// Events in the names of the Elastic Common Schema, as `-o json` and `format = "ecs"` write them
     Ecs,
     /// Events in the names of the Open Cybersecurity Schema Framework, as `-o ocsf` and `format = "ocsf"` write them
@@ -21,7 +21,7 @@ pub enum Subject {
     Leaks,
 }
 
-impl Subject {
+impl SchemaSubject {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Ecs, Self::Ocsf, Self::Config, Self::Leaks];
 

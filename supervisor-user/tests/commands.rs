@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{CommandFactory as _, Parser as _};
-use supervisor_user::{commands::Cli, exit::Exit};
+use supervisor_user::{commands::Cli, exit::CommandExit};
 
 /// The complete definition, with the width of a page.
 fn definition() -> clap::Command {
@@ -178,15 +178,15 @@ fn a_mistyped_word_gets_a_suggestion() {
 #[test]
 fn every_exit_code_is_documented() -> Result<()> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"))?;
-    let section = readme.split_once("\n## Exit codes\n").context("no section")?.1;
+    let section = readme.split_once("\n## CommandExit codes\n").context("no section")?.1;
     let section = section.split("\n## ").next().unwrap_or_default();
     let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| code"));
-    let codes = Exit::ALL.map(|exit| format!("| {} | {} |", exit as u8, exit.meaning()));
+    let codes = CommandExit::ALL.map(|exit| format!("| {} | {} |", exit as u8, exit.meaning()));
     ensure!(rows.eq(&codes), "README.md's table should be:\n{}", codes.join("\n"));
     Ok(())
 }
 
-/// Exit code and standard output of a command line.
+/// CommandExit code and standard output of a command line.
 fn outcome(args: &[&str]) -> Result<(Option<i32>, String)> {
     let output = Command::new(env!("CARGO_BIN_EXE_supervisor")).args(args).output()?;
     Ok((output.status.code(), String::from_utf8(output.stdout)?))
@@ -215,7 +215,7 @@ fn every_usage_error_of_check_gives_the_state_unknown() -> Result<()> {
         &["--bad"],
     ] {
         ensure!(
-            outcome(args)? == (Some(Exit::Usage as i32), String::new()),
+            outcome(args)? == (Some(CommandExit::Usage as i32), String::new()),
             "{args:?}: {:?}",
             outcome(args)?
         );

@@ -21,10 +21,10 @@ use supervisor_model::{
     },
     facts::{ArgsNote, PidBudget, ProcessFacts, RemoteMount},
     finding::{Block, BlockedNamespace, Budget, Container, Finding},
-    reaping::{Decision, Entry, Outcome, Request, RequestedBy, Requester, Risk},
+    reaping::{Decision, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy, Requester, Risk},
 };
 use supervisor_render::{Context, ecs, ocsf, sentence, story, text};
-use supervisor_user::schema::Subject;
+use supervisor_user::schema::SchemaSubject;
 
 fn context() -> Context {
     Context { host: host(), agent_id: "2ea4fc91".into(), hooks: Some("tp_btf+iter".into()) }
@@ -113,7 +113,7 @@ fn running() -> Finding {
 }
 
 /// The agent has freed the zombie.
-fn reap_by_service() -> Request {
+fn reap_by_service() -> ReapRequest {
     let requested_by = RequestedBy {
         kind: Requester::Service,
         uid: 0,
@@ -122,17 +122,17 @@ fn reap_by_service() -> Request {
         pid: 99,
         name: Some("supervisor".into()),
     };
-    let entry = Entry {
-        outcome: Some(Outcome::Freed),
+    let entry = ReapAttempt {
+        outcome: Some(ReapOutcome::Freed),
         is_nudged: true,
         stopped_for: Some(Duration::from_nanos(92_140)),
-        ..Entry::new(finding(), Decision::Reap)
+        ..ReapAttempt::new(finding(), Decision::Reap)
     };
-    Request { entry, requested_by, is_forced: false, released: Vec::new() }
+    ReapRequest { entry, requested_by, is_forced: false, released: Vec::new() }
 }
 
 /// A person has tried to free the zombie by force. The request also names a namespace that has ended since.
-fn reap_by_command() -> Request {
+fn reap_by_command() -> ReapRequest {
     let requested_by = RequestedBy {
         kind: Requester::Command,
         login_uid: Some(1000),
@@ -140,12 +140,12 @@ fn reap_by_command() -> Request {
         name: Some("bash\x1b[31m\u{202e}".into()),
         ..reap_by_service().requested_by
     };
-    let entry = Entry {
-        outcome: Some(Outcome::Failed("it is no child of its reaper any more".into())),
-        ..Entry::new(finding(), Decision::NeedsForce(vec![Risk::WaitedFor, Risk::Late]))
+    let entry = ReapAttempt {
+        outcome: Some(ReapOutcome::Failed("it is no child of its reaper any more".into())),
+        ..ReapAttempt::new(finding(), Decision::NeedsForce(vec![Risk::WaitedFor, Risk::Late]))
     };
     let block = Block { ino: POD, init_pid: 5, init_name: "pause".into(), since_ns: 3_000_000_000 };
-    Request { entry, requested_by, is_forced: true, released: vec![block] }
+    ReapRequest { entry, requested_by, is_forced: true, released: vec![block] }
 }
 
 fn events() -> Vec<Event> {
@@ -214,7 +214,7 @@ fn pretty_lines(lines: impl Iterator<Item = serde_json::Result<String>>) -> Stri
 
 /// A trace: a process with a hostile name in a container is forked, executes, waits, exits and is reaped. A second
 /// process is killed. A third process is reaped, and its reaper is not known.
-fn trace() -> Vec<supervisor_model::trace::Event> {
+fn trace() -> Vec<supervisor_model::trace::TraceEvent> {
     let comm = |name: &[u8]| {
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name);
@@ -264,7 +264,7 @@ fn trace() -> Vec<supervisor_model::trace::Event> {
 
 /// The lines of a trace in a format, with a loss at its end.
 fn traced_lines(
-    traced: fn(&supervisor_model::trace::Event, &Context, u64, Wall) -> serde_json::Result<String>,
+    traced: fn(&supervisor_model::trace::TraceEvent, &Context, u64, Wall) -> serde_json::Result<String>,
     lost: fn(u64, u64, &Context, u64, Wall) -> serde_json::Result<String>,
 ) -> Vec<serde_json::Result<String>> {
     let wall = Wall::at_offset(1_700_000_000_000_000_000);
@@ -286,8 +286,8 @@ fn a_trace_in_ocsf_matches_the_golden_file() {
 #[test]
 fn a_trace_fits_the_schemas() {
     for (subject, lines) in [
-        (Subject::Ecs, traced_lines(ecs::traced, ecs::trace_lost)),
-        (Subject::Ocsf, traced_lines(ocsf::traced, ocsf::trace_lost)),
+        (SchemaSubject::Ecs, traced_lines(ecs::traced, ecs::trace_lost)),
+        (SchemaSubject::Ocsf, traced_lines(ocsf::traced, ocsf::trace_lost)),
     ] {
         let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema());
         let validator = validator.expect("a schema");
@@ -333,7 +333,7 @@ fn hostile() -> Finding {
 fn events_fit_the_schemas_even_with_hostile_names() {
     let hostile = EventKind::Detected(Box::new(hostile()));
     let hostile = Event { kind: hostile, ..events().remove(0) };
-    for (subject, line) in [(Subject::Ecs, ecs::line as Line), (Subject::Ocsf, ocsf::line)] {
+    for (subject, line) in [(SchemaSubject::Ecs, ecs::line as Line), (SchemaSubject::Ocsf, ocsf::line)] {
         let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema());
         let validator = validator.expect("a schema");
         for event in events().iter().chain([&hostile]) {

@@ -11,16 +11,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use supervisor_conclude::conclusions::Conclusions;
-use supervisor_model::{event::Event, filter::Filter, recording::Reader};
+use supervisor_model::{event::Event, filter::Filter, recording::RecordingReader};
 use supervisor_render::{Context, ecs, ocsf};
-use supervisor_user::schema::Subject;
+use supervisor_user::schema::SchemaSubject;
 
 /// A format.
 type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;
 
 /// Gives each event of a recording to `take`, with the context of every event and the sequence number.
 fn replay(recording: &Path, mut take: impl FnMut(&Event, &Context, u64) -> Result<()>) -> Result<()> {
-    let mut reader = Reader::open(recording)?;
+    let mut reader = RecordingReader::open(recording)?;
     let header = reader.header().clone();
     let mut conclusions = Conclusions::new(header.host.clone(), header.grace_ns, Filter::default());
     let context =
@@ -90,7 +90,7 @@ fn recordings_give_the_golden_events() -> Result<()> {
 #[test]
 fn recordings_fit_the_schemas() -> Result<()> {
     let mut count = 0;
-    for (subject, line) in [(Subject::Ecs, ecs::line as Line), (Subject::Ocsf, ocsf::line)] {
+    for (subject, line) in [(SchemaSubject::Ecs, ecs::line as Line), (SchemaSubject::Ocsf, ocsf::line)] {
         let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema())?;
         for recording in recordings()? {
             replay(&recording, |event, context, sequence| {
@@ -111,7 +111,7 @@ fn recordings_fit_the_schemas() -> Result<()> {
 #[test]
 fn recordings_name_no_host() -> Result<()> {
     for recording in recordings()? {
-        let reader = Reader::open(&recording)?;
+        let reader = RecordingReader::open(&recording)?;
         let host = &reader.header().host;
         ensure!(*host == host.anonymous(), "{} was made without --anonymous", recording.display());
     }
@@ -364,7 +364,7 @@ fn is_group(name: &str) -> bool {
 fn recordings_do_not_reveal_where_they_were_made() -> Result<()> {
     let mut wrong = Vec::new();
     for recording in recordings()? {
-        for observation in Reader::open(&recording)? {
+        for observation in RecordingReader::open(&recording)? {
             told("", &serde_json::to_value(observation?)?, &mut wrong);
         }
     }
@@ -395,7 +395,7 @@ fn a_revealed_place_is_found() {
 #[test]
 fn observations_survive_a_write_and_a_read() -> Result<()> {
     for recording in recordings()? {
-        for observation in Reader::open(&recording)? {
+        for observation in RecordingReader::open(&recording)? {
             let observation = observation?;
             let mut text = Vec::new();
             serde_json::to_writer(&mut text, &observation)?;

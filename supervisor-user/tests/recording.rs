@@ -15,7 +15,9 @@ use supervisor_model::{
     event::Loss,
     facts::HostIdentity,
     observation::{Observation, Release, Seen},
-    recording::{Counted, FORMAT, Header, MAX_LINE, Reader, Reason, RecordingError, Writer},
+    recording::{
+        Counted, FORMAT, Header, MAX_LINE, Reason, RecordingError, RecordingReader, RecordingWriter,
+    },
 };
 use tempfile::TempDir;
 
@@ -52,7 +54,7 @@ fn counted() -> Counted {
 fn recorded() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("some.zst");
-    let mut writer = Writer::create(&file, false, &header()).unwrap();
+    let mut writer = RecordingWriter::create(&file, false, &header()).unwrap();
     for observation in observations() {
         writer.write(&observation).unwrap();
     }
@@ -71,7 +73,7 @@ fn lines_of(bytes: &[u8]) -> Vec<String> {
 
 /// All observations before the first error, and the error.
 fn read(bytes: Vec<u8>) -> (Vec<Observation>, Option<RecordingError>) {
-    let reader = match Reader::new("some.zst", Cursor::new(bytes)) {
+    let reader = match RecordingReader::new("some.zst", Cursor::new(bytes)) {
         Ok(reader) => reader,
         Err(error) => return (Vec::new(), Some(error)),
     };
@@ -87,7 +89,7 @@ fn read(bytes: Vec<u8>) -> (Vec<Observation>, Option<RecordingError>) {
 
 /// The error for a file that cannot even be opened, as a sentence.
 fn refused(path: &Path) -> String {
-    match Reader::open(path) {
+    match RecordingReader::open(path) {
         Ok(_) => panic!("{} was read", path.display()),
         Err(error) => sentence(error),
     }
@@ -100,7 +102,7 @@ fn sentence(error: RecordingError) -> String {
 #[test]
 fn written_observations_are_read_back() {
     let (_dir, file) = recorded();
-    let mut reader = Reader::open(&file).unwrap();
+    let mut reader = RecordingReader::open(&file).unwrap();
     assert_eq!(reader.header().host, header().host);
     let seen: Result<Vec<_>, _> = reader.by_ref().collect();
     assert_eq!(seen.unwrap(), observations());
@@ -113,19 +115,19 @@ fn only_the_owner_may_read_it_and_nothing_is_overwritten_by_accident() {
     let (dir, file) = recorded();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let before = fs::read(&file).unwrap();
-    let error = Writer::create(&file, false, &header()).err().unwrap();
+    let error = RecordingWriter::create(&file, false, &header()).err().unwrap();
     assert!(sentence(error).contains("some.zst: exists; choose another name, or give --force"));
     assert_eq!(fs::read(&file).unwrap(), before);
 
     // A replaced file is a new file, so a process that has the old one open does not see the new observations.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    drop(Writer::create(&file, true, &header()).unwrap());
+    drop(RecordingWriter::create(&file, true, &header()).unwrap());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
     let link = dir.path().join("link");
     std::os::unix::fs::symlink(&file, &link).unwrap();
     for path in [&link, dir.path(), Path::new("/dev/null")] {
-        let error = Writer::create(path, true, &header()).err().unwrap();
+        let error = RecordingWriter::create(path, true, &header()).err().unwrap();
         assert!(matches!(error.reason, Reason::NotReplaced), "{}", sentence(error));
     }
 }
@@ -134,7 +136,7 @@ fn only_the_owner_may_read_it_and_nothing_is_overwritten_by_accident() {
 fn flushed_observations_survive_the_death_of_the_writer() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("some.zst");
-    let mut writer = Writer::create(&file, false, &header()).unwrap();
+    let mut writer = RecordingWriter::create(&file, false, &header()).unwrap();
     writer.write(&observations()[0]).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(510));
     writer.tick().unwrap();
@@ -316,18 +318,18 @@ fn a_deeply_nested_line_is_refused() {
 #[test]
 fn an_observation_that_is_too_long_is_left_out_and_counted() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings/f4-never-wait.zst");
-    let mut long = Reader::open(&golden).unwrap().next().unwrap().unwrap();
+    let mut long = RecordingReader::open(&golden).unwrap().next().unwrap().unwrap();
     let Seen::Unreaped { evidence, .. } = &mut long.seen else { panic!("{long:?}") };
     evidence.facts.comm = "x".repeat(MAX_LINE);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("some.zst");
-    let mut writer = Writer::create(&file, false, &header()).unwrap();
+    let mut writer = RecordingWriter::create(&file, false, &header()).unwrap();
     for observation in [&long, &observations()[0]] {
         writer.write(observation).unwrap();
     }
     let written = writer.finish(counted()).unwrap();
     assert_eq!((written.observations, written.left_out), (1, 1));
-    let mut reader = Reader::open(&file).unwrap();
+    let mut reader = RecordingReader::open(&file).unwrap();
     assert_eq!(reader.by_ref().filter_map(Result::ok).collect::<Vec<_>>(), observations()[..1]);
     assert_eq!(reader.end().unwrap().left_out, 1);
 }

@@ -11,20 +11,20 @@ use std::{
 use anyhow::{Result, ensure};
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use supervisor_user::schema::Subject;
+use supervisor_user::schema::SchemaSubject;
 
-fn file(subject: Subject) -> PathBuf {
+fn file(subject: SchemaSubject) -> PathBuf {
     let name = format!("../docs/schema/{}.schema.json", subject.name());
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn validator(subject: Subject) -> Result<Validator> {
+fn validator(subject: SchemaSubject) -> Result<Validator> {
     Ok(jsonschema::options().should_validate_formats(true).build(&subject.schema())?)
 }
 
 #[test]
 fn the_committed_schemas_match_the_code() -> Result<()> {
-    for subject in Subject::ALL {
+    for subject in SchemaSubject::ALL {
         let (file, now) = (file(subject), subject.text());
         if env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&file, &now)?;
@@ -37,7 +37,7 @@ fn the_committed_schemas_match_the_code() -> Result<()> {
 
 #[test]
 fn schemas_are_printed() -> Result<()> {
-    for subject in Subject::ALL {
+    for subject in SchemaSubject::ALL {
         let output =
             Command::new(env!("CARGO_BIN_EXE_supervisor")).args(["schema", subject.name()]).output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -47,7 +47,7 @@ fn schemas_are_printed() -> Result<()> {
 }
 
 /// Whether the schema refuses an event of the golden file after `spoil` has changed it.
-fn is_found(subject: Subject, golden: &str, spoil: impl Fn(&mut Value)) -> Result<bool> {
+fn is_found(subject: SchemaSubject, golden: &str, spoil: impl Fn(&mut Value)) -> Result<bool> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
     let events: Vec<Value> = serde_json::from_str(&fs::read_to_string(path)?)?;
     let validator = validator(subject)?;
@@ -71,7 +71,7 @@ fn the_schema_refuses_a_wrong_ecs_event() -> Result<()> {
         |it| drop(it.as_object_mut().and_then(|it| it.remove("process"))),
     ];
     for (i, spoil) in spoils.iter().enumerate() {
-        ensure!(is_found(Subject::Ecs, "events.json", spoil)?, "number {i} is not found");
+        ensure!(is_found(SchemaSubject::Ecs, "events.json", spoil)?, "number {i} is not found");
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ fn the_schema_refuses_a_wrong_ocsf_event() -> Result<()> {
         |it| it["unmapped"]["supervisor"]["confidence"] = "sure".into(),
     ];
     for (i, spoil) in spoils.iter().enumerate() {
-        ensure!(is_found(Subject::Ocsf, "events.ocsf.json", spoil)?, "number {i} is not found");
+        ensure!(is_found(SchemaSubject::Ocsf, "events.ocsf.json", spoil)?, "number {i} is not found");
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ fn the_schema_refuses_a_wrong_ocsf_trace() -> Result<()> {
         |it| it["metadata"]["log_name"] = "supervisor.findings".into(),
     ];
     for (i, spoil) in spoils.iter().enumerate() {
-        ensure!(is_found(Subject::Ocsf, "trace.ocsf.json", spoil)?, "number {i} is not found");
+        ensure!(is_found(SchemaSubject::Ocsf, "trace.ocsf.json", spoil)?, "number {i} is not found");
     }
     Ok(())
 }
@@ -118,7 +118,7 @@ fn the_printed_configuration_fits_its_schema() -> Result<()> {
     let is_shown = |it: &str| it.starts_with(|first: char| first == '[' || first.is_ascii_lowercase());
     let lines = text.lines().map(|line| line.strip_prefix('#').filter(|it| is_shown(it)).unwrap_or(line));
     let all = lines.collect::<Vec<_>>().join("\n");
-    let validator = validator(Subject::Config)?;
+    let validator = validator(SchemaSubject::Config)?;
     for text in [text, &all] {
         let config = serde_json::to_value(text.parse::<toml::Table>()?)?;
         let wrong: Vec<String> =
@@ -130,7 +130,7 @@ fn the_printed_configuration_fits_its_schema() -> Result<()> {
 
 #[test]
 fn the_schema_refuses_a_wrong_configuration() -> Result<()> {
-    let validator = validator(Subject::Config)?;
+    let validator = validator(SchemaSubject::Config)?;
     for right in [
         json!({}),
         json!({ "grace": "2s", "sinks": { "siem": { "format": "ocsf", "file": { "path": "/var/log/s" } } } }),

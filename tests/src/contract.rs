@@ -4,13 +4,13 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
 use jsonschema::Validator;
-use supervisor_user::schema::Subject;
+use supervisor_user::schema::SchemaSubject;
 
 use crate::{diagnosis, event::Event};
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let options = jsonschema::options().should_validate_formats(true);
-    options.build(&Subject::Ecs.schema()).expect("the schema of events is a schema")
+    options.build(&SchemaSubject::Ecs.schema()).expect("the schema of events is a schema")
 });
 
 /// What may be absent elsewhere is known on a host that is watched with all rights.

@@ -9,7 +9,7 @@ use supervisor_deliver::sink::{FindingState, Head, Message};
 use supervisor_model::{
     filter::Filter,
     observation::Observation,
-    recording::{Header, Reader},
+    recording::{Header, RecordingReader},
 };
 use supervisor_render::{Context, Format, encode, style::Style};
 
@@ -115,7 +115,7 @@ fn events_of(format: Format, change: impl Fn(Value) -> Value) -> Result<Vec<Mess
     paths.sort();
     let mut messages = Vec::new();
     for path in paths {
-        let mut reader = Reader::open(&path)?;
+        let mut reader = RecordingReader::open(&path)?;
         let Header { host, grace_ns, hooks, agent_id, .. } = reader.header().clone();
         let mut conclusions = Conclusions::new(host.clone(), grace_ns, Filter::default());
         let context = Context { host, agent_id, hooks: hooks.map(Cow::Owned) };

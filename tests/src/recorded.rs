@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use supervisor_lab::stat;
 use supervisor_model::{
     observation::{Observation, Seen},
-    recording::{Reader, Writer},
+    recording::{RecordingReader, RecordingWriter},
 };
 use tempfile::TempDir;
 
@@ -59,8 +59,8 @@ impl Recorded {
         let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings").join(&self.name);
         let place = place.with_added_extension("zst");
         let scrub = Scrub::new()?;
-        let mut reader = Reader::open(&self.file())?;
-        let mut writer = Writer::create(&place, true, reader.header())?;
+        let mut reader = RecordingReader::open(&self.file())?;
+        let mut writer = RecordingWriter::create(&place, true, reader.header())?;
         let mut seen = HashSet::new();
         for observation in reader.by_ref() {
             let observation = observation?;

@@ -10,7 +10,7 @@ use supervisor_model::{
     evidence::{ExecFacts, text},
     finding::{Exit, LastWait},
     redact::Redactor,
-    trace::{Cgroup, Event, Kind, Named, PidNs, What},
+    trace::{Cgroup, NamedProcess, PidInNamespace, TraceEvent, TraceKind, What},
 };
 
 use crate::redacted;
@@ -29,7 +29,7 @@ fn cgroup_of(names: &[String]) -> Cgroup {
 #[derive(Debug, Default)]
 pub struct Decoder {
     cgroups: HashMap<u64, Rc<Cgroup>>,
-    exited: HashMap<ProcessId, (u64, Option<PidNs>)>,
+    exited: HashMap<ProcessId, (u64, Option<PidInNamespace>)>,
     /// The trace reports no reaps, so the exits are not remembered for them.
     without_reaps: bool,
     redactor: Redactor,
@@ -39,8 +39,8 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder for a trace that reports these kinds of events. It removes secrets.
     #[must_use]
-    pub fn of(kinds: &[Kind], redactor: Redactor) -> Self {
-        Self { without_reaps: !kinds.contains(&Kind::Reap), redactor, ..Self::default() }
+    pub fn of(kinds: &[TraceKind], redactor: Redactor) -> Self {
+        Self { without_reaps: !kinds.contains(&TraceKind::Reap), redactor, ..Self::default() }
     }
 
     /// Remembers the path of a control group.
@@ -68,21 +68,21 @@ impl Decoder {
     }
 
     /// A process with its name, without secrets.
-    fn named(&self, id: ProcessId, comm: [u8; 16]) -> Named {
+    fn named(&self, id: ProcessId, comm: [u8; 16]) -> NamedProcess {
         let name = text(&comm);
         let shown = self.redactor.text(name.clone());
         if shown == name {
-            return Named { id, comm };
+            return NamedProcess { id, comm };
         }
         let mut comm = [0; 16];
         let length = shown.floor_char_boundary(comm.len() - 1);
         comm[..length].copy_from_slice(&shown.as_bytes()[..length]);
-        Named { id, comm }
+        NamedProcess { id, comm }
     }
 
     /// Decodes a record; `exec` is the second part of the record of an exec.
-    pub fn event(&mut self, traced: &Traced, exec: Option<&Exec>) -> Option<Event> {
-        let mut pid_ns = (traced.pid_ns != 0).then_some(PidNs {
+    pub fn event(&mut self, traced: &Traced, exec: Option<&Exec>) -> Option<TraceEvent> {
+        let mut pid_ns = (traced.pid_ns != 0).then_some(PidInNamespace {
             ino: traced.pid_ns,
             level: traced.level,
             vpid: traced.vpid,
@@ -123,7 +123,7 @@ impl Decoder {
             }
             _ => return None,
         };
-        Some(Event {
+        Some(TraceEvent {
             at_ns: traced.at_ns,
             process: self.named(traced.id, traced.comm),
             pid_ns,
@@ -160,7 +160,7 @@ mod tests {
         let reap = traced(TRACE_REAP, 5, 4000);
         let reaped = decoder.event(&Traced { pid_ns: 0, ..reap }, None).unwrap();
         assert!(matches!(reaped.what, What::Reaped { by: None, after_ns: Some(3000) }));
-        assert_eq!(reaped.pid_ns, Some(PidNs { ino: 7, level: 1, vpid: 2 }));
+        assert_eq!(reaped.pid_ns, Some(PidInNamespace { ino: 7, level: 1, vpid: 2 }));
         assert_eq!(reaped.process.name(), "crun");
         // The exit is forgotten: another reap with the same pid gets nothing from it.
         let again = decoder.event(&reap, None).unwrap();

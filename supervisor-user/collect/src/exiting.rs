@@ -49,19 +49,19 @@ struct Known {
     since_ns: Option<u64>,
     next_ns: u64,
     review_ns: u64,
-    place: Option<Place>,
+    place: Option<SleepingThreads>,
     is_told: bool,
 }
 
 /// Where the threads of a process sleep: thread id, state and kernel function of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place(Vec<(u32, char, Option<String>)>);
+pub struct SleepingThreads(Vec<(u32, char, Option<String>)>);
 
 /// The result of an inspection.
 #[derive(Debug)]
 pub enum Inspected {
     /// No thread can run.
-    Asleep(Place),
+    Asleep(SleepingThreads),
     /// A thread runs, or the process dumps core, so it may end by itself. Or the process has just ended.
     Running,
     /// It is PID 1 of a PID namespace and waits for the others in it, which is another finding.
@@ -235,7 +235,7 @@ impl Inspected {
         if facts.dumps_core || live.is_empty() || live.iter().any(|(_, state, _)| *state == 'R') {
             return Self::Running;
         }
-        Self::Asleep(Place(live))
+        Self::Asleep(SleepingThreads(live))
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
     const ID: ProcessId = ProcessId::new(7, 70);
 
     fn asleep(wchan: &str) -> Inspected {
-        Inspected::Asleep(Place(vec![(7, 'D', Some(wchan.to_owned()))]))
+        Inspected::Asleep(SleepingThreads(vec![(7, 'D', Some(wchan.to_owned()))]))
     }
 
     fn inspect(exiting: &mut Exiting, inspected: Inspected, now_ns: u64) -> Verdict {

@@ -19,24 +19,24 @@ use supervisor_model::{
 
 use crate::{
     exiting::{Exiting, Inspected},
-    gather::{EvidenceError, Look},
+    gather::{EvidenceError, Inspection},
     host::Host,
-    kernel::{KernelError, Options, Records, Scan, Tracer, rights},
+    kernel::{Collector, KernelError, LoadOptions, Records, Scan, rights},
     privileges::{self, PrivilegesError},
     redacted::Redacted,
     stuck::{all_exiting, inspect},
 };
 
 /// The sources of a one-shot scan.
-pub struct Glance<'a> {
+pub struct OneShotScan<'a> {
     host: Redacted<'a>,
-    tracer: Option<Tracer>,
+    tracer: Option<Collector>,
     agent: Option<Records>,
     exiting: Option<Exiting>,
     missing: Option<String>,
 }
 
-impl<'a> Glance<'a> {
+impl<'a> OneShotScan<'a> {
     /// Prepares a one-shot scan. Without the capabilities, it reads only `/proc`.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl<'a> Glance<'a> {
             glance.missing = Some(reason.to_string());
             return Ok(glance);
         }
-        match Tracer::start(&Options { report_after_ns: u64::MAX, ..Options::default() }) {
+        match Collector::start(&LoadOptions { report_after_ns: u64::MAX, ..LoadOptions::default() }) {
             Ok(tracer) => glance.tracer = Some(tracer),
             Err(error) => glance.missing = Some(error.to_string()),
         }
@@ -199,7 +199,7 @@ impl<'a> Glance<'a> {
             let present = all_exiting(records.into(), &exited, &living)?;
             let read_ns = clock::now_ns();
             exiting.scanned(&present, read_ns, 0);
-            let look = Look::new(self.host, self.agent.as_ref().map(Into::into), exited, living);
+            let look = Inspection::new(self.host, self.agent.as_ref().map(Into::into), exited, living);
             for (id, _) in present {
                 // An init that waits for its namespace is another finding, and no reason to wait.
                 if let Some(facts) = look.process_of(&id)?
@@ -316,13 +316,13 @@ impl<'a> Glance<'a> {
         Ok(exited)
     }
 
-    fn look(&mut self) -> Result<Look<'_>, KernelError> {
+    fn look(&mut self) -> Result<Inspection<'_>, KernelError> {
         let mut living = Vec::new();
         let exited = match &mut self.tracer {
             Some(tracer) => tracer.scan(Scan::All, |record| living.push(*record))?,
             None => Vec::new(),
         };
-        Ok(Look::new(self.host, self.agent.as_ref().map(Into::into), exited, living))
+        Ok(Inspection::new(self.host, self.agent.as_ref().map(Into::into), exited, living))
     }
 }
 
@@ -335,7 +335,7 @@ struct Exited {
 
 /// Observes a process if it is unreaped, or if it is the init of a PID namespace and cannot finish its exit.
 fn observe(
-    look: &Look<'_>,
+    look: &Inspection<'_>,
     id: ProcessId,
     facts: ProcessFacts,
     exit_ns: Option<u64>,
@@ -359,7 +359,7 @@ fn observe(
 ///
 /// If the processes that keep a namespace from ending cannot be read.
 pub fn namespaces(
-    look: &Look<'_>,
+    look: &Inspection<'_>,
     exit_ns: impl Fn(&ProcessId) -> Option<u64>,
 ) -> Result<Vec<Observation>, EvidenceError> {
     let mut held = Vec::new();

@@ -19,9 +19,9 @@ use supervisor_model::{
 
 use crate::{
     exiting::Exiting,
-    gather::{EvidenceError, Look, starts_match},
+    gather::{EvidenceError, Inspection, starts_match},
     host::{Arguments, Host, ReadsLost},
-    kernel::{KernelError, Options, Records, Scan, SimulatedLoss, Tracer},
+    kernel::{Collector, KernelError, LoadOptions, Records, Scan, SimulatedLoss},
     ledger::{Ledger, Was},
     redacted::Redacted,
 };
@@ -62,7 +62,7 @@ pub struct Grace {
 
 /// A running watch: it owns the kernel side, the ledger and the state of the losses.
 pub struct Observer<H: Host> {
-    tracer: Tracer,
+    tracer: Collector,
     host: H,
     redactor: Redactor,
     ledger: Ledger,
@@ -108,7 +108,8 @@ impl<H: Host> Observer<H> {
         let mut ledger = Ledger::new(grace.zombie_ns);
         let report_after_ns = ledger.report_after_ns();
         let is_complete = simulated_loss.is_none();
-        let mut tracer = Tracer::start(&Options { report_after_ns, log, attach: true, simulated_loss })?;
+        let mut tracer =
+            Collector::start(&LoadOptions { report_after_ns, log, attach: true, simulated_loss })?;
         let attached_ns = clock::now_ns();
         // A simulated loss has to show the behaviour of this watch alone.
         let older = if is_complete { tracer.find_older() } else { None };
@@ -195,12 +196,12 @@ impl<H: Host> Observer<H> {
     }
 
     /// The kernel side, for its log.
-    pub fn tracer(&mut self) -> &mut Tracer {
+    pub fn tracer(&mut self) -> &mut Collector {
         &mut self.tracer
     }
 
     /// The kernel side, read-only.
-    pub fn kernel(&self) -> &Tracer {
+    pub fn kernel(&self) -> &Collector {
         &self.tracer
     }
 
@@ -214,11 +215,11 @@ impl<H: Host> Observer<H> {
     /// # Errors
     ///
     /// If the task iterator cannot be read.
-    pub fn look(&mut self) -> Result<Look<'_>, KernelError> {
+    pub fn look(&mut self) -> Result<Inspection<'_>, KernelError> {
         let mut living = Vec::new();
         let exited = self.tracer.scan(Scan::All, |record| living.push(*record))?;
         let host = Redacted::new(&self.host, &self.redactor);
-        Ok(Look::new(host, Some(self.tracer.remembered()), exited, living))
+        Ok(Inspection::new(host, Some(self.tracer.remembered()), exited, living))
     }
 
     /// All counts since the start.
@@ -263,7 +264,7 @@ impl<H: Host> Observer<H> {
         let until_ns = clock::now_ns() + within.as_nanos() as u64;
         let mut living = Vec::new();
         let exited = self.tracer.scan(Scan::Exited, |record| living.push(*record))?;
-        let look = Look::new(
+        let look = Inspection::new(
             Redacted::new(&self.host, &self.redactor),
             Some(self.tracer.remembered()),
             exited,

@@ -5,7 +5,7 @@ use supervisor_model::evidence::{Evidence, Task};
 
 use crate::{
     exiting::Inspected,
-    gather::{EvidenceError, Look},
+    gather::{EvidenceError, Inspection},
     kernel::{KernelError, Remembered},
 };
 
@@ -28,7 +28,7 @@ pub(crate) fn all_exiting(
 
 /// Inspects a process that was told to exit and has not.
 pub(crate) fn inspect(
-    look: &Look<'_>,
+    look: &Inspection<'_>,
     id: ProcessId,
     since_ns: Option<u64>,
 ) -> Result<(Inspected, Option<Box<Evidence>>), EvidenceError> {

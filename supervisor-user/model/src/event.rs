@@ -7,7 +7,7 @@ use supervisor_ebpf::ProcessId;
 use crate::{
     clock::Wall,
     finding::{BlockedNamespace, Finding},
-    reaping::Request,
+    reaping::ReapRequest,
 };
 
 /// One event.
@@ -87,7 +87,7 @@ pub enum EventKind {
     /// One reaper left so many zombies that only their number is reported.
     Suppressed(Suppressed),
     /// A user, or the agent's `[reap]`, has asked to free a zombie.
-    ReapRequested(Box<Request>),
+    ReapRequested(Box<ReapRequest>),
 }
 
 impl EventKind {

@@ -7,9 +7,6 @@ mod namespace;
 mod process;
 mod reaper;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use crate::{
     diagnosis::{Confidence, Diagnosis},
     evidence::EndingFacts,

@@ -111,7 +111,7 @@ impl Obstacle {
 
 /// The outcome of a request to free a zombie.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
+pub enum ReapOutcome {
     /// The reaper itself waited for it after a SIGCHLD.
     FreedByNudge,
     /// The reaper was made to wait for it.
@@ -122,7 +122,7 @@ pub enum Outcome {
     Failed(String),
 }
 
-impl Outcome {
+impl ReapOutcome {
     /// Whether the zombie is gone.
     #[must_use]
     pub fn is_freed(&self) -> bool {
@@ -146,20 +146,20 @@ impl Outcome {
 
 /// A zombie with a decision about it, and the outcome.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct ReapAttempt {
     /// The zombie.
     pub finding: Finding,
     /// The decision.
     pub decision: Decision,
     /// The outcome. `None` if the request was only a question, or the reap is not allowed.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<ReapOutcome>,
     /// Whether the reaper got a SIGCHLD first.
     pub is_nudged: bool,
     /// How long the reaper was stopped when it was made to wait for this zombie.
     pub stopped_for: Option<Duration>,
 }
 
-impl Entry {
+impl ReapAttempt {
     /// An entry for a decision that is not carried out yet.
     #[must_use]
     pub fn new(finding: Finding, decision: Decision) -> Self {
@@ -194,9 +194,9 @@ impl Entry {
 
 /// One request to free a zombie, which an audit event reports.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub struct ReapRequest {
     /// The zombie, the decision, and the outcome.
-    pub entry: Entry,
+    pub entry: ReapAttempt,
     /// The requester.
     pub requested_by: RequestedBy,
     /// Whether `--force` was given.
@@ -205,12 +205,12 @@ pub struct Request {
     pub released: Vec<Block>,
 }
 
-impl Request {
+impl ReapRequest {
     /// The reason why the zombie still exists.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         match (&self.entry.outcome, &self.entry.decision) {
-            (Some(Outcome::Failed(reason)), _) => Some(reason.clone()),
+            (Some(ReapOutcome::Failed(reason)), _) => Some(reason.clone()),
             (None, Decision::Refused(obstacle)) => Some(obstacle.text()),
             _ => None,
         }
@@ -219,7 +219,7 @@ impl Request {
     /// One sentence that stands alone.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let Entry { finding, outcome, decision, stopped_for, .. } = &self.entry;
+        let ReapAttempt { finding, outcome, decision, stopped_for, .. } = &self.entry;
         let zombie = format!("{} (pid {})", clean(&finding.process.name), finding.process.pid);
         let reaper = finding.reaper.as_ref().map_or_else(
             || "its reaper".to_owned(),
@@ -227,16 +227,18 @@ impl Request {
         );
         let by = self.requested_by.phrase();
         match (outcome, decision) {
-            (Some(Outcome::Freed), _) => {
+            (Some(ReapOutcome::Freed), _) => {
                 let stopped = stopped_for.map(|it| short_duration(it.as_nanos() as u64));
                 let stopped = stopped.map(|it| format!(", which was stopped for {it}")).unwrap_or_default();
                 format!("{by} freed {zombie} by a wait of {reaper}{stopped}")
             }
-            (Some(Outcome::FreedByNudge), _) => {
+            (Some(ReapOutcome::FreedByNudge), _) => {
                 format!("{by} sent SIGCHLD to {reaper}, which then reaped {zombie}")
             }
-            (Some(Outcome::Gone), _) => format!("{by} was to free {zombie}, which was reaped meanwhile"),
-            (Some(Outcome::Failed(reason)), _) => format!("{by} could not free {zombie}: {}", clean(reason)),
+            (Some(ReapOutcome::Gone), _) => format!("{by} was to free {zombie}, which was reaped meanwhile"),
+            (Some(ReapOutcome::Failed(reason)), _) => {
+                format!("{by} could not free {zombie}: {}", clean(reason))
+            }
             (None, Decision::Refused(obstacle)) => {
                 format!("{by} did not free {zombie}: {}", obstacle.text())
             }

@@ -13,7 +13,7 @@ use crate::{
 /// The kinds of events in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 #[repr(u32)]
-pub enum Kind {
+pub enum TraceKind {
     /// A process is forked
     Fork = TRACE_FORK,
     /// It executes a file
@@ -28,13 +28,13 @@ pub enum Kind {
 
 /// Something that happened to a process.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub struct TraceEvent {
     /// The time of the event.
     pub at_ns: u64,
     /// The process.
-    pub process: Named,
+    pub process: NamedProcess,
     /// Its pid in its PID namespace, if it was seen.
-    pub pid_ns: Option<PidNs>,
+    pub pid_ns: Option<PidInNamespace>,
     /// Its control group, if it was reported.
     pub cgroup: Option<Rc<Cgroup>>,
     /// The event.
@@ -45,7 +45,7 @@ pub struct Event {
 #[derive(Clone, Debug)]
 pub enum What {
     /// This process has forked it.
-    Forked(Named),
+    Forked(NamedProcess),
     /// It has executed a file.
     Executed {
         /// The path of the file, as it was passed to exec.
@@ -58,13 +58,13 @@ pub enum What {
         args_cut: bool,
     },
     /// It has exited, and this process must reap it.
-    Exited(Exit, Named),
+    Exited(Exit, NamedProcess),
     /// It waits.
     Waits(LastWait),
     /// It was reaped.
     Reaped {
         /// The process that reaped it, if that is seen.
-        by: Option<Named>,
+        by: Option<NamedProcess>,
         /// How long after its exit, if that was seen.
         after_ns: Option<u64>,
     },
@@ -73,27 +73,27 @@ pub enum What {
 impl What {
     /// The kind, without the data.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> TraceKind {
         match self {
-            Self::Forked(_) => Kind::Fork,
-            Self::Executed { .. } => Kind::Exec,
-            Self::Exited(..) => Kind::Exit,
-            Self::Waits(_) => Kind::Wait,
-            Self::Reaped { .. } => Kind::Reap,
+            Self::Forked(_) => TraceKind::Fork,
+            Self::Executed { .. } => TraceKind::Exec,
+            Self::Exited(..) => TraceKind::Exit,
+            Self::Waits(_) => TraceKind::Wait,
+            Self::Reaped { .. } => TraceKind::Reap,
         }
     }
 }
 
 /// A process by its pid and its name at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedProcess {
     /// The process.
     pub id: ProcessId,
     /// The name as the kernel stores it: up to 15 bytes and a NUL.
     pub comm: [u8; 16],
 }
 
-impl Named {
+impl NamedProcess {
     /// Its name, unchanged.
     #[must_use]
     pub fn name(&self) -> String {
@@ -109,7 +109,7 @@ impl Named {
 
 /// A PID namespace, and the pid of a process in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PidNs {
+pub struct PidInNamespace {
     /// Inode number.
     pub ino: u32,
     /// Depth; the initial one is 0.

@@ -14,7 +14,7 @@ use supervisor_collect::{gather::starts_match, host::Host};
 use supervisor_model::{
     facts::ProcessFacts,
     finding::{Block, Finding},
-    reaping::Outcome,
+    reaping::ReapOutcome,
 };
 
 use super::{
@@ -56,7 +56,7 @@ impl Zombie {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// The outcome for each zombie, in the order of the job.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<ReapOutcome>,
     /// Whether SIGCHLD was sent.
     pub is_nudged: bool,
     /// The length of each stop of the reaper.
@@ -94,9 +94,9 @@ pub fn free(
             done.outcomes.push(match open(host, &observer, zombie) {
                 Ok(child) => {
                     children.push((index, child));
-                    Outcome::Failed("its reaper was not made to wait".to_owned())
+                    ReapOutcome::Failed("its reaper was not made to wait".to_owned())
                 }
-                Err(Outcome::Gone) if done.is_nudged => Outcome::FreedByNudge,
+                Err(ReapOutcome::Gone) if done.is_nudged => ReapOutcome::FreedByNudge,
                 Err(outcome) => outcome,
             });
         }
@@ -141,20 +141,20 @@ fn make_wait(
     });
     if let Err(reason) = result {
         for &index in &indices[at..] {
-            done.outcomes[index] = Outcome::Failed(reason.clone());
+            done.outcomes[index] = ReapOutcome::Failed(reason.clone());
         }
     }
 }
 
-fn outcome(waited: Waited) -> Outcome {
+fn outcome(waited: Waited) -> ReapOutcome {
     match waited {
-        Waited::Freed => Outcome::Freed,
-        Waited::Gone => Outcome::Gone,
-        Waited::NotYet => Outcome::Failed(
+        Waited::Freed => ReapOutcome::Freed,
+        Waited::Gone => ReapOutcome::Gone,
+        Waited::NotYet => ReapOutcome::Failed(
             "its reaper waited and did not get it: a tracer or a thread of it holds it".to_owned(),
         ),
-        Waited::NotAChild => Outcome::Failed("it is no child of its reaper any more".to_owned()),
-        Waited::Failed(error) => Outcome::Failed(format!(
+        Waited::NotAChild => ReapOutcome::Failed("it is no child of its reaper any more".to_owned()),
+        Waited::Failed(error) => ReapOutcome::Failed(format!(
             "its reaper's wait failed: {}",
             std::io::Error::from_raw_os_error(-error)
         )),
@@ -163,22 +163,22 @@ fn outcome(waited: Waited) -> Outcome {
 
 /// Opens a zombie. Checks that it is still the same process with the same parent, and finds its pid in the PID
 /// namespace of the parent.
-fn open(host: &dyn Host, reaper: &Observer, zombie: &Zombie) -> Result<Child, Outcome> {
+fn open(host: &dyn Host, reaper: &Observer, zombie: &Zombie) -> Result<Child, ReapOutcome> {
     let pid = zombie.pid;
     let pidfd = Pid::from_raw(pid as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    let pidfd: OwnedFd = pidfd.ok_or(Outcome::Gone)?;
+    let pidfd: OwnedFd = pidfd.ok_or(ReapOutcome::Gone)?;
     let facts = facts_of(host, pid)?;
     if zombie.start_ns.is_some_and(|start_ns| !starts_match(host, &facts, start_ns)) {
-        return Err(Outcome::Gone);
+        return Err(ReapOutcome::Gone);
     }
     if facts.state != 'Z' {
-        return Err(Outcome::Failed(format!("it is not a zombie: its state is {}", facts.state)));
+        return Err(ReapOutcome::Failed(format!("it is not a zombie: its state is {}", facts.state)));
     }
     if facts.ppid != reaper.pid {
-        return Err(Outcome::Failed(format!("process {} must reap it now: look again", facts.ppid)));
+        return Err(ReapOutcome::Failed(format!("process {} must reap it now: look again", facts.ppid)));
     }
     let vpid = reaper.pid_of(&facts).ok_or_else(|| {
-        Outcome::Failed("its pid in the PID namespace of its reaper was not seen".to_owned())
+        ReapOutcome::Failed("its pid in the PID namespace of its reaper was not seen".to_owned())
     })?;
     Ok(Child { vpid, pidfd })
 }
@@ -202,12 +202,12 @@ impl Observer {
 }
 
 /// The facts of an existing process, from `/proc`.
-fn facts_of(host: &dyn Host, pid: u32) -> Result<ProcessFacts, Outcome> {
+fn facts_of(host: &dyn Host, pid: u32) -> Result<ProcessFacts, ReapOutcome> {
     match host.process(pid) {
         Ok(Some(facts)) => Ok(facts),
-        Ok(None) if host.was_not_read() => Err(Outcome::Failed("it was not read in time".to_owned())),
-        Ok(None) => Err(Outcome::Gone),
-        Err(error) => Err(Outcome::Failed(format!("process {pid} cannot be read: {error}"))),
+        Ok(None) if host.was_not_read() => Err(ReapOutcome::Failed("it was not read in time".to_owned())),
+        Ok(None) => Err(ReapOutcome::Gone),
+        Err(error) => Err(ReapOutcome::Failed(format!("process {pid} cannot be read: {error}"))),
     }
 }
 
@@ -247,6 +247,6 @@ mod tests {
         let facts = facts_of(&host, me).expect("this process");
         assert_eq!(Observer::of(&host, me).pid_of(&facts), facts.ns_pids.last().copied());
         assert_eq!(Observer::of(&host, me).pid_of(&facts), facts.vpid());
-        assert_eq!(facts_of(&host, 0x7fff_ffff).err(), Some(Outcome::Gone));
+        assert_eq!(facts_of(&host, 0x7fff_ffff).err(), Some(ReapOutcome::Gone));
     }
 }

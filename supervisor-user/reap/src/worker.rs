@@ -97,7 +97,7 @@ mod tests {
     };
 
     use supervisor_collect::host::Host as _;
-    use supervisor_model::reaping::Outcome;
+    use supervisor_model::reaping::ReapOutcome;
 
     use super::*;
 
@@ -146,7 +146,7 @@ mod tests {
         let parent = Parent::start();
         let zombie = parent.zombie(&host);
         let done = free(&host, parent.0.id(), &[zombie], false, &|| true);
-        let [Outcome::Failed(reason)] = &done.outcomes[..] else { panic!("{done:?}") };
+        let [ReapOutcome::Failed(reason)] = &done.outcomes[..] else { panic!("{done:?}") };
         assert!(reason.contains("its turn did not come"), "{reason}");
         assert_eq!((done.stops.len(), done.is_nudged), (0, false));
         let left = host.process(zombie.pid).unwrap();

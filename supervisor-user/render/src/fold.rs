@@ -12,7 +12,7 @@ use supervisor_model::{
 use super::{
     brief,
     columns::{named, unknown, why},
-    groups::Kind,
+    groups::GroupKey,
 };
 use crate::style::Style;
 
@@ -50,7 +50,7 @@ pub struct Fold {
 /// Findings with an equal key are repeats of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    kind: Kind,
+    kind: GroupKey,
     /// The first PID namespace that the finding blocks.
     blocks: Option<u32>,
 }
@@ -171,7 +171,7 @@ impl Fold {
         if self.counters.len() >= MAX_KINDS {
             self.counters.retain(|_, counter| counter.more > 0);
         }
-        let key = Key { kind: Kind::of(finding), blocks: finding.blocks.first().map(|block| block.ino) };
+        let key = Key { kind: GroupKey::of(finding), blocks: finding.blocks.first().map(|block| block.ino) };
         let is_first = !self.counters.contains_key(&key);
         let counter = self.counters.entry(key).or_insert_with(|| Counter::of(finding, now_ns));
         if is_first || was_told {

@@ -32,7 +32,7 @@ pub fn sort(findings: &mut [&Finding]) {
 
 /// Findings with an equal kind are alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Kind {
+pub struct GroupKey {
     /// Host pid of the reaper.
     pub reaper: Option<u32>,
     /// The class of cause.
@@ -43,7 +43,7 @@ pub struct Kind {
     pub prognosis: Prognosis,
 }
 
-impl Kind {
+impl GroupKey {
     /// The kind of a finding.
     #[must_use]
     pub fn of(finding: &Finding) -> Self {
@@ -69,10 +69,10 @@ impl<'a> Group<'a> {
     pub fn all(findings: &[&'a Finding]) -> Vec<Self> {
         let mut sorted = findings.to_vec();
         sort(&mut sorted);
-        let mut places: HashMap<Kind, usize> = HashMap::new();
+        let mut places: HashMap<GroupKey, usize> = HashMap::new();
         let mut groups: Vec<Self> = Vec::new();
         for finding in sorted {
-            let place = *places.entry(Kind::of(finding)).or_insert_with(|| {
+            let place = *places.entry(GroupKey::of(finding)).or_insert_with(|| {
                 groups.push(Self { findings: Vec::new() });
                 groups.len() - 1
             });

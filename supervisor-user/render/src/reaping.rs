@@ -4,18 +4,18 @@ use std::{fmt::Write as _, time::Duration};
 
 use supervisor_model::{
     finding::Block,
-    reaping::{Decision, Entry, Outcome},
+    reaping::{Decision, ReapAttempt, ReapOutcome},
     words::{clean, short_duration},
 };
 
 /// The decision about one zombie or its outcome, in lines for a person.
 #[must_use]
-pub fn text(entry: &Entry, is_forced: bool) -> String {
+pub fn text(entry: &ReapAttempt, is_forced: bool) -> String {
     text_with(entry, &[], is_forced)
 }
 
 /// The same text for this zombie and for `others`, which share its name, decision and outcome.
-fn text_with(entry: &Entry, others: &[u32], is_forced: bool) -> String {
+fn text_with(entry: &ReapAttempt, others: &[u32], is_forced: bool) -> String {
     let process = &entry.finding.process;
     let of = entry.finding.reaper.as_ref().map_or_else(String::new, |reaper| {
         format!(" of {}[{}]", clean(&reaper.process.name), reaper.process.pid)
@@ -42,12 +42,12 @@ fn text_with(entry: &Entry, others: &[u32], is_forced: bool) -> String {
 }
 
 /// The word for the decision or outcome, and the text that follows the name.
-fn verdict(entry: &Entry, is_forced: bool) -> (&'static str, String) {
+fn verdict(entry: &ReapAttempt, is_forced: bool) -> (&'static str, String) {
     match (&entry.outcome, &entry.decision) {
-        (Some(Outcome::Freed), _) => ("freed", String::new()),
-        (Some(Outcome::FreedByNudge), _) => ("freed", ", which a SIGCHLD made wait".to_owned()),
-        (Some(Outcome::Gone), _) => ("gone", ": it was reaped meanwhile".to_owned()),
-        (Some(Outcome::Failed(reason)), _) => ("not freed", format!(": {reason}")),
+        (Some(ReapOutcome::Freed), _) => ("freed", String::new()),
+        (Some(ReapOutcome::FreedByNudge), _) => ("freed", ", which a SIGCHLD made wait".to_owned()),
+        (Some(ReapOutcome::Gone), _) => ("gone", ": it was reaped meanwhile".to_owned()),
+        (Some(ReapOutcome::Failed(reason)), _) => ("not freed", format!(": {reason}")),
         (None, Decision::Reap) => ("can be freed", String::new()),
         (None, Decision::NeedsForce(_)) if is_forced => ("forced", String::new()),
         (None, Decision::NeedsForce(_)) => ("needs force", String::new()),
@@ -61,12 +61,12 @@ const PIDS: usize = 8;
 /// The lines for several zombies of one reaper. Zombies with the same name, decision and outcome share one entry. Those
 /// that can be freed come first.
 #[must_use]
-pub fn text_of_all(entries: &[&Entry], is_forced: bool) -> String {
+pub fn text_of_all(entries: &[&ReapAttempt], is_forced: bool) -> String {
     let mut sorted = entries.to_vec();
     sorted.sort_by_key(|entry| !(entry.outcome.is_some() || entry.is_allowed(is_forced)));
-    let mut groups: Vec<(&Entry, Vec<u32>)> = Vec::new();
+    let mut groups: Vec<(&ReapAttempt, Vec<u32>)> = Vec::new();
     for entry in sorted {
-        let is_same = |one: &Entry| {
+        let is_same = |one: &ReapAttempt| {
             one.finding.process.name == entry.finding.process.name
                 && one.decision == entry.decision
                 && one.outcome == entry.outcome
@@ -113,10 +113,10 @@ mod tests {
 
     use super::*;
 
-    fn entry(pid: u32, decision: Decision) -> Entry {
+    fn entry(pid: u32, decision: Decision) -> ReapAttempt {
         let mut finding = attribute(&incident(), &host(), 1_000_000_000);
         finding.process.pid = pid;
-        Entry::new(finding, decision)
+        ReapAttempt::new(finding, decision)
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_group_names_at_most_eight_pids() {
-        let entries: Vec<Entry> = (1..=300).map(|pid| entry(pid, Decision::Reap)).collect();
+        let entries: Vec<ReapAttempt> = (1..=300).map(|pid| entry(pid, Decision::Reap)).collect();
         let text = text_of_all(&entries.iter().collect::<Vec<_>>(), false);
         assert!(text.ends_with("             pids 1, 2, 3, 4, 5, 6, 7, 8, 292 more\n"), "{text}");
     }

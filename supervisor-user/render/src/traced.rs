@@ -3,7 +3,7 @@
 use supervisor_model::{
     event::Action,
     identity::common_process_id,
-    trace::{Event, What},
+    trace::{TraceEvent, What},
 };
 
 use super::Context;
@@ -36,7 +36,7 @@ pub(super) fn duration_ns(what: &What) -> Option<u64> {
 }
 
 /// The event in one sentence that stands alone.
-pub(super) fn message(event: &Event) -> String {
+pub(super) fn message(event: &TraceEvent) -> String {
     format!("{}[{}] {}", event.process.shown(), event.process.id.tgid, sentence(&event.what))
 }
 
@@ -46,7 +46,7 @@ pub(super) fn loss_message(count: u64) -> String {
 }
 
 /// The OCSF Common Process ID of the process, if its PID namespace is known.
-pub(super) fn entity_id(event: &Event, context: &Context) -> Option<String> {
+pub(super) fn entity_id(event: &TraceEvent, context: &Context) -> Option<String> {
     let ticks = event.process.id.start_ns / (1_000_000_000 / context.host.ticks_per_second);
     let ns = event.pid_ns?;
     Some(common_process_id(&context.host.boot_id, ns.ino, ticks, ns.vpid)?.to_string())

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use supervisor_collect::{
-    glance::Glance,
+    glance::OneShotScan,
     host::{Host as _, Proc, ReadsLost},
 };
 use supervisor_model::{
@@ -27,7 +27,7 @@ use super::{
 use crate::console::print;
 
 /// The meaning of the exit codes and of the line.
-pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, a PID namespace cannot end, or a process was told to exit and cannot; \
+pub(super) const EXIT_CODES: &str = "CommandExit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, a PID namespace cannot end, or a process was told to exit and cannot; \
 3 UNKNOWN: it could not be checked, a filter names a container or PID namespace that is not there, or wrong usage. Performance data: unreaped, leaked and late (of these), blocked (PID namespaces), stuck (processes that cannot exit), oldest \
 (seconds, if known).";
 /// A zombie counts only if it stays for this long.
@@ -60,7 +60,7 @@ pub struct CheckArgs {
 /// A plugin's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum State {
+pub enum CheckState {
     /// All is well.
     Ok = 0,
     /// Somebody should inspect the host.
@@ -71,7 +71,7 @@ pub enum State {
     Unknown = 3,
 }
 
-impl State {
+impl CheckState {
     fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -84,28 +84,29 @@ impl State {
 
 /// Checks and prints the line.
 #[must_use]
-pub fn run(args: &CheckArgs) -> State {
-    let (state, line) = check(args).unwrap_or_else(|error| (State::Unknown, clean(&format!("{error:#}"))));
+pub fn run(args: &CheckArgs) -> CheckState {
+    let (state, line) =
+        check(args).unwrap_or_else(|error| (CheckState::Unknown, clean(&format!("{error:#}"))));
     report(state, &line)
 }
 
-/// Prints the line of a plugin. Returns [`State::Unknown`] if standard output cannot be written.
+/// Prints the line of a plugin. Returns [`CheckState::Unknown`] if standard output cannot be written.
 #[must_use]
-pub fn report(state: State, line: &str) -> State {
+pub fn report(state: CheckState, line: &str) -> CheckState {
     match print(&plugin_line(state, line)) {
         Ok(()) => state,
-        Err(_) => State::Unknown,
+        Err(_) => CheckState::Unknown,
     }
 }
 
-pub(super) fn plugin_line(state: State, line: &str) -> String {
+pub(super) fn plugin_line(state: CheckState, line: &str) -> String {
     format!("SUPERVISOR {} - {line}\n", state.as_str())
 }
 
-fn check(args: &CheckArgs) -> Result<(State, String)> {
+fn check(args: &CheckArgs) -> Result<(CheckState, String)> {
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = Redactor::default();
-    let mut glance = Glance::new(&host, &redactor)?;
+    let mut glance = OneShotScan::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
     host.replace_reader()?;
     let conclusions = conclude(&mut glance, &host, GRACE, args.exit_grace.0, &args.filter)?;
@@ -121,7 +122,7 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
         && stuck.is_empty()
         && let Some(unknown) = unknown_place(&mut glance, &host, &args.filter)?
     {
-        return Ok((State::Unknown, format!("{unknown}; {}", without_filter(conclusions.unwanted()))));
+        return Ok((CheckState::Unknown, format!("{unknown}; {}", without_filter(conclusions.unwanted()))));
     }
     let (state, line) =
         judge(args, &old, &Critical { blocked: &blocked, stuck: &stuck }, glance.missing(), now_ns);
@@ -129,12 +130,12 @@ fn check(args: &CheckArgs) -> Result<(State, String)> {
 }
 
 /// Adds the number of lost reads. If not all processes could be read, OK becomes UNKNOWN.
-fn with_reads_lost(state: State, line: String, lost: ReadsLost) -> (State, String) {
+fn with_reads_lost(state: CheckState, line: String, lost: ReadsLost) -> (CheckState, String) {
     let count = lost.late + lost.skipped;
     if count == 0 {
         return (state, line);
     }
-    let state = if state == State::Ok { State::Unknown } else { state };
+    let state = if state == CheckState::Ok { CheckState::Unknown } else { state };
     // The performance data stays last.
     let note = format!(" ({count} reads of other processes were late or left out) | ");
     (state, line.replacen(" | ", &note, 1))
@@ -156,7 +157,7 @@ pub(super) fn judge(
     critical: &Critical<'_>,
     missing: Option<&str>,
     now_ns: u64,
-) -> (State, String) {
+) -> (CheckState, String) {
     // A late zombie goes away by itself, so nobody has to act.
     let late = old.iter().filter(|it| it.diagnosis.prognosis == Prognosis::Late).count();
     let counts = (critical.blocked.len(), critical.stuck.len());
@@ -173,13 +174,13 @@ pub(super) fn judge(
     (state, format!("{line} | {}", performance(args, old, counts, now_ns)))
 }
 
-fn state(args: &CheckArgs, unreaped: u64, critical: usize) -> State {
+fn state(args: &CheckArgs, unreaped: u64, critical: usize) -> CheckState {
     if critical > 0 || unreaped >= args.critical {
-        State::Critical
+        CheckState::Critical
     } else if unreaped >= args.warning {
-        State::Warning
+        CheckState::Warning
     } else {
-        State::Ok
+        CheckState::Ok
     }
 }
 
@@ -281,11 +282,11 @@ mod tests {
     fn lost_reads_turn_ok_into_unknown() {
         let line = || "no unreaped process | unreaped=0;1;10;0".to_owned();
         let read = ReadsLost::default();
-        assert_eq!(with_reads_lost(State::Ok, line(), read), (State::Ok, line()));
+        assert_eq!(with_reads_lost(CheckState::Ok, line(), read), (CheckState::Ok, line()));
         let lost = ReadsLost { late: 1, skipped: 2, stuck: 0 };
         let expected =
             "no unreaped process (3 reads of other processes were late or left out) | unreaped=0;1;10;0";
-        assert_eq!(with_reads_lost(State::Ok, line(), lost), (State::Unknown, expected.to_owned()));
-        assert_eq!(with_reads_lost(State::Critical, line(), lost).0, State::Critical);
+        assert_eq!(with_reads_lost(CheckState::Ok, line(), lost), (CheckState::Unknown, expected.to_owned()));
+        assert_eq!(with_reads_lost(CheckState::Critical, line(), lost).0, CheckState::Critical);
     }
 }

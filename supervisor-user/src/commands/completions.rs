@@ -9,7 +9,7 @@ use clap_complete::{
 };
 
 use super::Cli;
-use crate::{console::print, exit::Exit, offered};
+use crate::{console::print, exit::CommandExit, offered};
 
 /// The environment variable by which a script asks. The name is our own: a variable of another program must not turn us
 /// into a completer.
@@ -27,14 +27,14 @@ pub struct CompletionsArgs {
 /// # Errors
 ///
 /// If standard output cannot be written.
-pub fn run(args: &CompletionsArgs) -> Result<Exit> {
+pub fn run(args: &CompletionsArgs) -> Result<CommandExit> {
     let name = args.shell.to_string();
     let shells = Shells::builtins();
     let shell = shells.completer(&name).with_context(|| format!("there are no completions for {name}"))?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "supervisor", "supervisor", "supervisor", &mut script)?;
     print(&String::from_utf8(script)?)?;
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }
 
 /// If a completion script asks, answers it and ends this process.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use supervisor_model::words::clean;
 
-use crate::{config::Config, console::print, exit::Exit};
+use crate::{config::Config, console::print, exit::CommandExit};
 
 /// The configuration that the command prints. Without a file, the agent uses the same values.
 pub const DEFAULT: &str = include_str!("../config/default.toml");
@@ -28,13 +28,13 @@ pub struct ConfigArgs {
 /// # Errors
 ///
 /// If the file is wrong.
-pub fn run(args: &ConfigArgs) -> Result<Exit> {
+pub fn run(args: &ConfigArgs) -> Result<CommandExit> {
     let Some(file) = &args.check else {
         print(DEFAULT)?;
-        return Ok(Exit::Ok);
+        return Ok(CommandExit::Ok);
     };
     let config = Config::load(Some(file), &[])?;
     let sinks: Vec<&str> = config.sinks.keys().map(String::as_str).collect();
     print(&format!("{} is right; its sinks: {}\n", clean(&file.display().to_string()), sinks.join(", ")))?;
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }

@@ -23,7 +23,7 @@ use self::{
     scenes::Scene,
     watch::{Watch, say, show},
 };
-use crate::exit::Exit;
+use crate::exit::CommandExit;
 
 /// How long the demo watches the killed `pause`.
 const BLOCKED: Duration = Duration::from_millis(500);
@@ -42,25 +42,25 @@ pub struct DemoArgs {
     played: bool,
 }
 
-/// Runs the demonstration; [`Exit::Found`] if it did not go as announced.
+/// Runs the demonstration; [`CommandExit::Found`] if it did not go as announced.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     if args.list {
         scenes::list()?;
-        return Ok(Exit::Ok.into());
+        return Ok(CommandExit::Ok.into());
     }
     let scenes = args.families.iter().map(|family| scenes::of(*family)).collect::<Result<Vec<_>>>()?;
     if !rustix::process::geteuid().is_root() {
         eprintln!("supervisor demo makes namespaces and loads eBPF programs, which only root may: use sudo.");
-        return Ok(Exit::Rights.into());
+        return Ok(CommandExit::Rights.into());
     }
     stop_on_signals()?;
     let started = Instant::now();
     if let Err(error) = in_a_lab(args, &scenes) {
         eprintln!("supervisor demo: it did not go as announced: {}", clean(&format!("{error:#}")));
-        return Ok(Exit::Found.into());
+        return Ok(CommandExit::Found.into());
     }
     say(&format!("\nAll of it happened as announced, in {:.1} s.", started.elapsed().as_secs_f64()))?;
-    Ok(Exit::Ok.into())
+    Ok(CommandExit::Ok.into())
 }
 
 fn in_a_lab(args: &DemoArgs, scenes: &[&Scene]) -> Result<()> {

@@ -7,7 +7,7 @@ use caps::Capability;
 use clap::Args;
 use supervisor_collect::{
     host::{Host as _, Proc},
-    kernel::{HookState, KernelError, Offsets, Options, Tracer, hooks, map_sizes, rights},
+    kernel::{Collector, HookState, KernelError, LoadOptions, Offsets, hooks, map_sizes, rights},
     privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps},
 };
 use supervisor_model::words::{clean, wrap};
@@ -15,7 +15,7 @@ use supervisor_render::style::Colour;
 
 use crate::{
     console::{colour, columns, print},
-    exit::Exit,
+    exit::CommandExit,
 };
 
 /// The consequence if the kernel lets nobody trace the host's PID 1.
@@ -36,7 +36,7 @@ pub struct DoctorArgs {
 ///
 /// If `/proc` cannot be read, if the kernel does not report the capabilities of this thread or does not let it disable
 /// one for a moment, or if standard output cannot be written.
-pub fn run(args: &DoctorArgs) -> Result<Exit> {
+pub fn run(args: &DoctorArgs) -> Result<CommandExit> {
     let mut report =
         Report { columns: columns(), shows_verifier_log: args.verifier_log, ..Report::default() };
     let host = Proc::new()?;
@@ -51,7 +51,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
     let mut tracer = None;
     if rights.require_tracing().is_ok() {
         // If the kernel refuses this, it also refuses one of the hooks below, and that line says why.
-        tracer = Tracer::start(&Options { report_after_ns: u64::MAX, ..Options::default() }).ok();
+        tracer = Collector::start(&LoadOptions { report_after_ns: u64::MAX, ..LoadOptions::default() }).ok();
     }
     let kept = tracer.as_ref().map(kept_for_maps).transpose()?.flatten();
     for need in NEEDS.iter().chain(&REAP_NEEDS) {
@@ -82,7 +82,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
             }
             Err(error) => report.bad("hooks", &error.to_string()),
         }
-        match tracer.as_mut().map(Tracer::shows_init) {
+        match tracer.as_mut().map(Collector::shows_init) {
             Some(Ok(true)) => report.good("PID 1", "this kernel does not hide it from tracing"),
             Some(Ok(false)) => report.line("without", "PID 1", HIDDEN_INIT),
             Some(Err(error)) => report.bad("PID 1", &clean(&error.to_string())),
@@ -99,7 +99,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit> {
         &format!("kernel maps at most {} MiB: {}", total.div_ceil(1024 * 1024), parts.join(", ")),
     );
     print(&painted(&report.text, colour()))?;
-    Ok(if report.missing == 0 { Exit::Ok } else { Exit::Found })
+    Ok(if report.missing == 0 { CommandExit::Ok } else { CommandExit::Found })
 }
 
 /// Paints the word of missing requirements red, and the word of missing optional ones yellow.

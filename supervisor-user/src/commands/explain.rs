@@ -5,7 +5,7 @@ mod search;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use supervisor_collect::{
-    glance::Glance,
+    glance::OneShotScan,
     host::{Host as _, Proc},
 };
 use supervisor_conclude::{
@@ -31,7 +31,7 @@ use super::one_look::say_reads_lost;
 use crate::{
     console::{Printer, print, style},
     engine::context,
-    exit::Exit,
+    exit::CommandExit,
 };
 
 /// The most stories for one name, container or pod. The others are only counted.
@@ -112,13 +112,13 @@ impl Part {
 }
 
 /// Explains. The exit code says whether a subject is unreaped or blocked, or was told to exit and is no zombie yet. If
-/// one of several subjects cannot be explained, a message says why, and the result is [`Exit::Failed`].
+/// one of several subjects cannot be explained, a message says why, and the result is [`CommandExit::Failed`].
 ///
 /// # Errors
 ///
 /// If the only subject does not exist, if something cannot be read or written, or if the capabilities cannot be given
 /// up.
-pub fn run(args: &ExplainArgs) -> Result<Exit> {
+pub fn run(args: &ExplainArgs) -> Result<CommandExit> {
     let families =
         args.subjects.iter().filter_map(|it| if let Subject::Family(it) = it { Some(it) } else { None });
     let families: Vec<&Family> = args.family.iter().chain(families).collect();
@@ -127,11 +127,11 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
         print(&pages.join("\n"))?;
     }
     if args.family.is_some() || (!args.subjects.is_empty() && families.len() == args.subjects.len()) {
-        return Ok(Exit::Ok);
+        return Ok(CommandExit::Ok);
     }
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
-    let mut glance = Glance::new(&host, &redactor)?;
+    let mut glance = OneShotScan::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
     host.replace_reader()?;
     if let Some(missing) = glance.missing() {
@@ -146,14 +146,19 @@ pub fn run(args: &ExplainArgs) -> Result<Exit> {
 
 /// Explains one subject after the other. If one of several subjects does not exist, the function says so and explains
 /// the others.
-fn tell(args: &ExplainArgs, host: &Proc, glance: &mut Glance<'_>, teller: &mut Teller<'_>) -> Result<Exit> {
+fn tell(
+    args: &ExplainArgs,
+    host: &Proc,
+    glance: &mut OneShotScan<'_>,
+    teller: &mut Teller<'_>,
+) -> Result<CommandExit> {
     if let Some(ino) = args.pidns {
         return teller.parts(vec![explain_namespace(host, glance, ino)?]);
     }
     if args.container.is_some() || args.pod.is_some() {
         return teller.parts(in_place(host, glance, args.container.as_deref(), args.pod.as_deref())?);
     }
-    let mut worst = Exit::Ok;
+    let mut worst = CommandExit::Ok;
     for subject in &args.subjects {
         let parts = match subject {
             Subject::Pid(pid) => explain_pid(host, glance, *pid),
@@ -163,7 +168,7 @@ fn tell(args: &ExplainArgs, host: &Proc, glance: &mut Glance<'_>, teller: &mut T
         let exit = match parts {
             Err(error) if args.subjects.len() > 1 => {
                 say(&format!("supervisor: {}", supervisor_model::words::clean(&format!("{error:#}"))));
-                Exit::Failed
+                CommandExit::Failed
             }
             parts => teller.parts(parts?)?,
         };
@@ -180,12 +185,12 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn parts(&mut self, parts: Vec<Part>) -> Result<Exit> {
+    fn parts(&mut self, parts: Vec<Part>) -> Result<CommandExit> {
         let is_found = parts.iter().any(Part::is_found);
         for part in parts {
             self.part(part)?;
         }
-        Ok(if is_found { Exit::Found } else { Exit::Ok })
+        Ok(if is_found { CommandExit::Found } else { CommandExit::Ok })
     }
 
     fn part(&mut self, part: Part) -> Result<()> {
@@ -227,7 +232,7 @@ impl Teller<'_> {
     }
 }
 
-fn explain_pid(host: &Proc, glance: &mut Glance<'_>, pid: u32) -> Result<Vec<Part>> {
+fn explain_pid(host: &Proc, glance: &mut OneShotScan<'_>, pid: u32) -> Result<Vec<Part>> {
     let pid = match host.thread_group(pid) {
         Some(process) if process != pid => {
             say(&format!("{pid} is a thread of process {process}, which is this:"));
@@ -240,7 +245,7 @@ fn explain_pid(host: &Proc, glance: &mut Glance<'_>, pid: u32) -> Result<Vec<Par
 
 /// Explains a process. If it is PID 1 of a namespace that cannot end, the namespace comes first. If it is a reaper, its
 /// zombies are included.
-pub(super) fn explain_process(host: &Proc, glance: &mut Glance<'_>, pid: u32) -> Result<Vec<Part>> {
+pub(super) fn explain_process(host: &Proc, glance: &mut OneShotScan<'_>, pid: u32) -> Result<Vec<Part>> {
     let mut conclusions = new_conclusions(host, glance, Filter::default())?;
     let Some((evidence, namespaces)) = glance.process(pid)? else {
         if host.was_not_read() {
@@ -267,7 +272,7 @@ pub(super) fn explain_process(host: &Proc, glance: &mut Glance<'_>, pid: u32) ->
 }
 
 /// Empty conclusions for a one-shot scan.
-pub(super) fn new_conclusions(host: &Proc, glance: &Glance<'_>, filter: Filter) -> Result<Conclusions> {
+pub(super) fn new_conclusions(host: &Proc, glance: &OneShotScan<'_>, filter: Filter) -> Result<Conclusions> {
     let mut conclusions = Conclusions::new(host.identity().clone(), 0, filter);
     conclusions.set_watched_since(glance.watched_since_ns()?);
     Ok(conclusions)
@@ -286,7 +291,7 @@ fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> EventKind {
     if evidence.facts.is_unreaped() { EventKind::State(finding) } else { EventKind::Explained(finding) }
 }
 
-fn explain_namespace(host: &Proc, glance: &mut Glance<'_>, ino: u32) -> Result<Part> {
+fn explain_namespace(host: &Proc, glance: &mut OneShotScan<'_>, ino: u32) -> Result<Part> {
     let mut conclusions = new_conclusions(host, glance, Filter::default())?;
     for observation in glance.namespaces()? {
         if let Seen::Held { evidence, .. } = &observation.seen

@@ -11,11 +11,11 @@ use serde::de::IgnoredAny;
 pub(super) use self::{top::Nodes, watch::watch};
 use supervisor_deliver::{
     fleet::{
-        FindingKind, Fleet, FleetArgs, Host, Row,
+        FindingKind, Fleet, FleetArgs, FleetRow, Node,
         list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status},
         read,
     },
-    nats::{Key, Link},
+    nats::{BucketKey, Link},
     say::say,
 };
 use supervisor_model::{
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     console::{colour, columns, print},
     engine::block_on,
-    exit::Exit,
+    exit::CommandExit,
 };
 
 /// Lists everything unreaped on all nodes, with `before` in front of the text. The exit code says whether there is
@@ -51,7 +51,7 @@ pub(super) fn list(
     output: Format,
     listing: &Listing,
     before: &str,
-) -> Result<Exit> {
+) -> Result<CommandExit> {
     anyhow::ensure!(
         output != Format::Ocsf,
         "the bucket holds ECS documents: with --from there are -o text and -o json"
@@ -74,7 +74,7 @@ pub(super) fn list(
     }
     say_left_out(&fleet);
     let is_fine = fleet.rows.is_empty() && fleet.stale().next().is_none() && fleet.unreadable == 0;
-    Ok(if is_fine { Exit::Ok } else { Exit::Found })
+    Ok(if is_fine { CommandExit::Ok } else { CommandExit::Found })
 }
 
 fn say_left_out(fleet: &Fleet) {
@@ -116,9 +116,9 @@ fn say_stale(fleet: &Fleet) {
 
 /// A line of the list of unreaped processes.
 enum Line<'a> {
-    Zombie(&'a Fleet, &'a Key, &'a Row),
+    Zombie(&'a Fleet, &'a BucketKey, &'a FleetRow),
     /// A node that does not report and has left no finding.
-    Silent(&'a Fleet, &'a str, &'a Host),
+    Silent(&'a Fleet, &'a str, &'a Node),
 }
 
 impl Listed for Line<'_> {

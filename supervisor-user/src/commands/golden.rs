@@ -8,7 +8,7 @@ use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
 use supervisor_model::{
     filter::Filter,
     finding::{BlockedNamespace, Finding},
-    recording::Reader,
+    recording::RecordingReader,
 };
 use supervisor_render::{groups, story, text};
 
@@ -41,7 +41,8 @@ struct List {
 /// The output of all commands for a recording: `watch` for all of it, the others for the state before the first reap.
 fn said(name: &str) -> String {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
-    let mut reader = Reader::open(&tests.join(name).with_extension("zst")).expect("it is in the tree");
+    let mut reader =
+        RecordingReader::open(&tests.join(name).with_extension("zst")).expect("it is in the tree");
     let header = reader.header().clone();
     let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
     let (mut looks, mut watch, mut now_ns) = (None, String::new(), 0);

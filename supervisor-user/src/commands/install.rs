@@ -13,7 +13,7 @@ use clap::Args;
 use supervisor_deliver::say::say;
 use tempfile::NamedTempFile;
 
-use crate::{console::print, exit::Exit};
+use crate::{console::print, exit::CommandExit};
 
 /// The unit with the default paths.
 const UNIT: &str = include_str!("../../../deploy/supervisor.service");
@@ -54,7 +54,7 @@ pub struct InstallArgs {
 /// # Errors
 ///
 /// If a file cannot be written.
-pub fn run(args: &InstallArgs) -> Result<Exit> {
+pub fn run(args: &InstallArgs) -> Result<CommandExit> {
     let program = args.prefix.join("bin/supervisor");
     let unit = unit(&program, &args.config);
     if args.dry_run {
@@ -62,7 +62,7 @@ pub fn run(args: &InstallArgs) -> Result<Exit> {
         if args.reap {
             print(&format!("\n{REAP_DROP_IN}"))?;
         }
-        return Ok(Exit::Ok);
+        return Ok(CommandExit::Ok);
     }
     let below = |path: &Path| args.root.join(path.strip_prefix("/").unwrap_or(path));
     let tell = |what: &str, path: &Path| print(&format!("{what} {}\n", path.display()));
@@ -82,7 +82,7 @@ pub fn run(args: &InstallArgs) -> Result<Exit> {
     if args.root == Path::new("/") {
         say("next: systemctl daemon-reload && systemctl enable --now supervisor");
     }
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }
 
 /// The unit with these paths.

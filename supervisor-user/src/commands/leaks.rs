@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use supervisor_collect::{glance::Glance, host::Proc};
+use supervisor_collect::{glance::OneShotScan, host::Proc};
 use supervisor_deliver::say::say;
 use supervisor_model::{redact::RedactArgs, values::Time, words::clean};
 use supervisor_render::{Context, style::Style};
@@ -28,12 +28,12 @@ use self::{follow::Follower, polled::Polled, session::Outcome, traced::Traced};
 use crate::{
     console::{print, style_of_stderr},
     engine,
-    exit::Exit,
+    exit::CommandExit,
     leaks::{FAILED, Report, allow::AllowList, github, json, junit, text},
 };
 
 /// The text about the exit codes, for the help.
-pub(super) const EXIT_CODES: &str = "Exit codes: that of the command, or 128 and the number of the signal that ended it. 23: it \
+pub(super) const EXIT_CODES: &str = "CommandExit codes: that of the command, or 128 and the number of the signal that ended it. 23: it \
 succeeded, and left something behind that the allow list does not have. 125: supervisor failed, or wrong usage. 126: the command \
 could not be started. 127: there is no such command.";
 
@@ -94,7 +94,7 @@ pub fn run(args: &LeaksArgs) -> ExitCode {
         (Some(test), Some(socket)) if args.begin => each::begin(&socket, test),
         (Some(test), Some(socket)) if args.end => each::end(&socket, test),
         // Tests can also run without a `supervisor leaks` above them.
-        (_, None) if args.begin || args.end => Ok(Exit::Ok as u8),
+        (_, None) if args.begin || args.end => Ok(CommandExit::Ok as u8),
         (Some(test), Some(socket)) => engine::block_on(each::run(&socket, test, &args.command)),
         _ => engine::block_on(watched(args)),
     };
@@ -115,12 +115,14 @@ async fn watched(args: &LeaksArgs) -> Result<u8> {
             let outcome = session::run(args, &mut traced, args.subreaper, signals).await?;
             return outputs.write(outcome, traced.context());
         }
-        Err(error) if matches!(Exit::of(&error), Exit::Rights | Exit::Kernel) => clean(&format!("{error:#}")),
+        Err(error) if matches!(CommandExit::of(&error), CommandExit::Rights | CommandExit::Kernel) => {
+            clean(&format!("{error:#}"))
+        }
         Err(error) => return Err(error),
     };
     say(&format!("supervisor: goes on as a subreaper that reads /proc, and sees less: {why}"));
     let host = Proc::new().context("cannot read /proc")?;
-    let glance = Glance::of_proc(&host, &redactor, why.clone());
+    let glance = OneShotScan::of_proc(&host, &redactor, why.clone());
     let mut polled = Polled::new(&host, glance, args.grace.0, why);
     let outcome = session::run(args, &mut polled, true, signals).await?;
     outputs.write(outcome, polled.context())

@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use supervisor_model::words::clean;
 
 use super::Cli;
-use crate::{console::print, exit::Exit};
+use crate::{console::print, exit::CommandExit};
 
 /// An empty argument, so that the later arguments keep their positions. Without a date, each build makes the same
 /// pages.
@@ -29,7 +29,7 @@ pub struct ManArgs {
 /// # Errors
 ///
 /// If there is no such command, or a page cannot be written.
-pub fn run(args: &ManArgs) -> Result<Exit> {
+pub fn run(args: &ManArgs) -> Result<CommandExit> {
     let pages = pages()?;
     if let Some(dir) = &args.dir {
         for (name, page) in pages {
@@ -37,7 +37,7 @@ pub fn run(args: &ManArgs) -> Result<Exit> {
             fs::write(&file, page)
                 .with_context(|| format!("cannot write {}", clean(&file.display().to_string())))?;
         }
-        return Ok(Exit::Ok);
+        return Ok(CommandExit::Ok);
     }
     let wanted =
         args.command.as_ref().map_or_else(|| "supervisor".to_owned(), |it| format!("supervisor-{it}"));
@@ -45,7 +45,7 @@ pub fn run(args: &ManArgs) -> Result<Exit> {
     let (_, page) =
         page.with_context(|| format!("there is no command {}", clean(&wanted["supervisor-".len()..])))?;
     print(&page)?;
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }
 
 /// Every page with its name: one for `supervisor`, and one for each of its commands.

@@ -39,7 +39,7 @@ use supervisor_reap::worker;
 
 use crate::{
     console::{self, Colouring},
-    exit::Exit,
+    exit::CommandExit,
     leaks::FAILED,
     top::draw::KEYS,
 };
@@ -71,9 +71,10 @@ fn help_flag() -> Arg {
 }
 
 fn exit_codes() -> String {
-    let codes = Exit::ALL.map(|it| format!("  {}  {}\n", it as u8, it.meaning().replace("; ", "\n     ")));
+    let codes =
+        CommandExit::ALL.map(|it| format!("  {}  {}\n", it as u8, it.meaning().replace("; ", "\n     ")));
     format!(
-        "Exit codes:\n{}\n`check` has the codes of monitoring plugins, and `trace` with a command that command's. `leaks` has \
+        "CommandExit codes:\n{}\n`check` has the codes of monitoring plugins, and `trace` with a command that command's. `leaks` has \
          its command's, and codes of its own: `supervisor help leaks`.",
         codes.concat()
     )
@@ -165,7 +166,7 @@ fn named_command(mut args: impl Iterator<Item = OsString>) -> Option<String> {
 fn usage_code(args: impl Iterator<Item = OsString>) -> Option<u8> {
     match named_command(args)?.as_str() {
         // To a monitoring system, 2 would mean that the host is in a critical state.
-        "check" => Some(check::report(check::State::Unknown, "wrong usage") as u8),
+        "check" => Some(check::report(check::CheckState::Unknown, "wrong usage") as u8),
         // 2 would be a code of the command that `leaks` was to run.
         "leaks" => Some(FAILED),
         _ => None,
@@ -215,6 +216,6 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         say(&format!("supervisor: {}", clean(&format!("{error:#}"))));
-        Exit::of(&error).into()
+        CommandExit::of(&error).into()
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use supervisor_collect::{
-    glance::Glance,
+    glance::OneShotScan,
     host::{Host as _, Proc, ReadsLost},
 };
 use supervisor_conclude::conclusions::Conclusions;
@@ -25,7 +25,7 @@ pub(super) fn say_reads_lost(host: &Proc) {
 /// Scans once, and returns the conclusions about unreaped processes and about processes that were told to exit and
 /// cannot.
 pub(super) fn conclude(
-    glance: &mut Glance<'_>,
+    glance: &mut OneShotScan<'_>,
     host: &Proc,
     grace: Duration,
     exit_grace: Duration,

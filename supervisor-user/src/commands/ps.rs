@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal as _};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use supervisor_collect::{
-    glance::Glance,
+    glance::OneShotScan,
     host::{Host as _, Proc},
 };
 use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     console::{self, Printer, colour, is_dumb, is_utf8, print, wait_while_read},
     engine::context,
-    exit::Exit,
+    exit::CommandExit,
 };
 
 /// The properties of the terminal, or of the output that replaces it.
@@ -135,7 +135,7 @@ impl ShapeArgs {
 /// # Errors
 ///
 /// If `/proc`, or with `--from` the broker, cannot be read, or standard output cannot be written.
-pub fn run(args: &PsArgs) -> Result<Exit> {
+pub fn run(args: &PsArgs) -> Result<CommandExit> {
     if args.fleet.is_given() {
         return repeat(args.every, || {
             fleet::list(&args.fleet, &args.filter, args.output(), &args.listing, args.screen_start())
@@ -143,7 +143,7 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
     }
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
-    let mut glance = Glance::new(&host, &redactor)?;
+    let mut glance = OneShotScan::new(&host, &redactor)?;
     glance.give_up_capabilities()?;
     host.replace_reader()?;
     if let Some(missing) = glance.missing() {
@@ -155,7 +155,7 @@ pub fn run(args: &PsArgs) -> Result<Exit> {
 }
 
 /// Lists once, or repeatedly until nobody reads the output.
-fn repeat(every: Option<Time>, mut list: impl FnMut() -> Result<Exit>) -> Result<Exit> {
+fn repeat(every: Option<Time>, mut list: impl FnMut() -> Result<CommandExit>) -> Result<CommandExit> {
     loop {
         let found = list()?;
         let Some(every) = every else { return Ok(found) };
@@ -186,7 +186,7 @@ impl PsArgs {
 }
 
 /// Lists once.
-fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
+fn list(args: &PsArgs, host: &Proc, glance: &mut OneShotScan<'_>) -> Result<CommandExit> {
     let conclusions = conclude(glance, host, args.grace.0, args.exit_grace.0, &args.filter)?;
     let mut findings: Vec<&Finding> = conclusions.open().collect();
     groups::sort(&mut findings);
@@ -208,7 +208,7 @@ fn list(args: &PsArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Exit> {
         let others = conclusions.unwanted() + all;
         say(&nothing(others, args.is_filtered(), unknown_place(glance, host, &args.filter)?));
     }
-    Ok(if found.is_empty() { Exit::Ok } else { Exit::Found })
+    Ok(if found.is_empty() { CommandExit::Ok } else { CommandExit::Found })
 }
 
 /// The content of the list.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use caps::Capability;
 use clap::Args;
 use supervisor_collect::{
-    glance::Glance,
+    glance::OneShotScan,
     host::{Host as _, Proc},
 };
 use supervisor_conclude::{
@@ -24,7 +24,7 @@ use supervisor_model::{
     event::{Event, EventKind},
     filter::Filter,
     finding::{Block, Finding},
-    reaping::{Decision, Entry, Obstacle, Outcome, Request},
+    reaping::{Decision, Obstacle, ReapAttempt, ReapOutcome, ReapRequest},
     redact::RedactArgs,
     values::Time,
     words::clean,
@@ -40,10 +40,10 @@ use supervisor_render::{
 };
 
 use super::one_look::say_reads_lost;
-use crate::{console::print, engine::context, exit::Exit};
+use crate::{console::print, engine::context, exit::CommandExit};
 
 /// The text about the exit codes, for the help.
-pub(super) const EXIT_CODES: &str = "Exit codes: 0 all that were named are freed, or with --dry-run can be; 1 one or more are not: refused, \
+pub(super) const EXIT_CODES: &str = "CommandExit codes: 0 all that were named are freed, or with --dry-run can be; 1 one or more are not: refused, \
 not without --force, or it failed; 2 wrong usage, or nobody has confirmed it; 3 failed; 4 rights are missing; 5 this kernel lacks something.";
 /// A zombie counts only if it stays for this long.
 const GRACE: Duration = Duration::from_millis(200);
@@ -98,10 +98,10 @@ pub struct ReapArgs {
 /// # Errors
 ///
 /// If `/proc` or a map cannot be read, or standard output cannot be written.
-pub fn run(args: &ReapArgs) -> Result<Exit> {
+pub fn run(args: &ReapArgs) -> Result<CommandExit> {
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
-    let mut glance = Glance::new(&host, &redactor)?;
+    let mut glance = OneShotScan::new(&host, &redactor)?;
     glance.keep_capabilities(&ALSO_KEPT)?;
     host.replace_reader()?;
     if let Some(missing) = glance.missing() {
@@ -112,7 +112,7 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
     say_reads_lost(&host);
     if entries.is_empty() {
         say("nothing that matches is unreaped");
-        return Ok(Exit::Ok);
+        return Ok(CommandExit::Ok);
     }
     let allowed = entries.iter().filter(|entry| entry.is_allowed(args.force)).count();
     let (mut is_shown, mut stops) = (false, Stops::new());
@@ -121,7 +121,7 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
             show(args, &entries)?;
             is_shown = true;
             if !is_confirmed(&entries, allowed, args.force)? {
-                return Ok(Exit::Usage);
+                return Ok(CommandExit::Usage);
             }
         }
         stops = free_all(&host, &mut entries, args);
@@ -130,13 +130,14 @@ pub fn run(args: &ReapArgs) -> Result<Exit> {
 }
 
 /// The zombies that the arguments name, each with a decision, sorted by reaper.
-fn decided(args: &ReapArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Vec<Entry>> {
+fn decided(args: &ReapArgs, host: &Proc, glance: &mut OneShotScan<'_>) -> Result<Vec<ReapAttempt>> {
     // Zombies of nested namespaces block a namespace too, so the filter must not leave them out.
     let filter = Filter { pidns: None, ..args.filter.clone() };
     let mut conclusions = Conclusions::new(host.identity().clone(), GRACE.as_nanos() as u64, filter);
     glance.unreaped(GRACE, |observation| conclusions.note(observation))?;
     conclusions.recount();
-    let mut entries: Vec<Entry> = conclusions.open().filter(|it| is_meant(args, it)).map(entry).collect();
+    let mut entries: Vec<ReapAttempt> =
+        conclusions.open().filter(|it| is_meant(args, it)).map(entry).collect();
     for &pid in &args.pids {
         if entries.iter().any(|entry| entry.finding.process.pid == pid) {
             continue;
@@ -156,9 +157,9 @@ fn decided(args: &ReapArgs, host: &Proc, glance: &mut Glance<'_>) -> Result<Vec<
 }
 
 /// Checks in each reaper's files in `/proc` whether the reaper can be made to wait at all.
-fn refuse_where_no_wait_can_be_made(entries: &mut [Entry]) {
+fn refuse_where_no_wait_can_be_made(entries: &mut [ReapAttempt]) {
     for of_one in entries.chunk_by_mut(|one, next| one.reaper() == next.reaper()) {
-        let is_refused = |entry: &Entry| matches!(entry.decision, Decision::Refused(_));
+        let is_refused = |entry: &ReapAttempt| matches!(entry.decision, Decision::Refused(_));
         if of_one.iter().all(is_refused) {
             continue;
         }
@@ -170,10 +171,10 @@ fn refuse_where_no_wait_can_be_made(entries: &mut [Entry]) {
     }
 }
 
-fn entry(finding: &Finding) -> Entry {
+fn entry(finding: &Finding) -> ReapAttempt {
     let diagnosis = &finding.diagnosis;
     let decision = decide(finding, diagnosis.position, diagnosis.prognosis);
-    Entry::new(finding.clone(), decision)
+    ReapAttempt::new(finding.clone(), decision)
 }
 
 /// Whether the arguments name this finding.
@@ -191,14 +192,14 @@ fn is_meant(args: &ReapArgs, finding: &Finding) -> bool {
 }
 
 /// The entries, grouped by reaper. Reapers with a zombie that can be freed come first.
-fn by_reaper(entries: &[Entry], is_forced: bool) -> Vec<&[Entry]> {
-    let mut all: Vec<&[Entry]> = entries.chunk_by(|one, next| one.reaper() == next.reaper()).collect();
+fn by_reaper(entries: &[ReapAttempt], is_forced: bool) -> Vec<&[ReapAttempt]> {
+    let mut all: Vec<&[ReapAttempt]> = entries.chunk_by(|one, next| one.reaper() == next.reaper()).collect();
     all.sort_by_key(|of_one| !of_one.iter().any(|entry| entry.is_allowed(is_forced)));
     all
 }
 
-fn show(args: &ReapArgs, entries: &[Entry]) -> Result<()> {
-    let of_one = |of_one: &[Entry]| text_of_all(&of_one.iter().collect::<Vec<_>>(), args.force);
+fn show(args: &ReapArgs, entries: &[ReapAttempt]) -> Result<()> {
+    let of_one = |of_one: &[ReapAttempt]| text_of_all(&of_one.iter().collect::<Vec<_>>(), args.force);
     let text: String = by_reaper(entries, args.force).into_iter().map(of_one).collect();
     if args.output == Format::Text {
         return print(&text);
@@ -208,7 +209,7 @@ fn show(args: &ReapArgs, entries: &[Entry]) -> Result<()> {
 }
 
 /// Asks the person at the terminal.
-fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bool> {
+fn is_confirmed(entries: &[ReapAttempt], allowed: usize, is_forced: bool) -> Result<bool> {
     if !io::stdin().is_terminal() {
         say(
             "supervisor: nothing was done: standard input is no terminal where it could be confirmed; give --yes",
@@ -216,7 +217,7 @@ fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bo
         return Ok(false);
     }
     let mut reapers: Vec<u32> =
-        entries.iter().filter(|entry| entry.is_allowed(is_forced)).map(Entry::reaper).collect();
+        entries.iter().filter(|entry| entry.is_allowed(is_forced)).map(ReapAttempt::reaper).collect();
     reapers.dedup();
     let stopped = match reapers.len() {
         1 => format!("process {}, which is stopped for a moment", reapers[0]),
@@ -242,7 +243,7 @@ fn is_confirmed(entries: &[Entry], allowed: usize, is_forced: bool) -> Result<bo
 type Stops = BTreeMap<u32, Vec<Duration>>;
 
 /// Frees all zombies that may be freed, one reaper after the other.
-fn free_all(host: &Proc, entries: &mut [Entry], args: &ReapArgs) -> Stops {
+fn free_all(host: &Proc, entries: &mut [ReapAttempt], args: &ReapArgs) -> Stops {
     let mut by_reaper: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
         if entry.is_allowed(args.force) {
@@ -269,17 +270,17 @@ fn free_all(host: &Proc, entries: &mut [Entry], args: &ReapArgs) -> Stops {
 fn finish(
     args: &ReapArgs,
     context: &Context,
-    entries: Vec<Entry>,
+    entries: Vec<ReapAttempt>,
     stops: &Stops,
     is_shown: bool,
-) -> Result<Exit> {
-    let is_freed = |entry: &&Entry| entry.outcome.as_ref().is_some_and(Outcome::is_freed);
+) -> Result<CommandExit> {
+    let is_freed = |entry: &&ReapAttempt| entry.outcome.as_ref().is_some_and(ReapOutcome::is_freed);
     let free_again = released(entries.iter().filter(is_freed).map(|entry| &entry.finding));
-    let is_done = |entry: &Entry| match &entry.outcome {
+    let is_done = |entry: &ReapAttempt| match &entry.outcome {
         Some(outcome) => outcome.is_freed(),
         None => args.dry_run && entry.is_allowed(args.force),
     };
-    let exit = if entries.iter().all(is_done) { Exit::Ok } else { Exit::Found };
+    let exit = if entries.iter().all(is_done) { CommandExit::Ok } else { CommandExit::Found };
     if args.output == Format::Text {
         print(&text(args, &entries, stops, &free_again, is_shown))?;
         return Ok(exit);
@@ -288,7 +289,8 @@ fn finish(
     for (sequence, entry) in (1..).zip(entries) {
         let is_blocked = |block: &&Block| entry.finding.blocks.iter().any(|it| it.ino == block.ino);
         let released = free_again.iter().filter(is_blocked).cloned().collect();
-        let request = Request { entry, requested_by: requested_by.clone(), is_forced: args.force, released };
+        let request =
+            ReapRequest { entry, requested_by: requested_by.clone(), is_forced: args.force, released };
         let kind = EventKind::ReapRequested(Box::new(request));
         let event = Event { at_ns: clock::now_ns(), wall: Wall::now(), kind };
         print(&format!("{}\n", encode(&event, context, sequence, args.output, Style::PLAIN)?))?;
@@ -296,11 +298,18 @@ fn finish(
     Ok(exit)
 }
 
-fn text(args: &ReapArgs, entries: &[Entry], stops: &Stops, free_again: &[Block], is_shown: bool) -> String {
+fn text(
+    args: &ReapArgs,
+    entries: &[ReapAttempt],
+    stops: &Stops,
+    free_again: &[Block],
+    is_shown: bool,
+) -> String {
     let mut out = String::new();
     for of_one in by_reaper(entries, args.force) {
         // An entry that was shown before the confirmation and was not tried is not shown again.
-        let told: Vec<&Entry> = of_one.iter().filter(|entry| entry.outcome.is_some() || !is_shown).collect();
+        let told: Vec<&ReapAttempt> =
+            of_one.iter().filter(|entry| entry.outcome.is_some() || !is_shown).collect();
         out.push_str(&text_of_all(&told, args.force));
         if let Some(reaper) = &of_one[0].finding.reaper {
             let name = format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid);
@@ -308,7 +317,7 @@ fn text(args: &ReapArgs, entries: &[Entry], stops: &Stops, free_again: &[Block],
         }
     }
     let needs_force =
-        |entry: &Entry| matches!(entry.decision, Decision::NeedsForce(_)) && entry.outcome.is_none();
+        |entry: &ReapAttempt| matches!(entry.decision, Decision::NeedsForce(_)) && entry.outcome.is_none();
     out.extend(free_again.iter().map(released_text));
     if !args.force && entries.iter().any(needs_force) {
         out.push_str("Those that need force are freed with --force; what stands below each may follow.\n");

@@ -7,14 +7,14 @@ use clap::Args;
 use supervisor_deliver::say::say;
 use supervisor_model::{
     clock, identity,
-    recording::{Header, MAX_LINE, Writer, Written},
+    recording::{Header, MAX_LINE, RecordingWriter, Written},
     words::command_line,
 };
 
 use super::watch::WatchArgs;
 use crate::{
     engine::{self, Ended},
-    exit::Exit,
+    exit::CommandExit,
 };
 
 /// Arguments of `supervisor record`.
@@ -42,7 +42,7 @@ pub struct RecordArgs {
 /// # Errors
 ///
 /// If the kernel side cannot be started or read, or standard output or the file cannot be written.
-pub fn run(args: &RecordArgs) -> Result<Exit> {
+pub fn run(args: &RecordArgs) -> Result<CommandExit> {
     let mut options = args.watch.options();
     let grace_ns = options.config.grace.0.as_nanos() as u64;
     let RecordArgs { file, force, only_matching, anonymous, .. } = args.clone();
@@ -55,13 +55,13 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
         let hooks = context.hooks.as_deref().map(str::to_owned);
         let mut header = Header::new(context.host.clone(), grace_ns, hooks, context.agent_id.clone());
         header.only_matching = only_matching;
-        Ok(Writer::create(&file, force, &header)?)
+        Ok(RecordingWriter::create(&file, force, &header)?)
     }));
     let Ended { counted, recording } = engine::run(options)?;
     if let Some(writer) = recording {
         tell(&args.file, writer.finish(counted)?);
     }
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }
 
 /// Prints what the recording contains.

@@ -7,7 +7,7 @@ use clap::Args;
 use supervisor_deliver::say::say;
 use supervisor_model::{
     filter::Filter,
-    recording::{Header, Reader},
+    recording::{Header, RecordingReader},
     words::{clean, duration},
 };
 use supervisor_render::{Context, Format};
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::{Config, FloodConfig},
     engine::{self, Pipeline, Stream},
-    exit::Exit,
+    exit::CommandExit,
 };
 
 /// Arguments of `supervisor replay`.
@@ -45,12 +45,12 @@ pub struct ReplayArgs {
 /// # Errors
 ///
 /// If the recording cannot be read to its end, or standard output cannot be written.
-pub fn run(args: &ReplayArgs) -> Result<Exit> {
+pub fn run(args: &ReplayArgs) -> Result<CommandExit> {
     engine::block_on(replay(args))
 }
 
-async fn replay(args: &ReplayArgs) -> Result<Exit> {
-    let mut reader = Reader::open(&args.file)?;
+async fn replay(args: &ReplayArgs) -> Result<CommandExit> {
+    let mut reader = RecordingReader::open(&args.file)?;
     let header = reader.header().clone();
     say(&about(&header));
     let context =
@@ -71,7 +71,7 @@ async fn replay(args: &ReplayArgs) -> Result<Exit> {
                 // Lets the task that handles signals run.
                 tokio::task::yield_now().await;
                 if !is_read || *stop.borrow() {
-                    return Ok(Exit::Ok);
+                    return Ok(CommandExit::Ok);
                 }
             }
             Err(error) => wrong = Some(error),
@@ -89,10 +89,10 @@ async fn replay(args: &ReplayArgs) -> Result<Exit> {
     match wrong {
         Some(error) if args.partial && error.is_cut() => {
             say(&format!("supervisor: warning: {:#}", anyhow::Error::from(error)));
-            Ok(Exit::Ok)
+            Ok(CommandExit::Ok)
         }
         Some(error) => Err(error.into()),
-        None => Ok(Exit::Ok),
+        None => Ok(CommandExit::Ok),
     }
 }
 

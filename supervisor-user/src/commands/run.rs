@@ -10,8 +10,8 @@ use supervisor_render::fold::Detail;
 
 use crate::{
     config::Config,
-    engine::{self, Options},
-    exit::Exit,
+    engine::{self, WatchOptions},
+    exit::CommandExit,
 };
 
 /// Watch as a service: events go to the sinks of a configuration.
@@ -75,10 +75,10 @@ impl RunArgs {
 /// # Errors
 ///
 /// If the configuration is wrong, a sink cannot be opened, or the kernel side cannot be started or read.
-pub fn run(args: &RunArgs) -> Result<Exit> {
+pub fn run(args: &RunArgs) -> Result<CommandExit> {
     let config = args.load()?;
     let again = args.clone();
-    engine::run(Options {
+    engine::run(WatchOptions {
         config,
         remembers: true,
         bpf_log: false,
@@ -89,5 +89,5 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         detail: Detail::Long,
         is_verbose: true,
     })?;
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }

@@ -3,13 +3,13 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::{console::print, exit::Exit, schema::Subject};
+use crate::{console::print, exit::CommandExit, schema::SchemaSubject};
 
 /// Print the JSON Schema of events, or of the configuration.
 #[derive(Args, Clone, Debug)]
 pub struct SchemaArgs {
     /// Of what
-    subject: Subject,
+    subject: SchemaSubject,
 }
 
 /// Prints the schema.
@@ -17,7 +17,7 @@ pub struct SchemaArgs {
 /// # Errors
 ///
 /// If standard output cannot be written.
-pub fn run(args: &SchemaArgs) -> Result<Exit> {
+pub fn run(args: &SchemaArgs) -> Result<CommandExit> {
     print(&args.subject.text())?;
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }

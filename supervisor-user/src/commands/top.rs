@@ -29,8 +29,8 @@ use supervisor_collect::{
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_deliver::fleet::FleetArgs;
 use supervisor_model::{
-    clock, filter::Filter, observation::Observation, recording::Reader, redact::RedactArgs, values::Time,
-    words::clean,
+    clock, filter::Filter, observation::Observation, recording::RecordingReader, redact::RedactArgs,
+    values::Time, words::clean,
 };
 use supervisor_render::style::Style;
 
@@ -38,7 +38,7 @@ use super::fleet::Nodes;
 use crate::{
     console::style,
     engine,
-    exit::Exit,
+    exit::CommandExit,
     top::{Ask, Top, View, draw::draw},
 };
 
@@ -88,7 +88,7 @@ enum Source {
 
 /// A recording that is played.
 struct Played {
-    reader: Reader,
+    reader: RecordingReader,
     next: Option<Observation>,
     started: Instant,
     /// The time of its first observation.
@@ -142,7 +142,7 @@ impl Source {
 /// # Errors
 ///
 /// If there is no terminal, or the kernel side cannot be started or read, or the recording cannot be read.
-pub fn run(args: &TopArgs) -> Result<Exit> {
+pub fn run(args: &TopArgs) -> Result<CommandExit> {
     ensure!(
         io::stdout().is_terminal() && io::stdin().is_terminal(),
         "top needs a terminal; for a program there are `supervisor watch -o json` and `supervisor ps -o json`"
@@ -150,14 +150,14 @@ pub fn run(args: &TopArgs) -> Result<Exit> {
     engine::block_on(top(args))
 }
 
-async fn top(args: &TopArgs) -> Result<Exit> {
+async fn top(args: &TopArgs) -> Result<CommandExit> {
     let (mut stop, _) = engine::signals(false)?;
     let mut session = start(args)?;
     let mut terminal = terminal::take()?;
     let shown = session.show(&mut terminal, style(), &mut stop).await;
     terminal::give_back(terminal)?;
     shown?;
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }
 
 /// All that belongs to a screen.
@@ -204,7 +204,7 @@ fn start_host(args: &TopArgs) -> Result<Session> {
 }
 
 fn start_recording(args: &TopArgs, file: &Path) -> Result<Session> {
-    let mut reader = Reader::open(file)?;
+    let mut reader = RecordingReader::open(file)?;
     let header = reader.header().clone();
     let about = format!("recorded {:.0} on {}", header.recorded, clean(&header.host.hostname));
     let conclusions = Conclusions::new(header.host, header.grace_ns, args.filter.clone());

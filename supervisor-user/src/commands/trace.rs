@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use supervisor_collect::{
     decoder::Decoder,
     host::{Host as _, Proc},
-    kernel::{Record, Trace, TraceOptions},
+    kernel::{Trace, TraceOptions, TraceRecord},
     privileges,
 };
 use supervisor_deliver::say::say;
@@ -23,14 +23,14 @@ use supervisor_model::{
     arguments,
     clock::{self, Wall},
     redact::{RedactArgs, Redactor},
-    trace::{Cgroup, Kind},
+    trace::{Cgroup, TraceKind},
     values,
     words::{clean, in_ascii},
 };
 use supervisor_render::{
     Context as Said, ecs, ocsf,
     trace::{
-        text::{Lines, Time},
+        text::{TimeFormat, TraceLines},
         tree::Tree,
     },
 };
@@ -73,10 +73,10 @@ pub struct TraceArgs {
     output: Output,
     /// Only these: fork, exec, exit, wait, reap
     #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_enum, hide_possible_values = true)]
-    only: Vec<Kind>,
+    only: Vec<TraceKind>,
     /// How times are written in text
     #[arg(long, default_value = "relative", value_name = "HOW")]
-    time: Time,
+    time: TimeFormat,
     /// End after this long
     #[arg(long, value_name = "TIME")]
     duration: Option<values::Time>,
@@ -122,10 +122,10 @@ impl TraceArgs {
     }
 
     /// The kinds of events to report.
-    fn kinds(&self) -> &[Kind] {
+    fn kinds(&self) -> &[TraceKind] {
         // A tree is built from forks and exits, so it needs them whichever kinds the user has chosen.
         let all = self.only.is_empty() || self.output == Output::Tree;
-        if all { Kind::value_variants() } else { &self.only }
+        if all { TraceKind::value_variants() } else { &self.only }
     }
 
     fn wants(&self, cgroup: &Cgroup) -> bool {
@@ -235,7 +235,7 @@ fn code_of(status: std::process::ExitStatus) -> u8 {
 struct Writer<'a> {
     args: &'a TraceArgs,
     decoder: Decoder,
-    lines: Lines,
+    lines: TraceLines,
     tree: Tree,
     context: Said,
     wall: Wall,
@@ -250,7 +250,7 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(args: &'a TraceArgs, redactor: Redactor, context: Said, own: Option<u32>) -> Self {
         let (wall, started_ns) = (Wall::now(), clock::now_ns());
-        let lines = Lines::new(args.time, colour(), wall, started_ns);
+        let lines = TraceLines::new(args.time, colour(), wall, started_ns);
         let out = if args.output == Output::Text { lines.header() } else { String::new() };
         Self {
             args,
@@ -274,9 +274,9 @@ impl<'a> Writer<'a> {
         let mut is_read = true;
         trace.drain(|cgroups, record| {
             match record {
-                Record::Event(event) => self.event(&event, None)?,
-                Record::Exec(record) => self.event(&record.event, Some(&record.exec))?,
-                Record::Cgroup(id, names) => {
+                TraceRecord::Event(event) => self.event(&event, None)?,
+                TraceRecord::Exec(record) => self.event(&record.event, Some(&record.exec))?,
+                TraceRecord::Cgroup(id, names) => {
                     let cgroup = self.decoder.cgroup(id, &names);
                     if !self.args.wants(&cgroup) {
                         cgroups.refuse(id);

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use supervisor_collect::{
-    glance::Glance,
+    glance::OneShotScan,
     host::{Host as _, Proc},
 };
 use supervisor_conclude::attribution::attribute;
@@ -15,7 +15,11 @@ use supervisor_model::{filter::Filter, words::clean};
 /// # Errors
 ///
 /// If a map or `/proc` cannot be read.
-pub(super) fn unknown_place(glance: &mut Glance<'_>, host: &Proc, filter: &Filter) -> Result<Option<String>> {
+pub(super) fn unknown_place(
+    glance: &mut OneShotScan<'_>,
+    host: &Proc,
+    filter: &Filter,
+) -> Result<Option<String>> {
     if let Some(ino) = filter.pidns {
         let wanted = Filter { pidns: Some(ino), ..Filter::default() };
         if !is_there(glance, host, &wanted)? {
@@ -32,7 +36,7 @@ pub(super) fn unknown_place(glance: &mut Glance<'_>, host: &Proc, filter: &Filte
 }
 
 /// Whether a filter lets any process through, dead or alive.
-fn is_there(glance: &mut Glance<'_>, host: &Proc, wanted: &Filter) -> Result<bool> {
+fn is_there(glance: &mut OneShotScan<'_>, host: &Proc, wanted: &Filter) -> Result<bool> {
     let identity = host.identity();
     Ok(glance.any(|evidence| wanted.wants(&attribute(evidence, identity, 0)))?)
 }

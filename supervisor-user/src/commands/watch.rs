@@ -19,8 +19,8 @@ use supervisor_render::{Format, fold::Detail};
 use super::fleet;
 use crate::{
     config::{Config, FloodConfig},
-    engine::{self, Options},
-    exit::Exit,
+    engine::{self, WatchOptions},
+    exit::CommandExit,
 };
 
 /// Report processes that are not reaped, live.
@@ -105,12 +105,12 @@ impl Default for WatchArgs {
 
 impl WatchArgs {
     /// The options of the agent for these arguments: one sink that blocks, and no flood limit.
-    pub(super) fn options(&self) -> Options {
+    pub(super) fn options(&self) -> WatchOptions {
         if self.bpf_log {
             let level = env_logger::Env::default().default_filter_or("supervisor_ebpf=debug");
             env_logger::Builder::from_env(level).init();
         }
-        Options {
+        WatchOptions {
             config: Config {
                 grace: self.grace,
                 exit_grace: self.exit_grace,
@@ -145,11 +145,11 @@ pub(super) fn to_stdout(format: Format) -> BTreeMap<String, SinkConfig> {
 /// # Errors
 ///
 /// If the kernel side cannot be started or read, with `--from` the broker, or standard output cannot be written.
-pub fn run(args: &WatchCommand) -> Result<Exit> {
+pub fn run(args: &WatchCommand) -> Result<CommandExit> {
     let WatchCommand { watch, fleet } = args;
     if fleet.is_given() {
         return fleet::watch(fleet, &watch.filter, watch.output, watch.duration.map(|time| time.0));
     }
     engine::run(watch.options())?;
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use supervisor_conclude::conclusions::Outcome;
+use supervisor_conclude::conclusions::PastOutcome;
 use supervisor_deliver::plain_file;
 
 use super::open_findings::create_beside;
@@ -24,11 +24,11 @@ pub(super) const SAVE_EVERY: Duration = Duration::from_mins(5);
 struct Document {
     /// Processes of another boot have nothing to do with those of this one.
     boot_id: String,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<PastOutcome>,
 }
 
 /// Reads what an earlier run of this boot has kept. A damaged or too long file gives nothing.
-pub(super) fn read(dir: &Path, boot_id: &str) -> Vec<Outcome> {
+pub(super) fn read(dir: &Path, boot_id: &str) -> Vec<PastOutcome> {
     let mut text = Vec::new();
     let Ok(file) = plain_file::open(&dir.join(FILE), OpenOptions::new().read(true)) else {
         return Vec::new();
@@ -48,7 +48,7 @@ pub(super) fn read(dir: &Path, boot_id: &str) -> Vec<Outcome> {
 /// # Errors
 ///
 /// If the state directory cannot be written.
-pub(super) fn write(dir: &Path, boot_id: &str, outcomes: Vec<Outcome>) -> io::Result<()> {
+pub(super) fn write(dir: &Path, boot_id: &str, outcomes: Vec<PastOutcome>) -> io::Result<()> {
     let path = dir.join(FILE);
     let (new, mut file) = create_beside(&path)?;
     file.write_all(&serde_json::to_vec(&Document { boot_id: boot_id.to_owned(), outcomes })?)?;
@@ -59,8 +59,8 @@ pub(super) fn write(dir: &Path, boot_id: &str, outcomes: Vec<Outcome>) -> io::Re
 mod tests {
     use super::*;
 
-    fn outcome() -> Outcome {
-        Outcome { reaper: "x".into(), adopted: Some(true), reaped: 3, dwells_ns: vec![1, 2, 3] }
+    fn outcome() -> PastOutcome {
+        PastOutcome { reaper: "x".into(), adopted: Some(true), reaped: 3, dwells_ns: vec![1, 2, 3] }
     }
 
     #[test]

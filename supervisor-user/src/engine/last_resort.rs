@@ -8,10 +8,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use signal_hook_registry::register;
 
-use crate::exit::Exit;
+use crate::exit::CommandExit;
 
 /// Seconds that a command has to end after a signal. `trace` gives its own command three seconds to end. A watch or a
-/// replay that closes its sinks can wait longer for them (15 s, see `Outlet::join`): this limit cuts that short.
+/// replay that closes its sinks can wait longer for them (15 s, see `SinkWorker::join`): this limit cuts that short.
 const LIMIT: u32 = 10;
 const SAID: &[u8] = b"supervisor: ended without its last lines: nobody has read them for 10 s\n";
 
@@ -28,7 +28,7 @@ pub(super) fn prepare() -> Result<()> {
         // SAFETY: both calls are async-signal-safe (signal-safety(7)), and the memory is static.
         unsafe {
             libc::write(libc::STDERR_FILENO, SAID.as_ptr().cast(), SAID.len());
-            libc::_exit(Exit::Failed as i32);
+            libc::_exit(CommandExit::Failed as i32);
         }
     };
     let registered = || -> io::Result<()> {

@@ -39,7 +39,7 @@ use supervisor_model::{
     clock,
     facts::HostIdentity,
     identity,
-    recording::{Counted, Writer},
+    recording::{Counted, RecordingWriter},
     redact::Redactor,
     words::{clean, duration},
 };
@@ -65,7 +65,7 @@ const COMPARE: Duration = Duration::from_mins(10);
 const COMPARE_SOON: Duration = Duration::from_secs(10);
 
 /// The options of an agent.
-pub struct Options {
+pub struct WatchOptions {
     /// What the agent watches for, and where its events go.
     pub config: Config,
     /// Whether the next run gets the findings that are open at the end.
@@ -87,14 +87,14 @@ pub struct Options {
 }
 
 /// Makes the file for the recording.
-pub type Record = Box<dyn FnOnce(&mut Context) -> Result<Writer>>;
+pub type Record = Box<dyn FnOnce(&mut Context) -> Result<RecordingWriter>>;
 
 /// The result of a run.
 pub struct Ended {
     /// The counters at the end.
     pub counted: Counted,
     /// The recording, without its end.
-    pub recording: Option<Writer>,
+    pub recording: Option<RecordingWriter>,
 }
 
 /// Watches until a signal ends it, the time is up, or nobody reads any more.
@@ -102,7 +102,7 @@ pub struct Ended {
 /// # Errors
 ///
 /// If the kernel side cannot be started or read, a sink cannot be opened, or a recording cannot be written.
-pub fn run(options: Options) -> Result<Ended> {
+pub fn run(options: WatchOptions) -> Result<Ended> {
     block_on(watch(options))
 }
 
@@ -120,8 +120,8 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     result
 }
 
-async fn watch(options: Options) -> Result<Ended> {
-    let Options { config, remembers, bpf_log, simulated_loss, duration: length, reload, record, .. } =
+async fn watch(options: WatchOptions) -> Result<Ended> {
+    let WatchOptions { config, remembers, bpf_log, simulated_loss, duration: length, reload, record, .. } =
         options;
     let (detail, is_verbose) = (options.detail, options.is_verbose);
     // This comes before any hook is attached, so that an early signal also ends the agent cleanly.

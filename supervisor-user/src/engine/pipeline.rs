@@ -12,7 +12,7 @@ use supervisor_model::{
     facts::HostIdentity,
     filter::Filter,
     observation::Observation,
-    recording::Writer,
+    recording::RecordingWriter,
 };
 
 use super::{ended, open_findings::OpenFindings, stream::Stream};
@@ -27,7 +27,7 @@ pub struct Pipeline {
     grace_ns: u64,
     conclusions: Conclusions,
     stream: Stream,
-    recorder: Option<Writer>,
+    recorder: Option<RecordingWriter>,
     open_findings: Option<OpenFindings>,
     is_forgetful: bool,
     metrics: Option<Arc<Metrics>>,
@@ -64,7 +64,7 @@ impl Pipeline {
 
     /// Also records observations.
     #[must_use]
-    pub fn recorded_by(self, recorder: Option<Writer>) -> Self {
+    pub fn recorded_by(self, recorder: Option<RecordingWriter>) -> Self {
         Self { recorder, ..self }
     }
 
@@ -248,7 +248,7 @@ impl Pipeline {
     /// # Errors
     ///
     /// If the list of open findings cannot be written.
-    pub async fn close(self) -> Result<Option<Writer>> {
+    pub async fn close(self) -> Result<Option<RecordingWriter>> {
         let is_delivered = self.stream.close().await?;
         if let Some(open_findings) = self.open_findings
             && is_delivered

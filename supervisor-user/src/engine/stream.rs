@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use supervisor_deliver::{
     config::{Policy, SinkConfig},
     say::say,
-    sink::{self, DropCount, Outlet, Place, Stats, Stop},
+    sink::{self, Destination, DropCount, SinkWorker, Stats, Stop},
 };
 use supervisor_model::{
     clock::{self, Wall},
@@ -57,7 +57,7 @@ struct Route {
     /// Folds text for a person who watches.
     fold: Option<Fold>,
     /// `None` if the configuration was changed and the sink cannot be opened yet.
-    outlet: Option<Outlet>,
+    outlet: Option<SinkWorker>,
     /// Events that the sink missed in that time.
     missed: u64,
     /// When the next attempt to open the sink comes.
@@ -104,10 +104,10 @@ impl Stream {
         Ok(Route { outlet: Some(outlet), ..Route::closed(name, config) })
     }
 
-    fn outlet(&self, name: &str, config: &SinkConfig) -> Result<Outlet> {
-        let place = Place::open(config, &self.cluster, &self.context)
+    fn outlet(&self, name: &str, config: &SinkConfig) -> Result<SinkWorker> {
+        let place = Destination::open(config, &self.cluster, &self.context)
             .with_context(|| format!("cannot open sink {}", clean(name)))?;
-        Outlet::start(name, config, place, &self.state_dir, self.stop.clone())
+        SinkWorker::start(name, config, place, &self.state_dir, self.stop.clone())
             .with_context(|| format!("cannot open the spool of sink {}", clean(name)))
     }
 
@@ -239,7 +239,8 @@ impl Stream {
         for i in 0..self.outlets.len() {
             let Route { name, outlet, drops, missed, .. } = &mut self.outlets[i];
             // Without a sink worker, the sink could not be opened.
-            let count = outlet.as_ref().map_or(DropCount { all: *missed, failed: *missed }, Outlet::untold);
+            let count =
+                outlet.as_ref().map_or(DropCount { all: *missed, failed: *missed }, SinkWorker::untold);
             // If nobody will ever read from the sink again, its drops are reported once.
             let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);
             if count.all == 0 || (is_closed && drops.is_some()) {
@@ -247,7 +248,7 @@ impl Stream {
             }
             let Drops { since_ns, told, next_ns } =
                 drops.get_or_insert(Drops { since_ns: now_ns, told: 0, next_ns: now_ns });
-            let has_room = outlet.as_ref().is_some_and(Outlet::has_room);
+            let has_room = outlet.as_ref().is_some_and(SinkWorker::has_room);
             if now_ns < *next_ns || !(has_room || count.all > *told) {
                 continue;
             }
@@ -275,7 +276,7 @@ impl Stream {
     /// Whether a sink that keeps open findings has lost them, or could not compare them.
     #[must_use]
     pub fn wants_to_compare(&self) -> bool {
-        self.outlets.iter().filter_map(|route| route.outlet.as_ref()).any(Outlet::wants_to_compare)
+        self.outlets.iter().filter_map(|route| route.outlet.as_ref()).any(SinkWorker::wants_to_compare)
     }
 
     /// Makes the sinks that keep open findings compare their list with `open`.
@@ -321,7 +322,7 @@ impl Stream {
     pub fn stats(&self) -> impl Iterator<Item = (&str, Stats)> {
         self.outlets.iter().map(|route| {
             let missed = || Stats { dropped: route.missed, ..Stats::default() };
-            (route.name.as_str(), route.outlet.as_ref().map_or_else(missed, Outlet::stats))
+            (route.name.as_str(), route.outlet.as_ref().map_or_else(missed, SinkWorker::stats))
         })
     }
 
@@ -383,7 +384,7 @@ impl Route {
 /// Ends sinks. Returns how many events each one has lost without a report.
 async fn close(routes: Vec<Route>) -> BTreeMap<String, u64> {
     let outlets = || routes.iter().filter_map(|route| route.outlet.as_ref());
-    outlets().for_each(Outlet::stop);
+    outlets().for_each(SinkWorker::stop);
     let mut all_lost = BTreeMap::new();
     for Route { name, outlet, missed, .. } in routes {
         let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);

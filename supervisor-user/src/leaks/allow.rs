@@ -116,7 +116,7 @@ fn entry(line: usize, text: &str) -> Result<Allowed, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leaks::{Kind, sample};
+    use crate::leaks::{LeakKind, sample};
 
     const LIST: &str = "# known\n\nname gpg-agent # signs\nexecutable /usr/bin/conmon  # of its container\n\
                         args sccache --start-server #cache\n";
@@ -125,10 +125,10 @@ mod tests {
     fn an_entry_matches_by_name_executable_or_first_arguments() {
         let list = AllowList::parse(LIST).unwrap();
         let mut leaks = [
-            sample::leak(Kind::Running, 1, "gpg-agent", &["gpg-agent", "--daemon"]),
-            sample::leak(Kind::Running, 2, "gpg-agent2", &["gpg-agent2"]),
-            sample::leak(Kind::Unreaped, 3, "conmon", &["/usr/bin/conmon", "-c", "1"]),
-            sample::leak(Kind::Running, 4, "sccache", &["sccache", "--stop-server"]),
+            sample::leak(LeakKind::Running, 1, "gpg-agent", &["gpg-agent", "--daemon"]),
+            sample::leak(LeakKind::Running, 2, "gpg-agent2", &["gpg-agent2"]),
+            sample::leak(LeakKind::Unreaped, 3, "conmon", &["/usr/bin/conmon", "-c", "1"]),
+            sample::leak(LeakKind::Running, 4, "sccache", &["sccache", "--stop-server"]),
         ];
         let unmatched = list.apply(&mut leaks);
         let allowed: Vec<Option<usize>> =

@@ -28,7 +28,7 @@ fn property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leaks::{Kind, sample};
+    use crate::leaks::{LeakKind, sample};
 
     #[test]
     fn each_new_leak_is_one_line() {
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn a_hostile_test_name_cannot_add_a_command() {
         let mut report = sample::report();
-        report.leaks = vec![sample::leak(Kind::Running, 1, "a", &["a"])];
+        report.leaks = vec![sample::leak(LeakKind::Running, 1, "a", &["a"])];
         report.leaks[0].tests = vec!["100%, a::b\n::set-env name=PATH::x\r".to_owned()];
         let text = annotations(&report);
         assert_eq!(text.lines().count(), 1, "{text}");

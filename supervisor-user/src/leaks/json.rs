@@ -6,7 +6,7 @@ use serde_json::Value;
 use supervisor_model::words::harmless_json;
 use supervisor_render::{Context, ecs};
 
-use super::{Ended, Kind, Leak, Method, Report, allow::Allowed, sentence_of};
+use super::{CommandEnd, Leak, LeakKind, Method, Report, allow::Allowed, sentence_of};
 
 /// What `supervisor leaks -o json` prints: one object, on the last line.
 ///
@@ -51,7 +51,7 @@ struct CommandFields<'a> {
 
 #[derive(Serialize, JsonSchema)]
 struct LeakFields<'a> {
-    kind: Kind,
+    kind: LeakKind,
     /// The tests that left it: several if they ran at the same time in one process.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tests: &'a [String],
@@ -80,12 +80,12 @@ pub fn report(report: &Report, context: &Context) -> serde_json::Result<String> 
         command: CommandFields {
             args: &report.command,
             exit_code: match report.ended {
-                Ended::Code(code) => Some(code),
-                Ended::Signal(_) => None,
+                CommandEnd::Code(code) => Some(code),
+                CommandEnd::Signal(_) => None,
             },
             signal: match report.ended {
-                Ended::Code(_) => None,
-                Ended::Signal(number) => Some(number),
+                CommandEnd::Code(_) => None,
+                CommandEnd::Signal(number) => Some(number),
             },
             duration_ns: report.ran_ns,
         },
@@ -117,7 +117,7 @@ pub(crate) fn schema(generator: SchemaGenerator) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{leaks::sample, schema::Subject};
+    use crate::{leaks::sample, schema::SchemaSubject};
 
     #[test]
     fn a_report_matches_its_schema() {
@@ -129,7 +129,7 @@ mod tests {
         let text = report(&sample::report(), &context).unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
         let validator = jsonschema::options().should_validate_formats(true);
-        let validator = validator.build(&Subject::Leaks.schema()).unwrap();
+        let validator = validator.build(&SchemaSubject::Leaks.schema()).unwrap();
         let wrong: Vec<String> =
             validator.iter_errors(&document).map(|it| format!("{}: {it}", it.instance_path())).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");

@@ -120,7 +120,7 @@ mod tests {
     use quick_xml::Reader;
 
     use super::*;
-    use crate::leaks::{Kind, sample};
+    use crate::leaks::{LeakKind, sample};
 
     /// The names of all elements in order, each with its attributes.
     fn elements(xml: &[u8]) -> Vec<(String, Vec<(String, String)>)> {
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_hostile_name_stays_text() {
         let mut hostile = sample::report();
-        hostile.leaks = vec![sample::leak(Kind::Running, 1, "a", &["a"])];
+        hostile.leaks = vec![sample::leak(LeakKind::Running, 1, "a", &["a"])];
         hostile.leaks[0].tests = vec!["]]>\u{1b}[31m\"<testcase/>\u{ffff}&\u{0}".to_owned()];
         let all = elements(&report(&hostile).unwrap());
         let last = &all[all.len() - 3];

@@ -33,7 +33,7 @@ pub const NOT_FOUND: u8 = 127;
 /// How a process is left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum LeakKind {
     /// It is a PID namespace that cannot end.
     Namespace,
     /// It has exited, and its parent has not reaped it.
@@ -44,7 +44,7 @@ pub enum Kind {
     Late,
 }
 
-impl Kind {
+impl LeakKind {
     /// The word for it in a report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -61,7 +61,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leak {
     /// How it was left behind.
-    pub kind: Kind,
+    pub kind: LeakKind,
     /// The test that left it. Several if tests ran at the same time in one process; empty if no test is known.
     pub tests: Vec<String>,
     /// What is known of it: the event that `watch` would report.
@@ -86,14 +86,14 @@ impl Leak {
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum CommandEnd {
     /// By itself, with this code.
     Code(u8),
     /// By a signal.
     Signal(u8),
 }
 
-impl Ended {
+impl CommandEnd {
     /// The exit code that a shell reports.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -120,7 +120,7 @@ pub struct Report {
     /// The command line.
     pub command: Vec<String>,
     /// How it ended.
-    pub ended: Ended,
+    pub ended: CommandEnd,
     /// For how long it ran.
     pub ran_ns: u64,
     /// How descendants were observed.
@@ -159,8 +159,8 @@ pub struct Leaks {
 
 impl Leaks {
     /// Adds a leak, and returns it. Later facts about a process replace earlier ones; known tests are kept.
-    pub fn add(&mut self, id: ProcessId, kind: Kind, tests: Vec<String>, event: Event) -> &Leak {
-        let is_namespace = kind == Kind::Namespace;
+    pub fn add(&mut self, id: ProcessId, kind: LeakKind, tests: Vec<String>, event: Event) -> &Leak {
+        let is_namespace = kind == LeakKind::Namespace;
         let before = self.of.remove(&(id, is_namespace));
         let tests = before.map(|before| before.tests).filter(|tests| !tests.is_empty()).unwrap_or(tests);
         let tests = if tests.is_empty() { runners::tests_of(&event.kind) } else { tests };
@@ -186,7 +186,7 @@ impl Leaks {
 /// One sentence about a leak.
 #[must_use]
 pub fn sentence_of(leak: &Leak) -> String {
-    let (Kind::Running, Some(finding)) = (leak.kind, leak.finding()) else {
+    let (LeakKind::Running, Some(finding)) = (leak.kind, leak.finding()) else {
         return sentence(&leak.event);
     };
     let adopter = finding.reaper.as_ref().filter(|reaper| reaper.adopted == Some(true));

@@ -10,7 +10,7 @@ use supervisor_model::{
     finding::Finding,
 };
 
-use super::{Ended, Kind, Leak, Method, Report};
+use super::{CommandEnd, Leak, LeakKind, Method, Report};
 
 fn finding(pid: u32, comm: &str, args: &[&str], state: char) -> Finding {
     let mut evidence = sample::incident();
@@ -25,13 +25,13 @@ fn finding(pid: u32, comm: &str, args: &[&str], state: char) -> Finding {
 }
 
 /// A leak whose monitor has pid 10.
-pub(super) fn leak(kind: Kind, pid: u32, comm: &str, args: &[&str]) -> Leak {
-    let is_running = kind == Kind::Running;
+pub(super) fn leak(kind: LeakKind, pid: u32, comm: &str, args: &[&str]) -> Leak {
+    let is_running = kind == LeakKind::Running;
     let finding = Box::new(finding(pid, comm, args, if is_running { 'S' } else { 'Z' }));
     let kind_of = match kind {
-        Kind::Running => EventKind::Explained(finding),
-        Kind::Late => EventKind::Reaped { finding, dwell_ns: Some(2_500_000_000), by: None },
-        Kind::Unreaped | Kind::Namespace => EventKind::Detected(finding),
+        LeakKind::Running => EventKind::Explained(finding),
+        LeakKind::Late => EventKind::Reaped { finding, dwell_ns: Some(2_500_000_000), by: None },
+        LeakKind::Unreaped | LeakKind::Namespace => EventKind::Detected(finding),
     };
     let event =
         Event { at_ns: 3_200_000_000, wall: Wall::at_offset(1_700_000_000_000_000_000), kind: kind_of };
@@ -40,18 +40,18 @@ pub(super) fn leak(kind: Kind, pid: u32, comm: &str, args: &[&str]) -> Leak {
 
 /// A report with a leak of each kind except a namespace. One leak belongs to a test, and one is known.
 pub(super) fn report() -> Report {
-    let mut late = leak(Kind::Late, 24, "helper", &["helper"]);
+    let mut late = leak(LeakKind::Late, 24, "helper", &["helper"]);
     late.tests = vec!["it is <late>".to_owned()];
     let leaks = vec![
-        leak(Kind::Unreaped, 22, "crun", &["crun", "create", "web"]),
-        leak(Kind::Running, 23, "sleep", &["sleep", "300"]),
+        leak(LeakKind::Unreaped, 22, "crun", &["crun", "create", "web"]),
+        leak(LeakKind::Running, 23, "sleep", &["sleep", "300"]),
         late,
-        leak(Kind::Running, 25, "gpg-agent", &["gpg-agent"]),
+        leak(LeakKind::Running, 25, "gpg-agent", &["gpg-agent"]),
     ];
     let list = super::allow::AllowList::parse("name gpg-agent # signs\nname conmon # of its container\n");
     let mut report = Report {
         command: ["bats", "tests/"].map(str::to_owned).into(),
-        ended: Ended::Code(0),
+        ended: CommandEnd::Code(0),
         ran_ns: 12_300_000_000,
         method: Method::Ebpf,
         unseen: Vec::new(),

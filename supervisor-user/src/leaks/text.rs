@@ -11,7 +11,7 @@ use supervisor_render::{
     style::{COLUMNS, Style},
 };
 
-use super::{Ended, Kind, Leak, Report, allow::Allowed, sentence_of};
+use super::{CommandEnd, Leak, LeakKind, Report, allow::Allowed, sentence_of};
 
 /// The whole report. It is empty if nothing was left behind, everything could be seen, and [`Report::unmatched`] is
 /// empty.
@@ -52,10 +52,10 @@ fn because(entry: &Allowed) -> String {
 /// The title of a leak, with its test.
 fn title(leak: &Leak) -> String {
     let what = match leak.kind {
-        Kind::Namespace => "a PID namespace that cannot end".to_owned(),
-        Kind::Unreaped => "a process that was not reaped".to_owned(),
-        Kind::Running => sentence_of(leak),
-        Kind::Late => "a zombie that was reaped late".to_owned(),
+        LeakKind::Namespace => "a PID namespace that cannot end".to_owned(),
+        LeakKind::Unreaped => "a process that was not reaped".to_owned(),
+        LeakKind::Running => sentence_of(leak),
+        LeakKind::Late => "a zombie that was reaped late".to_owned(),
     };
     let test = leak.test().map(|test| format!(", of the test `{}`", clean(&test)));
     format!("{what}{}", test.unwrap_or_default())
@@ -86,7 +86,7 @@ fn story(leak: &Leak, style: Style) -> String {
 #[must_use]
 pub fn summary(report: &Report) -> String {
     let mut parts = Vec::new();
-    for kind in [Kind::Unreaped, Kind::Running, Kind::Namespace, Kind::Late] {
+    for kind in [LeakKind::Unreaped, LeakKind::Running, LeakKind::Namespace, LeakKind::Late] {
         let count = report.news().filter(|leak| leak.kind == kind).count();
         if count > 0 {
             parts.push(format!("{count} {}", kind.as_str()));
@@ -96,8 +96,8 @@ pub fn summary(report: &Report) -> String {
     let found = if parts.is_empty() { "no leak".to_owned() } else { format!("leaks: {}", parts.join(", ")) };
     let known = if known > 0 { format!(", {known} known") } else { String::new() };
     let ended = match report.ended {
-        Ended::Code(code) => format!("ended with {code}"),
-        Ended::Signal(number) => {
+        CommandEnd::Code(code) => format!("ended with {code}"),
+        CommandEnd::Signal(number) => {
             let name = signal_name(number).map_or_else(|| number.to_string(), str::to_owned);
             format!("was ended by {name}")
         }

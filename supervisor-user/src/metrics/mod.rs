@@ -21,7 +21,7 @@ use prometheus_client::{
 };
 use supervisor_model::{
     event::{Event, EventKind},
-    reaping::Outcome,
+    reaping::ReapOutcome,
 };
 
 pub use server::Server;
@@ -67,7 +67,7 @@ const NAMESPACE: Kind = [("kind", "namespace")];
 const EXIT: Kind = [("kind", "exit")];
 
 /// The outcome of a request to free a zombie, as a label.
-type ReapOutcome = [(&'static str, &'static str); 1];
+type OutcomeLabel = [(&'static str, &'static str); 1];
 
 /// The metrics that are counted event by event.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ struct Counted {
     dwell: Histogram,
     found: Counter,
     closed_by_resync: Counter,
-    reap_requests: Family<ReapOutcome, Counter>,
+    reap_requests: Family<OutcomeLabel, Counter>,
 }
 
 /// The last snapshot of the engine.
@@ -166,7 +166,7 @@ impl Counted {
                 drop(family.get_or_create(&kind));
             }
         }
-        for outcome in Outcome::WORDS {
+        for outcome in ReapOutcome::WORDS {
             drop(counted.reap_requests.get_or_create(&[("outcome", outcome)]));
         }
         counted
@@ -233,7 +233,7 @@ impl Counted {
             | EventKind::Suppressed(_) => {}
             EventKind::ReapRequested(request) => {
                 if let Some(outcome) = &request.entry.outcome {
-                    self.reap_requests.get_or_create(&[("outcome", Outcome::as_str(outcome))]).inc();
+                    self.reap_requests.get_or_create(&[("outcome", ReapOutcome::as_str(outcome))]).inc();
                 }
             }
         }

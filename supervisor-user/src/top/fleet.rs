@@ -9,9 +9,9 @@ use supervisor_deliver::{
         list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace},
         story::story,
     },
-    nats::Key,
+    nats::BucketKey,
 };
-use supervisor_model::{diagnosis::Prognosis, reaping::Entry, words::clean};
+use supervisor_model::{diagnosis::Prognosis, reaping::ReapAttempt, words::clean};
 use supervisor_render::columns::{Column, named, unknown};
 
 use super::{Age, Blocked, Item, Row, Story, View};
@@ -30,7 +30,7 @@ impl View for Fleet {
                 blockers.iter().map(|by| (&*key.cluster, &*key.host, by.pid))
             })
             .collect();
-        let shown = |(key, row): (&Key, &fleet::Row)| {
+        let shown = |(key, row): (&BucketKey, &fleet::FleetRow)| {
             let node =
                 nodes.entry((key.cluster.clone(), key.host.clone())).or_insert_with(|| node(self, key));
             let blocks = blockers.contains(&(&*key.cluster, &*key.host, row.document.process.pid));
@@ -44,7 +44,7 @@ impl View for Fleet {
     }
 
     fn namespaces(&self, _now_ns: u64) -> Vec<Blocked> {
-        let blocked = |(key, row): (&Key, &fleet::Row)| {
+        let blocked = |(key, row): (&BucketKey, &fleet::FleetRow)| {
             let cells = namespace(self, key, row);
             let age = age(row.document.process.end, self.now);
             let [host, ino, init, held, _, container, _] = &cells;
@@ -77,16 +77,16 @@ impl View for Fleet {
         Some(Story { text, inspected_ns: u64::try_from(written_ns).ok() })
     }
 
-    fn reap(&self, _id: &str) -> Option<Entry> {
+    fn reap(&self, _id: &str) -> Option<ReapAttempt> {
         None
     }
 }
 
-fn find<'a>(fleet: &'a Fleet, wanted: &str) -> Option<(&'a Key, &'a fleet::Row)> {
+fn find<'a>(fleet: &'a Fleet, wanted: &str) -> Option<(&'a BucketKey, &'a fleet::FleetRow)> {
     fleet.rows.iter().find(|(key, _)| id(key) == wanted)
 }
 
-fn item(fleet: &Fleet, key: &Key, row: &fleet::Row, node: &str, blocks: bool) -> Item {
+fn item(fleet: &Fleet, key: &BucketKey, row: &fleet::FleetRow, node: &str, blocks: bool) -> Item {
     let it = &row.document.supervisor;
     let reaper = it.reaper.as_ref();
     let text = |column| cell_of(column, fleet, key, row);
@@ -111,21 +111,21 @@ fn item(fleet: &Fleet, key: &Key, row: &fleet::Row, node: &str, blocks: bool) ->
     }
 }
 
-fn line(key: &Key, row: &fleet::Row, cells: impl Into<Vec<String>>) -> Row {
+fn line(key: &BucketKey, row: &fleet::FleetRow, cells: impl Into<Vec<String>>) -> Row {
     Row { id: id(key), pid: row.document.process.pid, cells: cells.into() }
 }
 
-fn of(fleet: &Fleet, kind: FindingKind) -> impl Iterator<Item = (&Key, &fleet::Row)> {
+fn of(fleet: &Fleet, kind: FindingKind) -> impl Iterator<Item = (&BucketKey, &fleet::FleetRow)> {
     fleet.rows.iter().filter(move |(_, row)| row.document.supervisor.finding.kind == kind)
 }
 
 /// The id of a finding, unique among all nodes.
-pub(crate) fn id(key: &Key) -> String {
+pub(crate) fn id(key: &BucketKey) -> String {
     format!("{}/{}/{}", key.cluster, key.host, key.finding.as_deref().unwrap_or_default())
 }
 
 /// The name of a node, with a mark if the node does not report.
-fn node(fleet: &Fleet, key: &Key) -> String {
+fn node(fleet: &Fleet, key: &BucketKey) -> String {
     let stale = if matches!(fleet.state_of(key), HostState::Stale { .. }) { " (stale)" } else { "" };
     host(fleet, key) + stale
 }

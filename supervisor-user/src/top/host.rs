@@ -6,7 +6,7 @@ use supervisor_conclude::{conclusions::Conclusions, decision::decide, diagnosis:
 use supervisor_model::{
     finding::{BlockedNamespace, Blocker, Finding},
     names::Names,
-    reaping::Entry,
+    reaping::ReapAttempt,
     words::clean,
 };
 use supervisor_render::{
@@ -77,11 +77,11 @@ impl View for Conclusions {
         Some(Story { text, inspected_ns: Some(now_ns.saturating_sub(looked_ns)) })
     }
 
-    fn reap(&self, id: &str) -> Option<Entry> {
+    fn reap(&self, id: &str) -> Option<ReapAttempt> {
         let finding = self.open().find(|finding| finding.id == id)?;
         let diagnosis = &finding.diagnosis;
         let decision = decide(finding, diagnosis.position, diagnosis.prognosis);
-        Some(Entry::new(finding.clone(), decision))
+        Some(ReapAttempt::new(finding.clone(), decision))
     }
 }
 

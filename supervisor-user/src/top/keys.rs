@@ -1,7 +1,7 @@
 //! Handles keys: changes the state of the screen, or asks the terminal for something.
 
 use supervisor_model::{
-    reaping::{Decision, Entry},
+    reaping::{Decision, ReapAttempt},
     words::clean,
 };
 
@@ -269,7 +269,7 @@ impl Top {
 }
 
 /// The decision about a zombie and its consequences, in the words of `supervisor reap`.
-fn question_text(entry: &Entry) -> String {
+fn question_text(entry: &ReapAttempt) -> String {
     let pid = entry.finding.process.pid;
     let mut lines = vec![supervisor_render::reaping::text(entry, false)];
     match &entry.decision {

@@ -39,7 +39,7 @@ pub use self::{
 };
 use supervisor_model::{
     event::{Event, EventKind},
-    reaping::Entry,
+    reaping::ReapAttempt,
     words::{duration, width},
 };
 use supervisor_render::style::COLUMNS;
@@ -72,7 +72,7 @@ pub trait View {
     fn story(&self, id: &str, columns: usize, now_ns: u64) -> Option<Story>;
 
     /// A zombie of this host, with the decision whether `supervisor reap` frees it.
-    fn reap(&self, id: &str) -> Option<Entry>;
+    fn reap(&self, id: &str) -> Option<ReapAttempt>;
 }
 
 /// The story of a finding.

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use ratatui::{Terminal, backend::TestBackend};
 use supervisor_conclude::conclusions::Conclusions;
-use supervisor_model::{evidence::sample, filter::Filter, observation::Observation, recording::Reader};
+use supervisor_model::{
+    evidence::sample, filter::Filter, observation::Observation, recording::RecordingReader,
+};
 use supervisor_render::style::Style;
 
 use super::{
@@ -23,7 +25,7 @@ fn recorded() -> (Top, Conclusions) {
 /// The same screen and conclusions, and the rest of the recording.
 fn played() -> (Top, Conclusions, Vec<Observation>) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings/f1-incident.zst");
-    let mut reader = Reader::open(&file).expect("it is in the tree");
+    let mut reader = RecordingReader::open(&file).expect("it is in the tree");
     let header = reader.header().clone();
     let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
     let mut top = Top::new("recorded".to_owned());

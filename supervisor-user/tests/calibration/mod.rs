@@ -14,7 +14,7 @@ use supervisor_model::{
     diagnosis::{Confidence, Diagnosis, Prognosis},
     event::EventKind,
     filter::Filter,
-    recording::Reader,
+    recording::RecordingReader,
 };
 
 /// The truth about a zombie.
@@ -56,7 +56,7 @@ pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
     for file in files {
         let name =
             file.file_stem().and_then(|it| it.to_str()).context("a name that is not UTF-8")?.to_owned();
-        let mut reader = Reader::open(&file)?;
+        let mut reader = RecordingReader::open(&file)?;
         let header = reader.header().clone();
         let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
         for observation in reader.by_ref() {

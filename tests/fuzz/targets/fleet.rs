@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use supervisor_model::{filter::Filter, words::{clean, harmless_json}};
-use supervisor_deliver::fleet::{Document, Seen};
+use supervisor_deliver::fleet::{Document, Filtered};
 
 /// Filters by each of the things that a document can say.
 fn filters() -> impl Iterator<Item = Filter> {
@@ -25,15 +25,15 @@ fn filters() -> impl Iterator<Item = Filter> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    assert_eq!(Document::look(data, &Filter::default()), Seen::Wanted, "without a filter all is wanted");
+    assert_eq!(Document::look(data, &Filter::default()), Filtered::Wanted, "without a filter all is wanted");
     let document = Document::read(data);
     for filter in filters() {
         let seen = Document::look(data, &filter);
         if let Some(document) = &document {
-            let expected = if document.passes(&filter) { Seen::Wanted } else { Seen::Unwanted };
+            let expected = if document.passes(&filter) { Filtered::Wanted } else { Filtered::Unwanted };
             assert_eq!(seen, expected, "{filter:?}");
         } else {
-            assert_ne!(seen, Seen::Unwanted, "it is no finding that could be unwanted by {filter:?}");
+            assert_ne!(seen, Filtered::Unwanted, "it is no finding that could be unwanted by {filter:?}");
         }
     }
 

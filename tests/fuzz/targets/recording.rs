@@ -6,12 +6,12 @@ use std::io::Cursor;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use supervisor_fuzz::Teller;
-use supervisor_model::recording::Reader;
+use supervisor_model::recording::RecordingReader;
 
 // The lines of a recording; a fuzzer would never get beyond the checksum of what packs them.
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Ok(packed) = zstd::encode_all(data, 1) else { return Corpus::Reject };
-    let Ok(reader) = Reader::new("fuzz", Cursor::new(packed)) else { return Corpus::Reject };
+    let Ok(reader) = RecordingReader::new("fuzz", Cursor::new(packed)) else { return Corpus::Reject };
     let header = reader.header().clone();
     let mut teller = Teller::new(header.host, header.grace_ns);
     for observation in reader.map_while(Result::ok) {

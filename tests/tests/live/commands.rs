@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use supervisor_lab::{Lab, Pod, pid_namespace};
 use supervisor_tests::{Fixture, Watch, fixture, run_json, supervisor_bin};
-use supervisor_user::schema::Subject;
+use supervisor_user::schema::SchemaSubject;
 
 fn zombie() -> Result<(Fixture, u32)> {
     let fixture = fixture!("never-wait", "1")?;
@@ -54,7 +54,7 @@ fn ps_reports_the_same_in_ocsf() -> Result<()> {
     assert_eq!((printed.lines().count(), output.status.code()), (1, Some(1)), "{printed}");
 
     let event: Value = serde_json::from_str(&printed)?;
-    let schema = jsonschema::options().should_validate_formats(true).build(&Subject::Ocsf.schema())?;
+    let schema = jsonschema::options().should_validate_formats(true).build(&SchemaSubject::Ocsf.schema())?;
     let wrong: Vec<String> = schema.iter_errors(&event).map(|it| it.to_string()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}: {event}");
     assert_eq!(event["type_uid"], 200_401);

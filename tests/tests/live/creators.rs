@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 
 use anyhow::{Context as _, Result};
-use supervisor_model::{evidence::Evidence, observation::Seen, recording::Reader};
+use supervisor_model::{evidence::Evidence, observation::Seen, recording::RecordingReader};
 use supervisor_tests::{Event, Fact, Fixture, Watch};
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
@@ -26,7 +26,7 @@ fn observed(args: &[&str]) -> Result<(Evidence, Event, Fact, u32)> {
     let fixture_pid = fixture.pid();
     fixture.end()?;
     watch.stop()?;
-    for observation in Reader::open(&file)? {
+    for observation in RecordingReader::open(&file)? {
         if let Seen::Unreaped { id, evidence, .. } = observation?.seen
             && id.tgid == pid
         {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use supervisor_tests::{fixture, supervisor_bin};
-use supervisor_user::exit::Exit;
+use supervisor_user::exit::CommandExit;
 
 /// Runs its arguments on a kernel that does not report its types.
 const WITHOUT_BTF: &str = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
@@ -30,26 +30,26 @@ fn every_exit_code_is_the_one_that_is_documented() -> Result<()> {
     let as_nobody = &["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"][..];
     let without_btf = &["unshare", "--mount", "sh", "-c", WITHOUT_BTF, "sh"][..];
     for (how, args, code) in [
-        (plain, &["ps", "--pid", "1"][..], Exit::Ok),
-        (plain, &["explain", &parent], Exit::Ok),
-        (plain, &["doctor"], Exit::Ok),
-        (plain, &["watch", "--duration", "100ms"], Exit::Ok),
-        (plain, &["ps", "--pid", &zombie], Exit::Found),
-        (plain, &["explain", &zombie], Exit::Found),
-        (without_btf, &["doctor"], Exit::Found),
-        (as_nobody, &["doctor"], Exit::Found),
-        (plain, &["ps", "--no-such-option"], Exit::Usage),
-        (plain, &["config", "--check", &wrong], Exit::Usage),
-        (plain, &["run", "--config", &wrong], Exit::Usage),
-        (plain, &["explain", "4194305"], Exit::Failed),
-        (plain, &["replay", "/no/such/file"], Exit::Failed),
-        (plain, &["trace", "/no/such/command"], Exit::Failed),
-        (plain, &["ps", "--from", "nats://127.0.0.1:1", "--nats-timeout", "1s"], Exit::Failed),
-        (as_nobody, &["watch"], Exit::Rights),
-        (as_nobody, &["trace"], Exit::Rights),
-        (as_nobody, &["demo"], Exit::Rights),
-        (without_btf, &["watch"], Exit::Kernel),
-        (without_btf, &["trace"], Exit::Kernel),
+        (plain, &["ps", "--pid", "1"][..], CommandExit::Ok),
+        (plain, &["explain", &parent], CommandExit::Ok),
+        (plain, &["doctor"], CommandExit::Ok),
+        (plain, &["watch", "--duration", "100ms"], CommandExit::Ok),
+        (plain, &["ps", "--pid", &zombie], CommandExit::Found),
+        (plain, &["explain", &zombie], CommandExit::Found),
+        (without_btf, &["doctor"], CommandExit::Found),
+        (as_nobody, &["doctor"], CommandExit::Found),
+        (plain, &["ps", "--no-such-option"], CommandExit::Usage),
+        (plain, &["config", "--check", &wrong], CommandExit::Usage),
+        (plain, &["run", "--config", &wrong], CommandExit::Usage),
+        (plain, &["explain", "4194305"], CommandExit::Failed),
+        (plain, &["replay", "/no/such/file"], CommandExit::Failed),
+        (plain, &["trace", "/no/such/command"], CommandExit::Failed),
+        (plain, &["ps", "--from", "nats://127.0.0.1:1", "--nats-timeout", "1s"], CommandExit::Failed),
+        (as_nobody, &["watch"], CommandExit::Rights),
+        (as_nobody, &["trace"], CommandExit::Rights),
+        (as_nobody, &["demo"], CommandExit::Rights),
+        (without_btf, &["watch"], CommandExit::Kernel),
+        (without_btf, &["trace"], CommandExit::Kernel),
     ] {
         let words: Vec<&str> = how.iter().chain(&[program.as_str()]).chain(args).copied().collect();
         let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output()?;

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use supervisor_lab::until;
 use supervisor_tests::{Guard, WAIT_LIMIT, child_of, signal, supervisor_bin};
-use supervisor_user::schema::Subject;
+use supervisor_user::schema::SchemaSubject;
 use tempfile::TempDir;
 
 mod containers;
@@ -77,7 +77,7 @@ impl Run {
 }
 
 fn schema() -> Result<Validator> {
-    Ok(jsonschema::options().should_validate_formats(true).build(&Subject::Leaks.schema())?)
+    Ok(jsonschema::options().should_validate_formats(true).build(&SchemaSubject::Leaks.schema())?)
 }
 
 fn run(args: &[&str]) -> Result<Run> {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use supervisor_lab::{Lines, Owned, until};
-use supervisor_model::{observation::Seen, recording::Reader};
+use supervisor_model::{observation::Seen, recording::RecordingReader};
 use supervisor_tests::{Outcome, WAIT_LIMIT, Watch, events_of, finding_of, fixture, supervisor_bin};
 
 /// `nobody`, in every distribution.
@@ -97,7 +97,7 @@ fn an_anonymous_recording_does_not_show_the_host() -> Result<()> {
     let text = outcome.lines.join("\n");
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     ensure!(!text.contains(boot_id.trim()), "the boot id is told");
-    let host = &Reader::open(&file)?.header().host.clone();
+    let host = &RecordingReader::open(&file)?.header().host.clone();
     assert_eq!((host, &*host.hostname), (&host.anonymous(), "anonymous"));
     Ok(())
 }
@@ -112,7 +112,7 @@ fn only_matching_processes_are_recorded_on_request() -> Result<()> {
     watch.wait_for("the finding", |event| event.says("zombie-existing", pid))?;
     let outcome = watch.stop()?;
     let mut found = 0;
-    for observation in Reader::open(&file)? {
+    for observation in RecordingReader::open(&file)? {
         match observation?.seen {
             Seen::Unreaped { id, .. } => {
                 assert_eq!(id.tgid, pid);
@@ -147,7 +147,7 @@ fn a_recorder_that_is_killed_leaves_what_it_saw() -> Result<()> {
     watch.wait_for("the finding", |event| event.says("zombie-existing", pid))?;
     // The observation is in the file soon, not only at the end.
     until("the observation to be in the file", WAIT_LIMIT, || {
-        let mut seen = Reader::open(&file)?.filter_map(Result::ok);
+        let mut seen = RecordingReader::open(&file)?.filter_map(Result::ok);
         Ok(seen.any(|it| matches!(it.seen, Seen::Unreaped { id, .. } if id.tgid == pid)).then_some(()))
     })?;
     watch.kill()?;

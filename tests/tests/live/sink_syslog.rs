@@ -24,7 +24,7 @@ use supervisor_render::Format;
 use supervisor_tests::{
     HOSTILE, WAIT_LIMIT, end_by, hostile, hostile_in, message, octet_counted, recorded, repeated,
 };
-use supervisor_user::schema::Subject;
+use supervisor_user::schema::SchemaSubject;
 use tempfile::TempDir;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -243,7 +243,7 @@ fn a_shortened_event_still_fits_the_schema() -> Result<()> {
     let path = dir.path().join("log");
     let socket = UnixDatagram::bind(&path)?;
     let runtime = runtime()?;
-    for (format, subject) in [(Format::Ecs, Subject::Ecs), (Format::Ocsf, Subject::Ocsf)] {
+    for (format, subject) in [(Format::Ecs, SchemaSubject::Ecs), (Format::Ocsf, SchemaSubject::Ocsf)] {
         let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema())?;
         let messages = hostile_in(format)?;
         let (mut whole, mut shortened, mut essential) = (0, 0, 0);

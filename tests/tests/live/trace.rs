@@ -14,7 +14,7 @@ use rustix::{io::ioctl_fionread, pipe::fcntl_getpipe_size, process::Signal};
 use serde_json::Value;
 use supervisor_lab::{Lab, Owned, PidNs, Runtime, bundle, pid_namespace, until};
 use supervisor_tests::{Contract, Event, WAIT_LIMIT, fixture, freeze, supervisor_bin};
-use supervisor_user::schema::Subject;
+use supervisor_user::schema::SchemaSubject;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 /// More processes than fit into a small ring.
@@ -165,7 +165,7 @@ fn a_process_whose_last_threads_exit_at_once_exits_once_and_is_reaped_once() -> 
 fn a_trace_reports_the_same_in_ocsf() -> Result<()> {
     let (code, text) = Trace::start(&["-o", "ocsf", "--", FIXTURE, "reap-after", "0"])?.end()?;
     ensure!(code == 0, "it ended with {code}: {text}");
-    let schema = jsonschema::options().should_validate_formats(true).build(&Subject::Ocsf.schema())?;
+    let schema = jsonschema::options().should_validate_formats(true).build(&SchemaSubject::Ocsf.schema())?;
     let mut told = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {
         let event: Value = serde_json::from_str(line)?;

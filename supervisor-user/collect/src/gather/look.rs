@@ -71,7 +71,7 @@ type Cache<K, V> = RefCell<HashMap<K, Rc<V>>>;
 type Groups = (u64, Option<Shared<Vec<String>>>);
 
 /// One inspection.
-pub struct Look<'a> {
+pub struct Inspection<'a> {
     host: Redacted<'a>,
     records: Option<Remembered<'a>>,
     tasks: HashMap<ProcessId, Task>,
@@ -100,7 +100,7 @@ pub struct Look<'a> {
     seeded_ns: Cache<(), Option<u64>>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Inspection<'a> {
     /// An inspection of the processes that the task iterator reports now: the exited ones, and the living ones if they
     /// were requested. Without records there are no creators, execs and waits.
     #[must_use]

@@ -8,4 +8,4 @@ mod reading;
 #[cfg(test)]
 mod vanishing;
 
-pub use self::look::{EvidenceError, Look, starts_match};
+pub use self::look::{EvidenceError, Inspection, starts_match};

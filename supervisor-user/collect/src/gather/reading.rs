@@ -16,7 +16,7 @@ use supervisor_model::{
     redact::Redactor,
 };
 
-use super::Look;
+use super::Inspection;
 use crate::{
     host::{DirectProc, Host as _},
     redacted::Redacted,
@@ -43,7 +43,7 @@ fn gather_one(host: &DirectProc, facts: ProcessFacts, reaper: &ProcessFacts) -> 
         TaskRecord { id: zombie, parent: id(host, reaper), flags: TASK_ZOMBIE, ..TaskRecord::default() };
     let redactor = Redactor::default();
     let tasks = vec![Task { record, cgroup: None }];
-    let look = Look::new(Redacted::new(host, &redactor), None, tasks, Vec::new());
+    let look = Inspection::new(Redacted::new(host, &redactor), None, tasks, Vec::new());
     look.gather(facts, Some(zombie), Some(1)).expect("it can be read")
 }
 

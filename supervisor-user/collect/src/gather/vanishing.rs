@@ -22,7 +22,7 @@ use supervisor_model::{
     redact::Redactor,
 };
 
-use super::Look;
+use super::Inspection;
 use crate::{
     host::{Arguments, DirectProc, Host},
     redacted::Redacted,
@@ -158,8 +158,12 @@ fn a_process_that_vanishes_at_any_step_is_no_error_and_adds_no_wrong_facts() {
     for answered in 0.. {
         let host = Vanishing { host: &proc, left: Cell::new(answered) };
         let redactor = Redactor::default();
-        let look =
-            Look::new(Redacted::new(&host, &redactor), None, vec![Task { record, cgroup: None }], Vec::new());
+        let look = Inspection::new(
+            Redacted::new(&host, &redactor),
+            None,
+            vec![Task { record, cgroup: None }],
+            Vec::new(),
+        );
         let evidence =
             look.gather(facts.clone(), Some(zombie), Some(1)).expect("that it is gone is no error");
         if let Some(reaper) = &evidence.reaper {
@@ -206,7 +210,7 @@ fn one_read_of_proc_completes_the_facts_of_all_zombies_in_the_same_groups() {
     let task = |facts: &ProcessFacts| Task { record: whole(&proc, facts), cgroup: None };
     let host = Vanishing { host: &proc, left: Cell::new(1) };
     let redactor = Redactor::default();
-    let look = Look::new(
+    let look = Inspection::new(
         Redacted::new(&host, &redactor),
         None,
         zombies.iter().map(|(_, facts)| task(facts)).collect(),
@@ -230,7 +234,7 @@ fn an_exec_that_was_seeded_without_arguments_gets_them_later() {
     let seeded = ExecFacts { filename: "/bin/it".into(), args_note: missing, ..ExecFacts::default() };
     let completed = |answers: usize, exec: ExecFacts| {
         let host = Vanishing { host: &proc, left: Cell::new(answers) };
-        let look = Look::new(Redacted::new(&host, &redactor), None, Vec::new(), Vec::new());
+        let look = Inspection::new(Redacted::new(&host, &redactor), None, Vec::new(), Vec::new());
         look.with_arguments(own.clone(), Some(exec)).unwrap().1.expect("it is still there")
     };
     let exec = completed(1, seeded.clone());

@@ -7,7 +7,7 @@ use aya::{
 
 use super::{
     KernelError, Offsets,
-    loader::{Options, RELEASE, Setup, TRACEPOINTS, iterator, load, tracepoint, try_release},
+    loader::{LoadOptions, RELEASE, Setup, TRACEPOINTS, iterator, load, tracepoint, try_release},
 };
 
 /// How many instructions of each program the verifier may process, by the names of [`hooks`]. Each bound is about twice
@@ -54,7 +54,7 @@ pub enum HookState {
 pub fn hooks() -> Result<Vec<Hook>, KernelError> {
     let offsets = Offsets::of_running_kernel()?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
-    let options = Options { report_after_ns: u64::MAX, ..Options::default() };
+    let options = LoadOptions { report_after_ns: u64::MAX, ..LoadOptions::default() };
     let mut ebpf = load(&offsets, &btf, &options, &Setup::default())?;
     let mut hooks: Vec<Hook> = TRACEPOINTS
         .into_iter()

@@ -26,7 +26,7 @@ pub(super) const RELEASE: &str = "release_task";
 
 /// How the programs are loaded.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct LoadOptions {
     /// The ring reports the reap of a process that was unreaped for at least this long.
     pub report_after_ns: u64,
     /// Send the programs' own log lines to the `log` crate.
@@ -67,7 +67,7 @@ pub(super) struct Setup {
 pub(super) fn load(
     offsets: &Offsets,
     btf: &Btf,
-    options: &Options,
+    options: &LoadOptions,
     setup: &Setup,
 ) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();

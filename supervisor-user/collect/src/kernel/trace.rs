@@ -12,8 +12,8 @@ use supervisor_ebpf::{
 };
 
 use super::{
-    KernelError, Scan, Tracer,
-    loader::{Options, Setup, map, tracepoint, try_release},
+    Collector, KernelError, Scan,
+    loader::{LoadOptions, Setup, map, tracepoint, try_release},
     missed,
     scan::components,
 };
@@ -40,7 +40,7 @@ const UNUSED: [(&str, u32); 7] = [
 ];
 
 /// A record of the kernel side.
-pub enum Record<'a> {
+pub enum TraceRecord<'a> {
     /// An event other than an exec.
     Event(Traced),
     /// An exec.
@@ -74,7 +74,7 @@ pub struct Trace {
     cgroups: HashMap<MapData, u64, u8>,
     has_release: bool,
     /// Keeps the programs loaded.
-    tracer: Tracer,
+    tracer: Collector,
 }
 
 impl Trace {
@@ -83,10 +83,11 @@ impl Trace {
     ///
     /// # Errors
     ///
-    /// Those of [`Tracer::start`].
+    /// Those of [`Collector::start`].
     pub fn start(mut options: TraceOptions, roots: &[u32]) -> Result<Self, KernelError> {
         options.filter.follow = u32::from(!roots.is_empty());
-        let (mut tracer, has_release) = Tracer::start_and(&Options::default(), &setup(&options), attach)?;
+        let (mut tracer, has_release) =
+            Collector::start_and(&LoadOptions::default(), &setup(&options), attach)?;
         let ebpf = &mut tracer.ebpf;
         let (ring, lost, cgroups) =
             (map(ebpf, "TRACE")?, map(ebpf, "TRACE_LOST")?, map(ebpf, "CGROUPS_TOLD")?);
@@ -105,7 +106,7 @@ impl Trace {
 
     /// The loaded programs.
     #[must_use]
-    pub fn tracer(&self) -> &Tracer {
+    pub fn tracer(&self) -> &Collector {
         &self.tracer
     }
 
@@ -122,7 +123,7 @@ impl Trace {
     /// Those of `each`.
     pub fn drain<E>(
         &mut self,
-        mut each: impl FnMut(&mut Cgroups<'_>, Record<'_>) -> Result<(), E>,
+        mut each: impl FnMut(&mut Cgroups<'_>, TraceRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut cgroups = Cgroups(&mut self.cgroups);
         while let Some(item) = self.ring.next() {
@@ -132,11 +133,11 @@ impl Trace {
             // record.
             let record = unsafe {
                 match item.len() {
-                    n if n == size_of::<Traced>() => Record::Event(start.cast::<Traced>().read()),
-                    n if n == size_of::<TracedExec>() => Record::Exec(&*start.cast::<TracedExec>()),
+                    n if n == size_of::<Traced>() => TraceRecord::Event(start.cast::<Traced>().read()),
+                    n if n == size_of::<TracedExec>() => TraceRecord::Exec(&*start.cast::<TracedExec>()),
                     n if n == size_of::<TracedCgroup>() => {
                         let told = &*start.cast::<TracedCgroup>();
-                        Record::Cgroup(told.id, components(&told.path))
+                        TraceRecord::Cgroup(told.id, components(&told.path))
                     }
                     _ => continue,
                 }
@@ -199,7 +200,7 @@ fn setup(options: &TraceOptions) -> Setup {
 /// Follows the roots and all their descendants. A process that is not followed yet may fork during a scan; the next
 /// scan finds the child. The loop ends with a scan that finds no other process.
 fn follow(
-    tracer: &mut Tracer,
+    tracer: &mut Collector,
     followed: &mut HashMap<MapData, ProcessId, u8>,
     roots: &[u32],
 ) -> Result<(), KernelError> {

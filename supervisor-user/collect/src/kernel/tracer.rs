@@ -16,7 +16,9 @@ use supervisor_model::{clock, evidence::Task};
 
 use super::{
     KernelError, Offsets, Records,
-    loader::{ITERATOR, Options, RELEASE, Setup, TRACEPOINTS, iterator, load, map, tracepoint, try_release},
+    loader::{
+        ITERATOR, LoadOptions, RELEASE, Setup, TRACEPOINTS, iterator, load, map, tracepoint, try_release,
+    },
     missed,
     remembered::Remembered,
     rights,
@@ -26,7 +28,7 @@ use crate::memory;
 
 /// The loaded programs. The kernel detaches them when this is dropped, or when the process ends in any way: nothing is
 /// pinned.
-pub struct Tracer {
+pub struct Collector {
     pub(super) ebpf: Ebpf,
     records: Records,
     older: Option<Records>,
@@ -36,19 +38,19 @@ pub struct Tracer {
     control: Control,
 }
 
-impl Tracer {
+impl Collector {
     /// Resolves offsets, loads the object and attaches the hooks.
     ///
     /// # Errors
     ///
     /// If capabilities, BTF or a type in it are missing, or if the kernel refuses something.
-    pub fn start(options: &Options) -> Result<Self, KernelError> {
+    pub fn start(options: &LoadOptions) -> Result<Self, KernelError> {
         Self::start_and(options, &Setup::default(), |_, _| Ok(())).map(|(tracer, ())| tracer)
     }
 
     /// The same, and calls `also` with the object before it returns, while the kernel's types are still in memory.
     pub(super) fn start_and<T>(
-        options: &Options,
+        options: &LoadOptions,
         setup: &Setup,
         also: impl FnOnce(&mut Ebpf, &Btf) -> Result<T, KernelError>,
     ) -> Result<(Self, T), KernelError> {

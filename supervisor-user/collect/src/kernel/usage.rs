@@ -5,7 +5,7 @@ use std::{io, os::fd::OwnedFd, time::Duration};
 use aya::sys::{Stats, enable_stats};
 use supervisor_ebpf::EPOCHS;
 
-use super::{KernelError, MapSize, Tracer, map_sizes};
+use super::{Collector, KernelError, MapSize, map_sizes};
 
 /// How full a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl RunStats {
     }
 }
 
-impl Tracer {
+impl Collector {
     /// How full the maps are; costs one map lookup.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use supervisor_model::{
 use super::{INSPECT_NS, Observer, REVIEW_PAUSE, REVIEW_PAUSE_MAX_NS, REVIEWS};
 use crate::{
     exiting::Verdict,
-    gather::{EvidenceError, Look},
+    gather::{EvidenceError, Inspection},
     host::Host,
     kernel::{KernelError, Scan},
     ledger::{Due, Settled},
@@ -41,7 +41,7 @@ impl<H: Host> Observer<H> {
         let mut living = Vec::new();
         let exited = self.tracer.scan(Scan::All, |record| living.push(*record))?;
         let host = Redacted::new(&self.host, &self.redactor);
-        let look = Look::new(host, Some(self.tracer.remembered()), exited, living);
+        let look = Inspection::new(host, Some(self.tracer.remembered()), exited, living);
         let until_ns = clock::now_ns() + INSPECT_NS;
         for (id, since_ns) in due {
             if clock::now_ns() > until_ns {
@@ -92,7 +92,7 @@ impl<H: Host> Observer<H> {
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
         let scanned_ns = clock::now_ns();
         let until_ns = scanned_ns + INSPECT_NS.max(scanned_ns.saturating_sub(now_ns));
-        let look = Look::new(
+        let look = Inspection::new(
             Redacted::new(&self.host, &self.redactor),
             Some(self.tracer.remembered()),
             exited,

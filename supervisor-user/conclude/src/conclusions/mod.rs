@@ -12,8 +12,8 @@ mod watched;
 use std::collections::{HashMap, HashSet};
 
 use growth::Growth;
-pub use outcomes::Outcome;
 use outcomes::Outcomes;
+pub use outcomes::PastOutcome;
 use sessions::Sessions;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
@@ -86,12 +86,12 @@ impl Conclusions {
 
     /// Returns what reapers did with earlier findings, for storage beyond the end of the agent.
     #[must_use]
-    pub fn outcomes(&self) -> Vec<Outcome> {
+    pub fn outcomes(&self) -> Vec<PastOutcome> {
         self.outcomes.all()
     }
 
     /// Restores the outcomes that an earlier run stored.
-    pub fn restore_outcomes(&mut self, outcomes: Vec<Outcome>) {
+    pub fn restore_outcomes(&mut self, outcomes: Vec<PastOutcome>) {
         self.outcomes.restore(outcomes);
     }
 

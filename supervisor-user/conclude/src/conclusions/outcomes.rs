@@ -16,7 +16,7 @@ type Key = (String, Option<bool>);
 
 /// What one reaper did with earlier findings, in the form that is stored beyond the end of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct PastOutcome {
     /// The reaper's entity id, or its pid.
     pub reaper: String,
     /// Whether the reaper had adopted the processes that it reaped.
@@ -48,10 +48,10 @@ struct Record {
 
 impl Outcomes {
     /// Returns all known outcomes, for storage.
-    pub(super) fn all(&self) -> Vec<Outcome> {
+    pub(super) fn all(&self) -> Vec<PastOutcome> {
         let known = self.of.iter().filter(|(_, record)| record.reaped > 0);
         known
-            .map(|((reaper, adopted), record)| Outcome {
+            .map(|((reaper, adopted), record)| PastOutcome {
                 reaper: reaper.clone(),
                 adopted: *adopted,
                 reaped: record.reaped,
@@ -61,8 +61,8 @@ impl Outcomes {
     }
 
     /// Restores stored outcomes.
-    pub(super) fn restore(&mut self, outcomes: Vec<Outcome>) {
-        for Outcome { reaper, adopted, reaped, dwells_ns } in outcomes.into_iter().take(MAX_REAPERS) {
+    pub(super) fn restore(&mut self, outcomes: Vec<PastOutcome>) {
+        for PastOutcome { reaper, adopted, reaped, dwells_ns } in outcomes.into_iter().take(MAX_REAPERS) {
             let record = self.of.entry((reaper, adopted)).or_default();
             record.reaped += reaped;
             for dwell_ns in dwells_ns.into_iter().take(MAX_OUTCOMES) {

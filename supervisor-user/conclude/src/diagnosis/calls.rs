@@ -2,7 +2,7 @@
 
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Position, Prognosis},
-    facts::{Call, OpenFile, Writer},
+    facts::{Call, OpenFile, PipeWriter},
     family::Family,
     finding::{LastWait, WaitTarget},
     words::clean,
@@ -91,7 +91,7 @@ fn reads_output_of_another_child(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let Some(Call::Read { file: OpenFile::Pipe(_), .. }) = case.only_call() else { return None };
     let is_child =
-        |writer: &&Writer| writer.parent == reaper.process.pid && writer.pid != case.finding.process.pid;
+        |writer: &&PipeWriter| writer.parent == reaper.process.pid && writer.pid != case.finding.process.pid;
     let child = reaper.pipe.as_ref()?.writers.iter().find(is_child)?;
     let who = name(&reaper.process);
     let writer = format!("{} (pid {})", clean(&child.comm), child.pid);
@@ -115,13 +115,13 @@ fn reads_output_of_another_child(case: &Case<'_>) -> Option<Verdict> {
 }
 
 /// Whether the zombie left behind the process that holds a pipe.
-fn is_left_by(writer: &Writer, case: &Case<'_>) -> bool {
+fn is_left_by(writer: &PipeWriter, case: &Case<'_>) -> bool {
     let same_group = case.finding.pgrp == Some(writer.pgrp)
         && case.reaper.is_some_and(|reaper| reaper.pgrp.is_some() && reaper.pgrp != case.finding.pgrp);
     writer.is_descendant == Some(true) || (writer.is_descendant.is_none() && same_group)
 }
 
-fn held_open(case: &Case<'_>, holder: &Writer) -> Verdict {
+fn held_open(case: &Case<'_>, holder: &PipeWriter) -> Verdict {
     let who = case.reaper.map(|reaper| name(&reaper.process)).unwrap_or_default();
     let holds = format!("{} (pid {})", clean(&holder.comm), holder.pid);
     let is_in_read =

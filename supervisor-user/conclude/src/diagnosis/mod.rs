@@ -34,7 +34,7 @@ use crate::decision::decide;
 pub use self::{
     family::{book, page_text},
     namespace::{blockers, diagnose_namespace},
-    pages::Page,
+    pages::FamilyPage,
 };
 use supervisor_model::finding::Finding;
 pub use supervisor_model::{

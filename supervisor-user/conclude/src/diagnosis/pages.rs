@@ -5,7 +5,7 @@ use supervisor_model::family::Family;
 
 /// The page of a family. Text is Markdown with code spans only.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct FamilyPage {
     /// The symptoms that the person on the host sees.
     pub looks_like: &'static str,
     /// The mechanism: what the kernel does and what the reaper fails to do.
@@ -70,7 +70,7 @@ pub(super) const BESIDE: &[&str] = &[
 ];
 
 /// Returns the page of a family.
-pub(super) const fn page(family: Family) -> &'static Page {
+pub(super) const fn page(family: Family) -> &'static FamilyPage {
     match family {
         Family::F1 => &F1,
         Family::F2 => &F2,
@@ -99,7 +99,7 @@ pub(super) const fn page(family: Family) -> &'static Page {
     }
 }
 
-static F1: Page = Page {
+static F1: FamilyPage = FamilyPage {
     looks_like: "`ps` shows `[crun] <defunct>`, state Z, under `conmonrs` or another monitor that is alive and sleeps. \
         The Pod stays in Terminating. `reaper.adopted` and `reaper.is_subreaper` are true, the nearest `creators[]` are \
         a runtime that is gone, and `reaper.last_wait` was for another pid. If the container joined its pod's PID \
@@ -138,7 +138,7 @@ static F1: Page = Page {
     ],
 };
 
-static F2: Page = Page {
+static F2: FamilyPage = FamilyPage {
     looks_like: "Zombies with PPID 1 inside the container, more by the day. On the host their parent is the application \
         whose last number in `NSpid` of /proc/PID/status is 1. `reaper.is_pidns_init` and `reaper.adopted` are true.",
     why: "An orphan in a PID namespace goes to its PID 1 (`find_new_reaper`) unless a subreaper of that namespace stands \
@@ -171,7 +171,7 @@ static F2: Page = Page {
     ],
 };
 
-static F3: Page = Page {
+static F3: FamilyPage = FamilyPage {
     looks_like: "As F2, but the zombies are named like a probe's parts (`healthcheck.sh`, `sh`, `tee`, `grep`) and come \
         at a fixed period. Among `creators[]` is a runtime with verb `exec`, and `origin` is `exec` or `healthcheck`.",
     why: "A probe or exec session starts in the container's namespace with its parent outside. When its first process ends, \
@@ -204,7 +204,7 @@ static F3: Page = Page {
     ],
 };
 
-static F4: Page = Page {
+static F4: FamilyPage = FamilyPage {
     looks_like: "A zombie under the very process that started it, which is alive and works. `reaper.adopted` is false, and \
         the first of `creators[]` is the reaper.",
     why: "While a parent lives only it can reap its child: `do_wait` looks through the caller's own children and no others. \
@@ -229,7 +229,7 @@ static F4: Page = Page {
     sources: &["krallin/tini#130", "krallin/tini#138", "moby/moby#39326", "wait(2)", "kernel/exit.c"],
 };
 
-static F5: Page = Page {
+static F5: FamilyPage = FamilyPage {
     looks_like: "tini or another init runs in the container, and zombies pile up nevertheless, under another process. \
         tini had warned on its standard error that it is not PID 1 and not registered as a subreaper.",
     why: "Orphans go to the nearest ancestor that is a subreaper at the dying parent's PID namespace level, else to that \
@@ -259,7 +259,7 @@ static F5: Page = Page {
     ],
 };
 
-static F6: Page = Page {
+static F6: FamilyPage = FamilyPage {
     looks_like: "The zombie is a part of the runtime: `runc:[1:CHILD]`, `[runc]`, `youki:[1:INTER]`. `runtime.stage` is \
         `intermediate`, or the zombie is the runtime's command itself. A container's init (`init`) that a monitor adopted \
         is F1, not this.",
@@ -290,7 +290,7 @@ static F6: Page = Page {
     ],
 };
 
-static F7: Page = Page {
+static F7: FamilyPage = FamilyPage {
     looks_like: "`[conmon] <defunct>`, `[conmonrs] <defunct>` or `[containerd-shim] <defunct>`: the zombie is a monitor, \
         and its container is gone. Often hundreds, one for each exec, with an engine as the parent.",
     why: "Monitors fork once more to detach from the engine. The engine must wait for the first process; the \
@@ -321,7 +321,7 @@ static F7: Page = Page {
     ],
 };
 
-static F8: Page = Page {
+static F8: FamilyPage = FamilyPage {
     looks_like: "A container or Pod cannot be stopped. Its PID 1 was killed and is still there: `ps` shows state S (old \
         kernels: D), a name in brackets since its memory is gone, and wchan `zap_pid_ns_processes`, or `do_wait` if what \
         blocks is its own child. `exec` into it fails. The finding is `namespace-blocked`; `blockers[]` lists every process that is in the way.",
@@ -355,7 +355,7 @@ static F8: Page = Page {
     ],
 };
 
-static F9: Page = Page {
+static F9: FamilyPage = FamilyPage {
     looks_like: "`ps` shows `Zl` and `<defunct>`, yet the process uses CPU or holds its ports. `ps -L -p PID` (or \
         /proc/PID/task) shows threads that are not Z, and `Threads` in /proc/PID/status is above 1. A process that \
         works on is no finding in `watch`; `supervisor explain PID` tells it. A killed one whose other thread does not end \
@@ -382,7 +382,7 @@ static F9: Page = Page {
     sources: &["influxdata/telegraf#10920", "checkpoint-restore/criu#57", "pthread_exit(3)", "kernel/exit.c"],
 };
 
-static F10: Page = Page {
+static F10: FamilyPage = FamilyPage {
     looks_like: "A zombie with `TracerPid` not 0 in /proc/PID/status, or in /proc/PID/task/TID/status of any of its \
         threads. The parent sits in its wait (wchan `do_wait`), or its `waitpid` with WNOHANG returns 0, as if the child \
         were alive.",
@@ -407,7 +407,7 @@ static F10: Page = Page {
     sources: &["rr-debugger/rr#3882", "ptrace(2)", "kernel/exit.c", "kernel/ptrace.c"],
 };
 
-static F11: Page = Page {
+static F11: FamilyPage = FamilyPage {
     looks_like: "The reaper is in T (wchan `do_signal_stop`), in t, in D, or in a frozen cgroup. A frozen process is in D \
         in a version 1 cgroup, in S in a version 2 one, so its state alone does not show it. In D with wchan \
         `kernel_clone` it has called vfork and waits for that child to exec or exit. Or its only thread sleeps in a call \
@@ -436,7 +436,7 @@ static F11: Page = Page {
     sources: &["moby/moby#37886", "moby/moby#31007", "vfork(2)", "signal(7)", "cgroups(7)", "kernel/fork.c"],
 };
 
-static F12: Page = Page {
+static F12: FamilyPage = FamilyPage {
     looks_like: "The process was killed or has called exit, is still there and is not Z, but D, S or R, often as a name in \
         brackets with no memory. After 5 s it is the finding `exit-blocked`, unless it runs; `supervisor explain PID` tells \
         it and prints wchan.",
@@ -459,7 +459,7 @@ static F12: Page = Page {
     sources: &["moby/moby#37886", "core(5)", "kernel/exit.c"],
 };
 
-static F13: Page = Page {
+static F13: FamilyPage = FamilyPage {
     looks_like: "No zombie at all: a child is gone the moment it exits, and its parent's waits end with ECHILD. The parent's \
         `SigIgn` in /proc/PID/status has bit 0x10000, or it has set SA_NOCLDWAIT, which /proc does not show. This page \
         gives no finding.",
@@ -488,7 +488,7 @@ static F13: Page = Page {
     ],
 };
 
-static F14: Page = Page {
+static F14: FamilyPage = FamilyPage {
     looks_like: "A zombie whose parent does wait for any child and gets ECHILD. Field 38 of /proc/PID/stat (`exit_signal`) is \
         not 17: `awk '{print $(NF-14)}' /proc/PID/stat` prints it.",
     why: "The child was made by clone with another signal than SIGCHLD in its flags, or none. `eligible_child` skips such \
@@ -510,7 +510,7 @@ static F14: Page = Page {
     sources: &["famzah/popen-noshell#12", "benfred/remoteprocess#2", "clone(2)", "wait(2)", "kernel/exit.c"],
 };
 
-static F15: Page = Page {
+static F15: FamilyPage = FamilyPage {
     looks_like: "A zombie whose parent did wait for it, successfully, and it is still Z. `reaper.last_wait.flags` has \
         WNOWAIT.",
     why: "With WNOWAIT, `wait_task_zombie` copies out the status and leaves the child as it is. It is a peek. No second \
@@ -532,7 +532,7 @@ static F15: Page = Page {
     sources: &["uapi-group/kernel-features#40", "waitid(2)", "kernel/exit.c"],
 };
 
-static F16: Page = Page {
+static F16: FamilyPage = FamilyPage {
     looks_like: "A Kubernetes Pod with `pause` and with zombies in a container whose PID 1 is the application. No finding of \
         its own: it is advice within F2.",
     why: "`pause` reaps any child, but it is PID 1 of its own PID namespace. Without `shareProcessNamespace: true` each \
@@ -560,7 +560,7 @@ static F16: Page = Page {
     ],
 };
 
-static F17: Page = Page {
+static F17: FamilyPage = FamilyPage {
     looks_like: "A reaper with a SIGCHLD handler that reaps most children, and one or a few zombies stay, more after bursts. \
         Their number does not shrink. Which ones they are may change.",
     why: "Standard signals do not queue: two exits while SIGCHLD is pending or blocked are one signal. A handler that waits \
@@ -592,7 +592,7 @@ static F17: Page = Page {
     ],
 };
 
-static F18: Page = Page {
+static F18: FamilyPage = FamilyPage {
     looks_like: "Zombies that go by themselves after some seconds or minutes, all at once, and come again. \
         `reaper.last_wait` is for any child, with WNOHANG, at a steady interval.",
     why: "The reaper does wait for any child, but from a timer, or only when it starts its next child, and not on SIGCHLD. \
@@ -620,7 +620,7 @@ static F18: Page = Page {
     ],
 };
 
-static F19: Page = Page {
+static F19: FamilyPage = FamilyPage {
     looks_like: "A zombie under a parent that sleeps in `pipe_read`, `poll` or a socket. The parent is perl with backticks, \
         a `subprocess` with captured output, a shell in `$(...)`. Something that the zombie had started in the background runs on.",
     why: "The parent reads the child's output until end of file and waits for the child after that. End of file comes when \
@@ -643,7 +643,7 @@ static F19: Page = Page {
     sources: &["Perl/perl5#11953", "pipe(7)", "read(2)"],
 };
 
-static F20: Page = Page {
+static F20: FamilyPage = FamilyPage {
     looks_like: "A parent with several children. It sleeps in `do_wait`, one of its children lives, and others that exited \
         before are zombies. They go one after the other.",
     why: "The parent waits for its children in an order of its own, each by its pid, and is inside the wait for one that \
@@ -664,7 +664,7 @@ static F20: Page = Page {
     sources: &["wait(2)", "kernel/exit.c"],
 };
 
-static F21: Page = Page {
+static F21: FamilyPage = FamilyPage {
     looks_like: "A shell or daemon that hangs in `wait`, its child a zombie. In /proc/PID/status bit 17 is set in `SigBlk` \
         and in `ShdPnd`. The same program works when it is started by hand.",
     why: "A signal mask survives fork and exec. A launcher that blocks SIGCHLD, for signalfd or `sigtimedwait`, and does not \
@@ -686,7 +686,7 @@ static F21: Page = Page {
     sources: &["DOMjudge/domjudge#3669", "9fans/plan9port#6", "signal(7)", "sigsuspend(2)"],
 };
 
-static F22: Page = Page {
+static F22: FamilyPage = FamilyPage {
     looks_like: "A daemon that reaped its children for a while and does so no more. From some moment on every child stays. \
         In that moment it loaded a plug-in, a JVM or another language's runtime.",
     why: "There is one disposition of SIGCHLD for each process. A library that sets its own handler, or the default action, \
@@ -706,7 +706,7 @@ static F22: Page = Page {
     sources: &["syslog-ng/syslog-ng#2099", "sigaction(2)"],
 };
 
-static F23: Page = Page {
+static F23: FamilyPage = FamilyPage {
     looks_like: "A zombie under a program that never started anything of that name. The same pid was another program, or \
         another run of the same one, when the zombie was forked. `sh -c 'helper & exec app'` does it.",
     why: "An exec keeps the pid and the children, and loses everything that the old program knew about them. The new program \
@@ -727,7 +727,7 @@ static F23: Page = Page {
     sources: &["awesomeWM/awesome#1193", "containers/bubblewrap#146", "execve(2)"],
 };
 
-static F24: Page = Page {
+static F24: FamilyPage = FamilyPage {
     looks_like: "Zombies under a process in state R, or under one whose container is at its CPU limit. They go when the load \
         does.",
     why: "The reaper has a SIGCHLD pending, or a handler that has noted it, and computes or waits for a processor. It comes \

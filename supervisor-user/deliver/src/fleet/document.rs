@@ -17,18 +17,18 @@ pub struct Document {
     #[serde(rename = "@timestamp")]
     pub at: Timestamp,
     /// The process.
-    pub process: Process,
+    pub process: RemoteProcess,
     /// Its container.
-    pub container: Option<Container>,
+    pub container: Option<RemoteContainer>,
     /// The orchestrator that placed the container on its host.
-    pub orchestrator: Option<Orchestrator>,
+    pub orchestrator: Option<RemoteOrchestrator>,
     /// Everything that ECS has no name for.
-    pub supervisor: Supervisor,
+    pub supervisor: RemoteSupervisor,
 }
 
 /// The result of the filters for an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Filtered {
     /// The event passes. An event that is about no finding, such as a loss, also passes.
     Wanted,
     /// The event does not pass.
@@ -39,7 +39,7 @@ pub enum Seen {
 
 /// A process of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct Process {
+pub struct RemoteProcess {
     /// Host pid.
     pub pid: u32,
     /// Name.
@@ -52,7 +52,7 @@ pub struct Process {
 
 /// A container of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct Container {
+pub struct RemoteContainer {
     /// Id.
     pub id: String,
     /// Name.
@@ -61,16 +61,16 @@ pub struct Container {
 
 /// The orchestrator that placed the container of a [`Document`] on its host.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Orchestrator {
+pub struct RemoteOrchestrator {
     /// The pod's namespace.
     pub namespace: Option<String>,
     /// The pod.
-    pub resource: Resource,
+    pub resource: RemoteResource,
 }
 
 /// The pod of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct Resource {
+pub struct RemoteResource {
     /// Name.
     pub name: Option<String>,
     /// Uid.
@@ -79,11 +79,11 @@ pub struct Resource {
 
 /// The fields below `supervisor.` in a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct Supervisor {
+pub struct RemoteSupervisor {
     /// The finding.
-    pub finding: FindingState,
+    pub finding: RemoteFindingState,
     /// The class of cause.
-    pub family: Option<Family>,
+    pub family: Option<RemoteFamily>,
     /// What the reaper does instead of reaping.
     pub cause: Option<String>,
     /// Whether it will go away by itself.
@@ -91,22 +91,22 @@ pub struct Supervisor {
     /// Why, in one sentence.
     pub verdict: Option<String>,
     /// How the process ended.
-    pub exit: Option<Exit>,
+    pub exit: Option<RemoteExit>,
     /// Who must reap it.
-    pub reaper: Option<Reaper>,
+    pub reaper: Option<RemoteReaper>,
     /// The container runtime.
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<RemoteRuntime>,
     /// The container monitor.
-    pub monitor: Option<Named>,
+    pub monitor: Option<RemoteNamed>,
     /// Its PID namespace.
-    pub pid_ns: Option<PidNs>,
+    pub pid_ns: Option<RemotePidNs>,
     /// Its control group.
     pub cgroup: Option<String>,
     /// How long before the document was written the process was told to exit.
     pub ending_ns: Option<u64>,
     /// The processes that hold a PID namespace.
     #[serde(default)]
-    pub blockers: Vec<Blocker>,
+    pub blockers: Vec<RemoteBlocker>,
 }
 
 /// The subject of a finding.
@@ -123,21 +123,21 @@ pub enum FindingKind {
 
 /// The state of a finding of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct FindingState {
+pub struct RemoteFindingState {
     /// Its subject.
     pub kind: FindingKind,
 }
 
 /// A family of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct Family {
+pub struct RemoteFamily {
     /// `F1`…
     pub id: String,
 }
 
 /// How a process of a [`Document`] ended.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Exit {
+pub struct RemoteExit {
     /// The status of a normal exit.
     pub code: Option<u8>,
     /// The signal that ended it.
@@ -146,7 +146,7 @@ pub struct Exit {
 
 /// A process with only its pid and its name in a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct Named {
+pub struct RemoteNamed {
     /// Host pid.
     pub pid: u32,
     /// Name.
@@ -155,7 +155,7 @@ pub struct Named {
 
 /// Who must reap the process of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct Reaper {
+pub struct RemoteReaper {
     /// Host pid.
     pub pid: u32,
     /// Name.
@@ -170,21 +170,21 @@ pub struct Reaper {
 
 /// A container runtime of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct Runtime {
+pub struct RemoteRuntime {
     /// Name.
     pub name: String,
 }
 
 /// A PID namespace of a [`Document`].
 #[derive(Clone, Debug, Deserialize)]
-pub struct PidNs {
+pub struct RemotePidNs {
     /// Inode.
     pub ino: u32,
 }
 
 /// A process that holds a PID namespace.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Blocker {
+pub struct RemoteBlocker {
     /// `zombie`, `task` or `tracer`.
     pub kind: String,
     /// Host pid.
@@ -192,7 +192,7 @@ pub struct Blocker {
     /// Name.
     pub name: String,
     /// Who must reap it.
-    pub reaper: Option<Named>,
+    pub reaper: Option<RemoteNamed>,
 }
 
 impl Document {
@@ -204,7 +204,7 @@ impl Document {
 
     /// The result of a filter for an event.
     #[must_use]
-    pub fn look(bytes: &[u8], filter: &Filter) -> Seen {
+    pub fn look(bytes: &[u8], filter: &Filter) -> Filtered {
         /// The fields that show whether an event is about a finding.
         #[derive(Deserialize)]
         struct Outline {
@@ -217,14 +217,14 @@ impl Document {
             finding: Option<IgnoredAny>,
         }
         if *filter == Filter::default() {
-            return Seen::Wanted;
+            return Filtered::Wanted;
         }
         match Self::read(bytes) {
-            Some(document) if document.passes(filter) => Seen::Wanted,
-            Some(_) => Seen::Unwanted,
+            Some(document) if document.passes(filter) => Filtered::Wanted,
+            Some(_) => Filtered::Unwanted,
             None => match serde_json::from_slice::<Outline>(bytes) {
-                Ok(outline) if outline.supervisor.finding.is_none() => Seen::Wanted,
-                _ => Seen::Unknown,
+                Ok(outline) if outline.supervisor.finding.is_none() => Filtered::Wanted,
+                _ => Filtered::Unknown,
             },
         }
     }
@@ -232,7 +232,7 @@ impl Document {
     /// The names of its container.
     #[must_use]
     pub fn names(&self) -> Option<Names<'_>> {
-        let Container { id, name } = self.container.as_ref()?;
+        let RemoteContainer { id, name } = self.container.as_ref()?;
         let pod = self.orchestrator.as_ref();
         Some(Names {
             id,
@@ -276,15 +276,15 @@ mod tests {
             )
         };
         for (event, expected) in [
-            (finding(7).as_str(), Seen::Wanted),
-            (finding(8).as_str(), Seen::Unwanted),
-            (r#"{"ecs":{"version":"9"},"supervisor":{"loss":{"exits":3}}}"#, Seen::Wanted),
-            (r#"{"ecs":{"version":"9"},"supervisor":{"finding":{"kind":"new"}}}"#, Seen::Unknown),
-            (r#"{"class_uid":2004,"finding_info":{"uid":"x"}}"#, Seen::Unknown),
-            ("supervisor: text for people", Seen::Unknown),
+            (finding(7).as_str(), Filtered::Wanted),
+            (finding(8).as_str(), Filtered::Unwanted),
+            (r#"{"ecs":{"version":"9"},"supervisor":{"loss":{"exits":3}}}"#, Filtered::Wanted),
+            (r#"{"ecs":{"version":"9"},"supervisor":{"finding":{"kind":"new"}}}"#, Filtered::Unknown),
+            (r#"{"class_uid":2004,"finding_info":{"uid":"x"}}"#, Filtered::Unknown),
+            ("supervisor: text for people", Filtered::Unknown),
         ] {
             assert_eq!(Document::look(event.as_bytes(), &filter), expected, "{event}");
-            assert_eq!(Document::look(event.as_bytes(), &Filter::default()), Seen::Wanted, "{event}");
+            assert_eq!(Document::look(event.as_bytes(), &Filter::default()), Filtered::Wanted, "{event}");
         }
     }
 }

@@ -42,14 +42,14 @@ pub enum Told<'a> {
     /// The number of events of the stream that were not reported: the broker has dropped them meanwhile.
     Dropped(u64),
     /// An event.
-    Event(Event<'a>),
+    Event(FleetEvent<'a>),
     /// The connection was lost. It is made again, and no event that the stream has kept is omitted.
     Trouble(LinkError),
 }
 
 /// An event of another host.
 #[derive(Clone, Copy, Debug)]
-pub struct Event<'a> {
+pub struct FleetEvent<'a> {
     /// The cluster's token.
     pub cluster: &'a str,
     /// The host's token.
@@ -235,9 +235,9 @@ fn start(position: Option<Position>, info: &stream::Info) -> (Position, u64) {
 }
 
 /// The event of a message; `None` if its subject is none of ours.
-fn event(message: &Message) -> Option<Event<'_>> {
+fn event(message: &Message) -> Option<FleetEvent<'_>> {
     let stored = timestamp(message.info().ok()?.published.unix_timestamp_nanos());
     let mut parts = message.subject.strip_prefix("supervisor.")?.split('.');
     let (cluster, host, action) = (parts.next()?, parts.next()?, parts.next()?);
-    parts.next().is_none().then_some(Event { cluster, host, action, stored, payload: &message.payload })
+    parts.next().is_none().then_some(FleetEvent { cluster, host, action, stored, payload: &message.payload })
 }

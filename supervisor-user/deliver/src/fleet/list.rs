@@ -12,8 +12,8 @@ use supervisor_render::{
     parts::short_exit,
 };
 
-use super::{Document, Fleet, HostState, Row};
-use crate::nats::Key;
+use super::{Document, Fleet, FleetRow, HostState};
+use crate::nats::BucketKey;
 
 /// No name or list takes more columns than this.
 const CELL: usize = 60;
@@ -29,7 +29,7 @@ pub const NAMESPACES: [&str; 7] =
 pub const EXITS: [&str; 7] = ["HOST", "CANNOT EXIT", "NAME", "FAMILY", "FOR", "CONTAINER", "STATUS"];
 
 /// The text of a column for an unreaped process.
-pub fn cell_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> String {
+pub fn cell_of(column: Column, fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> String {
     let Document { process, container, orchestrator, supervisor: it, .. } = &row.document;
     let reaper = it.reaper.as_ref();
     let known = match column {
@@ -74,7 +74,7 @@ fn why(family: Option<&str>, prognosis: Option<&str>, cause: Option<&str>) -> Op
 }
 
 /// The key by which a column sorts an unreaped process.
-pub fn key_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> SortKey {
+pub fn key_of(column: Column, fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> SortKey {
     match column {
         // The oldest first.
         Column::Age => SortKey::Number(row.document.process.end.map_or(i128::MIN, Timestamp::as_nanosecond)),
@@ -83,7 +83,7 @@ pub fn key_of(column: Column, fleet: &Fleet, key: &Key, row: &Row) -> SortKey {
 }
 
 /// The cells of a PID namespace that cannot end.
-pub fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
+pub fn namespace(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] {
     let it = &row.document.supervisor;
     let held: Vec<String> =
         it.blockers.iter().take(8).map(|by| format!("{} {}", named(&by.name, by.pid), by.kind)).collect();
@@ -99,7 +99,7 @@ pub fn namespace(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
 }
 
 /// The cells of a process that cannot exit.
-pub fn exit(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
+pub fn exit(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] {
     let it = &row.document.supervisor;
     let since = it.ending_ns.map(|ending_ns| {
         let before = SignedDuration::from_nanos(ending_ns.try_into().unwrap_or(i64::MAX));
@@ -118,7 +118,7 @@ pub fn exit(fleet: &Fleet, key: &Key, row: &Row) -> [String; 7] {
 
 /// The node of a finding.
 #[must_use]
-pub fn host(fleet: &Fleet, key: &Key) -> String {
+pub fn host(fleet: &Fleet, key: &BucketKey) -> String {
     let known = fleet.hosts.get(&(key.cluster.clone(), key.host.clone()));
     place(fleet, &key.cluster, known.map_or(&key.host, |host| &host.name))
 }

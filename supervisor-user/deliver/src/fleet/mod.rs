@@ -10,9 +10,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-pub use document::{Blocker, Document, FindingKind, Seen};
-pub use events::{Event, Told, follow};
-pub use state::{Fleet, Host, HostState, Row, read, read_hosts};
+pub use document::{Document, Filtered, FindingKind, RemoteBlocker};
+pub use events::{FleetEvent, Told, follow};
+pub use state::{Fleet, FleetRow, HostState, Node, read, read_hosts};
 
 use supervisor_model::values::Time;
 

@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use supervisor_model::filter::Filter;
 
 use super::{Document, FleetArgs};
-use crate::nats::{Heartbeat, Key, Link, LinkError, bucket_stream, heartbeats_of, key_of, keys_of, token};
+use crate::nats::{
+    BucketKey, Heartbeat, Link, LinkError, bucket_stream, heartbeats_of, key_of, keys_of, token,
+};
 
 /// The most findings that are shown, in bytes of their documents. A snapshot fails when it has read 256 MiB, and that
 /// includes values that are not shown. So the list is cut only if the snapshot has from 192 to 256 MiB; above that, the
@@ -27,11 +29,11 @@ const LONGEST: Duration = Duration::from_hours(1);
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     /// The nodes that are wanted, by cluster and name.
-    pub hosts: BTreeMap<(String, String), Host>,
+    pub hosts: BTreeMap<(String, String), Node>,
     /// The findings that are wanted, by their keys.
-    pub rows: BTreeMap<Key, Row>,
+    pub rows: BTreeMap<BucketKey, FleetRow>,
     /// The keys of the findings that the filters leave out, as far as they are counted.
-    unwanted: BTreeSet<Key>,
+    unwanted: BTreeSet<BucketKey>,
     /// Entries that could not be read.
     pub unreadable: usize,
     /// Whether there were more findings than are shown.
@@ -44,7 +46,7 @@ pub struct Fleet {
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
+pub struct Node {
     /// Its own name.
     pub name: String,
     /// Whether it reports.
@@ -65,7 +67,7 @@ pub enum HostState {
 
 /// A finding.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct FleetRow {
     /// The fields that are shown.
     pub document: Document,
     /// The whole document, if that is wanted.
@@ -141,7 +143,9 @@ pub async fn read(
                 Some(document) => {
                     bytes += value.len();
                     let raw = keep_raw.then(|| value.into());
-                    fleet.rows.insert(key, Row { document, raw, stored: entry.stored, bytes: value.len() });
+                    fleet
+                        .rows
+                        .insert(key, FleetRow { document, raw, stored: entry.stored, bytes: value.len() });
                 }
             }
             ControlFlow::Continue(())
@@ -156,12 +160,12 @@ pub async fn read(
 
 impl Fleet {
     /// The node of a key. It is stale until its heartbeat is found.
-    fn know(&mut self, key: &Key) -> &mut Host {
-        let stale = || Host { name: key.host.clone(), state: HostState::Stale { last: None } };
+    fn know(&mut self, key: &BucketKey) -> &mut Node {
+        let stale = || Node { name: key.host.clone(), state: HostState::Stale { last: None } };
         self.hosts.entry((key.cluster.clone(), key.host.clone())).or_insert_with(stale)
     }
 
-    fn take_heartbeat(&mut self, key: Key, value: Option<&[u8]>, stored: Timestamp, now: Timestamp) {
+    fn take_heartbeat(&mut self, key: BucketKey, value: Option<&[u8]>, stored: Timestamp, now: Timestamp) {
         let Some(value) = value else {
             // Somebody has deleted the heartbeat: the node is not expected any more, unless it has left findings.
             self.hosts.remove(&(key.cluster, key.host));
@@ -187,7 +191,7 @@ impl Fleet {
 
     /// Whether the node of a finding reports.
     #[must_use]
-    pub fn state_of(&self, key: &Key) -> HostState {
+    pub fn state_of(&self, key: &BucketKey) -> HostState {
         self.hosts
             .get(&(key.cluster.clone(), key.host.clone()))
             .map_or(HostState::Stale { last: None }, |host| host.state)
@@ -209,13 +213,13 @@ impl Fleet {
     }
 
     /// Nodes that do not report.
-    pub fn stale(&self) -> impl Iterator<Item = (&(String, String), &Host)> {
+    pub fn stale(&self) -> impl Iterator<Item = (&(String, String), &Node)> {
         self.hosts.iter().filter(|(_, host)| host.state != HostState::Reports)
     }
 }
 
 #[cfg(any(test, feature = "sample"))]
-impl Row {
+impl FleetRow {
     /// A row with this document.
     ///
     /// # Panics

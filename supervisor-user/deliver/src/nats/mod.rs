@@ -16,8 +16,8 @@ mod tls;
 pub use access::{Access, BadAccess};
 pub use error::LinkError;
 pub use link::Link;
-pub use names::{Key, bucket_stream, heartbeats_of, key_of, keys_of, token};
-pub use snapshot::Entry;
+pub use names::{BucketKey, bucket_stream, heartbeats_of, key_of, keys_of, token};
+pub use snapshot::BucketEntry;
 pub(crate) use snapshot::timestamp;
 
 use jiff::Timestamp;

@@ -34,7 +34,7 @@ pub fn keys_of(bucket: &str, cluster: Option<&str>) -> String {
 
 /// A key of the bucket, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub struct BucketKey {
     /// The cluster's token.
     pub cluster: String,
     /// The host's token.
@@ -52,13 +52,13 @@ pub fn heartbeats_of(bucket: &str, cluster: Option<&str>, host: Option<&str>) ->
 
 /// The key that a subject of a bucket stands for; `None` if it is none of ours.
 #[must_use]
-pub fn key_of(bucket: &str, subject: &str) -> Option<Key> {
+pub fn key_of(bucket: &str, subject: &str) -> Option<BucketKey> {
     let key = subject.strip_prefix("$KV.")?.strip_prefix(bucket)?.strip_prefix('.')?;
     let mut parts = key.split('.');
     let (cluster, host, finding) = (parts.next()?, parts.next()?, parts.next());
     let is_key =
         parts.next().is_none() && [Some(cluster), Some(host), finding].into_iter().flatten().all(is_token);
-    is_key.then(|| Key {
+    is_key.then(|| BucketKey {
         cluster: cluster.to_owned(),
         host: host.to_owned(),
         finding: finding.map(str::to_owned),
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_key_is_parsed_into_its_parts() {
-        let key = |finding: Option<&str>| Key {
+        let key = |finding: Option<&str>| BucketKey {
             cluster: "c".to_owned(),
             host: "h".to_owned(),
             finding: finding.map(str::to_owned),

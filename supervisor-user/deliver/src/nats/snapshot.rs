@@ -25,7 +25,7 @@ const FORGET: Duration = Duration::from_secs(30);
 
 /// One entry of a bucket. A later one of the same subject replaces it.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct BucketEntry<'a> {
     /// Its key, as a subject.
     pub subject: &'a str,
     /// Its value; `None` if it was deleted.
@@ -48,7 +48,7 @@ impl Link {
         &self,
         bucket: &Stream,
         filter: &str,
-        mut take: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+        mut take: impl FnMut(BucketEntry<'_>) -> ControlFlow<()>,
     ) -> Result<Timestamp, LinkError> {
         let config = pull::Config {
             filter_subject: filter.to_owned(),
@@ -82,7 +82,7 @@ impl Link {
                         BYTES >> 20
                     )));
                 }
-                let entry = Entry {
+                let entry = BucketEntry {
                     subject: &message.subject,
                     value: (!is_deleted).then_some(&message.payload),
                     stored: timestamp(info.published.unix_timestamp_nanos()),

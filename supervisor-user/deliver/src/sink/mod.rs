@@ -26,14 +26,14 @@ pub use file::FileSink;
 pub use journald::JournaldSink;
 pub use message::{FindingState, Head, Message};
 pub use nats::NatsSink;
-pub use outlet::{DropCount, Outlet, Stats, Stop};
+pub use outlet::{DropCount, SinkWorker, Stats, Stop};
 pub use stdout::StdoutSink;
 pub use syslog::SyslogSink;
 pub use unix::UnixSink;
 
 /// A destination of events.
 #[derive(Debug)]
-pub enum Place {
+pub enum Destination {
     /// Standard output.
     Stdout(StdoutSink),
     /// A file.
@@ -48,7 +48,7 @@ pub enum Place {
     Nats(Box<NatsSink>),
 }
 
-impl Place {
+impl Destination {
     /// Opens the destination that a configuration names. It is no error if the destination is only unavailable now.
     ///
     /// # Errors

@@ -23,14 +23,14 @@ pub struct PipeFacts {
     /// Its inode number.
     pub ino: u64,
     /// Other processes that hold its write end open, at most [`MAX_WRITERS`].
-    pub writers: Vec<Writer>,
+    pub writers: Vec<PipeWriter>,
     /// Whether all processes were searched and all writers are named. If it is false, there may be more writers.
     pub is_complete: bool,
 }
 
 /// A process that holds the write end of a pipe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Writer {
+pub struct PipeWriter {
     /// Host pid.
     pub pid: u32,
     /// Name.

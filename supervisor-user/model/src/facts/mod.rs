@@ -11,7 +11,7 @@ mod process;
 
 pub use self::{
     calls::{Call, ThreadCall},
-    descriptors::{MAX_WRITERS, OpenFile, PipeFacts, PipeWriters, Writer},
+    descriptors::{MAX_WRITERS, OpenFile, PipeFacts, PipeWriter, PipeWriters},
     host::HostIdentity,
     limits::{CpuFacts, PidBudget},
     mounts::{RemoteMount, is_fuse},

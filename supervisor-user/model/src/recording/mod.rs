@@ -18,8 +18,8 @@ use supervisor_ebpf::Counters;
 
 pub use self::{
     error::{Reason, RecordingError},
-    reader::Reader,
-    writer::{Writer, Written},
+    reader::RecordingReader,
+    writer::{RecordingWriter, Written},
 };
 use crate::{
     clock::{self, Wall},

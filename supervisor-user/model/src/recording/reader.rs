@@ -17,7 +17,7 @@ use crate::{observation::Observation, words::clean};
 const LAST: &[u8] = b"{\"end\":";
 
 /// Reads a recording: an iterator over its observations, which ends with the first error.
-pub struct Reader {
+pub struct RecordingReader {
     lines: Lines,
     header: Header,
     observations: u64,
@@ -33,7 +33,7 @@ struct Probe {
     version: String,
 }
 
-impl Reader {
+impl RecordingReader {
     /// Opens a file; `-` is standard input. Any other pipe is refused, and the call does not wait for it.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Reader {
     }
 }
 
-impl Iterator for Reader {
+impl Iterator for RecordingReader {
     type Item = Result<Observation, RecordingError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -21,7 +21,7 @@ const FLUSH: Duration = Duration::from_millis(500);
 const LEVEL: i32 = 3;
 
 /// Writes one recording.
-pub struct Writer {
+pub struct RecordingWriter {
     file: String,
     encoder: zstd::Encoder<'static, BufWriter<Counting>>,
     only_matching: bool,
@@ -42,7 +42,7 @@ pub struct Written {
     pub bytes: u64,
 }
 
-impl Writer {
+impl RecordingWriter {
     /// Makes the file, which only its owner can read, and writes the header. An existing file is replaced only with
     /// `force`. Anything that is not a regular file is never replaced.
     ///

@@ -1,7 +1,7 @@
 //! Removes secrets from observed facts, before anything else sees these facts. docs/redaction.md lists the known
 //! secrets.
 //!
-//! `Redacted` is between the host and `Look` (both in `supervisor_collect`). So conclusions, events and recordings are
+//! `Redacted` is between the host and `Inspection` (both in `supervisor_collect`). So conclusions, events and recordings are
 //! made from facts that are redacted already.
 
 mod args;

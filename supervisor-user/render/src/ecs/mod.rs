@@ -26,7 +26,7 @@ use supervisor_model::{
     clock::Wall,
     event::{Event, EventKind},
     finding::{self, Exit, Finding},
-    reaping::Request,
+    reaping::ReapRequest,
     words::harmless_json,
 };
 
@@ -85,7 +85,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
     }
 }
 
-fn outcome(request: &Request) -> Outcome {
+fn outcome(request: &ReapRequest) -> Outcome {
     match &request.entry.outcome {
         None => Outcome::Unknown,
         Some(outcome) if outcome.is_freed() => Outcome::Success,

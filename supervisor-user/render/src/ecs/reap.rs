@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use supervisor_model::reaping::{Decision, Outcome, Request, RequestedBy, Risk};
+use supervisor_model::reaping::{Decision, ReapOutcome, ReapRequest, RequestedBy, Risk};
 
 use super::named::PidAndName;
 
@@ -24,7 +24,7 @@ pub(super) struct ReapFields {
     /// `freed`: the reaper was made to wait. `freed-by-sigchld`: the reaper waited by itself after a SIGCHLD. `gone`:
     /// it was reaped meanwhile. `failed`: `event.reason` says why. Absent if nothing was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = Outcome::WORDS))]
+    #[schemars(extend("enum" = ReapOutcome::WORDS))]
     outcome: Option<&'static str>,
     /// The process that must reap the zombie, also if that process was not stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ struct ReleasedFields {
     init: PidAndName,
 }
 
-pub(super) fn reap_fields(request: &Request) -> ReapFields {
+pub(super) fn reap_fields(request: &ReapRequest) -> ReapFields {
     let entry = &request.entry;
     ReapFields {
         finding_id: entry.finding.id.clone(),
@@ -73,7 +73,7 @@ pub(super) fn reap_fields(request: &Request) -> ReapFields {
         },
         risks: entry.risks().to_vec(),
         forced: request.is_forced,
-        outcome: entry.outcome.as_ref().map(Outcome::as_str),
+        outcome: entry.outcome.as_ref().map(ReapOutcome::as_str),
         reaper: entry
             .finding
             .reaper

@@ -5,7 +5,7 @@ use supervisor_model::{
     clock::Wall,
     event::Action,
     finding::Exit,
-    trace::{Event, Named, What},
+    trace::{NamedProcess, TraceEvent, What},
     words::harmless_json,
 };
 
@@ -24,7 +24,12 @@ use crate::{Context, news::Kind, numbered_id, traced};
 /// # Errors
 ///
 /// Never in practice: the model holds only values that JSON can represent.
-pub fn traced(event: &Event, context: &Context, sequence: u64, wall: Wall) -> serde_json::Result<String> {
+pub fn traced(
+    event: &TraceEvent,
+    context: &Context,
+    sequence: u64,
+    wall: Wall,
+) -> serde_json::Result<String> {
     let r#type = match event.what {
         What::Forked(_) | What::Executed { .. } => Type::Start,
         What::Exited(..) => Type::End,
@@ -65,7 +70,7 @@ pub fn lost(
 }
 
 /// The fields below `supervisor` in an event of a trace.
-pub(crate) fn traced_supervisor(event: &Event, context: &Context) -> Supervisor {
+pub(crate) fn traced_supervisor(event: &TraceEvent, context: &Context) -> Supervisor {
     Supervisor { traced: Some(traced_fields(event)), ..supervisor(context) }
 }
 
@@ -131,7 +136,7 @@ fn loss_fields(context: &Context, sequence: u64) -> EventFields {
     }
 }
 
-fn process(event: &Event, context: &Context, wall: Wall) -> Process {
+fn process(event: &TraceEvent, context: &Context, wall: Wall) -> Process {
     let mut process = Process {
         vpid: event.pid_ns.map(|ns| ns.vpid),
         entity_id: traced::entity_id(event, context),
@@ -156,7 +161,7 @@ fn process(event: &Event, context: &Context, wall: Wall) -> Process {
     process
 }
 
-fn named(process: &Named, wall: Wall) -> Process {
+fn named(process: &NamedProcess, wall: Wall) -> Process {
     Process {
         pid: process.id.tgid,
         name: process.name(),
@@ -165,7 +170,7 @@ fn named(process: &Named, wall: Wall) -> Process {
     }
 }
 
-fn traced_fields(event: &Event) -> TracedFields {
+fn traced_fields(event: &TraceEvent) -> TracedFields {
     let mut fields = TracedFields {
         exit: None,
         reaped_by: None,

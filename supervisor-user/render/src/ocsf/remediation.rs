@@ -1,6 +1,6 @@
 //! Maps a request to free a zombie to Process Remediation Activity.
 
-use supervisor_model::{event::Event, reaping::Request};
+use supervisor_model::{event::Event, reaping::ReapRequest};
 
 use super::{
     Head, base,
@@ -9,7 +9,12 @@ use super::{
 };
 use crate::{Context, ecs::supervisor};
 
-pub(super) fn remediation(event: &Event, context: &Context, sequence: u64, request: &Request) -> Document {
+pub(super) fn remediation(
+    event: &Event,
+    context: &Context,
+    sequence: u64,
+    request: &ReapRequest,
+) -> Document {
     let (status_id, status) = match &request.entry.outcome {
         None => (0, "Unknown"),
         Some(outcome) if outcome.is_freed() => (1, "Success"),

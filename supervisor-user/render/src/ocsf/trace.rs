@@ -5,7 +5,7 @@ use supervisor_model::{
     clock::Wall,
     event::Action,
     finding::Exit,
-    trace::{Event, Named, What},
+    trace::{NamedProcess, TraceEvent, What},
     words::harmless_json,
 };
 
@@ -52,7 +52,12 @@ impl Activity {
 /// # Errors
 ///
 /// Never in practice: the model holds only values that JSON can represent.
-pub fn traced(event: &Event, context: &Context, sequence: u64, wall: Wall) -> serde_json::Result<String> {
+pub fn traced(
+    event: &TraceEvent,
+    context: &Context,
+    sequence: u64,
+    wall: Wall,
+) -> serde_json::Result<String> {
     let action = traced::action(&event.what);
     let activity = Activity::of(action);
     let head = Head {
@@ -160,7 +165,7 @@ fn line(document: &Document) -> serde_json::Result<String> {
     serde_json::to_string(document).map(harmless_json)
 }
 
-fn actor(event: &Event, context: &Context, wall: Wall) -> Process {
+fn actor(event: &TraceEvent, context: &Context, wall: Wall) -> Process {
     match &event.what {
         What::Forked(by) | What::Reaped { by: Some(by), .. } => named(by, wall),
         // OCSF requires an actor.
@@ -168,7 +173,7 @@ fn actor(event: &Event, context: &Context, wall: Wall) -> Process {
     }
 }
 
-fn process(event: &Event, context: &Context, wall: Wall) -> Process {
+fn process(event: &TraceEvent, context: &Context, wall: Wall) -> Process {
     let container = event.cgroup.as_ref().and_then(|cgroup| cgroup.container.clone());
     let mut process = Process {
         container: container.map(|uid| Container { uid, ..Container::default() }),
@@ -190,7 +195,7 @@ fn process(event: &Event, context: &Context, wall: Wall) -> Process {
 }
 
 /// The process of the event, with the ids that distinguish it from others.
-fn itself(event: &Event, context: &Context, wall: Wall) -> Process {
+fn itself(event: &TraceEvent, context: &Context, wall: Wall) -> Process {
     let id = traced::entity_id(event, context);
     Process {
         uid: id.clone(),
@@ -200,7 +205,7 @@ fn itself(event: &Event, context: &Context, wall: Wall) -> Process {
     }
 }
 
-fn named(process: &Named, wall: Wall) -> Process {
+fn named(process: &NamedProcess, wall: Wall) -> Process {
     Process {
         pid: process.id.tgid,
         name: process.name(),

@@ -6,7 +6,7 @@ use supervisor_model::{
     clock::Wall,
     finding::Exit,
     phrases::call,
-    trace::{Event, Named, What},
+    trace::{NamedProcess, TraceEvent, What},
     words::{command_line, padded, short_duration, signal_name},
 };
 
@@ -14,7 +14,7 @@ use crate::{columns, style::Colour};
 
 /// How times are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Time {
+pub enum TimeFormat {
     /// Seconds since the trace began
     #[default]
     Relative,
@@ -31,18 +31,18 @@ const ID: usize = 12;
 
 /// The lines of a trace.
 #[derive(Debug)]
-pub struct Lines {
-    time: Time,
+pub struct TraceLines {
+    time: TimeFormat,
     colour: Colour,
     wall: Wall,
     /// The time that relative times count from.
     from_ns: u64,
 }
 
-impl Lines {
-    /// Lines of a trace that begins at `now_ns`.
+impl TraceLines {
+    /// TraceLines of a trace that begins at `now_ns`.
     #[must_use]
-    pub fn new(time: Time, colour: Colour, wall: Wall, now_ns: u64) -> Self {
+    pub fn new(time: TimeFormat, colour: Colour, wall: Wall, now_ns: u64) -> Self {
         Self { time, colour, wall, from_ns: now_ns }
     }
 
@@ -50,14 +50,14 @@ impl Lines {
     #[must_use]
     pub fn header(&self) -> String {
         let time = match self.time {
-            Time::Absolute => "TIME           ",
-            Time::Relative | Time::Delta => "     TIME",
+            TimeFormat::Absolute => "TIME           ",
+            TimeFormat::Relative | TimeFormat::Delta => "     TIME",
         };
         format!("{time}  {:>7} {:<15} WHAT\n", "PID", "NAME")
     }
 
     /// Appends the line of an event.
-    pub fn event(&mut self, event: &Event, out: &mut String) {
+    pub fn event(&mut self, event: &TraceEvent, out: &mut String) {
         self.time(event.at_ns, out);
         let name = padded(&event.process.shown(), 15);
         let _infallible = write!(out, "  {:>7} {name} ", event.process.id.tgid);
@@ -89,16 +89,16 @@ impl Lines {
 
     fn time(&mut self, at_ns: u64, out: &mut String) {
         let _infallible = match self.time {
-            Time::Absolute => {
+            TimeFormat::Absolute => {
                 let time = self.wall.timestamp(at_ns).to_zoned_datetime(jiff::tz::TimeZone::system());
                 write!(out, "{}", time.strftime("%H:%M:%S.%6f"))
             }
-            Time::Relative | Time::Delta => {
+            TimeFormat::Relative | TimeFormat::Delta => {
                 let micros = at_ns.saturating_sub(self.from_ns) / 1000;
                 write!(out, "{:>2}.{:06}", micros / 1_000_000, micros % 1_000_000)
             }
         };
-        if self.time == Time::Delta {
+        if self.time == TimeFormat::Delta {
             self.from_ns = at_ns;
         }
     }
@@ -149,7 +149,7 @@ pub(super) fn lost(count: u64) -> String {
 }
 
 /// A process by name and pid.
-pub(super) fn named(process: &Named) -> String {
+pub(super) fn named(process: &NamedProcess) -> String {
     columns::named(&process.name(), process.id.tgid)
 }
 
@@ -188,9 +188,9 @@ mod tests {
         Traced { kind, at_ns, id, other, value, comm, other_comm, ..Traced::default() }
     }
 
-    fn lines(time: Time) -> String {
+    fn lines(time: TimeFormat) -> String {
         let mut decoder = Decoder::default();
-        let mut lines = Lines::new(time, Colour::Never, Wall::at_offset(0), 1_000_000_000);
+        let mut lines = TraceLines::new(time, Colour::Never, Wall::at_offset(0), 1_000_000_000);
         let mut out = String::new();
         for record in [
             traced(TRACE_FORK, 1_000_100_000, 0),
@@ -213,7 +213,7 @@ mod tests {
             " 1.500004       20 a\\u{1b}\\u{a}    reap  by init[1], 4.0 us after its exit",
             " 2.000000  LOST  3 records: they came faster than they were read; filters or --only let fewer come",
         ];
-        assert_eq!(lines(Time::Relative).lines().collect::<Vec<_>>(), expected);
+        assert_eq!(lines(TimeFormat::Relative).lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -222,14 +222,14 @@ mod tests {
         record.comm = [0; 16];
         record.comm[..6].copy_from_slice("名前".as_bytes());
         let mut out = String::new();
-        Lines::new(Time::Relative, Colour::Never, Wall::at_offset(0), 1_000_000_000)
+        TraceLines::new(TimeFormat::Relative, Colour::Never, Wall::at_offset(0), 1_000_000_000)
             .event(&Decoder::default().event(&record, None).unwrap(), &mut out);
         assert_eq!(out, " 0.000100       20 名前            fork  by init[1]\n");
     }
 
     #[test]
     fn delta_times_count_from_the_line_before() {
-        let text = lines(Time::Delta);
+        let text = lines(TimeFormat::Delta);
         let times: Vec<&str> =
             text.lines().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
         assert_eq!(times, ["0.000100", "0.000100", "1.499800", "0.000004", "0.499996"]);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt::Write as _};
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     finding::Exit,
-    trace::{Event, Named, What},
+    trace::{NamedProcess, TraceEvent, What},
     words::{cut, short_duration, width},
 };
 
@@ -36,7 +36,7 @@ pub struct Tree {
 
 #[derive(Debug)]
 struct Node {
-    process: Named,
+    process: NamedProcess,
     /// The last file that it executed, with its arguments.
     command: Option<String>,
     /// When it was forked, if that was seen.
@@ -44,13 +44,13 @@ struct Node {
     /// The time of its first event.
     first_ns: u64,
     exit: Option<(u64, Exit)>,
-    reap: Option<(u64, Option<Named>)>,
+    reap: Option<(u64, Option<NamedProcess>)>,
     children: Vec<ProcessId>,
 }
 
 impl Tree {
     /// Adds an event.
-    pub fn event(&mut self, event: &Event) {
+    pub fn event(&mut self, event: &TraceEvent) {
         let id = event.process.id;
         if !self.nodes.contains_key(&id) {
             // A process that only waits or is only reaped does not appear in the tree.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use supervisor_collect::{
-    glance::Glance,
+    glance::OneShotScan,
     host::{Host as _, Proc},
 };
 use supervisor_conclude::{attribution::attribute, conclusions::Conclusions};
@@ -17,7 +17,7 @@ use supervisor_render::groups::Group;
 use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
 
 /// Everything unreaped or blocked with this name. If there is nothing, the living processes with this name.
-pub(super) fn by_name(host: &Proc, glance: &mut Glance<'_>, name: &str) -> Result<Vec<Part>> {
+pub(super) fn by_name(host: &Proc, glance: &mut OneShotScan<'_>, name: &str) -> Result<Vec<Part>> {
     let filter = Filter { comm: Some(name.to_owned()), ..Filter::default() };
     let conclusions = conclude(host, glance, filter)?;
     let found = parts(&conclusions, &|_| true, &format!("--comm {name}"));
@@ -47,7 +47,7 @@ pub(super) fn by_name(host: &Proc, glance: &mut Glance<'_>, name: &str) -> Resul
 /// Everything unreaped or blocked in a container or a pod.
 pub(super) fn in_place(
     host: &Proc,
-    glance: &mut Glance<'_>,
+    glance: &mut OneShotScan<'_>,
     container: Option<&str>,
     pod: Option<&str>,
 ) -> Result<Vec<Part>> {
@@ -74,7 +74,7 @@ pub(super) fn in_place(
     Ok(found)
 }
 
-fn conclude(host: &Proc, glance: &mut Glance<'_>, filter: Filter) -> Result<Conclusions> {
+fn conclude(host: &Proc, glance: &mut OneShotScan<'_>, filter: Filter) -> Result<Conclusions> {
     let mut conclusions = new_conclusions(host, glance, filter)?;
     glance.unreaped(GRACE, |observation| conclusions.note(observation))?;
     conclusions.recount();

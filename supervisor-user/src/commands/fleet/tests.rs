@@ -13,8 +13,8 @@ struct List {
     listing: Listing,
 }
 
-fn key(host: &str, finding: &str) -> Key {
-    Key { cluster: "lab".into(), host: host.into(), finding: Some(finding.into()) }
+fn key(host: &str, finding: &str) -> BucketKey {
+    BucketKey { cluster: "lab".into(), host: host.into(), finding: Some(finding.into()) }
 }
 
 /// Two nodes with a zombie each, a blocked namespace, and a stale node.
@@ -25,7 +25,7 @@ fn fleet() -> Fleet {
         ("node-b", HostState::Reports),
         ("node-c", HostState::Stale { last: None }),
     ] {
-        fleet.hosts.insert(("lab".into(), name.into()), Host { name: name.into(), state });
+        fleet.hosts.insert(("lab".into(), name.into()), Node { name: name.into(), state });
     }
     fleet.now = Timestamp::from_second(100).unwrap();
     let zombie = |pid: u32, name: &str, end: i64| {
@@ -41,11 +41,11 @@ fn fleet() -> Fleet {
             },
         })
     };
-    fleet.rows.insert(key("node-a", "1"), Row::of(&zombie(10, "名前", 90)));
-    fleet.rows.insert(key("node-b", "2"), Row::of(&zombie(9, "crun", 95)));
+    fleet.rows.insert(key("node-a", "1"), FleetRow::of(&zombie(10, "名前", 90)));
+    fleet.rows.insert(key("node-b", "2"), FleetRow::of(&zombie(9, "crun", 95)));
     let mut namespace = zombie(70, "pause", 80);
     namespace["supervisor"]["finding"]["kind"] = "namespace".into();
-    fleet.rows.insert(key("node-b", "3"), Row::of(&namespace));
+    fleet.rows.insert(key("node-b", "3"), FleetRow::of(&namespace));
     fleet
 }
 

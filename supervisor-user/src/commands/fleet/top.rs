@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use jiff::tz::TimeZone;
 use supervisor_deliver::{
-    fleet::{Fleet, FleetArgs, Row, list::host, read},
-    nats::{Key, Link},
+    fleet::{Fleet, FleetArgs, FleetRow, list::host, read},
+    nats::{BucketKey, Link},
 };
 use supervisor_model::{filter::Filter, words::clean};
 use supervisor_render::columns::named;
@@ -69,7 +69,7 @@ fn changes(before: &Fleet, now: &Fleet) -> Vec<(String, String)> {
     let at = now.now.to_zoned_datetime(TimeZone::system()).strftime("%T").to_string();
     let only_in = |one: &Fleet, other: &Fleet, what: &str| -> Vec<(String, String)> {
         let keys = one.rows.iter().filter(|(key, _)| !other.rows.contains_key(*key));
-        let line = |(key, row): (&Key, &Row)| {
+        let line = |(key, row): (&BucketKey, &FleetRow)| {
             let process = &row.document.process;
             let line = format!("{at}  {what}  {} on {}", named(&process.name, process.pid), host(one, key));
             (line, id(key))

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use supervisor_deliver::{
-    fleet::{Document, Event, FindingKind, Fleet, FleetArgs, HostState, Seen, Told, follow},
+    fleet::{Document, Filtered, FindingKind, Fleet, FleetArgs, FleetEvent, HostState, Told, follow},
     say::say,
 };
 use supervisor_model::{filter::Filter, words::clean};
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{json, say_left_out, write};
-use crate::{engine::block_on, exit::Exit};
+use crate::{engine::block_on, exit::CommandExit};
 
 /// With more stale nodes than this, the list drops the nodes that the bucket has forgotten.
 const MAX_STALE: usize = 4096;
@@ -32,7 +32,7 @@ pub(in crate::commands) fn watch(
     filter: &Filter,
     output: Format,
     limit: Option<Duration>,
-) -> Result<Exit> {
+) -> Result<CommandExit> {
     let place = args.access().places();
     let mut teller =
         Teller { stream: args.stream(), place: &place, filter, output, stale: BTreeSet::new(), foreign: 0 };
@@ -51,7 +51,7 @@ pub(in crate::commands) fn watch(
     if teller.foreign > 1 {
         say(&format!("supervisor: {} events of another format were left out", teller.foreign));
     }
-    Ok(Exit::Ok)
+    Ok(CommandExit::Ok)
 }
 
 /// Prints messages, and remembers which nodes it has reported as stale.
@@ -107,7 +107,8 @@ impl Teller<'_> {
                 FindingKind::Exit => "exit-blocked",
             };
             let payload = row.raw.as_deref().unwrap_or_default();
-            let event = Event { cluster: &key.cluster, host: &key.host, action, stored: row.stored, payload };
+            let event =
+                FleetEvent { cluster: &key.cluster, host: &key.host, action, stored: row.stored, payload };
             if let Some(line) = line(&event, self.output)
                 && !write(&line)?
             {
@@ -147,11 +148,11 @@ impl Teller<'_> {
         Ok(true)
     }
 
-    fn event(&mut self, event: &Event<'_>) -> Result<bool> {
+    fn event(&mut self, event: &FleetEvent<'_>) -> Result<bool> {
         match Document::look(event.payload, self.filter) {
-            Seen::Wanted => line(event, self.output).map_or(Ok(true), |line| write(&line)),
-            Seen::Unwanted => Ok(true),
-            Seen::Unknown => {
+            Filtered::Wanted => line(event, self.output).map_or(Ok(true), |line| write(&line)),
+            Filtered::Unwanted => Ok(true),
+            Filtered::Unknown => {
                 self.foreign += 1;
                 if self.foreign == 1 {
                     say(&format!(
@@ -167,7 +168,7 @@ impl Teller<'_> {
 }
 
 /// An event as a line; `None` if it has none in this format.
-fn line(event: &Event<'_>, output: Format) -> Option<String> {
+fn line(event: &FleetEvent<'_>, output: Format) -> Option<String> {
     /// Fields of an event. Both formats have the message. ECS has a time as text under this name, OCSF has another
     /// time.
     #[derive(Default, Deserialize)]

@@ -14,7 +14,7 @@ use supervisor_model::words::clean;
 use tokio::signal::unix::{self, SignalKind};
 
 use super::marks::SOCKET;
-use crate::leaks::{Ended, NOT_EXECUTABLE, NOT_FOUND};
+use crate::leaks::{CommandEnd, NOT_EXECUTABLE, NOT_FOUND};
 
 /// Starts the command, with the path of the socket for marks in its environment. If that fails, says why and returns
 /// the exit code.
@@ -58,12 +58,12 @@ impl Signals {
 }
 
 /// Converts the exit status.
-pub(super) fn ended(status: ExitStatus) -> Ended {
+pub(super) fn ended(status: ExitStatus) -> CommandEnd {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
-        (Some(code), _) => Ended::Code(code as u8),
-        (None, Some(number)) => Ended::Signal(number as u8),
-        (None, None) => Ended::Code(1),
+        (Some(code), _) => CommandEnd::Code(code as u8),
+        (None, Some(number)) => CommandEnd::Signal(number as u8),
+        (None, None) => CommandEnd::Code(1),
     }
 }
 

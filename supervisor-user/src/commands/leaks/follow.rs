@@ -12,14 +12,14 @@ use supervisor_model::{
 };
 use supervisor_render::Context;
 
-use crate::leaks::{Kind, Method, settling::Present};
+use crate::leaks::{LeakKind, Method, settling::Present};
 
 /// A descendant that was left behind, as of its last inspection.
 pub(super) struct Left {
     pub(super) id: ProcessId,
     /// The process itself and its creators, as far as the command.
     pub(super) line: Vec<ProcessId>,
-    pub(super) kind: Kind,
+    pub(super) kind: LeakKind,
     pub(super) event: Event,
 }
 
@@ -68,11 +68,11 @@ pub(super) fn event(kind: EventKind) -> Event {
 }
 
 /// The kind of a leak and its event, from the evidence about a descendant.
-pub(super) fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> (Kind, EventKind) {
+pub(super) fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> (LeakKind, EventKind) {
     let finding = Box::new(conclusions.explain(evidence));
     if evidence.facts.is_unreaped() {
-        (Kind::Unreaped, EventKind::Detected(finding))
+        (LeakKind::Unreaped, EventKind::Detected(finding))
     } else {
-        (Kind::Running, EventKind::Explained(finding))
+        (LeakKind::Running, EventKind::Explained(finding))
     }
 }

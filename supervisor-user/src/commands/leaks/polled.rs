@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use supervisor_collect::{
-    glance::Glance,
+    glance::OneShotScan,
     host::{Host as _, Proc},
 };
 use supervisor_conclude::conclusions::Conclusions;
@@ -21,7 +21,7 @@ use supervisor_render::Context;
 use super::follow::{Follower, Left, event, said_of};
 use crate::{
     engine,
-    leaks::{Kind, Method, settling::Present},
+    leaks::{LeakKind, Method, settling::Present},
 };
 
 /// The time between two passes over `/proc` while the command runs.
@@ -45,7 +45,7 @@ struct Zombie {
 /// Follows by reading `/proc` repeatedly.
 pub(super) struct Polled<'a> {
     host: &'a Proc,
-    glance: Glance<'a>,
+    glance: OneShotScan<'a>,
     conclusions: Conclusions,
     context: Context,
     why: String,
@@ -60,7 +60,7 @@ pub(super) struct Polled<'a> {
 
 impl<'a> Polled<'a> {
     /// Makes a follower. `why` says why the kernel side cannot be used.
-    pub(super) fn new(host: &'a Proc, glance: Glance<'a>, grace: Duration, why: String) -> Self {
+    pub(super) fn new(host: &'a Proc, glance: OneShotScan<'a>, grace: Duration, why: String) -> Self {
         let grace_ns = grace.as_nanos() as u64;
         Self {
             host,
@@ -169,7 +169,7 @@ impl<'a> Polled<'a> {
             // The process was a zombie for at least this long.
             let dwell_ns = Some(now_ns.saturating_sub(since_ns));
             let event = event(EventKind::Reaped { finding, dwell_ns, by: None });
-            self.late.push(Left { id, line, kind: Kind::Late, event });
+            self.late.push(Left { id, line, kind: LeakKind::Late, event });
         }
         Ok(())
     }

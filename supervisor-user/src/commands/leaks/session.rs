@@ -19,7 +19,7 @@ use super::{
     marks::{Answer, Asked, Mark, Marks, Runner},
 };
 use crate::leaks::{
-    Ended, Kind, Leaks, Report, sentence_of,
+    CommandEnd, LeakKind, Leaks, Report, sentence_of,
     settling::{Present, Settling},
     tests::Tests,
 };
@@ -107,7 +107,7 @@ impl Session<'_> {
         marks: &mut Marks,
         signals: &mut Signals,
         is_subreaper: bool,
-    ) -> Result<Ended> {
+    ) -> Result<CommandEnd> {
         let mut child_signal = signal(SignalKind::child()).context("cannot handle SIGCHLD")?;
         let (mut ticks, mut checks) = (interval(TICK), interval(CHECK));
         for timer in [&mut ticks, &mut checks] {
@@ -218,9 +218,9 @@ impl Session<'_> {
         }
     }
 
-    fn report(mut self, command: Vec<String>, ended: Ended, ran_ns: u64) -> Result<Report> {
+    fn report(mut self, command: Vec<String>, ended: CommandEnd, ran_ns: u64) -> Result<Report> {
         for left in self.follower.finish()? {
-            debug_assert_eq!(left.kind, Kind::Late, "the others are inspected");
+            debug_assert_eq!(left.kind, LeakKind::Late, "the others are inspected");
             // A zombie that a test left behind and that was reaped later is already reported for the test.
             if !self.leaks.has(&left.id) {
                 self.add(left);

@@ -29,7 +29,7 @@ use supervisor_render::Context;
 use super::follow::{Follower, Left, event, said_of};
 use crate::{
     engine,
-    leaks::{Kind, Method, settling::Present},
+    leaks::{LeakKind, Method, settling::Present},
 };
 
 /// No ancestry has this many generations. The limit only guards against a loop.
@@ -106,7 +106,7 @@ impl Traced {
                     continue;
                 };
                 let line = self.zombies.remove(id).unwrap_or_default();
-                self.late.push(Left { id: *id, line, kind: Kind::Late, event });
+                self.late.push(Left { id: *id, line, kind: LeakKind::Late, event });
             }
         }
         Ok(())
@@ -185,7 +185,7 @@ impl Follower for Traced {
             let Some(event) = blocked.or_else(|| known(&self.conclusions, id)) else { continue };
             inits.insert(*id);
             let line = lines.get(&by).map(|line| (*line).clone()).unwrap_or_default();
-            left.push(Left { id: *id, line, kind: Kind::Namespace, event });
+            left.push(Left { id: *id, line, kind: LeakKind::Namespace, event });
         }
         for id in ids.iter().filter(|id| !inits.contains(id)) {
             let Some(facts) = look.process_of(id)? else { continue };

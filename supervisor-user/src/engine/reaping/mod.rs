@@ -25,7 +25,7 @@ use supervisor_model::{
     clock::{self, Wall},
     event::{Event, EventKind},
     observation::Seen,
-    reaping::{Decision, Entry, Outcome, Request, RequestedBy},
+    reaping::{Decision, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
 };
 use supervisor_reap::{
     plan::{Done, Zombie},
@@ -64,7 +64,7 @@ pub(super) struct Reaping {
 /// Zombies of one reaper that a worker frees.
 struct Running {
     reaper: u32,
-    zombies: Vec<(ProcessId, Entry)>,
+    zombies: Vec<(ProcessId, ReapAttempt)>,
     task: JoinHandle<Performed>,
 }
 
@@ -166,12 +166,12 @@ impl Reaping {
 
         let now_ns = clock::now_ns();
         let conclusions = pipeline.conclusions();
-        let mut zombies: Vec<(ProcessId, Entry)> = ids
+        let mut zombies: Vec<(ProcessId, ReapAttempt)> = ids
             .iter()
             .filter(|id| inspected.contains(id))
             .filter_map(|id| Some((*id, conclusions.finding(id)?)))
             .filter(|(_, finding)| self.schedule.is_meant(finding, now_ns))
-            .map(|(id, finding)| (id, Entry::new(finding.clone(), Decision::Reap)))
+            .map(|(id, finding)| (id, ReapAttempt::new(finding.clone(), Decision::Reap)))
             .collect();
         let Some(reaper) = zombies.first().map(|(_, entry)| entry.reaper()) else { return Ok(()) };
         // Another process may have adopted one of them since: that zombie waits for the next round.
@@ -202,7 +202,7 @@ impl Reaping {
             Err(error) => Err(format!("this is a bug in supervisor: {error}")),
         };
         let done = answer.unwrap_or_else(|reason| Done {
-            outcomes: vec![Outcome::Failed(reason); zombies.len()],
+            outcomes: vec![ReapOutcome::Failed(reason); zombies.len()],
             stopped_for: vec![None; zombies.len()],
             ..Done::default()
         });
@@ -215,7 +215,7 @@ impl Reaping {
             }
             (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);
             entry.is_nudged = done.is_nudged;
-            let request = Request {
+            let request = ReapRequest {
                 entry,
                 requested_by: self.requested_by.clone(),
                 is_forced: false,

@@ -12,7 +12,7 @@ use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     filter::Filter,
     observation::{Observation, Seen},
-    recording::Reader,
+    recording::RecordingReader,
 };
 use supervisor_render::style::{Colour, Style};
 use supervisor_user::top::{Key, Top, draw::draw};
@@ -54,7 +54,7 @@ pub(crate) fn measure() -> Result<Value> {
 /// Many findings like that of the incident.
 fn conclusions() -> Result<Conclusions> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/f1-incident.zst");
-    let mut reader = Reader::open(&file)?;
+    let mut reader = RecordingReader::open(&file)?;
     let header = reader.header().clone();
     let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
     let observations = reader.by_ref().collect::<Result<Vec<Observation>, _>>()?;

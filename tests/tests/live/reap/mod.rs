@@ -32,7 +32,7 @@ fn reap(args: &[&str]) -> Result<(String, Option<i32>)> {
 fn reap_json(args: &[&str]) -> Result<(Vec<Event>, Option<i32>)> {
     let output = Command::new(supervisor_bin()?).args(["reap", "-o", "json"]).args(args).output()?;
     let text = String::from_utf8(output.stdout)?;
-    let schema = jsonschema::validator_for(&supervisor_user::schema::Subject::Ecs.schema())?;
+    let schema = jsonschema::validator_for(&supervisor_user::schema::SchemaSubject::Ecs.schema())?;
     let events = text.lines().map(|line| {
         let value = serde_json::from_str(line)?;
         ensure!(schema.is_valid(&value), "it does not fit the schema: {line}");

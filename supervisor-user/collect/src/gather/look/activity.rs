@@ -4,16 +4,16 @@ use std::io;
 
 use supervisor_ebpf::{Process, ProcessId, WAIT_PGID, WAITED_PGID, Wait};
 use supervisor_model::facts::{
-    Call, MAX_WRITERS, OpenFile, PipeFacts, PipeWriters, ProcessFacts, SigChld, Writer,
+    Call, MAX_WRITERS, OpenFile, PipeFacts, PipeWriter, PipeWriters, ProcessFacts, SigChld,
 };
 
-use super::{EvidenceError, Look, MAX_CREATORS, ReaperFacts, cached, starts_match};
+use super::{EvidenceError, Inspection, MAX_CREATORS, ReaperFacts, cached, starts_match};
 use crate::{host::Host as _, kernel::KernelError};
 
 /// At most this many pipes of a reaper that polls are inspected.
 const MAX_POLLED: usize = 16;
 
-impl Look<'_> {
+impl Inspection<'_> {
     /// The parent of a reaper that blocks `SIGCHLD`, if the parent blocks the signal too and has created the reaper. A
     /// parent that has adopted the reaper, as `systemd --user` does, blocks the signal for its own use.
     pub(super) fn blocking_parent(
@@ -87,7 +87,7 @@ impl Look<'_> {
                 None => None,
             };
             let pgrp = facts.pgrp().unwrap_or_default();
-            writers.push(Writer { pid: *pid, comm: facts.comm, is_descendant, pgrp, parent: facts.ppid });
+            writers.push(PipeWriter { pid: *pid, comm: facts.comm, is_descendant, pgrp, parent: facts.ppid });
         }
         Ok(PipeFacts { ino, writers, is_complete })
     }

@@ -6,10 +6,10 @@ use supervisor_model::{
     shared::Shared,
 };
 
-use super::{super::execs::Execs, EvidenceError, Look, MAX_CREATORS, cached};
+use super::{super::execs::Execs, EvidenceError, Inspection, MAX_CREATORS, cached};
 use crate::{host::Host, kernel::KernelError};
 
-impl Look<'_> {
+impl Inspection<'_> {
     /// The creators of a process, nearest first, each with the program that it ran when it forked the one before it.
     pub(super) fn creators_of(
         &self,

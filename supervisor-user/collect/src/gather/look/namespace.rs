@@ -1,6 +1,6 @@
 //! Gathers what holds a PID namespace whose PID 1 has exited.
 
-use std::{collections::BTreeSet, hash::Hash};
+use std::collections::BTreeSet;
 
 use supervisor_ebpf::{ProcessId, TASK_EXITING, TASK_ZOMBIE, TaskRecord};
 use supervisor_model::{
@@ -8,15 +8,15 @@ use supervisor_model::{
     facts::ProcessFacts,
 };
 
-use super::{EvidenceError, Look, MAX_MEMBERS, MAX_NS_MEMBERS, cached, is_inside};
+use super::{EvidenceError, Inspection, MAX_MEMBERS, MAX_NS_MEMBERS, cached, is_inside};
 use crate::host::Host;
 
-impl Look<'_> {
+impl Inspection<'_> {
     /// Gathers the other processes of the PID namespace whose init this is.
     ///
     /// # Errors
     ///
-    /// As [`Look::gather`].
+    /// As [`Inspection::gather`].
     pub fn namespace(&self, init: Evidence) -> Result<NamespaceEvidence, EvidenceError> {
         let inside = |record: &&TaskRecord| {
             init.task

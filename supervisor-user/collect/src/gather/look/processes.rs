@@ -8,10 +8,10 @@ use supervisor_model::{
     facts::{ArgsNote, ProcessFacts, ThreadFacts},
 };
 
-use super::{Look, REAP_STOP, REAP_STOPS, cached, start_ticks, starts_match};
+use super::{Inspection, REAP_STOP, REAP_STOPS, cached, start_ticks, starts_match};
 use crate::{host::Host, kernel::KernelError};
 
-impl Look<'_> {
+impl Inspection<'_> {
     /// The process with that identity, if it still exists. The facts come from `/proc`, or for one of many zombies from
     /// the task iterator.
     ///
@@ -106,7 +106,7 @@ impl Look<'_> {
         Ok((*cached(&self.processes, pid, read)?).clone())
     }
 
-    /// Whether [`Look::read`] got no answer in time.
+    /// Whether [`Inspection::read`] got no answer in time.
     pub(super) fn is_not_read(&self, pid: u32) -> bool {
         self.not_read.borrow().contains(&pid)
     }

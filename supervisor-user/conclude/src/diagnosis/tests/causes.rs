@@ -3,7 +3,7 @@
 use supervisor_ebpf::{CALL_WAIT4, WAIT_PID, Wait};
 use supervisor_model::{
     evidence::EndFacts,
-    facts::{Call, OpenFile, PipeFacts, SigChld, ThreadCall, Writer},
+    facts::{Call, OpenFile, PipeFacts, PipeWriter, SigChld, ThreadCall},
 };
 
 use super::*;
@@ -126,7 +126,8 @@ fn f19_the_reaper_reads_a_pipe_to_its_end() {
         own(|it, app| {
             (it.pgrp, app.pgrp) = (Some(100), Some(50));
             in_call(app, Call::Read { fd: 3, file: OpenFile::Pipe(9) });
-            let writers = vec![Writer { pid: 101, comm: "sleep\n".into(), is_descendant, pgrp, parent: 1 }];
+            let writers =
+                vec![PipeWriter { pid: 101, comm: "sleep\n".into(), is_descendant, pgrp, parent: 1 }];
             app.pipe = Some(PipeFacts { ino: 9, writers, is_complete: true });
         })
     };
@@ -466,8 +467,13 @@ fn f19_the_reaper_reads_from_another_child_first() {
     let reads = |parent, reaped| {
         own(|_, app| {
             in_call(app, Call::Read { fd: 3, file: OpenFile::Pipe(9) });
-            let writers =
-                vec![Writer { pid: 99, comm: "tar".into(), is_descendant: Some(false), pgrp: 50, parent }];
+            let writers = vec![PipeWriter {
+                pid: 99,
+                comm: "tar".into(),
+                is_descendant: Some(false),
+                pgrp: 50,
+                parent,
+            }];
             app.pipe = Some(PipeFacts { ino: 9, writers, is_complete: true });
             app.has_io_uring = Some(false);
             app.reaped = Some((reaped, EXIT - S));
@@ -646,7 +652,7 @@ fn a_pipe_with_a_writer_of_unknown_ancestry_may_belong_to_the_zombie() {
             (it.looked_ns, it.pgrp, app.pgrp) = (EXIT + 90 * S, Some(100), Some(50));
             in_call(app, Call::Read { fd: 3, file: OpenFile::Pipe(9) });
             let writers =
-                vec![Writer { pid: 101, comm: "sleep".into(), is_descendant, pgrp: 101, parent: 1 }];
+                vec![PipeWriter { pid: 101, comm: "sleep".into(), is_descendant, pgrp: 101, parent: 1 }];
             app.pipe = Some(PipeFacts { ino: 9, writers, is_complete: true });
         })
     };

@@ -14,7 +14,7 @@ use super::{
     session::{FLIGHT, FLIGHT_BYTES, Place, Session},
 };
 use crate::{
-    nats::{Entry, LinkError, key_of, token},
+    nats::{BucketEntry, LinkError, key_of, token},
     sink::SinkError,
 };
 
@@ -119,11 +119,11 @@ impl Session {
     async fn snapshot(
         &self,
         place: &Place,
-        mut take: impl FnMut(String, Entry<'_>) -> ControlFlow<()>,
+        mut take: impl FnMut(String, BucketEntry<'_>) -> ControlFlow<()>,
     ) -> Result<(), LinkError> {
         let bucket = &place.config.bucket;
         let filter = format!("{}.*", place.key(None));
-        let take = |entry: Entry<'_>| match key_of(bucket, entry.subject).and_then(|key| key.finding) {
+        let take = |entry: BucketEntry<'_>| match key_of(bucket, entry.subject).and_then(|key| key.finding) {
             Some(id) => take(id, entry),
             None => ControlFlow::Continue(()),
         };

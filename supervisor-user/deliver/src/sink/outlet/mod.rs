@@ -22,7 +22,7 @@ use tokio::{
 
 use self::thread::Thread;
 use super::{
-    Place,
+    Destination,
     message::Message,
     queue::Memory,
     spool::{self, Gauge},
@@ -37,7 +37,7 @@ const SAY: Duration = Duration::from_mins(1);
 
 /// One sink, as the collector sees it.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct SinkWorker {
     name: String,
     policy: Policy,
     spool: Option<spool::Writer>,
@@ -142,7 +142,7 @@ pub struct DropCount {
     pub failed: u64,
 }
 
-impl Outlet {
+impl SinkWorker {
     /// Starts a sink's thread. `state_dir` is where its spool is, if it has one.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl Outlet {
     pub fn start(
         name: &str,
         config: &SinkConfig,
-        mut place: Place,
+        mut place: Destination,
         state_dir: &Path,
         stop: Stop,
     ) -> io::Result<Self> {
@@ -238,7 +238,7 @@ impl Outlet {
         self.offer(message).unwrap_or(false)
     }
 
-    /// Like [`Outlet::try_push`]. An error comes from the spool, and was reported.
+    /// Like [`SinkWorker::try_push`]. An error comes from the spool, and was reported.
     fn offer(&mut self, message: &Message) -> io::Result<bool> {
         let pushed = match &mut self.spool {
             Some(spool) => spool.push(message).inspect_err(|error| {
@@ -348,7 +348,7 @@ impl Outlet {
     }
 }
 
-impl Drop for Outlet {
+impl Drop for SinkWorker {
     fn drop(&mut self) {
         self.shared.state().abandoned = true;
         self.shared.work.notify_one();

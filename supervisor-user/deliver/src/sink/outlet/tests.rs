@@ -29,16 +29,16 @@ fn message() -> Message {
 }
 
 /// A sink for the journal, with its socket at this path and room for seven messages.
-fn outlet(socket: &Path) -> Outlet {
+fn outlet(socket: &Path) -> SinkWorker {
     let journald = JournaldConfig { socket: socket.to_owned() };
-    let place = Place::Journald(JournaldSink::open(&journald).unwrap());
+    let place = Destination::Journald(JournaldSink::open(&journald).unwrap());
     let buffer = supervisor_model::values::Bytes(64 << 10);
     let config = SinkConfig { buffer, journald: Some(journald), stdout: None, ..SinkConfig::to_stdout() };
-    Outlet::start("out", &config, place, Path::new("/nonexistent"), watch::channel(false).1).unwrap()
+    SinkWorker::start("out", &config, place, Path::new("/nonexistent"), watch::channel(false).1).unwrap()
 }
 
 /// Puts messages in until one is dropped. Returns how many were dropped, and how many of them because the sink failed.
-fn drops(outlet: &mut Outlet) -> DropCount {
+fn drops(outlet: &mut SinkWorker) -> DropCount {
     let begun = Instant::now();
     while outlet.untold().all == 0 {
         assert!(begun.elapsed() < LIMIT, "nothing is dropped");

@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until};
 use super::{Comparison, Queue, Shared};
 use crate::{
     say::say,
-    sink::{Delivered, Place, SinkError, message::Message, spool},
+    sink::{Delivered, Destination, SinkError, message::Message, spool},
 };
 
 /// How many messages a sink gets at once.
@@ -34,7 +34,7 @@ pub(super) struct Thread {
 
 impl Thread {
     /// Delivers until nothing more comes.
-    pub(super) async fn run(mut self, place: &mut Place) {
+    pub(super) async fn run(mut self, place: &mut Destination) {
         let mut pause = RETRY;
         loop {
             let batch = self.first();
@@ -86,7 +86,7 @@ impl Thread {
     }
 
     /// Compares the findings of the destination with those that are open, if that was requested.
-    async fn compare(&self, place: &mut Place) {
+    async fn compare(&self, place: &mut Destination) {
         let open = self.shared.state().comparison.take_open();
         if let Some(open) = open {
             match place.retain(&open).await {
@@ -101,7 +101,7 @@ impl Thread {
     }
 
     /// Copies the state that the destination reports.
-    fn look_at(&self, place: &mut Place) {
+    fn look_at(&self, place: &mut Destination) {
         let mut state = self.shared.state();
         state.stats.cut_off = place.cut_off();
         state.is_down = place.is_down();
@@ -111,7 +111,7 @@ impl Thread {
     }
 
     /// Waits before the next attempt. When the agent ends, it waits only for a moment.
-    async fn wait(&mut self, place: &mut Place, pause: Duration) {
+    async fn wait(&mut self, place: &mut Destination, pause: Duration) {
         let until = Instant::now() + pause;
         loop {
             self.sync_if_due();
@@ -131,7 +131,7 @@ impl Thread {
     }
 
     /// Waits for work.
-    async fn idle(&mut self, place: &mut Place) {
+    async fn idle(&mut self, place: &mut Destination) {
         self.sync_if_due();
         let sync = self.spool.as_ref().and_then(spool::Reader::next_sync);
         tokio::select! {
