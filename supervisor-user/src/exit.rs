@@ -1,4 +1,4 @@
-//! CommandExit codes, the same for every command.
+//! Exit codes, the same for every command.
 
 use std::process::ExitCode;
 

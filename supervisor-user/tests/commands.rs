@@ -186,7 +186,7 @@ fn every_exit_code_is_documented() -> Result<()> {
     Ok(())
 }
 
-/// CommandExit code and standard output of a command line.
+/// Exit code and standard output of a command line.
 fn outcome(args: &[&str]) -> Result<(Option<i32>, String)> {
     let output = Command::new(env!("CARGO_BIN_EXE_supervisor")).args(args).output()?;
     Ok((output.status.code(), String::from_utf8(output.stdout)?))

@@ -151,6 +151,7 @@ impl fmt::Display for Judgement {
 
 /// Judges what was said of these zombies, of their reapers' other children, and of these parents' children, none of
 /// which ever is a zombie for long.
+#[expect(clippy::too_many_lines, reason = "one check for each kind of event")]
 pub fn judge(run: &Run<'_>, lives: &[Life], reapers: &[u32], healthy: &[u32]) -> Result<Judgement> {
     let mut judgement = Judgement::default();
     let mut by_pid: HashMap<u32, Vec<usize>> = HashMap::new();

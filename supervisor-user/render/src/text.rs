@@ -26,6 +26,7 @@ pub fn event(event: &Event, style: Style) -> String {
     style.shown(lines_of(event, style))
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of event")]
 fn lines_of(event: &Event, style: Style) -> String {
     let colour = style.colour;
     let time = time(event.wall, event.at_ns);

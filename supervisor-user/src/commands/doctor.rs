@@ -36,6 +36,7 @@ pub struct DoctorArgs {
 ///
 /// If `/proc` cannot be read, if the kernel does not report the capabilities of this thread or does not let it disable
 /// one for a moment, or if standard output cannot be written.
+#[expect(clippy::too_many_lines, reason = "one line for each check, in the order of the report")]
 pub fn run(args: &DoctorArgs) -> Result<CommandExit> {
     let mut report =
         Report { columns: columns(), shows_verifier_log: args.verifier_log, ..Report::default() };

@@ -146,6 +146,10 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
     engine::block_on(trace(args))
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the steps of a trace in their order: each must come after the one before"
+)]
 async fn trace(args: &TraceArgs) -> Result<u8> {
     let (mut stop, _) = engine::signals(false)?;
     let own = std::process::id();

@@ -66,6 +66,7 @@ fn compare(all: &toml::Value, shown: &toml::Value, path: &mut String, missing: &
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of wrong configurations")]
 fn a_wrong_file_is_refused_with_line_and_key() {
     /// A wrong text, and the beginning of its error.
     const WRONG: [(&str, &str); 45] = [

@@ -120,6 +120,10 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     result
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the steps of a start in their order: each must come after the one before"
+)]
 async fn watch(options: WatchOptions) -> Result<Ended> {
     let WatchOptions { config, remembers, bpf_log, simulated_loss, duration: length, reload, record, .. } =
         options;

@@ -59,6 +59,7 @@ nats = {{ servers = ["{url}"], heartbeat = "{HEARTBEAT}" }}
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario in its order")]
 fn two_nodes_are_shown_and_one_that_dies_turns_stale() -> Result<()> {
     let broker = Broker::start()?;
     let missing = ps(&broker, &[])?;

@@ -73,6 +73,7 @@ fn datagrams(socket: &UnixDatagram, action: &str, pid: u32) -> Result<Vec<(Strin
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario in its order")]
 fn every_local_sink_reports_the_same() -> Result<()> {
     let named = Named::new("local")?;
     let dir = tempfile::tempdir()?;

@@ -154,6 +154,7 @@ impl Watching {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario in its order")]
 fn every_event_about_a_mix_is_true() -> Result<()> {
     let length = setting("SUPERVISOR_SOAK_SECONDS")?.map_or(MIX, Duration::from_secs);
     let seed = setting("SUPERVISOR_SOAK_SEED")?.unwrap_or(SEED);

@@ -49,7 +49,7 @@ pub(super) fn dependencies() -> Result<()> {
     process::visibly(deny)
 }
 
-/// Fails on a known vulnerability. The list of those is fetched from where RustSec publishes it.
+/// Fails on a known vulnerability. The list of those is fetched from where `RustSec` publishes it.
 pub(crate) fn advisories() -> Result<()> {
     let mut deny = Command::new(DENY.installed()?);
     deny.args(["--all-features", "--locked", "check", "advisories"]);

@@ -145,6 +145,10 @@ impl<'a> Inspection<'a> {
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read. A missing entry in them is not an error.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each field of the evidence, in the order in which they can be read"
+    )]
     pub fn gather(
         &self,
         facts: ProcessFacts,

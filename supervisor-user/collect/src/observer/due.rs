@@ -76,6 +76,7 @@ impl<H: Host> Observer<H> {
 
     /// Inspects the candidates that are due. A candidate is observed only if `/proc`, or the task iterator now, agrees
     /// that it is the same process, and that it and all its threads have exited.
+    #[expect(clippy::too_many_lines, reason = "the outcomes of one inspection side by side")]
     pub(super) fn look_at_due(
         &mut self,
         now_ns: u64,

@@ -78,6 +78,7 @@ pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Fin
 /// Does the same as [`attribute`] for a sequence of evidence. A finding shares the parts that equal those of the last
 /// one.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one line for each field of a finding")]
 pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
     let facts = &evidence.facts;
     let in_proc = process(facts, None, host);
@@ -232,6 +233,7 @@ fn tracer(facts: &TracerFacts) -> Tracer {
     Tracer { pid: facts.pid, name: facts.comm.clone(), tid: facts.tid, state: facts.state }
 }
 
+#[expect(clippy::too_many_lines, reason = "one line for each field of a reaper")]
 fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) -> Reaper {
     let creator = evidence.creators.first();
     // A process cannot fork a process that is older than itself.

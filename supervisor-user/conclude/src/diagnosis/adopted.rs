@@ -63,6 +63,7 @@ pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
 }
 
 /// F2 and F3: PID 1 of the namespace is no init.
+#[expect(clippy::too_many_lines, reason = "the cases of one family side by side, each with its advice")]
 pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if reaper.is_pidns_init != Some(true) || case.is_own() == Some(true) {

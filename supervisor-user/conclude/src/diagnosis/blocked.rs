@@ -20,6 +20,7 @@ use super::{
 const LONG_NS: u64 = 1_500_000_000;
 
 /// F11: all threads of the reaper are stopped, frozen, or in uninterruptible sleep.
+#[expect(clippy::too_many_lines, reason = "one arm for each way in which a reaper cannot run")]
 pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     let who = name(&reaper.process);

@@ -122,6 +122,7 @@ fn of_ending(ending: &EndingFacts, looked_ns: u64, pid: u32, facts: &mut Facts) 
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one entry for each fact, in the order of the evidence")]
 fn of_process(case: &Case<'_>, facts: &mut Facts) {
     let finding = case.finding;
     let pid = finding.process.pid;
@@ -198,6 +199,7 @@ fn of_process(case: &Case<'_>, facts: &mut Facts) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one entry for each fact, in the order of the evidence")]
 fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
     let Some(reaper) = case.reaper else { return };
     let pid = reaper.process.pid;

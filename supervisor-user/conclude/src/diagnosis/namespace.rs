@@ -68,6 +68,7 @@ fn blocker(member: &Member) -> Blocker {
 /// Diagnoses what holds a namespace and who can release it. `members_left_out` is the number of further processes in it
 /// that were not inspected.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one verdict, with the advice for each kind of blocker")]
 pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out: u64) -> Diagnosis {
     let ino = init.pid_ns.as_ref().map(|ns| format!(" {}", ns.ino)).unwrap_or_default();
     // Before the init waits for the namespace it closes its files, and that can hang too.

@@ -240,6 +240,7 @@ pub(super) fn late_reaper(case: &Case<'_>) -> Option<Verdict> {
 }
 
 /// F4: the reaper does not wait for its own child. An init helps only orphans.
+#[expect(clippy::too_many_lines, reason = "the cases of one family side by side, each with its advice")]
 pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if case.is_own() != Some(true) {

@@ -92,6 +92,7 @@ struct Told<'a> {
     reaped_by: Option<&'a ReapedBy>,
 }
 
+#[expect(clippy::too_many_lines, reason = "one line for each field")]
 fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64) -> FindingFields {
     let diagnosis = told.diagnosis;
     let ending = finding.ending.as_ref();

@@ -167,6 +167,7 @@ pub fn subschema(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// The rules for required and forbidden fields, by the action of the event.
+#[expect(clippy::too_many_lines, reason = "one rule for each kind of event")]
 fn rules() -> Value {
     let rule = |action: &str, kind: &str, subject: &str, states: &[&str]| {
         json!({

@@ -40,7 +40,7 @@ pub struct TraceLines {
 }
 
 impl TraceLines {
-    /// TraceLines of a trace that begins at `now_ns`.
+    /// The lines of a trace that begins at `now_ns`.
     #[must_use]
     pub fn new(time: TimeFormat, colour: Colour, wall: Wall, now_ns: u64) -> Self {
         Self { time, colour, wall, from_ns: now_ns }

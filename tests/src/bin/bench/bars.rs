@@ -24,6 +24,7 @@ impl Bars {
 }
 
 /// Every promise that something was measured for.
+#[expect(clippy::too_many_lines, reason = "a table of bars")]
 pub(crate) fn of(result: &Value) -> Vec<Value> {
     let mut bars = Bars(Vec::new());
     let added = |contender: Contender, work: &str| {

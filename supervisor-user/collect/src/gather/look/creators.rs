@@ -7,7 +7,7 @@ use supervisor_model::{
 };
 
 use super::{super::execs::Execs, EvidenceError, Inspection, MAX_CREATORS, cached};
-use crate::{host::Host, kernel::KernelError};
+use crate::kernel::KernelError;
 
 impl Inspection<'_> {
     /// The creators of a process, nearest first, each with the program that it ran when it forked the one before it.
