@@ -178,7 +178,7 @@ fn a_mistyped_word_gets_a_suggestion() {
 #[test]
 fn every_exit_code_is_documented() -> Result<()> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"))?;
-    let section = readme.split_once("\n## CommandExit codes\n").context("no section")?.1;
+    let section = readme.split_once("\n## Exit codes\n").context("no section")?.1;
     let section = section.split("\n## ").next().unwrap_or_default();
     let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| code"));
     let codes = CommandExit::ALL.map(|exit| format!("| {} | {} |", exit as u8, exit.meaning()));

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The text about the exit codes, for the help.
-pub(super) const EXIT_CODES: &str = "CommandExit codes: that of the command, or 128 and the number of the signal that ended it. 23: it \
+pub(super) const EXIT_CODES: &str = "Exit codes: that of the command, or 128 and the number of the signal that ended it. 23: it \
 succeeded, and left something behind that the allow list does not have. 125: supervisor failed, or wrong usage. 126: the command \
 could not be started. 127: there is no such command.";
 

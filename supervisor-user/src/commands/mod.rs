@@ -74,7 +74,7 @@ fn exit_codes() -> String {
     let codes =
         CommandExit::ALL.map(|it| format!("  {}  {}\n", it as u8, it.meaning().replace("; ", "\n     ")));
     format!(
-        "CommandExit codes:\n{}\n`check` has the codes of monitoring plugins, and `trace` with a command that command's. `leaks` has \
+        "Exit codes:\n{}\n`check` has the codes of monitoring plugins, and `trace` with a command that command's. `leaks` has \
          its command's, and codes of its own: `supervisor help leaks`.",
         codes.concat()
     )

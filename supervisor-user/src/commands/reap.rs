@@ -43,7 +43,7 @@ use super::one_look::say_reads_lost;
 use crate::{console::print, engine::context, exit::CommandExit};
 
 /// The text about the exit codes, for the help.
-pub(super) const EXIT_CODES: &str = "CommandExit codes: 0 all that were named are freed, or with --dry-run can be; 1 one or more are not: refused, \
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 all that were named are freed, or with --dry-run can be; 1 one or more are not: refused, \
 not without --force, or it failed; 2 wrong usage, or nobody has confirmed it; 3 failed; 4 rights are missing; 5 this kernel lacks something.";
 /// A zombie counts only if it stays for this long.
 const GRACE: Duration = Duration::from_millis(200);

@@ -138,6 +138,7 @@ fn adopted(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
 fn by_pid1(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
     adopted(|finding, app| {
         (app.is_subreaper, app.is_pidns_init, app.process.vpid) = (Some(false), Some(true), Some(1));
+        app.level = Some(1);
         finding.pid_ns.as_mut().expect("there is one").level = Some(1);
         let creators = &mut *finding.creators;
         creators[1].role = Role::Init;
