@@ -17,12 +17,13 @@ use supervisor_model::{
 use super::{
     SCHEMA_VERSION,
     losses::{LossFields, SinkLossFields, SuppressedFields, TracerLossFields},
-    named::PidAndName,
+    origin::{ClaimFields, CreatorFields, MonitorFields, RuntimeFields},
+    process::{ExitFields, PidAndName},
     reap::reap_fields,
     supervisor::{
-        BlockFields, BlockerFields, BudgetFields, ClaimFields, CreatorFields, EvidenceFields, ExitFields,
-        FamilyFields, FindingFields, FindingState, InitFields, LastWaitFields, MonitorFields, PatternFields,
-        PidNsFields, ReapedByFields, ReaperFields, RuntimeFields, Supervisor, WaitFields,
+        BlockFields, BlockerFields, BudgetFields, EvidenceFields, FamilyFields, FindingFields, FindingState,
+        InitFields, LastWaitFields, PatternFields, PidNsFields, ReapedByFields, ReaperFields, Supervisor,
+        WaitFields,
     },
 };
 use crate::{Context, news::Subject};

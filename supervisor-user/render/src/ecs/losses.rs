@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::named::PidAndName;
+use super::process::PidAndName;
 use crate::shapes;
 
 /// What was lost: by the collector, by a sink, or by a trace.

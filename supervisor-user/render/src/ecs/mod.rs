@@ -3,7 +3,8 @@
 mod document;
 mod fields;
 mod losses;
-mod named;
+mod origin;
+mod process;
 mod reap;
 mod supervisor;
 mod trace;

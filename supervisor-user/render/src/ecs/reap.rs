@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use supervisor_model::reaping::{Decision, ReapOutcome, ReapRequest, RequestedBy, Risk};
 
-use super::named::PidAndName;
+use super::process::PidAndName;
 
 /// A request to free a zombie.
 #[derive(Serialize, JsonSchema)]

@@ -8,13 +8,14 @@ use supervisor_model::{
     diagnosis::{Cause, Confidence, Position, Prognosis},
     event::State,
     facts::SigChld,
-    finding::{BlockerKind, PidNsMode, Role, Stage},
+    finding::{BlockerKind, PidNsMode},
 };
 
 use super::{
     SCHEMA_VERSION,
     losses::{LossFields, SuppressedFields},
-    named::PidAndName,
+    origin::{ClaimFields, CreatorFields, MonitorFields, RuntimeFields},
+    process::{ExitFields, PidAndName},
     reap::ReapFields,
 };
 use crate::{news::Subject, shapes};
@@ -280,24 +281,6 @@ pub(super) struct BudgetFields {
     pub(super) exhausted_in_ns: Option<u64>,
 }
 
-/// How it ended: with a code, or by a signal.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct ExitFields {
-    /// Of a normal exit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) code: Option<u8>,
-    /// Of a death by signal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 127))]
-    pub(super) signal: Option<u8>,
-    /// Such as `SIGKILL`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^SIG[A-Z0-9]+$"))]
-    pub(super) signal_name: Option<&'static str>,
-    /// Whether the signal left a core.
-    pub(super) core_dumped: bool,
-}
-
 /// The process that must wait for it.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ReaperFields {
@@ -363,116 +346,6 @@ pub(super) struct WaitFields {
     pub(super) target: Option<String>,
     /// The options that were set, such as `WNOHANG`.
     pub(super) flags: Vec<&'static str>,
-}
-
-/// An ancestor of the process.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct CreatorFields {
-    /// Pid on the host.
-    pub(super) pid: u32,
-    /// As in `/proc/PID/comm`.
-    pub(super) name: String,
-    /// The program that it ran when it forked the process before it: the previous one in `creators`, or the process
-    /// itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) executable: Option<String>,
-    /// Arguments of that exec.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) args: Vec<String>,
-    /// Whether there were more.
-    #[serde(skip_serializing_if = "shapes::is_false")]
-    pub(super) args_cut: bool,
-    /// Of a runtime: the action that it was called for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) verb: Option<String>,
-    pub(super) role: Role,
-    /// Whether only the file's name supports the role: root has not started it on the host, or users other than root
-    /// can change the file.
-    #[serde(skip_serializing_if = "is_false")]
-    pub(super) unverified: bool,
-    /// Whether it no longer exists.
-    pub(super) gone: bool,
-    /// How it ended, if that was seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) exit: Option<ExitFields>,
-    /// How long it had lived, if that was seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) lived_ns: Option<u64>,
-    /// The process that sent the signal that ended it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) killed_by: Option<PidAndName>,
-}
-
-/// The container runtime that it comes from.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct RuntimeFields {
-    /// `crun`, `runc`, `youki`.
-    pub(super) name: String,
-    /// The file that was executed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) executable: Option<String>,
-    /// `create`, `run`, `exec`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) verb: Option<String>,
-    pub(super) stage: Stage,
-    /// As in `creators`.
-    #[serde(skip_serializing_if = "is_false")]
-    pub(super) unverified: bool,
-}
-
-/// The container monitor.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct MonitorFields {
-    /// `conmon`, `conmonrs`, `containerd-shim-runc-v2`.
-    pub(super) name: String,
-    /// Pid on the host.
-    pub(super) pid: u32,
-    /// The file that it executed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) executable: Option<String>,
-    /// containerd's namespace, such as `k8s.io`: not the pod's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) namespace: Option<String>,
-    /// As in `creators`.
-    #[serde(skip_serializing_if = "is_false")]
-    pub(super) unverified: bool,
-}
-
-/// The claim of one source about the container and the pod.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct ClaimFields {
-    /// Where it was found.
-    #[schemars(extend("enum" = ["cgroup", "arguments", "file"]))]
-    pub(super) source: &'static str,
-    /// The authority behind the claim: the kernel, root, another user, or a process in a container.
-    #[schemars(extend("enum" = ["kernel", "root", "user", "container"]))]
-    pub(super) by: &'static str,
-    /// Of `user`: its id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) uid: Option<u32>,
-    /// Of `file`: its path.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) path: Option<String>,
-    /// The container's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) container_id: Option<String>,
-    /// The pod's namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) pod_namespace: Option<String>,
-    /// The pod's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) pod_name: Option<String>,
-    /// The pod's uid.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) pod_uid: Option<String>,
-    /// Whether `container` and `orchestrator` rest on it.
-    pub(super) accepted: bool,
-}
-
-/// A field with its usual value is left out.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// The process's PID namespace.

@@ -1,16 +1,12 @@
 //! Encodes events as OCSF (Open Cybersecurity Schema Framework) JSON, one object a line, as `docs/events.md` maps them.
 
 mod document;
+mod process;
 mod remediation;
 mod trace;
 
 pub use trace::{lost as trace_lost, traced};
 
-use document::{
-    Agent, Analytic, ApplicationError, Base, Container, DetectionFinding, Device, Document, Evidence,
-    EvidenceName, FindingInfo, Metadata, Os, Process, Product, Profile, Remediation, Resource, ResourceType,
-    Unmapped, User,
-};
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 use supervisor_model::{
@@ -21,6 +17,13 @@ use supervisor_model::{
     words::{command_line, harmless_json},
 };
 
+use self::{
+    document::{
+        Agent, Analytic, ApplicationError, Base, DetectionFinding, Device, Document, Evidence, EvidenceName,
+        FindingInfo, Metadata, Os, Product, Profile, Remediation, Unmapped,
+    },
+    process::{Container, Process, Resource, ResourceType, User},
+};
 use super::{
     Context,
     ecs::{DATASET, Supervisor, supervisor},

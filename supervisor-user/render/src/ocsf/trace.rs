@@ -11,8 +11,9 @@ use supervisor_model::{
 
 use super::{
     ErrorKind, Head, application_error, base, command,
-    document::{Actor, Container, Document, Process, ProcessActivity, Profile, Unmapped},
+    document::{Actor, Document, ProcessActivity, Profile, Unmapped},
     millis,
+    process::{Container, Process},
 };
 use crate::{
     Context,
