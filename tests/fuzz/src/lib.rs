@@ -1,8 +1,14 @@
 //! What the targets share: a finding to start from, and what must hold of all that is said.
 
 use supervisor_conclude::conclusions::Conclusions;
+use supervisor_model::{
+    evidence::Evidence,
+    facts::HostIdentity,
+    filter::Filter,
+    observation::{Observation, Seen},
+    words::clean,
+};
 use supervisor_render::{Context, Format, encode, style::Style};
-use supervisor_model::{evidence::Evidence, filter::Filter, facts::HostIdentity, observation::{Observation, Seen}, words::clean};
 
 /// An observation of a real incident, as a recording has it.
 const INCIDENT: &str = include_str!("incident.json");

@@ -5,10 +5,14 @@
 use std::cell::OnceCell;
 
 use libfuzzer_sys::fuzz_target;
+use supervisor_claims::oci::{places, sandbox_places};
 use supervisor_ebpf::{ARGV_LEN, Exec, FILENAME_LEN, PREVIOUS_FILENAME_LEN};
 use supervisor_fuzz::{Teller, changed, host, incident};
-use supervisor_claims::oci::{places, sandbox_places};
-use supervisor_model::{evidence::ExecFacts, facts::{MAX_PLACES, OciPlaces, is_plain}, observation::{Observation, Seen}};
+use supervisor_model::{
+    evidence::ExecFacts,
+    facts::{MAX_PLACES, OciPlaces, is_plain},
+    observation::{Observation, Seen},
+};
 
 thread_local! {
     static INCIDENT: OnceCell<Observation> = const { OnceCell::new() };

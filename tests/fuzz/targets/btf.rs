@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use btfparse::{Error, ErrorKind, Readable, Result, TypeInformation, TypeVariant};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use supervisor_ebpf::{HELPERS, Need, OFFSETS, Offset};
 use supervisor_collect::kernel::{KernelError, resolve};
+use supervisor_ebpf::{HELPERS, Need, OFFSETS, Offset};
 
 struct Bytes<'a>(&'a [u8]);
 

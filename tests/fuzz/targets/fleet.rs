@@ -5,8 +5,11 @@
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use supervisor_model::{filter::Filter, words::{clean, harmless_json}};
 use supervisor_deliver::fleet::{Document, Filtered};
+use supervisor_model::{
+    filter::Filter,
+    words::{clean, harmless_json},
+};
 
 /// Filters by each of the things that a document can say.
 fn filters() -> impl Iterator<Item = Filter> {

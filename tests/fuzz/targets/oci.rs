@@ -5,9 +5,12 @@
 use std::{cell::OnceCell, fs, os::unix::fs::MetadataExt as _};
 
 use libfuzzer_sys::fuzz_target;
-use supervisor_fuzz::{Teller, changed, host, incident};
 use supervisor_collect::host::{DirectProc, Host as _};
-use supervisor_model::{facts::{OciPlaces, is_plain}, observation::Observation};
+use supervisor_fuzz::{Teller, changed, host, incident};
+use supervisor_model::{
+    facts::{OciPlaces, is_plain},
+    observation::Observation,
+};
 use tempfile::TempDir;
 
 struct Place {

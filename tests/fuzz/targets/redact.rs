@@ -3,7 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use supervisor_model::{evidence::ExecFacts, redact::{MARK, Redactor}};
+use supervisor_model::{
+    evidence::ExecFacts,
+    redact::{MARK, Redactor},
+};
 
 /// It is in every secret that is planted.
 const SECRET: &str = "opensesame0123456789";

@@ -5,8 +5,8 @@
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
-use supervisor_user::engine::fuzz::state;
 use supervisor_deliver::sink::fuzz::spooled;
+use supervisor_user::engine::fuzz::state;
 use tempfile::TempDir;
 
 thread_local! {
