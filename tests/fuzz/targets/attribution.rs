@@ -62,8 +62,8 @@ fuzz_target!(|data: &[u8]| {
         }
     });
     if let Seen::Unreaped { evidence, .. } = &observation.seen {
-        let places = oci_places(evidence).into_iter().chain([sandbox_places(evidence)]);
-        for OciPlaces { state_files, bundles, docker_files, .. } in places {
+        let found = places(evidence).into_iter().chain([sandbox_places(evidence)]);
+        for OciPlaces { state_files, bundles, docker_files, .. } in found {
             for paths in [state_files, bundles, docker_files] {
                 assert!(paths.len() <= MAX_PLACES, "too many files are looked for");
                 assert!(paths.iter().all(|path| is_plain(path)), "a file outside is looked for");

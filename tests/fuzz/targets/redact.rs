@@ -31,7 +31,7 @@ const FORMS: [&[&str]; 12] = [
 
 fn redacted(args: &[String]) -> Vec<String> {
     let exec = ExecFacts { args: args.to_vec(), ..ExecFacts::default() };
-    Redactor::default().exec(exec).args
+    supervisor_collect::redacted::exec(&Redactor::default(), exec).args
 }
 
 fn assert_clean(args: &[String]) {
