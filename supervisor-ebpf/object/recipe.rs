@@ -17,6 +17,9 @@ pub(crate) const TARGET: &str = "bpfel-unknown-none";
 /// told one.
 pub(crate) const RUSTFLAGS: [&str; 3] =
     ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"];
-/// The release profile; one unit lets bpf-linker see everything.
-pub(crate) const PROFILE: [(&str, &str); 2] =
-    [("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"), ("CARGO_PROFILE_RELEASE_LTO", "thin")];
+/// The release profile, whatever that of user space is; one unit lets bpf-linker see everything.
+pub(crate) const PROFILE: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
+    ("CARGO_PROFILE_RELEASE_LTO", "thin"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3"),
+];
