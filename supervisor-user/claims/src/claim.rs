@@ -1,5 +1,6 @@
 //! Finds the containers that the evidence claims, and the authority of each claim. Every source can be wrong in its own
-//! way, or lie. This file is the only one that orders the sources.
+//! way, or lie. This file orders the claims of arguments and control groups; `resolve` weighs them
+//! against the container's files.
 
 use std::borrow::Cow;
 

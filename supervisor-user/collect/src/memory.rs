@@ -1,4 +1,4 @@
-//! Gives memory back to the kernel that was used only for a moment.
+//! Keeps the agent's memory small: configures the allocator once, and gives unused pages back to the kernel.
 
 use procfs::{
     ProcResult,

@@ -210,7 +210,7 @@ impl<H: Host> Observer<H> {
         &self.host
     }
 
-    /// Inspects all processes now.
+    /// Scans all processes and returns an inspection, which gathers evidence on request.
     ///
     /// # Errors
     ///

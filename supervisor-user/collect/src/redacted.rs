@@ -1,4 +1,4 @@
-//! Removes secrets from the facts about processes.
+//! Wraps a host and returns its facts without secrets. The rules are in [`supervisor_model::redact`].
 
 use std::{collections::BTreeMap, io};
 

@@ -1,5 +1,5 @@
-//! Decides whether `supervisor` may free a zombie by making its reaper wait for it. Only this module knows these rules:
-//! the command and the remedies of a finding both ask here.
+//! Decides whether `supervisor` may free a zombie by making its reaper wait for it. The command,
+//! `top`, `[reap]` and the remedies ask here. `reap` can still refuse when it opens the reaper.
 
 use supervisor_model::{
     diagnosis::{Position, Prognosis},

@@ -20,8 +20,8 @@ pub fn common_process_id(boot_id: &str, pid_ns: u32, start_ticks: u64, vpid: u32
     uuid_v8(&digest)
 }
 
-/// The id of a finding about a process. `kind` is `zombie`, or `namespace` for the PID namespace whose init the process
-/// is. A process is unreaped only once, so the id of the finding follows from the id of the process.
+/// The id of a finding about a process. `kind` is `zombie`, `namespace` for the PID namespace whose init the process is,
+/// or `exit` for a process that cannot exit; then `entity` is the id of its zombie finding. A process is unreaped only once, so the id of the finding follows from the id of the process.
 #[must_use]
 pub fn finding_id(kind: &str, entity: &str) -> String {
     let digest = Sha256::new()

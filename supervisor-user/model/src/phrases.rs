@@ -1,4 +1,4 @@
-//! Puts facts into words, as parts of a sentence.
+//! Describes an exit and a wait call in words, as parts of a sentence.
 
 use crate::{
     finding::{Exit, LastWait, WaitTarget},

@@ -2,7 +2,8 @@
 //! OCSF.
 //!
 //! The crate knows every output format and its schema. It must not know where a finding comes from, and where a text
-//! goes. It is pure: the model goes in, text comes out.
+//! goes. The model goes in and text comes out; it reads nothing but
+//! the time zone.
 
 pub mod brief;
 pub mod columns;

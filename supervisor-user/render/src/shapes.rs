@@ -1,4 +1,4 @@
-//! JSON Schemas for values whose Rust type does not say enough.
+//! JSON Schemas for values whose Rust type does not say enough, and when serde leaves a value out.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use supervisor_model::{family::Family, finding::Origin};

@@ -1,4 +1,5 @@
-//! The state of `supervisor top`: what it shows, and what keys change. It is pure: nothing here knows a terminal.
+//! The state of `supervisor top`: what it shows, and what keys change. It is pure: it draws into a frame of
+//! `ratatui`, and `commands/top` owns the terminal.
 
 pub mod draw;
 mod fleet;

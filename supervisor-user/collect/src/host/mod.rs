@@ -1,5 +1,6 @@
 //! Reads the host from `/proc`. No other module of this crate reads the files of other processes there; some read those
-//! of this process in `/proc/self`. The host is behind a trait, so that a recording can replace the real host.
+//! of this process in `/proc/self`. The host is behind a trait: the reader process, the redaction
+//! and tests stand in for direct reads.
 
 mod calls;
 mod cgroup;

@@ -2,8 +2,9 @@
 //! and its time.
 //!
 //! A candidate is *waiting* (`State::Waiting`) when it was seen past the reporting age, and is not yet confirmed or not
-//! yet past the grace period. Then it is *reported* (`State::Told`), and leaves the ledger when its reap is reported. A
-//! candidate that is *stuck in exit* (`State::Held`), such as the init of a PID namespace that cannot die, is neither.
+//! yet past the grace period. Then it is *reported* (`State::Told`), and leaves the ledger when its reap is reported. The
+//! init of a PID namespace that cannot end is *held* (`State::Held`). `State::TakenOver` is what an earlier run has
+//! reported, and `State::Ghost` a stale entry whose process is gone.
 //! The ledger counts each candidate in the cell of its exit epoch. So a tick learns from the kernel's epoch table alone
 //! whether the kernel has a process that the ledger does not know.
 

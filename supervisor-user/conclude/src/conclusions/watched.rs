@@ -1,4 +1,4 @@
-//! Bounds the time of an exit that was not seen: it was before a watch began.
+//! The latest possible time of an exit that was not seen: the start of the watch, or else the first observation.
 
 use supervisor_model::finding::Finding;
 

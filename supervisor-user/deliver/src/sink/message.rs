@@ -12,7 +12,7 @@ pub struct Message {
     pub head: Head,
     /// The event in the sink's format, without a newline at the end. Text for people may have several lines.
     pub payload: Arc<[u8]>,
-    /// The event in ECS; the same bytes if that is the sink's format.
+    /// The event in ECS, if the sink keeps the list of open findings. Otherwise the payload again, in its format.
     pub ecs: Arc<[u8]>,
 }
 
