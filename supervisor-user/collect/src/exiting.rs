@@ -70,11 +70,11 @@ pub enum Inspected {
 
 /// The conclusion from an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ExitVerdict {
     /// It cannot exit.
     Stuck,
     /// It was reported, and is now found to wait for the others in its PID namespace, which is another finding. A
-    /// reported process that runs again gets [`Verdict::Nothing`], and [`Exiting::scanned`] returns a reported process
+    /// reported process that runs again gets [`ExitVerdict::Nothing`], and [`Exiting::scanned`] returns a reported process
     /// that is gone.
     Finished,
     /// Nothing yet, or nothing new.
@@ -181,30 +181,30 @@ impl Exiting {
     }
 
     /// Takes the result of an inspection.
-    pub fn settle(&mut self, id: &ProcessId, inspected: Inspected, now_ns: u64) -> Verdict {
-        let Some(known) = self.known.get_mut(id) else { return Verdict::Nothing };
+    pub fn settle(&mut self, id: &ProcessId, inspected: Inspected, now_ns: u64) -> ExitVerdict {
+        let Some(known) = self.known.get_mut(id) else { return ExitVerdict::Nothing };
         let verdict = match inspected {
             Inspected::Running => {
                 known.place = None;
                 known.next_ns = now_ns + RUNNING_NS;
-                Verdict::Nothing
+                ExitVerdict::Nothing
             }
             Inspected::HoldsNamespace => {
                 known.place = None;
                 known.next_ns = now_ns + NAMESPACE_NS;
-                if std::mem::take(&mut known.is_told) { Verdict::Finished } else { Verdict::Nothing }
+                if std::mem::take(&mut known.is_told) { ExitVerdict::Finished } else { ExitVerdict::Nothing }
             }
             Inspected::Asleep(place) if known.is_told || known.place.as_ref() == Some(&place) => {
                 known.place = Some(place);
                 known.is_told = true;
                 known.next_ns = now_ns + known.review_ns;
                 known.review_ns = (known.review_ns * 2).min(REVIEW_MAX_NS);
-                Verdict::Stuck
+                ExitVerdict::Stuck
             }
             Inspected::Asleep(place) => {
                 known.place = Some(place);
                 known.next_ns = now_ns + CONFIRM_NS;
-                Verdict::Nothing
+                ExitVerdict::Nothing
             }
         };
         self.plan(now_ns);
@@ -250,7 +250,7 @@ mod tests {
         Inspected::Asleep(SleepingThreads(vec![(7, 'D', Some(wchan.to_owned()))]))
     }
 
-    fn inspect(exiting: &mut Exiting, inspected: Inspected, now_ns: u64) -> Verdict {
+    fn inspect(exiting: &mut Exiting, inspected: Inspected, now_ns: u64) -> ExitVerdict {
         assert_eq!(exiting.due(now_ns).len(), 1, "it is due");
         exiting.settle(&ID, inspected, now_ns)
     }
@@ -270,11 +270,11 @@ mod tests {
     fn a_process_is_stuck_only_if_two_inspections_find_it_asleep_in_the_same_function() {
         let mut exiting = Exiting::new(5 * S);
         exiting.scanned(&[(ID, Some(100 * S))], 105 * S, 0);
-        assert_eq!(inspect(&mut exiting, asleep("a"), 105 * S), Verdict::Nothing);
-        assert_eq!(inspect(&mut exiting, asleep("b"), 106 * S), Verdict::Nothing);
-        assert_eq!(inspect(&mut exiting, Inspected::Running, 107 * S), Verdict::Nothing);
-        assert_eq!(inspect(&mut exiting, asleep("b"), 108 * S), Verdict::Nothing);
-        assert_eq!(inspect(&mut exiting, asleep("b"), 109 * S), Verdict::Stuck);
+        assert_eq!(inspect(&mut exiting, asleep("a"), 105 * S), ExitVerdict::Nothing);
+        assert_eq!(inspect(&mut exiting, asleep("b"), 106 * S), ExitVerdict::Nothing);
+        assert_eq!(inspect(&mut exiting, Inspected::Running, 107 * S), ExitVerdict::Nothing);
+        assert_eq!(inspect(&mut exiting, asleep("b"), 108 * S), ExitVerdict::Nothing);
+        assert_eq!(inspect(&mut exiting, asleep("b"), 109 * S), ExitVerdict::Stuck);
         assert_eq!(exiting.stuck().collect::<Vec<_>>(), [(ID, Some(100 * S))]);
         assert_eq!(exiting.scanned(&[], 110 * S, 0), [ID]);
         assert!(exiting.is_empty());
@@ -284,10 +284,10 @@ mod tests {
     fn an_init_that_waits_for_its_pid_namespace_is_not_stuck() {
         let mut exiting = Exiting::new(0);
         exiting.scanned(&[(ID, Some(S))], S, 0);
-        assert_eq!(inspect(&mut exiting, asleep("a"), S), Verdict::Nothing);
-        assert_eq!(inspect(&mut exiting, asleep("a"), 2 * S), Verdict::Stuck);
-        assert_eq!(inspect(&mut exiting, Inspected::HoldsNamespace, 9 * S), Verdict::Finished);
-        assert_eq!(inspect(&mut exiting, Inspected::HoldsNamespace, 39 * S), Verdict::Nothing);
+        assert_eq!(inspect(&mut exiting, asleep("a"), S), ExitVerdict::Nothing);
+        assert_eq!(inspect(&mut exiting, asleep("a"), 2 * S), ExitVerdict::Stuck);
+        assert_eq!(inspect(&mut exiting, Inspected::HoldsNamespace, 9 * S), ExitVerdict::Finished);
+        assert_eq!(inspect(&mut exiting, Inspected::HoldsNamespace, 39 * S), ExitVerdict::Nothing);
         assert!(exiting.scanned(&[], 40 * S, 0).is_empty(), "its end was reported");
     }
 

@@ -6,13 +6,13 @@
 pub mod decoder;
 pub mod exiting;
 pub mod gather;
-pub mod glance;
 pub mod helper;
 pub mod host;
 pub mod kernel;
 pub mod ledger;
 pub mod memory;
 pub mod observer;
+pub mod one_shot;
 pub mod privileges;
 pub mod redacted;
 mod stuck;

@@ -21,7 +21,7 @@ use crate::{
     exiting::Exiting,
     gather::{EvidenceError, Inspection, starts_match},
     host::{Arguments, Host, ReadsLost},
-    kernel::{Collector, KernelError, LoadOptions, Records, Scan, SimulatedLoss},
+    kernel::{KernelError, LoadOptions, Programs, Records, Scan, SimulatedLoss},
     ledger::{Ledger, Was},
     redacted::Redacted,
 };
@@ -62,7 +62,7 @@ pub struct Grace {
 
 /// A running watch: it owns the kernel side, the ledger and the state of the losses.
 pub struct Observer<H: Host> {
-    tracer: Collector,
+    tracer: Programs,
     host: H,
     redactor: Redactor,
     ledger: Ledger,
@@ -109,7 +109,7 @@ impl<H: Host> Observer<H> {
         let report_after_ns = ledger.report_after_ns();
         let is_complete = simulated_loss.is_none();
         let mut tracer =
-            Collector::start(&LoadOptions { report_after_ns, log, attach: true, simulated_loss })?;
+            Programs::start(&LoadOptions { report_after_ns, log, attach: true, simulated_loss })?;
         let attached_ns = clock::now_ns();
         // A simulated loss has to show the behaviour of this watch alone.
         let older = if is_complete { tracer.find_older() } else { None };
@@ -196,12 +196,12 @@ impl<H: Host> Observer<H> {
     }
 
     /// The kernel side, for its log.
-    pub fn tracer(&mut self) -> &mut Collector {
+    pub fn programs_mut(&mut self) -> &mut Programs {
         &mut self.tracer
     }
 
     /// The kernel side, read-only.
-    pub fn kernel(&self) -> &Collector {
+    pub fn programs(&self) -> &Programs {
         &self.tracer
     }
 

@@ -13,7 +13,7 @@ use std::fs;
 
 use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 
-use crate::kernel::Collector;
+use crate::kernel::Programs;
 
 /// Until when a capability is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,14 +119,14 @@ pub enum PrivilegesError {
 /// `also_kept`. Call it after the hooks are attached and before another thread is started: on Linux each thread has its
 /// own capabilities, and a new thread inherits them.
 ///
-/// After this, no eBPF program can be loaded, and [`Collector::start`] fails. That is not so if `CAP_SYS_ADMIN` is kept,
+/// After this, no eBPF program can be loaded, and [`Programs::start`] fails. That is not so if `CAP_SYS_ADMIN` is kept,
 /// because `also_kept` or [`kept_for_maps`] names it.
 ///
 /// # Errors
 ///
 /// If there are other threads, or the kernel refuses.
 pub fn drop_all_but_needed(
-    tracer: Option<&Collector>,
+    tracer: Option<&Programs>,
     also_kept: &[Capability],
 ) -> Result<(), PrivilegesError> {
     let mut kept = needed(tracer)?;
@@ -141,7 +141,7 @@ pub fn drop_all_but_needed(
 ///
 /// Those of [`drop_all_but_needed`].
 pub fn drop_all_but_passed_on(
-    tracer: Option<&Collector>,
+    tracer: Option<&Programs>,
     passed_on: &[Capability],
 ) -> Result<(), PrivilegesError> {
     let effective = needed(tracer)?;
@@ -150,7 +150,7 @@ pub fn drop_all_but_passed_on(
 }
 
 /// The capabilities that a running watch needs.
-fn needed(tracer: Option<&Collector>) -> Result<CapsHashSet, CapsError> {
+fn needed(tracer: Option<&Programs>) -> Result<CapsHashSet, CapsError> {
     let kept = NEEDS.iter().filter(|need| need.until == Until::End).map(|need| need.capability);
     let for_maps = tracer.map(kept_for_maps).transpose()?.flatten();
     Ok(kept.chain(for_maps).collect())
@@ -183,7 +183,7 @@ fn reduce_to(effective: &CapsHashSet, permitted: &CapsHashSet) -> Result<(), Pri
 /// # Errors
 ///
 /// If the kernel does not report the capabilities of this thread, or does not let it disable one for a moment.
-pub fn kept_for_maps(tracer: &Collector) -> Result<Option<Capability>, CapsError> {
+pub fn kept_for_maps(tracer: &Programs) -> Result<Option<Capability>, CapsError> {
     // `bpf_capable()`, `include/linux/capability.h`
     const EITHER: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN];
     let effective = caps::read(None, CapSet::Effective)?;

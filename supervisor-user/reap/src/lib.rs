@@ -4,9 +4,9 @@
 //! know whether a reap is right, which `conclude` decides, and where a reap is reported.
 
 mod arch;
+pub mod free;
 pub mod inject;
 mod nudge;
-pub mod plan;
 mod ptrace;
 pub mod requester;
 mod seccomp;

@@ -6,14 +6,14 @@ use supervisor_model::reaping::{RequestedBy, Requester};
 
 /// The user and the process that have started this command.
 #[must_use]
-pub fn command() -> RequestedBy {
+pub fn requested_by_command() -> RequestedBy {
     let pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid() as u32);
     of(Requester::Command, pid)
 }
 
 /// This agent, as the requester.
 #[must_use]
-pub fn service() -> RequestedBy {
+pub fn requested_by_service() -> RequestedBy {
     of(Requester::Service, std::process::id())
 }
 

@@ -27,7 +27,7 @@ use supervisor_collect::{
     privileges::{self, REAP_NEEDS},
 };
 
-use super::plan::{Done, Zombie, free};
+use super::free::{Done, Zombie, free};
 
 /// The first argument of a `supervisor` that is a worker.
 pub const WORKER: &str = "__reap";

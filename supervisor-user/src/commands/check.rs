@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use supervisor_collect::{
-    glance::OneShotScan,
     host::{Host as _, Proc, ReadsLost},
+    one_shot::OneShotScan,
 };
 use supervisor_model::{
     arguments, clock,

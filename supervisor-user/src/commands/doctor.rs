@@ -7,7 +7,7 @@ use caps::Capability;
 use clap::Args;
 use supervisor_collect::{
     host::{Host as _, Proc},
-    kernel::{Collector, HookState, KernelError, LoadOptions, Offsets, hooks, map_sizes, rights},
+    kernel::{HookState, KernelError, LoadOptions, Offsets, Programs, hooks, map_sizes, rights},
     privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps},
 };
 use supervisor_model::words::{clean, wrap};
@@ -52,7 +52,7 @@ pub fn run(args: &DoctorArgs) -> Result<CommandExit> {
     let mut tracer = None;
     if rights.require_tracing().is_ok() {
         // If the kernel refuses this, it also refuses one of the hooks below, and that line says why.
-        tracer = Collector::start(&LoadOptions { report_after_ns: u64::MAX, ..LoadOptions::default() }).ok();
+        tracer = Programs::start(&LoadOptions { report_after_ns: u64::MAX, ..LoadOptions::default() }).ok();
     }
     let kept = tracer.as_ref().map(kept_for_maps).transpose()?.flatten();
     for need in NEEDS.iter().chain(&REAP_NEEDS) {
@@ -83,7 +83,7 @@ pub fn run(args: &DoctorArgs) -> Result<CommandExit> {
             }
             Err(error) => report.bad("hooks", &error.to_string()),
         }
-        match tracer.as_mut().map(Collector::shows_init) {
+        match tracer.as_mut().map(Programs::shows_init) {
             Some(Ok(true)) => report.good("PID 1", "this kernel does not hide it from tracing"),
             Some(Ok(false)) => report.line("without", "PID 1", HIDDEN_INIT),
             Some(Err(error)) => report.bad("PID 1", &clean(&error.to_string())),

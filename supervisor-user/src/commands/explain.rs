@@ -5,8 +5,8 @@ mod search;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use supervisor_collect::{
-    glance::OneShotScan,
     host::{Host as _, Proc},
+    one_shot::OneShotScan,
 };
 use supervisor_conclude::{
     conclusions::Conclusions,

@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use supervisor_collect::{glance::OneShotScan, host::Proc};
+use supervisor_collect::{host::Proc, one_shot::OneShotScan};
 use supervisor_deliver::say::say;
 use supervisor_model::{redact::RedactArgs, values::Time, words::clean};
 use supervisor_render::{Context, style::Style};

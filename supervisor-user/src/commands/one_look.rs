@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use supervisor_collect::{
-    glance::OneShotScan,
     host::{Host as _, Proc, ReadsLost},
+    one_shot::OneShotScan,
 };
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_deliver::say::say;

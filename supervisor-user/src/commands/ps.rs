@@ -9,8 +9,8 @@ use std::io::{self, IsTerminal as _};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use supervisor_collect::{
-    glance::OneShotScan,
     host::{Host as _, Proc},
+    one_shot::OneShotScan,
 };
 use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
 use supervisor_deliver::{fleet::FleetArgs, say::say};

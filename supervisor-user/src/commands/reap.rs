@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use caps::Capability;
 use clap::Args;
 use supervisor_collect::{
-    glance::OneShotScan,
     host::{Host as _, Proc},
+    one_shot::OneShotScan,
 };
 use supervisor_conclude::{
     conclusions::Conclusions,
@@ -30,7 +30,7 @@ use supervisor_model::{
     words::clean,
 };
 use supervisor_reap::{
-    plan::{Zombie, free, released},
+    free::{Zombie, free, released},
     target::Target,
 };
 use supervisor_render::{
@@ -285,7 +285,7 @@ fn finish(
         print(&text(args, &entries, stops, &free_again, is_shown))?;
         return Ok(exit);
     }
-    let requested_by = supervisor_reap::requester::command();
+    let requested_by = supervisor_reap::requester::requested_by_command();
     for (sequence, entry) in (1..).zip(entries) {
         let is_blocked = |block: &&Block| entry.finding.blocks.iter().any(|it| it.ino == block.ino);
         let released = free_again.iter().filter(is_blocked).cloned().collect();

@@ -190,7 +190,7 @@ fn start_host(args: &TopArgs) -> Result<Session> {
     let redactor = args.redact.redactor()?;
     let reaping = Reaping::start();
     let mut observer = Observer::start(host, redactor, grace, false, SimulatedLoss::default())?;
-    privileges::drop_all_but_needed(Some(observer.tracer()), &[])?;
+    privileges::drop_all_but_needed(Some(observer.programs_mut()), &[])?;
     observer.host().replace_reader()?;
     let about = format!("{}  Linux {}", clean(&identity.hostname), clean(&identity.kernel));
     let conclusions = Conclusions::new(identity, grace_ns, args.filter.clone());

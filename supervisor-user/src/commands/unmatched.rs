@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 use supervisor_collect::{
-    glance::OneShotScan,
     host::{Host as _, Proc},
+    one_shot::OneShotScan,
 };
 use supervisor_conclude::attribution::attribute;
 use supervisor_model::{filter::Filter, words::clean};

@@ -142,7 +142,7 @@ async fn watch(options: WatchOptions) -> Result<Ended> {
     let redactor = Redactor::new(&config.redact)?;
     let grace = Grace { zombie_ns: grace_ns, exit_ns: config.exit_grace.0.as_nanos() as u64 };
     let mut observer = Observer::start(host, redactor, grace, bpf_log, simulated_loss)?;
-    let hooks = observer.tracer().hooks();
+    let hooks = observer.programs_mut().hooks();
     let mut context = context(&identity, Some(hooks));
     let recorder = record.map(|record| record(&mut context)).transpose()?;
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
@@ -150,7 +150,7 @@ async fn watch(options: WatchOptions) -> Result<Ended> {
     // This comes before any other thread starts: those are the threads of sinks and of metrics.
     let passed_on = REAP_NEEDS.map(|need| need.capability);
     let passed_on = if config.reap.enabled { &passed_on[..] } else { &[] };
-    privileges::drop_all_but_passed_on(Some(observer.tracer()), passed_on)?;
+    privileges::drop_all_but_passed_on(Some(observer.programs_mut()), passed_on)?;
     observer.host().replace_reader()?;
     let stream = Stream::open(&config, context.clone(), stop.clone())?.in_detail(detail);
     let vitals = Vitals::start(&config.metrics, measured, hooks)?;
@@ -421,7 +421,7 @@ pub fn signals(reloads: bool) -> Result<(watch::Receiver<bool>, mpsc::Receiver<(
 
 /// Forwards the log of the eBPF programs in the background.
 fn spawn_log(observer: &mut Observer<Proc>) -> Result<tokio::task::JoinHandle<()>> {
-    let mut logger = observer.tracer().logger()?;
+    let mut logger = observer.programs_mut().logger()?;
     let events = poll(logger.as_fd().try_clone_to_owned()?)?;
     Ok(tokio::spawn(async move {
         while let Ok(mut ready) = events.readable().await {

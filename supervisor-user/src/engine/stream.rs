@@ -46,7 +46,7 @@ pub struct Stream {
     sequence: u64,
     flood: Flood,
     suppressed: u64,
-    outlets: Vec<Route>,
+    workers: Vec<Route>,
 }
 
 /// One sink, and how events look there.
@@ -57,7 +57,7 @@ struct Route {
     /// Folds text for a person who watches.
     fold: Option<Fold>,
     /// `None` if the configuration was changed and the sink cannot be opened yet.
-    outlet: Option<SinkWorker>,
+    worker: Option<SinkWorker>,
     /// Events that the sink missed in that time.
     missed: u64,
     /// When the next attempt to open the sink comes.
@@ -89,22 +89,22 @@ impl Stream {
             sequence: 0,
             flood: Flood::new(config.flood.clone()),
             suppressed: 0,
-            outlets: Vec::new(),
+            workers: Vec::new(),
         };
         for (name, sink) in &config.sinks {
             let route = stream.route(name, sink)?;
-            stream.outlets.push(route);
+            stream.workers.push(route);
         }
         stream.warn_of_spools(config);
         Ok(stream)
     }
 
     fn route(&self, name: &str, config: &SinkConfig) -> Result<Route> {
-        let outlet = self.outlet(name, config)?;
-        Ok(Route { outlet: Some(outlet), ..Route::closed(name, config) })
+        let worker = self.worker(name, config)?;
+        Ok(Route { worker: Some(worker), ..Route::closed(name, config) })
     }
 
-    fn outlet(&self, name: &str, config: &SinkConfig) -> Result<SinkWorker> {
+    fn worker(&self, name: &str, config: &SinkConfig) -> Result<SinkWorker> {
         let place = Destination::open(config, &self.cluster, &self.context)
             .with_context(|| format!("cannot open sink {}", clean(name)))?;
         SinkWorker::start(name, config, place, &self.state_dir, self.stop.clone())
@@ -118,21 +118,21 @@ impl Stream {
     ///
     /// If a new sink cannot be opened; then everything stays as it was.
     pub async fn reconfigure(&mut self, config: &Config) -> Result<()> {
-        let is_there = |name: &str| self.outlets.iter().any(|it| it.name == name);
+        let is_there = |name: &str| self.workers.iter().any(|it| it.name == name);
         let mut fresh = Vec::new();
         for (name, sink) in config.sinks.iter().filter(|(name, _)| !is_there(name)) {
             fresh.push(self.route(name, sink)?);
         }
         let stays = |it: &Route| config.sinks.get(&it.name) == Some(&it.config);
-        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.outlets).into_iter().partition(stays);
+        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.workers).into_iter().partition(stays);
         let replaced: Vec<Route> =
             go.iter().filter_map(|it| Some(Route::closed(&it.name, config.sinks.get(&it.name)?))).collect();
         let lost = close(go).await;
-        self.outlets = stay;
-        self.outlets.extend(fresh);
+        self.workers = stay;
+        self.workers.extend(fresh);
         for mut route in replaced {
             route.missed = lost.get(&route.name).copied().unwrap_or(0);
-            self.outlets.push(route);
+            self.workers.push(route);
         }
         self.reopen(clock::now_ns());
         self.flood.reconfigure(config.flood.clone());
@@ -142,17 +142,17 @@ impl Stream {
 
     /// Opens sinks that could not be opened yet.
     fn reopen(&mut self, now_ns: u64) {
-        for i in 0..self.outlets.len() {
-            let route = &self.outlets[i];
-            if route.outlet.is_some() || now_ns < route.open_ns {
+        for i in 0..self.workers.len() {
+            let route = &self.workers[i];
+            if route.worker.is_some() || now_ns < route.open_ns {
                 continue;
             }
-            let opened = self.outlet(&route.name, &route.config);
-            let route = &mut self.outlets[i];
+            let opened = self.worker(&route.name, &route.config);
+            let route = &mut self.workers[i];
             match opened {
-                Ok(outlet) => {
-                    outlet.missed(std::mem::take(&mut route.missed));
-                    route.outlet = Some(outlet);
+                Ok(worker) => {
+                    worker.missed(std::mem::take(&mut route.missed));
+                    route.worker = Some(worker);
                 }
                 Err(error) => {
                     route.open_ns = now_ns + REOPEN_NS;
@@ -201,7 +201,7 @@ impl Stream {
         }
         self.sequence += 1;
         let mut encoder = Encoder::new(event, context.unwrap_or(&self.context), self.sequence);
-        for route in &mut self.outlets {
+        for route in &mut self.workers {
             let message = match &mut route.fold {
                 Some(fold) => match encoder.text(&fold.event(event)) {
                     Some(message) => message,
@@ -209,8 +209,8 @@ impl Stream {
                 },
                 None => encoder.message(route.look, route.keeps_findings())?,
             };
-            match &mut route.outlet {
-                Some(outlet) => outlet.push(&message).await,
+            match &mut route.worker {
+                Some(worker) => worker.push(&message).await,
                 None => route.missed += 1,
             }
         }
@@ -236,19 +236,19 @@ impl Stream {
     /// Reports for each sink how many events it has dropped, and since when. The other sinks get a report while the
     /// number grows. The sink itself also gets one when it has room again. Each report has the whole number.
     fn tell_drops(&mut self, now_ns: u64) -> Result<()> {
-        for i in 0..self.outlets.len() {
-            let Route { name, outlet, drops, missed, .. } = &mut self.outlets[i];
+        for i in 0..self.workers.len() {
+            let Route { name, worker, drops, missed, .. } = &mut self.workers[i];
             // Without a sink worker, the sink could not be opened.
             let count =
-                outlet.as_ref().map_or(DropCount { all: *missed, failed: *missed }, SinkWorker::untold);
+                worker.as_ref().map_or(DropCount { all: *missed, failed: *missed }, SinkWorker::untold);
             // If nobody will ever read from the sink again, its drops are reported once.
-            let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);
+            let is_closed = worker.as_ref().is_some_and(|worker| worker.stats().is_closed);
             if count.all == 0 || (is_closed && drops.is_some()) {
                 continue;
             }
             let Drops { since_ns, told, next_ns } =
                 drops.get_or_insert(Drops { since_ns: now_ns, told: 0, next_ns: now_ns });
-            let has_room = outlet.as_ref().is_some_and(SinkWorker::has_room);
+            let has_room = worker.as_ref().is_some_and(SinkWorker::has_room);
             if now_ns < *next_ns || !(has_room || count.all > *told) {
                 continue;
             }
@@ -258,14 +258,14 @@ impl Stream {
             let event = Event { at_ns: now_ns, wall: Wall::now(), kind: EventKind::Dropped(dropped) };
             self.sequence += 1;
             let mut encoder = Encoder::new(&event, &self.context, self.sequence);
-            for (at, route) in self.outlets.iter_mut().enumerate() {
+            for (at, route) in self.workers.iter_mut().enumerate() {
                 let message = encoder.message(route.look, route.keeps_findings())?;
-                let Some(outlet) = &mut route.outlet else { continue };
+                let Some(worker) = &mut route.worker else { continue };
                 if at != i {
                     // A report about another sink must not cause a drop, which would have to be reported too.
-                    let _told_later = outlet.try_push(&message);
-                } else if has_room && outlet.try_push(&message) {
-                    outlet.told(count);
+                    let _told_later = worker.try_push(&message);
+                } else if has_room && worker.try_push(&message) {
+                    worker.told(count);
                     route.drops = None;
                 }
             }
@@ -276,24 +276,24 @@ impl Stream {
     /// Whether a sink that keeps open findings has lost them, or could not compare them.
     #[must_use]
     pub fn wants_to_compare(&self) -> bool {
-        self.outlets.iter().filter_map(|route| route.outlet.as_ref()).any(SinkWorker::wants_to_compare)
+        self.workers.iter().filter_map(|route| route.worker.as_ref()).any(SinkWorker::wants_to_compare)
     }
 
     /// Makes the sinks that keep open findings compare their list with `open`.
     pub fn compare(&self, open: HashSet<String>) {
         let open = Arc::new(open);
-        for route in self.outlets.iter().filter(|route| route.keeps_findings()) {
-            if let Some(outlet) = &route.outlet {
-                outlet.compare(Arc::clone(&open));
+        for route in self.workers.iter().filter(|route| route.keeps_findings()) {
+            if let Some(worker) = &route.worker {
+                worker.compare(Arc::clone(&open));
             }
         }
     }
 
     /// The ids of open findings that a sink's list did not have, by the sink's number.
     pub fn take_missing(&self) -> impl Iterator<Item = (usize, Vec<String>)> {
-        let outlets =
-            self.outlets.iter().enumerate().filter_map(|(i, route)| Some((i, route.outlet.as_ref()?)));
-        outlets.map(|(i, outlet)| (i, outlet.take_missing())).filter(|(_, missing)| !missing.is_empty())
+        let workers =
+            self.workers.iter().enumerate().filter_map(|(i, route)| Some((i, route.worker.as_ref()?)));
+        workers.map(|(i, worker)| (i, worker.take_missing())).filter(|(_, missing)| !missing.is_empty())
     }
 
     /// Puts a finding into the list that one sink keeps. This is no news, and has no number of its own.
@@ -302,12 +302,12 @@ impl Stream {
     ///
     /// None that can happen: see [`encode`](supervisor_render::encode).
     pub async fn list(&mut self, sink: usize, event: &Event) -> Result<()> {
-        let Some(route) = self.outlets.get_mut(sink) else { return Ok(()) };
+        let Some(route) = self.workers.get_mut(sink) else { return Ok(()) };
         let mut message =
             Encoder::new(event, &self.context, self.sequence).message(route.look, route.keeps_findings())?;
         message.head.is_news = false;
-        if let Some(outlet) = &mut route.outlet {
-            outlet.push(&message).await;
+        if let Some(worker) = &mut route.worker {
+            worker.push(&message).await;
         }
         Ok(())
     }
@@ -320,17 +320,17 @@ impl Stream {
 
     /// The counters of each sink.
     pub fn stats(&self) -> impl Iterator<Item = (&str, Stats)> {
-        self.outlets.iter().map(|route| {
+        self.workers.iter().map(|route| {
             let missed = || Stats { dropped: route.missed, ..Stats::default() };
-            (route.name.as_str(), route.outlet.as_ref().map_or_else(missed, SinkWorker::stats))
+            (route.name.as_str(), route.worker.as_ref().map_or_else(missed, SinkWorker::stats))
         })
     }
 
     /// Whether nobody will ever read events again.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        let mut outlets = self.outlets.iter().map(|route| route.outlet.as_ref());
-        !self.outlets.is_empty() && outlets.all(|outlet| outlet.is_some_and(|it| it.stats().is_closed))
+        let mut workers = self.workers.iter().map(|route| route.worker.as_ref());
+        !self.workers.is_empty() && workers.all(|worker| worker.is_some_and(|it| it.stats().is_closed))
     }
 
     /// The sum of the buffers of all sinks without a spool, in bytes. More can wait in memory: a single message that is
@@ -338,7 +338,7 @@ impl Stream {
     /// messages that a sink has just read from its spool.
     #[must_use]
     pub fn bound(&self) -> u64 {
-        let in_memory = self.outlets.iter().filter(|route| route.config.policy != Policy::Spool);
+        let in_memory = self.workers.iter().filter(|route| route.config.policy != Policy::Spool);
         in_memory.map(|route| route.config.buffer.0).sum()
     }
 
@@ -356,7 +356,7 @@ impl Stream {
         }
         self.write_counters(true).await;
         self.tell_drops(now_ns)?;
-        Ok(close(self.outlets).await.is_empty())
+        Ok(close(self.workers).await.is_empty())
     }
 }
 
@@ -373,7 +373,7 @@ impl Route {
             config: config.clone(),
             look: Look::of(config),
             fold: None,
-            outlet: None,
+            worker: None,
             missed: 0,
             open_ns: 0,
             drops: None,
@@ -383,13 +383,13 @@ impl Route {
 
 /// Ends sinks. Returns how many events each one has lost without a report.
 async fn close(routes: Vec<Route>) -> BTreeMap<String, u64> {
-    let outlets = || routes.iter().filter_map(|route| route.outlet.as_ref());
-    outlets().for_each(SinkWorker::stop);
+    let workers = || routes.iter().filter_map(|route| route.worker.as_ref());
+    workers().for_each(SinkWorker::stop);
     let mut all_lost = BTreeMap::new();
-    for Route { name, outlet, missed, .. } in routes {
-        let is_closed = outlet.as_ref().is_some_and(|outlet| outlet.stats().is_closed);
-        let lost = match outlet {
-            Some(outlet) => outlet.join(PATIENCE).await,
+    for Route { name, worker, missed, .. } in routes {
+        let is_closed = worker.as_ref().is_some_and(|worker| worker.stats().is_closed);
+        let lost = match worker {
+            Some(worker) => worker.join(PATIENCE).await,
             None => missed,
         };
         if lost > 0 && !is_closed {

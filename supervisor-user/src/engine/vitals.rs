@@ -62,7 +62,7 @@ impl Vitals {
     pub(super) fn tick(&self, observer: &mut Observer<impl Host>, pipeline: &mut Pipeline) -> Result<()> {
         let counters = observer.counters()?;
         let reads = observer.host().reads_lost();
-        let tracer = observer.tracer();
+        let tracer = observer.programs_mut();
         let maps = tracer.map_fill()?;
         let programs = if self.measured.is_some() { tracer.program_runs()? } else { Vec::new() };
         let conclusions = pipeline.conclusions();

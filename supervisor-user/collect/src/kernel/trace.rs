@@ -12,7 +12,7 @@ use supervisor_ebpf::{
 };
 
 use super::{
-    Collector, KernelError, Scan,
+    KernelError, Programs, Scan,
     loader::{LoadOptions, Setup, map, tracepoint, try_release},
     missed,
     scan::components,
@@ -74,7 +74,7 @@ pub struct Trace {
     cgroups: HashMap<MapData, u64, u8>,
     has_release: bool,
     /// Keeps the programs loaded.
-    tracer: Collector,
+    tracer: Programs,
 }
 
 impl Trace {
@@ -83,11 +83,11 @@ impl Trace {
     ///
     /// # Errors
     ///
-    /// Those of [`Collector::start`].
+    /// Those of [`Programs::start`].
     pub fn start(mut options: TraceOptions, roots: &[u32]) -> Result<Self, KernelError> {
         options.filter.follow = u32::from(!roots.is_empty());
         let (mut tracer, has_release) =
-            Collector::start_and(&LoadOptions::default(), &setup(&options), attach)?;
+            Programs::start_and(&LoadOptions::default(), &setup(&options), attach)?;
         let ebpf = &mut tracer.ebpf;
         let (ring, lost, cgroups) =
             (map(ebpf, "TRACE")?, map(ebpf, "TRACE_LOST")?, map(ebpf, "CGROUPS_TOLD")?);
@@ -106,7 +106,7 @@ impl Trace {
 
     /// The loaded programs.
     #[must_use]
-    pub fn tracer(&self) -> &Collector {
+    pub fn tracer(&self) -> &Programs {
         &self.tracer
     }
 
@@ -200,7 +200,7 @@ fn setup(options: &TraceOptions) -> Setup {
 /// Follows the roots and all their descendants. A process that is not followed yet may fork during a scan; the next
 /// scan finds the child. The loop ends with a scan that finds no other process.
 fn follow(
-    tracer: &mut Collector,
+    tracer: &mut Programs,
     followed: &mut HashMap<MapData, ProcessId, u8>,
     roots: &[u32],
 ) -> Result<(), KernelError> {

@@ -5,7 +5,7 @@ use std::{io, os::fd::OwnedFd, time::Duration};
 use aya::sys::{Stats, enable_stats};
 use supervisor_ebpf::EPOCHS;
 
-use super::{Collector, KernelError, MapSize, map_sizes};
+use super::{KernelError, MapSize, Programs, map_sizes};
 
 /// How full a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl RunStats {
     }
 }
 
-impl Collector {
+impl Programs {
     /// How full the maps are; costs one map lookup.
     ///
     /// # Errors

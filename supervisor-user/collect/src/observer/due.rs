@@ -7,7 +7,7 @@ use supervisor_model::{
 
 use super::{INSPECT_NS, Observer, REVIEW_PAUSE, REVIEW_PAUSE_MAX_NS, REVIEWS};
 use crate::{
-    exiting::Verdict,
+    exiting::ExitVerdict,
     gather::{EvidenceError, Inspection},
     host::Host,
     kernel::{KernelError, Scan},
@@ -50,10 +50,10 @@ impl<H: Host> Observer<H> {
             let (inspected, evidence) = inspect(&look, id, since_ns)?;
             let inspected_ns = clock::now_ns();
             let found = match (self.exiting.settle(&id, inspected, inspected_ns), evidence) {
-                (Verdict::Stuck, Some(evidence)) => {
+                (ExitVerdict::Stuck, Some(evidence)) => {
                     Seen::Stuck { id, grace_ns: self.exiting.grace_ns(), evidence }
                 }
-                (Verdict::Finished, _) => Seen::Finished { id },
+                (ExitVerdict::Finished, _) => Seen::Finished { id },
                 _ => continue,
             };
             seen.push(Observation::at(inspected_ns, found));

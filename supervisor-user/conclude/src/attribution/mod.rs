@@ -40,12 +40,12 @@ fn kept(args: &[String], note: ArgsNote, max: usize) -> (Vec<String>, bool) {
 /// The results from the last evidence. Many zombies that one process leaves have the same reaper and the same creators,
 /// so their findings can share them.
 #[derive(Debug, Default)]
-pub struct Last {
+pub struct SharedParts {
     creators: (Shared<Vec<CreatorFacts>>, Shared<Vec<Creator>>),
     reaper: Option<(Shared<ReaperFacts>, Shared<Process>)>,
 }
 
-impl Last {
+impl SharedParts {
     fn creators(&mut self, facts: &Shared<Vec<CreatorFacts>>, host: &HostIdentity) -> Shared<Vec<Creator>> {
         if self.creators.0 != *facts {
             let runtimes = Runtimes::of(facts);
@@ -72,14 +72,19 @@ impl Last {
 /// Makes the finding that the evidence supports, without its diagnosis.
 #[must_use]
 pub fn attribute(evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
-    attribute_after(&mut Last::default(), evidence, host, grace_ns)
+    attribute_after(&mut SharedParts::default(), evidence, host, grace_ns)
 }
 
 /// Does the same as [`attribute`] for a sequence of evidence. A finding shares the parts that equal those of the last
 /// one.
 #[must_use]
 #[expect(clippy::too_many_lines, reason = "one line for each field of a finding")]
-pub fn attribute_after(last: &mut Last, evidence: &Evidence, host: &HostIdentity, grace_ns: u64) -> Finding {
+pub fn attribute_after(
+    last: &mut SharedParts,
+    evidence: &Evidence,
+    host: &HostIdentity,
+    grace_ns: u64,
+) -> Finding {
     let facts = &evidence.facts;
     let in_proc = process(facts, None, host);
     let (args, args_cut) =

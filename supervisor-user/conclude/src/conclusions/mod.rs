@@ -29,7 +29,7 @@ use supervisor_model::{
 };
 
 use crate::{
-    attribution::{Last, attribute, attribute_after},
+    attribution::{SharedParts, attribute, attribute_after},
     diagnosis::{blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
 };
 
@@ -46,7 +46,7 @@ pub struct Conclusions {
     outcomes: Outcomes,
     /// Open findings that the agent is freeing.
     being_freed: HashSet<ProcessId>,
-    last: Last,
+    last: SharedParts,
     /// The time since which another watch has seen every exit.
     watched_since_ns: Option<u64>,
 }
@@ -79,7 +79,7 @@ impl Conclusions {
             growth: Growth::default(),
             outcomes: Outcomes::default(),
             being_freed: HashSet::new(),
-            last: Last::default(),
+            last: SharedParts::default(),
             watched_since_ns: None,
         }
     }

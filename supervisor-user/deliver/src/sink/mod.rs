@@ -1,4 +1,4 @@
-//! The sinks: one file for each kind of destination. [`outlet`] has the parts that all sinks share: buffers and
+//! The sinks: one file for each kind of destination. [`worker`] has the parts that all sinks share: buffers and
 //! repeated attempts.
 
 mod datagram;
@@ -8,12 +8,12 @@ pub mod fuzz;
 mod journald;
 pub mod message;
 pub mod nats;
-pub mod outlet;
 mod queue;
 mod spool;
 mod stdout;
 mod syslog;
 mod unix;
+pub mod worker;
 
 use std::{collections::HashSet, future, io, path::Path};
 
@@ -26,10 +26,10 @@ pub use file::FileSink;
 pub use journald::JournaldSink;
 pub use message::{FindingState, Head, Message};
 pub use nats::NatsSink;
-pub use outlet::{DropCount, SinkWorker, Stats, Stop};
 pub use stdout::StdoutSink;
 pub use syslog::SyslogSink;
 pub use unix::UnixSink;
+pub use worker::{DropCount, SinkWorker, Stats, Stop};
 
 /// A destination of events.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use supervisor_collect::{
-    glance::OneShotScan,
     host::{Host as _, Proc},
+    one_shot::OneShotScan,
 };
 use supervisor_conclude::{attribution::attribute, conclusions::Conclusions};
 use supervisor_model::{

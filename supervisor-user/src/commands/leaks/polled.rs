@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use supervisor_collect::{
-    glance::OneShotScan,
     host::{Host as _, Proc},
+    one_shot::OneShotScan,
 };
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_ebpf::ProcessId;

@@ -9,10 +9,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use supervisor_collect::{
-    glance::namespaces,
     host::{Host as _, Proc},
     kernel::{KernelError, Records, Scan, SimulatedLoss},
     observer::{Grace, Observer},
+    one_shot::namespaces,
     privileges,
 };
 use supervisor_conclude::conclusions::Conclusions;
@@ -66,7 +66,7 @@ impl Traced {
         let graces = Grace { zombie_ns: grace_ns, exit_ns: EXIT_GRACE_NS };
         let identity = host.identity().clone();
         let mut observer = Observer::start(host, redactor, graces, false, SimulatedLoss::default())?;
-        let context = engine::context(&identity, Some(observer.tracer().hooks()));
+        let context = engine::context(&identity, Some(observer.programs_mut().hooks()));
         Ok(Self {
             observer,
             conclusions: Conclusions::new(identity, grace_ns, Filter::default()),
@@ -81,7 +81,7 @@ impl Traced {
     /// All processes now, with their parents.
     fn scan(&mut self) -> Result<Vec<TaskRecord>, KernelError> {
         let mut all = Vec::new();
-        let exited = self.observer.tracer().scan(Scan::All, |record| all.push(*record))?;
+        let exited = self.observer.programs_mut().scan(Scan::All, |record| all.push(*record))?;
         all.extend(exited.iter().map(|task| task.record));
         Ok(all)
     }
@@ -91,7 +91,7 @@ impl Traced {
         for observation in observations {
             match &observation.seen {
                 Seen::Unreaped { id, .. } if !self.zombies.contains_key(id) => {
-                    let records = self.observer.tracer().records();
+                    let records = self.observer.programs_mut().records();
                     let Line::Descends(line) = line(self.root, records, &HashMap::new(), *id)? else {
                         continue;
                     };
@@ -128,7 +128,7 @@ impl Follower for Traced {
     }
 
     fn give_up_capabilities(&self, kept: &[Capability]) -> Result<()> {
-        privileges::drop_all_but_needed(Some(self.observer.kernel()), kept)?;
+        privileges::drop_all_but_needed(Some(self.observer.programs()), kept)?;
         self.observer.host().replace_reader()?;
         Ok(())
     }
@@ -141,7 +141,7 @@ impl Follower for Traced {
     fn present(&mut self) -> Result<Vec<Present>> {
         let all = self.scan()?;
         let parents: HashMap<ProcessId, ProcessId> = all.iter().map(|task| (task.id, task.parent)).collect();
-        let records = self.observer.kernel().records();
+        let records = self.observer.programs().records();
         let mut present = Vec::new();
         let mut unknown = BTreeSet::new();
         for task in all.iter().filter(|task| task.id.start_ns >= self.root.start_ns && task.id != self.root) {
@@ -162,7 +162,7 @@ impl Follower for Traced {
         let all = self.scan()?;
         let parents: HashMap<ProcessId, ProcessId> = all.iter().map(|task| (task.id, task.parent)).collect();
         let Some(task) = all.iter().find(|task| task.id.tgid == pid) else { return Ok(Vec::new()) };
-        Ok(match line(self.root, self.observer.kernel().records(), &parents, task.id)? {
+        Ok(match line(self.root, self.observer.programs().records(), &parents, task.id)? {
             Line::Descends(line) => line,
             Line::Foreign | Line::Broken => Vec::new(),
         })
@@ -172,7 +172,7 @@ impl Follower for Traced {
         let lines: HashMap<ProcessId, &Vec<ProcessId>> =
             present.iter().map(|it| (it.id(), &it.line)).collect();
         let wanted: HashSet<ProcessId> = ids.iter().copied().collect();
-        let exits = self.observer.kernel().records().exits()?;
+        let exits = self.observer.programs().records().exits()?;
         let look = self.observer.look()?;
         let mut left = Vec::new();
         let mut inits = HashSet::new();

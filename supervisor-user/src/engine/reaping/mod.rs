@@ -28,7 +28,7 @@ use supervisor_model::{
     reaping::{Decision, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
 };
 use supervisor_reap::{
-    plan::{Done, Zombie},
+    free::{Done, Zombie},
     worker::Job,
 };
 use task::{Performed, perform};
@@ -72,7 +72,7 @@ impl Reaping {
     pub(super) fn new(config: ReapConfig) -> Self {
         Self {
             schedule: Schedule::new(config, std::process::id(), clock::now_ns()),
-            requested_by: supervisor_reap::requester::service(),
+            requested_by: supervisor_reap::requester::requested_by_service(),
             running: Vec::new(),
             stuck: Vec::new(),
             resume: Instant::now(),

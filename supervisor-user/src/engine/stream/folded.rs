@@ -9,7 +9,7 @@ impl Stream {
     /// Writes text to standard output for a person who watches, in this detail.
     #[must_use]
     pub fn in_detail(mut self, detail: Detail) -> Self {
-        for route in &mut self.outlets {
+        for route in &mut self.workers {
             let style = route.look.style_of_screen();
             route.fold = style.and_then(|style| Fold::new(detail, style));
         }
@@ -19,11 +19,11 @@ impl Stream {
     /// Writes the counters of folded text: those that are due, or all.
     pub(super) async fn write_counters(&mut self, all: bool) {
         let (now_ns, wall) = (clock::now_ns(), Wall::now());
-        for route in &mut self.outlets {
+        for route in &mut self.workers {
             let Some(fold) = &mut route.fold else { continue };
             let text = if all { fold.rest(now_ns, wall) } else { fold.due(now_ns, wall) };
-            if let (Some(message), Some(outlet)) = (encoder::text(wall, now_ns, &text), &mut route.outlet) {
-                outlet.push(&message).await;
+            if let (Some(message), Some(worker)) = (encoder::text(wall, now_ns, &text), &mut route.worker) {
+                worker.push(&message).await;
             }
         }
     }

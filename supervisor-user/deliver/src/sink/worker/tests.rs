@@ -29,7 +29,7 @@ fn message() -> Message {
 }
 
 /// A sink for the journal, with its socket at this path and room for seven messages.
-fn outlet(socket: &Path) -> SinkWorker {
+fn worker(socket: &Path) -> SinkWorker {
     let journald = JournaldConfig { socket: socket.to_owned() };
     let place = Destination::Journald(JournaldSink::open(&journald).unwrap());
     let buffer = supervisor_model::values::Bytes(64 << 10);
@@ -38,34 +38,34 @@ fn outlet(socket: &Path) -> SinkWorker {
 }
 
 /// Puts messages in until one is dropped. Returns how many were dropped, and how many of them because the sink failed.
-fn drops(outlet: &mut SinkWorker) -> DropCount {
+fn drops(worker: &mut SinkWorker) -> DropCount {
     let begun = Instant::now();
-    while outlet.untold().all == 0 {
+    while worker.untold().all == 0 {
         assert!(begun.elapsed() < LIMIT, "nothing is dropped");
         block_on(async {
-            outlet.push(&message()).await;
+            worker.push(&message()).await;
             Ok(())
         })
         .unwrap();
     }
-    outlet.untold()
+    worker.untold()
 }
 
 #[test]
 fn the_drops_of_a_sink_that_is_down_count_as_failed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut outlet = outlet(&dir.path().join("socket"));
-    outlet.try_push(&message());
+    let mut worker = worker(&dir.path().join("socket"));
+    worker.try_push(&message());
     let begun = Instant::now();
-    while outlet.stats().failures == 0 {
+    while worker.stats().failures == 0 {
         assert!(begun.elapsed() < LIMIT, "the delivery does not fail");
         std::thread::yield_now();
     }
-    assert_eq!(drops(&mut outlet), DropCount { all: 1, failed: 1 });
-    outlet.told(DropCount { all: 1, failed: 1 });
-    assert_eq!(outlet.untold(), DropCount::default());
-    outlet.missed(3);
-    assert_eq!(outlet.untold(), DropCount { all: 3, failed: 3 });
+    assert_eq!(drops(&mut worker), DropCount { all: 1, failed: 1 });
+    worker.told(DropCount { all: 1, failed: 1 });
+    assert_eq!(worker.untold(), DropCount::default());
+    worker.missed(3);
+    assert_eq!(worker.untold(), DropCount { all: 3, failed: 3 });
 }
 
 #[test]
@@ -74,5 +74,5 @@ fn the_drops_of_a_slow_sink_do_not_count_as_failed() {
     let path = dir.path().join("socket");
     // The socket takes as many messages as its queue has room for.
     let _socket = UnixDatagram::bind(&path).unwrap();
-    assert_eq!(drops(&mut outlet(&path)), DropCount { all: 1, failed: 0 });
+    assert_eq!(drops(&mut worker(&path)), DropCount { all: 1, failed: 0 });
 }

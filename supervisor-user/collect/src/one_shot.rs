@@ -21,7 +21,7 @@ use crate::{
     exiting::{Exiting, Inspected},
     gather::{EvidenceError, Inspection},
     host::Host,
-    kernel::{Collector, KernelError, LoadOptions, Records, Scan, rights},
+    kernel::{KernelError, LoadOptions, Programs, Records, Scan, rights},
     privileges::{self, PrivilegesError},
     redacted::Redacted,
     stuck::{all_exiting, inspect},
@@ -30,7 +30,7 @@ use crate::{
 /// The sources of a one-shot scan.
 pub struct OneShotScan<'a> {
     host: Redacted<'a>,
-    tracer: Option<Collector>,
+    tracer: Option<Programs>,
     agent: Option<Records>,
     exiting: Option<Exiting>,
     missing: Option<String>,
@@ -56,7 +56,7 @@ impl<'a> OneShotScan<'a> {
             glance.missing = Some(reason.to_string());
             return Ok(glance);
         }
-        match Collector::start(&LoadOptions { report_after_ns: u64::MAX, ..LoadOptions::default() }) {
+        match Programs::start(&LoadOptions { report_after_ns: u64::MAX, ..LoadOptions::default() }) {
             Ok(tracer) => glance.tracer = Some(tracer),
             Err(error) => glance.missing = Some(error.to_string()),
         }

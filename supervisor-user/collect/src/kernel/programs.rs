@@ -28,7 +28,7 @@ use crate::memory;
 
 /// The loaded programs. The kernel detaches them when this is dropped, or when the process ends in any way: nothing is
 /// pinned.
-pub struct Collector {
+pub struct Programs {
     pub(super) ebpf: Ebpf,
     records: Records,
     older: Option<Records>,
@@ -38,7 +38,7 @@ pub struct Collector {
     control: Control,
 }
 
-impl Collector {
+impl Programs {
     /// Resolves offsets, loads the object and attaches the hooks.
     ///
     /// # Errors
