@@ -13,6 +13,7 @@ pub mod engine;
 pub mod exit;
 pub mod leaks;
 pub mod metrics;
+mod nodes;
 mod offered;
 pub mod schema;
 pub mod service;

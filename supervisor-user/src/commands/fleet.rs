@@ -8,13 +8,11 @@ use std::io::Write as _;
 use anyhow::{Context as _, Result};
 use serde::de::IgnoredAny;
 
+use crate::nodes::list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status};
+
 pub(super) use self::{top::Nodes, watch::watch};
 use supervisor_deliver::{
-    fleet::{
-        FindingKind, Fleet, FleetArgs, FleetRow, Node,
-        list::{EXITS, NAMESPACES, cell_of, exit, key_of, namespace, place, status},
-        read,
-    },
+    fleet::{FindingKind, Fleet, FleetArgs, FleetRow, Node, read},
     nats::{BucketKey, Link},
     say::say,
 };

@@ -4,17 +4,17 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use supervisor_deliver::{
-    fleet::{
-        self, FindingKind, Fleet, HostState,
-        list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace},
-        story::story,
-    },
+    fleet::{self, FindingKind, Fleet, HostState},
     nats::BucketKey,
 };
 use supervisor_model::{diagnosis::Prognosis, reaping::ReapAttempt, words::clean};
 use supervisor_render::columns::{Column, named, unknown};
 
 use super::{Age, Blocked, Item, Row, Story, View};
+use crate::nodes::{
+    list::{EXITS, NAMESPACES, cell, cell_of, exit, host, namespace},
+    story::story,
+};
 
 /// The least and the greatest widths of the columns of lists.
 const EXIT_WIDTHS: [(usize, usize); 7] = [(12, 18), (11, 11), (10, 16), (6, 6), (8, 12), (14, 40), (10, 24)];

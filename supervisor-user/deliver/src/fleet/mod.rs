@@ -2,9 +2,7 @@
 
 mod document;
 mod events;
-pub mod list;
 mod state;
-pub mod story;
 
 use std::{path::PathBuf, time::Duration};
 

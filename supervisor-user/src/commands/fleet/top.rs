@@ -5,14 +5,17 @@ use std::time::Duration;
 use anyhow::Result;
 use jiff::tz::TimeZone;
 use supervisor_deliver::{
-    fleet::{Fleet, FleetArgs, FleetRow, list::host, read},
+    fleet::{Fleet, FleetArgs, FleetRow, read},
     nats::{BucketKey, Link},
 };
 use supervisor_model::{filter::Filter, words::clean};
 use supervisor_render::columns::named;
 use tokio::{sync::mpsc, time::sleep};
 
-use crate::top::{Top, id};
+use crate::{
+    nodes::list::host,
+    top::{Top, id},
+};
 
 /// How often the task asks the broker.
 const ASK: Duration = Duration::from_secs(2);

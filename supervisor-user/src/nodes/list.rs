@@ -1,6 +1,10 @@
 //! Formats the findings of all nodes for lists.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use supervisor_deliver::{
+    fleet::{Document, Fleet, FleetRow, HostState},
+    nats::BucketKey,
+};
 use supervisor_model::{
     diagnosis::{Cause, Prognosis},
     family::Family,
@@ -12,9 +16,6 @@ use supervisor_render::{
     parts::short_exit,
 };
 
-use super::{Document, Fleet, FleetRow, HostState};
-use crate::nats::BucketKey;
-
 /// No name or list takes more columns than this.
 const CELL: usize = 60;
 
@@ -22,14 +23,14 @@ const CELL: usize = 60;
 const SENTENCE: usize = 500;
 
 /// The columns of [`namespace`].
-pub const NAMESPACES: [&str; 7] =
+pub(crate) const NAMESPACES: [&str; 7] =
     ["HOST", "BLOCKED PID NS", "PID 1", "HELD BY", "AGE", "CONTAINER", "STATUS"];
 
 /// The columns of [`exit`].
-pub const EXITS: [&str; 7] = ["HOST", "CANNOT EXIT", "NAME", "FAMILY", "FOR", "CONTAINER", "STATUS"];
+pub(crate) const EXITS: [&str; 7] = ["HOST", "CANNOT EXIT", "NAME", "FAMILY", "FOR", "CONTAINER", "STATUS"];
 
 /// The text of a column for an unreaped process.
-pub fn cell_of(column: Column, fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> String {
+pub(crate) fn cell_of(column: Column, fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> String {
     let Document { process, container, orchestrator, supervisor: it, .. } = &row.document;
     let reaper = it.reaper.as_ref();
     let known = match column {
@@ -74,7 +75,7 @@ fn why(family: Option<&str>, prognosis: Option<&str>, cause: Option<&str>) -> Op
 }
 
 /// The key by which a column sorts an unreaped process.
-pub fn key_of(column: Column, fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> SortKey {
+pub(crate) fn key_of(column: Column, fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> SortKey {
     match column {
         // The oldest first.
         Column::Age => SortKey::Number(row.document.process.end.map_or(i128::MIN, Timestamp::as_nanosecond)),
@@ -83,7 +84,7 @@ pub fn key_of(column: Column, fleet: &Fleet, key: &BucketKey, row: &FleetRow) ->
 }
 
 /// The cells of a PID namespace that cannot end.
-pub fn namespace(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] {
+pub(crate) fn namespace(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] {
     let it = &row.document.supervisor;
     let held: Vec<String> =
         it.blockers.iter().take(8).map(|by| format!("{} {}", named(&by.name, by.pid), by.kind)).collect();
@@ -99,7 +100,7 @@ pub fn namespace(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] 
 }
 
 /// The cells of a process that cannot exit.
-pub fn exit(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] {
+pub(crate) fn exit(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] {
     let it = &row.document.supervisor;
     let since = it.ending_ns.map(|ending_ns| {
         let before = SignedDuration::from_nanos(ending_ns.try_into().unwrap_or(i64::MAX));
@@ -118,14 +119,14 @@ pub fn exit(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] {
 
 /// The node of a finding.
 #[must_use]
-pub fn host(fleet: &Fleet, key: &BucketKey) -> String {
+pub(crate) fn host(fleet: &Fleet, key: &BucketKey) -> String {
     let known = fleet.hosts.get(&(key.cluster.clone(), key.host.clone()));
     place(fleet, &key.cluster, known.map_or(&key.host, |host| &host.name))
 }
 
 /// A node's name; with its cluster, if there is more than one.
 #[must_use]
-pub fn place(fleet: &Fleet, cluster: &str, name: &str) -> String {
+pub(crate) fn place(fleet: &Fleet, cluster: &str, name: &str) -> String {
     let is_one = fleet.hosts.keys().all(|(other, _)| other == cluster);
     if is_one { cell(name) } else { format!("{}/{}", cell(cluster), cell(name)) }
 }
@@ -145,7 +146,7 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
 
 /// Whether a node reports.
 #[must_use]
-pub fn status(state: HostState, now: Timestamp) -> String {
+pub(crate) fn status(state: HostState, now: Timestamp) -> String {
     match state {
         HostState::Reports => "reports".to_owned(),
         HostState::Stale { last: Some(last) } => {
@@ -158,7 +159,7 @@ pub fn status(state: HostState, now: Timestamp) -> String {
 
 /// Text of another host, made harmless and not too long.
 #[must_use]
-pub fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     shortened(text, CELL)
 }
 

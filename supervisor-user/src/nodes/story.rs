@@ -36,7 +36,7 @@ struct Observed {
 /// The story of a finding from its document, in lines of `columns` columns; `None` if the bytes are no document of a
 /// finding.
 #[must_use]
-pub fn story(host: &str, raw: &[u8], columns: usize) -> Option<String> {
+pub(crate) fn story(host: &str, raw: &[u8], columns: usize) -> Option<String> {
     let Document { message, supervisor: it } = serde_json::from_slice(raw).ok()?;
     let mut story = String::new();
     let mut item = |text: &str, first: &str, rest: &str| wrap(&mut story, text, first, rest, columns);
