@@ -8,6 +8,7 @@
 pub mod brief;
 pub mod columns;
 pub mod ecs;
+pub mod families;
 pub mod fold;
 pub mod groups;
 mod news;

@@ -8,10 +8,7 @@ use supervisor_collect::{
     host::{Host as _, Proc},
     one_shot::OneShotScan,
 };
-use supervisor_conclude::{
-    conclusions::Conclusions,
-    diagnosis::{in_full, page_text},
-};
+use supervisor_conclude::{conclusions::Conclusions, diagnosis::in_full};
 use supervisor_deliver::say::say;
 use supervisor_model::{
     arguments,
@@ -24,7 +21,7 @@ use supervisor_model::{
     observation::Seen,
     redact::RedactArgs,
 };
-use supervisor_render::{Format, groups::Group, story};
+use supervisor_render::{Format, families::page_text, groups::Group, story};
 
 use self::search::{by_name, in_place};
 use super::one_look::say_reads_lost;

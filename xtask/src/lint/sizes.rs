@@ -12,7 +12,7 @@ const MOST: usize = 500;
 /// Files that are longer, each with the reason.
 const LONGER: &[(&str, &str)] = &[
     ("supervisor-ebpf/src/wire.rs", "every type that crosses the kernel boundary, in one place"),
-    ("supervisor-user/conclude/src/diagnosis/pages.rs", "a page of text for each family"),
+    ("supervisor-user/render/src/families/pages.rs", "a page of text for each family"),
 ];
 
 /// Fails if a file of the programs is longer, or if one is listed that is not.

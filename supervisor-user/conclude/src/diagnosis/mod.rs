@@ -11,11 +11,9 @@ mod changed;
 mod ending;
 mod exiting;
 mod facts;
-mod family;
 mod held;
 mod namespace;
 mod own;
-mod pages;
 mod runtime;
 #[cfg(test)]
 mod tests;
@@ -31,15 +29,11 @@ use supervisor_model::{
 
 use crate::decision::decide;
 
-pub use self::{
-    family::{book, page_text},
-    namespace::{blockers, diagnose_namespace},
-    pages::FamilyPage,
-};
-use supervisor_model::finding::Finding;
-pub use supervisor_model::{
+pub use self::namespace::{blockers, diagnose_namespace};
+use supervisor_model::{
     diagnosis::{Cause, Position, Prognosis},
-    family::{Family, UnknownFamily},
+    family::Family,
+    finding::Finding,
 };
 
 /// The result of a rule.

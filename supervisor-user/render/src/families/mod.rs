@@ -1,11 +1,15 @@
 //! Renders the families of un-reaped processes: the page of each family, as text for a terminal, and the book
 //! docs/families.md. The program carries the pages.
 
+mod pages;
+
 use std::fmt::Write as _;
 
 use supervisor_model::{family::Family, words::wrap};
 
-use super::pages::{self, page};
+use self::pages::page;
+
+pub use self::pages::FamilyPage;
 
 /// Columns of a page on a terminal.
 const TERMINAL_COLUMNS: usize = 80;
