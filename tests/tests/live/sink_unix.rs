@@ -142,7 +142,8 @@ mod alone {
             let mut rest = String::new();
             let _cut_in_a_character = stuck.read_to_string(&mut rest);
             ensure!(rest.is_empty() || rest.starts_with(&expected[0]), "other events");
-            // A new reader gets the events from now on.
+            // A new reader gets the events from now on. Before it connects, the sink has to notice that the others have gone.
+            serve_until(&mut sink, 0).await?;
             let late = reader(&path, 1)?;
             serve_until(&mut sink, 1).await?;
             deliver(&mut sink, &messages[7..8]).await?;
