@@ -151,7 +151,9 @@ fn it_is_suspended_and_goes_on() -> Result<()> {
         Ok(stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     };
     until("top to stop", WAIT_LIMIT, || Ok(state(screen.pid())?.then_some(())))?;
-    ensure!(screen.is_given_back(), "{}", screen.text());
+    // What it has written last is read in the background.
+    until("the screen to be given back", WAIT_LIMIT, || Ok(screen.is_given_back().then_some(())))
+        .with_context(|| screen.text())?;
     fixture.send("reap")?;
     fixture.fact("reaped")?;
     screen.signal_job(Signal::CONT)?;
