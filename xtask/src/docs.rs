@@ -1,14 +1,12 @@
 //! Makes the parts of the documentation besides text: pictures of real sessions, and the book.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, ensure};
 
 use crate::{
     binary,
+    installed::Installed,
     plan::{DEMO, TESTS},
     process, setup,
 };
@@ -74,21 +72,13 @@ fn book() -> Result<PathBuf> {
 
 /// The program that makes the book. It is built if it is missing.
 fn mdbook() -> Result<PathBuf> {
-    let root = process::target_dir()?.join(TOOLS);
-    let program = root.join("bin/mdbook");
-    if !is_right(&program) {
-        let mut install = process::cargo();
-        install.args(["install", "mdbook", "--version", MDBOOK_VERSION, "--locked", "--force"]);
-        install.args(["--no-default-features", "--features", "search", "--debug", "--root"]).arg(&root);
-        process::condensed(
-            &format!("docs: mdbook {MDBOOK_VERSION}  (makes the book; some minutes)"),
-            install,
-        )?;
-    }
-    Ok(program)
-}
-
-fn is_right(program: &Path) -> bool {
-    let version = process::output(Command::new(program).arg("--version"));
-    version.is_some_and(|text| text.trim() == format!("mdbook v{MDBOOK_VERSION}"))
+    let mdbook = Installed {
+        package: "mdbook",
+        program: "mdbook",
+        version: MDBOOK_VERSION,
+        answer: &format!("mdbook v{MDBOOK_VERSION}"),
+        args: &["--no-default-features", "--features", "search", "--debug"],
+        wanted: &format!("docs: mdbook {MDBOOK_VERSION}  (makes the book; some minutes)"),
+    };
+    mdbook.path(TOOLS)
 }

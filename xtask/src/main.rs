@@ -9,6 +9,7 @@ mod btf;
 mod dist;
 mod docs;
 mod fuzz;
+mod installed;
 mod kernels;
 mod lint;
 mod plan;

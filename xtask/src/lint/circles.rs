@@ -48,13 +48,11 @@ pub(super) fn check() -> Result<()> {
 
 /// The circles of one crate, each in words.
 fn circles_below(source: &Path) -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    collect(source, &mut Vec::new(), &mut files)?;
     let mut modules: BTreeMap<Module, (PathBuf, syn::File)> = BTreeMap::new();
-    for (module, path) in files {
+    for path in super::sources(source)? {
         let text = fs::read_to_string(&path)?;
         let file = syn::parse_file(&text).with_context(|| format!("cannot read {}", path.display()))?;
-        modules.insert(module, (path, file));
+        modules.insert(module_of(source, &path), (path, file));
     }
     let tests: BTreeSet<Module> =
         modules.iter().flat_map(|(module, (_, file))| tests_of(module, file)).collect();
@@ -73,27 +71,14 @@ fn circles_below(source: &Path) -> Result<Vec<String>> {
     Ok(uses.iter().filter_map(|(parent, uses)| circle(parent, uses)).collect())
 }
 
-/// The files of a crate, with their modules. Tests are left out.
-fn collect(dir: &Path, module: &mut Module, files: &mut Vec<(Module, PathBuf)>) -> Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_stem().and_then(|it| it.to_str()).unwrap_or_default().to_owned();
-        if name == "tests" {
-            continue;
-        }
-        if path.is_dir() {
-            module.push(name);
-            collect(&path, module, files)?;
-            module.pop();
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            let mut of_file = module.clone();
-            if !matches!(&*name, "mod" | "lib" | "main") {
-                of_file.push(name);
-            }
-            files.push((of_file, path));
-        }
+/// The module of a file of a crate.
+fn module_of(source: &Path, path: &Path) -> Module {
+    let inner = path.strip_prefix(source).unwrap_or(path).with_extension("");
+    let mut module: Module = inner.iter().map(|it| it.to_string_lossy().into_owned()).collect();
+    if module.last().is_some_and(|name| matches!(&**name, "mod" | "lib" | "main")) {
+        module.pop();
     }
-    Ok(())
+    module
 }
 
 /// The children of a module that are there for tests only.

@@ -6,7 +6,12 @@ mod layers;
 mod sizes;
 mod tools;
 
-use anyhow::Result;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
 
 pub(crate) use tools::advisories;
 
@@ -47,4 +52,21 @@ fn component(name: &str) -> bool {
         eprintln!("WARNING: `cargo {name}` is not installed, its check is LEFT OUT (rustup component add)");
     }
     present
+}
+
+/// The Rust files below a folder. Tests are left out: files and folders with that name.
+fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.file_stem().is_some_and(|it| it == "tests") {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }

@@ -1,9 +1,10 @@
 //! No file is longer than a reader keeps in mind.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
+use super::sources;
 use crate::process;
 
 /// Lines of a file, without the unit tests at its end.
@@ -20,7 +21,12 @@ pub(super) fn check() -> Result<()> {
     let root = process::workspace();
     let mut long = Vec::new();
     for dir in ["supervisor-ebpf/src", "supervisor-user", "xtask/src"] {
-        collect(root, &root.join(dir), &mut long)?;
+        for path in sources(&root.join(dir))? {
+            let lines = without_tests(&fs::read_to_string(&path)?);
+            if lines > MOST {
+                long.push((path.strip_prefix(root)?.display().to_string(), lines));
+            }
+        }
     }
     for (file, _) in LONGER {
         ensure!(long.iter().any(|(name, _)| name == file), "{file} is not too long: take it out of the list");
@@ -28,26 +34,6 @@ pub(super) fn check() -> Result<()> {
     long.retain(|(name, _)| LONGER.iter().all(|(file, _)| file != name));
     let lines: Vec<String> = long.iter().map(|(name, lines)| format!("{name}: {lines} lines")).collect();
     ensure!(long.is_empty(), "a file has at most {MOST} lines; split it by topic:\n{}", lines.join("\n"));
-    Ok(())
-}
-
-/// The files below a folder that are too long, by their names from the root. Tests are left out.
-fn collect(root: &Path, dir: &Path, long: &mut Vec<(String, usize)>) -> Result<()> {
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
-        let path = entry?.path();
-        let stem = path.file_stem().and_then(|it| it.to_str()).unwrap_or_default();
-        if stem == "tests" {
-            continue;
-        }
-        if path.is_dir() {
-            collect(root, &path, long)?;
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            let lines = without_tests(&fs::read_to_string(&path)?);
-            if lines > MOST {
-                long.push((path.strip_prefix(root)?.display().to_string(), lines));
-            }
-        }
-    }
     Ok(())
 }
 
