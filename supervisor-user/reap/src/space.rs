@@ -194,20 +194,21 @@ fn search(memory: &File, mappings: &[MemoryMap]) -> Option<Gadgets> {
 mod tests {
     use super::*;
 
-    /// Go has the stacks of goroutines below the data of a thread, in one private mapping with nothing below.
+    /// Go has the stacks of goroutines below the data of a thread, in one private mapping with nothing accessible below.
+    /// The lowest page of the mapping here is a guard page as libc has it. A page that were unmapped instead could be
+    /// taken by another test at any time.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn a_stack_is_known_only_if_libc_placed_the_thread_data_at_its_top() {
-        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+        use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
         const LEN: usize = 1 << 20;
         let everything = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: this is a new mapping, which only this test uses. The test unmaps its lowest page later, so that no
-        // other mapping is next to it.
+        // SAFETY: this is a new mapping, which only this test uses.
         let start = unsafe { mmap_anonymous(std::ptr::null_mut(), LEN, everything, MapFlags::PRIVATE) };
         let start = start.expect("memory") as usize;
         // SAFETY: nothing uses this page of the mapping.
-        unsafe { munmap(start as *mut _, 4096) }.expect("a page of it");
+        unsafe { mprotect(start as *mut _, 4096, MprotectFlags::empty()) }.expect("a guard page");
         let thread_pointer = start + LEN - 4096;
         // SAFETY: a register set is plain numbers.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
@@ -220,7 +221,7 @@ mod tests {
         unsafe { (thread_pointer as *mut u64).write(thread_pointer as u64) };
         assert!(space.fits(&registers, &frame, false), "as libc makes it");
         // SAFETY: nothing uses the mapping any more.
-        unsafe { munmap((start + 4096) as *mut _, LEN - 4096) }.expect("the rest of it");
+        unsafe { munmap(start as *mut _, LEN) }.expect("the mapping");
     }
 
     #[test]
