@@ -36,8 +36,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// The number of checks for the next stop that are made without giving the processor away. A stop that comes from
 /// another processor comes within microseconds.
 const SPINS: u32 = 50;
-/// The pause between two checks after that.
-const PAUSE: Duration = Duration::from_micros(10);
+/// The shortest and the longest pause between two checks after that. The pause grows with the time that has passed: this
+/// thread goes before all others on its processor, and the target may need that processor to stop.
+const PAUSES: [Duration; 2] = [Duration::from_micros(10), Duration::from_millis(1)];
+/// A pause is this part of the time that has passed. A stop is noticed later by this part at most.
+const PAUSE_PART: u32 = 8;
 
 /// The last step of an injection that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -463,15 +466,16 @@ impl Injection<'_, '_> {
     }
 
     fn next_stop(&self) -> Result<Stop, InjectError> {
-        let until = Instant::now() + STOP_LIMIT;
+        let start = Instant::now();
         for looks in 0_u32.. {
             if let Some(stop) = ptrace::next_stop(self.tid()).map_err(self.failed("wait for"))? {
                 return Ok(stop);
             }
+            let waited = start.elapsed();
             if looks < SPINS {
                 std::hint::spin_loop();
-            } else if Instant::now() < until {
-                thread::sleep(PAUSE);
+            } else if waited < STOP_LIMIT {
+                thread::sleep((waited / PAUSE_PART).clamp(PAUSES[0], PAUSES[1]));
             } else {
                 break;
             }
