@@ -3,7 +3,7 @@
 use supervisor_ebpf::{WAITED_PID, WAITED_PIDFD};
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Position, Prognosis},
-    facts::SigChld,
+    facts::{Call, SigChld},
     family::Family,
     finding::{Pattern, Reaper, WaitTarget},
     words::{clean, duration},
@@ -305,7 +305,28 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
             Fact::Waits,
             Fact::ReapedOthers,
         ],
-        advice: vec![wait_for_it(case), stop_gap(case, reaper), sigkill(), no_init()],
+        advice: [wait_for_it(case)]
+            .into_iter()
+            .chain(wake_it(case, reaper))
+            .chain([stop_gap(case, reaper), sigkill(), no_init()])
+            .collect(),
+    })
+}
+
+/// The stop-gap for a reaper that sleeps until a signal comes, and whose SIGCHLD for this zombie comes no more: it came
+/// before the reaper began to wait for it, or was taken and answered by no wait. `youki run` can miss a container that
+/// ends at once.
+fn wake_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
+    let sleeps = case.only_call() == Some(&Call::Signal) && case.is_told();
+    sleeps.then(|| {
+        remedy(
+            &[Premise::ReaperIsNotHostInit],
+            format!(
+                "stop-gap: `kill -CHLD {}`: it sleeps until a signal comes, and the one for this zombie came before; it may \
+                 answer another one with a wait",
+                reaper.process.pid
+            ),
+        )
     })
 }
 

@@ -518,6 +518,23 @@ fn f21_does_not_apply_if_one_of_several_threads_may_take_the_signal() {
     is(&waits, Cause::NeverWaits, Prognosis::Unknown, Family::F4);
 }
 
+/// So does `youki run` if the container ends before it blocks its signals.
+#[test]
+fn f4_a_reaper_that_sleeps_for_a_signal_that_has_gone_can_be_woken() {
+    let sleeps = |is_pending| {
+        own(|_, app| {
+            (app.sigchld, app.wchan) = (Some(SigChld::Default), Some("do_sigtimedwait".into()));
+            app.sigchld_pending = is_pending;
+            in_call(app, Call::Signal);
+        })
+    };
+    let diagnosis = is(&sleeps(false), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    advises(&diagnosis, &["kill -CHLD 50"]);
+    advises(&is(&sleeps(true), Cause::NeverWaits, Prognosis::Unknown, Family::F4), &["!kill -CHLD"]);
+    let works = own(|_, app| in_call(app, Call::Sleep));
+    advises(&is(&works, Cause::NeverWaits, Prognosis::Unknown, Family::F4), &["!kill -CHLD"]);
+}
+
 #[test]
 fn f24_the_event_loop_runs_while_helper_threads_sleep() {
     let busy = |state, flags: &[&'static str]| {
