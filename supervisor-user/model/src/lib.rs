@@ -15,6 +15,7 @@ pub mod filter;
 pub mod finding;
 pub mod identity;
 pub mod names;
+pub mod notice;
 pub mod observation;
 pub mod phrases;
 pub mod reaping;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use supervisor_ebpf::ProcessId;
 
 use crate::{
     finding::{Block, Finding},
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// The decision whether a zombie is freed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decision {
     /// No process will wait for it: it is freed.
     Reap,
@@ -22,7 +23,7 @@ pub enum Decision {
 }
 
 /// What a forced reap may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Risk {
     /// The reaper created it.
@@ -70,7 +71,7 @@ impl Risk {
 }
 
 /// Why a zombie cannot be freed in this way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Obstacle {
     /// It has not exited.
     NotAZombie(char),
@@ -176,6 +177,13 @@ impl ReapAttempt {
         }
     }
 
+    /// The zombie. `None` if it is not known when it was forked.
+    #[must_use]
+    pub fn zombie(&self) -> Option<ProcessId> {
+        let process = &self.finding.process;
+        process.start_ns.map(|start_ns| ProcessId::new(process.pid, start_ns))
+    }
+
     /// Host pid of the reaper; 0 if it is not known.
     #[must_use]
     pub fn reaper(&self) -> u32 {
@@ -251,7 +259,7 @@ impl ReapRequest {
 }
 
 /// The kind of a requester.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requester {
     /// A person or a program, by `supervisor reap`.
@@ -261,7 +269,7 @@ pub enum Requester {
 }
 
 /// Who has asked for it.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestedBy {
     /// `command`: `supervisor reap`. `service`: the agent's `[reap]`.
     pub kind: Requester,

@@ -1,11 +1,14 @@
 //! `supervisor reap`: frees zombies without ending their reaper.
 
+mod agents;
+
 use std::{
     collections::BTreeMap,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     time::Duration,
 };
 
+use agents::Agents;
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use clap::Args;
@@ -24,13 +27,14 @@ use supervisor_model::{
     event::{Event, EventKind},
     filter::Filter,
     finding::{Block, Finding},
-    reaping::{Decision, Obstacle, ReapAttempt, ReapOutcome, ReapRequest},
+    reaping::{Decision, Obstacle, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
     redact::RedactArgs,
     values::Time,
     words::clean,
 };
 use supervisor_reap::{
     free::{Zombie, free, released},
+    requester::requested_by_command,
     target::Target,
 };
 use supervisor_render::{
@@ -102,6 +106,7 @@ pub fn run(args: &ReapArgs) -> Result<CommandExit> {
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
     let mut glance = OneShotScan::new(&host, &redactor)?;
+    let agents = Agents::find();
     glance.keep_capabilities(&ALSO_KEPT)?;
     host.replace_reader()?;
     if let Some(missing) = glance.missing() {
@@ -115,6 +120,7 @@ pub fn run(args: &ReapArgs) -> Result<CommandExit> {
         return Ok(CommandExit::Ok);
     }
     let allowed = entries.iter().filter(|entry| entry.is_allowed(args.force)).count();
+    let requested_by = requested_by_command();
     let (mut is_shown, mut stops) = (false, Stops::new());
     if !args.dry_run && allowed > 0 {
         if !args.yes {
@@ -124,9 +130,9 @@ pub fn run(args: &ReapArgs) -> Result<CommandExit> {
                 return Ok(CommandExit::Usage);
             }
         }
-        stops = free_all(&host, &mut entries, args);
+        stops = free_all(&host, &mut entries, args, &requested_by, agents)?;
     }
-    finish(args, &context(host.identity(), hooks), entries, &stops, is_shown)
+    finish(args, &context(host.identity(), hooks), entries, &stops, &requested_by, is_shown)
 }
 
 /// The zombies that the arguments name, each with a decision, sorted by reaper.
@@ -242,8 +248,17 @@ fn is_confirmed(entries: &[ReapAttempt], allowed: usize, is_forced: bool) -> Res
 /// For each reaper, the length of each stop.
 type Stops = BTreeMap<u32, Vec<Duration>>;
 
-/// Frees all zombies that may be freed, one reaper after the other.
-fn free_all(host: &Proc, entries: &mut [ReapAttempt], args: &ReapArgs) -> Stops {
+/// Frees all zombies that may be freed, one reaper after the other. The agents of the host know it before, and get the
+/// results.
+fn free_all(
+    host: &Proc,
+    entries: &mut [ReapAttempt],
+    args: &ReapArgs,
+    requested_by: &RequestedBy,
+    mut agents: Agents,
+) -> Result<Stops> {
+    let allowed = entries.iter().filter(|entry| entry.is_allowed(args.force));
+    agents.asked(requested_by, args.force, allowed)?;
     let mut by_reaper: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
         if entry.is_allowed(args.force) {
@@ -263,7 +278,8 @@ fn free_all(host: &Proc, entries: &mut [ReapAttempt], args: &ReapArgs) -> Stops 
         }
         stops.insert(reaper, done.stops);
     }
-    stops
+    agents.done(entries.iter())?;
+    Ok(stops)
 }
 
 /// Writes the outcomes, and the namespaces that are released by them.
@@ -272,6 +288,7 @@ fn finish(
     context: &Context,
     entries: Vec<ReapAttempt>,
     stops: &Stops,
+    requested_by: &RequestedBy,
     is_shown: bool,
 ) -> Result<CommandExit> {
     let is_freed = |entry: &&ReapAttempt| entry.outcome.as_ref().is_some_and(ReapOutcome::is_freed);
@@ -285,7 +302,6 @@ fn finish(
         print(&text(args, &entries, stops, &free_again, is_shown))?;
         return Ok(exit);
     }
-    let requested_by = supervisor_reap::requester::requested_by_command();
     for (sequence, entry) in (1..).zip(entries) {
         let is_blocked = |block: &&Block| entry.finding.blocks.iter().any(|it| it.ino == block.ino);
         let released = free_again.iter().filter(is_blocked).cloned().collect();

@@ -1,6 +1,6 @@
 //! Formats the line that an agent prints when it begins.
 
-use supervisor_collect::kernel::map_sizes;
+use supervisor_collect::kernel::{INBOX_BYTES, map_sizes};
 use supervisor_model::words::duration;
 
 use crate::config::Config;
@@ -10,7 +10,8 @@ use crate::config::Config;
 pub(super) fn begun(config: &Config, buffers: Option<u64>) -> String {
     let grace = duration(config.grace.0.as_nanos() as u64);
     let bounds = buffers.map(|bytes| {
-        let kernel_mib = map_sizes().iter().map(|map| map.bytes).sum::<usize>().div_ceil(1024 * 1024);
+        let kernel_bytes = INBOX_BYTES + map_sizes().iter().map(|map| map.bytes).sum::<usize>();
+        let kernel_mib = kernel_bytes.div_ceil(1024 * 1024);
         let buffers_mib = bytes.div_ceil(1024 * 1024);
         format!("kernel maps are bounded to {kernel_mib} MiB, buffers of sinks to {buffers_mib} MiB; ")
     });

@@ -1,6 +1,7 @@
 //! Runs the agent: an observer and a pipeline. It also handles signals, takes over a changed configuration, and ends in
 //! order.
 
+mod announced;
 mod begun;
 mod encoder;
 mod ended;
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use announced::Announced;
 use anyhow::{Context as _, Result};
 use begun::begun;
 use rustix::time::{
@@ -147,6 +149,7 @@ async fn watch(options: WatchOptions) -> Result<Ended> {
     let recorder = record.map(|record| record(&mut context)).transpose()?;
     let _log = bpf_log.then(|| spawn_log(&mut observer)).transpose()?;
     let measured = Vitals::measure(&config.metrics)?;
+    let announced = Announced::open()?;
     // This comes before any other thread starts: those are the threads of sinks and of metrics.
     let passed_on = REAP_NEEDS.map(|need| need.capability);
     let passed_on = if config.reap.enabled { &passed_on[..] } else { &[] };
@@ -177,6 +180,7 @@ async fn watch(options: WatchOptions) -> Result<Ended> {
         reload,
         observer,
         pipeline,
+        announced,
         reaping,
         vitals,
         stop,
@@ -204,6 +208,8 @@ struct Agent {
     reload: Option<Box<dyn Fn() -> Result<Config>>>,
     observer: Observer<Proc>,
     pipeline: Pipeline,
+    /// What `supervisor reap` does on this host.
+    announced: Announced,
     /// Frees zombies. If it is off at the start, the agent gives up the capabilities for it.
     reaping: Option<Reaping>,
     vitals: Option<Vitals>,
@@ -250,6 +256,7 @@ impl Agent {
             if !is_tick {
                 continue;
             }
+            self.announced.tick(&mut self.observer, &mut self.pipeline).await?;
             if let Some(reaping) = &mut self.reaping {
                 reaping.tick(&mut self.observer, &mut self.pipeline).await?;
             }
@@ -275,6 +282,7 @@ impl Agent {
         if let Some(reaping) = &mut self.reaping {
             reaping.end(&mut self.pipeline).await?;
         }
+        self.announced.end(&mut self.pipeline).await?;
         self.pipeline.take(self.observer.finish()?).await?;
         self.save_history();
         let counted = Counted::new(&self.observer.counters()?, self.observer.lost()?);

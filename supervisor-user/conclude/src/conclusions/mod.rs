@@ -116,14 +116,20 @@ impl Conclusions {
         self.open.get(id).filter(|open| open.told).map(|open| &*open.finding)
     }
 
-    /// Records that the agent frees this process. The wait that its reaper then makes is no habit of the reaper.
+    /// Whether the finding of a process is open, wanted or not.
+    #[must_use]
+    pub fn is_open(&self, id: &ProcessId) -> bool {
+        self.open.contains_key(id)
+    }
+
+    /// Records that this process is being freed. The wait that its reaper then makes is no habit of the reaper.
     pub fn is_being_freed(&mut self, id: &ProcessId) {
         if self.open.contains_key(id) {
             self.being_freed.insert(*id);
         }
     }
 
-    /// Records that the agent did not succeed in freeing this process.
+    /// Records that this process was not freed after all.
     pub fn was_not_freed(&mut self, id: &ProcessId) {
         self.being_freed.remove(id);
     }
@@ -239,6 +245,11 @@ impl Conclusions {
     pub fn explain(&mut self, evidence: &Evidence) -> Finding {
         let id = evidence.id.unwrap_or(ProcessId::new(evidence.facts.pid, 0));
         in_full(&self.conclude(&id, evidence, None))
+    }
+
+    /// The same, if the filters want the finding.
+    pub fn explain_wanted(&mut self, evidence: &Evidence) -> Option<Finding> {
+        Some(self.explain(evidence)).filter(|finding| self.filter.wants(finding))
     }
 
     /// Makes the finding, with its diagnosis abridged.

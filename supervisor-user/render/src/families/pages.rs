@@ -220,10 +220,12 @@ static F4: FamilyPage = FamilyPage {
         "If nobody needs the exit status: ignore SIGCHLD in the parent before it forks. Zombies that are there already stay.",
         "Stop-gap: restart the parent; its zombies go to the next subreaper or PID 1, which may reap. If the parent is a \
          container's PID 1, that ends the container.",
+        "Stop-gap for a parent that sleeps until a signal comes (`sigwait`, `signalfd`): `kill -CHLD PARENT`. `youki run` can \
+         miss a container that ends at once, and such a signal wakes it.",
     ],
     wont_help: &[
         "tini, `--init` or any other init: it reaps orphans, and this child has a parent.",
-        "`kill -CHLD` to the parent, unless it has a handler that waits.",
+        "`kill -CHLD` to a parent that neither handles that signal nor waits for it.",
         "SIGKILL to the zombie.",
     ],
     sources: &["krallin/tini#130", "krallin/tini#138", "moby/moby#39326", "wait(2)", "kernel/exit.c"],

@@ -1,5 +1,6 @@
 //! Tests of `supervisor reap`: zombies are freed, their reapers go on as before, and unsafe requests are refused.
 
+mod announced;
 mod crashes;
 mod incident;
 mod many;
