@@ -125,7 +125,7 @@ mod tests {
     const AT_MOST: usize = 1000;
 
     fn requested_by() -> RequestedBy {
-        let name = Some("ba\"sh".to_owned());
+        let name = Some("a\"b".to_owned());
         RequestedBy { kind: Requester::Command, uid: 0, login_uid: Some(7), sudo_uid: None, pid: 8, name }
     }
 
