@@ -14,7 +14,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -41,8 +41,10 @@ const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const BACKLOG: i32 = 16;
 /// How long a reader whose buffer is full may take to make room, before it is cut off.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long readers may take at the end to take their waiting lines.
+/// How long, at the end, no reader may take anything of its waiting lines.
 const LAST_PATIENCE: Duration = Duration::from_millis(100);
+/// How long readers may take at the end to take all of them.
+const LAST_AT_MOST: Duration = Duration::from_secs(2);
 /// How long to wait after a failed bind or accept.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the sink checks whether the socket's file is still there.
@@ -135,15 +137,26 @@ impl UnixSink {
         }
     }
 
-    /// Gives readers a moment to take their waiting lines. Call it before the sink is dropped, which discards waiting
-    /// lines. No new reader is accepted.
+    /// Gives readers a moment to take their waiting lines, and more time as long as they take them. Call it before the sink
+    /// is dropped, which discards waiting lines. No new reader is accepted.
     pub async fn finish(&mut self) {
-        let drained = future::poll_fn(|cx| {
-            self.sweep(cx);
-            let is_waiting = self.readers.iter().any(|reader| !reader.waiting.is_empty());
-            if is_waiting { Poll::Pending } else { Poll::Ready(()) }
-        });
-        let _over = timeout(LAST_PATIENCE, drained).await;
+        let until = Instant::now() + LAST_AT_MOST;
+        loop {
+            let waiting = self.waiting();
+            let drained = future::poll_fn(|cx| {
+                self.sweep(cx);
+                if self.waiting() == 0 { Poll::Ready(()) } else { Poll::Pending }
+            });
+            let is_over = timeout(LAST_PATIENCE, drained).await.is_ok();
+            if is_over || self.waiting() == waiting || Instant::now() > until {
+                return;
+            }
+        }
+    }
+
+    /// How many bytes wait for readers.
+    fn waiting(&self) -> usize {
+        self.readers.iter().map(|reader| reader.bytes).sum()
     }
 
     /// How many readers were cut off because they were too slow.
