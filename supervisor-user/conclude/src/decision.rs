@@ -8,9 +8,14 @@ use supervisor_model::{
     reaping::{Decision, Obstacle, Risk},
 };
 
-/// Decides whether the process of a finding may be reaped. The position and the prognosis come from its diagnosis.
+/// Decides whether the process of a finding may be reaped.
 #[must_use]
-pub fn decide(finding: &Finding, position: Option<Position>, prognosis: Prognosis) -> Decision {
+pub fn decide(finding: &Finding) -> Decision {
+    decide_by(finding, finding.diagnosis.position, finding.diagnosis.prognosis)
+}
+
+/// The same for a finding whose diagnosis is not made yet.
+pub(crate) fn decide_by(finding: &Finding, position: Option<Position>, prognosis: Prognosis) -> Decision {
     if let Some(obstacle) = obstacle(finding) {
         return Decision::Refused(obstacle);
     }
@@ -108,23 +113,23 @@ mod tests {
     const ADOPTED: Option<Position> = Some(Position::AdoptedBySubreaper);
 
     fn decided(finding: &Finding) -> Decision {
-        decide(finding, ADOPTED, Prognosis::Leaked)
+        decide_by(finding, ADOPTED, Prognosis::Leaked)
     }
 
     #[test]
     fn an_adopted_leaked_zombie_is_reaped() {
         assert_eq!(decided(&zombie()), Decision::Reap);
-        assert_eq!(decide(&zombie(), Some(Position::AdoptedByInit), Prognosis::Leaked), Decision::Reap);
+        assert_eq!(decide_by(&zombie(), Some(Position::AdoptedByInit), Prognosis::Leaked), Decision::Reap);
     }
 
     #[test]
     fn a_reap_with_a_risk_needs_force() {
         let needs = |risks: &[Risk]| Decision::NeedsForce(risks.to_vec());
         let finding = zombie();
-        assert_eq!(decide(&finding, Some(Position::OwnChild), Prognosis::Leaked), needs(&[Risk::OwnChild]));
-        assert_eq!(decide(&finding, ADOPTED, Prognosis::Late), needs(&[Risk::Late]));
+        assert_eq!(decide_by(&finding, Some(Position::OwnChild), Prognosis::Leaked), needs(&[Risk::OwnChild]));
+        assert_eq!(decide_by(&finding, ADOPTED, Prognosis::Late), needs(&[Risk::Late]));
         assert_eq!(
-            decide(&finding, None, Prognosis::Unknown),
+            decide_by(&finding, None, Prognosis::Unknown),
             needs(&[Risk::PositionUnknown, Risk::PrognosisUnknown])
         );
         let vpid = finding.pid_of_reaper.expect("its pid as the reaper counts");

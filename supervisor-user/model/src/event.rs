@@ -188,7 +188,7 @@ pub enum Action {
     ZombieDetected,
     /// The same of one that had exited before the start; and every line of `ps`.
     ZombieExisting,
-    /// The verdict, its confidence, the reaper, the origin or what it blocks has changed.
+    /// The family, the cause, the prognosis, the reaper, the origin or what it blocks has changed.
     ZombieUpdated,
     /// A reported one was reaped.
     ZombieReaped,

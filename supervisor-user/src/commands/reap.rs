@@ -178,9 +178,7 @@ fn refuse_where_no_wait_can_be_made(entries: &mut [ReapAttempt]) {
 }
 
 fn entry(finding: &Finding) -> ReapAttempt {
-    let diagnosis = &finding.diagnosis;
-    let decision = decide(finding, diagnosis.position, diagnosis.prognosis);
-    ReapAttempt::new(finding.clone(), decision)
+    ReapAttempt::new(finding.clone(), decide(finding))
 }
 
 /// Whether the arguments name this finding.

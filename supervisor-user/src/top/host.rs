@@ -79,9 +79,7 @@ impl View for Conclusions {
 
     fn reap(&self, id: &str) -> Option<ReapAttempt> {
         let finding = self.open().find(|finding| finding.id == id)?;
-        let diagnosis = &finding.diagnosis;
-        let decision = decide(finding, diagnosis.position, diagnosis.prognosis);
-        Some(ReapAttempt::new(finding.clone(), decision))
+        Some(ReapAttempt::new(finding.clone(), decide(finding)))
     }
 }
 

@@ -552,6 +552,24 @@ fn a_bucket_that_changes_meanwhile_is_read_completely_and_the_read_ends() -> Res
     })
 }
 
+/// A busy broker can read what an abandoned connection had sent, after the same from the next one.
+#[test]
+fn a_late_copy_of_an_opening_does_not_put_a_closed_finding_back() -> Result<()> {
+    let broker = Broker::start()?;
+    run(async {
+        let messages = [message("late", true), message("late", false)];
+        deliver_all(&mut sink(&config(&broker.url()))?, &messages).await?;
+        let mut next = sink(&config(&broker.url()))?;
+        deliver_all(&mut next, &messages[..1]).await?;
+        deliver_all(&mut next, &[message("other", true)]).await?;
+        assert_eq!(broker.stored(STREAM).await?.len(), 3);
+        let keys = broker.keys(BUCKET).await?;
+        let has = |finding: &str| keys.contains(&format!("lab.node1.{finding}"));
+        ensure!(has("other") && !has("late"), "{keys:?}");
+        Ok(())
+    })
+}
+
 #[test]
 fn an_event_that_is_too_large_is_cut_and_stops_nothing() -> Result<()> {
     let broker = Broker::with(|_| Ok("max_payload: 8192".to_owned()))?;

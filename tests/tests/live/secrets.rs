@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::{SocketAddr, UdpSocket},
     os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
@@ -60,7 +61,14 @@ struct Planted {
     _dir: tempfile::TempDir,
 }
 
-impl Planted {
+/// A shell that plants the secrets when it is told to.
+struct Planter {
+    shell: Owned,
+    group: Group,
+    dir: tempfile::TempDir,
+}
+
+impl Planter {
     fn start() -> Result<Self> {
         let group = Group::make()?;
         let dir = tempfile::tempdir()?;
@@ -70,7 +78,8 @@ impl Planted {
         supervisor_lab::copy_program("/usr/bin/grep", &monitor)
             .or_else(|_| supervisor_lab::copy_program("/bin/grep", &monitor))?;
         let script = format!(
-            "echo $$ > {group}/cgroup.procs\n\
+            "while read -r word && [ \"$word\" = tick ]; do env true; done\n\
+             echo $$ > {group}/cgroup.procs\n\
              sh -c : sh --db-password={SECRET}1 --token {SECRET}2 API_TOKEN={SECRET}3 postgres://user:{SECRET}4@host/db \
              'Authorization: Basic {SECRET}5' '{{\"secret\": \"{SECRET} 6\"}}' &\n\
              exec {monitor} -c {ID} -n web-ghp_{SECRET}7 -e --password={SECRET}8 -e glpat-{SECRET}9 \
@@ -80,7 +89,18 @@ impl Planted {
         );
         let mut command = Command::new("sh");
         command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let creator = Owned::start(&mut command)?;
+        Ok(Self { shell: Owned::start(&mut command)?, group, dir })
+    }
+
+    /// With `tick` it runs a program, with `go` it plants.
+    fn tell(&mut self, word: &str) -> Result<()> {
+        let stdin = self.shell.child().stdin.as_mut().context("it has no standard input")?;
+        Ok(writeln!(stdin, "{word}")?)
+    }
+
+    fn plant(mut self) -> Result<Planted> {
+        self.tell("go")?;
+        let Self { shell: creator, group, dir } = self;
         let children = format!("/proc/{0}/task/{0}/children", creator.pid());
         let zombie = until("the zombie", LIMIT, || {
             let Some(pid) = fs::read_to_string(&children)?.split_whitespace().next().map(str::to_owned)
@@ -90,7 +110,13 @@ impl Planted {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
             Ok(if stat.contains(") Z ") { Some(pid.parse()?) } else { None })
         })?;
-        Ok(Self { _creator: creator, zombie, _group: group, _dir: dir })
+        Ok(Planted { _creator: creator, zombie, _group: group, _dir: dir })
+    }
+}
+
+impl Planted {
+    fn start() -> Result<Self> {
+        Planter::start()?.plant()
     }
 }
 
@@ -209,16 +235,17 @@ fn secrets_reach_no_recording_and_no_trace() -> Result<()> {
     let mut recorder = Owned::start(command.stderr(Stdio::piped()))?;
     let said = Lines::of(recorder.child().stderr.take().context("no pipe")?);
     while !said.next("it to watch", LIMIT)?.context("it has ended")?.contains("watching") {}
+    let mut planter = Planter::start()?;
     let mut trace = Command::new(supervisor_bin()?);
-    trace.args(["trace", "-o", "json"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    trace.args(["trace", "-o", "json", "--pid", &planter.shell.pid().to_string()]);
+    trace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut trace = Owned::start(&mut trace)?;
     let traced = Lines::of(trace.child().stdout.take().context("no pipe")?);
-    // The trace reports every process. So it is attached once it has reported one.
     let first = until("the trace to begin", LIMIT, || {
-        Command::new("true").status()?;
+        planter.tell("tick")?;
         traced.next_within(Duration::from_millis(200))
     })?;
-    let planted = Planted::start()?;
+    let planted = planter.plant()?;
     let pid = planted.zombie;
     let mut lines = first;
     let deadline = Instant::now() + LIMIT;

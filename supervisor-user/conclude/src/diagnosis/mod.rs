@@ -27,7 +27,7 @@ use supervisor_model::{
     reaping::Decision,
 };
 
-use crate::decision::decide;
+use crate::decision::decide_by;
 
 pub use self::namespace::{blockers, diagnose_namespace};
 use supervisor_model::{
@@ -157,7 +157,7 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
     // A thread that runs may still make the wait call that was not seen yet.
     let is_open = cause == Some(Cause::Unseen) || (cause.is_some() && case.is_runnable());
     let most = if is_open { Confidence::Medium } else { Confidence::High };
-    let is_reapable = decide(case.finding, position, prognosis) == Decision::Reap;
+    let is_reapable = decide_by(case.finding, position, prognosis) == Decision::Reap;
     let reap_it = if is_reapable { advice::reap_it(case) } else { None };
     Diagnosis {
         family,

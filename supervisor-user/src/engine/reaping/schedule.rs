@@ -80,7 +80,7 @@ impl Schedule {
                 && !is_paused
                 && self.is_candidate(finding, now_ns)
             {
-                let is_uncertain = decision(finding) != Decision::Reap;
+                let is_uncertain = decide(finding) != Decision::Reap;
                 let zombies = meant.entry(reaper.process.pid).or_default();
                 zombies.push((is_uncertain, known_since(finding), *id));
             }
@@ -119,13 +119,13 @@ impl Schedule {
     /// Whether a zombie may be freed without force, is old enough, and is of a selected family.
     pub(super) fn is_meant(&self, finding: &Finding, now_ns: u64) -> bool {
         let is_of_family = finding.diagnosis.family.is_some_and(|it| self.config.families.contains(&it));
-        is_of_family && self.is_old_enough(finding, now_ns) && decision(finding) == Decision::Reap
+        is_of_family && self.is_old_enough(finding, now_ns) && decide(finding) == Decision::Reap
     }
 
     /// Like [`Schedule::is_meant`], but the prognosis, and with it the family, may be unknown: the last inspection can
     /// be minutes ago, and the next one may find them.
     fn is_candidate(&self, finding: &Finding, now_ns: u64) -> bool {
-        let is_unknown = decision(finding) == Decision::NeedsForce(vec![Risk::PrognosisUnknown]);
+        let is_unknown = decide(finding) == Decision::NeedsForce(vec![Risk::PrognosisUnknown]);
         self.is_meant(finding, now_ns) || (is_unknown && self.is_old_enough(finding, now_ns))
     }
 
@@ -142,10 +142,6 @@ impl Schedule {
         let length_ns = before.min(nanos(LONGEST_PAUSE)).max(every_ns);
         self.pauses.insert(id, Pause { until_ns: now_ns + length_ns, length_ns });
     }
-}
-
-fn decision(finding: &Finding) -> Decision {
-    decide(finding, finding.diagnosis.position, finding.diagnosis.prognosis)
 }
 
 /// When the zombie exited, or since when it is known to have exited.

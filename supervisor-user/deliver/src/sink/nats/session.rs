@@ -219,6 +219,10 @@ impl Session {
                     if finding.is_open { self.fit(&message.ecs, &mut headers)? } else { Vec::new() };
                 if !finding.is_open {
                     headers = purged();
+                } else if head.is_news {
+                    // A busy broker reads what an abandoned connection had sent, after the same from the next one. By
+                    // its id it recognizes the second copy, which would put a finding back that was closed meanwhile.
+                    headers.insert(NATS_MESSAGE_ID, place.message_id(&head.id));
                 }
                 bytes += document.len();
                 Some(self.publish(place.key(Some(&finding.id)), headers, document).await?)
