@@ -1,6 +1,7 @@
 //! A real `nats-server` with `JetStream`, in a directory of its own.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -162,6 +163,18 @@ impl Broker {
             }
         }
         Ok(stored)
+    }
+
+    /// Those of these keys that have a value in a bucket. Other keys may be written meanwhile.
+    pub async fn kept(&self, bucket: &str, keys: impl IntoIterator<Item = String>) -> Result<HashSet<String>> {
+        let bucket = self.jetstream().await?.get_key_value(bucket).await?;
+        let mut kept = HashSet::new();
+        for key in keys {
+            if bucket.get(key.as_str()).await?.is_some() {
+                kept.insert(key);
+            }
+        }
+        Ok(kept)
     }
 
     /// The keys of a bucket that have a value, in order.
