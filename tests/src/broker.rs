@@ -166,7 +166,11 @@ impl Broker {
     }
 
     /// Those of these keys that have a value in a bucket. Other keys may be written meanwhile.
-    pub async fn kept(&self, bucket: &str, keys: impl IntoIterator<Item = String>) -> Result<HashSet<String>> {
+    pub async fn kept(
+        &self,
+        bucket: &str,
+        keys: impl IntoIterator<Item = String>,
+    ) -> Result<HashSet<String>> {
         let bucket = self.jetstream().await?.get_key_value(bucket).await?;
         let mut kept = HashSet::new();
         for key in keys {

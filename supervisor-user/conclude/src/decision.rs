@@ -126,7 +126,10 @@ mod tests {
     fn a_reap_with_a_risk_needs_force() {
         let needs = |risks: &[Risk]| Decision::NeedsForce(risks.to_vec());
         let finding = zombie();
-        assert_eq!(decide_by(&finding, Some(Position::OwnChild), Prognosis::Leaked), needs(&[Risk::OwnChild]));
+        assert_eq!(
+            decide_by(&finding, Some(Position::OwnChild), Prognosis::Leaked),
+            needs(&[Risk::OwnChild])
+        );
         assert_eq!(decide_by(&finding, ADOPTED, Prognosis::Late), needs(&[Risk::Late]));
         assert_eq!(
             decide_by(&finding, None, Prognosis::Unknown),
