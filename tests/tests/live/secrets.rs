@@ -63,7 +63,7 @@ struct Planted {
 
 /// A shell that plants the secrets when it is told to.
 struct Planter {
-    shell: Owned,
+    process: Owned,
     group: Group,
     dir: tempfile::TempDir,
 }
@@ -89,18 +89,18 @@ impl Planter {
         );
         let mut command = Command::new("sh");
         command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self { shell: Owned::start(&mut command)?, group, dir })
+        Ok(Self { process: Owned::start(&mut command)?, group, dir })
     }
 
     /// With `tick` it runs a program, with `go` it plants.
     fn tell(&mut self, word: &str) -> Result<()> {
-        let stdin = self.shell.child().stdin.as_mut().context("it has no standard input")?;
+        let stdin = self.process.child().stdin.as_mut().context("it has no standard input")?;
         Ok(writeln!(stdin, "{word}")?)
     }
 
     fn plant(mut self) -> Result<Planted> {
         self.tell("go")?;
-        let Self { shell: creator, group, dir } = self;
+        let Self { process: creator, group, dir } = self;
         let children = format!("/proc/{0}/task/{0}/children", creator.pid());
         let zombie = until("the zombie", LIMIT, || {
             let Some(pid) = fs::read_to_string(&children)?.split_whitespace().next().map(str::to_owned)
@@ -235,17 +235,17 @@ fn secrets_reach_no_recording_and_no_trace() -> Result<()> {
     let mut recorder = Owned::start(command.stderr(Stdio::piped()))?;
     let said = Lines::of(recorder.child().stderr.take().context("no pipe")?);
     while !said.next("it to watch", LIMIT)?.context("it has ended")?.contains("watching") {}
-    let mut planter = Planter::start()?;
+    let mut shell = Planter::start()?;
     let mut trace = Command::new(supervisor_bin()?);
-    trace.args(["trace", "-o", "json", "--pid", &planter.shell.pid().to_string()]);
+    trace.args(["trace", "-o", "json", "--pid", &shell.process.pid().to_string()]);
     trace.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut trace = Owned::start(&mut trace)?;
     let traced = Lines::of(trace.child().stdout.take().context("no pipe")?);
     let first = until("the trace to begin", LIMIT, || {
-        planter.tell("tick")?;
+        shell.tell("tick")?;
         traced.next_within(Duration::from_millis(200))
     })?;
-    let planted = planter.plant()?;
+    let planted = shell.plant()?;
     let pid = planted.zombie;
     let mut lines = first;
     let deadline = Instant::now() + LIMIT;
