@@ -313,6 +313,12 @@ impl Session {
 
     /// Requests that a zombie is freed, or says why that is not possible.
     fn reap(&mut self, pid: u32) {
+        if let Source::Host(_, conclusions) = &mut self.source {
+            let zombie = conclusions.open_by_id().find(|(id, _)| id.tgid == pid).map(|(id, _)| *id);
+            if let Some(zombie) = zombie {
+                conclusions.is_being_freed(&zombie);
+            }
+        }
         let asked = self.reaping.as_mut().map(|reaping| reaping.ask(pid));
         if let Some(Err(error)) = asked {
             self.screen.note(format!("`supervisor reap` does not run any more ({error}): run it in a shell"));
