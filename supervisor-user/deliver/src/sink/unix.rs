@@ -42,7 +42,7 @@ const BACKLOG: i32 = 16;
 /// How long a reader whose buffer is full may take to make room, before it is cut off.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long, at the end, no reader may take anything of its waiting lines.
-const LAST_PATIENCE: Duration = Duration::from_millis(100);
+const LAST_PATIENCE: Duration = Duration::from_millis(250);
 /// How long readers may take at the end to take all of them.
 const LAST_AT_MOST: Duration = Duration::from_secs(2);
 /// How long to wait after a failed bind or accept.
