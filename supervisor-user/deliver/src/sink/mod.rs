@@ -9,6 +9,7 @@ mod journald;
 pub mod message;
 pub mod nats;
 mod queue;
+mod shorten;
 mod spool;
 mod stdout;
 mod syslog;

@@ -2,7 +2,6 @@
 //! heartbeat that says that this host still reports.
 
 mod bucket;
-pub(super) mod fit;
 mod session;
 mod tidying;
 

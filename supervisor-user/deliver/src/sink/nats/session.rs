@@ -14,17 +14,14 @@ use jiff::Timestamp;
 use supervisor_model::facts::HostIdentity;
 use tokio::time::Instant;
 
-use super::{
-    bucket::{TIDY, make_bucket, purged},
-    fit::fit,
-};
+use super::bucket::{TIDY, make_bucket, purged};
 use crate::{
     config::NatsConfig,
     nats::{
         Access, Heartbeat, HeartbeatAgent, HeartbeatHost, HeartbeatInterval, Link, LinkError, timestamp,
         token,
     },
-    sink::{Message, SinkError},
+    sink::{Message, SinkError, shorten::shorten},
 };
 
 /// How many events, with how many bytes, may wait for the broker's acknowledgement at once.
@@ -222,7 +219,9 @@ impl Session {
                 } else if head.is_news {
                     // A busy broker reads what an abandoned connection had sent, after the same from the next one. By
                     // its id it recognizes the second copy, which would put a finding back that was closed meanwhile.
-                    headers.insert(NATS_MESSAGE_ID, place.message_id(&head.id));
+                    // The same news of another run is no copy, and newer.
+                    let copy = format!("{}.{}", head.id, head.at);
+                    headers.insert(NATS_MESSAGE_ID, place.message_id(&copy));
                 }
                 bytes += document.len();
                 Some(self.publish(place.key(Some(&finding.id)), headers, document).await?)
@@ -232,19 +231,20 @@ impl Session {
         Ok(InFlight { event, change, finding: finding.map(|it| it.id.as_str()), bytes })
     }
 
-    /// The payload. If the broker would not take it, it is cut, and a header says how large it was.
+    /// The payload. If the broker would not take it, it is shortened, and a header says how large it was.
     fn fit(&self, payload: &[u8], headers: &mut HeaderMap) -> Result<Vec<u8>, LinkError> {
         let max = self.link.max_payload().saturating_sub(HEADERS);
-        if payload.len() <= max {
-            return Ok(payload.to_vec());
-        }
-        headers.insert("Supervisor-Cut-From", payload.len().to_string());
-        fit(payload, max).ok_or_else(|| {
-            LinkError::Refused(format!(
-                "it has {} bytes and cannot be cut to the {max} that the broker takes: raise max_payload there",
+        let short = shorten(payload, max);
+        if short.len() > max {
+            return Err(LinkError::Refused(format!(
+                "it has {} bytes and cannot be shortened to the {max} that the broker takes: raise max_payload there",
                 payload.len()
-            ))
-        })
+            )));
+        }
+        if short.len() < payload.len() {
+            headers.insert("Supervisor-Cut-From", payload.len().to_string());
+        }
+        Ok(short.into_owned())
     }
 
     pub(super) async fn publish(

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::{LEAST, shorten::shorten};
-use crate::{config::Facility, sink::Message};
+use super::LEAST;
+use crate::{
+    config::Facility,
+    sink::{Message, shorten::shorten},
+};
 
 /// The largest sequence number. The numbers then begin again (RFC 5424, section 7.3.1).
 const MAX_SEQUENCE: u32 = 2_147_483_647;

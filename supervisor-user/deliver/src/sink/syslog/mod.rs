@@ -2,7 +2,6 @@
 //! (RFC 6587).
 
 mod frame;
-mod shorten;
 mod stream;
 mod transport;
 

@@ -1,4 +1,5 @@
-//! Shortens events that are larger than a server takes. Of a JSON object, whole parts are left out, so it stays JSON.
+//! Shortens events that are larger than a receiver takes: a syslog server or a NATS broker. An event must not be refused,
+//! because the arguments of a process must not stop the stream. Of a JSON object, whole parts are left out, so it stays JSON.
 //! If that is not enough, the sentence in it is cut. Any other text is cut at its end.
 
 use std::borrow::Cow;
