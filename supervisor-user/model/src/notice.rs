@@ -10,7 +10,7 @@ use supervisor_ebpf::ProcessId;
 use crate::reaping::{Decision, ReapOutcome, RequestedBy};
 
 /// The longest reason in a notice, in characters.
-const REASON_AT_MOST: usize = 500;
+const REASON_AT_MOST: usize = 300;
 
 /// One notice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ const REASON_AT_MOST: usize = 500;
 pub enum Notice {
     /// These zombies will be freed.
     Asked {
+        /// The number of the request. No other request of the host has it.
+        request: u64,
         /// The requester.
         requested_by: RequestedBy,
         /// Whether `--force` was given.
@@ -27,6 +29,8 @@ pub enum Notice {
     },
     /// This came of it.
     Done {
+        /// The number of the request.
+        request: u64,
         /// One result for each zombie.
         results: Vec<ReapResult>,
     },
@@ -52,12 +56,14 @@ impl Notice {
     ///
     /// None that can happen.
     pub fn asked(
+        request: u64,
         requested_by: &RequestedBy,
         is_forced: bool,
         zombies: impl IntoIterator<Item = (ProcessId, Decision)>,
         at_most: usize,
     ) -> serde_json::Result<Vec<Vec<u8>>> {
         messages(zombies, at_most, |zombies| Self::Asked {
+            request,
             requested_by: requested_by.clone(),
             is_forced,
             zombies,
@@ -71,6 +77,7 @@ impl Notice {
     ///
     /// None that can happen.
     pub fn done(
+        request: u64,
         results: impl IntoIterator<Item = ReapResult>,
         at_most: usize,
     ) -> serde_json::Result<Vec<Vec<u8>>> {
@@ -80,7 +87,7 @@ impl Notice {
             }
             result
         });
-        messages(results, at_most, |results| Self::Done { results })
+        messages(results, at_most, |results| Self::Done { request, results })
     }
 
     /// Reads a message.
@@ -134,10 +141,14 @@ mod tests {
         let zombies: Vec<(ProcessId, Decision)> = (1..100)
             .map(|pid| (ProcessId::new(pid, 5), Decision::NeedsForce(vec![Risk::Late, Risk::HostInit])))
             .collect();
-        let messages = Notice::asked(&requested_by(), true, zombies.clone(), AT_MOST).expect("messages");
+        let messages = Notice::asked(3, &requested_by(), true, zombies.clone(), AT_MOST).expect("messages");
         assert!(messages.len() > 5 && messages.iter().all(|message| message.len() <= AT_MOST));
         let read = messages.iter().flat_map(|message| match Notice::read(message).expect("a notice") {
-            Notice::Asked { requested_by: by, is_forced: true, zombies } if by == requested_by() => zombies,
+            Notice::Asked { request: 3, requested_by: by, is_forced: true, zombies }
+                if by == requested_by() =>
+            {
+                zombies
+            }
             other => panic!("{other:?}"),
         });
         assert_eq!(read.collect::<Vec<_>>(), zombies);
@@ -151,8 +162,8 @@ mod tests {
             is_nudged: true,
             stopped_for: Some(Duration::from_micros(300)),
         };
-        let messages = Notice::done([result("é".repeat(20_000))], AT_MOST).expect("messages");
-        let expected = Notice::Done { results: vec![result("é".repeat(REASON_AT_MOST))] };
+        let messages = Notice::done(3, [result("é".repeat(20_000))], AT_MOST).expect("messages");
+        let expected = Notice::Done { request: 3, results: vec![result("é".repeat(REASON_AT_MOST))] };
         assert_eq!(Notice::read(&messages[0]).expect("a notice"), expected);
     }
 }

@@ -121,17 +121,19 @@ pub enum ReapOutcome {
     Gone,
     /// It stays, for this reason.
     Failed(String),
+    /// The command that was to free it has not reported what came of it.
+    Unknown,
 }
 
 impl ReapOutcome {
     /// Whether the zombie is gone.
     #[must_use]
     pub fn is_freed(&self) -> bool {
-        !matches!(self, Self::Failed(_))
+        !matches!(self, Self::Failed(_) | Self::Unknown)
     }
 
     /// All words of the event contract.
-    pub const WORDS: [&str; 4] = ["freed", "freed-by-sigchld", "gone", "failed"];
+    pub const WORDS: [&str; 5] = ["freed", "freed-by-sigchld", "gone", "failed", "unknown"];
 
     /// The word of the event contract.
     #[must_use]
@@ -141,6 +143,7 @@ impl ReapOutcome {
             Self::Freed => "freed",
             Self::Gone => "gone",
             Self::Failed(_) => "failed",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -246,6 +249,9 @@ impl ReapRequest {
             (Some(ReapOutcome::Gone), _) => format!("{by} was to free {zombie}, which was reaped meanwhile"),
             (Some(ReapOutcome::Failed(reason)), _) => {
                 format!("{by} could not free {zombie}: {}", clean(reason))
+            }
+            (Some(ReapOutcome::Unknown), _) => {
+                format!("{by} was to free {zombie}, and has not reported what came of it")
             }
             (None, Decision::Refused(obstacle)) => {
                 format!("{by} did not free {zombie}: {}", obstacle.text())

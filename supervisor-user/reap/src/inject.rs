@@ -39,7 +39,7 @@ const SPINS: u32 = 50;
 /// The shortest and the longest pause between two checks after that. The pause grows with the time that has passed: this
 /// thread goes before all others on its processor, and the target may need that processor to stop.
 const PAUSES: [Duration; 2] = [Duration::from_micros(10), Duration::from_millis(1)];
-/// A pause is this part of the time that has passed. A stop is noticed later by this part at most.
+/// A pause is this part of the time that has passed.
 const PAUSE_PART: u32 = 8;
 
 /// The last step of an injection that was done.

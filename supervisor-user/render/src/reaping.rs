@@ -48,6 +48,7 @@ fn verdict(entry: &ReapAttempt, is_forced: bool) -> (&'static str, String) {
         (Some(ReapOutcome::FreedByNudge), _) => ("freed", ", which a SIGCHLD made wait".to_owned()),
         (Some(ReapOutcome::Gone), _) => ("gone", ": it was reaped meanwhile".to_owned()),
         (Some(ReapOutcome::Failed(reason)), _) => ("not freed", format!(": {reason}")),
+        (Some(ReapOutcome::Unknown), _) => ("unknown", ": what came of it was not reported".to_owned()),
         (None, Decision::Reap) => ("can be freed", String::new()),
         (None, Decision::NeedsForce(_)) if is_forced => ("forced", String::new()),
         (None, Decision::NeedsForce(_)) => ("needs force", String::new()),

@@ -3,7 +3,7 @@
 mod agents;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     time::Duration,
 };
@@ -51,7 +51,7 @@ pub(super) const EXIT_CODES: &str = "Exit codes: 0 all that were named are freed
 not without --force, or it failed; 2 wrong usage, or nobody has confirmed it; 3 failed; 4 rights are missing; 5 this kernel lacks something.";
 /// A zombie counts only if it stays for this long.
 const GRACE: Duration = Duration::from_millis(200);
-/// `CAP_KILL` is for SIGCHLD, `CAP_SYS_ADMIN` for the seccomp filters of a reaper, `CAP_SYS_NICE` for a short stop on a
+/// `CAP_KILL` is for SIGCHLD, `CAP_SYS_ADMIN` for the seccomp filters of a reaper and for the agents, `CAP_SYS_NICE` for a short stop on a
 /// busy machine.
 const ALSO_KEPT: [Capability; 3] =
     [Capability::CAP_KILL, Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_NICE];
@@ -106,7 +106,6 @@ pub fn run(args: &ReapArgs) -> Result<CommandExit> {
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
     let mut glance = OneShotScan::new(&host, &redactor)?;
-    let agents = Agents::find();
     glance.keep_capabilities(&ALSO_KEPT)?;
     host.replace_reader()?;
     if let Some(missing) = glance.missing() {
@@ -130,7 +129,7 @@ pub fn run(args: &ReapArgs) -> Result<CommandExit> {
                 return Ok(CommandExit::Usage);
             }
         }
-        stops = free_all(&host, &mut entries, args, &requested_by, agents)?;
+        stops = free_all(&host, &mut entries, args, &requested_by)?;
     }
     finish(args, &context(host.identity(), hooks), entries, &stops, &requested_by, is_shown)
 }
@@ -246,6 +245,9 @@ fn is_confirmed(entries: &[ReapAttempt], allowed: usize, is_forced: bool) -> Res
 /// For each reaper, the length of each stop.
 type Stops = BTreeMap<u32, Vec<Duration>>;
 
+/// How many zombies are announced to the agents at once.
+const ANNOUNCED: usize = 1024;
+
 /// Frees all zombies that may be freed, one reaper after the other. The agents of the host know it before, and get the
 /// results.
 fn free_all(
@@ -253,30 +255,31 @@ fn free_all(
     entries: &mut [ReapAttempt],
     args: &ReapArgs,
     requested_by: &RequestedBy,
-    mut agents: Agents,
 ) -> Result<Stops> {
-    let allowed = entries.iter().filter(|entry| entry.is_allowed(args.force));
-    agents.asked(requested_by, args.force, allowed)?;
-    let mut by_reaper: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (index, entry) in entries.iter().enumerate() {
-        if entry.is_allowed(args.force) {
-            by_reaper.entry(entry.reaper()).or_default().push(index);
-        }
-    }
+    let mut agents = Agents::find();
+    let mut allowed: Vec<&mut ReapAttempt> =
+        entries.iter_mut().filter(|entry| entry.is_allowed(args.force)).collect();
     let mut stops = Stops::new();
-    for (reaper, indices) in by_reaper {
-        let findings = || indices.iter().map(|&index| &entries[index].finding);
-        let zombies: Vec<Zombie> = findings().map(Zombie::of).collect();
-        let nudges = !args.no_nudge && findings().any(may_be_nudged);
-        let done = free(host, reaper, &zombies, nudges, &|| false);
-        for ((&index, outcome), stopped_for) in indices.iter().zip(done.outcomes).zip(done.stopped_for) {
-            let entry = &mut entries[index];
-            (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);
-            entry.is_nudged = done.is_nudged;
+    let mut signalled = HashSet::new();
+    for announced in allowed.chunks_mut(ANNOUNCED) {
+        agents.asked(requested_by, args.force, announced.iter().map(|entry| &**entry))?;
+        for of_one in announced.chunk_by_mut(|one, next| one.reaper() == next.reaper()) {
+            let reaper = of_one[0].reaper();
+            let zombies: Vec<Zombie> = of_one.iter().map(|entry| Zombie::of(&entry.finding)).collect();
+            let nudges = !args.no_nudge
+                && of_one.iter().any(|entry| may_be_nudged(&entry.finding))
+                && signalled.insert(reaper);
+            let done = free(host, reaper, &zombies, nudges, &|| false);
+            let results = done.outcomes.into_iter().zip(done.stopped_for);
+            for (entry, (outcome, stopped_for)) in of_one.iter_mut().zip(results) {
+                (entry.outcome, entry.stopped_for) = (Some(outcome), stopped_for);
+                entry.is_nudged = done.is_nudged;
+            }
+            stops.entry(reaper).or_default().extend(done.stops);
+            agents.done(of_one.iter().map(|entry| &**entry))?;
         }
-        stops.insert(reaper, done.stops);
     }
-    agents.done(entries.iter())?;
+    agents.settle();
     Ok(stops)
 }
 

@@ -24,20 +24,28 @@ use supervisor_model::{
 
 use super::Pipeline;
 
-/// How many announced zombies are remembered at most. While there are so many, further announcements wait.
-const REMEMBERED: usize = 16_384;
+/// How many announced zombies are remembered. While there are so many, further announcements wait.
+const REMEMBERED: usize = 4096;
 /// A tick begins no further message after this time. A message can take this time again, for the inspections.
 const WITHIN: Duration = Duration::from_millis(200);
-/// A command that does not report a result in this time has ended before it could.
-const RESULT_WITHIN: Duration = Duration::from_mins(1);
+/// A request without news for this long is over: its command has ended before it could report all results.
+const NEWS_WITHIN: Duration = Duration::from_mins(1);
 
 /// What commands have announced.
 pub(super) struct Announced {
     inbox: Inbox,
-    /// The zombies that are being freed, each with the request, whose outcome is not known yet.
-    zombies: HashMap<ProcessId, (ReapRequest, Instant)>,
+    requests: HashMap<u64, Request>,
     /// Whether it was reported that a message cannot be read.
     is_told: bool,
+}
+
+/// What one command frees at a time.
+struct Request {
+    /// When it was heard of last.
+    heard: Instant,
+    /// The zombies whose outcome is not known yet, each with its audit event. No event is sent for those that the filters
+    /// do not want.
+    zombies: HashMap<ProcessId, Option<Box<ReapRequest>>>,
 }
 
 impl Announced {
@@ -47,7 +55,7 @@ impl Announced {
     ///
     /// If the kernel refuses the map.
     pub(super) fn open() -> Result<Self, KernelError> {
-        Ok(Self { inbox: Inbox::new()?, zombies: HashMap::new(), is_told: false })
+        Ok(Self { inbox: Inbox::new()?, requests: HashMap::new(), is_told: false })
     }
 
     /// Takes the messages, and reports the results. Call it at each tick.
@@ -62,103 +70,164 @@ impl Announced {
     ) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < WITHIN
-            && self.zombies.len() < REMEMBERED
-            && let Some((key, message)) = self.inbox.first()?
+            && self.remembered() < REMEMBERED
+            && let Some((key, message)) = self.first()
         {
-            match Notice::read(&message) {
-                Ok(Notice::Asked { requested_by, is_forced, zombies }) => {
-                    self.asked(&requested_by, is_forced, zombies, observer, pipeline)?;
+            match self.read(&message) {
+                Some(Notice::Asked { request, requested_by, is_forced, zombies }) => {
+                    self.asked(request, &requested_by, is_forced, zombies, observer, pipeline)?;
                 }
-                Ok(Notice::Done { results }) => self.done(results, pipeline).await?,
-                Err(_) if self.is_told => {}
-                Err(error) => {
-                    self.is_told = true;
-                    say(&format!(
-                        "supervisor: a notice of `supervisor reap` cannot be read, so its audit event is missing; are they the \
-                         same version? {error}"
-                    ));
-                }
+                Some(Notice::Done { request, results }) => self.done(request, results, pipeline).await?,
+                None => {}
             }
             // Only now the command goes on.
-            self.inbox.remove(key)?;
+            self.inbox.remove(key);
         }
-        let late = |asked: &Instant| asked.elapsed() > RESULT_WITHIN;
-        self.give_up(late, pipeline).await
+        let late = |request: &Request| request.heard.elapsed() > NEWS_WITHIN;
+        self.give_up(late, pipeline).await?;
+        // A zombie that was younger than the grace period can be a finding by now.
+        for id in self.requests.values().flat_map(|request| request.zombies.keys()) {
+            pipeline.conclusions().is_being_freed(id);
+        }
+        Ok(())
     }
 
-    /// Remembers zombies that will be freed. The filters choose the ones that are reported.
+    /// Takes the results that are there, and reports the other zombies without one.
+    ///
+    /// # Errors
+    ///
+    /// If [`Pipeline::send`] fails.
+    pub(super) async fn end(&mut self, pipeline: &mut Pipeline) -> Result<()> {
+        while let Some((key, message)) = self.first() {
+            if let Some(Notice::Done { request, results }) = self.read(&message) {
+                self.done(request, results, pipeline).await?;
+            }
+            self.inbox.remove(key);
+        }
+        self.give_up(|_| true, pipeline).await
+    }
+
+    fn remembered(&self) -> usize {
+        self.requests.values().map(|request| request.zombies.len()).sum()
+    }
+
+    /// The oldest message. An inbox that cannot be read does not end the agent.
+    fn first(&mut self) -> Option<(u64, Vec<u8>)> {
+        let first = self.inbox.first();
+        first.unwrap_or_else(|error| {
+            self.tell(&error.to_string());
+            None
+        })
+    }
+
+    fn read(&mut self, message: &[u8]) -> Option<Notice> {
+        let notice = Notice::read(message);
+        notice.map_err(|error| self.tell(&format!("is it of the same version? {error}"))).ok()
+    }
+
+    fn tell(&mut self, error: &str) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            say(&format!(
+                "supervisor: what `supervisor reap` announces cannot be read, so its audit events are missing: {error}"
+            ));
+        }
+    }
+
+    /// Remembers zombies that will be freed.
     fn asked(
         &mut self,
+        request: u64,
         requested_by: &RequestedBy,
         is_forced: bool,
         zombies: Vec<(ProcessId, Decision)>,
         observer: &mut Observer<Proc>,
         pipeline: &mut Pipeline,
     ) -> Result<()> {
+        let mut young = young(zombies.iter().map(|(id, _)| *id), observer, pipeline)?;
         let conclusions = pipeline.conclusions();
-        // Those that are younger than the grace period are no findings yet.
-        let young = zombies.iter().map(|(id, _)| *id).filter(|id| !conclusions.is_open(id));
-        let young: Vec<(ProcessId, Option<u64>)> = young.map(|id| (id, None)).collect();
-        let mut findings: HashMap<ProcessId, Finding> = HashMap::new();
-        if !young.is_empty() {
-            for observation in observer.inspect_again(&young, WITHIN)? {
-                if let Seen::Unreaped { id, evidence, .. } = observation.seen {
-                    findings.extend(conclusions.explain_wanted(&evidence).map(|finding| (id, finding)));
-                }
-            }
-        }
+        let empty = || Request { heard: Instant::now(), zombies: HashMap::new() };
+        let request = self.requests.entry(request).or_insert_with(empty);
+        request.heard = Instant::now();
         for (id, decision) in zombies {
             conclusions.is_being_freed(&id);
-            let finding = conclusions.finding(&id).cloned().or_else(|| findings.remove(&id));
-            let Some(finding) = finding else { continue };
-            let request = ReapRequest {
-                entry: ReapAttempt::new(finding, decision),
-                requested_by: requested_by.clone(),
-                is_forced,
-                // The pipeline reports released namespaces itself.
-                released: Vec::new(),
-            };
-            self.zombies.insert(id, (request, Instant::now()));
+            let finding = conclusions.finding(&id).cloned().or_else(|| young.remove(&id));
+            let audit = finding.map(|finding| {
+                Box::new(ReapRequest {
+                    entry: ReapAttempt::new(finding, decision),
+                    requested_by: requested_by.clone(),
+                    is_forced,
+                    // The pipeline reports released namespaces itself.
+                    released: Vec::new(),
+                })
+            });
+            request.zombies.insert(id, audit);
         }
         Ok(())
     }
 
-    async fn done(&mut self, results: Vec<ReapResult>, pipeline: &mut Pipeline) -> Result<()> {
+    async fn done(&mut self, number: u64, results: Vec<ReapResult>, pipeline: &mut Pipeline) -> Result<()> {
+        // An announcement that came too late was taken back.
+        let Some(request) = self.requests.get_mut(&number) else { return Ok(()) };
+        request.heard = Instant::now();
         for ReapResult { zombie, outcome, is_nudged, stopped_for } in results {
+            let Some(audit) = request.zombies.remove(&zombie) else { continue };
             if !outcome.is_freed() {
                 pipeline.conclusions().was_not_freed(&zombie);
             }
-            let Some((mut request, _)) = self.zombies.remove(&zombie) else { continue };
-            (request.entry.outcome, request.entry.stopped_for) = (Some(outcome), stopped_for);
-            request.entry.is_nudged = is_nudged;
-            report(request, pipeline).await?;
+            if let Some(mut audit) = audit {
+                audit.entry.is_nudged = is_nudged;
+                audit.entry.stopped_for = stopped_for;
+                report(audit, outcome, pipeline).await?;
+            }
+        }
+        if request.zombies.is_empty() {
+            self.requests.remove(&number);
         }
         Ok(())
     }
 
-    /// Reports those without a result.
-    ///
-    /// # Errors
-    ///
-    /// If [`Pipeline::send`] fails.
-    pub(super) async fn end(&mut self, pipeline: &mut Pipeline) -> Result<()> {
-        self.give_up(|_| true, pipeline).await
-    }
-
-    async fn give_up(&mut self, is_late: impl Fn(&Instant) -> bool, pipeline: &mut Pipeline) -> Result<()> {
-        let late: Vec<(ProcessId, (ReapRequest, Instant))> =
-            self.zombies.extract_if(|_, (_, asked)| is_late(asked)).collect();
-        for (id, (mut request, _)) in late {
+    async fn give_up(&mut self, is_over: impl Fn(&Request) -> bool, pipeline: &mut Pipeline) -> Result<()> {
+        let over: Vec<(u64, Request)> = self.requests.extract_if(|_, request| is_over(request)).collect();
+        for (id, audit) in over.into_iter().flat_map(|(_, request)| request.zombies) {
             pipeline.conclusions().was_not_freed(&id);
-            request.entry.outcome =
-                Some(ReapOutcome::Failed("`supervisor reap` did not report what came of it".to_owned()));
-            report(request, pipeline).await?;
+            if let Some(audit) = audit {
+                report(audit, ReapOutcome::Unknown, pipeline).await?;
+            }
         }
         Ok(())
     }
 }
 
-async fn report(request: ReapRequest, pipeline: &mut Pipeline) -> Result<()> {
-    let kind = EventKind::ReapRequested(Box::new(request));
+/// The findings of those that are younger than the grace period, and so are no findings of the agent yet. Without those
+/// that the filters do not want.
+fn young(
+    zombies: impl Iterator<Item = ProcessId>,
+    observer: &mut Observer<Proc>,
+    pipeline: &mut Pipeline,
+) -> Result<HashMap<ProcessId, Finding>> {
+    /// An inspection can end before it has come to all.
+    const INSPECTIONS: usize = 3;
+    let conclusions = pipeline.conclusions();
+    let mut rest: HashMap<ProcessId, Option<u64>> =
+        zombies.filter(|id| !conclusions.is_open(id)).map(|id| (id, None)).collect();
+    let mut findings = HashMap::new();
+    for _ in 0..INSPECTIONS {
+        if rest.is_empty() {
+            break;
+        }
+        let known: Vec<(ProcessId, Option<u64>)> = rest.iter().map(|(id, exit_ns)| (*id, *exit_ns)).collect();
+        for observation in observer.inspect_again(&known, WITHIN)? {
+            if let Seen::Unreaped { id, evidence, .. } = observation.seen {
+                rest.remove(&id);
+                findings.extend(conclusions.explain_wanted(&evidence).map(|finding| (id, finding)));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+async fn report(mut request: Box<ReapRequest>, outcome: ReapOutcome, pipeline: &mut Pipeline) -> Result<()> {
+    request.entry.outcome = Some(outcome);
+    let kind = EventKind::ReapRequested(request);
     pipeline.send(&Event { at_ns: clock::now_ns(), wall: Wall::now(), kind }).await
 }

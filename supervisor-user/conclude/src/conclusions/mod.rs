@@ -281,7 +281,8 @@ impl Conclusions {
             let reaper = finding.reaper.as_ref()?;
             Some(reaper.process.pid == release.by.tgid)
         };
-        let own_dwell_ns = dwell_ns.filter(|_| !self.being_freed.remove(id));
+        let was_freed = self.being_freed.remove(id);
+        let own_dwell_ns = dwell_ns.filter(|_| !was_freed);
         self.outcomes.reaped(id, &finding, own_dwell_ns, release.and_then(is_reaper));
         // A process that ends while it reaps has no record any more when this event is emitted.
         let parent = finding.reaper.as_ref().map(|it| &it.process);

@@ -315,15 +315,17 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
 
 /// The stop-gap for a reaper that sleeps until a signal comes, and whose SIGCHLD for this zombie comes no more: it came
 /// before the reaper began to wait for it, or was taken and answered by no wait. `youki run` can miss a container that
-/// ends at once.
+/// ends at once. For which signals the reaper waits is not known.
 fn wake_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
-    let sleeps = case.only_call() == Some(&Call::Signal) && case.is_told();
+    let takes_it = reaper.sigchld == Some(SigChld::Handled)
+        || reaper.wchan.as_deref().is_some_and(|wchan| wchan.contains("sigtimedwait"));
+    let sleeps = case.only_call() == Some(&Call::Signal) && case.is_told() && takes_it;
     sleeps.then(|| {
         remedy(
             &[Premise::ReaperIsNotHostInit],
             format!(
-                "stop-gap: `kill -CHLD {}`: it sleeps until a signal comes, and the one for this zombie came before; it may \
-                 answer another one with a wait",
+                "stop-gap: `kill -CHLD {}`: it sleeps until a signal comes, and no SIGCHLD is pending for this zombie; if it \
+                 waits for that signal, another one may make it reap",
                 reaper.process.pid
             ),
         )

@@ -27,7 +27,7 @@ use supervisor_model::{
     clock::Wall,
     event::{Event, EventKind},
     finding::{self, Exit, Finding},
-    reaping::ReapRequest,
+    reaping::{ReapOutcome, ReapRequest},
     words::harmless_json,
 };
 
@@ -88,7 +88,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
 
 fn outcome(request: &ReapRequest) -> Outcome {
     match &request.entry.outcome {
-        None => Outcome::Unknown,
+        None | Some(ReapOutcome::Unknown) => Outcome::Unknown,
         Some(outcome) if outcome.is_freed() => Outcome::Success,
         Some(_) => Outcome::Failure,
     }

@@ -22,7 +22,8 @@ pub(super) struct ReapFields {
     /// Whether `--force` was given.
     forced: bool,
     /// `freed`: the reaper was made to wait. `freed-by-sigchld`: the reaper waited by itself after a SIGCHLD. `gone`:
-    /// it was reaped meanwhile. `failed`: `event.reason` says why. Absent if nothing was tried.
+    /// it was reaped meanwhile. `failed`: `event.reason` says why. `unknown`: the command ended before it could report.
+    /// Absent if nothing was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ReapOutcome::WORDS))]
     outcome: Option<&'static str>,

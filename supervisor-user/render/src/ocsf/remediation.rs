@@ -1,6 +1,9 @@
 //! Maps a request to free a zombie to Process Remediation Activity.
 
-use supervisor_model::{event::Event, reaping::ReapRequest};
+use supervisor_model::{
+    event::Event,
+    reaping::{ReapOutcome, ReapRequest},
+};
 
 use super::{
     Head, base,
@@ -16,7 +19,7 @@ pub(super) fn remediation(
     request: &ReapRequest,
 ) -> Document {
     let (status_id, status) = match &request.entry.outcome {
-        None => (0, "Unknown"),
+        None | Some(ReapOutcome::Unknown) => (0, "Unknown"),
         Some(outcome) if outcome.is_freed() => (1, "Success"),
         Some(_) => (2, "Failure"),
     };

@@ -3,20 +3,33 @@
 use supervisor_collect::kernel::{Inboxes, MESSAGE_AT_MOST};
 use supervisor_deliver::say::say;
 use supervisor_model::{
+    clock,
     notice::{Notice, ReapResult},
     reaping::{ReapAttempt, RequestedBy},
 };
 
 /// The agents of this host.
-pub(super) struct Agents(Inboxes);
+pub(super) struct Agents {
+    /// `None` if there are none.
+    inboxes: Option<Inboxes>,
+    /// The number of the request that is carried out.
+    request: u64,
+    /// Whether it was reported that an agent does not answer.
+    is_told: bool,
+}
 
 impl Agents {
-    /// Finds the agents. Call it before capabilities are given up.
+    /// Finds the agents.
     pub(super) fn find() -> Self {
-        Self(Inboxes::find())
+        let inboxes = Inboxes::find().map(|it| Some(it).filter(|it| !it.is_empty()));
+        let inboxes = inboxes.unwrap_or_else(|error| {
+            say(&format!("supervisor: agents of this host cannot be told what is done here: {error}"));
+            None
+        });
+        Self { inboxes, request: 0, is_told: false }
     }
 
-    /// Says which zombies will be freed. When this returns, every agent that answers knows it.
+    /// Says which zombies will be freed next. When this returns, every agent that answers knows it.
     ///
     /// # Errors
     ///
@@ -27,11 +40,17 @@ impl Agents {
         is_forced: bool,
         attempts: impl Iterator<Item = &'a ReapAttempt>,
     ) -> serde_json::Result<()> {
+        self.request = clock::now_ns();
+        let Some(inboxes) = &mut self.inboxes else { return Ok(()) };
         let zombies = attempts.filter_map(|attempt| Some((attempt.zombie()?, attempt.decision.clone())));
-        self.send(|| Notice::asked(requested_by, is_forced, zombies, MESSAGE_AT_MOST))
+        for message in Notice::asked(self.request, requested_by, is_forced, zombies, MESSAGE_AT_MOST)? {
+            inboxes.send(&message);
+        }
+        self.settle();
+        Ok(())
     }
 
-    /// Says what came of it.
+    /// Says what came of some of them. Does not wait until the agents know it.
     ///
     /// # Errors
     ///
@@ -40,6 +59,7 @@ impl Agents {
         &mut self,
         attempts: impl Iterator<Item = &'a ReapAttempt>,
     ) -> serde_json::Result<()> {
+        let Some(inboxes) = &mut self.inboxes else { return Ok(()) };
         let results = attempts.filter_map(|attempt| {
             Some(ReapResult {
                 zombie: attempt.zombie()?,
@@ -48,23 +68,20 @@ impl Agents {
                 stopped_for: attempt.stopped_for,
             })
         });
-        self.send(|| Notice::done(results, MESSAGE_AT_MOST))
-    }
-
-    fn send(
-        &mut self,
-        messages: impl FnOnce() -> serde_json::Result<Vec<Vec<u8>>>,
-    ) -> serde_json::Result<()> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let silent = self.0.send(&messages()?);
-        if silent > 0 {
-            say(&format!(
-                "supervisor: {silent} of the agents of this host did not answer, so their event streams do not have what is \
-                 done here"
-            ));
+        for message in Notice::done(self.request, results, MESSAGE_AT_MOST)? {
+            inboxes.send(&message);
         }
         Ok(())
+    }
+
+    /// Waits until every agent that answers knows everything.
+    pub(super) fn settle(&mut self) {
+        let silent = self.inboxes.as_mut().map_or(0, Inboxes::settle);
+        if silent > 0 && !self.is_told {
+            self.is_told = true;
+            say(&format!(
+                "supervisor: {silent} of the agents of this host did not answer, so their event streams lack what is done here"
+            ));
+        }
     }
 }
