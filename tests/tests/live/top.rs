@@ -77,6 +77,8 @@ nats = {{ servers = ["{url}"], heartbeat = "400ms" }}
     screen.shows("1 nodes, 0 stale")?;
     screen.types(&format!("/{pid}\r"))?;
     screen.shows("node-a.example.com")?;
+    // Before that, there is nothing to open: other findings of the host do not pass the filter.
+    screen.shows(&format!("    fixture[{pid}]"))?;
     screen.shows("F4")?;
     screen.types(LAST)?;
     screen.types("\r")?;

@@ -9,7 +9,10 @@ use supervisor_model::{
     observation::{Observation, Seen},
 };
 
-use super::{Observer, RECONCILE_NS, RECONCILE_SOON_NS, TELL_LOSS_NS, TELL_MINOR_LOSS_NS, await_frees, gone};
+use super::{
+    FREES_WITHIN_NS, Observer, RECONCILE_NS, RECONCILE_SOON_NS, TELL_LOSS_NS, TELL_MINOR_LOSS_NS,
+    await_frees, gone,
+};
 use crate::{
     host::Host,
     kernel::{KernelError, Scan},
@@ -107,8 +110,10 @@ impl<H: Host> Observer<H> {
         let exited = self.tracer.scan(Scan::Exited, |_| {})?;
         let exited: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
         stored.retain(|entry| !exited.contains(&entry.id));
-        // A free follows its reap with a delay: the frees that are on their way get time to arrive.
-        while !stored.is_empty() {
+        // A free follows its reap with a delay: the frees that are on their way get time to arrive. An entry also goes when
+        // its slot is used again, which happens all the time on a busy host.
+        let until_ns = clock::now_ns() + FREES_WITHIN_NS;
+        while !stored.is_empty() && clock::now_ns() < until_ns {
             await_frees();
             let still: HashSet<ProcessId> =
                 self.tracer.records().unreaped()?.into_iter().map(|entry| entry.id).collect();
