@@ -1,6 +1,11 @@
 //! Real programs, which leave processes behind that are not the test's children.
 
-use std::{fmt::Display, path::Path};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
@@ -59,9 +64,16 @@ pub fn child_of(parent: u32, what: impl Display, fits: impl Fn(&Stat) -> bool) -
     })
 }
 
-/// The zombie of a process, once there is one.
+/// The zombie of a process, once there is one that stays. For a moment, every child that exits is a zombie.
 pub fn zombie_of(parent: u32) -> Result<Stat> {
-    until("a zombie", WAIT_LIMIT, || Ok(zombies_of(parent)?.into_iter().next()))
+    const STAYS: Duration = Duration::from_millis(200);
+    let mut since: HashMap<u32, Instant> = HashMap::new();
+    until("a zombie", WAIT_LIMIT, || {
+        let zombies = zombies_of(parent)?;
+        let seen = Instant::now();
+        let stays = |it: &Stat| since.entry(it.pid).or_insert(seen).elapsed() >= STAYS;
+        Ok(zombies.into_iter().find(stays))
+    })
 }
 
 /// Sends a signal to a process that a [`Guard`] reaps.

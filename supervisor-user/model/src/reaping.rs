@@ -58,8 +58,8 @@ impl Risk {
             }
             Self::Late => "its reaper is only late and will reap it: the exit status would be lost",
             Self::PrognosisUnknown => {
-                "whether its reaper will still wait for it was not seen: the exit status would be lost; `supervisor watch` \
-                 sees it within 10 s"
+                "whether its reaper will still wait for it was not seen: the exit status would be lost; a `supervisor watch` \
+                 that runs when a process exits sees that within a minute"
             }
             Self::PositionUnknown => {
                 "whether its reaper created or adopted it was not seen: if it did create it, it may wait for it, and the \
