@@ -1,6 +1,6 @@
-//! The notices of `supervisor reap` to the agents of the host. A notice before the reap says which zombies will be freed
-//! and for whom. A notice after it says what came of it. So the event stream of each agent has an audit event, and no
-//! agent takes the wait that the reaper is made to do for a habit of that reaper.
+//! The notices of `supervisor reap` to the agents of the host. A notice before the reap names the zombies that will be
+//! freed, and the requester. A notice after it has the outcomes. With them, each agent emits an audit event, and does not
+//! count the injected wait as a habit of the reaper.
 
 use std::{mem, time::Duration};
 
@@ -27,7 +27,7 @@ pub enum Notice {
         /// Each zombie, with the decision about it.
         zombies: Vec<(ProcessId, Decision)>,
     },
-    /// This came of it.
+    /// The outcomes of such a request.
     Done {
         /// The number of the request.
         request: u64,
@@ -36,7 +36,7 @@ pub enum Notice {
     },
 }
 
-/// What came of the request to free one zombie.
+/// The outcome of the request to free one zombie.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReapResult {
     /// The zombie.
@@ -50,7 +50,7 @@ pub struct ReapResult {
 }
 
 impl Notice {
-    /// The messages, each of so many bytes at most, that announce the zombies.
+    /// The messages that announce the zombies. None is longer than `at_most` bytes.
     ///
     /// # Errors
     ///
@@ -70,8 +70,7 @@ impl Notice {
         })
     }
 
-    /// The messages, each of so many bytes at most, that report the results. They have only the beginning of a long
-    /// reason.
+    /// The messages that report the results. None is longer than `at_most` bytes. Long reasons are cut.
     ///
     /// # Errors
     ///

@@ -14,8 +14,6 @@ use supervisor_collect::{
 use supervisor_deliver::say::say;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
-    clock::{self, Wall},
-    event::{Event, EventKind},
     finding::Finding,
     notice::{Notice, ReapResult},
     observation::Seen,
@@ -24,7 +22,7 @@ use supervisor_model::{
 
 use super::Pipeline;
 
-/// How many announced zombies are remembered. While there are so many, further announcements wait.
+/// How many announced zombies are kept. While there are that many, further announcements wait.
 const REMEMBERED: usize = 4096;
 /// A tick begins no further message after this time. A message can take this time again, for the inspections.
 const WITHIN: Duration = Duration::from_millis(200);
@@ -41,7 +39,7 @@ pub(super) struct Announced {
 
 /// What one command frees at a time.
 struct Request {
-    /// When it was heard of last.
+    /// The time of its last message.
     heard: Instant,
     /// The zombies whose outcome is not known yet, each with its audit event. No event is sent for those that the filters
     /// do not want.
@@ -228,6 +226,5 @@ fn young(
 
 async fn report(mut request: Box<ReapRequest>, outcome: ReapOutcome, pipeline: &mut Pipeline) -> Result<()> {
     request.entry.outcome = Some(outcome);
-    let kind = EventKind::ReapRequested(request);
-    pipeline.send(&Event { at_ns: clock::now_ns(), wall: Wall::now(), kind }).await
+    pipeline.audit(request).await
 }

@@ -12,6 +12,7 @@ use supervisor_model::{
     facts::HostIdentity,
     filter::Filter,
     observation::Observation,
+    reaping::ReapRequest,
     recording::RecordingWriter,
 };
 
@@ -171,6 +172,12 @@ impl Pipeline {
         }
         self.measure(event);
         self.stream.send(event).await
+    }
+
+    /// Sends the audit event of a request to free a zombie.
+    pub(super) async fn audit(&mut self, request: Box<ReapRequest>) -> Result<()> {
+        let kind = EventKind::ReapRequested(request);
+        self.send(&Event { at_ns: clock::now_ns(), wall: Wall::now(), kind }).await
     }
 
     fn measure(&self, event: &Event) {

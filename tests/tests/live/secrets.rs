@@ -61,7 +61,7 @@ struct Planted {
     _dir: tempfile::TempDir,
 }
 
-/// A shell that plants the secrets when it is told to.
+/// A shell that plants the secrets on command.
 struct Planter {
     process: Owned,
     group: Group,

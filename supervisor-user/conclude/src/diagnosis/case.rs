@@ -187,10 +187,8 @@ impl<'a> Case<'a> {
     /// takes each SIGCHLD, and none is pending. The kernel sends the signal when the zombie can be waited for.
     pub(super) fn is_told(&self) -> bool {
         self.reaper.is_some_and(|reaper| {
-            // `do_sigtimedwait()`, `kernel/signal.c`, unblocks the signals that it waits for while it sleeps.
-            let takes = reaper.wchan.as_deref().is_some_and(|wchan| wchan.contains("sigtimedwait"));
-            let takes = takes || matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked));
-            takes && !reaper.sigchld_pending
+            let takes = matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked));
+            (takes || reaper.is_in_sigtimedwait()) && !reaper.sigchld_pending
         })
     }
 

@@ -317,8 +317,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
 /// before the reaper began to wait for it, or was taken and answered by no wait. `youki run` can miss a container that
 /// ends at once. For which signals the reaper waits is not known.
 fn wake_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
-    let takes_it = reaper.sigchld == Some(SigChld::Handled)
-        || reaper.wchan.as_deref().is_some_and(|wchan| wchan.contains("sigtimedwait"));
+    let takes_it = reaper.sigchld == Some(SigChld::Handled) || reaper.is_in_sigtimedwait();
     let sleeps = case.only_call() == Some(&Call::Signal) && case.is_told() && takes_it;
     sleeps.then(|| {
         remedy(

@@ -86,6 +86,13 @@ pub struct Reaper {
 }
 
 impl Reaper {
+    /// Whether it sleeps in `sigtimedwait`. `do_sigtimedwait()`, `kernel/signal.c`, unblocks the signals that it waits for
+    /// while it sleeps.
+    #[must_use]
+    pub fn is_in_sigtimedwait(&self) -> bool {
+        self.wchan.as_deref().is_some_and(|wchan| wchan.contains("sigtimedwait"))
+    }
+
     /// The wait calls that its threads are in now.
     #[must_use]
     pub fn waits_in_progress(&self) -> Vec<LastWait> {

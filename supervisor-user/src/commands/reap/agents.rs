@@ -23,7 +23,7 @@ impl Agents {
     pub(super) fn find() -> Self {
         let inboxes = Inboxes::find().map(|it| Some(it).filter(|it| !it.is_empty()));
         let inboxes = inboxes.unwrap_or_else(|error| {
-            say(&format!("supervisor: agents of this host cannot be told what is done here: {error}"));
+            say(&format!("supervisor: the agents of this host cannot be notified of this reap: {error}"));
             None
         });
         Self { inboxes, request: 0, is_told: false }

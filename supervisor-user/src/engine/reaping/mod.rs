@@ -22,8 +22,7 @@ use supervisor_conclude::decision::may_be_nudged;
 use supervisor_deliver::say::say;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
-    clock::{self, Wall},
-    event::{Event, EventKind},
+    clock,
     observation::Seen,
     reaping::{Decision, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
 };
@@ -222,8 +221,7 @@ impl Reaping {
                 // The pipeline reports released namespaces itself.
                 released: Vec::new(),
             };
-            let kind = EventKind::ReapRequested(Box::new(request));
-            pipeline.send(&Event { at_ns: now_ns, wall: Wall::now(), kind }).await?;
+            pipeline.audit(Box::new(request)).await?;
         }
         Ok(())
     }
