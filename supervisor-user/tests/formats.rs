@@ -88,7 +88,8 @@ fn namespace() -> BlockedNamespace {
     };
     let mut init = attribute(&evidence.init, &host(), 1_000_000_000);
     init.is_exiting = true;
-    let blockers = blockers(&evidence);
+    let mut blockers = blockers(&evidence);
+    blockers[0].decision = Some(Decision::Reap);
     BlockedNamespace {
         id: "namespace-1".into(),
         since_ns: 3_100_000_000,

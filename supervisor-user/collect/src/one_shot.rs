@@ -11,7 +11,7 @@ use caps::Capability;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock,
-    evidence::{Evidence, Task},
+    evidence::{Evidence, NamespaceEvidence, Task},
     facts::ProcessFacts,
     observation::{Observation, Seen},
     redact::Redactor,
@@ -143,6 +143,21 @@ impl<'a> OneShotScan<'a> {
         let mut exited = self.exited()?;
         exited.retain(|it| it.parent == reaper);
         self.unreaped_of(exited, grace, tell)
+    }
+
+    /// The zombies among the members of a PID namespace.
+    ///
+    /// # Errors
+    ///
+    /// If a map or `/proc` cannot be read.
+    pub fn unreaped_in(
+        &mut self,
+        namespace: &NamespaceEvidence,
+        tell: impl FnMut(&Observation),
+    ) -> Result<(), EvidenceError> {
+        let zombies = namespace.members.iter().filter(|member| member.facts.is_unreaped());
+        let exited = zombies.map(|it| Exited { id: it.id, parent: it.facts.ppid }).collect();
+        self.unreaped_of(exited, Duration::ZERO, tell)
     }
 
     fn unreaped_of(

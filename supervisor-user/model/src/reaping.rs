@@ -43,6 +43,13 @@ pub enum Risk {
 }
 
 impl Risk {
+    /// Whether nobody is known to wait for the zombie. If somebody does, force takes an exit status away, and `--force`
+    /// is no advice to give.
+    #[must_use]
+    pub fn is_advisable(self) -> bool {
+        !matches!(self, Self::WaitedFor | Self::AskedFor | Self::Late)
+    }
+
     /// Why it is not freed without force, and what follows if it is.
     #[must_use]
     pub fn text(self) -> &'static str {

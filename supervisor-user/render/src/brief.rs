@@ -5,7 +5,7 @@ use supervisor_model::{
     clock::Wall,
     diagnosis::Prognosis,
     event::{Event, EventKind},
-    finding::{BlockedNamespace, BlockerKind, Finding},
+    finding::{BlockedNamespace, Finding},
     words::{clean, duration},
 };
 
@@ -117,9 +117,11 @@ fn namespace(namespace: &BlockedNamespace, event: &Event, style: Style) -> Strin
     );
     let mut lines = headline((event.wall, event.at_ns), "1;31", "BLOCKED", &text, style);
     lines.add("so", "it cannot end, and its Pod or container cannot be deleted");
-    let has_zombie = namespace.blockers.iter().any(|it| it.kind == BlockerKind::Zombie);
-    let reap =
-        if has_zombie { format!(", `supervisor reap --dry-run --pidns {ino}`") } else { String::new() };
+    let reap = if namespace.diagnosis.is_reapable {
+        format!(", `supervisor reap --dry-run --pidns {ino}`")
+    } else {
+        String::new()
+    };
     lines.add("do", &format!("`supervisor explain --pidns {ino}`{reap}"));
     lines.out
 }

@@ -23,13 +23,15 @@ use supervisor_model::{
     evidence::{Evidence, NamespaceEvidence},
     facts::HostIdentity,
     filter::Filter,
-    finding::{Block, BlockedNamespace, Finding, Origin, Reaper},
+    finding::{Block, BlockedNamespace, BlockerKind, Finding, Origin, Reaper},
     identity,
     observation::{Observation, Release, Seen},
+    reaping::Decision,
 };
 
 use crate::{
     attribution::{SharedParts, attribute, attribute_after},
+    decision::decide,
     diagnosis::{blockers, diagnose, diagnose_in_short, diagnose_namespace, in_full},
 };
 
@@ -237,8 +239,26 @@ impl Conclusions {
         } else {
             None
         };
+        let decision = (!finding.blocks.is_empty()).then(|| decide(&finding));
         self.open.insert(*id, Open { finding, told });
+        if let Some(decision) = decision {
+            self.decided(id, decision);
+        }
         kind
+    }
+
+    /// Updates the blocked namespaces that this zombie holds, so that their remedies fit the decision about it.
+    fn decided(&mut self, id: &ProcessId, decision: Decision) {
+        let held = |blocked: &&mut Blocked| blocked.namespace.blockers.iter().any(|it| it.id == *id);
+        for Blocked { namespace, members_left_out, .. } in self.namespaces.values_mut().filter(held) {
+            let mut blockers = namespace.blockers.iter_mut();
+            let Some(blocker) = blockers.find(|it| it.id == *id && it.decision.as_ref() != Some(&decision))
+            else {
+                continue;
+            };
+            blocker.decision = Some(decision.clone());
+            namespace.diagnosis = diagnose_namespace(&namespace.init, &namespace.blockers, *members_left_out);
+        }
     }
 
     /// Returns the finding of a process, dead or alive, without keeping it.
@@ -303,7 +323,10 @@ impl Conclusions {
         remember(&mut init, before.map(|blocked| &blocked.namespace.init));
         init.diagnosis = diagnose(&init);
         self.growth.tell(&mut init);
-        let blockers = blockers(evidence);
+        let mut blockers = blockers(evidence);
+        for blocker in blockers.iter_mut().filter(|blocker| blocker.kind == BlockerKind::Zombie) {
+            blocker.decision = self.open.get(&blocker.id).map(|open| decide(&open.finding));
+        }
         let namespace = BlockedNamespace {
             id: identity::finding_id("namespace", &init.id),
             since_ns: before.map_or(at_ns, |blocked| blocked.namespace.since_ns),

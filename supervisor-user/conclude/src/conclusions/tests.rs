@@ -427,6 +427,30 @@ fn a_blocker_may_be_found_later_or_outlive_the_namespace() {
 }
 
 #[test]
+fn the_remedies_of_a_namespace_follow_the_decisions_about_its_zombies() {
+    let mut all = conclusions(Filter::default());
+    let first_remedy = |all: &Conclusions| {
+        let namespace = all.namespaces().next().expect("it is blocked");
+        (namespace.blockers[0].decision.clone(), namespace.diagnosis.remedies[0].clone())
+    };
+    all.take(&held(4 * S, vec![member(22, 10)]));
+    let (decision, remedy) = first_remedy(&all);
+    assert!(decision.is_none() && remedy.contains("must reap pid 22"), "{decision:?} {remedy}");
+    // The reaper's waits are seen only later.
+    for (at_ns, reap) in [(5 * S, false), (100 * S, true)] {
+        all.take(&seen(at_ns, |evidence| {
+            let wait = &mut reaper(evidence).wait;
+            *wait = wait.take().filter(|_| reap);
+        }));
+        let (decision, remedy) = first_remedy(&all);
+        assert_eq!(decision, Some(decide(&only(&all))));
+        assert_eq!(remedy.starts_with("`supervisor reap --pidns "), reap, "{decision:?} {remedy}");
+        all.take(&held(at_ns, vec![member(22, 10)]));
+        assert_eq!(first_remedy(&all), (decision, remedy));
+    }
+}
+
+#[test]
 fn a_namespace_without_a_known_blocker_is_reported_at_the_second_inspection() {
     let mut all = conclusions(Filter::default());
     follow(&mut all, &held(4 * S, Vec::new()), &[]);

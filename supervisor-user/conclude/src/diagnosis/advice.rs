@@ -4,6 +4,7 @@
 use supervisor_model::{
     diagnosis::Prognosis,
     finding::{PidNsMode, Reaper},
+    reaping::Risk,
 };
 
 use super::case::{Case, name};
@@ -110,6 +111,17 @@ pub(super) fn reap_it(case: &Case<'_>) -> Option<String> {
         case.finding.process.pid,
         name(&case.reaper?.process)
     ))
+}
+
+/// The last remedy, if a reap needs force: what it frees, and the risks. `None` if somebody is known to wait, or if the
+/// host's PID 1 was not watched long enough.
+pub(super) fn force(what: &str, risks: &[Risk]) -> Option<String> {
+    let is_early = risks.contains(&Risk::HostInit) && risks.contains(&Risk::PrognosisUnknown);
+    let is_advisable = !risks.is_empty() && !is_early && risks.iter().all(|risk| risk.is_advisable());
+    is_advisable.then(|| {
+        let risks: Vec<&str> = risks.iter().map(|risk| risk.text()).collect();
+        format!("last: `supervisor reap --force {what}`, at this risk: {}", risks.join("; "))
+    })
 }
 
 /// The remedy to end the reaper. The next adopter of its zombies may reap them, or may not.

@@ -48,6 +48,9 @@ struct Verdict {
     advice: Vec<Line>,
 }
 
+/// A zombie of this age is advised to be freed by force although its prognosis is not known.
+const OLD_NS: u64 = 60_000_000_000;
+
 /// A rule returns `None` if it does not apply.
 type Rule = fn(&Case<'_>) -> Option<Verdict>;
 
@@ -157,8 +160,17 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
     // A thread that runs may still make the wait call that was not seen yet.
     let is_open = cause == Some(Cause::Unseen) || (cause.is_some() && case.is_runnable());
     let most = if is_open { Confidence::Medium } else { Confidence::High };
-    let is_reapable = decide_by(case.finding, position, prognosis) == Decision::Reap;
-    let reap_it = if is_reapable { advice::reap_it(case) } else { None };
+    let decision = decide_by(case.finding, position, prognosis);
+    let is_reapable = decision == Decision::Reap;
+    let (reap_it, force_it) = match &decision {
+        Decision::Reap => (advice::reap_it(case), None),
+        Decision::NeedsForce(risks) if prognosis == Prognosis::Leaked || may_be_forgotten(case, cause) => {
+            (None, advice::force(&case.finding.process.pid.to_string(), risks))
+        }
+        Decision::NeedsForce(_) => (None, None),
+        Decision::Refused(_) => (None, None),
+    };
+    let remedies = advice::texts(&advice, Kind::Remedy, case, prognosis);
     Diagnosis {
         family,
         position,
@@ -168,9 +180,18 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
         verdict: sentence,
         confidence: confidence.min(most),
         evidence,
-        remedies: reap_it.into_iter().chain(advice::texts(&advice, Kind::Remedy, case, prognosis)).collect(),
+        remedies: reap_it.into_iter().chain(remedies).chain(force_it).collect(),
         wont_help: advice::texts(&advice, Kind::WontHelp, case, prognosis),
     }
+}
+
+/// Whether a zombie of unknown prognosis is so old that its reaper has probably forgotten it. That is not so if the reaper
+/// is seen to do something that it can come back from, or if its waits cannot be seen.
+fn may_be_forgotten(case: &Case<'_>, cause: Option<Cause>) -> bool {
+    let finding = case.finding;
+    let age_ns =
+        finding.exit_ns.or(finding.exited_before_ns).map(|at_ns| finding.looked_ns.saturating_sub(at_ns));
+    matches!(cause, None | Some(Cause::NeverWaits)) && age_ns.is_some_and(|it| it >= OLD_NS)
 }
 
 /// The verdict if no rule applies. It says so, and names the missing evidence.

@@ -6,6 +6,7 @@ use supervisor_model::{
     facts::Call,
     family::Family,
     finding::{Blocker, BlockerKind, Finding},
+    reaping::{Decision, Risk},
     words::{clean, command_line},
 };
 
@@ -62,6 +63,7 @@ fn blocker(member: &Member) -> Blocker {
             member.calls.iter().find(|thread| thread.tid == tid).map(|thread| thread.call.clone())
         },
         frozen: member.frozen.clone(),
+        decision: None,
     }
 }
 
@@ -101,10 +103,13 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out
     if lines.is_empty() {
         lines.push(advice::remedy(&[], "look again: what held it may have gone in between"));
     }
-    if let Some(ns) = &init.pid_ns
-        && blockers.iter().any(|blocker| blocker.kind == BlockerKind::Zombie)
-    {
-        lines.insert(0, advice::remedy(&[], reap_them(ns.ino)));
+    let is_reapable = blockers.iter().any(|blocker| blocker.decision == Some(Decision::Reap));
+    if let Some(ns) = &init.pid_ns {
+        if is_reapable {
+            lines.insert(0, advice::remedy(&[], reap_them(ns.ino, blockers)));
+        } else {
+            lines.extend(last_resort(ns.ino, blockers).map(|text| advice::remedy(&[], text)));
+        }
     }
     lines.extend([
         advice::wont_help(&[], format!("SIGKILL to {}: it has exited already", name(&init.process))),
@@ -135,7 +140,7 @@ pub fn diagnose_namespace(init: &Finding, blockers: &[Blocker], members_left_out
     for group in groups.iter().take(MAX_GROUPS) {
         facts.push((Fact::PidNs, format!("/proc/{}/status, ns/pid", group[0].pid), describe_all(group)));
     }
-    conclude(&case, verdict, facts)
+    Diagnosis { is_reapable, ..conclude(&case, verdict, facts) }
 }
 
 /// Groups the zombies that have the same reaper. Every other blocker is a group of its own.
@@ -229,12 +234,32 @@ fn remedy(group: &[&Blocker]) -> String {
     }
 }
 
-/// The remedy that costs nothing. The command acts only where it is safe.
-fn reap_them(ino: u32) -> String {
-    format!(
-        "`supervisor reap --pidns {ino}` frees the zombies that hold it, as far as nobody will wait for them, and ends no \
-         reaper"
-    )
+/// The remedy that costs nothing, if at least one zombie is freed without force.
+fn reap_them(ino: u32, blockers: &[Blocker]) -> String {
+    let mut zombies = blockers.iter().filter(|it| it.kind == BlockerKind::Zombie);
+    let which = if zombies.all(|it| it.decision == Some(Decision::Reap)) {
+        "the zombies that hold it"
+    } else {
+        "those zombies that hold it and that nobody will wait for"
+    };
+    format!("`supervisor reap --pidns {ino}` frees {which}, and ends no reaper")
+}
+
+/// What is left if no zombie is freed without force.
+fn last_resort(ino: u32, blockers: &[Blocker]) -> Option<String> {
+    let zombies: Vec<&Blocker> = blockers.iter().filter(|it| it.kind == BlockerKind::Zombie).collect();
+    let mut all: Vec<Risk> = Vec::new();
+    for zombie in &zombies {
+        let Some(Decision::NeedsForce(risks)) = &zombie.decision else { continue };
+        let new: Vec<Risk> = risks.iter().copied().filter(|risk| !all.contains(risk)).collect();
+        all.extend(new);
+    }
+    if zombies.iter().any(|it| it.decision.is_none()) || all.contains(&Risk::PrognosisUnknown) {
+        return Some(format!(
+            "`supervisor reap --dry-run --pidns {ino}` says which zombies it can free, and which need `--force` and why"
+        ));
+    }
+    advice::force(&format!("--pidns {ino}"), &all)
 }
 
 /// The control group of a file that reports the freeze.

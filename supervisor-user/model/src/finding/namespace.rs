@@ -5,7 +5,7 @@ use serde::Serialize;
 use supervisor_ebpf::ProcessId;
 
 use super::Finding;
-use crate::{diagnosis::Diagnosis, facts::Call};
+use crate::{diagnosis::Diagnosis, facts::Call, reaping::Decision};
 
 /// A PID namespace whose init has exited and cannot finish.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,8 @@ pub struct Blocker {
     pub call: Option<Call>,
     /// The file of the frozen control group that it is in or below.
     pub frozen: Option<String>,
+    /// Whether `supervisor reap` frees it. `None` if it is no zombie, or if there is no finding about it.
+    pub decision: Option<Decision>,
 }
 
 /// How a process holds a PID namespace.
