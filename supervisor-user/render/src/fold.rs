@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use supervisor_model::{
     clock::Wall,
+    diagnosis::Prognosis,
     event::{Event, EventKind},
     finding::Finding,
 };
@@ -50,7 +51,8 @@ pub struct Fold {
 /// Findings with an equal key are repeats of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    kind: GroupKey,
+    group: GroupKey,
+    prognosis: Prognosis,
     /// The first PID namespace that the finding blocks.
     blocks: Option<u32>,
 }
@@ -171,7 +173,11 @@ impl Fold {
         if self.counters.len() >= MAX_KINDS {
             self.counters.retain(|_, counter| counter.more > 0);
         }
-        let key = Key { kind: GroupKey::of(finding), blocks: finding.blocks.first().map(|block| block.ino) };
+        let key = Key {
+            group: GroupKey::of(finding),
+            prognosis: finding.diagnosis.prognosis,
+            blocks: finding.blocks.first().map(|block| block.ino),
+        };
         let is_first = !self.counters.contains_key(&key);
         let counter = self.counters.entry(key).or_insert_with(|| Counter::of(finding, now_ns));
         if is_first || was_told {

@@ -1,4 +1,4 @@
-//! Groups findings that have the same reaper, cause and prognosis, so that people can read many of them.
+//! Groups findings that have the same reaper and cause, so that people can read many of them.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ pub fn sort(findings: &mut [&Finding]) {
     });
 }
 
-/// Findings with an equal kind are alike.
+/// Findings with an equal key have the same reaper and cause.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupKey {
     /// Host pid of the reaper.
@@ -39,12 +39,10 @@ pub struct GroupKey {
     pub family: Option<Family>,
     /// What the reaper does instead of reaping.
     pub cause: Option<Cause>,
-    /// Whether it will go away by itself.
-    pub prognosis: Prognosis,
 }
 
 impl GroupKey {
-    /// The kind of a finding.
+    /// The key of a finding.
     #[must_use]
     pub fn of(finding: &Finding) -> Self {
         let diagnosis = &finding.diagnosis;
@@ -52,12 +50,11 @@ impl GroupKey {
             reaper: finding.reaper.as_ref().map(|reaper| reaper.process.pid),
             family: diagnosis.family,
             cause: diagnosis.cause,
-            prognosis: diagnosis.prognosis,
         }
     }
 }
 
-/// Findings of one reaper, cause and prognosis; at least one.
+/// Findings of one reaper and cause; at least one.
 #[derive(Debug)]
 pub struct Group<'a> {
     findings: Vec<&'a Finding>,
@@ -100,10 +97,25 @@ impl<'a> Group<'a> {
         self.findings.len()
     }
 
-    /// Family, prognosis and cause in words.
+    /// Family, prognosis and cause in words. If the prognoses differ, it is that of the most urgent finding, and the
+    /// others are counted.
     #[must_use]
     pub fn why(&self) -> String {
-        why(&self.first().diagnosis).unwrap_or_else(unknown)
+        let why = why(&self.first().diagnosis).unwrap_or_else(unknown);
+        let first = self.first().diagnosis.prognosis;
+        let others: Vec<String> =
+            [(Prognosis::Leaked, "leaked"), (Prognosis::Late, "late"), (Prognosis::Unknown, "not known yet")]
+                .into_iter()
+                .filter(|(prognosis, _)| *prognosis != first)
+                .map(|(prognosis, word)| (self.count_of(prognosis), word))
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, word)| format!("{count} {word}"))
+                .collect();
+        if others.is_empty() { why } else { format!("{why} ({})", others.join(", ")) }
+    }
+
+    fn count_of(&self, prognosis: Prognosis) -> usize {
+        self.findings.iter().filter(|it| it.diagnosis.prognosis == prognosis).count()
     }
 
     /// The reaper with its pid.
@@ -135,11 +147,13 @@ impl<'a> Group<'a> {
         if cells.len() > 1 { format!("{first} +{}", cells.len() - 1) } else { first }
     }
 
-    /// How many exited within this time, as far as their exits were seen.
+    /// How many exited within this time and may stay, as far as their exits were seen. Those for which the reaper is only
+    /// late are not counted: they come and go.
     #[must_use]
-    pub fn younger_than(&self, age_ns: u64, now_ns: u64) -> usize {
+    pub fn grown_by(&self, age_ns: u64, now_ns: u64) -> usize {
         let is_young = |at_ns: u64| now_ns.saturating_sub(at_ns) <= age_ns;
-        self.findings.iter().filter(|it| it.exit_ns.is_some_and(is_young)).count()
+        let stays = |it: &&&Finding| it.diagnosis.prognosis != Prognosis::Late;
+        self.findings.iter().filter(stays).filter(|it| it.exit_ns.is_some_and(is_young)).count()
     }
 
     /// The first finding that `reap` frees without force.
@@ -183,11 +197,14 @@ mod tests {
         assert_eq!(sorted.iter().map(|it| it.process.pid).collect::<Vec<_>>(), [5, 4, 3, 1, 2]);
         let groups = Group::all(&sorted);
         let counts: Vec<_> = groups.iter().map(|it| (it.first().process.pid, it.count())).collect();
-        assert_eq!(counts, [(5, 3), (4, 1), (3, 1)]);
+        assert_eq!(counts, [(5, 5)]);
         assert_eq!(groups[0].cell(Column::Blocks, 0), "pause[9]");
-        assert_eq!(groups[1].why(), "F1 leaked: waits for others only");
-        assert_eq!(groups[1].reapable().map(|it| it.process.pid), Some(4));
-        assert!(groups[0].reapable().is_none(), "its reaper will come to it");
+        assert_eq!(groups[0].why(), "F1 late: waits for others only (1 leaked, 1 not known yet)");
+        assert_eq!(groups[0].reapable().map(|it| it.process.pid), Some(4));
+        let leaked = Group::all(&sorted[1..2]);
+        assert_eq!(leaked[0].why(), "F1 leaked: waits for others only");
+        let late = Group::all(&sorted[3..]);
+        assert!(late[0].reapable().is_none(), "its reaper will come to it");
     }
 
     #[test]
@@ -200,7 +217,9 @@ mod tests {
         let groups = Group::all(&ages.iter().collect::<Vec<_>>());
         let now_ns = 160_000_000_000;
         assert_eq!(groups[0].oldest(now_ns), "2 min");
-        assert_eq!(groups[0].younger_than(60_000_000_000, now_ns), 1);
+        assert_eq!(groups[0].grown_by(60_000_000_000, now_ns), 1);
+        let late = Finding { diagnosis: zombie(1, Prognosis::Late).diagnosis, ..ages[1].clone() };
+        assert_eq!(Group::all(&[&late])[0].grown_by(60_000_000_000, now_ns), 0);
         let mut before = ages;
         before[2].exited_before_ns = Some(30_000_000_000);
         let groups = Group::all(&before.iter().collect::<Vec<_>>());

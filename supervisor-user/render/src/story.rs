@@ -46,7 +46,7 @@ pub fn process_at(finding: &Finding, now_ns: u64, style: Style) -> String {
 pub struct Held<'a> {
     /// The findings that have it as their reaper, in groups.
     pub groups: &'a [Group<'a>],
-    /// The diagnosis of the worst of them.
+    /// The diagnosis of the first finding of the first group, in full.
     pub worst: &'a Diagnosis,
 }
 
@@ -75,18 +75,19 @@ fn at(finding: &Finding, held: Option<Held<'_>>, now_ns: u64, style: Style) -> S
     };
     let how = if finding.is_exiting { headline(finding) } else { subject(finding) };
     story.headline(word, &format!("{how}{since}{}", place_of(finding)));
-    story.verdict(&finding.diagnosis, word != ALIVE);
+    story.verdict(&finding.diagnosis);
+    if word != ALIVE {
+        story.judgement(&finding.diagnosis);
+    }
     if !finding.blocks.is_empty() {
         story.title("What it blocks");
         for held in &finding.blocks {
             story.item("- ", &block(finding, held));
         }
     }
-    story.holds(finding, held.map_or(&[], |held| held.groups));
     match held {
-        // The advice is for the worst finding that it holds. The stories of the other findings give their own advice.
-        Some(held) if word == ALIVE => story.advice(held.worst),
-        _ => story.advice(&finding.diagnosis),
+        Some(held) if word == ALIVE => story.holds(finding, held),
+        _ => story.advice(&finding.diagnosis, ""),
     }
     if let Some(text) = finding.budget.as_ref().and_then(budget) {
         story.title("What it costs");
@@ -122,8 +123,9 @@ pub fn namespace_at(namespace: &BlockedNamespace, now_ns: u64, style: Style) -> 
     };
     let init = &namespace.init;
     story.headline("BLOCKED", &format!("PID namespace {ino} of {}{since}{}", headline(init), place_of(init)));
-    story.verdict(&namespace.diagnosis, true);
-    story.advice(&namespace.diagnosis);
+    story.verdict(&namespace.diagnosis);
+    story.judgement(&namespace.diagnosis);
+    story.advice(&namespace.diagnosis, "");
     story.title("What holds it");
     for blocker in &namespace.blockers {
         story.item("- ", &blocker_line(blocker));
@@ -171,17 +173,18 @@ impl Story {
         wrap(&mut self.out, text, &format!("{INDENT}{bullet}"), &rest, self.style.columns);
     }
 
-    /// Adds the verdict. If something is wrong, its prognosis, confidence and family follow.
-    fn verdict(&mut self, diagnosis: &Diagnosis, is_wrong: bool) {
+    /// Adds the verdict.
+    fn verdict(&mut self, diagnosis: &Diagnosis) {
         self.out.push('\n');
         let mut cited = String::new();
         for observed in diagnosis.evidence.iter().filter(|it| it.cited) {
             let _infallible = write!(cited, "[{}]", observed.id);
         }
         self.item("", &format!("{}. {cited}", diagnosis.verdict));
-        if !is_wrong {
-            return;
-        }
+    }
+
+    /// Adds the prognosis, the confidence and the family of a verdict.
+    fn judgement(&mut self, diagnosis: &Diagnosis) {
         let family = diagnosis.family.map_or_else(
             || "no family fits".to_owned(),
             |family| {
@@ -203,16 +206,15 @@ impl Story {
         self.item("", &format!("{prognosis}Confidence {}; {family}", diagnosis.confidence.as_str()));
     }
 
-    /// Adds the processes that a reaper has not reaped, by cause.
-    fn holds(&mut self, finding: &Finding, held: &[Group<'_>]) {
-        if held.is_empty() {
-            return;
-        }
-        let count: usize = held.iter().map(Group::count).sum();
+    /// Adds the processes that a reaper has not reaped, by cause, with verdict and advice for the worst of them. The
+    /// stories of the others give their own.
+    fn holds(&mut self, finding: &Finding, Held { groups, worst }: Held<'_>) {
+        let Some(first) = groups.first().map(Group::first) else { return };
+        let count: usize = groups.iter().map(Group::count).sum();
         let pid = finding.process.pid;
         self.title("What it must reap");
         self.item("", &format!("{count} unreaped; `supervisor ps --reaper {pid}` lists them:"));
-        for group in held {
+        for group in groups {
             let oldest = group.oldest(finding.looked_ns);
             let oldest = if oldest == unknown() { String::new() } else { format!(", the oldest {oldest}") };
             let blocks = group.cell(Column::Blocks, 0);
@@ -221,14 +223,20 @@ impl Story {
             let (count, why) = (group.count(), group.why());
             self.item("- ", &format!("{count}: {why}{oldest}{blocks}; why: `supervisor explain {one}`"));
         }
+        let first = subject(first);
+        self.title(&format!("Why {first} stays"));
+        self.item("", &format!("{}.", worst.verdict));
+        self.judgement(worst);
+        self.advice(worst, &format!(" about {first}"));
     }
 
-    fn advice(&mut self, diagnosis: &Diagnosis) {
+    /// Adds the advice. `about` ends the titles.
+    fn advice(&mut self, diagnosis: &Diagnosis, about: &str) {
         for (title, items) in
             [("What to do", &diagnosis.remedies), ("What will not help", &diagnosis.wont_help)]
         {
             if !items.is_empty() {
-                self.title(title);
+                self.title(&format!("{title}{about}"));
                 for item in items {
                     self.item("- ", item);
                 }

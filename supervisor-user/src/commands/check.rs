@@ -193,14 +193,14 @@ fn may_be_older(finding: &Finding, now_ns: u64, min_age_ns: u64) -> bool {
 }
 
 fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> String {
-    let mut line = match old.len() {
-        // There may be younger zombies.
-        0 if !args.min_age.0.is_zero() => {
-            format!("no process is unreaped for {} or longer", duration(args.min_age.0.as_nanos() as u64))
-        }
-        0 => "no unreaped process".to_owned(),
-        1 => "1 unreaped process".to_owned(),
-        count => format!("{count} unreaped processes"),
+    // There may be younger zombies, which `ps` lists.
+    let min_age = (!args.min_age.0.is_zero())
+        .then(|| format!(" for {} or longer", duration(args.min_age.0.as_nanos() as u64)));
+    let mut line = match (old.len(), &min_age) {
+        (0, Some(min_age)) => format!("no process is unreaped{min_age}"),
+        (0, None) => "no unreaped process".to_owned(),
+        (1, _) => "1 unreaped process".to_owned(),
+        (count, _) => format!("{count} unreaped processes"),
     };
     let counted: Vec<String> = [Prognosis::Leaked, Prognosis::Late]
         .into_iter()
@@ -210,6 +210,9 @@ fn sentence(args: &CheckArgs, old: &[&Finding], critical: &Critical<'_>) -> Stri
         .collect();
     if !counted.is_empty() {
         line = format!("{line} ({})", counted.join(", "));
+    }
+    if let Some(min_age) = min_age.filter(|_| !old.is_empty()) {
+        line.push_str(&min_age);
     }
     // For each reaper: whether one of its zombies blocks something, and the number of its zombies.
     let mut reapers: BTreeMap<(u32, String, &str), (bool, u64)> = BTreeMap::new();

@@ -18,7 +18,7 @@ use supervisor_model::{
     family::Family,
     filter::Filter,
     finding::{BlockedNamespace, Finding},
-    observation::Seen,
+    observation::{Observation, Seen},
     redact::RedactArgs,
 };
 use supervisor_render::{Format, families::page_text, groups::Group, story};
@@ -44,6 +44,9 @@ pub struct ExplainArgs {
     /// what it holds
     #[arg(group = "subject", value_name = "PID|NAME", value_parser = subject)]
     subjects: Vec<Subject>,
+    /// What this process must reap, by cause: the same as its pid alone
+    #[arg(long, value_name = "PID", group = "subject", value_parser = arguments::pid)]
+    reaper: Option<u32>,
     /// The PID namespace with this inode number (readlink /proc/PID/ns/pid)
     #[arg(long, value_name = "INO", group = "subject", value_parser = arguments::pid_namespace)]
     pidns: Option<u32>,
@@ -156,7 +159,7 @@ fn tell(
         return teller.parts(in_place(host, glance, args.container.as_deref(), args.pod.as_deref())?);
     }
     let mut worst = CommandExit::Ok;
-    for subject in &args.subjects {
+    for subject in args.subjects.iter().chain(args.reaper.map(Subject::Pid).as_ref()) {
         let parts = match subject {
             Subject::Pid(pid) => explain_pid(host, glance, *pid),
             Subject::Name(name) => by_name(host, glance, name),
@@ -243,7 +246,6 @@ fn explain_pid(host: &Proc, glance: &mut OneShotScan<'_>, pid: u32) -> Result<Ve
 /// Explains a process. If it is PID 1 of a namespace that cannot end, the namespace comes first. If it is a reaper, its
 /// zombies are included.
 pub(super) fn explain_process(host: &Proc, glance: &mut OneShotScan<'_>, pid: u32) -> Result<Vec<Part>> {
-    let mut conclusions = new_conclusions(host, glance, Filter::default())?;
     let Some((evidence, namespaces)) = glance.process(pid)? else {
         if host.was_not_read() {
             bail!(
@@ -252,12 +254,17 @@ pub(super) fn explain_process(host: &Proc, glance: &mut OneShotScan<'_>, pid: u3
         }
         bail!("there is no process {pid}: it was reaped, or never was");
     };
+    let mut conclusions = new_conclusions(host, glance, Filter::default())?;
+    let mut parts: Vec<Part> = Vec::new();
     for namespace in namespaces {
         conclusions.take(&namespace);
+        if let Seen::Held { evidence, .. } = &namespace.seen
+            && evidence.init.facts.pid == pid
+        {
+            parts.extend(explain_blocked(host, glance, &namespace)?);
+        }
     }
     let told = said_of(&mut conclusions, &evidence);
-    let own = conclusions.namespaces().filter(|namespace| namespace.init.process.pid == pid);
-    let mut parts: Vec<Part> = own.map(blocked).collect();
     parts.push(match told {
         EventKind::Explained(finding) => {
             glance.unreaped_by(pid, GRACE, |observation| conclusions.note(observation))?;
@@ -288,18 +295,31 @@ fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> EventKind {
     if evidence.facts.is_unreaped() { EventKind::State(finding) } else { EventKind::Explained(finding) }
 }
 
-fn explain_namespace(host: &Proc, glance: &mut OneShotScan<'_>, ino: u32) -> Result<Part> {
+/// Explains a PID namespace that cannot end. Its zombies are inspected too, because the remedies depend on whether they
+/// can be freed. `None` if it has ended meanwhile.
+fn explain_blocked(
+    host: &Proc,
+    glance: &mut OneShotScan<'_>,
+    observation: &Observation,
+) -> Result<Option<Part>> {
     let mut conclusions = new_conclusions(host, glance, Filter::default())?;
+    conclusions.take(observation);
+    if let Seen::Held { evidence, .. } = &observation.seen {
+        glance.unreaped_in(evidence, |zombie| conclusions.note(zombie))?;
+    }
+    Ok(conclusions.namespaces().next().map(blocked))
+}
+
+fn explain_namespace(host: &Proc, glance: &mut OneShotScan<'_>, ino: u32) -> Result<Part> {
     for observation in glance.namespaces()? {
         if let Seen::Held { evidence, .. } = &observation.seen
             && evidence.init.facts.pid_ns == Some(ino)
+            && let Some(part) = explain_blocked(host, glance, &observation)?
         {
-            conclusions.take(&observation);
+            return Ok(part);
         }
     }
-    if let Some(namespace) = conclusions.namespaces().next() {
-        return Ok(blocked(namespace));
-    }
+    let mut conclusions = new_conclusions(host, glance, Filter::default())?;
     let init = glance.init_of(ino)?.with_context(|| {
         format!("there is no PID namespace {ino} with a PID 1, or it cannot be seen from here")
     })?;

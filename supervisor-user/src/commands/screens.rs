@@ -19,6 +19,7 @@ use supervisor_model::{
     facts::ProcessFacts,
     family::Family,
     finding::{Block, BlockedNamespace, Container, Finding, Orchestrator, Process},
+    reaping::Decision,
     words::width,
 };
 use supervisor_render::{
@@ -132,7 +133,8 @@ fn namespace() -> BlockedNamespace {
     let Finding { container, orchestrator, .. } = crun();
     (init.container, init.orchestrator, init.is_exiting) = (container, orchestrator, true);
     (init.exit_ns, init.looked_ns) = (Some(NOW - 30 * S), NOW);
-    let blockers = blockers(&evidence);
+    let mut blockers = blockers(&evidence);
+    blockers[0].decision = Some(Decision::Reap);
     let diagnosis = diagnose_namespace(&init, &blockers, 0);
     BlockedNamespace {
         id: "namespace".to_owned(),

@@ -48,6 +48,8 @@ pub(in crate::commands) fn screen(
     });
     if terminal.lines.is_some() && !listing.is_bare() && !found.is_empty() {
         parts.push(footer(found, is_short, times, terminal));
+    } else if is_short && !listing.is_bare() && !found.is_empty() {
+        parts.push(format!("{}\n", counts(found)));
     }
     parts.retain(|part| !part.is_empty());
     parts.join("\n")
@@ -136,9 +138,8 @@ fn footer(found: &Found<'_>, is_short: bool, times: Times, terminal: Terminal) -
             .push((format!("supervisor explain {}", first.process.pid), "why, who is to blame, what to do")),
         (None, None) => {}
     }
-    let holds = |it: &&&Finding| it.blocks.iter().any(|block| Some(block.ino) == ino);
     let mut reapable = found.findings.iter().filter(|it| it.diagnosis.is_reapable);
-    if let Some(ino) = ino.filter(|_| reapable.clone().any(|it| holds(&it))) {
+    if let Some(ino) = ino.filter(|_| found.namespaces[0].diagnosis.is_reapable) {
         next.push((
             format!("supervisor reap --dry-run --pidns {ino}"),
             "how it could be freed; does nothing yet",

@@ -43,11 +43,12 @@ fn row(group: &Group<'_>, times: Times) -> [String; 7] {
     ]
 }
 
-/// The number of new zombies that still exist. Zombies that were reaped meanwhile are not counted.
+/// The number of new zombies that exist and may stay. Zombies that were reaped meanwhile, or that will be, are not
+/// counted.
 fn growth(group: &Group<'_>, Times { now_ns, watched_since_ns }: Times) -> String {
     let Some(since_ns) = watched_since_ns else { return unknown() };
     let window_ns = now_ns.saturating_sub(since_ns).min(WINDOW_NS);
-    match group.younger_than(window_ns, now_ns) {
+    match group.grown_by(window_ns, now_ns) {
         0 => "none".to_owned(),
         count if window_ns < WINDOW_NS => format!("+{count}/{} s", window_ns / 1_000_000_000),
         count => format!("+{count}/min"),
