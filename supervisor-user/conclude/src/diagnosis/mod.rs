@@ -203,8 +203,9 @@ fn unknown(case: &Case<'_>) -> Verdict {
         ),
         Some(reaper) if case.is_own().is_none() => (
             format!(
-                "{} must reap it and does not; whether it created or adopted it was not seen, so why is not known",
-                case::name(&reaper.process)
+                "{} must reap it (whether it created or adopted it was not seen) and {}",
+                case::name(&reaper.process),
+                case.instead()
             ),
             vec![
                 "keep `supervisor watch` running: it sees the creators and waits of what comes after it"
@@ -224,7 +225,8 @@ fn unknown(case: &Case<'_>) -> Verdict {
     Verdict {
         family: None,
         cause: waits::cause(case),
-        prognosis: Prognosis::Unknown,
+        // A reaper that was watched for long enough and has not asked for it will not, whoever created it.
+        prognosis: waits::prognosis(case),
         sentence,
         confidence: Confidence::Low,
         cites: vec![Fact::State, Fact::Reaper, Fact::Descent, Fact::Waits],

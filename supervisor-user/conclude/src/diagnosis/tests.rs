@@ -1279,6 +1279,50 @@ fn f8_the_verdict_names_the_blockers_of_a_pid_namespace() {
 }
 
 #[test]
+fn a_reaper_that_never_asks_is_found_out_whoever_created_the_zombie() {
+    let at = |looked_ns: u64| {
+        diagnose(&adopted(|finding, app| {
+            descent_unknown(finding, app);
+            finding.looked_ns = looked_ns;
+        }))
+    };
+    let young = at(LOOKED);
+    assert_eq!(
+        (young.position, young.cause, young.prognosis),
+        (None, Some(Cause::NeverWaits), Prognosis::Unknown)
+    );
+    assert!(!young.remedies.iter().any(|it| it.contains("--force")), "{young:#?}");
+    let old = at(EXIT + 61 * S);
+    assert_eq!((old.position, old.prognosis, old.confidence), (None, Prognosis::Leaked, Low));
+    assert!(old.verdict.contains("whether it created or adopted it was not seen"), "{old:#?}");
+    assert!(!old.is_reapable, "it may be its own child");
+    let last = old.remedies.last().expect("there is one");
+    assert!(last.starts_with("last: `supervisor reap --force 100`, at this risk: whether"), "{last}");
+}
+
+#[test]
+fn force_is_advised_only_if_nobody_is_seen_to_come() {
+    let last = |change: fn(&mut Finding, &mut Reaper)| {
+        let finding = own(|finding, app| {
+            finding.looked_ns = EXIT + 120 * S;
+            change(finding, app);
+        });
+        diagnose(&finding).remedies.last().expect("there is one").clone()
+    };
+    let never = last(|_, _| ());
+    assert!(never.starts_with("last: `supervisor reap --force 100`"), "{never}");
+    // It has asked for this one, and may ask again.
+    let asked = last(|_, app| app.waited_for(100, EXIT - S));
+    assert!(!asked.contains("--force"), "{asked}");
+    // Nobody is told to stop the host's PID 1 before it was watched long enough.
+    let host = last(|_, app| {
+        (app.process, app.is_pidns_init) = (process(1, "systemd").into(), Some(true));
+        app.waits_unknown();
+    });
+    assert!(!host.contains("--force"), "{host}");
+}
+
+#[test]
 fn f8_a_reap_is_the_first_remedy_only_if_it_frees_a_zombie_without_force() {
     let (evidence, init) = held(vec![member(22, 'Z', 10), member(23, 'Z', 10)]);
     let remedies = |first: Decision, second: Decision| {
