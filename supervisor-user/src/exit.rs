@@ -19,7 +19,7 @@ pub enum CommandExit {
     /// The command failed: the message says what failed and why.
     Failed = 3,
     /// Capabilities or other permissions are missing: the message says which.
-    Rights = 4,
+    Capabilities = 4,
     /// This kernel lacks something that the command needs.
     Kernel = 5,
 }
@@ -32,7 +32,8 @@ impl From<CommandExit> for ExitCode {
 
 impl CommandExit {
     /// All of them, in order.
-    pub const ALL: [Self; 6] = [Self::Ok, Self::Found, Self::Usage, Self::Failed, Self::Rights, Self::Kernel];
+    pub const ALL: [Self; 6] =
+        [Self::Ok, Self::Found, Self::Usage, Self::Failed, Self::Capabilities, Self::Kernel];
 
     /// The meaning, with the words of the help and the README.
     #[must_use]
@@ -48,7 +49,7 @@ impl CommandExit {
                 "failed: the message says what and why; `replay`: also if the recording is damaged or cut (cut: not \
                  with `--partial`)"
             }
-            Self::Rights => "rights are missing",
+            Self::Capabilities => "capabilities are missing",
             Self::Kernel => "this kernel lacks something that it needs",
         }
     }
@@ -65,7 +66,7 @@ impl CommandExit {
                 _ => None,
             });
         match kernel {
-            Some(KernelError::NoRights(_)) => Self::Rights,
+            Some(KernelError::NoCapabilities(_)) => Self::Capabilities,
             Some(
                 KernelError::NoBtf { .. }
                 | KernelError::BadBtf(_)

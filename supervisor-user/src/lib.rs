@@ -1,7 +1,7 @@
 //! `supervisor` finds processes that have exited and were not reaped, and says who must reap them and why.
 //!
 //! Data flows in one direction through the crates below this one. `supervisor-collect` observes the kernel and the
-//! host: its `observer` watches, and its `glance` scans once. `supervisor-conclude` makes conclusions from the
+//! host: its `observer` watches, and its `one_shot` scans once. `supervisor-conclude` makes conclusions from the
 //! observations. `supervisor-render` writes them as text, and `supervisor-deliver` sends the text to sinks. In this
 //! crate, [`engine`] runs the whole flow until it is stopped, and [`commands`] has the subcommands that a person
 //! starts.

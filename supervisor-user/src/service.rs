@@ -41,12 +41,12 @@ pub async fn watchdog(mut failed: impl FnMut(io::Error)) {
     // The environment names the time after which the watchdog acts.
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = interval(limit / 2);
-    let mut is_told = true;
+    let mut is_notified = true;
     loop {
         ticks.tick().await;
         let result = notify(&[NotifyState::Watchdog]);
-        let was_told = std::mem::replace(&mut is_told, result.is_ok());
-        if let (Err(error), true) = (result, was_told) {
+        let was_notified = std::mem::replace(&mut is_notified, result.is_ok());
+        if let (Err(error), true) = (result, was_notified) {
             failed(error);
         }
     }
@@ -94,19 +94,19 @@ mod tests {
     }
 
     fn live() {
-        ready("watching").expect("told");
-        reloading().expect("told");
-        ready("watching again").expect("told");
+        ready("watching").expect("notified");
+        reloading().expect("notified");
+        ready("watching again").expect("notified");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a loop");
         let guarded = async {
-            timeout(Duration::from_millis(700), watchdog(|error| panic!("it could not be told: {error}")))
+            timeout(Duration::from_millis(700), watchdog(|error| panic!("it could not be notified: {error}")))
                 .await
         };
         match runtime.block_on(guarded) {
             Ok(()) => assert!(env::var_os("WATCHDOG_USEC").is_none(), "there is a watchdog to tell"),
             Err(_) => assert!(env::var_os("WATCHDOG_USEC").is_some(), "there is no watchdog to tell"),
         }
-        stopping().expect("told");
+        stopping().expect("notified");
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
             socket.set_read_timeout(Some(LIMIT)).expect("a time");
             socket
         };
-        let is_told = |socket: &UnixDatagram| {
+        let is_notified = |socket: &UnixDatagram| {
             let mut buffer = [0; 64];
             let length = socket.recv(&mut buffer).expect("WATCHDOG=1 within the time");
             assert_eq!(&buffer[..length], b"WATCHDOG=1\n");
@@ -176,20 +176,20 @@ mod tests {
             .spawn()
             .expect("it starts");
         let _killed = Killed(child);
-        is_told(&socket);
+        is_notified(&socket);
         for row in 1..=2 {
             drop(socket);
             fs::remove_file(&path).expect("removed");
             let deadline = Instant::now() + LIMIT;
             while failures() < row {
-                assert!(Instant::now() < deadline, "no failure is told");
+                assert!(Instant::now() < deadline, "no failure is reported");
                 thread::sleep(Duration::from_millis(5));
             }
             // Several more notifications fail, and none of these failures is reported.
             thread::sleep(Duration::from_millis(500));
             assert_eq!(failures(), row, "{:?}", fs::read_to_string(&said));
             socket = bind();
-            is_told(&socket);
+            is_notified(&socket);
         }
     }
 

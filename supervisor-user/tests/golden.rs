@@ -307,7 +307,7 @@ fn paths(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Collects the values that reveal where a recording was made. `field` is the name of the field with this value.
-fn told(field: &str, value: &Value, places: &mut Vec<String>) {
+fn find_texts(field: &str, value: &Value, places: &mut Vec<String>) {
     match value {
         Value::String(text) => {
             let is_elsewhere =
@@ -325,8 +325,8 @@ fn told(field: &str, value: &Value, places: &mut Vec<String>) {
                 places.push(format!("{field}: {text}"));
             }
         }
-        Value::Array(list) => list.iter().for_each(|it| told(field, it, places)),
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| told(name, value, places)),
+        Value::Array(list) => list.iter().for_each(|it| find_texts(field, it, places)),
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| find_texts(name, value, places)),
         _ => {}
     }
 }
@@ -365,7 +365,7 @@ fn recordings_do_not_reveal_where_they_were_made() -> Result<()> {
     let mut wrong = Vec::new();
     for recording in recordings()? {
         for observation in RecordingReader::open(&recording)? {
-            told("", &serde_json::to_value(observation?)?, &mut wrong);
+            find_texts("", &serde_json::to_value(observation?)?, &mut wrong);
         }
     }
     wrong.sort();
@@ -378,7 +378,7 @@ fn recordings_do_not_reveal_where_they_were_made() -> Result<()> {
 fn a_revealed_place_is_found() {
     let tells = |field: &str, text: &str| {
         let mut places = Vec::new();
-        told(field, &text.into(), &mut places);
+        find_texts(field, &text.into(), &mut places);
         !places.is_empty()
     };
     for text in ["/home/me", "--root=/srv/x", "a:/opt/b", "echo >/root/y", "cd '/builds/supervisor'"] {

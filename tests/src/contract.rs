@@ -13,7 +13,7 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     options.build(&SchemaSubject::Ecs.schema()).expect("the schema of events is a schema")
 });
 
-/// What may be absent elsewhere is known on a host that is watched with all rights.
+/// What may be absent elsewhere is known on a host that is watched with all capabilities.
 const KNOWN: [&str; 2] = ["process.entity_id", "process.start"];
 /// So is this, unless the parent ended while the process was looked at; then the verdict is unsure. The tests' own parents
 /// do not, those of others on this host do.

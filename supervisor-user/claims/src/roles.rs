@@ -98,7 +98,7 @@ fn program(path: &str) -> Option<Program> {
 #[derive(Debug, Default)]
 pub struct Runtimes<'a> {
     /// The runtimes that the arguments of monitors name.
-    told: Vec<&'a str>,
+    named: Vec<&'a str>,
 }
 
 impl<'a> Runtimes<'a> {
@@ -106,9 +106,9 @@ impl<'a> Runtimes<'a> {
     #[must_use]
     pub fn of(creators: &'a [CreatorFacts]) -> Self {
         let execs = creators.iter().filter_map(|creator| creator.exec.as_ref());
-        let told =
+        let named =
             execs.filter_map(|exec| monitor_call(exec)?.runtime).filter(|path| program(path).is_none());
-        Self { told: told.collect() }
+        Self { named: named.collect() }
     }
 
     /// The name of the runtime that an exec started, if it is one. Runtimes re-execute themselves from a descriptor, so
@@ -136,9 +136,9 @@ impl<'a> Runtimes<'a> {
             Some(Runtime(name, kind)) => Some((name, kind)),
             Some(_) => None,
             None => {
-                let is_told =
-                    |told: &&str| if told.contains('/') { *told == file } else { *told == base(file) };
-                self.told.iter().any(is_told).then(|| (base(file), Oci))
+                let is_it =
+                    |named: &&str| if named.contains('/') { *named == file } else { *named == base(file) };
+                self.named.iter().any(is_it).then(|| (base(file), Oci))
             }
         }
     }

@@ -50,7 +50,7 @@ struct Known {
     next_ns: u64,
     review_ns: u64,
     place: Option<SleepingThreads>,
-    is_told: bool,
+    is_reported: bool,
 }
 
 /// Where the threads of a process sleep: thread id, state and kernel function of each.
@@ -99,14 +99,15 @@ impl Exiting {
             return;
         }
         let next_ns = since_ns.unwrap_or(now_ns).saturating_add(self.grace_ns);
-        self.known.insert(id, Known { since_ns, next_ns, review_ns: REVIEW_NS, place: None, is_told: false });
+        self.known
+            .insert(id, Known { since_ns, next_ns, review_ns: REVIEW_NS, place: None, is_reported: false });
         self.scan_ns = self.scan_ns.min(next_ns);
     }
 
     /// Takes over a process that an earlier run has reported. Returns false if the process is gone.
     pub fn take_over(&mut self, id: &ProcessId, since_ns: Option<u64>) -> bool {
         let Some(known) = self.known.get_mut(id) else { return false };
-        (known.since_ns, known.next_ns, known.is_told) = (since_ns.or(known.since_ns), 0, true);
+        (known.since_ns, known.next_ns, known.is_reported) = (since_ns.or(known.since_ns), 0, true);
         self.scan_ns = 0;
         true
     }
@@ -141,7 +142,7 @@ impl Exiting {
         let mut finished = Vec::new();
         self.known.retain(|id, known| {
             let stays = present.iter().any(|(other, _)| other == id);
-            if !stays && known.is_told {
+            if !stays && known.is_reported {
                 finished.push(*id);
             }
             stays
@@ -171,13 +172,13 @@ impl Exiting {
 
     /// The processes that were found to be stuck, each with the time when it was told to exit.
     pub fn stuck(&self) -> impl Iterator<Item = (ProcessId, Option<u64>)> {
-        self.known.iter().filter(|(_, known)| known.is_told).map(|(id, known)| (*id, known.since_ns))
+        self.known.iter().filter(|(_, known)| known.is_reported).map(|(id, known)| (*id, known.since_ns))
     }
 
     /// Whether no more can be learned about the known processes before `until_ns`.
     #[must_use]
     pub fn is_settled(&self, until_ns: u64) -> bool {
-        self.known.values().all(|known| known.is_told || known.next_ns > until_ns)
+        self.known.values().all(|known| known.is_reported || known.next_ns > until_ns)
     }
 
     /// Takes the result of an inspection.
@@ -192,11 +193,15 @@ impl Exiting {
             Inspected::HoldsNamespace => {
                 known.place = None;
                 known.next_ns = now_ns + NAMESPACE_NS;
-                if std::mem::take(&mut known.is_told) { ExitVerdict::Finished } else { ExitVerdict::Nothing }
+                if std::mem::take(&mut known.is_reported) {
+                    ExitVerdict::Finished
+                } else {
+                    ExitVerdict::Nothing
+                }
             }
-            Inspected::Asleep(place) if known.is_told || known.place.as_ref() == Some(&place) => {
+            Inspected::Asleep(place) if known.is_reported || known.place.as_ref() == Some(&place) => {
                 known.place = Some(place);
-                known.is_told = true;
+                known.is_reported = true;
                 known.next_ns = now_ns + known.review_ns;
                 known.review_ns = (known.review_ns * 2).min(REVIEW_MAX_NS);
                 ExitVerdict::Stuck
@@ -214,7 +219,7 @@ impl Exiting {
     /// Sets when the next scan is needed.
     fn plan(&mut self, now_ns: u64) {
         let next = |known: &Known| {
-            if known.is_told { known.next_ns.min(now_ns + END_NS) } else { known.next_ns }
+            if known.is_reported { known.next_ns.min(now_ns + END_NS) } else { known.next_ns }
         };
         self.scan_ns = self.known.values().map(next).min().unwrap_or(u64::MAX);
     }

@@ -300,7 +300,7 @@ impl<H: Host> Observer<H> {
         let mut seen = Vec::new();
         // A process that is missing in two reconciliations is closed. Before the second, frees get time to arrive.
         for _ in 0..2 {
-            if self.ledger.is_resyncing() {
+            if self.ledger.is_reconciling() {
                 await_frees();
             }
             seen.extend(self.drain());
@@ -356,7 +356,7 @@ impl<H: Host> Observer<H> {
             let entries = self.tracer.records().unreaped()?;
             self.ledger.walk(&entries, clock::now_ns());
         }
-        self.untold_ticks = if self.ledger.has_untold(&epochs) { self.untold_ticks + 1 } else { 0 };
+        self.untold_ticks = if self.ledger.has_unreported(&epochs) { self.untold_ticks + 1 } else { 0 };
         if self.untold_ticks >= UNTOLD_TICKS {
             self.reconcile_by(now_ns);
         }
@@ -381,8 +381,8 @@ fn await_frees() {
 fn gone(id: ProcessId, was: Was, at_ns: u64, free_ns: Option<u64>, release: Option<Release>) -> Observation {
     let at_ns = release.as_ref().map_or(at_ns, |release| release.at_ns);
     let seen = match was {
-        Was::Told => Seen::Reaped { id, free_ns, release },
-        Was::Held => Seen::Released { id },
+        Was::Reported => Seen::Reaped { id, free_ns, release },
+        Was::Stuck => Seen::Released { id },
     };
     Observation::at(at_ns, seen)
 }

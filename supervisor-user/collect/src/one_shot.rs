@@ -21,7 +21,7 @@ use crate::{
     exiting::{Exiting, Inspected},
     gather::{EvidenceError, Inspection},
     host::Host,
-    kernel::{KernelError, LoadOptions, Programs, Records, Scan, rights},
+    kernel::{KernelError, LoadOptions, Programs, Records, Scan, capabilities},
     privileges::{self, PrivilegesError},
     redacted::Redacted,
     stuck::{all_exiting, inspect},
@@ -41,15 +41,15 @@ impl<'a> OneShotScan<'a> {
     ///
     /// # Errors
     ///
-    /// If our own capabilities cannot be read. [`KernelError::NoRights`] if capabilities are missing and `/proc` hides
+    /// If our own capabilities cannot be read. [`KernelError::NoCapabilities`] if capabilities are missing and `/proc` hides
     /// the processes of other users (`hidepid`).
     pub fn new(host: &'a dyn Host, redactor: &'a Redactor) -> Result<Self, KernelError> {
         let host = Redacted::new(host, redactor);
         let mut glance = Self { host, tracer: None, agent: None, exiting: None, missing: None };
-        if let Err(reason) = rights()?.require_tracing() {
+        if let Err(reason) = capabilities()?.require_tracing() {
             // A user who sees only their own processes cannot learn anything about the host.
             if !matches!(host.process(1), Ok(Some(_))) {
-                return Err(KernelError::NoRights(format!(
+                return Err(KernelError::NoCapabilities(format!(
                     "other users' processes are hidden from this user (/proc is mounted with hidepid), and {reason}"
                 )));
             }

@@ -100,17 +100,17 @@ pub const REAP_NEEDS: [Need; 2] = [
 pub enum PrivilegesError {
     /// Each thread has its own capabilities, so another thread would keep them.
     #[error(
-        "rights can be given up only while there is one thread, and there are {0}: this is a bug in supervisor"
+        "capabilities can be given up only while there is one thread, and there are {0}: this is a bug in supervisor"
     )]
     Threads(usize),
     /// `/proc/self/task` could not be read.
     #[error("cannot count the threads in /proc/self/task: {0}")]
     Proc(#[from] std::io::Error),
     /// The kernel refused to change the capabilities.
-    #[error("cannot give up the rights that are not needed: {0}")]
+    #[error("cannot give up the capabilities that are not needed: {0}")]
     Caps(#[from] CapsError),
     /// The kernel refused to set `no_new_privs`.
-    #[error("cannot give up the right to gain rights (no_new_privs): {0}")]
+    #[error("cannot give up the right to gain capabilities (no_new_privs): {0}")]
     NoNewPrivs(rustix::io::Errno),
 }
 

@@ -44,7 +44,7 @@ pub struct Fold {
     style: Style,
     counters: HashMap<Key, Counter>,
     /// Ids of the findings that were printed themselves. Their updates and their ends are printed too.
-    told: HashSet<String>,
+    printed: HashSet<String>,
     reaped: BTreeMap<String, Reaped>,
 }
 
@@ -129,7 +129,7 @@ impl Fold {
             is_each_printed: detail == Detail::Each,
             style,
             counters: HashMap::new(),
-            told: HashSet::new(),
+            printed: HashSet::new(),
             reaped: BTreeMap::new(),
         })
     }
@@ -146,7 +146,7 @@ impl Fold {
             EventKind::Detected(it) | EventKind::Existing(it) | EventKind::Updated(it) => {
                 self.is_first(it, event.at_ns)
             }
-            EventKind::Reaped { finding, .. } => self.is_reap_told(finding, event.at_ns),
+            EventKind::Reaped { finding, .. } => self.is_reap_printed(finding, event.at_ns),
             _ => true,
         };
         if is_printed {
@@ -169,7 +169,7 @@ impl Fold {
 
     /// Whether a finding is printed itself. If not, it is counted.
     fn is_first(&mut self, finding: &Finding, now_ns: u64) -> bool {
-        let was_told = self.told.contains(&finding.id);
+        let was_printed = self.printed.contains(&finding.id);
         if self.counters.len() >= MAX_KINDS {
             self.counters.retain(|_, counter| counter.more > 0);
         }
@@ -180,19 +180,19 @@ impl Fold {
         };
         let is_first = !self.counters.contains_key(&key);
         let counter = self.counters.entry(key).or_insert_with(|| Counter::of(finding, now_ns));
-        if is_first || was_told {
-            self.told.insert(finding.id.clone());
+        if is_first || was_printed {
+            self.printed.insert(finding.id.clone());
         } else {
             counter.all += 1;
             counter.more += 1;
             counter.last = named(&finding.process.name, finding.process.pid);
         }
-        is_first || was_told
+        is_first || was_printed
     }
 
     /// Whether a reap is printed itself: it is if the finding was. If not, it is counted.
-    fn is_reap_told(&mut self, finding: &Finding, now_ns: u64) -> bool {
-        if self.told.remove(&finding.id) {
+    fn is_reap_printed(&mut self, finding: &Finding, now_ns: u64) -> bool {
+        if self.printed.remove(&finding.id) {
             return true;
         }
         let reaper = finding.reaper.as_ref().map(|it| named(&it.process.name, it.process.pid));

@@ -57,7 +57,7 @@ pub fn sentence(event: &Event) -> String {
         EventKind::Lost(loss) => lost(loss, event.at_ns),
         EventKind::Dropped(dropped) => sink_drops(dropped, event.at_ns),
         EventKind::Suppressed(Suppressed { reaper_pid, reaper_name, count, since_ns }) => format!(
-            "{count} more findings of {} (pid {reaper_pid}) were opened or updated within {} and are not told one by \
+            "{count} more findings of {} (pid {reaper_pid}) were opened or updated within {} and are not reported one by \
              one; `supervisor ps` lists them",
             clean(reaper_name),
             duration(event.at_ns.saturating_sub(*since_ns))
@@ -155,9 +155,9 @@ fn lost(loss: &Loss, now_ns: u64) -> String {
             parts.push(format!("{count} {what}"));
         }
     }
-    let what = if parts.is_empty() { "reaps that were not told".to_owned() } else { parts.join(", ") };
+    let what = if parts.is_empty() { "reaps that were not reported".to_owned() } else { parts.join(", ") };
     format!(
-        "events were lost in the last {}: {what}; the resync found {} unknown unreaped processes and closed {} findings",
+        "events were lost in the last {}: {what}; reconciliation found {} unknown unreaped processes and closed {} findings",
         duration(now_ns.saturating_sub(loss.since_ns)),
         loss.found,
         loss.closed

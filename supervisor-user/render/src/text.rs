@@ -110,8 +110,8 @@ fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
     for (i, remedy) in diagnosis.remedies.iter().enumerate() {
         lines.add(if i == 0 { "do" } else { "" }, remedy);
     }
-    for (i, in_vain) in diagnosis.wont_help.iter().enumerate() {
-        lines.add(if i == 0 { "in vain" } else { "" }, in_vain);
+    for (i, wont_help) in diagnosis.wont_help.iter().enumerate() {
+        lines.add(if i == 0 { "won't help" } else { "" }, wont_help);
     }
     if let Some(family) = diagnosis.family {
         lines.add(

@@ -106,10 +106,10 @@ pub(super) fn plugin_line(state: CheckState, line: &str) -> String {
 fn check(args: &CheckArgs) -> Result<(CheckState, String)> {
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = Redactor::default();
-    let mut glance = OneShotScan::new(&host, &redactor)?;
-    glance.give_up_capabilities()?;
+    let mut scan = OneShotScan::new(&host, &redactor)?;
+    scan.give_up_capabilities()?;
     host.replace_reader()?;
-    let conclusions = conclude(&mut glance, &host, GRACE, args.exit_grace.0, &args.filter)?;
+    let conclusions = conclude(&mut scan, &host, GRACE, args.exit_grace.0, &args.filter)?;
     let now_ns = clock::now_ns();
     let min_age_ns = args.min_age.0.as_nanos() as u64;
     let old: Vec<&Finding> = conclusions.open().filter(|it| may_be_older(it, now_ns, min_age_ns)).collect();
@@ -120,12 +120,12 @@ fn check(args: &CheckArgs) -> Result<(CheckState, String)> {
     if old.is_empty()
         && blocked.is_empty()
         && stuck.is_empty()
-        && let Some(unknown) = unknown_place(&mut glance, &host, &args.filter)?
+        && let Some(unknown) = unknown_place(&mut scan, &host, &args.filter)?
     {
         return Ok((CheckState::Unknown, format!("{unknown}; {}", without_filter(conclusions.unwanted()))));
     }
     let (state, line) =
-        judge(args, &old, &Critical { blocked: &blocked, stuck: &stuck }, glance.missing(), now_ns);
+        judge(args, &old, &Critical { blocked: &blocked, stuck: &stuck }, scan.missing(), now_ns);
     Ok(with_reads_lost(state, line, host.reads_lost()))
 }
 

@@ -51,7 +51,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let scenes = args.families.iter().map(|family| scenes::of(*family)).collect::<Result<Vec<_>>>()?;
     if !rustix::process::geteuid().is_root() {
         eprintln!("supervisor demo makes namespaces and loads eBPF programs, which only root may: use sudo.");
-        return Ok(CommandExit::Rights.into());
+        return Ok(CommandExit::Capabilities.into());
     }
     stop_on_signals()?;
     let started = Instant::now();

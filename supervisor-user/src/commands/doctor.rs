@@ -7,7 +7,7 @@ use caps::Capability;
 use clap::Args;
 use supervisor_collect::{
     host::{Host as _, Proc},
-    kernel::{HookState, KernelError, LoadOptions, Offsets, Programs, hooks, map_sizes, rights},
+    kernel::{HookState, KernelError, LoadOptions, Offsets, Programs, capabilities, hooks, map_sizes},
     privileges::{NEEDS, Need, REAP_NEEDS, Until, kept_for_maps},
 };
 use supervisor_model::words::{clean, wrap};
@@ -20,7 +20,7 @@ use crate::{
 
 /// The consequence if the kernel lets nobody trace the host's PID 1.
 const HIDDEN_INIT: &str = "this kernel keeps it from being traced: what it forks and waits for is not seen, nor what is freed \
-    while it runs (told as lost, and made up for)";
+    while it runs (reported as lost, and recovered by reconciliation)";
 
 /// Check whether it can run here, and say what to do if not.
 #[derive(Args, Clone, Debug)]
@@ -42,15 +42,18 @@ pub fn run(args: &DoctorArgs) -> Result<CommandExit> {
         Report { columns: columns(), shows_verifier_log: args.verifier_log, ..Report::default() };
     let host = Proc::new()?;
     report.good("kernel", &clean(&host.identity().kernel));
-    let rights = rights()?;
-    match rights.require_tracing() {
+    let capabilities = capabilities()?;
+    match capabilities.require_tracing() {
         Ok(()) => {
-            report.good("rights", "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are there; host PID namespace");
+            report.good(
+                "capabilities",
+                "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are there; host PID namespace",
+            );
         }
-        Err(error) => report.bad("rights", &error.to_string()),
+        Err(error) => report.bad("capabilities", &error.to_string()),
     }
     let mut tracer = None;
-    if rights.require_tracing().is_ok() {
+    if capabilities.require_tracing().is_ok() {
         // If the kernel refuses this, it also refuses one of the hooks below, and that line says why.
         tracer = Programs::start(&LoadOptions { report_after_ns: u64::MAX, ..LoadOptions::default() }).ok();
     }
@@ -63,7 +66,7 @@ pub fn run(args: &DoctorArgs) -> Result<CommandExit> {
     report.tracing(fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok().as_deref());
     if !has_types {
         report.line("without", "hooks", "not tried without the types and fields");
-    } else if rights.bpf {
+    } else if capabilities.bpf {
         match hooks() {
             Ok(hooks) => {
                 for hook in hooks {
@@ -91,7 +94,7 @@ pub fn run(args: &DoctorArgs) -> Result<CommandExit> {
             None => {}
         }
     } else {
-        report.bad("hooks", "not tried without the rights: run `sudo supervisor doctor`");
+        report.bad("hooks", "not tried without the capabilities: run `sudo supervisor doctor`");
     }
     let total: usize = map_sizes().iter().map(|map| map.bytes).sum();
     let parts: Vec<String> = map_sizes().iter().map(|map| format!("{} {}", map.name, map.entries)).collect();
@@ -228,17 +231,17 @@ mod tests {
     fn lines_are_aligned_and_missing_items_are_counted() {
         let mut report = Report::default();
         report.good("kernel", "6.18.0");
-        report.bad("rights", "CAP_BPF is missing");
+        report.bad("capabilities", "CAP_BPF is missing");
         report.line("without", "release_task", "extra");
         let expected = [
             "ok       kernel               6.18.0",
-            "MISSING  rights               CAP_BPF is missing",
+            "MISSING  capabilities         CAP_BPF is missing",
             "without  release_task         extra",
         ];
         assert_eq!(report.text.lines().collect::<Vec<_>>(), expected);
         assert_eq!(report.missing, 1);
         let painted = painted(&report.text, Colour::Always);
-        assert!(painted.contains("\n\x1b[1;31mMISSING\x1b[0m  rights"), "{painted}");
+        assert!(painted.contains("\n\x1b[1;31mMISSING\x1b[0m  capabilities"), "{painted}");
     }
 
     #[test]

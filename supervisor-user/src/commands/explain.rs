@@ -40,7 +40,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
 #[derive(Args, Clone, Debug)]
 #[command(group = clap::ArgGroup::new("subject").required(true))]
 pub struct ExplainArgs {
-    /// Processes, dead or alive, by their host pids, or by a name: of this, what is unreaped is told first. Of a reaper,
+    /// Processes, dead or alive, by their host pids, or by a name: of this, what is unreaped is explained first. Of a reaper,
     /// what it holds
     #[arg(group = "subject", value_name = "PID|NAME", value_parser = subject)]
     subjects: Vec<Subject>,
@@ -131,15 +131,15 @@ pub fn run(args: &ExplainArgs) -> Result<CommandExit> {
     }
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
-    let mut glance = OneShotScan::new(&host, &redactor)?;
-    glance.give_up_capabilities()?;
+    let mut scan = OneShotScan::new(&host, &redactor)?;
+    scan.give_up_capabilities()?;
     host.replace_reader()?;
-    if let Some(missing) = glance.missing() {
+    if let Some(missing) = scan.missing() {
         say(&format!("supervisor: only what /proc shows is known: {missing}"));
     }
-    let mut printer = Printer::new(args.output, context(host.identity(), glance.hooks()));
+    let mut printer = Printer::new(args.output, context(host.identity(), scan.hooks()));
     let mut teller = Teller { output: args.output, printer: &mut printer, is_first: families.is_empty() };
-    let exit = tell(args, &host, &mut glance, &mut teller);
+    let exit = tell(args, &host, &mut scan, &mut teller);
     say_reads_lost(&host);
     exit
 }
@@ -149,20 +149,20 @@ pub fn run(args: &ExplainArgs) -> Result<CommandExit> {
 fn tell(
     args: &ExplainArgs,
     host: &Proc,
-    glance: &mut OneShotScan<'_>,
+    scan: &mut OneShotScan<'_>,
     teller: &mut Teller<'_>,
 ) -> Result<CommandExit> {
     if let Some(ino) = args.pidns {
-        return teller.parts(vec![explain_namespace(host, glance, ino)?]);
+        return teller.parts(vec![explain_namespace(host, scan, ino)?]);
     }
     if args.container.is_some() || args.pod.is_some() {
-        return teller.parts(in_place(host, glance, args.container.as_deref(), args.pod.as_deref())?);
+        return teller.parts(in_place(host, scan, args.container.as_deref(), args.pod.as_deref())?);
     }
     let mut worst = CommandExit::Ok;
     for subject in args.subjects.iter().chain(args.reaper.map(Subject::Pid).as_ref()) {
         let parts = match subject {
-            Subject::Pid(pid) => explain_pid(host, glance, *pid),
-            Subject::Name(name) => by_name(host, glance, name),
+            Subject::Pid(pid) => explain_pid(host, scan, *pid),
+            Subject::Name(name) => by_name(host, scan, name),
             Subject::Family(_) => continue,
         };
         let exit = match parts {
@@ -232,7 +232,7 @@ impl Teller<'_> {
     }
 }
 
-fn explain_pid(host: &Proc, glance: &mut OneShotScan<'_>, pid: u32) -> Result<Vec<Part>> {
+fn explain_pid(host: &Proc, scan: &mut OneShotScan<'_>, pid: u32) -> Result<Vec<Part>> {
     let pid = match host.thread_group(pid) {
         Some(process) if process != pid => {
             say(&format!("{pid} is a thread of process {process}, which is this:"));
@@ -240,13 +240,13 @@ fn explain_pid(host: &Proc, glance: &mut OneShotScan<'_>, pid: u32) -> Result<Ve
         }
         _ => pid,
     };
-    explain_process(host, glance, pid)
+    explain_process(host, scan, pid)
 }
 
 /// Explains a process. If it is PID 1 of a namespace that cannot end, the namespace comes first. If it is a reaper, its
 /// zombies are included.
-pub(super) fn explain_process(host: &Proc, glance: &mut OneShotScan<'_>, pid: u32) -> Result<Vec<Part>> {
-    let Some((evidence, namespaces)) = glance.process(pid)? else {
+pub(super) fn explain_process(host: &Proc, scan: &mut OneShotScan<'_>, pid: u32) -> Result<Vec<Part>> {
+    let Some((evidence, namespaces)) = scan.process(pid)? else {
         if host.was_not_read() {
             bail!(
                 "process {pid} could not be read in time: another process holds up reads of /proc; try again in 10 s"
@@ -254,31 +254,31 @@ pub(super) fn explain_process(host: &Proc, glance: &mut OneShotScan<'_>, pid: u3
         }
         bail!("there is no process {pid}: it was reaped, or never was");
     };
-    let mut conclusions = new_conclusions(host, glance, Filter::default())?;
+    let mut conclusions = new_conclusions(host, scan, Filter::default())?;
     let mut parts: Vec<Part> = Vec::new();
     for namespace in namespaces {
         conclusions.take(&namespace);
         if let Seen::Held { evidence, .. } = &namespace.seen
             && evidence.init.facts.pid == pid
         {
-            parts.extend(explain_blocked(host, glance, &namespace)?);
+            parts.extend(explain_blocked(host, scan, &namespace)?);
         }
     }
-    let told = said_of(&mut conclusions, &evidence);
-    parts.push(match told {
+    let said = said_of(&mut conclusions, &evidence);
+    parts.push(match said {
         EventKind::Explained(finding) => {
-            glance.unreaped_by(pid, GRACE, |observation| conclusions.note(observation))?;
+            scan.unreaped_by(pid, GRACE, |observation| conclusions.note(observation))?;
             Part::Reaper(finding, conclusions.open().cloned().collect())
         }
-        told => Part::Event(told),
+        said => Part::Event(said),
     });
     Ok(parts)
 }
 
 /// Empty conclusions for a one-shot scan.
-pub(super) fn new_conclusions(host: &Proc, glance: &OneShotScan<'_>, filter: Filter) -> Result<Conclusions> {
+pub(super) fn new_conclusions(host: &Proc, scan: &OneShotScan<'_>, filter: Filter) -> Result<Conclusions> {
     let mut conclusions = Conclusions::new(host.identity().clone(), 0, filter);
-    conclusions.set_watched_since(glance.watched_since_ns()?);
+    conclusions.set_watched_since(scan.watched_since_ns()?);
     Ok(conclusions)
 }
 
@@ -299,28 +299,28 @@ fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> EventKind {
 /// can be freed. `None` if it has ended meanwhile.
 fn explain_blocked(
     host: &Proc,
-    glance: &mut OneShotScan<'_>,
+    scan: &mut OneShotScan<'_>,
     observation: &Observation,
 ) -> Result<Option<Part>> {
-    let mut conclusions = new_conclusions(host, glance, Filter::default())?;
+    let mut conclusions = new_conclusions(host, scan, Filter::default())?;
     conclusions.take(observation);
     if let Seen::Held { evidence, .. } = &observation.seen {
-        glance.unreaped_in(evidence, |zombie| conclusions.note(zombie))?;
+        scan.unreaped_in(evidence, |zombie| conclusions.note(zombie))?;
     }
     Ok(conclusions.namespaces().next().map(blocked))
 }
 
-fn explain_namespace(host: &Proc, glance: &mut OneShotScan<'_>, ino: u32) -> Result<Part> {
-    for observation in glance.namespaces()? {
+fn explain_namespace(host: &Proc, scan: &mut OneShotScan<'_>, ino: u32) -> Result<Part> {
+    for observation in scan.namespaces()? {
         if let Seen::Held { evidence, .. } = &observation.seen
             && evidence.init.facts.pid_ns == Some(ino)
-            && let Some(part) = explain_blocked(host, glance, &observation)?
+            && let Some(part) = explain_blocked(host, scan, &observation)?
         {
             return Ok(part);
         }
     }
-    let mut conclusions = new_conclusions(host, glance, Filter::default())?;
-    let init = glance.init_of(ino)?.with_context(|| {
+    let mut conclusions = new_conclusions(host, scan, Filter::default())?;
+    let init = scan.init_of(ino)?.with_context(|| {
         format!("there is no PID namespace {ino} with a PID 1, or it cannot be seen from here")
     })?;
     say(&format!("PID namespace {ino} is not blocked; this is its PID 1:"));

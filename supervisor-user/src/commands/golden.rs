@@ -89,7 +89,7 @@ fn look(conclusions: &Conclusions, now_ns: u64) -> String {
         panic!("another command");
     };
     let critical = check::Critical { blocked: &namespaces, stuck: &exits };
-    for (missing, note) in [(None, ""), (Some("rights are missing"), "  # without rights")] {
+    for (missing, note) in [(None, ""), (Some("capabilities are missing"), "  # without capabilities")] {
         let (state, line) = check::judge(&args, &findings, &critical, missing, now_ns);
         let _infallible = write!(out, "\n$ supervisor check{note}\n{}", check::plugin_line(state, &line));
     }

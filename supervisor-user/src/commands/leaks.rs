@@ -115,15 +115,15 @@ async fn watched(args: &LeaksArgs) -> Result<u8> {
             let outcome = session::run(args, &mut traced, args.subreaper, signals).await?;
             return outputs.write(outcome, traced.context());
         }
-        Err(error) if matches!(CommandExit::of(&error), CommandExit::Rights | CommandExit::Kernel) => {
+        Err(error) if matches!(CommandExit::of(&error), CommandExit::Capabilities | CommandExit::Kernel) => {
             clean(&format!("{error:#}"))
         }
         Err(error) => return Err(error),
     };
     say(&format!("supervisor: goes on as a subreaper that reads /proc, and sees less: {why}"));
     let host = Proc::new().context("cannot read /proc")?;
-    let glance = OneShotScan::of_proc(&host, &redactor, why.clone());
-    let mut polled = Polled::new(&host, glance, args.grace.0, why);
+    let scan = OneShotScan::of_proc(&host, &redactor, why.clone());
+    let mut polled = Polled::new(&host, scan, args.grace.0, why);
     let outcome = session::run(args, &mut polled, true, signals).await?;
     outputs.write(outcome, polled.context())
 }

@@ -115,7 +115,7 @@ enum Command {
     /// Watch, and write all that was observed to a file: a bug report
     #[command(after_long_help = examples::RECORD)]
     Record(record::RecordArgs),
-    /// Show what a recording tells, as `watch` did; needs no rights
+    /// Show what a recording tells, as `watch` did; needs no capabilities
     #[command(after_long_help = examples::REPLAY)]
     Replay(replay::ReplayArgs),
     /// Check whether it can run here, and say what to do if not
@@ -124,7 +124,7 @@ enum Command {
     /// Print the JSON Schema of events, or of the configuration
     #[command(after_long_help = examples::SCHEMA)]
     Schema(schema::SchemaArgs),
-    /// Make a service of it, with least rights
+    /// Make a service of it, with the fewest capabilities
     #[command(after_long_help = examples::INSTALL)]
     Install(install::InstallArgs),
     /// Print completions for a shell

@@ -25,16 +25,16 @@ pub(super) fn say_reads_lost(host: &Proc) {
 /// Scans once, and returns the conclusions about unreaped processes and about processes that were told to exit and
 /// cannot.
 pub(super) fn conclude(
-    glance: &mut OneShotScan<'_>,
+    scan: &mut OneShotScan<'_>,
     host: &Proc,
     grace: Duration,
     exit_grace: Duration,
     filter: &Filter,
 ) -> Result<Conclusions> {
     let mut conclusions = Conclusions::new(host.identity().clone(), grace.as_nanos() as u64, filter.clone());
-    conclusions.set_watched_since(glance.watched_since_ns()?);
-    glance.unreaped(grace, |observation| conclusions.note(observation))?;
-    glance.stuck(exit_grace, |observation| conclusions.note(observation))?;
+    conclusions.set_watched_since(scan.watched_since_ns()?);
+    scan.unreaped(grace, |observation| conclusions.note(observation))?;
+    scan.stuck(exit_grace, |observation| conclusions.note(observation))?;
     conclusions.recount();
     Ok(conclusions)
 }

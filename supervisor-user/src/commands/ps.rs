@@ -143,15 +143,15 @@ pub fn run(args: &PsArgs) -> Result<CommandExit> {
     }
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
-    let mut glance = OneShotScan::new(&host, &redactor)?;
-    glance.give_up_capabilities()?;
+    let mut scan = OneShotScan::new(&host, &redactor)?;
+    scan.give_up_capabilities()?;
     host.replace_reader()?;
-    if let Some(missing) = glance.missing() {
+    if let Some(missing) = scan.missing() {
         say(&format!(
             "supervisor: subreaper flags, cgroup v1 paths and other users' exit statuses are not known: {missing}"
         ));
     }
-    repeat(args.every, || list(args, &host, &mut glance))
+    repeat(args.every, || list(args, &host, &mut scan))
 }
 
 /// Lists once, or repeatedly until nobody reads the output.
@@ -186,8 +186,8 @@ impl PsArgs {
 }
 
 /// Lists once.
-fn list(args: &PsArgs, host: &Proc, glance: &mut OneShotScan<'_>) -> Result<CommandExit> {
-    let conclusions = conclude(glance, host, args.grace.0, args.exit_grace.0, &args.filter)?;
+fn list(args: &PsArgs, host: &Proc, scan: &mut OneShotScan<'_>) -> Result<CommandExit> {
+    let conclusions = conclude(scan, host, args.grace.0, args.exit_grace.0, &args.filter)?;
     let mut findings: Vec<&Finding> = conclusions.open().collect();
     groups::sort(&mut findings);
     let mut namespaces: Vec<&BlockedNamespace> = conclusions.namespaces().collect();
@@ -202,11 +202,11 @@ fn list(args: &PsArgs, host: &Proc, glance: &mut OneShotScan<'_>) -> Result<Comm
     say_reads_lost(host);
     match args.output() {
         Format::Text => print_screen(args, &found, &conclusions)?,
-        format => print_json(format, &found, host, glance.hooks())?,
+        format => print_json(format, &found, host, scan.hooks())?,
     }
     if found.is_empty() {
         let others = conclusions.unwanted() + all;
-        say(&nothing(others, args.is_filtered(), unknown_place(glance, host, &args.filter)?));
+        say(&nothing(others, args.is_filtered(), unknown_place(scan, host, &args.filter)?));
     }
     Ok(if found.is_empty() { CommandExit::Ok } else { CommandExit::Found })
 }

@@ -48,7 +48,7 @@ use crate::{console::print, engine::context, exit::CommandExit};
 
 /// The text about the exit codes, for the help.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 all that were named are freed, or with --dry-run can be; 1 one or more are not: refused, \
-not without --force, or it failed; 2 wrong usage, or nobody has confirmed it; 3 failed; 4 rights are missing; 5 this kernel lacks something.";
+not without --force, or it failed; 2 wrong usage, or nobody has confirmed it; 3 failed; 4 capabilities are missing; 5 this kernel lacks something.";
 /// A zombie counts only if it stays for this long.
 const GRACE: Duration = Duration::from_millis(200);
 /// `CAP_KILL` is for SIGCHLD, `CAP_SYS_ADMIN` for the seccomp filters of a reaper and for the agents, `CAP_SYS_NICE` for a short stop on a
@@ -105,14 +105,14 @@ pub struct ReapArgs {
 pub fn run(args: &ReapArgs) -> Result<CommandExit> {
     let host = Proc::new().context("cannot read /proc")?;
     let redactor = args.redact.redactor()?;
-    let mut glance = OneShotScan::new(&host, &redactor)?;
-    glance.keep_capabilities(&ALSO_KEPT)?;
+    let mut scan = OneShotScan::new(&host, &redactor)?;
+    scan.keep_capabilities(&ALSO_KEPT)?;
     host.replace_reader()?;
-    if let Some(missing) = glance.missing() {
+    if let Some(missing) = scan.missing() {
         say(&format!("supervisor: who must reap is known from /proc only: {missing}"));
     }
-    let hooks = glance.hooks();
-    let mut entries = decided(args, &host, &mut glance)?;
+    let hooks = scan.hooks();
+    let mut entries = decided(args, &host, &mut scan)?;
     say_reads_lost(&host);
     if entries.is_empty() {
         say("nothing that matches is unreaped");
@@ -135,11 +135,11 @@ pub fn run(args: &ReapArgs) -> Result<CommandExit> {
 }
 
 /// The zombies that the arguments name, each with a decision, sorted by reaper.
-fn decided(args: &ReapArgs, host: &Proc, glance: &mut OneShotScan<'_>) -> Result<Vec<ReapAttempt>> {
+fn decided(args: &ReapArgs, host: &Proc, scan: &mut OneShotScan<'_>) -> Result<Vec<ReapAttempt>> {
     // Zombies of nested namespaces block a namespace too, so the filter must not leave them out.
     let filter = Filter { pidns: None, ..args.filter.clone() };
     let mut conclusions = Conclusions::new(host.identity().clone(), GRACE.as_nanos() as u64, filter);
-    glance.unreaped(GRACE, |observation| conclusions.note(observation))?;
+    scan.unreaped(GRACE, |observation| conclusions.note(observation))?;
     conclusions.recount();
     let mut entries: Vec<ReapAttempt> =
         conclusions.open().filter(|it| is_meant(args, it)).map(entry).collect();
@@ -147,7 +147,7 @@ fn decided(args: &ReapArgs, host: &Proc, glance: &mut OneShotScan<'_>) -> Result
         if entries.iter().any(|entry| entry.finding.process.pid == pid) {
             continue;
         }
-        let Some((evidence, _)) = glance.process(pid)? else {
+        let Some((evidence, _)) = scan.process(pid)? else {
             anyhow::bail!("there is no process {pid}: it was reaped, or never was");
         };
         let finding = conclusions.explain(&evidence);
@@ -325,9 +325,9 @@ fn text(
     let mut out = String::new();
     for of_one in by_reaper(entries, args.force) {
         // An entry that was shown before the confirmation and was not tried is not shown again.
-        let told: Vec<&ReapAttempt> =
+        let listed: Vec<&ReapAttempt> =
             of_one.iter().filter(|entry| entry.outcome.is_some() || !is_shown).collect();
-        out.push_str(&text_of_all(&told, args.force));
+        out.push_str(&text_of_all(&listed, args.force));
         if let Some(reaper) = &of_one[0].finding.reaper {
             let name = format!("{}[{}]", clean(&reaper.process.name), reaper.process.pid);
             out.extend(stops.get(&reaper.process.pid).and_then(|stops| stops_text(&name, stops)));

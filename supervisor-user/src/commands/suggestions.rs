@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use crate::commands::Cli;
 
-    fn told(words: &[&str]) -> String {
+    fn printed(words: &[&str]) -> String {
         let words = ["supervisor"].iter().chain(words);
         plausible(Cli::try_parse_from(words).expect_err("it is wrong")).to_string()
     }
@@ -65,12 +65,12 @@ mod tests {
             (&["explain", "--famly", "F1"], "'--family'"),
             (&["watch", "-o", "jsn"], "'json'"),
         ] {
-            let text = told(words);
+            let text = printed(words);
             assert!(text.contains(meant), "{words:?}: {text}");
         }
         for words in [&["ps", "--limit"][..], &["ps", "--namespace", "x"], &["watch", "--follow"], &["kill"]]
         {
-            let text = told(words);
+            let text = printed(words);
             assert!(!text.contains("tip:"), "{words:?}: {text}");
         }
     }
@@ -86,7 +86,7 @@ mod tests {
             (&["explain", "99999999999"], ["PID|NAME", "supervisor explain 1234"]),
             (&["explain", "--family", "F99"], ["--family", "F24"]),
         ] {
-            let text = told(words);
+            let text = printed(words);
             assert!(parts.iter().all(|part| text.contains(part)), "{words:?}: {text}");
         }
     }

@@ -101,7 +101,7 @@ pub struct TraceArgs {
     cgroup: Option<String>,
     #[command(flatten)]
     redact: RedactArgs,
-    /// A command to run: only it and its descendants are told of, until it ends
+    /// A command to run: only it and its descendants are traced, until it ends
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -167,7 +167,7 @@ async fn trace(args: &TraceArgs) -> Result<u8> {
     options.ring_bytes = args.ring.unwrap_or(options.ring_bytes);
     let mut trace = Trace::start(options, &roots)?;
     if !trace.has_release() {
-        say("this kernel does not tell who reaps: a reap is told a little late, and without its reaper");
+        say("this kernel does not report who reaps: a reap is printed a little late, and without its reaper");
     }
     let context = engine::context(host.identity(), Some(trace.hooks()));
     let redactor = args.redact.redactor()?;

@@ -16,19 +16,19 @@ use supervisor_model::{filter::Filter, words::clean};
 ///
 /// If a map or `/proc` cannot be read.
 pub(super) fn unknown_place(
-    glance: &mut OneShotScan<'_>,
+    scan: &mut OneShotScan<'_>,
     host: &Proc,
     filter: &Filter,
 ) -> Result<Option<String>> {
     if let Some(ino) = filter.pidns {
         let wanted = Filter { pidns: Some(ino), ..Filter::default() };
-        if !is_there(glance, host, &wanted)? {
+        if !is_there(scan, host, &wanted)? {
             return Ok(Some(format!("no process is seen in a PID namespace {ino}")));
         }
     }
     if let Some(container) = &filter.container {
         let wanted = Filter { container: Some(container.clone()), ..Filter::default() };
-        if !is_there(glance, host, &wanted)? {
+        if !is_there(scan, host, &wanted)? {
             return Ok(Some(format!("no process is seen in a container `{}`", clean(container))));
         }
     }
@@ -36,9 +36,9 @@ pub(super) fn unknown_place(
 }
 
 /// Whether a filter lets any process through, dead or alive.
-fn is_there(glance: &mut OneShotScan<'_>, host: &Proc, wanted: &Filter) -> Result<bool> {
+fn is_there(scan: &mut OneShotScan<'_>, host: &Proc, wanted: &Filter) -> Result<bool> {
     let identity = host.identity();
-    Ok(glance.any(|evidence| wanted.wants(&attribute(evidence, identity, 0)))?)
+    Ok(scan.any(|evidence| wanted.wants(&attribute(evidence, identity, 0)))?)
 }
 
 /// Says how many findings the filters leave out.

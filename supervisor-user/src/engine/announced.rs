@@ -34,7 +34,7 @@ pub(super) struct Announced {
     inbox: Inbox,
     requests: HashMap<u64, Request>,
     /// Whether it was reported that a message cannot be read.
-    is_told: bool,
+    is_reported: bool,
 }
 
 /// What one command frees at a time.
@@ -53,7 +53,7 @@ impl Announced {
     ///
     /// If the kernel refuses the map.
     pub(super) fn open() -> Result<Self, KernelError> {
-        Ok(Self { inbox: Inbox::new()?, requests: HashMap::new(), is_told: false })
+        Ok(Self { inbox: Inbox::new()?, requests: HashMap::new(), is_reported: false })
     }
 
     /// Takes the messages, and reports the results. Call it at each tick.
@@ -124,7 +124,7 @@ impl Announced {
     }
 
     fn tell(&mut self, error: &str) {
-        if !std::mem::replace(&mut self.is_told, true) {
+        if !std::mem::replace(&mut self.is_reported, true) {
             say(&format!(
                 "supervisor: what `supervisor reap` announces cannot be read, so its audit events are missing: {error}"
             ));

@@ -25,7 +25,7 @@ struct Reaper {
     name: String,
     /// When the period began in which its events are counted.
     since_ns: u64,
-    told: u32,
+    passed: u32,
     suppressed: u64,
 }
 
@@ -59,8 +59,8 @@ impl Flood {
             }
             entry => entry.or_insert_with(|| Reaper::new(name, now_ns)),
         };
-        if reaper.told < self.config.per_reaper {
-            reaper.told += 1;
+        if reaper.passed < self.config.per_reaper {
+            reaper.passed += 1;
             return true;
         }
         reaper.suppressed += 1;
@@ -96,7 +96,7 @@ impl Flood {
 
 impl Reaper {
     fn new(name: &str, since_ns: u64) -> Self {
-        Self { name: name.to_owned(), since_ns, told: 0, suppressed: 0 }
+        Self { name: name.to_owned(), since_ns, passed: 0, suppressed: 0 }
     }
 }
 
@@ -134,9 +134,9 @@ mod tests {
     #[test]
     fn one_reaper_is_limited_and_another_is_not() {
         let mut flood = flood(2);
-        let told: Vec<bool> =
+        let passed: Vec<bool> =
             (0..5).map(|i| flood.lets_through(&EventKind::Detected(of(10)), i * S)).collect();
-        assert_eq!(told, [true, true, false, false, false]);
+        assert_eq!(passed, [true, true, false, false, false]);
         assert!(flood.lets_through(&EventKind::Updated(of(11)), 5 * S));
         assert!(flood.due(59 * S).is_empty());
         let due = flood.due(60 * S);
@@ -144,7 +144,7 @@ mod tests {
             due.iter().map(|it| (it.reaper_pid, it.count, it.since_ns)).collect::<Vec<_>>(),
             [(10, 3, 0)]
         );
-        assert!(flood.due(61 * S).is_empty(), "it is told once");
+        assert!(flood.due(61 * S).is_empty(), "it is reported once");
         assert!(flood.lets_through(&EventKind::Detected(of(10)), 61 * S), "the next minute begins");
     }
 

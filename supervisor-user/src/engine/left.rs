@@ -33,7 +33,7 @@ pub(super) async fn take_over(
         let is_same_boot = left.host.boot_id == host.boot_id;
         let mut gone = Vec::new();
         left.open.retain(|key, line| {
-            let was = if key.is_namespace { Was::Held } else { Was::Told };
+            let was = if key.is_namespace { Was::Stuck } else { Was::Reported };
             let stays = is_same_boot
                 && if key.is_exit {
                     observer.take_over_exit(&key.id, line.exit_ns)

@@ -57,7 +57,7 @@ use crate::{config::Config, service};
 pub use pipeline::Pipeline;
 use reaping::Reaping;
 pub use stream::Stream;
-use vitals::{Vitals, told};
+use vitals::{Vitals, notified};
 
 /// How often the observer looks for candidates.
 const TICK: Duration = Duration::from_millis(250);
@@ -167,8 +167,8 @@ async fn watch(options: WatchOptions) -> Result<Ended> {
     let _they_stay = memory::give_back_file();
     say(&begun(&config, is_verbose.then(|| pipeline.stream().bound())));
 
-    tokio::spawn(service::watchdog(|error| told(Err(error))));
-    told(service::ready(&format!("watching for processes unreaped for {}", duration(grace_ns))));
+    tokio::spawn(service::watchdog(|error| notified(Err(error))));
+    notified(service::ready(&format!("watching for processes unreaped for {}", duration(grace_ns))));
 
     let events = poll(observer.event_fd()?)?;
     let end = length.and_then(|length| Instant::now().checked_add(length));
@@ -190,7 +190,7 @@ async fn watch(options: WatchOptions) -> Result<Ended> {
         is_verbose,
     };
     let ran = agent.run().await;
-    told(service::stopping());
+    notified(service::stopping());
     let ended = match ran {
         Ok(()) => agent.end(started_ns).await,
         Err(error) => Err(error),
@@ -306,13 +306,13 @@ impl Agent {
     /// Reads the configuration again and applies it. If the new one is wrong, the agent keeps the old one.
     async fn reload(&mut self) {
         let Some(reload) = &self.reload else { return };
-        told(service::reloading());
+        notified(service::reloading());
         let may_reap = self.reaping.is_some();
         let status = reconfigure(&mut self.config, reload(), &mut self.pipeline, may_reap).await;
         if let Some(reaping) = &mut self.reaping {
             reaping.reconfigure(self.config.reap.clone());
         }
-        told(service::ready(status));
+        notified(service::ready(status));
     }
 }
 

@@ -31,7 +31,7 @@ use super::{
 use crate::config::Config;
 
 /// The shortest time between two reports that a sink drops events.
-const TELL_DROPS_NS: u64 = 10_000_000_000;
+const REPORT_DROPS_NS: u64 = 10_000_000_000;
 /// The time between two attempts to open a sink that could not be opened after a change of configuration.
 const REOPEN_NS: u64 = 5_000_000_000;
 /// How long a sink may deliver nothing at the end, before its waiting events are given up.
@@ -69,7 +69,7 @@ struct Route {
 struct Drops {
     since_ns: u64,
     /// How many of them were reported to the other sinks.
-    told: u64,
+    reported: u64,
     /// The next report comes no sooner.
     next_ns: u64,
 }
@@ -230,29 +230,29 @@ impl Stream {
         }
         self.write_counters(false).await;
         self.reopen(now_ns);
-        self.tell_drops(now_ns)
+        self.report_drops(now_ns)
     }
 
     /// Reports for each sink how many events it has dropped, and since when. The other sinks get a report while the
     /// number grows. The sink itself also gets one when it has room again. Each report has the whole number.
-    fn tell_drops(&mut self, now_ns: u64) -> Result<()> {
+    fn report_drops(&mut self, now_ns: u64) -> Result<()> {
         for i in 0..self.workers.len() {
             let Route { name, worker, drops, missed, .. } = &mut self.workers[i];
             // Without a sink worker, the sink could not be opened.
             let count =
-                worker.as_ref().map_or(DropCount { all: *missed, failed: *missed }, SinkWorker::untold);
+                worker.as_ref().map_or(DropCount { all: *missed, failed: *missed }, SinkWorker::unreported);
             // If nobody will ever read from the sink again, its drops are reported once.
             let is_closed = worker.as_ref().is_some_and(|worker| worker.stats().is_closed);
             if count.all == 0 || (is_closed && drops.is_some()) {
                 continue;
             }
-            let Drops { since_ns, told, next_ns } =
-                drops.get_or_insert(Drops { since_ns: now_ns, told: 0, next_ns: now_ns });
+            let Drops { since_ns, reported, next_ns } =
+                drops.get_or_insert(Drops { since_ns: now_ns, reported: 0, next_ns: now_ns });
             let has_room = worker.as_ref().is_some_and(SinkWorker::has_room);
-            if now_ns < *next_ns || !(has_room || count.all > *told) {
+            if now_ns < *next_ns || !(has_room || count.all > *reported) {
                 continue;
             }
-            (*told, *next_ns) = (count.all, now_ns + TELL_DROPS_NS);
+            (*reported, *next_ns) = (count.all, now_ns + REPORT_DROPS_NS);
             let DropCount { all, failed } = count;
             let dropped = Dropped { sink: name.clone(), count: all, failed, since_ns: *since_ns };
             let event = Event { at_ns: now_ns, wall: Wall::now(), kind: EventKind::Dropped(dropped) };
@@ -263,9 +263,9 @@ impl Stream {
                 let Some(worker) = &mut route.worker else { continue };
                 if at != i {
                     // A report about another sink must not cause a drop, which would have to be reported too.
-                    let _told_later = worker.try_push(&message);
+                    let _reported_later = worker.try_push(&message);
                 } else if has_room && worker.try_push(&message) {
-                    worker.told(count);
+                    worker.reported(count);
                     route.drops = None;
                 }
             }
@@ -355,7 +355,7 @@ impl Stream {
                 .await?;
         }
         self.write_counters(true).await;
-        self.tell_drops(now_ns)?;
+        self.report_drops(now_ns)?;
         Ok(close(self.workers).await.is_empty())
     }
 }

@@ -76,8 +76,8 @@ impl Vitals {
 }
 
 /// Reports to the person if the service manager could not be notified. The agent goes on.
-pub(super) fn told(what: io::Result<()>) {
+pub(super) fn notified(what: io::Result<()>) {
     if let Err(error) = what {
-        say(&format!("supervisor: the service manager cannot be told how it goes: {error}"));
+        say(&format!("supervisor: the service manager cannot be notified: {error}"));
     }
 }

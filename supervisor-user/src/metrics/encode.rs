@@ -28,9 +28,9 @@ pub(super) struct Scrape {
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // The engine must not wait until the text is written.
-        let (snapshot, told) = {
+        let (snapshot, at) = {
             let state = lock(&self.state);
-            (state.snapshot.clone(), state.told)
+            (state.snapshot.clone(), state.at)
         };
         let mut out = Out(encoder);
         out.gauge(
@@ -39,10 +39,10 @@ impl Collector for Scrape {
             None,
             [([("version", self.build.version), ("hooks", self.build.hooks)], 1u64)],
         )?;
-        let age = told.elapsed().as_secs_f64();
+        let age = at.elapsed().as_secs_f64();
         out.gauge(
             "tick_age",
-            "Since the tracer last looked for leftovers",
+            "Since the tracer last looked for unreaped processes",
             Some(&Unit::Seconds),
             [([], age)],
         )?;
@@ -142,7 +142,7 @@ impl Out<'_> {
         self.gauge("open_findings", "Findings that are open", None, open)?;
         self.counter(
             "events_suppressed",
-            "Events of reapers that opened too many findings, which were told as a number only",
+            "Events of reapers that opened too many findings, which were reported as a number only",
             None,
             [([], snapshot.suppressed)],
         )

@@ -77,7 +77,7 @@ struct Counted {
     closed: Family<Kind, Counter>,
     dwell: Histogram,
     found: Counter,
-    closed_by_resync: Counter,
+    closed_by_reconciliation: Counter,
     reap_requests: Family<OutcomeLabel, Counter>,
 }
 
@@ -86,16 +86,16 @@ struct Counted {
 struct State {
     snapshot: Snapshot,
     /// Whether the engine has reported a snapshot.
-    is_told: bool,
+    is_ready: bool,
     /// When the engine reported it. Before the first snapshot, the time when this was created.
-    told: Instant,
+    at: Instant,
 }
 
 impl Metrics {
     /// Creates metrics that have counted nothing yet.
     #[must_use]
     pub fn new(build: Build) -> Self {
-        let state = State { snapshot: Snapshot::default(), is_told: false, told: Instant::now() };
+        let state = State { snapshot: Snapshot::default(), is_ready: false, at: Instant::now() };
         let state = Arc::new(Mutex::new(state));
         let counted = Counted::new();
         let mut registry = Registry::with_prefix("supervisor");
@@ -113,19 +113,19 @@ impl Metrics {
     /// attached and the processes from before the start are scanned.
     pub fn set(&self, snapshot: Snapshot) {
         let mut state = lock(&self.state);
-        *state = State { snapshot, is_told: true, told: Instant::now() };
+        *state = State { snapshot, is_ready: true, at: Instant::now() };
     }
 
     /// The time since the last tick of the engine, or since its start, if that is too long.
     #[must_use]
     pub fn stalled(&self) -> Option<Duration> {
-        Some(lock(&self.state).told.elapsed()).filter(|elapsed| *elapsed > STALE)
+        Some(lock(&self.state).at.elapsed()).filter(|elapsed| *elapsed > STALE)
     }
 
     /// Whether the hooks are attached and the processes from before the start are scanned.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        lock(&self.state).is_told
+        lock(&self.state).is_ready
     }
 
     /// All metrics as text.
@@ -157,7 +157,7 @@ impl Counted {
             closed: Family::default(),
             dwell: Histogram::new(DWELL),
             found: Counter::default(),
-            closed_by_resync: Counter::default(),
+            closed_by_reconciliation: Counter::default(),
             reap_requests: Family::default(),
         };
         // A series that exists from the start shows its first increase.
@@ -188,13 +188,13 @@ impl Counted {
         );
         registry.register(
             "resync_found",
-            "Unreaped processes that were found by a resync after a loss",
+            "Unreaped processes that were found by reconciliation after a loss",
             self.found.clone(),
         );
         registry.register(
             "resync_closed",
-            "Findings that a resync closed because their reap was not seen",
-            self.closed_by_resync.clone(),
+            "Findings that reconciliation closed because their reap was not seen",
+            self.closed_by_reconciliation.clone(),
         );
         registry.register(
             "reap_requests",
@@ -224,7 +224,7 @@ impl Counted {
             EventKind::ExitFinished { .. } => count(&self.closed, &EXIT),
             EventKind::Lost(loss) => {
                 self.found.inc_by(loss.found);
-                self.closed_by_resync.inc_by(loss.closed);
+                self.closed_by_reconciliation.inc_by(loss.closed);
             }
             // One-shot commands make the first two. A snapshot has the counts of the other two.
             EventKind::State(_)

@@ -204,7 +204,7 @@ fn the_server_answers_by_path_and_format() {
     );
 
     if let Some(long_ago) = Instant::now().checked_sub(STALE + Duration::from_secs(2)) {
-        lock(&metrics.state).told = long_ago;
+        lock(&metrics.state).at = long_ago;
         for path in ["/healthz", "/readyz"] {
             let (head, body) = get(address, path, "");
             assert!(

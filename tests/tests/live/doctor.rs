@@ -31,7 +31,7 @@ fn every_program_stays_within_its_bound_of_verified_instructions() -> Result<()>
         assert!(verified <= bound, "{program}: {verified} instructions, {bound} at most");
     }
     let figures = report.lines().filter(|line| line.ends_with("instructions verified)")).count();
-    assert!(figures >= VERIFIED_AT_MOST.len() - 1, "only the extra hook may be missing: {report}");
+    assert!(figures >= VERIFIED_AT_MOST.len() - 1, "only the optional hook may be missing: {report}");
     assert!(figures <= VERIFIED_AT_MOST.len(), "a program without a bound: {report}");
     Ok(())
 }

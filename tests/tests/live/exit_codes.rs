@@ -45,9 +45,9 @@ fn every_exit_code_is_the_one_that_is_documented() -> Result<()> {
         (plain, &["replay", "/no/such/file"], CommandExit::Failed),
         (plain, &["trace", "/no/such/command"], CommandExit::Failed),
         (plain, &["ps", "--from", "nats://127.0.0.1:1", "--nats-timeout", "1s"], CommandExit::Failed),
-        (as_nobody, &["watch"], CommandExit::Rights),
-        (as_nobody, &["trace"], CommandExit::Rights),
-        (as_nobody, &["demo"], CommandExit::Rights),
+        (as_nobody, &["watch"], CommandExit::Capabilities),
+        (as_nobody, &["trace"], CommandExit::Capabilities),
+        (as_nobody, &["demo"], CommandExit::Capabilities),
         (without_btf, &["watch"], CommandExit::Kernel),
         (without_btf, &["trace"], CommandExit::Kernel),
     ] {

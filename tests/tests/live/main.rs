@@ -1,6 +1,7 @@
 //! The live tests. They are one program, so that it is linked only once; `cargo xtask test FILE::` runs those of one
 //! file.
 
+mod capabilities;
 mod cases;
 mod check;
 mod clock_step;
@@ -45,7 +46,6 @@ mod reap;
 mod recording;
 mod release;
 mod reuse;
-mod rights;
 mod run;
 mod run_local;
 mod scale;

@@ -51,7 +51,7 @@ fn replay_as_nobody(file: &Path) -> Result<Vec<String>> {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
     for name in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         let line = status.lines().find(|line| line.starts_with(name)).context("no capabilities in status")?;
-        ensure!(line.ends_with("\t0000000000000000"), "the replay was to have no rights: {line}");
+        ensure!(line.ends_with("\t0000000000000000"), "the replay was to have no capabilities: {line}");
     }
     let ids = format!("\nUid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}\n");
     ensure!(status.contains(&ids), "the replay was to run as nobody: {status}");

@@ -120,7 +120,7 @@ impl Verdicts {
         let (tests, own): (Vec<_>, Vec<_>) =
             self.steps.iter().partition(|(name, _)| name.starts_with("tests/"));
         for (name, code) in own {
-            parts.push(format!("{name} {}", told(*code)));
+            parts.push(format!("{name} {}", exit_text(*code)));
         }
         if !tests.is_empty() {
             parts.push(format!("tests {} ok", self.passed));
@@ -130,7 +130,7 @@ impl Verdicts {
             // With 101 the test runner says that some tests failed. These are named already.
             let named = |code: Option<u8>| code == Some(101) && !self.failed.is_empty();
             let bad = tests.iter().filter(|(_, code)| *code != Some(0) && !named(*code));
-            parts.extend(bad.map(|(name, code)| format!("{name} {}", told(*code))));
+            parts.extend(bad.map(|(name, code)| format!("{name} {}", exit_text(*code))));
         }
         parts.extend(self.broken.iter().map(|why| format!("BROKEN: {why}")));
         parts.push(format!("{} s", self.seconds));
@@ -138,7 +138,7 @@ impl Verdicts {
     }
 }
 
-fn told(code: Option<u8>) -> String {
+fn exit_text(code: Option<u8>) -> String {
     match code {
         Some(0) => "ok".to_owned(),
         Some(code) => format!("FAILED (exit code {code})"),
@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(broken.take("[ 1.0] BUG: soft lockup"), Heard::Broken);
         assert_eq!(broken.take("[ 1.0] Kernel panic"), Heard::Nothing);
         assert!(!broken.is_good());
-        let told = "doctor ok, demo ok, tests 0 ok, BROKEN: [ 1.0] BUG: soft lockup, 0 s";
-        assert_eq!(broken.summary(), told);
+        let text = "doctor ok, demo ok, tests 0 ok, BROKEN: [ 1.0] BUG: soft lockup, 0 s";
+        assert_eq!(broken.summary(), text);
     }
 
     #[test]

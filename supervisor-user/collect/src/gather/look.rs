@@ -86,7 +86,7 @@ pub struct Inspection<'a> {
     reapers: Cache<(u32, bool), Option<Shared<ReaperFacts>>>,
     creators: Cache<ProcessId, Option<(CreatorFacts, Execs, ProcessId)>>,
     /// The ancestry of a process: its creator, which forked it at that time, and all creators above.
-    descents: Cache<(ProcessId, u64), Shared<Vec<CreatorFacts>>>,
+    ancestries: Cache<(ProcessId, u64), Shared<Vec<CreatorFacts>>>,
     inits: Cache<ProcessId, Option<Shared<ProcessFacts>>>,
     budgets: Cache<(Option<String>, Option<u32>), Option<PidBudget>>,
     /// The processes that hold the write ends of pipes.
@@ -128,7 +128,7 @@ impl<'a> Inspection<'a> {
             threads: Cache::default(),
             reapers: Cache::default(),
             creators: Cache::default(),
-            descents: Cache::default(),
+            ancestries: Cache::default(),
             inits: Cache::default(),
             budgets: Cache::default(),
             pipes: Cache::default(),

@@ -173,7 +173,7 @@ fn a_process_that_vanishes_at_any_step_is_no_error_and_adds_no_wrong_facts() {
         let seen = Seen::Unreaped { id: zombie, existing: false, evidence: Box::new(evidence) };
         let mut conclusions = Conclusions::new(proc.identity().clone(), 1, Filter::default());
         let events = conclusions.take(&Observation::at(2_000_000_000, seen));
-        assert_eq!(events.len(), 1, "it is told all the same");
+        assert_eq!(events.len(), 1, "it is reported all the same");
         let finding = conclusions.open().next().expect("it is open");
         assert_eq!(finding.reaper.is_some(), knows_reaper, "after {answered} answers");
         if host.left.get() > 0 {

@@ -43,7 +43,7 @@ pub enum KernelError {
     },
     /// This process is not permitted to do it.
     #[error("{0}")]
-    NoRights(String),
+    NoCapabilities(String),
     /// The object or a map could not be loaded.
     #[error("the eBPF object cannot be loaded: {0}")]
     Load(#[source] aya::EbpfError),
@@ -128,7 +128,7 @@ impl KernelError {
         while let Some(this) = cause {
             let io_error = this.downcast_ref::<io::Error>();
             if io_error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-                return Self::NoRights(
+                return Self::NoCapabilities(
                     "the kernel refuses bpf(2) although the capabilities are there: a seccomp profile (see deploy/seccomp.json) \
                      or the kernel's lockdown forbids it"
                         .to_owned(),

@@ -2,6 +2,7 @@
 
 mod arch;
 mod btf;
+mod capabilities;
 mod error;
 mod hooks;
 mod inbox;
@@ -10,7 +11,6 @@ mod missed;
 mod programs;
 mod records;
 mod remembered;
-mod rights;
 mod scan;
 mod simulated_loss;
 mod sizes;
@@ -18,6 +18,7 @@ mod trace;
 mod usage;
 
 pub use btf::{Offsets, resolve};
+pub use capabilities::{Capabilities, capabilities};
 pub use error::{KernelError, NEEDED_KERNEL};
 pub use hooks::{Hook, HookState, VERIFIED_AT_MOST, hooks};
 pub use inbox::{INBOX_BYTES, Inbox, Inboxes, MESSAGE_AT_MOST};
@@ -25,7 +26,6 @@ pub use loader::LoadOptions;
 pub use programs::Programs;
 pub use records::Records;
 pub use remembered::Remembered;
-pub use rights::{Rights, rights};
 pub use scan::Scan;
 pub use simulated_loss::SimulatedLoss;
 pub use sizes::{MapSize, map_sizes};

@@ -15,13 +15,12 @@ use supervisor_ebpf::{Control, Counters, EPOCHS, Exec, ProcessId, Reaped, TaskRe
 use supervisor_model::{clock, evidence::Task};
 
 use super::{
-    KernelError, Offsets, Records,
+    KernelError, Offsets, Records, capabilities,
     loader::{
         ITERATOR, LoadOptions, RELEASE, Setup, TRACEPOINTS, iterator, load, map, tracepoint, try_release,
     },
     missed,
     remembered::Remembered,
-    rights,
     scan::{self, Scan},
 };
 use crate::memory;
@@ -54,7 +53,7 @@ impl Programs {
         setup: &Setup,
         also: impl FnOnce(&mut Ebpf, &Btf) -> Result<T, KernelError>,
     ) -> Result<(Self, T), KernelError> {
-        rights()?.require_tracing()?;
+        capabilities()?.require_tracing()?;
         let offsets = options.simulated_loss.fields(Offsets::of_running_kernel()?);
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::BadBtf(error.to_string()))?;
         let mut ebpf = load(&offsets, &btf, options, setup)?;

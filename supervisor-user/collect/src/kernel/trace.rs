@@ -136,8 +136,8 @@ impl Trace {
                     n if n == size_of::<Traced>() => TraceRecord::Event(start.cast::<Traced>().read()),
                     n if n == size_of::<TracedExec>() => TraceRecord::Exec(&*start.cast::<TracedExec>()),
                     n if n == size_of::<TracedCgroup>() => {
-                        let told = &*start.cast::<TracedCgroup>();
-                        TraceRecord::Cgroup(told.id, components(&told.path))
+                        let cgroup = &*start.cast::<TracedCgroup>();
+                        TraceRecord::Cgroup(cgroup.id, components(&cgroup.path))
                     }
                     _ => continue,
                 }

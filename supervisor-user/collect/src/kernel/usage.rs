@@ -45,7 +45,7 @@ impl RunStats {
         match enable_stats(Stats::RunTime) {
             Ok(fd) => Ok(Self { _fd: fd }),
             Err(error) if error.io_error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(KernelError::NoRights(
+                Err(KernelError::NoCapabilities(
                     "measuring eBPF programs needs CAP_SYS_ADMIN until it has begun: add it, or set `bpf_stats = false`"
                         .to_owned(),
                 ))
@@ -81,14 +81,14 @@ impl Programs {
     /// If the kernel does not report it.
     pub fn program_runs(&self) -> Result<Vec<ProgramRuns>, KernelError> {
         let loaded = self.ebpf.programs().filter(|(_, program)| program.fd().is_ok());
-        let told = loaded.map(|(name, program)| {
+        let runs = loaded.map(|(name, program)| {
             let info = program.info().map_err(|error| KernelError::Io {
                 what: "cannot read the run times of the eBPF programs",
                 source: io::Error::other(error),
             })?;
             Ok(ProgramRuns { name: name.to_owned(), run_time: info.run_time(), runs: info.run_count() })
         });
-        told.collect()
+        runs.collect()
     }
 }
 

@@ -2,9 +2,9 @@
 //! and its time.
 //!
 //! A candidate is *waiting* (`State::Waiting`) when it was seen past the reporting age, and is not yet confirmed or not
-//! yet past the grace period. Then it is *reported* (`State::Told`), and leaves the ledger when its reap is reported. The
-//! init of a PID namespace that cannot end is *held* (`State::Held`). `State::TakenOver` is what an earlier run has
-//! reported, and `State::Ghost` a stale entry whose process is gone.
+//! yet past the grace period. Then it is *reported* (`State::Reported`), and leaves the ledger when its reap is reported. The
+//! init of a PID namespace that cannot end is *stuck* (`State::Stuck`). `State::TakenOver` is what an earlier run has
+//! reported, and `State::Stale` a stale entry whose process is gone.
 //! The ledger counts each candidate in the cell of its exit epoch. So a tick learns from the kernel's epoch table alone
 //! whether the kernel has a process that the ledger does not know.
 
@@ -29,7 +29,7 @@ pub const MAX_REPORT_AFTER_NS: u64 = 30_000_000_000;
 #[derive(Debug)]
 pub struct Ledger {
     grace_ns: u64,
-    leftovers: HashMap<ProcessId, Leftover>,
+    candidates: HashMap<ProcessId, Candidate>,
     known: [u64; EPOCHS],
     missing: HashSet<ProcessId>,
     /// Processes that the first scan found to have exited.
@@ -41,7 +41,7 @@ pub struct Ledger {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Leftover {
+struct Candidate {
     exit_ns: u64,
     state: State,
     next_ns: u64,
@@ -55,11 +55,11 @@ enum State {
     Waiting,
     /// An earlier run has reported it, and this one has not confirmed it yet.
     TakenOver,
-    Held,
-    Told,
+    Stuck,
+    Reported,
     /// A stale entry: the process is gone and still in the kernel's table, because its free was not seen. Or an entry
     /// of a process that nobody wants to observe.
-    Ghost,
+    Stale,
 }
 
 /// A candidate that has to be inspected now.
@@ -70,16 +70,16 @@ pub struct Due {
     /// When it exited; `None` if that was not seen.
     pub exit_ns: Option<u64>,
     /// Whether it was reported already.
-    pub is_told: bool,
+    pub is_reported: bool,
 }
 
 /// The result of the inspection of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// It is unreaped, and was reported.
-    Told,
+    Reported,
     /// It is exiting and cannot finish, and was reported as stuck in exit.
-    Held,
+    Stuck,
     /// It is no zombie, or no zombie yet, or its reaper is just reaping it.
     NotYet,
     /// Nobody wants to observe it: it is not due again, and its end is not reported.
@@ -90,9 +90,9 @@ pub enum Settled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Was {
     /// Reported as unreaped.
-    Told,
+    Reported,
     /// Reported as stuck in exit.
-    Held,
+    Stuck,
 }
 
 impl Ledger {
@@ -101,7 +101,7 @@ impl Ledger {
     pub fn new(grace_ns: u64) -> Self {
         Self {
             grace_ns,
-            leftovers: HashMap::new(),
+            candidates: HashMap::new(),
             known: [0; EPOCHS],
             missing: HashSet::new(),
             existing: HashSet::new(),
@@ -125,7 +125,7 @@ impl Ledger {
     /// Whether an epoch holds fewer processes than the ledger knows. Then a reap was not reported, or its event is on
     /// its way.
     #[must_use]
-    pub fn has_untold(&self, epochs: &[u64; EPOCHS]) -> bool {
+    pub fn has_unreported(&self, epochs: &[u64; EPOCHS]) -> bool {
         epochs.iter().zip(&self.known).any(|(seen, known)| seen.cast_signed() < known.cast_signed())
     }
 
@@ -149,7 +149,7 @@ impl Ledger {
     pub fn walk(&mut self, entries: &[Unreaped], now_ns: u64) {
         for Unreaped { id, exit_ns, .. } in entries {
             let age_ns = now_ns.saturating_sub(*exit_ns);
-            if age_ns < self.report_after_ns() || self.leftovers.contains_key(id) {
+            if age_ns < self.report_after_ns() || self.candidates.contains_key(id) {
                 continue;
             }
             self.found += u64::from(*exit_ns == 0 && !self.existing.contains(id));
@@ -168,21 +168,21 @@ impl Ledger {
     /// is reported even if it comes before the inspection.
     pub fn take_over(&mut self, id: ProcessId, was: Was, now_ns: u64) {
         let state = match was {
-            Was::Told => State::TakenOver,
-            Was::Held => State::Held,
+            Was::Reported => State::TakenOver,
+            Was::Stuck => State::Stuck,
         };
         // If an earlier run has reported it both as stuck in exit and as a zombie, the former is kept: the inspection
         // finds out the latter.
-        match self.leftovers.get_mut(&id) {
-            Some(leftover) if state == State::Held => leftover.state = state,
+        match self.candidates.get_mut(&id) {
+            Some(candidate) if state == State::Stuck => candidate.state = state,
             Some(_) => {}
             None => self.insert(id, 0, state, now_ns),
         }
     }
 
     fn insert(&mut self, id: ProcessId, exit_ns: u64, state: State, next_ns: u64) {
-        let leftover = Leftover { exit_ns, state, next_ns, pause_ns: RECHECK_NS, not_zombie_ns: None };
-        self.leftovers.insert(id, leftover);
+        let candidate = Candidate { exit_ns, state, next_ns, pause_ns: RECHECK_NS, not_zombie_ns: None };
+        self.candidates.insert(id, candidate);
         self.known[cell(exit_ns)] += 1;
         self.next_ns = self.next_ns.min(next_ns);
     }
@@ -190,14 +190,14 @@ impl Ledger {
     /// Compares the ledger with the processes that have exited and exist (`present`) and with the kernel's table. A
     /// candidate that is missing from `present` in two calls in a row was reaped unseen; it is returned if it was
     /// reported. If its entry is still in the table, the entry is stale: the ledger ignores it until its slot is used
-    /// again. Call this again while [`Ledger::is_resyncing`].
-    pub fn resync(&mut self, present: &HashSet<ProcessId>, entries: &[Unreaped]) -> Vec<(ProcessId, Was)> {
+    /// again. Call this again while [`Ledger::is_reconciling`].
+    pub fn reconcile(&mut self, present: &HashSet<ProcessId>, entries: &[Unreaped]) -> Vec<(ProcessId, Was)> {
         let stored: HashMap<ProcessId, u64> = entries.iter().map(|entry| (entry.id, entry.exit_ns)).collect();
         let (gone, missing): (Vec<_>, Vec<_>) = self
-            .leftovers
+            .candidates
             .iter()
             .filter(|(id, _)| !present.contains(id))
-            .filter(|(id, leftover)| leftover.state != State::Ghost || !stored.contains_key(id))
+            .filter(|(id, candidate)| candidate.state != State::Stale || !stored.contains_key(id))
             .map(|(id, _)| *id)
             .partition(|id| self.missing.contains(id));
         self.missing = missing.into_iter().collect();
@@ -205,7 +205,7 @@ impl Ledger {
         for id in gone {
             closed.extend(self.remove(&id).map(|was| (id, was)));
             if let Some(exit_ns) = stored.get(&id) {
-                self.insert(id, *exit_ns, State::Ghost, u64::MAX);
+                self.insert(id, *exit_ns, State::Stale, u64::MAX);
             }
         }
         closed
@@ -213,7 +213,7 @@ impl Ledger {
 
     /// Whether a candidate was missing in the last reconciliation, so that the next one must confirm that it is gone.
     #[must_use]
-    pub fn is_resyncing(&self) -> bool {
+    pub fn is_reconciling(&self) -> bool {
         !self.missing.is_empty()
     }
 
@@ -225,23 +225,23 @@ impl Ledger {
             return Vec::new();
         }
         let mut due = Vec::new();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         self.next_ns = u64::MAX;
-        for (id, Leftover { exit_ns, state, next_ns, .. }) in &self.leftovers {
-            let is_told = *state == State::Told;
-            let one = Due { id: *id, exit_ns: (*exit_ns != 0).then_some(*exit_ns), is_told };
-            match (*next_ns <= now_ns, is_told) {
-                (true, true) => told.push((*next_ns, one)),
+        for (id, Candidate { exit_ns, state, next_ns, .. }) in &self.candidates {
+            let is_reported = *state == State::Reported;
+            let one = Due { id: *id, exit_ns: (*exit_ns != 0).then_some(*exit_ns), is_reported };
+            match (*next_ns <= now_ns, is_reported) {
+                (true, true) => reported.push((*next_ns, one)),
                 (true, false) => due.push(one),
                 (false, _) => self.next_ns = self.next_ns.min(*next_ns),
             }
         }
-        if told.len() > reviews {
-            told.sort_by_key(|(next_ns, _)| *next_ns);
-            told.truncate(reviews);
+        if reported.len() > reviews {
+            reported.sort_by_key(|(next_ns, _)| *next_ns);
+            reported.truncate(reviews);
             self.next_ns = now_ns;
         }
-        due.extend(told.into_iter().map(|(_, one)| one));
+        due.extend(reported.into_iter().map(|(_, one)| one));
         due.sort_by_key(|due| (due.exit_ns, due.id));
         due
     }
@@ -254,46 +254,48 @@ impl Ledger {
     /// Whether a due candidate that is a zombie now has been one for the whole grace period, as far as the inspections
     /// know. If not, it is due again at the end of its grace period.
     pub fn has_waited(&mut self, id: &ProcessId, now_ns: u64) -> bool {
-        let Some(leftover) = self.leftovers.get_mut(id) else { return false };
-        let Some(not_zombie_ns) = leftover.not_zombie_ns else { return true };
-        leftover.next_ns = not_zombie_ns + self.grace_ns;
-        self.next_ns = self.next_ns.min(leftover.next_ns);
-        leftover.next_ns <= now_ns
+        let Some(candidate) = self.candidates.get_mut(id) else { return false };
+        let Some(not_zombie_ns) = candidate.not_zombie_ns else { return true };
+        candidate.next_ns = not_zombie_ns + self.grace_ns;
+        self.next_ns = self.next_ns.min(candidate.next_ns);
+        candidate.next_ns <= now_ns
     }
 
     /// Notes that a candidate is a zombie. Returns whether it was reported as stuck in exit, which it no longer is. Its
     /// parent can reap it only from now on, so it then gets a whole grace period.
     pub fn release(&mut self, id: &ProcessId, now_ns: u64) -> bool {
-        let held = self.leftovers.get_mut(id).filter(|leftover| leftover.state == State::Held);
-        let Some(leftover) = held else { return false };
-        (leftover.state, leftover.not_zombie_ns) = (State::Waiting, Some(now_ns));
+        let stuck = self.candidates.get_mut(id).filter(|candidate| candidate.state == State::Stuck);
+        let Some(candidate) = stuck else { return false };
+        (candidate.state, candidate.not_zombie_ns) = (State::Waiting, Some(now_ns));
         true
     }
 
     /// Takes the result of the inspection of a due candidate.
     pub fn settle(&mut self, id: &ProcessId, settled: Settled, now_ns: u64) {
-        let Some(leftover) = self.leftovers.get_mut(id) else { return };
-        let (state, first_ns, most_ns) = match (settled, leftover.state) {
+        let Some(candidate) = self.candidates.get_mut(id) else { return };
+        let (state, first_ns, most_ns) = match (settled, candidate.state) {
             (Settled::Unwanted, _) => {
-                (leftover.state, leftover.next_ns) = (State::Ghost, u64::MAX);
+                (candidate.state, candidate.next_ns) = (State::Stale, u64::MAX);
                 return;
             }
-            (Settled::Told, _) | (_, State::Told) => (State::Told, REVIEW_NS, REVIEW_MAX_NS),
+            (Settled::Reported, _) | (_, State::Reported) => (State::Reported, REVIEW_NS, REVIEW_MAX_NS),
             // Between its release and its free it is not in `/proc`, and its end is not reported yet.
-            (Settled::Held, _) | (Settled::NotYet, State::Held) => (State::Held, RECHECK_NS, RECHECK_MAX_NS),
+            (Settled::Stuck, _) | (Settled::NotYet, State::Stuck) => {
+                (State::Stuck, RECHECK_NS, RECHECK_MAX_NS)
+            }
             (Settled::NotYet, State::TakenOver) => (State::TakenOver, RECHECK_NS, RECHECK_MAX_NS),
             (Settled::NotYet, _) => (State::Waiting, RECHECK_NS, RECHECK_MAX_NS),
         };
-        if leftover.state != state {
-            leftover.pause_ns = first_ns;
+        if candidate.state != state {
+            candidate.pause_ns = first_ns;
         }
-        if state != State::Told {
-            leftover.not_zombie_ns = Some(now_ns);
+        if state != State::Reported {
+            candidate.not_zombie_ns = Some(now_ns);
         }
-        leftover.state = state;
-        leftover.next_ns = now_ns + leftover.pause_ns;
-        leftover.pause_ns = (leftover.pause_ns * 2).min(most_ns);
-        self.next_ns = self.next_ns.min(leftover.next_ns);
+        candidate.state = state;
+        candidate.next_ns = now_ns + candidate.pause_ns;
+        candidate.pause_ns = (candidate.pause_ns * 2).min(most_ns);
+        self.next_ns = self.next_ns.min(candidate.next_ns);
     }
 
     /// Takes a reported reap. Returns how the process was reported, if it was.
@@ -302,12 +304,12 @@ impl Ledger {
     }
 
     fn remove(&mut self, id: &ProcessId) -> Option<Was> {
-        let leftover = self.leftovers.remove(id)?;
-        self.known[cell(leftover.exit_ns)] -= 1;
-        match leftover.state {
-            State::Told | State::TakenOver => Some(Was::Told),
-            State::Held => Some(Was::Held),
-            State::Waiting | State::Ghost => None,
+        let candidate = self.candidates.remove(id)?;
+        self.known[cell(candidate.exit_ns)] -= 1;
+        match candidate.state {
+            State::Reported | State::TakenOver => Some(Was::Reported),
+            State::Stuck => Some(Was::Stuck),
+            State::Waiting | State::Stale => None,
         }
     }
 }

@@ -63,11 +63,11 @@ struct Watch {
     reconciled_ns: u64,
     walks: u64,
     reconciliations: u64,
-    /// The open findings: unreaped processes in `told`, and processes that are stuck in exit in `held`.
-    told: BTreeSet<ProcessId>,
+    /// The open findings: unreaped processes in `reported`, and processes that are stuck in exit in `held`.
+    reported: BTreeSet<ProcessId>,
     held: BTreeSet<ProcessId>,
     /// All findings that this run has opened.
-    ever_told: BTreeSet<ProcessId>,
+    ever_reported: BTreeSet<ProcessId>,
     ever_held: BTreeSet<ProcessId>,
     /// Processes that had exited before the watch.
     existing: HashSet<ProcessId>,
@@ -88,13 +88,13 @@ impl Watch {
         let left = kernel.begin(before);
         let existing = kernel.scan(true);
         ledger.begin(existing.iter().copied());
-        let [mut told, mut held] = [BTreeSet::new(), BTreeSet::new()];
+        let [mut reported, mut held] = [BTreeSet::new(), BTreeSet::new()];
         for (id, was) in left {
             assert!(existing.contains(&id));
             ledger.take_over(id, was, kernel.now_ns());
             match was {
-                Was::Told => told.insert(id),
-                Was::Held => held.insert(id),
+                Was::Reported => reported.insert(id),
+                Was::Stuck => held.insert(id),
             };
         }
         let now_ns = kernel.now_ns();
@@ -111,10 +111,10 @@ impl Watch {
             existing,
             found: 0,
             missed: BTreeSet::new(),
-            taken_over: &told | &held,
+            taken_over: &reported | &held,
             ever_held: held.clone(),
-            ever_told: BTreeSet::new(),
-            told,
+            ever_reported: BTreeSet::new(),
+            reported,
             held,
             not_zombie: HashMap::new(),
         }
@@ -128,10 +128,10 @@ impl Watch {
             Op::Tick { meanwhile, reviews } => self.tick(meanwhile, *reviews),
         }
         let mut known = [0; EPOCHS];
-        for leftover in self.ledger.leftovers.values() {
-            known[cell(leftover.exit_ns)] += 1;
+        for candidate in self.ledger.candidates.values() {
+            known[cell(candidate.exit_ns)] += 1;
         }
-        assert_eq!(self.ledger.known, known, "each leftover is counted in the cell of its exit");
+        assert_eq!(self.ledger.known, known, "each candidate is counted in the cell of its exit");
     }
 
     fn drain(&mut self) {
@@ -156,7 +156,7 @@ impl Watch {
             self.walks += 1;
             self.ledger.walk(&self.kernel.table(), now_ns);
         }
-        self.untold_ticks = if self.ledger.has_untold(&epochs) { self.untold_ticks + 1 } else { 0 };
+        self.untold_ticks = if self.ledger.has_unreported(&epochs) { self.untold_ticks + 1 } else { 0 };
         if self.untold_ticks >= UNTOLD_TICKS {
             self.reconcile_by(now_ns);
         }
@@ -179,7 +179,7 @@ impl Watch {
         self.go_on(meanwhile);
         let entries = self.kernel.table();
         self.ledger.walk(&entries, now_ns);
-        for (id, was) in self.ledger.resync(&present, &entries) {
+        for (id, was) in self.ledger.reconcile(&present, &entries) {
             let since_ns = now_ns.saturating_sub(self.kernel.reaped_ns(&id).expect("it is reaped"));
             // Without a grace period, a process that exits between the two reads above is missing from the first of
             // them.
@@ -189,7 +189,7 @@ impl Watch {
         }
         let all_stored = present.iter().all(|id| entries.iter().any(|entry| entry.id == *id));
         self.reconciled_ns = now_ns;
-        let soon = !all_stored || self.ledger.is_resyncing();
+        let soon = !all_stored || self.ledger.is_reconciling();
         self.reconcile_ns = now_ns + if soon { RECONCILE_SOON_NS } else { RECONCILE_NS };
     }
 
@@ -201,7 +201,7 @@ impl Watch {
     ) {
         let all_due = self.ledger.due(now_ns, reviews);
         assert!(
-            all_due.iter().filter(|due| due.is_told).count() <= reviews,
+            all_due.iter().filter(|due| due.is_reported).count() <= reviews,
             "more is looked at again than allowed"
         );
         if all_due.is_empty() {
@@ -227,15 +227,15 @@ impl Watch {
                         continue;
                     }
                     self.open(&due, now_ns);
-                    Settled::Told
+                    Settled::Reported
                 }
-                Some(State::Held) => {
-                    assert!(self.has_waited(&id, now_ns), "{id:?}: told as held within the grace period");
+                Some(State::Stuck) => {
+                    assert!(self.has_waited(&id, now_ns), "{id:?}: reported as held within the grace period");
                     if self.held.insert(id) {
-                        assert!(self.ever_held.insert(id), "{id:?}: told twice as held");
+                        assert!(self.ever_held.insert(id), "{id:?}: reported twice as held");
                     }
                     self.not_zombie.insert(id, now_ns);
-                    Settled::Held
+                    Settled::Stuck
                 }
                 Some(_) => {
                     self.not_zombie.insert(id, now_ns);
@@ -250,14 +250,14 @@ impl Watch {
     /// Checks that the ledger may report a zombie, and opens its finding.
     fn open(&mut self, due: &Due, now_ns: u64) {
         let id = due.id;
-        if due.is_told {
-            assert!(self.told.contains(&id), "{id:?}: told again and not open");
+        if due.is_reported {
+            assert!(self.reported.contains(&id), "{id:?}: reported again and not open");
             return;
         }
-        assert!(self.ever_told.insert(id), "{id:?}: told twice");
-        self.told.insert(id);
-        assert!(!self.held.contains(&id), "{id:?}: told while it is told as held");
-        assert!(self.has_waited(&id, now_ns), "{id:?}: told within the grace period of its exit");
+        assert!(self.ever_reported.insert(id), "{id:?}: reported twice");
+        self.reported.insert(id);
+        assert!(!self.held.contains(&id), "{id:?}: reported while it is reported as held");
+        assert!(self.has_waited(&id, now_ns), "{id:?}: reported within the grace period of its exit");
         let is_one = self.not_zombie.get(&id).is_none_or(|seen_ns| now_ns >= seen_ns + self.grace_ns);
         assert!(is_one, "{id:?}: no zombie within the grace period");
     }
@@ -270,8 +270,8 @@ impl Watch {
     fn close(&mut self, id: &ProcessId, was: Was) {
         assert!(self.kernel.state(id).is_none(), "{id:?}: closed and not reaped");
         let open = match was {
-            Was::Told => &mut self.told,
-            Was::Held => &mut self.held,
+            Was::Reported => &mut self.reported,
+            Was::Stuck => &mut self.held,
         };
         assert!(open.remove(id), "{id:?}: closed as {was:?}, and not open");
     }
@@ -299,9 +299,9 @@ impl Watch {
         self.watch_for(2 * RECONCILE_NS + MAX_REPORT_AFTER_NS + RECHECK_MAX_NS + 2 * self.grace_ns);
         let stored: BTreeSet<ProcessId> = self.kernel.table().iter().map(|entry| entry.id).collect();
         let [zombies, held, exiting] =
-            [State::Zombie, State::Held, State::Exiting].map(|state| self.kernel.all_in(state));
-        assert_eq!(self.told, zombies, "what is told is what is unreaped");
-        assert_eq!(self.held, &held & &stored, "what is told as held is what is held");
+            [State::Zombie, State::Stuck, State::Exiting].map(|state| self.kernel.all_in(state));
+        assert_eq!(self.reported, zombies, "what is reported is what is unreaped");
+        assert_eq!(self.held, &held & &stored, "what is reported as held is what is held");
 
         let (walks, reconciliations) = (self.walks, self.reconciliations);
         self.watch_for(2 * RECONCILE_NS);
@@ -309,8 +309,8 @@ impl Watch {
         if (&held | &exiting).is_subset(&stored) {
             assert!(self.reconciliations - reconciliations <= 2, "reconciliations do not end");
         }
-        assert!(!self.ledger.has_untold(&self.kernel.epochs()), "less is there than is known");
-        let known: BTreeSet<ProcessId> = self.ledger.leftovers.keys().copied().collect();
+        assert!(!self.ledger.has_unreported(&self.kernel.epochs()), "less is there than is known");
+        let known: BTreeSet<ProcessId> = self.ledger.candidates.keys().copied().collect();
         assert_eq!(known, stored, "the ledger is the kernel's table");
     }
 }

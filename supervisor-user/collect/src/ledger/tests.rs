@@ -35,15 +35,15 @@ fn a_finding_is_opened_once_and_closed_once() {
     let now = T + SECOND + 1;
     assert!(ledger.has_unknown(&epochs, now));
     ledger.walk(&entries, now);
-    assert_eq!(ledger.all_due(now), [Due { id: id(7), exit_ns: Some(T), is_told: false }]);
-    ledger.settle(&id(7), Settled::Told, now);
+    assert_eq!(ledger.all_due(now), [Due { id: id(7), exit_ns: Some(T), is_reported: false }]);
+    ledger.settle(&id(7), Settled::Reported, now);
     assert!(ledger.all_due(now + SECOND).is_empty());
     assert!(!ledger.has_unknown(&epochs, now + SECOND), "an open finding costs no more walks");
     ledger.walk(&entries, now + SECOND);
     assert_eq!(ledger.take_found(), 0, "its exit was seen");
-    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Told));
+    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Reported));
     assert_eq!(ledger.reaped(&reaped(7, T)), None);
-    assert!(!ledger.has_untold(&[0; EPOCHS]));
+    assert!(!ledger.has_unreported(&[0; EPOCHS]));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn an_unwanted_process_is_due_once_and_its_end_is_not_reported() {
     assert!(ledger.all_due(now + 600 * SECOND).is_empty());
     assert!(!ledger.has_unknown(&epochs(&entries), now + SECOND), "it costs no more walks");
     assert_eq!(ledger.reaped(&reaped(7, T)), None);
-    assert!(!ledger.has_untold(&[0; EPOCHS]));
+    assert!(!ledger.has_unreported(&[0; EPOCHS]));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_process_with_an_unknown_exit_time_gets_the_whole_grace_period() {
     assert!(ledger.has_unknown(&epochs(&entries), T));
     ledger.walk(&entries, T);
     assert!(ledger.all_due(T + SECOND - 1).is_empty());
-    assert_eq!(ledger.all_due(T + SECOND), [Due { id: id(7), exit_ns: None, is_told: false }]);
+    assert_eq!(ledger.all_due(T + SECOND), [Due { id: id(7), exit_ns: None, is_reported: false }]);
 }
 
 #[test]
@@ -121,18 +121,18 @@ fn a_reported_process_is_inspected_again_after_longer_and_longer_times() {
     let mut ledger = Ledger::new(SECOND);
     let mut now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T)], now);
-    ledger.settle(&id(7), Settled::Told, now);
+    ledger.settle(&id(7), Settled::Reported, now);
     let mut looks = 0;
     while now < T + 3600 * SECOND {
         if let [due] = ledger.all_due(now)[..] {
-            assert!(due.is_told);
+            assert!(due.is_reported);
             looks += 1;
-            ledger.settle(&id(7), if looks % 2 == 0 { Settled::Told } else { Settled::NotYet }, now);
+            ledger.settle(&id(7), if looks % 2 == 0 { Settled::Reported } else { Settled::NotYet }, now);
         }
         now += SECOND / 4;
     }
     assert!((15..=25).contains(&looks), "{looks} looks in an hour");
-    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Told), "told once, it closes");
+    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Reported), "reported once, it closes");
 }
 
 #[test]
@@ -140,20 +140,20 @@ fn a_process_stuck_in_exit_and_a_zombie_are_reported_separately() {
     let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T), entry(8, T)], now);
-    ledger.settle(&id(7), Settled::Held, now);
-    ledger.settle(&id(8), Settled::Held, now);
+    ledger.settle(&id(7), Settled::Stuck, now);
+    ledger.settle(&id(8), Settled::Stuck, now);
     ledger.settle(&id(7), Settled::NotYet, now + SECOND / 4);
-    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Held));
+    assert_eq!(ledger.reaped(&reaped(7, T)), Some(Was::Stuck));
     // The other one can finish, and then stays a zombie.
     let released = now + 5 * SECOND;
     assert!(ledger.release(&id(8), released));
-    assert!(!ledger.release(&id(8), released + SECOND / 2), "that is told once");
+    assert!(!ledger.release(&id(8), released + SECOND / 2), "that is reported once");
     assert!(!ledger.has_waited(&id(8), released), "its parent could not reap it before");
     assert!(!ledger.has_waited(&id(8), released + SECOND / 2));
     let later = released + SECOND;
     assert!(ledger.has_waited(&id(8), later));
-    ledger.settle(&id(8), Settled::Told, later);
-    assert_eq!(ledger.reaped(&reaped(8, T)), Some(Was::Told));
+    ledger.settle(&id(8), Settled::Reported, later);
+    assert_eq!(ledger.reaped(&reaped(8, T)), Some(Was::Reported));
 }
 
 #[test]
@@ -162,16 +162,16 @@ fn a_finding_whose_reap_was_lost_is_closed_by_the_second_reconciliation() {
     let now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T), entry(8, T)], now);
     for tgid in [7, 8] {
-        ledger.settle(&id(tgid), Settled::Told, now);
+        ledger.settle(&id(tgid), Settled::Reported, now);
     }
     let left = [entry(8, T)];
-    assert!(ledger.has_untold(&epochs(&left)));
-    assert!(ledger.resync(&present(&[8]), &left).is_empty(), "its event may be on the way");
-    assert!(ledger.is_resyncing());
-    assert_eq!(ledger.resync(&present(&[8]), &left), [(id(7), Was::Told)]);
-    assert!(!ledger.is_resyncing());
-    assert!(!ledger.has_untold(&epochs(&left)));
-    assert_eq!((ledger.told(), ledger.ghosts()), (1, 0));
+    assert!(ledger.has_unreported(&epochs(&left)));
+    assert!(ledger.reconcile(&present(&[8]), &left).is_empty(), "its event may be on the way");
+    assert!(ledger.is_reconciling());
+    assert_eq!(ledger.reconcile(&present(&[8]), &left), [(id(7), Was::Reported)]);
+    assert!(!ledger.is_reconciling());
+    assert!(!ledger.has_unreported(&epochs(&left)));
+    assert_eq!((ledger.reported(), ledger.stale_entries()), (1, 0));
 }
 
 #[test]
@@ -180,23 +180,23 @@ fn a_finding_whose_free_was_missed_is_closed_and_its_entry_is_stale() {
     let now = T + 2 * SECOND;
     let stale = [entry(7, T)];
     ledger.walk(&stale, now);
-    ledger.settle(&id(7), Settled::Told, now);
-    assert!(ledger.resync(&present(&[]), &stale).is_empty());
-    assert_eq!(ledger.resync(&present(&[]), &stale), [(id(7), Was::Told)]);
-    assert_eq!((ledger.told(), ledger.ghosts()), (0, 1));
-    assert!(!ledger.is_resyncing());
-    assert!(!ledger.has_unknown(&epochs(&stale), now), "a ghost costs no walks");
+    ledger.settle(&id(7), Settled::Reported, now);
+    assert!(ledger.reconcile(&present(&[]), &stale).is_empty());
+    assert_eq!(ledger.reconcile(&present(&[]), &stale), [(id(7), Was::Reported)]);
+    assert_eq!((ledger.reported(), ledger.stale_entries()), (0, 1));
+    assert!(!ledger.is_reconciling());
+    assert!(!ledger.has_unknown(&epochs(&stale), now), "a stale entry costs no walks");
     ledger.walk(&stale, now);
     assert!(ledger.all_due(now + 10 * SECOND).is_empty(), "and is never reported again");
-    assert!(ledger.resync(&present(&[]), &stale).is_empty());
-    assert!(!ledger.is_resyncing());
+    assert!(ledger.reconcile(&present(&[]), &stale).is_empty());
+    assert!(!ledger.is_reconciling());
     // The next process that exits in this slot replaces the stale entry.
     let reused = [entry(9, now)];
-    assert!(ledger.has_untold(&epochs(&reused)));
-    ledger.resync(&present(&[9]), &reused);
-    ledger.resync(&present(&[9]), &reused);
-    assert_eq!(ledger.ghosts(), 0);
-    assert!(!ledger.has_untold(&epochs(&reused)));
+    assert!(ledger.has_unreported(&epochs(&reused)));
+    ledger.reconcile(&present(&[9]), &reused);
+    ledger.reconcile(&present(&[9]), &reused);
+    assert_eq!(ledger.stale_entries(), 0);
+    assert!(!ledger.has_unreported(&epochs(&reused)));
 }
 
 fn present(tgids: &[u32]) -> HashSet<ProcessId> {
@@ -209,12 +209,12 @@ impl Ledger {
         self.due(now_ns, usize::MAX)
     }
 
-    fn ghosts(&self) -> usize {
-        self.leftovers.values().filter(|leftover| leftover.state == State::Ghost).count()
+    fn stale_entries(&self) -> usize {
+        self.candidates.values().filter(|candidate| candidate.state == State::Stale).count()
     }
 
-    fn told(&self) -> usize {
-        self.leftovers.values().filter(|leftover| leftover.state == State::Told).count()
+    fn reported(&self) -> usize {
+        self.candidates.values().filter(|candidate| candidate.state == State::Reported).count()
     }
 }
 
@@ -223,11 +223,11 @@ fn a_reused_pid_is_another_process() {
     let mut ledger = Ledger::new(SECOND);
     let now = T + 2 * SECOND;
     ledger.walk(&[entry(7, T)], now);
-    ledger.settle(&id(7), Settled::Told, now);
+    ledger.settle(&id(7), Settled::Reported, now);
     let successor = ProcessId::new(7, T);
     let event = Reaped { id: successor, exit_ns: now, free_ns: now + 3 * SECOND, ..Reaped::default() };
     assert_eq!(ledger.reaped(&event), None, "the successor's reap does not close the finding");
-    assert_eq!(ledger.told(), 1);
+    assert_eq!(ledger.reported(), 1);
 }
 
 #[test]
@@ -259,22 +259,22 @@ fn the_number_of_reviews_is_bounded_and_each_reported_process_gets_its_turn() {
     let entries: Vec<Unreaped> = (1..=10).map(|tgid| entry(tgid, T)).collect();
     ledger.walk(&entries, now);
     for (id, wait) in (1..=10).map(id).zip(0..) {
-        ledger.settle(&id, Settled::Told, now + wait);
+        ledger.settle(&id, Settled::Reported, now + wait);
     }
     ledger.walk(&[entry(11, T)], now);
     let mut later = now + 10 * SECOND;
     assert_eq!(
         ledger.due(later, 0),
-        [Due { id: id(11), exit_ns: Some(T), is_told: false }],
+        [Due { id: id(11), exit_ns: Some(T), is_reported: false }],
         "what is new has no limit"
     );
-    ledger.settle(&id(11), Settled::Told, later);
+    ledger.settle(&id(11), Settled::Reported, later);
     let mut reviewed = Vec::new();
     for _ in 0..4 {
         let due = ledger.due(later, 3);
         for Due { id, .. } in due {
             reviewed.push(id.tgid);
-            ledger.settle(&id, Settled::Told, later);
+            ledger.settle(&id, Settled::Reported, later);
         }
         later += 1;
     }

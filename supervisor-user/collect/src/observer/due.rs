@@ -88,8 +88,8 @@ impl<H: Host> Observer<H> {
             return Ok(());
         }
         let mut living = Vec::new();
-        let are_reviewed = due.iter().any(|due| due.is_told);
-        let scan = if due.iter().all(|due| due.is_told) { Scan::Exited } else { Scan::All };
+        let are_reviewed = due.iter().any(|due| due.is_reported);
+        let scan = if due.iter().all(|due| due.is_reported) { Scan::Exited } else { Scan::All };
         let exited = self.tracer.scan(scan, |record| living.push(*record))?;
         let scanned_ns = clock::now_ns();
         let until_ns = scanned_ns + INSPECT_NS.max(scanned_ns.saturating_sub(now_ns));
@@ -127,13 +127,13 @@ impl<H: Host> Observer<H> {
                     continue;
                 }
                 seen.push(Observation::at(gathered_ns, Seen::Unreaped { id, existing, evidence }));
-                self.ledger.settle(&id, Settled::Told, read_ns);
+                self.ledger.settle(&id, Settled::Reported, read_ns);
             } else if look.is_held_init(&id, &facts)? {
                 let exit_ns = exit_ns.or_else(|| self.existing.get(&id).copied().flatten());
                 let init = look.gather(facts, Some(id), exit_ns)?;
                 let evidence = Box::new(look.namespace(init)?);
                 seen.push(Observation::at(clock::now_ns(), Seen::Held { id, evidence }));
-                self.ledger.settle(&id, Settled::Held, read_ns);
+                self.ledger.settle(&id, Settled::Stuck, read_ns);
             } else {
                 self.exiting.seen(id, exit_ns, read_ns);
                 self.ledger.settle(&id, Settled::NotYet, read_ns);

@@ -70,7 +70,7 @@ impl<H: Host> Observer<H> {
         self.ledger.walk(&entries, read_ns);
         let present: HashSet<ProcessId> = exited.iter().map(|task| task.record.id).collect();
         let stored: HashMap<ProcessId, &Unreaped> = entries.iter().map(|entry| (entry.id, entry)).collect();
-        for (id, was) in self.ledger.resync(&present, &entries) {
+        for (id, was) in self.ledger.reconcile(&present, &entries) {
             // The reap itself may have been seen: perhaps only the free was missed, or is late.
             let release = stored.get(&id).and_then(|entry| self.release(entry.release_ns, entry.reaper));
             self.loss.closed += 1;
@@ -78,7 +78,7 @@ impl<H: Host> Observer<H> {
         }
         let all_stored = present.iter().all(|id| stored.contains_key(id));
         self.reconciled_ns = now_ns;
-        let soon = !all_stored || self.ledger.is_resyncing();
+        let soon = !all_stored || self.ledger.is_reconciling();
         self.reconcile_ns = now_ns + if soon { RECONCILE_SOON_NS } else { RECONCILE_NS };
         Ok(())
     }
@@ -95,7 +95,7 @@ impl<H: Host> Observer<H> {
         // are those of processes that were not reported.
         let is_minor = self.loss == (Loss { since_ns, reaps, ..Loss::default() });
         let pause_ns = if is_minor { TELL_MINOR_LOSS_NS } else { TELL_LOSS_NS };
-        let is_reconciled = self.reconciled_ns >= self.lost_ns && !self.ledger.is_resyncing();
+        let is_reconciled = self.reconciled_ns >= self.lost_ns && !self.ledger.is_reconciling();
         if now_ns.saturating_sub(self.told_ns) >= pause_ns && (is_reconciled || self.told_ns == 0) {
             let loss = std::mem::replace(&mut self.loss, Loss { since_ns: now_ns, ..Loss::default() });
             self.told_ns = now_ns;

@@ -43,19 +43,19 @@ pub(super) fn resolve(evidence: &Evidence, cgroup: Option<&str>, runtime: Option
     let is_medium = files.are_refused
         || believed.is_some_and(|claim| !claim.speaker.by.is_trusted() || !claim.speaker.is_verified);
     let confidence = if is_low { Some(Confidence::Low) } else { is_medium.then_some(Confidence::Medium) };
-    let mut heard: Vec<IdentityClaim> = Vec::new();
+    let mut claims_made: Vec<IdentityClaim> = Vec::new();
     if confidence.is_some() {
-        heard.extend(believed.map(|claim| told(claim, true)));
-        heard.extend(refused.iter().map(|claim| told(claim, false)));
-        of_cgroup(&mut heard, cgroup, pod_uid.as_ref());
-        heard.extend(files.told(!other_pod));
-        heard.extend(sandbox.map(|facts| told_of_sandbox(facts, !other_pod)));
+        claims_made.extend(believed.map(|claim| identity_claim(claim, true)));
+        claims_made.extend(refused.iter().map(|claim| identity_claim(claim, false)));
+        of_cgroup(&mut claims_made, cgroup, pod_uid.as_ref());
+        claims_made.extend(files.claim(!other_pod));
+        claims_made.extend(sandbox.map(|facts| claim_of_sandbox(facts, !other_pod)));
     }
     Resolved {
         container: id.map(|id| container(id, believed, identity, cgroup, runtime)),
         orchestrator: orchestrator(identity, pod_uid),
         confidence,
-        claims: heard,
+        claims: claims_made,
     }
 }
 
@@ -68,7 +68,7 @@ fn of_kubelet<'a>(claim: &Claim<'a>, id: Option<&'a str>, cgroup: Option<&str>) 
 }
 
 /// The content of the pod sandbox's files as a claim. They name no container except the sandbox's own.
-fn told_of_sandbox(facts: &OciFacts, is_accepted: bool) -> IdentityClaim {
+fn claim_of_sandbox(facts: &OciFacts, is_accepted: bool) -> IdentityClaim {
     let said = oci::identify(facts);
     IdentityClaim {
         source: ClaimSource::File(facts.source.clone()),
@@ -133,7 +133,7 @@ impl<'a> Files<'a> {
     }
 
     /// The content of the files as a claim.
-    fn told(&self, is_pod_accepted: bool) -> Option<IdentityClaim> {
+    fn claim(&self, is_pod_accepted: bool) -> Option<IdentityClaim> {
         let facts = self.facts?;
         let said = oci::identify(facts);
         Some(IdentityClaim {
@@ -149,7 +149,7 @@ impl<'a> Files<'a> {
     }
 }
 
-fn told(claim: &Claim<'_>, is_accepted: bool) -> IdentityClaim {
+fn identity_claim(claim: &Claim<'_>, is_accepted: bool) -> IdentityClaim {
     IdentityClaim {
         source: match claim.source {
             Source::Cgroup => ClaimSource::Cgroup,
@@ -165,12 +165,12 @@ fn told(claim: &Claim<'_>, is_accepted: bool) -> IdentityClaim {
 }
 
 /// Adds the pod that the control group names to the group's claim about the container.
-fn of_cgroup(heard: &mut Vec<IdentityClaim>, cgroup: Option<&str>, pod_uid: Option<&String>) {
+fn of_cgroup(claims_made: &mut Vec<IdentityClaim>, cgroup: Option<&str>, pod_uid: Option<&String>) {
     let Some(uid) = pod_uid else { return };
     let pod = Some(pod(Identity::default(), Some(uid.clone())));
-    match heard.iter_mut().find(|claim| claim.source == ClaimSource::Cgroup) {
+    match claims_made.iter_mut().find(|claim| claim.source == ClaimSource::Cgroup) {
         Some(claim) => claim.pod = pod,
-        None => heard.push(IdentityClaim {
+        None => claims_made.push(IdentityClaim {
             source: ClaimSource::Cgroup,
             by: Authority::Kernel,
             container_id: cgroup.and_then(cgroup::container).map(|named| named.id.into_owned()),

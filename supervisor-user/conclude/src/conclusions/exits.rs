@@ -24,24 +24,24 @@ impl Conclusions {
         finding.id = identity::finding_id("exit", &finding.id);
         finding.blocks = self.blocks_of_exit(id, &finding);
         finding.diagnosis = diagnose_in_short(&finding);
-        let was_told = before.as_ref().is_some_and(|open| open.told);
-        let told = was_told || self.filter.wants(&finding);
-        let is_news = told
+        let was_wanted = before.as_ref().is_some_and(|open| open.is_wanted);
+        let is_wanted = was_wanted || self.filter.wants(&finding);
+        let is_news = is_wanted
             && match &before {
-                Some(before) if was_told => has_changed(&before.finding, &finding),
+                Some(before) if was_wanted => has_changed(&before.finding, &finding),
                 _ => true,
             };
-        let kind =
-            is_news.then(|| EventKind::ExitBlocked { finding: Box::new(in_full(&finding)), again: was_told });
-        self.exits.insert(*id, Open { finding, told });
+        let kind = is_news
+            .then(|| EventKind::ExitBlocked { finding: Box::new(in_full(&finding)), again: was_wanted });
+        self.exits.insert(*id, Open { finding, is_wanted });
         kind
     }
 
     /// Records that the process has exited. Returns the event that has to be reported.
     pub(super) fn finished(&mut self, id: &ProcessId, at_ns: u64) -> Option<EventKind> {
-        let Open { finding, told } = self.exits.remove(id)?;
+        let Open { finding, is_wanted } = self.exits.remove(id)?;
         let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
-        told.then(|| EventKind::ExitFinished {
+        is_wanted.then(|| EventKind::ExitFinished {
             finding: Box::new(in_full(&finding)),
             blocked_ns: since_ns.map(|since_ns| at_ns.saturating_sub(since_ns)),
         })
@@ -58,7 +58,7 @@ impl Conclusions {
                 continue;
             };
             open.finding.blocks = blocks;
-            if open.told {
+            if open.is_wanted {
                 let kind = EventKind::ExitBlocked { finding: Box::new(in_full(&open.finding)), again: true };
                 events.push(Event { at_ns, wall, kind });
             }

@@ -57,13 +57,13 @@ struct Open {
     /// Boxed: the free slots of a hash table of unboxed findings would take as much memory again.
     finding: Box<Finding>,
     /// Whether the filters accepted it, so that its events are emitted.
-    told: bool,
+    is_wanted: bool,
 }
 
 struct Blocked {
     namespace: BlockedNamespace,
     members_left_out: u64,
-    told: bool,
+    is_wanted: bool,
 }
 
 impl Conclusions {
@@ -104,18 +104,18 @@ impl Conclusions {
 
     /// The findings that are open and wanted, with their diagnosis abridged: see [`in_full`].
     pub fn open(&self) -> impl Iterator<Item = &Finding> {
-        self.open.values().filter(|open| open.told).map(|open| &*open.finding)
+        self.open.values().filter(|open| open.is_wanted).map(|open| &*open.finding)
     }
 
     /// The same findings, each with its process.
     pub fn open_by_id(&self) -> impl Iterator<Item = (&ProcessId, &Finding)> {
-        self.open.iter().filter(|(_, open)| open.told).map(|(id, open)| (id, &*open.finding))
+        self.open.iter().filter(|(_, open)| open.is_wanted).map(|(id, open)| (id, &*open.finding))
     }
 
     /// The finding of a process, if it is open and wanted.
     #[must_use]
     pub fn finding(&self, id: &ProcessId) -> Option<&Finding> {
-        self.open.get(id).filter(|open| open.told).map(|open| &*open.finding)
+        self.open.get(id).filter(|open| open.is_wanted).map(|open| &*open.finding)
     }
 
     /// Whether the finding of a process is open, wanted or not.
@@ -138,19 +138,19 @@ impl Conclusions {
 
     /// The PID namespaces that are blocked and wanted.
     pub fn namespaces(&self) -> impl Iterator<Item = &BlockedNamespace> {
-        self.namespaces.values().filter(|blocked| blocked.told).map(|blocked| &blocked.namespace)
+        self.namespaces.values().filter(|blocked| blocked.is_wanted).map(|blocked| &blocked.namespace)
     }
 
     /// The processes that cannot exit and are wanted, with their diagnosis abridged: see [`in_full`].
     pub fn exits(&self) -> impl Iterator<Item = &Finding> {
-        self.exits.values().filter(|open| open.told).map(|open| &*open.finding)
+        self.exits.values().filter(|open| open.is_wanted).map(|open| &*open.finding)
     }
 
     /// The number of open findings of all kinds that the filters reject.
     #[must_use]
     pub fn unwanted(&self) -> usize {
-        self.open.values().chain(self.exits.values()).filter(|open| !open.told).count()
-            + self.namespaces.values().filter(|blocked| !blocked.told).count()
+        self.open.values().chain(self.exits.values()).filter(|open| !open.is_wanted).count()
+            + self.namespaces.values().filter(|blocked| !blocked.is_wanted).count()
     }
 
     /// Whether an observation is about a finding that is open and wanted, or about losses, which are always wanted.
@@ -158,13 +158,13 @@ impl Conclusions {
     pub fn wants(&self, observation: &Observation) -> bool {
         match &observation.seen {
             Seen::Unreaped { id, .. } | Seen::Reaped { id, .. } => {
-                self.open.get(id).is_some_and(|open| open.told)
+                self.open.get(id).is_some_and(|open| open.is_wanted)
             }
             Seen::Held { id, .. } | Seen::Released { id } => {
-                self.namespaces.get(id).is_some_and(|blocked| blocked.told)
+                self.namespaces.get(id).is_some_and(|blocked| blocked.is_wanted)
             }
             Seen::Stuck { id, .. } | Seen::Finished { id } => {
-                self.exits.get(id).is_some_and(|open| open.told)
+                self.exits.get(id).is_some_and(|open| open.is_wanted)
             }
             Seen::Lost { .. } => true,
         }
@@ -228,11 +228,11 @@ impl Conclusions {
         }
         self.growth.count(&mut finding, before.as_ref().map(|open| &*open.finding), existing);
 
-        let was_told = before.as_ref().is_some_and(|open| open.told);
-        let told = was_told || self.filter.wants(&finding);
-        let kind: Option<fn(Box<Finding>) -> EventKind> = if !told {
+        let was_wanted = before.as_ref().is_some_and(|open| open.is_wanted);
+        let is_wanted = was_wanted || self.filter.wants(&finding);
+        let kind: Option<fn(Box<Finding>) -> EventKind> = if !is_wanted {
             None
-        } else if !was_told {
+        } else if !was_wanted {
             Some(if existing { EventKind::Existing } else { EventKind::Detected })
         } else if before.is_some_and(|open| has_changed(&open.finding, &finding)) {
             Some(EventKind::Updated)
@@ -240,7 +240,7 @@ impl Conclusions {
             None
         };
         let decision = (!finding.blocks.is_empty()).then(|| decide(&finding));
-        self.open.insert(*id, Open { finding, told });
+        self.open.insert(*id, Open { finding, is_wanted });
         if let Some(decision) = decision {
             self.decided(id, decision);
         }
@@ -293,7 +293,7 @@ impl Conclusions {
         free_ns: Option<u64>,
         release: Option<&Release>,
     ) -> Option<EventKind> {
-        let Open { mut finding, told } = self.open.remove(id)?;
+        let Open { mut finding, is_wanted } = self.open.remove(id)?;
         self.growth.uncount(&finding);
         let reap_ns = release.map(|release| release.at_ns).or(free_ns);
         let dwell_ns = finding.exit_ns.zip(reap_ns).map(|(exit_ns, reap_ns)| reap_ns.saturating_sub(exit_ns));
@@ -310,7 +310,7 @@ impl Conclusions {
             let known = || Some(parent.filter(|parent| parent.pid == by.tgid)?.name.clone());
             ReapedBy { id: *by, name: comm.clone().or_else(known) }
         });
-        told.then(|| {
+        is_wanted.then(|| {
             finding.diagnosis = diagnose(&finding);
             close(&mut finding, reap_ns);
             EventKind::Reaped { finding, dwell_ns, by }
@@ -335,26 +335,26 @@ impl Conclusions {
             processes: evidence.members.len() as u64 + evidence.members_left_out + 1,
             init,
         };
-        let was_told = before.is_some_and(|blocked| blocked.told);
-        if namespace.blockers.is_empty() && was_told {
+        let was_wanted = before.is_some_and(|blocked| blocked.is_wanted);
+        if namespace.blockers.is_empty() && was_wanted {
             // The namespace is just about to finish.
             return Vec::new();
         }
         // A namespace without a known blocker may be about to finish too. It is reported if it still exists at the next
         // inspection.
         let is_sure = before.is_some() || !namespace.blockers.is_empty();
-        let told = was_told || (is_sure && self.filter.wants_namespace(&namespace));
+        let is_wanted = was_wanted || (is_sure && self.filter.wants_namespace(&namespace));
         let key = |blocked: &BlockedNamespace| -> Vec<_> {
             blocked.blockers.iter().map(|it| (it.pid, it.kind, it.reaper.clone())).collect()
         };
         let is_new = !before.is_some_and(|blocked| key(&blocked.namespace) == key(&namespace));
         let mut events = Vec::new();
-        if told && (!was_told || is_new) {
-            let kind = EventKind::Blocked { namespace: Box::new(namespace.clone()), again: was_told };
+        if is_wanted && (!was_wanted || is_new) {
+            let kind = EventKind::Blocked { namespace: Box::new(namespace.clone()), again: was_wanted };
             events.push(Event { at_ns, wall, kind });
         }
         let members_left_out = evidence.members_left_out;
-        self.namespaces.insert(*id, Blocked { namespace, members_left_out, told });
+        self.namespaces.insert(*id, Blocked { namespace, members_left_out, is_wanted });
         if is_new {
             events.extend(self.refresh_blocks(at_ns, wall));
         }
@@ -362,12 +362,12 @@ impl Conclusions {
     }
 
     fn released(&mut self, id: &ProcessId, at_ns: u64, wall: Wall) -> Vec<Event> {
-        let Some(Blocked { mut namespace, members_left_out, told }) = self.namespaces.remove(id) else {
+        let Some(Blocked { mut namespace, members_left_out, is_wanted }) = self.namespaces.remove(id) else {
             return Vec::new();
         };
         let blocked_ns = namespace.init.exit_ns.map(|exit_ns| at_ns.saturating_sub(exit_ns));
         let mut events = Vec::new();
-        if told {
+        if is_wanted {
             let BlockedNamespace { init, blockers, diagnosis, .. } = &mut namespace;
             init.looked_ns = at_ns;
             *diagnosis = diagnose_namespace(init, blockers, members_left_out);
@@ -409,7 +409,7 @@ impl Conclusions {
                 continue;
             };
             open.finding.blocks = blocks;
-            if open.told {
+            if open.is_wanted {
                 let kind = EventKind::Updated(Box::new(in_full(&open.finding)));
                 events.push(Event { at_ns, wall, kind });
             }

@@ -47,7 +47,7 @@ pub(super) fn init_not_pid1(case: &Case<'_>) -> Option<Verdict> {
             case.instead()
         ),
         confidence: confidence(case).min(most),
-        cites: vec![Fact::Creators, Fact::Descent, Fact::Reaper, Fact::Waits],
+        cites: vec![Fact::Creators, Fact::Ancestry, Fact::Reaper, Fact::Waits],
         advice: vec![
             remedy(&[], "make it a subreaper: `tini -s`, or TINI_SUBREAPER=1"),
             remedy(
@@ -131,7 +131,7 @@ pub(super) fn by_pid1(case: &Case<'_>) -> Option<Verdict> {
         prognosis: waits::prognosis(case),
         sentence,
         confidence: confidence(case).min(most),
-        cites: vec![Fact::Descent, Fact::Reaper, Fact::Creators, Fact::Waits],
+        cites: vec![Fact::Ancestry, Fact::Reaper, Fact::Creators, Fact::Waits],
         advice,
     })
 }
@@ -264,7 +264,7 @@ pub(super) fn by_subreaper(case: &Case<'_>) -> Option<Verdict> {
         prognosis: waits::prognosis(case),
         sentence,
         confidence: confidence(case),
-        cites: vec![Fact::Descent, Fact::Creators, Fact::Reaper, Fact::Subreaper, Fact::Waits],
+        cites: vec![Fact::Ancestry, Fact::Creators, Fact::Reaper, Fact::Subreaper, Fact::Waits],
         advice,
     })
 }

@@ -102,7 +102,7 @@ fn comes_to_its_children(case: &Case<'_>) -> bool {
     };
     match case.habit() {
         Habit::Before { .. } => true,
-        Habit::Never { .. } => case.was_told_before_the_watch(),
+        Habit::Never { .. } => case.got_sigchld_before_the_watch(),
         Habit::AskedForIt { exited: false, .. } | Habit::ByName => polls(),
         _ => false,
     }

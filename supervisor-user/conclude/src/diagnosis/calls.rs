@@ -38,7 +38,7 @@ pub(super) fn waiting_for_another(case: &Case<'_>) -> Option<Verdict> {
              when that has ended"
         ),
         confidence: Confidence::Medium,
-        cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Waits],
+        cites: vec![Fact::Reaper, Fact::Ancestry, Fact::Calls, Fact::Waits],
         advice: vec![
             remedy(&[], format!("nothing, if {whom} is to run on: this one goes when {who} comes to it")),
             remedy(&[], format!("look at what {whom} of {who} does, if it should have ended")),
@@ -77,7 +77,7 @@ pub(super) fn reading(case: &Case<'_>) -> Option<Verdict> {
         prognosis: Prognosis::Late,
         sentence: format!("{who} reads {what} (descriptor {fd}) and has not come to wait for this one"),
         confidence: Confidence::Low,
-        cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Waits],
+        cites: vec![Fact::Reaper, Fact::Ancestry, Fact::Calls, Fact::Waits],
         advice: vec![
             remedy(&[], format!("find who writes to descriptor {fd} of {who}, and why it does not end")),
             sigkill(),
@@ -104,7 +104,7 @@ fn reads_output_of_another_child(case: &Case<'_>) -> Option<Verdict> {
             "{who} reads the output of another child of its own first, {writer}: it can ask for this one when that has ended"
         ),
         confidence: if case.reaps_others() { Confidence::Medium } else { Confidence::Low },
-        cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Pipe, Fact::Waits],
+        cites: vec![Fact::Reaper, Fact::Ancestry, Fact::Calls, Fact::Pipe, Fact::Waits],
         advice: vec![
             remedy(&[], format!("nothing, if {writer} is to run on: this one goes when {who} comes to it")),
             remedy(&[], format!("look at what {writer} does, if it should have ended")),
@@ -140,7 +140,7 @@ fn held_open(case: &Case<'_>, holder: &PipeWriter) -> Verdict {
         } else {
             Confidence::Medium
         },
-        cites: vec![Fact::Reaper, Fact::Descent, Fact::Calls, Fact::Pipe],
+        cites: vec![Fact::Reaper, Fact::Ancestry, Fact::Calls, Fact::Pipe],
         advice: vec![
             remedy(&[], format!("end {holds}, or let it close the pipe: then {who} waits at once")),
             remedy(

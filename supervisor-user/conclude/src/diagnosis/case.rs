@@ -185,7 +185,7 @@ impl<'a> Case<'a> {
 
     /// Whether the reaper has received a SIGCHLD since the zombie exited: a handler, a `signalfd` or `sigtimedwait`
     /// takes each SIGCHLD, and none is pending. The kernel sends the signal when the zombie can be waited for.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn has_got_sigchld(&self) -> bool {
         self.reaper.is_some_and(|reaper| {
             let takes = matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked));
             (takes || reaper.is_in_sigtimedwait()) && !reaper.sigchld_pending
@@ -197,12 +197,12 @@ impl<'a> Case<'a> {
     pub(super) fn has_not_polled(&self) -> bool {
         let wait = self.reaper.and_then(|reaper| reaper.last_wait.as_ref());
         let is_before = |wait: &LastWait| wait.at_ns < self.zombie_ns() && wait.flags.contains(&"WNOHANG");
-        self.habit() == Habit::ByName && self.is_told() && wait.is_some_and(is_before)
+        self.habit() == Habit::ByName && self.has_got_sigchld() && wait.is_some_and(is_before)
     }
 
     /// Whether the reaper waits when SIGCHLD comes, as far as is known, and the watch began only after the SIGCHLD of
     /// this zombie. Then a missing wait call says nothing.
-    pub(super) fn was_told_before_the_watch(&self) -> bool {
+    pub(super) fn got_sigchld_before_the_watch(&self) -> bool {
         let is_handled = self.reaper.is_some_and(|reaper| {
             reaper.ever_reaped && reaper.sigchld == Some(SigChld::Handled) && !reaper.sigchld_pending
         });
@@ -356,7 +356,11 @@ impl<'a> Case<'a> {
                 format!("asked for it {} ago and did not get it", duration(ago_ns))
             }
             Habit::Before { .. } => {
-                format!("has not waited for any child since {}{}", self.since(), self.although_told())
+                format!(
+                    "has not waited for any child since {}{}",
+                    self.since(),
+                    self.although_it_got_sigchld()
+                )
             }
             Habit::After { .. } => {
                 format!("has waited for any child since {} and did not get it", self.since())
@@ -374,9 +378,9 @@ impl<'a> Case<'a> {
     }
 
     /// Returns the same as [`Self::while_in`], or says that the signal alone did not make the reaper wait.
-    pub(super) fn although_told(&self) -> String {
+    pub(super) fn although_it_got_sigchld(&self) -> String {
         match self.other_call() {
-            None if self.is_told() => ", although SIGCHLD was delivered to it".to_owned(),
+            None if self.has_got_sigchld() => ", although SIGCHLD was delivered to it".to_owned(),
             _ => self.while_in(),
         }
     }

@@ -56,7 +56,7 @@ pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
             Prognosis::Unknown
         },
         sentence: format!(
-            "{who} must reap it{sits}, but SIGCHLD is blocked there and pending, so that it is never told{inherited}"
+            "{who} must reap it{sits}, but SIGCHLD is blocked there and pending, so that it never gets the signal{inherited}"
         ),
         confidence: if waits_for_signal { Confidence::High } else { Confidence::Medium },
         cites: vec![Fact::Reaper, Fact::SigChld, Fact::Mask, Fact::Calls, Fact::Waits],
@@ -152,7 +152,7 @@ pub(super) fn image_replaced(case: &Case<'_>) -> Option<Verdict> {
             case.instead()
         ),
         confidence: Confidence::High,
-        cites: vec![Fact::Reaper, Fact::Descent, Fact::Image, Fact::Waits],
+        cites: vec![Fact::Reaper, Fact::Ancestry, Fact::Image, Fact::Waits],
         advice: vec![
             remedy(
                 &[],

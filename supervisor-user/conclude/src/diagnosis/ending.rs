@@ -53,7 +53,7 @@ pub(super) fn cannot_exit(case: &Case<'_>) -> Option<Verdict> {
     let place = thread.wchan.map(|it| format!(" in {}", clean(it))).unwrap_or_default();
     let sentence = format!(
         "{}, and it has not exited: {who}{comma}state {}{place}) {}{}",
-        told(finding, ending),
+        told_to_exit(finding, ending),
         thread.state,
         reason(&hold),
         consequence(finding)
@@ -113,7 +113,7 @@ fn hold<'a>(finding: &Finding, ending: &'a EndingFacts, thread: &LastThread<'_>)
 }
 
 /// Describes how and when the process was told to exit.
-fn told(finding: &Finding, ending: &EndingFacts) -> String {
+fn told_to_exit(finding: &Finding, ending: &EndingFacts) -> String {
     let ago = ending
         .since_ns
         .map(|since_ns| format!(" {} ago", duration(finding.looked_ns.saturating_sub(since_ns))))

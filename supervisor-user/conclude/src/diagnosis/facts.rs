@@ -39,7 +39,7 @@ pub(super) enum Fact {
     /// The reaper.
     Reaper,
     /// Whether the reaper created or adopted the process.
-    Descent,
+    Ancestry,
     /// Whether the reaper is a subreaper.
     Subreaper,
     /// The state of the reaper.
@@ -79,7 +79,7 @@ pub(super) fn of(case: &Case<'_>) -> Vec<(Fact, String, String)> {
     let mut facts = Facts(Vec::new());
     of_process(case, &mut facts);
     of_reaper(case, &mut facts);
-    of_descent(case, &mut facts);
+    of_ancestry(case, &mut facts);
     facts.0
 }
 
@@ -215,7 +215,7 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
     );
     let is_younger =
         case.finding.process.start_ns.zip(reaper.process.start_ns).is_some_and(|(it, parent)| it < parent);
-    let descent = match (reaper.adopted, reaper.created) {
+    let ancestry = match (reaper.adopted, reaper.created) {
         (Some(true), None) if is_younger => {
             Some(("/proc/PID/stat", "the parent is younger, so it has adopted it"))
         }
@@ -227,8 +227,8 @@ fn of_reaper(case: &Case<'_>, facts: &mut Facts) {
         (Some(false), None) => Some(("hook sched_process_fork", "this parent has been it since the fork")),
         (None, _) => None,
     };
-    if let Some((source, text)) = descent {
-        facts.add(Fact::Descent, source, text.to_owned());
+    if let Some((source, text)) = ancestry {
+        facts.add(Fact::Ancestry, source, text.to_owned());
     }
     if let Some(is_subreaper) = reaper.is_subreaper {
         let not = if is_subreaper { "" } else { "not " };
@@ -436,7 +436,7 @@ fn of_waits(case: &Case<'_>, facts: &mut Facts) {
     }
 }
 
-fn of_descent(case: &Case<'_>, facts: &mut Facts) {
+fn of_ancestry(case: &Case<'_>, facts: &mut Facts) {
     let finding = case.finding;
     if !finding.creators.is_empty() {
         let chain: Vec<String> = finding

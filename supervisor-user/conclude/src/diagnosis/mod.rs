@@ -229,7 +229,7 @@ fn unknown(case: &Case<'_>) -> Verdict {
         prognosis: waits::prognosis(case),
         sentence,
         confidence: Confidence::Low,
-        cites: vec![Fact::State, Fact::Reaper, Fact::Descent, Fact::Waits],
+        cites: vec![Fact::State, Fact::Reaper, Fact::Ancestry, Fact::Waits],
         advice,
     }
 }

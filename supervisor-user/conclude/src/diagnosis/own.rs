@@ -41,7 +41,7 @@ pub(super) fn lost_sigchld(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     // The handler of the SIGCHLD that reports this zombie has run since, and the wait was made in that handler.
-    let sure = sure || case.is_told();
+    let sure = sure || case.has_got_sigchld();
     let since = reaper.reaped_since > Some(0);
     let any_ns = reaper.any_wait_ns.unwrap_or(case.finding.looked_ns);
     let got_another = since || reaper.reaped.is_some_and(|(count, at_ns)| count > 0 && at_ns > any_ns);
@@ -100,7 +100,7 @@ fn was_adopted_by(case: &Case<'_>, at_ns: u64) -> bool {
 /// The stop-gap to send a SIGCHLD: it brings one more wait, whoever sends it.
 fn signal_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
     let pid = reaper.process.pid;
-    case.is_told().then(|| {
+    case.has_got_sigchld().then(|| {
         remedy(
             &[Premise::ReaperIsNotHostInit],
             format!("stop-gap: `kill -CHLD {pid}` lets it fetch one zombie for each such signal"),
@@ -247,7 +247,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         return None;
     }
     let (what, confidence) = match case.habit() {
-        Habit::Never { for_ns } if case.was_told_before_the_watch() => (
+        Habit::Never { for_ns } if case.got_sigchld_before_the_watch() => (
             format!(
                 "{}; it handles SIGCHLD and has reaped others, and what kept it from this one was before that{}",
                 no_call(for_ns),
@@ -274,7 +274,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
                 "has not waited for any child since {}, the last time {} ago{}",
                 case.since(),
                 duration(ago_ns),
-                case.although_told()
+                case.although_it_got_sigchld()
             ),
             Confidence::Medium,
         ),
@@ -301,7 +301,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
         confidence,
         cites: vec![
             Fact::Reaper,
-            if case.is_seen_own() { Fact::Descent } else { Fact::Subreaper },
+            if case.is_seen_own() { Fact::Ancestry } else { Fact::Subreaper },
             Fact::Waits,
             Fact::ReapedOthers,
         ],
@@ -318,7 +318,7 @@ pub(super) fn never_waits(case: &Case<'_>) -> Option<Verdict> {
 /// ends at once. For which signals the reaper waits is not known.
 fn wake_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
     let takes_it = reaper.sigchld == Some(SigChld::Handled) || reaper.is_in_sigtimedwait();
-    let sleeps = case.only_call() == Some(&Call::Signal) && case.is_told() && takes_it;
+    let sleeps = case.only_call() == Some(&Call::Signal) && case.has_got_sigchld() && takes_it;
     sleeps.then(|| {
         remedy(
             &[Premise::ReaperIsNotHostInit],

@@ -156,7 +156,7 @@ fn by_pid1(change: impl FnOnce(&mut Finding, &mut Reaper)) -> Finding {
 }
 
 /// Changes a finding: it was not seen whether `app` adopted or forked the zombie.
-fn descent_unknown(finding: &mut Finding, app: &mut Reaper) {
+fn ancestry_unknown(finding: &mut Finding, app: &mut Reaper) {
     (app.adopted, app.created) = (None, None);
     finding.creators.clear();
 }

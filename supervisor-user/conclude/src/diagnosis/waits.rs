@@ -20,7 +20,7 @@ pub(super) fn cause(case: &Case<'_>) -> Option<Cause> {
     Some(match case.habit() {
         Habit::Never { .. } if is_unseen(case) => Cause::Unseen,
         // It was not seen how the reaper missed this zombie.
-        Habit::Never { .. } if case.was_told_before_the_watch() => {
+        Habit::Never { .. } if case.got_sigchld_before_the_watch() => {
             return None;
         }
         Habit::Never { .. } => Cause::NeverWaits,

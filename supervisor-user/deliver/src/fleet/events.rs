@@ -31,7 +31,7 @@ const LOOK_MAX: Duration = Duration::from_secs(15);
 
 /// The reports of [`follow`].
 #[derive(Debug)]
-pub enum Told<'a> {
+pub enum FleetReport<'a> {
     /// From now on events are reported.
     Begun,
     /// The nodes, and the findings that are open there: once, at the beginning. Changes meanwhile are also reported as
@@ -79,7 +79,7 @@ struct Position {
 pub async fn follow(
     args: &FleetArgs,
     filter: &Filter,
-    mut tell: impl FnMut(Told<'_>) -> Result<bool>,
+    mut tell: impl FnMut(FleetReport<'_>) -> Result<bool>,
 ) -> Result<()> {
     let mut position = None;
     let mut is_first = true;
@@ -89,10 +89,10 @@ pub async fn follow(
             Err(error) => error,
             Ok((mut reader, open)) => {
                 is_first = false;
-                let dropped = (reader.dropped > 0).then_some(Told::Dropped(reader.dropped));
-                let first = [Some(Told::Begun), open.as_ref().map(Told::Open), dropped];
-                for told in first.into_iter().flatten() {
-                    if !tell(told)? {
+                let dropped = (reader.dropped > 0).then_some(FleetReport::Dropped(reader.dropped));
+                let first = [Some(FleetReport::Begun), open.as_ref().map(FleetReport::Open), dropped];
+                for report in first.into_iter().flatten() {
+                    if !tell(report)? {
                         return Ok(());
                     }
                 }
@@ -102,7 +102,7 @@ pub async fn follow(
                 }
             }
         };
-        if !tell(Told::Trouble(trouble))? {
+        if !tell(FleetReport::Trouble(trouble))? {
             return Ok(());
         }
         sleep(RETRY).await;
@@ -115,7 +115,7 @@ async fn read_on(
     args: &FleetArgs,
     open: Option<Fleet>,
     position: &mut Option<Position>,
-    tell: &mut impl FnMut(Told<'_>) -> Result<bool>,
+    tell: &mut impl FnMut(FleetReport<'_>) -> Result<bool>,
 ) -> Result<Option<LinkError>> {
     // A broker that was away has old heartbeats, until the nodes have connected to it again.
     let mut look = Instant::now() + open.map_or(LOOK_MAX, |fleet| pause(&fleet));
@@ -127,7 +127,7 @@ async fn read_on(
                     Err(error) => return Ok(Some(error)),
                     Ok(None) => look = Instant::now() + LOOK_MAX,
                     Ok(Some(fleet)) => {
-                        if !tell(Told::Hosts(&fleet))? {
+                        if !tell(FleetReport::Hosts(&fleet))? {
                             return Ok(None);
                         }
                         look = Instant::now() + pause(&fleet);
@@ -141,7 +141,7 @@ async fn read_on(
             Err(error) => return Ok(Some(error)),
         };
         if let Some(event) = event(&message)
-            && !tell(Told::Event(event))?
+            && !tell(FleetReport::Event(event))?
         {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 pub use document::{Document, Filtered, FindingKind, RemoteBlocker};
-pub use events::{FleetEvent, Told, follow};
+pub use events::{FleetEvent, FleetReport, follow};
 pub use state::{Fleet, FleetRow, HostState, Node, read, read_hosts};
 
 use supervisor_model::values::Time;

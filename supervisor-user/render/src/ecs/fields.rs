@@ -37,19 +37,19 @@ pub(crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
         hooks: context.hooks.clone(),
         finding: match &event.kind {
             EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
-                let told = Told {
+                let parts = SubjectParts {
                     id: &namespace.id,
                     subject: Subject::Namespace,
                     diagnosis: &namespace.diagnosis,
                     blockers: &namespace.blockers,
                     reaped_by: None,
                 };
-                Some(finding_fields(&namespace.init, &told, state, event.at_ns))
+                Some(finding_fields(&namespace.init, &parts, state, event.at_ns))
             }
             // This event is about a finding, but it is no news of the finding.
             EventKind::ReapRequested(_) => None,
             kind => kind.process().map(|finding| {
-                let told = Told {
+                let parts = SubjectParts {
                     id: &finding.id,
                     subject: match kind {
                         EventKind::ExitBlocked { .. } | EventKind::ExitFinished { .. } => Subject::Exit,
@@ -62,7 +62,7 @@ pub(crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
                         _ => None,
                     },
                 };
-                finding_fields(finding, &told, state, event.at_ns)
+                finding_fields(finding, &parts, state, event.at_ns)
             }),
         },
         traced: None,
@@ -85,7 +85,7 @@ pub(crate) fn supervisor(event: &Event, context: &Context) -> Supervisor {
 }
 
 /// The parts of an event in which a namespace differs from its PID 1; all other fields come from the PID 1.
-struct Told<'a> {
+struct SubjectParts<'a> {
     id: &'a str,
     subject: Subject,
     diagnosis: &'a Diagnosis,
@@ -94,12 +94,12 @@ struct Told<'a> {
 }
 
 #[expect(clippy::too_many_lines, reason = "one line for each field")]
-fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64) -> FindingFields {
-    let diagnosis = told.diagnosis;
+fn finding_fields(finding: &Finding, parts: &SubjectParts<'_>, state: State, now_ns: u64) -> FindingFields {
+    let diagnosis = parts.diagnosis;
     let ending = finding.ending.as_ref();
     let since_ns = ending.and_then(|ending| ending.since_ns);
     FindingFields {
-        finding: FindingState { id: told.id.to_owned(), kind: told.subject, state },
+        finding: FindingState { id: parts.id.to_owned(), kind: parts.subject, state },
         exit: finding.exit.filter(|_| finding.is_exiting).map(exit_fields),
         age_ns: finding.exit_ns.map(|exit_ns| now_ns.saturating_sub(exit_ns)),
         grace_ns: finding.grace_ns,
@@ -109,7 +109,7 @@ fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64)
             .and_then(|ending| ending.killed_by.as_ref())
             .map(|(pid, name)| PidAndName { pid: *pid, name: name.clone() }),
         reaper: finding.reaper.as_ref().map(|reaper| reaper_fields(reaper, now_ns)),
-        reaped_by: told.reaped_by.map(|by| ReapedByFields { pid: by.id.tgid, name: by.name.clone() }),
+        reaped_by: parts.reaped_by.map(|by| ReapedByFields { pid: by.id.tgid, name: by.name.clone() }),
         creators: finding.creators.iter().map(creator_fields).collect(),
         forked_as: finding.forked_as.clone(),
         runtime: finding.runtime.as_ref().map(|runtime| RuntimeFields {
@@ -134,7 +134,7 @@ fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64)
         family: diagnosis.family.map(|family| FamilyFields { id: family.id(), name: family.name() }),
         position: diagnosis.position,
         cause: diagnosis.cause,
-        prognosis: (finding.state == 'Z' && matches!(told.subject, Subject::Zombie))
+        prognosis: (finding.state == 'Z' && matches!(parts.subject, Subject::Zombie))
             .then_some(diagnosis.prognosis),
         pattern: finding.pattern.map(|pattern| PatternFields {
             reaped: pattern.reaped,
@@ -161,7 +161,7 @@ fn finding_fields(finding: &Finding, told: &Told<'_>, state: State, now_ns: u64)
             _ => None,
         },
         blocks: finding.blocks.iter().map(|block| block_fields(block, now_ns)).collect(),
-        blockers: told.blockers.iter().map(blocker_fields).collect(),
+        blockers: parts.blockers.iter().map(blocker_fields).collect(),
         budget: finding.budget.as_ref().map(budget_fields),
     }
 }

@@ -629,7 +629,7 @@ static F19: FamilyPage = FamilyPage {
         the last writer closes the pipe. A background process inherits the write end, so the parent reads on although its \
         child has exited. The parent's code is right.",
     evidence: "The parent is in `read` or `poll` (/proc/PID/task/TID/syscall), and a process that descends from the zombie \
-        (`sched_process_fork`) holds the write end of that pipe (/proc/PID/fd). Confidence drops where the descent of the \
+        (`sched_process_fork`) holds the write end of that pipe (/proc/PID/fd). Confidence drops where the ancestry of the \
         holder was not seen; a socket does not show who holds its other end. If another child of the parent holds it, the \
         parent reads that child's output first, and the prognosis is `late` only if it has reaped before.",
     remedies: &[

@@ -73,7 +73,7 @@ pub fn schema(generator: SchemaGenerator) -> Value {
         step(3, 4, false, &["closed"]),
         step(99, 99, false, &["none"]),
     ]);
-    let told = |activity: u32, field: &str| {
+    let parts = |activity: u32, field: &str| {
         json!({
             "properties": {
                 "activity_id": { "const": activity },
@@ -88,7 +88,7 @@ pub fn schema(generator: SchemaGenerator) -> Value {
             "supervisor": { "required": ["reap"], "properties": { "finding": false, "loss": false } },
         },
     });
-    schema["$defs"]["ApplicationError"]["oneOf"] = json!([told(1, "loss"), told(99, "suppressed")]);
+    schema["$defs"]["ApplicationError"]["oneOf"] = json!([parts(1, "loss"), parts(99, "suppressed")]);
     schema["$defs"]["ProcessActivity"]["oneOf"] = trace::rules();
     schema
 }
@@ -96,14 +96,14 @@ pub fn schema(generator: SchemaGenerator) -> Value {
 fn document(event: &Event, context: &Context, sequence: u64) -> Document {
     match &event.kind {
         EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
-            let told = Told {
+            let parts = SubjectParts {
                 id: &namespace.id,
                 subject: Subject::Namespace,
                 diagnosis: &namespace.diagnosis,
                 seen_ns: namespace.since_ns,
                 namespace: Some(namespace),
             };
-            Document::Finding(Box::new(detection(event, context, sequence, &namespace.init, &told)))
+            Document::Finding(Box::new(detection(event, context, sequence, &namespace.init, &parts)))
         }
         EventKind::Detected(finding)
         | EventKind::Existing(finding)
@@ -113,7 +113,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
         | EventKind::ExitBlocked { finding, .. }
         | EventKind::ExitFinished { finding, .. }
         | EventKind::Reaped { finding, .. } => {
-            let told = Told {
+            let parts = SubjectParts {
                 id: &finding.id,
                 subject: match event.kind {
                     EventKind::ExitBlocked { .. } | EventKind::ExitFinished { .. } => Subject::Exit,
@@ -123,7 +123,7 @@ fn document(event: &Event, context: &Context, sequence: u64) -> Document {
                 seen_ns: finding.seen_ns,
                 namespace: None,
             };
-            Document::Finding(Box::new(detection(event, context, sequence, finding, &told)))
+            Document::Finding(Box::new(detection(event, context, sequence, finding, &parts)))
         }
         EventKind::ReapRequested(request) => remediation::remediation(event, context, sequence, request),
         EventKind::Lost(loss) => stream_error(event, context, sequence, loss.since_ns, None),
@@ -195,7 +195,7 @@ fn application_error(
 }
 
 /// The parts of an event in which a namespace differs from its PID 1; all other attributes come from the PID 1.
-struct Told<'a> {
+struct SubjectParts<'a> {
     id: &'a str,
     subject: Subject,
     diagnosis: &'a Diagnosis,
@@ -208,7 +208,7 @@ fn detection(
     context: &Context,
     sequence: u64,
     finding: &Finding,
-    told: &Told<'_>,
+    parts: &SubjectParts<'_>,
 ) -> DetectionFinding {
     let state = event.kind.finding().map_or(State::None, |(_, state)| state);
     let wall = event.wall;
@@ -223,7 +223,7 @@ fn detection(
         State::Closed => (4, "Resolved"),
         State::None => (99, "None"),
     };
-    let (confidence_id, confidence) = match told.diagnosis.confidence {
+    let (confidence_id, confidence) = match parts.diagnosis.confidence {
         Confidence::Low => (1, "Low"),
         Confidence::Medium => (2, "Medium"),
         Confidence::High => (3, "High"),
@@ -246,10 +246,10 @@ fn detection(
         start_time: finding.exit_ns.map(|exit_ns| millis(wall, exit_ns)),
         end_time: (state == State::Closed).then(|| millis(wall, event.at_ns)),
         duration: event.kind.duration_ns().map(|ns| ns / 1_000_000),
-        finding_info: finding_info(told, wall),
-        evidences: evidences(finding, told, wall),
-        resources: resources(finding, told),
-        remediation: Some(told.diagnosis.remedies.join("\n"))
+        finding_info: finding_info(parts, wall),
+        evidences: evidences(finding, parts, wall),
+        resources: resources(finding, parts),
+        remediation: Some(parts.diagnosis.remedies.join("\n"))
             .filter(|desc| !desc.is_empty())
             .map(|desc| Remediation { desc }),
         unmapped: Unmapped { supervisor: supervisor(event, context) },
@@ -324,41 +324,41 @@ fn base(head: Head, context: &Context, type_name: &'static str, profiles: &'stat
     }
 }
 
-fn finding_info(told: &Told<'_>, wall: Wall) -> FindingInfo {
-    let general = match told.subject {
+fn finding_info(parts: &SubjectParts<'_>, wall: Wall) -> FindingInfo {
+    let general = match parts.subject {
         Subject::Zombie => "A process has exited and is not reaped",
         Subject::Namespace => "A PID namespace cannot end",
         Subject::Exit => "A process was told to exit and cannot",
     };
-    let family = told.diagnosis.family;
+    let family = parts.diagnosis.family;
     FindingInfo {
-        uid: told.id.to_owned(),
-        title: match told.subject {
+        uid: parts.id.to_owned(),
+        title: match parts.subject {
             // A family's title says why. For an exit, the consequence is more important.
             Subject::Exit => general,
             Subject::Zombie | Subject::Namespace => {
                 family.map_or(general, supervisor_model::family::Family::title)
             }
         },
-        desc: told.diagnosis.verdict.clone(),
-        types: [told.subject],
+        desc: parts.diagnosis.verdict.clone(),
+        types: [parts.subject],
         analytic: family.map(|family| Analytic {
             uid: family.id(),
             name: family.name(),
             type_id: 1,
             r#type: "Rule",
         }),
-        first_seen_time: millis(wall, told.seen_ns),
+        first_seen_time: millis(wall, parts.seen_ns),
     }
 }
 
-fn evidences(finding: &Finding, told: &Told<'_>, wall: Wall) -> Vec<Evidence> {
+fn evidences(finding: &Finding, parts: &SubjectParts<'_>, wall: Wall) -> Vec<Evidence> {
     let subject = subject(finding, wall);
-    let name = match told.subject {
+    let name = match parts.subject {
         Subject::Zombie | Subject::Exit => EvidenceName::Subject,
         Subject::Namespace => EvidenceName::NamespaceInit,
     };
-    let blockers = told.namespace.map_or(&[][..], |namespace| &namespace.blockers);
+    let blockers = parts.namespace.map_or(&[][..], |namespace| &namespace.blockers);
     std::iter::once(Evidence { name, process: subject }).chain(blockers.iter().map(blocker)).collect()
 }
 
@@ -419,7 +419,7 @@ fn container(finding: &Finding) -> Option<Container> {
     })
 }
 
-fn resources(finding: &Finding, told: &Told<'_>) -> Vec<Resource> {
+fn resources(finding: &Finding, parts: &SubjectParts<'_>) -> Vec<Resource> {
     let resource = |r#type| Resource { r#type, uid: None, name: None, namespace: None, role_id: 3 };
     let mut resources = Vec::new();
     if let Some(container) = &finding.container {
@@ -440,7 +440,7 @@ fn resources(finding: &Finding, told: &Told<'_>) -> Vec<Resource> {
             ..resource(ResourceType::Pod)
         });
     }
-    let own = told.namespace.and(finding.pid_ns.as_ref()).map(|ns| ns.ino);
+    let own = parts.namespace.and(finding.pid_ns.as_ref()).map(|ns| ns.ino);
     let blocked = own.into_iter().chain(finding.blocks.iter().map(|block| block.ino));
     resources.extend(
         blocked.map(|ino| Resource { uid: Some(ino.to_string()), ..resource(ResourceType::PidNamespace) }),

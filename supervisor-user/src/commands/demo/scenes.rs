@@ -22,7 +22,7 @@ pub(super) struct Scene {
     pub(super) part: &'static [&'static str],
     /// The fact by which the part reports the process of the scene, and the word in it that holds the pid.
     pub(super) fact: (&'static str, &'static str),
-    pub(super) told: Told,
+    pub(super) reported: Reported,
     /// Texts that the report must contain. If empty, it must contain the family.
     pub(super) names: &'static [&'static str],
     /// The scene needs any one of these programs. If empty, it needs none.
@@ -31,7 +31,7 @@ pub(super) struct Scene {
 
 /// What the tool reports about a scene.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Reported {
     /// `watch` reports that a finding opens and closes. The part must reap its process.
     OfReaper,
     /// The same, for a process with the part's name.
@@ -61,7 +61,7 @@ const USUAL: Scene = Scene {
     ends: "Told to, its parent waits for it",
     part: &[],
     fact: ("zombie", "pid"),
-    told: Told::OfReaper,
+    reported: Reported::OfReaper,
     names: &[],
     needs: &[],
 };
@@ -78,7 +78,7 @@ const SCENES: [Scene; 24] = [
         does: "PID 1 of a PID namespace adopts an orphan, and waits only for its own child",
         ends: "PID 1 is killed, and its namespace ends with it",
         part: &["pid1-adopts", "never-waits"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         ..USUAL
     },
     Scene {
@@ -99,7 +99,7 @@ const SCENES: [Scene; 24] = [
         does: "An orphan passes by tini, which is neither PID 1 nor a subreaper, to PID 1, which never waits",
         ends: "PID 1 is killed, and its namespace ends with it",
         part: &["init-not-pid1", "tini", "--", "@demo-f5", ACTOR, "orphan-maker", "stays"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         needs: &["tini"],
         ..USUAL
     },
@@ -121,7 +121,7 @@ const SCENES: [Scene; 24] = [
         ends: "Told to, that parent waits for the zombie",
         part: &["held-init"],
         fact: ("held", "init"),
-        told: Told::Blocked,
+        reported: Reported::Blocked,
         ..USUAL
     },
     Scene {
@@ -130,7 +130,7 @@ const SCENES: [Scene; 24] = [
         ends: "The other thread ends, and the parent reaps the process",
         part: &["leader-exits"],
         fact: ("child", "pid"),
-        told: Told::Explained,
+        reported: Reported::Explained,
         ..USUAL
     },
     Scene {
@@ -138,7 +138,7 @@ const SCENES: [Scene; 24] = [
         does: "A traced process is killed, and its tracer does not wait; its parent would",
         ends: "The tracer is killed, and the parent reaps at once",
         part: &["traced", "leader"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         ..USUAL
     },
     Scene {
@@ -146,7 +146,7 @@ const SCENES: [Scene; 24] = [
         does: "A parent is stopped by SIGSTOP, and its child is killed (state D is not made on purpose)",
         ends: "SIGCONT to the parent, and it reaps at once",
         part: &["parent-stopped"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         ..USUAL
     },
     Scene {
@@ -155,7 +155,7 @@ const SCENES: [Scene; 24] = [
         ends: "Told to, the parent of the zombie that held it waits",
         part: &["held-init"],
         fact: ("held", "init"),
-        told: Told::Explained,
+        reported: Reported::Explained,
         ..USUAL
     },
     Scene {
@@ -164,7 +164,7 @@ const SCENES: [Scene; 24] = [
         ends: "The process ends",
         part: &["ignored"],
         fact: ("child", "pid"),
-        told: Told::Nothing,
+        reported: Reported::Nothing,
         ..USUAL
     },
     Scene {
@@ -186,7 +186,7 @@ const SCENES: [Scene; 24] = [
         does: "As F2, of which it is a part: no finding of its own, but advice in that of F2",
         ends: "PID 1 is killed, and its namespace ends with it",
         part: &["pid1-adopts", "never-waits"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         names: &["[F2, ", "(F16)"],
         ..USUAL
     },
@@ -202,7 +202,7 @@ const SCENES: [Scene; 24] = [
         does: "A parent waits for all that have exited, once in three seconds",
         ends: "Nobody has to tell it: its next round is due",
         part: &["slow-reaper", "3000", "2"],
-        told: Told::Late,
+        reported: Reported::Late,
         ..USUAL
     },
     Scene {
@@ -210,7 +210,7 @@ const SCENES: [Scene; 24] = [
         does: "A parent reads its child's output to the end, and a process in the background holds the pipe open",
         ends: "That process ends, and the parent reaps at once",
         part: &["reads-to-end"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         ..USUAL
     },
     Scene {
@@ -218,7 +218,7 @@ const SCENES: [Scene; 24] = [
         does: "A parent waits for its first child, which runs on, and its second child has exited",
         ends: "The first child is killed, and the parent reaps both",
         part: &["waits-in-order"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         ..USUAL
     },
     Scene {
@@ -226,7 +226,7 @@ const SCENES: [Scene; 24] = [
         does: "A parent sleeps until SIGCHLD comes, and has inherited a mask that blocks it",
         ends: "The parent is killed, and its own parent reaps the zombie",
         part: &["blocked-mask"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         ..USUAL
     },
     Scene {
@@ -241,7 +241,7 @@ const SCENES: [Scene; 24] = [
         does: "A parent executes another program while its child runs, and that knows of no child",
         ends: "The parent is killed, and its own parent reaps the zombie",
         part: &["replaced-image", "@demo-f23", ACTOR, "sleeper"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         ..USUAL
     },
     Scene {
@@ -249,7 +249,7 @@ const SCENES: [Scene; 24] = [
         does: "A parent computes, with SIGCHLD blocked, and its child has exited",
         ends: "The parent is done, and reaps its child",
         part: &["computes"],
-        told: Told::OfName,
+        reported: Reported::OfName,
         ..USUAL
     },
 ];

@@ -6,7 +6,7 @@ use anyhow::Result;
 use supervisor_lab::{Container, LIMIT, Lab, Part, Runtime, stat, until, zombies_of};
 
 use super::{
-    scenes::{Scene, Told},
+    scenes::{Reported, Scene},
     watch::{self, Watch, say},
 };
 
@@ -32,23 +32,23 @@ fn play(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut part = Part::play(lab, name, &args)?;
     let reaper = part.pid().to_string();
-    let mut watch = match scene.told {
-        Told::Explained => None,
-        Told::OfName => Some(Watch::start(binary, &["--comm", name])?),
+    let mut watch = match scene.reported {
+        Reported::Explained => None,
+        Reported::OfName => Some(Watch::start(binary, &["--comm", name])?),
         _ => Some(Watch::start(binary, &["--reaper", &reaper])?),
     };
     part.send("begin")?;
     let pid = part.next(scene.fact.0)?.pid(scene.fact.1)?;
     match &watch {
         None => watch::names(&watch::explain(binary, pid)?, &[format!("; {} ", scene.family)])?,
-        Some(watch) if scene.told == Told::Nothing => {
+        Some(watch) if scene.reported == Reported::Nothing => {
             watch.is_silent()?;
             say(&format!("   Pid {pid} was one of them, and is gone; supervisor has nothing to say."))?;
         }
         Some(watch) => opened(watch, scene, pid)?,
     }
     say(&format!("   {}.", scene.ends))?;
-    if scene.told != Told::Late {
+    if scene.reported != Reported::Late {
         part.send("reap")?;
     }
     if let Some(watch) = &mut watch {
@@ -78,7 +78,7 @@ fn in_a_container(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result
 
 /// Shows the finding, and checks that it is of the family of the scene.
 fn opened(watch: &Watch, scene: &Scene, pid: u32) -> Result<()> {
-    let said = watch.next_about(pid, if scene.told == Told::Blocked { "blocked" } else { "" })?;
+    let said = watch.next_about(pid, if scene.reported == Reported::Blocked { "blocked" } else { "" })?;
     let mut names: Vec<String> = scene.names.iter().map(|&name| name.to_owned()).collect();
     if names.is_empty() {
         names.push(format!("[{}, ", scene.family));
@@ -88,9 +88,9 @@ fn opened(watch: &Watch, scene: &Scene, pid: u32) -> Result<()> {
 
 /// Shows the end of the finding, and ends the watch.
 fn closed(watch: &mut Watch, scene: &Scene, pid: u32) -> Result<()> {
-    match scene.told {
-        Told::Nothing => {}
-        Told::Blocked => drop(watch.next_about(pid, "  released ")?),
+    match scene.reported {
+        Reported::Nothing => {}
+        Reported::Blocked => drop(watch.next_about(pid, "  released ")?),
         _ => drop(watch.next_about(pid, "  reaped ")?),
     }
     watch.stop().map(drop)

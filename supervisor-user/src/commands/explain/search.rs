@@ -17,9 +17,9 @@ use supervisor_render::groups::Group;
 use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
 
 /// Everything unreaped or blocked with this name. If there is nothing, the living processes with this name.
-pub(super) fn by_name(host: &Proc, glance: &mut OneShotScan<'_>, name: &str) -> Result<Vec<Part>> {
+pub(super) fn by_name(host: &Proc, scan: &mut OneShotScan<'_>, name: &str) -> Result<Vec<Part>> {
     let filter = Filter { comm: Some(name.to_owned()), ..Filter::default() };
-    let conclusions = conclude(host, glance, filter)?;
+    let conclusions = conclude(host, scan, filter)?;
     let found = parts(&conclusions, &|_| true, &format!("--comm {name}"));
     if !found.is_empty() {
         return Ok(found);
@@ -36,18 +36,18 @@ pub(super) fn by_name(host: &Proc, glance: &mut OneShotScan<'_>, name: &str) -> 
              `supervisor ps` lists what is unreaped"
         );
     }
-    let mut told = Vec::new();
+    let mut all = Vec::new();
     for pid in living.iter().copied().take(STORIES) {
-        told.extend(explain_process(host, glance, pid)?);
+        all.extend(explain_process(host, scan, pid)?);
     }
-    told.extend(and_more(living.len(), &format!("processes called {name}"), &format!("pgrep -x {name}")));
-    Ok(told)
+    all.extend(and_more(living.len(), &format!("processes called {name}"), &format!("pgrep -x {name}")));
+    Ok(all)
 }
 
 /// Everything unreaped or blocked in a container or a pod.
 pub(super) fn in_place(
     host: &Proc,
-    glance: &mut OneShotScan<'_>,
+    scan: &mut OneShotScan<'_>,
     container: Option<&str>,
     pod: Option<&str>,
 ) -> Result<Vec<Part>> {
@@ -58,12 +58,12 @@ pub(super) fn in_place(
             None => names.are_of_pod(wanted),
         })
     };
-    let conclusions = conclude(host, glance, Filter::default())?;
+    let conclusions = conclude(host, scan, Filter::default())?;
     let options = if container.is_some() { format!("--container {wanted}") } else { String::new() };
     let found = parts(&conclusions, &is_in, &options);
     if found.is_empty() {
         let identity = host.identity();
-        if !glance.any(|evidence| is_in(&attribute(evidence, identity, 0)))? {
+        if !scan.any(|evidence| is_in(&attribute(evidence, identity, 0)))? {
             bail!(
                 "no process is seen in a {what} `{}`; `supervisor ps` shows what is unreaped",
                 clean(wanted)
@@ -74,9 +74,9 @@ pub(super) fn in_place(
     Ok(found)
 }
 
-fn conclude(host: &Proc, glance: &mut OneShotScan<'_>, filter: Filter) -> Result<Conclusions> {
-    let mut conclusions = new_conclusions(host, glance, filter)?;
-    glance.unreaped(GRACE, |observation| conclusions.note(observation))?;
+fn conclude(host: &Proc, scan: &mut OneShotScan<'_>, filter: Filter) -> Result<Conclusions> {
+    let mut conclusions = new_conclusions(host, scan, filter)?;
+    scan.unreaped(GRACE, |observation| conclusions.note(observation))?;
     conclusions.recount();
     Ok(conclusions)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use supervisor_deliver::{
-    fleet::{Document, Filtered, FindingKind, Fleet, FleetArgs, FleetEvent, HostState, Told, follow},
+    fleet::{Document, Filtered, FindingKind, Fleet, FleetArgs, FleetEvent, FleetReport, HostState, follow},
     say::say,
 };
 use supervisor_model::{filter::Filter, words::clean};
@@ -43,7 +43,7 @@ pub(in crate::commands) fn watch(
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
             () = sleep(limit.unwrap_or_default()), if limit.is_some() => Ok(()),
-            result = follow(args, filter, |told| teller.tell(told)) => {
+            result = follow(args, filter, |report| teller.tell(report)) => {
                 result.with_context(|| format!("cannot watch NATS {place}"))
             }
         }
@@ -68,23 +68,25 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     /// Prints one message. Returns false if nobody reads standard output any more.
-    fn tell(&mut self, told: Told<'_>) -> Result<bool> {
+    fn tell(&mut self, report: FleetReport<'_>) -> Result<bool> {
         let place = self.place;
-        match told {
-            Told::Begun => say(&format!("watching stream {} at NATS {place}; Ctrl-C ends it", self.stream)),
-            Told::Trouble(error) => {
+        match report {
+            FleetReport::Begun => {
+                say(&format!("watching stream {} at NATS {place}; Ctrl-C ends it", self.stream))
+            }
+            FleetReport::Trouble(error) => {
                 say(&format!("supervisor: NATS {place}: {}; trying again", clean(&error.to_string())));
             }
-            Told::Dropped(count) => say(&format!(
-                "supervisor: NATS {place}: {count} events of stream {} are not told: the broker has dropped them",
+            FleetReport::Dropped(count) => say(&format!(
+                "supervisor: NATS {place}: {count} events of stream {} are not reported: the broker has dropped them",
                 self.stream
             )),
-            Told::Open(fleet) => {
+            FleetReport::Open(fleet) => {
                 say_left_out(fleet);
                 return Ok(self.open(fleet)? && self.hosts(fleet)?);
             }
-            Told::Hosts(fleet) => return self.hosts(fleet),
-            Told::Event(event) => return self.event(&event),
+            FleetReport::Hosts(fleet) => return self.hosts(fleet),
+            FleetReport::Event(event) => return self.event(&event),
         }
         Ok(true)
     }

@@ -45,7 +45,7 @@ struct Zombie {
 /// Follows by reading `/proc` repeatedly.
 pub(super) struct Polled<'a> {
     host: &'a Proc,
-    glance: OneShotScan<'a>,
+    scan: OneShotScan<'a>,
     conclusions: Conclusions,
     context: Context,
     why: String,
@@ -60,11 +60,11 @@ pub(super) struct Polled<'a> {
 
 impl<'a> Polled<'a> {
     /// Makes a follower. `why` says why the kernel side cannot be used.
-    pub(super) fn new(host: &'a Proc, glance: OneShotScan<'a>, grace: Duration, why: String) -> Self {
+    pub(super) fn new(host: &'a Proc, scan: OneShotScan<'a>, grace: Duration, why: String) -> Self {
         let grace_ns = grace.as_nanos() as u64;
         Self {
             host,
-            glance,
+            scan,
             conclusions: Conclusions::new(host.identity().clone(), grace_ns, Filter::default()),
             context: engine::context(host.identity(), None),
             why,
@@ -154,7 +154,7 @@ impl<'a> Polled<'a> {
             if zombie.reported.is_some() || now_ns.saturating_sub(zombie.since_ns) < self.grace_ns {
                 continue;
             }
-            if let Some((evidence, _)) = self.glance.process(process.id().tgid)?
+            if let Some((evidence, _)) = self.scan.process(process.id().tgid)?
                 && evidence.facts.is_unreaped()
             {
                 zombie.reported = Some(Box::new(self.conclusions.explain(&evidence)));
@@ -184,7 +184,7 @@ impl Follower for Polled<'_> {
     }
 
     fn give_up_capabilities(&self, kept: &[Capability]) -> Result<()> {
-        Ok(self.glance.keep_capabilities(kept)?)
+        Ok(self.scan.keep_capabilities(kept)?)
     }
 
     fn tick(&mut self) -> Result<()> {
@@ -210,7 +210,7 @@ impl Follower for Polled<'_> {
         let mut left = Vec::new();
         for process in present.iter().filter(|process| ids.contains(&process.id())) {
             let id = process.id();
-            let Some((evidence, _)) = self.glance.process(id.tgid)? else { continue };
+            let Some((evidence, _)) = self.scan.process(id.tgid)? else { continue };
             let (kind, said) = said_of(&mut self.conclusions, &evidence);
             left.push(Left { id, line: process.line.clone(), kind, event: event(said) });
         }

@@ -15,7 +15,7 @@ pub(super) struct Agents {
     /// The number of the request that is carried out.
     request: u64,
     /// Whether it was reported that an agent does not answer.
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl Agents {
@@ -26,7 +26,7 @@ impl Agents {
             say(&format!("supervisor: the agents of this host cannot be notified of this reap: {error}"));
             None
         });
-        Self { inboxes, request: 0, is_told: false }
+        Self { inboxes, request: 0, is_reported: false }
     }
 
     /// Says which zombies will be freed next. When this returns, every agent that answers knows it.
@@ -77,8 +77,8 @@ impl Agents {
     /// Waits until every agent that answers knows everything.
     pub(super) fn settle(&mut self) {
         let silent = self.inboxes.as_mut().map_or(0, Inboxes::settle);
-        if silent > 0 && !self.is_told {
-            self.is_told = true;
+        if silent > 0 && !self.is_reported {
+            self.is_reported = true;
             say(&format!(
                 "supervisor: {silent} of the agents of this host did not answer, so their event streams lack what is done here"
             ));

@@ -56,7 +56,7 @@ pub(super) struct Reaping {
     /// No zombie is inspected before this time.
     resume: Instant,
     /// Whether it was reported that too many workers are stuck.
-    is_told: bool,
+    is_reported: bool,
     ends: watch::Sender<bool>,
 }
 
@@ -75,7 +75,7 @@ impl Reaping {
             running: Vec::new(),
             stuck: Vec::new(),
             resume: Instant::now(),
-            is_told: false,
+            is_reported: false,
             ends: watch::Sender::new(false),
         }
     }
@@ -126,13 +126,13 @@ impl Reaping {
     fn is_held_up(&mut self) -> bool {
         self.stuck.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let is_held_up = self.stuck.len() >= STUCK_AT_MOST;
-        if is_held_up && !self.is_told {
+        if is_held_up && !self.is_reported {
             say(&format!(
                 "supervisor: [reap] frees nothing while {STUCK_AT_MOST} of its processes are held up by reapers whose memory \
                  cannot be read"
             ));
         }
-        self.is_told = is_held_up;
+        self.is_reported = is_held_up;
         is_held_up
     }
 

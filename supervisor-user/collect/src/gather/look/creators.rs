@@ -20,12 +20,12 @@ impl Inspection<'_> {
         let Some((_, execs, _)) = &*found else { return Ok(Shared::default()) };
         // All processes that it forked while it ran the same program share the list.
         let forked_ns = execs.representative(id.start_ns);
-        let creators = cached(&self.descents, (nearest, forked_ns), || self.descent(nearest, forked_ns))?;
+        let creators = cached(&self.ancestries, (nearest, forked_ns), || self.ancestry(nearest, forked_ns))?;
         Ok((*creators).clone())
     }
 
     /// The ancestry of a process: its creator `nearest`, which forked it at that time, and the creators above.
-    pub(super) fn descent(
+    pub(super) fn ancestry(
         &self,
         nearest: ProcessId,
         forked_ns: u64,

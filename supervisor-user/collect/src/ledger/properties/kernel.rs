@@ -20,7 +20,7 @@ pub(super) enum State {
     /// Exited, and no zombie yet.
     Exiting,
     /// Exited, and no zombie as long as other processes are in its PID namespace.
-    Held,
+    Stuck,
     Zombie,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Event {
 enum Exit {
     AtOnce,
     Slowly,
-    Held,
+    Stuck,
 }
 
 /// The fate of the event of a free that a hook saw.
@@ -143,10 +143,10 @@ impl Kernel {
                 Some(match event.exit {
                     Exit::AtOnce => State::Zombie,
                     Exit::Slowly => State::Exiting,
-                    Exit::Held => State::Held,
+                    Exit::Stuck => State::Stuck,
                 })
             }
-            Some(State::Exiting | State::Held) => Some(State::Zombie),
+            Some(State::Exiting | State::Stuck) => Some(State::Zombie),
             Some(State::Zombie) => {
                 self.reaped.insert(task.id, now_ns);
                 None
@@ -287,7 +287,7 @@ impl Kernel {
 }
 
 pub(super) fn event() -> impl Strategy<Value = Event> {
-    let exit = prop_oneof![4 => Just(Exit::AtOnce), 1 => Just(Exit::Slowly), 1 => Just(Exit::Held)];
+    let exit = prop_oneof![4 => Just(Exit::AtOnce), 1 => Just(Exit::Slowly), 1 => Just(Exit::Stuck)];
     let free = prop_oneof![
         6 => Just(Free::Told),
         2 => Just(Free::Late),
@@ -302,16 +302,16 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
 }
 
 pub(super) fn before() -> impl Strategy<Value = Before> {
-    use State::{Alive, Exiting, Held, Zombie};
+    use State::{Alive, Exiting, Stuck, Zombie};
     prop::sample::select(vec![
         Before::Nothing,
         Before::Is(Alive),
         Before::Is(Exiting),
-        Before::Is(Held),
+        Before::Is(Stuck),
         Before::Is(Zombie),
-        Before::Told(Was::Told, Zombie),
-        Before::Told(Was::Held, Held),
+        Before::Told(Was::Reported, Zombie),
+        Before::Told(Was::Stuck, Stuck),
         // It became a zombie between the runs.
-        Before::Told(Was::Held, Zombie),
+        Before::Told(Was::Stuck, Zombie),
     ])
 }

@@ -62,14 +62,14 @@ fn f1_subreapers_that_are_no_monitors() {
     // zombie may be its own child.
     let seen = |role| {
         adopted(|it, app| {
-            descent_unknown(it, app);
+            ancestry_unknown(it, app);
             app.role = role;
         })
     };
     says(&seen(Role::Monitor), Family::F1, Medium..=Medium, &["was not seen", "!adopted it and"]);
     says(&seen(Role::Other), None, Low..=Low, &["not seen"]);
     let unknown = adopted(|it, app| {
-        descent_unknown(it, app);
+        ancestry_unknown(it, app);
         it.monitor = Some(monitor(50, "conmonrs"));
         app.waits_unknown();
     });
@@ -150,11 +150,11 @@ fn f2_pid_1_that_does_not_reap() {
     says(&by_pid1(by_pid), Family::F2, Low..=Low, &[]);
     // It was not seen whether the zombie is adopted or an own child. In the second case, an init does not help.
     let unknown =
-        says(&by_pid1(descent_unknown), Family::F2, Medium..=Medium, &["was not seen", "!adopted it and"]);
+        says(&by_pid1(ancestry_unknown), Family::F2, Medium..=Medium, &["was not seen", "!adopted it and"]);
     advises(&unknown, &["if it was adopted, run an init"]);
     says(
         &by_pid1(|it, app| {
-            descent_unknown(it, app);
+            ancestry_unknown(it, app);
             app.waits_unknown();
         }),
         Family::F2,

@@ -9,7 +9,7 @@ fn the_verdict_names_the_facts_that_were_not_seen() {
     let exit_unknown = Finding { exit: None, exit_ns: None, ..nobody };
     says(&exit_unknown, None, Low..=Low, &[]);
     let unknown = own(|it, app| {
-        descent_unknown(it, app);
+        ancestry_unknown(it, app);
         app.waits_unknown();
         (app.is_subreaper, app.is_pidns_init, app.state) = (None, None, None);
     });
@@ -69,7 +69,7 @@ fn the_evidence_states_adoptions_and_waits_as_observed() {
 fn a_reaper_that_never_asks_is_found_out_whoever_created_the_zombie() {
     let at = |looked_ns: u64| {
         diagnose(&adopted(|finding, app| {
-            descent_unknown(finding, app);
+            ancestry_unknown(finding, app);
             finding.looked_ns = looked_ns;
         }))
     };

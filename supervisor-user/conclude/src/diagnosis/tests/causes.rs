@@ -32,7 +32,7 @@ fn the_position_says_how_the_reaper_got_the_zombie() {
     assert_eq!(position(&adopted(|_, _| ())), Some(Position::AdoptedBySubreaper));
     let traced = own(|it, _| it.tracer = Some(Tracer { pid: 9, name: None, tid: 100, state: None }));
     assert_eq!(position(&traced), Some(Position::HeldByTracer));
-    assert_eq!(position(&by_pid1(descent_unknown)), None);
+    assert_eq!(position(&by_pid1(ancestry_unknown)), None);
     let alive = own(|it, _| (it.state, it.is_exiting, it.exit_ns) = ('S', false, None));
     assert_eq!((position(&alive), diagnose(&alive).cause), (None, None));
 }

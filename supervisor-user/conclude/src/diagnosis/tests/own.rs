@@ -11,7 +11,7 @@ fn f4_a_parent_that_never_waits() {
     // The zombie was forked with CLONE_PARENT, or its fork was not seen: the verdict must not say that the parent
     // created it.
     says(&own(|_, app| app.created = Some(false)), Family::F4, High..=High, &["is its parent", "!created"]);
-    let inferred = own(descent_unknown);
+    let inferred = own(ancestry_unknown);
     let diagnosis = says(&inferred, Family::F4, Medium..=Medium, &["is its parent", "!created"]);
     let cited = diagnosis.evidence.iter().any(|it| it.cited && it.text.contains("not a subreaper"));
     assert!(cited, "that it cannot adopt is what it rests on: {diagnosis:#?}");
@@ -36,7 +36,7 @@ fn f4_a_parent_that_never_waits() {
     // A subreaper may have adopted it.
     says(
         &own(|it, app| {
-            descent_unknown(it, app);
+            ancestry_unknown(it, app);
             app.is_subreaper = Some(true);
         }),
         None,
@@ -45,7 +45,7 @@ fn f4_a_parent_that_never_waits() {
     );
     says(
         &own(|it, app| {
-            descent_unknown(it, app);
+            ancestry_unknown(it, app);
             app.is_subreaper = None;
         }),
         None,
@@ -143,7 +143,7 @@ fn f4_the_waits_of_the_parent_were_not_seen() {
     says(&unknown(true), Family::F4, Low..=Low, &["nor seen never to wait"]);
     // Only two facts are known: the parent, and that it cannot adopt.
     let least = own(|it, app| {
-        descent_unknown(it, app);
+        ancestry_unknown(it, app);
         app.waits_unknown();
         app.ever_reaped = true;
     });

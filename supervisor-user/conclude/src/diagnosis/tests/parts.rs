@@ -24,7 +24,7 @@ fn f6_the_zombie_is_a_runtime_command_or_helper() {
         &["make app wait", "!runc#1443"],
     );
     let unknown = adopted(|it, app| {
-        descent_unknown(it, app);
+        ancestry_unknown(it, app);
         it.role = Role::Runtime;
     });
     says(&unknown, Family::F6, Low..=Low, &[]);
@@ -63,7 +63,7 @@ fn f7_the_zombie_is_a_monitor() {
     says(&own(zombie(|app| app.waited(EXIT - S, WaitTarget::Any, &[]))), Family::F7, Medium..=Medium, &[]);
     says(&own(zombie(Reaper::waits_unknown)), Family::F7, Medium..=Medium, &[]);
     let unknown = adopted(|it, app| {
-        descent_unknown(it, app);
+        ancestry_unknown(it, app);
         it.role = Role::Monitor;
     });
     says(&unknown, Family::F7, Low..=Low, &["its parent"]);

@@ -65,7 +65,7 @@ struct State {
     queue: Queue,
     stats: Stats,
     /// Drops that are not reported yet.
-    untold: DropCount,
+    unreported: DropCount,
     /// When a failure was last reported, and whether its end is still to be reported.
     said: Option<(Instant, bool)>,
     /// Since when no more messages come.
@@ -166,7 +166,7 @@ impl SinkWorker {
             state: Mutex::new(State {
                 queue,
                 stats: Stats { is_up: true, ..Stats::default() },
-                untold: DropCount::default(),
+                unreported: DropCount::default(),
                 said: None,
                 stopping: None,
                 comparison: Comparison::None,
@@ -267,8 +267,8 @@ impl SinkWorker {
 
     /// How many drops were not reported yet.
     #[must_use]
-    pub fn untold(&self) -> DropCount {
-        self.shared.state().untold
+    pub fn unreported(&self) -> DropCount {
+        self.shared.state().unreported
     }
 
     /// Counts events that were meant for it before it was opened.
@@ -277,10 +277,10 @@ impl SinkWorker {
     }
 
     /// Records that these drops were reported.
-    pub fn told(&self, count: DropCount) {
-        let untold = &mut self.shared.state().untold;
-        untold.all -= count.all;
-        untold.failed -= count.failed;
+    pub fn reported(&self, count: DropCount) {
+        let unreported = &mut self.shared.state().unreported;
+        unreported.all -= count.all;
+        unreported.failed -= count.failed;
     }
 
     /// Makes the sink compare the findings that it keeps with those that are open, before it delivers anything that is
@@ -344,7 +344,7 @@ impl SinkWorker {
             Queue::Memory(memory) => memory.len(),
             Queue::Spool(_) => 0,
         };
-        waiting + state.untold.all
+        waiting + state.unreported.all
     }
 }
 
@@ -378,9 +378,9 @@ impl State {
     /// Counts events that are dropped: because the sink fails, or because it is slower than they come.
     fn drop_events(&mut self, count: u64, is_failing: bool) {
         self.stats.dropped += count;
-        self.untold.all += count;
+        self.unreported.all += count;
         if is_failing {
-            self.untold.failed += count;
+            self.unreported.failed += count;
         }
     }
 

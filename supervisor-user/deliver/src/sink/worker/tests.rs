@@ -40,7 +40,7 @@ fn worker(socket: &Path) -> SinkWorker {
 /// Puts messages in until one is dropped. Returns how many were dropped, and how many of them because the sink failed.
 fn drops(worker: &mut SinkWorker) -> DropCount {
     let begun = Instant::now();
-    while worker.untold().all == 0 {
+    while worker.unreported().all == 0 {
         assert!(begun.elapsed() < LIMIT, "nothing is dropped");
         block_on(async {
             worker.push(&message()).await;
@@ -48,7 +48,7 @@ fn drops(worker: &mut SinkWorker) -> DropCount {
         })
         .unwrap();
     }
-    worker.untold()
+    worker.unreported()
 }
 
 #[test]
@@ -62,10 +62,10 @@ fn the_drops_of_a_sink_that_is_down_count_as_failed() {
         std::thread::yield_now();
     }
     assert_eq!(drops(&mut worker), DropCount { all: 1, failed: 1 });
-    worker.told(DropCount { all: 1, failed: 1 });
-    assert_eq!(worker.untold(), DropCount::default());
+    worker.reported(DropCount { all: 1, failed: 1 });
+    assert_eq!(worker.unreported(), DropCount::default());
     worker.missed(3);
-    assert_eq!(worker.untold(), DropCount { all: 3, failed: 3 });
+    assert_eq!(worker.unreported(), DropCount { all: 3, failed: 3 });
 }
 
 #[test]

@@ -240,7 +240,7 @@ fn an_agent_gives_up_all_other_capabilities_and_goes_on() -> Result<()> {
 
     let fixture = fixture!("never-wait", "1")?;
     let pid = fixture.fact("zombie")?.pid("pid")?;
-    let found = agent.wait_for("a finding without the rights that were given up", |event| {
+    let found = agent.wait_for("a finding without the capabilities that were given up", |event| {
         event.says("zombie-detected", pid)
     })?;
     assert_eq!(found.number("process.exit_code")?, 7);

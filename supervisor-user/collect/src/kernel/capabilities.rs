@@ -12,7 +12,7 @@ const BPF: u32 = 39;
 
 /// The capabilities that the tool uses, and its view of the host's processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rights {
+pub struct Capabilities {
     /// The process may load tracing programs: `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`.
     pub bpf: bool,
     /// The process may read the details of every process in `/proc`: `CAP_SYS_PTRACE`.
@@ -26,7 +26,7 @@ pub struct Rights {
 /// # Errors
 ///
 /// If `/proc/self` cannot be read.
-pub fn rights() -> Result<Rights, KernelError> {
+pub fn capabilities() -> Result<Capabilities, KernelError> {
     let unreadable = |source: procfs::ProcError| KernelError::Io {
         what: "cannot read /proc/self (is /proc mounted?)",
         source: std::io::Error::other(source),
@@ -35,19 +35,19 @@ pub fn rights() -> Result<Rights, KernelError> {
     let ns = std::fs::read_link("/proc/self/ns/pid")
         .map_err(|source| KernelError::Io { what: "cannot read /proc/self/ns/pid", source })?;
     let has = |bit: u32| status.capeff >> bit & 1 == 1;
-    Ok(Rights {
+    Ok(Capabilities {
         bpf: has(SYS_ADMIN) || (has(BPF) && has(PERFMON)),
         ptrace: has(SYS_PTRACE),
         host_pids: ns.to_str() == Some(&format!("pid:[{}]", supervisor_ebpf::INITIAL_PID_NS_INO)),
     })
 }
 
-impl Rights {
+impl Capabilities {
     /// Fails with a one-sentence reason if the hooks cannot be used with these capabilities.
     ///
     /// # Errors
     ///
-    /// [`KernelError::NoRights`].
+    /// [`KernelError::NoCapabilities`].
     pub fn require_tracing(self) -> Result<(), KernelError> {
         let sentence = if !self.bpf {
             "watching needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE: run it with sudo"
@@ -58,6 +58,6 @@ impl Rights {
         } else {
             return Ok(());
         };
-        Err(KernelError::NoRights(sentence.to_owned()))
+        Err(KernelError::NoCapabilities(sentence.to_owned()))
     }
 }
