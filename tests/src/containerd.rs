@@ -47,7 +47,7 @@ pub struct Spec<'a> {
     pub joins: Option<u32>,
     /// It sees the host's control groups, and can change them.
     pub has_cgroups: bool,
-    /// A file that it sees under another path: the file's own path, and that one.
+    /// A file that it sees under another path: the file's own path, and the other one.
     pub file: Option<(&'a str, &'a str)>,
 }
 

@@ -50,7 +50,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // If this fails after another error, the test fails with that one.
+        // If this fails after another error, the test fails with the other error.
         let _ = self.end();
     }
 }

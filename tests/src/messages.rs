@@ -52,7 +52,7 @@ pub fn hostile_in(format: Format) -> Result<Vec<Message>> {
     })
 }
 
-/// So many messages, each with its own id and sequence number, made of the recorded ones.
+/// N messages, each with its own id and sequence number, made of the recorded ones.
 pub fn repeated(count: usize) -> Result<Vec<Message>> {
     let recorded = recorded()?;
     (recorded.iter().cycle().take(count).enumerate())

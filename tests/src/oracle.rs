@@ -121,7 +121,7 @@ impl Judgement {
         self.lost.is_empty() && self.wrong.is_empty()
     }
 
-    /// The latency that so many in a hundred are within.
+    /// The latency that N % are within.
     #[must_use]
     pub fn percentile(&self, of_hundred: usize) -> Duration {
         let last = self.latencies.len().saturating_sub(1);

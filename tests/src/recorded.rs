@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::supervisor_bin;
 
-/// Set, it lets the tests that name a recording make it anew.
+/// Set, it lets the tests that name a recording record it again.
 const SWITCH: &str = "UPDATE_RECORDINGS";
 /// The control group that recordings tell instead of the test's own.
 const GROUP: &str = "/system.slice/live-test.service";

@@ -59,7 +59,7 @@ impl Watch {
     }
 
     /// The same, and what it observes of the processes to [`Watch::keep`] is the recording `recordings/NAME.zst`,
-    /// which is made anew if `UPDATE_RECORDINGS` is set.
+    /// which is recreated if `UPDATE_RECORDINGS` is set.
     pub fn recorded(name: &str) -> Result<Self> {
         let Some(recorded) = Recorded::new(name)? else { return Self::start(&[]) };
         let mut watch = Self::record(&recorded.file(), &["--anonymous"])?;

@@ -20,7 +20,7 @@ const BETWEEN: &str = "\x1f";
 /// What to build.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Build the eBPF object anew instead, into supervisor-ebpf/object; installs its compiler and linker where they are missing
+    /// Rebuild the eBPF object instead, into supervisor-ebpf/object; installs its compiler and linker where they are missing
     #[arg(long)]
     bpf: bool,
     /// Write nothing: exit 1 if the committed object is not, byte for byte, what its sources give, 3 if its compiler cannot be

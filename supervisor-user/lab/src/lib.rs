@@ -2,7 +2,7 @@
 //! runtime that leaves an orphan to the monitor. The [`parts`] make each family of unreaped processes.
 //!
 //! `supervisor demo` and the live tests use this crate. It does not depend on the rest of `supervisor`. Everything
-//! lives in a temporary [`Lab`]. Each process dies with the process that started it, however that one ends. The
+//! lives in a temporary [`Lab`]. Each process dies with the process that started it, however its starter ends. The
 //! processes are *actors*: the `supervisor` binary again, called as `supervisor __actor ROLE`, under a name that says
 //! which part it plays.
 

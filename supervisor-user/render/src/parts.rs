@@ -225,14 +225,14 @@ pub(crate) fn reaper_lines(reaper: &Reaper, now_ns: u64) -> Vec<String> {
             format!("no wait call in the {} of watching", duration(now_ns.saturating_sub(since_ns)))
         }
         (None, None) if reaper.wchan.as_deref() == Some("do_wait") => {
-            "in a wait call that began before this watch; for whom is not known".to_owned()
+            "in a wait call that began before this watch; its target is not known".to_owned()
         }
         (None, None) => "its last wait is not known".to_owned(),
     };
     vec![parts.join(", "), wait]
 }
 
-/// A creator with its command, of which at most `columns` columns are shown.
+/// A creator with at most `columns` columns of its command.
 pub(crate) fn creator_line(creator: &Creator, columns: usize) -> String {
     let gone = if creator.gone { " (gone)" } else { "" };
     let verb = creator.verb.as_deref().map(|verb| format!("{}: ", clean(verb))).unwrap_or_default();

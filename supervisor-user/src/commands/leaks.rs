@@ -71,7 +71,7 @@ pub struct LeaksArgs {
     /// Adopt and reap the command's orphans here, not in PID 1, which may not reap in a container
     #[arg(long)]
     subreaper: bool,
-    /// The command is the test NAME. Below another `supervisor leaks`, that one reports
+    /// The command is the test NAME. Below another `supervisor leaks`, the outer one reports
     #[arg(long, value_name = "NAME")]
     each: Option<String>,
     /// Mark the begin of the test NAME in the process that runs this; needs a `supervisor leaks` above it, or does nothing

@@ -66,7 +66,7 @@ pub struct TopArgs {
     /// Show a recording instead of this host, at the pace that it was made
     #[arg(long, value_name = "FILE", conflicts_with_all = ["grace", "exit_grace", "from"])]
     replay: Option<PathBuf>,
-    /// So many times as fast
+    /// The factor by which the replay is faster than the recording
     #[arg(long, value_name = "TIMES", default_value_t = 1, requires = "replay")]
     speed: u32,
     #[command(flatten)]

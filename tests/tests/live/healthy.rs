@@ -110,7 +110,7 @@ fn a_process_that_is_exiting_and_no_zombie_yet() -> Result<()> {
     let mut fixture = fixture!("held-init")?;
     let held = fixture.fact("held")?;
     let (init, zombie) = (held.pid("init")?, held.pid("zombie")?);
-    // The process that blocks it is itself unreaped, and that one must be found.
+    // The process that blocks it is itself unreaped, and must be found.
     watch.wait_for("the zombie", |event| event.says("zombie-detected", zombie))?;
     watch.settle(env!("CARGO_BIN_EXE_fixture"))?;
     fixture.send("release")?;

@@ -282,7 +282,7 @@ fn upgrades(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     if monitor.contains("shim") {
         return vec![remedy(
             &[],
-            format!("upgrade containerd, of which {monitor} is a part: it has to wait for any child"),
+            format!("upgrade containerd ({monitor} is a part of it): it has to wait for any child"),
         )];
     }
     if let Some(kind) = ends_with_container(&monitor) {

@@ -115,7 +115,7 @@ pub struct FileConfig {
     /// It is rotated when its first event is older than this; without it, never for its age.
     #[serde(default)]
     pub rotate_age: Option<Time>,
-    /// So many rotated files are kept: PATH.1 is the newest.
+    /// The number of rotated files that are kept; PATH.1 is the newest.
     #[serde(default = "FileConfig::keep")]
     pub keep: u32,
     /// Whether rotated files are compressed with zstd (PATH.1.zst).

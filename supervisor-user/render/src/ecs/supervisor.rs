@@ -71,7 +71,7 @@ pub(super) struct FindingFields {
     /// Of a reaped process: the process that reaped it, if that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reaped_by: Option<ReapedByFields>,
-    /// The process that forked it, then the process that forked that one, and so on; nearest first.
+    /// The process that forked it, then the process that forked that creator, and so on; nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) creators: Vec<CreatorFields>,
     /// The program that its creator ran when it forked it, if the creator has executed another one since.

@@ -538,7 +538,7 @@ static F16: FamilyPage = FamilyPage {
     looks_like: "A Kubernetes Pod with `pause` and with zombies in a container whose PID 1 is the application. No finding of \
         its own: it is advice within F2.",
     why: "`pause` reaps any child, but it is PID 1 of its own PID namespace. Without `shareProcessNamespace: true` each \
-        container has another namespace with another PID 1, and `find_new_reaper` gives orphans to that one. With sharing, \
+        container has another namespace with another PID 1, and `find_new_reaper` gives orphans to that PID 1. With sharing, \
         `pause` is PID 1 of all containers of the Pod.",
     evidence: "F2's evidence, `pid_ns.mode` own, and a cgroup or a monitor's arguments that say Kubernetes. Confidence is \
         F2's.",
@@ -649,7 +649,7 @@ static F20: FamilyPage = FamilyPage {
     looks_like: "A parent with several children. It sleeps in `do_wait`, one of its children lives, and others that exited \
         before are zombies. They go one after the other.",
     why: "The parent waits for its children in an order of its own, each by its pid, and is inside the wait for one that \
-        still runs. It comes to the zombie when that one has ended. Examples: dpkg-deb, a shell's pipeline, a script that \
+        still runs. It comes to the zombie when that child has ended. Examples: dpkg-deb, a shell's pipeline, a script that \
         joins its workers in order.",
     evidence: "The parent has one thread, and that is inside `wait4` or `waitid` for another pid \
         (/proc/PID/task/TID/syscall). Confidence is medium: whether it asks for this one next is not seen before it does.",

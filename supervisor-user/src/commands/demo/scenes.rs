@@ -183,7 +183,7 @@ const SCENES: [Scene; 24] = [
     },
     Scene {
         family: Family::F16,
-        does: "As F2, of which it is a part: no finding of its own, but advice in that of F2",
+        does: "Part of F2: no finding of its own, but advice in that of F2",
         ends: "PID 1 is killed, and its namespace ends with it",
         part: &["pid1-adopts", "never-waits"],
         reported: Reported::OfName,

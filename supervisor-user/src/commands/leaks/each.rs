@@ -1,4 +1,4 @@
-//! `--each` below another `supervisor leaks`: this process only sends marks to that one, so one test costs only
+//! `--each` below another `supervisor leaks`: this process only sends marks to the outer one, so one test costs only
 //! milliseconds.
 
 use std::path::Path;

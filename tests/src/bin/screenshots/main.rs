@@ -144,7 +144,7 @@ impl Session {
 }
 
 /// What tells where a picture was made, and what is put for it: this program's control groups, and the kernel's local
-/// version, of which a narrow screen may show the beginning only.
+/// version; a narrow screen may show only its beginning.
 fn placeless() -> Result<Vec<(String, String)>> {
     let groups = fs::read_to_string("/proc/self/cgroup")?;
     let groups = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| *path != "/");

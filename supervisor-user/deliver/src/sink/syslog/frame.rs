@@ -87,7 +87,7 @@ fn json_within(payload: &[u8], room: usize) -> Vec<u8> {
     }
 }
 
-/// JSON has no control characters except DELETE, and some servers change that one unless it is escaped.
+/// JSON has no control characters except DELETE, and some servers change DELETE unless it is escaped.
 fn json(payload: &[u8]) -> Cow<'_, [u8]> {
     const DELETE: u8 = 0x7f;
     if !payload.contains(&DELETE) {
