@@ -19,7 +19,7 @@ pub use self::{
         Authority, ClaimSource, Container, Creator, IdentityClaim, Monitor, Orchestrator, Role, Runtime,
         Stage,
     },
-    namespace::{Block, BlockedNamespace, Blocker, BlockerKind, NsInit, PidNs, PidNsMode},
+    namespace::{Block, BlockedNamespace, Blocker, BlockerKind, NsInit, PidNs, PidNsMode, named_blockers},
     process::{Exit, Process, Tracer},
     reaper::{LastWait, Reaper, WaitTarget},
 };

@@ -6,7 +6,8 @@ use supervisor_model::{
     clock::Wall,
     facts::{Call, NotRead},
     finding::{
-        Authority, Blocker, Budget, ClaimSource, Creator, Exit, Finding, IdentityClaim, Origin, PidNs, Reaper,
+        Authority, Blocker, Budget, ClaimSource, Creator, Exit, Finding, IdentityClaim, Origin, PidNs,
+        Reaper, named_blockers,
     },
     phrases::call,
     words::{clean, command_line, duration, signal_name, wrap},
@@ -91,7 +92,21 @@ pub fn budget(budget: &Budget) -> Option<String> {
     Some(text)
 }
 
-pub(crate) fn blocker_line(blocker: &Blocker) -> String {
+/// A story names at most this many blockers, and counts the others.
+const MAX_BLOCKERS: usize = 8;
+
+/// A line for each blocker that is named, and one for the number of the others.
+pub(crate) fn blocker_lines(blockers: &[Blocker]) -> Vec<String> {
+    let named = named_blockers(blockers, MAX_BLOCKERS);
+    let mut lines: Vec<String> = named.iter().map(|it| blocker_line(it)).collect();
+    match blockers.len() - named.len() {
+        0 => {}
+        others => lines.push(format!("and {others} more")),
+    }
+    lines
+}
+
+fn blocker_line(blocker: &Blocker) -> String {
     let wchan = blocker.wchan.as_deref().map(|it| format!(" in {}", clean(it))).unwrap_or_default();
     let reaper = blocker
         .reaper

@@ -3,6 +3,12 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use supervisor_model::{family::Family, finding::Origin};
 
+/// For counts that are present only if there is something to count.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(super) fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// For fields that are present only if they are true.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(super) fn is_false(value: &bool) -> bool {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     parts::{
-        Lines, blocker_line, budget, creator_line, headline, pid_ns_line, place, place_of, reaper_lines,
+        Lines, blocker_lines, budget, creator_line, headline, pid_ns_line, place, place_of, reaper_lines,
     },
     style::Style,
 };
@@ -127,8 +127,8 @@ pub fn namespace_at(namespace: &BlockedNamespace, now_ns: u64, style: Style) -> 
     story.judgement(&namespace.diagnosis);
     story.advice(&namespace.diagnosis, "");
     story.title("What holds it");
-    for blocker in &namespace.blockers {
-        story.item("- ", &blocker_line(blocker));
+    for line in blocker_lines(&namespace.blockers) {
+        story.item("- ", &line);
     }
     story.place(&namespace.init);
     story.evidence(&namespace.diagnosis);

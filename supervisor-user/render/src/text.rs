@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     parts::{
-        COMMAND_WIDTH, Lines, blocker_line, budget, creator_line, headline, place, place_of, reaper_lines,
+        COMMAND_WIDTH, Lines, blocker_lines, budget, creator_line, headline, place, place_of, reaper_lines,
         time,
     },
     style::Style,
@@ -134,8 +134,8 @@ fn consequences(lines: &mut Lines, finding: &Finding) {
 /// Adds the lines of a blocked namespace: why, what holds it, where it lives.
 fn namespace_lines(lines: &mut Lines, namespace: &BlockedNamespace) {
     verdict(lines, &namespace.diagnosis);
-    for (i, blocker) in namespace.blockers.iter().enumerate() {
-        lines.add(if i == 0 { "held by" } else { "" }, &blocker_line(blocker));
+    for (i, line) in blocker_lines(&namespace.blockers).iter().enumerate() {
+        lines.add(if i == 0 { "held by" } else { "" }, line);
     }
     place(lines, &namespace.init);
 }

@@ -86,8 +86,11 @@ pub(crate) fn key_of(column: Column, fleet: &Fleet, key: &BucketKey, row: &Fleet
 /// The cells of a PID namespace that cannot end.
 pub(crate) fn namespace(fleet: &Fleet, key: &BucketKey, row: &FleetRow) -> [String; 7] {
     let it = &row.document.supervisor;
-    let held: Vec<String> =
+    let mut held: Vec<String> =
         it.blockers.iter().take(8).map(|by| format!("{} {}", named(&by.name, by.pid), by.kind)).collect();
+    if it.blockers_left_out > 0 {
+        held.push(format!("{} more", it.blockers_left_out));
+    }
     [
         host(fleet, key),
         it.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string()),

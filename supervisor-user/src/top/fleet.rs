@@ -1,6 +1,6 @@
 //! The view of all nodes: the findings that their agents have left at a broker.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use supervisor_deliver::{
@@ -24,16 +24,10 @@ const NAMESPACE_WIDTHS: [(usize, usize); 7] =
 impl View for Fleet {
     fn items(&self, _now_ns: u64) -> Vec<Item> {
         let mut nodes = HashMap::new();
-        let blockers: HashSet<(&str, &str, u32)> = of(self, FindingKind::Namespace)
-            .flat_map(|(key, row)| {
-                let blockers = &row.document.supervisor.blockers;
-                blockers.iter().map(|by| (&*key.cluster, &*key.host, by.pid))
-            })
-            .collect();
         let shown = |(key, row): (&BucketKey, &fleet::FleetRow)| {
             let node =
                 nodes.entry((key.cluster.clone(), key.host.clone())).or_insert_with(|| node(self, key));
-            let blocks = blockers.contains(&(&*key.cluster, &*key.host, row.document.process.pid));
+            let blocks = !row.document.supervisor.blocks.is_empty();
             item(self, key, row, node, blocks)
         };
         of(self, FindingKind::Zombie).map(shown).collect()

@@ -288,7 +288,7 @@ fn upgrades(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     if let Some(kind) = ends_with_container(&monitor) {
         return vec![remedy(&[], format!("run an init in the container of {kind}, or upgrade {monitor}"))];
     }
-    if monitor == "conmon" || monitor.ends_with("-conmon") {
+    if is_conmon(&monitor) {
         return vec![remedy(&[], format!("upgrade {monitor}: it waits for any child when SIGCHLD comes"))];
     }
     let runtime = case.finding.runtime.as_ref();
@@ -318,6 +318,11 @@ fn upgrades(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
     ]
 }
 
+/// Whether a monitor is conmon, the one in C.
+fn is_conmon(monitor: &str) -> bool {
+    monitor == "conmon" || monitor.ends_with("-conmon")
+}
+
 /// Monitors whose end ends their container.
 fn ends_with_container(monitor: &str) -> Option<&'static str> {
     [("lxc", "LXC"), ("systemd-nspawn", "systemd-nspawn")]
@@ -342,22 +347,22 @@ fn end_it(case: &Case<'_>, is_monitor: bool) -> Vec<Line> {
             ),
         )];
     }
-    vec![
-        remedy(
-            &[Premise::IsNotLate, Premise::ReaperIsNotHostInit],
-            format!(
-                "stop-gap: `kill -KILL {pid}` ends {who}: its zombies go to the next subreaper or PID 1, and are gone if \
-                 that reaps; containers under it lose their log and exit status"
-            ),
+    let kill = remedy(
+        &[Premise::IsNotLate, Premise::ReaperIsNotHostInit],
+        format!(
+            "stop-gap: `kill -KILL {pid}` ends {who}: its zombies go to the next subreaper or PID 1, and are gone if that \
+             reaps; containers under it lose their log and exit status"
         ),
-        wont_help(
-            &[],
-            format!(
-                "SIGTERM to {who}: conmon-rs then stops the sandbox and waits for it, which waits for this zombie, so \
-                 that a pod that still worked is blocked too"
-            ),
-        ),
-    ]
+    );
+    if is_conmon(monitor) {
+        return vec![kill];
+    }
+    let conmonrs = if monitor.contains("conmonrs") { "it" } else { "conmon-rs" };
+    let sigterm = format!(
+        "SIGTERM to {who}: {conmonrs} then stops the sandbox and waits for it, which waits for this zombie, so that a pod \
+         that still worked is blocked too"
+    );
+    vec![kill, wont_help(&[], sigterm)]
 }
 
 /// The stage that forked a container init, and the runtime process that started the stage, if the runtime forked twice

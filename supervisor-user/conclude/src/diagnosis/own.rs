@@ -334,6 +334,8 @@ fn wake_it(case: &Case<'_>, reaper: &Reaper) -> Option<Line> {
 /// The remedy to change the reaper's program. A program that waits by pid breaks if a part of it waits for any child:
 /// that wait takes the exit statuses that other parts wait for.
 pub(super) fn wait_for_it(case: &Case<'_>) -> Line {
+    // Nobody changes the program of the host's init because of one zombie.
+    const PREMISES: &[Premise] = &[Premise::ReaperIsNotHostInit];
     let who = case.reaper.map(|reaper| clean(&reaper.process.name)).unwrap_or_default();
     let by_name = matches!(case.habit(), Habit::ByName | Habit::AskedForIt { .. })
         || case.waits_only(WAITED_PID | WAITED_PIDFD);
@@ -343,11 +345,11 @@ pub(super) fn wait_for_it(case: &Case<'_>) -> Line {
         .is_some_and(|target| matches!(target, WaitTarget::Pgid(_)));
     let is_own = case.is_own();
     if let (Habit::Otherwise, Some((_, mended))) = (case.habit(), case.narrowed()) {
-        return remedy(&[], format!("make {who} wait {mended}"));
+        return remedy(PREMISES, format!("make {who} wait {mended}"));
     }
     if let Habit::Before { .. } = case.habit() {
         return remedy(
-            &[],
+            PREMISES,
             format!(
                 "let {who} wait whenever SIGCHLD comes: it has waited for any child before, but not since this one exited"
             ),
@@ -370,5 +372,5 @@ pub(super) fn wait_for_it(case: &Case<'_>) -> Line {
         _ => "let the application reap: `while (waitpid(-1, &status, WNOHANG) > 0)` when SIGCHLD comes"
             .to_owned(),
     };
-    remedy(&[], text)
+    remedy(PREMISES, text)
 }

@@ -46,7 +46,10 @@ pub(super) fn monitor_zombie(case: &Case<'_>) -> Option<Verdict> {
                     clean(&reaper.process.name)
                 ),
             ),
-            remedy(&[], format!("make {} wait for it: upgrade it", clean(&reaper.process.name))),
+            remedy(
+                &[Premise::ReaperIsNotHostInit],
+                format!("make {} wait for it: upgrade it", clean(&reaper.process.name)),
+            ),
             stop_gap(case, reaper),
             sigkill(),
             wont_help(
@@ -75,11 +78,14 @@ pub(super) fn helper(case: &Case<'_>) -> Option<Verdict> {
     };
     let reaper = case.reaper?;
     let fix = match (runtime, is_stage) {
-        ("runc", true) => "upgrade runc: stages left behind were fixed (runc#1443, runc#2023)".to_owned(),
-        (_, true) => "upgrade the runtime or engine that left it".to_owned(),
-        (_, false) => format!(
-            "make {} wait for it: upgrade it, or the library with which it starts containers",
-            clean(&reaper.process.name)
+        ("runc", true) => remedy(&[], "upgrade runc: stages left behind were fixed (runc#1443, runc#2023)"),
+        (_, true) => remedy(&[], "upgrade the runtime or engine that left it"),
+        (_, false) => remedy(
+            &[Premise::ReaperIsNotHostInit],
+            format!(
+                "make {} wait for it: upgrade it, or the library with which it starts containers",
+                clean(&reaper.process.name)
+            ),
         ),
     };
     Some(Verdict {
@@ -90,7 +96,7 @@ pub(super) fn helper(case: &Case<'_>) -> Option<Verdict> {
         confidence: confidence(case),
         cites: vec![Fact::Exec, Fact::Creators, Fact::Reaper, Fact::Waits],
         advice: vec![
-            remedy(&[], fix),
+            fix,
             stop_gap(case, reaper),
             sigkill(),
             wont_help(&[Premise::ReaperIsOutside], "an init in the container: this one is outside of it"),

@@ -107,6 +107,12 @@ pub struct RemoteSupervisor {
     /// The processes that hold a PID namespace.
     #[serde(default)]
     pub blockers: Vec<RemoteBlocker>,
+    /// The number of further processes that hold it.
+    #[serde(default)]
+    pub blockers_left_out: u64,
+    /// The PID namespaces that cannot end while the process stays.
+    #[serde(default)]
+    pub blocks: Vec<IgnoredAny>,
 }
 
 /// The subject of a finding.

@@ -1,5 +1,7 @@
 //! PID namespaces, and what keeps one from its end.
 
+use std::collections::HashSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use supervisor_ebpf::ProcessId;
@@ -49,8 +51,19 @@ pub struct Blocker {
     pub decision: Option<Decision>,
 }
 
+/// The blockers that an event or a story names, at most `most`. One of each reaper comes first.
+#[must_use]
+pub fn named_blockers(blockers: &[Blocker], most: usize) -> Vec<&Blocker> {
+    let mut reapers = HashSet::new();
+    let (mut named, others): (Vec<_>, Vec<_>) =
+        blockers.iter().partition(|blocker| reapers.insert((blocker.kind, &blocker.reaper)));
+    named.extend(others);
+    named.truncate(most);
+    named
+}
+
 /// How a process holds a PID namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BlockerKind {
     /// It is a zombie, and its reaper does not reap.

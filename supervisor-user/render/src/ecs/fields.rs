@@ -9,13 +9,13 @@ use supervisor_model::{
     facts::{Call, NotRead},
     finding::{
         Authority, Block, Blocker, Budget, ClaimSource, Creator, Exit, Finding, IdentityClaim, LastWait,
-        Origin, PidNs, Reaper,
+        Origin, PidNs, Reaper, named_blockers,
     },
     words::signal_name,
 };
 
 use super::{
-    SCHEMA_VERSION,
+    MAX_BLOCKERS, SCHEMA_VERSION,
     losses::{LossFields, SinkLossFields, SuppressedFields, TracerLossFields},
     origin::{ClaimFields, CreatorFields, MonitorFields, RuntimeFields},
     process::{ExitFields, PidAndName},
@@ -96,6 +96,7 @@ struct SubjectParts<'a> {
 #[expect(clippy::too_many_lines, reason = "one line for each field")]
 fn finding_fields(finding: &Finding, parts: &SubjectParts<'_>, state: State, now_ns: u64) -> FindingFields {
     let diagnosis = parts.diagnosis;
+    let named = named_blockers(parts.blockers, MAX_BLOCKERS);
     let ending = finding.ending.as_ref();
     let since_ns = ending.and_then(|ending| ending.since_ns);
     FindingFields {
@@ -161,7 +162,8 @@ fn finding_fields(finding: &Finding, parts: &SubjectParts<'_>, state: State, now
             _ => None,
         },
         blocks: finding.blocks.iter().map(|block| block_fields(block, now_ns)).collect(),
-        blockers: parts.blockers.iter().map(blocker_fields).collect(),
+        blockers: named.iter().map(|it| blocker_fields(it)).collect(),
+        blockers_left_out: (parts.blockers.len() - named.len()) as u64,
         budget: finding.budget.as_ref().map(budget_fields),
     }
 }

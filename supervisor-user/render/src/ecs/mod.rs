@@ -34,7 +34,9 @@ use supervisor_model::{
 use super::{Context, event_id, news::Kind, sentence::sentence};
 
 /// Version of the names below `supervisor.`.
-pub const SCHEMA_VERSION: &str = "1.7";
+pub const SCHEMA_VERSION: &str = "1.8";
+/// An event names at most this many blockers of a PID namespace, so that it stays below 8 KiB.
+pub(crate) const MAX_BLOCKERS: usize = 4;
 /// The version of ECS that defines the other names.
 pub const ECS_VERSION: &str = "9.0.0";
 /// The name of the events' data set in a log store.

@@ -134,9 +134,12 @@ pub(super) struct FindingFields {
     /// What cannot end while it stays.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) blocks: Vec<BlockFields>,
-    /// Of a namespace: what holds it.
+    /// Of a namespace: what holds it. At most 4; one of each reaper comes first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) blockers: Vec<BlockerFields>,
+    /// How many more processes hold it.
+    #[serde(skip_serializing_if = "shapes::is_zero")]
+    pub(super) blockers_left_out: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) budget: Option<BudgetFields>,
 }

@@ -114,14 +114,23 @@ static F1: FamilyPage = FamilyPage {
         pids, none for any child. Confidence drops when the process was there before the watch (creators unknown), or \
         when few waits were seen; waits through io_uring pass no hook.",
     remedies: &[
+        "`supervisor reap PID` or `supervisor reap --pidns INO`: the monitor waits for the zombie and goes on. Pod and \
+         containers keep their logs and exit statuses.",
         "conmon-rs: upgrade to 0.6.6 or later. It looks for exited children once after a failed create; a later or \
-         second orphan can still stay.",
-        "Or let CRI-O use conmon (C), which reaps any child on SIGCHLD, or runc as the runtime.",
-        "Own monitor: on each SIGCHLD loop `while (waitpid(-1, &status, WNOHANG) > 0)`.",
-        "Stop-gap: drain the node, then end the monitor. Its zombies go to the next subreaper or the host's init, which \
-         reaps; containers under that monitor lose log and exit status.",
+         second orphan can still stay. It does not help with the orphan of an exec or of a running container; neither \
+         does runc.",
+        "Or let CRI-O use conmon (C), which reaps any child on SIGCHLD, or, against failed creates, runc as the runtime.",
+        "Or give each container its own PID namespace (`shareProcessNamespace: false`): crun then forks once, and reaps \
+         its child.",
+        "Own monitor: on each SIGCHLD, find the orphans with `waitid(P_ALL, …, WNOHANG | WNOWAIT | WEXITED)` and wait for \
+         those that it does not know, by pid. A loop over `waitpid(-1)` is right only if no other part of the program \
+         waits by pid.",
+        "Stop-gap: drain the node, then `kill -KILL` the monitor. Its zombies go to the next subreaper or the host's init, \
+         which reaps; containers under that monitor lose log and exit status.",
     ],
     wont_help: &[
+        "SIGTERM to conmon-rs: it stops the sandbox and waits for it. The sandbox waits for the zombie, so a Pod that still \
+         worked is blocked too.",
         "SIGKILL to the zombie or to `pause`.",
         "`kubectl delete --force`: it only removes the API object; the processes stay on the node.",
         "Restarting the kubelet or CRI-O: the monitor survives both.",
@@ -152,8 +161,8 @@ static F2: FamilyPage = FamilyPage {
         "Docker, podman: `docker run --init`, `podman run --init`, or `init: true` in Compose.",
         "Image: make an init PID 1, such as `ENTRYPOINT [\"tini\", \"--\", \"app\"]`.",
         "Kubernetes: `shareProcessNamespace: true`, so that `pause` is PID 1 and reaps (F16), or an init in the image.",
-        "In the application: `while (waitpid(-1, &status, WNOHANG) > 0)` on SIGCHLD; mind libraries that wait for \
-         their own children.",
+        "In the application: `while (waitpid(-1, &status, WNOHANG) > 0)` on SIGCHLD, if no part of it waits by pid (Go, GLib \
+         and Java do). Else reap only pids that it does not know.",
         "Stop-gap: restart the container. Its zombies go with the namespace.",
     ],
     wont_help: &[

@@ -13,7 +13,7 @@ use supervisor_model::{
     clock::Wall,
     diagnosis::{Confidence, Diagnosis},
     event::{Action, Event, EventKind, State},
-    finding::{self, BlockedNamespace, Blocker, BlockerKind, Finding},
+    finding::{self, BlockedNamespace, Blocker, BlockerKind, Finding, named_blockers},
     words::{command_line, harmless_json},
 };
 
@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     Context,
-    ecs::{DATASET, Supervisor, supervisor},
+    ecs::{DATASET, MAX_BLOCKERS, Supervisor, supervisor},
     event_id,
     news::Subject,
     sentence::sentence,
@@ -359,7 +359,8 @@ fn evidences(finding: &Finding, parts: &SubjectParts<'_>, wall: Wall) -> Vec<Evi
         Subject::Namespace => EvidenceName::NamespaceInit,
     };
     let blockers = parts.namespace.map_or(&[][..], |namespace| &namespace.blockers);
-    std::iter::once(Evidence { name, process: subject }).chain(blockers.iter().map(blocker)).collect()
+    let named = named_blockers(blockers, MAX_BLOCKERS);
+    std::iter::once(Evidence { name, process: subject }).chain(named.into_iter().map(blocker)).collect()
 }
 
 /// The process that a finding is about.
