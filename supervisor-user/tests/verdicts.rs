@@ -10,6 +10,8 @@ mod calibration;
 #[test]
 fn high_confidence_is_right_in_95_percent_and_medium_in_75() -> Result<()> {
     let rows = calibration::rows(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings"))?;
+    let unjudged: Vec<_> = rows.iter().filter(|row| row.is_right.is_none()).collect();
+    ensure!(unjudged.is_empty(), "truth.json has no entry for {unjudged:#?}");
     for (confidence, least) in [(Confidence::High, 95), (Confidence::Medium, 75)] {
         let (right, all) = calibration::share(&rows, confidence);
         ensure!(all > 0, "no verdict is of {} confidence", confidence.as_str());

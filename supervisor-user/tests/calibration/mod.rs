@@ -25,6 +25,24 @@ struct Truth {
     prognosis: String,
 }
 
+/// The truth about the zombies of a recording that have the same name.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Truths {
+    Same(Truth),
+    /// Each of them is one of these.
+    Different(Vec<Truth>),
+}
+
+impl Truths {
+    fn all(&self) -> &[Truth] {
+        match self {
+            Self::Same(truth) => std::slice::from_ref(truth),
+            Self::Different(truths) => truths,
+        }
+    }
+}
+
 /// A verdict. The same verdict about many zombies of a recording is one row.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Row {
@@ -41,7 +59,7 @@ pub(crate) struct Row {
 
 /// All verdicts of all recordings in a directory.
 pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
-    let truths: BTreeMap<String, BTreeMap<String, Truth>> =
+    let truths: BTreeMap<String, BTreeMap<String, Truths>> =
         serde_json::from_str(&fs::read_to_string(dir.join("truth.json"))?)?;
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -78,16 +96,17 @@ pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn row(recording: &str, process: &str, diagnosis: &Diagnosis, truth: Option<&Truth>) -> Row {
+fn row(recording: &str, process: &str, diagnosis: &Diagnosis, truths: Option<&Truths>) -> Row {
     let word = |it: Option<&'static str>| it.unwrap_or("-").to_owned();
     let position = word(diagnosis.position.map(supervisor_model::diagnosis::Position::as_str));
     let cause = word(diagnosis.cause.map(supervisor_model::diagnosis::Cause::as_str));
-    let is_right = truth.map(|truth| {
+    let is_true = |truth: &Truth| {
         // The prognosis `unknown` claims nothing, so it cannot be wrong.
         let prognosis = diagnosis.prognosis;
         let is_possible = prognosis == Prognosis::Unknown || prognosis.as_str() == truth.prognosis;
         truth.position == position && truth.cause == cause && is_possible
-    });
+    };
+    let is_right = truths.map(|truths| truths.all().iter().any(is_true));
     Row {
         recording: recording.to_owned(),
         process: process.to_owned(),
