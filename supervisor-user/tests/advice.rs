@@ -1,7 +1,10 @@
 //! Properties of the advice in every event of every recording: no line contradicts a known fact, no line stands on both
 //! sides, each line stands once. And an event of a blocked namespace stays small, however many zombies hold it.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use supervisor_conclude::{conclusions::Conclusions, decision::decide};
@@ -9,6 +12,7 @@ use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     diagnosis::{Cause, Diagnosis, Prognosis},
     event::{Event, EventKind},
+    facts::Call,
     filter::Filter,
     finding::{Finding, PidNsMode, WaitTarget},
     observation::{Observation, Seen},
@@ -147,6 +151,48 @@ fn no_advice_contradicts_a_fact_or_stands_twice() -> Result<()> {
         )?;
     }
     ensure!(judged > 100, "only {judged} events");
+    ensure!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
+    Ok(())
+}
+
+/// What a verdict rests on: a thread of the reaper that runs may still wait, so nothing is sure meanwhile.
+fn may_still_wait(finding: &Finding) -> bool {
+    finding.reaper.as_ref().is_some_and(|reaper| {
+        reaper.state == Some('R')
+            || reaper.threads.iter().any(|thread| thread.state == 'R')
+            || reaper.calls.iter().any(|thread| thread.call == Call::Running)
+    })
+}
+
+#[test]
+fn a_further_inspection_does_not_lower_the_confidence_in_the_same_cause() -> Result<()> {
+    let mut wrong = BTreeSet::new();
+    let mut compared = 0;
+    for recording in recordings("")? {
+        let name = recording.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut reader = RecordingReader::open(&recording)?;
+        let header = reader.header().clone();
+        let mut conclusions = Conclusions::new(header.host.clone(), header.grace_ns, Filter::default());
+        let mut before: BTreeMap<ProcessId, Diagnosis> = BTreeMap::new();
+        for observation in reader.by_ref() {
+            conclusions.take(&observation?);
+            for (id, finding) in conclusions.open_by_id().filter(|(_, finding)| !may_still_wait(finding)) {
+                let now = &finding.diagnosis;
+                if let Some(then) = before.insert(*id, now.clone())
+                    && (then.family, then.position, then.cause) == (now.family, now.position, now.cause)
+                {
+                    compared += 1;
+                    if now.confidence < then.confidence {
+                        wrong.insert(format!(
+                            "{name}: {:?} after {:?}: {}",
+                            now.confidence, then.confidence, now.verdict
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    ensure!(compared > 100, "only {compared} inspections");
     ensure!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("\n"));
     Ok(())
 }

@@ -249,6 +249,7 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
     // Waits before an exec were made by another program. They say nothing about this one.
     let exec_ns = facts.exec.as_ref().map_or(0, |exec| exec.at_ns);
     let wait = facts.wait.filter(|wait| wait.at_ns > exec_ns);
+    let last_wait = wait.as_ref().map(LastWait::of);
     let any_wait_ns = wait.map(|wait| wait.any_ns).filter(|at_ns| *at_ns > exec_ns);
     Reaper {
         process,
@@ -269,7 +270,8 @@ fn reaper(facts: &ReaperFacts, process: Shared<Process>, evidence: &Evidence) ->
         sigchld_pending: facts.facts.sigchld_pending,
         frozen: facts.frozen.clone(),
         role: parts::reaper_role(facts, evidence),
-        last_wait: wait.as_ref().map(LastWait::of),
+        first_wait_ns: last_wait.as_ref().map(|wait| wait.at_ns),
+        last_wait,
         waits: wait.map(|wait| wait.count),
         any_wait_ns,
         any_wait_gap_ns: any_wait_ns.zip(wait).map(|(_, wait)| wait.any_gap_ns).filter(|gap_ns| *gap_ns != 0),

@@ -458,6 +458,12 @@ fn remember(finding: &mut Finding, before: Option<&Finding>) {
     if (old.state, &old.wchan, old.waits) == (reaper.state, &reaper.wchan, reaper.waits) {
         reaper.same_since_ns = old.same_since_ns;
     }
+    // `wait_kinds` has the kinds of all waits since then, or since the last exec.
+    let is_recorded = |at_ns: &u64| reaper.exec_ns.is_none_or(|exec_ns| *at_ns >= exec_ns);
+    reaper.first_wait_ns = reaper.first_wait_ns.map(|at_ns| match old.first_wait_ns.filter(is_recorded) {
+        Some(first_ns) => first_ns.min(at_ns),
+        None => at_ns,
+    });
     reaper.reaped_since = reaper
         .reaped
         .zip(old.reaped)

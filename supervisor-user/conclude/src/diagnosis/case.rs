@@ -292,8 +292,8 @@ impl<'a> Case<'a> {
         let reaper = self.reaper?;
         let since_ns = match self.habit() {
             Habit::Never { .. } => reaper.never_waited_since_ns?,
-            Habit::ByName | Habit::AskedForIt { .. } => match &reaper.last_wait {
-                Some(wait) => wait.at_ns,
+            Habit::ByName | Habit::AskedForIt { .. } => match reaper.first_wait_ns {
+                Some(first_ns) => first_ns,
                 None => return Some(Confidence::Medium),
             },
             _ => return None,

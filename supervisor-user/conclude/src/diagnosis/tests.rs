@@ -62,6 +62,7 @@ fn reaper(pid: u32, name: &str) -> Reaper {
         frozen: None,
         role: Role::Other,
         last_wait: None,
+        first_wait_ns: None,
         waits: None,
         any_wait_ns: None,
         any_wait_gap_ns: None,
@@ -206,6 +207,7 @@ impl SeenToWait for Reaper {
         let call = if flags.contains(&"WNOWAIT") { "waitid" } else { "wait4" };
         self.last_wait =
             Some(LastWait { at_ns, call: Some(call), target: Some(target), flags: flags.into() });
+        self.first_wait_ns = Some(at_ns);
         self.waits = Some(1);
         self.wait_kinds |= match target {
             _ if flags.contains(&"WNOWAIT") => WAITED_PEEK,

@@ -38,6 +38,8 @@ pub struct Reaper {
     pub role: Role,
     /// Its last wait call, if one was seen.
     pub last_wait: Option<LastWait>,
+    /// The time of the earliest wait call that an inspection saw as the last one.
+    pub first_wait_ns: Option<u64>,
     /// The number of wait calls that it has made since the hooks were attached.
     pub waits: Option<u64>,
     /// The time of its last wait call that accepts any child that has exited.
