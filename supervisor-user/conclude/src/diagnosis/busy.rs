@@ -28,6 +28,10 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     if !reaper.sigchld_pending && !is_handled {
         return None;
     }
+    // Its waits leave the zombie out, however much time it gets.
+    if case.waits_leave_it_out() {
+        return None;
+    }
     // A reaper does not work on an orphan that it does not know.
     if case.is_own() == Some(false) && is_unknown_to_it(case) {
         return None;

@@ -1,6 +1,8 @@
 //! Answers the questions that the rules ask about a finding and its reaper.
 
-use supervisor_ebpf::{WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
+mod left_out;
+
+use supervisor_ebpf::{WAITED_PEEK, WAITED_PID, WAITED_PIDFD};
 use supervisor_model::{
     diagnosis::{Confidence, Position},
     facts::{Call, OpenFile, PipeFacts, SigChld, ThreadCall},
@@ -160,29 +162,6 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Describes which children the options of the reaper's waits exclude, as the end of a sentence about the reaper,
-    /// and which options would include them.
-    pub(super) fn narrowed(&self) -> Option<(&'static str, &'static str)> {
-        let reaper = self.reaper.filter(|reaper| reaper.wait_kinds & WAITED_ANY == 0)?;
-        let wait = reaper.last_wait.as_ref().filter(|wait| wait.target == Some(WaitTarget::Any))?;
-        let has = |flag| wait.flags.contains(&flag);
-        if wait.call == Some("waitid") && !has("WEXITED") {
-            Some(("asks only for children that stop or continue, and not for exited ones", "with WEXITED"))
-        } else if has("__WCLONE") && !has("__WALL") {
-            Some((
-                "waits with __WCLONE, which leaves out children whose exit sends SIGCHLD",
-                "without __WCLONE, or with __WALL",
-            ))
-        } else if has("__WNOTHREAD") {
-            Some((
-                "waits with __WNOTHREAD, which leaves out children of its other threads",
-                "without __WNOTHREAD",
-            ))
-        } else {
-            None
-        }
-    }
-
     /// Whether the reaper has received a SIGCHLD since the zombie exited: a handler, a `signalfd` or `sigtimedwait`
     /// takes each SIGCHLD, and none is pending. The kernel sends the signal when the zombie can be waited for.
     pub(super) fn has_got_sigchld(&self) -> bool {
@@ -210,15 +189,6 @@ impl<'a> Case<'a> {
             && self.is_own() == Some(true)
             && self.finding.exit_ns.is_none()
             && matches!(self.habit(), Habit::Never { .. })
-    }
-
-    /// The confidence that the reaper waits in no other way than [`Self::narrowed`] says.
-    pub(super) fn is_always_narrowed(&self) -> Confidence {
-        let is_always = self.reaper.is_some_and(|reaper| {
-            reaper.wait_kinds & !WAITED_NARROW == 0
-                && reaper.last_wait.as_ref().is_some_and(|wait| wait.at_ns >= self.zombie_ns())
-        });
-        if is_always { Confidence::High } else { Confidence::Medium }
     }
 
     /// Whether the reaper polls its children: a moment ago it asked for another child by its pid without blocking.
@@ -404,38 +374,6 @@ impl<'a> Case<'a> {
                 format!("system call {}{place}", call.name().unwrap_or_default())
             }
         }
-    }
-
-    /// Whether the reaper's last wait was for a process group, and the zombie is known to be in another one. False if a
-    /// wait that any exited child satisfies was seen.
-    pub(super) fn is_for_another_group(&self) -> bool {
-        let Some(reaper) = self.reaper.filter(|reaper| reaper.wait_kinds & WAITED_ANY == 0) else {
-            return false;
-        };
-        let target = reaper.last_wait.as_ref().and_then(|wait| wait.target);
-        let groups = match target {
-            Some(WaitTarget::Pgid(0)) => reaper.pgrp.zip(self.finding.pgrp),
-            // The kernel interprets the number in the caller's PID namespace.
-            Some(WaitTarget::Pgid(group)) => Some(group).zip(self.finding.pgrp_in_reaper_ns),
-            _ => return false,
-        };
-        groups.is_some_and(|(waited, own)| waited != own)
-    }
-
-    /// Describes the group that the reaper waits for and the group of the zombie.
-    fn group(&self) -> String {
-        let target = self.reaper.and_then(|reaper| reaper.last_wait.as_ref()?.target);
-        let pgrp = self.reaper.and_then(|reaper| reaper.pgrp);
-        let waited = match (target, pgrp) {
-            (Some(WaitTarget::Pgid(0)), Some(group)) => format!("its own process group ({group})"),
-            (Some(WaitTarget::Pgid(0)), None) => "its own process group".to_owned(),
-            (Some(WaitTarget::Pgid(group)), _) => format!("process group {group}"),
-            _ => "a process group".to_owned(),
-        };
-        let own =
-            self.finding.pgrp.map(|group| format!(", and this one is in group {group}")).unwrap_or_default();
-        let only = if self.waits_only(WAITED_PGID) { "only " } else { "" };
-        format!("waits {only}for {waited}{own}")
     }
 
     /// Whether the reaper has the same pid in its own PID namespace as on the host.

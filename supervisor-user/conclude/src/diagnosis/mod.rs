@@ -130,7 +130,7 @@ fn judge(case: &Case<'_>) -> Verdict {
     if let Some(verdict) = first(before) {
         return verdict;
     }
-    let mechanism = first(after);
+    let mechanism = if case.has_left_it_out() { None } else { first(after) };
     if let Some(part) = first(&PARTS) {
         return match mechanism {
             Some(Verdict { cause, prognosis, confidence, .. }) => {

@@ -112,6 +112,18 @@ fn the_wait_is_for_another_group() {
         diagnosis.verdict.contains("waits only for its own process group (50), and this one is in group 77")
     );
     advises(&diagnosis, &["wait for any child"]);
+    // Whatever else it does at the moment, its waits leave this one out.
+    for change in [
+        |app: &mut Reaper| (app.state, app.sigchld) = (Some('R'), Some(SigChld::Handled)),
+        |app: &mut Reaper| in_call(app, Call::Read { fd: 3, file: OpenFile::Pipe(9) }),
+    ] {
+        let group = by_pid1(|it, app| {
+            (it.pgrp, app.pgrp) = (Some(77), Some(50));
+            app.waited(EXIT + S, WaitTarget::Pgid(0), &["WNOHANG"]);
+            change(app);
+        });
+        is(&group, Cause::WaitsForGroup, Prognosis::Leaked, Family::F2);
+    }
     // In the same group, the wait would have reaped it.
     let same = by_pid1(|it, app| {
         (it.pgrp, app.pgrp) = (Some(50), Some(50));
