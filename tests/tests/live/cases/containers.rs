@@ -40,8 +40,10 @@ fn a_detector_kills_a_late_plugin() -> Result<()> {
         position: "adopted-by-init",
         cause: "waits-by-pid",
         prognosis: "leaked",
-        names: &["SIGKILL"],
-        remedies: &["init"],
+        names: &["was killed by SIGKILL by node-problem-de", "after 1."],
+        remedies: &["init", "process group", "more time"],
+        // It waits by pid: a loop over any child would take the exit statuses of its own commands.
+        no_remedy: &["while (waitpid(-1"],
         ..Truth::default()
     };
     let told = truth.is_told_of(&mut watch, zombie, init)?;

@@ -63,9 +63,7 @@ impl Truth<'_> {
             let event = event.with_context(|| format!("{args:?} does not tell of {pid}"))?;
             self.compare(event, reaper).with_context(|| args[0].to_owned())?;
         }
-        let mut check = Command::new(supervisor_bin()?);
-        check.args(["check", "--min-age", "0s", "--pid", &pid_text]).stdin(Stdio::null());
-        let line = String::from_utf8(check.output()?.stdout)?;
+        let line = check(&["--pid", &pid_text])?;
         // Its performance data counts leaked and late zombies apart, and other zombies only in the total.
         let counted = match self.prognosis {
             "unknown" => " leaked=0;;;0 late=0;".to_owned(),
@@ -124,6 +122,13 @@ impl Truth<'_> {
         has_all("what will not help", &wont_help, self.wont_help)?;
         has_none("what will not help", &wont_help, self.may_help)
     }
+}
+
+/// The line of `check` for zombies of any age.
+fn check(filter: &[&str]) -> Result<String> {
+    let mut check = Command::new(supervisor_bin()?);
+    check.args(["check", "--min-age", "0s"]).args(filter).stdin(Stdio::null());
+    Ok(String::from_utf8(check.output()?.stdout)?)
 }
 
 /// A list of the event, as text; empty if it is absent.

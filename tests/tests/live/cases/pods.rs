@@ -10,7 +10,7 @@ use supervisor_tests::{
     supervisor_bin,
 };
 
-use super::{FIXTURE, Truth, finding_under, has_all, has_none, script, text_of};
+use super::{FIXTURE, Truth, check, finding_under, has_all, has_none, script, text_of};
 
 /// A worker. Each of its jobs leaves a child that outlives the job.
 const WORKER: [&str; 3] = ["/bin/sh", "-c", "while :; do (sleep 1 &); sleep 3; done"];
@@ -171,9 +171,22 @@ fn a_group_below_the_containers_is_frozen() -> Result<()> {
     let blockers = blocked.list("supervisor.blockers")?;
     ensure!(blockers.len() == 1 && blockers[0].pid("pid")? == task, "only {task} blocks: {}", blocked.0);
     let ino = blocked.number("supervisor.pid_ns.ino")?.to_string();
-    let (events, _) = run_json(&["explain", "--pidns", &ino, "-o", "json"])?;
-    let explained = events.into_iter().find(|event| event.is_about(init)).context("explain says nothing")?;
-    for event in [&blocked, &explained] {
+    let of_init = |args: &[&str]| {
+        let (events, _) = run_json(args)?;
+        events
+            .into_iter()
+            .find(|event| event.is_about(init))
+            .with_context(|| format!("{args:?} says nothing"))
+    };
+    let explained = of_init(&["explain", "--pidns", &ino, "-o", "json"])?;
+    let listed = of_init(&["ps", "--pidns", &ino, "-o", "json"])?;
+    let line = check(&["--pidns", &ino])?;
+    for words in
+        ["SUPERVISOR CRITICAL - ", &format!("PID namespace {ino} cannot end"), "frozen", " blocked=1;"]
+    {
+        ensure!(line.contains(words), "{words:?} is not in what check says: {line}");
+    }
+    for event in [&blocked, &explained, &listed] {
         let said = format!("{} {}", event.text("supervisor.verdict")?, text_of(event, "evidence"));
         has_all("the verdict and the evidence", &said, &["frozen"])?;
         has_all("the remedies", &text_of(event, "remedies"), &["thaw", &nested])?;

@@ -8,7 +8,7 @@ use supervisor_tests::{
     Containerd, Event, Spec, Watch, container_id, fixture, pod_cgroup, run_json, supervisor_bin,
 };
 
-use super::{FIXTURE, has_all, has_none, text_of};
+use super::{FIXTURE, check, has_all, has_none, text_of};
 
 /// Checks one command's event about the process.
 fn is_true(event: &Event, id: &str) -> Result<()> {
@@ -56,6 +56,10 @@ fn a_pod_is_not_deleted_because_its_storage_does_not_answer() -> Result<()> {
         let event = events.iter().find(|event| event.is_about(process));
         let event = event.with_context(|| format!("{args:?} does not report {process}"))?;
         is_true(event, &id).with_context(|| args[0].to_owned())?;
+    }
+    let line = check(&["--pid", &pid])?;
+    for words in ["SUPERVISOR CRITICAL - ", &format!("exporter (pid {pid}) cannot exit: "), " stuck=1;"] {
+        ensure!(line.contains(words), "{words:?} is not in what check says: {line}");
     }
     server.send("answer")?;
     server.fact("released")?;
