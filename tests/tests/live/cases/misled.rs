@@ -3,10 +3,10 @@
 
 use std::os::unix::fs::symlink;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, getpgid};
 use supervisor_lab::Lab;
-use supervisor_tests::{Fixture, Watch, fixture, supervisor_bin};
+use supervisor_tests::{Fixture, Watch, fixture, of_process, supervisor_bin};
 
 use super::{FIXTURE, Truth, silent_about};
 
@@ -108,6 +108,33 @@ fn a_parent_is_busy() -> Result<()> {
         ..Truth::default()
     };
     compare(&truth, watch, fixture!("busy")?)
+}
+
+/// A reaper with an io_uring can wait without a wait call (`IORING_OP_WAITID`), so no verdict about it is sure.
+#[test]
+fn a_parent_waits_through_an_io_uring() -> Result<()> {
+    let mut watch = Watch::start(&[])?;
+    let fixture = fixture!("reaps-by-io-uring", "8000")?;
+    let zombie = fixture.fact("zombie")?.pid("pid")?;
+    let truth = Truth {
+        family: "F4",
+        position: "own-child",
+        cause: "unseen",
+        prognosis: "unknown",
+        no_remedy: &["supervisor reap"],
+        ..Truth::default()
+    };
+    truth.is_told_of(&mut watch, zombie, fixture.pid())?;
+    fixture.fact("reaped")?;
+    watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
+    fixture.end()?;
+    let events = watch.stop()?.events;
+    truth.holds_in(&events, zombie)?;
+    for event in of_process(&events, zombie) {
+        ensure!(event.text("supervisor.confidence")? != "high", "nothing is sure: {}", event.0);
+        ensure!(event.text("supervisor.prognosis")? != "leaked", "it was reaped: {}", event.0);
+    }
+    Ok(())
 }
 
 /// TritonDataCenter/containerpilot#409: PID 1 reaps its own process group only.
