@@ -10,13 +10,13 @@ use anyhow::{Context as _, Result, ensure};
 use supervisor_conclude::{conclusions::Conclusions, decision::decide};
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
+    decision::Decision,
     diagnosis::{Cause, Diagnosis, Prognosis},
     event::{Event, EventKind},
     facts::Call,
     filter::Filter,
     finding::{Finding, PidNsMode, WaitTarget},
     observation::{Observation, Seen},
-    reaping::Decision,
     recording::RecordingReader,
 };
 use supervisor_render::{Context, ecs, ocsf};
@@ -52,7 +52,7 @@ fn recordings(start: &str) -> Result<Vec<std::path::PathBuf>> {
     for entry in std::fs::read_dir(&dir).with_context(|| format!("{} cannot be read", dir.display()))? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(start) && name.ends_with(".zst") {
+        if name.starts_with(start) && path.extension().is_some_and(|it| it == "zst") {
             found.push(path);
         }
     }

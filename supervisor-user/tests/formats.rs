@@ -14,6 +14,7 @@ use supervisor_ebpf::{
 };
 use supervisor_model::{
     clock::Wall,
+    decision::{Decision, Risk},
     event::{Dropped, Event, EventKind, Loss, ReapedBy, Suppressed},
     evidence::{
         EndingFacts, ExecFacts, Member, NamespaceEvidence,
@@ -21,7 +22,7 @@ use supervisor_model::{
     },
     facts::{ArgsNote, PidBudget, ProcessFacts, RemoteMount},
     finding::{Block, BlockedNamespace, Budget, Container, Finding},
-    reaping::{Decision, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy, Requester, Risk},
+    reaping::{ReapAttempt, ReapOutcome, ReapRequest, RequestedBy, Requester},
 };
 use supervisor_render::{Context, ecs, ocsf, sentence, story, text};
 use supervisor_user::schema::SchemaSubject;

@@ -2,10 +2,10 @@
 //! `top`, `[reap]` and the remedies ask here. `reap` can still refuse when it opens the reaper.
 
 use supervisor_model::{
+    decision::{Decision, Obstacle, Risk},
     diagnosis::{Position, Prognosis},
     facts::SigChld,
     finding::{Finding, Reaper, WaitTarget},
-    reaping::{Decision, Obstacle, Risk},
 };
 
 /// Decides whether the process of a finding may be reaped.

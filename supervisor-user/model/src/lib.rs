@@ -6,6 +6,7 @@
 
 pub mod arguments;
 pub mod clock;
+pub mod decision;
 pub mod diagnosis;
 pub mod event;
 pub mod evidence;

@@ -7,7 +7,8 @@ use std::{mem, time::Duration};
 use serde::{Deserialize, Serialize};
 use supervisor_ebpf::ProcessId;
 
-use crate::reaping::{Decision, ReapOutcome, RequestedBy};
+use crate::decision::Decision;
+use crate::reaping::{ReapOutcome, RequestedBy};
 
 /// The longest reason in a notice, in characters.
 const REASON_AT_MOST: usize = 300;
@@ -126,7 +127,8 @@ fn messages<T: Serialize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reaping::{Requester, Risk};
+    use crate::decision::Risk;
+    use crate::reaping::Requester;
 
     const AT_MOST: usize = 1000;
 

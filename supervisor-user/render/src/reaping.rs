@@ -3,8 +3,9 @@
 use std::{fmt::Write as _, time::Duration};
 
 use supervisor_model::{
+    decision::Decision,
     finding::Block,
-    reaping::{Decision, ReapAttempt, ReapOutcome},
+    reaping::{ReapAttempt, ReapOutcome},
     words::{clean, short_duration},
 };
 
@@ -108,8 +109,8 @@ pub fn released_text(block: &Block) -> String {
 mod tests {
     use supervisor_conclude::attribution::attribute;
     use supervisor_model::{
+        decision::Risk,
         evidence::sample::{host, incident},
-        reaping::Risk,
     };
 
     use super::*;

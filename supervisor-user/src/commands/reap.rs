@@ -24,10 +24,11 @@ use supervisor_deliver::say::say;
 use supervisor_model::{
     arguments,
     clock::{self, Wall},
+    decision::{Decision, Obstacle},
     event::{Event, EventKind},
     filter::Filter,
     finding::{Block, Finding},
-    reaping::{Decision, Obstacle, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
+    reaping::{ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
     redact::RedactArgs,
     values::Time,
     words::clean,

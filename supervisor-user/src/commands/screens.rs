@@ -10,6 +10,7 @@ use supervisor_conclude::{
 };
 use supervisor_model::{
     clock::Wall,
+    decision::Decision,
     diagnosis::{Cause, Prognosis},
     event::{Event, EventKind},
     evidence::{
@@ -19,7 +20,6 @@ use supervisor_model::{
     facts::ProcessFacts,
     family::Family,
     finding::{Block, BlockedNamespace, Container, Finding, Orchestrator, Process},
-    reaping::Decision,
     words::width,
 };
 use supervisor_render::{

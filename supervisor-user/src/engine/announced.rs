@@ -14,10 +14,11 @@ use supervisor_collect::{
 use supervisor_deliver::say::say;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
+    decision::Decision,
     finding::Finding,
     notice::{Notice, ReapResult},
     observation::Seen,
-    reaping::{Decision, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
+    reaping::{ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
 };
 
 use super::Pipeline;

@@ -1,9 +1,6 @@
 //! Handles keys: changes the state of the screen, or asks the terminal for something.
 
-use supervisor_model::{
-    reaping::{Decision, ReapAttempt},
-    words::clean,
-};
+use supervisor_model::{decision::Decision, reaping::ReapAttempt, words::clean};
 
 use super::{Detail, Page, Story, Subject, Top, View, lines::Line};
 

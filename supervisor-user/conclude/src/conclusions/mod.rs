@@ -18,6 +18,7 @@ use sessions::Sessions;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::Wall,
+    decision::Decision,
     diagnosis::Diagnosis,
     event::{Event, EventKind, ReapedBy},
     evidence::{Evidence, NamespaceEvidence},
@@ -26,7 +27,6 @@ use supervisor_model::{
     finding::{Block, BlockedNamespace, BlockerKind, Finding, Origin, Reaper},
     identity,
     observation::{Observation, Release, Seen},
-    reaping::Decision,
 };
 
 use crate::{
@@ -242,17 +242,17 @@ impl Conclusions {
         let decision = (!finding.blocks.is_empty()).then(|| decide(&finding));
         self.open.insert(*id, Open { finding, is_wanted });
         if let Some(decision) = decision {
-            self.decided(id, decision);
+            self.decided(id, &decision);
         }
         kind
     }
 
     /// Updates the blocked namespaces that this zombie holds, so that their remedies fit the decision about it.
-    fn decided(&mut self, id: &ProcessId, decision: Decision) {
+    fn decided(&mut self, id: &ProcessId, decision: &Decision) {
         let held = |blocked: &&mut Blocked| blocked.namespace.blockers.iter().any(|it| it.id == *id);
         for Blocked { namespace, members_left_out, .. } in self.namespaces.values_mut().filter(held) {
             let mut blockers = namespace.blockers.iter_mut();
-            let Some(blocker) = blockers.find(|it| it.id == *id && it.decision.as_ref() != Some(&decision))
+            let Some(blocker) = blockers.find(|it| it.id == *id && it.decision.as_ref() != Some(decision))
             else {
                 continue;
             };

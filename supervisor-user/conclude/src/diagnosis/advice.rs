@@ -2,9 +2,9 @@
 //! premise that is known to be false is left out.
 
 use supervisor_model::{
+    decision::Risk,
     diagnosis::Prognosis,
     finding::{PidNsMode, Reaper},
-    reaping::Risk,
 };
 
 use super::case::{Case, name};

@@ -23,8 +23,8 @@ use advice::{Kind, Line};
 use case::Case;
 use facts::Fact;
 use supervisor_model::{
+    decision::Decision,
     diagnosis::{Confidence, Diagnosis, Observed},
-    reaping::Decision,
 };
 
 use crate::decision::decide_by;
@@ -167,8 +167,7 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
         Decision::NeedsForce(risks) if prognosis == Prognosis::Leaked || may_be_forgotten(case, cause) => {
             (None, advice::force(&case.finding.process.pid.to_string(), risks))
         }
-        Decision::NeedsForce(_) => (None, None),
-        Decision::Refused(_) => (None, None),
+        Decision::NeedsForce(_) | Decision::Refused(_) => (None, None),
     };
     let remedies = advice::texts(&advice, Kind::Remedy, case, prognosis);
     Diagnosis {
@@ -187,11 +186,11 @@ fn conclude(case: &Case<'_>, verdict: Verdict, facts: Vec<(Fact, String, String)
 
 /// Whether a zombie of unknown prognosis is so old that its reaper has probably forgotten it. That is not so if the reaper
 /// is seen to do something that it can come back from, or if its waits cannot be seen.
-fn may_be_forgotten(case: &Case<'_>, cause: Option<Cause>) -> bool {
+fn may_be_forgotten(case: &Case<'_>, instead: Option<Cause>) -> bool {
     let finding = case.finding;
     let age_ns =
         finding.exit_ns.or(finding.exited_before_ns).map(|at_ns| finding.looked_ns.saturating_sub(at_ns));
-    matches!(cause, None | Some(Cause::NeverWaits)) && age_ns.is_some_and(|it| it >= OLD_NS)
+    matches!(instead, None | Some(Cause::NeverWaits)) && age_ns.is_some_and(|it| it >= OLD_NS)
 }
 
 /// The verdict if no rule applies. It says so, and names the missing evidence.

@@ -1,12 +1,12 @@
 //! F8: diagnoses a PID namespace whose init has exited and cannot finish, and finds the processes that hold it.
 
 use supervisor_model::{
+    decision::{Decision, Risk},
     diagnosis::{Confidence, Diagnosis, Prognosis},
     evidence::{Member, NamespaceEvidence},
     facts::Call,
     family::Family,
     finding::{Blocker, BlockerKind, Finding},
-    reaping::{Decision, Risk},
     words::{clean, command_line},
 };
 

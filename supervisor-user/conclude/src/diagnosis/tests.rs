@@ -13,6 +13,7 @@ use std::ops::RangeInclusive;
 
 use supervisor_ebpf::{WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
 use supervisor_model::{
+    decision::{Decision, Risk},
     diagnosis::{
         Cause,
         Confidence::{self, High, Low, Medium},
@@ -28,7 +29,6 @@ use supervisor_model::{
         Blocker, BlockerKind, Creator, Exit, Finding, LastWait, Monitor, Origin, PidNs, Process, Reaper,
         Role, Runtime, Stage, Tracer, WaitTarget,
     },
-    reaping::{Decision, Risk},
 };
 
 use super::{blockers, diagnose, diagnose_namespace};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use supervisor_ebpf::ProcessId;
 
 use super::Finding;
-use crate::{diagnosis::Diagnosis, facts::Call, reaping::Decision};
+use crate::{decision::Decision, diagnosis::Diagnosis, facts::Call};
 
 /// A PID namespace whose init has exited and cannot finish.
 #[derive(Clone, Debug, PartialEq)]

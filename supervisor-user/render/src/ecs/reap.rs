@@ -2,7 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use supervisor_model::reaping::{Decision, ReapOutcome, ReapRequest, RequestedBy, Risk};
+use supervisor_model::decision::{Decision, Risk};
+use supervisor_model::reaping::{ReapOutcome, ReapRequest, RequestedBy};
 
 use super::process::PidAndName;
 

@@ -72,7 +72,7 @@ impl Teller<'_> {
         let place = self.place;
         match report {
             FleetReport::Begun => {
-                say(&format!("watching stream {} at NATS {place}; Ctrl-C ends it", self.stream))
+                say(&format!("watching stream {} at NATS {place}; Ctrl-C ends it", self.stream));
             }
             FleetReport::Trouble(error) => {
                 say(&format!("supervisor: NATS {place}: {}; trying again", clean(&error.to_string())));

@@ -23,8 +23,9 @@ use supervisor_deliver::say::say;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock,
+    decision::Decision,
     observation::Seen,
-    reaping::{Decision, ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
+    reaping::{ReapAttempt, ReapOutcome, ReapRequest, RequestedBy},
 };
 use supervisor_reap::{
     free::{Done, Zombie},

@@ -8,8 +8,8 @@ use std::{
 use supervisor_conclude::decision::decide;
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
+    decision::{Decision, Risk},
     finding::Finding,
-    reaping::{Decision, Risk},
 };
 
 use crate::config::ReapConfig;

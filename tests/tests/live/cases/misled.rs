@@ -110,7 +110,7 @@ fn a_parent_is_busy() -> Result<()> {
     compare(&truth, watch, fixture!("busy")?)
 }
 
-/// A reaper with an io_uring can wait without a wait call (`IORING_OP_WAITID`), so no verdict about it is sure.
+/// A reaper with an `io_uring` can wait without a wait call (`IORING_OP_WAITID`), so no verdict about it is sure.
 #[test]
 fn a_parent_waits_through_an_io_uring() -> Result<()> {
     let mut watch = Watch::start(&[])?;
