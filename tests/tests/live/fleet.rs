@@ -412,7 +412,7 @@ fn a_watch_says_what_the_broker_has_dropped_and_reads_a_new_stream_from_its_begi
         Ok(())
     })?;
     watch.process.signal(Signal::CONT)?;
-    watch.says("7 events of stream SUPERVISOR are not told")?;
+    watch.says("7 events of stream SUPERVISOR are not reported")?;
     for number in 12..15 {
         watch.tells(&format!("event {number}."))?;
     }

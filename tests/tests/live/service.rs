@@ -72,7 +72,7 @@ fn a_service_manager_that_is_gone_ends_nothing() -> Result<()> {
     let mut command = Command::new(supervisor_bin()?);
     command.env("NOTIFY_SOCKET", dir.path().join("nobody")).env_remove("WATCHDOG_USEC");
     let mut agent = Agent::start_by(command, dir.path(), OUT)?;
-    agent.hears("supervisor: the service manager cannot be told how it goes: ")?;
+    agent.hears("supervisor: the service manager cannot be notified: ")?;
     agent.stop()?;
     Ok(())
 }
