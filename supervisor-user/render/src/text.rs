@@ -111,7 +111,7 @@ fn verdict(lines: &mut Lines, diagnosis: &Diagnosis) {
         lines.add(if i == 0 { "do" } else { "" }, remedy);
     }
     for (i, wont_help) in diagnosis.wont_help.iter().enumerate() {
-        lines.add(if i == 0 { "won't help" } else { "" }, wont_help);
+        lines.add(if i == 0 { "no help" } else { "" }, wont_help);
     }
     if let Some(family) = diagnosis.family {
         lines.add(

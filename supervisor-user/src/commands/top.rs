@@ -36,7 +36,7 @@ use supervisor_render::style::Style;
 
 use super::fleet::Nodes;
 use crate::{
-    console::style,
+    console::{is_dumb, style},
     engine,
     exit::CommandExit,
     top::{Ask, Top, View, draw::draw},
@@ -147,6 +147,7 @@ pub fn run(args: &TopArgs) -> Result<CommandExit> {
         io::stdout().is_terminal() && io::stdin().is_terminal(),
         "top needs a terminal; for a program there are `supervisor watch -o json` and `supervisor ps -o json`"
     );
+    ensure!(!is_dumb(), "top moves the cursor, and TERM is dumb: use `supervisor ps -n 2`");
     engine::block_on(top(args))
 }
 

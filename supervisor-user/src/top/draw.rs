@@ -109,25 +109,32 @@ fn title_line(top: &Top, look: Look) -> Line<'_> {
 /// The counts of blocked, leaked and other findings, and the change of each within a minute.
 fn count_line(top: &Top, columns: u16, look: Look) -> Line<'static> {
     let unit = if columns < 80 { "" } else { "/min" };
-    let count = |what: &str, count: usize, colour: Color, trend: Option<&Trend>| {
-        let colour = if count > 0 { colour } else { Color::Green };
-        let change = trend.map(|trend| format!(" {}{unit}", change(trend))).unwrap_or_default();
-        Span::styled(format!("{what} {count}{change}  "), look.bold(colour))
-    };
     let data = &top.data;
     let of = |prognosis| data.items.iter().filter(|item| item.prognosis == prognosis).count();
     let trends = &top.trends;
-    let mut spans = vec![
-        count("blocked", data.namespaces.len(), Color::Red, Some(&trends.blocked)),
-        count("leaked", of(Prognosis::Leaked), Color::Red, Some(&trends.leaked)),
-        count("late", of(Prognosis::Late), Color::Yellow, Some(&trends.late)),
+    let counts = [
+        ("blocked", data.namespaces.len(), Color::Red, Some(&trends.blocked)),
+        ("leaked", of(Prognosis::Leaked), Color::Red, Some(&trends.leaked)),
+        ("late", of(Prognosis::Late), Color::Yellow, Some(&trends.late)),
+        ("unknown", of(Prognosis::Unknown), Color::Yellow, None),
+        ("stuck", data.exits.len(), Color::Yellow, None),
     ];
-    for (what, others) in [("unknown", of(Prognosis::Unknown)), ("stuck", data.exits.len())] {
-        if others > 0 {
-            spans.push(count(what, others, Color::Yellow, None));
-        }
-    }
-    Line::from(spans)
+    // A narrow terminal shows fewer changes, so that every count has its room.
+    let line = |changes: &[&str]| {
+        let shown = counts.iter().filter(|(_, count, _, trend)| *count > 0 || trend.is_some());
+        let span = |&(what, count, colour, trend): &(&'static str, usize, Color, Option<&Trend>)| {
+            let colour = if count > 0 { colour } else { Color::Green };
+            let trend = trend.filter(|_| changes.contains(&what));
+            let change = trend.map(|trend| format!(" {}{unit}", change(trend))).unwrap_or_default();
+            Span::styled(format!("{what} {count}{change}  "), look.bold(colour))
+        };
+        Line::from(shown.map(span).collect::<Vec<_>>())
+    };
+    [&["blocked", "leaked", "late"][..], &["leaked"]]
+        .into_iter()
+        .map(line)
+        .find(|line| line.width() <= usize::from(columns))
+        .unwrap_or_else(|| line(&[]))
 }
 
 fn page_line(top: &Top, look: Look) -> Line<'_> {

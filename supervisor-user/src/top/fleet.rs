@@ -43,7 +43,7 @@ impl View for Fleet {
             let age = age(row.document.process.end, self.now);
             let [host, ino, init, held, _, container, _] = &cells;
             let headline = format!(
-                "BLOCKED  {init} on {host} for {} by {held}  {container}  PID namespace {ino}",
+                "BLOCKED  {init} on {host} by {held} for {}  {container}  PID namespace {ino}",
                 age.text()
             );
             Blocked { row: line(key, row, cells), age, headline }

@@ -30,11 +30,11 @@ impl View for Conclusions {
     fn namespace_columns(&self) -> Vec<super::Column> {
         vec![
             ("PID 1", 14, 22),
-            ("MODE", 6, 7),
+            ("HELD BY", 30, 80),
             ("BLOCKED FOR", 11, 12),
-            ("PIDS", 4, 6),
-            ("HELD BY", 20, 80),
             ("CONTAINER", 14, 40),
+            ("PIDS", 4, 6),
+            ("MODE", 6, 7),
             ("PID NS", 10, 10),
         ]
     }
@@ -130,7 +130,7 @@ fn blocked(namespace: &BlockedNamespace, now_ns: u64) -> Blocked {
     let ino = init.pid_ns.as_ref().map_or_else(unknown, |ns| ns.ino.to_string());
     let container = Names::of(init).map(|names| names.label());
     let holders = holders(&namespace.blockers);
-    let mut headline = format!("BLOCKED  {init_name} for {} by {holders}", age.text());
+    let mut headline = format!("BLOCKED  {init_name} by {holders} for {}", age.text());
     for text in container.iter().cloned().chain([format!("PID namespace {ino}")]) {
         headline = headline + "  " + &text;
     }
@@ -141,11 +141,11 @@ fn blocked(namespace: &BlockedNamespace, now_ns: u64) -> Blocked {
             pid: init.process.pid,
             cells: vec![
                 init_name,
-                mode.map_or_else(unknown, |mode| mode.as_str().to_owned()),
-                age.text(),
-                namespace.processes.to_string(),
                 holders,
+                age.text(),
                 container.unwrap_or_else(unknown),
+                namespace.processes.to_string(),
+                mode.map_or_else(unknown, |mode| mode.as_str().to_owned()),
                 ino,
             ],
         },

@@ -123,5 +123,18 @@ fn a_dumb_terminal_gets_no_escape_codes() -> Result<()> {
         assert!(text.contains(&zombie), "{term}: {text}");
         assert_eq!(text.contains('\x1b'), is_coloured, "{term}: {text:?}");
     }
+    for arguments in
+        [format!("explain {zombie}"), "check --min-age 0s".to_owned(), "doctor".to_owned(), "top".to_owned()]
+    {
+        let mut script = Command::new("script");
+        script.args(["-qec", &format!("{} {arguments}", supervisor_bin()?.display()), "/dev/null"]);
+        let output = script.env("TERM", "dumb").env_remove("NO_COLOR").stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!text.contains('\x1b'), "{arguments}: {text:?}");
+        if arguments == "top" {
+            assert_eq!(output.status.code(), Some(3), "{text}");
+            assert!(text.contains("TERM is dumb") && text.contains("supervisor ps -n 2"), "{text}");
+        }
+    }
     fixture.end()
 }

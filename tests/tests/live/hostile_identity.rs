@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, mkfifoat};
-use supervisor_tests::{Event, Fixture, Watch, run_json};
+use supervisor_tests::{Besieged, Den, Event, Fixture, ON_TIME, Watch, run_json};
 use tempfile::TempDir;
 
 /// The attacker: `nobody`.
@@ -86,12 +86,34 @@ fn engine_id() -> Result<String> {
     Ok(format!("{:032x}{:032x}", std::process::id(), now.as_nanos()))
 }
 
-/// The events of `watch` and `ps` about a zombie that exists.
-fn seen(watch: &mut Watch, pid: u32) -> Result<[Event; 2]> {
-    let watched = watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
-    let (events, _) = run_json(&["ps", "-o", "json"])?;
-    let listed = events.into_iter().find(|event| event.is_about(pid)).context("ps does not list it")?;
-    Ok([watched, listed])
+/// A watch and an agent of root's, and bystanders that the agent has to report all the while.
+struct Observers {
+    watch: Watch,
+    agent: Besieged,
+    den: Den,
+}
+
+impl Observers {
+    fn start() -> Result<Self> {
+        let den = Den::new(env!("CARGO_BIN_EXE_fixture"))?;
+        Ok(Self { watch: Watch::start(&[])?, agent: Besieged::start()?, den })
+    }
+
+    /// The events of `watch`, `run` and `ps` about a zombie that exists.
+    fn seen(&mut self, pid: u32) -> Result<[Event; 3]> {
+        let reported = self.agent.reports(pid, ON_TIME)?;
+        let watched = self.watch.wait_for("the zombie", |event| event.says("zombie-detected", pid))?;
+        let (events, _) = run_json(&["ps", "-o", "json"])?;
+        let listed = events.into_iter().find(|event| event.is_about(pid)).context("ps does not list it")?;
+        self.den.bystander(ON_TIME, |pid, within| self.agent.reports(pid, within))?;
+        self.agent.is_healthy()?;
+        Ok([reported, watched, listed])
+    }
+
+    fn end(self) -> Result<()> {
+        self.watch.stop()?;
+        self.agent.ends_on_time()
+    }
 }
 
 /// Fails if a field has a name of the pod, or the name that the pod gives to the container.
@@ -109,9 +131,9 @@ fn a_user_s_own_crun_names_no_pod_of_others() -> Result<()> {
     attacker.make_dir(&format!("state/{id}"))?;
     attacker.write("bundle/config.json", SPEC)?;
     attacker.write(&format!("state/{id}/status"), &status(&attacker.path("bundle")?))?;
-    let mut watch = Watch::start(&[])?;
+    let mut observers = Observers::start()?;
     let (fixture, pid) = attacker.leave_a_zombie(&attacker.path("state")?, &id)?;
-    for event in seen(&mut watch, pid)? {
+    for event in observers.seen(pid)? {
         names_no_pod(&event);
         assert_eq!(event.text("process.user.id")?, NOBODY.to_string());
         assert_eq!(event.text("supervisor.identity_confidence")?, "medium");
@@ -124,8 +146,7 @@ fn a_user_s_own_crun_names_no_pod_of_others() -> Result<()> {
         assert_eq!((file.text("by")?, file.number("uid")?), ("user", NOBODY.into()));
     }
     fixture.end()?;
-    watch.stop()?;
-    Ok(())
+    observers.end()
 }
 
 /// A container of root, in the directory of root's crun.
@@ -154,11 +175,11 @@ fn a_user_does_not_become_a_container_of_root_s() -> Result<()> {
     let _victim = Victim::new(&id)?;
     attacker.make_dir("bundle")?;
     attacker.write("bundle/config.json", SPEC)?;
-    let mut watch = Watch::start(&[])?;
+    let mut observers = Observers::start()?;
     // The lie uses root's own files, and then files of the attacker.
     for root in ["/run/crun", &attacker.path("state")?] {
         let (fixture, pid) = attacker.leave_a_zombie(root, &id)?;
-        for event in seen(&mut watch, pid)? {
+        for event in observers.seen(pid)? {
             names_no_pod(&event);
             assert_eq!(event.get("container"), None, "{event:?}");
             assert_eq!(event.text("supervisor.identity_confidence")?, "low");
@@ -171,8 +192,7 @@ fn a_user_does_not_become_a_container_of_root_s() -> Result<()> {
         }
         fixture.end()?;
     }
-    watch.stop()?;
-    Ok(())
+    observers.end()
 }
 
 #[test]
@@ -187,7 +207,7 @@ fn links_to_files_that_only_root_may_read_and_pipes_are_not_read() -> Result<()>
     fs::write(&secret, status(&attacker.path("victim")?))?;
     fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
 
-    for id in ["linked", "piped", "kernel"] {
+    for id in ["linked", "piped", "kernel", "log"] {
         attacker.make_dir(&format!("state/{id}"))?;
     }
     symlink(&secret, attacker.at("state/linked/status"))?;
@@ -196,10 +216,12 @@ fn links_to_files_that_only_root_may_read_and_pipes_are_not_read() -> Result<()>
     mkfifoat(CWD, attacker.at("bundle/config.json"), Mode::RUSR | Mode::WUSR)?;
     symlink("/proc/version", attacker.at("state/kernel/status"))?;
     symlink("/dev/zero", attacker.at("state/kernel/state.json"))?;
-    let mut watch = Watch::start(&[])?;
-    for id in ["linked", "piped", "kernel"] {
+    // A reader of this file takes the kernel's messages away from others.
+    symlink("/proc/kmsg", attacker.at("state/log/status"))?;
+    let mut observers = Observers::start()?;
+    for id in ["linked", "piped", "kernel", "log"] {
         let (fixture, pid) = attacker.leave_a_zombie(&attacker.path("state")?, id)?;
-        for event in seen(&mut watch, pid)? {
+        for event in observers.seen(pid)? {
             names_no_pod(&event);
             let claims = event.list("supervisor.claims")?;
             let by_file = |claim: &Event| claim.text("source").is_ok_and(|it| it == "file");
@@ -207,8 +229,7 @@ fn links_to_files_that_only_root_may_read_and_pipes_are_not_read() -> Result<()>
         }
         fixture.end()?;
     }
-    watch.stop()?;
-    Ok(())
+    observers.end()
 }
 
 /// Fails if an event has a claim by a file.
@@ -228,7 +249,7 @@ fn paths_through_proc_and_files_of_another_mount_namespace_are_not_read() -> Res
     attacker.write("bundle/config.json", SPEC)?;
     attacker.make_dir(&format!("state/{id}"))?;
     attacker.write(&format!("state/{id}/status"), &status(&attacker.path("bundle")?))?;
-    let mut watch = Watch::start(&[])?;
+    let mut observers = Observers::start()?;
     let (state, bundle) = (attacker.path("state")?, attacker.path("bundle")?);
     // The files exist, so a reader that followed these links would find them.
     let this = std::process::id();
@@ -238,7 +259,7 @@ fn paths_through_proc_and_files_of_another_mount_namespace_are_not_read() -> Res
         assert!(Path::new(&format!("{through}{bundle}/config.json")).exists());
         let (root, bundle) = (format!("{through}{state}"), format!("{through}{bundle}"));
         let (fixture, pid) = attacker.leave_a_zombie_of(&[], &root, &bundle, &id)?;
-        seen(&mut watch, pid)?.iter().try_for_each(read_no_file)?;
+        observers.seen(pid)?.iter().try_for_each(read_no_file)?;
         fixture.end()?;
     }
     // In a mount namespace of its own, a user puts files where root's crun keeps its own.
@@ -249,8 +270,7 @@ fn paths_through_proc_and_files_of_another_mount_namespace_are_not_read() -> Res
     );
     let by = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
     let (fixture, pid) = attacker.leave_a_zombie_of(&by, "/run/crun", "/run/bundle", &id)?;
-    seen(&mut watch, pid)?.iter().try_for_each(read_no_file)?;
+    observers.seen(pid)?.iter().try_for_each(read_no_file)?;
     fixture.end()?;
-    watch.stop()?;
-    Ok(())
+    observers.end()
 }

@@ -151,6 +151,7 @@ fn a_reader_that_cannot_be_killed_holds_up_neither_reports_nor_the_end() -> Resu
 fn many_threads_and_many_members_of_a_namespace_delay_nobody() -> Result<()> {
     let den = den()?;
     let agent = Besieged::start()?;
+    let mut watch = Watch::start(&[])?;
     den.bystander(ON_TIME, |pid, within| agent.reports(pid, within))?;
     let crowd = den.attack(&["crowd", "800", "400"])?;
     let init = crowd.fact("crowd")?.pid("init")?;
@@ -166,10 +167,17 @@ fn many_threads_and_many_members_of_a_namespace_delay_nobody() -> Result<()> {
     // All that hold it are counted, and four are named.
     let named = blocked.list("supervisor.blockers")?.len() as u64;
     assert_eq!((named, blocked.number("supervisor.blockers_left_out")?), (4, 396));
+    watch.wait_for("the crowd", |event| event.says("namespace-blocked", init))?;
     for _ in 0..BYSTANDERS {
         den.bystander(ON_TIME, |pid, within| agent.reports(pid, within))?;
         agent.is_healthy()?;
+        den.bystander(ON_TIME, |pid, _| {
+            watch.wait_for("a bystander's", |event| event.says("zombie-detected", pid))
+        })?;
     }
+    let listed = ended(&["ps", "-o", "json"])?;
+    ensure!(events_of(&listed)?.iter().any(|event| event.says("namespace-blocked", init)), "{listed}");
     crowd.end()?;
+    watch.stop()?;
     agent.ends_on_time()
 }

@@ -109,7 +109,9 @@ mod tests {
             for text in [family.id(), family.name(), family.title()] {
                 assert!(seen.insert(text), "{text} is there twice");
             }
-            for text in [family.id().to_owned(), family.id().to_lowercase(), family.name().to_owned()] {
+            let number = (i + 1).to_string();
+            for text in [family.id().to_owned(), family.id().to_lowercase(), family.name().to_owned(), number]
+            {
                 assert_eq!(text.parse(), Ok(family));
             }
             assert_eq!(serde_json::to_string(&family).expect("JSON"), format!("\"{}\"", family.id()));

@@ -106,6 +106,7 @@ pub(crate) fn of(result: &Value) -> Vec<Value> {
     bars.at_most("a key of top with 30,000 findings is answered within", top("key_ms"), Some(50.0), "ms");
     let refreshed = top("key_after_refresh_ms");
     bars.at_most("the same, if it waits for a refresh of the screen", refreshed, Some(50.0), "ms");
+    bars.at_most("CPU of an idle top with 300 findings", top("idle_percent"), Some(1.0), "%");
     bars.0
 }
 

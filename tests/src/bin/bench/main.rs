@@ -50,7 +50,7 @@ enum Part {
     Growth,
     /// How long commands take.
     Commands,
-    /// How soon `top` answers a key.
+    /// How soon `top` answers a key, and what it costs while nobody types.
     Top,
 }
 

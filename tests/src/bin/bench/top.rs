@@ -1,7 +1,11 @@
-//! How soon `top` answers a key, with many findings: those of a recording, again and again.
+//! How soon `top` answers a key, with many findings: those of a recording, again and again. And what it costs while
+//! nobody types.
 
 use std::{
+    fs,
     path::Path,
+    process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,11 +19,18 @@ use supervisor_model::{
     recording::RecordingReader,
 };
 use supervisor_render::style::{Colour, Style};
+use supervisor_tests::{Fixture, Screen, supervisor_bin};
 use supervisor_user::top::{Key, Top, draw::draw};
 
-use crate::progress;
+use crate::{load::fixture, measure::cpu_ns, progress};
 
 const ZOMBIES: u32 = 30_000;
+/// The number of zombies for the idle `top`.
+const IDLE_ZOMBIES: u32 = 300;
+/// In the first seconds, `top` inspects each finding several times.
+const SETTLED: Duration = Duration::from_secs(30);
+/// How long the idle `top` is measured.
+const IDLE: Duration = Duration::from_secs(120);
 /// Each has its share of the zombies.
 const REAPERS: u32 = 100;
 const STYLE: Style = Style { colour: Colour::Always, ..Style::PLAIN };
@@ -48,7 +59,38 @@ pub(crate) fn measure() -> Result<Value> {
         slowest_refresh = slowest_refresh.max(refreshed + answered);
     }
     let ms = |it: Duration| it.as_secs_f64() * 1000.0;
-    Ok(json!({"findings": ZOMBIES, "key_ms": ms(slowest), "key_after_refresh_ms": ms(slowest_refresh)}))
+    let idle = idle_percent()?;
+    Ok(json!({
+        "findings": ZOMBIES, "key_ms": ms(slowest), "key_after_refresh_ms": ms(slowest_refresh),
+        "idle_findings": IDLE_ZOMBIES, "idle_percent": idle,
+    }))
+}
+
+/// The CPU time of `top` and its reader process on a terminal with some findings, in percent of a CPU.
+fn idle_percent() -> Result<f64> {
+    progress(&format!("top: idle with {IDLE_ZOMBIES} findings"));
+    let mut zombies =
+        Fixture::start(&fixture()?.to_string_lossy(), &["never-wait", &IDLE_ZOMBIES.to_string()])?;
+    for _ in 0..IDLE_ZOMBIES {
+        zombies.fact("zombie")?;
+    }
+    let mut command = Command::new(supervisor_bin()?);
+    command.arg("top");
+    let screen = Screen::start(command, 120, 40)?;
+    screen.shows(&format!("unknown {IDLE_ZOMBIES}"))?;
+    thread::sleep(SETTLED);
+    let used = || -> Result<u64> {
+        let pid = screen.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let readers = children.split_ascii_whitespace().filter_map(|it| it.parse().ok());
+        readers.chain([pid]).map(cpu_ns).sum()
+    };
+    let (before, started) = (used()?, Instant::now());
+    thread::sleep(IDLE);
+    let percent = (used()? - before) as f64 / started.elapsed().as_nanos() as f64 * 100.0;
+    drop(screen);
+    zombies.end()?;
+    Ok(percent)
 }
 
 /// Many findings like that of the incident.

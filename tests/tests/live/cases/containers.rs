@@ -51,6 +51,11 @@ fn a_detector_kills_a_late_plugin() -> Result<()> {
     let shell = creators.first().context("no creator")?;
     ensure!(shell.number("exit.signal")? == 9, "how the shell ended: {}", shell.0);
     ensure!(told.text("container.id")? == id, "the container is {id}: {}", told.0);
+    // The container is found by the beginning of its id too.
+    for args in [["explain", "--container", &id], ["ps", "--container", &id[..12]]] {
+        let (events, _) = run_json(&[&args[..], &["-o", "json"]].concat())?;
+        ensure!(events.iter().any(|event| event.is_about(zombie)), "{args:?} does not report {zombie}");
+    }
     drop(containerd);
     truth.holds_to_the_end(watch, zombie, &[init])
 }
