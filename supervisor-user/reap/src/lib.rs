@@ -5,6 +5,7 @@
 
 mod arch;
 pub mod free;
+pub mod fuzz;
 pub mod inject;
 mod nudge;
 mod ptrace;

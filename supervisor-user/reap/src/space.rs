@@ -69,9 +69,7 @@ impl AddressSpace {
             .open(format!("/proc/{pid}/mem"))
             .map_err(failed("mem"))?;
         let maps = fs::read(format!("/proc/{pid}/maps")).map_err(failed("maps"))?;
-        // The path of a mapped file is not always UTF-8. procfs reads only UTF-8.
-        let maps = MemoryMaps::from_buf_read(String::from_utf8_lossy(&maps).as_bytes());
-        let mappings = maps.map_err(into_io).map_err(failed("maps"))?.0;
+        let mappings = parse_maps(&maps).map_err(into_io).map_err(failed("maps"))?;
         let gadgets = search(&memory, &mappings).ok_or(SpaceError::NoInstructions)?;
         Ok(Self { memory, mappings, gadgets })
     }
@@ -134,6 +132,11 @@ impl AddressSpace {
         self.memory.read_exact_at(&mut raw, at)?;
         Ok(u64::from_ne_bytes(raw))
     }
+}
+
+/// Parses `/proc/PID/maps`. The path of a mapped file is not always UTF-8, and procfs reads only UTF-8.
+pub(super) fn parse_maps(maps: &[u8]) -> Result<Vec<MemoryMap>, ProcError> {
+    Ok(MemoryMaps::from_buf_read(String::from_utf8_lossy(maps).as_bytes())?.0)
 }
 
 fn contains(mapping: &MemoryMap, address: u64) -> bool {

@@ -50,7 +50,7 @@ pub enum Refused {
 
 /// The fields of a thread's `stat` and `status` that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ThreadStatus {
+pub(super) struct ThreadStatus {
     tid: u32,
     state: ProcState,
     tracer: u32,
@@ -192,7 +192,7 @@ fn status(pid: u32, task: &Task) -> Option<ThreadStatus> {
     Some(parse(tid, state, &content))
 }
 
-fn parse(tid: u32, state: ProcState, status: &[u8]) -> ThreadStatus {
+pub(super) fn parse(tid: u32, state: ProcState, status: &[u8]) -> ThreadStatus {
     // Only the name can have other characters than ASCII: a process chooses it.
     let status = String::from_utf8_lossy(status);
     let field = |name: &str| {
