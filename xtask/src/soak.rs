@@ -1,7 +1,10 @@
 //! Runs the soak: the live tests with `soak` in their path, one by one, for a longer time. They are in the modules
 //! `soak`, `soak_causes` and `reap::soak`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Result, ensure};
 
@@ -16,6 +19,9 @@ pub(crate) struct Args {
     /// Makes the same mix again; another one each time if not given
     #[arg(long)]
     seed: Option<u64>,
+    /// Stops reapers instead: 200 times in each call, 50 times with a death at each step, and 10,000 zombies at once
+    #[arg(long, conflicts_with_all = ["minutes", "seed", "attackers"])]
+    reap: bool,
     /// Adds attackers: a quarter of the processes that become zombies try to mislead or to delay the watches
     #[arg(long)]
     attackers: bool,
@@ -28,6 +34,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "the soak loads eBPF programs and needs root: sudo -E env \"PATH=$PATH\" cargo xtask soak"
     );
     let binary = binary::build()?;
+    if args.reap {
+        return stops(&binary);
+    }
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
     let seed = args.seed.unwrap_or_else(now);
     eprintln!("soak: {} minutes, seed {seed}; then a minute and a half until all is judged", args.minutes);
@@ -42,4 +51,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     binary::link_statically(&mut soak)?;
     soak.args(["--", "soak", "--nocapture", "--test-threads=1"]);
     process::visibly(soak)
+}
+
+/// Runs the tests that stop reapers, each stop many times.
+fn stops(binary: &Path) -> Result<()> {
+    for (tests, times) in [("reap::matrix", "200"), ("reap::crashes", "50"), ("reap::many", "1")] {
+        eprintln!("soak: {tests}, {times} times each");
+        let mut soak = process::cargo();
+        soak.env("SUPERVISOR_BIN", binary).env("REAP_TIMES", times);
+        soak.args(["test", "--package", "supervisor-tests", "--test", "live", "--locked"]);
+        binary::link_statically(&mut soak)?;
+        soak.args(["--", tests, "--nocapture", "--include-ignored", "--test-threads=1"]);
+        process::visibly(soak)?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! A reaper that is made to wait. This file checks its threads before a stop, and chooses the thread that waits.
 
-use std::{fs, io, thread, time::Duration};
+use std::{fs, io, os::unix::fs::MetadataExt as _, thread, time::Duration};
 
 use procfs::process::{ProcState, Process, Task};
 
@@ -183,6 +183,14 @@ fn threads(pid: u32) -> io::Result<Vec<ThreadStatus>> {
     let mut threads: Vec<ThreadStatus> = tasks.flatten().filter_map(|task| status(pid, &task)).collect();
     threads.sort_by_key(|thread| (thread.tid != pid, thread.tid));
     Ok(threads)
+}
+
+/// Whether a process runs the same program as this one: an agent, `top`, or `leaks --subreaper`. An injected wait would
+/// take a child away from its own bookkeeping.
+#[must_use]
+pub fn is_our_program(pid: u32) -> bool {
+    let file = |exe: &str| fs::metadata(exe).map(|it| (it.dev(), it.ino()));
+    file("/proc/self/exe").is_ok_and(|own| file(&format!("/proc/{pid}/exe")).is_ok_and(|it| it == own))
 }
 
 fn status(pid: u32, task: &Task) -> Option<ThreadStatus> {

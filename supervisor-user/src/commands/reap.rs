@@ -36,7 +36,7 @@ use supervisor_model::{
 use supervisor_reap::{
     free::{Zombie, free, released},
     requester::requested_by_command,
-    target::Target,
+    target::{Refused, Target, is_our_program},
 };
 use supervisor_render::{
     Context, Format, encode,
@@ -44,7 +44,7 @@ use supervisor_render::{
     style::Style,
 };
 
-use super::one_look::say_reads_lost;
+use super::{one_look::say_reads_lost, unmatched::unknown_place};
 use crate::{console::print, engine::context, exit::CommandExit};
 
 /// The text about the exit codes, for the help.
@@ -116,6 +116,11 @@ pub fn run(args: &ReapArgs) -> Result<CommandExit> {
     let mut entries = decided(args, &host, &mut scan)?;
     say_reads_lost(&host);
     if entries.is_empty() {
+        // A name that does not exist is a mistake, and no success.
+        if let Some(unknown) = unknown_place(&mut scan, &host, &args.filter)? {
+            say(&format!("nothing matches: {unknown}"));
+            return Ok(CommandExit::Found);
+        }
         say("nothing that matches is unreaped");
         return Ok(CommandExit::Ok);
     }
@@ -169,7 +174,10 @@ fn refuse_where_no_wait_can_be_made(entries: &mut [ReapAttempt]) {
         if of_one.iter().all(is_refused) {
             continue;
         }
-        if let Err(reason) = Target::open(of_one[0].reaper()) {
+        let reaper = of_one[0].reaper();
+        let target =
+            if is_our_program(reaper) { Err(Refused::Ourselves) } else { Target::open(reaper).map(drop) };
+        if let Err(reason) = target {
             for entry in of_one.iter_mut().filter(|entry| !is_refused(entry)) {
                 entry.decision = Decision::Refused(Obstacle::ReaperCannotWait(reason.to_string()));
             }

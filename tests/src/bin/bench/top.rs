@@ -30,7 +30,7 @@ const IDLE_ZOMBIES: u32 = 300;
 /// In the first seconds, `top` inspects each finding several times.
 const SETTLED: Duration = Duration::from_secs(30);
 /// How long the idle `top` is measured.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// Each has its share of the zombies.
 const REAPERS: u32 = 100;
 const STYLE: Style = Style { colour: Colour::Always, ..Style::PLAIN };
@@ -69,8 +69,7 @@ pub(crate) fn measure() -> Result<Value> {
 /// The CPU time of `top` and its reader process on a terminal with some findings, in percent of a CPU.
 fn idle_percent() -> Result<f64> {
     progress(&format!("top: idle with {IDLE_ZOMBIES} findings"));
-    let mut zombies =
-        Fixture::start(&fixture()?.to_string_lossy(), &["never-wait", &IDLE_ZOMBIES.to_string()])?;
+    let zombies = Fixture::start(&fixture()?.to_string_lossy(), &["never-wait", &IDLE_ZOMBIES.to_string()])?;
     for _ in 0..IDLE_ZOMBIES {
         zombies.fact("zombie")?;
     }

@@ -1,7 +1,11 @@
 //! Tests of the cases in which no zombie is freed, and of the printed reasons.
 
+use std::process::{Command, Stdio};
+
 use anyhow::{Result, ensure};
-use supervisor_tests::{Fixture, fixture};
+use rustix::process::Signal;
+use supervisor_lab::Owned;
+use supervisor_tests::{Fixture, child_of, fixture, signal, supervisor_bin};
 
 use super::{reap, reap_json, zombies};
 
@@ -44,6 +48,29 @@ fn a_stopped_reaper_is_not_stopped_again() -> Result<()> {
 #[test]
 fn a_frozen_reaper_is_refused_until_it_is_thawed() -> Result<()> {
     zombie_of(fixture!("parent-frozen", "v2")?, "thaw it first")
+}
+
+/// While it is stopped, it has a zombie.
+#[test]
+fn another_supervisor_is_never_stopped() -> Result<()> {
+    let mut command = Command::new(supervisor_bin()?);
+    command.args(["leaks", "--", "sleep", "600"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut leaks = Owned::start(&mut command)?;
+    let supervisor = leaks.child().id();
+    let sleep = child_of(supervisor, "the command", |it| it.comm == "sleep")?.pid;
+    signal(supervisor, Signal::STOP)?;
+    signal(sleep, Signal::KILL)?;
+    let zombie = zombies(supervisor, 1)?[0];
+    is_refused(zombie, "it is supervisor itself");
+    signal(supervisor, Signal::CONT)
+}
+
+#[test]
+fn a_container_that_does_not_exist_is_no_success() -> Result<()> {
+    let (said, code) = reap(&["--all", "--container", "no-such-container", "--yes"])?;
+    ensure!(code == Some(1) && said.contains("no process is seen in a container"), "{code:?}: {said}");
+    Ok(())
 }
 
 #[test]
