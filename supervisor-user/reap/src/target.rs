@@ -185,12 +185,15 @@ fn threads(pid: u32) -> io::Result<Vec<ThreadStatus>> {
     Ok(threads)
 }
 
-/// Whether a process runs the same program as this one: an agent, `top`, or `leaks --subreaper`. An injected wait would
-/// take a child away from its own bookkeeping.
+/// Whether a process runs the same program as this one, by the same name: an agent, `top`, or `leaks --subreaper`. An
+/// injected wait would take a child away from its own bookkeeping. `demo` plays other programs by their names.
 #[must_use]
 pub fn is_our_program(pid: u32) -> bool {
-    let file = |exe: &str| fs::metadata(exe).map(|it| (it.dev(), it.ino()));
-    file("/proc/self/exe").is_ok_and(|own| file(&format!("/proc/{pid}/exe")).is_ok_and(|it| it == own))
+    let program = |dir: &str| {
+        let file = fs::metadata(format!("{dir}/exe"))?;
+        Ok::<_, io::Error>((file.dev(), file.ino(), fs::read(format!("{dir}/comm"))?))
+    };
+    program("/proc/self").is_ok_and(|own| program(&format!("/proc/{pid}")).is_ok_and(|it| it == own))
 }
 
 fn status(pid: u32, task: &Task) -> Option<ThreadStatus> {
