@@ -199,7 +199,8 @@ fn process(facts: &ProcessFacts, exec: Option<&ExecFacts>, host: &HostIdentity) 
         args_count: note.count,
         args_cut,
         args_not_read: facts.args_not_read.clone(),
-        start_ns: Some(facts.start_ticks * (1_000_000_000 / host.ticks_per_second)),
+        // A recording can have any number.
+        start_ns: Some(facts.start_ticks.saturating_mul(1_000_000_000 / host.ticks_per_second)),
         uid: facts.uid,
     }
 }
