@@ -1,6 +1,9 @@
 //! Bug reports about parents that have a reason not to reap their own child yet, or that something keeps from reaping.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -117,6 +120,12 @@ fn a_32_bit_program_waits_for_its_first_child() -> Result<()> {
         ..Truth::default()
     };
     truth.is_told_of(&mut watch, zombie, reaper)?;
+    // It cannot be made to wait: the injected code is for 64 bits.
+    let mut reap = Command::new(supervisor_bin()?);
+    let refused = reap.args(["reap", "--yes", "--force", "--no-nudge", &zombie.to_string()]).output()?;
+    let said = String::from_utf8_lossy(&refused.stdout);
+    ensure!(refused.status.code() == Some(1), "{said}");
+    ensure!(said.contains("it runs a program of another architecture, or a 32-bit one"), "{said}");
     signal(first, Signal::TERM)?;
     truth.holds_to_the_end(watch, zombie, &[reaper, first])
 }
