@@ -64,17 +64,21 @@ fn a_reaper_in_other_namespaces_goes_on() -> Result<()> {
     let count = times(5)?;
     let program = env!("CARGO_BIN_EXE_fixture");
     let text = count.to_string();
-    let args = ["--pid", "--mount", "--fork", "--kill-child", program, "interrupted", "epoll", &text];
-    let fixture = Fixture::start("unshare", &args)?;
-    let reaper = child_of(fixture.pid(), "the fixture", |it| it.comm == "fixture")?.pid;
-    goes_on(fixture, reaper, count)
+    for call in ["epoll", "nanosleep", "wait4"] {
+        let args = ["--pid", "--mount", "--fork", "--kill-child", program, "interrupted", call, &text];
+        let fixture = Fixture::start("unshare", &args)?;
+        let reaper = child_of(fixture.pid(), "the fixture", |it| it.comm == "fixture")?.pid;
+        goes_on(fixture, reaper, count).with_context(|| call.to_owned())?;
+    }
+    Ok(())
 }
 
 #[test]
 fn a_reaper_under_a_seccomp_filter_that_allows_it_goes_on() -> Result<()> {
-    let fixture = fixture!("filtered", "allows-wait")?;
+    let count = times(5)?;
+    let fixture = fixture!("filtered", "allows-wait", &count.to_string())?;
     let reaper = fixture.pid();
-    goes_on(fixture, reaper, 1)
+    goes_on(fixture, reaper, count)
 }
 
 #[test]
