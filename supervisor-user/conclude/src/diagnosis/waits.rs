@@ -9,6 +9,8 @@ use super::case::{Case, Habit};
 
 /// A parent that has not waited for its own child yet may still do so within this time.
 const SETTLED_NS: u64 = 60_000_000_000;
+/// A longer sleep is no pause before a wait.
+const LONG_SLEEP_NS: u64 = 600_000_000_000;
 /// A reaper that was watched for less than this may still be one that waits in rounds.
 const WATCHED_NS: u64 = 10_000_000_000;
 /// A reaper that sleeps between its rounds must be watched for this many of its sleeps.
@@ -45,7 +47,9 @@ pub(super) fn prognosis(case: &Case<'_>) -> Prognosis {
         }
         Some(Cause::NeverWaits | Cause::WaitsByPid) => {
             let is_sure = case.is_habit_sure() >= Some(Confidence::Medium);
-            let is_settled = case.waited_for_ns() >= SETTLED_NS && !case.is_runnable();
+            // A reaper that sleeps may wait when it wakes.
+            let sleep_ns = case.longest_sleep_ns(LONG_SLEEP_NS).unwrap_or(0);
+            let is_settled = case.waited_for_ns() >= SETTLED_NS.max(sleep_ns) && !case.is_runnable();
             match case.is_own() {
                 // Nobody asks for an orphan by its pid. A reaper that has asked for no child yet may ask in rounds.
                 Some(false) if is_sure && is_watched(case) => Prognosis::Leaked,

@@ -108,3 +108,15 @@ fn force_is_advised_only_if_nobody_is_seen_to_come() {
     });
     assert!(!host.contains("--force"), "{host}");
 }
+
+#[test]
+fn a_parent_that_sleeps_has_leaked_nothing_before_it_has_woken() {
+    let at = |seconds: u64| {
+        let finding = own(|finding, app| {
+            finding.looked_ns = EXIT + seconds * S;
+            app.calls = vec![ThreadCall { tid: 50, call: Call::Sleep, timeout_ns: Some(90 * S) }];
+        });
+        diagnose(&finding).prognosis
+    };
+    assert_eq!((at(61), at(91)), (Prognosis::Unknown, Prognosis::Leaked));
+}
