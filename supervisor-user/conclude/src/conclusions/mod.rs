@@ -19,7 +19,6 @@ use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     clock::Wall,
     decision::Decision,
-    diagnosis::Diagnosis,
     event::{Event, EventKind, ReapedBy},
     evidence::{Evidence, NamespaceEvidence},
     facts::HostIdentity,
@@ -418,14 +417,15 @@ impl Conclusions {
     }
 }
 
-/// Updates the ages in a finding to the time of its close. The verdict stays that of the last inspection, because
-/// nothing was inspected at the close.
+/// Updates the ages in a finding to the time of its close. The verdict, the prognosis and the advice stay those of the
+/// last inspection, because nothing was inspected at the close.
 fn close(finding: &mut Finding, at_ns: Option<u64>) {
     let Some(at_ns) = at_ns else { return };
     finding.looked_ns = at_ns.max(finding.looked_ns);
     let now = diagnose(finding);
-    if now.family == finding.diagnosis.family {
-        finding.diagnosis = Diagnosis { confidence: finding.diagnosis.confidence, ..now };
+    let before = &mut finding.diagnosis;
+    if now.family == before.family {
+        (before.verdict, before.evidence) = (now.verdict, now.evidence);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use supervisor_ebpf::{CALL_WAIT4, ProcessId, WAIT_ANY, Wait};
 use supervisor_model::{
+    diagnosis::Diagnosis,
     event::Loss,
     evidence::{
         EndingFacts, Member, ReaperFacts,
