@@ -85,8 +85,10 @@ fn at(finding: &Finding, held: Option<Held<'_>>, now_ns: u64, style: Style) -> S
             story.item("- ", &block(finding, held));
         }
     }
-    match held {
-        Some(held) if word == ALIVE => story.holds(finding, held),
+    story.holds(finding, held.map_or(&[], |held| held.groups));
+    match held.and_then(|held| Some((held.groups.first()?.first(), held.worst))) {
+        // The stories of the other findings give their own verdicts and advice.
+        Some((first, worst)) if word == ALIVE => story.why_it_stays(first, worst),
         _ => story.advice(&finding.diagnosis, ""),
     }
     if let Some(text) = finding.budget.as_ref().and_then(budget) {
@@ -206,10 +208,11 @@ impl Story {
         self.item("", &format!("{prognosis}Confidence {}; {family}", diagnosis.confidence.as_str()));
     }
 
-    /// Adds the processes that a reaper has not reaped, by cause, with verdict and advice for the worst of them. The
-    /// stories of the others give their own.
-    fn holds(&mut self, finding: &Finding, Held { groups, worst }: Held<'_>) {
-        let Some(first) = groups.first().map(Group::first) else { return };
+    /// Adds the processes that a reaper has not reaped, by cause.
+    fn holds(&mut self, finding: &Finding, groups: &[Group<'_>]) {
+        if groups.is_empty() {
+            return;
+        }
         let count: usize = groups.iter().map(Group::count).sum();
         let pid = finding.process.pid;
         self.title("What it must reap");
@@ -223,6 +226,10 @@ impl Story {
             let (count, why) = (group.count(), group.why());
             self.item("- ", &format!("{count}: {why}{oldest}{blocks}; why: `supervisor explain {one}`"));
         }
+    }
+
+    /// Adds verdict and advice for the worst of the processes that a reaper has not reaped.
+    fn why_it_stays(&mut self, first: &Finding, worst: &Diagnosis) {
         let first = subject(first);
         self.title(&format!("Why {first} stays"));
         self.item("", &format!("{}.", worst.verdict));
