@@ -30,6 +30,9 @@ pub struct Filter {
     /// Only processes of the container with this id, the beginning of its id, this name, or as lists show it
     #[arg(long, value_name = "ID")]
     pub container: Option<String>,
+    /// Only processes of the pod with this name, NAMESPACE/NAME or uid
+    #[arg(long, value_name = "NAME")]
+    pub pod: Option<String>,
     /// Only processes that this container runtime left, such as crun
     #[arg(long, value_name = "NAME")]
     pub runtime: Option<String>,
@@ -70,6 +73,7 @@ impl Filter {
             pidns: self.pidns.or(other.pidns),
             reaper: self.reaper.or(other.reaper),
             container: self.container.or(other.container),
+            pod: self.pod.or(other.pod),
             runtime: self.runtime.or(other.runtime),
             monitor: self.monitor.or(other.monitor),
             cgroup: self.cgroup.or(other.cgroup),
@@ -86,6 +90,7 @@ impl Filter {
             ("PID namespace", number(self.pidns)),
             ("reaper", number(self.reaper)),
             ("container", self.container.clone()),
+            ("pod", self.pod.clone()),
             ("runtime", self.runtime.clone()),
             ("monitor", self.monitor.clone()),
             ("control group", self.cgroup.clone()),
@@ -126,6 +131,7 @@ impl Filter {
             && self.pidns.is_none_or(|ino| Some(ino) == subject.pid_ns)
             && is(self.comm.as_ref(), Some(subject.name), |comm, name| comm == name)
             && is(self.container.as_ref(), subject.container, |wanted, names| names.are_meant_by(wanted))
+            && is(self.pod.as_ref(), subject.container, |wanted, names| names.are_of_pod(wanted))
             && is(self.runtime.as_ref(), subject.runtime, |wanted, name| wanted == name)
             && is(self.monitor.as_ref(), subject.monitor, |wanted, (name, pid)| {
                 wanted == name || wanted == pid.to_string()
@@ -153,8 +159,12 @@ mod tests {
     #[test]
     fn a_filter_describes_the_findings_that_it_selects() {
         assert_eq!(Filter::default().describe(), "all of this host");
-        let filter =
-            Filter { reaper: Some(1302), container: Some("web\u{1b}".to_owned()), ..Filter::default() };
-        assert_eq!(filter.describe(), "only of reaper 1302 and container web\\u{1b}");
+        let filter = Filter {
+            reaper: Some(1302),
+            container: Some("web\u{1b}".to_owned()),
+            pod: Some("shop/web-pod".to_owned()),
+            ..Filter::default()
+        };
+        assert_eq!(filter.describe(), "only of reaper 1302 and container web\\u{1b} and pod shop/web-pod");
     }
 }

@@ -28,7 +28,7 @@ use crate::console::print;
 
 /// The meaning of the exit codes and of the line.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 OK; 1 WARNING; 2 CRITICAL: too many, a PID namespace cannot end, or a process was told to exit and cannot; \
-3 UNKNOWN: it could not be checked, a filter names a container or PID namespace that is not there, or wrong usage. Performance data: unreaped, leaked and late (of these), blocked (PID namespaces), stuck (processes that cannot exit), oldest \
+3 UNKNOWN: it could not be checked, a filter names a container, pod or PID namespace that is not there, or wrong usage. Performance data: unreaped, leaked and late (of these), blocked (PID namespaces), stuck (processes that cannot exit), oldest \
 (seconds, if known).";
 /// A zombie counts only if it stays for this long.
 const GRACE: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! The message for filters that match nothing: whether a filter names something that does not exist, and how many
+//! The message for filters that match nothing: whether a filter names a place that does not exist, and how many
 //! findings the filters leave out.
 
 use anyhow::Result;
@@ -9,7 +9,7 @@ use supervisor_collect::{
 use supervisor_conclude::attribution::attribute;
 use supervisor_model::{filter::Filter, words::clean};
 
-/// A sentence about a container or PID namespace that a filter names and that has no process. `None` if they have
+/// A sentence about a container, pod or PID namespace that a filter names and that has no process. `None` if they have
 /// processes, or if the filter names none.
 ///
 /// # Errors
@@ -20,16 +20,18 @@ pub(super) fn unknown_place(
     host: &Proc,
     filter: &Filter,
 ) -> Result<Option<String>> {
-    if let Some(ino) = filter.pidns {
-        let wanted = Filter { pidns: Some(ino), ..Filter::default() };
-        if !is_there(scan, host, &wanted)? {
-            return Ok(Some(format!("no process is seen in a PID namespace {ino}")));
-        }
-    }
-    if let Some(container) = &filter.container {
-        let wanted = Filter { container: Some(container.clone()), ..Filter::default() };
-        if !is_there(scan, host, &wanted)? {
-            return Ok(Some(format!("no process is seen in a container `{}`", clean(container))));
+    let Filter { pidns, container, pod, .. } = filter.clone();
+    let quoted = |what: &str, name: &Option<String>| Some(format!("{what} `{}`", clean(name.as_ref()?)));
+    let places = [
+        (pidns.map(|ino| format!("PID namespace {ino}")), Filter { pidns, ..Filter::default() }),
+        (quoted("container", &container), Filter { container, ..Filter::default() }),
+        (quoted("pod", &pod), Filter { pod, ..Filter::default() }),
+    ];
+    for (place, wanted) in places {
+        if let Some(place) = place
+            && !is_there(scan, host, &wanted)?
+        {
+            return Ok(Some(format!("no process is seen in a {place}")));
         }
     }
     Ok(None)

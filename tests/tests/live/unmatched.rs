@@ -11,6 +11,8 @@ use supervisor_tests::{WAIT_LIMIT, fixture, supervisor_bin};
 
 /// A container name that does not exist on this host.
 const NO_CONTAINER: &str = "no-such-container";
+/// A pod name that does not exist on this host.
+const NO_POD: &str = "no-such-namespace/no-such-pod";
 /// An inode number of no PID namespace: the root directory of a file system has it.
 const NO_NAMESPACE: &str = "1";
 
@@ -26,6 +28,7 @@ fn ps_says_that_nothing_matches_and_how_many_others_there_are() -> Result<()> {
     let zombies = [fixture.fact("zombie")?.pid("pid")?, fixture.fact("zombie")?.pid("pid")?];
     for (filter, unknown) in [
         (["--container", NO_CONTAINER], "no process is seen in a container `no-such-container`"),
+        (["--pod", NO_POD], "no process is seen in a pod `no-such-namespace/no-such-pod`"),
         (["--pidns", NO_NAMESPACE], "no process is seen in a PID namespace 1"),
     ] {
         for format in ["text", "json"] {
@@ -52,11 +55,12 @@ fn ps_says_that_nothing_matches_and_how_many_others_there_are() -> Result<()> {
 }
 
 #[test]
-fn check_is_unknown_if_the_named_container_or_namespace_is_absent() -> Result<()> {
+fn check_is_unknown_if_the_named_container_pod_or_namespace_is_absent() -> Result<()> {
     let fixture = fixture!("never-wait", "1")?;
     fixture.fact("zombie")?;
     for (filter, unknown) in [
         (["--container", NO_CONTAINER], "no process is seen in a container `no-such-container`"),
+        (["--pod", NO_POD], "no process is seen in a pod `no-such-namespace/no-such-pod`"),
         (["--pidns", NO_NAMESPACE], "no process is seen in a PID namespace 1"),
     ] {
         let (stdout, _, code) = run(&["check", "--min-age", "0s", filter[0], filter[1]])?;

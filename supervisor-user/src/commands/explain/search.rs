@@ -59,8 +59,7 @@ pub(super) fn in_place(
         })
     };
     let conclusions = conclude(host, scan, Filter::default())?;
-    let options = if container.is_some() { format!("--container {wanted}") } else { String::new() };
-    let found = parts(&conclusions, &is_in, &options);
+    let found = parts(&conclusions, &is_in, &format!("--{what} {wanted}"));
     if found.is_empty() {
         let identity = host.identity();
         if !scan.any(|evidence| is_in(&attribute(evidence, identity, 0)))? {
