@@ -10,7 +10,7 @@ const SHORT_ID: usize = 12;
 
 /// The names of a container, as far as they are known. The container is on this host, or another host has written the
 /// names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Names<'a> {
     /// Its id.
     pub id: &'a str,

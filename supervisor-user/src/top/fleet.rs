@@ -88,7 +88,8 @@ fn item(fleet: &Fleet, key: &BucketKey, row: &fleet::FleetRow, node: &str, block
         id: id(key),
         pid: row.document.process.pid,
         process: cell(&named(&row.document.process.name, row.document.process.pid)),
-        reaper: format!("{} on {node}", reaper.map_or_else(unknown, |it| cell(&named(&it.name, it.pid)))),
+        reaper: format!("{} on {node}", reaper.map_or_else(unknown, |it| cell(&named(&it.name, it.pid))))
+            .into(),
         reaper_pid: reaper.map(|it| it.pid),
         prognosis: match it.prognosis.as_deref() {
             Some("leaked") => Prognosis::Leaked,
@@ -96,11 +97,11 @@ fn item(fleet: &Fleet, key: &BucketKey, row: &fleet::FleetRow, node: &str, block
             _ => Prognosis::Unknown,
         },
         cause: text(Column::Cause).into(),
-        family: text(Column::Family),
+        family: text(Column::Family).into(),
         age: age(row.document.process.end, fleet.now),
-        container: row.document.names().map_or_else(unknown, |names| cell(&names.label())),
-        exit: text(Column::Exit),
-        pid_ns: text(Column::Pidns),
+        container: row.document.names().map_or_else(unknown, |names| cell(&names.label())).into(),
+        exit: text(Column::Exit).into(),
+        pid_ns: text(Column::Pidns).into(),
         blocks,
     }
 }

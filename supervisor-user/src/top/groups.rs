@@ -78,7 +78,7 @@ fn of(items: &[Item], members: Vec<usize>) -> Group {
     let each = || members.iter().map(|&index| &items[index]);
     let first = &items[members[0]];
     Group {
-        label: first.reaper.clone(),
+        label: first.reaper.to_string(),
         pid: first.reaper_pid,
         blocks: each().any(|item| item.blocks),
         oldest: each().map(|item| item.age).min_by(|one, other| one.compare(*other)).unwrap_or_default(),
@@ -90,11 +90,14 @@ fn of(items: &[Item], members: Vec<usize>) -> Group {
 }
 
 /// The text that all of them have in common, or how many different texts there are.
-fn one_or_count<'a>(texts: impl Iterator<Item = &'a str>, what: &str) -> String {
-    let texts: HashSet<&str> = texts.collect();
-    match texts.len() {
-        1 => texts.into_iter().collect(),
-        count => format!("{count} {what}"),
+fn one_or_count<'a>(mut texts: impl Iterator<Item = &'a str>, what: &str) -> String {
+    let Some(first) = texts.next() else { return String::new() };
+    match texts.find(|text| *text != first) {
+        None => first.to_owned(),
+        Some(other) => {
+            let different: HashSet<&str> = texts.chain([first, other]).collect();
+            format!("{} {what}", different.len())
+        }
     }
 }
 
@@ -107,7 +110,7 @@ mod tests {
             id: pid.to_string(),
             pid,
             process: format!("crun[{pid}]"),
-            reaper: reaper.to_owned(),
+            reaper: reaper.into(),
             reaper_pid: Some(1),
             prognosis,
             cause: if pid.is_multiple_of(2) { "busy".into() } else { "reading".into() },

@@ -1,10 +1,10 @@
 //! The view of one host: the conclusions about it.
 
-use std::borrow::Cow;
-
 use supervisor_conclude::{conclusions::Conclusions, decision::decide, diagnosis::in_full};
 use supervisor_model::{
-    finding::{BlockedNamespace, Blocker, Finding},
+    diagnosis::Cause,
+    family::Family,
+    finding::{BlockedNamespace, Blocker, Exit, Finding},
     names::Names,
     reaping::ReapAttempt,
     words::clean,
@@ -15,7 +15,7 @@ use supervisor_render::{
     style::Style,
 };
 
-use super::{Age, Blocked, Item, Row, Story, View};
+use super::{Age, Blocked, Item, Row, Story, View, item::Shared};
 
 /// The least and the greatest widths of the columns for processes that cannot exit.
 const EXIT_WIDTHS: [(usize, usize); 7] = [(11, 11), (10, 16), (5, 5), (8, 12), (6, 6), (12, 24), (14, 40)];
@@ -24,7 +24,8 @@ const MAX_NAMED: usize = 5;
 
 impl View for Conclusions {
     fn items(&self, now_ns: u64) -> Vec<Item> {
-        self.open().map(|finding| item(finding, now_ns)).collect()
+        let mut texts = Texts::new();
+        self.open().map(|finding| texts.item(finding, now_ns)).collect()
     }
 
     fn namespace_columns(&self) -> Vec<super::Column> {
@@ -95,23 +96,46 @@ fn find<'a>(conclusions: &'a Conclusions, id: &str) -> Option<Found<'a>> {
     process.map(Found::Process).or_else(namespace)
 }
 
-fn item(finding: &Finding, now_ns: u64) -> Item {
-    let reaper = finding.reaper.as_ref().map(|reaper| &reaper.process);
-    let cell = |column: Column| column.cell(finding, now_ns);
-    Item {
-        id: finding.id.clone(),
-        pid: finding.process.pid,
-        process: named(&finding.process.name, finding.process.pid),
-        reaper: reaper.map_or_else(unknown, |it| named(&it.name, it.pid)),
-        reaper_pid: reaper.map(|it| it.pid),
-        prognosis: finding.diagnosis.prognosis,
-        cause: finding.diagnosis.cause.map_or(Cow::Borrowed("-"), |cause| Cow::Borrowed(cause.as_str())),
-        family: cell(Column::Family),
-        age: age(finding.exit_ns, finding.seen_ns, now_ns),
-        container: Names::of(finding).map_or_else(unknown, |names| names.label()),
-        exit: cell(Column::Exit),
-        pid_ns: cell(Column::Pidns),
-        blocks: !finding.blocks.is_empty(),
+/// The texts that findings share.
+struct Texts<'a> {
+    reapers: Shared<Option<(&'a str, u32)>>,
+    containers: Shared<Option<Names<'a>>>,
+    exits: Shared<Option<Exit>>,
+    pid_namespaces: Shared<Option<u32>>,
+}
+
+impl<'a> Texts<'a> {
+    fn new() -> Self {
+        Self {
+            reapers: Shared::new(),
+            containers: Shared::new(),
+            exits: Shared::new(),
+            pid_namespaces: Shared::new(),
+        }
+    }
+
+    fn item(&mut self, finding: &'a Finding, now_ns: u64) -> Item {
+        let reaper = finding.reaper.as_ref().map(|reaper| (&*reaper.process.name, reaper.process.pid));
+        let container = Names::of(finding);
+        let pid_ns = finding.pid_ns.as_ref().map(|ns| ns.ino);
+        let cell = |column: Column| column.cell(finding, now_ns);
+        Item {
+            id: finding.id.clone(),
+            pid: finding.process.pid,
+            process: named(&finding.process.name, finding.process.pid),
+            reaper: self.reapers.text(reaper, || reaper.map_or_else(unknown, |(name, pid)| named(name, pid))),
+            reaper_pid: reaper.map(|(_, pid)| pid),
+            prognosis: finding.diagnosis.prognosis,
+            cause: finding.diagnosis.cause.map_or("-", Cause::as_str).into(),
+            family: finding.diagnosis.family.map_or("-", Family::id).into(),
+            age: age(finding.exit_ns, finding.seen_ns, now_ns),
+            container: self
+                .containers
+                .text(container, || container.map_or_else(unknown, |names| names.label())),
+            exit: self.exits.text(finding.exit, || cell(Column::Exit)),
+            pid_ns: self.pid_namespaces.text(pid_ns, || cell(Column::Pidns)),
+            blocks: !finding.blocks.is_empty(),
+        }
     }
 }
 

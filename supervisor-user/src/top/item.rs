@@ -1,11 +1,11 @@
 //! An open finding with the fields that lists, groups and counts need, and the order of findings.
 
-use std::{borrow::Cow, cmp::Ordering};
+use std::{borrow::Cow, cmp::Ordering, collections::HashMap, hash::Hash, sync::Arc};
 
 use supervisor_model::{diagnosis::Prognosis, words::duration};
 use supervisor_render::columns::unknown;
 
-/// An open finding.
+/// An open finding. There can be tens of thousands at each refresh, so a text that many of them share is made once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Stable from open to close.
@@ -15,7 +15,7 @@ pub struct Item {
     /// The zombie, as `NAME[PID]`.
     pub process: String,
     /// The process that must reap it, as `NAME[PID]`, and its node where there are several.
-    pub reaper: String,
+    pub reaper: Arc<str>,
     /// Host pid of that process.
     pub reaper_pid: Option<u32>,
     /// Whether it will go away by itself.
@@ -23,15 +23,15 @@ pub struct Item {
     /// What the reaper does instead of reaping.
     pub cause: Cow<'static, str>,
     /// Class of cause.
-    pub family: String,
+    pub family: Cow<'static, str>,
     /// Time since its exit.
     pub age: Age,
     /// Its container.
-    pub container: String,
+    pub container: Arc<str>,
     /// How it ended.
-    pub exit: String,
+    pub exit: Arc<str>,
     /// Inode number of its PID namespace.
-    pub pid_ns: String,
+    pub pid_ns: Arc<str>,
     /// Whether a PID namespace cannot end while it stays.
     pub blocks: bool,
 }
@@ -51,6 +51,21 @@ impl Item {
             self.prognosis.as_str(),
         ];
         texts.into_iter().any(|text| contains(text, wanted))
+    }
+}
+
+/// Texts that many findings share, by what they say.
+pub(super) struct Shared<K>(HashMap<K, Arc<str>>);
+
+impl<K: Hash + Eq> Shared<K> {
+    /// No text yet.
+    pub(super) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// The text for this key. It is made for the first finding that has the key.
+    pub(super) fn text(&mut self, key: K, make: impl FnOnce() -> String) -> Arc<str> {
+        Arc::clone(self.0.entry(key).or_insert_with(|| make().into()))
     }
 }
 

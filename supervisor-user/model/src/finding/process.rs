@@ -43,7 +43,7 @@ pub struct Process {
 }
 
 /// A decoded exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
     /// It called exit.
     Code(u8),
