@@ -80,11 +80,13 @@ fn has_asked_for(finding: &Finding, reaper: &Reaper) -> bool {
 }
 
 /// Whether a SIGCHLD may make the reaper wait: the reaper has a handler, or takes the signal with `signalfd` or
-/// `sigwait`, and no SIGCHLD is pending.
+/// `sigwait`, and no SIGCHLD is pending. During a `sigwait` the signal is not blocked (`do_sigtimedwait()`,
+/// `kernel/signal.c`).
 #[must_use]
 pub fn may_be_nudged(finding: &Finding) -> bool {
     finding.reaper.as_ref().is_some_and(|reaper| {
-        matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked)) && !reaper.sigchld_pending
+        let takes = matches!(reaper.sigchld, Some(SigChld::Handled | SigChld::Blocked));
+        (takes || reaper.is_in_sigtimedwait()) && !reaper.sigchld_pending
     })
 }
 
@@ -187,5 +189,10 @@ mod tests {
         };
         assert!(nudged(SigChld::Handled, false) && nudged(SigChld::Blocked, false));
         assert!(!nudged(SigChld::Handled, true) && !nudged(SigChld::Default, false));
+        let waits = with_reaper(|reaper| {
+            reaper.sigchld = Some(SigChld::Default);
+            reaper.wchan = Some("do_sigtimedwait".into());
+        });
+        assert!(may_be_nudged(&waits), "a sigwait unblocks the signal");
     }
 }

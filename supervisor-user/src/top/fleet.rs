@@ -22,7 +22,7 @@ const NAMESPACE_WIDTHS: [(usize, usize); 7] =
     [(12, 18), (14, 14), (14, 22), (16, 60), (8, 12), (14, 40), (10, 24)];
 
 impl View for Fleet {
-    fn items(&self, _now_ns: u64) -> Vec<Item> {
+    fn items(&self, _now_ns: u64, _last: Vec<Item>, _passed_ns: u64) -> Vec<Item> {
         let mut nodes = HashMap::new();
         let shown = |(key, row): (&BucketKey, &fleet::FleetRow)| {
             let node =
@@ -86,6 +86,7 @@ fn item(fleet: &Fleet, key: &BucketKey, row: &fleet::FleetRow, node: &str, block
     let text = |column| cell_of(column, fleet, key, row);
     Item {
         id: id(key),
+        change: None,
         pid: row.document.process.pid,
         process: cell(&named(&row.document.process.name, row.document.process.pid)),
         reaper: format!("{} on {node}", reaper.map_or_else(unknown, |it| cell(&named(&it.name, it.pid))))

@@ -108,6 +108,7 @@ mod tests {
     fn item(pid: u32, reaper: &str, age: u64, prognosis: Prognosis, blocks: bool) -> Item {
         Item {
             id: pid.to_string(),
+            change: None,
             pid,
             process: format!("crun[{pid}]"),
             reaper: reaper.into(),

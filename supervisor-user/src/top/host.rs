@@ -1,5 +1,7 @@
 //! The view of one host: the conclusions about it.
 
+use std::collections::HashMap;
+
 use supervisor_conclude::{conclusions::Conclusions, decision::decide, diagnosis::in_full};
 use supervisor_model::{
     diagnosis::Cause,
@@ -23,9 +25,15 @@ const EXIT_WIDTHS: [(usize, usize); 7] = [(11, 11), (10, 16), (5, 5), (8, 12), (
 const MAX_NAMED: usize = 5;
 
 impl View for Conclusions {
-    fn items(&self, now_ns: u64) -> Vec<Item> {
+    fn items(&self, now_ns: u64, last: Vec<Item>, passed_ns: u64) -> Vec<Item> {
+        let mut last: HashMap<u64, Item> =
+            last.into_iter().filter_map(|item| Some((item.change?, item))).collect();
         let mut texts = Texts::new();
-        self.open().map(|finding| texts.item(finding, now_ns)).collect()
+        let item = |(change, finding)| match last.remove(&change) {
+            Some(item) => Item { age: item.age.after(passed_ns), ..item },
+            None => texts.item(change, finding, now_ns),
+        };
+        self.open_by_change().map(item).collect()
     }
 
     fn namespace_columns(&self) -> Vec<super::Column> {
@@ -114,13 +122,14 @@ impl<'a> Texts<'a> {
         }
     }
 
-    fn item(&mut self, finding: &'a Finding, now_ns: u64) -> Item {
+    fn item(&mut self, change: u64, finding: &'a Finding, now_ns: u64) -> Item {
         let reaper = finding.reaper.as_ref().map(|reaper| (&*reaper.process.name, reaper.process.pid));
         let container = Names::of(finding);
         let pid_ns = finding.pid_ns.as_ref().map(|ns| ns.ino);
         let cell = |column: Column| column.cell(finding, now_ns);
         Item {
             id: finding.id.clone(),
+            change: Some(change),
             pid: finding.process.pid,
             process: named(&finding.process.name, finding.process.pid),
             reaper: self.reapers.text(reaper, || reaper.map_or_else(unknown, |(name, pid)| named(name, pid))),

@@ -10,6 +10,8 @@ use supervisor_render::columns::unknown;
 pub struct Item {
     /// Stable from open to close.
     pub id: String,
+    /// The number of the finding's last change, if the view counts changes.
+    pub change: Option<u64>,
     /// Host pid of the zombie.
     pub pid: u32,
     /// The zombie, as `NAME[PID]`.

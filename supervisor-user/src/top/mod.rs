@@ -51,8 +51,8 @@ type Column = (&'static str, usize, usize);
 
 /// The data that is shown, of one host or of all hosts.
 pub trait View {
-    /// Open findings.
-    fn items(&self, now_ns: u64) -> Vec<Item>;
+    /// Open findings. The view can take those that have not changed from the last refresh, which was `passed_ns` ago.
+    fn items(&self, now_ns: u64, last: Vec<Item>, passed_ns: u64) -> Vec<Item>;
 
     /// The columns of the list of PID namespaces.
     fn namespace_columns(&self) -> Vec<Column>;
@@ -257,7 +257,10 @@ impl Top {
 
     /// Takes the present state from the view.
     pub fn refresh(&mut self, view: &dyn View, now_ns: u64) {
-        let mut items = view.items(now_ns);
+        let passed_ns = now_ns.saturating_sub(self.data.at_ns);
+        // Frozen data stays as it is.
+        let last = if self.is_frozen { Vec::new() } else { mem::take(&mut self.data.items) };
+        let mut items = view.items(now_ns, last, passed_ns);
         self.order.sort(&mut items);
         let groups = group(&items, self.order);
         self.take(view, now_ns, items, groups);

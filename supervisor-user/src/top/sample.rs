@@ -67,13 +67,13 @@ fn see(top: &mut Top, conclusions: &mut Conclusions, observation: &Observation, 
     }
 }
 
-fn unreaped(evidence: &Evidence) -> Observation {
+pub(super) fn unreaped(evidence: &Evidence) -> Observation {
     let id = evidence.id.expect("it is known");
     at(evidence.at_ns, Seen::Unreaped { id, existing: false, evidence: Box::new(evidence.clone()) })
 }
 
 /// The zombie with a number: a smaller number is an older zombie. Zombie 0 is the incident, which blocks the Pod.
-fn zombie(number: u32) -> Evidence {
+pub(super) fn zombie(number: u32) -> Evidence {
     let mut evidence = incident();
     let pid = 5000 + number;
     // Most zombies are older than the screen, and a few come each second.
@@ -146,7 +146,7 @@ fn change_reaper(evidence: &mut Evidence, change: impl FnOnce(&mut ReaperFacts))
 }
 
 /// The Pod whose PID namespace the first zombie blocks.
-fn held() -> Observation {
+pub(super) fn held() -> Observation {
     let zombie = zombie(0);
     let mut init = incident();
     init.facts = ProcessFacts {

@@ -5,14 +5,17 @@ use std::path::Path;
 use ratatui::{Terminal, backend::TestBackend};
 use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
-    evidence::sample, filter::Filter, observation::Observation, recording::RecordingReader,
+    evidence::sample,
+    filter::Filter,
+    observation::{Observation, Seen},
+    recording::RecordingReader,
 };
 use supervisor_render::style::Style;
 
 use super::{
-    Ask, Key, Top, View,
+    Ask, Item, Key, Top, View,
     draw::draw,
-    sample::{NOW, host_with},
+    sample::{NOW, held, host_with, unreaped, zombie},
     screens::screen,
 };
 
@@ -198,6 +201,44 @@ fn the_sorted_column_is_marked() {
     }
     press(&mut top, &conclusions, "S");
     assert!(header(&mut top).contains("HOLDS▲"));
+}
+
+/// A refresh takes unchanged findings from the refresh before.
+#[test]
+fn after_each_observation_a_refresh_shows_the_same_as_a_new_screen() {
+    let items = |top: &Top| {
+        let mut items = top.data.items.clone();
+        items.sort_by_key(|item| item.pid);
+        items
+    };
+    let (mut top, mut conclusions) = host_with(100);
+    let namespace = held();
+    let Seen::Held { id, .. } = namespace.seen else { panic!("no namespace") };
+    let blocker = zombie(0).id.expect("it is known");
+    let reaped = zombie(7).id.expect("it is known");
+    let mut renamed = zombie(8);
+    renamed.facts.comm = "renamed".to_owned();
+    let seen = [
+        Seen::Released { id },
+        unreaped(&zombie(3)).seen,
+        unreaped(&renamed).seen,
+        Seen::Reaped { id: reaped, free_ns: Some(NOW), release: None },
+        unreaped(&zombie(100)).seen,
+        namespace.seen,
+        Seen::Reaped { id: blocker, free_ns: Some(NOW), release: None },
+    ];
+    for (number, seen) in (1..).zip(seen) {
+        let now_ns = NOW + number * 1_000_000_000;
+        conclusions.note(&Observation { at_ns: now_ns, wall: namespace.wall, seen });
+        let before = items(&top);
+        top.refresh(&conclusions, now_ns);
+        let mut new = Top::new(String::new());
+        new.refresh(&conclusions, now_ns);
+        assert_eq!(items(&top), items(&new), "after observation {number}");
+        let is_other =
+            |item: &Item| before.iter().find(|it| it.id == item.id).map(|it| it.change) != Some(item.change);
+        assert!(top.data.items.iter().filter(|item| is_other(item)).count() <= 1, "observation {number}");
+    }
 }
 
 #[test]

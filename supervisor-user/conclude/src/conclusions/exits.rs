@@ -33,13 +33,14 @@ impl Conclusions {
             };
         let kind = is_news
             .then(|| EventKind::ExitBlocked { finding: Box::new(in_full(&finding)), again: was_wanted });
-        self.exits.insert(*id, Open { finding, is_wanted });
+        self.changes += 1;
+        self.exits.insert(*id, Open { finding, is_wanted, change: self.changes });
         kind
     }
 
     /// Records that the process has exited. Returns the event that has to be reported.
     pub(super) fn finished(&mut self, id: &ProcessId, at_ns: u64) -> Option<EventKind> {
-        let Open { finding, is_wanted } = self.exits.remove(id)?;
+        let Open { finding, is_wanted, .. } = self.exits.remove(id)?;
         let since_ns = finding.ending.as_ref().and_then(|ending| ending.since_ns);
         is_wanted.then(|| EventKind::ExitFinished {
             finding: Box::new(in_full(&finding)),

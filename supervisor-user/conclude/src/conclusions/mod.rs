@@ -4,6 +4,7 @@
 mod exits;
 mod growth;
 mod outcomes;
+mod present;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,8 @@ pub struct Conclusions {
     /// Open findings that the agent is freeing.
     being_freed: HashSet<ProcessId>,
     last: SharedParts,
+    /// The number of the last change of any finding.
+    changes: u64,
     /// The time since which another watch has seen every exit.
     watched_since_ns: Option<u64>,
 }
@@ -57,6 +60,8 @@ struct Open {
     finding: Box<Finding>,
     /// Whether the filters accepted it, so that its events are emitted.
     is_wanted: bool,
+    /// The number of the last change of the finding. A finding has the number of no other finding.
+    change: u64,
 }
 
 struct Blocked {
@@ -81,6 +86,7 @@ impl Conclusions {
             outcomes: Outcomes::default(),
             being_freed: HashSet::new(),
             last: SharedParts::default(),
+            changes: 0,
             watched_since_ns: None,
         }
     }
@@ -101,28 +107,6 @@ impl Conclusions {
         self.filter = filter;
     }
 
-    /// The findings that are open and wanted, with their diagnosis abridged: see [`in_full`].
-    pub fn open(&self) -> impl Iterator<Item = &Finding> {
-        self.open.values().filter(|open| open.is_wanted).map(|open| &*open.finding)
-    }
-
-    /// The same findings, each with its process.
-    pub fn open_by_id(&self) -> impl Iterator<Item = (&ProcessId, &Finding)> {
-        self.open.iter().filter(|(_, open)| open.is_wanted).map(|(id, open)| (id, &*open.finding))
-    }
-
-    /// The finding of a process, if it is open and wanted.
-    #[must_use]
-    pub fn finding(&self, id: &ProcessId) -> Option<&Finding> {
-        self.open.get(id).filter(|open| open.is_wanted).map(|open| &*open.finding)
-    }
-
-    /// Whether the finding of a process is open, wanted or not.
-    #[must_use]
-    pub fn is_open(&self, id: &ProcessId) -> bool {
-        self.open.contains_key(id)
-    }
-
     /// Records that this process is being freed. The wait that its reaper then makes is no habit of the reaper.
     pub fn is_being_freed(&mut self, id: &ProcessId) {
         if self.open.contains_key(id) {
@@ -133,40 +117,6 @@ impl Conclusions {
     /// Records that this process was not freed after all.
     pub fn was_not_freed(&mut self, id: &ProcessId) {
         self.being_freed.remove(id);
-    }
-
-    /// The PID namespaces that are blocked and wanted.
-    pub fn namespaces(&self) -> impl Iterator<Item = &BlockedNamespace> {
-        self.namespaces.values().filter(|blocked| blocked.is_wanted).map(|blocked| &blocked.namespace)
-    }
-
-    /// The processes that cannot exit and are wanted, with their diagnosis abridged: see [`in_full`].
-    pub fn exits(&self) -> impl Iterator<Item = &Finding> {
-        self.exits.values().filter(|open| open.is_wanted).map(|open| &*open.finding)
-    }
-
-    /// The number of open findings of all kinds that the filters reject.
-    #[must_use]
-    pub fn unwanted(&self) -> usize {
-        self.open.values().chain(self.exits.values()).filter(|open| !open.is_wanted).count()
-            + self.namespaces.values().filter(|blocked| !blocked.is_wanted).count()
-    }
-
-    /// Whether an observation is about a finding that is open and wanted, or about losses, which are always wanted.
-    #[must_use]
-    pub fn wants(&self, observation: &Observation) -> bool {
-        match &observation.seen {
-            Seen::Unreaped { id, .. } | Seen::Reaped { id, .. } => {
-                self.open.get(id).is_some_and(|open| open.is_wanted)
-            }
-            Seen::Held { id, .. } | Seen::Released { id } => {
-                self.namespaces.get(id).is_some_and(|blocked| blocked.is_wanted)
-            }
-            Seen::Stuck { id, .. } | Seen::Finished { id } => {
-                self.exits.get(id).is_some_and(|open| open.is_wanted)
-            }
-            Seen::Lost { .. } => true,
-        }
     }
 
     /// Updates the counts in all open findings. Each finding still has the count from the time when it was counted.
@@ -239,7 +189,8 @@ impl Conclusions {
             None
         };
         let decision = (!finding.blocks.is_empty()).then(|| decide(&finding));
-        self.open.insert(*id, Open { finding, is_wanted });
+        self.changes += 1;
+        self.open.insert(*id, Open { finding, is_wanted, change: self.changes });
         if let Some(decision) = decision {
             self.decided(id, &decision);
         }
@@ -292,7 +243,7 @@ impl Conclusions {
         free_ns: Option<u64>,
         release: Option<&Release>,
     ) -> Option<EventKind> {
-        let Open { mut finding, is_wanted } = self.open.remove(id)?;
+        let Open { mut finding, is_wanted, .. } = self.open.remove(id)?;
         self.growth.uncount(&finding);
         let reap_ns = release.map(|release| release.at_ns).or(free_ns);
         let dwell_ns = finding.exit_ns.zip(reap_ns).map(|(exit_ns, reap_ns)| reap_ns.saturating_sub(exit_ns));
@@ -407,7 +358,8 @@ impl Conclusions {
             let Some(open) = self.open.get_mut(&id).filter(|open| open.finding.blocks != blocks) else {
                 continue;
             };
-            open.finding.blocks = blocks;
+            self.changes += 1;
+            (open.finding.blocks, open.change) = (blocks, self.changes);
             if open.is_wanted {
                 let kind = EventKind::Updated(Box::new(in_full(&open.finding)));
                 events.push(Event { at_ns, wall, kind });
