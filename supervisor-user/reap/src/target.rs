@@ -75,8 +75,11 @@ impl Target {
         if pid == std::process::id() {
             return Err(Refused::Ourselves);
         }
-        check(&threads(pid)?, pid)?;
-        Ok(Self { pid, space: AddressSpace::open(pid)? })
+        let threads = threads(pid)?;
+        check(&threads, pid)?;
+        // A main thread that has exited has no memory any more (`exit_mm()`, `kernel/exit.c`).
+        let living = suitable(&threads).first().map_or(pid, |thread| thread.tid);
+        Ok(Self { pid, space: AddressSpace::open(living)? })
     }
 
     /// Stops one of its threads once, and makes it wait for as many of the children as fit into the time.
