@@ -97,6 +97,10 @@ impl AddressSpace {
     ///
     /// The thread pointer alone does not show that libc made the stack: Go has its threads' data and the stacks of all
     /// goroutines in one mapping. The data that libc places at the top of a stack begins with its own address.
+    ///
+    /// The main thread's data is on no stack, and the kernel may have merged its mapping with memory that the program
+    /// has mapped below, such as an alternate signal stack. Only in a process that a thread has forked, the main thread
+    /// is on a stack of libc. Such a stack has a guard page.
     pub(super) fn fits(&self, registers: &Registers, frame: &Frame, is_main: bool) -> bool {
         let pointer = registers.stack_pointer();
         let Some(index) = self.mappings.iter().position(|it| contains(it, pointer)) else { return false };
@@ -105,11 +109,11 @@ impl AddressSpace {
             // The kernel lets this stack grow, or refuses the write.
             return true;
         }
-        let is_guarded =
-            index.checked_sub(1).and_then(|below| self.mappings.get(below)).is_none_or(|below| {
-                below.address.1 < stack.address.0
-                    || (below.perms & (MMPermissions::READ | MMPermissions::WRITE)).is_empty()
-            });
+        let below = index.checked_sub(1).and_then(|below| self.mappings.get(below));
+        let is_guarded = match below.filter(|below| below.address.1 == stack.address.0) {
+            Some(below) => (below.perms & (MMPermissions::READ | MMPermissions::WRITE)).is_empty(),
+            None => !is_main,
+        };
         let thread_pointer = registers.thread_pointer();
         stack.perms.contains(MMPermissions::READ | MMPermissions::WRITE | MMPermissions::PRIVATE)
             && stack.inode == 0
@@ -218,11 +222,19 @@ mod tests {
         (registers.rsp, registers.fs_base) = ((start + LEN / 2) as u64, thread_pointer as u64);
         let registers = Registers(registers);
         let frame = Frame::below(registers.stack_pointer());
-        let space = AddressSpace::open(std::process::id()).expect("readable");
+        let mut space = AddressSpace::open(std::process::id()).expect("readable");
         assert!(!space.fits(&registers, &frame, false), "the data of a thread that libc did not make");
         // SAFETY: the address is in the mapping, and aligned.
         unsafe { (thread_pointer as *mut u64).write(thread_pointer as u64) };
         assert!(space.fits(&registers, &frame, false), "as libc makes it");
+        assert!(
+            space.fits(&registers, &frame, true),
+            "the main thread of a process that a thread has forked"
+        );
+        let index = space.mappings.iter().position(|it| contains(it, start as u64)).expect("the guard page");
+        space.mappings.remove(index);
+        assert!(space.fits(&registers, &frame, false), "a thread whose stack has a gap below it");
+        assert!(!space.fits(&registers, &frame, true), "the main thread, whose own data is on no stack");
         // SAFETY: nothing uses the mapping any more.
         unsafe { munmap(start as *mut _, LEN) }.expect("the mapping");
     }
