@@ -319,7 +319,10 @@ impl Injection<'_, '_> {
             }
         };
         (self.step)(Step::Stopped);
-        let registers = ptrace::registers(tid).map_err(self.failed("read the registers of"))?;
+        let registers = ptrace::registers(tid).map_err(|error| match error.kind() {
+            io::ErrorKind::Unsupported => InjectError::Unfit { tid: self.target.tid, why: Unfit::Mode },
+            _ => self.failed("read the registers of")(error),
+        })?;
         let mask = ptrace::signal_mask(tid).map_err(self.failed("read the signal mask of"))?;
         Ok(Original { registers, mask, since })
     }

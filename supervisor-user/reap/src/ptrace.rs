@@ -53,7 +53,8 @@ pub(super) fn resume(tid: i32, how: Resume, signal: i32) -> io::Result<()> {
     checked(unsafe { libc::ptrace(request, tid, 0_usize, signal as usize) }).map(drop)
 }
 
-/// The registers of a stopped thread.
+/// The registers of a stopped thread. `ErrorKind::Unsupported` if the thread runs 32-bit code: the kernel returns the
+/// registers of another architecture then.
 pub(super) fn registers(tid: i32) -> io::Result<Registers> {
     // SAFETY: a register set is plain numbers.
     let mut regs: libc::user_regs_struct = unsafe { mem::zeroed() };
@@ -61,7 +62,7 @@ pub(super) fn registers(tid: i32) -> io::Result<Registers> {
     // SAFETY: the vector names memory of this size.
     checked(unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, NT_PRSTATUS, ptr::from_mut(&mut vector)) })?;
     if vector.iov_len != size_of_val(&regs) {
-        return Err(io::Error::other("the thread has registers of another architecture"));
+        return Err(io::ErrorKind::Unsupported.into());
     }
     Ok(Registers(regs))
 }
