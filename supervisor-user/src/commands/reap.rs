@@ -156,10 +156,10 @@ fn decided(args: &ReapArgs, host: &Proc, scan: &mut OneShotScan<'_>) -> Result<V
         let Some((evidence, _)) = scan.process(pid)? else {
             anyhow::bail!("there is no process {pid}: it was reaped, or never was");
         };
-        let finding = conclusions.explain(&evidence);
-        // If it is a zombie, it became one only a moment ago, or a filter leaves it out.
-        if finding.state != 'Z' {
-            entries.push(entry(&finding));
+        let entry = entry(&conclusions.explain(&evidence));
+        // Any other is a zombie that became one only a moment ago, or a filter leaves it out.
+        if matches!(entry.decision, Decision::Refused(Obstacle::NotAZombie(_) | Obstacle::LiveThreads)) {
+            entries.push(entry);
         }
     }
     entries.sort_by_key(|entry| (entry.reaper(), entry.finding.process.pid));
