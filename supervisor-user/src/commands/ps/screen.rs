@@ -69,8 +69,8 @@ fn blocked_table(
         ("BLOCKED PID NS", Gives::Nothing),
         ("PID 1", Gives::Nothing),
         ("AGE", Gives::Last(0)),
-        ("HELD BY", Gives::Last(3)),
-        ("MUST REAP", Gives::Last(1)),
+        ("HELD BY", Gives::Last(1)),
+        ("MUST REAP", Gives::Last(3)),
         ("POD OR CONTAINER", Gives::Last(2)),
     ];
     let mut out = String::new();
