@@ -10,6 +10,7 @@ mod cost;
 mod cycles;
 mod growth;
 mod latency;
+mod leaks;
 mod load;
 mod measure;
 mod plot;
@@ -52,6 +53,8 @@ enum Part {
     Commands,
     /// How soon `top` answers a key, and what it costs while nobody types.
     Top,
+    /// How much longer a build takes under `leaks`.
+    Leaks,
 }
 
 fn main() -> Result<()> {
@@ -80,6 +83,9 @@ fn main() -> Result<()> {
     }
     if wants(Part::Top) {
         result["top"] = top::measure()?;
+    }
+    if wants(Part::Leaks) {
+        result["leaks"] = leaks::measure()?;
     }
     let bars = bars::of(&result);
     result["bars"] = json!(bars);
