@@ -26,14 +26,26 @@ const MAX_NAMED: usize = 5;
 
 impl View for Conclusions {
     fn items(&self, now_ns: u64, last: Vec<Item>, passed_ns: u64) -> Vec<Item> {
-        let mut last: HashMap<u64, Item> =
-            last.into_iter().filter_map(|item| Some((item.change?, item))).collect();
+        let index = |(index, item): (usize, &Item)| Some((item.change?, index));
+        let indices: HashMap<u64, usize> = last.iter().enumerate().filter_map(index).collect();
+        let mut is_unchanged = vec![false; last.len()];
         let mut texts = Texts::new();
-        let item = |(change, finding)| match last.remove(&change) {
-            Some(item) => Item { age: item.age.after(passed_ns), ..item },
-            None => texts.item(change, finding, now_ns),
-        };
-        self.open_by_change().map(item).collect()
+        let mut changed = Vec::new();
+        for (change, finding) in self.open_by_change() {
+            match indices.get(&change) {
+                Some(&index) => is_unchanged[index] = true,
+                None => changed.push(texts.item(change, finding, now_ns)),
+            }
+        }
+        // The others stay where they are: to move them all costs more than all else here.
+        let mut items = last;
+        let mut is_unchanged = is_unchanged.into_iter();
+        items.retain(|_| is_unchanged.next() == Some(true));
+        for item in &mut items {
+            item.age = item.age.after(passed_ns);
+        }
+        items.extend(changed);
+        items
     }
 
     fn namespace_columns(&self) -> Vec<super::Column> {
