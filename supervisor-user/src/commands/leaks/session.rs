@@ -1,11 +1,14 @@
 //! One run: starts the command, takes the marks of its tests, and waits for the processes that are left at the end.
 
-use std::{process::Child, time::Duration};
+use std::{ffi::OsString, process::Child, time::Duration};
 
 use anyhow::{Context as _, Result};
 use caps::Capability;
 use supervisor_ebpf::ProcessId;
-use supervisor_model::clock;
+use supervisor_model::{
+    clock,
+    redact::{ArgsMode, Redactor},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -95,8 +98,19 @@ pub(super) async fn run(
     let ended = session.until_end(&mut child, &mut marks, &mut signals, is_subreaper).await?;
     let ran_ns = clock::now_ns().saturating_sub(started_ns);
     session.settle(is_subreaper).await?;
-    let command = args.command.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let command = shown(&args.redact.redactor()?, &args.command);
     session.report(command, ended, ran_ns).map(|report| Outcome::Ended(Box::new(report)))
+}
+
+/// The command line for the report, without its secrets: a report is often published. The program always stays, because
+/// it names the run.
+fn shown(redactor: &Redactor, command: &[OsString]) -> Vec<String> {
+    let args: Vec<String> = command.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let mut args = redactor.list(&args);
+    if matches!(redactor.mode(), ArgsMode::Program | ArgsMode::None) {
+        args.truncate(1);
+    }
+    args
 }
 
 impl Session<'_> {
@@ -238,5 +252,26 @@ impl Session<'_> {
             tests,
             unmatched: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use supervisor_model::redact::RedactConfig;
+
+    use super::*;
+
+    #[test]
+    fn the_command_is_shown_as_arguments_of_other_processes_are() {
+        let command = ["deploy", "--token", "hunter2", "web"].map(OsString::from);
+        for (mode, expected) in [
+            (ArgsMode::Full, &["deploy", "--token", "hunter2", "web"][..]),
+            (ArgsMode::Redacted, &["deploy", "--token", "[redacted]", "web"]),
+            (ArgsMode::Program, &["deploy"]),
+            (ArgsMode::None, &["deploy"]),
+        ] {
+            let redactor = Redactor::new(&RedactConfig { args: mode, patterns: Vec::new() });
+            assert_eq!(shown(&redactor.expect("it has no pattern"), &command), expected);
+        }
     }
 }
