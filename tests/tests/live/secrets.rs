@@ -1,5 +1,5 @@
-//! Tests that secrets in arguments, names and paths of watched processes reach no destination, recording, metric or
-//! log.
+//! Tests that secrets in arguments, names and paths of watched processes reach no destination, recording, metric, log,
+//! report, screen or file of the agent.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use supervisor_lab::{Lines, Owned, until};
-use supervisor_tests::{Agent, Broker, Watch, http_get, supervisor_bin};
+use supervisor_tests::{Agent, Broker, Fixture, Guard, Screen, Watch, http_get, supervisor_bin};
 
 /// Every planted secret contains this text, and nothing else does.
 const SECRET: &str = "opensesame";
@@ -48,17 +48,42 @@ impl Drop for Group {
     fn drop(&mut self) {
         // The group is busy until its last process has left it.
         let removed = until("the group to be empty", LIMIT, || Ok(fs::remove_dir(&self.0).ok()));
-        assert!(removed.is_ok() || std::thread::panicking(), "{} stays", self.0.display());
+        let members = fs::read_to_string(self.0.join("cgroup.procs"));
+        let is_good = removed.is_ok() || std::thread::panicking();
+        assert!(is_good, "{} stays, with {members:?}", self.0.display());
     }
 }
 
 /// A zombie with secrets in its arguments, those of its creator, the name of its container and its control group.
 struct Planted {
     // The order matters: the group can be removed only when its processes are gone.
-    _creator: Owned,
+    creator: Owned,
     zombie: u32,
     _group: Group,
     _dir: tempfile::TempDir,
+}
+
+/// The program of a process that names a container: a monitor. It is grep, which takes a monitor's arguments, reads its
+/// standard input and never waits.
+fn monitor_in(dir: &Path) -> Result<PathBuf> {
+    let monitor = dir.join("conmon");
+    supervisor_lab::copy_program("/usr/bin/grep", &monitor)
+        .or_else(|_| supervisor_lab::copy_program("/bin/grep", &monitor))?;
+    Ok(monitor)
+}
+
+/// The commands of a shell that plants the secrets and becomes the monitor. The file for the monitor to read is missing
+/// at the end.
+fn planting(group: &Group, monitor: &Path) -> String {
+    format!(
+        "echo 0 > {group}/cgroup.procs\n\
+         sh -c : sh --db-password={SECRET}1 --token {SECRET}2 API_TOKEN={SECRET}3 postgres://user:{SECRET}4@host/db \
+         'Authorization: Basic {SECRET}5' '{{\"secret\": \"{SECRET} 6\"}}' & echo $! > zombie\n\
+         exec {monitor} -c {ID} -n web-ghp_{SECRET}7 -e --password={SECRET}8 -e glpat-{SECRET}9 \
+         -e 'curl --password {SECRET}10 https://{SECRET}11@host'",
+        group = group.0.display(),
+        monitor = monitor.display(),
+    )
 }
 
 /// A shell that plants the secrets on command.
@@ -72,23 +97,13 @@ impl Planter {
     fn start() -> Result<Self> {
         let group = Group::make()?;
         let dir = tempfile::tempdir()?;
-        // The process that names a container is a monitor. grep takes these arguments, reads its standard input and
-        // never waits.
-        let monitor = dir.path().join("conmon");
-        supervisor_lab::copy_program("/usr/bin/grep", &monitor)
-            .or_else(|_| supervisor_lab::copy_program("/bin/grep", &monitor))?;
         let script = format!(
-            "while read -r word && [ \"$word\" = tick ]; do env true; done\n\
-             echo $$ > {group}/cgroup.procs\n\
-             sh -c : sh --db-password={SECRET}1 --token {SECRET}2 API_TOKEN={SECRET}3 postgres://user:{SECRET}4@host/db \
-             'Authorization: Basic {SECRET}5' '{{\"secret\": \"{SECRET} 6\"}}' &\n\
-             exec {monitor} -c {ID} -n web-ghp_{SECRET}7 -e --password={SECRET}8 -e glpat-{SECRET}9 \
-             -e 'curl --password {SECRET}10 https://{SECRET}11@host' -",
-            group = group.0.display(),
-            monitor = monitor.display(),
+            "while read -r word && [ \"$word\" = tick ]; do env true; done\n{} -",
+            planting(&group, &monitor_in(dir.path())?)
         );
         let mut command = Command::new("sh");
-        command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["-c", &script]).current_dir(dir.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self { process: Owned::start(&mut command)?, group, dir })
     }
 
@@ -110,7 +125,7 @@ impl Planter {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
             Ok(if stat.contains(") Z ") { Some(pid.parse()?) } else { None })
         })?;
-        Ok(Planted { _creator: creator, zombie, _group: group, _dir: dir })
+        Ok(Planted { creator, zombie, _group: group, _dir: dir })
     }
 }
 
@@ -309,5 +324,163 @@ fn arguments_that_are_padded_are_marked_as_cut() -> Result<()> {
     ensure!(output(&["explain", &pid])?.contains("--first …"), "the text does not show the cut");
     drop(creator);
     watch.stop()?;
+    Ok(())
+}
+
+/// A program whose path and name hold a secret. It does not reap its child before it is told to.
+struct Named {
+    // The order matters, as above.
+    fixture: Fixture,
+    zombie: u32,
+    _group: Group,
+    _dir: tempfile::TempDir,
+}
+
+impl Named {
+    fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let folder = dir.path().join(format!("token={SECRET}"));
+        fs::create_dir(&folder)?;
+        // The whole secret is within the 15 bytes of a name.
+        let program = folder.join(format!("pw={SECRET}"));
+        supervisor_lab::copy_program(env!("CARGO_BIN_EXE_fixture"), &program)?;
+        let group = Group::make()?;
+        let script =
+            format!("echo 0 > {}/cgroup.procs; exec {} never-wait 1", group.0.display(), program.display());
+        let fixture = Fixture::start("/bin/sh", &["-c", &script])?;
+        let zombie = fixture.fact("zombie")?.pid("pid")?;
+        Ok(Self { fixture, zombie, _group: group, _dir: dir })
+    }
+}
+
+/// Every file below a directory: its bytes as text.
+fn files_below(dir: &Path) -> Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else if path.is_file() {
+            let bytes = fs::read(&path)?;
+            files.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+    Ok(files)
+}
+
+#[test]
+fn secrets_reach_no_file_of_an_agent_whose_destinations_are_down() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let place = dir.path().display();
+    let agent = Agent::start_in(
+        dir.path(),
+        &format!(
+            "[filter]\ncgroup = \"supervisor-test-{}-\"\n[sinks.out]\n[sinks.out.stdout]\n\
+             [sinks.syslog]\npolicy = \"spool\"\n[sinks.syslog.syslog]\naddress = \"unix:{place}/nobody\"\n\
+             [sinks.siem]\nformat = \"text\"\npolicy = \"spool\"\n\
+             [sinks.siem.nats]\nservers = [\"nats://127.0.0.1:1\"]\n",
+            std::process::id()
+        ),
+    )?;
+    let planted = Planted::start()?;
+    agent.wait_for("the zombie", |event| event.says("zombie-detected", planted.zombie))?;
+    let mut named = Named::start()?;
+    agent.wait_for("the named zombie", |event| event.says("zombie-detected", named.zombie))?;
+    named.fixture.send("reap")?;
+    let reaped = agent.wait_for("the reap", |event| event.says("zombie-reaped", named.zombie))?;
+    is_clean("the close", &reaped.0.to_string(), Some(named.zombie))?;
+    is_clean("standard error", &agent.stop()?.join("\n"), None)?;
+
+    let state = dir.path().join("state");
+    let files = files_below(&state)?;
+    for (name, text) in &files {
+        is_clean(name, text, None)?;
+    }
+    for sink in ["syslog", "siem"] {
+        let spool = state.join("spool").join(sink).display().to_string();
+        let spooled: String =
+            files.iter().filter(|(name, _)| name.starts_with(&spool)).map(|(_, text)| &**text).collect();
+        for pid in [planted.zombie, named.zombie] {
+            is_clean(&spool, &spooled, Some(pid))?;
+        }
+        ensure!(spooled.contains("[redacted]"), "{spool} holds no name without its secret");
+    }
+    // Who has reaped is not seen on every kernel, and only then the reap counts for the reaper at once.
+    let history = fs::read_to_string(state.join("history.json"))?;
+    let is_kept = history.contains("\"reaped\":1");
+    ensure!(is_kept || reaped.get("supervisor.reaped_by").is_none(), "the reap is not kept: {history}");
+    named.fixture.end()
+}
+
+#[test]
+fn secrets_reach_no_line_of_check_no_decision_of_reap_and_no_screen() -> Result<()> {
+    let planted = Planted::start()?;
+    let named = Named::start()?;
+    for (zombie, reaper) in [(planted.zombie, planted.creator.pid()), (named.zombie, named.fixture.pid())] {
+        let (pid, parent) = (zombie.to_string(), reaper.to_string());
+        is_clean("check", &output(&["check", "--reaper", &parent, "--min-age", "0s"])?, Some(reaper))?;
+        is_clean("reap", &output(&["reap", "--dry-run", "--force", &pid])?, Some(zombie))?;
+        let decided = output(&["reap", "--dry-run", "--force", &pid, "-o", "json"])?;
+        is_clean("reap -o json", &decided, Some(zombie))?;
+        is_clean("ps", &output(&["ps", "--reaper", &parent])?, Some(zombie))?;
+
+        let mut command = Command::new(supervisor_bin()?);
+        command.args(["top", "--reaper", &parent]).env("LC_ALL", "C.UTF-8");
+        let mut screen = Screen::start(command, 200, 60)?;
+        screen.shows("[redacted]")?;
+        screen.types("\x1b[F\r")?;
+        screen.shows("the whole story")?;
+        screen.shows(&format!("[{pid}]"))?;
+        is_clean("top", &screen.text(), Some(zombie))?;
+        ensure!(!screen.has(SECRET.as_bytes()), "a secret was on the screen");
+        screen.types("q")?;
+        screen.ends()?;
+    }
+    let line = output(&["check", "--reaper", &named.fixture.pid().to_string(), "--min-age", "0s"])?;
+    ensure!(line.contains("1 of pw=[redacted]["), "{line}");
+    named.fixture.end()
+}
+
+/// The command that `leaks` runs ends when the zombie is there, and leaves the monitor behind.
+fn leaking(group: &Group, monitor: &Path) -> String {
+    format!(
+        "mkfifo never\n({} - <>never) >/dev/null 2>&1 &\n\
+         until grep -q ') Z' \"/proc/$(cat zombie)/stat\"; do env true; done 2>/dev/null",
+        planting(group, monitor)
+    )
+}
+
+#[test]
+fn secrets_reach_no_report_of_leaks() -> Result<()> {
+    /// Keeps both outputs of `leaks`, and its exit code once it has ended.
+    const KEPT: &str = "unset SUPERVISOR_LEAKS_SOCKET; cd \"$1\"; shift\n\
+                        GITHUB_ACTIONS=true \"$@\" >out 2>err; echo $? >code.new; mv code.new code";
+    for format in ["text", "json"] {
+        let group = Group::make()?;
+        let dir = tempfile::tempdir()?;
+        let path = dir.path();
+        let command = leaking(&group, &monitor_in(path)?);
+        let (program, place) = (supervisor_bin()?, path.to_str().context("a plain path")?);
+        let program = program.to_str().context("a plain path")?;
+        let args = ["-c", KEPT, "sh", place, program, "leaks", "-o", format, "--junit", "junit.xml"];
+        let args = [&args[..], &["--settle", "100ms", "--", "sh", "-c", &command, "sh", "--token"]].concat();
+        let secret = format!("{SECRET}12");
+        let args = [&args[..], &[&secret]].concat();
+        let mut guard = Guard::start(env!("CARGO_BIN_EXE_fixture"), Path::new("/bin/sh"), &args)?;
+        let read = |name: &str| fs::read_to_string(path.join(name)).with_context(|| name.to_owned());
+        let code = until("leaks to end", LIMIT, || Ok(read("code").ok()))?;
+        let (out, err) = (read("out")?, read("err")?);
+        assert_eq!(code, "23\n", "{err}");
+        let zombie: u32 = read("zombie")?.trim().parse()?;
+        let report = if format == "json" { &out } else { &err };
+        for (name, text) in [("the report", report), ("junit.xml", &read("junit.xml")?)] {
+            is_clean(name, text, Some(zombie))?;
+            ensure!(text.contains("[redacted]"), "{name} does not show the arguments: {text}");
+        }
+        is_clean("standard output", &out, None)?;
+        is_clean("standard error", &err, None)?;
+        // The group can be removed only when its processes are gone.
+        guard.end()?;
+    }
     Ok(())
 }
