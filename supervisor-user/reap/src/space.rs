@@ -25,6 +25,13 @@ const CODE_LIMIT: u64 = 256 << 20;
 /// The number of bytes of a thread's stack that must stay free below the frame, for signal handlers.
 const LEFT_FOR_HANDLERS: u64 = 16 * 1024;
 
+/// How far above its stack pointer a thread's stack is searched for the frame of a signal handler.
+const SEARCHED: u64 = 64 * 1024;
+/// All flags of a `struct ucontext`: `UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS`.
+const UC_FLAGS: u64 = 7;
+/// No alternate stack is larger.
+const LARGEST: u64 = 1 << 30;
+
 /// Why a call cannot be injected into any thread of a process.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
@@ -105,6 +112,9 @@ impl AddressSpace {
         let pointer = registers.stack_pointer();
         let Some(index) = self.mappings.iter().position(|it| contains(it, pointer)) else { return false };
         let stack = &self.mappings[index];
+        if self.has_alternate_stack_at(pointer, stack.address.1) {
+            return false;
+        }
         if is_main && stack.pathname == MMapPath::Stack {
             // The kernel lets this stack grow, or refuses the write.
             return true;
@@ -123,6 +133,25 @@ impl AddressSpace {
             && pointer < thread_pointer
             && self.read_u64(thread_pointer).is_ok_and(|word| word == thread_pointer)
             && frame.at >= stack.address.0 + LEFT_FOR_HANDLERS
+    }
+
+    /// Whether the thread runs a signal handler on an alternate stack, which may be a part of its own stack. ptrace does not
+    /// show that stack. But the frame of the handler has a `struct ucontext`, in which the kernel has stored the bounds
+    /// of that stack (`__save_altstack()`, `kernel/signal.c`).
+    fn has_alternate_stack_at(&self, pointer: u64, end: u64) -> bool {
+        let from = pointer.next_multiple_of(8);
+        let mut words = vec![0; end.saturating_sub(from).min(SEARCHED) as usize];
+        if self.memory.read_exact_at(&mut words, from).is_err() {
+            // A stack that cannot be read is not used.
+            return true;
+        }
+        let words: Vec<u64> = words.as_chunks().0.iter().map(|it| u64::from_ne_bytes(*it)).collect();
+        words.windows(5).any(|context| {
+            let &[flags, link, start, _, len] = context else { return false };
+            let is_around =
+                start <= pointer && len <= LARGEST && (pointer + 1..=end).contains(&(start + len));
+            flags <= UC_FLAGS && link == 0 && is_around
+        })
     }
 
     /// Writes a frame into the memory of the target.
@@ -231,6 +260,19 @@ mod tests {
             space.fits(&registers, &frame, true),
             "the main thread of a process that a thread has forked"
         );
+        // What the kernel writes above a handler: flags, no link, and start, flags and length of the alternate stack.
+        let pointer = registers.stack_pointer();
+        let at = (pointer + 512) as *mut [u64; 5];
+        for (start, len, is_known) in [
+            (pointer - 4096, 8192, false),
+            (pointer - 4096, 4096, true),
+            (0, 0, true),
+            (0, pointer + 64, true),
+        ] {
+            // SAFETY: the address is in the mapping, and aligned.
+            unsafe { at.write([7, 0, start, 0, len]) };
+            assert_eq!(space.fits(&registers, &frame, false), is_known, "{start:x} {len:x}");
+        }
         let index = space.mappings.iter().position(|it| contains(it, start as u64)).expect("the guard page");
         space.mappings.remove(index);
         assert!(space.fits(&registers, &frame, false), "a thread whose stack has a gap below it");
