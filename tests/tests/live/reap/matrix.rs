@@ -12,13 +12,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use supervisor_lab::{Owned, until, zombies_of};
+use supervisor_lab::{Owned, stat, until, zombies_of};
 use supervisor_tests::{Fixture, WAIT_LIMIT, child_of, fixture};
 
 use super::{reaps, times, zombies};
 
 /// Calls that the fixture can be in.
-pub(super) const CALLS: [&str; 13] = [
+pub(super) const CALLS: [&str; 14] = [
     "nanosleep",
     "poll",
     "futex-timed",
@@ -32,6 +32,7 @@ pub(super) const CALLS: [&str; 13] = [
     "io_uring_enter",
     "busy",
     "handler",
+    "alternate-stack",
 ];
 
 fn make_it_wait(reaper: u32, count: u64) -> Result<()> {
@@ -71,6 +72,45 @@ fn a_reaper_in_other_namespaces_goes_on() -> Result<()> {
         goes_on(fixture, reaper, count).with_context(|| call.to_owned())?;
     }
     Ok(())
+}
+
+/// Frees all zombies of a reaper by `supervisor reap`, and lets the reaper go on.
+fn freed_by_the_command(mut fixture: Fixture, count: u64) -> Result<()> {
+    let reaper = fixture.pid().to_string();
+    let (events, code) = super::reap_json(&["--reaper", &reaper, "--force", "--yes", "--no-nudge"])?;
+    ensure!(code == Some(0) && events.len() as u64 == count, "{code:?}: {events:#?}");
+    for event in &events {
+        assert_eq!(event.text("supervisor.reap.outcome")?, "freed", "{}", event.0);
+        assert_eq!(event.pid("supervisor.reap.reaper.pid")?, fixture.pid());
+    }
+    ensure!(zombies_of(fixture.pid())?.is_empty(), "zombies are left");
+    fixture.send("go on")?;
+    fixture.fact("continued")?;
+    fixture.end()
+}
+
+/// The main thread cannot be interrupted until the child that it has made by vfork ends.
+#[test]
+fn another_thread_waits_while_the_main_thread_is_in_vfork() -> Result<()> {
+    let count = times(5)?;
+    let fixture = fixture!("interrupted", "vfork", &count.to_string())?;
+    fixture.fact("ready")?;
+    let main = fixture.pid();
+    until("the main thread to sleep in vfork", WAIT_LIMIT, || {
+        Ok(stat(main).is_some_and(|it| it.state == 'D').then_some(()))
+    })?;
+    zombies(main, count)?;
+    freed_by_the_command(fixture, count)
+}
+
+/// The files of the process in `/proc` are empty then. Those of its other threads are not.
+#[test]
+fn another_thread_waits_after_the_main_thread_has_exited() -> Result<()> {
+    let count = times(5)?;
+    let fixture = fixture!("without-main-thread", &count.to_string())?;
+    fixture.fact("ready")?;
+    zombies(fixture.pid(), count)?;
+    freed_by_the_command(fixture, count)
 }
 
 #[test]
@@ -119,17 +159,24 @@ impl Heir {
 
     /// Waits until it runs the program and sleeps, and makes it wait.
     fn make_it_wait(&self, name: &str, count: u64) -> Result<()> {
+        self.until_asleep(name)?;
+        make_it_wait(self.process.pid(), count)
+    }
+
+    /// Waits until it runs the program and a thread of it sleeps.
+    fn until_asleep(&self, name: &str) -> Result<()> {
         let pid = self.process.pid();
         // Python before 3.11 sleeps in select.
         let calls = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep, libc::SYS_select, libc::SYS_pselect6];
         let sleeps = calls.map(|call| format!("{call} "));
         until("the program to sleep", WAIT_LIMIT, || {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
-            let call = std::fs::read_to_string(format!("/proc/{pid}/syscall"))?;
-            let is_asleep = comm.trim() == name && sleeps.iter().any(|it| call.starts_with(it));
-            Ok(is_asleep.then_some(()))
-        })?;
-        make_it_wait(pid, count)
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+            // That of a thread that has exited cannot be read.
+            let calls = threads.filter_map(|it| std::fs::read_to_string(it.path().join("syscall")).ok());
+            let is_sleep = |call: String| sleeps.iter().any(|it| call.starts_with(it));
+            Ok((comm.trim() == name && calls.into_iter().any(is_sleep)).then_some(()))
+        })
     }
 
     /// Its output, and how long it has run.
@@ -237,6 +284,58 @@ fn go_sleeps_to_the_end_and_loses_no_command() -> Result<()> {
     ensure!(status.success(), "it ended with {status}: {slept}");
     let slept: f64 = slept.parse()?;
     ensure!((wanted..wanted + 1.0).contains(&slept), "it slept {slept} s, and not {wanted}");
+    Ok(())
+}
+
+/// Sleeps in its main thread, or in another one after its main thread has exited.
+const C: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static void *sleeps(void *length) {
+    struct timespec time = {atoi(length), 0}, from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    if (nanosleep(&time, 0)) exit(1);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    printf("%f\n", to.tv_sec - from.tv_sec + (to.tv_nsec - from.tv_nsec) / 1e9);
+    exit(0);
+}
+
+int main(int count, char **args) {
+    pthread_t thread;
+    if (count == 2) sleeps(args[1]);
+    if (pthread_create(&thread, 0, sleeps, args[1])) return 2;
+    pthread_exit(0);
+}
+"#;
+
+/// Its C library has other stacks, other data of threads, and another way out of a signal handler.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn programs_of_musl_sleep_to_the_end() -> Result<()> {
+    let count = times(5)?;
+    let dir = tempfile::tempdir()?;
+    let source = dir.path().join("sleeps.c");
+    std::fs::write(&source, C)?;
+    for link in [&["-static"][..], &[]] {
+        let program = dir.path().join("sleeps");
+        let built =
+            Command::new("musl-gcc").args(link).args(["-O2", "-o"]).arg(&program).arg(&source).output();
+        let built = built.context("musl-gcc cannot be started: install musl-tools")?;
+        ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let length = seconds(count);
+        for more in [&[][..], &["thread"]] {
+            let text = length.to_string();
+            let heir = Heir::start_file(count, &program, &[&[&*text], more].concat())?;
+            heir.until_asleep("sleeps")?;
+            make_it_wait(heir.process.pid(), count)?;
+            let (said, _) = heir.end().with_context(|| format!("{link:?} {more:?}"))?;
+            let (slept, wanted): (f64, f64) = (said.trim().parse()?, length.into());
+            ensure!((wanted..wanted + 1.0).contains(&slept), "{link:?} {more:?} slept {slept} s");
+        }
+    }
     Ok(())
 }
 

@@ -5,9 +5,11 @@ mod crashes;
 mod incident;
 mod many;
 mod matrix;
+mod options;
 mod refusals;
 mod service;
 mod soak;
+mod terminal;
 
 use std::process::{Command, Output};
 
