@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 mod containers;
 mod recipes;
+mod reports;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_fixture");
 
@@ -69,11 +70,17 @@ impl Run {
         let line = out.lines().last();
         let line = line.with_context(|| format!("{code}, {}", self.file("err").unwrap_or_default()))?;
         let report: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        let wrong: Vec<String> = schema()?.iter_errors(&report).map(|it| it.to_string()).collect();
-        ensure!(wrong.is_empty(), "{wrong:#?}: {report:#}");
+        valid(&report)?;
         assert_eq!(report["exit_code"], code, "{report:#}");
         Ok(report)
     }
+}
+
+/// Fails unless a report fits the schema.
+fn valid(report: &Value) -> Result<()> {
+    let wrong: Vec<String> = schema()?.iter_errors(report).map(|it| it.to_string()).collect();
+    ensure!(wrong.is_empty(), "{wrong:#?}: {report:#}");
+    Ok(())
 }
 
 fn schema() -> Result<Validator> {

@@ -82,22 +82,47 @@ const PODMAN: &str = r#"
     mount -t cgroup2 none /sys/fs/cgroup
 }
 podman="podman --root $LAB/s --runroot $LAB/r --tmpdir $LAB/t --events-backend=none --cgroup-manager=cgroupfs"
-"$SUPERVISOR" leaks -o json --settle 5s -- $podman --runtime=crun run --name "$NAME" --network=none \
-    --cgroups=disabled --ulimit nofile=1000:1000 --ulimit nproc=9000:9000 "$@"
+options="--network=none --ulimit nofile=1000:1000 --ulimit nproc=9000:9000"
+if [ "$PID_NS" = own ]; then
+    options="$options --cgroups=disabled"
+else
+    # podman refuses such a PID namespace without a control group. For a privileged container, crun loads no program
+    # for devices, for which it would raise a limit.
+    options="$options --privileged --pids-limit=-1 --cgroup-parent=/$NAME"
+fi
+if [ "$PID_NS" = joined ]; then
+    $podman --runtime=crun run -d --name "$NAME-base" $options --rootfs "$LAB/rootfs" sleep 600 >&2 || exit
+    options="$options --pid=container:$NAME-base"
+elif [ "$PID_NS" = host ]; then
+    options="$options --pid=host"
+fi
+"$SUPERVISOR" leaks -o json --settle 5s -- $podman --runtime=crun run --name "$NAME" $options "$@"
 code=$?
 $podman rm -f -t 0 "$NAME" >/dev/null
+[ "$PID_NS" != joined ] || $podman rm -f -t 0 "$NAME-base" >/dev/null
+# conmon has a group of its own there, and may still be about to end.
+left=600
+while [ -d "/sys/fs/cgroup/$NAME" ] && [ $((left -= 1)) -gt 0 ]; do
+    rmdir "/sys/fs/cgroup/$NAME/conmon" "/sys/fs/cgroup/$NAME" 2>/dev/null || sleep 0.1
+done
 exit $code
 "#;
 
-fn left_by_podman(lab: &Lab, name: &str, args: &[&str]) -> Result<(i64, Vec<(String, String)>)> {
-    let name = format!("NAME={}", lab.container_id(name));
+/// `pid_ns` is `own`, `host`, or `joined`: that of another container, which runs before.
+fn left_by_podman(
+    lab: &Lab,
+    name: &str,
+    pid_ns: &str,
+    args: &[&str],
+) -> Result<(i64, Vec<(String, String)>)> {
     let variables = [
-        name,
+        format!("NAME={}", lab.container_id(name)),
+        format!("PID_NS={pid_ns}"),
         format!("LAB={}", lab.path().display()),
         format!("SUPERVISOR={}", supervisor_bin()?.display()),
     ];
-    let [name, place, program] = &variables;
-    let before = ["env", name, place, program, "unshare", "--mount", "sh", "-c", PODMAN, "sh"];
+    let [name, pid_ns, place, program] = &variables;
+    let before = ["env", name, pid_ns, place, program, "unshare", "--mount", "sh", "-c", PODMAN, "sh"];
     let run = Run::of(tempfile::tempdir()?, &[&before[..], args].concat())?;
     let report = run.report()?;
     let code = report["command"]["exit_code"].as_i64().context("podman was killed")?;
@@ -111,11 +136,33 @@ fn podman_leaves_what_its_container_does_not_reap() -> Result<()> {
     let rootfs = lab.rootfs().display().to_string();
     let foreground = ["--rm", "--rootfs", &rootfs];
     for (name, command, code) in [("fine", "true", 0), ("fails", NO_SUCH_COMMAND, 127)] {
-        let found = left_by_podman(&lab, name, &[&foreground[..], &[command]].concat())?;
+        let found = left_by_podman(&lab, name, "own", &[&foreground[..], &[command]].concat())?;
         assert_eq!(found, (code, Vec::new()), "{command}");
     }
     let command = ["-d", "--rootfs", &rootfs, "sh", "-c", "(sleep 0.1 &); exec sleep 600"];
     let left = expected(&[("running", "conmon"), ("running", "sleep"), ("unreaped", "sleep")]);
-    assert_eq!(left_by_podman(&lab, "stays", &command)?, (0, left));
+    assert_eq!(left_by_podman(&lab, "stays", "own", &command)?, (0, left));
+    Ok(())
+}
+
+/// A container that joins the PID namespace of another one leaves its orphans to PID 1 there. In the host's, conmon
+/// adopts them and reaps them.
+#[test]
+fn podman_in_another_pid_namespace_leaves_what_is_not_reaped_there() -> Result<()> {
+    let lab = Lab::new(&supervisor_bin()?)?;
+    lab.add_busybox(&["sh", "sleep", "true"])?;
+    let rootfs = lab.rootfs().display().to_string();
+    let foreground = ["--rm", "--rootfs", &rootfs];
+    let stays = ["-d", "--rootfs", &rootfs, "sh", "-c", "(sleep 0.1 &); exec sleep 600"];
+    let of_host = [("running", "conmon"), ("running", "sleep")];
+    let of_joined = [&of_host[..], &[("unreaped", "sleep")]].concat();
+    for (pid_ns, left) in [("joined", &of_joined[..]), ("host", &of_host)] {
+        for (name, command, code) in [("fine", "true", 0), ("fails", NO_SUCH_COMMAND, 127)] {
+            let found = left_by_podman(&lab, name, pid_ns, &[&foreground[..], &[command]].concat())?;
+            assert_eq!(found, (code, Vec::new()), "{command} with --pid={pid_ns}");
+        }
+        let found = left_by_podman(&lab, "stays", pid_ns, &stays)?;
+        assert_eq!(found, (0, expected(left)), "--pid={pid_ns}");
+    }
     Ok(())
 }
