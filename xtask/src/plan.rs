@@ -44,6 +44,7 @@ pub(crate) const TESTS: Programs = Programs {
         ("pytest-3", "python3-pytest"),
         ("go", "golang-go"),
         ("rmiregistry", "default-jre-headless"),
+        ("musl-gcc", "musl-tools"),
     ],
 };
 /// The program that boots other kernels.
