@@ -51,7 +51,12 @@ fn a_pod_is_not_deleted_because_its_storage_does_not_answer() -> Result<()> {
     ensure!(found.text("orchestrator.resource.id")? == uid, "the pod is {uid}: {}", found.0);
     ensure!(!found.text("supervisor.killed_by.name")?.is_empty(), "nobody has killed it: {}", found.0);
     let pid = process.to_string();
-    for args in [&["ps", "-o", "json", "--pid", &pid], &["explain", &pid, "-o", "json"][..]] {
+    for args in [
+        &["ps", "-o", "json", "--pid", &pid],
+        &["ps", "-o", "json", "--pod", uid],
+        &["explain", &pid, "-o", "json"][..],
+        &["explain", "--pod", uid, "-o", "json"],
+    ] {
         let (events, _) = run_json(args)?;
         let event = events.iter().find(|event| event.is_about(process));
         let event = event.with_context(|| format!("{args:?} does not report {process}"))?;
