@@ -48,7 +48,8 @@ impl Redactor {
                     };
                 }
                 Next::Secret if !is_option => {
-                    next = Next::Any;
+                    // The value of a key can be another key.
+                    next = if is_key(arg) { Next::Secret } else { Next::Any };
                     return MARK.to_owned();
                 }
                 Next::Login if !is_option => {
@@ -73,8 +74,7 @@ impl Redactor {
                 // A token can be the user of a login, or a part of a key.
                 return self.text(format!("{key}{}", if value.is_empty() { "" } else { MARK }));
             }
-            let is_key = arg.starts_with('-') && arg.chars().all(keys::is_part) && keys::is_secret(arg);
-            if is_key || is_word(arg) {
+            if is_key(arg) {
                 next = Next::Secret;
                 return self.text(arg.clone());
             }
@@ -94,11 +94,13 @@ fn assignment(arg: &str) -> Option<(&str, &str)> {
     (key.chars().all(keys::is_part) && keys::is_secret(key)).then(|| arg.split_at(at + 1))
 }
 
-/// Whether an argument is the first word of a header whose value follows.
-fn is_word(arg: &str) -> bool {
-    ["authorization:", "proxy-authorization:", "bearer", "basic"]
-        .iter()
-        .any(|it| arg.eq_ignore_ascii_case(it))
+/// Whether an argument is an option whose value is a secret, or the first word of a header whose value follows.
+fn is_key(arg: &str) -> bool {
+    let is_option = arg.starts_with('-') && arg.chars().all(keys::is_part) && keys::is_secret(arg);
+    is_option
+        || ["authorization:", "proxy-authorization:", "bearer", "basic"]
+            .iter()
+            .any(|it| arg.eq_ignore_ascii_case(it))
 }
 
 /// The user of USER:PASSWORD.
@@ -135,7 +137,7 @@ mod tests {
             ),
             ("a|postgres://user:pw@host/db", "a|postgres://user:[redacted]@host/db"),
             ("curl|-H|Authorization: Basic abc", "curl|-H|Authorization: [redacted]"),
-            ("curl|-H|Authorization:|Bearer|abc", "curl|-H|Authorization:|[redacted]|abc"),
+            ("curl|-H|Authorization:|Bearer|abc", "curl|-H|Authorization:|[redacted]|[redacted]"),
             ("sh|-c|PASSWORD=x run", "sh|-c|PASSWORD=[redacted]"),
             ("sh|-c|run --password x", "sh|-c|run --password [redacted]"),
             ("curl|-u|user:pw|-u|user", "curl|-u|user:[redacted]|-u|user"),
@@ -147,6 +149,7 @@ mod tests {
                 "x|-----BEGIN|[redacted]|[redacted]|[redacted]|-----END|b",
             ),
             ("a|--token=|b", "a|--token=|b"),
+            ("a|--token|-password|x", "a|--token|[redacted]|[redacted]"),
             ("curl|-u|ghp_0123456789:x-oauth-basic", "curl|-u|[redacted]:[redacted]"),
             ("a|--glpat-0123456789.token=x|b", "a|--[redacted].token=[redacted]|b"),
         ] {

@@ -1,8 +1,8 @@
 //! Removes secrets from a text: tokens of known formats, credentials in URLs, and values of keys that name a secret.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
-use regex::{Captures, Regex};
+use regex::{Match, Regex};
 
 use super::{MARK, keys};
 
@@ -32,7 +32,7 @@ static TOKENS: LazyLock<Regex> = LazyLock::new(|| {
 /// Tokens of `OpenAI` and others. A name may begin with the same letters, but such a name has no digit.
 static SK_TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"\bsk-[A-Za-z0-9_-]{16,}"));
 /// The token behind this word.
-static BEARER: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b(bearer\s+)([A-Za-z0-9+/=._~-]{6,})"));
+static BEARER: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\bbearer\s+([A-Za-z0-9+/=._~-]{6,})"));
 /// The password of a data source without a scheme, as Go's drivers take it.
 static DATA_SOURCE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"([^\s:/@'"=]+:)([^\s'"]+)(@(?:tcp6?|unix)\()"#));
@@ -48,24 +48,41 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern of this file")
 }
 
-/// The text without the secrets that this file knows.
+/// The text without the secrets that this file knows. Each form is searched in the whole text: a secret that is found by
+/// one form must not hide the key of another secret.
 pub(super) fn redacted(text: &str) -> Cow<'_, str> {
     // A text this short is shorter than any token. Only the value of a key can be a secret in it.
     if text.len() < 8 && !text.contains(['=', ':']) {
         return Cow::Borrowed(text);
     }
-    let text = TOKENS.replace_all(text, MARK);
-    let text = then(text, |text| {
-        SK_TOKEN.replace_all(text, |found: &Captures<'_>| {
-            let token = &found[0];
-            if token.contains(|c: char| c.is_ascii_digit()) { MARK } else { token }.to_owned()
-        })
-    });
-    let text = then(text, |text| BEARER.replace_all(text, format!("${{1}}{MARK}")));
-    let text = then(text, |text| DATA_SOURCE.replace_all(text, format!("${{1}}{MARK}${{3}}")));
-    let text = then(text, urls);
-    let text = then(text, |text| without_values(text, &KEY));
-    then(text, |text| without_values(text, &OPTION))
+    let mut secrets: Vec<Range<usize>> = TOKENS.find_iter(text).map(|found| found.range()).collect();
+    let has_digit = |token: &Match<'_>| token.as_str().contains(|c: char| c.is_ascii_digit());
+    secrets.extend(SK_TOKEN.find_iter(text).filter(has_digit).map(|found| found.range()));
+    bearers(text, &mut secrets);
+    secrets.extend(DATA_SOURCE.captures_iter(text).filter_map(|found| Some(found.get(2)?.range())));
+    urls(text, &mut secrets);
+    values(text, &KEY, &mut secrets);
+    values(text, &OPTION, &mut secrets);
+    without(text, secrets)
+}
+
+/// The text with a mark in place of these ranges. Ranges that overlap or touch get one mark.
+fn without(text: &str, mut ranges: Vec<Range<usize>>) -> Cow<'_, str> {
+    if ranges.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut out = String::with_capacity(text.len());
+    let mut end = 0;
+    for range in ranges {
+        if range.start > end || out.is_empty() {
+            out.push_str(&text[end..range.start]);
+            out.push_str(MARK);
+        }
+        end = end.max(range.end);
+    }
+    out.push_str(&text[end..]);
+    Cow::Owned(out)
 }
 
 /// Applies a further change to a text.
@@ -76,37 +93,38 @@ pub(super) fn then(text: Cow<'_, str>, change: impl FnOnce(&str) -> Cow<'_, str>
     }
 }
 
-/// The text without the passwords of URLs, and without user names that are tokens.
-fn urls(text: &str) -> Cow<'_, str> {
-    if !text.contains("://") {
-        return Cow::Borrowed(text);
+/// Finds tokens behind the word `bearer`.
+fn bearers(text: &str, secrets: &mut Vec<Range<usize>>) {
+    let mut at = 0;
+    while let Some(token) = BEARER.captures_at(text, at).and_then(|found| found.get(1)) {
+        secrets.push(token.range());
+        // The token can be the same word again.
+        at = token.start();
     }
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (scheme, behind) = rest.split_at(at + 3);
-        out.push_str(scheme);
-        let end = behind.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>'));
-        let url = &behind[..end.unwrap_or(behind.len())];
-        rest = behind;
-        let Some(user_end) = user_info(url) else { continue };
-        let user = &url[..user_end];
-        // A user name alone is not a secret, but some servers take a token instead of the user name.
-        let takes_token = ["http", "https", "nats", "tls"].iter().any(|it| scheme[..at].ends_with(it));
-        match user.split_once(':') {
-            Some((_, "")) => out.push_str(user),
-            Some((name, _)) => {
-                out.push_str(name);
-                out.push(':');
-                out.push_str(MARK);
-            }
-            None if takes_token && !user.is_empty() => out.push_str(MARK),
-            None => out.push_str(user),
+}
+
+/// Finds the passwords of URLs, and user names that are tokens.
+fn urls(text: &str, secrets: &mut Vec<Range<usize>>) {
+    const SIGN: &str = "://";
+    let mut end = 0;
+    for (at, _) in text.match_indices(SIGN) {
+        let start = at + SIGN.len();
+        if start > end {
+            let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>');
+            end = text[start..].find(ends).map_or(text.len(), |len| start + len);
         }
-        rest = &behind[user_end..];
+        let Some(user_len) = user_info(&text[start..end]) else { continue };
+        let user = &text[start..start + user_len];
+        // A user name alone is not a secret, but some servers take a token instead of the user name.
+        let takes_token = ["http", "https", "nats", "tls"].iter().any(|it| text[..at].ends_with(it));
+        let secret_at = match user.split_once(':') {
+            Some((_, "")) => continue,
+            Some((name, _)) => name.len() + 1,
+            None if takes_token && !user.is_empty() => 0,
+            None => continue,
+        };
+        secrets.push(start + secret_at..start + user_len);
     }
-    out.push_str(rest);
-    Cow::Owned(out)
 }
 
 /// The position where the user and the password end, in a URL without its scheme.
@@ -121,14 +139,14 @@ fn user_info(url: &str) -> Option<usize> {
     if is_port { None } else { url.rfind('@') }
 }
 
-/// The text without the values of keys that name a secret.
-fn without_values<'a>(text: &'a str, before: &Regex) -> Cow<'a, str> {
-    let mut out = String::new();
-    let (mut copied, mut at) = (0, 0);
+/// Finds the values of keys that name a secret.
+fn values(text: &str, before: &Regex, secrets: &mut Vec<Range<usize>>) {
+    let (mut at, mut known) = (0, 0);
     while let Some(found) = before.captures_at(text, at) {
         let (Some(all), key) = (found.get(0), &found[1]) else { break };
         // The space behind one option is also the space before the next option.
         let is_option = all.as_str().ends_with([' ', '\t']) && !all.as_str().contains(['=', ':']);
+        // The value of a key can be another key.
         at = all.end() - usize::from(is_option);
         // A hyphen begins another option.
         if !keys::is_secret(key) || is_option && text[all.end()..].starts_with('-') {
@@ -136,18 +154,15 @@ fn without_values<'a>(text: &'a str, before: &Regex) -> Cow<'a, str> {
         }
         let opening = Opening::of(all.as_str(), &text[all.end()..]);
         let start = all.end() + opening.len;
-        let end = start + value_end(&text[start..], opening.quote, is_header(key));
+        // A value without quotes ends no earlier than a value that it is a part of. So the text is read once, however many
+        // keys are in it.
+        let from = if opening.quote.is_none() { start.max(known) } else { start };
+        let end = from + value_end(&text[from..], opening.quote, is_header(key));
         if end > start {
-            out.push_str(&text[copied..start]);
-            out.push_str(MARK);
-            (copied, at) = (end, end);
+            secrets.push(start..end);
+            known = known.max(end);
         }
     }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    out.push_str(&text[copied..]);
-    Cow::Owned(out)
 }
 
 /// The characters before a value.
@@ -289,6 +304,13 @@ mod tests {
                 "run -e 'curl --password [redacted] -v' --token [redacted]",
             ),
             ("run --token --verbose", "run --token --verbose"),
+            ("token: --db-token x", "token: [redacted] [redacted]"),
+            ("token: password: x", "token: [redacted] [redacted]"),
+            ("bearer --db-token x", "bearer [redacted] [redacted]"),
+            ("Bearer Bearer abcdef1", "Bearer [redacted] [redacted]"),
+            ("--token password= x", "--token [redacted] [redacted]"),
+            ("token=a=b:c@tcp(password= x", "token=[redacted] [redacted]"),
+            ("password=\"a --token 'b c'\" d", "password=\"[redacted]\" d"),
         ]);
     }
 }
