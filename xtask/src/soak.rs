@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use crate::{binary, process};
+use crate::{binary, process, test};
 
 /// How long, and which one.
 #[derive(clap::Args)]
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Stops reapers instead: 200 times in each call, 50 times with a death at each step, and 10,000 zombies at once
     #[arg(long, conflicts_with_all = ["minutes", "seed", "attackers"])]
     reap: bool,
+    /// Runs the live tests under `supervisor leaks` instead, which reports what they leave behind
+    #[arg(long, conflicts_with_all = ["minutes", "seed", "attackers", "reap"])]
+    leaks: bool,
     /// Adds attackers: a quarter of the processes that become zombies try to mislead or to delay the watches
     #[arg(long)]
     attackers: bool,
@@ -36,6 +39,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let binary = binary::build()?;
     if args.reap {
         return stops(&binary);
+    }
+    if args.leaks {
+        return test::under_leaks(&binary);
     }
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
     let seed = args.seed.unwrap_or_else(now);

@@ -1,6 +1,6 @@
 //! Runs the lints, the unit tests and the live tests. The core of the live tests also runs on other kernels.
 
-use std::{path::Path, thread};
+use std::{path::Path, process::Command, thread};
 
 use anyhow::Result;
 
@@ -51,12 +51,36 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     beside.and(alone).and(elsewhere)
 }
 
+/// Runs the live tests under `supervisor leaks`, which reports what they leave behind. Those in a module `alone` are left
+/// out, because they need a host without another watch. Many tests leave zombies for a while, so only what is left at
+/// the end counts.
+pub(crate) fn under_leaks(binary: &Path) -> Result<()> {
+    const FOR_A_WHILE: &str = "1d";
+    let mut leaks = Command::new(binary);
+    leaks.args(["leaks", "--grace", FOR_A_WHILE, "--"]);
+    let threads = AT_ONCE * thread::available_parallelism()?.get();
+    let tests = cargo_test(binary, threads, &["--skip".to_owned(), ALONE.to_owned()])?;
+    leaks.arg(tests.get_program()).args(tests.get_args()).current_dir(process::workspace());
+    for (name, value) in tests.get_envs() {
+        match value {
+            Some(value) => leaks.env(name, value),
+            None => leaks.env_remove(name),
+        };
+    }
+    process::visibly(leaks)
+}
+
 /// Runs the live tests that the arguments choose.
 fn live(binary: &Path, threads: usize, chosen: &[String]) -> Result<()> {
+    process::visibly(cargo_test(binary, threads, chosen)?)
+}
+
+/// The command that runs the live tests that the arguments choose.
+fn cargo_test(binary: &Path, threads: usize, chosen: &[String]) -> Result<Command> {
     let mut live = process::cargo();
     live.env("SUPERVISOR_BIN", binary).env("PATH", youki::path()?);
     live.args(["test", "--package", "supervisor-tests", "--tests", "--locked", "--no-fail-fast"]);
     binary::link_statically(&mut live)?;
     live.arg("--").arg(format!("--test-threads={threads}")).args(chosen);
-    process::visibly(live)
+    Ok(live)
 }
