@@ -44,13 +44,7 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     let limit = reaper.cpu.filter(|cpu| cpu.throttled > 0).and_then(|cpu| cpu.limit_millis);
     let pending = if reaper.sigchld_pending { ", and a SIGCHLD is pending" } else { "" };
     let throttled = limit
-        .map(|millis| {
-            format!(
-                "; its control group may use {}.{:02} processors and was throttled",
-                millis / 1000,
-                millis % 1000 / 10
-            )
-        })
+        .map(|millis| format!("; its control group may use {} processors and was throttled", decimal(millis)))
         .unwrap_or_default();
     let mut advice = vec![remedy(&[], "wait: it has not had the time to reap yet")];
     if limit.is_some() {
@@ -83,6 +77,12 @@ pub(super) fn starved(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
+/// Thousandths as a decimal number, with a third place only if it is needed.
+fn decimal(millis: u64) -> String {
+    let (whole, rest) = (millis / 1000, millis % 1000);
+    if rest % 10 == 0 { format!("{whole}.{:02}", rest / 10) } else { format!("{whole}.{rest:03}") }
+}
+
 /// Whether the reaper waits only for children that it names, or waits for none and has reaped none.
 fn is_unknown_to_it(case: &Case<'_>) -> bool {
     match case.habit() {
@@ -109,5 +109,15 @@ fn comes_to_its_children(case: &Case<'_>) -> bool {
         Habit::Never { .. } => case.got_sigchld_before_the_watch(),
         Habit::AskedForIt { exited: false, .. } | Habit::ByName => polls(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_limit_is_not_shown_as_none() {
+        assert_eq!([1, 10, 505, 1500].map(decimal), ["0.001", "0.01", "0.505", "1.50"]);
     }
 }
