@@ -1,15 +1,18 @@
 //! Bug reports about reapers that do something else when their child exits: they are in another call, at work, or in a
 //! wait that excludes the child.
 
-use std::fs::OpenOptions;
+use std::{
+    fs::{self, OpenOptions},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use rustix::{
     fs::{CWD, Mode},
     process::Signal,
 };
-use supervisor_lab::{Lab, program};
-use supervisor_tests::{Guard, Watch, child_of, signal, supervisor_bin, zombie_of};
+use supervisor_lab::{Lab, program, until};
+use supervisor_tests::{Guard, WAIT_LIMIT, Watch, child_of, signal, supervisor_bin, zombie_of};
 
 use super::{FIXTURE, Truth, own::python, script};
 
@@ -25,10 +28,14 @@ struct Played {
 impl Played {
     /// Runs the program until it has a zombie.
     fn start(recording: &str, text: &str) -> Result<Self> {
+        Self::watched_by(Watch::recorded(recording)?, text)
+    }
+
+    /// The same under a watch that is not recorded.
+    fn watched_by(mut watch: Watch, text: &str) -> Result<Self> {
         let lab = Lab::new(&supervisor_bin()?)?;
         let file = lab.path().join("program.py");
         script(&file, text)?;
-        let mut watch = Watch::recorded(recording)?;
         let guard = Guard::start(FIXTURE, &python()?, &[file.to_str().context("no UTF-8")?])?;
         let reaper = guard.program();
         let zombie = zombie_of(reaper)?.pid;
@@ -145,6 +152,126 @@ fn the_reaper_asks_only_for_stopped_children() -> Result<()> {
         wont_help: &["init"],
         ..Truth::default()
     })
+}
+
+/// One thread forks, and another one waits with `__WNOTHREAD`.
+#[test]
+fn the_reaper_waits_only_for_children_of_another_thread() -> Result<()> {
+    let text = "import os, threading, time\n\
+                def forks():\n    if os.fork() == 0:\n        os._exit(7)\n    threading.Event().wait()\n\
+                threading.Thread(target=forks, daemon=True).start()\n\
+                while True:\n    try:\n        os.waitpid(-1, os.WNOHANG | 0x20000000)\n    \
+                except ChildProcessError:\n        pass\n    time.sleep(0.3)\n";
+    let played = Played::watched_by(Watch::start(&[])?, text)?;
+    played.compare(&Truth {
+        family: "F4",
+        position: "own-child",
+        cause: "narrowed-wait",
+        prognosis: "leaked",
+        names: &["__WNOTHREAD", "children of its other threads"],
+        remedies: &["without __WNOTHREAD"],
+        no_remedy: &["waitpid(-1"],
+        wont_help: &["init"],
+        ..Truth::default()
+    })
+}
+
+/// A control group that gets a thousandth of a processor. It is removed when this is dropped.
+struct Throttled(PathBuf);
+
+impl Throttled {
+    fn make() -> Result<Self> {
+        let name = format!("supervisor-test-throttled-{}", std::process::id());
+        let mounts = fs::read_to_string("/proc/mounts")?;
+        let mount_of = |kind: &str, option: &str| {
+            let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+            let is_it = |words: &Vec<&str>| {
+                words.get(2) == Some(&kind)
+                    && words.get(3).is_some_and(|options| options.split(',').any(|it| it == option))
+            };
+            lines.find(is_it).map(|words| Path::new(words[1]).join(&name))
+        };
+        if let Some(dir) = mount_of("cgroup", "cpu") {
+            fs::create_dir(&dir)?;
+            let group = Self(dir);
+            group.write("cpu.cfs_period_us", "1000000")?;
+            group.write("cpu.cfs_quota_us", "1000")?;
+            return Ok(group);
+        }
+        let dir = mount_of("cgroup2", "rw").context("no hierarchy of control groups is mounted")?;
+        // Where systemd runs, the controller is on already.
+        let control = dir.with_file_name("cgroup.subtree_control");
+        if !fs::read_to_string(&control)?.split_whitespace().any(|it| it == "cpu") {
+            fs::write(&control, "+cpu")?;
+        }
+        fs::create_dir(&dir)?;
+        let group = Self(dir);
+        group.write("cpu.max", "1000 1000000")?;
+        Ok(group)
+    }
+
+    fn write(&self, file: &str, text: &str) -> Result<()> {
+        fs::write(self.0.join(file), text).with_context(|| file.to_owned())
+    }
+
+    /// Takes the limit away.
+    fn lift(&self) -> Result<()> {
+        if self.0.join("cpu.max").exists() {
+            return self.write("cpu.max", "max");
+        }
+        self.write("cpu.cfs_quota_us", "-1")
+    }
+}
+
+impl Drop for Throttled {
+    fn drop(&mut self) {
+        // The group is busy until its last process has left it.
+        let removed = until("the group to be empty", WAIT_LIMIT, || Ok(fs::remove_dir(&self.0).ok()));
+        assert!(removed.is_ok() || std::thread::panicking(), "{} stays", self.0.display());
+    }
+}
+
+/// A handler reaps all children when it has done its work. Its container's limit leaves it no time for that.
+#[test]
+fn the_reaper_is_throttled() -> Result<()> {
+    let text = "import os, signal, time\n\
+                reaped = []\n\
+                def handle(*_):\n    sum(range(10 ** 7))\n    \
+                try:\n        while (pid := os.waitpid(-1, os.WNOHANG)[0]):\n            reaped.append(pid)\n    \
+                except ChildProcessError:\n        pass\n\
+                signal.signal(signal.SIGCHLD, handle)\n\
+                if os.fork() == 0:\n    os._exit(0)\n\
+                while not reaped:\n    time.sleep(0.01)\n\
+                os.posix_spawnp('sleep', ['sleep', '600'], os.environ)\n\
+                while True:\n    signal.pause()\n";
+    let lab = Lab::new(&supervisor_bin()?)?;
+    let file = lab.path().join("program.py");
+    script(&file, text)?;
+    let mut watch = Watch::start(&[])?;
+    let group = Throttled::make()?;
+    let guard = Guard::start(FIXTURE, &python()?, &[file.to_str().context("no UTF-8")?])?;
+    let reaper = guard.program();
+    let zombie = child_of(reaper, "the second child", |it| it.comm == "sleep")?.pid;
+    group.write("cgroup.procs", &reaper.to_string())?;
+    signal(zombie, Signal::TERM)?;
+    let truth = Truth {
+        family: "F24",
+        position: "own-child",
+        cause: "busy",
+        prognosis: "late",
+        names: &["was throttled"],
+        remedies: &["processor time"],
+        no_remedy: &["restart", "end python", "stop-gap"],
+        wont_help: &["init"],
+        ..Truth::default()
+    };
+    truth.is_told_of(&mut watch, zombie, reaper)?;
+    // With the time that it needs, it reaps.
+    group.lift()?;
+    truth.holds_to_the_end(watch, zombie, &[reaper])?;
+    drop(guard);
+    drop(group);
+    Ok(())
 }
 
 /// A shell is PID 1, as in `docker run IMAGE sh`. It reaps when it comes to its next command, and now it reads that
