@@ -72,6 +72,32 @@ fn zombies_with_the_longest_arguments_delay_nobody() -> Result<()> {
     attacker.end()
 }
 
+/// An inspection reads 1,024 members of a namespace (docs/threat-model.md, "Blocking the collector").
+#[test]
+fn members_of_a_namespace_that_are_not_inspected_are_counted() -> Result<()> {
+    /// The limit, and more.
+    const MEMBERS: u64 = 1024 + 76;
+    let den = den()?;
+    let mut watch = Watch::start(&[])?;
+    let crowd = den.attack(&["crowd", "1", &MEMBERS.to_string()])?;
+    let init = crowd.fact("crowd")?.pid("init")?;
+    let is_it = |event: &Event| event.says("namespace-blocked", init);
+    let blocked = watch.wait_for("the namespace", is_it)?;
+    let ino = blocked.number("supervisor.pid_ns.ino")?.to_string();
+    let (listed, _) = run_json(&["ps", "-o", "json", "--pidns", &ino])?;
+    let listed = listed.iter().find(|event| is_it(event)).context("ps does not list the namespace")?;
+    for event in [&blocked, listed] {
+        let named = event.list("supervisor.blockers")?.len() as u64;
+        let left_out = event.number("supervisor.blockers_left_out")?;
+        assert_eq!(named + left_out, 1024, "each inspected one holds it: {}", event.0);
+        let verdict = event.text("supervisor.verdict")?;
+        ensure!(verdict.ends_with("; 76 other processes in it were not looked at"), "{verdict}");
+    }
+    crowd.end()?;
+    watch.wait_for("its end", |event| event.says("namespace-released", init))?;
+    watch.stop().map(drop)
+}
+
 #[test]
 fn namespaces_within_namespaces_are_reported_at_every_level() -> Result<()> {
     let den = den()?;
