@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, Permissions},
-    io::Read as _,
+    io::{Read as _, Write as _},
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::Path,
     process::{Command, Stdio},
@@ -224,6 +224,31 @@ fn every_command_that_inspects_processes_gives_up_all_other_capabilities() -> Re
     has_only(kept()?, &status(screen.pid())?)?;
     screen.types("q")?;
     screen.ends()?;
+    fixture.end()
+}
+
+#[test]
+fn commands_that_inspect_once_give_up_all_other_capabilities() -> Result<()> {
+    let fixture = fixture!("never-wait", "1")?;
+    let zombie = fixture.fact("zombie")?.pid("pid")?.to_string();
+    for args in [&["explain", &zombie][..], &["check"], &["ps"]] {
+        // It writes when it has inspected all, and then it waits: the pipe is full, and nobody reads.
+        let (_reader, mut writer) = std::io::pipe()?;
+        writer.write_all(&vec![b'\n'; rustix::pipe::fcntl_getpipe_size(&writer)?])?;
+        let mut process = Command::new(supervisor_bin()?);
+        process.args(args).stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+        let mut process = Owned::start(&mut process)?;
+        let status = format!("/proc/{}/status", process.pid());
+        let gave_up = until("it to write", WAIT_LIMIT, || {
+            let wchan = fs::read_to_string(format!("/proc/{}/wchan", process.pid()))?;
+            Ok(wchan.ends_with("pipe_write").then_some(()))
+        });
+        gave_up
+            .and_then(|()| has_only(kept()?, &fs::read_to_string(&status)?))
+            .with_context(|| args[0].to_owned())?;
+        process.signal(Signal::KILL)?;
+        process.end(WAIT_LIMIT)?;
+    }
     fixture.end()
 }
 
