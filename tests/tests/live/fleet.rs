@@ -15,6 +15,8 @@ use supervisor_deliver::{config::NatsConfig, sink::NatsSink};
 use supervisor_lab::{Lines, Owned, until};
 use supervisor_tests::{Agent, Broker, WAIT_LIMIT, fixture, freeze, supervisor_bin};
 
+mod list;
+
 /// A node is stale after three of these. That is longer than a busy machine keeps an agent from running.
 const HEARTBEAT: &str = "3s";
 
@@ -332,42 +334,6 @@ fn an_agent_without_events_says_that_its_broker_is_gone() -> Result<()> {
             .contains("nodes that report: 1")
             .then_some(()))
     })?;
-    Ok(())
-}
-
-#[test]
-fn blocked_namespaces_have_a_list_of_their_own() -> Result<()> {
-    let broker = Broker::start()?;
-    run(async {
-        let config: NatsConfig = serde_json::from_value(json!({ "servers": [broker.url()] }))?;
-        let delivered =
-            NatsSink::open(&config, "lab", &Proc::new()?.identity().anonymous())?.deliver(&[]).await;
-        ensure!(delivered.error.is_none(), "{:?}", delivered.error);
-        let bucket = broker.jetstream().await?.get_key_value("supervisor-findings").await?;
-        let document = json!({
-            "@timestamp": "2026-01-01T00:00:00Z",
-            "process": { "pid": 70, "name": "pause" },
-            "supervisor": {
-                "finding": { "kind": "namespace" },
-                "pid_ns": { "ino": 4_026_532_177_u32 },
-                "blockers": [{ "kind": "zombie", "pid": 71, "name": "crun", "reaper": { "pid": 9, "name": "conmon" } }],
-            },
-        });
-        bucket.put("lab.anonymous.1", serde_json::to_vec(&document)?.into()).await?;
-        Ok(())
-    })?;
-    let words = ["anonymous", "4026532177", "pause[70]", "crun[71] zombie", "reports"];
-    let listed = ps(&broker, &[])?;
-    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(1), 2), "{}", listed.stdout);
-    assert!(
-        listed.stdout.starts_with("HOST") && listed.stdout.contains("BLOCKED PID NS"),
-        "{}",
-        listed.stdout
-    );
-    assert_eq!(listed.with(&words), 1, "{}", listed.stdout);
-    assert_eq!(ps(&broker, &["--reaper", "9"])?.with(&words), 1);
-    assert_eq!(ps(&broker, &["--reaper", "10"])?.code, Some(0));
-    assert_eq!(ps(&broker, &["--grace", "1s"])?.code, Some(2), "a node has its own grace period");
     Ok(())
 }
 
