@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
-use supervisor_lab::{Owned, zombies_of};
+use supervisor_lab::Owned;
 use supervisor_tests::{Fixture, child_of, fixture, signal, supervisor_bin};
 use tempfile::NamedTempFile;
 
@@ -38,7 +38,10 @@ fn a_process_that_has_not_exited_is_refused() -> Result<()> {
 
 #[test]
 fn a_zombie_that_a_tracer_must_collect_is_refused() -> Result<()> {
-    zombie_of(fixture!("traced", "leader")?, "traces it and must collect it first")
+    for task in ["leader", "thread"] {
+        zombie_of(fixture!("traced", task)?, "traces it and must collect it first")?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -203,30 +206,12 @@ fn a_reaper_that_runs_32_bit_code_is_left_alone() -> Result<()> {
     is_left_alone(fixture!("runs-32-bit-code")?, "it runs 32-bit code")
 }
 
-/// If it came back into the sequence, the kernel would not know that the sequence was interrupted. For a moment after
-/// the kernel has ended the sequence, the reaper is outside of it, and then its zombie is freed.
+/// If it came back into the sequence, the kernel would not know that the sequence was interrupted.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_reaper_in_a_restartable_sequence_is_left_alone() -> Result<()> {
-    const ZOMBIES: u64 = 10;
-    let program = env!("CARGO_BIN_EXE_fixture");
-    let args = ["GLIBC_TUNABLES=glibc.pthread.rseq=0", program, "in-a-sequence", &ZOMBIES.to_string()];
-    let fixture = Fixture::start("env", &args)?;
-    fixture.fact("ready")?;
-    let mut is_left_alone = false;
-    for zombie in zombies(fixture.pid(), ZOMBIES)? {
-        let (said, code) = reap(&["--yes", "--force", "--no-nudge", &zombie.to_string()])?;
-        is_left_alone = code == Some(1) && said.contains("it is in a restartable sequence");
-        ensure!(is_left_alone || code == Some(0), "{code:?}: {said}");
-        if is_left_alone {
-            ensure!(zombies_of(fixture.pid())?.iter().any(|it| it.pid == zombie), "it is freed");
-            break;
-        }
-    }
-    ensure!(is_left_alone, "all zombies were freed");
-    signal(fixture.pid(), Signal::USR1)?;
-    fixture.fact("continued")?;
-    fixture.end()
+    let args = ["GLIBC_TUNABLES=glibc.pthread.rseq=0", env!("CARGO_BIN_EXE_fixture"), "in-a-sequence"];
+    is_left_alone(Fixture::start("env", &args)?, "it is in a restartable sequence")
 }
 
 /// Code that is in no file can change at any time.
