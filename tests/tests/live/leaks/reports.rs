@@ -140,6 +140,14 @@ fn a_pid_namespace_that_cannot_end_is_reported_with_what_holds_it() -> Result<()
     let (_, failures) = junit_of(&run)?;
     let kinds = failures.iter().filter(|(kind, _)| kind == "namespace");
     assert_eq!(kinds.count(), 1, "{failures:#?}");
+
+    // The same in the text for people.
+    let run = self::run(&[&["--settle", "500ms"], &background("held", &["held-init"])[..]].concat())?;
+    assert_eq!(run.code()?, 23);
+    let text = run.file("err")?;
+    for part in [": a PID namespace that cannot end\n", "1 namespace"] {
+        ensure!(text.contains(part), "{part}\nis not in\n{text}");
+    }
     Ok(())
 }
 
