@@ -3,63 +3,31 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::PathBuf,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use supervisor_conclude::{conclusions::Conclusions, decision::decide};
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
     decision::Decision,
     diagnosis::{Cause, Diagnosis, Prognosis},
-    event::{Event, EventKind},
+    event::EventKind,
     facts::Call,
     filter::Filter,
     finding::{Finding, PidNsMode, WaitTarget},
     observation::{Observation, Seen},
     recording::RecordingReader,
 };
-use supervisor_render::{Context, ecs, ocsf};
+use supervisor_render::{ecs, ocsf};
+
+mod recorded;
+use recorded::{recordings, replay};
+
+const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/recordings");
 
 /// No event of a blocked namespace is larger, in bytes.
 const MAX_EVENT: usize = 8 << 10;
-
-/// Replays a recording after `change` has changed its observations, and gives `take` each event.
-fn replay(
-    recording: &Path,
-    change: impl Fn(&mut Observation),
-    mut take: impl FnMut(&Event, &Context) -> Result<()>,
-) -> Result<()> {
-    let mut reader = RecordingReader::open(recording)?;
-    let header = reader.header().clone();
-    let mut conclusions = Conclusions::new(header.host.clone(), header.grace_ns, Filter::default());
-    let context =
-        Context { host: header.host, agent_id: header.agent_id, hooks: header.hooks.map(Into::into) };
-    for observation in reader.by_ref() {
-        let mut observation = observation?;
-        change(&mut observation);
-        for event in conclusions.take(&observation) {
-            take(&event, &context)?;
-        }
-    }
-    Ok(())
-}
-
-/// The recordings whose names begin so.
-fn recordings(start: &str) -> Result<Vec<std::path::PathBuf>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(&dir).with_context(|| format!("{} cannot be read", dir.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(start) && path.extension().is_some_and(|it| it == "zst") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    ensure!(!found.is_empty(), "no recording is called {start}*");
-    Ok(found)
-}
 
 /// The lines of advice that a fact of the finding contradicts, each with the fact.
 fn contradictions(finding: &Finding) -> Vec<String> {
@@ -127,13 +95,13 @@ fn repeated(diagnosis: &Diagnosis) -> Vec<String> {
 fn no_advice_contradicts_a_fact_or_stands_twice() -> Result<()> {
     let mut wrong = BTreeSet::new();
     let mut judged = 0;
-    for recording in recordings("")? {
+    for recording in recordings(RECORDINGS)? {
         let name = recording.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut note = |what: Vec<String>| wrong.extend(what.into_iter().map(|it| format!("{name}: {it}")));
         replay(
             &recording,
             |_| (),
-            |event, _| {
+            |event, _, _| {
                 judged += 1;
                 match &event.kind {
                     EventKind::Blocked { namespace, .. } | EventKind::Released { namespace, .. } => {
@@ -168,7 +136,7 @@ fn may_still_wait(finding: &Finding) -> bool {
 fn a_further_inspection_does_not_lower_the_confidence_in_the_same_cause() -> Result<()> {
     let mut wrong = BTreeSet::new();
     let mut compared = 0;
-    for recording in recordings("")? {
+    for recording in recordings(RECORDINGS)? {
         let name = recording.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut reader = RecordingReader::open(&recording)?;
         let header = reader.header().clone();
@@ -211,8 +179,12 @@ fn an_event_of_a_namespace_with_many_zombies_stays_small() -> Result<()> {
         }
     };
     let mut sizes = Vec::new();
-    for recording in recordings("f8-crio-incident")? {
-        replay(&recording, many, |event, context| {
+    let all = recordings(RECORDINGS)?;
+    let is_incident = |recording: &&PathBuf| {
+        recording.file_name().is_some_and(|name| name.to_string_lossy().starts_with("f8-crio-incident"))
+    };
+    for recording in all.iter().filter(is_incident) {
+        replay(recording, many, |event, context, _| {
             if let EventKind::Blocked { namespace, .. } = &event.kind {
                 ensure!(namespace.blockers.len() == 79, "{} blockers", namespace.blockers.len());
                 sizes.push((ecs::line(event, context, 1)?.len(), ocsf::line(event, context, 1)?.len()));

@@ -1,72 +1,43 @@
 //! Golden tests of the recordings in `tests/recordings`: a replay of `NAME.zst` gives the events of `NAME.json`, one a
 //! line. `UPDATE_GOLDEN=1` writes the JSON files again; review the changes.
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, env, fs, io::Write as _, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use supervisor_conclude::conclusions::Conclusions;
-use supervisor_model::{event::Event, filter::Filter, recording::RecordingReader};
+use supervisor_model::{event::Event, recording::RecordingReader};
 use supervisor_render::{Context, ecs, ocsf};
 use supervisor_user::schema::SchemaSubject;
+
+mod recorded;
+use recorded::{recordings, replay};
+
+const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/recordings");
 
 /// A format.
 type Line = fn(&Event, &Context, u64) -> serde_json::Result<String>;
 
-/// Gives each event of a recording to `take`, with the context of every event and the sequence number.
-fn replay(recording: &Path, mut take: impl FnMut(&Event, &Context, u64) -> Result<()>) -> Result<()> {
-    let mut reader = RecordingReader::open(recording)?;
-    let header = reader.header().clone();
-    let mut conclusions = Conclusions::new(header.host.clone(), header.grace_ns, Filter::default());
-    let context =
-        Context { host: header.host, agent_id: header.agent_id, hooks: header.hooks.map(Into::into) };
-    let mut sequence = 0;
-    for observation in reader.by_ref() {
-        for event in conclusions.take(&observation?) {
-            sequence += 1;
-            take(&event, &context, sequence)?;
-        }
-    }
-    ensure!(reader.end().is_some_and(|end| end.counted.lost == 0), "something was lost in it");
-    Ok(())
-}
-
 /// The events of a recording, each as a line. The version is replaced, because it changes with every release.
 fn events(recording: &Path) -> Result<String> {
     let mut lines = String::new();
-    replay(recording, |event, context, sequence| {
-        let mut event: Value = serde_json::from_str(&ecs::line(event, context, sequence)?)?;
-        event["agent"]["version"] = "*".into();
-        lines.push_str(&event.to_string());
-        lines.push('\n');
-        Ok(())
-    })?;
+    replay(
+        recording,
+        |_| (),
+        |event, context, sequence| {
+            let mut event: Value = serde_json::from_str(&ecs::line(event, context, sequence)?)?;
+            event["agent"]["version"] = "*".into();
+            lines.push_str(&event.to_string());
+            lines.push('\n');
+            Ok(())
+        },
+    )?;
     Ok(lines)
-}
-
-fn recordings() -> Result<Vec<PathBuf>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&dir).with_context(|| format!("{} cannot be read", dir.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "zst") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    ensure!(!found.is_empty(), "there are no recordings in {}", dir.display());
-    Ok(found)
 }
 
 #[test]
 fn recordings_give_the_golden_events() -> Result<()> {
     let mut wrong = Vec::new();
-    for recording in recordings()? {
+    for recording in recordings(RECORDINGS)? {
         let now = events(&recording).with_context(|| format!("{} is not read", recording.display()))?;
         let golden = recording.with_extension("json");
         if env::var_os("UPDATE_GOLDEN").is_some() {
@@ -92,16 +63,26 @@ fn recordings_fit_the_schemas() -> Result<()> {
     let mut count = 0;
     for (subject, line) in [(SchemaSubject::Ecs, ecs::line as Line), (SchemaSubject::Ocsf, ocsf::line)] {
         let validator = jsonschema::options().should_validate_formats(true).build(&subject.schema())?;
-        for recording in recordings()? {
-            replay(&recording, |event, context, sequence| {
-                count += 1;
-                let line = line(event, context, sequence)?;
-                let value = serde_json::from_str(&line)?;
-                let wrong = validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path()));
-                let wrong = wrong.collect::<Vec<_>>().join("\n");
-                ensure!(wrong.is_empty(), "{} as {}: {wrong}\n{line}", recording.display(), subject.name());
-                Ok(())
-            })?;
+        for recording in recordings(RECORDINGS)? {
+            replay(
+                &recording,
+                |_| (),
+                |event, context, sequence| {
+                    count += 1;
+                    let line = line(event, context, sequence)?;
+                    let value = serde_json::from_str(&line)?;
+                    let wrong =
+                        validator.iter_errors(&value).map(|it| format!("{}: {it}", it.instance_path()));
+                    let wrong = wrong.collect::<Vec<_>>().join("\n");
+                    ensure!(
+                        wrong.is_empty(),
+                        "{} as {}: {wrong}\n{line}",
+                        recording.display(),
+                        subject.name()
+                    );
+                    Ok(())
+                },
+            )?;
         }
     }
     ensure!(count > 0, "nothing happens in any recording");
@@ -110,7 +91,7 @@ fn recordings_fit_the_schemas() -> Result<()> {
 
 #[test]
 fn recordings_name_no_host() -> Result<()> {
-    for recording in recordings()? {
+    for recording in recordings(RECORDINGS)? {
         let reader = RecordingReader::open(&recording)?;
         let host = &reader.header().host;
         ensure!(*host == host.anonymous(), "{} was made without --anonymous", recording.display());
@@ -138,7 +119,7 @@ fn families(events: &str, of_namespaces: bool) -> Result<BTreeMap<String, Option
 #[test]
 fn recordings_have_the_family_of_their_name() -> Result<()> {
     let mut wrong = Vec::new();
-    for recording in recordings()? {
+    for recording in recordings(RECORDINGS)? {
         let name = recording.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let family = name.split('-').next().unwrap_or_default().to_uppercase();
         // For the cases, truth.json says more than the family.
@@ -164,7 +145,7 @@ fn recordings_have_the_family_of_their_name() -> Result<()> {
 /// Checks the processes and the pod, as far as they were recorded, with CRI-O's own names and its daemonised monitor.
 #[test]
 fn the_incident_under_cri_o_names_runtime_monitor_and_pod() -> Result<()> {
-    let all = recordings()?;
+    let all = recordings(RECORDINGS)?;
     for (name, [crun, conmonrs], uid, [namespace, pod]) in [
         (
             "f8-crio-incident.zst",
@@ -363,7 +344,7 @@ fn is_group(name: &str) -> bool {
 #[test]
 fn recordings_do_not_reveal_where_they_were_made() -> Result<()> {
     let mut wrong = Vec::new();
-    for recording in recordings()? {
+    for recording in recordings(RECORDINGS)? {
         for observation in RecordingReader::open(&recording)? {
             find_texts("", &serde_json::to_value(observation?)?, &mut wrong);
         }
@@ -394,7 +375,7 @@ fn a_revealed_place_is_found() {
 /// An observation that is written and read again is the same: no evidence is left out.
 #[test]
 fn observations_survive_a_write_and_a_read() -> Result<()> {
-    for recording in recordings()? {
+    for recording in recordings(RECORDINGS)? {
         for observation in RecordingReader::open(&recording)? {
             let observation = observation?;
             let mut text = Vec::new();

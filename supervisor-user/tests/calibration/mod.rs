@@ -1,21 +1,17 @@
 //! Compares the conclusions from each recording with the truth about it, which is in `tests/recordings/truth.json`.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use supervisor_conclude::conclusions::Conclusions;
 use supervisor_model::{
     diagnosis::{Confidence, Diagnosis, Prognosis},
     event::EventKind,
-    filter::Filter,
-    recording::RecordingReader,
 };
+
+#[path = "../recorded/mod.rs"]
+mod recorded;
+use recorded::{recordings, replay};
 
 /// The truth about a zombie.
 #[derive(Debug, Deserialize)]
@@ -61,37 +57,28 @@ pub(crate) struct Row {
 pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
     let truths: BTreeMap<String, BTreeMap<String, Truths>> =
         serde_json::from_str(&fs::read_to_string(dir.join("truth.json"))?)?;
-    let mut files: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "zst") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    ensure!(!files.is_empty(), "there are no recordings in {}", dir.display());
     let mut rows = Vec::new();
-    for file in files {
+    for file in recordings(dir)? {
         let name =
             file.file_stem().and_then(|it| it.to_str()).context("a name that is not UTF-8")?.to_owned();
-        let mut reader = RecordingReader::open(&file)?;
-        let header = reader.header().clone();
-        let mut conclusions = Conclusions::new(header.host, header.grace_ns, Filter::default());
-        for observation in reader.by_ref() {
-            for event in conclusions.take(&observation?) {
+        replay(
+            &file,
+            |_| (),
+            |event, _, _| {
                 let (EventKind::Detected(finding)
                 | EventKind::Existing(finding)
-                | EventKind::Updated(finding)) = event.kind
+                | EventKind::Updated(finding)) = &event.kind
                 else {
-                    continue;
+                    return Ok(());
                 };
                 let truth = truths.get(&name).and_then(|of| of.get(&finding.process.name));
                 let row = row(&name, &finding.process.name, &finding.diagnosis, truth);
                 if !rows.contains(&row) {
                     rows.push(row);
                 }
-            }
-        }
+                Ok(())
+            },
+        )?;
     }
     Ok(rows)
 }
