@@ -77,13 +77,13 @@ fn a_list_is_repeated_and_follows_what_happens() -> Result<()> {
     while next("the second zombie")? != second_pid {}
     first.send("reap")?;
     // A list with both has them one after the other.
-    let mut last = String::new();
+    let mut before = String::new();
     loop {
         let pid = next("a list without the first zombie")?;
-        if pid == second_pid && last == second_pid {
+        if pid == second_pid && before == second_pid {
             break;
         }
-        last = pid;
+        before = pid;
     }
     list.signal(Signal::TERM)?;
     list.end(WAIT_LIMIT)?;
