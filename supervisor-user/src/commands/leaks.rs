@@ -3,6 +3,8 @@
 mod child;
 mod each;
 mod follow;
+#[doc(hidden)]
+pub mod fuzz;
 mod marks;
 mod polled;
 mod session;

@@ -9,6 +9,9 @@ use std::{
 use procfs::process::Process;
 use supervisor_model::facts::{CpuFacts, PidBudget};
 
+/// The host's own limit of pids.
+const PID_MAX: &str = "/proc/sys/kernel/pid_max";
+
 /// A mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
@@ -99,6 +102,19 @@ pub(super) fn assert_below_mount(lines: &[Membership]) {
         let goes_up = dir.components().any(|part| part == std::path::Component::ParentDir);
         assert!(dir.starts_with(&mount.place) && !goes_up, "{}", dir.display());
     }
+}
+
+/// Reads the files of the group `group` below a directory. Fails if a result names a file elsewhere. A fuzz target calls
+/// it.
+pub(super) fn assert_read_below(place: &Path) {
+    let controllers = ["", "pids", "cpu", "freezer"].map(str::to_owned).to_vec();
+    let mounts = [Mount { controllers, place: place.to_owned() }];
+    let lines = memberships("1:pids,cpu,freezer:/group\n0::/group\n");
+    let is_below = |file: &str| Path::new(file).starts_with(place);
+    assert!(frozen(&mounts, &lines).is_none_or(|file| is_below(&file)), "another group is frozen");
+    let budget = pid_budget(&mounts, &lines);
+    assert!(budget.is_none_or(|it| is_below(&it.source) || it.source == PID_MAX), "another limit is named");
+    assert!(cpu(&mounts, &lines).is_some(), "the group is not read");
 }
 
 /// The state file of the frozen group that a process is in or below. It is the file of the nearest group that was
@@ -202,7 +218,6 @@ fn limit_millis(dir: &Path) -> Option<u64> {
 }
 
 fn host_budget() -> Option<PidBudget> {
-    const PID_MAX: &str = "/proc/sys/kernel/pid_max";
     // The fourth field of /proc/loadavg is `running/all`, where all are the tasks of the host.
     let loadavg = fs::read_to_string("/proc/loadavg").ok()?;
     let current = loadavg.split(' ').nth(3)?.split_once('/')?.1.parse().ok()?;

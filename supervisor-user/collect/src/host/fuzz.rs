@@ -1,6 +1,8 @@
 //! Entry points for the fuzz targets: they call the parsers of `/proc` and of the reader's protocol. Nothing else calls
 //! these functions.
 
+use std::path::Path;
+
 use procfs::{FromRead as _, process::Stat};
 
 use super::{calls, cgroup, descriptors, mounts, proc, reader};
@@ -35,4 +37,13 @@ pub fn proc_file(content: &[u8]) {
 /// Reads a stream as the collector reads the answers of its reader, and as the reader reads requests.
 pub fn reader_stream(bytes: &[u8]) {
     reader::read_all(bytes);
+}
+
+/// Reads the files of the control group `group` below this directory.
+///
+/// # Panics
+///
+/// If a result names a file elsewhere.
+pub fn control_group(place: &Path) {
+    cgroup::assert_read_below(place);
 }

@@ -50,6 +50,30 @@ pub enum TraceRecord<'a> {
     Cgroup(u64, Vec<String>),
 }
 
+impl<'a> TraceRecord<'a> {
+    /// Reads a record of the ring. The ring aligns its records to 8 bytes. `None` if the bytes are none.
+    #[must_use]
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let start = bytes.as_ptr();
+        if !start.addr().is_multiple_of(align_of::<u64>()) {
+            return None;
+        }
+        #[expect(clippy::cast_ptr_alignment, reason = "the alignment was checked")]
+        // SAFETY: the bytes have the size and the alignment of the type, and any bytes of its size are a valid record.
+        unsafe {
+            match bytes.len() {
+                n if n == size_of::<Traced>() => Some(Self::Event(start.cast::<Traced>().read())),
+                n if n == size_of::<TracedExec>() => Some(Self::Exec(&*start.cast::<TracedExec>())),
+                n if n == size_of::<TracedCgroup>() => {
+                    let cgroup = &*start.cast::<TracedCgroup>();
+                    Some(Self::Cgroup(cgroup.id, components(&cgroup.path)))
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
 /// The events that a trace reports, and the size of its ring.
 #[derive(Clone, Debug)]
 pub struct TraceOptions {
@@ -127,22 +151,9 @@ impl Trace {
     ) -> Result<(), E> {
         let mut cgroups = Cgroups(&mut self.cgroups);
         while let Some(item) = self.ring.next() {
-            let start = item.as_ptr();
-            #[expect(clippy::cast_ptr_alignment, reason = "the ring's records are aligned to 8 bytes")]
-            // SAFETY: the programs write whole records of these three sizes, and any bytes of its size are a valid
-            // record.
-            let record = unsafe {
-                match item.len() {
-                    n if n == size_of::<Traced>() => TraceRecord::Event(start.cast::<Traced>().read()),
-                    n if n == size_of::<TracedExec>() => TraceRecord::Exec(&*start.cast::<TracedExec>()),
-                    n if n == size_of::<TracedCgroup>() => {
-                        let cgroup = &*start.cast::<TracedCgroup>();
-                        TraceRecord::Cgroup(cgroup.id, components(&cgroup.path))
-                    }
-                    _ => continue,
-                }
-            };
-            each(&mut cgroups, record)?;
+            if let Some(record) = TraceRecord::read(&item) {
+                each(&mut cgroups, record)?;
+            }
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 mod document;
 mod events;
+#[doc(hidden)]
+pub mod fuzz;
 mod state;
 
 use std::{path::PathBuf, time::Duration};

@@ -23,7 +23,7 @@ const MAX_UNWANTED: usize = 65_536;
 /// How many heartbeats a node may miss.
 const MISSED: u32 = 3;
 /// A longer interval than this is not trusted.
-const LONGEST: Duration = Duration::from_hours(1);
+pub(super) const LONGEST: Duration = Duration::from_hours(1);
 
 /// All nodes.
 #[derive(Clone, Debug, Default)]
@@ -165,7 +165,7 @@ impl Fleet {
         self.hosts.entry((key.cluster.clone(), key.host.clone())).or_insert_with(stale)
     }
 
-    fn take_heartbeat(&mut self, key: BucketKey, value: Option<&[u8]>, stored: Timestamp, now: Timestamp) {
+    pub(super) fn take_heartbeat(&mut self, key: BucketKey, value: Option<&[u8]>, stored: Timestamp, now: Timestamp) {
         let Some(value) = value else {
             // Somebody has deleted the heartbeat: the node is not expected any more, unless it has left findings.
             self.hosts.remove(&(key.cluster, key.host));

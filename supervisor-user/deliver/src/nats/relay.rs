@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_nats::ServerAddr;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, split},
     net::{TcpListener, TcpStream, lookup_host},
@@ -112,10 +112,7 @@ impl Relay {
         let mut stream = TcpStream::connect(socket).await.map_err(LinkError::lost)?;
         stream.set_nodelay(true).map_err(LinkError::lost)?;
         let (line, rest) = first_line(&mut stream).await?;
-        let info = line.strip_prefix(b"INFO ").and_then(|json| serde_json::from_slice(json).ok());
-        let Some(Value::Object(mut info)) = info else {
-            return Err(LinkError::lost("what answers there is no NATS broker"));
-        };
+        let info = info_of(&line).ok_or_else(|| LinkError::lost("what answers there is no NATS broker"))?;
         let says_tls = info.get("tls_required").and_then(Value::as_bool) == Some(true);
         let is_tls = says_tls || server.tls_required() || access.wants_tls();
         let broker: Box<dyn Stream> = if is_tls {
@@ -129,13 +126,7 @@ impl Relay {
         } else {
             Box::new(stream)
         };
-        // The library sees a broker without TLS. Its `max_payload` is at most `MAX_PAYLOAD`.
-        info.insert("tls_required".to_owned(), false.into());
-        info.insert("tls_available".to_owned(), false.into());
-        let max_payload = info.get("max_payload").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        info.insert("max_payload".to_owned(), max_payload.min(MAX_PAYLOAD as u64).into());
-        let info = format!("INFO {}\r\n", Value::Object(info)).into_bytes();
-        Ok(Self { broker, info, rest })
+        Ok(Self { broker, info: for_library(info), rest })
     }
 
     /// Serves the client library until one side ends or the result is dropped. If the reason is an excess of the broker
@@ -201,6 +192,21 @@ impl Relay {
             trouble(error.to_string());
         }
     }
+}
+
+/// The content of the first line of a broker, if that is one.
+pub(super) fn info_of(line: &[u8]) -> Option<Map<String, Value>> {
+    serde_json::from_slice(line.strip_prefix(b"INFO ")?).ok()
+}
+
+/// The first line for the client library, which sees a broker without TLS whose `max_payload` is at most
+/// [`MAX_PAYLOAD`].
+pub(super) fn for_library(mut info: Map<String, Value>) -> Vec<u8> {
+    info.insert("tls_required".to_owned(), false.into());
+    info.insert("tls_available".to_owned(), false.into());
+    let max_payload = info.get("max_payload").and_then(Value::as_u64).unwrap_or(u64::MAX);
+    info.insert("max_payload".to_owned(), max_payload.min(MAX_PAYLOAD as u64).into());
+    format!("INFO {}\r\n", Value::Object(info)).into_bytes()
 }
 
 /// The first line of a broker without its line end, and the bytes after it.
