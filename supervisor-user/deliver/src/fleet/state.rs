@@ -165,7 +165,13 @@ impl Fleet {
         self.hosts.entry((key.cluster.clone(), key.host.clone())).or_insert_with(stale)
     }
 
-    pub(super) fn take_heartbeat(&mut self, key: BucketKey, value: Option<&[u8]>, stored: Timestamp, now: Timestamp) {
+    pub(super) fn take_heartbeat(
+        &mut self,
+        key: BucketKey,
+        value: Option<&[u8]>,
+        stored: Timestamp,
+        now: Timestamp,
+    ) {
         let Some(value) = value else {
             // Somebody has deleted the heartbeat: the node is not expected any more, unless it has left findings.
             self.hosts.remove(&(key.cluster, key.host));
