@@ -2,6 +2,8 @@
 
 mod search;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use supervisor_collect::{
@@ -34,7 +36,9 @@ use crate::{
 /// The most stories for one name, container or pod. The others are only counted.
 const STORIES: usize = 5;
 /// A zombie counts only if it stays for this long.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
+const GRACE: Duration = Duration::from_millis(200);
+/// A process that was told to exit counts only if it has not for this long.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 /// Tell all that is known of processes, of a container or pod, of a PID namespace, or of a family of causes.
 #[derive(Args, Clone, Debug)]

@@ -14,13 +14,13 @@ use supervisor_model::{
 };
 use supervisor_render::groups::Group;
 
-use super::{GRACE, Part, STORIES, blocked, explain_process, new_conclusions, zombie};
+use super::{super::one_look::conclude, EXIT_GRACE, GRACE, Part, STORIES, blocked, explain_process, zombie};
 
-/// Everything unreaped or blocked with this name. If there is nothing, the living processes with this name.
+/// Everything unreaped or blocked, or that cannot exit, with this name. If there is nothing, the living processes with this name.
 pub(super) fn by_name(host: &Proc, scan: &mut OneShotScan<'_>, name: &str) -> Result<Vec<Part>> {
     let filter = Filter { comm: Some(name.to_owned()), ..Filter::default() };
-    let conclusions = conclude(host, scan, filter)?;
-    let found = parts(&conclusions, &|_| true, &format!("--comm {name}"));
+    let conclusions = conclude(scan, host, GRACE, EXIT_GRACE, &filter)?;
+    let found = parts(host, scan, &conclusions, &|_| true, &format!("--comm {name}"))?;
     if !found.is_empty() {
         return Ok(found);
     }
@@ -44,7 +44,7 @@ pub(super) fn by_name(host: &Proc, scan: &mut OneShotScan<'_>, name: &str) -> Re
     Ok(all)
 }
 
-/// Everything unreaped or blocked in a container or a pod.
+/// Everything unreaped or blocked, or that cannot exit, in a container or a pod.
 pub(super) fn in_place(
     host: &Proc,
     scan: &mut OneShotScan<'_>,
@@ -58,8 +58,8 @@ pub(super) fn in_place(
             None => names.are_of_pod(wanted),
         })
     };
-    let conclusions = conclude(host, scan, Filter::default())?;
-    let found = parts(&conclusions, &is_in, &format!("--{what} {wanted}"));
+    let conclusions = conclude(scan, host, GRACE, EXIT_GRACE, &Filter::default())?;
+    let found = parts(host, scan, &conclusions, &is_in, &format!("--{what} {wanted}"))?;
     if found.is_empty() {
         let identity = host.identity();
         if !scan.any(|evidence| is_in(&attribute(evidence, identity, 0)))? {
@@ -73,15 +73,15 @@ pub(super) fn in_place(
     Ok(found)
 }
 
-fn conclude(host: &Proc, scan: &mut OneShotScan<'_>, filter: Filter) -> Result<Conclusions> {
-    let mut conclusions = new_conclusions(host, scan, filter)?;
-    scan.unreaped(GRACE, |observation| conclusions.note(observation))?;
-    conclusions.recount();
-    Ok(conclusions)
-}
-
-/// Blocked namespaces first, then one zombie for each reaper and cause, with the number of similar zombies.
-fn parts(conclusions: &Conclusions, wants: &dyn Fn(&Finding) -> bool, options: &str) -> Vec<Part> {
+/// Blocked namespaces first, then processes that cannot exit, then one zombie for each reaper and cause, with the number
+/// of similar zombies.
+fn parts(
+    host: &Proc,
+    scan: &mut OneShotScan<'_>,
+    conclusions: &Conclusions,
+    wants: &dyn Fn(&Finding) -> bool,
+    options: &str,
+) -> Result<Vec<Part>> {
     let mut namespaces: Vec<&BlockedNamespace> =
         conclusions.namespaces().filter(|it| wants(&it.init)).collect();
     namespaces.sort_by_key(|it| it.init.process.pid);
@@ -89,6 +89,15 @@ fn parts(conclusions: &Conclusions, wants: &dyn Fn(&Finding) -> bool, options: &
     let groups = Group::all(&findings);
     let mut parts: Vec<Part> = namespaces.iter().take(STORIES).map(|it| blocked(it)).collect();
     parts.extend(and_more(namespaces.len(), "blocked PID namespaces", &format!("supervisor ps {options}")));
+    let mut exiting: Vec<u32> = conclusions.exits().filter(|it| wants(it)).map(|it| it.process.pid).collect();
+    exiting.sort_unstable();
+    for pid in exiting.iter().copied().take(STORIES) {
+        // One that has exited meanwhile is left out.
+        if scan.process(pid)?.is_some() {
+            parts.extend(explain_process(host, scan, pid)?);
+        }
+    }
+    parts.extend(and_more(exiting.len(), "processes that cannot exit", &format!("supervisor ps {options}")));
     for group in groups.iter().take(STORIES) {
         parts.push(zombie(group.first()));
         if group.count() > 1 {
@@ -101,7 +110,7 @@ fn parts(conclusions: &Conclusions, wants: &dyn Fn(&Finding) -> bool, options: &
         }
     }
     parts.extend(and_more(groups.len(), "kinds of zombies", &format!("supervisor ps --summary {options}")));
-    parts
+    Ok(parts)
 }
 
 /// A note that some stories are left out.

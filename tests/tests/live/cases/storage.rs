@@ -21,6 +21,39 @@ fn is_true(event: &Event, id: &str) -> Result<()> {
     has_none("the remedies", &remedies, &["shim", "init"])
 }
 
+/// Kills the process, and fails unless all commands say why it does not exit.
+fn cannot_exit(
+    containerd: &mut Containerd,
+    watch: &mut Watch,
+    process: u32,
+    id: &str,
+    uid: &str,
+) -> Result<()> {
+    containerd.kill(id)?;
+    let found =
+        watch.wait_for("the process that cannot exit", |event| event.says("exit-blocked", process))?;
+    is_true(&found, id).context("watch")?;
+    ensure!(found.text("orchestrator.resource.id")? == uid, "the pod is {uid}: {}", found.0);
+    ensure!(!found.text("supervisor.killed_by.name")?.is_empty(), "nobody has killed it: {}", found.0);
+    let pid = process.to_string();
+    for args in [
+        &["ps", "-o", "json", "--pid", &pid],
+        &["ps", "-o", "json", "--pod", uid],
+        &["explain", &pid, "-o", "json"][..],
+        &["explain", "--pod", uid, "-o", "json"],
+    ] {
+        let (events, _) = run_json(args)?;
+        let event = events.iter().find(|event| event.is_about(process));
+        let event = event.with_context(|| format!("{args:?} does not report {process}"))?;
+        is_true(event, id).with_context(|| args[0].to_owned())?;
+    }
+    let line = check(&["--pid", &pid])?;
+    for words in ["SUPERVISOR CRITICAL - ", &format!("exporter (pid {pid}) cannot exit: "), " stuck=1;"] {
+        ensure!(line.contains(words), "{words:?} is not in what check says: {line}");
+    }
+    Ok(())
+}
+
 /// containerd/containerd#11133: the only process of a container was killed, and one of its threads sleeps in a storage.
 /// The pod stays, and the shim does not learn that the process has ended.
 #[test]
@@ -43,31 +76,12 @@ fn a_pod_is_not_deleted_because_its_storage_does_not_answer() -> Result<()> {
         ..Spec::default()
     })?;
     server.fact("asked")?;
-    containerd.kill(&id)?;
-    let found =
-        watch.wait_for("the process that cannot exit", |event| event.says("exit-blocked", process))?;
-    is_true(&found, &id).context("watch")?;
     let uid = pod.rsplit("pod").next().context("no pod")?;
-    ensure!(found.text("orchestrator.resource.id")? == uid, "the pod is {uid}: {}", found.0);
-    ensure!(!found.text("supervisor.killed_by.name")?.is_empty(), "nobody has killed it: {}", found.0);
-    let pid = process.to_string();
-    for args in [
-        &["ps", "-o", "json", "--pid", &pid],
-        &["ps", "-o", "json", "--pod", uid],
-        &["explain", &pid, "-o", "json"][..],
-        &["explain", "--pod", uid, "-o", "json"],
-    ] {
-        let (events, _) = run_json(args)?;
-        let event = events.iter().find(|event| event.is_about(process));
-        let event = event.with_context(|| format!("{args:?} does not report {process}"))?;
-        is_true(event, &id).with_context(|| args[0].to_owned())?;
-    }
-    let line = check(&["--pid", &pid])?;
-    for words in ["SUPERVISOR CRITICAL - ", &format!("exporter (pid {pid}) cannot exit: "), " stuck=1;"] {
-        ensure!(line.contains(words), "{words:?} is not in what check says: {line}");
-    }
+    let outcome = cannot_exit(&mut containerd, &mut watch, process, &id, uid);
+    // Before anything else: while the storage does not answer, not even the container can be removed.
     server.send("answer")?;
     server.fact("released")?;
+    outcome?;
     watch.wait_for("its end", |event| event.says("exit-finished", process))?;
     drop(containerd);
     watch.stop()?;
