@@ -125,6 +125,17 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{kept}…")
 }
 
+/// The same for a text that names a process as `NAME[PID]`: the name is cut, and the text from the pid on stays if it
+/// fits.
+#[must_use]
+pub fn cut_name(text: &str, max: usize) -> String {
+    let (name, rest) = text.split_at(text.rfind('[').unwrap_or(text.len()));
+    match max.checked_sub(width(rest)) {
+        Some(room) if room > 1 => cut(name, room) + rest,
+        _ => cut(text, max),
+    }
+}
+
 /// A duration in the form that a person uses.
 #[must_use]
 pub fn duration(ns: u64) -> String {
@@ -285,6 +296,11 @@ mod tests {
         assert_eq!(cut("名前名前", 6), "名前…", "half a character is none");
         assert_eq!(cut("e\u{301}e\u{301}e", 3), "e\u{301}e\u{301}e");
         assert_eq!(cut("e\u{301}e\u{301}e", 2), "e\u{301}…");
+        for (max, expected) in [(9, "crun[123]"), (8, "cr…[123]"), (7, "c…[123]"), (6, "crun[…")] {
+            assert_eq!(cut_name("crun[123]", max), expected);
+        }
+        assert_eq!(cut_name("a[b][1] on c", 11), "a[…[1] on c");
+        assert_eq!(cut_name("without", 4), "wit…");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ratatui::{
 };
 use supervisor_model::{
     diagnosis::Prognosis,
-    words::{cut, padded, width},
+    words::{cut, cut_name, padded, width},
 };
 
 use super::{
@@ -221,7 +221,8 @@ fn screen_line(top: &Top, line: Line, columns: &[Placed], room: usize, look: Loo
 /// A cell, padded to its column. Numbers are aligned to the right; so is a trend, whose newest count stands at the
 /// right.
 fn aligned(text: &str, room: usize, cell: Cell) -> String {
-    let text = cut(text, room);
+    // People copy pids into other commands.
+    let text = if matches!(cell, Cell::Name | Cell::Reaper) { cut_name(text, room) } else { cut(text, room) };
     if matches!(cell, Cell::Holds | Cell::Change | Cell::Trend) {
         return " ".repeat(room.saturating_sub(width(&text))) + &text;
     }
