@@ -114,7 +114,7 @@ fn a_parent_is_busy() -> Result<()> {
 #[test]
 fn a_parent_waits_through_an_io_uring() -> Result<()> {
     let mut watch = Watch::start(&[])?;
-    let fixture = fixture!("reaps-by-io-uring", "8000")?;
+    let mut fixture = fixture!("reaps-by-io-uring")?;
     let zombie = fixture.fact("zombie")?.pid("pid")?;
     let truth = Truth {
         family: "F4",
@@ -125,6 +125,7 @@ fn a_parent_waits_through_an_io_uring() -> Result<()> {
         ..Truth::default()
     };
     truth.is_told_of(&mut watch, zombie, fixture.pid())?;
+    fixture.send("reap")?;
     fixture.fact("reaped")?;
     watch.wait_for("its end", |event| event.says("zombie-reaped", zombie))?;
     fixture.end()?;
