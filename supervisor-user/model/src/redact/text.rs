@@ -48,12 +48,28 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern of this file")
 }
 
-/// The text without the secrets that this file knows. Each form is searched in the whole text: a secret that is found by
-/// one form must not hide the key of another secret.
+/// The text without the secrets that this file knows. The text is searched again after a change: behind a mark, the value
+/// of a key can end later than behind the secret that was there.
 pub(super) fn redacted(text: &str) -> Cow<'_, str> {
+    /// Two are enough for any text that was not made for this purpose.
+    const MAX_SEARCHES: usize = 8;
+    let mut redacted = without(text, secrets(text));
+    for _ in 1..MAX_SEARCHES {
+        let Cow::Owned(text) = &redacted else { break };
+        match without(text, secrets(text)) {
+            Cow::Owned(again) if again != *text => redacted = Cow::Owned(again),
+            _ => break,
+        }
+    }
+    redacted
+}
+
+/// Where the secrets are. Each form is searched in the whole text: a secret that is found by one form must not hide the key
+/// of another secret.
+fn secrets(text: &str) -> Vec<Range<usize>> {
     // A text this short is shorter than any token. Only the value of a key can be a secret in it.
     if text.len() < 8 && !text.contains(['=', ':']) {
-        return Cow::Borrowed(text);
+        return Vec::new();
     }
     let mut secrets: Vec<Range<usize>> = TOKENS.find_iter(text).map(|found| found.range()).collect();
     let has_digit = |token: &Match<'_>| token.as_str().contains(|c: char| c.is_ascii_digit());
@@ -63,7 +79,7 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
     urls(text, &mut secrets);
     values(text, &KEY, &mut secrets);
     values(text, &OPTION, &mut secrets);
-    without(text, secrets)
+    secrets
 }
 
 /// The text with a mark in place of these ranges. Ranges that overlap or touch get one mark.
@@ -309,6 +325,7 @@ mod tests {
             ("bearer --db-token x", "bearer [redacted] [redacted]"),
             ("Bearer Bearer abcdef1", "Bearer [redacted] [redacted]"),
             ("--token password= x", "--token [redacted] [redacted]"),
+            ("TOKEN=https://a&b@host/c d", "TOKEN=[redacted] d"),
             ("token=a=b:c@tcp(password= x", "token=[redacted] [redacted]"),
             ("password=\"a --token 'b c'\" d", "password=\"[redacted]\" d"),
         ]);
