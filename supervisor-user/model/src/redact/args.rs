@@ -38,14 +38,10 @@ impl Redactor {
             let is_option = arg.starts_with("--");
             match next {
                 Next::Pem => {
-                    if arg.contains("-----END") {
-                        next = Next::Any;
-                    }
-                    return if arg.starts_with("-----END") {
-                        self.text(arg.clone())
-                    } else {
-                        MARK.to_owned()
-                    };
+                    let Some(end) = arg.find("-----END") else { return MARK.to_owned() };
+                    next = Next::Any;
+                    let before = if end > 0 { MARK } else { "" };
+                    return format!("{before}{}", self.text(arg[end..].to_owned()));
                 }
                 Next::Secret if !is_option => {
                     // The value of a key can be another key.
@@ -148,6 +144,7 @@ mod tests {
                 "x|-----BEGIN|PRIVATE|KEY-----|MIIE|-----END|b",
                 "x|-----BEGIN|[redacted]|[redacted]|[redacted]|-----END|b",
             ),
+            ("x|-----BEGIN|KEY-----|MIIE-----END|b|c", "x|-----BEGIN|[redacted]|[redacted]-----END|b|c"),
             ("a|--token=|b", "a|--token=|b"),
             ("a|--token|-password|x", "a|--token|[redacted]|[redacted]"),
             ("curl|-u|ghp_0123456789:x-oauth-basic", "curl|-u|[redacted]:[redacted]"),
