@@ -9,10 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, zombies_of};
+use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
 use supervisor_tests::{
-    ATTACKER, Den, Event, Fixture, Judgement, Life, Run, Slack, Watch, fixture, hides_init, judge, lives,
-    resident_kib, setting, supervisor_bin, wall,
+    ATTACKER, Den, Event, Fixture, Judgement, Life, Run, Slack, WAIT_LIMIT, Watch, fixture, hides_init,
+    judge, lives, resident_kib, setting, supervisor_bin, wall,
 };
 
 /// The default length: the whole test then takes two minutes.
@@ -100,7 +100,11 @@ impl Incident {
         let earliest = wall()?;
         let created = create(&self.lab, &mut self.monitor, Runtime::Crun, PidNs::Joined(&self.pod))?;
         ensure!(created.exit == Exit::Code(1), "{}", created.log);
-        for zombie in zombies_of(self.monitor.pid())? {
+        // The process that joined the namespace can exit a moment after the one that the monitor waited for.
+        let left = until("what the failure leaves", WAIT_LIMIT, || {
+            Ok(Some(zombies_of(self.monitor.pid())?).filter(|zombies| !zombies.is_empty()))
+        })?;
+        for zombie in left {
             let life =
                 Life { pid: zombie.pid, earliest, zombie_by: wall()?, reaped_from: None, reaped_by: None };
             self.lives.push(life);
