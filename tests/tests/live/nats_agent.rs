@@ -136,15 +136,22 @@ fn ten_thousand_events_survive_two_deaths_of_the_broker_and_one_of_the_agent() -
     let stored = runtime.block_on(broker.stored("SUPERVISOR"))?;
     let mut closed: HashSet<String> =
         ids(&stored, &all)?.into_values().map(|id| format!("lab.node-1.{id}")).collect();
-    until("the bucket to forget all of them, and to have a heartbeat", WAIT_LIMIT, || {
+    let forgotten = until("the bucket to forget all of them, and to have a heartbeat", WAIT_LIMIT, || {
         let heartbeat = "lab.node-1".to_owned();
         let asked = closed.iter().cloned().chain([heartbeat.clone()]);
         let mut kept = runtime.block_on(broker.kept("supervisor-findings", asked))?;
         let has_heartbeat = kept.remove(&heartbeat);
         closed = kept;
         Ok((closed.is_empty() && has_heartbeat).then_some(()))
+    });
+    forgotten.or_else(|error| {
+        let keys = runtime.block_on(broker.keys("supervisor-findings"))?;
+        let messages = told.agent.stop()?.join("\n");
+        bail!(
+            "{error:#}: {} are still in the bucket; it has {keys:?}; the agent says:\n{messages}",
+            closed.len()
+        )
     })
-    .with_context(|| format!("{} are still in the bucket", closed.len()))
 }
 
 /// The finding of each of these processes.
