@@ -33,6 +33,13 @@ impl Redactor {
         let letter = BY_LETTER.iter().find(|(names, _)| names.contains(&program)).map(|(_, it)| *it);
         let logins: &[&str] =
             LOGINS.iter().find(|(name, _)| *name == program).map_or(&[], |(_, options)| options);
+        // Without a password behind the letter, mysql asks for it, and the other programs take the next argument.
+        let takes_next = letter.filter(|_| !program.starts_with('m'));
+        let after = |arg: &str| match arg {
+            _ if is_key(arg) || takes_next == Some(arg) => Next::Secret,
+            _ if logins.contains(&arg) => Next::Login,
+            _ => Next::Any,
+        };
         let mut next = Next::Any;
         let redact = |arg: &String| {
             let is_option = arg.starts_with("--");
@@ -45,11 +52,11 @@ impl Redactor {
                 }
                 Next::Secret if !is_option => {
                     // The value of a key can be another key.
-                    next = if is_key(arg) { Next::Secret } else { Next::Any };
+                    next = after(arg);
                     return MARK.to_owned();
                 }
                 Next::Login if !is_option => {
-                    next = Next::Any;
+                    next = after(arg);
                     return self.text(login(arg));
                 }
                 Next::Any | Next::Secret | Next::Login => next = Next::Any,
@@ -58,9 +65,8 @@ impl Redactor {
                 next = Next::Pem;
             }
             if let Some(password) = letter.and_then(|letter| arg.strip_prefix(letter)) {
-                // Without a password behind the letter, mysql asks for it, and the other programs take the next
-                // argument.
-                if password.is_empty() && !program.starts_with('m') {
+                // A password can look like a key.
+                if takes_next == Some(arg) {
                     next = Next::Secret;
                 }
                 let option = &arg[..arg.len() - password.len()];
@@ -70,12 +76,11 @@ impl Redactor {
                 // A token can be the user of a login, or a part of a key.
                 return self.text(format!("{key}{}", if value.is_empty() { "" } else { MARK }));
             }
-            if is_key(arg) {
-                next = Next::Secret;
-                return self.text(arg.clone());
+            if !matches!(next, Next::Pem) {
+                next = after(arg);
             }
-            if logins.contains(&arg.as_str()) {
-                next = Next::Login;
+            if is_key(arg) {
+                return self.text(arg.clone());
             }
             self.redacted(arg).into_owned()
         };
@@ -146,6 +151,9 @@ mod tests {
             ),
             ("x|-----BEGIN|KEY-----|MIIE-----END|b|c", "x|-----BEGIN|[redacted]|[redacted]-----END|b|c"),
             ("a|--token=|b", "a|--token=|b"),
+            ("curl|--token|-u|user:pw", "curl|--token|[redacted]|user:[redacted]"),
+            ("sshpass|--token|-p|x", "sshpass|--token|[redacted]|[redacted]"),
+            ("curl|-u|-password|x", "curl|-u|-password|[redacted]"),
             ("a|--token|-password|x", "a|--token|[redacted]|[redacted]"),
             ("curl|-u|ghp_0123456789:x-oauth-basic", "curl|-u|[redacted]:[redacted]"),
             ("a|--glpat-0123456789.token=x|b", "a|--[redacted].token=[redacted]|b"),
