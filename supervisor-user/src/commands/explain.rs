@@ -37,7 +37,7 @@ use crate::{
 const STORIES: usize = 5;
 /// A zombie counts only if it stays for this long.
 const GRACE: Duration = Duration::from_millis(200);
-/// A process that was told to exit counts only if it has not for this long.
+/// A process that was told to exit counts only if it has not exited within this time.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 /// Tell all that is known of processes, of a container or pod, of a PID namespace, or of a family of causes.
@@ -54,10 +54,10 @@ pub struct ExplainArgs {
     /// The PID namespace with this inode number (readlink /proc/PID/ns/pid)
     #[arg(long, value_name = "INO", group = "subject", value_parser = arguments::pid_namespace)]
     pidns: Option<u32>,
-    /// What is unreaped and blocked in the container with this id, the beginning of its id, this name, or as lists show it
+    /// What is unreaped or blocked, or cannot exit, in the container with this id, the beginning of its id, this name, or as lists show it
     #[arg(long, value_name = "ID", group = "subject")]
     container: Option<String>,
-    /// What is unreaped and blocked in the Kubernetes pod with this name, NAMESPACE/NAME, or uid
+    /// What is unreaped or blocked, or cannot exit, in the Kubernetes pod with this name, NAMESPACE/NAME, or uid
     #[arg(long, value_name = "POD", group = "subject")]
     pod: Option<String>,
     /// What there is to know about a family, such as F1
@@ -292,6 +292,10 @@ pub(super) fn blocked(namespace: &BlockedNamespace) -> Part {
 
 pub(super) fn zombie(finding: &Finding) -> Part {
     Part::Event(EventKind::State(Box::new(in_full(finding))))
+}
+
+pub(super) fn cannot_exit(finding: &Finding) -> Part {
+    Part::Event(EventKind::Explained(Box::new(in_full(finding))))
 }
 
 fn said_of(conclusions: &mut Conclusions, evidence: &Evidence) -> EventKind {

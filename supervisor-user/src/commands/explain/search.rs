@@ -14,13 +14,16 @@ use supervisor_model::{
 };
 use supervisor_render::groups::Group;
 
-use super::{super::one_look::conclude, EXIT_GRACE, GRACE, Part, STORIES, blocked, explain_process, zombie};
+use super::{
+    super::one_look::conclude, EXIT_GRACE, GRACE, Part, STORIES, blocked, cannot_exit, explain_process,
+    zombie,
+};
 
 /// Everything unreaped or blocked, or that cannot exit, with this name. If there is nothing, the living processes with this name.
 pub(super) fn by_name(host: &Proc, scan: &mut OneShotScan<'_>, name: &str) -> Result<Vec<Part>> {
     let filter = Filter { comm: Some(name.to_owned()), ..Filter::default() };
     let conclusions = conclude(scan, host, GRACE, EXIT_GRACE, &filter)?;
-    let found = parts(host, scan, &conclusions, &|_| true, &format!("--comm {name}"))?;
+    let found = parts(&conclusions, &|_| true, &format!("--comm {name}"));
     if !found.is_empty() {
         return Ok(found);
     }
@@ -59,7 +62,7 @@ pub(super) fn in_place(
         })
     };
     let conclusions = conclude(scan, host, GRACE, EXIT_GRACE, &Filter::default())?;
-    let found = parts(host, scan, &conclusions, &is_in, &format!("--{what} {wanted}"))?;
+    let found = parts(&conclusions, &is_in, &format!("--{what} {wanted}"));
     if found.is_empty() {
         let identity = host.identity();
         if !scan.any(|evidence| is_in(&attribute(evidence, identity, 0)))? {
@@ -68,20 +71,17 @@ pub(super) fn in_place(
                 clean(wanted)
             );
         }
-        return Ok(vec![Part::Note(format!("nothing in {what} {} is unreaped or blocked", clean(wanted)))]);
+        return Ok(vec![Part::Note(format!(
+            "nothing in {what} {} is unreaped or blocked, and nothing hangs in its exit",
+            clean(wanted)
+        ))]);
     }
     Ok(found)
 }
 
 /// Blocked namespaces first, then processes that cannot exit, then one zombie for each reaper and cause, with the number
 /// of similar zombies.
-fn parts(
-    host: &Proc,
-    scan: &mut OneShotScan<'_>,
-    conclusions: &Conclusions,
-    wants: &dyn Fn(&Finding) -> bool,
-    options: &str,
-) -> Result<Vec<Part>> {
+fn parts(conclusions: &Conclusions, wants: &dyn Fn(&Finding) -> bool, options: &str) -> Vec<Part> {
     let mut namespaces: Vec<&BlockedNamespace> =
         conclusions.namespaces().filter(|it| wants(&it.init)).collect();
     namespaces.sort_by_key(|it| it.init.process.pid);
@@ -89,14 +89,9 @@ fn parts(
     let groups = Group::all(&findings);
     let mut parts: Vec<Part> = namespaces.iter().take(STORIES).map(|it| blocked(it)).collect();
     parts.extend(and_more(namespaces.len(), "blocked PID namespaces", &format!("supervisor ps {options}")));
-    let mut exiting: Vec<u32> = conclusions.exits().filter(|it| wants(it)).map(|it| it.process.pid).collect();
-    exiting.sort_unstable();
-    for pid in exiting.iter().copied().take(STORIES) {
-        // One that has exited meanwhile is left out.
-        if scan.process(pid)?.is_some() {
-            parts.extend(explain_process(host, scan, pid)?);
-        }
-    }
+    let mut exiting: Vec<&Finding> = conclusions.exits().filter(|it| wants(it)).collect();
+    exiting.sort_by_key(|it| it.process.pid);
+    parts.extend(exiting.iter().take(STORIES).map(|it| cannot_exit(it)));
     parts.extend(and_more(exiting.len(), "processes that cannot exit", &format!("supervisor ps {options}")));
     for group in groups.iter().take(STORIES) {
         parts.push(zombie(group.first()));
@@ -110,7 +105,7 @@ fn parts(
         }
     }
     parts.extend(and_more(groups.len(), "kinds of zombies", &format!("supervisor ps --summary {options}")));
-    Ok(parts)
+    parts
 }
 
 /// A note that some stories are left out.
