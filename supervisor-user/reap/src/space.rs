@@ -112,12 +112,11 @@ impl AddressSpace {
         let pointer = registers.stack_pointer();
         let Some(index) = self.mappings.iter().position(|it| contains(it, pointer)) else { return false };
         let stack = &self.mappings[index];
-        if self.has_alternate_stack_at(pointer, stack.address.1) {
-            return false;
-        }
+        // The thread is stopped meanwhile, so its memory is read only if all else fits.
+        let is_own = || !self.has_alternate_stack_at(pointer, stack.address.1);
         if is_main && stack.pathname == MMapPath::Stack {
             // The kernel lets this stack grow, or refuses the write.
-            return true;
+            return is_own();
         }
         let below = index.checked_sub(1).and_then(|below| self.mappings.get(below));
         let is_guarded = match below.filter(|below| below.address.1 == stack.address.0) {
@@ -133,6 +132,7 @@ impl AddressSpace {
             && pointer < thread_pointer
             && self.read_u64(thread_pointer).is_ok_and(|word| word == thread_pointer)
             && frame.at >= stack.address.0 + LEFT_FOR_HANDLERS
+            && is_own()
     }
 
     /// Whether the thread runs a signal handler on an alternate stack, which may be a part of its own stack. ptrace does not
