@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::kv::Store;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use supervisor_collect::host::{Host as _, Proc};
@@ -248,6 +249,14 @@ fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
+/// The bucket of findings. An agent makes it, because that knows its settings.
+async fn bucket(broker: &Broker) -> Result<Store> {
+    let config: NatsConfig = serde_json::from_value(json!({ "servers": [broker.url()] }))?;
+    let delivered = NatsSink::open(&config, "lab", &Proc::new()?.identity().anonymous())?.deliver(&[]).await;
+    ensure!(delivered.error.is_none(), "{:?}", delivered.error);
+    Ok(broker.jetstream().await?.get_key_value("supervisor-findings").await?)
+}
+
 fn heartbeat(host: &str, ns: u64) -> Value {
     json!({
         "@timestamp": "2026-01-01T00:00:00Z",
@@ -262,12 +271,7 @@ fn the_data_of_a_hostile_node_is_harmless() -> Result<()> {
     let broker = Broker::start()?;
     let hostile = "a\n\u{1b}[2J\u{202e}\u{0}\"".repeat(2000);
     run(async {
-        // An agent makes the bucket.
-        let config: NatsConfig = serde_json::from_value(json!({ "servers": [broker.url()] }))?;
-        let delivered =
-            NatsSink::open(&config, "lab", &Proc::new()?.identity().anonymous())?.deliver(&[]).await;
-        ensure!(delivered.error.is_none(), "{:?}", delivered.error);
-        let bucket = broker.jetstream().await?.get_key_value("supervisor-findings").await?;
+        let bucket = bucket(&broker).await?;
         bucket.purge("lab.anonymous").await?;
         let document = json!({
             "@timestamp": "2026-01-01T00:00:00Z",

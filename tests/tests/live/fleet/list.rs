@@ -5,12 +5,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::json;
-use supervisor_collect::host::{Host as _, Proc};
-use supervisor_deliver::{config::NatsConfig, sink::NatsSink};
 use supervisor_lab::{Lines, Owned, until};
 use supervisor_tests::{Broker, Fixture, WAIT_LIMIT, fixture, supervisor_bin};
 
-use super::{agent, ps, run};
+use super::{agent, bucket, ps, run};
 
 #[test]
 fn a_list_has_the_columns_and_the_order_that_are_chosen() -> Result<()> {
@@ -96,11 +94,7 @@ fn a_list_is_repeated_and_follows_what_happens() -> Result<()> {
 fn blocked_namespaces_have_a_list_of_their_own() -> Result<()> {
     let broker = Broker::start()?;
     run(async {
-        let config: NatsConfig = serde_json::from_value(json!({ "servers": [broker.url()] }))?;
-        let delivered =
-            NatsSink::open(&config, "lab", &Proc::new()?.identity().anonymous())?.deliver(&[]).await;
-        ensure!(delivered.error.is_none(), "{:?}", delivered.error);
-        let bucket = broker.jetstream().await?.get_key_value("supervisor-findings").await?;
+        let bucket = bucket(&broker).await?;
         let document = json!({
             "@timestamp": "2026-01-01T00:00:00Z",
             "process": { "pid": 70, "name": "pause" },

@@ -7,13 +7,13 @@ use supervisor_lab::{until, zombies_of};
 use supervisor_reap::inject::Step;
 use supervisor_tests::{Fixture, WAIT_LIMIT, fixture};
 
-use super::{TIMES, matrix::CALLS, reaps, times, zombies};
+use super::{TIMES, continues, matrix::CALLS, reaps, times, zombies};
 
 /// Without `REAP_TIMES` only these calls are tested: one for each way in which a call continues.
 const FEW: [&str; 4] = ["read", "epoll", "sigsuspend", "busy"];
 
 /// Lets the tracer die at this step, each time with another zombie, and asks the target whether its call did its work.
-fn survives(mut fixture: Fixture, dies_at: usize, count: u64) -> Result<()> {
+fn survives(fixture: Fixture, dies_at: usize, count: u64) -> Result<()> {
     let reaper = fixture.pid();
     fixture.fact("ready")?;
     for zombie in zombies(reaper, count)? {
@@ -26,9 +26,7 @@ fn survives(mut fixture: Fixture, dies_at: usize, count: u64) -> Result<()> {
             Ok(zombies_of(reaper)?.is_empty().then_some(()))
         })?;
     }
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 #[test]

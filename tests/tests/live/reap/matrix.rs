@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use supervisor_lab::{Owned, stat, until, zombies_of};
 use supervisor_tests::{Fixture, WAIT_LIMIT, child_of, fixture};
 
-use super::{reaps, times, zombies};
+use super::{continues, reaps, times, zombies};
 
 /// Calls that the fixture can be in.
 pub(super) const CALLS: [&str; 14] = [
@@ -41,12 +41,10 @@ fn make_it_wait(reaper: u32, count: u64) -> Result<()> {
     Ok(())
 }
 
-fn goes_on(mut fixture: Fixture, reaper: u32, count: u64) -> Result<()> {
+fn goes_on(fixture: Fixture, reaper: u32, count: u64) -> Result<()> {
     fixture.fact("ready")?;
     make_it_wait(reaper, count)?;
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 #[test]
@@ -75,7 +73,7 @@ fn a_reaper_in_other_namespaces_goes_on() -> Result<()> {
 }
 
 /// Frees all zombies of a reaper by `supervisor reap`, and lets the reaper go on.
-fn freed_by_the_command(mut fixture: Fixture, count: u64) -> Result<()> {
+fn freed_by_the_command(fixture: Fixture, count: u64) -> Result<()> {
     let reaper = fixture.pid().to_string();
     let (events, code) = super::reap_json(&["--reaper", &reaper, "--force", "--yes", "--no-nudge"])?;
     ensure!(code == Some(0) && events.len() as u64 == count, "{code:?}: {events:#?}");
@@ -84,9 +82,7 @@ fn freed_by_the_command(mut fixture: Fixture, count: u64) -> Result<()> {
         assert_eq!(event.pid("supervisor.reap.reaper.pid")?, fixture.pid());
     }
     ensure!(zombies_of(fixture.pid())?.is_empty(), "zombies are left");
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 /// The main thread cannot be interrupted until the child that it has made by vfork ends.
@@ -123,14 +119,12 @@ fn a_reaper_under_a_seccomp_filter_that_allows_it_goes_on() -> Result<()> {
 
 #[test]
 fn a_seccomp_filter_that_forbids_the_wait_is_respected() -> Result<()> {
-    let mut fixture = fixture!("filtered", "forbids-wait")?;
+    let fixture = fixture!("filtered", "forbids-wait")?;
     fixture.fact("ready")?;
     let output = reaps(fixture.pid(), &zombies(fixture.pid(), 1)?, 0)?;
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(error.contains("its seccomp filter does not allow wait4"), "{error}");
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 /// A program that has zombies from before its exec.

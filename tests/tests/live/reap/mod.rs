@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Result, ensure};
 use supervisor_lab::zombies_of;
-use supervisor_tests::{Event, supervisor_bin};
+use supervisor_tests::{Event, Fixture, supervisor_bin};
 
 /// The variable that says how often each case is repeated. Without it, a case runs a few times.
 const TIMES: &str = "REAP_TIMES";
@@ -49,6 +49,13 @@ fn reaps(reaper: u32, zombies: &[u32], dies_at: usize) -> Result<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fixture"));
     command.args(["reaps", &reaper.to_string(), &dies_at.to_string()]);
     Ok(command.args(zombies.iter().map(u32::to_string)).output()?)
+}
+
+/// Lets an interrupted reaper go on, which says whether its call did its work, and ends it.
+fn continues(mut fixture: Fixture) -> Result<()> {
+    fixture.send("go on")?;
+    fixture.fact("continued")?;
+    fixture.end()
 }
 
 /// The zombies of a process: at least this many.

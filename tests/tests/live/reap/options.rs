@@ -15,6 +15,14 @@ fn lost(how: &str) -> Result<(Fixture, [u32; 2])> {
     Ok((fixture, [fact.pid("first")?, fact.pid("second")?]))
 }
 
+/// Frees its two zombies, and returns the two events.
+fn freed_both(fixture: &Fixture, options: &[&str]) -> Result<Vec<Event>> {
+    let reaper = fixture.pid().to_string();
+    let (events, code) = reap_json(&[&["--reaper", &reaper, "--yes", "--force"], options].concat())?;
+    ensure!(code == Some(0) && events.len() == 2, "{code:?}: {events:#?}");
+    Ok(events)
+}
+
 /// The event about a zombie.
 fn about(events: &[Event], pid: u32) -> Result<&Event> {
     events.iter().find(|event| event.is_about(pid)).with_context(|| format!("{pid}: {events:#?}"))
@@ -96,9 +104,7 @@ fn all_frees_the_zombies_of_the_named_reaper_only() -> Result<()> {
 #[test]
 fn a_handler_that_missed_its_signal_reaps_on_another_one_and_is_not_stopped() -> Result<()> {
     let (fixture, zombies) = lost("all")?;
-    let reaper = fixture.pid().to_string();
-    let (events, code) = reap_json(&["--reaper", &reaper, "--yes", "--force"])?;
-    ensure!(code == Some(0) && events.len() == 2, "{code:?}: {events:#?}");
+    let events = freed_both(&fixture, &[])?;
     for event in zombies.map(|pid| about(&events, pid)) {
         let event = event?;
         assert_eq!(event.text("supervisor.reap.outcome")?, "freed-by-sigchld");
@@ -119,9 +125,7 @@ fn a_handler_that_missed_its_signal_reaps_on_another_one_and_is_not_stopped() ->
 #[test]
 fn with_no_nudge_the_handler_does_not_run() -> Result<()> {
     let (fixture, zombies) = lost("all")?;
-    let reaper = fixture.pid().to_string();
-    let (events, code) = reap_json(&["--reaper", &reaper, "--yes", "--force", "--no-nudge"])?;
-    ensure!(code == Some(0) && events.len() == 2, "{code:?}: {events:#?}");
+    let events = freed_both(&fixture, &["--no-nudge"])?;
     for event in zombies.map(|pid| about(&events, pid)) {
         let event = event?;
         assert_eq!(event.text("supervisor.reap.outcome")?, "freed");
@@ -136,9 +140,7 @@ fn with_no_nudge_the_handler_does_not_run() -> Result<()> {
 #[test]
 fn a_handler_that_reaps_one_child_is_made_to_wait_for_the_others() -> Result<()> {
     let (fixture, zombies) = lost("one")?;
-    let reaper = fixture.pid().to_string();
-    let (events, code) = reap_json(&["--reaper", &reaper, "--yes", "--force"])?;
-    ensure!(code == Some(0) && events.len() == 2, "{code:?}: {events:#?}");
+    let events = freed_both(&fixture, &[])?;
     let mut outcomes = Vec::new();
     for event in zombies.map(|pid| about(&events, pid)) {
         outcomes.push(event?.text("supervisor.reap.outcome")?);

@@ -8,7 +8,7 @@ use supervisor_lab::Owned;
 use supervisor_tests::{Fixture, child_of, fixture, signal, supervisor_bin};
 use tempfile::NamedTempFile;
 
-use super::{reap, reap_json, zombies};
+use super::{continues, reap, reap_json, zombies};
 
 /// Fails unless a reap of this pid is refused with these words.
 #[track_caller]
@@ -97,14 +97,12 @@ fn a_reaper_that_was_killed_and_cannot_exit_is_left_alone() -> Result<()> {
 
 #[test]
 fn a_seccomp_filter_that_forbids_the_wait_is_named() -> Result<()> {
-    let mut fixture = fixture!("filtered", "forbids-wait")?;
+    let fixture = fixture!("filtered", "forbids-wait")?;
     fixture.fact("ready")?;
     let zombie = zombies(fixture.pid(), 1)?[0].to_string();
     let (said, code) = reap(&["--yes", "--force", &zombie])?;
     ensure!(code == Some(1) && said.contains("its seccomp filter does not allow wait4"), "{code:?}: {said}");
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 #[test]
@@ -122,14 +120,12 @@ fn a_parents_own_child_needs_force_and_the_consequence_is_printed() -> Result<()
 }
 
 /// A reap of its zombie fails for this reason, the zombie stays, and the reaper goes on as before.
-fn is_left_alone(mut fixture: Fixture, words: &str) -> Result<()> {
+fn is_left_alone(fixture: Fixture, words: &str) -> Result<()> {
     let zombie = fixture.next("zombie")?.pid("pid")?;
     let (said, code) = reap(&["--yes", "--force", "--no-nudge", &zombie.to_string()])?;
     ensure!(code == Some(1) && said.contains(words), "{code:?}: {said}");
     assert_eq!(zombies(fixture.pid(), 1)?, [zombie]);
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 #[test]
@@ -164,17 +160,15 @@ fn a_traced_reaper_is_refused_until_its_tracer_ends() -> Result<()> {
 
 #[test]
 fn a_reaper_in_strict_seccomp_is_refused_and_not_killed() -> Result<()> {
-    let mut fixture = fixture!("strict-seccomp")?;
+    let fixture = fixture!("strict-seccomp")?;
     is_refused(fixture.next("zombie")?.pid("pid")?, "seccomp's strict mode, which allows no wait");
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 /// Only `CAP_SYS_ADMIN` can read the filter.
 #[test]
 fn a_seccomp_filter_that_cannot_be_read_is_named() -> Result<()> {
-    let mut fixture = fixture!("filtered", "allows-wait", "1")?;
+    let fixture = fixture!("filtered", "allows-wait", "1")?;
     fixture.fact("ready")?;
     let zombie = zombies(fixture.pid(), 1)?[0];
     let mut command = Command::new("setpriv");
@@ -185,9 +179,7 @@ fn a_seccomp_filter_that_cannot_be_read_is_named() -> Result<()> {
     ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
     ensure!(said.contains("which only a process with CAP_SYS_ADMIN") && said.contains("as root"), "{said}");
     assert_eq!(zombies(fixture.pid(), 1)?, [zombie]);
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 /// Below such a stack there may be other data. It may also be a part of the thread's own stack.
@@ -218,13 +210,11 @@ fn a_reaper_in_a_restartable_sequence_is_left_alone() -> Result<()> {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_reaper_whose_only_code_was_made_at_run_time_is_refused() -> Result<()> {
-    let mut fixture = fixture!("without-file-code")?;
+    let fixture = fixture!("without-file-code")?;
     let zombie = fixture.fact("zombie")?.pid("pid")?;
     fixture.fact("ready")?;
     is_refused(zombie, "its code has no `syscall; ret` instruction");
-    fixture.send("go on")?;
-    fixture.fact("continued")?;
-    fixture.end()
+    continues(fixture)
 }
 
 #[test]
