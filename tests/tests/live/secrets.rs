@@ -326,7 +326,7 @@ fn arguments_that_are_padded_are_marked_as_cut() -> Result<()> {
     Ok(())
 }
 
-/// A program whose path and name hold a secret. It does not reap its child before it is told to.
+/// A program whose path and name hold a secret. It does not reap its child before a command.
 struct Named {
     // The order matters, as above.
     fixture: Fixture,

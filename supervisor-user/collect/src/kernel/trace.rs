@@ -51,7 +51,7 @@ pub enum TraceRecord<'a> {
 }
 
 impl<'a> TraceRecord<'a> {
-    /// Reads a record of the ring. The ring aligns its records to 8 bytes. `None` if the bytes are none.
+    /// Reads a record of the ring. The ring aligns its records to 8 bytes. `None` if the bytes are no record.
     #[must_use]
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let start = bytes.as_ptr();

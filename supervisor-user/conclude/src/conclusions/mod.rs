@@ -60,7 +60,7 @@ struct Open {
     finding: Box<Finding>,
     /// Whether the filters accepted it, so that its events are emitted.
     is_wanted: bool,
-    /// The number of the last change of the finding. A finding has the number of no other finding.
+    /// The number of the last change of the finding. No two findings have the same number.
     change: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Queries about what is open at present.
+//! Queries: what is open, blocked or stuck now.
 
 use supervisor_ebpf::ProcessId;
 use supervisor_model::{
