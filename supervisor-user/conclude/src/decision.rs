@@ -28,11 +28,12 @@ fn obstacle(finding: &Finding) -> Option<Obstacle> {
     if finding.state != 'Z' {
         return Some(Obstacle::NotAZombie(finding.state));
     }
-    if let Some(tracer) = &finding.tracer {
-        return Some(Obstacle::Traced(tracer.pid));
-    }
+    // A process with live threads is no zombie yet, whoever traces it.
     if finding.threads.iter().any(|thread| thread.is_live() && thread.tid != finding.process.pid) {
         return Some(Obstacle::LiveThreads);
+    }
+    if let Some(tracer) = &finding.tracer {
+        return Some(Obstacle::Traced(tracer.pid));
     }
     let reaper = finding.reaper.as_ref()?;
     reaper.frozen.clone().map(Obstacle::ReaperFrozen)
@@ -94,7 +95,7 @@ pub fn may_be_nudged(finding: &Finding) -> bool {
 mod tests {
     use supervisor_model::{
         evidence::sample::{host, incident},
-        facts::{Call, ThreadCall},
+        facts::{Call, ThreadCall, ThreadFacts},
         finding::{LastWait, Tracer},
     };
 
@@ -173,6 +174,9 @@ mod tests {
         finding = zombie();
         finding.tracer = Some(Tracer { pid: 9, name: None, tid: 1, state: None });
         assert!(refusal(&finding).contains("process 9 traces it"));
+        let (tid, comm) = (finding.process.pid + 1, "thread".to_owned());
+        finding.threads = vec![ThreadFacts { tid, comm, state: 'S', wchan: None, tracer: Some(9) }];
+        assert!(refusal(&finding).contains("other threads of it still live"), "no tracer changes that");
         finding = zombie();
         finding.reaper = None;
         assert!(refusal(&finding).contains("was not seen"));
