@@ -10,7 +10,7 @@ use supervisor_model::{
     filter::Filter,
     finding::{BlockedNamespace, Finding},
     names::Names,
-    words::clean,
+    words::{clean, command_line},
 };
 use supervisor_render::groups::Group;
 
@@ -23,7 +23,7 @@ use super::{
 pub(super) fn by_name(host: &Proc, scan: &mut OneShotScan<'_>, name: &str) -> Result<Vec<Part>> {
     let filter = Filter { comm: Some(name.to_owned()), ..Filter::default() };
     let conclusions = conclude(scan, host, GRACE, EXIT_GRACE, &filter)?;
-    let found = parts(&conclusions, &|_| true, &format!("--comm {name}"));
+    let found = parts(&conclusions, &|_| true, &option("--comm", name));
     if !found.is_empty() {
         return Ok(found);
     }
@@ -43,7 +43,7 @@ pub(super) fn by_name(host: &Proc, scan: &mut OneShotScan<'_>, name: &str) -> Re
     for pid in living.iter().copied().take(STORIES) {
         all.extend(explain_process(host, scan, pid)?);
     }
-    all.extend(and_more(living.len(), &format!("processes called {name}"), &format!("pgrep -x {name}")));
+    all.extend(and_more(living.len(), &format!("processes called {name}"), &option("pgrep -x", name)));
     Ok(all)
 }
 
@@ -62,7 +62,7 @@ pub(super) fn in_place(
         })
     };
     let conclusions = conclude(scan, host, GRACE, EXIT_GRACE, &Filter::default())?;
-    let found = parts(&conclusions, &is_in, &format!("--{what} {wanted}"));
+    let found = parts(&conclusions, &is_in, &option(&format!("--{what}"), wanted));
     if found.is_empty() {
         let identity = host.identity();
         if !scan.any(|evidence| is_in(&attribute(evidence, identity, 0)))? {
@@ -108,8 +108,25 @@ fn parts(conclusions: &Conclusions, wants: &dyn Fn(&Finding) -> bool, options: &
     parts
 }
 
+/// An option with its value, to be pasted into a shell.
+fn option(option: &str, value: &str) -> String {
+    format!("{option} {}", command_line(&[value.to_owned()], false, usize::MAX))
+}
+
 /// A note that some stories are left out.
 fn and_more(count: usize, what: &str, command: &str) -> Option<Part> {
     let more = count.checked_sub(STORIES).filter(|more| *more > 0)?;
     Some(Part::Note(format!("{more} more {}: {}", clean(what), clean(command.trim_end()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_of_an_option_can_be_pasted() {
+        assert_eq!(option("--comm", "crun"), "--comm crun");
+        assert_eq!(option("--comm", "Web Content"), "--comm 'Web Content'");
+        assert_eq!(option("pgrep -x", "it's"), "pgrep -x $'it\\'s'");
+    }
 }
