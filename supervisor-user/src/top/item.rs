@@ -57,17 +57,28 @@ impl Item {
 }
 
 /// Texts that many findings share, by what they say.
-pub(super) struct Shared<K>(HashMap<K, Arc<str>>);
+pub(super) struct Shared<K> {
+    texts: HashMap<K, Arc<str>>,
+    /// Neighbours often have the same text. A comparison costs less than a hash of names.
+    last: Option<(K, Arc<str>)>,
+}
 
-impl<K: Hash + Eq> Shared<K> {
+impl<K: Copy + Hash + Eq> Shared<K> {
     /// No text yet.
     pub(super) fn new() -> Self {
-        Self(HashMap::new())
+        Self { texts: HashMap::new(), last: None }
     }
 
     /// The text for this key. It is made for the first finding that has the key.
     pub(super) fn text(&mut self, key: K, make: impl FnOnce() -> String) -> Arc<str> {
-        Arc::clone(self.0.entry(key).or_insert_with(|| make().into()))
+        if let Some((last, text)) = &self.last
+            && *last == key
+        {
+            return Arc::clone(text);
+        }
+        let text = Arc::clone(self.texts.entry(key).or_insert_with(|| make().into()));
+        self.last = Some((key, Arc::clone(&text)));
+        text
     }
 }
 
