@@ -107,7 +107,7 @@ pub(crate) fn of(result: &Value) -> Vec<Value> {
     let refreshed = top("key_after_refresh_ms");
     bars.at_most("the same, if it waits for a refresh of the screen", refreshed, Some(50.0), "ms");
     bars.at_most("CPU of an idle top with 300 findings", top("idle_percent"), Some(1.0), "%");
-    let slower = result["leaks"]["slower_percent"].as_f64();
+    let slower = result["leaks"]["build"]["slower_percent"].as_f64();
     bars.at_most("a build of 20,000 processes takes longer under leaks by", slower, Some(3.0), "%");
     bars.0
 }
