@@ -41,7 +41,11 @@ fn assert_clean(args: &[String]) {
         assert!(after.len() <= (before.len() + 1) * MARK.len(), "it has grown: {before:?} to {after:?}");
         assert!(!after.contains(SECRET) && !after.contains(AWS), "it survives: {args:?}: {once:?}");
     }
-    assert_eq!(redacted(&once), once, "what is redacted is changed again: {args:?}");
+    // A recording that is replayed is redacted again. That can hide more, such as what follows the begin of a key
+    // whose end is already hidden. It changes nothing else.
+    for (before, after) in once.iter().zip(&redacted(&once)) {
+        assert!(after == before || after.contains(MARK), "it is changed again: {before:?} to {after:?}");
+    }
 }
 
 // A byte that chooses a form, then arguments, one a line; the form is among them, and within the first of them.
