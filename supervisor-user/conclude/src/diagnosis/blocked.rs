@@ -2,7 +2,7 @@
 
 use supervisor_model::{
     diagnosis::{Cause, Confidence, Prognosis},
-    facts::MAX_THREADS,
+    facts::{Call, MAX_THREADS, SigChld},
     family::Family,
     finding::Reaper,
     words::clean,
@@ -10,7 +10,7 @@ use supervisor_model::{
 
 use super::{
     Verdict,
-    advice::{no_init, remedy, sigkill, wont_help},
+    advice::{no_init, remedy, sigkill, stop_gap, wont_help},
     case::{Case, Habit, name, tracer_name},
     facts::Fact,
     namespace::thaw,
@@ -18,6 +18,8 @@ use super::{
 
 /// A state that may pass is sure only after it was seen for this long.
 const LONG_NS: u64 = 1_500_000_000;
+/// A lock that another process holds is released within this time.
+const WORKED_NS: u64 = 60_000_000_000;
 
 /// F11: all threads of the reaper are stopped, frozen, or in uninterruptible sleep.
 #[expect(clippy::too_many_lines, reason = "one arm for each way in which a reaper cannot run")]
@@ -110,36 +112,79 @@ pub(super) fn reaper_cannot_run(case: &Case<'_>) -> Option<Verdict> {
 /// F11 too: the reaper's only thread sleeps in a call until a lock, a peer, storage or space in a pipe is available.
 pub(super) fn in_another_call(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
-    let call = case.other_call().filter(|call| call.is_for_resource())?;
+    let call = case.only_call()?;
+    // A program may also sleep in a futex between its children. So the futex counts only if the reaper has asked for
+    // any child before, or is in its handler.
+    let used_to_reap = matches!(case.habit(), Habit::Before { .. });
+    let in_handler = is_in_handler(case);
+    if !call.is_for_resource() && !in_handler && !(*call == Call::Futex && used_to_reap) {
+        return None;
+    }
     // Nothing shows that it would get an orphan later, unless it waits for any child.
-    let comes_to_it = case.is_own()? || matches!(case.habit(), Habit::Before { .. });
+    let comes_to_it = case.is_own()? || used_to_reap;
     if !comes_to_it || case.is_runnable() || matches!(case.habit(), Habit::After { .. }) {
         return None;
     }
     let who = name(&reaper.process);
-    let pid = reaper.process.pid;
+    let mut sentence = format!(
+        "{who} must reap it and does not come to it: its only thread sleeps in {}",
+        case.place_of(call)
+    );
+    let mut cites = vec![Fact::Reaper, Fact::ReaperState, Fact::Calls, Fact::Waits];
+    let mut advice = vec![remedy(&[], find_it(reaper, call)), sigkill(), no_init()];
+    if in_handler {
+        sentence.push_str(
+            ", while SIGCHLD is blocked, as it is in the handler of that signal: no other thread can release a lock",
+        );
+        cites.extend([Fact::SigChld, Fact::Mask]);
+        advice.insert(1, remedy(&[], handler_takes_no_lock(&who)));
+        advice.insert(2, stop_gap(case, reaper));
+    }
     Some(Verdict {
         family: Some(Family::F11),
         cause: Some(Cause::CannotRun),
-        prognosis: Prognosis::Unknown,
-        sentence: format!(
-            "{who} must reap it and does not come to it: its only thread sleeps in {}",
-            case.place_of(call)
-        ),
+        prognosis: if in_handler && case.waited_for_ns() >= WORKED_NS {
+            Prognosis::Leaked
+        } else {
+            Prognosis::Unknown
+        },
+        sentence,
         confidence: Confidence::Medium,
-        cites: vec![Fact::Reaper, Fact::ReaperState, Fact::Calls, Fact::Waits],
-        advice: vec![
-            remedy(
-                &[],
-                format!(
-                    "find what {who} waits for in that call: `cat /proc/{pid}/syscall` has its arguments, \
-                     `ls -l /proc/{pid}/fd` its files, /proc/locks who holds a lock"
-                ),
-            ),
-            sigkill(),
-            no_init(),
-        ],
+        cites,
+        advice,
     })
+}
+
+/// Whether the reaper's only thread waits for a lock in its own SIGCHLD handler: the kernel blocks a signal while its
+/// handler runs (`signal_delivered()`, `kernel/signal.c`).
+pub(super) fn is_in_handler(case: &Case<'_>) -> bool {
+    case.only_call() == Some(&Call::Futex)
+        && case.reaper.is_some_and(|reaper| {
+            reaper.sigchld == Some(SigChld::Blocked)
+                && reaper.sigchld_caught == Some(true)
+                && reaper.parent_blocks_sigchld.is_none()
+        })
+}
+
+fn find_it(reaper: &Reaper, call: &Call) -> String {
+    let who = name(&reaper.process);
+    let pid = reaper.process.pid;
+    if *call == Call::Futex {
+        return format!(
+            "find which lock or condition {who} waits for: `gdb -p {pid} -batch -ex bt` shows its calls"
+        );
+    }
+    format!(
+        "find what {who} waits for in that call: `cat /proc/{pid}/syscall` has its arguments, \
+         `ls -l /proc/{pid}/fd` its files, /proc/locks who holds a lock"
+    )
+}
+
+fn handler_takes_no_lock(who: &str) -> String {
+    format!(
+        "let the handler of {who} take no lock, and call nothing that takes one, such as `malloc` or `printf` \
+         (signal-safety(7))"
+    )
 }
 
 /// Whether the reaper made a wait call a moment ago, after the zombie had exited.

@@ -10,6 +10,7 @@ use supervisor_model::{
 use super::{
     Verdict,
     advice::{Premise, no_init, remedy, sigkill, stop_gap, wont_help},
+    blocked::is_in_handler,
     case::{Case, Habit, name},
     facts::Fact,
 };
@@ -23,6 +24,9 @@ const WORKED_NS: u64 = 60_000_000_000;
 pub(super) fn sigchld_blocked(case: &Case<'_>) -> Option<Verdict> {
     let reaper = case.reaper?;
     if reaper.sigchld != Some(SigChld::Blocked) || !reaper.sigchld_pending {
+        return None;
+    }
+    if is_in_handler(case) {
         return None;
     }
     // If there are several threads, one may take the signal with `sigwait`, but be in another call now.

@@ -306,7 +306,11 @@ fn of_state(case: &Case<'_>, facts: &mut Facts) {
             format!("the parent's SIGCHLD handler is {text} when it last waited for any child"),
         );
     }
-    let calls: Vec<String> = reaper.calls.iter().filter_map(doing).take(MAX_CALLS).collect();
+    let mut calls: Vec<String> = reaper.calls.iter().filter_map(doing).take(MAX_CALLS).collect();
+    // Idle threads of a pool sleep in a futex. The only thread of a process waits for something there.
+    if let [ThreadCall { tid, call: Call::Futex, .. }] = &*reaper.calls {
+        calls.push(format!("{tid} sleeps in futex"));
+    }
     if !calls.is_empty() {
         facts.add(
             Fact::Calls,

@@ -475,6 +475,49 @@ fn f11_the_only_thread_of_the_reaper_sleeps_in_another_call() {
 }
 
 #[test]
+fn f11_the_only_thread_of_the_reaper_waits_for_a_lock() {
+    let used_to_reap = |call: Call, change: &dyn Fn(&mut Finding, &mut Reaper)| {
+        own(|it, app| {
+            app.waited(EXIT - 2 * S, WaitTarget::Any, &["WNOHANG"]);
+            app.sigchld = Some(SigChld::Handled);
+            in_call(app, call);
+            change(it, app);
+        })
+    };
+    let diagnosis =
+        is(&used_to_reap(Call::Futex, &|_, _| ()), Cause::CannotRun, Prognosis::Unknown, Family::F11);
+    assert!(diagnosis.verdict.contains("sleeps in system call futex"), "{diagnosis:#?}");
+    advises(&diagnosis, &["gdb -p 50", "!handler", "!/proc/locks"]);
+    let in_handler = |app: &mut Reaper| {
+        (app.sigchld, app.sigchld_caught, app.sigchld_pending) = (Some(SigChld::Blocked), Some(true), true);
+    };
+    let locked = used_to_reap(Call::Futex, &|_, app| in_handler(app));
+    let diagnosis = is(&locked, Cause::CannotRun, Prognosis::Unknown, Family::F11);
+    assert!(diagnosis.verdict.contains("in the handler of that signal"), "{diagnosis:#?}");
+    advises(&diagnosis, &["let the handler of", "end or restart"]);
+    let long = used_to_reap(Call::Futex, &|it, app| {
+        in_handler(app);
+        it.looked_ns = EXIT + 60 * S;
+    });
+    is(&long, Cause::CannotRun, Prognosis::Leaked, Family::F11);
+    // It is the same if its earlier waits were not seen.
+    let unseen = own(|_, app| {
+        in_handler(app);
+        in_call(app, Call::Futex);
+    });
+    is(&unseen, Cause::CannotRun, Prognosis::Unknown, Family::F11);
+    // An application that has never waited may sleep in a futex for its whole life.
+    is(&own(|_, app| in_call(app, Call::Futex)), Cause::NeverWaits, Prognosis::Unknown, Family::F4);
+    // A mask that was inherited is no handler.
+    let inherited = own(|_, app| {
+        in_handler(app);
+        app.parent_blocks_sigchld = Some((40, "launcher".into()));
+        in_call(app, Call::Futex);
+    });
+    is(&inherited, Cause::SigchldBlocked, Prognosis::Unknown, Family::F21);
+}
+
+#[test]
 fn f19_the_reaper_reads_from_another_child_first() {
     let reads = |parent, reaped| {
         own(|_, app| {
