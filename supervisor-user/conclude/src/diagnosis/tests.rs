@@ -2,6 +2,7 @@
 
 mod adopted;
 mod advice;
+mod calls;
 mod causes;
 mod exits;
 mod mechanisms;
@@ -11,7 +12,9 @@ mod parts;
 
 use std::ops::RangeInclusive;
 
-use supervisor_ebpf::{WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD};
+use supervisor_ebpf::{
+    CALL_WAIT4, WAIT_PID, WAITED_ANY, WAITED_NARROW, WAITED_PEEK, WAITED_PGID, WAITED_PID, WAITED_PIDFD, Wait,
+};
 use supervisor_model::{
     decision::{Decision, Risk},
     diagnosis::{
@@ -311,4 +314,20 @@ fn advises(diagnosis: &Diagnosis, words: &[&str]) {
         let (word, wanted) = word.strip_prefix('!').map_or((*word, true), |word| (word, false));
         assert_eq!(advice.contains(word), wanted, "{word:?}: {advice}");
     }
+}
+
+/// The reaper's only thread is in this call.
+fn in_call(app: &mut Reaper, call: Call) {
+    app.calls = vec![ThreadCall { tid: app.process.pid, call, timeout_ns: None }];
+}
+
+#[track_caller]
+fn is(finding: &Finding, cause: impl Into<Option<Cause>>, prognosis: Prognosis, family: Family) -> Diagnosis {
+    let diagnosis = says(finding, family, Low..=High, &[]);
+    assert_eq!((diagnosis.cause, diagnosis.prognosis), (cause.into(), prognosis), "{diagnosis:#?}");
+    diagnosis
+}
+
+fn waits_for(pid: u32) -> Call {
+    Call::Wait(Wait::pack(CALL_WAIT4, WAIT_PID, pid, 0))
 }
