@@ -133,6 +133,29 @@ fn an_event_loop_computes_beside_a_thread_that_sleeps() -> Result<()> {
     })
 }
 
+/// A SIGCHLD handler takes a lock that the interrupted code holds, as `malloc` does.
+#[test]
+fn the_reaper_waits_for_a_lock_in_its_own_handler() -> Result<()> {
+    let text = "import ctypes, os, signal, threading, time\n\
+                lock = threading.Lock()\n\
+                def reap(_):\n    with lock:\n        os.waitpid(-1, os.WNOHANG)\n\
+                handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(reap)\n\
+                ctypes.CDLL(None).signal(signal.SIGCHLD, handler)\n\
+                with lock:\n    if os.fork() == 0:\n        os._exit(7)\n    time.sleep(600)\n";
+    let played = Played::watched_by(Watch::start(&[])?, text)?;
+    played.compare(&Truth {
+        family: "F11",
+        position: "own-child",
+        cause: "cannot-run",
+        prognosis: "unknown",
+        names: &["futex", "handler"],
+        remedies: &["take no lock"],
+        no_remedy: &["unblock SIGCHLD", "wait whenever SIGCHLD comes"],
+        wont_help: &["init"],
+        ..Truth::default()
+    })
+}
+
 /// A tracer's loop asks for children that stop, and for no others.
 #[test]
 fn the_reaper_asks_only_for_stopped_children() -> Result<()> {
