@@ -422,7 +422,8 @@ static F11: FamilyPage = FamilyPage {
     looks_like: "The reaper is in T (wchan `do_signal_stop`), in t, in D, or in a frozen cgroup. A frozen process is in D \
         in a version 1 cgroup, in S in a version 2 one, so its state alone does not show it. In D with wchan \
         `kernel_clone` it has called vfork and waits for that child to exec or exit. Or its only thread sleeps in a call \
-        such as `flock`, `open` of a FIFO, `write` to a full pipe or `connect`.",
+        such as `flock`, `open` of a FIFO, `write` to a full pipe or `connect`; or in `futex`, after it has waited for any \
+        child before, or with SIGCHLD blocked, as in its own handler.",
     why: "It may be a perfect reaper: it cannot run, so it cannot wait. Any thread of a process can wait for its \
         children, so all of its threads must be held. A signal handler with SA_RESTART does not end the call that its \
         thread is in.",
@@ -437,6 +438,8 @@ static F11: FamilyPage = FamilyPage {
         "In D: `cat /proc/REAPER/stack` says on what: a dead NFS server, FUSE daemon or disk. Mend that.",
         "vfork: look at the child that has not called exec yet.",
         "In another call: find the lock (`/proc/locks`), the peer or the reader of the pipe that it waits for.",
+        "In `futex`: `gdb -p REAPER -batch -ex bt` shows which lock. A signal handler may take no lock that the \
+         interrupted code can hold, as in `malloc` and `printf` (signal-safety(7)).",
     ],
     wont_help: &[
         "An init, or a change in the reaper's code: its code is not the problem.",
