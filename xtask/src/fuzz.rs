@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Only these targets; all if none is given
     targets: Vec<String>,
     /// How many minutes each is fuzzed
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     minutes: u64,
 }
 

@@ -117,7 +117,8 @@ pub(super) fn in_another_call(case: &Case<'_>) -> Option<Verdict> {
     // any child before, or is in its handler.
     let used_to_reap = matches!(case.habit(), Habit::Before { .. });
     let in_handler = is_in_handler(case);
-    if !call.is_for_resource() && !in_handler && !(*call == Call::Futex && used_to_reap) {
+    let is_at_a_lock = *call == Call::Futex && used_to_reap;
+    if !(call.is_for_resource() || in_handler || is_at_a_lock) {
         return None;
     }
     // Nothing shows that it would get an orphan later, unless it waits for any child.

@@ -306,11 +306,7 @@ fn of_state(case: &Case<'_>, facts: &mut Facts) {
             format!("the parent's SIGCHLD handler is {text} when it last waited for any child"),
         );
     }
-    let mut calls: Vec<String> = reaper.calls.iter().filter_map(doing).take(MAX_CALLS).collect();
-    // Idle threads of a pool sleep in a futex. The only thread of a process waits for something there.
-    if let [ThreadCall { tid, call: Call::Futex, .. }] = &*reaper.calls {
-        calls.push(format!("{tid} sleeps in futex"));
-    }
+    let calls = doings(&reaper.calls);
     if !calls.is_empty() {
         facts.add(
             Fact::Calls,
@@ -352,6 +348,15 @@ fn of_state(case: &Case<'_>, facts: &mut Facts) {
             "the parent has an io_uring: waits through it are not seen".to_owned(),
         );
     }
+}
+
+/// Describes what the threads do, as far as it matters.
+fn doings(threads: &[ThreadCall]) -> Vec<String> {
+    // Idle threads of a pool sleep in a futex too. The only thread of a process waits for something there.
+    if let [ThreadCall { tid, call: Call::Futex, .. }] = threads {
+        return vec![format!("{tid} sleeps in futex")];
+    }
+    threads.iter().filter_map(doing).take(MAX_CALLS).collect()
 }
 
 /// Describes what a thread does.
