@@ -26,11 +26,11 @@ const CODE_LIMIT: u64 = 256 << 20;
 const LEFT_FOR_HANDLERS: u64 = 16 * 1024;
 
 /// How far above its stack pointer a thread's stack is searched for the frame of a signal handler.
-const SEARCHED: u64 = 64 * 1024;
+const MAX_SEARCHED_BYTES: u64 = 64 * 1024;
 /// All flags of a `struct ucontext`: `UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS`.
 const UC_FLAGS: u64 = 7;
 /// No alternate stack is larger.
-const LARGEST: u64 = 1 << 30;
+const MAX_STACK_BYTES: u64 = 1 << 30;
 
 /// Why a call cannot be injected into any thread of a process.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +140,7 @@ impl AddressSpace {
     /// of that stack (`__save_altstack()`, `kernel/signal.c`).
     fn has_alternate_stack_at(&self, pointer: u64, end: u64) -> bool {
         let from = pointer.next_multiple_of(8);
-        let mut words = vec![0; end.saturating_sub(from).min(SEARCHED) as usize];
+        let mut words = vec![0; end.saturating_sub(from).min(MAX_SEARCHED_BYTES) as usize];
         if self.memory.read_exact_at(&mut words, from).is_err() {
             // A stack that cannot be read is not used.
             return true;
@@ -149,7 +149,7 @@ impl AddressSpace {
         words.windows(5).any(|context| {
             let &[flags, link, start, _, len] = context else { return false };
             let is_around =
-                start <= pointer && len <= LARGEST && (pointer + 1..=end).contains(&(start + len));
+                start <= pointer && len <= MAX_STACK_BYTES && (pointer + 1..=end).contains(&(start + len));
             flags <= UC_FLAGS && link == 0 && is_around
         })
     }

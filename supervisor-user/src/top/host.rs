@@ -31,7 +31,7 @@ impl View for Conclusions {
         let mut is_unchanged = vec![false; last.len()];
         let mut texts = Texts::new();
         let mut changed = Vec::new();
-        for (change, finding) in self.open_by_change() {
+        for (change, finding) in self.open_with_change() {
             match indices.get(&change) {
                 Some(&index) => is_unchanged[index] = true,
                 None => changed.push(texts.item(change, finding, now_ns)),

@@ -4,7 +4,7 @@
 mod exits;
 mod growth;
 mod outcomes;
-mod present;
+mod queries;
 mod sessions;
 #[cfg(test)]
 mod tests;

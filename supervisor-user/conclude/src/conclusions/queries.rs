@@ -23,7 +23,7 @@ impl Conclusions {
 
     /// The same findings, each with the number of its last change: as long as the number is the same, only ages and counts
     /// of others have changed. Reading a number is much cheaper than reading the finding.
-    pub fn open_by_change(&self) -> impl Iterator<Item = (u64, &Finding)> {
+    pub fn open_with_change(&self) -> impl Iterator<Item = (u64, &Finding)> {
         self.open.values().filter(|open| open.is_wanted).map(|open| (open.change, &*open.finding))
     }
 
