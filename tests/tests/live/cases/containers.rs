@@ -56,6 +56,11 @@ fn a_detector_kills_a_late_plugin() -> Result<()> {
         let (events, _) = run_json(&[&args[..], &["-o", "json"]].concat())?;
         ensure!(events.iter().any(|event| event.is_about(zombie)), "{args:?} does not report {zombie}");
     }
+    // A shell asks this way at each TAB.
+    let mut shell = Command::new(supervisor_bin()?);
+    shell.env("SUPERVISOR_COMPLETE", "fish").args(["--", "supervisor", "ps", "--container", &id[..4]]);
+    let offered = String::from_utf8(shell.output()?.stdout)?;
+    ensure!(offered.lines().any(|line| line == &id[..12]), "{} is not offered: {offered}", &id[..12]);
     drop(containerd);
     truth.holds_to_the_end(watch, zombie, &[init])
 }
