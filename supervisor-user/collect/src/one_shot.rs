@@ -124,9 +124,13 @@ impl<'a> OneShotScan<'a> {
     /// # Errors
     ///
     /// If a map or `/proc` cannot be read.
-    pub fn unreaped(&mut self, grace: Duration, tell: impl FnMut(&Observation)) -> Result<(), EvidenceError> {
+    pub fn unreaped(
+        &mut self,
+        grace: Duration,
+        report: impl FnMut(&Observation),
+    ) -> Result<(), EvidenceError> {
         let exited = self.exited()?;
-        self.unreaped_of(exited, grace, tell)
+        self.unreaped_of(exited, grace, report)
     }
 
     /// The same, only for the processes that one process must reap.
@@ -138,11 +142,11 @@ impl<'a> OneShotScan<'a> {
         &mut self,
         reaper: u32,
         grace: Duration,
-        tell: impl FnMut(&Observation),
+        report: impl FnMut(&Observation),
     ) -> Result<(), EvidenceError> {
         let mut exited = self.exited()?;
         exited.retain(|it| it.parent == reaper);
-        self.unreaped_of(exited, grace, tell)
+        self.unreaped_of(exited, grace, report)
     }
 
     /// The zombies among the members of a PID namespace.
@@ -153,18 +157,18 @@ impl<'a> OneShotScan<'a> {
     pub fn unreaped_in(
         &mut self,
         namespace: &NamespaceEvidence,
-        tell: impl FnMut(&Observation),
+        report: impl FnMut(&Observation),
     ) -> Result<(), EvidenceError> {
         let zombies = namespace.members.iter().filter(|member| member.facts.is_unreaped());
         let exited = zombies.map(|it| Exited { id: it.id, parent: it.facts.ppid }).collect();
-        self.unreaped_of(exited, Duration::ZERO, tell)
+        self.unreaped_of(exited, Duration::ZERO, report)
     }
 
     fn unreaped_of(
         &mut self,
         exited: Vec<Exited>,
         grace: Duration,
-        mut tell: impl FnMut(&Observation),
+        mut report: impl FnMut(&Observation),
     ) -> Result<(), EvidenceError> {
         if exited.is_empty() {
             return Ok(());
@@ -181,7 +185,7 @@ impl<'a> OneShotScan<'a> {
         for Exited { id, .. } in exited {
             let Some(facts) = look.process_of(&id)? else { continue };
             if let Some(seen) = observe(&look, id, facts, exits.get(&id).copied())? {
-                tell(&seen);
+                report(&seen);
             }
         }
         Ok(())
@@ -197,7 +201,7 @@ impl<'a> OneShotScan<'a> {
     pub fn stuck(
         &mut self,
         grace: Duration,
-        mut tell: impl FnMut(&Observation),
+        mut report: impl FnMut(&Observation),
     ) -> Result<(), EvidenceError> {
         /// The time between two scans.
         const PAUSE: Duration = Duration::from_millis(250);
@@ -240,7 +244,7 @@ impl<'a> OneShotScan<'a> {
         let look = self.look()?;
         for (id, since_ns) in stuck {
             if let (Inspected::Asleep(_), Some(evidence)) = inspect(&look, id, since_ns)? {
-                tell(&Observation::at(clock::now_ns(), Seen::Stuck { id, grace_ns, evidence }));
+                report(&Observation::at(clock::now_ns(), Seen::Stuck { id, grace_ns, evidence }));
             }
         }
         Ok(())

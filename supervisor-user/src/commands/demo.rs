@@ -92,7 +92,7 @@ fn incident(lab: &Lab, binary: &Path, args: &DemoArgs) -> Result<()> {
     say(&format!("   Its command `{NO_SUCH_COMMAND}` does not exist."))?;
     let crun = Runtime::Crun.find().is_some() && !args.played;
     if crun {
-        tell(&create(lab, &mut monitor, Runtime::Crun, PidNs::Joined(&pod))?)?;
+        print_created(&create(lab, &mut monitor, Runtime::Crun, PidNs::Joined(&pod))?)?;
     } else {
         let why = if args.played { "As you asked," } else { "crun is not installed:" };
         say(&format!("   {why} the double fork that crun would do is played by our own {PLAYED_CRUN}."))?;
@@ -158,7 +158,7 @@ fn kill_in_vain(pod: &Pod) -> Result<()> {
 }
 
 fn nothing_with_runc(lab: &Lab, monitor: &mut Monitor, pod: &Pod, watch: &Watch) -> Result<()> {
-    tell(&create(lab, monitor, Runtime::Runc, PidNs::Joined(pod))?)?;
+    print_created(&create(lab, monitor, Runtime::Runc, PidNs::Joined(pod))?)?;
     let left = zombies_of(monitor.pid())?;
     ensure!(left.is_empty(), "runc has left zombies under the monitor: {left:?}");
     watch.is_silent()?;
@@ -170,7 +170,7 @@ fn nothing_with_runc(lab: &Lab, monitor: &mut Monitor, pod: &Pod, watch: &Watch)
 }
 
 /// Prints how a runtime's `create` ended.
-fn tell(created: &Created) -> Result<()> {
+fn print_created(created: &Created) -> Result<()> {
     let Created { runtime, runtime_pid, exit, log, .. } = created;
     say(&format!("   {} create, pid {runtime_pid}, ended with {exit}:", runtime.name()))?;
     // runc prints more than is of interest here. Its last line is the reason.

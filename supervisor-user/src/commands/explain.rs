@@ -142,25 +142,25 @@ pub fn run(args: &ExplainArgs) -> Result<CommandExit> {
         say(&format!("supervisor: only what /proc shows is known: {missing}"));
     }
     let mut printer = Printer::new(args.output, context(host.identity(), scan.hooks()));
-    let mut teller = Teller { output: args.output, printer: &mut printer, is_first: families.is_empty() };
-    let exit = tell(args, &host, &mut scan, &mut teller);
+    let mut stories = Stories { output: args.output, printer: &mut printer, is_first: families.is_empty() };
+    let exit = explain_all(args, &host, &mut scan, &mut stories);
     say_reads_lost(&host);
     exit
 }
 
 /// Explains one subject after the other. If one of several subjects does not exist, the function says so and explains
 /// the others.
-fn tell(
+fn explain_all(
     args: &ExplainArgs,
     host: &Proc,
     scan: &mut OneShotScan<'_>,
-    teller: &mut Teller<'_>,
+    stories: &mut Stories<'_>,
 ) -> Result<CommandExit> {
     if let Some(ino) = args.pidns {
-        return teller.parts(vec![explain_namespace(host, scan, ino)?]);
+        return stories.parts(vec![explain_namespace(host, scan, ino)?]);
     }
     if args.container.is_some() || args.pod.is_some() {
-        return teller.parts(in_place(host, scan, args.container.as_deref(), args.pod.as_deref())?);
+        return stories.parts(in_place(host, scan, args.container.as_deref(), args.pod.as_deref())?);
     }
     let mut worst = CommandExit::Ok;
     for subject in args.subjects.iter().chain(args.reaper.map(Subject::Pid).as_ref()) {
@@ -174,7 +174,7 @@ fn tell(
                 say(&format!("supervisor: {}", supervisor_model::words::clean(&format!("{error:#}"))));
                 CommandExit::Failed
             }
-            parts => teller.parts(parts?)?,
+            parts => stories.parts(parts?)?,
         };
         worst = if exit as u8 > worst as u8 { exit } else { worst };
     }
@@ -182,13 +182,13 @@ fn tell(
 }
 
 /// Writes the parts of the answer.
-struct Teller<'a> {
+struct Stories<'a> {
     output: Format,
     printer: &'a mut Printer,
     is_first: bool,
 }
 
-impl Teller<'_> {
+impl Stories<'_> {
     fn parts(&mut self, parts: Vec<Part>) -> Result<CommandExit> {
         let is_found = parts.iter().any(Part::is_found);
         for part in parts {

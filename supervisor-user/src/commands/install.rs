@@ -65,19 +65,19 @@ pub fn run(args: &InstallArgs) -> Result<CommandExit> {
         return Ok(CommandExit::Ok);
     }
     let below = |path: &Path| args.root.join(path.strip_prefix("/").unwrap_or(path));
-    let tell = |what: &str, path: &Path| print(&format!("{what} {}\n", path.display()));
+    let print_file = |what: &str, path: &Path| print(&format!("{what} {}\n", path.display()));
     let place = below(&program);
-    tell(if copy_program(&place)? { "wrote" } else { "runs from" }, &place)?;
+    print_file(if copy_program(&place)? { "wrote" } else { "runs from" }, &place)?;
     let place = below(&args.config);
     let is_new = write(&place, CONFIG.as_bytes(), 0o600, Existing::Keep)?;
-    tell(if is_new { "wrote" } else { "kept" }, &place)?;
+    print_file(if is_new { "wrote" } else { "kept" }, &place)?;
     let place = below(Path::new(UNIT_PATH));
     write(&place, unit.as_bytes(), 0o644, Existing::Replace)?;
-    tell("wrote", &place)?;
+    print_file("wrote", &place)?;
     if args.reap {
         let place = below(Path::new(REAP_DROP_IN_PATH));
         write(&place, REAP_DROP_IN.as_bytes(), 0o644, Existing::Replace)?;
-        tell("wrote", &place)?;
+        print_file("wrote", &place)?;
     }
     if args.root == Path::new("/") {
         say("next: systemctl daemon-reload && systemctl enable --now supervisor");

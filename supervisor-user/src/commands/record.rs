@@ -59,13 +59,13 @@ pub fn run(args: &RecordArgs) -> Result<CommandExit> {
     }));
     let Ended { counted, recording } = engine::run(options)?;
     if let Some(writer) = recording {
-        tell(&args.file, writer.finish(counted)?);
+        report_written(&args.file, writer.finish(counted)?);
     }
     Ok(CommandExit::Ok)
 }
 
 /// Prints what the recording contains.
-fn tell(file: &Path, written: Written) {
+fn report_written(file: &Path, written: Written) {
     let file = command_line(&[file.display().to_string()], false, 4096);
     say(&format!(
         "recorded {} observations in {} bytes: {file}\n\

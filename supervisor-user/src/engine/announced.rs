@@ -114,17 +114,17 @@ impl Announced {
     fn first(&mut self) -> Option<(u64, Vec<u8>)> {
         let first = self.inbox.first();
         first.unwrap_or_else(|error| {
-            self.tell(&error.to_string());
+            self.report(&error.to_string());
             None
         })
     }
 
     fn read(&mut self, message: &[u8]) -> Option<Notice> {
         let notice = Notice::read(message);
-        notice.map_err(|error| self.tell(&format!("is it of the same version? {error}"))).ok()
+        notice.map_err(|error| self.report(&format!("is it of the same version? {error}"))).ok()
     }
 
-    fn tell(&mut self, error: &str) {
+    fn report(&mut self, error: &str) {
         if !std::mem::replace(&mut self.is_reported, true) {
             say(&format!(
                 "supervisor: what `supervisor reap` announces cannot be read, so its audit events are missing: {error}"

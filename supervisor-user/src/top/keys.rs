@@ -217,7 +217,7 @@ impl Top {
                     inspected_ns: None,
                     scroll: 0,
                 });
-                self.tell(view);
+                self.update_detail(view);
             }
             Line::Blocked(_) | Line::Zombie(_) | Line::Namespace(_) | Line::Exit(_) => {
                 let Some(id) = self.id_of(line).map(str::to_owned) else { return };

@@ -306,7 +306,7 @@ impl Top {
         for opened in &mut self.opened {
             opened.retain(|label, _| labels.contains(&**label));
         }
-        self.tell(view);
+        self.update_detail(view);
         self.relist();
     }
 
@@ -344,14 +344,14 @@ impl Top {
         let columns = usize::from(columns).saturating_sub(2).min(COLUMNS);
         if columns != self.columns {
             self.columns = columns;
-            self.tell(view);
+            self.update_detail(view);
         }
         let id = self.line_of(self.at()).and_then(|line| self.id_of(line));
         self.verdict = id.and_then(|id| view.verdict(id));
     }
 
     /// Updates the text below the list to the present state and to the width of the screen.
-    fn tell(&mut self, view: &dyn View) {
+    fn update_detail(&mut self, view: &dyn View) {
         let Some(detail) = &mut self.detail else { return };
         let story = match &detail.of {
             Subject::Finding(id) => view.story(id, self.columns, self.now_ns),

@@ -108,8 +108,8 @@ fn the_process_group_of_a_reported_zombie_is_read_if_its_reaper_waits_for_groups
     };
     let own = host.process(std::process::id()).expect("/proc can be read").expect("it lives");
     // As the task iterator reports a zombie.
-    let told = ProcessFacts { ns_pgrps: Vec::new(), ..facts.clone() };
-    let evidence = gather_one(&host, told, &own);
+    let process = ProcessFacts { ns_pgrps: Vec::new(), ..facts.clone() };
+    let evidence = gather_one(&host, process, &own);
     assert_eq!(evidence.facts.pgrp(), Some(zombie.0.id()), "it leads a group of its own");
     assert_eq!(evidence.facts.ns_pgrps, facts.ns_pgrps);
     drop(other);

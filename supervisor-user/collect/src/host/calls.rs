@@ -287,12 +287,12 @@ mod tests {
     #[test]
     fn a_thread_that_reads_a_pipe_is_found_in_that_call() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
-            tell.send(rustix::thread::gettid().as_raw_pid()).expect("somebody listens");
+            sender.send(rustix::thread::gettid().as_raw_pid()).expect("somebody listens");
             reader.read(&mut [0])
         });
-        let tid = told.recv().expect("a thread").cast_unsigned();
+        let tid = receiver.recv().expect("a thread").cast_unsigned();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let calls = read(std::process::id());

@@ -66,7 +66,7 @@ impl Growth {
     }
 
     /// Writes into a finding the present number of unreaped processes under its limit.
-    pub(super) fn tell(&self, finding: &mut Finding) {
+    pub(super) fn set_unreaped(&self, finding: &mut Finding) {
         if let Some(budget) = &mut finding.budget {
             budget.unreaped = Some(self.limits.get(&budget.pids.source).map_or(0, |count| count.unreaped));
         }

@@ -122,7 +122,7 @@ impl Conclusions {
     /// Updates the counts in all open findings. Each finding still has the count from the time when it was counted.
     pub fn recount(&mut self) {
         for open in self.open.values_mut() {
-            self.growth.tell(&mut open.finding);
+            self.growth.set_unreaped(&mut open.finding);
         }
     }
 
@@ -272,7 +272,7 @@ impl Conclusions {
         let mut init = attribute(&evidence.init, &self.host, self.grace_ns);
         remember(&mut init, before.map(|blocked| &blocked.namespace.init));
         init.diagnosis = diagnose(&init);
-        self.growth.tell(&mut init);
+        self.growth.set_unreaped(&mut init);
         let mut blockers = blockers(evidence);
         for blocker in blockers.iter_mut().filter(|blocker| blocker.kind == BlockerKind::Zombie) {
             blocker.decision = self.open.get(&blocker.id).map(|open| decide(&open.finding));

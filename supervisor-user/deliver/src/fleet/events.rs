@@ -71,15 +71,15 @@ struct Position {
     last: u64,
 }
 
-/// Reports what is open, and all events from now on, until `tell` returns that nobody listens any more.
+/// Reports what is open, and all events from now on, until `send` returns that nobody listens any more.
 ///
 /// # Errors
 ///
-/// If there is no connection at the beginning, or `tell` fails.
+/// If there is no connection at the beginning, or `send` fails.
 pub async fn follow(
     args: &FleetArgs,
     filter: &Filter,
-    mut tell: impl FnMut(FleetReport<'_>) -> Result<bool>,
+    mut send: impl FnMut(FleetReport<'_>) -> Result<bool>,
 ) -> Result<()> {
     let mut position = None;
     let mut is_first = true;
@@ -92,17 +92,17 @@ pub async fn follow(
                 let dropped = (reader.dropped > 0).then_some(FleetReport::Dropped(reader.dropped));
                 let first = [Some(FleetReport::Begun), open.as_ref().map(FleetReport::Open), dropped];
                 for report in first.into_iter().flatten() {
-                    if !tell(report)? {
+                    if !send(report)? {
                         return Ok(());
                     }
                 }
-                match read_on(&mut reader, args, open, &mut position, &mut tell).await? {
+                match read_on(&mut reader, args, open, &mut position, &mut send).await? {
                     Some(trouble) => trouble,
                     None => return Ok(()),
                 }
             }
         };
-        if !tell(FleetReport::Trouble(trouble))? {
+        if !send(FleetReport::Trouble(trouble))? {
             return Ok(());
         }
         sleep(RETRY).await;
@@ -115,7 +115,7 @@ async fn read_on(
     args: &FleetArgs,
     open: Option<Fleet>,
     position: &mut Option<Position>,
-    tell: &mut impl FnMut(FleetReport<'_>) -> Result<bool>,
+    send: &mut impl FnMut(FleetReport<'_>) -> Result<bool>,
 ) -> Result<Option<LinkError>> {
     // A broker that was away has old heartbeats, until the nodes have connected to it again.
     let mut look = Instant::now() + open.map_or(LOOK_MAX, |fleet| pause(&fleet));
@@ -127,7 +127,7 @@ async fn read_on(
                     Err(error) => return Ok(Some(error)),
                     Ok(None) => look = Instant::now() + LOOK_MAX,
                     Ok(Some(fleet)) => {
-                        if !tell(FleetReport::Hosts(&fleet))? {
+                        if !send(FleetReport::Hosts(&fleet))? {
                             return Ok(None);
                         }
                         look = Instant::now() + pause(&fleet);
@@ -141,7 +141,7 @@ async fn read_on(
             Err(error) => return Ok(Some(error)),
         };
         if let Some(event) = event(&message)
-            && !tell(FleetReport::Event(event))?
+            && !send(FleetReport::Event(event))?
         {
             return Ok(None);
         }

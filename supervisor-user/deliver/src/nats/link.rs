@@ -97,11 +97,11 @@ impl Link {
         let longest = answer.saturating_mul(servers as u32 + 1);
         let connect = async {
             let relay = Relay::connect(access, &addresses, answer).await?;
-            let told = move |why| {
+            let report = move |why| {
                 // The relay's reason says more than the library's error.
                 said_by_relay.send_replace(Some(why));
             };
-            let serving = relay.serve(answer, told).await.map_err(LinkError::lost)?;
+            let serving = relay.serve(answer, report).await.map_err(LinkError::lost)?;
             match options.connect(serving.address().to_string()).await {
                 Ok(client) => Ok((client, serving)),
                 Err(error) => {

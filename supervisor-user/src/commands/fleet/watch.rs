@@ -34,8 +34,14 @@ pub(in crate::commands) fn watch(
     limit: Option<Duration>,
 ) -> Result<CommandExit> {
     let place = args.access().places();
-    let mut teller =
-        Teller { stream: args.stream(), place: &place, filter, output, stale: BTreeSet::new(), foreign: 0 };
+    let mut printer = ReportPrinter {
+        stream: args.stream(),
+        place: &place,
+        filter,
+        output,
+        stale: BTreeSet::new(),
+        foreign: 0,
+    };
     block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
@@ -43,19 +49,19 @@ pub(in crate::commands) fn watch(
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
             () = sleep(limit.unwrap_or_default()), if limit.is_some() => Ok(()),
-            result = follow(args, filter, |report| teller.tell(report)) => {
+            result = follow(args, filter, |report| printer.report(report)) => {
                 result.with_context(|| format!("cannot watch NATS {place}"))
             }
         }
     })?;
-    if teller.foreign > 1 {
-        say(&format!("supervisor: {} events of another format were left out", teller.foreign));
+    if printer.foreign > 1 {
+        say(&format!("supervisor: {} events of another format were left out", printer.foreign));
     }
     Ok(CommandExit::Ok)
 }
 
 /// Prints messages, and remembers which nodes it has reported as stale.
-struct Teller<'a> {
+struct ReportPrinter<'a> {
     stream: &'a str,
     place: &'a str,
     filter: &'a Filter,
@@ -66,9 +72,9 @@ struct Teller<'a> {
     foreign: u64,
 }
 
-impl Teller<'_> {
+impl ReportPrinter<'_> {
     /// Prints one message. Returns false if nobody reads standard output any more.
-    fn tell(&mut self, report: FleetReport<'_>) -> Result<bool> {
+    fn report(&mut self, report: FleetReport<'_>) -> Result<bool> {
         let place = self.place;
         match report {
             FleetReport::Begun => {

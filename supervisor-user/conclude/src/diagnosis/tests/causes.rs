@@ -464,11 +464,11 @@ fn a_wait_whose_options_exclude_the_zombie_is_named() {
 
 #[test]
 fn the_verdict_says_that_sigchld_was_delivered_but_no_wait_followed() {
-    let told = adopted(|_, app| {
+    let delivered = adopted(|_, app| {
         app.waited(EXIT - S, WaitTarget::Any, &["WNOHANG"]);
         app.sigchld = Some(SigChld::Blocked);
     });
-    let diagnosis = is(&told, None, Prognosis::Unknown, Family::F1);
+    let diagnosis = is(&delivered, None, Prognosis::Unknown, Family::F1);
     assert!(
         diagnosis.verdict.ends_with("since it exited, although SIGCHLD was delivered to it"),
         "{diagnosis:#?}"
