@@ -42,7 +42,7 @@ pub use process::{end_by, freeze, hides_init, resident_kib};
 pub use prometheus::{Prometheus, http_get, promtool};
 pub use quiet_agent::QuietAgent;
 pub use screen::{Screen, code_without_terminal};
-pub use supervisor_lab::{Container, Fact, Part as Fixture};
+pub use supervisor_lab::{Fact, Part as Fixture, RunningContainer};
 pub use watch::{Outcome, Watch, counted, created_on_host, events_of, run_json};
 
 /// How long a test waits for any condition before it gives up. It only guards against a hang: no test passes or fails

@@ -14,7 +14,7 @@ use oci_spec::runtime::{
 
 use super::{
     lab::{Lab, program},
-    monitor::{Exit, Monitor},
+    monitor::{ExitState, Monitor},
     pod::Pod,
 };
 
@@ -97,7 +97,7 @@ pub struct Created {
     /// The pid that the runtime had.
     pub runtime_pid: u32,
     /// How the runtime ended.
-    pub exit: Exit,
+    pub exit: ExitState,
     /// What the runtime printed.
     pub log: String,
 }

@@ -24,13 +24,13 @@ pub use actor::main as actor;
 pub use container::{Created, NO_SUCH_COMMAND, PidNs, Runtime, bundle, create};
 pub use copy::copy_program;
 pub use lab::{Lab, private_cgroup2, program};
-pub use monitor::{Exit, Finished, Monitor};
+pub use monitor::{ExitState, Finished, Monitor};
 pub use owned::{Lines, Owned, bound_to_parent};
 pub use part::{Fact, Part};
 pub use played::{PLAYED_CRUN, played_double_fork};
 pub use pod::Pod;
 pub use procfs::{Stat, pid_namespace, stat, wchan, zombies_of};
-pub use running::Container;
+pub use running::RunningContainer;
 pub use wait::{LIMIT, interrupted, stop_on_signals, until};
 
 /// The first argument of a `supervisor` that plays a part.

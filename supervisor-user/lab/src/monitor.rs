@@ -48,19 +48,19 @@ pub struct Finished {
     /// Its pid.
     pub pid: u32,
     /// How it ended.
-    pub exit: Exit,
+    pub exit: ExitState,
 }
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Exit {
+pub enum ExitState {
     /// The process ended by itself, with this status.
     Code(i32),
     /// This signal ended the process.
     Signal(i32),
 }
 
-impl Display for Exit {
+impl Display for ExitState {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit status {code}"),
@@ -69,7 +69,7 @@ impl Display for Exit {
     }
 }
 
-impl From<WaitStatus> for Exit {
+impl From<WaitStatus> for ExitState {
     fn from(status: WaitStatus) -> Self {
         match status.terminating_signal() {
             Some(signal) => Self::Signal(signal),

@@ -18,7 +18,7 @@ use super::{
 /// The container. It is removed when this is dropped. If this process is killed, the input of the container's command
 /// ends. When the command ends because of that, its processes end too.
 #[derive(Debug)]
-pub struct Container {
+pub struct RunningContainer {
     runtime: Runtime,
     state: PathBuf,
     id: String,
@@ -27,7 +27,7 @@ pub struct Container {
     run: Owned,
 }
 
-impl Container {
+impl RunningContainer {
     /// Runs this command as PID 1 of a new PID namespace.
     pub fn run(lab: &Lab, runtime: Runtime, args: &[&str]) -> Result<Self> {
         let id = lab.container_id(runtime.name());
@@ -99,7 +99,7 @@ impl Container {
     }
 }
 
-impl Drop for Container {
+impl Drop for RunningContainer {
     fn drop(&mut self) {
         // In most cases the container was removed already.
         let _ = self.delete();

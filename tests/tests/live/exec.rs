@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use supervisor_lab::{Lab, Runtime};
-use supervisor_tests::{Container, Event, WAIT_LIMIT, Watch, supervisor_bin};
+use supervisor_tests::{Event, RunningContainer, WAIT_LIMIT, Watch, supervisor_bin};
 
 /// The health check's period.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ pub(crate) fn orphan_of_an_exec(runtime: Runtime) -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     lab.add_busybox(&["sh", "sleep"])?;
     let mut watch = Watch::recorded(&format!("f3-{}-exec", runtime.name()))?;
-    let container = Container::run(&lab, runtime, &["sleep", "600"])?;
+    let container = RunningContainer::run(&lab, runtime, &["sleep", "600"])?;
     let init = container.init();
     watch.keep(&[init]);
     container.exec(&CHECK)?;
@@ -105,7 +105,7 @@ fn an_exec_every_two_seconds_is_a_health_check() -> Result<()> {
     let lab = Lab::new(&supervisor_bin()?)?;
     lab.add_busybox(&["sh", "sleep"])?;
     let mut watch = Watch::recorded("f3-healthcheck")?;
-    let container = Container::run(&lab, Runtime::Runc, &["sleep", "600"])?;
+    let container = RunningContainer::run(&lab, Runtime::Runc, &["sleep", "600"])?;
     let init = container.init();
     watch.keep(&[init]);
     let (found, pauses) = checks_until_found(&mut watch, init, PERIOD, || container.exec(&CHECK))?;

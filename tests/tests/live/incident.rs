@@ -2,7 +2,9 @@
 //! processes that it adopts.
 
 use anyhow::{Context, Result, bail, ensure};
-use supervisor_lab::{Created, Exit, Lab, Monitor, PidNs, Pod, Runtime, Stat, create, until, zombies_of};
+use supervisor_lab::{
+    Created, ExitState, Lab, Monitor, PidNs, Pod, Runtime, Stat, create, until, zombies_of,
+};
 use supervisor_tests::{Event, WAIT_LIMIT, Watch, finding_of, of_process, supervisor_bin};
 
 /// Pods end after the monitor, which must reap their zombies. Fields are dropped in this order.
@@ -22,7 +24,7 @@ impl Scene {
     /// Creates a container whose command does not exist. It must leave a zombie.
     fn leave_a_zombie(&mut self, runtime: Runtime, pid_ns: fn(&Pod) -> PidNs<'_>) -> Result<(Created, Stat)> {
         let created = create(&self.lab, &mut self.monitor, runtime, pid_ns(&self.pod))?;
-        assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
+        assert_eq!(created.exit, ExitState::Code(1), "{}", created.log);
         let zombie = until("a zombie under the monitor", WAIT_LIMIT, || {
             Ok(zombies_of(self.monitor.pid())?.into_iter().next())
         })?;
@@ -32,7 +34,7 @@ impl Scene {
     /// Creates a container whose command does not exist. It must leave nothing.
     fn leave_nothing(&mut self, runtime: Runtime, pid_ns: fn(&Pod) -> PidNs<'_>) -> Result<()> {
         let created = create(&self.lab, &mut self.monitor, runtime, pid_ns(&self.pod))?;
-        assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
+        assert_eq!(created.exit, ExitState::Code(1), "{}", created.log);
         assert_eq!(zombies_of(self.monitor.pid())?, [], "{} leaves zombies here", runtime.name());
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
+use supervisor_lab::{ExitState, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
 use supervisor_tests::{
     ATTACKER, Den, Event, Fixture, Judgement, Life, Run, Slack, WAIT_LIMIT, Watch, fixture, hides_init,
     judge, lives, resident_kib, setting, supervisor_bin, wall,
@@ -99,7 +99,7 @@ impl Incident {
         self.reap()?;
         let earliest = wall()?;
         let created = create(&self.lab, &mut self.monitor, Runtime::Crun, PidNs::Joined(&self.pod))?;
-        ensure!(created.exit == Exit::Code(1), "{}", created.log);
+        ensure!(created.exit == ExitState::Code(1), "{}", created.log);
         // The process that joined the namespace can exit a moment after the one that the monitor waited for.
         let left = until("what the failure leaves", WAIT_LIMIT, || {
             Ok(Some(zombies_of(self.monitor.pid())?).filter(|zombies| !zombies.is_empty()))

@@ -2,7 +2,9 @@
 //! fails. These pass to the monitor, whatever the container's PID namespace is.
 
 use anyhow::{Result, ensure};
-use supervisor_lab::{Exit, Lab, Monitor, NO_SUCH_COMMAND, PidNs, Pod, Runtime, create, until, zombies_of};
+use supervisor_lab::{
+    ExitState, Lab, Monitor, NO_SUCH_COMMAND, PidNs, Pod, Runtime, create, until, zombies_of,
+};
 use supervisor_tests::{WAIT_LIMIT, Watch, finding_of, supervisor_bin};
 
 use crate::exec::orphan_of_an_exec;
@@ -16,7 +18,7 @@ fn a_missing_command_leaves_both_stages(pid_ns: fn(&Pod) -> PidNs<'_>) -> Result
     let mut monitor = Monitor::start(&lab)?;
     let mut watch = Watch::start(&[])?;
     let created = create(&lab, &mut monitor, Runtime::Youki, pid_ns(&pod))?;
-    assert_eq!(created.exit, Exit::Code(1), "{}", created.log);
+    assert_eq!(created.exit, ExitState::Code(1), "{}", created.log);
     ensure!(created.log.contains(NO_SUCH_COMMAND), "it failed for another reason: {}", created.log);
     let mut zombies = until("both stages to be zombies", WAIT_LIMIT, || {
         let zombies = zombies_of(monitor.pid())?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use supervisor_lab::{Container, LIMIT, Lab, Part, Runtime, stat, until, zombies_of};
+use supervisor_lab::{LIMIT, Lab, Part, RunningContainer, Runtime, stat, until, zombies_of};
 
 use super::{
     scenes::{Reported, Scene},
@@ -66,7 +66,7 @@ fn in_a_container(lab: &Lab, binary: &Path, scene: &Scene, name: &str) -> Result
     // crun runs without control groups here, so no group stays behind if this process is killed.
     let runtime = if Runtime::Crun.find().is_some() { Runtime::Crun } else { Runtime::Runc };
     let [program, actor] = lab.add_actor(name)?;
-    let container = Container::run(lab, runtime, &[&program, &actor, "sleeper"])?;
+    let container = RunningContainer::run(lab, runtime, &[&program, &actor, "sleeper"])?;
     let mut watch = Watch::start(binary, &["--container", container.id()])?;
     container.exec(&[&program, &actor, "orphan-maker"])?;
     let zombie = until("a zombie under PID 1", LIMIT, || Ok(zombies_of(container.init())?.pop()))?;

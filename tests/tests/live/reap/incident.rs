@@ -1,7 +1,7 @@
 //! Tests the incident: the pod is blocked, and is released although the monitor does not end.
 
 use anyhow::{Result, ensure};
-use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
+use supervisor_lab::{ExitState, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
 use supervisor_tests::{WAIT_LIMIT, Watch, supervisor_bin};
 
 use super::{reap, reap_json};
@@ -13,7 +13,7 @@ fn the_pod_ends_and_its_monitor_works_on() -> Result<()> {
     let mut monitor = Monitor::start(&lab)?;
     let mut watch = Watch::start(&[])?;
     let created = create(&lab, &mut monitor, Runtime::Crun, PidNs::Joined(&pod))?;
-    ensure!(created.exit == Exit::Code(1), "{}", created.log);
+    ensure!(created.exit == ExitState::Code(1), "{}", created.log);
     let zombie = until("a zombie", WAIT_LIMIT, || Ok(zombies_of(monitor.pid())?.into_iter().next()))?.pid;
     pod.kill()?;
     watch.wait_for("the blocked namespace", |event| event.says("namespace-blocked", pod.pid()))?;
@@ -47,7 +47,7 @@ fn the_pod_ends_and_its_monitor_works_on() -> Result<()> {
 
     // The monitor lives, and does its work: it runs the next container, and waits for it.
     let next = create(&lab, &mut monitor, Runtime::Runc, PidNs::Own)?;
-    ensure!(next.exit == Exit::Code(1), "{}", next.log);
+    ensure!(next.exit == ExitState::Code(1), "{}", next.log);
     ensure!(monitor.reap()?.is_empty(), "nothing is left to reap");
     watch.stop().map(drop)
 }

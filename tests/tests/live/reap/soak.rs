@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
-use supervisor_lab::{Exit, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
+use supervisor_lab::{ExitState, Lab, Monitor, PidNs, Pod, Runtime, create, until, zombies_of};
 use supervisor_tests::{Agent, Event, Fixture, WAIT_LIMIT, fixture, setting, supervisor_bin};
 
 const LENGTH: Duration = Duration::from_secs(30);
@@ -161,14 +161,14 @@ fn pods_end_and_their_monitor_works_on(times: &Times, length: Duration) -> Resul
     while pods < 2 || start.elapsed() < length {
         let pod = Pod::start(&lab)?;
         let created = create(&lab, &mut monitor, Runtime::Crun, PidNs::Joined(&pod))?;
-        ensure!(created.exit == Exit::Code(1), "{}", created.log);
+        ensure!(created.exit == ExitState::Code(1), "{}", created.log);
         pod.kill()?;
         until("the pod to end", times.longest().max(WAIT_LIMIT), || Ok(pod.is_gone().then_some(())))?;
         pods += 1;
     }
     // The monitor waits for its next runtime as before.
     let next = create(&lab, &mut monitor, Runtime::Runc, PidNs::Own)?;
-    ensure!(next.exit == Exit::Code(1), "{}", next.log);
+    ensure!(next.exit == ExitState::Code(1), "{}", next.log);
     ensure!(monitor.reap()?.is_empty(), "nothing is left to reap");
     let freed = judge(&events_of(agent)?, &[monitor.pid()], times.longest())?;
     ensure!(freed >= pods, "{freed} zombies of {pods} pods were freed");
