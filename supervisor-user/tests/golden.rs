@@ -155,7 +155,8 @@ fn the_incident_under_cri_o_names_runtime_monitor_and_pod() -> Result<()> {
         ),
         ("f8-crio-incident-names.zst", ["crio-crun", "crio-conmonrs"], None, ["default", "nginx-sandbox"]),
     ] {
-        let events = events(all.iter().find(|it| it.ends_with(name)).context("it is in the tree")?)?;
+        let recording = all.iter().find(|it| it.ends_with(name)).context("it is in the tree")?;
+        let events = events(recording)?;
         let events: Vec<Value> = events.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         let of = |process: &str, action: &str| {
             let is_it = |it: &&Value| it["process"]["name"] == process && it["event"]["action"] == action;
@@ -183,6 +184,18 @@ fn the_incident_under_cri_o_names_runtime_monitor_and_pod() -> Result<()> {
             message.ends_with(&format!("; it is that of container POD of pod {namespace}/{pod}")),
             "{message}"
         );
+        let mut titles = Vec::new();
+        replay(
+            recording,
+            |_| (),
+            |event, context, sequence| {
+                let event: Value = serde_json::from_str(&ocsf::line(event, context, sequence)?)?;
+                titles.extend(event["finding_info"]["title"].as_str().map(str::to_owned));
+                Ok(())
+            },
+        )?;
+        let place = format!(": container POD of pod {namespace}/{pod}");
+        ensure!(titles.iter().any(|title| title.ends_with(&place)), "{titles:?}");
         // After it is killed, the finding names the monitor itself, not the stage that it daemonised from.
         let monitor = of(conmonrs, "zombie-detected")?;
         assert_eq!(monitor["supervisor"]["monitor"]["pid"], monitor["process"]["pid"]);

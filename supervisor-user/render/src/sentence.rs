@@ -85,7 +85,7 @@ fn unreaped(finding: &Finding, now_ns: u64) -> String {
 }
 
 /// Where a process lives, behind `lead`. Empty if its container has only an id.
-pub(super) fn place(finding: &Finding, lead: &str) -> String {
+pub(crate) fn place(finding: &Finding, lead: &str) -> String {
     let names = Names::of(finding).filter(Names::are_known);
     names.map(|names| format!("{lead}{}", names.phrase())).unwrap_or_default()
 }

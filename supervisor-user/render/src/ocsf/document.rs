@@ -337,8 +337,9 @@ pub(super) struct FindingInfo {
     /// The same from create to close, and after a restart of the agent.
     #[schemars(length(min = 1))]
     pub(super) uid: String,
-    /// What is wrong, in general.
-    pub(super) title: &'static str,
+    /// What is wrong, in general, and the container and the pod, if they are known.
+    #[schemars(length(min = 1))]
+    pub(super) title: String,
     /// What is wrong with this one: the verdict.
     #[schemars(length(min = 1))]
     pub(super) desc: String,

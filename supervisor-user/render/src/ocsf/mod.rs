@@ -29,7 +29,7 @@ use super::{
     ecs::{DATASET, MAX_BLOCKERS, Supervisor, supervisor},
     event_id,
     news::Subject,
-    sentence::sentence,
+    sentence::{place, sentence},
 };
 
 /// The version of OCSF that defines the names.
@@ -246,7 +246,7 @@ fn detection(
         start_time: finding.exit_ns.map(|exit_ns| millis(wall, exit_ns)),
         end_time: (state == State::Closed).then(|| millis(wall, event.at_ns)),
         duration: event.kind.duration_ns().map(|ns| ns / 1_000_000),
-        finding_info: finding_info(parts, wall),
+        finding_info: finding_info(finding, parts, wall),
         evidences: evidences(finding, parts, wall),
         resources: resources(finding, parts),
         remediation: Some(parts.diagnosis.remedies.join("\n"))
@@ -324,22 +324,23 @@ fn base(head: Head, context: &Context, type_name: &'static str, profiles: &'stat
     }
 }
 
-fn finding_info(parts: &SubjectParts<'_>, wall: Wall) -> FindingInfo {
+fn finding_info(finding: &Finding, parts: &SubjectParts<'_>, wall: Wall) -> FindingInfo {
     let general = match parts.subject {
         Subject::Zombie => "A process has exited and is not reaped",
         Subject::Namespace => "A PID namespace cannot end",
         Subject::Exit => "A process was told to exit and cannot",
     };
     let family = parts.diagnosis.family;
+    let title = match parts.subject {
+        // A family's title says why. For an exit, the consequence is more important.
+        Subject::Exit => general,
+        Subject::Zombie | Subject::Namespace => {
+            family.map_or(general, supervisor_model::family::Family::title)
+        }
+    };
     FindingInfo {
         uid: parts.id.to_owned(),
-        title: match parts.subject {
-            // A family's title says why. For an exit, the consequence is more important.
-            Subject::Exit => general,
-            Subject::Zombie | Subject::Namespace => {
-                family.map_or(general, supervisor_model::family::Family::title)
-            }
-        },
+        title: format!("{title}{}", place(finding, ": ")),
         desc: parts.diagnosis.verdict.clone(),
         types: [parts.subject],
         analytic: family.map(|family| Analytic {
