@@ -31,6 +31,7 @@ fn a_missing_command_leaves_both_stages(pid_ns: fn(&Pod) -> PidNs<'_>) -> Result
         let found = watch.wait_for("a stage", |event| event.says("zombie-detected", zombie.pid))?;
         assert_eq!(found.text("supervisor.family.id")?, family);
         assert_eq!(found.text("supervisor.position")?, "adopted-by-subreaper");
+        assert_eq!(found.text("supervisor.cause")?, "waits-by-pid");
         assert_eq!(found.text("supervisor.prognosis")?, "leaked");
         assert_eq!(found.pid("supervisor.reaper.pid")?, monitor.pid());
         assert_eq!(found.text("supervisor.runtime.name")?, "youki");
