@@ -5,7 +5,7 @@ pub mod allow;
 pub mod github;
 pub mod json;
 pub mod junit;
-mod runners;
+pub(crate) mod runners;
 #[cfg(test)]
 mod sample;
 pub mod settling;
@@ -163,7 +163,6 @@ impl Leaks {
         let is_namespace = kind == LeakKind::Namespace;
         let before = self.of.remove(&(id, is_namespace));
         let tests = before.map(|before| before.tests).filter(|tests| !tests.is_empty()).unwrap_or(tests);
-        let tests = if tests.is_empty() { runners::tests_of(&event.kind) } else { tests };
         let leak = Leak { kind, tests, event, allowed: None };
         self.of.entry((id, is_namespace)).or_insert(leak)
     }

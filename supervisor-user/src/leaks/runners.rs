@@ -1,17 +1,18 @@
 //! Finds the test that a process belongs to, from the arguments of its creators. Some runners start a process for each
 //! test and name the test in its arguments. These runners need no marks.
 
-use supervisor_model::{event::EventKind, finding::Finding};
+use supervisor_ebpf::ProcessId;
+use supervisor_model::event::EventKind;
 
-/// The test that the nearest creator names; empty if no creator names one.
-pub(super) fn tests_of(event: &EventKind) -> Vec<String> {
-    let found = event.process().and_then(test_of);
+/// The test that the nearest creator names; empty if no creator names one. `line` is the process and its creators, as far
+/// as the command: a creator above the command does not count, because then all is part of the test that it names.
+pub(crate) fn tests_of(event: &EventKind, line: &[ProcessId]) -> Vec<String> {
+    let creators = event.process().map_or(&[][..], |finding| &finding.creators[..]);
+    let processes = creators.iter().map(|creator| &creator.process);
+    let below = processes.filter(|process| line.iter().any(|id| id.tgid == process.pid));
+    let found =
+        below.map(|process| &process.args).find_map(|args| of_bats(args).or_else(|| of_libtest(args)));
     found.into_iter().collect()
-}
-
-fn test_of(finding: &Finding) -> Option<String> {
-    let creators = finding.creators.iter().map(|creator| &creator.process);
-    creators.map(|process| &process.args).find_map(|args| of_bats(args).or_else(|| of_libtest(args)))
 }
 
 /// `bash …/bats-exec-test [OPTIONS] FILE FUNCTION NUMBER NUMBER TRY`.

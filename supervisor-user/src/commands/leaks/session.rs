@@ -22,7 +22,9 @@ use super::{
     marks::{Answer, Asked, Mark, Marks, Runner},
 };
 use crate::leaks::{
-    CommandEnd, LeakKind, Leaks, Report, sentence_of,
+    CommandEnd, LeakKind, Leaks, Report,
+    runners::tests_of,
+    sentence_of,
     settling::{Present, Settling},
     tests::Tests,
 };
@@ -208,6 +210,9 @@ impl Session<'_> {
         let mut tests = self.tests.of(&left.line);
         if tests.is_empty() {
             tests.extend(self.whole.clone());
+        }
+        if tests.is_empty() {
+            tests = tests_of(&left.event.kind, &left.line);
         }
         sentence_of(self.leaks.add(left.id, left.kind, tests, left.event))
     }

@@ -44,6 +44,22 @@ fn the_report_is_written_to_the_file_and_nowhere_else() -> Result<()> {
     Ok(())
 }
 
+/// `leaks` itself may run in a test that a runner names. Only a name below the command distinguishes its leaks.
+#[test]
+fn a_test_is_named_by_a_creator_below_the_command_and_by_none_above_it() -> Result<()> {
+    const BELOW: &str = r#"shift 2; "$@"; exit $?"#;
+    let outer = ["sh", "-c", BELOW, "runner", "--exact", "outer"];
+    let leak = ["sh", "-c", "sleep 600 & exit 0"];
+    let inner = [&["sh", "-c", BELOW, "runner", "--exact", "inner"][..], &leak].concat();
+    for (command, tests) in [(&leak[..], &[][..]), (&inner, &["inner"])] {
+        let args = [&["-o", "json", "--settle", "100ms", "--"], command].concat();
+        let report = Run::start(tempfile::tempdir()?, &outer, &args)?.report()?;
+        let named = report["leaks"][0]["tests"].as_array().map(Vec::as_slice).unwrap_or_default();
+        assert_eq!(named, tests, "{report:#}");
+    }
+    Ok(())
+}
+
 /// The annotations are for the log of the job, so they are not in the file.
 #[test]
 fn annotations_go_to_standard_error_although_the_report_goes_to_a_file() -> Result<()> {
