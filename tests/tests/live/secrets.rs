@@ -72,13 +72,18 @@ fn monitor_in(dir: &Path) -> Result<PathBuf> {
     Ok(monitor)
 }
 
+/// Waits until the parent has become the monitor, or is gone. dash reaps a child that exits before that at its next
+/// command.
+const UNTIL_MONITOR: &str = "while read -r name </proc/$PPID/comm && [ \"$name\" != conmon ]; do :; done";
+
 /// The commands of a shell that plants the secrets and becomes the monitor. The file for the monitor to read is missing
 /// at the end.
 fn planting(group: &Group, monitor: &Path) -> String {
     format!(
         "echo 0 > {group}/cgroup.procs\n\
-         sh -c : sh --db-password={SECRET}1 --token {SECRET}2 API_TOKEN={SECRET}3 postgres://user:{SECRET}4@host/db \
-         'Authorization: Basic {SECRET}5' '{{\"secret\": \"{SECRET} 6\"}}' & echo $! > zombie\n\
+         sh -c '{UNTIL_MONITOR}' sh --db-password={SECRET}1 --token {SECRET}2 API_TOKEN={SECRET}3 \
+         postgres://user:{SECRET}4@host/db 'Authorization: Basic {SECRET}5' '{{\"secret\": \"{SECRET} 6\"}}' &\n\
+         echo $! > zombie\n\
          exec {monitor} -c {ID} -n web-ghp_{SECRET}7 -e --password={SECRET}8 -e glpat-{SECRET}9 \
          -e 'curl --password {SECRET}10 https://{SECRET}11@host'",
         group = group.0.display(),
@@ -115,7 +120,8 @@ impl Planter {
 
     fn plant(mut self) -> Result<Planted> {
         self.tell("go")?;
-        let Self { process: creator, group, dir } = self;
+        // The creator is dropped before its group, also after an error.
+        let Self { group, dir, process: creator } = self;
         // Another child of the shell, from a tick, can be a zombie for a moment too.
         let zombie = until("the zombie", LIMIT, || {
             let named = fs::read_to_string(dir.path().join("zombie")).unwrap_or_default();
