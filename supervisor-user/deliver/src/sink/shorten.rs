@@ -9,7 +9,7 @@ use supervisor_model::words::harmless_json;
 
 /// The parts that are left out, one after the other, until the rest is small enough. A part of a list is left out of
 /// each element. In OCSF, `supervisor` here means `unmapped.supervisor`.
-const OPTIONAL: [&str; 19] = [
+const OPTIONAL: [&str; 18] = [
     "supervisor.creators.args",
     "process.parent.args",
     "process.args",
@@ -25,7 +25,6 @@ const OPTIONAL: [&str; 19] = [
     "remediation",
     "supervisor.cgroup",
     "supervisor.claims",
-    "observables",
     "resources",
     "evidences",
     "supervisor.budget",
