@@ -55,7 +55,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
 /// out, because they need a host without another watch. Many tests leave zombies for a while, so only what is left at
 /// the end counts.
 pub(crate) fn under_leaks(binary: &Path) -> Result<()> {
-    const FOR_A_WHILE: &str = "1d";
+    const FOR_A_WHILE: &str = "24h";
     let mut leaks = Command::new(binary);
     leaks.args(["leaks", "--grace", FOR_A_WHILE, "--"]);
     let threads = AT_ONCE * thread::available_parallelism()?.get();
