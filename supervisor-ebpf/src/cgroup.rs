@@ -1,12 +1,15 @@
-//! A task's control group: of the unified hierarchy, or if the task is in its root, of the version 1 pids or memory
-//! controller.
+//! Finds the control group of a task, and reads its path.
+//!
+//! The control group is the one in the unified hierarchy. If that is the root, it is the one of the version 1
+//! pids controller. If that is the root too, it is the one of the version 1 memory controller. If all three are
+//! the root, it is the root of the unified hierarchy.
 
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel_str};
 use supervisor_ebpf::{CGROUP_DEPTH, CGROUP_NAME_LEN, CgroupPath, TASK_CGROUP_V1};
 
 use crate::kernel::{self, Ptr, probe};
 
-/// The directory of a task's cgroup, and [`TASK_CGROUP_V1`] if it is of version 1.
+/// The cgroup directory (`struct kernfs_node`) of a task, and [`TASK_CGROUP_V1`] if the cgroup is of version 1.
 #[inline(always)]
 pub(crate) fn directory_of(task: Ptr) -> (Ptr, u32) {
     let css_set: Ptr = kernel::load(task, &kernel::TASK_CGROUPS);
@@ -26,12 +29,12 @@ pub(crate) fn directory_of(task: Ptr) -> (Ptr, u32) {
 ///
 /// # Safety
 ///
-/// `path` can be written for its whole size.
+/// `path` is writable for its whole size.
 #[inline(always)]
 pub(crate) unsafe fn path_of(directory: Ptr, path: *mut CgroupPath) {
     let mut at = directory;
     for i in 0..CGROUP_DEPTH {
-        // SAFETY: the index is in bounds; the helper writes at most the length that is given.
+        // SAFETY: the index is in bounds. The helper writes at most the given length.
         unsafe {
             let name = path.cast::<[u8; CGROUP_NAME_LEN]>().add(i);
             *name.cast::<u8>() = 0;
@@ -44,7 +47,7 @@ pub(crate) unsafe fn path_of(directory: Ptr, path: *mut CgroupPath) {
     }
 }
 
-/// The directory of the cgroup of a controller, NULL if the kernel has no such controller.
+/// The directory of a task's cgroup for one controller. NULL if the kernel does not have the controller.
 #[inline(always)]
 fn controller(css_set: Ptr, index: &Global<u32>) -> Ptr {
     let index = index.load();
@@ -61,13 +64,13 @@ fn directory(cgroup: Ptr) -> Ptr {
     probe::<u64>(cgroup, kernel::CGROUP_KN.load() as usize) as Ptr
 }
 
-/// The directory above.
+/// The parent directory. NULL for the root.
 #[inline(always)]
 fn parent(directory: Ptr) -> Ptr {
     probe::<u64>(directory, kernel::KN_PARENT.load() as usize) as Ptr
 }
 
-/// Whether it is not the root of its hierarchy.
+/// Whether a directory is not the root of its hierarchy.
 #[inline(always)]
 fn has_parent(directory: Ptr) -> bool {
     !directory.is_null() && !parent(directory).is_null()

@@ -1,4 +1,7 @@
-//! A process executes a file: keep its name and the head of its arguments, which a zombie has lost.
+//! Hook for exec: stores the file name and the head of the arguments of each exec.
+//!
+//! The kernel no longer has these facts when the process is a zombie. An entry of `EXECS` also has the file
+//! name and the time of the exec before the last one.
 
 use core::ptr;
 
@@ -17,8 +20,8 @@ use crate::{
 
 /// `void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
 ///
-/// Fires when the new image is in place (`fs/exec.c`, `exec_binprm()`): `p` is current, has the new name and
-/// memory, and is the leader, even if another thread called `execve`.
+/// Fires when the new image is in place (`fs/exec.c`, `exec_binprm()`). `p` is the current task, and has the
+/// new name and the new memory. `p` is the leader, even if another thread called `execve`.
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(ctx: BtfTracePointContext) {
     let task: Ptr = ctx.arg(0);
@@ -33,14 +36,15 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
             is_first = (*record).execed == 0;
             (*record).comm = kernel::comm(task);
             (*record).execed = 1;
-            // The waits of the program before say nothing of this one. Its other threads are gone (`de_thread()`).
+            // The waits of the previous program are no evidence about the new one. No other thread of the
+            // process exists here (`de_thread()`).
             (*record).wait.kinds = 0;
         }
     }
 
     let Some(exec) = EXEC_SCRATCH.get_ptr_mut(0) else { return };
-    // SAFETY: `exec` is this CPU's map value of that type; hooks do not migrate, and exec does not nest. The
-    // helper writes at most the length that is given.
+    // SAFETY: `exec` is the map value of this CPU and has this type. Hooks do not migrate, and exec does not
+    // nest. The helper writes at most the given length.
     let stored = unsafe {
         let previous = &raw mut (*exec).previous;
         *previous.cast::<u8>() = 0;
@@ -59,14 +63,14 @@ fn sched_process_exec(ctx: BtfTracePointContext) {
     }
 }
 
-/// Writes all but the previous exec of an exec.
+/// Writes all fields of an exec, except those about the previous exec.
 ///
 /// # Safety
 ///
-/// `exec` can be written for its whole size.
+/// `exec` is writable for its whole size.
 #[inline(always)]
 pub(crate) unsafe fn fill(exec: *mut Exec, task: Ptr, bprm: Ptr) {
-    // SAFETY: the helpers write at most the lengths that are given.
+    // SAFETY: the helpers write at most the given lengths.
     unsafe {
         let filename = &raw mut (*exec).filename;
         *filename.cast::<u8>() = 0;

@@ -1,4 +1,7 @@
-//! A process is forked: remember who did it.
+//! Hook for fork: stores a record of each new process, with its creator and its parent.
+//!
+//! The kernel does not keep the creator: after the death of the parent, a process has another parent. New
+//! threads are only counted.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use supervisor_ebpf::{Process, Wait};
@@ -11,7 +14,8 @@ use crate::{
 
 /// `void sched_process_fork(struct task_struct *parent, struct task_struct *child)`
 ///
-/// `parent` is the calling thread, also with `CLONE_PARENT` (`kernel/fork.c`, `kernel_clone()`).
+/// Fires before the child runs. `parent` is the calling thread, also with `CLONE_PARENT` (`kernel/fork.c`,
+/// `kernel_clone()`).
 #[btf_tracepoint(function = "sched_process_fork")]
 fn sched_process_fork(ctx: BtfTracePointContext) {
     let caller: Ptr = ctx.arg(0);

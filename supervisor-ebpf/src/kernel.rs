@@ -1,4 +1,4 @@
-//! Reading kernel structures: offsets come from globals, pointers from hook arguments.
+//! Reads kernel structures. The offsets come from read-only globals, the pointers from hook arguments.
 
 use core::{ffi::c_void, mem};
 
@@ -21,28 +21,30 @@ for_each_offset!(globals);
 /// A kernel address.
 pub(crate) type Ptr = *const c_void;
 
-/// Whether the running kernel has a field that is not required. The global is constant when the verifier reads it, so the
+/// Whether the running kernel has an optional field. The global is constant when the verifier reads it. So the
 /// verifier drops the branch that is never taken, and with it a load that it would refuse.
 #[inline(always)]
 pub(crate) fn has(offset: &Global<u32>) -> bool {
     offset.load() != MISSING
 }
 
-/// Loads a member of a kernel structure directly. The verifier allows it on a pointer that a hook handed in,
-/// or that was itself loaded so; a bad address reads as zero.
+/// Loads a member of a kernel structure directly. The verifier allows this on a pointer that is a hook
+/// argument, or that such a load has returned. A load from a bad address returns zero.
 #[inline(always)]
 pub(crate) fn load<T: Copy>(base: Ptr, offset: &Global<u32>) -> T {
-    // SAFETY: the verifier checks base, offset and size against the kernel's BTF before it runs.
+    // SAFETY: the verifier checks the base, the offset and the size against the BTF of the kernel before the
+    // program runs.
     unsafe { base.byte_add(offset.load() as usize).cast::<T>().read_volatile() }
 }
 
-/// Reads a member through the helper: for addresses that the verifier does not know the type of. Zero if it
-/// cannot be read.
+/// Reads a member with the probe helper, for an address whose type the verifier does not know. Returns zero if
+/// the member cannot be read.
 #[inline(always)]
 pub(crate) fn probe<T: Copy + Default>(base: Ptr, offset: usize) -> T {
     let mut value = T::default();
-    // The helper zeroes what it cannot read. Not looking at its result saves the verifier a branch.
-    // SAFETY: the helper checks the address and writes at most the size of a value.
+    // The helper zeroes memory that it cannot read. The result is ignored, because this saves the verifier a
+    // branch.
+    // SAFETY: the helper checks the address, and writes at most the size of a value.
     unsafe {
         helpers::generated::bpf_probe_read_kernel(
             (&raw mut value).cast(),
@@ -53,10 +55,10 @@ pub(crate) fn probe<T: Copy + Default>(base: Ptr, offset: usize) -> T {
     value
 }
 
-/// Now, by the clock of [`ProcessId::start_ns`].
+/// The present time, by the clock of [`ProcessId::start_ns`].
 #[inline(always)]
 pub(crate) fn now_ns() -> u64 {
-    // SAFETY: no arguments.
+    // SAFETY: the helper has no arguments.
     unsafe { helpers::bpf_ktime_get_boot_ns() }
 }
 
@@ -67,35 +69,36 @@ pub(crate) fn process_id(task: Ptr) -> ProcessId {
     ProcessId::new(load(task, &TASK_TGID), load(leader, &TASK_START))
 }
 
-/// A task's name. In words, as a load of bytes is one instruction for each.
+/// The name of a task. It is loaded as words, because a load of bytes takes one instruction for each byte.
 #[inline(always)]
 pub(crate) fn comm(task: Ptr) -> [u8; COMM_LEN] {
-    // SAFETY: an array of bytes of the same size.
+    // SAFETY: the result is an array of bytes of equal size.
     unsafe { mem::transmute(comm_words(task)) }
 }
 
-/// The same as it is loaded. Before Linux 5.17, bytes of an older name can follow the NUL (`__set_task_comm()`, `fs/exec.c`).
+/// The name of a task as words, as it is loaded. Before Linux 5.17, bytes of an older name can follow the NUL
+/// (`__set_task_comm()`, `fs/exec.c`).
 #[inline(always)]
 pub(crate) fn comm_words(task: Ptr) -> CommWords {
     load(task, &TASK_COMM)
 }
 
-/// Whether a task is its process's leader. After an `execve` from another thread the old leader has that
-/// thread's pid, and so is none any more.
+/// Whether a task is the leader of its process. After an `execve` from another thread, the old leader has the
+/// pid of that thread, and is no longer a leader.
 #[inline(always)]
 pub(crate) fn is_leader(task: Ptr) -> bool {
     load::<u32>(task, &TASK_PID) == load::<u32>(task, &TASK_TGID)
 }
 
-/// Whether all threads of the task's process have begun to exit.
+/// Whether all threads of the process of a task have begun to exit.
 #[inline(always)]
 pub(crate) fn is_group_dead(task: Ptr) -> bool {
     let signal: Ptr = load(task, &TASK_SIGNAL);
     load::<i32>(signal, &SIGNAL_LIVE) == 0
 }
 
-/// Whether this exit, which `sched_process_exit` tells of, is that of the process's last thread. `group_dead` is the
-/// hook's second argument, on kernels that have one.
+/// Whether this run of `sched_process_exit` is for the last thread of the process. `group_dead` reads the
+/// second argument of the hook, on kernels that have one.
 #[inline(always)]
 pub(crate) fn is_last_exit(task: Ptr, group_dead: impl FnOnce() -> u64) -> bool {
     if EXIT_ARGS.load() >= 2 { group_dead() & 1 == 1 } else { is_group_dead(task) }
@@ -104,54 +107,57 @@ pub(crate) fn is_last_exit(task: Ptr, group_dead: impl FnOnce() -> u64) -> bool 
 /// `include/linux/sched/signal.h`
 const SIGNAL_GROUP_EXIT: u32 = 4;
 
-/// Whether all threads of a task's process were told to exit. By the helper: for each direct load the verifier looks up
-/// types by their names.
+/// Whether all threads of the process of a task must exit. It uses the probe helper, because for each direct
+/// load the verifier looks up types by their names.
 #[inline(always)]
 pub(crate) fn is_ending(task: Ptr) -> bool {
     let signal: Ptr = load(task, &TASK_SIGNAL);
     probe::<u32>(signal, SIGNAL_FLAGS.load() as usize) & SIGNAL_GROUP_EXIT != 0
 }
 
-/// What the signals of a task do, where the running kernel tells; its threads share it.
+/// The signal handlers of a task (`struct sighand_struct`), which its threads share. `None` if the BTF of the
+/// running kernel does not describe them.
 #[inline(always)]
 pub(crate) fn sighand(task: Ptr) -> Option<Ptr> {
     has(&TASK_SIGHAND).then(|| load(task, &TASK_SIGHAND))
 }
 
-/// Where in `struct sighand_struct` the action of `SIGCHLD` is.
+/// Offset of the action of `SIGCHLD` in `struct sighand_struct`.
 #[inline(always)]
 pub(crate) fn sigchld_action() -> usize {
     const SIGCHLD: usize = 17;
     SIGHAND_ACTION.load() as usize + (SIGCHLD - 1) * SIGACTION_SIZE.load() as usize
 }
 
-/// What `SIGCHLD` does to a task's process, as `Wait::any_handler`; 0 where the running kernel does not tell, which the
-/// flags of the task iterator say. A direct load, because this is done at each wait for any child.
+/// The `SIGCHLD` handler of the process of a task, as `Wait::any_handler` stores it. 0 if the BTF of the
+/// running kernel does not describe handlers; the flags of the task iterator report that case. It is a direct
+/// load, because it runs at each wait for any child.
 #[inline(always)]
 pub(crate) fn sigchld_handler(task: Ptr) -> u64 {
     sighand(task).map_or(0, |sighand| load(sighand.wrapping_byte_add(sigchld_action()), &SIGACTION_HANDLER))
 }
 
-/// What `wait(2)` will say of a process (`wait_task_zombie()`, `kernel/exit.c`).
+/// The exit status of a process, as `wait(2)` will return it (`wait_task_zombie()`, `kernel/exit.c`).
 #[inline(always)]
 pub(crate) fn exit_status(leader: Ptr) -> u32 {
     let signal: Ptr = load(leader, &TASK_SIGNAL);
-    // Both are loaded in any case: else the compiler merges the loads, and Linux 6.1's verifier the pointers.
+    // Both codes are loaded unconditionally. Otherwise the compiler merges the loads, and the verifier of Linux
+    // 6.1 merges the pointers.
     let flags: u32 = load(signal, &SIGNAL_FLAGS);
     let of_group: u32 = load(signal, &SIGNAL_GROUP_EXIT_CODE);
     let own: u32 = load(leader, &TASK_EXIT_CODE);
     if flags & SIGNAL_GROUP_EXIT != 0 { of_group } else { own }
 }
 
-/// A task's innermost PID namespace.
+/// The innermost PID namespace of a task, and the pid of the task in it.
 pub(crate) struct PidNs {
     pub(crate) ino: u32,
     pub(crate) level: u32,
     pub(crate) vpid: u32,
 }
 
-/// Where in `struct pid` the entry of a level is. The mask bounds it for Linux 6.1's verifier, which forgets the
-/// bounds of a product; there are at most 33 levels.
+/// Offset of the entry of a level in `struct pid`. The mask bounds the offset for the verifier of Linux 6.1,
+/// which forgets the bounds of a product. There are at most 33 levels.
 #[inline(always)]
 fn upid_offset(level: u32) -> usize {
     PID_NUMBERS.load() as usize + (level as usize * UPID_SIZE.load() as usize & 0xfff)
@@ -174,7 +180,7 @@ pub(crate) fn pid_ns(task: Ptr) -> PidNs {
     }
 }
 
-/// PID 1 of a task's innermost PID namespace.
+/// PID 1 of the innermost PID namespace of a task.
 #[inline(always)]
 pub(crate) fn pid_ns_init(task: Ptr) -> ProcessId {
     let pid: Ptr = load(task, &TASK_THREAD_PID);
@@ -187,7 +193,7 @@ pub(crate) fn pid_ns_init(task: Ptr) -> ProcessId {
     ProcessId::new(tgid, probe(leader, TASK_START.load() as usize))
 }
 
-/// Reads a task's pid and the inode of its PID namespace at every level, outermost first.
+/// Reads the pid of a task and the inode of its PID namespace at every level, outermost first.
 #[inline(always)]
 pub(crate) fn pids(task: Ptr, pids: &mut [u32; PID_LEVELS], inos: &mut [u32; PID_LEVELS]) {
     let pid: Ptr = load(task, &TASK_THREAD_PID);

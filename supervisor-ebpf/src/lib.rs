@@ -1,8 +1,9 @@
-//! What both sides of `supervisor` agree on: the wire types of its maps and streams, and the list of kernel
-//! structure offsets that user space resolves and the programs read.
+//! The interface between the kernel side and the user side of `supervisor`: the wire types of its maps and
+//! streams, and the list of kernel structure offsets. User space resolves the offsets, and the programs read
+//! them.
 //!
-//! Every type here is `#[repr(C)]`, made of fixed-width integers, with explicit padding and a size assertion.
-//! All times are nanoseconds of `CLOCK_BOOTTIME`; a time of `0` means "not known".
+//! Every type here is `#[repr(C)]` and consists of fixed-width integers, with explicit padding and a size
+//! assertion. All times are nanoseconds of `CLOCK_BOOTTIME`. A time of `0` means "not known".
 
 #![no_std]
 
@@ -16,7 +17,7 @@ pub use offsets::{Need, OFFSETS, Offset, OffsetKind};
 pub use traced::*;
 pub use wire::*;
 
-/// The eBPF programs. `build.rs` makes sure that they were built from these sources.
+/// The object file with the eBPF programs. `build.rs` checks that it was built from these sources.
 #[cfg(feature = "user")]
 pub static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/object/supervisor.bpf.o"));

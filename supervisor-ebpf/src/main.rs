@@ -1,10 +1,17 @@
-//! The eBPF programs of `supervisor`: one file per hook.
+//! The eBPF programs of `supervisor`: one file for each hook.
 //!
-//! `exit` puts a process among the `unreaped`, `free` takes it out; what stays is what was not reaped. `release` notes who reaps. `fork`,
-//! `exec` and `wait` keep in `processes` what the kernel will have forgotten by then, and `kill` who killed whom. `task` walks all processes when user
-//! space asks. Nothing is sent to user space for a process that is reaped in time.
+//! - `exit` inserts a process into the table in `unreaped`, and `free` removes it. The processes that remain in
+//!   the table were not reaped.
+//! - `release` stores who reaps a process.
+//! - `fork`, `exec` and `wait` store facts that the kernel no longer has when a process is unreaped. The
+//!   records are in `processes`.
+//! - `kill` stores who sent a SIGKILL to a process.
+//! - `task` iterates over all processes when user space reads it.
 //!
-//! `trace` has programs of its own, which are attached for `supervisor trace` only, and instead of the others.
+//! The programs emit no event for a process that is reaped within the grace period.
+//!
+//! `trace` has its own programs. Only `supervisor trace` attaches them, and it attaches them instead of the
+//! others.
 
 #![no_std]
 #![no_main]
@@ -26,13 +33,13 @@ mod trace;
 mod unreaped;
 mod wait;
 
-/// A Rust panic cannot happen in a program that the verifier accepts: it would be an endless loop.
+/// A program that the verifier accepts cannot panic, because this handler would be an endless loop.
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// `bpf_task_pt_regs` and others are for GPL programs only.
+/// The kernel allows `bpf_task_pt_regs` and other helpers in GPL programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,7 +1,7 @@
-//! The one list of kernel structure offsets: user space resolves each from the running kernel's BTF, the
-//! programs read each from a read-only global of the same name.
+//! The list of kernel structure offsets. User space resolves each offset from the BTF of the running kernel.
+//! The programs read each offset from a read-only global of the same name.
 //!
-//! rustc writes no CO-RE relocations, and these offsets differ on every kernel build.
+//! rustc writes no CO-RE relocations, and these offsets differ between kernel builds.
 
 /// Value of an offset that the running kernel does not have.
 pub const MISSING: u32 = u32::MAX;
@@ -11,7 +11,8 @@ pub const MISSING: u32 = u32::MAX;
 pub struct Helper {
     /// Its name, without `BPF_FUNC_`.
     pub name: &'static str,
-    /// The first Linux version that has it. Distributions backport: the kernel's BTF decides, not its version.
+    /// The first Linux version that has it. Distributions backport helpers, so the BTF of the kernel decides,
+    /// not its version.
     pub since: &'static str,
 }
 
@@ -19,9 +20,9 @@ pub struct Helper {
 pub const HELPERS: [Helper; 2] =
     [Helper { name: "get_current_task_btf", since: "5.11" }, Helper { name: "task_pt_regs", since: "5.15" }];
 
-/// Calls `$callback!` with the list of `NAME: kind "type" "member path", need;` entries. A member path may offer
-/// alternatives, separated by `|`, for fields that were renamed. The need is `required`, or the name of what the programs
-/// go without if the kernel does not have the field (`Need`).
+/// Calls `$callback!` with the list of `NAME: kind "type" "member path", need;` entries. A member path can have
+/// alternatives for renamed fields, separated by `|`. The need is `required`, or names the facts that are lost
+/// if the kernel does not have the field (`Need`).
 #[macro_export]
 macro_rules! for_each_offset {
     ($callback:ident) => {
@@ -32,7 +33,7 @@ macro_rules! for_each_offset {
             TASK_TGID: field "task_struct" "tgid", required;
             /// The thread-group leader.
             TASK_LEADER: field "task_struct" "group_leader", required;
-            /// Who must wait for it; a tracer does not change it.
+            /// The process that must wait for it. A ptrace tracer does not change it.
             TASK_REAL_PARENT: field "task_struct" "real_parent", required;
             /// Start time by `CLOCK_BOOTTIME`.
             TASK_START: field "task_struct" "start_boottime", required;
@@ -52,21 +53,21 @@ macro_rules! for_each_offset {
             CRED_UID: field "cred" "uid", user;
             /// Not zero while it is traced.
             TASK_PTRACE: field "task_struct" "ptrace", zombie;
-            /// Its `struct pid`; NULL once it was released.
+            /// Its `struct pid`. NULL once it was released.
             TASK_THREAD_PID: field "task_struct" "thread_pid", required;
             /// Its control groups.
             TASK_CGROUPS: field "task_struct" "cgroups", cgroup;
-            /// Its memory, NULL once it has passed `exit_mm()`.
+            /// Its memory. NULL once it has passed `exit_mm()`.
             TASK_MM: field "task_struct" "mm", arguments;
-            /// What its signals do.
+            /// Its signal handlers (`struct sighand_struct`).
             TASK_SIGHAND: field "task_struct" "sighand", sigchld;
-            /// One `struct k_sigaction` a signal.
+            /// One `struct k_sigaction` for each signal.
             SIGHAND_ACTION: field "sighand_struct" "action", sigchld;
             /// Size of an element of `sighand_struct::action`.
             SIGACTION_SIZE: size "k_sigaction" "", sigchld;
-            /// What a signal does: the address of its handler, `SIG_DFL` or `SIG_IGN`.
+            /// The action of a signal: the address of its handler, `SIG_DFL` or `SIG_IGN`.
             SIGACTION_HANDLER: field "k_sigaction" "sa.sa_handler", sigchld;
-            /// `SA_*` of a signal.
+            /// The `SA_*` flags of a signal.
             SIGACTION_FLAGS: field "k_sigaction" "sa.sa_flags", sigchld;
             /// Threads that have not begun to exit.
             SIGNAL_LIVE: field "signal_struct" "live", required;
@@ -78,13 +79,13 @@ macro_rules! for_each_offset {
             PIDTYPE_PGID: enumerator "pid_type" "PIDTYPE_PGID", zombie;
             /// `SIGNAL_*` flags.
             SIGNAL_FLAGS: field "signal_struct" "flags", required;
-            /// Status of the whole group's exit, where a thread or a signal has ended them all.
+            /// Exit status of the whole thread group, if a thread or a signal has ended all threads.
             SIGNAL_GROUP_EXIT_CODE: field "signal_struct" "group_exit_code", required;
             /// Bit offset of the flag that `PR_SET_CHILD_SUBREAPER` sets.
             SIGNAL_SUBREAPER_BIT: bit "signal_struct" "is_child_subreaper", subreaper;
             /// Depth of the innermost PID namespace.
             PID_LEVEL: field "pid" "level", required;
-            /// One `struct upid` a level.
+            /// One `struct upid` for each level.
             PID_NUMBERS: field "pid" "numbers", required;
             /// The number at that level.
             UPID_NR: field "upid" "nr", required;
@@ -100,7 +101,7 @@ macro_rules! for_each_offset {
             MM_ARG_START: field "mm_struct" "arg_start", arguments;
             /// The byte after its last.
             MM_ARG_END: field "mm_struct" "arg_end", arguments;
-            /// The file that is executed, as it was named.
+            /// The executed file, by the name that was passed to exec.
             BPRM_FILENAME: field "linux_binprm" "filename", filename;
             /// The cgroup in the unified hierarchy.
             CSS_SET_DFL_CGRP: field "css_set" "dfl_cgrp", cgroup;
@@ -116,33 +117,34 @@ macro_rules! for_each_offset {
             CGROUP_KN: field "cgroup" "kn", cgroup;
             /// The directory's inode number.
             KN_ID: field "kernfs_node" "id", cgroup;
-            /// The directory above; renamed in 6.15.
+            /// The parent directory. The field was renamed in 6.15.
             KN_PARENT: field "kernfs_node" "__parent|parent", cgroup;
             /// The directory's name.
             KN_NAME: field "kernfs_node" "name", cgroup;
-            /// Number of arguments of `sched_process_exit`: since 6.16 the second is `group_dead`.
+            /// Number of arguments of `sched_process_exit`. Since 6.16 the second argument is `group_dead`.
             EXIT_ARGS: arguments "btf_trace_sched_process_exit" "", required;
-            /// Number of the syscall that the task is in, on x86-64 or on arm64; so are the arguments.
+            /// Number of the syscall in which the task is. The first name is that of x86-64, the second that of
+            /// arm64. The arguments below have the same order.
             REGS_SYSCALL: field "pt_regs" "orig_ax|syscallno", wait_request;
             /// First argument of a syscall.
             REGS_ARG0: field "pt_regs" "di|orig_x0", wait_request;
-            /// Second.
+            /// Second argument of a syscall.
             REGS_ARG1: field "pt_regs" "si|regs[1]", wait_request;
-            /// Third.
+            /// Third argument of a syscall.
             REGS_ARG2: field "pt_regs" "dx|regs[2]", wait_request;
-            /// Fourth.
+            /// Fourth argument of a syscall.
             REGS_ARG3: field "pt_regs" "r10|regs[3]", wait_request;
-            /// First argument of a 32-bit syscall; the third is where [`REGS_ARG2`] is.
+            /// First argument of a 32-bit syscall. The third argument is at [`REGS_ARG2`].
             REGS_COMPAT_ARG0: field "pt_regs" "bx|orig_x0", wait_request;
-            /// Second.
+            /// Second argument of a 32-bit syscall.
             REGS_COMPAT_ARG1: field "pt_regs" "cx|regs[1]", wait_request;
-            /// Fourth.
+            /// Fourth argument of a 32-bit syscall.
             REGS_COMPAT_ARG3: field "pt_regs" "si|regs[3]", wait_request;
         }
     };
 }
 
-/// How a value is found in BTF.
+/// How user space finds a value in BTF.
 #[cfg(feature = "user")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetKind {
@@ -152,14 +154,14 @@ pub enum OffsetKind {
     Bit,
     /// Size of a struct.
     Size,
-    /// Value of an enumerator; [`MISSING`] where the kernel was built without it.
+    /// Value of an enumerator. [`MISSING`] if the kernel was built without it.
     Enumerator,
-    /// Number of arguments of a tracepoint's typedef, the private data pointer not counted.
+    /// Number of arguments of the typedef of a tracepoint, without the private data pointer.
     Arguments,
 }
 
-/// Whether the programs can do without an offset, and what they go without then. If one offset of a need is missing, all of
-/// that need are set to [`MISSING`], so that a program checks only one.
+/// Whether the programs work without an offset, and which facts are then unknown. If one offset of a need is
+/// missing, user space sets all offsets of that need to [`MISSING`]. So a program checks only one of them.
 #[cfg(feature = "user")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -167,7 +169,7 @@ pub enum Need {
     Required,
     /// Whether a reaper is a subreaper.
     Subreaper,
-    /// What `SIGCHLD` does to a reaper.
+    /// The `SIGCHLD` action of a reaper.
     SigChld,
     /// The control group of a task.
     Cgroup,
@@ -185,7 +187,7 @@ pub enum Need {
 
 #[cfg(feature = "user")]
 impl Need {
-    /// Names what is not known, or costs more, without it.
+    /// The facts that are unknown, or the extra cost, if the kernel does not have this.
     #[must_use]
     pub const fn loss(self) -> &'static str {
         match self {
@@ -214,13 +216,13 @@ impl Need {
 pub struct Offset {
     /// Name of the global in the BPF object.
     pub global: &'static str,
-    /// How it is found.
+    /// How user space finds it.
     pub kind: OffsetKind,
-    /// BTF type that it is found in.
+    /// BTF type in which user space finds it.
     pub type_name: &'static str,
     /// Member path, with `|` between alternatives; or an enumerator; or empty.
     pub member: &'static str,
-    /// Whether the programs can do without it.
+    /// Whether the programs work without it.
     pub need: Need,
 }
 

@@ -1,9 +1,14 @@
-//! The task iterator: every process as it is now, when user space reads it.
+//! The task iterator: reports processes as they are now, each time that user space reads it.
 //!
-//! At the start it finds what exited before the hooks were attached; after a loss it finds what they missed;
-//! and for a leftover it tells what `/proc` does not: the reaper's subreaper flag and `SIGCHLD` handler, who else
-//! is in its PID namespace, and on cgroup v1 the cgroup. Of a zombie it also tells what `/proc` does, so that
-//! thousands can be looked at without opening files of each.
+//! User space reads it in these cases:
+//!
+//! - At the start, it finds the processes that exited before the hooks were attached.
+//! - After a loss, it finds the processes that the hooks missed.
+//! - For a candidate, it reports facts that `/proc` does not show: whether the reaper is a subreaper, the
+//!   `SIGCHLD` handler of the reaper, the other processes in its PID namespace, and on cgroup v1 the cgroup.
+//!
+//! For a zombie, it also reports the facts that `/proc` shows. So user space can inspect thousands of zombies
+//! without opening files of each.
 
 use core::ffi::c_void;
 
@@ -25,8 +30,8 @@ use crate::{
 /// `EXIT_ZOMBIE`, `include/linux/sched.h`.
 const EXIT_ZOMBIE: i32 = 0x20;
 
-/// `struct bpf_iter__task`, `kernel/bpf/task_iter.c`: both are padded to 8 bytes. `meta` begins with the
-/// `struct seq_file *`.
+/// `struct bpf_iter__task`, `kernel/bpf/task_iter.c`. Both members are padded to 8 bytes. `meta` begins with
+/// the `struct seq_file *`.
 #[repr(C)]
 struct IterTask {
     meta: *const *mut c_void,
@@ -35,10 +40,10 @@ struct IterTask {
 
 /// `int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task)`
 ///
-/// Runs for every thread, and once more with a NULL task. It is one RCU read section (`bpf_iter_run_prog()`,
-/// `kernel/bpf/bpf_iter.c`), and `sched_process_free` comes from an RCU callback that is queued when a
-/// process is released. So if a process is seen unreleased here, its free comes after the insertion below,
-/// and no entry can be left behind.
+/// Runs for every thread, and once more with a NULL task. Each run is one RCU read section
+/// (`bpf_iter_run_prog()`, `kernel/bpf/bpf_iter.c`). `sched_process_free` fires in an RCU callback, which is
+/// queued when a process is released. So if this run sees that a process is not released, the free of that
+/// process comes after the insertion below. The insertion therefore leaves no stale entry behind.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 extern "C" fn task(ctx: *const IterTask) -> i32 {
@@ -53,14 +58,14 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         0 if kernel::is_group_dead(task) => TASK_EXITING,
         0 | EXIT_ZOMBIE if kernel::is_ending(task) => TASK_ENDING,
         0 | EXIT_ZOMBIE => 0,
-        // Released, or about to be.
+        // The task is released, or is about to be released.
         _ => return 0,
     };
     let (scan, pass) = CONTROL.get(0).map_or((SCAN_EXITED, 0), |control| (control.scan, control.pass));
     if scan == SCAN_RECONCILE {
-        processes::mark(kernel::process_id(task), pass);
-        // The iterator was seen to leave out the host's PID 1.
-        processes::mark(kernel::pid_ns_init(task), pass);
+        processes::mark_seen(kernel::process_id(task), pass);
+        // On some kernels the iterator leaves out the host's PID 1.
+        processes::mark_seen(kernel::pid_ns_init(task), pass);
     }
     if state == 0 && matches!(scan, SCAN_EXITED | SCAN_RECONCILE) {
         return 0;
@@ -70,7 +75,8 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         return 0;
     }
     let Some(record) = TASK_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: this CPU's map value of that type; passes do not migrate, and one is made at a time.
+    // SAFETY: the map value of this CPU has this type. Passes do not migrate, and there is only one pass at a
+    // time.
     let record = unsafe { &mut *record };
     let parent: Ptr = kernel::load(task, &kernel::TASK_REAL_PARENT);
     *record = TaskRecord {
@@ -92,25 +98,25 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
         pad: 0,
     };
     kernel::pids(task, &mut record.pids, &mut record.pid_nss);
-    record.flags |= is_subreaper(parent);
-    sigchld(parent, record);
+    record.flags |= subreaper_flag(parent);
+    add_sigchld(parent, record);
     if scan == SCAN_SEED {
         seed(task, record, ns.vpid);
     }
     if state & (TASK_ZOMBIE | TASK_EXITING) != 0 {
-        // Of one that is still exiting, the exit hook will tell, unless it was not attached yet.
-        if !unreaped::mark(record.id, pass) && (state == TASK_ZOMBIE || scan == SCAN_SEED) {
-            found(record.id, pass);
+        // The exit hook inserts a process that is still exiting, unless the hook was not attached yet.
+        if !unreaped::mark_seen(record.id, pass) && (state == TASK_ZOMBIE || scan == SCAN_SEED) {
+            insert_found(record.id, pass);
         }
         if state == TASK_ZOMBIE {
-            whole(task, record);
+            add_proc_facts(task, record);
         }
         if kernel::has(&kernel::TASK_CGROUPS)
             && let Some(path) = CGROUP_SCRATCH.get_ptr_mut(0)
         {
             let (directory, version) = cgroup::directory_of(task);
             record.flags |= TASK_HAS_CGROUP | version;
-            // SAFETY: this CPU's map value of that type.
+            // SAFETY: the map value of this CPU has this type.
             unsafe { cgroup::path_of(directory, path) };
             write(meta, (&raw const *record).cast(), size_of::<TaskRecord>());
             write(meta, path.cast_const().cast(), size_of::<CgroupPath>());
@@ -121,10 +127,11 @@ extern "C" fn task(ctx: *const IterTask) -> i32 {
     0
 }
 
-/// Says of a zombie what `/proc` would, if it is the last of its process and nobody traces it. By the helper: for each
-/// direct load the verifier looks up types by their names.
+/// Adds the facts that `/proc` shows to the record of a zombie, if the zombie is the last task of its process
+/// and is not traced. It uses the probe helper, because for each direct load the verifier looks up types by
+/// their names.
 #[inline(always)]
-fn whole(task: Ptr, record: &mut TaskRecord) {
+fn add_proc_facts(task: Ptr, record: &mut TaskRecord) {
     let needs = [&kernel::TASK_CRED, &kernel::TASK_CGROUPS, &kernel::TASK_PTRACE];
     if !needs.into_iter().all(kernel::has) {
         return;
@@ -147,16 +154,17 @@ fn whole(task: Ptr, record: &mut TaskRecord) {
     record.pgrp = probe(group, kernel::PID_NUMBERS.load() as usize + kernel::UPID_NR.load() as usize);
 }
 
-/// Appends to what user space reads. If the buffer is full, the kernel throws this task's part away and runs
-/// the program for it again (`bpf_seq_read()`), so the error needs no handling.
+/// Appends to the data that user space reads. If the buffer is full, the kernel discards the data of this task
+/// and runs the program for it again (`bpf_seq_read()`). So the error needs no handling.
 #[inline(always)]
 fn write(meta: *const *mut c_void, data: *const c_void, len: usize) {
-    // SAFETY: the seq_file of this context; data and length are those of a record.
+    // SAFETY: the `seq_file` is that of this context. The data and the length are those of a record.
     unsafe { bpf_seq_write((*meta).cast(), data, len as u32) };
 }
 
-/// Remembers a process that is older than the hooks, and that there is a PID 1 of the host, which the iterator was seen to
-/// leave out; where it does not, that one comes first. Their creators are not known.
+/// Stores a record for a process that is older than the hooks, and one for the host's PID 1. The iterator of
+/// some kernels leaves out PID 1. On other kernels it reports PID 1 first, so PID 1 has its own record already.
+/// The creators of these processes are not known.
 #[inline(always)]
 fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
     let mut process = Process {
@@ -168,33 +176,34 @@ fn seed(task: Ptr, record: &TaskRecord, vpid: u32) {
         execed: 1,
         ..Process::default()
     };
-    remember(record.id, &process);
+    insert_record(record.id, &process);
     if record.level == 0 && record.ns_init.is_known() {
         (process.parent, process.comm) = (ProcessId::default(), [0; COMM_LEN]);
         (process.vpid, process.execed) = (1, HEARD_OF);
-        remember(record.ns_init, &process);
+        insert_record(record.ns_init, &process);
     }
 }
 
 #[inline(always)]
-fn remember(id: ProcessId, process: &Process) {
+fn insert_record(id: ProcessId, process: &Process) {
     if processes::insert_absent(id, process).is_err() {
         count!(lost_forks);
     }
 }
 
-/// Puts a process that has exited unseen among the unreaped, with an unknown exit time. If there is no room,
-/// user space sees that it has the record and not the entry.
+/// Inserts a process whose exit was not seen into `UNREAPED`, with an unknown exit time. If the table has no
+/// free slot for it, user space sees that the iterator reports the process and that its entry is missing.
 #[inline(always)]
-fn found(id: ProcessId, pass: u32) {
+fn insert_found(id: ProcessId, pass: u32) {
     if unreaped::insert(&Unreaped::new(id, 0, pass)).is_ok() {
         count_epoch(0, 1);
     }
 }
 
-/// Whether a task's process is a subreaper, as a flag of a child's record; `/proc` does not tell.
+/// Whether the process of a task is a subreaper, as a flag for the record of its child. `/proc` does not show
+/// this.
 #[inline(always)]
-fn is_subreaper(task: Ptr) -> u32 {
+fn subreaper_flag(task: Ptr) -> u32 {
     if !kernel::has(&kernel::SIGNAL_SUBREAPER_BIT) {
         return TASK_PARENT_SUBREAPER_UNKNOWN;
     }
@@ -204,14 +213,14 @@ fn is_subreaper(task: Ptr) -> u32 {
     u32::from(is_set) * TASK_PARENT_IS_SUBREAPER
 }
 
-/// Adds to a child's record what `SIGCHLD` does to a task's process; `/proc` shows less of it.
+/// Adds the `SIGCHLD` action of the process of a task to the record of its child. `/proc` shows less of it.
 #[inline(always)]
-fn sigchld(task: Ptr, record: &mut TaskRecord) {
+fn add_sigchld(task: Ptr, record: &mut TaskRecord) {
     /// `include/uapi/asm-generic/signal-defs.h`
     const SA_NOCLDWAIT: u64 = 2;
-    /// Same file.
+    /// Same file as `SA_NOCLDWAIT`.
     const SA_SIGINFO: u64 = 4;
-    /// Same file. Whatever is larger is the address of a handler.
+    /// Same file as `SA_NOCLDWAIT`. A larger value is the address of a handler.
     const SIG_IGN: u64 = 1;
     let sighand = kernel::sighand(task).filter(|sighand| !sighand.is_null());
     let Some(sighand) = sighand else {

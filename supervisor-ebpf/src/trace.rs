@@ -1,4 +1,9 @@
-//! `supervisor trace`: tells every fork, exec, exit, wait and reap as it happens.
+//! The programs of `supervisor trace`: they emit a record for each fork, exec, exit, wait and reap when it
+//! happens.
+//!
+//! The programs use the hooks of a watch, and `release_task` if it can be attached. They filter by ancestry,
+//! name, PID namespace and control group before they make a record. If the ring has no space for a record, the
+//! program counts the record in `TRACE_LOST`, and each record has that count.
 
 use aya_ebpf::{
     Global,
@@ -19,36 +24,36 @@ use crate::{
     wait,
 };
 
-/// `BPF_RB_NO_WAKEUP`: user space looks by itself, many times a second.
+/// `BPF_RB_NO_WAKEUP`: user space reads the ring by itself, many times a second.
 const NO_WAKEUP: u64 = 1;
 
 #[map]
 static TRACE: RingBuf = RingBuf::with_byte_size(4096, 0);
-/// How many records the ring had no room for.
+/// How many records were lost because the ring had no space.
 #[map]
 static TRACE_LOST: Array<u64> = Array::with_max_entries(1, 0);
-/// The processes whose descendants are traced with them.
+/// The traced processes when the trace filters by ancestry. The fork hook adds their children.
 #[map]
 static FOLLOWED: HashMap<ProcessId, u8> = HashMap::with_max_entries(1, 0);
-/// The processes whose exit has passed the filters, until they are freed: whether their reap was told. The value is one of
-/// `EXITED` and `REAPED`.
+/// The processes whose exit has passed the filters and that were not freed yet. The value is `EXITED` or
+/// `REAPED`, and shows whether the reap was emitted.
 #[map]
 static ENDED: HashMap<ProcessId, u8> = HashMap::with_max_entries(1, 0);
-/// The control groups whose paths were told, and what user space says of them.
+/// The control groups whose paths were emitted, and whether user space wants records of them.
 #[map]
 static CGROUPS_TOLD: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1, 0);
 
-/// Value of `ENDED`: its exit was told.
+/// Value of `ENDED`: the exit has passed the filters, and the reap was not emitted yet.
 const EXITED: u8 = 1;
-/// And its reap.
+/// Value of `ENDED`: the reap was handled too.
 const REAPED: u8 = 2;
 
-/// What is traced.
+/// The filters of the trace, and the kinds of records that it emits.
 #[unsafe(no_mangle)]
 static TRACE_FILTER: Global<TraceFilter> =
     Global::new(TraceFilter { comm: [0; 2], comm_mask: [0; 2], pid_ns: 0, follow: 0, kinds: 0, pad: 0 });
 
-/// As `fork`.
+/// Emits a fork. The hook is that of `fork.rs`.
 #[btf_tracepoint(function = "sched_process_fork")]
 fn trace_fork(ctx: BtfTracePointContext) {
     let caller: Ptr = ctx.arg(0);
@@ -64,28 +69,28 @@ fn trace_fork(ctx: BtfTracePointContext) {
         }
         follow(id);
     }
-    if is_wanted(&filter, child) && tells(&filter, TRACE_FORK) {
-        tell(TRACE_FORK, child, id, caller, 0);
+    if passes_except_ancestry(&filter, child) && is_kind_wanted(&filter, TRACE_FORK) {
+        emit(TRACE_FORK, child, id, caller, 0);
     }
 }
 
-/// As `exec`.
+/// Emits an exec. The hook is that of `exec.rs`.
 #[btf_tracepoint(function = "sched_process_exec")]
 fn trace_exec(ctx: BtfTracePointContext) {
     let task: Ptr = ctx.arg(0);
     let bprm: Ptr = ctx.arg(2);
     let id = kernel::process_id(task);
     let filter = TRACE_FILTER.load();
-    if !tells(&filter, TRACE_EXEC) || !is_right(&filter, task, id) {
+    if !is_kind_wanted(&filter, TRACE_EXEC) || !passes(&filter, task, id) {
         return;
     }
     let Some(event) = event(TRACE_EXEC, task, id, core::ptr::null(), 0) else { return };
     let Some(mut entry) = TRACE.reserve::<TracedExec>(0) else {
-        lose();
+        count_lost();
         return;
     };
     let record = entry.as_mut_ptr();
-    // SAFETY: the reserved record has this layout, and is written as a whole.
+    // SAFETY: the reserved record has this layout, and all of it is written.
     unsafe {
         (&raw mut (*record).event).write(event);
         let exec = &raw mut (*record).exec;
@@ -96,7 +101,7 @@ fn trace_exec(ctx: BtfTracePointContext) {
     entry.submit(NO_WAKEUP);
 }
 
-/// As `exit`.
+/// Emits an exit. The hook is that of `exit.rs`.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn trace_exit(ctx: BtfTracePointContext) {
     let task: Ptr = ctx.arg(0);
@@ -106,49 +111,51 @@ fn trace_exit(ctx: BtfTracePointContext) {
     let leader: Ptr = kernel::load(task, &kernel::TASK_LEADER);
     let id = kernel::process_id(task);
     let filter = TRACE_FILTER.load();
-    if !is_right(&filter, leader, id) {
+    if !passes(&filter, leader, id) {
         return;
     }
     match ENDED.insert(id, EXITED, NOEXIST) {
         Ok(()) => {}
-        // Without `group_dead`, two last threads can both see that none is live: then the first has told it.
+        // Without `group_dead`, two last threads can both see `signal->live == 0`. The first one has emitted
+        // the exit.
         Err(EEXIST) => return,
-        // Its reap may be told twice, or not at all.
-        Err(_) => lose(),
+        // The reap may be emitted twice, or not at all.
+        Err(_) => count_lost(),
     }
-    if tells(&filter, TRACE_EXIT) {
+    if is_kind_wanted(&filter, TRACE_EXIT) {
         let parent: Ptr = kernel::load(leader, &kernel::TASK_REAL_PARENT);
-        tell(TRACE_EXIT, leader, id, parent, u64::from(kernel::exit_status(leader)));
+        emit(TRACE_EXIT, leader, id, parent, u64::from(kernel::exit_status(leader)));
     }
 }
 
-/// As `wait`.
+/// Emits a wait. The hook is that of `wait.rs`.
 #[btf_tracepoint(function = "sched_process_wait")]
 fn trace_wait(_ctx: BtfTracePointContext) {
     let filter = TRACE_FILTER.load();
-    // SAFETY: no arguments; the result is never NULL.
+    // SAFETY: the helper has no arguments, and its result is never NULL.
     let task = unsafe { bpf_get_current_task_btf() };
     let leader: Ptr = kernel::load(task as Ptr, &kernel::TASK_LEADER);
     let id = kernel::process_id(task as Ptr);
-    if tells(&filter, TRACE_WAIT) && is_right(&filter, leader, id) {
-        tell(TRACE_WAIT, leader, id, core::ptr::null(), wait::request(task));
+    if is_kind_wanted(&filter, TRACE_WAIT) && passes(&filter, leader, id) {
+        emit(TRACE_WAIT, leader, id, core::ptr::null(), wait::request(task));
     }
 }
 
-/// As `release`: the moment of the reap, and who does it.
+/// Emits a reap at the moment of the reap, with the reaper. The hook is that of `release.rs`.
 #[fentry(function = "release_task")]
 fn trace_release(ctx: FEntryContext) {
     let task: Ptr = ctx.arg(0);
-    // SAFETY: no arguments; the result is never NULL.
-    reaped(task, unsafe { bpf_get_current_task_btf() } as Ptr);
+    // SAFETY: the helper has no arguments, and its result is never NULL.
+    emit_reap(task, unsafe { bpf_get_current_task_btf() } as Ptr);
 }
 
-/// As `free`: tells the reaps that `trace_release` has not, because it cannot be attached, because it ran already on this CPU,
-/// or because a leader was released together with its last thread (`goto repeat` in `release_task()`).
+/// Emits the reaps that `trace_release` has not emitted. The hook is that of `free.rs`. `trace_release` misses
+/// a reap in three cases: it cannot be attached; it was already running on this CPU; or the leader was released
+/// together with its last thread (`goto repeat` in `release_task()`).
 #[btf_tracepoint(function = "sched_process_free")]
 fn trace_free(ctx: BtfTracePointContext) {
     let task: Ptr = ctx.arg(0);
-    reaped(task, core::ptr::null());
+    emit_reap(task, core::ptr::null());
     if kernel::is_leader(task) {
         let id = kernel::process_id(task);
         let _ = ENDED.remove(id);
@@ -159,48 +166,49 @@ fn trace_free(ctx: BtfTracePointContext) {
 }
 
 #[inline(always)]
-fn reaped(task: Ptr, reaper: Ptr) {
+fn emit_reap(task: Ptr, reaper: Ptr) {
     if !kernel::is_leader(task) {
         return;
     }
     let id = kernel::process_id(task);
     let filter = TRACE_FILTER.load();
-    // SAFETY: one byte. Who writes it is done before the process is freed.
+    // SAFETY: the value is one byte. Its writers are done before the process is freed.
     match unsafe { ENDED.get(id) } {
         Some(&REAPED) => return,
-        None if !is_right_without_exit(&filter, task, id) => return,
+        None if !passes_without_exit(&filter, task, id) => return,
         Some(_) | None => {}
     }
     if !reaper.is_null() && ENDED.insert(id, REAPED, ANY).is_err() {
-        // It would be told once more when it is freed.
-        lose();
+        // If the reap were emitted here, `trace_free` would emit it a second time.
+        count_lost();
         return;
     }
-    if tells(&filter, TRACE_REAP) {
-        tell(TRACE_REAP, task, id, reaper, 0);
+    if is_kind_wanted(&filter, TRACE_REAP) {
+        emit(TRACE_REAP, task, id, reaper, 0);
     }
 }
 
 #[inline(always)]
-fn tells(filter: &TraceFilter, kind: u32) -> bool {
+fn is_kind_wanted(filter: &TraceFilter, kind: u32) -> bool {
     filter.kinds & (1 << kind) != 0
 }
 
-/// Whether all filters let a process through that exited before the trace began. It is in no PID namespace any more.
+/// Whether a process that exited before the trace began passes all filters except that of the control group.
+/// The process is no longer in a PID namespace, so it passes no filter by PID namespace.
 #[inline(always)]
-fn is_right_without_exit(filter: &TraceFilter, leader: Ptr, id: ProcessId) -> bool {
+fn passes_without_exit(filter: &TraceFilter, leader: Ptr, id: ProcessId) -> bool {
     filter.pid_ns == 0 && filter.takes(kernel::comm_words(leader)) && (filter.follow == 0 || is_followed(id))
 }
 
-/// Whether all filters let a process through.
+/// Whether a process passes all filters except that of the control group.
 #[inline(always)]
-fn is_right(filter: &TraceFilter, leader: Ptr, id: ProcessId) -> bool {
-    (filter.follow == 0 || is_followed(id)) && is_wanted(filter, leader)
+fn passes(filter: &TraceFilter, leader: Ptr, id: ProcessId) -> bool {
+    (filter.follow == 0 || is_followed(id)) && passes_except_ancestry(filter, leader)
 }
 
-/// The same of all but that of descent.
+/// Whether a process passes the filters by name and by PID namespace.
 #[inline(always)]
-fn is_wanted(filter: &TraceFilter, leader: Ptr) -> bool {
+fn passes_except_ancestry(filter: &TraceFilter, leader: Ptr) -> bool {
     filter.takes(kernel::comm_words(leader))
         && (filter.pid_ns == 0 || kernel::pid_ns(leader).ino == filter.pid_ns)
 }
@@ -213,20 +221,21 @@ fn is_followed(id: ProcessId) -> bool {
 #[inline(always)]
 fn follow(id: ProcessId) {
     if FOLLOWED.insert(id, 1, ANY).is_err() {
-        lose();
+        count_lost();
     }
 }
 
-/// Sends a record; `other` may be NULL.
+/// Emits a record. `other` may be NULL.
 #[inline(always)]
-fn tell(kind: u32, leader: Ptr, id: ProcessId, other: Ptr, value: u64) {
+fn emit(kind: u32, leader: Ptr, id: ProcessId, other: Ptr, value: u64) {
     let Some(event) = event(kind, leader, id, other, value) else { return };
     if TRACE.output::<Traced>(&event, NO_WAKEUP).is_err() {
-        lose();
+        count_lost();
     }
 }
 
-/// A record, after that of its control group if that is a new one; none if nothing of that group is wanted.
+/// Makes a record. If the path of the control group was not emitted yet, emits the path first. Returns `None`
+/// if user space wants no records of that group.
 #[inline(always)]
 fn event(kind: u32, leader: Ptr, id: ProcessId, other: Ptr, value: u64) -> Option<Traced> {
     let mut event = Traced {
@@ -250,7 +259,8 @@ fn event(kind: u32, leader: Ptr, id: ProcessId, other: Ptr, value: u64) -> Optio
     Some(event)
 }
 
-/// The control group of a task, unless nothing of it is wanted. Its path is told if that was not done yet.
+/// The inode number of a task's control group. Returns `None` if user space wants no records of that group.
+/// Emits the path of the group if that was not done yet.
 #[inline(always)]
 fn wanted_cgroup(task: Ptr) -> Option<u64> {
     if !kernel::has(&kernel::TASK_CGROUPS) {
@@ -258,26 +268,28 @@ fn wanted_cgroup(task: Ptr) -> Option<u64> {
     }
     let (directory, _) = cgroup::directory_of(task);
     let id: u64 = kernel::probe(directory, kernel::KN_ID.load() as usize);
-    // SAFETY: one byte, which user space changes as a whole.
-    if let Some(told) = unsafe { CGROUPS_TOLD.get(id) } {
-        return (*told != CGROUP_UNWANTED).then_some(id);
+    // SAFETY: the value is one byte, and user space changes it as a whole.
+    if let Some(answer) = unsafe { CGROUPS_TOLD.get(id) } {
+        return (*answer != CGROUP_UNWANTED).then_some(id);
     }
-    // If there is no room, it is told with the next record.
+    // If the ring has no space, the path is emitted with the next record.
     let Some(mut entry) = TRACE.reserve::<TracedCgroup>(0) else { return Some(id) };
     let record = entry.as_mut_ptr();
-    // SAFETY: the reserved record has this layout. What is not written are the ends of names, which are not read.
+    // SAFETY: the reserved record has this layout. Only the bytes behind the end of each name are not written,
+    // and nothing reads them.
     unsafe {
         (&raw mut (*record).id).write(id);
         cgroup::path_of(directory, &raw mut (*record).path);
     }
-    // Before user space can read it, and never over its answer. If it is not remembered, it is told again.
+    // The insertion comes before user space can read the path, and never overwrites the answer of user space.
+    // If it fails, the path is emitted again.
     let _ = CGROUPS_TOLD.insert(id, CGROUP_TOLD, NOEXIST);
     entry.submit(NO_WAKEUP);
     Some(id)
 }
 
 #[inline(always)]
-fn lose() {
+fn count_lost() {
     if let Some(lost) = TRACE_LOST.get_ptr_mut(0) {
         // SAFETY: a live map value.
         unsafe { add(lost, 1) };

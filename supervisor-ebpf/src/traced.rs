@@ -1,23 +1,23 @@
-//! What `trace` of the kernel side tells, and what it is asked for.
+//! The records that `trace` emits, and its filters.
 
 use crate::{COMM_LEN, CgroupPath, Exec, ProcessId};
 
-/// Bytes of the ring `TRACE` while there is a trace.
+/// Bytes of the ring `TRACE` during a trace.
 pub const TRACE_BYTES: u32 = 8 << 20;
-/// Bound of `FOLLOWED` while there is a trace.
+/// Bound of `FOLLOWED` during a trace.
 pub const FOLLOWED_ENTRIES: u32 = 65_536;
-/// Bound of `ENDED` while there is a trace: processes that have exited and were not freed.
+/// Bound of `ENDED` during a trace: processes that have exited and were not freed.
 pub const ENDED_ENTRIES: u32 = 65_536;
-/// Bound of `CGROUPS_TOLD` while there is a trace.
+/// Bound of `CGROUPS_TOLD` during a trace.
 pub const CGROUPS_TOLD_ENTRIES: u32 = 4096;
-/// Value of `CGROUPS_TOLD`: its path was told.
+/// Value of `CGROUPS_TOLD`: the path of the group was emitted.
 pub const CGROUP_TOLD: u8 = 1;
-/// The same; and user space has said that it wants nothing of it.
+/// Value of `CGROUPS_TOLD`: the path of the group was emitted, and user space wants no records of the group.
 pub const CGROUP_UNWANTED: u8 = 2;
 
 /// A process is forked.
 pub const TRACE_FORK: u32 = 0;
-/// A process has executed a file; a [`TracedExec`].
+/// A process has executed a file. The record is a [`TracedExec`].
 pub const TRACE_EXEC: u32 = 1;
 /// The last thread of a process exits.
 pub const TRACE_EXIT: u32 = 2;
@@ -26,33 +26,36 @@ pub const TRACE_WAIT: u32 = 3;
 /// A process was reaped.
 pub const TRACE_REAP: u32 = 4;
 
-/// Record of the ring `TRACE`: something that happened to a process.
+/// Record of the ring `TRACE`: an event of a process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traced {
-    /// When.
+    /// When it happened.
     pub at_ns: u64,
-    /// How many records had been lost by then, since the trace began.
+    /// How many records were lost before this one, since the trace began.
     pub lost: u64,
-    /// To which process.
+    /// The process.
     pub id: ProcessId,
-    /// Who forked it, who must reap it, or who has reaped it; not known of a reap that is seen at the free.
+    /// The other process: the creator for a fork, the parent that must reap it for an exit, the reaper for a
+    /// reap. The reaper is not known if the reap was seen only at the free.
     pub other: ProcessId,
-    /// Of an exit the status as `wait(2)` gives it, of a wait what [`Wait::pack`] makes.
+    /// For an exit, the status in the encoding of `wait(2)`. For a wait, the request as [`Wait::pack`] makes
+    /// it.
     pub value: u64,
-    /// Inode number of its control group; a [`TracedCgroup`] has told the path, or will before the next record of it.
+    /// Inode number of its control group. A [`TracedCgroup`] with the path comes before this record. If the
+    /// ring had no space for it, it comes before the next record of the group.
     pub cgroup: u64,
     /// One of `TRACE_*`.
     pub kind: u32,
-    /// Inode of its innermost PID namespace; `0` once it is released.
+    /// Inode of its innermost PID namespace; `0` once the process is released.
     pub pid_ns: u32,
-    /// Its pid in there.
+    /// Its pid in that namespace.
     pub vpid: u32,
     /// Level of that namespace; the initial one is 0.
     pub level: u32,
     /// Its name.
     pub comm: [u8; COMM_LEN],
-    /// The other's name.
+    /// Name of the other process.
     pub other_comm: [u8; COMM_LEN],
 }
 
@@ -60,45 +63,46 @@ pub struct Traced {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct TracedExec {
-    /// Who.
+    /// The event: the process, the time and the names.
     pub event: Traced,
-    /// What; without the file before.
+    /// The exec. The fields about the previous exec are empty.
     pub exec: Exec,
 }
 
-/// Record of the ring `TRACE`: the path of a control group that the next record is of.
+/// Record of the ring `TRACE`: the path of the control group of the next record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct TracedCgroup {
-    /// Its inode number.
+    /// Inode number of the control group.
     pub id: u64,
-    /// Its path.
+    /// Path of the control group.
     pub path: CgroupPath,
 }
 
-/// What of all that happens is traced. What is zero is not asked for.
+/// The filters of a trace. A filter that is zero lets all processes pass.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceFilter {
-    /// Name of the process, with its NUL, where `comm_mask` has ones.
+    /// Name of the process with its NUL, in the bytes where `comm_mask` has ones.
     pub comm: CommWords,
-    /// Ones in the bytes that are compared: the name and its NUL.
+    /// Ones in the bytes that are compared: those of the name and its NUL.
     pub comm_mask: CommWords,
-    /// Inode of its innermost PID namespace.
+    /// Inode of the innermost PID namespace of the process.
     pub pid_ns: u32,
-    /// `1` if it must be in `FOLLOWED`, where descendants come by themselves.
+    /// `1` if the process must be in `FOLLOWED`. The fork hook adds descendants to it.
     pub follow: u32,
-    /// A bit for each `TRACE_*` that is told.
+    /// A bit for each `TRACE_*` that the programs emit. Zero emits nothing.
     pub kinds: u32,
     /// Always zero.
     pub pad: u32,
 }
 
-/// A task's name as words of memory.
+/// The name of a task as words of memory.
 pub type CommWords = [u64; COMM_LEN / 8];
 
 impl TraceFilter {
-    /// Lets only processes with this name through, which is cut as the kernel cuts it. Without a name: all.
+    /// Lets only processes with this name pass. The name is cut as the kernel cuts it. An empty name lets all
+    /// processes pass.
     #[cfg(feature = "user")]
     #[must_use]
     pub fn with_comm(mut self, name: &[u8]) -> Self {
@@ -112,7 +116,7 @@ impl TraceFilter {
         self
     }
 
-    /// Whether it lets a process of this name through.
+    /// Whether a process with this name passes.
     #[inline]
     #[must_use]
     pub const fn takes(&self, comm: CommWords) -> bool {
@@ -133,8 +137,8 @@ const _: () = {
     assert!(size_of::<TraceFilter>() == 48);
 };
 
-// SAFETY: it is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the size assertion above
-// is the sum of the fields.
+// SAFETY: it is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the size
+// assertion above is the sum of the fields.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for TraceFilter {}
 

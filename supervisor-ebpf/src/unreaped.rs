@@ -1,17 +1,24 @@
-//! Which processes are unreaped: an array with a place for each pid, which costs a hook next to nothing. Whose place is
-//! another's goes to the next that is free. No entry is dropped to make room.
+//! The table of unreaped processes: the array `UNREAPED`, with a slot for each pid, so that a lookup costs a
+//! hook next to nothing.
+//!
+//! If another process has the slot, a process gets one of 15 other slots. The table never drops an entry to get
+//! a free slot.
+//!
+//! The start time in `id` is the owner of a slot: a hook takes and releases a slot with `compare_exchange()` on
+//! it. The entry is complete when `whole_ns` has the same value. An entry is *stale* if its process has ended
+//! and its free was not seen; the slot of a stale entry goes to the next process that needs it.
 
 use aya_ebpf::Global;
 use supervisor_ebpf::{BLOCK, BLOCKS, ProcessId, Unreaped};
 
-use crate::maps::{CONTROL, EEXIST, UNREAPED, count, count_epoch, exchange, ordered, swap};
+use crate::maps::{CONTROL, EEXIST, UNREAPED, compare_exchange, count, count_epoch, order_memory, replace};
 
-/// For tests: bits of a block's number that are not used, so that there are fewer.
+/// For tests: bits of the block number that are masked out, so that fewer blocks are used.
 #[unsafe(no_mangle)]
 static LOST_BLOCKS: Global<u32> = Global::new(0);
 
-/// A random number of this load. Without it, anybody could compute all slots of a pid, and occupy them with zombies before
-/// a victim gets that pid.
+/// A random number of this load. Without it, anybody could compute all slots of a pid, and occupy them with
+/// zombies before a victim gets that pid.
 #[unsafe(no_mangle)]
 static SLOTS_SEED: Global<u32> = Global::new(0);
 
@@ -20,22 +27,23 @@ const ENOSPC: i32 = -28;
 /// `-EBUSY`.
 const EBUSY: i32 = -16;
 
-/// At how many places it is looked. Of those whose first is taken, where half of all are, one in 2^15 finds none.
-const PLACES: u32 = 16;
+/// How many slots a process tries. If half of all slots are taken, one in 2^15 of the processes whose first
+/// slot is taken finds no free slot.
+const SLOTS_TRIED: u32 = 16;
 
-/// Where a process can be: at the place of its pid, or at others that are far from it, others for each pid, and not known
-/// outside of this load.
+/// The slots that a process can have, in this order: the slot of its pid, then slots far from it. The later
+/// slots differ for each pid, and are not known outside of this load.
 #[inline(always)]
-fn places(id: ProcessId) -> impl Iterator<Item = *mut Unreaped> {
+fn slots(id: ProcessId) -> impl Iterator<Item = *mut Unreaped> {
     /// 2^32 divided by the golden ratio, as in `include/linux/hash.h`.
     const GOLDEN_RATIO_32: u32 = 0x61C8_8647;
     let step = (id.tgid ^ SLOTS_SEED.load()).wrapping_mul(GOLDEN_RATIO_32) >> 16 | 1;
     let blocks = (BLOCKS - 1) & !LOST_BLOCKS.load();
-    (0..PLACES).filter_map(move |i| {
-        let place = id.tgid.wrapping_add(i * step);
-        let block = UNREAPED.get_ptr_mut(place / BLOCK & blocks)?;
+    (0..SLOTS_TRIED).filter_map(move |i| {
+        let slot = id.tgid.wrapping_add(i * step);
+        let block = UNREAPED.get_ptr_mut(slot / BLOCK & blocks)?;
         // SAFETY: the index is within the block.
-        Some(unsafe { block.cast::<Unreaped>().add((place % BLOCK) as usize) })
+        Some(unsafe { block.cast::<Unreaped>().add((slot % BLOCK) as usize) })
     })
 }
 
@@ -43,45 +51,47 @@ fn places(id: ProcessId) -> impl Iterator<Item = *mut Unreaped> {
 #[inline(always)]
 pub(crate) fn get(id: ProcessId) -> Option<*mut Unreaped> {
     // SAFETY: a field of a live map value.
-    places(id).find(|entry| unsafe { (**entry).id } == id && id.start_ns != 0)
+    slots(id).find(|entry| unsafe { (**entry).id } == id && id.start_ns != 0)
 }
 
-/// Takes in a process that is not there yet. `-EEXIST` if it is, `-ENOSPC` if there is no room, `-EBUSY` if it cannot be said
-/// whether it is there.
+/// Inserts a process that has no entry. Returns `-EEXIST` if it has one, `-ENOSPC` if none of its slots is
+/// free, and `-EBUSY` if it cannot decide whether the process has an entry.
 ///
-/// It could be at a later place than the one that it would get now, if two hooks insert it and what was at the first place is
-/// freed in between: then one entry is left over, and given away in time.
+/// In one race, a process gets two entries. Two hooks insert it, and the first slot becomes free in between. So
+/// one hook stores the entry in a later slot, and the other hook stores it in the first slot. One of the two
+/// entries becomes stale, and its slot goes to another process in time.
 #[inline(always)]
 pub(crate) fn insert(unreaped: &Unreaped) -> Result<(), i32> {
     let id = unreaped.id;
-    for entry in places(id) {
-        // SAFETY: a live map value. The start time says whose the place is: of two that want it, one gets it. What is
-        // there is read once it is whole, or by this process's own hooks, which come later.
+    for entry in slots(id) {
+        // SAFETY: a live map value. The start time shows the owner of the slot: if two hooks want the slot, one
+        // gets it. The other fields are read after the entry is complete, or by hooks of this process, which
+        // run later.
         unsafe {
             let owner = &raw mut (*entry).id.start_ns;
             let mut seen = owner.read_volatile();
             if seen != 0
                 && seen != id.start_ns
-                && let Some(exit_ns) = left_over(entry, seen)
-                && exchange(owner, seen, 0) == seen
+                && let Some(exit_ns) = stale_exit_ns(entry, seen)
+                && compare_exchange(owner, seen, 0) == seen
             {
-                given_away(exit_ns);
+                count_missed_free(exit_ns);
                 seen = 0;
             }
             if seen == 0 {
-                seen = exchange(owner, 0, id.start_ns);
+                seen = compare_exchange(owner, 0, id.start_ns);
                 if seen == 0 {
                     (*entry).exit_ns = unreaped.exit_ns;
                     (*entry).release_ns = 0;
                     (*entry).seen = unreaped.seen;
                     (*entry).id.tgid = id.tgid;
-                    ordered();
+                    order_memory();
                     (*entry).whole_ns = id.start_ns;
                     return Ok(());
                 }
             }
             if seen == id.start_ns {
-                match is_another(entry, id) {
+                match is_other_process(entry, id) {
                     Some(true) => {}
                     Some(false) => return Err(EEXIST),
                     None => return Err(EBUSY),
@@ -92,21 +102,21 @@ pub(crate) fn insert(unreaped: &Unreaped) -> Result<(), i32> {
     Err(ENOSPC)
 }
 
-/// Whether a place whose owner started at the same time as a process is another process's: two that are forked on two CPUs
-/// can start in the same nanosecond. `None` if the place is being taken all that time.
+/// Whether a slot belongs to another process that started at the same time: two processes that are forked on
+/// two CPUs can start in the same nanosecond. Returns `None` if the entry was not complete in any of the reads.
 ///
 /// # Safety
 ///
 /// `entry` is a live map value.
 #[inline(always)]
-unsafe fn is_another(entry: *const Unreaped, id: ProcessId) -> Option<bool> {
-    /// Who takes a place makes it whole a few stores later.
+unsafe fn is_other_process(entry: *const Unreaped, id: ProcessId) -> Option<bool> {
+    /// A hook that takes a slot completes the entry a few stores later.
     const READS: u32 = 8;
     for _ in 0..READS {
         // SAFETY: a field of a live map value.
         let whole_ns = unsafe { (&raw const (*entry).whole_ns).read_volatile() };
         if whole_ns == id.start_ns {
-            ordered();
+            order_memory();
             // SAFETY: as above.
             return Some(unsafe { (&raw const (*entry).id.tgid).read_volatile() } != id.tgid);
         }
@@ -114,49 +124,51 @@ unsafe fn is_another(entry: *const Unreaped, id: ProcessId) -> Option<bool> {
     None
 }
 
-/// Counts that the place of a process is given to another because its free was not seen.
+/// Counts a missed free: the slot of a stale entry goes to another process.
 #[inline(always)]
-fn given_away(exit_ns: u64) {
+fn count_missed_free(exit_ns: u64) {
     count_epoch(exit_ns, -1);
     count!(lost_frees);
 }
 
-/// When the process at a place exited, if it is gone although its free was not seen: a whole pass of the iterator was begun
-/// well after its exit and has not seen it, nor has the one that is being made.
+/// The exit time of the process in a slot, if the entry is stale. The entry is stale if a complete pass of the
+/// iterator began well after the exit and did not see the process, and the present pass has not seen it either.
 ///
 /// # Safety
 ///
 /// `entry` is a live map value.
 #[inline(always)]
-unsafe fn left_over(entry: *const Unreaped, owner: u64) -> Option<u64> {
-    /// The exit hook takes its time before it inserts, and may be interrupted between both.
+unsafe fn stale_exit_ns(entry: *const Unreaped, owner: u64) -> Option<u64> {
+    /// The exit hook reads the clock before it inserts, and can be interrupted in between.
     const MARGIN_NS: u64 = 1_000_000_000;
-    // SAFETY: a field of a live map value. Who just takes the place has not made it whole.
+    // SAFETY: a field of a live map value. A hook that is just taking the slot has not completed the entry.
     let whole_ns = unsafe { (&raw const (*entry).whole_ns).read_volatile() };
-    ordered();
+    order_memory();
     // SAFETY: as above.
     let (exit_ns, seen) = unsafe { ((*entry).exit_ns, (*entry).seen) };
     let control = CONTROL.get(0)?;
-    let is_gone = exit_ns + MARGIN_NS < control.passed_ns && control.pass.wrapping_sub(seen) > 1;
-    (whole_ns == owner && is_gone).then_some(exit_ns)
+    let is_stale = exit_ns + MARGIN_NS < control.passed_ns && control.pass.wrapping_sub(seen) > 1;
+    (whole_ns == owner && is_stale).then_some(exit_ns)
 }
 
-/// Notes that a pass of the iterator has seen a process that has exited. False if it is not there.
+/// Marks in the entry of a process that a pass of the iterator has seen the process. Returns false if there is
+/// no entry.
 #[inline(always)]
-pub(crate) fn mark(id: ProcessId, pass: u32) -> bool {
+pub(crate) fn mark_seen(id: ProcessId, pass: u32) -> bool {
     let Some(entry) = get(id) else { return false };
     // SAFETY: a field of a live map value.
     unsafe { (*entry).seen = pass };
     true
 }
 
-/// Removes the entry of a process; returns what was in it.
+/// Removes the entry of a process, and returns its content.
 #[inline(always)]
 pub(crate) fn remove(id: ProcessId) -> Option<Unreaped> {
     let entry = get(id)?;
-    // SAFETY: a live map value, read before it is removed.
-    let (unreaped, is_removed) = unsafe { (*entry, swap(&raw mut (*entry).id.start_ns, id.start_ns, 0)) };
-    // If not, its place has just been given away, and it was counted as lost.
+    // SAFETY: a live map value, read before the entry is removed.
+    let (unreaped, is_removed) = unsafe { (*entry, replace(&raw mut (*entry).id.start_ns, id.start_ns, 0)) };
+    // If the replacement fails, another hook has just given the slot to another process, and has counted the
+    // missed free.
     if is_removed {
         count_epoch(unreaped.exit_ns, -1);
     }

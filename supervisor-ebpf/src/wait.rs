@@ -1,4 +1,6 @@
-//! A process waits for children: keep when, for whom and how, and what `SIGCHLD` does to it then.
+//! Hook for wait: stores in the record of a process when it waits, for which children and with which options.
+//!
+//! For a wait for any child, the hook also stores the `SIGCHLD` handler at that time.
 
 use aya_ebpf::{
     Global,
@@ -15,7 +17,8 @@ use crate::{
     processes,
 };
 
-/// `__NR_wait4` of this architecture. User space sets it, and those below, so one object serves every architecture.
+/// `__NR_wait4` of this architecture. User space sets this number and those below, so one object works on every
+/// architecture.
 #[unsafe(no_mangle)]
 static NR_WAIT4: Global<u32> = Global::new(0);
 /// `__NR_waitid`.
@@ -33,32 +36,32 @@ static NR_COMPAT_WAITID: Global<u32> = Global::new(0);
 
 /// `void sched_process_wait(struct pid *pid)`
 ///
-/// Fires on entry to `do_wait()` (`kernel/exit.c`), which only wait syscalls and a few kernel threads call.
-/// The request of a kernel thread is not decoded: it is in no syscall.
+/// Fires on entry to `do_wait()` (`kernel/exit.c`), which only wait syscalls and a few kernel threads call. The
+/// request of a kernel thread is not decoded, because a kernel thread is in no syscall.
 #[btf_tracepoint(function = "sched_process_wait")]
 fn sched_process_wait(_ctx: BtfTracePointContext) {
     count!(waits);
-    // SAFETY: no arguments; the result is never NULL.
+    // SAFETY: the helper has no arguments, and its result is never NULL.
     let task = unsafe { bpf_get_current_task_btf() };
     let request = request(task);
     let Some(record) = processes::get(kernel::process_id(task as Ptr)) else {
-        // Until the scan has been through, older processes have none.
+        // Before the first scan is complete, processes that are older than the hooks have no record.
         if CONTROL.get(0).is_some_and(|control| control.seeded_ns != 0) {
             count!(lost_waits);
         }
         return;
     };
     let at_ns = kernel::now_ns();
-    // SAFETY: fields of a live map value; the request is one word, and a time that another thread of the process
-    // wrote in the same moment is as true.
+    // SAFETY: fields of a live map value. The request is one word. If another thread of the process writes a
+    // time at the same moment, both times are correct.
     unsafe {
         let wait = &raw mut (*record).wait;
         (*wait).at_ns = at_ns;
         (*wait).request = request;
         add(&raw mut (*wait).count, 1);
         let kind = Wait::kind(request);
-        // Atomic, so that of two threads that wait at once neither loses its bit. With its padding it is one aligned word, of
-        // which it is the lower half.
+        // The operation is atomic, so that two threads that wait at once both set their bit. `kinds` is the
+        // lower half of an aligned word; the padding is the other half.
         if (*wait).kinds & kind != kind {
             set_bits((&raw mut (*wait).kinds).cast(), u64::from(kind));
         }
@@ -73,8 +76,9 @@ fn sched_process_wait(_ctx: BtfTracePointContext) {
     }
 }
 
-/// What the wait syscall asks for that the current task is in, as [`Wait::pack`] has it; 0 if it is none. Call it where only
-/// wait syscalls come: there, the numbers of 64-bit and 32-bit calls differ.
+/// The request of the wait syscall in which the current task is, as [`Wait::pack`] encodes it. 0 if the task is
+/// in no wait syscall. Call this only where no other syscall comes: the numbers of the 64-bit and 32-bit wait
+/// syscalls differ.
 #[inline(always)]
 pub(crate) fn request(task: *mut task_struct) -> u64 {
     if !kernel::has(&kernel::REGS_SYSCALL) {
@@ -82,7 +86,7 @@ pub(crate) fn request(task: *mut task_struct) -> u64 {
     }
     // SAFETY: the current task has saved registers.
     let regs = unsafe { bpf_task_pt_regs(task) } as Ptr;
-    // 32 bits are all of it on arm64, and the lower half on x86-64.
+    // 32 bits are the whole number on arm64, and its lower half on x86-64.
     let number: u32 = kernel::load(regs, &kernel::REGS_SYSCALL);
     let argument = |offset| kernel::load::<u64>(regs, offset);
     if number == NR_WAIT4.load() {

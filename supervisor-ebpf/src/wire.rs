@@ -1,50 +1,53 @@
 //! The wire types: map keys, map values, ring events and iterator records.
 
-/// Longest name that the kernel keeps for a task (`TASK_COMM_LEN`), terminating NUL included.
+/// Longest name that the kernel keeps for a task (`TASK_COMM_LEN`), including the terminating NUL.
 pub const COMM_LEN: usize = 16;
-/// Bytes of an executed file's name that are kept, terminating NUL included.
+/// Bytes that are stored of the name of an executed file, including the terminating NUL.
 pub const FILENAME_LEN: usize = 256;
-/// Bytes that are kept of the file name of the exec *before* the last one (runtimes re-execute themselves).
+/// Bytes that are stored of the file name of the exec *before* the last one (runtimes re-execute themselves),
+/// including the terminating NUL.
 pub const PREVIOUS_FILENAME_LEN: usize = 128;
-/// Bytes of an argument vector that are kept.
+/// Bytes that are stored of an argument vector.
 pub const ARGV_LEN: usize = 1024;
-/// PID-namespace levels whose pids are recorded, the initial namespace included.
+/// PID namespace levels whose pids are recorded, including the initial namespace.
 pub const PID_LEVELS: usize = 8;
-/// Components of a cgroup path that are kept, innermost first.
+/// Components that are stored of a cgroup path, innermost first.
 pub const CGROUP_DEPTH: usize = 6;
-/// Bytes of one cgroup path component that are kept, terminating NUL included.
+/// Bytes that are stored of one component of a cgroup path, including the terminating NUL.
 pub const CGROUP_NAME_LEN: usize = 128;
 /// Inode number of the initial PID namespace: `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
 pub const INITIAL_PID_NS_INO: u32 = 0xEFFF_FFFC;
 
-/// Places in a block of `UNREAPED`: user space reads as many with one call. A power of two.
+/// Slots in a block of `UNREAPED`. User space reads one block with each call. A power of two.
 pub const BLOCK: u32 = 64;
-/// Blocks in `UNREAPED`; with all places, as many processes can be unreaped at once as is bearable. A power of two.
+/// Blocks in `UNREAPED`. A power of two. At most `BLOCKS * BLOCK` processes can be unreaped at once; their
+/// entries take 4 MiB.
 pub const BLOCKS: u32 = 1_024;
-/// Places in `PROCESSES`: living processes and the gone creators of living ones. A power of two, and the usual
-/// `kernel.pid_max`.
+/// Slots in `PROCESSES`, for living processes and for released creators of living processes. A power of two,
+/// and the usual `kernel.pid_max`.
 pub const PROCESSES_ENTRIES: u32 = 32_768;
-/// Bound of `DISPLACED`: those of them whose place is another's.
+/// Bound of `DISPLACED`: processes that have no slot in `PROCESSES`, because another process has it.
 pub const DISPLACED_ENTRIES: u32 = 16_384;
-/// Bound of `EXECS`: those of them that called exec.
+/// Bound of `EXECS`: processes with a record that have called exec.
 pub const EXECS_ENTRIES: u32 = 8_192;
-/// Bound of `KILLS`: processes that were killed last and were not freed.
+/// Bound of `KILLS`: the processes that were killed last and were not freed.
 pub const KILLS_ENTRIES: u32 = 1_024;
-/// Bound of `ENDS`: gone processes whose records a child needs.
+/// Bound of `ENDS`: released processes whose records a child needs.
 pub const ENDS_ENTRIES: u32 = 4_096;
 /// Bytes of the ring `EVENTS`.
 pub const EVENTS_BYTES: u32 = 256 * 1024;
 
-/// Exits are counted by epoch: an epoch is `exit_ns >> EPOCH_SHIFT`, about 268 ms.
+/// Exits are counted by epoch. An epoch is `exit_ns >> EPOCH_SHIFT`, about 268 ms.
 pub const EPOCH_SHIFT: u32 = 28;
-/// Cells of the epoch table; an epoch's cell is `epoch % EPOCHS`, so a cell is shared by epochs 69 s apart.
+/// Cells of the epoch table. The cell of an epoch is `epoch % EPOCHS`, so epochs that are 69 s apart share a
+/// cell.
 pub const EPOCHS: usize = 256;
 
-/// One process for the whole of its life: a pid alone is reused, a pid with its start time is not.
+/// Identifies one process for its whole life. A pid alone is reused; a pid with its start time is not.
 ///
 /// `start_ns` is `task_struct::start_boottime` of the thread-group leader. An `execve` from another thread
-/// hands both the pid and the start time on to the new leader (`de_thread()`, `fs/exec.c`), so the identity
-/// outlives it. All zero means "not known".
+/// gives both the pid and the start time to the new leader (`de_thread()`, `fs/exec.c`). So the identity stays
+/// the same after it. All zero means "not known".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
@@ -65,83 +68,89 @@ impl ProcessId {
         Self { tgid, pad: 0, start_ns }
     }
 
-    /// Whether it names a process at all. The idle task (tgid 0) is not one: nothing can wait for it.
+    /// Whether this identifies a process. The idle task (tgid 0) is no such process, because nothing can wait
+    /// for it.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         self.tgid != 0
     }
 }
 
-/// A place in `UNREAPED`: a process whose last thread has exited and that was not freed yet.
+/// A slot in `UNREAPED`: a process whose last thread has exited, and that was not freed yet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unreaped {
-    /// Start time of the process that all of this is about. It is written last, and read first: the kernel copies a
-    /// value to user space from its beginning on.
+    /// Start time of the process that all fields are about. A hook stores it last, and user space reads it
+    /// first, because the kernel copies a value to user space from its beginning on.
     pub whole_ns: u64,
-    /// When its last thread passed `sched_process_exit`; `0` for one that was found, not seen to exit.
+    /// When its last thread passed `sched_process_exit`. `0` if the iterator has found the process and no hook
+    /// has seen the exit.
     pub exit_ns: u64,
-    /// When it was released; `0` if it was not, or that is not seen here.
+    /// When it was released. `0` if it was not released, or if no hook has seen the release.
     pub release_ns: u64,
-    /// Who released it; not known without `release_ns`.
+    /// The process that has released it. Not known without `release_ns`.
     pub reaper: ProcessId,
     /// Number of the last pass of the iterator that has seen it.
     pub seen: u32,
     /// Always zero.
     pub pad: u32,
-    /// Which process; the place is free if its start time is 0.
+    /// The process. The slot is free if the start time is 0.
     pub id: ProcessId,
 }
 
 impl Unreaped {
-    /// A process that exited at `exit_ns`, or that a pass of the iterator has found.
+    /// A process that exited at `exit_ns`, or that pass number `pass` of the iterator has found.
     #[must_use]
     pub const fn new(id: ProcessId, exit_ns: u64, pass: u32) -> Self {
         let reaper = ProcessId::new(0, 0);
         Self { whole_ns: id.start_ns, exit_ns, release_ns: 0, reaper, seen: pass, pad: 0, id }
     }
 
-    /// Whether it is about one process, and all of it: not a free place, nor one that is just being taken.
+    /// Whether the slot has the complete entry of one process. False if the slot is free, or if a hook is just
+    /// taking it.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.id.start_ns != 0 && self.whole_ns == self.id.start_ns
     }
 }
 
-/// Element of `UNREAPED`: places side by side.
+/// Element of `UNREAPED`: a row of slots.
 pub type UnreapedBlock = [Unreaped; BLOCK as usize];
 
-/// The place in `PROCESSES` of the process `tgid`.
+/// Index of the slot in `PROCESSES` of the process `tgid`.
 #[must_use]
 pub const fn place_of(tgid: u32) -> u32 {
     tgid % PROCESSES_ENTRIES
 }
 
-/// Element of `PROCESSES`: a process at its place. One whose place is another's is in `DISPLACED`.
+/// Element of `PROCESSES`: a slot. If another process has the slot of a process, the record of that process is
+/// in `DISPLACED`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Placed {
-    /// Which process; the place is free if its start time is 0.
+    /// The process. The slot is free if the start time is 0.
     pub id: ProcessId,
-    /// What is remembered of it.
+    /// The record of the process.
     pub process: Process,
 }
 
-/// What the kernel forgets about a process and its descent. Value of `DISPLACED`, whose key is its [`ProcessId`].
+/// The record of a process: facts about it and its ancestry that the kernel does not keep. Value of
+/// `DISPLACED`; the key is its [`ProcessId`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Process {
-    /// The process whose thread called fork; not known for one that is older than the programs.
+    /// The process whose thread called fork. Not known for a process that is older than the programs.
     pub creator: ProcessId,
-    /// The real parent at the fork (another one than the creator after `CLONE_PARENT`), or at the scan.
+    /// The real parent at the fork, or at the scan. After `CLONE_PARENT` it is another process than the
+    /// creator.
     pub parent: ProcessId,
-    /// Live or remembered processes whose creator this one is.
+    /// How many living or recorded processes have this process as their creator.
     pub children: u64,
     /// How many of the children that it forked were reaped while it lived.
     pub reaped: u64,
     /// When the last of them was freed.
     pub reaped_ns: u64,
-    /// Name at fork, exec and release, whichever was last.
+    /// Name at the last fork, exec or release.
     pub comm: [u8; COMM_LEN],
     /// Inode of its innermost PID namespace.
     pub pid_ns: u32,
@@ -149,80 +158,84 @@ pub struct Process {
     pub level: u32,
     /// Its pid in that namespace.
     pub vpid: u32,
-    /// `0` while it runs its creator's file, `1` once it called exec, and for one that is older than the programs; or
-    /// [`HEARD_OF`].
+    /// `0` while it runs the file of its creator. `1` after its first exec, and for a process that is older
+    /// than the programs. Or [`HEARD_OF`].
     pub execed: u8,
     /// Number of the last pass of the iterator that has seen it, modulo 256.
     pub seen: u8,
-    /// `1` once it was reaped; the record stays while a child needs it.
+    /// `1` once it was reaped. The record stays while a child needs it.
     pub released: u8,
-    /// `1` if it is among `children` of its creator's record.
+    /// `1` if `children` in the record of its creator counts it.
     pub counted: u8,
     /// Its last wait syscall.
     pub wait: Wait,
 }
 
-/// Value of `ENDS`: how a process ended that has been reaped and whose record a child still needs. The key is its
+/// Value of `ENDS`: how a process ended that was reaped and whose record a child still needs. The key is its
 /// [`ProcessId`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct End {
-    /// When its last thread exited; if that was not seen, when it was freed.
+    /// When its last thread exited. If no hook has seen the exit, when it was freed.
     pub exit_ns: u64,
     /// Exit status in the encoding of `wait(2)`.
     pub status: i32,
     /// Always zero.
     pub pad: u32,
-    /// The SIGKILL that ended it; all zero if none did, or if it was not seen.
+    /// The SIGKILL that ended it. All zero if no SIGKILL ended it, or if no hook has seen it.
     pub kill: Kill,
 }
 
-/// In [`Process::execed`]: others have named it as the host's PID 1, and the iterator left it out. A kernel that does so
-/// was seen to run no program in its threads, so what it does is not known.
+/// Value of [`Process::execed`]: the record of the host's PID 1, if the iterator has left out PID 1. Other
+/// processes have named it as the PID 1 of their namespace. A kernel whose iterator left out PID 1 also ran no
+/// program in the threads of PID 1. So the actions of this PID 1 are not known.
 pub const HEARD_OF: u8 = 2;
 
-/// A user that is not known: no user has this id (`uid_valid()`, `include/linux/uidgid.h`).
+/// A user that is not known. No user has this id (`uid_valid()`, `include/linux/uidgid.h`).
 pub const UNKNOWN_USER: u32 = u32::MAX;
 
 /// Value of `EXECS`: the last exec of a process. The key is its [`ProcessId`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exec {
-    /// When.
+    /// When it happened.
     pub at_ns: u64,
-    /// When the exec before this one was. `0` if there was none, or if it was before the watch. If that exec was not kept,
-    /// it is the same time as `at_ns`, and `previous` is empty.
+    /// When the exec before this one happened. `0` if there was none, or if it was before the watch. If that
+    /// exec was not stored, this is equal to `at_ns`, and `previous` is empty.
     pub previous_ns: u64,
-    /// Bytes of the whole argument vector; more than [`ARGV_LEN`] means that `argv` is its head only.
+    /// Bytes of the whole argument vector. If it is more than [`ARGV_LEN`], `argv` is only the head of the
+    /// vector.
     pub argv_total: u32,
     /// Bytes of `argv` that are set.
     pub argv_len: u32,
-    /// Real user id of the process, as the initial user namespace counts, or [`UNKNOWN_USER`]. A set-user-ID file does not
-    /// change it.
+    /// Real user id of the process, in the numbers of the initial user namespace, or [`UNKNOWN_USER`]. A
+    /// set-user-ID file does not change it.
     pub uid: u32,
-    /// Level of the process's innermost PID namespace; the initial one is 0.
+    /// Level of the innermost PID namespace of the process; the initial one is 0.
     pub level: u32,
-    /// The file as it was named to exec, NUL-terminated.
+    /// The file name that was passed to exec, NUL-terminated.
     pub filename: [u8; FILENAME_LEN],
-    /// The file name of the exec before this one, NUL-terminated; empty if there was none, or if it is not known.
+    /// The file name of the exec before this one, NUL-terminated. Empty if there was none, or if it is not
+    /// known.
     pub previous: [u8; PREVIOUS_FILENAME_LEN],
     /// NUL-separated arguments.
     pub argv: [u8; ARGV_LEN],
 }
 
-/// Value of `KILLS`: the first SIGKILL that a process got. The key is its [`ProcessId`].
+/// Value of `KILLS`: the first SIGKILL of a process. The key is its [`ProcessId`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kill {
-    /// Which process sent it; not known if the kernel did, for example because memory was short.
+    /// The process that sent it. Not known if the kernel sent it, for example because memory was short.
     pub by: ProcessId,
-    /// When.
+    /// When it was sent.
     pub at_ns: u64,
-    /// Name of the sender then.
+    /// Name of the sender at that time.
     pub comm: [u8; COMM_LEN],
 }
 
-/// The last wait syscall of a process; its `count` is 0 if it has made none since it is watched.
+/// The waits of a process: its last wait syscall, and a summary of the earlier ones. `count` is 0 if it has
+/// made none since it is watched.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(default))]
@@ -231,14 +244,17 @@ pub struct Wait {
     pub at_ns: u64,
     /// How many wait calls it has made since it is watched.
     pub count: u64,
-    /// What it asked for, in one word so that two waiting threads cannot mix it: see [`Wait::pack`].
+    /// The request of the last wait ([`Wait::pack`]). It is one word, so that two waiting threads cannot mix
+    /// their requests.
     pub request: u64,
-    /// When it last waited so that any child that has exited would do ([`Wait::takes_any`]); `0` is never.
+    /// When it last waited for any exited child ([`Wait::takes_any`]). `0` if it never has.
     pub any_ns: u64,
-    /// How long before that the round of such waits before it was; `0` if there was none.
+    /// Gap between the last round of such waits and the round before it. `0` if there was no round before.
+    /// Waits that are less than [`WAIT_ROUND_NS`] apart belong to one round.
     pub any_gap_ns: u64,
-    /// `sa_handler` of `SIGCHLD` at the last such wait: an address, or `SIG_DFL` (0) or `SIG_IGN` (1). Recordings do not
-    /// hold it, because it is an address: the evidence keeps only whether the handler is still the same.
+    /// `sa_handler` of `SIGCHLD` at the last such wait: an address, or `SIG_DFL` (0) or `SIG_IGN` (1).
+    /// Recordings do not hold it, because it is an address. The evidence holds only whether the handler is
+    /// still the same.
     #[cfg_attr(feature = "user", serde(skip))]
     pub any_handler: u64,
     /// `WAITED_*` bits of all its wait calls since the watch began, or since its last exec ([`Wait::kind`]).
@@ -258,12 +274,13 @@ pub const WAITED_PGID: u32 = 4;
 pub const WAITED_PIDFD: u32 = 8;
 /// It has waited with `WNOWAIT`, which reaps nothing.
 pub const WAITED_PEEK: u32 = 16;
-/// It has waited for any child with `__WNOTHREAD`, or with `__WCLONE` and without `__WALL`: other children are left out.
+/// It has waited for any child with `__WNOTHREAD`, or with `__WCLONE` and without `__WALL`. Such a wait leaves
+/// out some children.
 pub const WAITED_NARROW: u32 = 32;
 /// It has made a wait call that was not decoded.
 pub const WAITED_UNKNOWN: u32 = 64;
 
-/// Waits for any child that are closer together belong to one round.
+/// Two waits for any child belong to one round if they are less than this apart.
 pub const WAIT_ROUND_NS: u64 = 100_000_000;
 
 /// `wait4(2)`.
@@ -272,11 +289,11 @@ pub const CALL_WAIT4: u8 = 1;
 pub const CALL_WAITID: u8 = 2;
 /// `idtype` of a wait for any child: `P_ALL`, `include/uapi/linux/wait.h`.
 pub const WAIT_ANY: u8 = 0;
-/// For one pid: `P_PID`.
+/// `idtype` of a wait for one pid: `P_PID`.
 pub const WAIT_PID: u8 = 1;
-/// For a process group: `P_PGID`.
+/// `idtype` of a wait for a process group: `P_PGID`.
 pub const WAIT_PGID: u8 = 2;
-/// For a pidfd: `P_PIDFD`.
+/// `idtype` of a wait for a pidfd: `P_PIDFD`.
 pub const WAIT_PIDFD: u8 = 3;
 
 /// Wait options in the order of their bits in a packed request: kernel value and name
@@ -293,15 +310,15 @@ pub const WAIT_FLAGS: [(u32, &str); 8] = [
 ];
 
 impl Wait {
-    /// Packs a request: `target` in bits 0–31, the options (in the order of [`WAIT_FLAGS`]) in 32–39,
-    /// `idtype` in 40–47, `call` in 48–55. A `call` of 0 is a wait that no wait syscall made.
+    /// Packs a request: `target` in bits 0–31, the options (in the order of [`WAIT_FLAGS`]) in 32–39, `idtype`
+    /// in 40–47, `call` in 48–55. A `call` of 0 is a wait that no wait syscall made.
     #[must_use]
     pub const fn pack(call: u8, idtype: u8, target: u32, options: u32) -> u64 {
         let flags = (options & 0xF) | ((options >> 20) & 0x10) | ((options >> 24) & 0xE0);
         (target as u64) | ((flags as u64) << 32) | ((idtype as u64) << 40) | ((call as u64) << 48)
     }
 
-    /// Packs a request of `wait4(2)`: -1 is any child, 0 the caller's group, below -1 another group.
+    /// Packs a request of `wait4(2)`. -1 is any child, 0 is the group of the caller, below -1 is another group.
     #[must_use]
     pub const fn pack_wait4(pid: i32, options: u32) -> u64 {
         if pid == -1 {
@@ -313,14 +330,14 @@ impl Wait {
         }
     }
 
-    /// Whether a request reaps whichever child has exited.
+    /// Whether a request reaps any child that has exited.
     #[must_use]
     pub const fn takes_any(request: u64) -> bool {
         Self::kind(request) == WAITED_ANY
     }
 
-    /// The `WAITED_*` bit of a request. A wait for any child that asks for stopped children only has none: it neither
-    /// reaps an exited child nor sees one.
+    /// The `WAITED_*` bit of a request. A wait for any child that asks only for stopped children has no bit: it
+    /// neither reaps an exited child nor sees one.
     #[must_use]
     pub const fn kind(request: u64) -> u32 {
         const WEXITED: u64 = 1 << (32 + 2);
@@ -343,7 +360,7 @@ impl Wait {
             WAIT_ANY if request & WNOTHREAD != 0 || request & (WCLONE | WALL) == WCLONE => WAITED_NARROW,
             WAIT_ANY if call == CALL_WAIT4 || request & WEXITED != 0 => WAITED_ANY,
             WAIT_ANY => 0,
-            // The kernel refuses other kinds with EINVAL, before the hook.
+            // The kernel refuses other kinds with EINVAL before the hook fires.
             _ => WAITED_UNKNOWN,
         }
     }
@@ -354,13 +371,13 @@ impl Wait {
         (self.request >> 48) as u8
     }
 
-    /// What kind of target: [`WAIT_ANY`], [`WAIT_PID`], [`WAIT_PGID`] or [`WAIT_PIDFD`].
+    /// The kind of target: [`WAIT_ANY`], [`WAIT_PID`], [`WAIT_PGID`] or [`WAIT_PIDFD`].
     #[must_use]
     pub const fn idtype(&self) -> u8 {
         (self.request >> 40) as u8
     }
 
-    /// The pid, process group or file descriptor, as the caller's own namespace names it.
+    /// The pid, process group or file descriptor. Pids are in the numbers of the caller's own PID namespace.
     #[must_use]
     pub const fn target(&self) -> u32 {
         self.request as u32
@@ -373,15 +390,15 @@ impl Wait {
     }
 }
 
-/// Event of the ring `EVENTS`: a process was freed that had been unreaped for longer than the grace period.
+/// Event of the ring `EVENTS`: a process was freed that had been unreaped for at least the grace period.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reaped {
-    /// Which process.
+    /// The process.
     pub id: ProcessId,
     /// As in [`Unreaped`].
     pub exit_ns: u64,
-    /// When `sched_process_free` was seen: an RCU grace period after the reap itself.
+    /// When `sched_process_free` fired: an RCU grace period after the reap itself.
     pub free_ns: u64,
     /// As in [`Unreaped`].
     pub release_ns: u64,
@@ -389,7 +406,8 @@ pub struct Reaped {
     pub reaper: ProcessId,
 }
 
-/// Value of the per-CPU `COUNTERS`: everything seen, and everything that could not be stored.
+/// Value of the per-CPU `COUNTERS`: the events that the hooks have seen, and the data that they could not
+/// store.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -405,25 +423,25 @@ pub struct Counters {
     pub waits: u64,
     /// Processes freed.
     pub frees: u64,
-    /// Ring events sent.
+    /// Events emitted to the ring `EVENTS`.
     pub events: u64,
-    /// Exits that `UNREAPED` had no room for.
+    /// Exits for which `UNREAPED` had no slot.
     pub lost_exits: u64,
-    /// Reaps of leftovers that the ring had no room for.
+    /// Reaps of candidates that were lost because the ring had no space.
     pub lost_events: u64,
-    /// Frees that were not seen: a new process exits whose place is still that of one that is gone.
+    /// Frees that no hook has seen. They are counted when the slot of a stale entry goes to another process.
     pub lost_frees: u64,
-    /// Forks that neither `PROCESSES` nor `DISPLACED` took.
+    /// Forks that neither `PROCESSES` nor `DISPLACED` could store.
     pub lost_forks: u64,
-    /// Execs that `EXECS` did not take.
+    /// Execs that `EXECS` could not store.
     pub lost_execs: u64,
     /// Waits of processes whose record was lost.
     pub lost_waits: u64,
-    /// Records that were looked for because they had been there, and that an LRU map had dropped.
+    /// Records that an LRU map had dropped when a hook needed them.
     pub evicted: u64,
     /// SIGKILLs that were sent.
     pub kills: u64,
-    /// Senders of SIGKILL that `KILLS` did not take.
+    /// Senders of SIGKILL that `KILLS` could not store.
     pub lost_kills: u64,
 }
 
@@ -453,7 +471,7 @@ impl core::ops::Add for Counters {
     }
 }
 
-/// The task is a zombie: exited, all threads gone, not reaped.
+/// The task is a zombie: it has exited, all its threads are gone, and it was not reaped.
 pub const TASK_ZOMBIE: u32 = 1;
 /// The whole process is exiting and is not a zombie yet.
 pub const TASK_EXITING: u32 = 2;
@@ -461,26 +479,26 @@ pub const TASK_EXITING: u32 = 2;
 pub const TASK_PARENT_IS_SUBREAPER: u32 = 4;
 /// A [`CgroupPath`] follows the record.
 pub const TASK_HAS_CGROUP: u32 = 8;
-/// The path in the [`CgroupPath`] is of a version 1 controller, because the task is in the root of the
-/// unified hierarchy.
+/// The path in the [`CgroupPath`] is of a version 1 controller, because the task is in the root of the unified
+/// hierarchy.
 pub const TASK_CGROUP_V1: u32 = 16;
 /// Its real parent has set `SA_NOCLDWAIT` for `SIGCHLD`.
 pub const TASK_PARENT_NOCLDWAIT: u32 = 32;
-/// The task is a zombie that is the last of its process and is not traced, and the record says all of it that `/proc`
-/// would, but for the path of its control group.
+/// The task is a zombie, is the last task of its process, and is not traced. The record has everything that
+/// `/proc` would show, except the path of its control group.
 pub const TASK_WHOLE: u32 = 64;
 
-/// This kernel does not say whether [`TASK_PARENT_IS_SUBREAPER`] holds.
+/// The BTF of this kernel does not show whether [`TASK_PARENT_IS_SUBREAPER`] is true.
 pub const TASK_PARENT_SUBREAPER_UNKNOWN: u32 = 128;
-/// This kernel does not say what `SIGCHLD` does to the real parent: neither [`TASK_PARENT_NOCLDWAIT`] and
-/// [`TASK_PARENT_SIGINFO`] nor [`TaskRecord::parent_handler`] are known.
+/// The BTF of this kernel does not describe the `SIGCHLD` action of the real parent. So
+/// [`TASK_PARENT_NOCLDWAIT`], [`TASK_PARENT_SIGINFO`] and [`TaskRecord::parent_handler`] are not known.
 pub const TASK_PARENT_NOCLDWAIT_UNKNOWN: u32 = 256;
 
 /// Its real parent has a `SIGCHLD` handler that takes a `siginfo_t`: `SA_SIGINFO`.
 pub const TASK_PARENT_SIGINFO: u32 = 512;
 
-/// All threads of the process were told to exit, by SIGKILL, another signal or `exit_group` (`SIGNAL_GROUP_EXIT`), and not
-/// all of them have begun to.
+/// All threads of the process must exit, because of SIGKILL, another signal or `exit_group`
+/// (`SIGNAL_GROUP_EXIT`), and not all of them have begun to exit.
 pub const TASK_ENDING: u32 = 1024;
 
 /// Record of the task iterator: one process as the kernel knows it now.
@@ -488,9 +506,9 @@ pub const TASK_ENDING: u32 = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct TaskRecord {
-    /// Which process.
+    /// The process.
     pub id: ProcessId,
-    /// Its real parent now: who must reap it.
+    /// Its real parent now, which must reap it.
     pub parent: ProcessId,
     /// PID 1 of its innermost PID namespace.
     pub ns_init: ProcessId,
@@ -500,20 +518,21 @@ pub struct TaskRecord {
     pub pid_ns: u32,
     /// Level of that namespace; the initial one is 0.
     pub level: u32,
-    /// `task_struct::exit_signal`: what its exit sends to its parent.
+    /// `task_struct::exit_signal`: the signal that its exit sends to its parent.
     pub exit_signal: i32,
-    /// Its pid at each level, outermost first; levels beyond [`PID_LEVELS`] are not recorded.
+    /// Its pid at each level, outermost first. Levels beyond [`PID_LEVELS`] are not recorded.
     pub pids: [u32; PID_LEVELS],
     /// Inode of its PID namespace at each of these levels.
     pub pid_nss: [u32; PID_LEVELS],
-    /// Address of its `css_set`: who has the same is in the same control groups. Not recorded: where a kernel keeps its
-    /// data is not to be given away.
+    /// Address of its `css_set`. Tasks with equal addresses are in the same control groups. Recordings do not
+    /// hold it, because it would disclose where the kernel keeps its data.
     #[cfg_attr(feature = "user", serde(skip))]
     pub css_set: u64,
-    /// `sa_handler` of its real parent's `SIGCHLD` now, as [`Wait::any_handler`].
+    /// `sa_handler` of `SIGCHLD` of its real parent now, in the form of [`Wait::any_handler`].
     #[cfg_attr(feature = "user", serde(skip))]
     pub parent_handler: u64,
-    /// Name. What is from here on is set with [`TASK_WHOLE`] only, and recorded as if `/proc` had told it.
+    /// Name. This field and all fields below are set only with [`TASK_WHOLE`]. A recording holds them as if
+    /// they came from `/proc`.
     #[cfg_attr(feature = "user", serde(skip))]
     pub comm: [u8; COMM_LEN],
     /// Real user id.
@@ -522,7 +541,7 @@ pub struct TaskRecord {
     /// Exit status in the encoding of `wait(2)`.
     #[cfg_attr(feature = "user", serde(skip))]
     pub exit_status: i32,
-    /// Process group, as the initial PID namespace counts.
+    /// Process group, in the numbers of the initial PID namespace.
     #[cfg_attr(feature = "user", serde(skip))]
     pub pgrp: u32,
     /// Always zero.
@@ -530,31 +549,31 @@ pub struct TaskRecord {
     pub pad: u32,
 }
 
-/// The innermost components of a cgroup path, innermost first, each NUL-terminated; unused ones are empty.
+/// The innermost components of a cgroup path, innermost first. Each is NUL-terminated; unused ones are empty.
 pub type CgroupPath = [[u8; CGROUP_NAME_LEN]; CGROUP_DEPTH];
 
-/// Element of `CONTROL`, a one-element array: what the iterator does.
+/// Element of `CONTROL`, a one-element array. User space sets it to control the iterator.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
     /// One of `SCAN_*`.
     pub scan: u32,
-    /// Number of the pass that is being made, or was made last, by [`SCAN_RECONCILE`].
+    /// Number of the present or last pass by [`SCAN_RECONCILE`].
     pub pass: u32,
-    /// From then on every process has a record; `0` while that is not so.
+    /// The time from which on every process has a record; `0` before that.
     pub seeded_ns: u64,
-    /// When the last pass that is complete was begun. Of an older process that neither it nor the one that is being
-    /// made has seen, the free was not seen.
+    /// When the last complete pass began. If a process is older, and neither that pass nor the present one has
+    /// seen it, its free was not seen.
     pub passed_ns: u64,
 }
 
-/// A record for each process that has exited.
+/// The iterator returns a record for each process that has exited or must exit.
 pub const SCAN_EXITED: u32 = 0;
-/// A record for every process, which is also remembered.
+/// The iterator returns a record for every process, and stores a [`Process`] record for it.
 pub const SCAN_SEED: u32 = 1;
-/// A record for every process.
+/// The iterator returns a record for every process.
 pub const SCAN_ALL: u32 = 2;
-/// A record for each process that has exited, and what is remembered of any is marked as seen.
+/// As [`SCAN_EXITED`]. The iterator also marks the [`Process`] record of every process as seen.
 pub const SCAN_RECONCILE: u32 = 3;
 
 const _: () = {
@@ -581,8 +600,8 @@ mod pod {
         Control, Counters, End, Exec, Kill, Placed, Process, ProcessId, Reaped, TaskRecord, Unreaped,
     };
 
-    // SAFETY: each is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the
-    // size assertions above are the sums of the fields.
+    // SAFETY: each is `repr(C)`, holds only integers and arrays of them, and has no implicit padding: the size
+    // assertions above are the sums of the fields.
     unsafe impl aya::Pod for ProcessId {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Unreaped {}
